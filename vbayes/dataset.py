@@ -1,0 +1,195 @@
+"""A data set: named tensors over the same rows, with where they come from."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from .errors import BadData
+
+Support = Literal["binary", "unit", "real"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a model is called with, and how much of the data it is.
+
+    Attributes:
+        args: The positional arguments of model and guide.
+        total: N, the rows of the whole data set; the sites in the plate `"data"` are scaled by N/M, where M is the
+            size of that plate. None leaves scales as they are.
+    """
+
+    args: tuple[Any, ...]
+    total: int | None = None
+
+    def to(self, device: str | torch.device) -> Batch:
+        """The same batch on another device."""
+        return replace(self, args=tuple(a.to(device) if isinstance(a, Tensor) else a for a in self.args))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Named tensors over the same N rows.
+
+    A model asks for columns by the names of its arguments: `def model(x)` gets the column `x`, `def model(x, rows)` gets
+    `x` and the row numbers. Where the names do not match, or the columns were never named (`Dataset.of((x, y))`), it
+    gets the columns in their order.
+
+    Args:
+        tensors: Column name → tensor of shape (N, ...). The first is the one that a model is fitted to.
+        name: What it is called.
+        dims: Column name → names of its dimensions after the first, for labelled output.
+        image: (height, width) where a row of the first column is a picture.
+        support: Where the first column's values lie: {0, 1}, [0, 1] or the real line.
+        source: Where it comes from, in a line.
+        licence: Its licence, as its source states it.
+        sha256: Of the file it was read from, if any.
+        named: Whether the columns' names mean anything; if not, they go to a model by position.
+
+    Raises:
+        BadData: No columns or rows, unequal lengths, NaN or infinite values.
+    """
+
+    tensors: Mapping[str, Tensor]
+    name: str = "data"
+    dims: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    image: tuple[int, int] | None = None
+    support: Support = "real"
+    source: str = ""
+    licence: str = ""
+    sha256: str | None = None
+    named: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.tensors:
+            raise BadData(f"Data set {self.name!r} has no columns. Wanted: at least one tensor of shape (N, ...).")
+        lengths = {k: (len(v) if v.dim() else None) for k, v in self.tensors.items()}
+        if None in lengths.values() or len(set(lengths.values())) > 1:
+            raise BadData(f"The columns of {self.name!r} differ in length: {lengths}. Wanted: the same N rows in each.")
+        if 0 in lengths.values():
+            raise BadData(f"Data set {self.name!r} is empty: 0 rows. Wanted: at least one. Was a filter too strict?")
+        for column, values in self.tensors.items():
+            if values.is_floating_point() and not (finite := torch.isfinite(values)).all():
+                bad = (~finite.reshape(len(values), -1).all(-1)).nonzero().flatten()
+                raise BadData(
+                    f"Column {column!r} of {self.name!r} has NaN or infinite values in {len(bad)} of {len(values)} rows "
+                    f"(first: row {int(bad[0])}). Drop those rows or fill them in."
+                )
+
+    @classmethod
+    def of(cls, data: Any) -> Dataset:
+        """A data set from whatever a caller has: a `Dataset`, a tensor or array, or a tuple or mapping of them."""
+        if isinstance(data, cls):
+            return data
+        if isinstance(data, Mapping):
+            columns = dict(data)
+        elif isinstance(data, (tuple, list)) and data and all(hasattr(d, "shape") for d in data):
+            columns = {f"x{i}" if i else "x": d for i, d in enumerate(data)}
+        else:
+            columns = {"x": data}
+        try:
+            return cls({k: torch.as_tensor(v) for k, v in columns.items()}, named=isinstance(data, Mapping))
+        except (TypeError, ValueError, RuntimeError) as error:
+            if isinstance(error, BadData):
+                raise
+            raise BadData(
+                f"Can't make tensors of {type(data).__name__}: {error}. Wanted: a vb.Dataset, a tensor or array of shape "
+                "(N, ...), or a tuple or mapping of those."
+            ) from error
+
+    def __len__(self) -> int:
+        return len(next(iter(self.tensors.values())))
+
+    def __repr__(self) -> str:
+        columns = ", ".join(f"{k}: {tuple(v.shape)} {str(v.dtype).removeprefix('torch.')}" for k, v in self.tensors.items())
+        return f"Dataset({self.name}; {columns})"
+
+    @property
+    def first(self) -> Tensor:
+        """The column that a model is fitted to."""
+        return next(iter(self.tensors.values()))
+
+    def rows(self, index: Any) -> Dataset:
+        """Some of the rows, as a data set of their own."""
+        return replace(self, tensors={k: v[index] for k, v in self.tensors.items()})
+
+    def to(self, device: str | torch.device) -> Dataset:
+        """The same data on another device."""
+        return replace(self, tensors={k: v.to(device) for k, v in self.tensors.items()})
+
+    def batch(self, model: Callable[..., Any], index: Tensor | None = None) -> Batch:
+        """The arguments for one call of `model`.
+
+        Args:
+            model: Whose signature says which columns it wants.
+            index: (M,) row numbers; None takes all rows.
+
+        Returns:
+            The columns that the model asks for, restricted to those rows, with N beside them.
+        """
+        chosen = self.tensors if index is None else {k: v[index] for k, v in self.tensors.items()}
+        args = []
+        for column in self._columns(model):
+            if column != "rows":
+                args.append(chosen[column])
+            else:
+                args.append(torch.arange(len(self), device=self.first.device) if index is None else index)
+        return Batch(tuple(args), total=len(self))
+
+    def minibatches(
+        self, model: Callable[..., Any], size: int | None = None, *, shuffle: bool = True
+    ) -> Iterator[Batch]:
+        """One pass over the data.
+
+        Args:
+            model: Whose signature says which columns it wants.
+            size: M, rows in a batch; the last one may be smaller. None: all rows at once.
+            shuffle: Draw the order from torch's generator.
+
+        Raises:
+            BadData: `size` below 1 or above N.
+        """
+        self.check_batch_size(size)
+        if size is None or size == len(self):
+            yield self.batch(model)
+            return
+        device = self.first.device
+        order = torch.randperm(len(self)).to(device) if shuffle else torch.arange(len(self), device=device)
+        for index in order.split(size):
+            yield self.batch(model, index)
+
+    def check_batch_size(self, size: int | None) -> None:
+        """Raises `BadData` where `size` rows can't be taken from this data set."""
+        if size is not None and not 1 <= size <= len(self):
+            raise BadData(
+                f"batch_size={size} does not fit data set {self.name!r} with {len(self)} rows. "
+                f"Wanted: 1 to {len(self)}, or None for all of them."
+            )
+
+    def _columns(self, model: Callable[..., Any]) -> list[str]:
+        names = list(self.tensors)
+        if not self.named:
+            return names
+        try:
+            parameters = inspect.signature(getattr(model, "forward", model)).parameters.values()
+        except (TypeError, ValueError):
+            return names
+        positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        required = [p.name for p in positional if p.default is p.empty]
+        wanted = [p.name for p in positional if p.default is p.empty or p.name in names or p.name == "rows"]
+        if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+            return names
+        if set(wanted) <= {*names, "rows"}:
+            return wanted
+        if len(required) <= len(names):
+            return names[: max(len(required), min(1, len(positional)))]
+        raise BadData(
+            f"The model takes {len(required)} arguments ({', '.join(required)}); data set {self.name!r} has "
+            f"{len(names)} columns ({', '.join(names)}). Name the columns after the model's arguments."
+        )

@@ -1,0 +1,89 @@
+"""One exception tree, so that a caller can catch as much or as little as they mean to.
+
+::
+
+    VBayesError
+    ├── BadInput (ValueError)         what a user handed in does not fit
+    │   ├── UnknownName               an estimator, pair or data set that does not exist
+    │   ├── BadData                   empty, NaN, wrong lengths, a batch larger than the data
+    │   ├── BadPair                   model and guide do not fit each other
+    │   └── Unsuitable                an estimator that can't work on this pair
+    ├── DataUnavailable (OSError)     a file that is missing, damaged or out of reach
+    ├── OutputUnwritable (OSError)    a run folder that can't be written
+    ├── NonFinite (ArithmeticError)   the ELBO or its gradient left the real numbers
+    └── CaptureFailed (RuntimeError)  a pair that can't be turned into a tensor program
+
+Every message says what happened, what was got, what was wanted, and how to mend it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .training import Fit
+
+
+class VBayesError(Exception):
+    """Base of every error that vbayes raises on purpose."""
+
+
+class BadInput(VBayesError, ValueError):
+    """What a user handed in does not fit."""
+
+
+class UnknownName(BadInput):
+    """A name that nothing is registered under.
+
+    Args:
+        kind: What was looked up, in words ("estimator").
+        name: The name that was not found.
+        known: The names there are.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        known = sorted(known)
+        near = difflib.get_close_matches(name.lower(), [k.lower() for k in known], n=3, cutoff=0.4)
+        near = [k for k in known if k.lower() in near]
+        hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else "`vbayes list` shows them all."
+        super().__init__(f"There is no {kind} named {name!r}. {hint}\nKnown: {', '.join(known)}.")
+
+
+class BadData(BadInput):
+    """Data that nothing can be learnt from: empty, NaN, unequal lengths."""
+
+
+class BadPair(BadInput):
+    """A model and a guide that do not fit each other."""
+
+
+class Unsuitable(BadInput):
+    """An estimator that can't work on this pair."""
+
+
+class DataUnavailable(VBayesError, OSError):
+    """A data file that is missing, damaged or out of reach."""
+
+
+class OutputUnwritable(VBayesError, OSError):
+    """A run folder that can't be written."""
+
+
+class NonFinite(VBayesError, ArithmeticError):
+    """The ELBO or its gradient became infinite or NaN.
+
+    Attributes:
+        step: The step at which it happened, counted from 1.
+        sites: The sample sites whose log-probability is not finite there.
+        fit: What training had reached: the history and the last finite parameters.
+    """
+
+    def __init__(self, message: str, *, step: int, sites: tuple[str, ...], fit: Fit | None) -> None:
+        super().__init__(message)
+        self.step, self.sites, self.fit = step, sites, fit
+
+
+class CaptureFailed(VBayesError, RuntimeError):
+    """A pair that can't be turned into a pure tensor program; it still works, eagerly."""

@@ -1,0 +1,230 @@
+"""A pair: a generative model p_θ(x, z) and a guide q_φ(z|x), and the parameters of both."""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pyro
+import torch
+from pyro.poutine.messenger import Messenger
+from torch import Tensor, nn
+
+from . import rng
+from .dataset import Batch
+
+DATA_PLATE = "data"
+
+
+@dataclass(frozen=True)
+class Exact:
+    """Closed-form truth about a pair, for the same arguments as its model.
+
+    The functions run inside the pair's scope, so they may read its parameters with `pyro.param`.
+
+    Args:
+        elbo: (*batch) → () ELBO in nats, differentiable in the parameters.
+        log_evidence: (*batch) → () log p(x) in nats.
+        posterior: (*batch) → site name → distribution over all its plates.
+    """
+
+    elbo: Callable[..., Tensor]
+    log_evidence: Callable[..., Tensor]
+    posterior: Callable[..., Mapping[str, Any]]
+
+
+class Pair:
+    """A Pyro model and guide with parameters of their own.
+
+    `model` and `guide` are any Pyro callables with the same arguments: functions that call `pyro.param`, methods of an
+    `nn.Module` that calls `pyro.module`, `PyroModule`s, autoguides. The pair keeps the values of their parameters, so
+    neither the caller's param store nor another pair over the same modules ever sees them change; inside
+    `with pair.scope():` the store and the modules hold this pair's values.
+
+    Initial values belong to the pair, not to a fit: they are made at the first call, from a fixed seed.
+
+    Args:
+        model: p_θ(x, z). Its plate over observations is named `"data"`.
+        guide: q_φ(z|x).
+        name: For tables and files; the model's own name if not given.
+        exact: Closed-form truth, where there is one.
+
+    Examples:
+        >>> pair = vb.Pair(model, AutoNormal(model))
+        >>> fit = vb.fit(pair, data, steps=1000)
+    """
+
+    def __init__(
+        self, model: Callable[..., Any], guide: Callable[..., Any], *, name: str | None = None, exact: Exact | None = None
+    ) -> None:
+        self.model, self.guide, self.exact = model, guide, exact
+        self.name = name or getattr(model, "__name__", type(model).__name__)
+        # The tensors that model and guide hold in their hands (shared by every copy of the pair) ...
+        self._leaves: dict[str, Tensor] = {}
+        self._constraints: dict[str, Any] = {}
+        # ... and the numbers that this pair puts into them.
+        self._values: dict[str, Tensor] = {}
+        self._modules = _reachable_modules(model, guide)
+        self._buffers = {
+            (i, name): buffer.clone() for i, module in enumerate(self._modules) for name, buffer in module.named_buffers()
+        }
+
+    def __repr__(self) -> str:
+        return f"Pair({self.name}, {len(self._values) or 'no'} parameters{'' if self._values else ' yet'})"
+
+    # ---- parameters ------------------------------------------------------------------------------------------------
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """Name → unconstrained value, in the order in which Pyro met them. Empty before `initialise`."""
+        return dict(self._values)
+
+    @property
+    def leaves(self) -> dict[str, Tensor]:
+        """Name → the tensor that gradients are taken with respect to; it holds the value only inside `scope`."""
+        return dict(self._leaves)
+
+    def state(self) -> dict[str, Tensor]:
+        """A snapshot of every parameter (unconstrained) and module buffer, for `load`."""
+        buffers = {f"buffer.{i}.{k}": b.clone() for (i, k), b in self._buffers.items()}
+        return {k: v.detach().clone() for k, v in self._values.items()} | buffers
+
+    def load(self, state: Mapping[str, Tensor]) -> Pair:
+        """Takes on the values of a snapshot; returns itself."""
+        for key, value in state.items():
+            if key.startswith("buffer."):
+                _, i, name = key.split(".", 2)
+                self._buffers[int(i), name] = value.detach().clone()
+            else:
+                self._values[key] = value.detach().clone()
+        return self
+
+    def copy(self) -> Pair:
+        """The same model and guide with parameters of its own, at the same values."""
+        twin = Pair(self.model, self.guide, name=self.name, exact=self.exact)
+        twin._leaves, twin._constraints = dict(self._leaves), dict(self._constraints)
+        return twin.load(self.state())
+
+    def to(self, device: str | torch.device) -> Pair:
+        """Moves the parameters and buffers; returns itself."""
+        return self.load({k: v.to(device) for k, v in self.state().items()})
+
+    def initialise(self, batch: Batch) -> Pair:
+        """Lets model and guide create their parameters, from a fixed seed; returns itself. A second call does nothing."""
+        if not self._values:
+            with self.scope(), rng.seeded(0), torch.no_grad():
+                self.run(batch)
+        return self
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """Pyro's param store and the modules' parameters hold this pair's values; afterwards what they held before."""
+        store = pyro.get_param_store()
+        known = {k: v for k, v in self._leaves.items() if k in self._values}
+        with (
+            pyro.settings.context(module_local_params=False),
+            store.scope({"params": known, "constraints": dict(self._constraints)}),
+        ):
+            outside = {k: leaf.data for k, leaf in known.items()}
+            buffers = {key: self._modules[key[0]].get_buffer(key[1]) for key in self._buffers}
+            for name, leaf in known.items():
+                leaf.grad = None
+                leaf.data = self._values[name]
+            self._set_buffers(self._buffers)
+            try:
+                yield
+            finally:
+                self._buffers = {(i, k): self._modules[i].get_buffer(k) for i, k in self._buffers}
+                self._set_buffers(buffers)
+                state = store.get_state()
+                self._constraints |= state["constraints"]
+                for name, leaf in state["params"].items():
+                    self._leaves[name] = leaf
+                    self._values[name] = leaf.data
+                    leaf.grad = None
+                    leaf.data = outside[name] if name in outside else leaf.data.clone()
+
+    def _set_buffers(self, buffers: Mapping[tuple[int, str], Tensor]) -> None:
+        for (i, name), value in buffers.items():
+            owner, _, last = name.rpartition(".")
+            self._modules[i].get_submodule(owner)._buffers[last] = value
+
+    # ---- running ---------------------------------------------------------------------------------------------------
+
+    def scaled(self, total: int | None) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        """Model and guide with the sites of the plate `"data"` scaled by N/M: the one place where that happens.
+
+        Args:
+            total: N; None leaves scales as they are.
+        """
+        if total is None:
+            return self.model, self.guide
+        scale = _MinibatchScale(total)
+        return scale(self.model), scale(self.guide)
+
+    def run(self, batch: Batch) -> tuple[pyro.poutine.Trace, pyro.poutine.Trace]:
+        """One draw, inside the current scope.
+
+        Returns:
+            The traces of the guide and of the model replayed on it, with scales applied.
+        """
+        model, guide = self.scaled(batch.total)
+        q = pyro.poutine.trace(guide).get_trace(*batch.args)
+        p = pyro.poutine.trace(pyro.poutine.replay(model, trace=q)).get_trace(*batch.args)
+        return q, p
+
+
+class _MinibatchScale(Messenger):
+    """Multiplies the scale of sites in an unscaled plate `"data"` of size M by N/M."""
+
+    def __init__(self, total: int) -> None:
+        super().__init__()
+        self.total = total
+
+    def _pyro_sample(self, msg: Any) -> None:
+        for frame in msg["cond_indep_stack"]:
+            # A plate that was told its full size (`size=` with a subsample) has scaled its sites already.
+            if frame.name == DATA_PLATE and frame.full_size in (None, frame.size) and frame.size < self.total:
+                msg["scale"] = msg["scale"] * (self.total / frame.size)
+
+
+def _reachable_modules(*callables: Any) -> list[nn.Module]:
+    """The modules that some callables hold: themselves, the object they are bound to, what they close over or name."""
+    found: list[nn.Module] = []
+    seen: set[int] = set()
+
+    def visit(thing: Any) -> None:
+        if id(thing) in seen:
+            return
+        seen.add(id(thing))
+        if isinstance(thing, nn.Module):
+            if not any(thing is part for module in found for part in module.modules()):
+                found.append(thing)
+        elif isinstance(thing, types.MethodType):
+            visit(thing.__self__)
+            for part in getattr(thing.__self__, "__dict__", {}).values():
+                visit(part)
+            visit(thing.__func__)
+        elif isinstance(thing, functools.partial):
+            for part in (thing.func, *thing.args, *thing.keywords.values()):
+                visit(part)
+        elif isinstance(thing, types.FunctionType):
+            for cell in thing.__closure__ or ():
+                try:
+                    visit(cell.cell_contents)
+                except ValueError:  # a name that is not bound yet
+                    continue
+            for name in thing.__code__.co_names:
+                part = thing.__globals__.get(name)
+                # Modules by name, and functions of the same file; not the libraries that those call.
+                if isinstance(part, nn.Module) or getattr(part, "__globals__", None) is thing.__globals__:
+                    visit(part)
+            visit(getattr(thing, "__wrapped__", None))
+
+    for thing in callables:
+        visit(thing)
+    return found

@@ -1,0 +1,58 @@
+"""Randomness enters by a seed and leaves no trace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyro
+import torch
+
+
+def get_state() -> dict[str, Any]:
+    """The state of every global generator: Python's, NumPy's, torch's on CPU and on each CUDA device in use."""
+    state = pyro.util.get_rng_state()
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def set_state(state: dict[str, Any]) -> None:
+    """Puts back what `get_state` took."""
+    pyro.util.set_rng_state({k: v for k, v in state.items() if k != "cuda"})
+    if "cuda" in state:
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Everything random inside is a function of `seed`; outside, nothing has happened.
+
+    Args:
+        seed: Any integer ≥ 0; 32 bits of it reach NumPy.
+
+    Examples:
+        >>> with seeded(0): a = torch.randn(3)
+        >>> with seeded(0): b = torch.randn(3)
+        >>> torch.equal(a, b)
+        True
+    """
+    before = get_state()
+    try:
+        pyro.util.set_rng_seed(seed % 2**32)
+        yield
+    finally:
+        set_state(before)
+
+
+@contextmanager
+def continued(state: dict[str, Any]) -> Iterator[None]:
+    """Goes on from a saved state; `state` is updated to where the block left off."""
+    before = get_state()
+    try:
+        set_state(state)
+        yield
+        state.update(get_state())
+    finally:
+        set_state(before)
