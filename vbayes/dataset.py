@@ -37,8 +37,8 @@ class Batch:
 class Dataset:
     """Named tensors over the same N rows.
 
-    A model asks for columns by the names of its arguments: `def model(x)` gets the column `x`, `def model(x, rows)` gets
-    `x` and the row numbers. Where the names do not match, or the columns were never named (`Dataset.of((x, y))`), it
+    A model asks for columns by the names of its arguments: `def model(x)` gets the column `x`, `def model(x, rows)`
+    gets `x` and the row numbers. Where the names do not match, or the columns were never named (`Dataset.of((x, y))`), it
     gets the columns in their order.
 
     Args:
@@ -51,6 +51,7 @@ class Dataset:
         licence: Its licence, as its source states it.
         sha256: Of the file it was read from, if any.
         named: Whether the columns' names mean anything; if not, they go to a model by position.
+        numbers: (N,) what `rows` stands for; the row numbers of the data set that this one was taken from, if any.
 
     Raises:
         BadData: No columns or rows, unequal lengths, NaN or infinite values.
@@ -65,6 +66,7 @@ class Dataset:
     licence: str = ""
     sha256: str | None = None
     named: bool = True
+    numbers: Tensor | None = None
 
     def __post_init__(self) -> None:
         if not self.tensors:
@@ -78,8 +80,8 @@ class Dataset:
             if values.is_floating_point() and not (finite := torch.isfinite(values)).all():
                 bad = (~finite.reshape(len(values), -1).all(-1)).nonzero().flatten()
                 raise BadData(
-                    f"Column {column!r} of {self.name!r} has NaN or infinite values in {len(bad)} of {len(values)} rows "
-                    f"(first: row {int(bad[0])}). Drop those rows or fill them in."
+                    f"Column {column!r} of {self.name!r} has NaN or infinite values in {len(bad)} of {len(values)} "
+                    f"rows (first: row {int(bad[0])}). Drop those rows or fill them in."
                 )
 
     @classmethod
@@ -99,15 +101,17 @@ class Dataset:
             if isinstance(error, BadData):
                 raise
             raise BadData(
-                f"Can't make tensors of {type(data).__name__}: {error}. Wanted: a vb.Dataset, a tensor or array of shape "
-                "(N, ...), or a tuple or mapping of those."
+                f"Can't make tensors of {type(data).__name__}: {error}. Wanted: a vb.Dataset, a tensor or array of "
+                "shape (N, ...), or a tuple or mapping of those."
             ) from error
 
     def __len__(self) -> int:
         return len(next(iter(self.tensors.values())))
 
     def __repr__(self) -> str:
-        columns = ", ".join(f"{k}: {tuple(v.shape)} {str(v.dtype).removeprefix('torch.')}" for k, v in self.tensors.items())
+        columns = ", ".join(
+            f"{k}: {tuple(v.shape)} {str(v.dtype).removeprefix('torch.')}" for k, v in self.tensors.items()
+        )
         return f"Dataset({self.name}; {columns})"
 
     @property
@@ -117,11 +121,16 @@ class Dataset:
 
     def rows(self, index: Any) -> Dataset:
         """Some of the rows, as a data set of their own."""
-        return replace(self, tensors={k: v[index] for k, v in self.tensors.items()})
+        return replace(self, tensors={k: v[index] for k, v in self.tensors.items()}, numbers=self._numbers[index])
+
+    @property
+    def _numbers(self) -> Tensor:
+        return torch.arange(len(self), device=self.first.device) if self.numbers is None else self.numbers
 
     def to(self, device: str | torch.device) -> Dataset:
         """The same data on another device."""
-        return replace(self, tensors={k: v.to(device) for k, v in self.tensors.items()})
+        numbers = None if self.numbers is None else self.numbers.to(device)
+        return replace(self, tensors={k: v.to(device) for k, v in self.tensors.items()}, numbers=numbers)
 
     def batch(self, model: Callable[..., Any], index: Tensor | None = None) -> Batch:
         """The arguments for one call of `model`.
@@ -139,29 +148,34 @@ class Dataset:
             if column != "rows":
                 args.append(chosen[column])
             else:
-                args.append(torch.arange(len(self), device=self.first.device) if index is None else index)
+                args.append(self._numbers if index is None else self._numbers[index])
         return Batch(tuple(args), total=len(self))
 
-    def minibatches(
-        self, model: Callable[..., Any], size: int | None = None, *, shuffle: bool = True
-    ) -> Iterator[Batch]:
-        """One pass over the data.
+    def epoch(self, size: int | None = None, *, shuffle: bool = True) -> list[Tensor | None]:
+        """Which rows go into each minibatch of one pass over the data.
 
         Args:
-            model: Whose signature says which columns it wants.
             size: M, rows in a batch; the last one may be smaller. None: all rows at once.
             shuffle: Draw the order from torch's generator.
+
+        Returns:
+            Row numbers, (M,) each; None stands for all rows in their order.
 
         Raises:
             BadData: `size` below 1 or above N.
         """
         self.check_batch_size(size)
         if size is None or size == len(self):
-            yield self.batch(model)
-            return
-        device = self.first.device
-        order = torch.randperm(len(self)).to(device) if shuffle else torch.arange(len(self), device=device)
-        for index in order.split(size):
+            return [None]
+        # On the CPU whatever the device, so that a seed gives the same batches everywhere.
+        order = torch.randperm(len(self)) if shuffle else torch.arange(len(self))
+        return [index.to(self.first.device) for index in order.split(size)]
+
+    def minibatches(
+        self, model: Callable[..., Any], size: int | None = None, *, shuffle: bool = True
+    ) -> Iterator[Batch]:
+        """One pass over the data, as arguments of `model`; see `epoch` and `batch`."""
+        for index in self.epoch(size, shuffle=shuffle):
             yield self.batch(model, index)
 
     def check_batch_size(self, size: int | None) -> None:

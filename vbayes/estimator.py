@@ -68,7 +68,8 @@ class Estimator(ELBO, ABC):
     def __post_init__(self) -> None:
         if not isinstance(self.num_particles, int) or self.num_particles < self.min_particles:
             raise BadInput(
-                f"{type(self).__name__}(num_particles={self.num_particles!r}): wanted an integer ≥ {self.min_particles}."
+                f"{type(self).__name__}(num_particles={self.num_particles!r}) won't do: wanted an integer of at least "
+                f"{self.min_particles}."
                 + (" Its baseline comes from the other particles." if self.min_particles > 1 else "")
             )
 

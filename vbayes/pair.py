@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,10 +10,12 @@ from typing import Any
 import pyro
 import torch
 from pyro.poutine.messenger import Messenger
-from torch import Tensor, nn
+from pyro.poutine.util import prune_subsample_sites
+from torch import Tensor
 
 from . import rng
 from .dataset import Batch
+from .modules import reachable_modules
 
 DATA_PLATE = "data"
 
@@ -59,7 +59,12 @@ class Pair:
     """
 
     def __init__(
-        self, model: Callable[..., Any], guide: Callable[..., Any], *, name: str | None = None, exact: Exact | None = None
+        self,
+        model: Callable[..., Any],
+        guide: Callable[..., Any],
+        *,
+        name: str | None = None,
+        exact: Exact | None = None,
     ) -> None:
         self.model, self.guide, self.exact = model, guide, exact
         self.name = name or getattr(model, "__name__", type(model).__name__)
@@ -68,9 +73,11 @@ class Pair:
         self._constraints: dict[str, Any] = {}
         # ... and the numbers that this pair puts into them.
         self._values: dict[str, Tensor] = {}
-        self._modules = _reachable_modules(model, guide)
+        self._modules = reachable_modules(model, guide)
         self._buffers = {
-            (i, name): buffer.clone() for i, module in enumerate(self._modules) for name, buffer in module.named_buffers()
+            (i, name): buffer.clone()
+            for i, module in enumerate(self._modules)
+            for name, buffer in module.named_buffers()
         }
 
     def __repr__(self) -> str:
@@ -114,7 +121,7 @@ class Pair:
         return self.load({k: v.to(device) for k, v in self.state().items()})
 
     def initialise(self, batch: Batch) -> Pair:
-        """Lets model and guide create their parameters, from a fixed seed; returns itself. A second call does nothing."""
+        """Lets model and guide create their parameters, from a fixed seed; returns itself. Done once."""
         if not self._values:
             with self.scope(), rng.seeded(0), torch.no_grad():
                 self.run(batch)
@@ -175,7 +182,19 @@ class Pair:
         model, guide = self.scaled(batch.total)
         q = pyro.poutine.trace(guide).get_trace(*batch.args)
         p = pyro.poutine.trace(pyro.poutine.replay(model, trace=q)).get_trace(*batch.args)
-        return q, p
+        return prune_subsample_sites(q), prune_subsample_sites(p)
+
+    def generate(self, batch: Batch, latents: pyro.poutine.Trace | None = None) -> pyro.poutine.Trace:
+        """What the model makes when it forgets its observations, inside the current scope.
+
+        Args:
+            batch: Its arguments; only their shapes and the covariates among them still matter.
+            latents: A guide trace to take latents from (posterior predictive); None draws them from the prior.
+        """
+        model = pyro.poutine.uncondition(self.model)
+        if latents is not None:
+            model = pyro.poutine.replay(model, trace=latents)
+        return prune_subsample_sites(pyro.poutine.trace(model).get_trace(*batch.args))
 
 
 class _MinibatchScale(Messenger):
@@ -190,41 +209,3 @@ class _MinibatchScale(Messenger):
             # A plate that was told its full size (`size=` with a subsample) has scaled its sites already.
             if frame.name == DATA_PLATE and frame.full_size in (None, frame.size) and frame.size < self.total:
                 msg["scale"] = msg["scale"] * (self.total / frame.size)
-
-
-def _reachable_modules(*callables: Any) -> list[nn.Module]:
-    """The modules that some callables hold: themselves, the object they are bound to, what they close over or name."""
-    found: list[nn.Module] = []
-    seen: set[int] = set()
-
-    def visit(thing: Any) -> None:
-        if id(thing) in seen:
-            return
-        seen.add(id(thing))
-        if isinstance(thing, nn.Module):
-            if not any(thing is part for module in found for part in module.modules()):
-                found.append(thing)
-        elif isinstance(thing, types.MethodType):
-            visit(thing.__self__)
-            for part in getattr(thing.__self__, "__dict__", {}).values():
-                visit(part)
-            visit(thing.__func__)
-        elif isinstance(thing, functools.partial):
-            for part in (thing.func, *thing.args, *thing.keywords.values()):
-                visit(part)
-        elif isinstance(thing, types.FunctionType):
-            for cell in thing.__closure__ or ():
-                try:
-                    visit(cell.cell_contents)
-                except ValueError:  # a name that is not bound yet
-                    continue
-            for name in thing.__code__.co_names:
-                part = thing.__globals__.get(name)
-                # Modules by name, and functions of the same file; not the libraries that those call.
-                if isinstance(part, nn.Module) or getattr(part, "__globals__", None) is thing.__globals__:
-                    visit(part)
-            visit(getattr(thing, "__wrapped__", None))
-
-    for thing in callables:
-        visit(thing)
-    return found

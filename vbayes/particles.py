@@ -13,20 +13,16 @@ from typing import Any
 
 import pyro
 import torch
-from pyro.distributions import Delta
-from pyro.distributions.util import scale_and_mask
 from pyro.infer.util import is_validation_enabled
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import prune_subsample_sites
 from pyro.util import check_model_guide_match
 from torch import Tensor
-from torch.distributions import kl_divergence
 
 from .dataset import Batch
 from .errors import Unsuitable
 from .pair import Pair
-
-Frames = tuple[Any, ...]  # pyro.poutine.indep_messenger.CondIndepStackFrame, the vectorised ones
+from .sites import Layout, Term, closed_form_kls, has_path, sites
 
 
 @dataclass(frozen=True)
@@ -144,41 +140,41 @@ def _draw_one(
     p = _trace(pyro.poutine.replay(model, trace=q), args, kwargs)
     if is_validation_enabled():
         check_model_guide_match(p, q)
-    if "path" in needs and (without := [s["name"] for s in _sites(q) if not _has_path(s)]):
+    if "path" in needs and (without := [s["name"] for s in sites(q) if not has_path(s)]):
         raise Unsuitable(
             f"Site{'s' * (len(without) > 1)} {', '.join(map(repr, without))} of the guide have no reparameterised path "
-            "(`has_rsample` is false), which this estimator needs. Use vb.Trace(), vb.AnalyticKL() or vb.Score(), or give "
-            "the site a reparameterised distribution."
+            "(`has_rsample` is false), which this estimator needs. Use vb.Trace(), vb.AnalyticKL() or vb.Score(), or "
+            "give the site a reparameterised distribution."
         )
-    shared = _Layout(q, p)
+    shared = Layout(q, p)
     fields: dict[str, Any] = {"scale": shared.scale}
     if live:
-        closed = _closed_form_kls(q, p) if "kl" in needs else {}
+        closed = closed_form_kls(q, p) if "kl" in needs else {}
         fields["closed_form"] = tuple(closed)
-        terms_p = [_Term.of(s, shared) for s in _sites(p) if s["name"] not in closed]
-        terms_q = [_Term.of(s, shared) for s in _sites(q) if s["name"] not in closed]
-        terms_kl = [_Term(s, shared, kl) for s, kl in closed.values()]
+        terms_p = [Term.of(s, shared) for s in sites(p) if s["name"] not in closed]
+        terms_q = [Term.of(s, shared) for s in sites(q) if s["name"] not in closed]
+        terms_kl = [Term(s, shared, kl) for s, kl in closed.values()]
         fields["log_p"], fields["log_q"] = shared.total(terms_p), shared.total(terms_q)
         if "kl" in needs:
             fields["kl"] = shared.total(terms_kl)
         if "scored" in needs:
             fields["scored"] = tuple(
-                _scored(s, shared, terms_p, terms_q, terms_kl) for s in _sites(q) if not _has_path(s)
+                _scored(s, shared, terms_p, terms_q, terms_kl) for s in sites(q) if not has_path(s)
             )
     if fixed_fields:
         q_fixed, p_fixed = q, p
         if live:
             constants = q.copy()
-            for site in _sites(constants):
+            for site in sites(constants):
                 site["value"] = site["value"].detach()
             q_fixed = _trace(pyro.poutine.replay(guide, trace=constants), args, kwargs)
             if "log_p_fixed" in needs:
                 p_fixed = _trace(pyro.poutine.replay(model, trace=constants), args, kwargs)
-        terms = [_Term.of(s, shared) for s in _sites(q_fixed)]
+        terms = [Term.of(s, shared) for s in sites(q_fixed)]
         fields["log_q_fixed"] = shared.total(terms)
         fields["score"] = shared.total(terms, scaled=False)
         if "log_p_fixed" in needs:
-            fields["log_p_fixed"] = shared.total([_Term.of(s, shared) for s in _sites(p_fixed)])
+            fields["log_p_fixed"] = shared.total([Term.of(s, shared) for s in sites(p_fixed)])
     return Particles(**{k: v for k, v in fields.items() if k in needs or k in ("scale", "closed_form")})
 
 
@@ -186,77 +182,12 @@ def _trace(fn: Callable[..., Any], args: Any, kwargs: Any) -> pyro.poutine.Trace
     return prune_subsample_sites(pyro.poutine.trace(fn).get_trace(*args, **kwargs))
 
 
-def _sites(trace: pyro.poutine.Trace) -> list[Any]:
-    return [site for site in trace.nodes.values() if site["type"] == "sample"]
-
-
-def _has_path(site: Any) -> bool:
-    return site["is_observed"] or site["fn"].has_rsample
-
-
-def _frames(site: Any) -> Frames:
-    return tuple(frame for frame in site["cond_indep_stack"] if frame.vectorized)
-
-
-class _Layout:
-    """Which plates all sites share, and the scale that they share."""
-
-    def __init__(self, q: pyro.poutine.Trace, p: pyro.poutine.Trace) -> None:
-        sites = _sites(q) + _sites(p)
-        shared = [f for f in _frames(sites[0]) if all(f in _frames(s) for s in sites)] if sites else []
-        self.local: Frames = tuple(sorted(shared, key=lambda f: f.dim))
-        scales = [s["scale"] for s in sites]
-        common = all(isinstance(s, (int, float)) for s in scales) and len(set(scales)) == 1
-        self.scale = float(scales[0]) if common else 1.0
-        like = next(s["value"] for s in sites if isinstance(s["value"], Tensor))
-        self._zero = torch.zeros((), device=like.device, dtype=torch.get_default_dtype())
-
-    def total(self, terms: list[_Term], *, scaled: bool = True) -> Tensor:
-        """(*local) Σ over the terms, each summed over its plates beyond the local ones."""
-        total = self._zero.expand([f.size for f in self.local])
-        for term in terms:
-            total = total + self.arrange(term.sum_to(self.local, scaled=scaled)).squeeze(-1)
-        return total
-
-    def arrange(self, value: Tensor) -> Tensor:
-        """(*local, own): the local plates first, everything else flattened behind."""
-        rank = max([value.dim(), *(-f.dim for f in self.local)])
-        value = value.expand((1,) * (rank - value.dim()) + value.shape)
-        first = [rank + f.dim for f in self.local]
-        value = value.permute(*first, *(d for d in range(rank) if d not in first))
-        return value.reshape(*value.shape[: len(first)], -1)
-
-
-class _Term:
-    """A log-density or KL of one site, over its plates."""
-
-    def __init__(self, site: Any, layout: _Layout, value: Tensor) -> None:
-        self.name, self.frames = site["name"], _frames(site)
-        value = scale_and_mask(value, mask=site["mask"])
-        if not isinstance(value, Tensor):  # a mask of False makes a plain zero
-            value = torch.zeros(())
-        dims = {f.dim for f in self.frames}
-        undeclared = [d for d in range(-value.dim(), 0) if d not in dims and value.shape[d] != 1]
-        self.unscaled = value.sum(undeclared, keepdim=True) if undeclared else value
-        self.scale = 1.0 if layout.scale != 1.0 else site["scale"]
-
-    @classmethod
-    def of(cls, site: Any, layout: _Layout) -> _Term:
-        return cls(site, layout, site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"]))
-
-    def sum_to(self, frames: Frames, *, scaled: bool = True) -> Tensor:
-        """Summed over the plates that are not among `frames`; dims are kept."""
-        value = self.unscaled * self.scale if scaled else self.unscaled
-        dims = [f.dim for f in self.frames if f not in frames and f.dim >= -value.dim() and value.shape[f.dim] != 1]
-        return value.sum(dims, keepdim=True) if dims else value
-
-
-def _scored(site: Any, layout: _Layout, terms_p: list[_Term], terms_q: list[_Term], terms_kl: list[_Term]) -> ScoredSite:
+def _scored(site: Any, layout: Layout, terms_p: list[Term], terms_q: list[Term], terms_kl: list[Term]) -> ScoredSite:
     """A site's score and its cost within its own plates (as Pyro's `Trace_ELBO` has it).
 
     The gradient of −log q that log w carries for this site is pure noise (mean zero): the cost takes it out.
     """
-    own = _Term.of(site, layout)
+    own = Term.of(site, layout)
     frames = own.frames
     cost: Any = sum(t.sum_to(frames) for t in terms_p)
     cost = cost - sum(t.sum_to(frames) for t in terms_q) - sum(t.sum_to(frames) for t in terms_kl)
@@ -264,37 +195,3 @@ def _scored(site: Any, layout: _Layout, terms_p: list[_Term], terms_q: list[_Ter
     log_q = own.unscaled
     log_q, cost = torch.broadcast_tensors(log_q, cost)
     return ScoredSite(own.name, layout.arrange(log_q), layout.arrange(cost))
-
-
-def _closed_form_kls(q: pyro.poutine.Trace, p: pyro.poutine.Trace) -> dict[str, tuple[Any, Tensor]]:
-    """Site name → its guide site and KL(q‖p), where that has a closed form and the form is valid.
-
-    A site's KL may stand in for its sampled value only if nothing it depends on in the model was drawn from it in the
-    guide; we ask that the sites before it in the model do not come after it in the guide. A point mass (the sites of
-    autoguides) has no KL: what Pyro registers for it leaves out the Jacobian of a constrained site.
-    """
-    order = {site["name"]: i for i, site in enumerate(_sites(q))}
-    found = {}
-    before = -1
-    for site in _sites(p):
-        name = site["name"]
-        if site["is_observed"] or name not in order:
-            continue
-        here = order[name]
-        before, earlier = max(before, here), before
-        if earlier > here or _is_point_mass(q.nodes[name]["fn"]):
-            continue
-        try:
-            kl = kl_divergence(q.nodes[name]["fn"], site["fn"])
-        except NotImplementedError:
-            continue
-        if not isinstance(kl, Tensor):  # Pyro answers with a number where it knows the KL to be zero
-            kl = torch.full(q.nodes[name]["fn"].batch_shape, float(kl))
-        found[name] = (q.nodes[name], kl)
-    return found
-
-
-def _is_point_mass(fn: Any) -> bool:
-    while hasattr(fn, "base_dist"):
-        fn = fn.base_dist
-    return isinstance(fn, Delta)

@@ -1,5 +1,10 @@
 """One file per estimator: its formula, its claims, and a few lines of maths."""
 
+from __future__ import annotations
+
+from pyro.infer import ELBO
+
+from ..errors import BadInput, UnknownName
 from ..estimator import Estimator as Estimator
 from .analytic_kl import AnalyticKL as AnalyticKL
 from .pathwise import Pathwise as Pathwise
@@ -17,3 +22,32 @@ ESTIMATORS: dict[str, type[Estimator]] = {
     "stl": STL,
 }
 """Name on the command line → class."""
+
+
+def resolve(estimator: str | type[Estimator] | ELBO) -> ELBO:
+    """An estimator from its name, its class, or itself; any other `pyro.infer.ELBO` passes through.
+
+    Raises:
+        UnknownName: No estimator has this name.
+        BadInput: Neither a name nor an estimator.
+    """
+    if isinstance(estimator, str):
+        if estimator not in ESTIMATORS:
+            raise UnknownName("estimator", estimator, ESTIMATORS)
+        return ESTIMATORS[estimator]()
+    if isinstance(estimator, type) and issubclass(estimator, ELBO):
+        return estimator()
+    if isinstance(estimator, ELBO):
+        return estimator
+    raise BadInput(
+        f"{estimator!r} is no estimator. Wanted: a name ({', '.join(ESTIMATORS)}), or an object such as vb.STL() or "
+        "pyro.infer.Trace_ELBO()."
+    )
+
+
+def name_of(estimator: ELBO) -> str:
+    """What tables call it: its registered name, with K where that is not the default; else its class."""
+    for name, kind in ESTIMATORS.items():
+        if type(estimator) is kind:
+            return name if estimator == kind() else f"{name}({estimator.num_particles})"
+    return type(estimator).__name__

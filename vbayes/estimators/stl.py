@@ -14,8 +14,8 @@ class STL(Estimator):
 
     surrogate = mean_k [log p(x, z_k) − (log q(z_k|x) − log q(z̄_k|x))], z̄ held constant
 
-    Bound: ELBO. Bias: none. Needs: a path at every site. Its variance is zero where q is the posterior, so its advantage
-    grows towards the optimum; far from it, it can be worse than `Pathwise`.
+    Bound: ELBO. Bias: none. Needs: a path at every site. Its variance is zero where q is the posterior, so its
+    advantage grows towards the optimum; far from it, it can be worse than `Pathwise`.
 
     References:
         Roeder, Wu & Duvenaud 2017, Sticking the landing, arXiv:1703.09194, eq. 8.

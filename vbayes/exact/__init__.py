@@ -1,0 +1,1 @@
+"""Closed-form truth: tensors in, tensors out."""

@@ -1,0 +1,116 @@
+"""What training returns: a trained pair, how it got there, and how to go on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyro
+import torch
+from pyro.infer import ELBO
+from torch import Tensor
+
+from .dataset import Dataset
+from .estimators import resolve
+from .pair import Pair
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Row = tuple[int, int, float, float, float]
+HISTORY = ("step", "epoch", "elbo", "elbo_per_datum", "seconds")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training run stands, to the last bit: with it, resuming equals never having stopped."""
+
+    generator: dict[str, Any]
+    pending: tuple[Tensor | None, ...] = ()
+    epoch: int = 0
+    optimizer: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A trained pair and how it got there.
+
+    Attributes:
+        pair: The trained copy; the pair handed to `fit` is as it was.
+        data: What it was fitted to, on the device of the fit.
+        estimator: Whose gradient was followed.
+        rows: The history; `history` shows it as a table.
+        interrupted: Whether it was stopped by Ctrl-C before its time.
+        batch_size, optimizer, learning_rate, seed: As given to `fit`.
+        progress: What `resume` needs.
+    """
+
+    pair: Pair
+    data: Dataset
+    estimator: ELBO
+    batch_size: int | None
+    optimizer: Any
+    learning_rate: float | None
+    seed: int
+    progress: Progress = field(repr=False)
+    rows: tuple[Row, ...] = field(default=(), repr=False)
+    interrupted: bool = False
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row a step: step (from 1), epoch (from 1), elbo (nats, whole data), elbo_per_datum, seconds since the start."""
+        return pd.DataFrame(self.rows, columns=list(HISTORY))
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps taken."""
+        return len(self.rows)
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """Name → trained value, in the constrained space (a scale is positive)."""
+        with self.pair.scope():
+            return {k: v.detach().clone() for k, v in pyro.get_param_store().items()}
+
+    def resume(self, *, steps: int | None = None, epochs: int | None = None, progress: bool = True) -> Fit:
+        """Goes on from here; bit for bit what a longer fit would have done. This fit stays as it is."""
+        from .training import count_steps, train
+
+        return train(replace(self, pair=self.pair.copy()), count_steps(self, steps, epochs), show=progress)
+
+    def to_arviz(self, **options: Any) -> Any:
+        """`vb.to_arviz(fit, **options)`."""
+        from .posterior import to_arviz
+
+        return to_arviz(self, **options)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """ELBO per datum against steps."""
+        from matplotlib import pyplot
+
+        from .plots import history
+
+        return history(self.history, ax if ax is not None else pyplot.subplots()[1])
+
+    def save(self, path: str | Path) -> Path:
+        """Writes parameters, history and what `resume` needs into one safetensors file; see `Fit.load`."""
+        from .checkpoint import save
+
+        return save(self, Path(path))
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        pair: Pair,
+        data: Any,
+        *,
+        estimator: Any = "analytic_kl",
+        optimizer: Any = torch.optim.Adam,
+    ) -> Fit:
+        """A fit that `save` wrote, for the same pair, data, estimator and optimiser."""
+        from .checkpoint import load
+
+        return load(Path(path), pair, Dataset.of(data), resolve(estimator), optimizer)

@@ -1,0 +1,61 @@
+"""One file per model/guide pair, and the recipes by which the command line builds them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..dataset import Dataset
+from ..pair import Pair
+from .eight_schools import eight_schools as eight_schools
+from .mean_field import mean_field as mean_field
+from .monte_carlo import monte_carlo as monte_carlo
+from .normal_normal import normal_normal as normal_normal
+from .vae import vae as vae
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to build a pair for a data set.
+
+    Attributes:
+        build: A function that returns a `Pair`. Those of `features`, `rows` and `output` that it takes are filled in
+            from the data.
+        data: Name of the data set that it is shown on.
+        batch_size: Rows in a minibatch; None for all.
+        epochs: How long training takes to settle, with Adam at `learning_rate`.
+        learning_rate: See `epochs`.
+    """
+
+    build: Callable[..., Pair]
+    data: str = "digits"
+    batch_size: int | None = 100
+    epochs: int = 100
+    learning_rate: float = 1e-3
+
+    def pair(self, data: Dataset) -> Pair:
+        """The pair for this data set."""
+        offers: dict[str, Any] = {
+            "features": data.first[0].numel(),
+            "rows": len(data),
+            "output": "gaussian" if data.support != "binary" else "bernoulli",
+        }
+        wanted = inspect.signature(self.build).parameters
+        return self.build(**{k: v for k, v in offers.items() if k in wanted})
+
+    @property
+    def summary(self) -> str:
+        """What the pair is, in a line."""
+        return (inspect.getdoc(self.build) or "").split("\n")[0]
+
+
+PAIRS: dict[str, Recipe] = {
+    "vae": Recipe(vae),
+    "mean_field": Recipe(mean_field),
+    "monte_carlo": Recipe(monte_carlo),
+    "eight_schools": Recipe(eight_schools, data="eight_schools", batch_size=None, epochs=3000, learning_rate=1e-2),
+    "normal_normal": Recipe(normal_normal, data="normal_normal", batch_size=None, epochs=2000, learning_rate=1e-2),
+}
+"""Name on the command line → recipe."""

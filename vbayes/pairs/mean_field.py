@@ -1,0 +1,46 @@
+"""The factored baseline: no encoder, a free Gaussian for each datum."""
+
+from __future__ import annotations
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+from ..pair import Pair
+from .vae import Output, networks
+
+
+def mean_field(
+    features: int = 64,
+    hidden: int = 128,
+    latent: int = 5,
+    *,
+    rows: int,
+    output: Output = "bernoulli",
+    seed: int = 0,
+) -> Pair:
+    """The variational autoencoder's p_θ(x, z), with q(zᵢ) = N(μᵢ, diag σᵢ²) free for each datum i.
+
+    What is lost is the encoder's sharing between data: each datum's q learns only when that datum is in the batch, and
+    a new datum has no q. What is gained is that there is no amortisation gap.
+
+    Args:
+        features, hidden, latent, output, seed: As for `vae`.
+        rows: N. The pair is called with x of shape (M, features) and the row numbers (M,) of those data.
+    """
+    _, decoder = networks(features, hidden, latent, output=output, seed=seed)
+
+    def model(x: Tensor, rows: Tensor) -> None:
+        decoder.model(x)
+
+    def guide(x: Tensor, rows: Tensor) -> None:
+        location = pyro.param("location", lambda: torch.zeros(n, latent, device=x.device))
+        scale = pyro.param(
+            "scale", lambda: torch.ones(n, latent, device=x.device), constraint=dist.constraints.softplus_positive
+        )
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(location[rows], scale[rows]).to_event(1))
+
+    n = rows
+    return Pair(model, guide, name="mean_field")

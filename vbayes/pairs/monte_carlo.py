@@ -1,0 +1,34 @@
+"""The sampling baseline: the autoencoder's model and q, but no gradient flows through a draw."""
+
+from __future__ import annotations
+
+import pyro
+from pyro.distributions.testing.fakes import NonreparameterizedNormal
+from torch import Tensor
+
+from ..pair import Pair
+from .vae import Output, networks
+
+
+def monte_carlo(
+    features: int = 64, hidden: int = 128, latent: int = 5, *, output: Output = "bernoulli", seed: int = 0
+) -> Pair:
+    """The variational autoencoder's p_θ(x, z) and q_φ(z|x), where z offers no reparameterised path.
+
+    Only sampling and the score function are left: what variational inference was before the reparameterisation trick.
+
+    Args:
+        features, hidden, latent, output, seed: As for `vae`; with the same seed, the same initial weights.
+
+    References:
+        Paisley, Blei & Jordan 2012, arXiv:1206.6430; Mnih & Gregor 2014, arXiv:1402.0030.
+    """
+    encoder, decoder = networks(features, hidden, latent, output=output, seed=seed)
+
+    def guide(x: Tensor) -> None:
+        pyro.module("encoder", encoder)
+        location, scale = encoder(x)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", NonreparameterizedNormal(location, scale).to_event(1))
+
+    return Pair(decoder.model, guide, name="monte_carlo")

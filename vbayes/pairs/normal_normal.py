@@ -1,0 +1,42 @@
+"""One latent per datum, everything Gaussian: the pair whose every number is known."""
+
+from __future__ import annotations
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+from ..exact import normal_normal as truth
+from ..pair import Exact, Pair
+
+
+def normal_normal(rows: int = 2) -> Pair:
+    """z ~ N(0, 1), x ~ N(z, 1); q(z) = N(loc, scale²) with a location per datum and one scale for all.
+
+    Pyro's own gradient tests use it. It starts at q = prior.
+
+    Args:
+        rows: N, the number of data, each with a location of its own. The model is called with all of them.
+    """
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(()), 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def q() -> tuple[Tensor, Tensor]:
+        loc = pyro.param("loc", lambda: torch.zeros(rows))
+        return loc, pyro.param("scale", lambda: torch.ones(()), constraint=dist.constraints.positive)
+
+    def guide(x: Tensor) -> None:
+        loc, scale = q()
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(loc, scale))
+
+    exact = Exact(
+        elbo=lambda x: truth.elbo(x, *q()),
+        log_evidence=truth.log_evidence,
+        posterior=lambda x: {"z": dist.Normal(*truth.posterior(x))},
+    )
+    return Pair(model, guide, name="normal_normal", exact=exact)

@@ -1,0 +1,126 @@
+"""Draws from a trained pair, as arrays and as ArviZ's own object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+from torch import Tensor
+
+from . import export, rng
+from .dataset import Batch, Dataset
+from .errors import BadInput
+from .estimators import name_of
+from .fitted import Fit
+from .pair import Pair
+from .sites import plates, sites
+
+Arrays = dict[str, np.ndarray]
+
+
+def sample(pair: Pair, batch: Batch, draws: int, *, seed: int = 0, prior: bool = True) -> dict[str, Arrays]:
+    """Draws from the guide, the model given those, and the prior.
+
+    Args:
+        pair: Model and guide.
+        batch: What they are called with. Its `total` is not used: nothing is scaled here.
+        draws: S.
+        seed: Of the draws.
+        prior: Also draw from the prior.
+
+    Returns:
+        ArviZ's group → variable → (1, S, *shape) array; `observed_data` without the first two axes.
+        `sample_stats` has log_p = log p(x, z) and log_q = log q(z), summed over all sites.
+    """
+    batch = Batch(batch.args)
+    rows: dict[str, dict[str, list[Tensor]]] = {}
+
+    def keep(group: str, name: str, value: Any) -> None:
+        rows.setdefault(group, {}).setdefault(name, []).append(torch.as_tensor(value))
+
+    with pair.scope(), rng.seeded(seed), torch.no_grad(), pyro.validation_enabled(False):
+        for _ in range(draws):
+            q, p = pair.run(batch)
+            keep("sample_stats", "log_p", p.log_prob_sum())
+            keep("sample_stats", "log_q", q.log_prob_sum())
+            for site in sites(p):
+                if _is_data(site):
+                    log_likelihood = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
+                    keep("log_likelihood", site["name"], log_likelihood)
+                else:
+                    keep("posterior", site["name"], site["value"])
+            made = pair.generate(batch, q)
+            for site in sites(p):
+                if _is_data(site):
+                    keep("posterior_predictive", site["name"], made.nodes[site["name"]]["value"])
+            for site in sites(pair.generate(batch)) if prior else ():
+                group = "prior_predictive" if site["name"] in rows.get("log_likelihood", {}) else "prior"
+                keep(group, site["name"], site["value"])
+    groups = {
+        group: {name: torch.stack(values)[None].cpu().numpy() for name, values in variables.items()}
+        for group, variables in rows.items()
+    }
+    groups["observed_data"] = {s["name"]: s["value"].cpu().numpy() for s in sites(p) if _is_data(s)}
+    return groups
+
+
+def to_arviz(fit: Fit, data: Any = None, *, draws: int = 1000, seed: int = 0, prior: bool = True) -> Any:
+    """A fit as ArviZ's own object: `InferenceData` on ArviZ 0.23, `xarray.DataTree` on 1.x.
+
+    Groups: posterior, posterior_predictive, log_likelihood, observed_data, prior, prior_predictive, and sample_stats with
+    log_p and log_q, which PSIS and LOO for draws from q need. Dimensions carry the names of the plates.
+
+    Args:
+        fit: From `vb.fit`.
+        data: Rows to look at; those it was fitted to if None. Draws × rows × features numbers are kept in memory.
+        draws: S, in one chain: q is sampled independently, so one chain says it all.
+        seed: Of the draws.
+        prior: Also draw from the prior.
+
+    Raises:
+        BadInput: No draws asked for, or data that the pair can't take.
+
+    Examples:
+        >>> idata = vb.to_arviz(fit)
+        >>> az.summary(idata)
+    """
+    if draws < 1:
+        raise BadInput(f"draws={draws}. Wanted: at least 1.")
+    dataset = (fit.data if data is None else Dataset.of(data)).to(fit.data.first.device)
+    batch = dataset.batch(fit.pair.model)
+    groups = sample(fit.pair, batch, draws, seed=seed, prior=prior)
+    attributes = {
+        "pair": fit.pair.name,
+        "estimator": name_of(fit.estimator),
+        "inference_library": "vbayes",
+        "seed": seed,
+    }
+    return export.from_arrays(groups, dims=_dims(fit.pair, batch, dataset.dims), attrs=attributes)
+
+
+def _is_data(site: Any) -> bool:
+    return site["is_observed"] and not site["infer"].get("_deterministic")
+
+
+def _dims(pair: Pair, batch: Batch, columns: Mapping[str, tuple[str, ...]]) -> dict[str, list[str]]:
+    """Variable → names of its dimensions: plates, then a column's own, else `site_dim_i`."""
+    with pair.scope(), rng.seeded(0), torch.no_grad():
+        _, p = pair.run(Batch(batch.args))
+    names = {site["name"] for site in sites(p)}
+    found = {}
+    for site in sites(p):
+        name, rank = site["name"], site["value"].dim()
+        event = site["fn"].event_dim
+        dims = [f"{name}_dim_{i}" for i in range(rank)]
+        for frame in plates(site):
+            if frame.dim - event >= -rank:
+                # xarray lets no variable be its own dimension.
+                dims[frame.dim - event] = frame.name if frame.name not in names else f"{frame.name}_plate"
+        own = columns.get(name, ())
+        if event and len(own) == event:
+            dims[-event:] = own
+        found[name] = dims
+    return found

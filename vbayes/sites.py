@@ -1,0 +1,113 @@
+"""What the sample sites of a trace say: their plates, their log-densities over those, their closed-form KLs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro
+import torch
+from pyro.distributions import Delta
+from pyro.distributions.util import scale_and_mask
+from torch import Tensor
+from torch.distributions import kl_divergence
+
+Frames = tuple[Any, ...]  # pyro.poutine.indep_messenger.CondIndepStackFrame, the vectorised ones
+
+
+def sites(trace: pyro.poutine.Trace) -> list[Any]:
+    return [site for site in trace.nodes.values() if site["type"] == "sample"]
+
+
+def has_path(site: Any) -> bool:
+    return site["is_observed"] or site["fn"].has_rsample
+
+
+def plates(site: Any) -> Frames:
+    return tuple(frame for frame in site["cond_indep_stack"] if frame.vectorized)
+
+
+class Layout:
+    """Which plates all sites share, and the scale that they share."""
+
+    def __init__(self, q: pyro.poutine.Trace, p: pyro.poutine.Trace) -> None:
+        every = sites(q) + sites(p)
+        shared = [f for f in plates(every[0]) if all(f in plates(s) for s in every)] if every else []
+        self.local: Frames = tuple(sorted(shared, key=lambda f: f.dim))
+        scales = [s["scale"] for s in every]
+        common = all(isinstance(s, (int, float)) for s in scales) and len(set(scales)) == 1
+        self.scale = float(scales[0]) if common else 1.0
+        like = next(s["value"] for s in every if isinstance(s["value"], Tensor))
+        self._zero = torch.zeros((), device=like.device, dtype=torch.get_default_dtype())
+
+    def total(self, terms: list[Term], *, scaled: bool = True) -> Tensor:
+        """(*local) Σ over the terms, each summed over its plates beyond the local ones."""
+        total = self._zero.expand([f.size for f in self.local])
+        for term in terms:
+            total = total + self.arrange(term.sum_to(self.local, scaled=scaled)).squeeze(-1)
+        return total
+
+    def arrange(self, value: Tensor) -> Tensor:
+        """(*local, own): the local plates first, everything else flattened behind."""
+        rank = max([value.dim(), *(-f.dim for f in self.local)])
+        value = value.expand((1,) * (rank - value.dim()) + value.shape)
+        first = [rank + f.dim for f in self.local]
+        value = value.permute([*first, *(d for d in range(rank) if d not in first)])
+        return value.reshape(*value.shape[: len(first)], -1)
+
+
+class Term:
+    """A log-density or KL of one site, over its plates."""
+
+    def __init__(self, site: Any, layout: Layout, value: Tensor) -> None:
+        self.name, self.frames = site["name"], plates(site)
+        value = scale_and_mask(value, mask=site["mask"])
+        if not isinstance(value, Tensor):  # a mask of False makes a plain zero
+            value = torch.zeros(())
+        dims = {f.dim for f in self.frames}
+        undeclared = [d for d in range(-value.dim(), 0) if d not in dims and value.shape[d] != 1]
+        self.unscaled = value.sum(undeclared, keepdim=True) if undeclared else value
+        self.scale = 1.0 if layout.scale != 1.0 else site["scale"]
+
+    @classmethod
+    def of(cls, site: Any, layout: Layout) -> Term:
+        return cls(site, layout, site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"]))
+
+    def sum_to(self, frames: Frames, *, scaled: bool = True) -> Tensor:
+        """Summed over the plates that are not among `frames`; dims are kept."""
+        value = self.unscaled * self.scale if scaled else self.unscaled
+        dims = [f.dim for f in self.frames if f not in frames and f.dim >= -value.dim() and value.shape[f.dim] != 1]
+        return value.sum(dims, keepdim=True) if dims else value
+
+
+def closed_form_kls(q: pyro.poutine.Trace, p: pyro.poutine.Trace) -> dict[str, tuple[Any, Tensor]]:
+    """Site name → its guide site and KL(q‖p), where that has a closed form and the form is valid.
+
+    A site's KL may stand in for its sampled value only if nothing it depends on in the model was drawn from it in the
+    guide; we ask that the sites before it in the model do not come after it in the guide. A point mass (the sites of
+    autoguides) has no KL: what Pyro registers for it leaves out the Jacobian of a constrained site.
+    """
+    order = {site["name"]: i for i, site in enumerate(sites(q))}
+    found = {}
+    before = -1
+    for site in sites(p):
+        name = site["name"]
+        if site["is_observed"] or name not in order:
+            continue
+        here = order[name]
+        before, earlier = max(before, here), before
+        if earlier > here or _is_point_mass(q.nodes[name]["fn"]):
+            continue
+        try:
+            kl = kl_divergence(q.nodes[name]["fn"], site["fn"])
+        except NotImplementedError:
+            continue
+        if not isinstance(kl, Tensor):  # Pyro answers with a number where it knows the KL to be zero
+            kl = torch.full(q.nodes[name]["fn"].batch_shape, float(kl))
+        found[name] = (q.nodes[name], kl)
+    return found
+
+
+def _is_point_mass(fn: Any) -> bool:
+    while hasattr(fn, "base_dist"):
+        fn = fn.base_dist
+    return isinstance(fn, Delta)

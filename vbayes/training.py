@@ -1,0 +1,211 @@
+"""Fitting a pair to data with `pyro.infer.SVI`."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pyro
+import torch
+from pyro.infer import ELBO, SVI
+
+from . import rng
+from .check import examine
+from .dataset import Dataset
+from .errors import BadInput, BadPair, NonFinite
+from .estimators import name_of, resolve
+from .fitted import Fit, Progress, Row
+from .optimizer import LeftTheReals, optimizer_for
+from .pair import Pair
+from .particles import draw
+from .progress import bar
+from .sites import sites
+
+
+def fit(
+    pair: Pair,
+    data: Any,
+    estimator: str | type[ELBO] | ELBO = "analytic_kl",
+    *,
+    steps: int | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    optimizer: Any = torch.optim.Adam,
+    learning_rate: float | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    progress: bool = True,
+) -> Fit:
+    """Maximises the ELBO by stochastic gradient ascent.
+
+    Ctrl-C returns what there is.
+
+    Args:
+        pair: Model and guide; it is copied, never changed.
+        data: A `Dataset`, a tensor or array of shape (N, ...), or a tuple or mapping of those.
+        estimator: A name, a vbayes estimator, or any `pyro.infer.ELBO`.
+        steps: Optimiser steps; or
+        epochs: passes over the data. 1000 steps if neither is given.
+        batch_size: M, rows in a minibatch; None takes all rows in each step.
+        optimizer: A `torch.optim` class, or a `pyro.optim` object (a scheduler among them steps once an epoch).
+        learning_rate: For a `torch.optim` class; None leaves its default.
+        seed: Of the draws and the order of the data. Initial parameters belong to the pair.
+        device: "cpu", "cuda", "cuda:1"; "auto" takes CUDA where there is one.
+        progress: Show a bar with the ELBO per datum and its trend.
+
+    Returns:
+        The trained copy of the pair with its history.
+
+    Raises:
+        BadInput: What was handed in does not fit; the message says what, and how to mend it.
+        NonFinite: The ELBO or its gradient left the real numbers. The error's `fit` holds the history and the last
+            finite parameters.
+
+    Examples:
+        >>> fit = vb.fit(pair, vb.data.digits(), epochs=50, batch_size=100, learning_rate=1e-3)
+        >>> fit.plot()
+    """
+    dataset, method, where = Dataset.of(data), resolve(estimator), _device(device)
+    dataset.check_batch_size(batch_size)
+    dataset = dataset.to(where)
+    pair = pair.copy().to(where)
+    first = dataset.batch(pair.model, None if batch_size is None else torch.arange(batch_size, device=where))
+    found = examine(pair, first)
+    if batch_size is not None and batch_size < len(dataset) and not found.data_plate:
+        raise BadPair(
+            f"batch_size={batch_size} of {len(dataset)} rows, but no site of pair {pair.name!r} is in a plate named 'data', so "
+            'a minibatch can\'t be scaled to the whole. Put the observations in pyro.plate("data", ...), or leave '
+            "batch_size out."
+        )
+    with pair.scope(), rng.seeded(0), torch.no_grad():
+        # An estimator that can't work on this pair says so now.
+        if needs := getattr(method, "needs", None):
+            draw(pair, first, method.num_particles, needs)
+    with rng.seeded(seed):
+        start = Progress(rng.get_state())
+    # A pyro.infer.ELBO remembers the plates of the first model it meets: each fit has its own.
+    fresh = Fit(pair, dataset, copy.copy(method), batch_size, optimizer, learning_rate, seed, start)
+    return train(fresh, count_steps(fresh, steps, epochs), show=progress)
+
+
+def count_steps(fit: Fit, steps: int | None, epochs: int | None) -> int:
+    if steps is not None and epochs is not None:
+        raise BadInput(f"Both steps={steps} and epochs={epochs} were given. Wanted: one of them.")
+    wanted = steps if steps is not None else epochs if epochs is not None else 1000
+    if not isinstance(wanted, int) or wanted < 0:
+        raise BadInput(f"{'steps' if epochs is None else 'epochs'}={wanted!r}. Wanted: an integer of at least 0.")
+    if epochs is None:
+        return wanted
+    return epochs * (1 if fit.batch_size is None else math.ceil(len(fit.data) / fit.batch_size))
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).split("\n")[0]
+        raise BadInput(f"device={name!r} can't be used here: {reason} Wanted: 'auto', 'cpu' or 'cuda'.") from error
+    return device
+
+
+def train(fit: Fit, steps: int, *, show: bool) -> Fit:
+    """`steps` more steps. `fit.pair` is ours to change."""
+    pair, data, state = fit.pair, fit.data, fit.progress
+    generator = copy.deepcopy(state.generator)
+    pending, epoch, rows = list(state.pending), state.epoch, list(fit.rows)
+    failure: tuple[str, tuple[str, ...]] | None = None
+    interrupted = False
+    with (
+        pair.scope(),
+        rng.continued(generator),
+        pyro.validation_enabled(False),  # `examine` has validated; a value that is not finite must reach the ELBO
+        warnings.catch_warnings(),
+        bar("fit", steps, show=show) as advance,
+    ):
+        warnings.filterwarnings("ignore", "Encountered (NaN|\\+inf|-inf|infinity)", UserWarning)
+        stepper = optimizer_for(pair.leaves, fit.optimizer, fit.learning_rate, state.optimizer)
+        model, guide = pair.scaled(len(data))
+        # As a bare function Pyro lets us look at the loss before it steps.
+        svi = SVI(model, guide, stepper, loss=fit.estimator.loss, loss_and_grads=_finite(fit.estimator.loss_and_grads))
+        before = rows[-1][4] if rows else 0.0
+        start = time.perf_counter()
+        try:
+            for done in range(1, steps + 1):
+                if not pending:
+                    if epoch:
+                        stepper.end_epoch()
+                    pending, epoch = data.epoch(fit.batch_size), epoch + 1
+                batch = data.batch(pair.model, pending[0])
+                here = rng.get_state()
+                try:
+                    loss = svi.step(*batch.args)
+                except LeftTheReals as error:
+                    rng.set_state(here)
+                    failure = str(error), _culprits(pair, batch)
+                    break
+                pending.pop(0)
+                elbo = -float(loss[0] if isinstance(loss, tuple) else loss)
+                rows.append((len(rows) + 1, epoch, elbo, elbo / len(data), before + time.perf_counter() - start))
+                advance(done, lambda: _note(rows))
+        except KeyboardInterrupt:
+            interrupted = True
+        optimizer_state = stepper.get_state()
+    reached = replace(
+        fit,
+        rows=tuple(rows),
+        interrupted=interrupted,
+        progress=Progress(generator, tuple(pending), epoch, optimizer_state),
+    )
+    if failure:
+        raise NonFinite(_left_the_reals(*failure, reached), step=len(rows) + 1, sites=failure[1], fit=reached)
+    return reached
+
+
+def _finite(loss_and_grads: Callable[..., Any]) -> Callable[..., Any]:
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        loss = loss_and_grads(*args, **kwargs)
+        if not all(math.isfinite(part) for part in (loss if isinstance(loss, tuple) else (loss,))):
+            raise LeftTheReals("ELBO")
+        return loss
+
+    return checked
+
+
+def _culprits(pair: Pair, batch: Any) -> tuple[str, ...]:
+    """The sites whose density is not finite for the draw that the generator is about to make."""
+    with torch.no_grad():
+        q, p = pair.run(batch)
+        found = {
+            site["name"]: None
+            for site in sites(q) + sites(p)
+            if not torch.isfinite(site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])).all()
+        }
+    return tuple(found)
+
+
+def _left_the_reals(what: str, culprits: tuple[str, ...], fit: Fit) -> str:
+    where = f"site{'s' * (len(culprits) > 1)} {', '.join(map(repr, culprits))}" if culprits else "no single site"
+    return (
+        f"The {what} of pair {fit.pair.name!r} under {name_of(fit.estimator)} is not finite at step {fit.steps + 1}; "
+        f"{where} {'have' if len(culprits) > 1 else 'has'} a log-density that is not finite there. "
+        "Common mends: a smaller learning_rate, a scale bounded away from 0, other initial values. "
+        f"Nothing is lost: this error's `.fit` has the history of {fit.steps} steps and the last finite parameters."
+    )
+
+
+def _note(rows: list[Row]) -> str:
+    """The ELBO per datum and its trend: the mean of the last tenth of the steps against the tenth before."""
+    width = max(1, min(len(rows) // 10, 1000))
+    recent = sum(row[3] for row in rows[-width:]) / width
+    if len(rows) < 2 * width:
+        return f"ELBO per datum {recent:.4g}"
+    change = recent - sum(row[3] for row in rows[-2 * width : -width]) / width
+    return f"ELBO per datum {recent:.4g} {'↑' if change > 0 else '↓'} {change:+.2g} in {width} steps"
