@@ -1,0 +1,3 @@
+"""Variational Bayes on Pyro."""
+
+__version__ = "0.1.0"

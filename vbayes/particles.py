@@ -142,7 +142,8 @@ def _draw_one(
         check_model_guide_match(p, q)
     if "path" in needs and (without := [s["name"] for s in sites(q) if not has_path(s)]):
         raise Unsuitable(
-            f"Site{'s' * (len(without) > 1)} {', '.join(map(repr, without))} of the guide have no reparameterised path "
+            f"Site{'s' * (len(without) > 1)} {', '.join(map(repr, without))} of the guide {'have' if len(without) > 1 else 'has'} no "
+            "reparameterised path "
             "(`has_rsample` is false), which this estimator needs. Use vb.Trace(), vb.AnalyticKL() or vb.Score(), or "
             "give the site a reparameterised distribution."
         )

@@ -70,7 +70,7 @@ def fit(
         >>> fit = vb.fit(pair, vb.data.digits(), epochs=50, batch_size=100, learning_rate=1e-3)
         >>> fit.plot()
     """
-    dataset, method, where = Dataset.of(data), resolve(estimator), _device(device)
+    dataset, method, where = Dataset.of(data), resolve(estimator), choose_device(device)
     dataset.check_batch_size(batch_size)
     dataset = dataset.to(where)
     pair = pair.copy().to(where)
@@ -94,6 +94,7 @@ def fit(
 
 
 def count_steps(fit: Fit, steps: int | None, epochs: int | None) -> int:
+    """Optimiser steps in `steps` or `epochs`, of which at most one is given."""
     if steps is not None and epochs is not None:
         raise BadInput(f"Both steps={steps} and epochs={epochs} were given. Wanted: one of them.")
     wanted = steps if steps is not None else epochs if epochs is not None else 1000
@@ -104,7 +105,8 @@ def count_steps(fit: Fit, steps: int | None, epochs: int | None) -> int:
     return epochs * (1 if fit.batch_size is None else math.ceil(len(fit.data) / fit.batch_size))
 
 
-def _device(name: str) -> torch.device:
+def choose_device(name: str) -> torch.device:
+    """The device of that name; "auto" takes CUDA where there is one."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

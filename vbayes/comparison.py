@@ -1,0 +1,129 @@
+"""The laboratory: which estimator gives the least gradient noise, and the least for its cost."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from .errors import BadInput
+from .verdict import verdict
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from .fitted import Fit
+
+COLUMNS = ("at", "estimator", "group", "mean_norm", "bias_z", "variance", "variance_se", "snr")
+COLUMNS += ("ms_per_gradient", "variance_time", "mean_norm_se", "snr_se", "ms_se", "variance_time_se")
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of the training at which gradients were measured.
+
+    Attributes:
+        at: Its name ("start").
+        step: Optimiser steps before it.
+        elbo_per_datum: There, in nats, on the batch that was measured.
+    """
+
+    at: str
+    step: int
+    elbo_per_datum: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `vb.compare` measured.
+
+    Attributes:
+        pair, data: Names.
+        batch_size: M, rows in the one minibatch whose gradient is estimated again and again.
+        replicas: R, gradients for each estimator at each point.
+        seed: Of everything.
+        oracle: What bias is judged by.
+        estimators: Names, in the order given.
+        rows: One for each point, estimator and group; see `to_dataframe`.
+        points: Where in the training.
+        fit: The training run that led there; None where points were given.
+    """
+
+    pair: str
+    data: str
+    batch_size: int
+    replicas: int
+    seed: int
+    oracle: str
+    estimators: tuple[str, ...]
+    rows: tuple[dict[str, Any], ...] = field(repr=False)
+    points: tuple[Point, ...] = field(repr=False)
+    fit: Fit | None = field(default=None, repr=False, compare=False)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row for each point of training, estimator and group of parameters.
+
+        The gradient is that of the ELBO of the whole data set (nats), as estimated from one minibatch: `mean_norm` its
+        norm; `bias_z` the distance of its mean from the oracle's in standard errors; `variance` the trace of its
+        covariance over the draws of z (nats²), the minibatch held fixed; `snr` = mean_norm / √variance;
+        `ms_per_gradient` as training pays it; `variance_time` = variance × ms_per_gradient. `…_se` are standard errors.
+        """
+        return pd.DataFrame(list(self.rows), columns=list(COLUMNS))
+
+    def verdict(self) -> str:
+        """What to make of it, in a paragraph."""
+        return verdict(self.to_dataframe())
+
+    def plot(self) -> Figure:
+        """The table as a figure: variance by group along the training, and variance × time at its end."""
+        from .plots import comparison_figure
+
+        return comparison_figure(self.to_dataframe())
+
+    def save(self, path: str | Path) -> Path:
+        """Writes everything but the fit as JSON; numbers that are not finite become null."""
+        from . import __version__
+
+        described = {
+            "vbayes": __version__,
+            "pair": self.pair,
+            "data": self.data,
+            "batch_size": self.batch_size,
+            "replicas": self.replicas,
+            "seed": self.seed,
+            "oracle": self.oracle,
+            "estimators": list(self.estimators),
+            "rows": [_finite(row) for row in self.rows],
+            "points": [_finite(vars(point)) for point in self.points],
+            "verdict": self.verdict(),
+        }
+        path = Path(path)
+        path.write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Comparison:
+        """What `save` wrote, without the fit."""
+        try:
+            described = json.loads(Path(path).read_text(encoding="utf-8"))
+            names = ("pair", "data", "batch_size", "replicas", "seed", "oracle")
+            return cls(
+                **{name: described[name] for name in names},
+                estimators=tuple(described["estimators"]),
+                rows=tuple({k: np.nan if v is None else v for k, v in row.items()} for row in described["rows"]),
+                points=tuple(Point(**point) for point in described["points"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BadInput(
+                f"{path} is no comparison: {error!r}. Wanted: a file that `Comparison.save` wrote."
+            ) from error
+
+
+def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}

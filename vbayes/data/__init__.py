@@ -1,0 +1,23 @@
+"""One file per data set: where it comes from, how it is proved to be the right one, and how it becomes tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..dataset import Dataset
+from .binarized_mnist import binarized_mnist as binarized_mnist
+from .datafile import DataFile as DataFile
+from .datafile import fetch as fetch
+from .digits import digits as digits
+from .eight_schools import eight_schools as eight_schools
+from .frey_face import frey_face as frey_face
+from .mnist import mnist as mnist
+
+DATASETS: dict[str, Callable[..., Dataset]] = {
+    "digits": digits,
+    "mnist": mnist,
+    "binarized_mnist": binarized_mnist,
+    "frey_face": frey_face,
+    "eight_schools": eight_schools,
+}
+"""Name on the command line → loader; the first line of a loader's docstring says what it is."""

@@ -1,0 +1,141 @@
+"""A published file, found on this machine or downloaded, and never trusted before its hash is checked.
+
+Looked for in this order:
+
+1. ``$VBAYES_DATA``, a folder that the user fills by hand. A bad file there is an error: only its owner may replace it.
+2. The user's cache: ``$VBAYES_CACHE``, or where the operating system wants it. A bad file there is downloaded again.
+3. The URL. A download becomes visible in the cache only when it is whole and its hash is right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ..errors import DataUnavailable
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One file of a data set, and what proves that it is the right one.
+
+    Args:
+        path: Where it lies below `$VBAYES_DATA` and below the cache, with `/` between folders.
+        sha256: What `digest` must return, in hexadecimal.
+        url: Where it is published; empty for a repacked copy, which is looked for in `$VBAYES_DATA` only.
+        digest: What is compared with `sha256`: the hash of the file, or of its content where the file itself has no
+            known hash. What it raises counts as a wrong hash.
+    """
+
+    path: str
+    sha256: str
+    url: str = ""
+    digest: Callable[[Path], str] = sha256_of
+
+
+def fetch(published: DataFile, *repacked: DataFile) -> Path:
+    """Where a file lies on this machine, downloaded if need be; its hash is checked every time.
+
+    Args:
+        published: The file as its authors publish it.
+        repacked: The same content in other forms, which `$VBAYES_DATA` may hold instead.
+
+    Returns:
+        The path of the first form found.
+
+    Raises:
+        DataUnavailable: A file in `$VBAYES_DATA` has a wrong hash; or the file was in neither place and its download
+            failed, was cut short or has a wrong hash; or the cache can't be written.
+    """
+    if own := _folder("VBAYES_DATA"):
+        for file in (*repacked, published):
+            if (path := own / file.path).exists():
+                _check_own(file, path)
+                return path
+    cached = cache() / published.path
+    if not cached.exists() or _got(published, cached) != published.sha256:
+        _download(published, cached)
+    return cached
+
+
+def cache() -> Path:
+    """The folder that downloads are kept in: `$VBAYES_CACHE`, or the operating system's place for such things."""
+    import pooch
+
+    return _folder("VBAYES_CACHE") or Path(pooch.os_cache("vbayes"))
+
+
+def _folder(variable: str) -> Path | None:
+    value = os.environ.get(variable)
+    return Path(value).expanduser() if value else None
+
+
+def _got(file: DataFile, path: Path) -> str:
+    try:
+        return file.digest(path)
+    except Exception as error:  # a damaged container may raise anything at all
+        return f"unreadable, {type(error).__name__}: {error}"
+
+
+def _check_own(file: DataFile, path: Path) -> None:
+    if (got := _got(file, path)) != file.sha256:
+        raise DataUnavailable(
+            f"{path}, in your VBAYES_DATA, is not the file that it should be.\n"
+            f"Got:    {got}\n"
+            f"Wanted: {_wanted(file)}\n"
+            f"Mend:   replace it{f' by {file.url}' if file.url else ''}, or remove it and let vbayes download the data."
+        )
+
+
+def _download(file: DataFile, target: Path) -> None:
+    import pooch
+    import requests
+
+    # Without compression on the way, so that what arrives is byte for byte what was published.
+    download = pooch.HTTPDownloader(headers={"Accept-Encoding": "identity"}, chunk_size=2**16)
+    print(f"vbayes: downloading {file.url} to {target}", file=sys.stderr)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # A folder of its own, on the same disk: nobody meets a half-written file, and it goes whatever happens.
+        with TemporaryDirectory(dir=target.parent, prefix=".download-") as folder:
+            part = Path(folder) / target.name
+            download(file.url, str(part), None)
+            if (got := _got(file, part)) == file.sha256:
+                os.replace(part, target)
+    except requests.RequestException as error:
+        raise _not_downloaded(file, f"{type(error).__name__}: {error}") from error
+    except OSError as error:
+        raise DataUnavailable(
+            f"Can't keep {file.url} at {target}.\n"
+            f"Got:    {type(error).__name__}: {error}\n"
+            "Wanted: a folder that can be written, with room for the file.\n"
+            "Mend:   set VBAYES_CACHE to such a folder."
+        ) from error
+    if got != file.sha256:
+        raise _not_downloaded(file, got)
+
+
+def _not_downloaded(file: DataFile, got: str) -> DataUnavailable:
+    own = os.environ.get("VBAYES_DATA")
+    return DataUnavailable(
+        f"Can't download {file.url}\n"
+        f"Got:    {got}\n"
+        f"Wanted: {_wanted(file)}\n"
+        f"Mend:   try again with a network; or get the file by other means, put it at $VBAYES_DATA/{file.path} and set "
+        f"VBAYES_DATA to that folder (now {repr(own) if own else 'not set'})."
+    )
+
+
+def _wanted(file: DataFile) -> str:
+    return f"sha256 {file.sha256}" + ("" if file.digest is sha256_of else " (of the content, not of the file)")

@@ -1,0 +1,138 @@
+"""Capture: draw + estimate + gradient of a pair as one pure tensor program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map
+
+from .. import rng
+from ..dataset import Batch
+from ..errors import CaptureFailed
+from ..estimator import Estimator, total
+from ..pair import Pair
+from ..particles import draw
+from .noise import Noise, Recorder, draw_noise
+
+Parameters = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A pair under an estimator as a pure function: no Pyro, no handlers, no global state.
+
+    Attributes:
+        graph: (parameters, noise, arguments) → (gradients, value): the gradient of the bound for each unconstrained
+            parameter, and the bound in nats. An FX graph of plain tensor operations.
+        sizes: Standard normals and uniforms that one run needs.
+        static: Whether no randomness is left inside the graph.
+    """
+
+    graph: GraphModule | Callable[..., Any]
+    sizes: tuple[int, int]
+    static: bool
+
+    def __call__(self, parameters: Parameters, noise: Noise, *args: Any) -> tuple[Parameters, Tensor]:
+        """One run, for one replica of noise."""
+        return self.graph(parameters, noise, args)
+
+
+class _Substitute(TorchFunctionMode):
+    """Wherever one of some tensors is used, uses another in its place."""
+
+    def __init__(self, replacements: Iterable[tuple[Tensor, Tensor]]) -> None:
+        super().__init__()
+        self._new = {id(old): new for old, new in replacements}
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        args, kwargs = tree_map(lambda a: self._new.get(id(a), a), (args, kwargs or {}))
+        return func(*args, **kwargs)
+
+
+def eager(pair: Pair, estimator: Estimator, total_rows: int | None) -> Callable[..., tuple[Parameters, Tensor]]:
+    """The function that `stage` captures, run by Pyro: (parameters, noise, arguments) → (gradients, value).
+
+    It works inside `pair.scope()` and with validation off.
+    """
+
+    def run(parameters: Parameters, noise: Noise | None, args: tuple[Any, ...]) -> tuple[Parameters, Tensor]:
+        live = {name: value.detach().requires_grad_() for name, value in parameters.items()}
+        leaves = pair.leaves
+        with Recorder(noise), _Substitute((leaves[name], value) for name, value in live.items()):
+            particles = draw(pair, Batch(args, total_rows), estimator.num_particles, estimator.needs)
+            estimate = total(estimator.estimate(particles), particles)
+        gradients = torch.autograd.grad(estimate.surrogate, list(live.values()), allow_unused=True)
+        complete = (
+            torch.zeros_like(value) if gradient is None else gradient
+            for gradient, value in zip(gradients, live.values(), strict=True)
+        )
+        return dict(zip(live, complete, strict=True)), estimate.value
+
+    return run
+
+
+def stage(pair: Pair, estimator: Estimator, batch: Batch) -> Program:
+    """Captures one gradient of a pair under an estimator.
+
+    Args:
+        pair: Initialised; its parameters become inputs of the program.
+        estimator: Any vbayes estimator.
+        batch: Arguments of the shapes that the program will be called with.
+
+    Raises:
+        CaptureFailed: The pair branches on drawn values, or does something else that leaves the graph.
+    """
+    run = eager(pair, estimator, batch.total)
+    with pair.scope(), rng.seeded(0), unvalidated():
+        parameters = {k: v.detach().clone() for k, v in pair.parameters.items()}
+        like = next(iter(parameters.values()), torch.zeros(()))
+        with Recorder() as calls:
+            draw(pair, batch, estimator.num_particles, estimator.needs)
+        noise = draw_noise(calls.sizes, 1, like)
+        try:
+            graph = make_fx(run)(parameters, tuple(n[0] for n in noise), batch.args)
+        except Exception as error:  # make_fx raises whatever the model's own code raises on a traced value
+            raise CaptureFailed(f"Pair {pair.name!r} can't be captured: {type(error).__name__}: {error}") from error
+    return Program(graph, calls.sizes, static=not _draws_inside(graph))
+
+
+def _draws_inside(graph: GraphModule) -> bool:
+    tags = (getattr(node.target, "tags", ()) for node in graph.graph.nodes)
+    return any(torch.Tag.nondeterministic_seeded in tag for tag in tags)
+
+
+@contextmanager
+def unvalidated() -> Iterator[None]:
+    """Validation off inside (it branches on data), and back as it was afterwards, whatever happened in between."""
+    before = torch.distributions.Distribution._validate_args
+    try:
+        with pyro.validation_enabled(False):
+            yield
+    finally:
+        torch.distributions.Distribution._validate_args = before
+
+
+def replicate(
+    program: Program, parameters: Mapping[str, Tensor], noise: Noise, args: tuple[Any, ...]
+) -> tuple[Parameters, Tensor]:
+    """Many runs at once.
+
+    Args:
+        noise: (R, n) and (R, u).
+
+    Returns:
+        Gradients of shape (R, *parameter), values of shape (R,).
+    """
+    many = torch.vmap(program.graph, in_dims=(None, 0, None), randomness="error" if program.static else "different")
+    return many(dict(parameters), noise, args)

@@ -1,0 +1,91 @@
+"""Base randomness, pulled out of the distributions that ask for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One call for base noise: of which kind, and of which shape."""
+
+    kind: str
+    shape: tuple[int, ...]
+
+
+Noise = tuple[Tensor, Tensor]
+"""(R, n) standard normals and (R, u) uniforms on (0, 1), or one replica of them: (n,), (u,)."""
+
+
+class Recorder(TorchFunctionMode):
+    """Answers calls for base noise with fresh draws, and notes what was asked.
+
+    Handed noise, it answers with that instead, in the order of the calls: the same noise gives the same numbers, staged
+    or eager. In-place draws are answered out of place, which is what lets `vmap` through.
+    """
+
+    def __init__(self, noise: Noise | None = None) -> None:
+        super().__init__()
+        self.noise = noise
+        self.draws: list[Draw] = []
+        self._used = {"normal": 0, "uniform": 0}
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """How many standard normals and uniforms were asked for."""
+        return self._used["normal"], self._used["uniform"]
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.Tensor.normal_ and not kwargs.get("generator"):
+            mean, std = _two(args[1:], kwargs, ("mean", "std"), (0.0, 1.0))
+            return self._base("normal", args[0]) * std + mean
+        if func is torch.Tensor.uniform_ and not kwargs.get("generator"):
+            low, high = _two(args[1:], kwargs, ("from", "to"), (0.0, 1.0))
+            return low + (high - low) * self._base("uniform", args[0])
+        if func is torch.Tensor.exponential_ and not kwargs.get("generator"):
+            (rate,) = args[1:] or (kwargs.get("lambd", 1.0),)
+            return -torch.log1p(-self._base("uniform", args[0])) / rate
+        if func is torch.normal and len(args) == 2 and all(isinstance(a, Tensor) for a in args) and not kwargs:
+            mean, std = torch.broadcast_tensors(*args)
+            return mean + std * self._base("normal", mean)
+        if func in (torch.randn_like, torch.rand_like):
+            return self._base("normal" if func is torch.randn_like else "uniform", args[0])
+        if func in (torch.randn, torch.rand) and not kwargs.get("generator"):
+            size = kwargs.get("size", args)
+            shape = torch.Size(size[0] if len(size) == 1 and not isinstance(size[0], int) else size)
+            like = torch.empty(shape, dtype=kwargs.get("dtype"), device=kwargs.get("device"))
+            return self._base("normal" if func is torch.randn else "uniform", like)
+        return func(*args, **kwargs)
+
+    def _base(self, kind: str, like: Tensor) -> Tensor:
+        self.draws.append(Draw(kind, tuple(like.shape)))
+        start = self._used[kind]
+        self._used[kind] = stop = start + like.numel()
+        if self.noise is None:
+            fresh = torch.randn if kind == "normal" else torch.rand
+            return fresh(like.shape, dtype=like.dtype, device=like.device)
+        return self.noise[kind == "uniform"][start:stop].view(like.shape)
+
+
+def _two(args: tuple[Any, ...], kwargs: Any, names: tuple[str, str], default: tuple[float, float]) -> tuple[Any, Any]:
+    given = dict(zip(names, default, strict=True)) | dict(zip(names, args, strict=False))
+    given |= {k: v for k, v in kwargs.items() if k in names}
+    return given[names[0]], given[names[1]]
+
+
+def draw_noise(sizes: tuple[int, int], replicas: int, like: Tensor) -> Noise:
+    """Noise for `replicas` runs, from torch's generator."""
+    normals, uniforms = (
+        fresh((replicas, size), dtype=like.dtype, device=like.device)
+        for fresh, size in zip((torch.randn, torch.rand), sizes, strict=True)
+    )
+    return normals, uniforms

@@ -1,0 +1,35 @@
+"""What a gradient costs, measured so that a busy machine is unfair to everyone alike."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+MEDIAN_SE = 1.2533  # a median's standard error over a mean's, for normal noise: √(π/2)
+
+
+def interleaved(tasks: Mapping[str, Callable[[], object]], rounds: int = 30) -> dict[str, tuple[float, float]]:
+    """Milliseconds per call of each task: one call of each in every round, in turning order.
+
+    Args:
+        tasks: Name → what to time.
+        rounds: Calls of each, after two to warm up.
+
+    Returns:
+        Name → median and its standard error, from the interquartile range.
+    """
+    names = list(tasks)
+    taken: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(-2, rounds):
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            start = time.perf_counter()
+            tasks[name]()
+            if turn >= 0:
+                taken[name].append((time.perf_counter() - start) * 1e3)
+    result = {}
+    for name, times in taken.items():
+        low, median, high = statistics.quantiles(times, n=4)
+        result[name] = median, MEDIAN_SE * (high - low) / 1.349 / math.sqrt(rounds)
+    return result

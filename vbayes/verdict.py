@@ -1,0 +1,93 @@
+"""A comparison in words."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+from scipy import stats
+
+FALSE_ALARM = 0.01  # chance that a table without bias is called biased
+TIE = 2.0  # standard errors within which two numbers are called equal
+
+
+def verdict(table: pd.DataFrame) -> str:
+    """What to make of a comparison, in a paragraph.
+
+    Args:
+        table: `Comparison.to_dataframe()`.
+    """
+    whole = table[table.group == "all"] if (table.group == "all").any() else table
+    places = list(dict.fromkeys(whole["at"]))
+    last = whole[whole["at"] == places[-1]].sort_values("variance_time")
+    parts = [_winner(last, places[-1])]
+    if len(places) > 1:
+        parts.append(_along(whole, places, last.iloc[0]))
+    parts.append(_bias(table))
+    return " ".join(part for part in parts if part)
+
+
+def _winner(rows: pd.DataFrame, at: str) -> str:
+    best, rest = rows.iloc[0], rows.iloc[1:]
+    if rest.empty:
+        return f"Only {best.estimator} was measured: its variance × time is {best.variance_time:.3g} at the {at}."
+    tied = [r.estimator for r in rest.itertuples() if _equal(best, r)]
+    others = [r for r in rest.itertuples() if r.estimator not in tied]
+    if tied:
+        text = f"At the {at}, {_list([best.estimator, *tied])} can't be told apart in gradient noise per second"
+        text += ", and beat the rest" if others else ""
+    else:
+        text = f"At the {at}, {best.estimator} gives the least gradient noise per second"
+    if others:
+        text += ": " + "; ".join(
+            f"{r.estimator} needs {_times(_ratio(r.variance_time, best.variance_time))} the time" for r in others
+        )
+        text += " for the same precision"
+    return text + f". Use {best.estimator} here."
+
+
+def _along(whole: pd.DataFrame, places: list[str], best: pd.Series) -> str:
+    first = whole[whole["at"] == places[0]].sort_values("variance_time").iloc[0]
+    text = ""
+    if first.estimator != best.estimator:
+        before = whole[(whole["at"] == places[0]) & (whole.estimator == best.estimator)].iloc[0]
+        if _equal(first, before):
+            text = f"At the {places[0]} it ties with {first.estimator}."
+        else:
+            ratio = _times(_ratio(before.variance_time, first.variance_time))
+            text = f"At the {places[0]} {first.estimator} is better: {best.estimator} needs {ratio} its time there."
+    if "pathwise" in set(whole.estimator) and best.estimator != "pathwise":
+        ratios = []
+        for at in places:
+            here = whole[whole["at"] == at].set_index("estimator").variance
+            ratios.append(f"{_times(_ratio(here['pathwise'], here[best.estimator]))} at the {at}")
+        text += f" The variance of pathwise is, against that of {best.estimator}, {_list(ratios)}."
+    return text.strip()
+
+
+def _bias(table: pd.DataFrame) -> str:
+    tests = table.bias_z.dropna()
+    if tests.empty:
+        return ""
+    limit = float(stats.norm.isf(FALSE_ALARM / 2 / len(tests)))
+    biased = table[table.bias_z.abs() > limit]
+    if biased.empty:
+        return f"No estimator shows bias: the largest |z| of {len(tests)} tests is {tests.abs().max():.1f} (alarm at {limit:.1f})."
+    names = _list(sorted(set(biased.estimator)))
+    return f"Biased here: {names} (|z| up to {biased.bias_z.abs().max():.1f}, alarm at {limit:.1f}); don't trust a low variance."
+
+
+def _equal(a: pd.Series, b: pd.Series) -> bool:
+    return abs(a.variance_time - b.variance_time) <= TIE * math.hypot(a.variance_time_se, b.variance_time_se)
+
+
+def _ratio(a: float, b: float) -> float:
+    return a / b if b > 0 else math.inf
+
+
+def _times(ratio: float) -> str:
+    return "infinitely many times" if math.isinf(ratio) else f"{ratio:,.0f}×" if ratio >= 10 else f"{ratio:.2g}×"
+
+
+def _list(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
