@@ -8,7 +8,6 @@ from typing import Any
 import pyro
 import torch
 from pyro.util import check_site_shape
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -17,6 +16,7 @@ from .dataset import Batch
 from .errors import BadPair
 from .pair import DATA_PLATE, Pair
 from .sites import closed_form_kls, has_path, plates, sites
+from .tables import plain_table
 
 HEADINGS = ("site", "shape", "plates", "scale", "reparameterised?", "analytic KL?", "in the guide?")
 
@@ -58,9 +58,7 @@ class Check:
 
     def table(self) -> Table:
         """As a rich table."""
-        table = Table(
-            *HEADINGS, title=f"pair {self.pair!r}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
-        )
+        table = plain_table(*HEADINGS, title=f"pair {self.pair!r}")
         for site in self.sites:
             name, shape, frames, scale, *rest = astuple(site)
             where = ", ".join(f"{plate}[{size}]" for plate, size in frames) or "–"

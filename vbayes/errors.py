@@ -5,6 +5,7 @@
     VBayesError
     ├── BadInput (ValueError)         what a user handed in does not fit
     │   ├── UnknownName               an estimator, pair or data set that does not exist
+    │   ├── UnknownKeyword (TypeError)
     │   ├── BadData                   empty, NaN, wrong lengths, a batch larger than the data
     │   ├── BadPair                   model and guide do not fit each other
     │   └── Unsuitable                an estimator that can't work on this pair
@@ -19,8 +20,13 @@ Every message says what happened, what was got, what was wanted, and how to mend
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 if TYPE_CHECKING:
     from .training import Fit
@@ -45,10 +51,12 @@ class UnknownName(BadInput):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         known = sorted(known)
-        near = difflib.get_close_matches(name.lower(), [k.lower() for k in known], n=3, cutoff=0.4)
-        near = [k for k in known if k.lower() in near]
-        hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else "`vbayes list` shows them all."
+        hint = _near(name, known) or "`vbayes list` shows them all."
         super().__init__(f"There is no {kind} named {name!r}. {hint}\nKnown: {', '.join(known)}.")
+
+
+class UnknownKeyword(BadInput, TypeError):
+    """A keyword argument that the function does not have."""
 
 
 class BadData(BadInput):
@@ -87,3 +95,26 @@ class NonFinite(VBayesError, ArithmeticError):
 
 class CaptureFailed(VBayesError, RuntimeError):
     """A pair that can't be turned into a pure tensor program; it still works, eagerly."""
+
+
+def checks_keywords(function: Callable[P, R]) -> Callable[P, R]:
+    """Lets `function` answer an unknown keyword with the nearest one that it knows."""
+    known = list(inspect.signature(function).parameters)
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        for name in kwargs:
+            if name not in known:
+                raise UnknownKeyword(
+                    f"{function.__name__}() has no keyword {name!r}. {_near(name, known)}\nKnown: {', '.join(known)}."
+                )
+        return function(*args, **kwargs)
+
+    return checked
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    """A question after the names most like this one; empty if none is."""
+    by_lower = {k.lower(): k for k in known}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.4)
+    return f"Did you mean {' or '.join(repr(by_lower[k]) for k in near)}?" if near else ""

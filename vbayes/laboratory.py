@@ -15,7 +15,7 @@ from . import moments, rng
 from .check import examine
 from .comparison import Comparison, Point
 from .dataset import Batch, Dataset
-from .errors import BadInput, Unsuitable
+from .errors import BadInput, Unsuitable, checks_keywords
 from .estimator import Estimator
 from .estimators import RLOO, AnalyticKL, Pathwise, name_of, resolve
 from .fitted import Fit
@@ -36,6 +36,7 @@ BLOCKS = 50  # of replicas: enough for a standard error good to 10 %, few enough
 ORACLE = 10  # times as many replicas for the oracle, so that its own error hardly counts
 
 
+@checks_keywords
 def compare(
     pair: Pair,
     data: Any,

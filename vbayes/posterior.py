@@ -12,7 +12,7 @@ from torch import Tensor
 
 from . import export, rng
 from .dataset import Batch, Dataset
-from .errors import BadInput
+from .errors import BadInput, checks_keywords
 from .estimators import name_of
 from .fitted import Fit
 from .pair import Pair
@@ -67,6 +67,7 @@ def sample(pair: Pair, batch: Batch, draws: int, *, seed: int = 0, prior: bool =
     return groups
 
 
+@checks_keywords
 def to_arviz(fit: Fit, data: Any = None, *, draws: int = 1000, seed: int = 0, prior: bool = True) -> Any:
     """A fit as ArviZ's own object: `InferenceData` on ArviZ 0.23, `xarray.DataTree` on 1.x.
 

@@ -17,7 +17,7 @@ from pyro.infer import ELBO, SVI
 from . import rng
 from .check import examine
 from .dataset import Dataset
-from .errors import BadInput, BadPair, NonFinite
+from .errors import BadInput, BadPair, NonFinite, checks_keywords
 from .estimators import name_of, resolve
 from .fitted import Fit, Progress, Row
 from .optimizer import LeftTheReals, optimizer_for
@@ -27,6 +27,7 @@ from .progress import bar
 from .sites import sites
 
 
+@checks_keywords
 def fit(
     pair: Pair,
     data: Any,

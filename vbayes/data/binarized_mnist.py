@@ -20,9 +20,9 @@ def _file(split: str, sha256: str) -> DataFile:
     return DataFile(f"binarized_mnist/{name}", sha256, URL + name)
 
 
-# The hashes are of the text itself: for each image a line of 784 digits 0 or 1, a single space between two of them, none
-# at either end, and "\n" after each line, the last one too. That makes 1568 bytes an image; 78 400 000 bytes for train,
-# 15 680 000 for valid and for test. They are those that TensorFlow Datasets lists for the published files.
+# The hashes are of the text itself: for each image a line of 784 digits 0 or 1, a single space between two of them,
+# none at either end, and "\n" after each line, the last one too. That makes 1568 bytes an image: 78 400 000 for train,
+# 15 680 000 for valid and for test. TensorFlow Datasets lists the same sizes and hashes for the published files.
 FILES = {
     "train": _file("train", "ad693b29f94c14277b095f5238ddefbbdaaae0939789dd2f4f0205278cee3e4d"),
     "valid": _file("valid", "1de3d397c40fe8eeb33dafd4099a1f665ec01e96d9be234aaeeac8a34930e2e2"),

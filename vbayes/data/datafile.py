@@ -102,8 +102,9 @@ def _download(file: DataFile, target: Path) -> None:
     import pooch
     import requests
 
-    # Without compression on the way, so that what arrives is byte for byte what was published.
-    download = pooch.HTTPDownloader(headers={"Accept-Encoding": "identity"}, chunk_size=2**16)
+    # identity: no compression on the way, so that what arrives is byte for byte what was published.
+    # stream: pooch's own True leaves the connection open after a 404, which Python then warns of.
+    download = pooch.HTTPDownloader(headers={"Accept-Encoding": "identity"}, stream=False, chunk_size=2**16)
     print(f"vbayes: downloading {file.url} to {target}", file=sys.stderr)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

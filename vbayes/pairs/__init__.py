@@ -32,7 +32,7 @@ class Recipe:
     build: Callable[..., Pair]
     data: str = "digits"
     batch_size: int | None = 100
-    epochs: int = 100
+    epochs: int = 40
     learning_rate: float = 1e-3
 
     def pair(self, data: Dataset) -> Pair:

@@ -1,0 +1,32 @@
+from . import data as data
+from . import errors as errors
+from . import exact as exact
+from . import pairs as pairs
+from . import plots as plots
+from .check import Check as Check
+from .check import check as check
+from .comparison import Comparison as Comparison
+from .dataset import Batch as Batch
+from .dataset import Dataset as Dataset
+from .estimator import Estimate as Estimate
+from .estimator import Estimator as Estimator
+from .estimators import ESTIMATORS as ESTIMATORS
+from .estimators import RLOO as RLOO
+from .estimators import STL as STL
+from .estimators import AnalyticKL as AnalyticKL
+from .estimators import Pathwise as Pathwise
+from .estimators import Score as Score
+from .estimators import Trace as Trace
+from .fitted import Fit as Fit
+from .groups import parameter_groups as parameter_groups
+from .laboratory import compare as compare
+from .pair import Exact as Exact
+from .pair import Pair as Pair
+from .particles import Particles as Particles
+from .particles import draw as draw
+from .posterior import to_arviz as to_arviz
+from .report import report as report
+from .rng import seeded as seeded
+from .training import fit as fit
+
+__version__: str

@@ -1,0 +1,129 @@
+"""The command line. What takes long to import is imported where it is used: help comes at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.panel import Panel
+
+from .errors import VBayesError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Variational Bayes on Pyro: train model/guide pairs, and measure which ELBO estimator serves them best.",
+)
+console = Console()
+
+PairName = Annotated[str, typer.Argument(help="A built-in pair (see [b]vbayes list[/b]) or package.module:function.")]
+Data = Annotated[
+    str | None, typer.Option(help="A data set (see [b]vbayes list[/b]). [dim]Default: the pair's own.[/dim]")
+]
+Seed = Annotated[int, typer.Option(help="Of everything random.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+Out = Annotated[Path | None, typer.Option(help="Run folder. [dim]Default: runs/COMMAND-PAIR-TIME.[/dim]")]
+Epochs = Annotated[int | None, typer.Option(min=0, help="Passes over the data. [dim]Default: the pair's own.[/dim]")]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Rows in a minibatch. [dim]Default: the pair's own.[/dim]")]
+Rate = Annotated[float | None, typer.Option(help="Adam's step size. [dim]Default: the pair's own.[/dim]")]
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "  vbayes compare\n\n"
+    "  vbayes compare eight_schools --replicas 5000\n\n"
+    "  vbayes compare vae --data mnist --estimators pathwise,analytic_kl,stl --epochs 5\n\n"
+    "  vbayes compare my_package.models:make_pair --data digits"
+)
+def compare(
+    pair: PairName = "vae",
+    data: Data = None,
+    estimators: Annotated[
+        str | None, typer.Option(help="Names, with commas. [dim]Default: all that suit.[/dim]")
+    ] = None,
+    replicas: Annotated[int, typer.Option(help="Gradients for each estimator and point.")] = 1000,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: Rate = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    out: Out = None,
+) -> None:
+    """Measure the gradient noise of ELBO estimators along a training run; say which is best for its cost."""
+    from . import tables, workflow
+
+    names = None if estimators is None else [name.strip() for name in estimators.split(",") if name.strip()]
+    options = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    result, folder = workflow.compare(
+        pair, data, names, replicas=replicas, seed=seed, device=device, out=out, console=console, **options
+    )
+    console.print(tables.comparison(result))
+    console.print(Panel(result.verdict(), title="Verdict", title_align="left"))
+    _point_to(folder)
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "  vbayes train\n\n"
+    "  vbayes train vae --data mnist --epochs 10\n\n"
+    "  vbayes train eight_schools --estimator stl --out runs/schools"
+)
+def train(
+    pair: PairName = "vae",
+    data: Data = None,
+    estimator: Annotated[str, typer.Option(help="Whose gradient to follow.")] = "",
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: Rate = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    out: Out = None,
+) -> None:
+    """Fit a pair to data; keep its history, its posterior as netCDF, and a page to look at."""
+    from . import workflow
+
+    options = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    fit, folder = workflow.train(
+        pair, data, estimator or None, seed=seed, device=device, out=out, console=console, **options
+    )
+    if fit.steps:
+        tail = fit.history.elbo_per_datum.tail(max(1, fit.steps // 10)).mean()
+        console.print(f"ELBO per datum, mean of the last tenth of {fit.steps} steps: [b]{tail:.4f}[/b] nats")
+    _point_to(folder)
+
+
+@app.command(name="list")
+def list_() -> None:
+    """Show the pairs, the estimators with what they claim and need, and the data sets."""
+    from . import tables
+
+    for table in tables.catalogue():
+        console.print(table)
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
+    """Write RUN/report.html anew: one self-contained page."""
+    from .report import report as write
+
+    console.print(f"[b]{write(run)}[/b]")
+
+
+def _point_to(folder: Path) -> None:
+    console.print(f"Open [b]{folder / 'report.html'}[/b]; figures, tables and draws lie beside it.", soft_wrap=True)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Runs the command line; errors of ours become one screen and exit code 2."""
+    try:
+        outcome: Any = app(args, standalone_mode=True)
+    except VBayesError as error:
+        panel = Panel(str(error), title=type(error).__name__, title_align="left", border_style="red", highlight=False)
+        Console(stderr=True).print(panel)
+        sys.exit(2)
+    sys.exit(outcome)

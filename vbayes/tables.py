@@ -1,0 +1,64 @@
+"""What the terminal shows: rich tables."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from .comparison import Comparison
+
+
+def plain_table(*headings: str, title: str) -> Table:
+    """A table without frames, which fits into 80 columns where one with frames would not."""
+    return Table(*headings, title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+
+
+def comparison(result: Comparison) -> Table:
+    """The whole gradient's rows of a comparison; the best of each point in bold."""
+    table = plain_table(title=f"{result.pair} on {result.data}: noise of the whole gradient, {result.replicas} draws")
+    for heading in ("at", "estimator", "variance ± SE", "SNR", "bias z", "ms", "variance × ms"):
+        table.add_column(heading, justify="left" if heading in ("at", "estimator") else "right")
+    rows = result.to_dataframe()
+    rows = rows[rows.group == "all"] if (rows.group == "all").any() else rows
+    for number, (at, here) in enumerate(rows.groupby("at", sort=False)):
+        point = result.points[number]
+        best = here.variance_time.min()
+        table.add_row(f"[b]{at}[/b]", f"[dim]step {point.step}, ELBO {point.elbo_per_datum:.1f}[/dim]", *[""] * 5)
+        for row in here.itertuples():
+            table.add_row(
+                "",
+                row.estimator,
+                f"{row.variance:.3g} ± {row.variance_se:.1g}",
+                f"{row.snr:.3g}",
+                f"{row.bias_z:+.1f}",
+                f"{row.ms_per_gradient:.2f}",
+                f"{row.variance_time:.3g}",
+                style="bold" if row.variance_time == best else "",
+            )
+    return table
+
+
+def catalogue() -> Iterator[Table]:
+    """Pairs, estimators and data sets that have a name."""
+    from .data import DATASETS
+    from .estimators import ESTIMATORS
+    from .pairs import PAIRS
+
+    pairs = plain_table("pair", "data", "what", title="Pairs")
+    for name, recipe in PAIRS.items():
+        pairs.add_row(name, recipe.data, recipe.summary)
+    yield pairs
+    estimators = plain_table("estimator", "bound", "unbiased for", "needs", "K ≥", "reference", title="Estimators")
+    for name, kind in ESTIMATORS.items():
+        needs = "a path at every site" if "path" in kind.needs else "nothing"
+        estimators.add_row(name, kind.bound, kind.unbiased_for, needs, str(kind.min_particles), kind.reference)
+    yield estimators
+    data = plain_table("data set", "what", title="Data sets")
+    for name, loader in DATASETS.items():
+        data.add_row(name, (inspect.getdoc(loader) or "").split("\n")[0])
+    yield data
