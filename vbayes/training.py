@@ -143,8 +143,6 @@ def train(fit: Fit, steps: int, *, show: bool) -> Fit:
         try:
             for done in range(1, steps + 1):
                 if not pending:
-                    if epoch:
-                        stepper.end_epoch()
                     pending, epoch = data.epoch(fit.batch_size), epoch + 1
                 batch = data.batch(pair.model, pending[0])
                 here = rng.get_state()
@@ -155,6 +153,8 @@ def train(fit: Fit, steps: int, *, show: bool) -> Fit:
                     failure = str(error), _culprits(pair, batch)
                     break
                 pending.pop(0)
+                if not pending:
+                    stepper.end_epoch()
                 elbo = -float(loss[0] if isinstance(loss, tuple) else loss)
                 rows.append((len(rows) + 1, epoch, elbo, elbo / len(data), before + time.perf_counter() - start))
                 advance(done, lambda: _note(rows))

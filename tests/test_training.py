@@ -1,0 +1,192 @@
+"""Fitting: seeds, resuming, optimisers, Ctrl-C, values that leave the reals, files."""
+
+from __future__ import annotations
+
+import functools
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+import vbayes as vb
+from tests.models import binary, small_vae
+
+
+@pytest.fixture
+def data() -> vb.Dataset:
+    return vb.Dataset({"x": binary(50)}, name="coins")
+
+
+quick = functools.partial(vb.fit, progress=False)
+
+
+def same(a: vb.Fit, b: vb.Fit) -> bool:
+    states = a.pair.state(), b.pair.state()
+    return a.history.elbo.tolist() == b.history.elbo.tolist() and all(
+        torch.equal(v, states[1][k]) for k, v in states[0].items()
+    )
+
+
+OPTIMISERS = {
+    "default": {},
+    "SGD": {"optimizer": torch.optim.SGD, "learning_rate": 1e-4},
+    "partial": {"optimizer": functools.partial(torch.optim.Adam, betas=(0.8, 0.99)), "learning_rate": 0.01},
+    "pyro ClippedAdam": {"optimizer": pyro.optim.ClippedAdam({"lr": 0.01})},
+    "pyro Adagrad": {"optimizer": pyro.optim.Adagrad({"lr": 0.01})},
+    "pyro schedule": {
+        "optimizer": pyro.optim.ExponentialLR({"optimizer": torch.optim.Adam, "optim_args": {"lr": 0.02}, "gamma": 0.5})
+    },
+}
+
+
+@pytest.mark.parametrize("options", OPTIMISERS.values(), ids=OPTIMISERS)
+def test_resuming_equals_never_having_stopped(options, data):
+    whole = quick(small_vae(), data, epochs=4, batch_size=20, **options)
+    part = quick(small_vae(), data, epochs=1, batch_size=20, **options)
+    assert part.steps == 3
+    resumed = part.resume(steps=4, progress=False).resume(steps=5, progress=False)
+    assert resumed.steps == whole.steps == 12 and same(resumed, whole)
+    assert part.steps == 3 and same(part.resume(steps=9, progress=False), whole)  # the first fit stays good
+    assert not torch.equal(whole.pair.parameters["decoder$$$mean.bias"], part.pair.parameters["decoder$$$mean.bias"])
+
+
+def test_a_schedule_steps_once_an_epoch(data):
+    schedule = functools.partial(pyro.optim.ExponentialLR)
+    options = {"optimizer": torch.optim.SGD, "optim_args": {"lr": 1e-4}, "gamma": 0.0}
+    fit = quick(small_vae(), data, epochs=1, batch_size=25, optimizer=schedule(options))
+    stopped = fit.resume(epochs=2, progress=False)  # a rate of zero from the second epoch on
+    assert all(torch.equal(v, stopped.pair.parameters[k]) for k, v in fit.pair.parameters.items())
+    assert stopped.steps == 6
+
+
+def test_history(data):
+    fit = quick(small_vae(), data, epochs=3, batch_size=20)
+    history = fit.history
+    assert list(history.columns) == ["step", "epoch", "elbo", "elbo_per_datum", "seconds"]
+    assert history.step.tolist() == list(range(1, 10)) and history.epoch.tolist() == [1] * 3 + [2] * 3 + [3] * 3
+    assert history.elbo_per_datum.tolist() == pytest.approx((history.elbo / 50).tolist())
+    assert history.seconds.is_monotonic_increasing and history.seconds.iloc[0] > 0
+    assert -6 * 0.7 * 2 < history.elbo_per_datum.iloc[0] < 0  # six fair coins are −4.2 nats
+
+
+def test_it_learns():
+    """Two patterns, one nat of entropy at most each: far above six fair coins at −4.2 nats."""
+    x = torch.tensor([[0.0, 0, 0, 1, 1, 1], [1.0, 1, 1, 0, 0, 0]]).repeat(25, 1)
+    fit = quick(small_vae(), x, steps=400, learning_rate=0.03)
+    assert fit.history.elbo_per_datum.tail(20).mean() > -1.5
+
+
+def test_it_finds_the_posterior():
+    """Conjugate: q reaches N(x/2, 1/2), and the ELBO the evidence."""
+    data = vb.data.normal_normal()
+    fit = quick(vb.pairs.normal_normal(), data, "stl", steps=800, learning_rate=0.03)
+    x = data.first
+    torch.testing.assert_close(fit.parameters["loc"], x / 2, atol=5e-3, rtol=0)
+    assert float(fit.parameters["scale"]) == pytest.approx(0.5**0.5, abs=5e-3)
+    assert fit.history.elbo.iloc[-1] == pytest.approx(float(fit.pair.exact.log_evidence(x)), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("column", "make"),
+    {
+        "x": lambda: small_vae(),
+        "both": lambda: vb.pairs.mean_field(6, 5, 2, rows=50),
+        "mc": lambda: vb.pairs.monte_carlo(6, 5, 2),
+    }.items(),
+)
+def test_built_in_pairs_learn_in_minibatches(column, make, data):
+    fit = quick(make(), data, epochs=30, batch_size=25, learning_rate=0.02)
+    assert fit.history.elbo_per_datum.tail(10).mean() > fit.history.elbo_per_datum.head(10).mean()
+
+
+def test_mean_field_learns_only_the_rows_of_the_batch(data):
+    fit = quick(vb.pairs.mean_field(6, 5, 2, rows=50), data, steps=1, batch_size=10, learning_rate=0.02)
+    moved = fit.pair.parameters["location"].abs().sum(1) > 0
+    assert moved.sum() == 10
+
+
+def test_any_pyro_elbo(data):
+    ours = quick(small_vae(), data, "trace", steps=5)
+    pyros = quick(small_vae(), data, pyro.infer.Trace_ELBO(), steps=5)
+    assert pyros.history.elbo.tolist() == pytest.approx(ours.history.elbo.tolist(), rel=1e-5)
+    quick(small_vae(), data, pyro.infer.RenyiELBO(alpha=0.5, num_particles=2), steps=2)
+
+
+def test_ctrl_c_returns_what_there_is(data):
+    class Interrupting(vb.Trace):
+        calls = 0
+
+        def estimate(self, particles):
+            Interrupting.calls += 1
+            if Interrupting.calls == 9:  # one of them is the check before the first step
+                raise KeyboardInterrupt
+            return super().estimate(particles)
+
+    fit = quick(small_vae(), data, Interrupting(), steps=100)
+    assert fit.interrupted and fit.steps == 8
+    assert same(fit, quick(small_vae(), data, "trace", steps=8))
+
+
+def exploding():
+    """A pair whose scale is driven through zero by a huge step."""
+
+    def model(x):
+        w = pyro.param("w", lambda: torch.tensor(1.0))
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(()), 1.0))
+            pyro.sample("x", dist.Normal(z, torch.sqrt(w)), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x.new_zeros(()), 1.0))
+
+    return vb.Pair(model, guide, name="exploding")
+
+
+def test_not_finite_names_step_and_site_and_keeps_the_rest():
+    x = torch.full((4,), 0.01)
+    with pytest.raises(vb.errors.NonFinite, match=r"step \d+; site 'x' has a log-density") as caught:
+        quick(exploding(), x, steps=500, optimizer=torch.optim.SGD, learning_rate=5.0)
+    error = caught.value
+    assert error.sites == ("x",) and error.step == error.fit.steps + 1 > 1
+    assert all(torch.isfinite(v).all() for v in error.fit.pair.parameters.values())
+    assert error.fit.history.elbo.notna().all() and len(error.fit.history) == error.step - 1
+    assert torch.distributions.Distribution._validate_args
+
+
+def test_save_and_load(tmp_path, data):
+    fit = quick(small_vae(), data, epochs=2, batch_size=20)
+    path = fit.save(tmp_path / "fit.safetensors")
+    again = vb.Fit.load(path, small_vae(), data)
+    assert same(fit, again) and again.batch_size == 20
+    assert same(fit.resume(steps=5, progress=False), again.resume(steps=5, progress=False))
+    assert [p.name for p in tmp_path.iterdir()] == ["fit.safetensors"]
+
+
+def test_load_refuses_what_does_not_fit(tmp_path, data):
+    path = quick(small_vae(), data, steps=1).save(tmp_path / "fit.safetensors")
+    with pytest.raises(vb.errors.BadInput, match="pair 'vae', not 'coins'"):
+        vb.Fit.load(path, vb.Pair(small_vae().model, small_vae().guide, name="coins"), data)
+    with pytest.raises(vb.errors.BadInput, match="estimator 'analytic_kl', not 'stl'"):
+        vb.Fit.load(path, small_vae(), data, estimator="stl")
+    with pytest.raises(vb.errors.BadInput, match="Build the pair with the same sizes"):
+        vb.Fit.load(path, vb.pairs.vae(6, 7, 2), data)
+    (tmp_path / "other").write_bytes(b"no tensors")
+    with pytest.raises(vb.errors.BadInput, match="is not a fit that vbayes saved"):
+        vb.Fit.load(tmp_path / "other", small_vae(), data)
+    with pytest.raises(vb.errors.OutputUnwritable, match="Choose a folder"):
+        quick(small_vae(), data, steps=1).save(tmp_path / "nowhere" / "fit.safetensors")
+
+
+def test_progress_shows_elbo_and_trend(data, capsys):
+    vb.fit(small_vae(), data, steps=40)
+    shown = capsys.readouterr().out
+    assert "40/40" in shown and "ELBO per datum" in shown and ("↑" in shown or "↓" in shown)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda(data):
+    fit = quick(small_vae(), data, steps=5, device="auto")
+    assert all(v.is_cuda for v in fit.pair.parameters.values())
+    assert same(fit, quick(small_vae(), data, steps=5, device="cuda"))
