@@ -1,0 +1,45 @@
+"""Gradient variance along the training."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from .palette import GRID, style
+
+
+def gradient_variance(table: pd.DataFrame, ax: Axes, *, group: str = "all") -> Axes:
+    """Variance of the gradient at each point of training, one line an estimator, on a logarithmic scale.
+
+    Args:
+        table: `Comparison.to_dataframe()`.
+        ax: Where to draw.
+        group: Of parameters.
+    """
+    rows = table[table.group == group]
+    places = list(dict.fromkeys(rows["at"]))
+    names = list(dict.fromkeys(rows.estimator))
+    for i, name in enumerate(names):
+        label, colour, marker = style(name, names)
+        own = rows[rows.estimator == name]
+        # Side by side, so that equal variances do not hide each other.
+        x = [places.index(at) + 0.05 * (i - (len(names) - 1) / 2) for at in own["at"]]
+        ax.errorbar(
+            x,
+            own.variance,
+            yerr=own.variance_se,
+            color=colour,
+            marker=marker,
+            label=label,
+            ms=6,
+            lw=1.4,
+            mec="white",
+            mew=0.5,
+        )
+    ax.set_yscale("log")
+    ax.set_xticks(range(len(places)), places)
+    ax.set_xlim(-0.3, len(places) - 0.7)
+    ax.set_title(group, loc="left", fontsize=10)
+    ax.grid(axis="y", **GRID)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax

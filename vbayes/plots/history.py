@@ -1,0 +1,32 @@
+"""The ELBO during training."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from .palette import GRID
+
+
+def history(table: pd.DataFrame, ax: Axes) -> Axes:
+    """ELBO per datum at each step, faint, and its running mean over a fiftieth of the steps.
+
+    Args:
+        table: `Fit.history`.
+        ax: Where to draw.
+    """
+    window = max(1, len(table) // 50)
+    ax.plot(table.step, table.elbo_per_datum, color="#56B4E9", alpha=0.45, lw=0.8, label="each step")
+    trend = table.elbo_per_datum.rolling(window, center=True, min_periods=1).mean()
+    ax.plot(table.step, trend, color="#0072B2", lw=2, label=f"mean of {window} steps")
+    # The first steps fall from a great height; what matters comes after.
+    low, high = table.elbo_per_datum.quantile(0.01), table.elbo_per_datum.max()
+    if high > low:
+        ax.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))
+    ax.set_xlabel("step")
+    ax.set_ylabel("ELBO per datum (nats)")
+    ax.set_title("ELBO during training: higher is better", loc="left", fontsize=11)
+    ax.legend(frameon=False, loc="lower right")
+    ax.grid(**GRID)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax

@@ -1,0 +1,24 @@
+"""Many small pictures in one."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+
+
+def images(array: np.ndarray, ax: Axes, *, columns: int = 16) -> Axes:
+    """Tiles pictures row by row.
+
+    Args:
+        array: (n, height, width) in [0, 1]; 0 is shown white.
+        ax: Where to draw.
+        columns: Pictures in a row.
+    """
+    n, height, width = array.shape
+    rows = -(-n // columns)
+    padded = np.full((rows * columns, height + 1, width + 1), np.nan)  # a gap of one pixel
+    padded[:n, :height, :width] = array
+    tiled = padded.reshape(rows, columns, height + 1, width + 1).swapaxes(1, 2)
+    ax.imshow(tiled.reshape(rows * (height + 1), columns * (width + 1)), cmap="gray_r", vmin=0, vmax=1)
+    ax.set_axis_off()
+    return ax
