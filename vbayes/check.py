@@ -18,6 +18,7 @@ from .pair import DATA_PLATE, Pair
 from .sites import closed_form_kls, has_path, plates, sites
 from .tables import plain_table
 
+FAILURES = (ValueError, RuntimeError, IndexError, TypeError)  # of a user's own code on arguments that do not fit
 HEADINGS = ("site", "shape", "plates", "scale", "reparameterised?", "analytic KL?", "in the guide?")
 
 
@@ -88,12 +89,13 @@ def check(pair: Pair, *batch: Any, show: bool = True) -> Check:
 
 def examine(pair: Pair, batch: Batch) -> Check:
     """`check` for a batch that knows how many rows the whole data set has; prints nothing."""
-    pair.initialise(batch)
-    with pair.scope(), rng.seeded(0), torch.no_grad(), pyro.validation_enabled(True):
-        try:
+    try:
+        pair.initialise(batch)
+        with pair.scope(), rng.seeded(0), torch.no_grad(), pyro.validation_enabled(True):
             q, p = pair.run(batch)
-        except (ValueError, RuntimeError, IndexError, TypeError) as error:
-            raise BadPair(_could_not_run(pair, error)) from error
+    except FAILURES as error:
+        raise BadPair(_explain(pair, batch, error)) from error
+    with pair.scope(), torch.no_grad(), pyro.validation_enabled(True):
         latents = _match(pair, q, p)
         for site in sites(q) + sites(p):
             _weigh(site, latent=site["name"] in latents)
@@ -148,7 +150,7 @@ def _weigh(site: Any, *, latent: bool) -> None:
         wrong = value[~inside.expand(value.shape[: inside.dim()])].reshape(-1)[0].item() if inside.dim() else value
         raise BadPair(
             f"Site {name!r}: {'the guide draws' if latent else 'the data have'} a value ({wrong}) outside the support of "
-            f"the model's {type(fn).__name__} ({fn.support}). "
+            f"the model's {_family(fn)}. "
             + (
                 "Use a guide over the same support."
                 if latent
@@ -180,12 +182,26 @@ def _row(site: Any, q: pyro.poutine.Trace, closed: Any) -> Site:
     )
 
 
-def _could_not_run(pair: Pair, error: Exception) -> str:
+def _explain(pair: Pair, batch: Batch, error: Exception) -> str:
+    """Why a pair does not run: a site that does not match, if it is that; else what the run said."""
+    try:
+        with pair.copy().scope(), rng.seeded(0), torch.no_grad(), pyro.validation_enabled(False):
+            _match(pair, *pair.apart(batch))
+    except BadPair as mismatch:
+        return str(mismatch)
+    except FAILURES:
+        pass  # not even alone: the first error says more
     return (
         f"Pair {pair.name!r} does not run on this batch: {type(error).__name__}: {error}\n"
         "Model and guide are called with the same arguments; look at the shapes they expect, at to_event, and at the "
         "sizes of plates."
     )
+
+
+def _family(fn: Any) -> str:
+    while hasattr(fn, "base_dist"):
+        fn = fn.base_dist
+    return type(fn).__name__
 
 
 def _quoted(names: list[str]) -> str:

@@ -51,7 +51,7 @@ class UnknownName(BadInput):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         known = sorted(known)
-        hint = _near(name, known) or "`vbayes list` shows them all."
+        hint = _near(name, known)
         super().__init__(f"There is no {kind} named {name!r}. {hint}\nKnown: {', '.join(known)}.")
 
 

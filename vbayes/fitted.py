@@ -92,7 +92,9 @@ class Fit:
 
         from .plots import history
 
-        return history(self.history, ax if ax is not None else pyplot.subplots()[1])
+        if ax is None:
+            _, ax = pyplot.subplots(figsize=(8, 3.6), layout="constrained")
+        return history(self.history, ax)
 
     def save(self, path: str | Path) -> Path:
         """Writes parameters, history and what `resume` needs into one safetensors file; see `Fit.load`."""

@@ -123,8 +123,12 @@ class Pair:
     def initialise(self, batch: Batch) -> Pair:
         """Lets model and guide create their parameters, from a fixed seed; returns itself. Done once."""
         if not self._values:
-            with self.scope(), rng.seeded(0), torch.no_grad():
-                self.run(batch)
+            try:
+                with self.scope(), rng.seeded(0), torch.no_grad():
+                    self.run(batch)
+            except BaseException:  # half of the parameters is none
+                self._values, self._leaves, self._constraints = {}, {}, {}
+                raise
         return self
 
     @contextmanager
@@ -183,6 +187,12 @@ class Pair:
         q = pyro.poutine.trace(guide).get_trace(*batch.args)
         p = pyro.poutine.trace(pyro.poutine.replay(model, trace=q)).get_trace(*batch.args)
         return prune_subsample_sites(q), prune_subsample_sites(p)
+
+    def apart(self, batch: Batch) -> tuple[pyro.poutine.Trace, pyro.poutine.Trace]:
+        """Like `run`, but the model draws its latents itself: to compare two that do not fit together."""
+        traces = (pyro.poutine.trace(fn).get_trace(*batch.args) for fn in (self.guide, self.model))
+        q, p = map(prune_subsample_sites, traces)
+        return q, p
 
     def generate(self, batch: Batch, latents: pyro.poutine.Trace | None = None) -> pyro.poutine.Trace:
         """What the model makes when it forgets its observations, inside the current scope.

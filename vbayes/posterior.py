@@ -110,7 +110,6 @@ def _dims(pair: Pair, batch: Batch, columns: Mapping[str, tuple[str, ...]]) -> d
     """Variable → names of its dimensions: plates, then a column's own, else `site_dim_i`."""
     with pair.scope(), rng.seeded(0), torch.no_grad():
         _, p = pair.run(Batch(batch.args))
-    names = {site["name"] for site in sites(p)}
     found = {}
     for site in sites(p):
         name, rank = site["name"], site["value"].dim()
@@ -118,8 +117,7 @@ def _dims(pair: Pair, batch: Batch, columns: Mapping[str, tuple[str, ...]]) -> d
         dims = [f"{name}_dim_{i}" for i in range(rank)]
         for frame in plates(site):
             if frame.dim - event >= -rank:
-                # xarray lets no variable be its own dimension.
-                dims[frame.dim - event] = frame.name if frame.name not in names else f"{frame.name}_plate"
+                dims[frame.dim - event] = frame.name
         own = columns.get(name, ())
         if event and len(own) == event:
             dims[-event:] = own

@@ -34,6 +34,7 @@ def unfinished(folder: Path) -> Iterator[Path]:
     folder = folder.absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputUnwritable(f"{folder} exists and is not an empty folder. Choose another --out, or remove it first.")
+    missing = [parent for parent in folder.parents if not parent.exists()]
     hidden = folder.with_name(f".{folder.name}.unfinished-{os.getpid()}")
     try:
         hidden.mkdir(parents=True)
@@ -49,6 +50,17 @@ def unfinished(folder: Path) -> Iterator[Path]:
         raise OutputUnwritable(f"Can't finish {folder}: {error}.") from error
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
+        if not folder.exists():
+            _remove_empty(missing)
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Removes folders, innermost first, up to one that is in use."""
+    try:
+        for folder in folders:
+            folder.rmdir()
+    except OSError:
+        return
 
 
 def write_json(path: Path, content: Any) -> None:

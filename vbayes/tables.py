@@ -21,24 +21,24 @@ def plain_table(*headings: str, title: str) -> Table:
 def comparison(result: Comparison) -> Table:
     """The whole gradient's rows of a comparison; the best of each point in bold."""
     table = plain_table(title=f"{result.pair} on {result.data}: noise of the whole gradient, {result.replicas} draws")
-    for heading in ("at", "estimator", "variance ± SE", "SNR", "bias z", "ms", "variance × ms"):
-        table.add_column(heading, justify="left" if heading in ("at", "estimator") else "right")
+    table.add_column("estimator")
+    for heading in ("variance", "± SE", "SNR", "bias z", "ms", "variance × ms"):
+        table.add_column(heading, justify="right")
     rows = result.to_dataframe()
     rows = rows[rows.group == "all"] if (rows.group == "all").any() else rows
-    for number, (at, here) in enumerate(rows.groupby("at", sort=False)):
-        point = result.points[number]
-        best = here.variance_time.min()
-        table.add_row(f"[b]{at}[/b]", f"[dim]step {point.step}, ELBO {point.elbo_per_datum:.1f}[/dim]", *[""] * 5)
+    for point in result.points:
+        here = rows[rows["at"] == point.at]
+        table.add_row(f"[b]{point.at}[/b] [dim]ELBO {point.elbo_per_datum:.1f}[/dim]", *[""] * 6)
         for row in here.itertuples():
             table.add_row(
-                "",
-                row.estimator,
-                f"{row.variance:.3g} ± {row.variance_se:.1g}",
+                "  " + row.estimator,
+                f"{row.variance:.2e}",
+                f"{row.variance_se / row.variance:.1%}" if row.variance else "–",
                 f"{row.snr:.3g}",
                 f"{row.bias_z:+.1f}",
                 f"{row.ms_per_gradient:.2f}",
-                f"{row.variance_time:.3g}",
-                style="bold" if row.variance_time == best else "",
+                f"{row.variance_time:.2e}",
+                style="bold" if row.variance_time == here.variance_time.min() else "",
             )
     return table
 

@@ -205,7 +205,7 @@ def _reconstructions(draws: Any, image: tuple[int, int]) -> Any:
     (name, *_) = draws["observed_data"].data_vars
     given = draws["observed_data"][name].values[:PICTURES]
     made = draws["posterior_predictive"][name].values[0, :, :PICTURES].mean(0)
-    figure, axes = pyplot.subplots(2, 1, figsize=(9, 2.4), layout="constrained")
+    figure, axes = pyplot.subplots(2, 1, figsize=(9, 1.9), layout="constrained")
     for ax, title, rows in zip(axes, ("data", "reconstructed: the mean of p(x̂|x)"), (given, made), strict=True):
         images(rows.reshape(-1, *image), ax, columns=PICTURES)
         ax.set_title(title, loc="left", fontsize=10)

@@ -11,7 +11,9 @@ from ..pair import Pair
 
 
 def eight_schools() -> Pair:
-    """Non-centred: μ ~ N(0, 5), τ ~ HalfCauchy(5), θ̃ ~ N(0, 1), y ~ N(μ + τ θ̃, σ); the guide is `AutoNormal`.
+    """Effects of coaching in eight schools, non-centred, under an autoguide.
+
+    μ ~ N(0, 5), τ ~ HalfCauchy(5), θ̃ ~ N(0, 1), y ~ N(μ + τ θ̃, σ); the guide is `AutoNormal`.
 
     References:
         Rubin 1981, Estimation in parallel randomized experiments; Gelman et al. 2013, BDA3, section 5.5.

@@ -20,9 +20,9 @@ def mean_field(
     output: Output = "bernoulli",
     seed: int = 0,
 ) -> Pair:
-    """The variational autoencoder's p_θ(x, z), with q(zᵢ) = N(μᵢ, diag σᵢ²) free for each datum i.
+    """Factored baseline: the autoencoder's model, and a free Gaussian for each datum.
 
-    What is lost is the encoder's sharing between data: each datum's q learns only when that datum is in the batch, and
+    q(zᵢ) = N(μᵢ, diag σᵢ²), with μᵢ and σᵢ free for each datum i; p_θ(x, z) is the variational autoencoder's. What is lost is the encoder's sharing between data: each datum's q learns only when that datum is in the batch, and
     a new datum has no q. What is gained is that there is no amortisation gap.
 
     Args:

@@ -13,7 +13,7 @@ from .vae import Output, networks
 def monte_carlo(
     features: int = 64, hidden: int = 128, latent: int = 5, *, output: Output = "bernoulli", seed: int = 0
 ) -> Pair:
-    """The variational autoencoder's p_θ(x, z) and q_φ(z|x), where z offers no reparameterised path.
+    """Sampling baseline: the autoencoder's model and guide, without a reparameterised path.
 
     Only sampling and the score function are left: what variational inference was before the reparameterisation trick.
 

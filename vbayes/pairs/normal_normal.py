@@ -12,9 +12,9 @@ from ..pair import Exact, Pair
 
 
 def normal_normal(rows: int = 2) -> Pair:
-    """z ~ N(0, 1), x ~ N(z, 1); q(z) = N(loc, scale²) with a location per datum and one scale for all.
+    """Conjugate, with exact ELBO, evidence and posterior.
 
-    Pyro's own gradient tests use it. It starts at q = prior.
+    z ~ N(0, 1), x ~ N(z, 1); q(z) = N(loc, scale²) with a location per datum and one scale for all. Pyro's own gradient tests use it. It starts at q = prior.
 
     Args:
         rows: N, the number of data, each with a location of its own. The model is called with all of them.

@@ -69,7 +69,7 @@ class Encoder(nn.Module):
 
 
 def vae(features: int = 64, hidden: int = 128, latent: int = 5, *, output: Output = "bernoulli", seed: int = 0) -> Pair:
-    """Kingma & Welling's variational autoencoder.
+    """Variational autoencoder of Kingma & Welling.
 
     Args:
         features: Of a datum; the model is called with x of shape (M, features).

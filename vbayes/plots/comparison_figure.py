@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 from matplotlib import pyplot
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .gradient_variance import gradient_variance
@@ -19,17 +20,21 @@ def comparison_figure(table: pd.DataFrame) -> Figure:
     groups = [group for group in dict.fromkeys(table.group) if group != "all"][:4] or ["all"]
     whole = "all" if "all" in set(table.group) else groups[0]
     last = table["at"].iloc[-1]
-    width = 2.5 * len(groups) + 3.6
-    figure, axes = pyplot.subplots(
-        1, len(groups) + 1, figsize=(width, 3.5), layout="constrained", width_ratios=[2.5] * len(groups) + [3.4]
-    )
-    for i, (ax, group) in enumerate(zip(axes, groups, strict=False)):
-        gradient_variance(table, ax, group=group)
-        ax.sharey(axes[0])
-        if i:
+    # One or two columns of groups, and a tall panel beside them for the cost.
+    rows = 2 if len(groups) > 2 else 1
+    columns = -(-len(groups) // rows)
+    figure = pyplot.figure(figsize=(2.6 * columns + 3.8, 2.5 * rows + 1.0), layout="constrained")
+    grid = figure.add_gridspec(rows, columns + 1, width_ratios=[2.6] * columns + [3.6])
+    axes: list[Axes] = []
+    for i, group in enumerate(groups):
+        ax = figure.add_subplot(grid[i // columns, i % columns], sharey=axes[0] if axes else None)
+        axes.append(gradient_variance(table, ax, group=group))
+        if i % columns:
             ax.tick_params(labelleft=False)
-    axes[0].set_ylabel("variance of the gradient (nats²)")
-    variance_time(table, axes[-1], at=last, group=whole)
+        if i // columns < rows - 1:
+            ax.tick_params(labelbottom=False)
+    figure.supylabel("variance of the gradient (nats²)", fontsize=10)
+    variance_time(table, figure.add_subplot(grid[:, columns]), at=last, group=whole)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower left", ncols=len(labels), frameon=False, fontsize=9)
     figure.suptitle("Gradient noise of ELBO estimators along the training (± 1 SE)", x=0.01, ha="left", fontsize=12)

@@ -26,8 +26,8 @@ def gradient_variance(table: pd.DataFrame, ax: Axes, *, group: str = "all") -> A
         x = [places.index(at) + 0.05 * (i - (len(names) - 1) / 2) for at in own["at"]]
         ax.errorbar(
             x,
-            own.variance,
-            yerr=own.variance_se,
+            own.variance.to_numpy(),
+            yerr=own.variance_se.to_numpy(),
             color=colour,
             marker=marker,
             label=label,

@@ -5,7 +5,7 @@ from __future__ import annotations
 # Okabe & Ito's colours, told apart with any colour vision; marks differ too, for print in grey.
 STYLES = {
     "score": ("Score", "#D55E00", "X"),
-    "rloo": ("RLOO", "#E69F00", "P"),
+    "rloo": ("RLOO (K = 2)", "#E69F00", "P"),
     "trace": ("Trace", "#000000", "*"),
     "pathwise": ("Pathwise", "#56B4E9", "s"),
     "analytic_kl": ("AnalyticKL", "#0072B2", "o"),

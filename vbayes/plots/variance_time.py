@@ -25,7 +25,7 @@ def variance_time(table: pd.DataFrame, ax: Axes, *, at: str = "end", group: str 
     bars = ax.barh(labels, ratios, xerr=errors, color=colours, height=0.62, ecolor="#444444")
     ax.bar_label(bars, [f"{r:,.0f}×" if r >= 10 else f"{r:.2g}×" for r in ratios], padding=6, fontsize=9)
     ax.set_xscale("log")
-    ax.set_xlim(0.5, ratios.max() * 8)
+    ax.set_xlim(0.5, ratios.max() * 12)
     ax.set_xlabel("time for the same precision, best = 1")
     ax.set_title(f"variance × time at the {at}", loc="left", fontsize=10)
     ax.grid(axis="x", **GRID)

@@ -1,0 +1,73 @@
+"""Figures show the numbers of the table, and nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot
+
+import vbayes as vb
+from tests.comparison_table import MS, PLACES, VARIANCE, made
+
+
+@pytest.fixture
+def ax():
+    figure, axes = pyplot.subplots()
+    yield axes
+    pyplot.close(figure)
+
+
+def test_gradient_variance(ax):
+    vb.plots.gradient_variance(made().to_dataframe(), ax, group="all")
+    assert ax.get_yscale() == "log"
+    assert [t.get_text() for t in ax.get_xticklabels()] == list(PLACES)
+    lines = {c.get_label(): c.lines[0].get_ydata().astype(float) for c in ax.containers}
+    assert list(lines) == ["Score", "Pathwise", "AnalyticKL", "STL"]
+    for label, name in zip(lines, VARIANCE, strict=True):
+        np.testing.assert_allclose(lines[label], VARIANCE[name])
+
+
+def test_variance_time_has_the_best_on_top(ax):
+    vb.plots.variance_time(made().to_dataframe(), ax, at="end")
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["Score", "Pathwise", "AnalyticKL", "STL"]
+    cost = {name: VARIANCE[name][2] * MS[name] for name in VARIANCE}
+    widths = [bar.get_width() for bar in ax.containers[1]]
+    np.testing.assert_allclose(widths, [cost[n] / cost["stl"] for n in ("score", "pathwise", "analytic_kl", "stl")])
+    assert [t.get_text() for t in ax.texts][-1] == "1×"
+
+
+def test_the_whole_figure_has_a_panel_for_each_group():
+    figure = made().plot()
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == ["guide location", "guide scale", "model", "variance × time at the end"]
+    assert figure.axes[0].get_ylim() == figure.axes[2].get_ylim()
+    pyplot.close(figure)
+
+
+def test_estimators_without_a_colour_of_their_own_get_different_ones(ax):
+    table = made().to_dataframe()
+    table["estimator"] = table.estimator.replace({"score": "TraceGraph_ELBO", "stl": "stl(4)"})
+    vb.plots.gradient_variance(table, ax)
+    colours = {c.get_label(): c.lines[0].get_color() for c in ax.containers}
+    assert len(set(colours.values())) == 4 and {"TraceGraph_ELBO", "stl(4)"} <= set(colours)
+
+
+def test_history(ax):
+    steps = np.arange(1, 201)
+    table = pd.DataFrame({"step": steps, "elbo_per_datum": -50.0 / steps})
+    vb.plots.history(table, ax)
+    raw, trend = ax.lines
+    np.testing.assert_allclose(raw.get_ydata(), table.elbo_per_datum)
+    assert abs(trend.get_ydata()[100] - table.elbo_per_datum[98:103].mean()) < 0.01
+    assert ax.get_ylabel() == "ELBO per datum (nats)"
+
+
+def test_images_tile_row_by_row(ax):
+    pictures = np.arange(5.0)[:, None, None] / 4 * np.ones((5, 2, 3))
+    vb.plots.images(pictures, ax, columns=3)
+    shown = np.ma.filled(ax.images[0].get_array().astype(float), np.nan)
+    assert shown.shape == (2 * 3, 3 * 4)
+    np.testing.assert_allclose(shown[0:2, 4:7], 0.25)
+    np.testing.assert_allclose(shown[3:5, 0:3], 0.75)
+    assert np.isnan(shown[3:, 8:]).all() and np.isnan(shown[2]).all()

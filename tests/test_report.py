@@ -1,0 +1,117 @@
+"""The page: complete, self-contained, safe, and readable on a phone."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from matplotlib import pyplot
+
+import vbayes as vb
+from tests.comparison_table import made
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run folder of `vbayes compare`, for a pair with an unfriendly name."""
+    result = made(pair="<b>bold</b>")
+    result.save(tmp_path / "comparison.json")
+    figure = result.plot()
+    figure.savefig(tmp_path / "comparison.png", dpi=60)
+    pyplot.close(figure)
+    (tmp_path / "history.csv").write_text("step,epoch,elbo,elbo_per_datum,seconds\n1,1,-80,-40,0.5\n2,1,-60,-30,1.0\n")
+    config = {"command": "compare", "pair": result.pair, "data": "digits", "estimators": list(result.estimators)}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "environment.json").write_text(json.dumps({"python": "3.11", "a_long_value": "x" * 300}))
+    return tmp_path
+
+
+def test_it_holds_everything(run):
+    page = vb.report(run)
+    text = html.unescape(page.read_text(encoding="utf-8"))
+    assert page == run / "report.html" and made().verdict() in text
+    for word in ("At the middle: step 100", "guide location", "analytic_kl", "9.00×10⁶", "+0.7", "history.csv", "3.11"):
+        assert word in text, word
+    assert not list(run.glob("*.part"))
+
+
+def test_it_is_self_contained_and_safe(run):
+    text = vb.report(run).read_text(encoding="utf-8")
+    assert "<b>bold</b>" not in text and "&lt;b&gt;bold" in text
+    sources = re.findall(r'(?:src|href)="([^"]+)"', text)
+    assert sources and all(s.startswith("data:image/png;base64,") or "/" not in s for s in sources)
+    assert "<script" not in text and "<link" not in text and "@import" not in text
+
+
+def test_the_best_row_is_marked(run):
+    text = vb.report(run).read_text(encoding="utf-8")
+    best = re.findall(r'<tr class="best"><td>(\w+)</td>', text)
+    assert best == ["analytic_kl"] * 4 + ["stl"] * 8  # four groups at each of three points
+
+
+def test_missing_numbers_are_dashes(run):
+    made(bias_z=float("nan"), snr=float("inf")).save(run / "comparison.json")
+    assert "<td>–</td>" in vb.report(run).read_text(encoding="utf-8")
+
+
+def test_a_training_run(run):
+    (run / "comparison.json").unlink()
+    (run / "config.json").write_text(
+        json.dumps({"command": "train", "pair": "vae", "data": "digits", "estimator": "STL()"})
+    )
+    text = vb.report(run).read_text(encoding="utf-8")
+    assert "A fit by STL()" in text and "2 steps in 1.0 s" in text and "-30.0000 nats" in text
+
+
+def test_bad_folders(run, tmp_path):
+    with pytest.raises(vb.errors.BadInput, match="is no run folder"):
+        vb.report(tmp_path / "nowhere")
+    (run / "comparison.json").write_text("{ broken")
+    with pytest.raises(vb.errors.BadInput, match="comparison.json can't be read"):
+        vb.report(run)
+    assert not (run / "report.html").exists()
+
+
+def test_a_page_that_cannot_be_written(run, monkeypatch):
+    def full(*args):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(vb.errors.OutputUnwritable, match="disk full"):
+        vb.report(run)
+
+
+def test_on_a_phone(run, tmp_path):
+    """Headless Chromium lays the page out 390 pixels wide: nothing sticks out, pictures load."""
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        print("\n*** no Chromium found: the page is NOT opened in a browser here ***", file=sys.__stderr__)
+        pytest.skip("no Chromium on this machine")
+    page = vb.report(run).read_text(encoding="utf-8")
+    wrapper = tmp_path / "phone.html"
+    wrapper.write_text(
+        f'<iframe id="phone" style="width:390px;height:800px;border:0" srcdoc="{html.escape(page)}"></iframe>'
+        """<pre id="found"></pre><script>
+        const frame = document.getElementById("phone");
+        frame.onload = () => {
+          const page = frame.contentDocument, root = page.documentElement;
+          const pictures = [...page.images].map((i) => i.naturalWidth);
+          document.getElementById("found").textContent = JSON.stringify(
+            {scroll: root.scrollWidth, client: root.clientWidth, title: page.querySelector("h1").innerText, pictures});
+        };
+        </script>""",
+        encoding="utf-8",
+    )
+    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    flags += " --disable-component-update --disable-sync --virtual-time-budget=5000 --dump-dom"
+    command = [browser, *flags.split(), f"--user-data-dir={tmp_path / 'profile'}", wrapper.as_uri()]
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+    found = json.loads(html.unescape(re.search(r'<pre id="found">(.*?)</pre>', dom, re.S).group(1)))
+    assert found["title"] == "<b>bold</b> on digits"
+    assert found["scroll"] <= found["client"] <= 390
+    assert len(found["pictures"]) == 1 and found["pictures"][0] > 100

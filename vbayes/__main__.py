@@ -1,0 +1,5 @@
+"""`python -m vbayes`."""
+
+from .cli import main
+
+main()
