@@ -104,7 +104,7 @@ def examine(pair: Pair, batch: Batch) -> Check:
     return Check(pair.name, tuple(_row(s, q, closed) for s in own + sites(p)))
 
 
-def _match(pair: Pair, q: pyro.poutine.Trace, p: pyro.poutine.Trace) -> set[str]:
+def _match(pair: Pair, q: Any, p: Any) -> set[str]:
     """The latent sites that model and guide share; anything else is an error."""
     latent = {s["name"] for s in sites(p) if not s["is_observed"]}
     guided = {s["name"] for s in sites(q) if not s["infer"].get("is_auxiliary")}
@@ -167,7 +167,7 @@ def _weigh(site: Any, *, latent: bool) -> None:
         ) from error
 
 
-def _row(site: Any, q: pyro.poutine.Trace, closed: Any) -> Site:
+def _row(site: Any, q: Any, closed: Any) -> Site:
     name, observed = site["name"], site["is_observed"]
     scale = site["scale"]
     latent = "" if observed else "yes" if name in closed else "sampled"

@@ -100,9 +100,9 @@ def train(
 @app.command(name="list")
 def list_() -> None:
     """Show the pairs, the estimators with what they claim and need, and the data sets."""
-    from . import tables
+    from .catalogue import catalogue
 
-    for table in tables.catalogue():
+    for table in catalogue():
         console.print(table)
 
 

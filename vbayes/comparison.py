@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from .fitted import Fit
 
-COLUMNS = ("at", "estimator", "group", "mean_norm", "bias_z", "variance", "variance_se", "snr")
+COLUMNS: tuple[str, ...] = ("at", "estimator", "group", "mean_norm", "bias_z", "variance", "variance_se", "snr")
 COLUMNS += ("ms_per_gradient", "variance_time", "mean_norm_se", "snr_se", "ms_se", "variance_time_se")
 
 

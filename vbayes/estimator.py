@@ -61,9 +61,9 @@ class Estimator(ELBO, ABC):
     """Author year, arXiv number, equation."""
 
     # What Pyro's code asks of an ELBO: we neither broadcast over particles nor trace with torch.jit.
-    max_plate_nesting: ClassVar[float] = float("inf")
-    vectorize_particles: ClassVar[bool] = False
-    retain_graph: ClassVar[None] = None
+    max_plate_nesting: ClassVar[float] = float("inf")  # type: ignore[misc]
+    vectorize_particles: ClassVar[bool] = False  # type: ignore[misc]
+    retain_graph: ClassVar[None] = None  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         if not isinstance(self.num_particles, int) or self.num_particles < self.min_particles:
@@ -116,16 +116,15 @@ def total(estimate: Estimate, particles: Particles) -> Estimate:
     return Estimate(estimate.value.sum() * particles.scale, estimate.surrogate.sum() * particles.scale)
 
 
-def gradient(estimator: ELBO, model: Callable[..., Any], guide: Callable[..., Any], *args: Any) -> dict[str, Tensor]:
+def gradient(estimator: Any, model: Callable[..., Any], guide: Callable[..., Any], *args: Any) -> dict[str, Tensor]:
     """One draw of the gradient of the bound (not of the loss) with respect to each unconstrained parameter.
 
     Args:
         estimator: Any `pyro.infer.ELBO`.
         model, guide: Run in the current param store.
     """
-    with pyro.poutine.trace(param_only=True) as capture:
-        estimator.loss_and_grads(model, guide, *args)
-    leaves = {name: site["value"].unconstrained() for name, site in capture.trace.nodes.items()}
+    estimator.loss_and_grads(model, guide, *args)
+    leaves = dict(pyro.get_param_store().named_parameters())
     result = {k: torch.zeros_like(p) if p.grad is None else -p.grad for k, p in leaves.items()}
     for leaf in leaves.values():
         leaf.grad = None

@@ -145,7 +145,7 @@ class _Bench:
         }
         self.groups = {group: torch.cat([where[name] for name in names]) for group, names in groups.items()}
         every = [*self.replicas.values(), *([self.judge] if self.judge else [])]
-        self.sizes = tuple(max(r.sizes[i] for r in every) for i in (0, 1))
+        self.sizes = max(r.sizes[0] for r in every), max(r.sizes[1] for r in every)
 
     @property
     def pieces(self) -> int:

@@ -67,7 +67,7 @@ class Pair:
         exact: Exact | None = None,
     ) -> None:
         self.model, self.guide, self.exact = model, guide, exact
-        self.name = name or getattr(model, "__name__", type(model).__name__)
+        self.name = name or str(getattr(model, "__name__", type(model).__name__))
         # The tensors that model and guide hold in their hands (shared by every copy of the pair) ...
         self._leaves: dict[str, Tensor] = {}
         self._constraints: dict[str, Any] = {}

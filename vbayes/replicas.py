@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from pyro.infer import ELBO
@@ -33,7 +34,8 @@ class Replicas:
     """
 
     def __init__(self, pair: Pair, estimator: ELBO, batch: Batch) -> None:
-        self.estimator, self.batch = estimator, batch
+        self.estimator: Any = estimator
+        self.batch = batch
         self.program: Program | None = None
         self.why_slow: str | None = f"{type(estimator).__name__} is not a vbayes estimator"
         if isinstance(estimator, Estimator):

@@ -97,12 +97,13 @@ def closed_form_kls(q: pyro.poutine.Trace, p: pyro.poutine.Trace) -> dict[str, t
         before, earlier = max(before, here), before
         if earlier > here or _is_point_mass(q.nodes[name]["fn"]):
             continue
+        fn: Any = q.nodes[name]["fn"]
         try:
-            kl = kl_divergence(q.nodes[name]["fn"], site["fn"])
+            kl = kl_divergence(fn, site["fn"])
         except NotImplementedError:
             continue
         if not isinstance(kl, Tensor):  # Pyro answers with a number where it knows the KL to be zero
-            kl = torch.full(q.nodes[name]["fn"].batch_shape, float(kl))
+            kl = torch.full(fn.batch_shape, float(kl))
         found[name] = (q.nodes[name], kl)
     return found
 

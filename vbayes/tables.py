@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -41,24 +39,3 @@ def comparison(result: Comparison) -> Table:
                 style="bold" if row.variance_time == here.variance_time.min() else "",
             )
     return table
-
-
-def catalogue() -> Iterator[Table]:
-    """Pairs, estimators and data sets that have a name."""
-    from .data import DATASETS
-    from .estimators import ESTIMATORS
-    from .pairs import PAIRS
-
-    pairs = plain_table("pair", "data", "what", title="Pairs")
-    for name, recipe in PAIRS.items():
-        pairs.add_row(name, recipe.data, recipe.summary)
-    yield pairs
-    estimators = plain_table("estimator", "bound", "unbiased for", "needs", "K ≥", "reference", title="Estimators")
-    for name, kind in ESTIMATORS.items():
-        needs = "a path at every site" if "path" in kind.needs else "nothing"
-        estimators.add_row(name, kind.bound, kind.unbiased_for, needs, str(kind.min_particles), kind.reference)
-    yield estimators
-    data = plain_table("data set", "what", title="Data sets")
-    for name, loader in DATASETS.items():
-        data.add_row(name, (inspect.getdoc(loader) or "").split("\n")[0])
-    yield data

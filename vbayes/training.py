@@ -136,8 +136,9 @@ def train(fit: Fit, steps: int, *, show: bool) -> Fit:
         warnings.filterwarnings("ignore", "Encountered (NaN|\\+inf|-inf|infinity)", UserWarning)
         stepper = optimizer_for(pair.leaves, fit.optimizer, fit.learning_rate, state.optimizer)
         model, guide = pair.scaled(len(data))
+        method: Any = fit.estimator
         # As a bare function Pyro lets us look at the loss before it steps.
-        svi = SVI(model, guide, stepper, loss=fit.estimator.loss, loss_and_grads=_finite(fit.estimator.loss_and_grads))
+        svi = SVI(model, guide, stepper, loss=method.loss, loss_and_grads=_finite(method.loss_and_grads))
         before = rows[-1][4] if rows else 0.0
         start = time.perf_counter()
         try:

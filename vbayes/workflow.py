@@ -116,7 +116,7 @@ def compare(
 ) -> tuple[Comparison, Path]:
     """`vbayes compare`: the result and its run folder."""
     with _run("compare", pair, data, seed, device, out, console, options) as (job, folder, config):
-        methods = estimators and [resolve(name) for name in estimators]
+        methods = None if estimators is None else [resolve(name) for name in estimators]
         result = laboratory.compare(
             job.pair, job.data, methods, replicas=replicas, seed=seed, device=device, **job.training
         )
@@ -150,7 +150,8 @@ def train(
             assert error.fit is not None
             failure, fit = error, error.fit
         config |= {"steps": fit.steps, "interrupted": fit.interrupted}
-        _keep(fit, job, folder, seed)
+        # Draws from parameters that were about to break would mean nothing.
+        _keep(fit, job, folder, seed, draws=0 if failure else DRAWS)
     if failure:
         failure.args = (f"{failure.args[0]}\nKept in {config['folder']}.",)
         raise failure
@@ -183,17 +184,17 @@ def _run(
     config["folder"] = final
 
 
-def _keep(fit: Fit, job: Job, folder: Path, seed: int) -> None:
+def _keep(fit: Fit, job: Job, folder: Path, seed: int, *, draws: int = DRAWS) -> None:
     """What a fit leaves in its run folder."""
     fit.history.to_csv(folder / "history.csv", index=False)
     fit.save(folder / "fit.safetensors")
-    few = fit.data.rows(slice(0, ROWS))
-    draws = to_arviz(fit, few, draws=DRAWS, seed=seed)
-    export.to_netcdf(draws, folder / "posterior.nc")
     if fit.steps:
         _save_figure(fit.plot().figure, folder / "training.png")
-    if job.data.image:
-        _save_figure(_reconstructions(draws, job.data.image), folder / "reconstructions.png")
+    if draws:
+        posterior = to_arviz(fit, fit.data.rows(slice(0, ROWS)), draws=draws, seed=seed)
+        export.to_netcdf(posterior, folder / "posterior.nc")
+        if job.data.image:
+            _save_figure(_reconstructions(posterior, job.data.image), folder / "reconstructions.png")
 
 
 def _reconstructions(draws: Any, image: tuple[int, int]) -> Any:

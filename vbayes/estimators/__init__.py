@@ -24,7 +24,7 @@ ESTIMATORS: dict[str, type[Estimator]] = {
 """Name on the command line → class."""
 
 
-def resolve(estimator: str | type[Estimator] | ELBO) -> ELBO:
+def resolve(estimator: str | type[ELBO] | ELBO) -> ELBO:
     """An estimator from its name, its class, or itself; any other `pyro.infer.ELBO` passes through.
 
     Raises:

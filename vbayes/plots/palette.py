@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 # Okabe & Ito's colours, told apart with any colour vision; marks differ too, for print in grey.
 STYLES = {
     "score": ("Score", "#D55E00", "X"),
@@ -12,7 +14,7 @@ STYLES = {
     "stl": ("STL", "#009E73", "D"),
 }
 OTHERS = ("#CC79A7", "#7F7F7F", "#8C564B", "#BCBD22")
-GRID = {"color": "#888888", "alpha": 0.25, "linewidth": 0.6}
+GRID: dict[str, Any] = {"color": "#888888", "alpha": 0.25, "linewidth": 0.6}
 
 
 def style(estimator: str, names: list[str]) -> tuple[str, str, str]:
