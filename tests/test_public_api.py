@@ -1,0 +1,45 @@
+"""The surface: every public name documented, importing it costs nothing."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import vbayes as vb
+
+ROOT = Path(__file__).parents[1]
+NAMES = [name for name in vb.__all__ if not inspect.ismodule(getattr(vb, name))]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_public_name_has_a_docstring(name):
+    thing = getattr(vb, name)
+    if callable(thing):
+        assert thing.__doc__ and thing.__doc__[0] not in "\n "
+        if inspect.isfunction(thing) and len(inspect.signature(thing).parameters) > 1:
+            assert "Args:" in thing.__doc__
+
+
+def test_every_public_name_is_in_the_readme():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(NAMES) > 20
+    missing = [name for name in NAMES if not re.search(rf"`(vb\.)?{name}\b", readme)]
+    assert not missing
+
+
+def test_importing_is_free():
+    code = "import sys, vbayes; print({'torch', 'pyro', 'matplotlib', 'pandas', 'sklearn', 'arviz'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
+
+
+def test_the_readmes_example_runs():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", readme, re.S)
+    scope: dict = {}
+    exec(compile(example, "README.md", "exec"), scope)
+    assert scope["fit"].steps == 2000 and "noise per second" in scope["result"].verdict()
