@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -43,6 +44,7 @@ class Replicas:
                 self.program, self.why_slow = stage(pair, estimator, batch), None
             except CaptureFailed as error:
                 self.why_slow = str(error)
+                warnings.warn(f"{error}\nIts gradients are drawn one by one, which is slow.", stacklevel=3)
         self.sizes = self.program.sizes if self.program else (0, 0)
 
     def gradients(self, pair: Pair, noise: Noise, seed: int) -> Iterator[Tensor]:

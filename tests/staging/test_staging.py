@@ -1,0 +1,128 @@
+"""Capture: noise as an input, the same numbers, and an honest answer where it can't work."""
+
+from __future__ import annotations
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+import vbayes as vb
+from tests.models import X, binary, small_vae
+from vbayes.replicas import Replicas
+from vbayes.staging import Recorder, draw_noise, replicate, stage, unvalidated
+
+DRAWS = {
+    "normal_": (lambda: torch.empty(3).normal_(), (3, 0)),
+    "normal_ with mean and std": (lambda: torch.empty(3).normal_(2.0, std=0.5), (3, 0)),
+    "torch.normal": (lambda: torch.normal(torch.zeros(2), torch.ones(2)), (2, 0)),
+    "randn": (lambda: torch.randn(2, 2), (4, 0)),
+    "randn of a size": (lambda: torch.randn(torch.Size([2, 2])), (4, 0)),
+    "randn_like": (lambda: torch.randn_like(torch.ones(4)), (4, 0)),
+    "rand": (lambda: torch.rand((5,)), (0, 5)),
+    "uniform_": (lambda: torch.empty(3).uniform_(-1.0, 1.0), (0, 3)),
+    "exponential_": (lambda: torch.empty(3).exponential_(2.0), (0, 3)),
+    "Normal": (lambda: dist.Normal(torch.zeros(2), 1.0).rsample(), (2, 0)),
+    "Laplace": (lambda: dist.Laplace(torch.zeros(2), 1.0).rsample(), (0, 2)),
+    "Exponential": (lambda: dist.Exponential(torch.ones(2)).rsample(), (0, 2)),
+    "MultivariateNormal": (lambda: dist.MultivariateNormal(torch.zeros(2), torch.eye(2)).rsample(), (2, 0)),
+}
+
+
+@pytest.mark.parametrize("case", DRAWS)
+def test_noise_is_taken_from_outside(case):
+    run, sizes = DRAWS[case]
+    with vb.seeded(0):
+        with Recorder() as calls:
+            fresh = run()
+        assert calls.sizes == sizes
+        noise = tuple(n[0] for n in draw_noise(sizes, 1, torch.zeros(())))
+        with Recorder(noise):
+            first = run()
+        with Recorder(noise):
+            again = run()
+    assert torch.equal(first, again) and not torch.equal(first, fresh) and first.shape == fresh.shape
+
+
+def test_draws_have_the_right_distribution():
+    with vb.seeded(0), Recorder():
+        normal = torch.empty(100_000).normal_(2.0, 0.5)
+        uniform = torch.empty(100_000).uniform_(-1.0, 3.0)
+        exponential = torch.empty(100_000).exponential_(2.0)
+    for drawn, mean, sd in ((normal, 2.0, 0.5), (uniform, 1.0, 4 / 12**0.5), (exponential, 0.5, 0.5)):
+        assert abs(drawn.mean() - mean) < 4 * sd / 100_000**0.5
+        assert float(drawn.std()) == pytest.approx(sd, rel=0.02)
+
+
+def test_parameters_and_batch_are_inputs():
+    """One capture serves other parameters and other data."""
+    pair, batch = small_vae(), vb.Batch((binary(),))
+    program = stage(pair.initialise(batch), vb.Pathwise(), batch)
+    with vb.seeded(0):
+        noise = draw_noise(program.sizes, 1, torch.zeros(()))
+    moved = pair.copy().load({k: v + 0.1 for k, v in pair.parameters.items()})
+    other = 1 - batch.args[0]
+    staged = replicate(program, moved.parameters, noise, (other,))[1][0]
+    with moved.scope(), Recorder(tuple(n[0] for n in noise)), unvalidated():
+        eager = -vb.Pathwise().loss(moved.model, moved.guide, other)
+    assert float(staged) == pytest.approx(eager, rel=1e-5)
+
+
+def test_the_graph_has_no_pyro_left():
+    pair, batch = small_vae(), vb.Batch((binary(),))
+    program = stage(pair.initialise(batch), vb.AnalyticKL(), batch)
+    assert program.static
+    targets = {str(node.target) for node in program.graph.graph.nodes if node.op == "call_function"}
+    assert targets and all(target.startswith(("aten.", "<built-in")) for target in targets), targets
+    assert torch.distributions.Distribution._validate_args
+    with pytest.raises(ValueError):
+        torch.distributions.Normal(0.0, -1.0)
+
+
+def branching() -> vb.Pair:
+    """Its model looks at a drawn value and decides."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(()), 1.0))
+            scale = 1.0 if z.sum() > 0 else 2.0
+            pyro.sample("x", dist.Normal(z, scale), obs=x)
+
+    def guide(x):
+        loc = pyro.param("loc", lambda: torch.zeros(2))
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(loc, 1.0))
+
+    return vb.Pair(model, guide, name="branching")
+
+
+def test_what_cannot_be_captured_is_said_and_still_measured():
+    pair, x = branching(), X.float()
+    with pytest.raises(vb.errors.CaptureFailed, match="'branching' can't be captured"):
+        stage(pair.initialise(vb.Batch((x,))), vb.Pathwise(), vb.Batch((x,)))
+    assert torch.distributions.Distribution._validate_args
+    with pytest.warns(UserWarning, match="one by one"):
+        result = vb.compare(pair, x, ["pathwise", "score"], at={"here": pair}, replicas=400, progress=False)
+    variance = result.to_dataframe().query("group == 'all'").set_index("estimator").variance
+    assert 0 < variance["pathwise"] < variance["score"]
+
+
+def test_draws_that_stay_in_the_graph_differ_between_replicas():
+    """A Gamma's sampler is no base noise: `vmap` draws it anew for each replica, the same for the same seed."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Gamma(x.new_full((), 2.0), 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x):
+        rate = pyro.param("rate", lambda: torch.ones(2), constraint=dist.constraints.positive)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Gamma(x.new_full((), 3.0), rate))
+
+    pair, batch = vb.Pair(model, guide), vb.Batch((X.float(),))
+    replicas = Replicas(pair.initialise(batch), vb.Pathwise(), batch)
+    assert replicas.why_slow is None and not replicas.program.static
+    noise = (torch.zeros(50, replicas.sizes[0]), torch.zeros(50, replicas.sizes[1]))
+    one, two, other = (torch.cat(list(replicas.gradients(pair, noise, seed))) for seed in (0, 0, 1))
+    assert torch.equal(one, two) and not torch.equal(one, other) and len(one.unique(dim=0)) == 50
