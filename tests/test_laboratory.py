@@ -103,6 +103,21 @@ def test_along_a_training_run():
         assert variance["score"] > 5 * variance["pathwise"] > 5 * variance["analytic_kl"]
 
 
+def test_ctrl_c_during_the_training_ends_the_comparison(monkeypatch):
+    calls, estimate = [], vb.AnalyticKL.estimate
+
+    def interrupted(self, particles):
+        calls.append(1)
+        if len(calls) == 10:
+            raise KeyboardInterrupt
+        return estimate(self, particles)
+
+    monkeypatch.setattr(vb.AnalyticKL, "estimate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        vb.compare(small_vae(), binary(20), ["stl"], steps=40, replicas=100, progress=False)
+    assert len(calls) == 10
+
+
 def test_the_same_seed_gives_the_same_numbers():
     def numbers(seed):
         result = vb.compare(small_vae(), binary(20), ["score", "stl"], steps=4, replicas=100, seed=seed, progress=False)

@@ -47,13 +47,13 @@ class Moments:
 
 
 def collect(blocks: Iterable[Iterable[Tensor]], centre: Tensor, size: int) -> Moments:
-    """Moments from blocks of draws, each a sequence of chunks of shape (r, P)."""
+    """Moments, on the CPU, from blocks of draws, each a sequence of chunks of shape (r, P)."""
     sums, squares = [], []
     for block in blocks:
         total, square = torch.zeros_like(centre), torch.zeros_like(centre)
         for chunk in block:
-            total += chunk.sum(0, dtype=torch.float64)
-            square += (chunk - centre.to(chunk.dtype)).square().sum(0, dtype=torch.float64)
+            total += chunk.sum(0, dtype=torch.float64).cpu()
+            square += (chunk - centre.to(chunk)).square().sum(0, dtype=torch.float64).cpu()
         sums.append(total)
         squares.append(square)
     return Moments(torch.stack(sums), torch.stack(squares), centre, size)

@@ -13,8 +13,8 @@ from pyro.infer import ELBO
 import vbayes as vb
 from tests.models import X, coin, mixed
 from vbayes import moments
+from vbayes.bench import BLOCKS
 from vbayes.estimators import resolve
-from vbayes.laboratory import BLOCKS
 from vbayes.replicas import Replicas
 from vbayes.staging import Recorder, draw_noise, eager, replicate, stage, unvalidated
 

@@ -9,7 +9,7 @@ from torch import tensor
 import vbayes as vb
 from tests.models import X
 from vbayes import moments
-from vbayes.laboratory import BLOCKS
+from vbayes.bench import BLOCKS
 from vbayes.replicas import Replicas
 from vbayes.staging import draw_noise
 
