@@ -16,7 +16,7 @@ from .comparison import Comparison, Point
 from .dataset import Batch, Dataset
 from .errors import BadInput, Unsuitable, checks_keywords
 from .estimator import Estimator
-from .estimators import RLOO, AnalyticKL, Pathwise, resolve
+from .estimators import RLOO, AnalyticKL, Pathwise, name_of, resolve
 from .fitted import Fit
 from .groups import parameter_groups
 from .pair import Pair
