@@ -85,3 +85,76 @@ def coin(t: float = 0.45) -> vb.Pair:
             pyro.sample("b", dist.Bernoulli(logits=logit))
 
     return vb.Pair(model, guide, name="coin")
+
+
+def nested() -> vb.Pair:
+    """A global site, one per row, one per entry without a path, under two plates."""
+
+    def model(x):
+        a = pyro.sample("a", dist.Normal(pyro.param("pa", lambda: torch.tensor(0.3)), 1.0))
+        with pyro.plate("data", len(x), dim=-2):
+            b = pyro.sample("b", dist.Normal(a, 1.0))
+            with pyro.plate("feature", 3, dim=-1):
+                c = pyro.sample("c", dist.Bernoulli(logits=b))
+                pyro.sample("x", dist.Normal(c + b, 1.0), obs=x)
+
+    def guide(x):
+        a = pyro.sample("a", dist.Normal(pyro.param("qa", lambda: torch.tensor(0.1)), 0.7))
+        qb = pyro.param("qb", lambda: torch.linspace(-1, 1, 4)[:, None])
+        qc = pyro.param("qc", lambda: torch.linspace(-1, 1, 12).reshape(4, 3))
+        with pyro.plate("data", len(x), dim=-2):
+            b = pyro.sample("b", dist.Normal(qb + a, 0.8))
+            with pyro.plate("feature", 3, dim=-1):
+                pyro.sample("c", dist.Bernoulli(logits=qc + b))
+
+    return vb.Pair(model, guide, name="nested")
+
+
+def masked() -> vb.Pair:
+    """A row is masked out, and one site has a scale of its own."""
+    mask = torch.tensor([True, False, True, True])
+
+    def model(x):
+        with pyro.plate("data", 4), pyro.poutine.mask(mask=mask):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(()), 1.0))
+            with pyro.poutine.scale(scale=2.5):
+                pyro.sample("x", dist.Normal(z[:, None], 1.0).expand([4, 3]).to_event(1), obs=x)
+
+    def guide(x):
+        loc = pyro.param("loc", lambda: torch.linspace(0, 1, 4))
+        with pyro.plate("data", 4), pyro.poutine.mask(mask=mask):
+            pyro.sample("z", dist.Normal(loc, 0.5))
+
+    return vb.Pair(model, guide, name="masked")
+
+
+def sequential() -> vb.Pair:
+    """Rows one by one in a Python loop."""
+
+    def model(x):
+        for i in pyro.plate("data", 4):
+            z = pyro.sample(f"z{i}", dist.Bernoulli(x.new_full((), 0.4)))
+            pyro.sample(f"x{i}", dist.Normal(z, 1.0).expand([3]).to_event(1), obs=x[i])
+
+    def guide(x):
+        logit = pyro.param("logit", lambda: torch.linspace(-1, 1, 4))
+        for i in pyro.plate("data", 4):
+            pyro.sample(f"z{i}", dist.Bernoulli(logits=logit[i]))
+
+    return vb.Pair(model, guide, name="sequential")
+
+
+def subsampled() -> vb.Pair:
+    """The plate draws the minibatch itself, in the guide; the model must look at the same rows."""
+
+    def model(x):
+        with pyro.plate("data", 4, subsample_size=2) as rows:
+            z = pyro.sample("z", dist.Normal(x.new_zeros(()), 1.0))
+            pyro.sample("x", dist.Normal(z[:, None], 1.0).expand([2, 3]).to_event(1), obs=x[rows])
+
+    def guide(x):
+        loc = pyro.param("loc", lambda: torch.linspace(-3, 3, 4))
+        with pyro.plate("data", 4, subsample_size=2) as rows:
+            pyro.sample("z", dist.Normal(loc[rows], 0.5))
+
+    return vb.Pair(model, guide, name="subsampled")

@@ -10,7 +10,6 @@ from typing import Any
 import pyro
 import torch
 from pyro.poutine.messenger import Messenger
-from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 
 from . import rng
@@ -186,12 +185,11 @@ class Pair:
         model, guide = self.scaled(batch.total)
         q = pyro.poutine.trace(guide).get_trace(*batch.args)
         p = pyro.poutine.trace(pyro.poutine.replay(model, trace=q)).get_trace(*batch.args)
-        return prune_subsample_sites(q), prune_subsample_sites(p)
+        return q, p
 
     def apart(self, batch: Batch) -> tuple[pyro.poutine.Trace, pyro.poutine.Trace]:
         """Like `run`, but the model draws its latents itself: to compare two that do not fit together."""
-        traces = (pyro.poutine.trace(fn).get_trace(*batch.args) for fn in (self.guide, self.model))
-        q, p = map(prune_subsample_sites, traces)
+        q, p = (pyro.poutine.trace(fn).get_trace(*batch.args) for fn in (self.guide, self.model))
         return q, p
 
     def generate(self, batch: Batch, latents: pyro.poutine.Trace | None = None) -> pyro.poutine.Trace:
@@ -204,7 +202,7 @@ class Pair:
         model = pyro.poutine.uncondition(self.model)
         if latents is not None:
             model = pyro.poutine.replay(model, trace=latents)
-        return prune_subsample_sites(pyro.poutine.trace(model).get_trace(*batch.args))
+        return pyro.poutine.trace(model).get_trace(*batch.args)
 
 
 class _MinibatchScale(Messenger):

@@ -15,7 +15,6 @@ import pyro
 import torch
 from pyro.infer.util import is_validation_enabled
 from pyro.poutine.messenger import Messenger
-from pyro.poutine.util import prune_subsample_sites
 from pyro.util import check_model_guide_match
 from torch import Tensor
 
@@ -180,7 +179,7 @@ def _draw_one(
 
 
 def _trace(fn: Callable[..., Any], args: Any, kwargs: Any) -> pyro.poutine.Trace:
-    return prune_subsample_sites(pyro.poutine.trace(fn).get_trace(*args, **kwargs))
+    return pyro.poutine.trace(fn).get_trace(*args, **kwargs)
 
 
 def _scored(site: Any, layout: Layout, terms_p: list[Term], terms_q: list[Term], terms_kl: list[Term]) -> ScoredSite:

@@ -16,7 +16,7 @@ from .dataset import Batch
 from .errors import CaptureFailed
 from .estimator import Estimator, gradient
 from .pair import Pair
-from .staging import Noise, Program, replicate, stage, unvalidated
+from .staging import Noise, Program, draw_noise, replicate, stage, unvalidated
 
 MEMORY = 2**28  # bytes that the intermediate results of one `vmap` may take
 
@@ -30,7 +30,6 @@ class Replicas:
         batch: Arguments for model and guide.
 
     Attributes:
-        sizes: Base normals and uniforms for one replica; (0, 0) if one by one.
         why_slow: Why they run one by one; None if they do not.
     """
 
@@ -42,10 +41,16 @@ class Replicas:
         if isinstance(estimator, Estimator):
             try:
                 self.program, self.why_slow = stage(pair, estimator, batch), None
+                self._try_two(pair)
             except CaptureFailed as error:
+                self.program = None
                 self.why_slow = str(error)
                 warnings.warn(f"{error}\nIts gradients are drawn one by one, which is slow.", stacklevel=3)
-        self.sizes = self.program.sizes if self.program else (0, 0)
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Base normals and uniforms for one replica; (0, 0) if one by one."""
+        return self.program.sizes if self.program else (0, 0)
 
     def gradients(self, pair: Pair, noise: Noise, seed: int) -> Iterator[Tensor]:
         """R gradients of the bound at the pair's parameters, in chunks of shape (r, P).
@@ -68,6 +73,16 @@ class Replicas:
             for chunk in zip(*(n.split(size) for n in mine), strict=True):
                 grads, _ = replicate(self.program, parameters, chunk, self.batch.args)
                 yield torch.cat([g.reshape(len(g), -1) for g in grads.values()], dim=1)
+
+    def _try_two(self, pair: Pair) -> None:
+        """Raises `CaptureFailed` where a captured program has an operation that can't be replicated."""
+        assert self.program is not None
+        with rng.seeded(0):
+            noise = draw_noise(self.program.sizes, 2, next(iter(pair.parameters.values())))
+            try:
+                list(self.gradients(pair, noise, 0))
+            except (RuntimeError, NotImplementedError) as error:
+                raise CaptureFailed(f"Pair {pair.name!r} can't be replicated by vmap: {error}") from error
 
     def _one_by_one(self, pair: Pair, replicas: int, seed: int) -> Iterator[Tensor]:
         model, guide = pair.scaled(self.batch.total)

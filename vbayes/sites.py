@@ -15,7 +15,9 @@ Frames = tuple[Any, ...]  # pyro.poutine.indep_messenger.CondIndepStackFrame, th
 
 
 def sites(trace: pyro.poutine.Trace) -> list[Any]:
-    return [site for site in trace.nodes.values() if site["type"] == "sample"]
+    """The random variables of a trace; not the row numbers that a subsampling plate has drawn."""
+    found: list[Any] = [site for site in trace.nodes.values() if site["type"] == "sample"]
+    return [site for site in found if type(site["fn"]).__name__ != "_Subsample"]
 
 
 def has_path(site: Any) -> bool:

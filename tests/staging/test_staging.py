@@ -126,3 +126,13 @@ def test_draws_that_stay_in_the_graph_differ_between_replicas():
     noise = (torch.zeros(50, replicas.sizes[0]), torch.zeros(50, replicas.sizes[1]))
     one, two, other = (torch.cat(list(replicas.gradients(pair, noise, seed))) for seed in (0, 0, 1))
     assert torch.equal(one, two) and not torch.equal(one, other) and len(one.unique(dim=0)) == 50
+
+
+def test_a_plate_that_subsamples_is_measured():
+    """Whichever way: each replica has rows of its own, and the mean is that of Pyro's estimator."""
+    from tests.models import subsampled
+
+    pair, x = subsampled(), torch.linspace(-1, 2, 12).reshape(4, 3)
+    replicas = Replicas(pair.initialise(vb.Batch((x,))), vb.Pathwise(), vb.Batch((x,)))
+    drawn = torch.cat(list(replicas.gradients(pair, (torch.zeros(200, replicas.sizes[0]),) * 2, 0)))
+    assert len(((drawn != 0).float() @ torch.tensor([1.0, 2.0, 4.0, 8.0])).unique()) == 6  # pairs among four rows
