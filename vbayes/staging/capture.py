@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyro
@@ -103,8 +105,18 @@ def stage(pair: Pair, estimator: Estimator, batch: Batch) -> Program:
         try:
             graph = make_fx(run)(parameters, tuple(n[0] for n in noise), batch.args)
         except Exception as error:  # make_fx raises whatever the model's own code raises on a traced value
-            raise CaptureFailed(f"Pair {pair.name!r} can't be captured: {type(error).__name__}: {error}") from error
+            reason = str(error).split("\n")[0]
+            raise CaptureFailed(f"Pair {pair.name!r} can't be captured{_where(error)}: {reason}") from error
     return Program(graph, calls.sizes, static=not _draws_inside(graph))
+
+
+def _where(error: Exception) -> str:
+    """The user's line that an error came through last; empty if it came through none."""
+    inside = tuple(str(Path(module.__file__ or "").parent) for module in (torch, pyro)) + (
+        str(Path(__file__).parents[1]),
+    )
+    lines = [f for f in traceback.extract_tb(error.__traceback__) if f.line and not f.filename.startswith(inside)]
+    return f" (line {lines[-1].lineno} of {Path(lines[-1].filename).name}: `{lines[-1].line}`)" if lines else ""
 
 
 def _draws_inside(graph: GraphModule) -> bool:
