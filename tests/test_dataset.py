@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vbayes as vb
@@ -14,6 +14,7 @@ from vbayes import rng
 DATA = vb.Dataset({"x": torch.arange(6.0), "y": torch.arange(6) * 10})
 
 
+@settings(deadline=None)  # the first example pays for imports
 @given(rows=st.integers(1, 40), size=st.integers(1, 40), shuffle=st.booleans())
 def test_an_epoch_takes_every_row_once(rows, size, shuffle):
     data = vb.Dataset({"x": torch.arange(float(rows))})

@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -46,57 +48,83 @@ def from_arrays(
 ) -> Any:
     """ArviZ's object from arrays.
 
+    Built from datasets, not by ArviZ's `from_dict`: where names or lengths clash, that drops a variable or fills it up
+    with NaN, and says nothing.
+
     Args:
         groups: Group → variable → array: (chain, draw, *shape) in sampled groups, (*shape) in observed ones.
         dims: Variable → names of the dimensions in *shape; those not named become `variable_dim_i`.
-        coords: Dimension → its labels.
-        attrs: For every group.
+        coords: Dimension → its labels; 0, 1, 2, ... for those not given.
+        attrs: For the whole and for every group: text, numbers, or lists of them, which is what netCDF keeps.
 
     Returns:
         `arviz.InferenceData` on ArviZ 0.x, `xarray.DataTree` on 1.x.
 
     Raises:
-        BadInput: An unknown group, an array without chain and draw, dimensions that do not fit.
+        BadInput: An unknown group, an array without chain and draw, dimensions or names that do not fit.
     """
-    dims = {k: list(v) for k, v in (dims or {}).items()}
-    groups = {g: {k: np.asarray(v) for k, v in variables.items()} for g, variables in groups.items() if variables}
-    _validate(groups, dims)
-    options: dict[str, Any] = {"dims": dims, "coords": dict(coords or {})}
-    with warnings.catch_warnings():
-        # "More chains than draws": meant for swapped axes, which were checked above; a guide may be drawn from once.
-        warnings.filterwarnings("ignore", "More chains", UserWarning)
-        if _modern():
-            tree = arviz().from_dict({g: dict(v) for g, v in groups.items()}, **options)
-            for name in groups:
-                tree[name].attrs.update(attrs or {})
-            return tree
-        data = arviz().from_dict(**{g: dict(v) for g, v in groups.items()}, **options)
-    for name in groups:
-        data[name].attrs.update(attrs or {})
-    return data
+    import xarray as xr
 
-
-def _validate(groups: Groups, dims: Dims) -> None:
-    if not groups:
+    for name, value in (attrs or {}).items():
+        if np.asarray(value).dtype.kind not in "iufU":
+            kept = "text, numbers or lists of them, which is what netCDF keeps"
+            raise BadInput(f"Attribute {name!r} is {value!r}. Wanted: {kept}. Give e.g. {str(value)!r}.")
+    if not any(groups.values()):
         raise BadInput("No draws to export. Wanted: at least one group with one variable.")
-    for group, variables in groups.items():
-        if group not in SAMPLED + OBSERVED:
-            raise BadInput(f"{group!r} is not a group of ArviZ's. Wanted one of: {', '.join(SAMPLED + OBSERVED)}.")
-        lead = 2 if group in SAMPLED else 0
-        for name, array in variables.items():
-            if array.ndim < lead:
-                raise BadInput(f"{group}.{name} has shape {array.shape}. Wanted: (chain, draw, *shape).")
-            named = dims.get(name)
-            # A log-likelihood has lost the event dimensions of its variable.
-            if named is not None and (len(named) > array.ndim - lead and group != "log_likelihood"):
+    attrs = {**(attrs or {}), "created_at": datetime.now(UTC).isoformat()}
+    datasets = {
+        # ArviZ 1.x looks up `sample_dims` there, in plot_prior_posterior for one.
+        group: _dataset(group, arrays, dims or {}, coords or {}).assign_attrs(
+            attrs | ({"sample_dims": ["chain", "draw"]} if group in SAMPLED else {})
+        )
+        for group, arrays in groups.items()
+        if arrays
+    }
+    if _modern():
+        return xr.DataTree.from_dict({"/": xr.Dataset(attrs=attrs), **datasets})
+    return arviz().InferenceData(attrs=attrs, **datasets)
+
+
+def _dataset(group: str, arrays: Mapping[str, np.ndarray], dims: Dims, coords: Mapping[str, Sequence[Any]]) -> Any:
+    """One group, all of it as it was given, or an error."""
+    import xarray as xr
+
+    if group not in SAMPLED + OBSERVED:
+        raise BadInput(f"{group!r} is not a group of ArviZ's. Wanted one of: {', '.join(SAMPLED + OBSERVED)}.")
+    lead = ["chain", "draw"] if group in SAMPLED else []
+    placed, sizes = {}, dict[str, int]()
+    for name, array in ((name, np.asarray(array)) for name, array in arrays.items()):
+        has, rank = f"{group}.{name} has shape {array.shape}", array.ndim - len(lead)
+        if "/" in name:
+            raise BadInput(f"{group}.{name}: in a file, '/' separates groups. Name it {name.replace('/', '.')!r}.")
+        if rank < 0 or 0 in array.shape[: len(lead)]:
+            raise BadInput(f"{has}. Wanted: (chain, draw, *shape), one draw at least. Add the axes, x[None, None].")
+        # A log-likelihood has lost the event dimensions of its variable.
+        named = list(dims.get(name, ()))[: rank if group == "log_likelihood" else None]
+        axes = [*lead, *named, *(f"{name}_dim_{i}" for i in range(len(named), rank))]
+        if len(named) > rank:
+            raise BadInput(f"{has}, {rank} dimensions to name, but dims gives {len(named)}: {named}. Name {rank}.")
+        if len(set(axes)) < len(axes):
+            raise BadInput(f"{has} and dimensions {axes}. Wanted: each name once. Rename one in dims.")
+        for dim, size in zip(axes, array.shape, strict=True):
+            if sizes.setdefault(dim, size) != size:
                 raise BadInput(
-                    f"{group}.{name} has shape {array.shape}, {array.ndim - lead} dimensions to name, but dims gives "
-                    f"{len(named)}: {list(named)}."
+                    f"{has}: its dimension {dim!r} is {size} long, but {sizes[dim]} elsewhere in {group}. "
+                    f"Wanted: one length. Cut one of the two, or give this dimension its own name in dims."
                 )
-            if named and name in named:
-                raise BadInput(
-                    f"Variable {name!r} can't be its own dimension. Rename that dimension, e.g. {name + '_plate'!r}."
-                )
+        placed[name] = (axes, array)
+    for name in sorted(placed.keys() & sizes.keys()):
+        raise BadInput(
+            f"{name!r} is a variable and a dimension in {group}, so xarray would take its values for labels. "
+            f"Wanted: two names. Rename the variable or the dimension, e.g. {name + '_plate'!r}."
+        )
+    labels = {dim: coords.get(dim, range(size)) for dim, size in sizes.items()}
+    for dim, size in sizes.items():
+        if len(labels[dim]) != size:
+            raise BadInput(
+                f"{dim!r} is {size} long in {group}, but coords gives {len(labels[dim])} labels. Give {size}."
+            )
+    return xr.Dataset(placed, labels)
 
 
 def to_netcdf(data: Any, path: str | Path) -> Path:
@@ -111,21 +139,25 @@ def to_netcdf(data: Any, path: str | Path) -> Path:
         data.to_netcdf(str(unfinished), engine="h5netcdf")
         os.replace(unfinished, path)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise OutputUnwritable(f"Can't write {path}: {error}. Choose a folder that exists and is yours.") from error
+    finally:
+        with suppress(OSError):  # renamed by now, or never made
+            unfinished.unlink()
     return path
 
 
 def from_netcdf(path: str | Path) -> Any:
-    """Reads what either version wrote.
+    """Reads what either version wrote, into memory; the file is closed again.
 
     Raises:
         BadInput: No such file, or not netCDF.
     """
     try:
-        if _modern():
-            return arviz().from_netcdf(str(path), engine="h5netcdf")
-        return arviz().from_netcdf(str(path), engine="h5netcdf").load()
+        found = arviz().from_netcdf(str(path), engine="h5netcdf")
+        if not _modern():
+            return found.load()
+        with found:
+            return found.load()
     except (OSError, ValueError) as error:
         raise BadInput(f"{path} is no netCDF file of draws: {error}") from error
 
@@ -136,10 +168,12 @@ class Loo:
 
     Attributes:
         elpd: Σ log p(x_i | the other data), nats.
+        se: Its standard error over the data, nats.
         pareto_k: Per datum; above 0.7 its term can't be trusted.
     """
 
     elpd: float
+    se: float
     pareto_k: np.ndarray
 
 
@@ -150,19 +184,31 @@ def psis(log_w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         log_w: (..., S) log weights; higher is heavier.
 
     Returns:
-        (..., S) smoothed, normalised log weights, and the Pareto k̂ of each row.
+        (..., S) smoothed, normalised log weights, and (...) the Pareto k̂ of each row; infinite where no tail can be
+        fitted (S < 25, or weights that are all alike), whose weights are normalised only.
 
     References:
         Vehtari, Simpson, Gelman, Yao & Gabry 2015, Pareto smoothed importance sampling, arXiv:1507.02646.
     """
-    if _modern():
-        from arviz_stats.base import array_stats
+    log_w = np.asarray(log_w, dtype=float)
+    smoothed, k = zip(*map(_smooth, log_w.reshape(-1, log_w.shape[-1])), strict=True)
+    return np.reshape(smoothed, log_w.shape), np.reshape(k, log_w.shape[:-1])
 
-        # It takes log-likelihoods to leave out, and so minus the log weights. The wrong sign would look perfect.
-        smoothed, k = array_stats.psislw(-log_w)
-    else:
-        smoothed, k = arviz().psislw(log_w)
-    return np.asarray(smoothed), np.asarray(k)
+
+def _smooth(log_w: np.ndarray) -> tuple[np.ndarray, float]:
+    try:
+        if log_w.size < 25:
+            raise ValueError("a fifth of the draws is the tail, and ArviZ 1.x fits no fewer than five")
+        if _modern():
+            from arviz_stats.base import array_stats
+
+            # It takes log-likelihoods to leave out, and so minus the log weights. The wrong sign would look perfect.
+            smoothed, k = array_stats.psislw(-log_w)
+        else:
+            smoothed, k = arviz().psislw(log_w)
+    except ValueError:  # also from 1.x for weights that are all alike, where 0.x returns inf
+        return log_w - np.logaddexp.reduce(log_w), np.inf
+    return smoothed, np.inf if np.isnan(k) else float(k)
 
 
 def loo(data: Any, variable: str | None = None) -> Loo:
@@ -170,18 +216,29 @@ def loo(data: Any, variable: str | None = None) -> Loo:
 
     Args:
         data: What `from_arrays` returned, with log_p and log_q in `sample_stats`.
-        variable: Of `log_likelihood`; its first if None.
+        variable: Of `log_likelihood`; None if it has only one.
+
+    Raises:
+        BadInput: A group or variable that this needs is not there, or `variable` leaves a choice.
 
     References:
         Magnusson, Andersen, Jonasson & Vehtari 2019, Bayesian leave-one-out cross-validation for large data,
         arXiv:1904.10679, eq. 7.
     """
-    group = data["log_likelihood"]
+    for name, needed in ("log_likelihood", {variable} - {None}), ("sample_stats", {"log_p", "log_q"}):
+        there = set(data[name].data_vars) if name in data else set()
+        if not there or not needed <= there:
+            want = " and ".join(sorted(needed)) or "a variable"
+            raise BadInput(f"LOO needs {want} in {name}. Got: {', '.join(sorted(there)) or 'none'}. See from_arrays.")
+    group, stats = data["log_likelihood"], data["sample_stats"]
+    if variable is None and len(group.data_vars) > 1:
+        raise BadInput(f"log_likelihood has {', '.join(group.data_vars)}. Wanted: one. Choose it by variable=...")
     values = group[variable or next(iter(group.data_vars))].values
+    if values.shape[:2] != stats["log_p"].shape:
+        raise BadInput(f"log_likelihood has {values.shape[:2]} draws, log_p {stats['log_p'].shape}. Wanted: the same.")
     draws = values.shape[0] * values.shape[1]
-    ll = values.reshape(draws, -1).T
-    stats = data["sample_stats"]
+    ll = values.reshape(draws, -1).T.astype(float)
     log_w = (stats["log_p"].values - stats["log_q"].values).reshape(draws)
-    smoothed, k = psis(np.ascontiguousarray(log_w - ll))
-    terms = np.logaddexp.reduce(smoothed - np.logaddexp.reduce(smoothed, axis=1, keepdims=True) + ll, axis=1)
-    return Loo(float(terms.sum()), k)
+    smoothed, k = psis(log_w - ll)
+    terms = np.logaddexp.reduce(smoothed + ll, axis=1)
+    return Loo(float(terms.sum()), float((terms.size * terms.var()) ** 0.5), k)
