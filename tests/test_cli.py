@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import subprocess
 import sys
@@ -48,10 +49,7 @@ def test_compare(tmp_path):
 
     (folder / "report.html").unlink()
     assert vbayes("report", folder, cwd=tmp_path).returncode == 0
-    assert (
-        "Verdict" not in (folder / "report.html").read_text()
-        and result.verdict()[:40] in (folder / "report.html").read_text()
-    )
+    assert result.verdict() in html.unescape((folder / "report.html").read_text(encoding="utf-8"))
 
 
 def test_train_a_pair_of_ones_own(tmp_path):
@@ -82,9 +80,12 @@ def test_list(tmp_path):
 
 @pytest.mark.parametrize("command", [(), ("compare",), ("train",), ("report",)])
 def test_help_comes_at_once(tmp_path, command):
-    start = time.perf_counter()
-    done = vbayes(*command, "--help", cwd=tmp_path)
-    assert done.returncode == 0 and time.perf_counter() - start < 2.0  # measured: 0.3 s; the rest is for a busy machine
+    seconds = []
+    for _ in range(3):  # the best of three: 0.3 s where nothing else runs, and others may be using this machine
+        start = time.perf_counter()
+        done = vbayes(*command, "--help", cwd=tmp_path)
+        seconds.append(time.perf_counter() - start)
+    assert done.returncode == 0 and min(seconds) < 1.0
     assert not command or command == ("report",) or "Examples" in done.stdout
     loaded = "import sys, vbayes.cli; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True).stdout.strip() == "False"

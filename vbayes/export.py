@@ -48,8 +48,7 @@ def from_arrays(
 ) -> Any:
     """ArviZ's object from arrays.
 
-    Built from datasets, not by ArviZ's `from_dict`: where names or lengths clash, that drops a variable or fills it up
-    with NaN, and says nothing.
+    Not by its `from_dict`: where names or lengths clash, that drops a variable or pads it with NaN, and says nothing.
 
     Args:
         groups: Group → variable → array: (chain, draw, *shape) in sampled groups, (*shape) in observed ones.
@@ -72,12 +71,11 @@ def from_arrays(
     if not any(groups.values()):
         raise BadInput("No draws to export. Wanted: at least one group with one variable.")
     attrs = {**(attrs or {}), "created_at": datetime.now(UTC).isoformat()}
+    # ArviZ 1.x looks up `sample_dims` there, in plot_prior_posterior for one.
+    sampled = attrs | {"sample_dims": ["chain", "draw"]}
     datasets = {
-        # ArviZ 1.x looks up `sample_dims` there, in plot_prior_posterior for one.
-        group: _dataset(group, arrays, dims or {}, coords or {}).assign_attrs(
-            attrs | ({"sample_dims": ["chain", "draw"]} if group in SAMPLED else {})
-        )
-        for group, arrays in groups.items()
+        g: _dataset(g, arrays, dims or {}, coords or {}).assign_attrs(sampled if g in SAMPLED else attrs)
+        for g, arrays in groups.items()
         if arrays
     }
     if _modern():
@@ -102,28 +100,19 @@ def _dataset(group: str, arrays: Mapping[str, np.ndarray], dims: Dims, coords: M
         # A log-likelihood has lost the event dimensions of its variable.
         named = list(dims.get(name, ()))[: rank if group == "log_likelihood" else None]
         axes = [*lead, *named, *(f"{name}_dim_{i}" for i in range(len(named), rank))]
-        if len(named) > rank:
-            raise BadInput(f"{has}, {rank} dimensions to name, but dims gives {len(named)}: {named}. Name {rank}.")
-        if len(set(axes)) < len(axes):
-            raise BadInput(f"{has} and dimensions {axes}. Wanted: each name once. Rename one in dims.")
+        if len(named) > rank or len(set(axes)) < len(axes):
+            raise BadInput(f"{has}, but dims gives {named}. Wanted: {rank} different names, none of them in {lead}.")
         for dim, size in zip(axes, array.shape, strict=True):
             if sizes.setdefault(dim, size) != size:
-                raise BadInput(
-                    f"{has}: its dimension {dim!r} is {size} long, but {sizes[dim]} elsewhere in {group}. "
-                    f"Wanted: one length. Cut one of the two, or give this dimension its own name in dims."
-                )
+                raise BadInput(f"{has}, but {dim!r} is {sizes[dim]} long elsewhere. Wanted: one length, or two names.")
         placed[name] = (axes, array)
     for name in sorted(placed.keys() & sizes.keys()):
-        raise BadInput(
-            f"{name!r} is a variable and a dimension in {group}, so xarray would take its values for labels. "
-            f"Wanted: two names. Rename the variable or the dimension, e.g. {name + '_plate'!r}."
-        )
+        wanted = f"two names. Rename the variable, or the dimension, e.g. {name + '_plate'!r}"
+        raise BadInput(f"{name!r} is both a variable and a dimension in {group}. Wanted: {wanted}.")
     labels = {dim: coords.get(dim, range(size)) for dim, size in sizes.items()}
     for dim, size in sizes.items():
         if len(labels[dim]) != size:
-            raise BadInput(
-                f"{dim!r} is {size} long in {group}, but coords gives {len(labels[dim])} labels. Give {size}."
-            )
+            raise BadInput(f"{dim!r} is {size} long in {group}, coords gives {len(labels[dim])} labels. Give {size}.")
     return xr.Dataset(placed, labels)
 
 
@@ -147,7 +136,7 @@ def to_netcdf(data: Any, path: str | Path) -> Path:
 
 
 def from_netcdf(path: str | Path) -> Any:
-    """Reads what either version wrote, into memory; the file is closed again.
+    """Reads what either version wrote, into memory, and closes the file.
 
     Raises:
         BadInput: No such file, or not netCDF.
@@ -225,15 +214,12 @@ def loo(data: Any, variable: str | None = None) -> Loo:
         Magnusson, Andersen, Jonasson & Vehtari 2019, Bayesian leave-one-out cross-validation for large data,
         arXiv:1904.10679, eq. 7.
     """
-    for name, needed in ("log_likelihood", {variable} - {None}), ("sample_stats", {"log_p", "log_q"}):
-        there = set(data[name].data_vars) if name in data else set()
-        if not there or not needed <= there:
-            want = " and ".join(sorted(needed)) or "a variable"
-            raise BadInput(f"LOO needs {want} in {name}. Got: {', '.join(sorted(there)) or 'none'}. See from_arrays.")
-    group, stats = data["log_likelihood"], data["sample_stats"]
-    if variable is None and len(group.data_vars) > 1:
-        raise BadInput(f"log_likelihood has {', '.join(group.data_vars)}. Wanted: one. Choose it by variable=...")
-    values = group[variable or next(iter(group.data_vars))].values
+    there = {name: list(data[name].data_vars) if name in data else [] for name in ("log_likelihood", "sample_stats")}
+    chosen = [v for v in there["log_likelihood"] if variable in (None, v)]
+    if len(chosen) != 1 or not {"log_p", "log_q"} <= {*there["sample_stats"]}:
+        wanted = "one variable of log_likelihood (choose it by variable=...), and log_p and log_q in sample_stats"
+        raise BadInput(f"LOO of {variable or 'the only variable'} can't be had from {there}. Wanted: {wanted}.")
+    values, stats = data["log_likelihood"][chosen[0]].values, data["sample_stats"]
     if values.shape[:2] != stats["log_p"].shape:
         raise BadInput(f"log_likelihood has {values.shape[:2]} draws, log_p {stats['log_p'].shape}. Wanted: the same.")
     draws = values.shape[0] * values.shape[1]
