@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from .pointwise import ARITHMETIC, BITS, LOGIC, TYPES
+from .pointwise import ARITHMETIC, BITS, INTEGERS, LOGIC, TYPES
 from .values import (
     Assembly,
     Counter,
@@ -156,8 +156,8 @@ def _arithmetic(node: Node, name: str, args: Any, kwargs: Any) -> View:
         raise Unsupported("round to decimals")
     if name == "pow":
         return _power(node, *args)
-    if not dtype.is_floating_point and name in ("abs", "floor", "ceil", "round", "trunc", "fmod"):
-        raise Unsupported(f"{name} of integers")
+    if not dtype.is_floating_point and name in INTEGERS:
+        template = INTEGERS[name]
     if name == "_to_copy":
         args = args[:1]
         if dtype == torch.bool:
@@ -344,13 +344,14 @@ def _diagonal_scatter(node: Node, base: View, source: View, offset: int = 0, dim
 
 @rule("constant_pad_nd")
 def _pad(node: Node, base: View, pad: list[int], value: float = 0) -> View:
-    if min(pad) < 0:
-        raise Unsupported("a negative padding")
+    for i in range(len(pad) // 2):  # a negative padding cuts off
+        low, high = (max(0, -n) for n in pad[2 * i : 2 * i + 2])
+        base = View(base.value, base.meta.narrow(-1 - i, low, base.shape[-1 - i] - low - high))
     sizes = base.shape
 
     def inside(whole: Tensor) -> Tensor:
         for i in range(len(pad) // 2):
-            whole = whole.narrow(-1 - i, pad[2 * i], sizes[-1 - i])
+            whole = whole.narrow(-1 - i, max(0, pad[2 * i]), sizes[-1 - i])
         return whole
 
     out = _out(node)
@@ -446,3 +447,43 @@ def _copy(node: Node, base: View, source: Operand, *_: Any) -> View:
 @rule("_unsafe_view", "_reshape_copy")
 def _unsafe_view(node: Node, base: View, shape: Any) -> View:
     return _view(torch.ops.aten.view.default, (base, shape), {})  # type: ignore[no-any-return]
+
+
+@rule("var")
+def _var(node: Node, operand: View, dims: Any = None, *, correction: float | None = None, keepdim: bool = False) -> View:
+    mean = _mean(node, operand, dims, True)
+    dtype = node.meta["val"].dtype
+    spread = mean.expand(operand.shape)
+    squares = Pointwise(operand.shape, dtype, [operand, spread], "({0} - {1}) * ({0} - {1})", [dtype] * 2)
+    total = _reduce(node, "sum", View.whole(squares), dims, keepdim)
+    count = operand.meta.numel() / max(1, total.meta.numel()) - (1 if correction is None else correction)
+    return _pointwise(node, "{0} / {1}", [total, count], [dtype] * 2)
+
+
+@rule("flip")
+def _flip(node: Node, base: View, dims: list[int]) -> View:
+    for dim in dims:
+        n = base.shape[dim]
+        indices: list[View | None] = [None] * len(base.shape)
+        indices[dim] = View.whole(Counter((n,), torch.int64, start=n - 1, step=-1))
+        places, loops, operands = _indexing(base.shape, indices[: dim % len(base.shape) + 1], base.shape)
+        base = View.whole(Gather(base.shape, base.value.dtype, [base, *operands], places=places, loops=loops))
+    return base
+
+
+@rule("bitwise_not")
+def _not(node: Node, operand: View) -> View:
+    dtype = operand.value.dtype
+    return _pointwise(node, "!{0}" if dtype == torch.bool else "~{0}", [operand], [dtype])
+
+
+@rule("polygamma")
+def _polygamma(node: Node, n: int, operand: View) -> View:
+    if n not in (0, 1):
+        raise Unsupported(f"polygamma of order {n}")
+    return _pointwise(node, ("digamma{f}({0})", "trigamma{f}({0})")[n], [operand], [node.meta["val"].dtype])
+
+
+@rule("as_strided_scatter")
+def _as_strided_scatter(node: Node, base: View, source: View, size: Any, stride: Any, offset: int | None = None) -> View:
+    return _replaced(node, base, source, lambda w: w.as_strided(size, stride, offset or 0))

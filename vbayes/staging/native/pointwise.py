@@ -6,7 +6,7 @@ import math
 
 import torch
 
-TYPES = {torch.float32: "float", torch.float64: "double", torch.int64: "int64_t", torch.int32: "int32_t", torch.bool: "uint8_t"}
+TYPES = {torch.float32: "float", torch.float64: "double", torch.int64: "int64_t", torch.int32: "int32_t", torch.uint8: "uint8_t", torch.bool: "uint8_t"}
 
 # Operands are cast to the type that the result has; `{f}` is the suffix of C's float functions.
 ARITHMETIC = {
@@ -20,7 +20,7 @@ ARITHMETIC = {
     "digamma": "digamma{f}({0})", "lgamma": "lgamma{f}({0})", "erfinv": "erfinv{f}({0})",
     "add": "{0} + {1}", "sub": "{0} - {1}", "mul": "{0} * {1}", "div": "{0} / {1}", "pow": "pow{f}({0}, {1})",
     "maximum": "{0} > {1} || {0} != {0} ? {0} : {1}", "minimum": "{0} < {1} || {0} != {0} ? {0} : {1}",
-    "fmod": "fmod{f}({0}, {1})", "atan2": "atan2{f}({0}, {1})",
+    "fmod": "fmod{f}({0}, {1})", "hypot": "hypot{f}({0}, {1})", "atan2": "atan2{f}({0}, {1})",
     "clone": "{0}", "_to_copy": "{0}", "lift_fresh_copy": "{0}", "detach": "{0}",
 }  # fmt: skip
 
@@ -32,6 +32,9 @@ LOGIC = {
 }  # fmt: skip
 
 BITS = {"bitwise_and": "{0} & {1}", "bitwise_or": "{0} | {1}", "bitwise_xor": "{0} ^ {1}"}
+
+# Where C has another word for integers.
+INTEGERS = {"abs": "{0} < 0 ? -{0} : {0}", "floor": "{0}", "ceil": "{0}", "round": "{0}", "trunc": "{0}", "fmod": "{0} % {1}"}
 
 PRELUDE = """\
 #include <math.h>
@@ -54,6 +57,19 @@ static double digamma(double x) {{
   return shift + log(x) - 0.5 / x - series;
 }}
 static float digammaf(float x) {{ return (float)digamma(x); }}
+static double trigamma(double x) {{
+  double shift = 0;
+  if (x <= 0) {{
+    if (x == floor(x)) return INFINITY;
+    const double s = M_PI / sin(M_PI * x);
+    return s * s - trigamma(1 - x);
+  }}
+  while (x < 10) {{ shift += 1 / (x * x); x += 1; }}
+  const double y = 1 / (x * x);
+  const double series = 1. / 6 - y * (1. / 30 - y * (1. / 42 - y * (1. / 30 - y * (5. / 66 - y * (691. / 2730)))));
+  return shift + (1 + 0.5 / x + y * series) / x;
+}}
+static float trigammaf(float x) {{ return (float)trigamma(x); }}
 static double erfinv(double y) {{
   /* Giles 2010, Approximating the erfinv function, for a start; two steps of Newton make it exact. */
   if (!(fabs(y) < 1)) return fabs(y) == 1 ? copysign(INFINITY, y) : NAN;

@@ -1,0 +1,95 @@
+"""The small compiler against torch itself, operation by operation and in whole programs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from vbayes.staging.native import Unsupported, build, compile_native
+
+POINTWISE = {
+    "abs": torch.abs, "acos": torch.acos, "asin": torch.asin, "atan": torch.atan, "ceil": lambda x: torch.ceil(3 * x),
+    "cos": torch.cos, "cosh": torch.cosh, "digamma": lambda x: torch.digamma(4 * x), "erf": torch.erf,
+    "erfc": torch.erfc, "erfinv": torch.erfinv, "exp": torch.exp, "expm1": torch.expm1,
+    "floor": lambda x: torch.floor(3 * x), "lgamma": lambda x: torch.lgamma(x.abs() * 5), "log": lambda x: x.abs().log(),
+    "log10": lambda x: x.abs().log10(), "log1p": torch.log1p, "log2": lambda x: x.abs().log2(), "neg": torch.neg,
+    "reciprocal": torch.reciprocal, "relu": torch.relu, "round": lambda x: torch.round(3 * x),
+    "rsqrt": lambda x: x.abs().rsqrt(), "sigmoid": torch.sigmoid, "sign": torch.sign, "sin": torch.sin,
+    "sinh": torch.sinh, "sqrt": lambda x: x.abs().sqrt(), "square": torch.square, "tan": torch.tan, "tanh": torch.tanh,
+    "trunc": lambda x: torch.trunc(3 * x), "pow": lambda x: x.abs() ** x, "pow3": lambda x: x**3,
+    "pow2.5": lambda x: x.abs() ** 2.5, "pow-1": lambda x: x**-1, "2**x": lambda x: 2**x, "alpha": lambda x: torch.sub(x, x * x, alpha=3),
+    "maximum": lambda x: torch.maximum(x, -x), "minimum": lambda x: torch.minimum(x, x * x), "fmod": lambda x: torch.fmod(3 * x, 0.7),
+    "remainder": lambda x: torch.remainder(3 * x, 0.7), "atan2": lambda x: torch.atan2(x, x * x - 0.5),
+    "clamp": lambda x: x.clamp(-0.5, 0.5), "clamp_min": lambda x: x.clamp_min(0.1), "clamp_max": lambda x: x.clamp(max=0.1),
+    "where": lambda x: torch.where(x > 0, x, 2.0), "masked_fill": lambda x: x.masked_fill(x > 0, -1.0),
+    "logic": lambda x: ((x > 0) & ~(x > 0.5) | (x < -0.5) ^ (x == 0)).to(x.dtype), "compare": lambda x: (x >= 0.1) != (x <= 0.3),
+    "any": lambda x: torch.logical_or(x > 0, torch.logical_and(x, torch.logical_not(x))), "isnan": lambda x: torch.isnan(x.log()),
+    "isinf": lambda x: torch.isinf(1 / (x - x)), "isfinite": lambda x: torch.isfinite(x.log()), "nan_to_num": lambda x: torch.nan_to_num(x.log()),
+    "lerp": lambda x: torch.lerp(x, x * x, 0.3), "addcmul": lambda x: torch.addcmul(x, x, x, value=2), "addcdiv": lambda x: torch.addcdiv(x, x, x * x + 1),
+    "logaddexp": lambda x: torch.logaddexp(x, -x), "softplus": F.softplus, "logsigmoid": F.logsigmoid, "gelu": F.gelu, "silu": F.silu, "elu": F.elu,
+    "leaky": F.leaky_relu, "xlogy": lambda x: torch.xlogy(x.abs(), x.abs()), "hypot": lambda x: torch.hypot(x, x), "mvlgamma": lambda x: torch.mvlgamma(x.abs() + 3, 2),
+    "floor_divide": lambda x: torch.div(3 * x, 0.7, rounding_mode="floor"), "to int": lambda x: (5 * x).to(torch.int64), "to bool": lambda x: x.trunc().bool(),
+    "int": lambda x: (5 * x).to(torch.int64) * 3 + 1, "mixed": lambda x: (5 * x).to(torch.int64) * x, "int mod": lambda x: (5 * x).to(torch.int64) % 3,
+}  # fmt: skip
+SHAPED = {
+    "sum": lambda x: x.sum(), "sum 0": lambda x: x.sum(0), "sum 1": lambda x: x.sum(1), "sum -1": lambda x: x.sum(-1, keepdim=True),
+    "sum 0 2": lambda x: x.sum((0, 2)), "sum 1 2": lambda x: x.sum((1, 2), keepdim=True), "mean": lambda x: x.mean(), "mean 1": lambda x: x.mean(1),
+    "prod": lambda x: x.prod(-1), "amax": lambda x: x.amax((0, 1)), "amin": lambda x: x.amin(2), "any": lambda x: (x > 1).any(1), "all": lambda x: (x > -1).all(),
+    "logsumexp": lambda x: x.logsumexp(-1), "softmax": lambda x: x.softmax(1), "log_softmax": lambda x: x.log_softmax(-1), "std": lambda x: x.std(0), "var": lambda x: x.var(),
+    "norm": lambda x: x.norm(), "cumsum": lambda x: x.cumsum(1), "permute": lambda x: x.permute(2, 0, 1) * 2, "transpose": lambda x: x.transpose(0, 2) + x.transpose(0, 2).sum(0),
+    "reshape": lambda x: x.permute(1, 0, 2).reshape(4, -1) + 1, "flatten": lambda x: x.flatten() * x.flatten(), "expand": lambda x: x[:, :1].expand(3, 4, 5) * x,
+    "slice": lambda x: x[1:, ::2, -3:] * 2, "select": lambda x: x[:, 1] + x[0, 2], "diagonal": lambda x: x.diagonal(0, 0, 1), "unbind": lambda x: sum(x.unbind(1)), "split": lambda x: x.split([1, 4], -1)[1],
+    "chunk": lambda x: x.chunk(2, 1)[1] - 1, "cat": lambda x: torch.cat([x, x * 2, x[:, :1].expand(3, 2, 5)], 1), "stack": lambda x: torch.stack([x, -x], -1), "pad": lambda x: F.pad(x, (1, 2, 0, 1), value=3.0),
+    "flip": lambda x: x.flip(0), "roll": lambda x: x.roll(1, 1), "tril": lambda x: x.tril(), "eye": lambda x: x[:, :3] @ torch.eye(5) + 0 if False else torch.eye(5) * x[0, 0], "repeat": lambda x: x.repeat(2, 1, 1),
+    "matmul": lambda x: x[0].T @ x[1], "bmm": lambda x: x @ x.transpose(1, 2), "batch": lambda x: x @ x[0].T, "mv": lambda x: x[0] @ x[0, 0], "tmv": lambda x: x[0].T @ x[0, :, 0], "dot": lambda x: x[0, 0] @ x[1, 1], "outer": lambda x: torch.outer(x[0, 0], x[1, 0]),
+    "einsum": lambda x: torch.einsum("ijk,ilk->jl", x, x), "arange": lambda x: torch.arange(5) * x, "linspace": lambda x: torch.linspace(0, 1, 5) * x, "ones_like": lambda x: torch.ones_like(x) + torch.zeros_like(x).sum(),
+    "index": lambda x: x[torch.tensor([0, 2, 2, -1])], "index 2": lambda x: x[:, torch.tensor([[0, 1], [3, -1]]), torch.tensor([4, 0])], "index apart": lambda x: x[torch.tensor([0, 2]), :, torch.tensor([1, 3])],
+    "index_select": lambda x: x.index_select(1, torch.tensor([3, 0, 0])) * 2, "gather": lambda x: x.gather(1, torch.tensor([0, 3, 1]).view(3, 1, 1).expand(3, 1, 5)), "take": lambda x: torch.take_along_dim(x, (x > 0).long(), 1),
+    "one_hot": lambda x: (x[0, :, 0:1].abs().long() == torch.arange(3)).double(), "scatter_add": lambda x: torch.zeros(3, 6, 5, dtype=x.dtype).scatter_add(1, torch.tensor([5, 0, 0, 1]).view(1, 4, 1).expand(3, 4, 5), x),
+    "index_put": lambda x: x.index_put((torch.tensor([0, 0, 2]), torch.tensor([1, 1, 3])), x[0, :3], accumulate=True), "index_add": lambda x: x.index_add(1, torch.tensor([0, 0]), x[:, 2:]),
+    "in place": lambda x: torch.zeros_like(x).add_(x).mul_(2), "setitem": lambda x: _set(x), "scalar": lambda x: x.sum() * torch.tensor(2.0, dtype=x.dtype), "one": lambda x: x[:1, :1, :1] * x.sum(), "empty sum": lambda x: x[:, :0].sum(1),
+}  # fmt: skip
+
+
+def _set(x: torch.Tensor) -> torch.Tensor:
+    y = x.clone()
+    y[:, 1] = 7
+    y[0] += x[1]
+    return y
+
+
+def numbers(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def agree(fn, *inputs, rtol):
+    program = compile_native(fn, inputs)
+    for index, (mine, right) in enumerate(zip(program(*inputs), fn(*inputs), strict=True)):
+        assert mine.dtype == right.dtype and mine.shape == right.shape, index
+        torch.testing.assert_close(mine, right, rtol=rtol, atol=rtol, equal_nan=True, msg=lambda m, i=index: f"{i}: {m}")
+    return program
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("table", [POINTWISE, SHAPED], ids=["pointwise", "shaped"])
+def test_every_operation(dtype, table):
+    x = numbers(3, 4, 5).to(dtype)
+    x = x.clamp(-0.95, 0.95) if table is POINTWISE else x
+    agree(lambda x: [f(x) for f in table.values()], x, rtol=1e-5 if dtype == torch.float32 else 1e-11)
+
+
+@pytest.mark.parametrize("table", [POINTWISE, SHAPED], ids=["pointwise", "shaped"])
+def test_gradients(table, double):
+    x = numbers(3, 4, 5).clamp(-0.95, 0.95)
+
+    def gradients(x):
+        x = x.detach().requires_grad_()
+        found = []
+        for f in table.values():
+            y = f(x)
+            if y.requires_grad and f is not POINTWISE["digamma"]:  # torch's trigamma has nine digits
+                found.append(torch.autograd.grad((y * y).sum(), x)[0])
+        return found
+
+    agree(gradients, x, rtol=1e-10)

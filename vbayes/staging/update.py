@@ -1,0 +1,119 @@
+"""What `torch.optim` does in a step, as pure functions of tensors: so that a step can be part of a compiled program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+State = dict[str, Tensor]
+Rule = Callable[[Tensor, Tensor, State, Tensor, Mapping[str, Any]], tuple[Tensor, State]]
+
+
+@dataclass(frozen=True)
+class Update:
+    """One optimiser: how it starts, and what it does to a parameter.
+
+    Attributes:
+        start: (parameter, options) → its state before the first step.
+        rule: (parameter, gradient of the loss, state, number of the step from 1 in float64, options) → both anew.
+        options: Learning rate and so on, under torch's names.
+    """
+
+    start: Callable[[Tensor, Mapping[str, Any]], State]
+    rule: Rule
+    options: Mapping[str, Any]
+
+    def init(self, parameter: Tensor) -> State:
+        return self.start(parameter, self.options)
+
+    def __call__(self, parameter: Tensor, gradient: Tensor, state: State, step: Tensor) -> tuple[Tensor, State]:
+        return self.rule(parameter, gradient, state, step, self.options)
+
+
+def _zeros(*names: str) -> Callable[[Tensor, Mapping[str, Any]], State]:
+    return lambda parameter, options: {name: torch.zeros_like(parameter) for name in names}
+
+
+def _decayed(parameter: Tensor, gradient: Tensor, options: Mapping[str, Any]) -> Tensor:
+    return gradient + options["weight_decay"] * parameter if options["weight_decay"] else gradient
+
+
+def _adam(p: Tensor, g: Tensor, state: State, t: Tensor, options: Mapping[str, Any]) -> tuple[Tensor, State]:
+    (b1, b2), lr = options["betas"], options["lr"]
+    if options.get("decoupled_weight_decay"):
+        p = p * (1 - lr * options["weight_decay"])
+    else:
+        g = _decayed(p, g, options)
+    m = state["exp_avg"] + (1 - b1) * (g - state["exp_avg"])
+    v = b2 * state["exp_avg_sq"] + (1 - b2) * g * g
+    first, second = (1 - b1**t).to(p.dtype), (1 - b2**t).sqrt().to(p.dtype)
+    return p - (lr / first) * (m / (v.sqrt() / second + options["eps"])), {"exp_avg": m, "exp_avg_sq": v}
+
+
+def _sgd_start(parameter: Tensor, options: Mapping[str, Any]) -> State:
+    return {"momentum_buffer": torch.zeros_like(parameter)} if options["momentum"] else {}
+
+
+def _sgd(p: Tensor, g: Tensor, state: State, t: Tensor, options: Mapping[str, Any]) -> tuple[Tensor, State]:
+    g = _decayed(p, g, options)
+    if momentum := options["momentum"]:
+        # The first gradient is taken whole.
+        buffer = torch.where(t == 1, g, momentum * state["momentum_buffer"] + (1 - options["dampening"]) * g)
+        g, state = g + momentum * buffer if options["nesterov"] else buffer, {"momentum_buffer": buffer}
+    return p - options["lr"] * g, state
+
+
+def _adagrad_start(parameter: Tensor, options: Mapping[str, Any]) -> State:
+    return {"sum": torch.full_like(parameter, options["initial_accumulator_value"])}
+
+
+def _adagrad(p: Tensor, g: Tensor, state: State, t: Tensor, options: Mapping[str, Any]) -> tuple[Tensor, State]:
+    g = _decayed(p, g, options)
+    total = state["sum"] + g * g
+    rate = (options["lr"] / (1 + (t - 1) * options["lr_decay"])).to(p.dtype)
+    return p - rate * (g / (total.sqrt() + options["eps"])), {"sum": total}
+
+
+def _rmsprop_start(parameter: Tensor, options: Mapping[str, Any]) -> State:
+    names = ["square_avg"]
+    names += ["momentum_buffer"] * (options["momentum"] > 0) + ["grad_avg"] * bool(options["centered"])
+    return {name: torch.zeros_like(parameter) for name in names}
+
+
+def _rmsprop(p: Tensor, g: Tensor, state: State, t: Tensor, options: Mapping[str, Any]) -> tuple[Tensor, State]:
+    g = _decayed(p, g, options)
+    alpha = options["alpha"]
+    square = alpha * state["square_avg"] + (1 - alpha) * g * g
+    made, spread = {"square_avg": square}, square
+    if options["centered"]:
+        made["grad_avg"] = state["grad_avg"] + (1 - alpha) * (g - state["grad_avg"])
+        spread = square - made["grad_avg"] ** 2
+    g = g / (spread.sqrt() + options["eps"])
+    if options["momentum"]:
+        g = made["momentum_buffer"] = options["momentum"] * state["momentum_buffer"] + g
+    return p - options["lr"] * g, made
+
+
+RULES: dict[type, tuple[Callable[[Tensor, Mapping[str, Any]], State], Rule]] = {
+    torch.optim.Adam: (_zeros("exp_avg", "exp_avg_sq"), _adam),
+    torch.optim.AdamW: (_zeros("exp_avg", "exp_avg_sq"), _adam),
+    torch.optim.SGD: (_sgd_start, _sgd),
+    torch.optim.Adagrad: (_adagrad_start, _adagrad),
+    torch.optim.RMSprop: (_rmsprop_start, _rmsprop),
+}
+UNUSED = ("amsgrad", "maximize")  # options that the rules here do not know
+
+
+def update_for(optimizer: torch.optim.Optimizer) -> Update | None:
+    """The pure function that does what an optimiser does; None where there is none."""
+    if type(optimizer) not in RULES or len(optimizer.param_groups) != 1:
+        return None
+    options = {k: v for k, v in optimizer.param_groups[0].items() if k != "params"}
+    if any(options.get(name) for name in UNUSED) or isinstance(options["lr"], Tensor):
+        return None
+    start, rule = RULES[type(optimizer)]
+    return Update(start, rule, options)
