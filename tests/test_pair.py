@@ -156,7 +156,7 @@ def test_mean_over_minibatches_is_the_full_data_value(estimator, size):
         batch = data.batch(pair.model, index)
         mine = noise if index is None else noise[:, index]
         with pair.scope(), unvalidated():
-            gradients, value = eager(pair, elbo, batch.total)(pair.parameters, (mine.reshape(-1), noise), batch.args)
+            gradients, value, _ = eager(pair, elbo, batch.total)(pair.parameters, pair.buffers, (mine.reshape(-1), noise), batch.args)
         return {**gradients, "value": value}
 
     full, parts = run(None), [run(index) for index in data.epoch(size, shuffle=False)]

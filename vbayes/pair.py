@@ -94,6 +94,15 @@ class Pair:
         """Name → the tensor that gradients are taken with respect to; it holds the value only inside `scope`."""
         return dict(self._leaves)
 
+    @property
+    def buffers(self) -> dict[str, Tensor]:
+        """`buffer.i.name` → what the modules hold now; only inside `scope` is that this pair's."""
+        return {f"buffer.{i}.{name}": self._modules[i].get_buffer(name) for i, name in self._buffers}
+
+    def set_buffers(self, buffers: Mapping[str, Tensor]) -> None:
+        """Hands the modules other buffers, inside `scope`."""
+        self._set_buffers({(int(k.split(".", 2)[1]), k.split(".", 2)[2]): b for k, b in buffers.items()})
+
     def state(self) -> dict[str, Tensor]:
         """A snapshot of every parameter (unconstrained) and module buffer, for `load`."""
         buffers = {f"buffer.{i}.{k}": b.clone() for (i, k), b in self._buffers.items()}

@@ -109,7 +109,7 @@ def test_staged_is_eager(name):
     gradients, values = replicate(program, pair.parameters, noise, BATCH.args)
     with pair.scope(), unvalidated():
         for r in range(5):
-            expected, value = eager(pair, estimator, None)(pair.parameters, tuple(n[r] for n in noise), BATCH.args)
+            expected, value, _ = eager(pair, estimator, None)(pair.parameters, {}, tuple(n[r] for n in noise), BATCH.args)
             torch.testing.assert_close(values[r], value, rtol=1e-12, atol=1e-12)
             for k, gradient in expected.items():
                 torch.testing.assert_close(gradients[k][r], gradient, rtol=1e-12, atol=1e-12)

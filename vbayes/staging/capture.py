@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +13,8 @@ from typing import Any
 
 import pyro
 import torch
+from pyro.infer import ELBO
+from pyro.util import warn_if_nan
 from torch import Tensor
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -20,12 +24,10 @@ from torch.utils._pytree import tree_map
 from .. import rng
 from ..dataset import Batch
 from ..errors import CaptureFailed
-from ..estimator import Estimator, total
 from ..pair import Pair
-from ..particles import draw
 from .noise import Noise, Recorder, draw_noise
 
-Parameters = dict[str, Tensor]
+Tensors = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -33,19 +35,23 @@ class Program:
     """A pair under an estimator as a pure function: no Pyro, no handlers, no global state.
 
     Attributes:
-        graph: (parameters, noise, arguments) → (gradients, value): the gradient of the bound for each unconstrained
-            parameter, and the bound in nats. An FX graph of plain tensor operations.
+        graph: (parameters, buffers, noise, arguments) → (gradients, value, buffers): the gradient of the bound for each
+            unconstrained parameter, the bound in nats, and what the modules' buffers are afterwards. An FX graph of
+            plain tensor operations.
+        buffers: Of the modules, when it was captured.
         sizes: Standard normals and uniforms that one run needs.
         static: Whether no randomness is left inside the graph.
     """
 
     graph: GraphModule | Callable[..., Any]
+    buffers: Tensors
     sizes: tuple[int, int]
     static: bool
 
-    def __call__(self, parameters: Parameters, noise: Noise, *args: Any) -> tuple[Parameters, Tensor]:
+    def __call__(self, parameters: Tensors, noise: Noise, *args: Any) -> tuple[Tensors, Tensor]:
         """One run, for one replica of noise."""
-        return self.graph(parameters, noise, args)
+        gradients, value, _ = self.graph(parameters, self.buffers, noise, args)
+        return gradients, value
 
 
 class _Substitute(TorchFunctionMode):
@@ -62,52 +68,100 @@ class _Substitute(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def eager(pair: Pair, estimator: Estimator, total_rows: int | None) -> Callable[..., tuple[Parameters, Tensor]]:
-    """The function that `stage` captures, run by Pyro: (parameters, noise, arguments) → (gradients, value).
+class _Deferred(TorchFunctionMode):
+    """Lets an ELBO's `loss_and_grads` run as a function of tensors: `item` stays a tensor, `backward` waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.losses: list[Tensor] = []
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is torch.Tensor.item:
+            return args[0].detach()
+        if func is torch.Tensor.backward:
+            self.losses.append(args[0])
+            return None
+        return func(*args, **(kwargs or {}))
+
+
+def eager(pair: Pair, estimator: ELBO, total_rows: int | None) -> Callable[..., tuple[Tensors, Tensor, Tensors]]:
+    """The function that `stage` captures, run by Pyro: (parameters, buffers, noise, arguments) → (gradients, value, buffers).
 
     It works inside `pair.scope()` and with validation off.
-    """
 
-    def run(parameters: Parameters, noise: Noise | None, args: tuple[Any, ...]) -> tuple[Parameters, Tensor]:
+    Args:
+        estimator: Any `pyro.infer.ELBO` with `loss_and_grads`.
+        total_rows: N; see `Pair.scaled`.
+    """
+    model, guide = pair.scaled(total_rows)
+    method: Any = estimator
+
+    def run(
+        parameters: Tensors, buffers: Tensors, noise: Noise | None, args: tuple[Any, ...]
+    ) -> tuple[Tensors, Tensor, Tensors]:
         live = {name: value.detach().requires_grad_() for name, value in parameters.items()}
         leaves = pair.leaves
-        with Recorder(noise), _Substitute((leaves[name], value) for name, value in live.items()):
-            particles = draw(pair, Batch(args, total_rows), estimator.num_particles, estimator.needs)
-            estimate = total(estimator.estimate(particles), particles)
-        gradients = torch.autograd.grad(estimate.surrogate, list(live.values()), allow_unused=True)
-        complete = (
-            torch.zeros_like(value) if gradient is None else gradient
-            for gradient, value in zip(gradients, live.values(), strict=True)
-        )
-        return dict(zip(live, complete, strict=True)), estimate.value
+        pair.set_buffers({name: value.clone() for name, value in buffers.items()})
+        with Recorder(noise), _Substitute((leaves[name], value) for name, value in live.items()), _Deferred() as deferred:
+            loss = method.loss_and_grads(model, guide, *args)
+        zero = torch.zeros((), dtype=next((v.dtype for v in live.values()), None))
+        total = sum(deferred.losses, zero)
+        if total.requires_grad:
+            gradients = torch.autograd.grad(-total, list(live.values()), allow_unused=True)
+        else:
+            gradients = (None,) * len(live)
+        complete = {
+            name: torch.zeros_like(value) if gradient is None else gradient
+            for gradient, (name, value) in zip(gradients, live.items(), strict=True)
+        }
+        return complete, -torch.as_tensor(loss), pair.buffers
 
     return run
 
 
-def stage(pair: Pair, estimator: Estimator, batch: Batch) -> Program:
+def stage(pair: Pair, estimator: ELBO, batch: Batch) -> Program:
     """Captures one gradient of a pair under an estimator.
 
     Args:
         pair: Initialised; its parameters become inputs of the program.
-        estimator: Any vbayes estimator.
+        estimator: Any `pyro.infer.ELBO`.
         batch: Arguments of the shapes that the program will be called with.
 
     Raises:
         CaptureFailed: The pair branches on drawn values, or does something else that leaves the graph.
     """
-    run = eager(pair, estimator, batch.total)
-    with pair.scope(), rng.seeded(0), unvalidated():
+    run = eager(pair, copy.copy(estimator), batch.total)
+    with pair.scope(), rng.seeded(0), unvalidated(), _no_warnings_of_nan():
         parameters = {k: v.detach().clone() for k, v in pair.parameters.items()}
+        buffers = {k: v.clone() for k, v in pair.buffers.items()}
         like = next(iter(parameters.values()), torch.zeros(()))
-        with Recorder() as calls:
-            draw(pair, batch, estimator.num_particles, estimator.needs)
-        noise = draw_noise(calls.sizes, 1, like)
         try:
-            graph = make_fx(run)(parameters, tuple(n[0] for n in noise), batch.args)
+            run(parameters, buffers, None, batch.args)  # some ELBOs look at model and guide once before they start
+            with Recorder() as calls:
+                run(parameters, buffers, None, batch.args)
+            noise = draw_noise(calls.sizes, 1, like)
+            graph = make_fx(run)(parameters, buffers, tuple(n[0] for n in noise), batch.args)
         except Exception as error:  # make_fx raises whatever the model's own code raises on a traced value
             reason = str(error).split("\n")[0]
             raise CaptureFailed(f"Pair {pair.name!r} can't be captured{_where(error)}: {reason}") from error
-    return Program(graph, calls.sizes, static=not _draws_inside(graph))
+        finally:
+            pair.set_buffers(buffers)
+    return Program(graph, buffers, calls.sizes, static=not _draws_inside(graph))
+
+
+@contextmanager
+def _no_warnings_of_nan() -> Iterator[None]:
+    """Pyro's ELBOs warn of a loss that is not a number, which is a branch on data."""
+    changed = [m for n, m in list(sys.modules.items()) if n.startswith(("pyro.infer", __package__.split(".")[0])) and hasattr(m, "warn_if_nan")]
+    try:
+        for module in changed:
+            module.warn_if_nan = lambda *_: None  # type: ignore[attr-defined]
+        yield
+    finally:
+        for module in changed:
+            module.warn_if_nan = warn_if_nan  # type: ignore[attr-defined]
 
 
 def _where(error: Exception) -> str:
@@ -137,7 +191,7 @@ def unvalidated() -> Iterator[None]:
 
 def replicate(
     program: Program, parameters: Mapping[str, Tensor], noise: Noise, args: tuple[Any, ...]
-) -> tuple[Parameters, Tensor]:
+) -> tuple[Tensors, Tensor]:
     """Many runs at once.
 
     Args:
@@ -146,5 +200,7 @@ def replicate(
     Returns:
         Gradients of shape (R, *parameter), values of shape (R,).
     """
-    many = torch.vmap(program.graph, in_dims=(None, 0, None), randomness="error" if program.static else "different")
-    return many(dict(parameters), noise, args)
+    randomness = "error" if program.static else "different"
+    many = torch.vmap(program.graph, in_dims=(None, None, 0, None), randomness=randomness)
+    gradients, values, _ = many(dict(parameters), program.buffers, noise, args)
+    return gradients, values

@@ -64,7 +64,21 @@ class Recorder(TorchFunctionMode):
             shape = torch.Size(size[0] if len(size) == 1 and not isinstance(size[0], int) else size)
             like = torch.empty(shape, dtype=kwargs.get("dtype"), device=kwargs.get("device"))
             return self._base("normal" if func is torch.randn else "uniform", like)
+        if func is torch.bernoulli and not kwargs:
+            return (self._base("uniform", args[0]) < args[0]).to(args[0].dtype)
+        if func is torch.nn.functional.dropout:
+            return self._dropout(*args, **kwargs)
+        if func is torch.multinomial and not kwargs.get("generator") and _ones(*args[1:], **kwargs):
+            # One draw from each row, by inverting its distribution function.
+            below = args[0].cumsum(-1)
+            spot = self._base("uniform", args[0][..., :1]) * below[..., -1:]
+            return (below <= spot).sum(-1, keepdim=True).clamp(max=args[0].shape[-1] - 1)
         return func(*args, **kwargs)
+
+    def _dropout(self, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+        if not training or p == 0:
+            return x
+        return x * (self._base("uniform", x) >= p) / (1 - p)
 
     def _base(self, kind: str, like: Tensor) -> Tensor:
         self.draws.append(Draw(kind, tuple(like.shape)))
@@ -74,6 +88,10 @@ class Recorder(TorchFunctionMode):
             fresh = torch.randn if kind == "normal" else torch.rand
             return fresh(like.shape, dtype=like.dtype, device=like.device)
         return self.noise[kind == "uniform"][start:stop].view(like.shape)
+
+
+def _ones(num_samples: int, replacement: bool = False, **_: Any) -> bool:
+    return num_samples == 1
 
 
 def _two(args: tuple[Any, ...], kwargs: Any, names: tuple[str, str], default: tuple[float, float]) -> tuple[Any, Any]:
