@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from ..errors import CaptureFailed
 from ..estimator import Estimator, total
 from ..pair import Pair
 from ..particles import draw
+from ..validation import no_warnings_of_nan, validation
 from .noise import Noise, Recorder, draw_noise
 
 Parameters = dict[str, Tensor]
@@ -96,7 +96,7 @@ def stage(pair: Pair, estimator: Estimator, batch: Batch) -> Program:
         CaptureFailed: The pair branches on drawn values, or does something else that leaves the graph.
     """
     run = eager(pair, estimator, batch.total)
-    with pair.scope(), rng.seeded(0), unvalidated():
+    with pair.scope(), rng.seeded(0), validation(False):
         parameters = {k: v.detach().clone() for k, v in pair.parameters.items()}
         like = next(iter(parameters.values()), torch.zeros(()))
         with Recorder() as calls:
@@ -107,7 +107,42 @@ def stage(pair: Pair, estimator: Estimator, batch: Batch) -> Program:
         except Exception as error:  # make_fx raises whatever the model's own code raises on a traced value
             reason = str(error).split("\n")[0]
             raise CaptureFailed(f"Pair {pair.name!r} can't be captured{_where(error)}: {reason}") from error
-    return Program(graph, calls.sizes, static=not _draws_inside(graph))
+    program = Program(graph, calls.sizes, static=not _draws_inside(graph))
+    if not _equal(pair, estimator, program, batch):
+        raise CaptureFailed(
+            f"Pair {pair.name!r} can't be captured: on the same noise, its graph gives other numbers than Pyro. Common "
+            "reasons: random numbers from NumPy or Python, a torch.autograd.Function of one's own, values read out of "
+            "tensors."
+        )
+    return program
+
+
+def _equal(pair: Pair, estimator: Estimator, program: Program, batch: Batch) -> bool:
+    """Whether a program gives Pyro's numbers, at parameters and draws that it was not captured with."""
+    model, guide = pair.scaled(batch.total)
+    like = next(iter(pair.parameters.values()), torch.zeros(()))
+    for seed in (1, 2):
+        with rng.seeded(seed):
+            moved = {k: v + 0.01 * torch.randn_like(v) for k, v in pair.parameters.items()}
+            normals, uniforms = draw_noise(program.sizes, 1, like)
+            noise = normals[0], uniforms[0]
+        with rng.seeded(seed):
+            gradients, value = program(moved, noise, *batch.args)
+        there = pair.copy().load(moved)
+        with there.scope(), rng.seeded(seed), validation(False), no_warnings_of_nan():
+            with Recorder(noise, in_place=True):
+                loss = estimator.loss_and_grads(model, guide, *batch.args)
+            right = {k: torch.zeros_like(v) if v.grad is None else -v.grad for k, v in there.leaves.items()}
+        pairs = [(value, torch.as_tensor(-loss).to(value)), *((gradients[k], g) for k, g in right.items())]
+        if not all(_close(mine, theirs) for mine, theirs in pairs):
+            return False
+    return True
+
+
+def _close(mine: Tensor, right: Tensor) -> bool:
+    """Equal but for rounding: to half of the digits."""
+    largest = float(right.abs().nan_to_num(posinf=0.0).max()) if right.numel() else 0.0
+    return torch.allclose(mine, right, rtol=0.0, atol=torch.finfo(right.dtype).eps ** 0.5 * largest, equal_nan=True)
 
 
 def _where(error: Exception) -> str:
@@ -122,17 +157,6 @@ def _where(error: Exception) -> str:
 def _draws_inside(graph: GraphModule) -> bool:
     tags = (getattr(node.target, "tags", ()) for node in graph.graph.nodes)
     return any(torch.Tag.nondeterministic_seeded in tag for tag in tags)
-
-
-@contextmanager
-def unvalidated() -> Iterator[None]:
-    """Validation off inside (it branches on data), and back as it was afterwards, whatever happened in between."""
-    before = torch.distributions.Distribution._validate_args
-    try:
-        with pyro.validation_enabled(False):
-            yield
-    finally:
-        torch.distributions.Distribution._validate_args = before
 
 
 def replicate(
