@@ -7,9 +7,10 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro.distributions.testing.fakes import NonreparameterizedNormal
+from pyro.infer.autoguide import AutoDelta, AutoNormal
 
 import vbayes as vb
-from tests.models import binary, small_vae
+from tests.models import binary, small_vae, subsampled
 from vbayes.workflow import find
 
 
@@ -115,6 +116,47 @@ CASES = {
         E.BadPair,
         ["plate named 'data'", "batch_size"],
     ),
+    "autoguide over local latents in minibatches": (
+        lambda: fit(vb.Pair(plain_model, AutoNormal(plain_model)), batch_size=2),
+        E.BadPair,
+        ["batch_size=2 of 3", "AutoNormal", "'z'", "vb.pairs.mean_field"],
+    ),
+    "parameters as large as the minibatch": (
+        lambda: vb.compare(vb.Pair(plain_model, guide_by_rows), X, batch_size=2),
+        E.BadPair,
+        ["batch_size=2 of 3", "'locs'", "rows"],
+    ),
+    "no parameters": (lambda: fit(pair_of()), E.BadPair, ["'plain' has no parameters", "pyro.param"]),
+    "another type than the model's": (
+        lambda: fit(small_vae(), binary().bool()),
+        E.BadPair,
+        ["(12, 6) bool", "types they expect"],
+    ),
+    "score function of a point mass": (
+        lambda: fit(vb.Pair(plain_model, AutoDelta(plain_model)), X, "score"),
+        E.Unsuitable,
+        ["point mass", "'z'", "vb.Trace()"],
+    ),
+    "training options without training": (
+        lambda: vb.compare(PAIR, X, at={"here": PAIR}, steps=5, learning_rate=0.1),
+        E.BadInput,
+        ["nothing is trained", "steps, learning_rate", "Leave it out"],
+    ),
+    "no places": (lambda: vb.compare(PAIR, X, at={}), E.BadInput, ["at={}", "one at least"]),
+    "a place that is none": (lambda: vb.compare(PAIR, X, at={"end": 3}), E.BadInput, ["'end': 'int'", "vb.Fit"]),
+    "a place of another pair": (
+        lambda: vb.compare(PAIR, X, at={"here": vb.Pair(plain_model, guide_by_rows)}),
+        E.BadInput,
+        ["at['here']", "'locs': (3,)", "'plain'"],
+    ),
+    "LBFGS": (lambda: fit(optimizer=torch.optim.LBFGS), E.BadInput, ["LBFGS", "torch.optim.Adam"]),
+    "rows that the model draws itself, as draws": (
+        lambda: vb.to_arviz(
+            vb.fit(subsampled(), torch.randn(4, 3, generator=torch.Generator().manual_seed(0)), steps=1, progress=False)
+        ),
+        E.BadInput,
+        ["'data'", "2 of 4 rows", "vb.fit(batch_size=...)"],
+    ),
     "no path under Pathwise": (
         lambda: fit(pair_of(fn=NonreparameterizedNormal), X, "pathwise"),
         E.Unsuitable,
@@ -164,6 +206,11 @@ CASES = {
     ),
     "function that makes no pair": (lambda: find("math:sqrt", None), E.BadInput, ["math:sqrt"]),
 }
+
+
+def guide_by_rows(x):
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", dist.Normal(pyro.param("locs", lambda: torch.zeros(len(x))), 1.0))
 
 
 def guide_with_no_plate():

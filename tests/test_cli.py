@@ -97,6 +97,7 @@ BAD = {
     "unknown data": (["train", "--data", "digit"], "Did you mean 'digits'"),
     "unknown option": (["compare", "--replica", "5"], "--replicas"),
     "batch too large": (["train", "--batch-size", "5000"], "batch_size=5000"),
+    "minibatches of local latents": (["train", "eight_schools", "--batch-size", "4"], "rows of one minibatch only"),
     "no path": (["train", "monte_carlo", "--estimator", "stl"], "'z'"),
     "no such module": (["train", "nowhere:pair"], "package.module:function"),
     "no run": (["report", "nowhere"], "is no run folder"),

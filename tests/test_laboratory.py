@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pyro
+import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer.autoguide import AutoDelta, AutoIAFNormal
 
 import vbayes as vb
 from tests.models import X, binary, coin, mixed, small_vae
 from vbayes import moments
 from vbayes.comparison import COLUMNS
+from vbayes.exact import normal_normal
 from vbayes.timing import interleaved
 
 VARIANCE = {
@@ -197,3 +202,85 @@ def test_timing_is_per_call_and_interleaved():
     )
     assert times["slow"][0] > 2 * times["quick"][0] > 1.0 and times["slow"][1] > 0
     assert sorted(order[:2]) == ["q", "s"] and len(order) == 24
+
+
+def amortised() -> vb.Pair:
+    """Normal-normal whose guide computes its location from the datum; its exact ELBO is that of what it is handed."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(()), 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x):
+        a, s = pyro.param("a", torch.tensor(0.2)), pyro.param("s", torch.tensor(0.8), dist.constraints.positive)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(a * x, s))
+
+    def elbo(x):
+        return normal_normal.elbo(x, pyro.param("a") * x, pyro.param("s").expand(len(x)))
+
+    exact = vb.Exact(elbo, normal_normal.log_evidence, lambda x: {})
+    return vb.Pair(model, guide, name="amortised", exact=exact)
+
+
+def test_a_minibatch_is_not_judged_by_the_exact_elbo_of_a_part():
+    pair, x = amortised(), torch.linspace(-2, 3, 40)
+    options = {"at": {"here": pair}, "replicas": 1000, "progress": False}
+    part = vb.compare(pair, x, ["pathwise", "analytic_kl"], batch_size=10, **options)
+    whole = vb.compare(pair, x, ["pathwise", "analytic_kl"], **options)
+    assert part.oracle != "exact ELBO" == whole.oracle
+    for result in (part, whole):
+        assert result.to_dataframe().bias_z.abs().max() < 4 and "No estimator shows bias" in result.verdict()
+
+
+def test_rounding_is_not_bias():
+    """At the exact posterior the noise of STL is rounding, and so is what it differs by."""
+    pair, x = vb.pairs.normal_normal(), X.float()
+    batch = vb.Batch((x,))
+    pair.initialise(batch).load({"loc": x / 2, "scale": torch.full((2,), 0.5).sqrt().log()})
+    result = vb.compare(pair, x, at={"posterior": pair}, replicas=1000, progress=False)
+    table = result.to_dataframe().query("group == 'all'").set_index("estimator")
+    assert table.variance["stl"] < 1e-9 < 1e-2 < table.variance["pathwise"]
+    assert "No estimator shows bias" in result.verdict()
+
+
+def test_gradients_that_are_not_finite_are_no_verdict():
+    class Bad(vb.Pathwise):
+        def estimate(self, particles):
+            return vb.Estimate.of(particles.log_w.mean(0) * float("nan"))
+
+    pair = vb.pairs.normal_normal()
+    with pytest.raises(vb.errors.NonFinite, match="'Bad' drew a gradient of pair 'normal_normal'.*at the start"):
+        vb.compare(pair, X.float(), ["pathwise", Bad()], at={"start": pair}, replicas=100, progress=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tempered(vb.Pathwise):
+    beta: float = 1.0
+
+    def estimate(self, particles):
+        return vb.Estimate.of((particles.log_p - self.beta * particles.log_q).mean(0))
+
+
+def test_settings_of_an_estimator_are_told_apart():
+    pair = vb.pairs.normal_normal()
+    options = {"at": {"here": pair}, "replicas": 100, "progress": False}
+    own = [Tempered(), Tempered(beta=0.5), Tempered(4), vb.Pathwise(4), pyro.infer.Trace_ELBO(num_particles=2)]
+    names = ("Tempered", "Tempered(beta=0.5)", "Tempered(4)", "pathwise(4)", "Trace_ELBO(2)")
+    assert vb.compare(pair, X.float(), own, **options).estimators == names
+    mine = {"one": pyro.infer.Trace_ELBO(), "another": pyro.infer.Trace_ELBO()}
+    assert vb.compare(pair, X.float(), mine, **options).estimators == ("one", "another")
+
+
+def test_a_flow_belongs_to_the_guide():
+    def model(x):
+        m = pyro.sample("m", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(m.sum(), 1.0), obs=x)
+
+    batch = vb.Batch((X.float(),))
+    with vb.seeded(0):
+        pairs = [vb.Pair(model, guide(model)) for guide in (AutoIAFNormal, AutoDelta)]
+    for pair in pairs:
+        assert set(vb.parameter_groups(pair.initialise(batch), batch)) == {"guide (shared)", "all"}

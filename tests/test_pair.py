@@ -8,14 +8,15 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from pyro.infer.autoguide import AutoDiagonalNormal, AutoMultivariateNormal, AutoNormal
+from pyro.infer.autoguide import AutoDiagonalNormal, AutoIAFNormal, AutoMultivariateNormal, AutoNormal
 from pyro.nn import PyroModule, PyroParam
 from torch import nn
 
 import vbayes as vb
 from tests.models import binary, small_vae
 from vbayes.modules import reachable_modules
-from vbayes.staging import eager, unvalidated
+from vbayes.staging import eager
+from vbayes.validation import validation
 
 DATA = torch.tensor([0.3, -1.2, 0.8, 2.0, 1.1, -0.4])
 
@@ -82,10 +83,27 @@ def by_pyro_module():
     return vb.Pair(model, Guide())
 
 
+class Tied(PyroModule):
+    """One weight under two names."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = PyroModule[nn.Linear](1, 1)
+        self.second = PyroModule[nn.Linear](1, 1)
+        self.second.weight = self.first.weight
+
+    def forward(self, x):
+        loc = self.second(torch.tanh(self.first(x[:, None]))).squeeze(-1)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(loc, 1.0))
+
+
 STYLES = {
     "functions": by_functions,
     "module methods": by_methods,
     "PyroModule": by_pyro_module,
+    "tied weights": lambda: vb.Pair(model, Tied()),
+    "AutoIAFNormal": lambda: vb.Pair(global_model, AutoIAFNormal(global_model)),
     "AutoNormal": lambda: vb.Pair(global_model, AutoNormal(global_model)),
     "AutoDiagonalNormal": lambda: vb.Pair(global_model, AutoDiagonalNormal(global_model)),
     "AutoMultivariateNormal": lambda: vb.Pair(global_model, AutoMultivariateNormal(global_model)),
@@ -155,8 +173,10 @@ def test_mean_over_minibatches_is_the_full_data_value(estimator, size):
     def run(index):
         batch = data.batch(pair.model, index)
         mine = noise if index is None else noise[:, index]
-        with pair.scope(), unvalidated():
-            gradients, value, _ = eager(pair, elbo, batch.total)(pair.parameters, pair.buffers, (mine.reshape(-1), noise), batch.args)
+        with pair.scope(), validation(False):
+            gradients, value, _ = eager(pair, elbo, batch.total)(
+                pair.parameters, pair.buffers, (mine.reshape(-1), noise), batch.args
+            )
         return {**gradients, "value": value}
 
     full, parts = run(None), [run(index) for index in data.epoch(size, shuffle=False)]
@@ -227,3 +247,78 @@ def test_buffers_belong_to_the_pair():
     assert net.norm.num_batches_tracked == 0
     with trained.pair.scope():
         assert net.norm.num_batches_tracked >= 20
+
+
+def test_a_tensor_with_two_names_is_one_parameter():
+    with vb.seeded(0):
+        pair = STYLES["tied weights"]()
+    pair.initialise(vb.Batch((DATA,)))
+    assert len(pair.parameters) == 3 and len({id(leaf) for leaf in pair.leaves.values()}) == 3
+    trained = fit(pair)
+    assert set(trained.parameters) >= set(pair.parameters)
+    with trained.pair.scope():
+        net = trained.pair.guide
+        assert net.first.weight is net.second.weight
+        assert torch.equal(net.first.weight.data, next(iter(trained.pair.parameters.values())))
+
+
+def test_the_callers_gradients_stay():
+    with vb.seeded(0):
+        pair = by_pyro_module()
+    pair.guide.linear.weight.grad = torch.ones(1, 1)
+    fit(pair)
+    assert torch.equal(pair.guide.linear.weight.grad, torch.ones(1, 1))
+
+
+def test_a_parameter_that_is_met_late_is_protected_too():
+    with vb.seeded(0):
+        early, late = nn.Linear(1, 1), nn.Linear(1, 1)
+    calls = []
+
+    def guide(x):
+        calls.append(1)
+        pyro.module("early", early)
+        out = early(x[:, None])
+        if len(calls) > 6:
+            pyro.module("late", late)
+            out = out + late(x[:, None])
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(out[:, 0], 1.0))
+
+    before = late.weight.detach().clone()
+    trained = fit(vb.Pair(model, guide))
+    assert not torch.equal(trained.pair.parameters["late$$$weight"], before)
+    assert torch.equal(late.weight, before)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_all_of_it_moves_to_the_device(style):
+    """Shown on the device that holds no numbers, which is everywhere."""
+    with vb.seeded(0):
+        pair = STYLES[style]()
+    pair.initialise(vb.Batch((DATA,)))
+    moved = pair.copy().to("meta")
+    assert moved.state() and all(value.is_meta for value in moved.state().values())
+    assert not any(value.is_meta for value in pair.state().values())
+
+
+def test_parameters_are_made_before_they_are_moved(monkeypatch):
+    """They are made where the caller's modules are; a pair without any has nothing to move."""
+    moved, to = [], vb.Pair.to
+    monkeypatch.setattr(vb.Pair, "to", lambda self, device: moved.append(len(self.parameters)) or to(self, device))
+    with vb.seeded(0):
+        pair = by_pyro_module()
+    fitted = fit(pair)
+    vb.compare(by_functions(), DATA, ["stl"], at={"here": by_functions()}, replicas=100, progress=False)
+    assert moved == [3, 2, 2] and len(fitted.pair.parameters) == 3
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_the_callers_validation_stays(on):
+    torch.distributions.Distribution.set_default_validate_args(on)
+    try:
+        fit(by_functions())
+        vb.check(by_functions(), DATA, show=False)
+        assert torch.distributions.Distribution._validate_args is on
+    finally:
+        torch.distributions.Distribution.set_default_validate_args(True)

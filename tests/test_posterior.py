@@ -7,6 +7,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer.autoguide import AutoNormal
 
 import vbayes as vb
 from tests.models import binary, small_vae
@@ -99,3 +100,42 @@ def test_deterministic_sites():
     np.testing.assert_allclose(data["posterior"]["twice"].values, 2 * data["posterior"]["m"].values)
     assert "twice" not in data["observed_data"] and "twice" not in data["log_likelihood"]
     assert data["observed_data"]["x"].dims == ("trial",)
+
+
+def test_masked_rows_and_factors():
+    """What a mask leaves out has no likelihood; a factor is no datum."""
+    x, seen = torch.tensor([0.5, 1e3, -0.5]), torch.tensor([True, False, True])
+
+    def model(x):
+        m = pyro.sample("m", dist.Normal(x.new_zeros(()), 1.0))
+        pyro.factor("penalty", -(m**2))
+        with pyro.plate("data", len(x)), pyro.poutine.mask(mask=seen):
+            pyro.sample("x", dist.Normal(m, 1.0), obs=x)
+
+    with vb.seeded(0):
+        fit = vb.fit(vb.Pair(model, AutoNormal(model)), x, steps=5, progress=False)
+    data = fit.to_arviz(draws=20)
+    assert list(data["log_likelihood"].data_vars) == ["x"] == list(data["observed_data"].data_vars)
+    assert (data["log_likelihood"]["x"].values[..., 1] == 0).all() and (
+        data["log_likelihood"]["x"].values[..., 0] < 0
+    ).all()
+    assert set(data["posterior"].data_vars) == {"m"} == set(data["prior"].data_vars)
+
+
+def test_drawing_leaves_the_fit_as_it_is():
+    net = torch.nn.BatchNorm1d(1)
+
+    def guide(x):
+        pyro.module("net", net)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(net(x[:, None])[:, 0], 1.0))
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(()), 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    fit = vb.fit(vb.Pair(model, guide), torch.tensor([0.5, 2.0, -0.5]), steps=3, progress=False)
+    before = fit.pair.state()
+    fit.to_arviz(draws=10)
+    assert all(torch.equal(value, before[name]) for name, value in fit.pair.state().items())

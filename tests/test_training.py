@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import signal
 
 import pyro
 import pyro.distributions as dist
@@ -126,6 +127,44 @@ def test_ctrl_c_returns_what_there_is(data):
     fit = quick(small_vae(), data, Interrupting(), steps=100)
     assert fit.interrupted and fit.steps == 8
     assert same(fit, quick(small_vae(), data, "trace", steps=8))
+
+
+def test_ctrl_c_waits_for_the_end_of_a_step(data):
+    """However far into the step it comes: what is returned can be resumed to the last bit."""
+
+    class Pressing(vb.Trace):
+        calls = 0
+
+        def estimate(self, particles):
+            Pressing.calls += 1
+            if Pressing.calls == 9:
+                signal.raise_signal(signal.SIGINT)
+            return super().estimate(particles)
+
+    before = signal.getsignal(signal.SIGINT)
+    fit = quick(small_vae(), data, Pressing(), steps=100)
+    assert fit.interrupted and fit.steps == 9 and signal.getsignal(signal.SIGINT) is before
+    assert same(fit.resume(steps=6, progress=False), quick(small_vae(), data, "trace", steps=15))
+
+
+def test_a_site_that_is_summed_out_needs_no_guide():
+    """A mixture under TraceEnum_ELBO, in the way of Pyro's tutorials."""
+
+    @pyro.infer.config_enumerate
+    def model(x):
+        loc = pyro.param("loc", torch.tensor([-1.0, 2.0]))
+        with pyro.plate("data", len(x)):
+            k = pyro.sample("k", dist.Categorical(torch.tensor([0.4, 0.6])))
+            pyro.sample("x", dist.Normal(loc[k], 1.0), obs=x)
+
+    x = torch.tensor([-2.0, -1.5, 3.0, 2.5])
+    elbo = pyro.infer.TraceEnum_ELBO(max_plate_nesting=1)
+    fit = quick(vb.Pair(model, lambda x: None), x, elbo, steps=20, learning_rate=0.1)
+    log_p = torch.tensor([0.4, 0.6]).log() + dist.Normal(torch.tensor([-1.0, 2.0]), 1.0).log_prob(x[:, None])
+    assert fit.history.elbo[0] == pytest.approx(float(log_p.logsumexp(-1).sum()), rel=1e-5)
+    assert fit.history.elbo.iloc[-1] > fit.history.elbo[0] + 0.3
+    row = next(site for site in vb.check(vb.Pair(model, lambda x: None), x, show=False).sites if site.name == "k")
+    assert row.in_guide == "summed out"
 
 
 def exploding():

@@ -13,17 +13,20 @@ from torch import Tensor
 
 from . import moments, rng
 from .dataset import Batch
+from .errors import NonFinite
 from .estimators import name_of
 from .groups import Groups
-from .moments import Moments, bias_z, mean_norm
+from .moments import Moments, bias_z, mean_norm, root_mean_square
 from .moments import snr as snr_of
 from .moments import variance as variance_of
 from .pair import Pair
 from .replicas import Replicas
-from .staging import draw_noise, unvalidated
+from .staging import draw_noise
 from .timing import interleaved
+from .validation import no_warnings_of_nan, validation
 
 BLOCKS = 50  # of replicas: enough for a standard error good to 10 %, few enough to keep their sums
+ROUNDING = 64  # units in the last place that sums over data and layers may lose
 ORACLE = 10  # times as many replicas for the oracle, so that its own error hardly counts
 
 
@@ -66,7 +69,7 @@ class Bench:
     @property
     def pieces(self) -> int:
         """How many lists `measure` yields."""
-        return len(self.replicas) + 2
+        return len(self.replicas) + 3
 
     def measure(self, at: str, pair: Pair, seed: int) -> Iterator[list[dict[str, Any]]]:
         """Rows of the table at one point, in pieces of work for a progress bar."""
@@ -75,13 +78,27 @@ class Bench:
         times = self._times(pair)
         yield []
         mean = truth.mean if isinstance(truth, Moments) else truth
+        drawn: dict[str, Moments] = {}
         for name, replicas in self.replicas.items():
             # The same seed for each estimator: common random numbers.
-            drawn = self._moments(replicas, pair, mean, self.size, seed)
-            yield [
-                {"at": at, "estimator": name, "group": group, **_statistics(drawn, truth, index, times[name])}
-                for group, index in self.groups.items()
+            drawn[name] = self._moments(replicas, pair, mean, self.size, seed)
+            if not torch.isfinite(drawn[name].squares).all():
+                raise NonFinite(
+                    f"Estimator {name!r} drew a gradient of pair {pair.name!r} that is not finite at the {at} of the training. "
+                    "Common mends: a scale bounded away from 0, a support that fits, another point.",
+                    step=0, sites=(), fit=None,
+                )  # fmt: skip
+            yield []
+        rows = []
+        for group, index in self.groups.items():
+            # Differences below the last digit of a typical gradient are rounding, whatever an estimator's own variance.
+            typical = max(root_mean_square(m.select(index)) for m in drawn.values())
+            rounding = ROUNDING * torch.finfo(next(iter(pair.parameters.values())).dtype).eps * typical
+            rows += [
+                {"at": at, "estimator": name, "group": group, **_statistics(m, truth, index, times[name], rounding)}
+                for name, m in drawn.items()
             ]
+        yield sorted(rows, key=lambda row: list(drawn).index(row["estimator"]))
 
     def _truth(self, pair: Pair, seed: int) -> Moments | Tensor:
         if self.judge:
@@ -108,7 +125,7 @@ class Bench:
     def _times(self, pair: Pair) -> dict[str, tuple[float, float]]:
         """Milliseconds of one gradient as `fit` pays it."""
         model, guide = pair.scaled(self.batch.total)
-        with pair.scope(), rng.seeded(self.seed), unvalidated():
+        with pair.scope(), rng.seeded(self.seed), validation(False), no_warnings_of_nan():
             tasks = {
                 name: functools.partial(replicas.estimator.loss_and_grads, model, guide, *self.batch.args)
                 for name, replicas in self.replicas.items()
@@ -116,14 +133,16 @@ class Bench:
             return interleaved(tasks)
 
 
-def _statistics(drawn: Moments, truth: Moments | Tensor, index: Tensor, time: tuple[float, float]) -> dict[str, float]:
+def _statistics(
+    drawn: Moments, truth: Moments | Tensor, index: Tensor, time: tuple[float, float], rounding: float
+) -> dict[str, float]:
     group = drawn.select(index)
     right = truth.select(index) if isinstance(truth, Moments) else truth[index]
     (norm, norm_se), (variance, variance_se), (snr, snr_se) = (f(group) for f in (mean_norm, variance_of, snr_of))
     ms, ms_se = time
     return {
         "mean_norm": norm,
-        "bias_z": bias_z(group, right),
+        "bias_z": bias_z(group, right, rounding),
         "variance": variance,
         "variance_se": variance_se,
         "snr": snr,

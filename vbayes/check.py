@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass
 from typing import Any
 
-import pyro
 import torch
+from pyro.infer.autoguide import AutoGuide
 from pyro.util import check_site_shape
 from rich.console import Console
 from rich.table import Table
 
 from . import rng
-from .dataset import Batch
+from .dataset import Batch, Dataset
 from .errors import BadPair
 from .pair import DATA_PLATE, Pair
-from .sites import closed_form_kls, has_path, plates, sites
+from .sites import base, closed_form_kls, has_path, plates, sites
 from .tables import plain_table
+from .validation import validation
 
 FAILURES = (ValueError, RuntimeError, IndexError, TypeError)  # of a user's own code on arguments that do not fit
 HEADINGS = ("site", "shape", "plates", "scale", "reparameterised?", "analytic KL?", "in the guide?")
@@ -33,7 +34,8 @@ class Site:
         scale: Factor on its log-density (N/M in a minibatch).
         reparameterised: Whether its draw has a pathwise gradient; empty for observed sites.
         analytic_kl: "yes" where `AnalyticKL` uses a closed form, else "sampled"; empty for observed sites.
-        in_guide: "yes", "observed", or "auxiliary" for sites of the guide alone.
+        in_guide: "yes", "observed", "auxiliary" for sites of the guide alone, "summed out" for enumerated sites of the
+            model alone.
     """
 
     name: str
@@ -91,11 +93,11 @@ def examine(pair: Pair, batch: Batch) -> Check:
     """`check` for a batch that knows how many rows the whole data set has; prints nothing."""
     try:
         pair.initialise(batch)
-        with pair.scope(), rng.seeded(0), torch.no_grad(), pyro.validation_enabled(True):
+        with pair.scope(), rng.seeded(0), torch.no_grad(), validation(True):
             q, p = pair.run(batch)
     except FAILURES as error:
         raise BadPair(_explain(pair, batch, error)) from error
-    with pair.scope(), torch.no_grad(), pyro.validation_enabled(True):
+    with pair.scope(), torch.no_grad(), validation(True):
         latents = _match(pair, q, p)
         for site in sites(q) + sites(p):
             _weigh(site, latent=site["name"] in latents)
@@ -104,9 +106,64 @@ def examine(pair: Pair, batch: Batch) -> Check:
     return Check(pair.name, tuple(_row(s, q, closed) for s in own + sites(p)))
 
 
+def examine_minibatches(pair: Pair, data: Dataset, size: int | None) -> Check:
+    """`examine` for a pair that is to see `size` rows of a data set at a time; None stands for all.
+
+    Raises:
+        BadPair: As `examine`, or minibatches would not do what the whole data set does.
+    """
+    device = data.first.device
+    found = examine(pair, data.batch(pair.model, None if size is None else torch.arange(size, device=device)))
+    if size is None or size == len(data):
+        return found
+    whole = f"batch_size={size} of {len(data)} rows, but"
+    if not found.data_plate:
+        raise BadPair(
+            f"{whole} no site of pair {pair.name!r} is in a plate named 'data', so a minibatch can't be scaled to the "
+            'whole. Put the observations in pyro.plate("data", ...), or leave batch_size out.'
+        )
+    local = [site.name for site in found.sites if site.in_guide == "yes" and DATA_PLATE in dict(site.plates)]
+    if isinstance(pair.guide, AutoGuide) and local:
+        raise BadPair(
+            f"{whole} {type(pair.guide).__name__} has parameters for the rows of one minibatch only: all others would share "
+            f"their {_quoted(local)}. Leave batch_size out, or write a guide that computes them from a row (as "
+            "vb.pairs.vae) or looks them up by its number (an argument `rows`, as vb.pairs.mean_field)."
+        )
+    if size > 1 and (moved := _sized_by_the_batch(pair, data, size - 1)):
+        raise BadPair(
+            f"{whole} the parameters {_quoted(moved)} of pair {pair.name!r} are as large as the minibatch, so different "
+            "rows would share them. Leave batch_size out, or look them up by the row's number (an argument `rows`, as "
+            "vb.pairs.mean_field)."
+        )
+    return found
+
+
+def require_parameters(pair: Pair) -> None:
+    """Raises `BadPair` where there is nothing to learn."""
+    if not pair.parameters:
+        raise BadPair(
+            f"Pair {pair.name!r} has no parameters: there is nothing to learn. Give the guide (or the model) some, by "
+            "pyro.param, pyro.module, a PyroModule or an autoguide."
+        )
+
+
+def _sized_by_the_batch(pair: Pair, data: Dataset, size: int) -> list[str]:
+    """Parameters that have another shape where a pair first meets a batch of another size."""
+    fresh = Pair(pair.model, pair.guide)
+    try:
+        fresh.initialise(data.batch(pair.model, torch.arange(size, device=data.first.device)))
+    except FAILURES:
+        return []  # it can't take such a batch, and training will say so
+    shapes = {name: value.shape for name, value in pair.parameters.items()}
+    return [name for name, value in fresh.parameters.items() if shapes.get(name, value.shape) != value.shape]
+
+
 def _match(pair: Pair, q: Any, p: Any) -> set[str]:
     """The latent sites that model and guide share; anything else is an error."""
-    latent = {s["name"] for s in sites(p) if not s["is_observed"]}
+    # A site that the model sums out needs no guide.
+    latent = {
+        s["name"] for s in sites(p) if not s["is_observed"] and (s["name"] in q or not s["infer"].get("enumerate"))
+    }
     guided = {s["name"] for s in sites(q) if not s["infer"].get("is_auxiliary")}
     if missing := sorted(latent - guided):
         raise BadPair(
@@ -150,7 +207,7 @@ def _weigh(site: Any, *, latent: bool) -> None:
         wrong = value[~inside.expand(value.shape[: inside.dim()])].reshape(-1)[0].item() if inside.dim() else value
         raise BadPair(
             f"Site {name!r}: {'the guide draws' if latent else 'the data have'} a value ({wrong}) outside the support of "
-            f"the model's {_family(fn)}. "
+            f"the model's {type(base(fn)).__name__}. "
             + (
                 "Use a guide over the same support."
                 if latent
@@ -170,22 +227,28 @@ def _weigh(site: Any, *, latent: bool) -> None:
 def _row(site: Any, q: Any, closed: Any) -> Site:
     name, observed = site["name"], site["is_observed"]
     scale = site["scale"]
-    latent = "" if observed else "yes" if name in closed else "sampled"
+    latent = "" if observed or name not in q else "yes" if name in closed else "sampled"
     return Site(
         name,
         tuple(site["value"].shape),
         tuple((f.name, f.size) for f in plates(site)),
         float(scale if isinstance(scale, (int, float)) else scale.max()),
-        "" if observed else "yes" if has_path(q.nodes[name]) else "no",
+        "" if observed or name not in q else "yes" if has_path(q.nodes[name]) else "no",
         latent,
-        "observed" if observed else "auxiliary" if q.nodes[name]["infer"].get("is_auxiliary") else "yes",
+        "observed"
+        if observed
+        else "summed out"
+        if name not in q
+        else "auxiliary"
+        if q.nodes[name]["infer"].get("is_auxiliary")
+        else "yes",
     )
 
 
 def _explain(pair: Pair, batch: Batch, error: Exception) -> str:
     """Why a pair does not run: a site that does not match, if it is that; else what the run said."""
     try:
-        with pair.copy().scope(), rng.seeded(0), torch.no_grad(), pyro.validation_enabled(False):
+        with pair.copy().scope(), rng.seeded(0), torch.no_grad(), validation(False):
             _match(pair, *pair.apart(batch))
     except BadPair as mismatch:
         return str(mismatch)
@@ -193,15 +256,16 @@ def _explain(pair: Pair, batch: Batch, error: Exception) -> str:
         pass  # not even alone: the first error says more
     return (
         f"Pair {pair.name!r} does not run on this batch: {type(error).__name__}: {error}\n"
-        "Model and guide are called with the same arguments; look at the shapes they expect, at to_event, and at the "
+        f"They were called with {_described(batch)}; look at the shapes and types they expect, at to_event, and at the "
         "sizes of plates."
     )
 
 
-def _family(fn: Any) -> str:
-    while hasattr(fn, "base_dist"):
-        fn = fn.base_dist
-    return type(fn).__name__
+def _described(batch: Batch) -> str:
+    return ", ".join(
+        f"{tuple(a.shape)} {str(a.dtype).removeprefix('torch.')}" if isinstance(a, torch.Tensor) else repr(a)
+        for a in batch.args
+    )
 
 
 def _quoted(names: list[str]) -> str:

@@ -86,7 +86,10 @@ class Dataset:
 
     @classmethod
     def of(cls, data: Any) -> Dataset:
-        """A data set from whatever a caller has: a `Dataset`, a tensor or array, or a tuple or mapping of them."""
+        """A data set from whatever a caller has: a `Dataset`, a tensor or array, or a tuple or mapping of them.
+
+        Real numbers that are not tensors yet (NumPy's are float64 unless told otherwise) take torch's default dtype.
+        """
         if isinstance(data, cls):
             return data
         if isinstance(data, Mapping):
@@ -96,7 +99,7 @@ class Dataset:
         else:
             columns = {"x": data}
         try:
-            return cls({k: torch.as_tensor(v) for k, v in columns.items()}, named=isinstance(data, Mapping))
+            return cls({k: _tensor(v) for k, v in columns.items()}, named=isinstance(data, Mapping))
         except (TypeError, ValueError, RuntimeError) as error:
             if isinstance(error, BadData):
                 raise
@@ -207,3 +210,10 @@ class Dataset:
             f"The model takes {len(required)} arguments ({', '.join(required)}); data set {self.name!r} has "
             f"{len(names)} columns ({', '.join(names)}). Name the columns after the model's arguments."
         )
+
+
+def _tensor(values: Any) -> Tensor:
+    if isinstance(values, Tensor):
+        return values
+    made = torch.as_tensor(values)
+    return made.to(torch.get_default_dtype()) if made.is_floating_point() else made

@@ -54,6 +54,8 @@ def _by_role(pair: Pair, batch: Batch) -> Groups:
             for kind, tensor in _heads(site["fn"]):
                 heads[kind].append(tensor)
         reached = {kind: _reached(tensors, pair.leaves) for kind, tensors in heads.items()}
+        drawn = [t for s in sites(q) for t in (s["value"], s["fn"].log_prob(s["value"], *s["args"], **s["kwargs"]))]
+        reached["other"] |= _reached(drawn, pair.leaves) - reached["location"] - reached["scale"]
     found: dict[str, list[str]] = {"guide location": [], "guide scale": [], "guide (shared)": [], "model": []}
     for name in pair.parameters:
         location, scale, other = (name in reached[kind] for kind in ("location", "scale", "other"))

@@ -52,6 +52,7 @@ def collect(blocks: Iterable[Iterable[Tensor]], centre: Tensor, size: int) -> Mo
     for block in blocks:
         total, square = torch.zeros_like(centre), torch.zeros_like(centre)
         for chunk in block:
+            centre = centre.to(chunk.dtype).to(centre.dtype)  # exactly what is taken off the draws
             total += chunk.sum(0, dtype=torch.float64).cpu()
             square += (chunk - centre.to(chunk)).square().sum(0, dtype=torch.float64).cpu()
         sums.append(total)
@@ -91,12 +92,18 @@ def mean_norm(m: Moments) -> Measured:
     return _jackknife(lambda *sums: _squared_norm(*sums).clamp(min=0.0).sqrt(), m)
 
 
+def root_mean_square(m: Moments) -> float:
+    """√E‖g‖²: how large a gradient typically is."""
+    norm, noise = (float(f(m.sums.sum(0), m.squares.sum(0), m.centre, m.draws)) for f in (_squared_norm, _variance))
+    return math.sqrt(max(norm + noise, 0.0))
+
+
 def snr(m: Moments) -> Measured:
     """‖E g‖ / √(trace of the covariance); infinite without noise."""
     return _jackknife(lambda *sums: _squared_norm(*sums).clamp(min=0.0).sqrt() / _variance(*sums).sqrt(), m)
 
 
-def bias_z(m: Moments, oracle: Moments | Tensor) -> float:
+def bias_z(m: Moments, oracle: Moments | Tensor, rounding: float = 0.0) -> float:
     """How many standard errors the mean lies from the oracle's, as a z-score (standard normal without bias).
 
     A vector's distance is measured along one direction, and a direction chosen on the same draws would always find
@@ -106,7 +113,11 @@ def bias_z(m: Moments, oracle: Moments | Tensor) -> float:
     Args:
         m: The draws under test.
         oracle: Independent draws whose mean is right, or the right mean itself, (P,).
+        rounding: A distance that rounding alone may make; within it z is 0.
     """
+    right = oracle.mean if isinstance(oracle, Moments) else oracle.to(m.mean.dtype)
+    if float((m.mean - right).norm()) <= rounding:
+        return 0.0
     ours = m.sums / m.size
     theirs = oracle.sums / oracle.size if isinstance(oracle, Moments) else oracle.to(ours.dtype)[None]
     exact = len(theirs) == 1

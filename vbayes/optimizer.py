@@ -114,6 +114,11 @@ def optimizer_for(
             f"optimizer is a {type(optimizer).__name__} that holds parameters of its own. Pass the class "
             f"(torch.optim.{type(optimizer).__name__}) or functools.partial of it with its arguments."
         )
+    elif getattr(optimizer, "func", optimizer) is torch.optim.LBFGS:
+        raise BadInput(
+            "LBFGS evaluates the loss several times in a step, which a stochastic ELBO does not allow. Wanted: a first-order "
+            "optimiser, such as torch.optim.Adam."
+        )
     elif callable(optimizer) and not inspect.isfunction(optimizer):
         try:
             stepper = OneOptimizer(leaves, optimizer, {} if learning_rate is None else {"lr": learning_rate})

@@ -86,13 +86,16 @@ class Pair:
 
     @property
     def parameters(self) -> dict[str, Tensor]:
-        """Name → unconstrained value, in the order in which Pyro met them. Empty before `initialise`."""
+        """Name → unconstrained value, in the order in which Pyro met them. Empty before `initialise`.
+
+        A tensor that goes by several names (tied weights) is here once, under the first in the alphabet.
+        """
         return dict(self._values)
 
     @property
     def leaves(self) -> dict[str, Tensor]:
         """Name → the tensor that gradients are taken with respect to; it holds the value only inside `scope`."""
-        return dict(self._leaves)
+        return {name: self._leaves[name] for name in self._values}
 
     @property
     def buffers(self) -> dict[str, Tensor]:
@@ -142,17 +145,24 @@ class Pair:
     @contextmanager
     def scope(self) -> Iterator[None]:
         """Pyro's param store and the modules' parameters hold this pair's values; afterwards what they held before."""
-        store = pyro.get_param_store()
-        known = {k: v for k, v in self._leaves.items() if k in self._values}
+        store, mine = pyro.get_param_store(), self.leaves
+        met = {id(leaf) for leaf in mine.values()}
+        unmet = [p for module in self._modules for p in module.parameters() if id(p) not in met]
         with (
             pyro.settings.context(module_local_params=False),
-            store.scope({"params": known, "constraints": dict(self._constraints)}),
+            store.scope(
+                {
+                    "params": {name: leaf for name, leaf in self._leaves.items() if id(leaf) in met},
+                    "constraints": dict(self._constraints),
+                }
+            ),
         ):
-            outside = {k: leaf.data for k, leaf in known.items()}
+            outside = {id(leaf): (leaf.data, leaf.grad) for leaf in (*mine.values(), *unmet)}
             buffers = {key: self._modules[key[0]].get_buffer(key[1]) for key in self._buffers}
-            for name, leaf in known.items():
-                leaf.grad = None
-                leaf.data = self._values[name]
+            for name, leaf in mine.items():
+                leaf.grad, leaf.data = None, self._values[name]
+            for leaf in unmet:  # a model may come to them later
+                leaf.grad, leaf.data = None, leaf.data.clone()
             self._set_buffers(self._buffers)
             try:
                 yield
@@ -161,11 +171,17 @@ class Pair:
                 self._set_buffers(buffers)
                 state = store.get_state()
                 self._constraints |= state["constraints"]
+                self._leaves |= state["params"]
+                names: dict[int, list[str]] = {}
                 for name, leaf in state["params"].items():
-                    self._leaves[name] = leaf
-                    self._values[name] = leaf.data
+                    names.setdefault(id(leaf), []).append(name)
+                held = {min(same): self._leaves[same[0]].data for same in names.values()}
+                self._values = {k: v for k, v in self._values.items() if k not in state["params"]} | held
+                for leaf in (*state["params"].values(), *unmet):
+                    value, gradient = outside.get(id(leaf), (leaf.data.clone(), None))
                     leaf.grad = None
-                    leaf.data = outside[name] if name in outside else leaf.data.clone()
+                    leaf.data = value
+                    leaf.grad = gradient
 
     def _set_buffers(self, buffers: Mapping[tuple[int, str], Tensor]) -> None:
         for (i, name), value in buffers.items():

@@ -21,7 +21,7 @@ from torch import Tensor
 from .dataset import Batch
 from .errors import Unsuitable
 from .pair import Pair
-from .sites import Layout, Term, closed_form_kls, has_path, sites
+from .sites import Layout, Term, base, closed_form_kls, has_path, is_point_mass, sites
 
 
 @dataclass(frozen=True)
@@ -170,12 +170,21 @@ def _draw_one(
             q_fixed = _trace(pyro.poutine.replay(guide, trace=constants), args, kwargs)
             if "log_p_fixed" in needs:
                 p_fixed = _trace(pyro.poutine.replay(model, trace=constants), args, kwargs)
+        if "score" in needs and (points := [s["name"] for s in sites(q_fixed) if _moves_a_point(s)]):
+            raise Unsuitable(
+                f"The guide puts a point mass with parameters at {', '.join(map(repr, points))}: it has no score function, "
+                "so this estimator would never move it. Use vb.Trace() or vb.Pathwise()."
+            )
         terms = [Term.of(s, shared) for s in sites(q_fixed)]
         fields["log_q_fixed"] = shared.total(terms)
         fields["score"] = shared.total(terms, scaled=False)
         if "log_p_fixed" in needs:
             fields["log_p_fixed"] = shared.total([Term.of(s, shared) for s in sites(p_fixed)])
     return Particles(**{k: v for k, v in fields.items() if k in needs or k in ("scale", "closed_form")})
+
+
+def _moves_a_point(site: Any) -> bool:
+    return not site["is_observed"] and is_point_mass(site["fn"]) and base(site["fn"]).v.requires_grad
 
 
 def _trace(fn: Callable[..., Any], args: Any, kwargs: Any) -> pyro.poutine.Trace:

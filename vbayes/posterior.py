@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pyro
 import torch
+from pyro.distributions import Unit
+from pyro.distributions.util import scale_and_mask
+from pyro.poutine import Trace
 from torch import Tensor
 
 from . import export, rng
@@ -16,7 +18,8 @@ from .errors import BadInput, checks_keywords
 from .estimators import name_of
 from .fitted import Fit
 from .pair import Pair
-from .sites import plates, sites
+from .sites import base, plates, sites
+from .validation import validation
 
 Arrays = dict[str, np.ndarray]
 
@@ -36,27 +39,31 @@ def sample(pair: Pair, batch: Batch, draws: int, *, seed: int = 0, prior: bool =
         `sample_stats` has log_p = log p(x, z) and log_q = log q(z), summed over all sites.
     """
     batch = Batch(batch.args)
+    pair = pair.copy()  # drawing moves the running statistics of some modules
     rows: dict[str, dict[str, list[Tensor]]] = {}
 
     def keep(group: str, name: str, value: Any) -> None:
         rows.setdefault(group, {}).setdefault(name, []).append(torch.as_tensor(value))
 
-    with pair.scope(), rng.seeded(seed), torch.no_grad(), pyro.validation_enabled(False):
+    with pair.scope(), rng.seeded(seed), torch.no_grad(), validation(False):
         for _ in range(draws):
             q, p = pair.run(batch)
+            _need_all_rows(pair, p)
             keep("sample_stats", "log_p", p.log_prob_sum())
             keep("sample_stats", "log_q", q.log_prob_sum())
             for site in sites(p):
                 if _is_data(site):
-                    log_likelihood = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
-                    keep("log_likelihood", site["name"], log_likelihood)
-                else:
+                    log_p = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
+                    keep("log_likelihood", site["name"], scale_and_mask(log_p, mask=site["mask"]))
+                elif not isinstance(base(site["fn"]), Unit):
                     keep("posterior", site["name"], site["value"])
             made = pair.generate(batch, q)
             for site in sites(p):
                 if _is_data(site):
                     keep("posterior_predictive", site["name"], made.nodes[site["name"]]["value"])
             for site in sites(pair.generate(batch)) if prior else ():
+                if isinstance(base(site["fn"]), Unit):
+                    continue
                 group = "prior_predictive" if site["name"] in rows.get("log_likelihood", {}) else "prior"
                 keep(group, site["name"], site["value"])
     groups = {
@@ -103,11 +110,24 @@ def to_arviz(fit: Fit, data: Any = None, *, draws: int = 1000, seed: int = 0, pr
 
 
 def _is_data(site: Any) -> bool:
-    return site["is_observed"] and not site["infer"].get("_deterministic")
+    """Neither a `pyro.deterministic` nor a `pyro.factor`."""
+    return site["is_observed"] and not site["infer"].get("_deterministic") and not isinstance(base(site["fn"]), Unit)
+
+
+def _need_all_rows(pair: Pair, trace: Trace) -> None:
+    for site in sites(trace):
+        for frame in plates(site):
+            if frame.full_size not in (None, frame.size):
+                raise BadInput(
+                    f"Plate {frame.name!r} of pair {pair.name!r} draws {frame.size} of {frame.full_size} rows anew each time, so "
+                    "draws don't belong to the same rows. Wanted: all of them. Let the model take its plate's size from "
+                    "its data, and leave minibatches to vb.fit(batch_size=...)."
+                )
 
 
 def _dims(pair: Pair, batch: Batch, columns: Mapping[str, tuple[str, ...]]) -> dict[str, list[str]]:
     """Variable → names of its dimensions: plates, then a column's own, else `site_dim_i`."""
+    pair = pair.copy()
     with pair.scope(), rng.seeded(0), torch.no_grad():
         _, p = pair.run(Batch(batch.args))
     found = {}

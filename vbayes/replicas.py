@@ -16,7 +16,8 @@ from .dataset import Batch
 from .errors import CaptureFailed
 from .estimator import Estimator, gradient
 from .pair import Pair
-from .staging import Noise, Program, draw_noise, replicate, stage, unvalidated
+from .staging import Noise, Program, draw_noise, replicate, stage
+from .validation import validation
 
 MEMORY = 2**28  # bytes that the intermediate results of one `vmap` may take
 
@@ -86,7 +87,7 @@ class Replicas:
 
     def _one_by_one(self, pair: Pair, replicas: int, seed: int) -> Iterator[Tensor]:
         model, guide = pair.scaled(self.batch.total)
-        with pair.scope(), rng.seeded(seed), unvalidated():
+        with pair.scope(), rng.seeded(seed), validation(False):
             for _ in range(replicas):
                 drawn = gradient(self.estimator, model, guide, *self.batch.args)
                 parts = [drawn.get(name, torch.zeros_like(value)) for name, value in pair.parameters.items()]

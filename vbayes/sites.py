@@ -97,7 +97,7 @@ def closed_form_kls(q: pyro.poutine.Trace, p: pyro.poutine.Trace) -> dict[str, t
             continue
         here = order[name]
         before, earlier = max(before, here), before
-        if earlier > here or _is_point_mass(q.nodes[name]["fn"]):
+        if earlier > here or is_point_mass(q.nodes[name]["fn"]):
             continue
         fn: Any = q.nodes[name]["fn"]
         try:
@@ -110,7 +110,12 @@ def closed_form_kls(q: pyro.poutine.Trace, p: pyro.poutine.Trace) -> dict[str, t
     return found
 
 
-def _is_point_mass(fn: Any) -> bool:
+def base(fn: Any) -> Any:
+    """The distribution inside `to_event`, `expand`, `mask` and transforms."""
     while hasattr(fn, "base_dist"):
         fn = fn.base_dist
-    return isinstance(fn, Delta)
+    return fn
+
+
+def is_point_mass(fn: Any) -> bool:
+    return isinstance(base(fn), Delta)

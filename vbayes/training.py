@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import copy
 import math
+import signal
+import threading
 import time
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-import pyro
 import torch
 from pyro.infer import ELBO, SVI
 
 from . import rng
-from .check import examine
+from .check import examine_minibatches, require_parameters
 from .dataset import Dataset
-from .errors import BadInput, BadPair, NonFinite, checks_keywords
+from .errors import BadInput, NonFinite, checks_keywords
 from .estimators import name_of, resolve
 from .fitted import Fit, Progress, Row
 from .optimizer import LeftTheReals, optimizer_for
@@ -25,6 +26,7 @@ from .pair import Pair
 from .particles import draw
 from .progress import bar
 from .sites import sites
+from .validation import no_warnings_of_nan, validation
 
 
 @checks_keywords
@@ -73,20 +75,16 @@ def fit(
     """
     dataset, method, where = Dataset.of(data), resolve(estimator), choose_device(device)
     dataset.check_batch_size(batch_size)
-    dataset = dataset.to(where)
-    pair = pair.copy().to(where)
+    pair = pair.copy()
+    examine_minibatches(pair, dataset, batch_size)
+    # Parameters are made where the caller's modules and data are; then all of it moves.
+    pair, dataset = pair.to(where), dataset.to(where)
     first = dataset.batch(pair.model, None if batch_size is None else torch.arange(batch_size, device=where))
-    found = examine(pair, first)
-    if batch_size is not None and batch_size < len(dataset) and not found.data_plate:
-        raise BadPair(
-            f"batch_size={batch_size} of {len(dataset)} rows, but no site of pair {pair.name!r} is in a plate named 'data', so "
-            'a minibatch can\'t be scaled to the whole. Put the observations in pyro.plate("data", ...), or leave '
-            "batch_size out."
-        )
-    with pair.scope(), rng.seeded(0), torch.no_grad():
+    with pair.scope(), rng.seeded(0):
         # An estimator that can't work on this pair says so now.
         if needs := getattr(method, "needs", None):
             draw(pair, first, method.num_particles, needs)
+    require_parameters(pair)
     with rng.seeded(seed):
         start = Progress(rng.get_state())
     # A pyro.infer.ELBO remembers the plates of the first model it meets: each fit has its own.
@@ -129,11 +127,11 @@ def train(fit: Fit, steps: int, *, show: bool) -> Fit:
     with (
         pair.scope(),
         rng.continued(generator),
-        pyro.validation_enabled(False),  # `examine` has validated; a value that is not finite must reach the ELBO
-        warnings.catch_warnings(),
+        validation(False),  # `examine` has validated; a value that is not finite must reach the ELBO
+        no_warnings_of_nan(),
         bar("fit", steps, show=show) as advance,
+        _between_steps() as asked_to_stop,
     ):
-        warnings.filterwarnings("ignore", "Encountered (NaN|\\+inf|-inf|infinity)", UserWarning)
         stepper = optimizer_for(pair.leaves, fit.optimizer, fit.learning_rate, state.optimizer)
         model, guide = pair.scaled(len(data))
         method: Any = fit.estimator
@@ -159,7 +157,9 @@ def train(fit: Fit, steps: int, *, show: bool) -> Fit:
                 elbo = -float(loss[0] if isinstance(loss, tuple) else loss)
                 rows.append((len(rows) + 1, epoch, elbo, elbo / len(data), before + time.perf_counter() - start))
                 advance(done, lambda: _note(rows))
-        except KeyboardInterrupt:
+                if interrupted := asked_to_stop():
+                    break
+        except KeyboardInterrupt:  # a second one, or the model's own
             interrupted = True
         optimizer_state = stepper.get_state()
     reached = replace(
@@ -171,6 +171,27 @@ def train(fit: Fit, steps: int, *, show: bool) -> Fit:
     if failure:
         raise NonFinite(_left_the_reals(*failure, reached), step=len(rows) + 1, sites=failure[1], fit=reached)
     return reached
+
+
+@contextmanager
+def _between_steps() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C waits for the end of a step, so that parameters, optimiser and history stay together; a second one does not."""
+    pressed = False
+
+    def note(*_: Any) -> None:
+        nonlocal pressed
+        if pressed:
+            raise KeyboardInterrupt
+        pressed = True
+
+    if threading.current_thread() is not threading.main_thread():  # only there do signals arrive
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: pressed
+    finally:
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
 
 
 def _finite(loss_and_grads: Callable[..., Any]) -> Callable[..., Any]:

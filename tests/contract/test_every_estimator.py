@@ -16,7 +16,8 @@ from vbayes import moments
 from vbayes.bench import BLOCKS
 from vbayes.estimators import resolve
 from vbayes.replicas import Replicas
-from vbayes.staging import Recorder, draw_noise, eager, replicate, stage, unvalidated
+from vbayes.staging import Recorder, draw_noise, eager, replicate, stage
+from vbayes.validation import validation
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -107,9 +108,11 @@ def test_staged_is_eager(name):
     with vb.seeded(0):
         noise = draw_noise(program.sizes, 5, X)
     gradients, values = replicate(program, pair.parameters, noise, BATCH.args)
-    with pair.scope(), unvalidated():
+    with pair.scope(), validation(False):
         for r in range(5):
-            expected, value, _ = eager(pair, estimator, None)(pair.parameters, {}, tuple(n[r] for n in noise), BATCH.args)
+            expected, value, _ = eager(pair, estimator, None)(
+                pair.parameters, {}, tuple(n[r] for n in noise), BATCH.args
+            )
             torch.testing.assert_close(values[r], value, rtol=1e-12, atol=1e-12)
             for k, gradient in expected.items():
                 torch.testing.assert_close(gradients[k][r], gradient, rtol=1e-12, atol=1e-12)

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vbayes.staging.native import Unsupported, build, compile_native
+from vbayes.staging.native import compile_native
 
 POINTWISE = {
     "abs": torch.abs, "acos": torch.acos, "asin": torch.asin, "atan": torch.atan, "ceil": lambda x: torch.ceil(3 * x),
@@ -67,7 +67,9 @@ def agree(fn, *inputs, rtol):
     program = compile_native(fn, inputs)
     for index, (mine, right) in enumerate(zip(program(*inputs), fn(*inputs), strict=True)):
         assert mine.dtype == right.dtype and mine.shape == right.shape, index
-        torch.testing.assert_close(mine, right, rtol=rtol, atol=rtol, equal_nan=True, msg=lambda m, i=index: f"{i}: {m}")
+        torch.testing.assert_close(
+            mine, right, rtol=rtol, atol=rtol, equal_nan=True, msg=lambda m, i=index: f"{i}: {m}"
+        )
     return program
 
 

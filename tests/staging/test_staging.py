@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -10,7 +13,8 @@ import torch
 import vbayes as vb
 from tests.models import X, binary, small_vae
 from vbayes.replicas import Replicas
-from vbayes.staging import Recorder, draw_noise, replicate, stage, unvalidated
+from vbayes.staging import Recorder, draw_noise, replicate, stage
+from vbayes.validation import validation
 
 DRAWS = {
     "normal_": (lambda: torch.empty(3).normal_(), (3, 0)),
@@ -63,7 +67,7 @@ def test_parameters_and_batch_are_inputs():
     moved = pair.copy().load({k: v + 0.1 for k, v in pair.parameters.items()})
     other = 1 - batch.args[0]
     staged = replicate(program, moved.parameters, noise, (other,))[1][0]
-    with moved.scope(), Recorder(tuple(n[0] for n in noise)), unvalidated():
+    with moved.scope(), Recorder(tuple(n[0] for n in noise)), validation(False):
         eager = -vb.Pathwise().loss(moved.model, moved.guide, other)
     assert float(staged) == pytest.approx(eager, rel=1e-5)
 
@@ -136,3 +140,53 @@ def test_a_plate_that_subsamples_is_measured():
     replicas = Replicas(pair.initialise(vb.Batch((x,))), vb.Pathwise(), vb.Batch((x,)))
     drawn = torch.cat(list(replicas.gradients(pair, (torch.zeros(200, replicas.sizes[0]),) * 2, 0)))
     assert len(((drawn != 0).float() @ torch.tensor([1.0, 2.0, 4.0, 8.0])).unique()) == 6  # pairs among four rows
+
+
+class Twice(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return 2 * gradient
+
+
+def guide_with(loc):
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(loc(pyro.param("loc", torch.zeros(2))), 1.0))
+
+    return guide
+
+
+def plain_model(x):
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(x.new_zeros(()), 1.0))
+        pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+
+def filled(loc):
+    drawn = torch.full((2,), 100.0)
+    drawn.normal_()
+    return loc + drawn
+
+
+DECEIVING = {
+    "a function with a gradient of its own": Twice.apply,
+    "a draw into a tensor that was there": filled,
+    "NumPy's generator": lambda loc: loc + float(np.random.normal()),
+    "Python's generator": lambda loc: loc + random.random(),
+    "a value that was read": lambda loc: loc + float(torch.randn(1).numpy()[0]),
+}
+
+
+@pytest.mark.parametrize("case", DECEIVING)
+def test_a_graph_with_other_numbers_than_pyro_is_refused(case):
+    pair, batch = vb.Pair(plain_model, guide_with(DECEIVING[case])), vb.Batch((X.float(),))
+    with pytest.raises(vb.errors.CaptureFailed):
+        stage(pair.initialise(batch), vb.Pathwise(), batch)
+    with pytest.warns(UserWarning, match="one by one"):
+        replicas = Replicas(pair, vb.Pathwise(), batch)
+    drawn = torch.cat(list(replicas.gradients(pair, (torch.zeros(200, 0),) * 2, 0)))
+    assert drawn.std(0).min() > 0.1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import MISSING, fields
+
 from pyro.infer import ELBO
 
 from ..errors import BadInput, UnknownName
@@ -46,8 +48,20 @@ def resolve(estimator: str | type[ELBO] | ELBO) -> ELBO:
 
 
 def name_of(estimator: ELBO) -> str:
-    """What tables call it: its registered name, with K where that is not the default; else its class."""
-    for name, kind in ESTIMATORS.items():
-        if type(estimator) is kind:
-            return name if estimator == kind() else f"{name}({estimator.num_particles})"
-    return type(estimator).__name__
+    """What tables call it: its registered name or class, with what is not its default."""
+    kind: type = type(estimator)
+    name = next((name for name, known in ESTIMATORS.items() if known is kind), kind.__name__)
+    if not isinstance(estimator, Estimator):
+        k = getattr(estimator, "num_particles", 1)
+        return name if k == 1 else f"{name}({k})"
+    changed = {
+        f.name: getattr(estimator, f.name)
+        for f in fields(estimator)
+        if f.default is MISSING or getattr(estimator, f.name) != f.default
+    }
+    if not changed:
+        return name
+    (first, value), *more = changed.items()
+    if first == "num_particles" and not more:
+        return f"{name}({value})"
+    return f"{name}({', '.join(f'{k}={v!r}' for k, v in changed.items())})"

@@ -4,7 +4,6 @@ from .capture import Program as Program
 from .capture import eager as eager
 from .capture import replicate as replicate
 from .capture import stage as stage
-from .capture import unvalidated as unvalidated
 from .noise import Noise as Noise
 from .noise import Recorder as Recorder
 from .noise import draw_noise as draw_noise

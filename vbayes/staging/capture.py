@@ -25,6 +25,7 @@ from .. import rng
 from ..dataset import Batch
 from ..errors import CaptureFailed
 from ..pair import Pair
+from ..validation import no_warnings_of_nan, validation
 from .noise import Noise, Recorder, draw_noise
 
 Tensors = dict[str, Tensor]
@@ -104,14 +105,17 @@ def eager(pair: Pair, estimator: ELBO, total_rows: int | None) -> Callable[..., 
         live = {name: value.detach().requires_grad_() for name, value in parameters.items()}
         leaves = pair.leaves
         pair.set_buffers({name: value.clone() for name, value in buffers.items()})
-        with Recorder(noise), _Substitute((leaves[name], value) for name, value in live.items()), _Deferred() as deferred:
+        with (
+            Recorder(noise),
+            _Substitute((leaves[name], value) for name, value in live.items()),
+            _Deferred() as deferred,
+        ):
             loss = method.loss_and_grads(model, guide, *args)
         zero = torch.zeros((), dtype=next((v.dtype for v in live.values()), None))
         total = sum(deferred.losses, zero)
+        gradients: Iterable[Tensor | None] = (None,) * len(live)
         if total.requires_grad:
             gradients = torch.autograd.grad(-total, list(live.values()), allow_unused=True)
-        else:
-            gradients = (None,) * len(live)
         complete = {
             name: torch.zeros_like(value) if gradient is None else gradient
             for gradient, (name, value) in zip(gradients, live.items(), strict=True)
@@ -132,8 +136,9 @@ def stage(pair: Pair, estimator: ELBO, batch: Batch) -> Program:
     Raises:
         CaptureFailed: The pair branches on drawn values, or does something else that leaves the graph.
     """
-    run = eager(pair, copy.copy(estimator), batch.total)
-    with pair.scope(), rng.seeded(0), unvalidated(), _no_warnings_of_nan():
+    estimator = copy.copy(estimator)  # Pyro's ELBOs remember the plates of the first model that they meet
+    run = eager(pair, estimator, batch.total)
+    with pair.scope(), rng.seeded(0), validation(False), _no_branch_on_nan():
         parameters = {k: v.detach().clone() for k, v in pair.parameters.items()}
         buffers = {k: v.clone() for k, v in pair.buffers.items()}
         like = next(iter(parameters.values()), torch.zeros(()))
@@ -148,13 +153,52 @@ def stage(pair: Pair, estimator: ELBO, batch: Batch) -> Program:
             raise CaptureFailed(f"Pair {pair.name!r} can't be captured{_where(error)}: {reason}") from error
         finally:
             pair.set_buffers(buffers)
-    return Program(graph, buffers, calls.sizes, static=not _draws_inside(graph))
+    program = Program(graph, buffers, calls.sizes, static=not _draws_inside(graph))
+    if not _equal(pair, estimator, program, batch):
+        raise CaptureFailed(
+            f"Pair {pair.name!r} can't be captured: on the same noise, its graph gives other numbers than Pyro. Common "
+            "reasons: random numbers from NumPy or Python, a torch.autograd.Function of one's own, values read out of "
+            "tensors."
+        )
+    return program
+
+
+def _equal(pair: Pair, estimator: Any, program: Program, batch: Batch) -> bool:
+    """Whether a program gives Pyro's numbers, at parameters and draws that it was not captured with."""
+    model, guide = pair.scaled(batch.total)
+    like = next(iter(pair.parameters.values()), torch.zeros(()))
+    for seed in (1, 2):
+        with rng.seeded(seed):
+            moved = {k: v + 0.01 * torch.randn_like(v) for k, v in pair.parameters.items()}
+            normals, uniforms = draw_noise(program.sizes, 1, like)
+            noise = normals[0], uniforms[0]
+        with rng.seeded(seed):
+            gradients, value = program(moved, noise, *batch.args)
+        there = pair.copy().load(moved)
+        with there.scope(), rng.seeded(seed), validation(False), no_warnings_of_nan():
+            with Recorder(noise, in_place=True):
+                loss = estimator.loss_and_grads(model, guide, *batch.args)
+            right = {k: torch.zeros_like(v) if v.grad is None else -v.grad for k, v in there.leaves.items()}
+        pairs = [(value, torch.as_tensor(-loss).to(value)), *((gradients[k], g) for k, g in right.items())]
+        if not all(_close(mine, theirs) for mine, theirs in pairs):
+            return False
+    return True
+
+
+def _close(mine: Tensor, right: Tensor) -> bool:
+    """Equal but for rounding: to half of the digits."""
+    largest = float(right.abs().nan_to_num(posinf=0.0).max()) if right.numel() else 0.0
+    return torch.allclose(mine, right, rtol=0.0, atol=torch.finfo(right.dtype).eps ** 0.5 * largest, equal_nan=True)
 
 
 @contextmanager
-def _no_warnings_of_nan() -> Iterator[None]:
+def _no_branch_on_nan() -> Iterator[None]:
     """Pyro's ELBOs warn of a loss that is not a number, which is a branch on data."""
-    changed = [m for n, m in list(sys.modules.items()) if n.startswith(("pyro.infer", __package__.split(".")[0])) and hasattr(m, "warn_if_nan")]
+    changed = [
+        m
+        for n, m in list(sys.modules.items())
+        if n.startswith(("pyro.infer", __package__.split(".")[0])) and hasattr(m, "warn_if_nan")
+    ]
     try:
         for module in changed:
             module.warn_if_nan = lambda *_: None  # type: ignore[attr-defined]
@@ -176,17 +220,6 @@ def _where(error: Exception) -> str:
 def _draws_inside(graph: GraphModule) -> bool:
     tags = (getattr(node.target, "tags", ()) for node in graph.graph.nodes)
     return any(torch.Tag.nondeterministic_seeded in tag for tag in tags)
-
-
-@contextmanager
-def unvalidated() -> Iterator[None]:
-    """Validation off inside (it branches on data), and back as it was afterwards, whatever happened in between."""
-    before = torch.distributions.Distribution._validate_args
-    try:
-        with pyro.validation_enabled(False):
-            yield
-    finally:
-        torch.distributions.Distribution._validate_args = before
 
 
 def replicate(

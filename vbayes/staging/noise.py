@@ -27,12 +27,17 @@ class Recorder(TorchFunctionMode):
     """Answers calls for base noise with fresh draws, and notes what was asked.
 
     Handed noise, it answers with that instead, in the order of the calls: the same noise gives the same numbers, staged
-    or eager. In-place draws are answered out of place, which is what lets `vmap` through.
+    or eager.
+
+    Args:
+        noise: To answer with.
+        in_place: Let draws like `x.normal_()` change `x`, as they do without a recorder. If not, they are answered by a
+            new tensor: that is what lets `vmap` through, and right wherever only the result is used.
     """
 
-    def __init__(self, noise: Noise | None = None) -> None:
+    def __init__(self, noise: Noise | None = None, *, in_place: bool = False) -> None:
         super().__init__()
-        self.noise = noise
+        self.noise, self.in_place = noise, in_place
         self.draws: list[Draw] = []
         self._used = {"normal": 0, "uniform": 0}
 
@@ -45,6 +50,12 @@ class Recorder(TorchFunctionMode):
         self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
+        answer = self._answer(func, args, kwargs)
+        if self.in_place and func in (torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.exponential_):
+            return answer if answer is args[0] else args[0].copy_(answer)
+        return answer
+
+    def _answer(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:
         if func is torch.Tensor.normal_ and not kwargs.get("generator"):
             mean, std = _two(args[1:], kwargs, ("mean", "std"), (0.0, 1.0))
             return self._base("normal", args[0]) * std + mean
@@ -58,7 +69,8 @@ class Recorder(TorchFunctionMode):
             mean, std = torch.broadcast_tensors(*args)
             return mean + std * self._base("normal", mean)
         if func in (torch.randn_like, torch.rand_like):
-            return self._base("normal" if func is torch.randn_like else "uniform", args[0])
+            like = args[0].to(kwargs["dtype"]) if kwargs.get("dtype") else args[0]
+            return self._base("normal" if func is torch.randn_like else "uniform", like)
         if func in (torch.randn, torch.rand) and not kwargs.get("generator"):
             size = kwargs.get("size", args)
             shape = torch.Size(size[0] if len(size) == 1 and not isinstance(size[0], int) else size)
@@ -87,7 +99,7 @@ class Recorder(TorchFunctionMode):
         if self.noise is None:
             fresh = torch.randn if kind == "normal" else torch.rand
             return fresh(like.shape, dtype=like.dtype, device=like.device)
-        return self.noise[kind == "uniform"][start:stop].view(like.shape)
+        return self.noise[kind == "uniform"][start:stop].view(like.shape).to(like.dtype)
 
 
 def _ones(num_samples: int, replacement: bool = False, **_: Any) -> bool:

@@ -22,7 +22,6 @@ from .values import (
     Scan,
     Scatter,
     Unsupported,
-    Value,
     View,
 )
 
@@ -450,7 +449,9 @@ def _unsafe_view(node: Node, base: View, shape: Any) -> View:
 
 
 @rule("var")
-def _var(node: Node, operand: View, dims: Any = None, *, correction: float | None = None, keepdim: bool = False) -> View:
+def _var(
+    node: Node, operand: View, dims: Any = None, *, correction: float | None = None, keepdim: bool = False
+) -> View:
     mean = _mean(node, operand, dims, True)
     dtype = node.meta["val"].dtype
     spread = mean.expand(operand.shape)
@@ -485,5 +486,7 @@ def _polygamma(node: Node, n: int, operand: View) -> View:
 
 
 @rule("as_strided_scatter")
-def _as_strided_scatter(node: Node, base: View, source: View, size: Any, stride: Any, offset: int | None = None) -> View:
+def _as_strided_scatter(
+    node: Node, base: View, source: View, size: Any, stride: Any, offset: int | None = None
+) -> View:
     return _replaced(node, base, source, lambda w: w.as_strided(size, stride, offset or 0))

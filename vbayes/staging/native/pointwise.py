@@ -6,7 +6,14 @@ import math
 
 import torch
 
-TYPES = {torch.float32: "float", torch.float64: "double", torch.int64: "int64_t", torch.int32: "int32_t", torch.uint8: "uint8_t", torch.bool: "uint8_t"}
+TYPES = {
+    torch.float32: "float",
+    torch.float64: "double",
+    torch.int64: "int64_t",
+    torch.int32: "int32_t",
+    torch.uint8: "uint8_t",
+    torch.bool: "uint8_t",
+}
 
 # Operands are cast to the type that the result has; `{f}` is the suffix of C's float functions.
 ARITHMETIC = {
@@ -34,7 +41,14 @@ LOGIC = {
 BITS = {"bitwise_and": "{0} & {1}", "bitwise_or": "{0} | {1}", "bitwise_xor": "{0} ^ {1}"}
 
 # Where C has another word for integers.
-INTEGERS = {"abs": "{0} < 0 ? -{0} : {0}", "floor": "{0}", "ceil": "{0}", "round": "{0}", "trunc": "{0}", "fmod": "{0} % {1}"}
+INTEGERS = {
+    "abs": "{0} < 0 ? -{0} : {0}",
+    "floor": "{0}",
+    "ceil": "{0}",
+    "round": "{0}",
+    "trunc": "{0}",
+    "fmod": "{0} % {1}",
+}
 
 PRELUDE = """\
 #include <math.h>

@@ -17,7 +17,7 @@ from .build import build, vector_math
 from .lower import Lowering, supported
 from .schedule import schedule
 from .source import Source
-from .values import Given, Pointwise, Value, View
+from .values import Given, Pointwise, Value
 
 
 def compile_native(fn: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor]) -> Native:
@@ -37,7 +37,9 @@ def compile_native(fn: Callable[..., Sequence[Tensor]], examples: Sequence[Tenso
 def simplified(fn: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor]) -> GraphModule:
     """The graph of a function, without mutation, and in operations that have a C form as far as possible."""
     table = {op: rule for op, rule in decomposition_table.items() if not _kept(op)}
-    captured = make_fx(lambda *inputs: list(fn(*inputs)))(*examples)  # first: gradients are not taken inside functionalize
+    captured = make_fx(lambda *inputs: list(fn(*inputs)))(
+        *examples
+    )  # first: gradients are not taken inside functionalize
     functional = torch.func.functionalize(captured, remove="mutations")
     graph = make_fx(functional, decomposition_table=table)(*examples)
     graph.graph.eliminate_dead_code()

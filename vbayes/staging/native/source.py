@@ -92,9 +92,7 @@ class Source:
             handed = ", ".join(f"(void*)({places[v]})" for v in [*made, *read])
             calls.append(f"  k{number}({handed});")
         program = "static void program(void** in, void** out, char* work) {\n" + "\n".join(calls) + "\n}"
-        self.text = "\n".join(
-            [PRELUDE.format(vector_math=vector_math), HELPERS, *functions, program, DRIVER]
-        )
+        self.text = "\n".join([PRELUDE.format(vector_math=vector_math), HELPERS, *functions, program, DRIVER])
 
     def _kernel(self, kernel: Kernel) -> str:
         if kernel.domain is not None:
@@ -112,9 +110,7 @@ class Source:
             raise Unsupported("a matrix product of integers")
         count = math.prod(batch)
         stacks = len(batch) == 1
-        (sa, ra, ca), (sb, rb, cb) = (
-            (v.strides[0] if stacks else 0, *v.strides[-2:]) for v in (a, b)
-        )
+        (sa, ra, ca), (sb, rb, cb) = ((v.strides[0] if stacks else 0, *v.strides[-2:]) for v in (a, b))
         A, B = f"({self.names[a.value]} + {a.offset} + s * {sa})", f"({self.names[b.value]} + {b.offset} + s * {sb})"
         C = f"({c} + s * {m * n})"
         flags = _blas(m, k, ra, ca), _blas(k, n, rb, cb)
@@ -159,7 +155,10 @@ class Source:
             assert isinstance(view, View)
             sizes, (to, source) = _collapse(shape, [strides, view.strides])
             lines.append(
-                _nest(sizes, f"{self.names[value]}[{_index(offset, to)}] = {self.names[view.value]}[{_index(view.offset, source)}];")
+                _nest(
+                    sizes,
+                    f"{self.names[value]}[{_index(offset, to)}] = {self.names[view.value]}[{_index(view.offset, source)}];",
+                )
             )
         return "\n".join(lines)
 
@@ -293,9 +292,7 @@ class Loops:
             where = _indexed(value, base, rest, self.names, loops, numbers, self)
             return f"{self.names[base.value]}[{where}]"
         assert isinstance(value, Pointwise)
-        operands = [
-            self._load(o, t, numbers) for o, t in zip(value.operands, value.types, strict=True)
-        ]
+        operands = [self._load(o, t, numbers) for o, t in zip(value.operands, value.types, strict=True)]
         suffix = "f" if value.types[0] == torch.float32 else ""
         return value.template.format(*operands, f=suffix)
 
@@ -358,7 +355,7 @@ def _indexed(value: Gather | Scatter, base: View, indices: list[Any], names: dic
     """Where in `base` the element lies that the loops are at."""
     free = iter(value.loops)
     terms = [str(base.offset)]
-    for d, (which, stride, size) in enumerate(zip(value.places, _real_strides(base), base.shape, strict=True)):
+    for which, stride, size in zip(value.places, _real_strides(base), base.shape, strict=True):
         if which is None:
             at = next(free)
             terms.append(f"{stride} * {loops[at] if loops else f'i{at}'}")
