@@ -48,8 +48,17 @@ SHAPED = {
     "index_select": lambda x: x.index_select(1, torch.tensor([3, 0, 0])) * 2, "gather": lambda x: x.gather(1, torch.tensor([0, 3, 1]).view(3, 1, 1).expand(3, 1, 5)), "take": lambda x: torch.take_along_dim(x, (x > 0).long(), 1),
     "one_hot": lambda x: (x[0, :, 0:1].abs().long() == torch.arange(3)).double(), "scatter_add": lambda x: torch.zeros(3, 6, 5, dtype=x.dtype).scatter_add(1, torch.tensor([5, 0, 0, 1]).view(1, 4, 1).expand(3, 4, 5), x),
     "index_put": lambda x: x.index_put((torch.tensor([0, 0, 2]), torch.tensor([1, 1, 3])), x[0, :3], accumulate=True), "index_add": lambda x: x.index_add(1, torch.tensor([0, 0]), x[:, 2:]),
+    "max": lambda x: x.max(1)[0], "argmax": lambda x: x.max(1)[1], "argmin": lambda x: x.argmin(-1), "argmax of all": lambda x: x.argmax(), "median of max": lambda x: x.max(),
+    "scatter": lambda x: torch.zeros_like(x).scatter(1, x.argmax(1, keepdim=True), x[:, :1]), "scatter value": lambda x: torch.zeros_like(x).scatter(1, x.argmax(1, keepdim=True), 1.0),
+    "cholesky": lambda x: torch.linalg.cholesky(_positive(x)), "solve": lambda x: torch.linalg.solve_triangular(_positive(x).tril(), x, upper=False),
+    "upper": lambda x: torch.linalg.solve_triangular(_positive(x).triu(), x, upper=True), "right": lambda x: torch.linalg.solve_triangular(_positive(x).triu(), x.mT, upper=True, left=False),
+    "unit": lambda x: torch.linalg.solve_triangular(_positive(x).tril(), x, upper=False, unitriangular=True), "cholesky_solve": lambda x: torch.cholesky_solve(x, torch.linalg.cholesky(_positive(x))),
     "in place": lambda x: torch.zeros_like(x).add_(x).mul_(2), "setitem": lambda x: _set(x), "scalar": lambda x: x.sum() * torch.tensor(2.0, dtype=x.dtype), "one": lambda x: x[:1, :1, :1] * x.sum(), "empty sum": lambda x: x[:, :0].sum(1),
 }  # fmt: skip
+
+
+def _positive(x: torch.Tensor) -> torch.Tensor:
+    return x @ x.mT + 2 * torch.eye(x.shape[-2], dtype=x.dtype)
 
 
 def _set(x: torch.Tensor) -> torch.Tensor:

@@ -84,6 +84,12 @@ class _Deferred(TorchFunctionMode):
         if func is torch.Tensor.backward:
             self.losses.append(args[0])
             return None
+        if func is torch.Tensor.masked_select:  # of terms to sum: those left out count nothing, and shapes stay
+            return torch.where(args[1], args[0], 0.0)
+        if func is torch._is_all_true:  # a distribution that was made with validation of its own
+            return True
+        if func is torch.nn.functional.one_hot and len(args) == 2:
+            return (args[0].unsqueeze(-1) == torch.arange(args[1], device=args[0].device)).long()
         return func(*args, **(kwargs or {}))
 
 
@@ -138,7 +144,7 @@ def stage(pair: Pair, estimator: ELBO, batch: Batch) -> Program:
     """
     estimator = copy.copy(estimator)  # Pyro's ELBOs remember the plates of the first model that they meet
     run = eager(pair, estimator, batch.total)
-    with pair.scope(), rng.seeded(0), validation(False), _no_branch_on_nan():
+    with pair.scope(), rng.seeded(0), validation(False), _no_branch_on_values():
         parameters = {k: v.detach().clone() for k, v in pair.parameters.items()}
         buffers = {k: v.clone() for k, v in pair.buffers.items()}
         like = next(iter(parameters.values()), torch.zeros(()))
@@ -192,20 +198,33 @@ def _close(mine: Tensor, right: Tensor) -> bool:
 
 
 @contextmanager
-def _no_branch_on_nan() -> Iterator[None]:
-    """Pyro's ELBOs warn of a loss that is not a number, which is a branch on data."""
-    changed = [
-        m
-        for n, m in list(sys.modules.items())
-        if n.startswith(("pyro.infer", __package__.split(".")[0])) and hasattr(m, "warn_if_nan")
-    ]
+def _no_branch_on_values() -> Iterator[None]:
+    """Pyro's ELBOs warn of a loss that is not a number, and leave out terms that are zero: branches on data.
+
+    They have a way without the second, for `torch.jit.trace`; only they are told to take it.
+    """
+    changed = [m for name, m in list(sys.modules.items()) if name.startswith(("pyro.infer", "vbayes")) and hasattr(m, "warn_if_nan")]
     try:
+        pyro.infer.util.torch = _Tracing()  # type: ignore[attr-defined]
         for module in changed:
             module.warn_if_nan = lambda *_: None  # type: ignore[attr-defined]
         yield
     finally:
+        pyro.infer.util.torch = torch  # type: ignore[attr-defined]
         for module in changed:
             module.warn_if_nan = warn_if_nan  # type: ignore[attr-defined]
+
+
+class _Tracing:
+    """torch, as it is while it traces."""
+
+    class _C:
+        @staticmethod
+        def _get_tracing_state() -> bool:
+            return True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
 
 
 def _where(error: Exception) -> str:

@@ -13,7 +13,9 @@ from torch.fx import GraphModule, Node
 from .pointwise import ARITHMETIC, BITS, INTEGERS, LOGIC, TYPES
 from .values import (
     Assembly,
+    Cholesky,
     Counter,
+    Extreme,
     Gather,
     Given,
     Pointwise,
@@ -21,6 +23,7 @@ from .values import (
     Reduction,
     Scan,
     Scatter,
+    Triangular,
     Unsupported,
     View,
 )
@@ -426,6 +429,48 @@ def _scatter_add(node: Node, base: View, dim: int, index: View, source: View) ->
     return View.whole(Scatter(**_out(node), operands=[copied(base), source, index], places=places, loops=loops))
 
 
+@rule("scatter")
+def _scatter_over(node: Node, base: View, dim: int, index: View, source: Operand, **_: Any) -> View:
+    if not isinstance(source, View):
+        source = fill((), base.value.dtype, source).expand(index.shape)
+    view = _scatter_add(node, base, dim, index, source)
+    view.value.accumulate = False  # type: ignore[attr-defined]
+    return view
+
+
+@rule("max", "min")
+def _extreme(node: Node, operand: View, other: Any = None, keepdim: bool = False) -> Any:
+    kind = "amax" if "max" in str(node.target) else "amin"
+    if isinstance(other, View):
+        return _pointwise_of(node, "maximum" if kind == "amax" else "minimum", operand, other)
+    if other is None:
+        return _reduce(node, kind, operand)
+    values, indices = node.meta["val"]
+    dim = other % max(1, len(operand.shape))
+    kept = tuple(n for d, n in enumerate(operand.shape) if d != dim)
+    best = Reduction(kept, operand.value.dtype, [operand], dims=(dim,) if operand.shape else (), kind=kind)
+    where = Extreme(kept, torch.int64, [operand], dim=dim, kind=kind)
+    return [
+        View(v, torch.empty(kept, dtype=v.dtype, device="meta").view(m.shape))
+        for v, m in ((best, values), (where, indices))
+    ]
+
+
+def _pointwise_of(node: Node, name: str, *operands: View) -> View:
+    return _pointwise(node, ARITHMETIC[name], list(operands), [node.meta["val"].dtype] * len(operands))
+
+
+@rule("argmax", "argmin")
+def _arg_extreme(node: Node, operand: View, dim: int | None = None, keepdim: bool = False) -> View:
+    if dim is None:
+        operand = View(copied(operand).value, copied(operand).meta.reshape(-1))
+        dim = 0
+    dim = dim % max(1, len(operand.shape))
+    kept = tuple(n for d, n in enumerate(operand.shape) if d != dim)
+    where = Extreme(kept, torch.int64, [operand], dim=dim, kind="amax" if "argmax" in str(node.target) else "amin")
+    return View(where, torch.empty(kept, dtype=torch.int64, device="meta").view(node.meta["val"].shape))
+
+
 @rule("index_select")
 def _index_select(node: Node, base: View, dim: int, index: View) -> View:
     dim = dim % len(base.shape)
@@ -450,14 +495,25 @@ def _unsafe_view(node: Node, base: View, shape: Any) -> View:
 
 @rule("var")
 def _var(
-    node: Node, operand: View, dims: Any = None, *, correction: float | None = None, keepdim: bool = False
+    node: Node,
+    operand: View,
+    dims: Any = None,
+    unbiased: bool = True,
+    keep: bool = False,
+    *,
+    correction: float | None = None,
+    keepdim: bool = False,
 ) -> View:
+    if isinstance(dims, bool):  # var(x, unbiased)
+        dims, unbiased = None, dims
+    keepdim = keep or keepdim
+    correction = float(unbiased) if correction is None else correction
     mean = _mean(node, operand, dims, True)
     dtype = node.meta["val"].dtype
     spread = mean.expand(operand.shape)
     squares = Pointwise(operand.shape, dtype, [operand, spread], "({0} - {1}) * ({0} - {1})", [dtype] * 2)
     total = _reduce(node, "sum", View.whole(squares), dims, keepdim)
-    count = operand.meta.numel() / max(1, total.meta.numel()) - (1 if correction is None else correction)
+    count = operand.meta.numel() / max(1, total.meta.numel()) - correction
     return _pointwise(node, "{0} / {1}", [total, count], [dtype] * 2)
 
 
@@ -490,3 +546,40 @@ def _as_strided_scatter(
     node: Node, base: View, source: View, size: Any, stride: Any, offset: int | None = None
 ) -> View:
     return _replaced(node, base, source, lambda w: w.as_strided(size, stride, offset or 0))
+
+
+@rule("linalg_cholesky_ex")
+def _cholesky(node: Node, a: View, *, upper: bool = False, check_errors: bool = False) -> list[View]:
+    if upper:
+        raise Unsupported("an upper Cholesky factor")
+    factor, info = node.meta["val"]
+    value = Cholesky(tuple(factor.shape), factor.dtype, [a])
+    # Where it fails the factor has NaN on its diagonal; who asks after the reason gets none.
+    return [View.whole(value), fill(tuple(info.shape), torch.int32, 0)]
+
+
+@rule("linalg_solve_triangular")
+def _solve(node: Node, a: View, b: View, *, upper: bool, left: bool = True, unitriangular: bool = False) -> View:
+    out: Tensor = node.meta["val"]
+    if not left:  # X A = B is A' X' = B'
+        turned = Triangular(
+            (*out.shape[:-2], out.shape[-1], out.shape[-2]), out.dtype, [_turn(a), _turn(b)], upper=not upper, unit=unitriangular
+        )  # fmt: skip
+        return _turn(View.whole(turned))
+    return View.whole(Triangular(tuple(out.shape), out.dtype, [a, b], upper=upper, unit=unitriangular))
+
+
+def _turn(view: View) -> View:
+    return View(view.value, view.meta.transpose(-1, -2))
+
+
+@rule("_linalg_check_errors")
+def _nothing(node: Node, *_: Any, **__: Any) -> None:
+    """Where a factorisation failed there is NaN, and the step that it reaches is not taken."""
+
+
+@rule("cholesky_solve")
+def _cholesky_solve(node: Node, b: View, factor: View, upper: bool = False) -> View:
+    lower = _turn(factor) if upper else factor
+    half = _solve(node, lower, b, upper=False)
+    return _solve(node, _turn(lower), half, upper=True)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._decomp import decomposition_table
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.passes.fake_tensor_prop import FakeTensorProp
@@ -42,9 +43,15 @@ def simplified(fn: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor]) 
     )  # first: gradients are not taken inside functionalize
     functional = torch.func.functionalize(captured, remove="mutations")
     graph = make_fx(functional, decomposition_table=table)(*examples)
+    if any(_mutates(node.target) for node in graph.graph.nodes):  # a decomposition did
+        graph = make_fx(torch.func.functionalize(graph, remove="mutations"))(*examples)
     graph.graph.eliminate_dead_code()
-    FakeTensorProp(graph).propagate(*examples)
+    FakeTensorProp(graph, FakeTensorMode(allow_non_fake_inputs=True)).propagate(*examples)
     return graph
+
+
+def _mutates(op: Any) -> bool:
+    return isinstance(op, torch._ops.OpOverload) and op._schema.is_mutable
 
 
 def _kept(op: Any) -> bool:

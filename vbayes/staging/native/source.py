@@ -10,7 +10,7 @@ import torch
 
 from .pointwise import PRELUDE, TYPES, literal
 from .schedule import LARGE, Domain, Kernel, same_place, splits
-from .values import Assembly, Counter, Gather, Pointwise, Product, Reduction, Scan, Scatter, Unsupported, Value, View
+from .values import Assembly, Cholesky, Triangular, Counter, Extreme, Gather, Pointwise, Product, Reduction, Scan, Scatter, Unsupported, Value, View
 
 IDENTITY = {"sum": 0, "prod": 1, "any": 0, "all": 1, "amax": -math.inf, "amin": math.inf}
 COMBINE = {
@@ -98,7 +98,8 @@ class Source:
         if kernel.domain is not None:
             return Loops(kernel, kernel.domain, self.names, self.kept).text()
         (value,) = kernel.values
-        write = {Product: self._product, Assembly: self._assembly, Scatter: self._scatter, Scan: self._scan}
+        write = {Product: self._product, Assembly: self._assembly, Scatter: self._scatter, Scan: self._scan,
+                 Extreme: self._extreme, Cholesky: self._cholesky, Triangular: self._triangular}
         return write[type(value)](value)  # type: ignore[operator]
 
     def _product(self, value: Product) -> str:
@@ -171,6 +172,66 @@ class Source:
         put = f"{name}[{where}] {sign} {self.names[source.value]}[{_index(source.offset, source.strides)}];"
         copy = f"  memcpy({name}, {self.names[base.value]}, {value.size} * sizeof({TYPES[value.dtype]}));"
         return copy + "\n" + _nest(source.shape, put)
+
+    def _cholesky(self, value: Cholesky) -> str:
+        (a,) = value.operands
+        assert isinstance(a, View)
+        n, depth, t = value.shape[-1], len(value.shape) - 2, TYPES[value.dtype]
+        f = "f" if value.dtype == torch.float32 else ""
+        *outer, row, column = a.strides
+        text = f"""{{
+      const {t}* restrict a = {self.names[a.value]} + {_index(a.offset, tuple(outer))};
+      {t}* restrict c = {self.names[value]} + {_index(0, View.whole(value).strides[:depth])};
+      memset(c, 0, {n * n} * sizeof({t}));
+      for (long j = 0; j < {n}; j++)
+        for (long i = j; i < {n}; i++) {{
+          {t} x = a[i * {row} + j * {column}];
+          for (long l = 0; l < j; l++) x -= c[i * {n} + l] * c[j * {n} + l];
+          c[i * {n} + j] = i == j ? sqrt{f}(x) : x / c[j * {n} + j];
+        }}
+    }}"""
+        return _nest(value.shape[:depth], text)
+
+    def _triangular(self, value: Triangular) -> str:
+        a, b = (o for o in value.operands if isinstance(o, View))
+        (n, m), depth, t = value.shape[-2:], len(value.shape) - 2, TYPES[value.dtype]
+        a = a.expand((*value.shape[:depth], n, n))
+        b = b.expand(value.shape)
+        (*outer_a, ra, ca), (*outer_b, rb, cb) = a.strides, b.strides
+        rows, known = ("r = 0; r < %d; r++" % n, "l = 0; l < r; l++")
+        if value.upper:
+            rows, known = ("r = %d; r >= 0; r--" % (n - 1), "l = r + 1; l < %d; l++" % n)
+        divide = "" if value.unit else f"for (long j = 0; j < {m}; j++) x[r * {m} + j] /= a[r * {ra} + r * {ca}];"
+        text = f"""{{
+      const {t}* restrict a = {self.names[a.value]} + {_index(a.offset, tuple(outer_a))};
+      const {t}* restrict b = {self.names[b.value]} + {_index(b.offset, tuple(outer_b))};
+      {t}* restrict x = {self.names[value]} + {_index(0, View.whole(value).strides[:depth])};
+      for (long {rows}) {{
+        for (long j = 0; j < {m}; j++) x[r * {m} + j] = b[r * {rb} + j * {cb}];
+        for (long {known})
+          for (long j = 0; j < {m}; j++) x[r * {m} + j] -= a[r * {ra} + l * {ca}] * x[l * {m} + j];
+        {divide}
+      }}
+    }}"""
+        return _nest(value.shape[:depth], text)
+
+    def _extreme(self, value: Extreme) -> str:
+        (view,) = value.operands
+        assert isinstance(view, View)
+        order = [d for d in range(len(view.shape)) if d != value.dim]
+        source = self.names[view.value]
+        at = _index(view.offset, tuple(view.strides[d] for d in order))
+        step, count = (view.meta.stride()[value.dim], view.shape[value.dim]) if view.shape else (0, 1)
+        beats = ">" if value.kind == "amax" else "<"
+        text = f"""{{
+      long best = 0;
+      for (long j = 1; j < {count}; j++) {{
+        const {TYPES[view.value.dtype]} x = {source}[{at} + {step} * j], y = {source}[{at} + {step} * best];
+        if (x {beats} y || (x != x && y == y)) best = j;
+      }}
+      {self.names[value]}[{_index(0, View.whole(value).strides)}] = best;
+    }}"""
+        return _nest(tuple(view.shape[d] for d in order), text)
 
     def _scan(self, value: Scan) -> str:
         (view,) = value.operands

@@ -121,6 +121,27 @@ class Scan(Value):
     dim: int = 0
 
 
+@dataclass(eq=False)
+class Extreme(Value):
+    """Where along one dimension the operand is largest (or smallest), for the first time."""
+
+    dim: int = 0
+    kind: str = "amax"
+
+
+@dataclass(eq=False)
+class Cholesky(Value):
+    """The lower factor of each matrix of a stack."""
+
+
+@dataclass(eq=False)
+class Triangular(Value):
+    """The solution X of A X = B for each triangular A of a stack and its B."""
+
+    upper: bool = False
+    unit: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class View:
     """How a value is read: a tensor without storage has the shape, strides and offset."""
