@@ -73,11 +73,7 @@ class Pair:
         # ... and the numbers that this pair puts into them.
         self._values: dict[str, Tensor] = {}
         self._modules = reachable_modules(model, guide)
-        self._buffers = {
-            (i, name): buffer.clone()
-            for i, module in enumerate(self._modules)
-            for name, buffer in module.named_buffers()
-        }
+        self._buffers = self._read_buffers()
 
     def __repr__(self) -> str:
         return f"Pair({self.name}, {len(self._values) or 'no'} parameters{'' if self._values else ' yet'})"
@@ -140,6 +136,7 @@ class Pair:
             except BaseException:  # half of the parameters is none
                 self._values, self._leaves, self._constraints = {}, {}, {}
                 raise
+            self._buffers = self._read_buffers() | self._buffers  # an autoguide builds its parts only now
         return self
 
     @contextmanager
@@ -182,6 +179,13 @@ class Pair:
                     leaf.grad = None
                     leaf.data = value
                     leaf.grad = gradient
+
+    def _read_buffers(self) -> dict[tuple[int, str], Tensor]:
+        return {
+            (i, name): buffer.clone()
+            for i, module in enumerate(self._modules)
+            for name, buffer in module.named_buffers()
+        }
 
     def _set_buffers(self, buffers: Mapping[tuple[int, str], Tensor]) -> None:
         for (i, name), value in buffers.items():

@@ -6,7 +6,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro.contrib import gp
-from pyro.infer import Trace_ELBO, TraceEnum_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO, RenyiELBO, config_enumerate
+from pyro.infer import RenyiELBO, Trace_ELBO, TraceEnum_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO, config_enumerate
 from pyro.infer.autoguide import (
     AutoDelta,
     AutoDiagonalNormal,
@@ -24,7 +24,9 @@ import vbayes as vb
 
 
 def numbers(*shape: int) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(torch.get_default_dtype())
+    return torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(
+        torch.get_default_dtype()
+    )
 
 
 def hierarchical_regression():
@@ -62,7 +64,12 @@ def bayesian_network():
                 pyro.sample("y", dist.Bernoulli(logits=mean), obs=y)
 
     model = Network()
-    return model, AutoDiagonalNormal(model), TraceMeanField_ELBO(), (numbers(12, 3), (numbers(12) > 0).float())
+    return (
+        model,
+        AutoDiagonalNormal(model),
+        TraceMeanField_ELBO(),
+        (numbers(12, 3), (numbers(12) > 0).to(torch.get_default_dtype())),
+    )
 
 
 def subsampling():
@@ -174,7 +181,12 @@ def semi_supervised_vae():
                 pyro.sample("z", dist.Normal(loc, log_scale.exp()).to_event(1))
 
     net = Net()
-    return net.model, net.guide, TraceEnum_ELBO(max_plate_nesting=1), ((numbers(5, 6) > 0).to(torch.get_default_dtype()),)
+    return (
+        net.model,
+        net.guide,
+        TraceEnum_ELBO(max_plate_nesting=1),
+        ((numbers(5, 6) > 0).to(torch.get_default_dtype()),),
+    )
 
 
 def flow_guide():

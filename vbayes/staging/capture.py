@@ -203,14 +203,18 @@ def _no_branch_on_values() -> Iterator[None]:
 
     They have a way without the second, for `torch.jit.trace`; only they are told to take it.
     """
-    changed = [m for name, m in list(sys.modules.items()) if name.startswith(("pyro.infer", "vbayes")) and hasattr(m, "warn_if_nan")]
+    changed = [
+        m
+        for name, m in list(sys.modules.items())
+        if name.startswith(("pyro.infer", "vbayes")) and hasattr(m, "warn_if_nan")
+    ]
     try:
-        pyro.infer.util.torch = _Tracing()  # type: ignore[attr-defined]
+        pyro.infer.util.torch = _Tracing()  # type: ignore[assignment]
         for module in changed:
             module.warn_if_nan = lambda *_: None  # type: ignore[attr-defined]
         yield
     finally:
-        pyro.infer.util.torch = torch  # type: ignore[attr-defined]
+        pyro.infer.util.torch = torch
         for module in changed:
             module.warn_if_nan = warn_if_nan  # type: ignore[attr-defined]
 

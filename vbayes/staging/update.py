@@ -31,7 +31,8 @@ class Update:
         return self.start(parameter, self.options)
 
     def __call__(self, parameter: Tensor, gradient: Tensor, state: State, step: Tensor) -> tuple[Tensor, State]:
-        return self.rule(parameter, gradient, state, step, self.options)
+        moved, after = self.rule(parameter, gradient, state, step, self.options)
+        return moved, {name: after[name] for name in state}
 
 
 def _zeros(*names: str) -> Callable[[Tensor, Mapping[str, Any]], State]:

@@ -394,7 +394,7 @@ def _indexing(shape: tuple[int, ...], indices: list[View | None], out: Any) -> t
     block = torch.broadcast_shapes(*(indices[d].shape for d in given))  # type: ignore[union-attr]
     together = given == list(range(given[0], given[-1] + 1))
     at = given[0] if together else 0  # where the index's own dimensions come in the result
-    operands = []
+    operands: list[View] = []
     places: list[int | None] = [None] * len(shape)
     for d in given:
         view: View = indices[d]  # type: ignore[assignment]

@@ -14,6 +14,7 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 
+from ... import rng
 from .build import build, vector_math
 from .lower import Lowering, supported
 from .schedule import schedule
@@ -38,20 +39,19 @@ def compile_native(fn: Callable[..., Sequence[Tensor]], examples: Sequence[Tenso
 def simplified(fn: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor]) -> GraphModule:
     """The graph of a function, without mutation, and in operations that have a C form as far as possible."""
     table = {op: rule for op, rule in decomposition_table.items() if not _kept(op)}
-    captured = make_fx(lambda *inputs: list(fn(*inputs)))(
-        *examples
-    )  # first: gradients are not taken inside functionalize
+    with rng.seeded(0):  # to capture is to run
+        return _simplified(fn, examples, table)
+
+
+def _simplified(fn: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor], table: dict[Any, Any]) -> GraphModule:
+    # First gradients, which are not taken inside functionalize, and normalisation layers, whose rules mutate.
+    mutating = {op: rule for op, rule in table.items() if "batch_norm" in str(op)}
+    captured = make_fx(lambda *inputs: list(fn(*inputs)), decomposition_table=mutating)(*examples)
     functional = torch.func.functionalize(captured, remove="mutations")
     graph = make_fx(functional, decomposition_table=table)(*examples)
-    if any(_mutates(node.target) for node in graph.graph.nodes):  # a decomposition did
-        graph = make_fx(torch.func.functionalize(graph, remove="mutations"))(*examples)
     graph.graph.eliminate_dead_code()
     FakeTensorProp(graph, FakeTensorMode(allow_non_fake_inputs=True)).propagate(*examples)
     return graph
-
-
-def _mutates(op: Any) -> bool:
-    return isinstance(op, torch._ops.OpOverload) and op._schema.is_mutable
 
 
 def _kept(op: Any) -> bool:

@@ -32,7 +32,7 @@ def schedule(outputs: Iterable[Value]) -> list[Kernel]:
     the most to fuse.
     """
     pending = _needed(outputs)
-    done = {v for v in pending if isinstance(v, Given)}
+    done: set[Value] = {v for v in pending if isinstance(v, Given)}
     pending = [v for v in pending if v not in done]
     kernels = []
     while pending:

@@ -10,7 +10,22 @@ import torch
 
 from .pointwise import PRELUDE, TYPES, literal
 from .schedule import LARGE, Domain, Kernel, same_place, splits
-from .values import Assembly, Cholesky, Triangular, Counter, Extreme, Gather, Pointwise, Product, Reduction, Scan, Scatter, Unsupported, Value, View
+from .values import (
+    Assembly,
+    Cholesky,
+    Counter,
+    Extreme,
+    Gather,
+    Pointwise,
+    Product,
+    Reduction,
+    Scan,
+    Scatter,
+    Triangular,
+    Unsupported,
+    Value,
+    View,
+)
 
 IDENTITY = {"sum": 0, "prod": 1, "any": 0, "all": 1, "amax": -math.inf, "amin": math.inf}
 COMBINE = {
@@ -98,8 +113,15 @@ class Source:
         if kernel.domain is not None:
             return Loops(kernel, kernel.domain, self.names, self.kept).text()
         (value,) = kernel.values
-        write = {Product: self._product, Assembly: self._assembly, Scatter: self._scatter, Scan: self._scan,
-                 Extreme: self._extreme, Cholesky: self._cholesky, Triangular: self._triangular}
+        write = {
+            Product: self._product,
+            Assembly: self._assembly,
+            Scatter: self._scatter,
+            Scan: self._scan,
+            Extreme: self._extreme,
+            Cholesky: self._cholesky,
+            Triangular: self._triangular,
+        }
         return write[type(value)](value)  # type: ignore[operator]
 
     def _product(self, value: Product) -> str:
@@ -198,9 +220,9 @@ class Source:
         a = a.expand((*value.shape[:depth], n, n))
         b = b.expand(value.shape)
         (*outer_a, ra, ca), (*outer_b, rb, cb) = a.strides, b.strides
-        rows, known = ("r = 0; r < %d; r++" % n, "l = 0; l < r; l++")
+        rows, known = f"r = 0; r < {n}; r++", "l = 0; l < r; l++"
         if value.upper:
-            rows, known = ("r = %d; r >= 0; r--" % (n - 1), "l = r + 1; l < %d; l++" % n)
+            rows, known = f"r = {n - 1}; r >= 0; r--", f"l = r + 1; l < {n}; l++"
         divide = "" if value.unit else f"for (long j = 0; j < {m}; j++) x[r * {m} + j] /= a[r * {ra} + r * {ca}];"
         text = f"""{{
       const {t}* restrict a = {self.names[a.value]} + {_index(a.offset, tuple(outer_a))};

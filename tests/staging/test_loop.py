@@ -1,0 +1,108 @@
+"""Many steps in one call: torch.optim's own numbers, minibatches, and no step into what is not finite."""
+
+from __future__ import annotations
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+import vbayes as vb
+from tests.models import binary, small_vae
+from vbayes.staging import draw_noise, stage
+from vbayes.staging.loop import Loop, LoopState
+from vbayes.staging.update import update_for
+
+OPTIMISERS = {
+    "Adam": (torch.optim.Adam, {"lr": 0.02}),
+    "Adam with decay": (torch.optim.Adam, {"lr": 0.02, "weight_decay": 0.1, "betas": (0.8, 0.95)}),
+    "AdamW": (torch.optim.AdamW, {"lr": 0.02, "weight_decay": 0.2}),
+    "SGD": (torch.optim.SGD, {"lr": 1e-3}),
+    "SGD with momentum": (torch.optim.SGD, {"lr": 1e-3, "momentum": 0.9, "dampening": 0.1, "weight_decay": 0.1}),
+    "SGD of Nesterov": (torch.optim.SGD, {"lr": 1e-3, "momentum": 0.9, "nesterov": True}),
+    "Adagrad": (torch.optim.Adagrad, {"lr": 0.1, "lr_decay": 0.01, "initial_accumulator_value": 0.1}),
+    "RMSprop": (torch.optim.RMSprop, {"lr": 0.01}),
+    "RMSprop, centred": (torch.optim.RMSprop, {"lr": 0.01, "centered": True, "momentum": 0.5, "weight_decay": 0.1}),
+}
+
+
+@pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "captured"])
+@pytest.mark.parametrize("case", OPTIMISERS)
+def test_a_hundred_steps_are_those_of_torch(case, compiled, double):
+    constructor, options = OPTIMISERS[case]
+    data = binary(12).double()
+    pair = small_vae().initialise(vb.Batch((data,)))
+    program = stage(pair, vb.Pathwise(), vb.Batch((data[:4],), 12))
+    with vb.seeded(1):
+        noise = draw_noise(program.sizes, 100, data)
+        index = torch.stack([torch.randperm(12)[:4] for _ in range(100)])
+    leaves = {k: v.clone().requires_grad_() for k, v in pair.parameters.items()}
+    optimizer = constructor(list(leaves.values()), **options)
+    update = update_for(optimizer)
+    elbos = []
+    for i in range(100):
+        gradients, value = program(
+            {k: v.detach() for k, v in leaves.items()}, (noise[0][i], noise[1][i]), data[index[i]]
+        )
+        for name, leaf in leaves.items():
+            leaf.grad = -gradients[name]
+        optimizer.step()
+        elbos.append(value)
+    state = LoopState.start(pair.parameters, program.buffers, update)
+    loop = Loop(program, update, state, (data,), 4, compiled=compiled)
+    assert (loop.native is not None) is compiled, loop.why_not
+    reached, values = loop.run(state, noise, index)
+    assert reached.steps == 100
+    torch.testing.assert_close(values, torch.stack(elbos), rtol=1e-10, atol=1e-10)
+    for name, leaf in leaves.items():
+        torch.testing.assert_close(reached.parameters[name], leaf.detach(), rtol=1e-10, atol=1e-10)
+        for key, mine in reached.optimizer[name].items():
+            torch.testing.assert_close(mine, optimizer.state[leaf][key], rtol=1e-10, atol=1e-12)
+    # In parts it is the same to the last bit, and what was handed in stays.
+    part, _ = loop.run(state, tuple(n[:33] for n in noise), index[:33])
+    whole, _ = loop.run(part, tuple(n[33:] for n in noise), index[33:])
+    assert state.steps == 0 and all(torch.equal(a, b) for a, b in zip(whole.flat(), reached.flat(), strict=True))
+
+
+def test_what_has_no_rule_is_left_to_torch():
+    leaf = [torch.zeros(1, requires_grad=True)]
+    assert update_for(torch.optim.NAdam(leaf)) is None
+    assert update_for(torch.optim.Adam(leaf, amsgrad=True)) is None
+    assert update_for(torch.optim.SGD([{"params": leaf}, {"params": [torch.ones(1)], "lr": 1.0}])) is None
+
+
+@pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "captured"])
+def test_a_step_that_is_not_finite_is_not_taken(compiled):
+    def model(x):
+        w = pyro.param("w", lambda: torch.tensor(20.0))
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(()), 1.0))
+            pyro.sample("x", dist.Normal(z, torch.sqrt(w)), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x.new_zeros(()), 1.0))
+
+    x = torch.tensor([0.1, -0.2])
+    pair = vb.Pair(model, guide).initialise(vb.Batch((x,)))
+    program = stage(pair, vb.Pathwise(), vb.Batch((x,)))
+    update = update_for(torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=7.0))
+    state = LoopState.start(pair.parameters, {}, update)
+    with vb.seeded(0):
+        noise = draw_noise(program.sizes, 200, x)
+    reached, values = Loop(program, update, state, (x,), compiled=compiled).run(state, noise)
+    assert 0 < len(values) == int(reached.steps) < 200
+    assert torch.isfinite(values).all() and torch.isfinite(reached.parameters["w"])
+
+
+def test_an_index_out_of_range_is_an_error():
+    data = binary(12)
+    pair = small_vae().initialise(vb.Batch((data,)))
+    program = stage(pair, vb.Pathwise(), vb.Batch((data[:4],), 12))
+    update = update_for(torch.optim.Adam([torch.zeros(1, requires_grad=True)]))
+    state = LoopState.start(pair.parameters, {}, update)
+    loop = Loop(program, update, state, (data,), 4)
+    with vb.seeded(0):
+        noise = draw_noise(program.sizes, 2, data)
+    with pytest.raises(IndexError, match="out of the range"):
+        loop.run(state, noise, torch.tensor([[0, 1, 2, 3], [0, 1, 2, 12]]))

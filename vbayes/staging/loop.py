@@ -1,0 +1,159 @@
+"""Loop: many optimiser steps as one call of one program, minibatches and all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .capture import Program, Tensors
+from .native import CompilerMissing, Native, Unsupported, compile_native
+from .noise import Noise
+from .update import State, Update
+
+
+@dataclass(frozen=True)
+class LoopState:
+    """Where training stands.
+
+    Attributes:
+        steps: () float64, optimiser steps taken.
+        parameters: Name → unconstrained value.
+        optimizer: Name → the optimiser's state for this parameter.
+        buffers: Name → value, of the modules' buffers.
+    """
+
+    steps: Tensor
+    parameters: Tensors
+    optimizer: dict[str, State]
+    buffers: Tensors
+
+    @classmethod
+    def start(cls, parameters: Tensors, buffers: Tensors, update: Update) -> LoopState:
+        """Before the first step."""
+        like = next(iter(parameters.values()))
+        steps = torch.zeros((), dtype=torch.float64, device=like.device)
+        return cls(steps, dict(parameters), {k: update.init(v) for k, v in parameters.items()}, dict(buffers))
+
+    def flat(self) -> list[Tensor]:
+        """All of it, in one order."""
+        states = [tensor for state in self.optimizer.values() for tensor in state.values()]
+        return [self.steps, *self.parameters.values(), *states, *self.buffers.values()]
+
+    def filled(self, tensors: Sequence[Tensor]) -> LoopState:
+        """The same names over other tensors."""
+        left = iter(tensors)
+        steps = next(left)
+        parameters = {k: next(left) for k in self.parameters}
+        optimizer = {k: {name: next(left) for name in state} for k, state in self.optimizer.items()}
+        return replace(
+            self, steps=steps, parameters=parameters, optimizer=optimizer, buffers={k: next(left) for k in self.buffers}
+        )
+
+
+class Loop:
+    """Optimiser steps under a captured program.
+
+    Args:
+        program: From `stage`, captured on arguments of the shapes that a step sees.
+        update: What the optimiser does.
+        state: Of the shapes and names that it starts from.
+        columns: The whole data: what model and guide are called with, or where their rows are taken from.
+        batch_size: M, rows in a step; None: all of the columns in every step.
+        compiled: Compile it, if it can be.
+
+    Attributes:
+        native: The machine code; None where there is none.
+        why_not: Why there is none.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        update: Update,
+        state: LoopState,
+        columns: Sequence[Any],
+        batch_size: int | None = None,
+        *,
+        compiled: bool = True,
+    ) -> None:
+        self._step = _step(program, update, state, batch_size)
+        self._columns = tuple(columns)
+        self._states = len(state.flat())
+        self._rows = 2 if batch_size is None else 3
+        self.native: Native | None = None
+        self.why_not: str | None = "not asked for"
+        if compiled:
+            like = next(iter(state.parameters.values()))
+            noise = [like.new_zeros(size) for size in program.sizes]
+            index = [] if batch_size is None else [torch.zeros(batch_size, dtype=torch.int64)]
+            try:
+                self.native = compile_native(self._step, [*state.flat(), *noise, *index, *self._columns])
+                self.why_not = None
+            except (Unsupported, CompilerMissing) as error:
+                self.why_not = str(error)
+
+    def run(self, state: LoopState, noise: Noise, index: Tensor | None = None) -> tuple[LoopState, Tensor]:
+        """One step for each row of noise, or fewer: a step whose ELBO is not finite, or would lead to parameters that are not, is not taken.
+
+        Args:
+            noise: (n, normals) and (n, uniforms).
+            index: (n, M) row numbers; None if the loop takes all rows.
+
+        Returns:
+            The state after the last step that was taken, and the ELBO of each of those in nats, before its step.
+        """
+        stacks = [*noise] if index is None else [*noise, index]
+        if self.native is None:
+            return self._one_by_one(state, stacks)
+        steps = len(stacks[0])
+        before = [tensor.clone(memory_format=torch.contiguous_format) for tensor in state.flat()]
+        after = [torch.empty_like(tensor) for tensor in before]
+        values, finite = before[1].new_empty(steps), torch.empty(1, dtype=torch.bool)
+        done = self.native.run(
+            steps,
+            [*before, *stacks, *self._columns],
+            [*after, values, finite],
+            states=self._states,
+            rows=range(self._states, self._states + self._rows),
+            reported=[self._states],
+            finite=self._states + 1,
+        )
+        return state.filled(after if done % 2 else before), values[:done]
+
+    def _one_by_one(self, state: LoopState, stacks: list[Tensor]) -> tuple[LoopState, Tensor]:
+        tensors, values = state.flat(), []
+        for rows in zip(*stacks, strict=True):
+            *after, value, finite = self._step(*tensors, *rows, *self._columns)
+            if not finite:
+                break
+            tensors = after
+            values.append(value)
+        return state.filled(tensors), torch.stack(values) if values else tensors[1].new_empty(0)
+
+
+def _step(program: Program, update: Update, like: LoopState, batch_size: int | None) -> Callable[..., list[Tensor]]:
+    """(state, noise, rows, columns) → (state, ELBO, whether it and the parameters are finite)."""
+    count = len(like.flat())
+
+    def step(*inputs: Any) -> list[Tensor]:
+        state = like.filled(inputs[:count])
+        normals, uniforms, *args = inputs[count:]
+        if batch_size is not None:
+            index, *columns = args
+            args = [column.index_select(0, index) for column in columns]
+        gradients, value, buffers = program.graph(state.parameters, state.buffers, (normals, uniforms), tuple(args))
+        steps = state.steps + 1
+        moved = {
+            name: update(parameter, -gradients[name], state.optimizer[name], steps)
+            for name, parameter in state.parameters.items()
+        }
+        # A sum of sizes is finite if all of them are; what is not finite in a gradient is not in the parameter either.
+        size = sum(parameter.abs().sum() for parameter, _ in moved.values())
+        after = LoopState(steps, {k: p for k, (p, _) in moved.items()}, {k: s for k, (_, s) in moved.items()}, buffers)
+        return [*after.flat(), value, torch.isfinite(value) & torch.isfinite(size)]
+
+    return step
