@@ -104,3 +104,23 @@ def test_gradients(table, double):
         return found
 
     agree(gradients, x, rtol=1e-10)
+
+
+def test_states_are_overwritten_also_where_they_are_still_read():
+    def step(a, b, c, x):
+        return [b * 1, (a @ b + b.T) * 0.5, c, (a * x).sum() + c.sum()]
+
+    def by_hand(a, b, c, x, steps):
+        values = []
+        for i in range(steps):
+            a, b, c, value = step(a, b, c, x[i])
+            values.append(value)
+        return a, b, c, torch.stack(values)
+
+    a, b, c, x = numbers(3, 3), numbers(3, 3) / 3, numbers(2), numbers(5, 3, 3)
+    program = compile_native(step, [a, b, c, x[0]], states=3)
+    right = by_hand(a, b, c, x, 5)
+    values, states = x.new_empty(5), [a.clone(), b.clone(), c.clone()]
+    assert program.run(5, [*states, x], [values], rows=[3], reported=[0]) == 5
+    for mine, theirs in zip([*states, values], right, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)

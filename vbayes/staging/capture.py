@@ -17,7 +17,6 @@ from pyro.infer import ELBO
 from pyro.util import warn_if_nan
 from torch import Tensor
 from torch.fx import GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
@@ -27,6 +26,7 @@ from ..errors import CaptureFailed
 from ..pair import Pair
 from ..validation import no_warnings_of_nan, validation
 from .noise import Noise, Recorder, draw_noise
+from .trace import trace
 
 Tensors = dict[str, Tensor]
 
@@ -153,8 +153,8 @@ def stage(pair: Pair, estimator: ELBO, batch: Batch) -> Program:
             with Recorder() as calls:
                 run(parameters, buffers, None, batch.args)
             noise = draw_noise(calls.sizes, 1, like)
-            graph = make_fx(run)(parameters, buffers, tuple(n[0] for n in noise), batch.args)
-        except Exception as error:  # make_fx raises whatever the model's own code raises on a traced value
+            graph = trace(run, parameters, buffers, tuple(n[0] for n in noise), batch.args)
+        except Exception as error:  # a trace raises whatever the model's own code raises on a traced value
             reason = str(error).split("\n")[0]
             raise CaptureFailed(f"Pair {pair.name!r} can't be captured{_where(error)}: {reason}") from error
         finally:

@@ -91,7 +91,7 @@ class Loop:
             noise = [like.new_zeros(size) for size in program.sizes]
             index = [] if batch_size is None else [torch.zeros(batch_size, dtype=torch.int64)]
             try:
-                self.native = compile_native(self._step, [*state.flat(), *noise, *index, *self._columns])
+                self.native = compile_native(self._step, [*state.flat(), *noise, *index, *self._columns], self._states)
                 self.why_not = None
             except (Unsupported, CompilerMissing) as error:
                 self.why_not = str(error)
@@ -109,20 +109,24 @@ class Loop:
         stacks = [*noise] if index is None else [*noise, index]
         if self.native is None:
             return self._one_by_one(state, stacks)
-        steps = len(stacks[0])
-        before = [tensor.clone(memory_format=torch.contiguous_format) for tensor in state.flat()]
-        after = [torch.empty_like(tensor) for tensor in before]
-        values, finite = before[1].new_empty(steps), torch.empty(1, dtype=torch.bool)
+        steps, values = len(stacks[0]), stacks[0].new_empty(len(stacks[0]))
+        reached, done = self._in_place(state, steps, stacks, values)
+        if done < steps:  # what the last one did is undone by doing all but that one again
+            reached, _ = self._in_place(state, done, stacks, values)
+        return reached, values[:done]
+
+    def _in_place(self, state: LoopState, steps: int, stacks: list[Tensor], values: Tensor) -> tuple[LoopState, int]:
+        assert self.native is not None
+        tensors = [tensor.clone(memory_format=torch.contiguous_format) for tensor in state.flat()]
         done = self.native.run(
             steps,
-            [*before, *stacks, *self._columns],
-            [*after, values, finite],
-            states=self._states,
+            [*tensors, *stacks, *self._columns],
+            [values, torch.empty(1, dtype=torch.bool)],
             rows=range(self._states, self._states + self._rows),
-            reported=[self._states],
-            finite=self._states + 1,
+            reported=[0],
+            finite=1,
         )
-        return state.filled(after if done % 2 else before), values[:done]
+        return state.filled(tensors), done
 
     def _one_by_one(self, state: LoopState, stacks: list[Tensor]) -> tuple[LoopState, Tensor]:
         tensors, values = state.flat(), []
@@ -152,7 +156,7 @@ def _step(program: Program, update: Update, like: LoopState, batch_size: int | N
             for name, parameter in state.parameters.items()
         }
         # A sum of sizes is finite if all of them are; what is not finite in a gradient is not in the parameter either.
-        size = sum(parameter.abs().sum() for parameter, _ in moved.values())
+        size = torch.stack([parameter.abs().sum() for parameter, _ in moved.values()]).sum()
         after = LoopState(steps, {k: p for k, (p, _) in moved.items()}, {k: s for k, (_, s) in moved.items()}, buffers)
         return [*after.flat(), value, torch.isfinite(value) & torch.isfinite(size)]
 

@@ -56,19 +56,18 @@ DRIVER = """
 void set_blas(void* s, void* d) { sgemm = (sgemm_t)s; dgemm = (dgemm_t)d; }
 void set_threads(int n) { omp_set_num_threads(n); }
 
-/* in, out: the program's arrays. The first `states` inputs and outputs trade places after each step. Input i moves on by
-   forward[i] bytes, output i by back[i]. Where `finite` is an output, a step with 0 there is not taken.
-   Returns the number of steps taken, or -1 for an index that is out of range. */
-long run(long steps, void** in, void** out, char* work, long states, long ins, long outs, const long* forward,
-         const long* back, long finite) {
+/* in, out: the program's arrays; states are overwritten. Input i moves on by forward[i] bytes after each step, output i by
+   back[i]. Where `finite` is an output, a step with 0 there is the last one.
+   Returns the number of steps before that one, or -1 for an index that is out of range. */
+long run(long steps, void** in, void** out, char* work, long ins, long outs, const long* forward, const long* back,
+         long finite) {
   out_of_range = 0;
   for (long t = 0; t < steps; t++) {
     program(in, out, work);
     if (out_of_range) return -1;
     if (finite >= 0 && !*(const uint8_t*)out[finite]) return t;
-    for (long i = 0; i < states; i++) { void* last = in[i]; in[i] = out[i]; out[i] = last; }
-    for (long i = states; i < ins; i++) in[i] = (char*)in[i] + forward[i];
-    for (long i = states; i < outs; i++) out[i] = (char*)out[i] + back[i];
+    for (long i = 0; i < ins; i++) in[i] = (char*)in[i] + forward[i];
+    for (long i = 0; i < outs; i++) out[i] = (char*)out[i] + back[i];
   }
   return steps;
 }
@@ -82,30 +81,45 @@ class Source:
         kernels: In their order.
         inputs: Values that are handed in.
         outputs: Values whose buffers are handed in.
+        states: The first so many inputs are overwritten with the first as many outputs.
 
     Attributes:
         text: A translation unit with one entry, `run`.
         work: Bytes of working memory that it needs.
     """
 
-    def __init__(self, kernels: list[Kernel], inputs: list[Value], outputs: list[Value], vector_math: str) -> None:
+    def __init__(
+        self, kernels: list[Kernel], inputs: list[Value], outputs: list[Value], states: int, vector_math: str
+    ) -> None:
         self.kernels = kernels
         self.names: dict[Value, str] = {}
         self.kept = _kept(kernels, outputs)
-        places = {v: f"out[{i}]" for i, v in enumerate(outputs)} | {v: f"in[{i}]" for i, v in enumerate(inputs)}
-        spots, self.work = _memory(kernels, self.kept - places.keys())
+        new = {after: before for before, after in zip(inputs[:states], outputs, strict=False) if before is not after}
+        self.overwrites = {after: before for after, before in new.items() if _safe(after, before, kernels)}
+        places = {v: f"out[{i}]" for i, v in enumerate(outputs[states:])}
+        places |= {v: f"in[{i}]" for i, v in enumerate(inputs)}
+        places |= {after: places[before] for after, before in self.overwrites.items()}
+        spots, self.work = _memory(kernels, self.kept - places.keys(), new.keys())
         places |= {v: f"work + {offset}" for v, offset in spots.items()}
         functions, calls = [], []
         for number, kernel in enumerate(kernels):
             made = [v for v in kernel.values if v in self.kept]
             read = list(dict.fromkeys(s for v in kernel.values for s in v.sources if s not in kernel.values))
-            self.names = {v: f"v{i}" for i, v in enumerate([*made, *read])}
+            self.names = {v: f"v{i}" for i, v in enumerate(made)}
+            self.names |= {before: self.names[after] for after, before in self.overwrites.items() if after in made}
             parameters = [f"{TYPES[v.dtype]}* restrict v{i}" for i, v in enumerate(made)]
-            parameters += [f"const {TYPES[v.dtype]}* restrict v{i}" for i, v in enumerate(read, start=len(made))]
+            for value in read:
+                if value not in self.names:
+                    self.names[value] = f"v{len(parameters)}"
+                    parameters.append(f"const {TYPES[value.dtype]}* restrict {self.names[value]}")
+                    made.append(value)
             body = self._kernel(kernel)
             functions.append(f"static void k{number}({', '.join(parameters)}) {{\n{body}\n}}")
-            handed = ", ".join(f"(void*)({places[v]})" for v in [*made, *read])
-            calls.append(f"  k{number}({handed});")
+            calls.append(f"  k{number}({', '.join(f'(void*)({places[v]})' for v in made)});")
+        for after, before in new.items():
+            if after not in self.overwrites:
+                size = f"{after.size} * sizeof({TYPES[after.dtype]})"
+                calls.append(f"  memcpy({places[before]}, {places[after]}, {size});")
         program = "static void program(void** in, void** out, char* work) {\n" + "\n".join(calls) + "\n}"
         self.text = "\n".join([PRELUDE.format(vector_math=vector_math), HELPERS, *functions, program, DRIVER])
 
@@ -305,7 +319,9 @@ class Loops:
     def text(self) -> str:
         bodies: list[list[str]] = [[] for _ in range(len(self.sizes) + 1)]  # before the loop at each depth
         ends: list[list[str]] = [[] for _ in range(len(self.sizes) + 1)]  # after it
-        inner, clauses = [], []
+        inner: list[str] = []
+        stores: list[str] = []
+        clauses: list[str] = []
         depth = len(self.sizes)
         numbers: dict[Value, str] = {}
         for i, value in enumerate(self.kernel.values):
@@ -334,7 +350,8 @@ class Loops:
             inner.append(f"const {t} x{i} = {self._expression(value, numbers)};")
             numbers[value] = f"x{i}"
             if value in self.kept:
-                inner.append(f"{self.names[value]}[{_index(0, self.strides[value])}] = x{i};")
+                stores.append(f"{self.names[value]}[{_index(0, self.strides[value])}] = x{i};")
+        inner += stores  # last: some take the place of what was read
         return self._nest(bodies, ends, inner, clauses)
 
     def _nest(self, bodies: list[list[str]], ends: list[list[str]], inner: list[str], clauses: list[str]) -> str:
@@ -483,9 +500,29 @@ def _kept(kernels: list[Kernel], outputs: Iterable[Value]) -> set[Value]:
     return kept
 
 
-def _memory(kernels: list[Kernel], wanted: set[Value]) -> tuple[dict[Value, int], int]:
+def _safe(after: Value, before: Value, kernels: list[Kernel]) -> bool:
+    """Whether a value can be written where the other one is: nobody reads that any more."""
+    making = next(number for number, kernel in enumerate(kernels) if after in kernel.values)
+    if not isinstance(after, Pointwise):
+        return False
+    for number, kernel in enumerate(kernels[making:], start=making):
+        for value in kernel.values:
+            for operand in value.operands:
+                if not isinstance(operand, View) or operand.value is not before:
+                    continue
+                here = number == making and isinstance(value, (Pointwise, Reduction)) and kernel.domain is not None
+                if not here or not (operand.is_whole and _real(operand.shape) == _real(after.shape) == kernel.domain):
+                    return False
+    return True
+
+
+def _real(shape: tuple[int, ...]) -> Domain:
+    return tuple(n for n in shape if n != 1)
+
+
+def _memory(kernels: list[Kernel], wanted: set[Value], to_the_end: Iterable[Value]) -> tuple[dict[Value, int], int]:
     """Where each value lies in working memory; the place of one that is read no more is used again."""
-    last: dict[Value, int] = {}
+    last = dict.fromkeys(to_the_end, len(kernels))
     for number, kernel in enumerate(kernels):
         for value in kernel.values:
             last[value] = max(last.get(value, 0), number)
