@@ -38,6 +38,7 @@ def save(fit: Fit, path: Path) -> Path:
         "learning_rate": fit.learning_rate,
         "seed": fit.seed,
         "interrupted": fit.interrupted,
+        "compile": fit.compile,
         "progress": _pack(vars(fit.progress), tensors),
     }
     unfinished = path.with_name(path.name + ".part")
@@ -74,7 +75,6 @@ def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO, optimizer: Any)
         raise BadInput(
             f"{path} has parameters {got}; pair {pair.name!r} has {expected}. Build the pair with the same sizes."
         )
-    progress = _unpack(described["progress"], tensors)
     return Fit(
         trained.load(state),
         data,
@@ -83,9 +83,10 @@ def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO, optimizer: Any)
         optimizer,
         described["learning_rate"],
         described["seed"],
-        Progress(**progress | {"pending": tuple(progress["pending"])}),
+        Progress(**_unpack(described["progress"], tensors)),
         tuple((int(r[0]), int(r[1]), *r[2:]) for r in tensors["history"].tolist()),
         described["interrupted"],
+        described["compile"],
     )
 
 

@@ -154,12 +154,15 @@ class Dataset:
                 args.append(self._numbers if index is None else self._numbers[index])
         return Batch(tuple(args), total=len(self))
 
-    def epoch(self, size: int | None = None, *, shuffle: bool = True) -> list[Tensor | None]:
+    def epoch(
+        self, size: int | None = None, *, shuffle: bool = True, generator: torch.Generator | None = None
+    ) -> list[Tensor | None]:
         """Which rows go into each minibatch of one pass over the data.
 
         Args:
             size: M, rows in a batch; the last one may be smaller. None: all rows at once.
-            shuffle: Draw the order from torch's generator.
+            shuffle: Draw the order.
+            generator: From this one, on the CPU; torch's own if None.
 
         Returns:
             Row numbers, (M,) each; None stands for all rows in their order.
@@ -171,7 +174,7 @@ class Dataset:
         if size is None or size == len(self):
             return [None]
         # On the CPU whatever the device, so that a seed gives the same batches everywhere.
-        order = torch.randperm(len(self)) if shuffle else torch.arange(len(self))
+        order = torch.randperm(len(self), generator=generator) if shuffle else torch.arange(len(self))
         return [index.to(self.first.device) for index in order.split(size)]
 
     def minibatches(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,8 +29,7 @@ class Progress:
     """Where a training run stands, to the last bit: with it, resuming equals never having stopped."""
 
     generator: dict[str, Any]
-    pending: tuple[Tensor | None, ...] = ()
-    epoch: int = 0
+    staged: bool = False
     optimizer: dict[str, Any] | None = None
 
 
@@ -43,7 +43,7 @@ class Fit:
         estimator: Whose gradient was followed.
         rows: The history; `history` shows it as a table.
         interrupted: Whether it was stopped by Ctrl-C before its time.
-        batch_size, optimizer, learning_rate, seed: As given to `fit`.
+        batch_size, optimizer, learning_rate, seed, compile: As given to `fit`.
         progress: What `resume` needs.
     """
 
@@ -57,6 +57,7 @@ class Fit:
     progress: Progress = field(repr=False)
     rows: tuple[Row, ...] = field(default=(), repr=False)
     interrupted: bool = False
+    compile: bool | str = "auto"
 
     @property
     def history(self) -> pd.DataFrame:
@@ -74,11 +75,23 @@ class Fit:
         with self.pair.scope():
             return {k: v.detach().clone() for k, v in pyro.get_param_store().items()}
 
-    def resume(self, *, steps: int | None = None, epochs: int | None = None, progress: bool = True) -> Fit:
-        """Goes on from here; bit for bit what a longer fit would have done. This fit stays as it is."""
+    def resume(
+        self,
+        *,
+        steps: int | None = None,
+        epochs: int | None = None,
+        callbacks: Sequence[Callable[[Sequence[Row]], object]] = (),
+        progress: bool = True,
+    ) -> Fit:
+        """Goes on from here. This fit stays as it is.
+
+        It is bit for bit what a longer fit would have done: but for a fit too short for `compile="auto"` to compile,
+        which is compiled now if there are steps enough, and then draws other random numbers than Pyro did.
+        """
         from .training import count_steps, train
 
-        return train(replace(self, pair=self.pair.copy()), count_steps(self, steps, epochs), show=progress)
+        unchanged = replace(self, pair=self.pair.copy())
+        return train(unchanged, count_steps(self, steps, epochs), show=progress, callbacks=callbacks)
 
     def to_arviz(self, **options: Any) -> Any:
         """`vb.to_arviz(fit, **options)`."""

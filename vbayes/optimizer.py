@@ -56,6 +56,10 @@ class OneOptimizer(PyroOptim):
         """Takes on a state."""
         self._optimizer.load_state_dict(copy.deepcopy(state_dict))
 
+    def each(self, leaves: Mapping[str, Tensor]) -> dict[str, torch.optim.Optimizer]:
+        """Name → the torch optimiser that steps this parameter."""
+        return dict.fromkeys(leaves, self._optimizer)
+
     def end_epoch(self) -> None:
         """Nothing to do: no schedule."""
 
@@ -81,10 +85,30 @@ class GuardedOptimizer(PyroOptim):
     def set_state(self, state_dict: dict[str, Any]) -> None:
         self._inner.set_state(copy.deepcopy(state_dict))
 
+    def each(self, leaves: Mapping[str, Tensor]) -> dict[str, torch.optim.Optimizer]:
+        """Name → the torch optimiser that steps this parameter; empty where more than that is done in a step."""
+        return torch_optimizers(self._inner, leaves)
+
     def end_epoch(self) -> None:
         """Steps a scheduler."""
         if isinstance(self._inner, PyroLRScheduler):
             self._inner.step()
+
+
+def torch_optimizers(optimizer: PyroOptim, leaves: Mapping[str, Tensor]) -> dict[str, torch.optim.Optimizer]:
+    """Name → the torch optimiser that a `PyroOptim` has for this parameter, made now if it must be.
+
+    Empty where it has a schedule, clips gradients, or is not a `PyroOptim` as Pyro made it.
+    """
+    if type(optimizer) is not PyroOptim or optimizer.pt_clip_args:
+        return {}
+    for name, leaf in leaves.items():
+        if leaf not in optimizer.optim_objs:
+            made = optimizer.optim_objs[leaf] = optimizer._get_optim(leaf)
+            optimizer.grad_clip[leaf] = None
+            if (state := optimizer._state_waiting_to_be_consumed.pop(name, None)) is not None:
+                made.load_state_dict(state)
+    return {name: optimizer.optim_objs[leaf] for name, leaf in leaves.items()}
 
 
 def optimizer_for(

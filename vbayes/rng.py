@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pyro
 import torch
 
@@ -56,3 +57,14 @@ def continued(state: dict[str, Any]) -> Iterator[None]:
         state.update(get_state())
     finally:
         set_state(before)
+
+
+def stream(*path: int, device: str | torch.device = "cpu") -> torch.Generator:
+    """A generator whose draws are a function of some integers, independent of those of any others.
+
+    Args:
+        path: A seed, and which of the streams that hang on it.
+        device: Where it draws.
+    """
+    words = np.random.SeedSequence([p % 2**64 for p in path]).generate_state(2)
+    return torch.Generator(device).manual_seed(int(words[0]) << 31 ^ int(words[1]))

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import copy
+import functools
+import itertools
 import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from pyro.infer import ELBO, SVI
+from pyro.infer import ELBO
 
 from . import rng
 from .check import examine_minibatches, require_parameters
 from .dataset import Dataset
-from .errors import BadInput, NonFinite, checks_keywords
+from .errors import BadInput, CaptureFailed, NonFinite, checks_keywords
 from .estimators import name_of, resolve
 from .fitted import Fit, Progress, Row
-from .optimizer import LeftTheReals, optimizer_for
+from .optimizer import optimizer_for
 from .pair import Pair
 from .particles import draw
 from .progress import bar
-from .sites import sites
+from .steps import WORTH, Eager, Failure, Order, Staged
 from .validation import no_warnings_of_nan, validation
+
+Callback = Callable[[Sequence[Row]], object]
+INTERVAL = 0.1  # seconds between two looks at progress bar, callbacks and Ctrl-C
 
 
 @checks_keywords
@@ -42,6 +48,8 @@ def fit(
     learning_rate: float | None = None,
     seed: int = 0,
     device: str = "auto",
+    compile: Literal["auto"] | bool = "auto",
+    callbacks: Sequence[Callback] = (),
     progress: bool = True,
 ) -> Fit:
     """Maximises the ELBO by stochastic gradient ascent.
@@ -59,6 +67,10 @@ def fit(
         learning_rate: For a `torch.optim` class; None leaves its default.
         seed: Of the draws and the order of the data. Initial parameters belong to the pair.
         device: "cpu", "cuda", "cuda:1"; "auto" takes CUDA where there is one.
+        compile: Turn pair, estimator and optimiser into one program: True, False (Pyro takes the steps, so that one can
+            look on), or "auto": where the number of steps repays it. What can't be turned into one is trained by Pyro,
+            after a warning that says why. The two draw different random numbers.
+        callbacks: Each is called some ten times a second with the new rows of the history.
         progress: Show a bar with the ELBO per datum and its trend.
 
     Returns:
@@ -74,6 +86,8 @@ def fit(
         >>> fit.plot()
     """
     dataset, method, where = Dataset.of(data), resolve(estimator), choose_device(device)
+    if compile not in ("auto", True, False):
+        raise BadInput(f"compile={compile!r}. Wanted: 'auto', True or False.")
     dataset.check_batch_size(batch_size)
     pair = pair.copy()
     examine_minibatches(pair, dataset, batch_size)
@@ -88,8 +102,8 @@ def fit(
     with rng.seeded(seed):
         start = Progress(rng.get_state())
     # A pyro.infer.ELBO remembers the plates of the first model it meets: each fit has its own.
-    fresh = Fit(pair, dataset, copy.copy(method), batch_size, optimizer, learning_rate, seed, start)
-    return train(fresh, count_steps(fresh, steps, epochs), show=progress)
+    fresh = Fit(pair, dataset, copy.copy(method), batch_size, optimizer, learning_rate, seed, start, compile=compile)
+    return train(fresh, count_steps(fresh, steps, epochs), show=progress, callbacks=callbacks)
 
 
 def count_steps(fit: Fit, steps: int | None, epochs: int | None) -> int:
@@ -117,12 +131,12 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def train(fit: Fit, steps: int, *, show: bool) -> Fit:
+def train(fit: Fit, steps: int, *, show: bool, callbacks: Sequence[Callback] = ()) -> Fit:
     """`steps` more steps. `fit.pair` is ours to change."""
     pair, data, state = fit.pair, fit.data, fit.progress
     generator = copy.deepcopy(state.generator)
-    pending, epoch, rows = list(state.pending), state.epoch, list(fit.rows)
-    failure: tuple[str, tuple[str, ...]] | None = None
+    rows = list(fit.rows)
+    staged = state.staged or fit.compile is True or (fit.compile == "auto" and steps >= WORTH)
     interrupted = False
     with (
         pair.scope(),
@@ -132,45 +146,48 @@ def train(fit: Fit, steps: int, *, show: bool) -> Fit:
         bar("fit", steps, show=show) as advance,
         _between_steps() as asked_to_stop,
     ):
+        order = Order(data, fit.batch_size, fit.seed)
         stepper = optimizer_for(pair.leaves, fit.optimizer, fit.learning_rate, state.optimizer)
-        model, guide = pair.scaled(len(data))
-        method: Any = fit.estimator
-        # As a bare function Pyro lets us look at the loss before it steps.
-        svi = SVI(model, guide, stepper, loss=method.loss, loss_and_grads=_finite(method.loss_and_grads))
-        before = rows[-1][4] if rows else 0.0
-        start = time.perf_counter()
+        engine, staged = _engine(fit, order, stepper, staged=staged and steps > 0)
+        before, start, pace = rows[-1][4] if rows else 0.0, time.perf_counter(), 1
+        done, ended = 0, before
         try:
-            for done in range(1, steps + 1):
-                if not pending:
-                    pending, epoch = data.epoch(fit.batch_size), epoch + 1
-                batch = data.batch(pair.model, pending[0])
-                here = rng.get_state()
-                try:
-                    loss = svi.step(*batch.args)
-                except LeftTheReals as error:
-                    rng.set_state(here)
-                    failure = str(error), _culprits(pair, batch)
-                    break
-                pending.pop(0)
-                if not pending:
-                    stepper.end_epoch()
-                elbo = -float(loss[0] if isinstance(loss, tuple) else loss)
-                rows.append((len(rows) + 1, epoch, elbo, elbo / len(data), before + time.perf_counter() - start))
-                advance(done, lambda: _note(rows))
-                if interrupted := asked_to_stop():
-                    break
-        except KeyboardInterrupt:  # a second one, or the model's own
+            while done < steps and not engine.failure and not interrupted:
+                elbos = engine.take(min(pace, steps - done))
+                began, ended = ended, before + time.perf_counter() - start
+                taken = [
+                    (step, order.epoch(step), elbo, elbo / len(data), began + (ended - began) * i / len(elbos))
+                    for i, (step, elbo) in enumerate(zip(itertools.count(len(rows) + 1), elbos, strict=False), start=1)
+                ]
+                rows += taken
+                done += len(taken)
+                if engine.several:  # each call an interval, of about this length
+                    pace = max(1, min(2 * pace, int(pace * INTERVAL / max(ended - began, 1e-6))))
+                advance(done, functools.partial(_note, rows))
+                for callback in callbacks:
+                    callback(taken)
+                interrupted = asked_to_stop()
+        except KeyboardInterrupt:  # a second one, or the model's or a callback's own
             interrupted = True
+        engine.finish()
         optimizer_state = stepper.get_state()
     reached = replace(
-        fit,
-        rows=tuple(rows),
-        interrupted=interrupted,
-        progress=Progress(generator, tuple(pending), epoch, optimizer_state),
+        fit, rows=tuple(rows), interrupted=interrupted, progress=Progress(generator, staged, optimizer_state)
     )
-    if failure:
-        raise NonFinite(_left_the_reals(*failure, reached), step=len(rows) + 1, sites=failure[1], fit=reached)
+    if failure := engine.failure:
+        raise NonFinite(_left_the_reals(failure, reached), step=len(rows) + 1, sites=failure.sites, fit=reached)
     return reached
+
+
+def _engine(fit: Fit, order: Order, stepper: Any, *, staged: bool) -> tuple[Eager | Staged, bool]:
+    """What takes the steps, and whether it is a program."""
+    given = fit.pair, fit.estimator, fit.data, order, stepper, fit.steps
+    if staged:
+        try:
+            return Staged(*given, fit.seed), True
+        except CaptureFailed as error:
+            warnings.warn(f"{error}\nIt trains step by step in Pyro, which is slow.", stacklevel=4)
+    return Eager(*given), False
 
 
 @contextmanager
@@ -194,32 +211,11 @@ def _between_steps() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before or signal.SIG_DFL)
 
 
-def _finite(loss_and_grads: Callable[..., Any]) -> Callable[..., Any]:
-    def checked(*args: Any, **kwargs: Any) -> Any:
-        loss = loss_and_grads(*args, **kwargs)
-        if not all(math.isfinite(part) for part in (loss if isinstance(loss, tuple) else (loss,))):
-            raise LeftTheReals("ELBO")
-        return loss
-
-    return checked
-
-
-def _culprits(pair: Pair, batch: Any) -> tuple[str, ...]:
-    """The sites whose density is not finite for the draw that the generator is about to make."""
-    with torch.no_grad():
-        q, p = pair.run(batch)
-        found = {
-            site["name"]: None
-            for site in sites(q) + sites(p)
-            if not torch.isfinite(site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])).all()
-        }
-    return tuple(found)
-
-
-def _left_the_reals(what: str, culprits: tuple[str, ...], fit: Fit) -> str:
+def _left_the_reals(failure: Failure, fit: Fit) -> str:
+    culprits = failure.sites
     where = f"site{'s' * (len(culprits) > 1)} {', '.join(map(repr, culprits))}" if culprits else "no single site"
     return (
-        f"The {what} of pair {fit.pair.name!r} under {name_of(fit.estimator)} is not finite at step {fit.steps + 1}; "
+        f"The {failure.what} of pair {fit.pair.name!r} under {name_of(fit.estimator)} is not finite at step {fit.steps + 1}; "
         f"{where} {'have' if len(culprits) > 1 else 'has'} a log-density that is not finite there. "
         "Common mends: a smaller learning_rate, a scale bounded away from 0, other initial values. "
         f"Nothing is lost: this error's `.fit` has the history of {fit.steps} steps and the last finite parameters."

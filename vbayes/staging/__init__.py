@@ -1,9 +1,10 @@
-"""A pair as a pure tensor program: captured, then replicated."""
+"""A pair as a pure tensor program: captured, then replicated, compiled, looped."""
 
 from .capture import Program as Program
 from .capture import eager as eager
 from .capture import replicate as replicate
 from .capture import stage as stage
+from .compiled import Compiled as Compiled
 from .noise import Noise as Noise
 from .noise import Recorder as Recorder
 from .noise import draw_noise as draw_noise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,13 +31,6 @@ class LoopState:
     optimizer: dict[str, State]
     buffers: Tensors
 
-    @classmethod
-    def start(cls, parameters: Tensors, buffers: Tensors, update: Update) -> LoopState:
-        """Before the first step."""
-        like = next(iter(parameters.values()))
-        steps = torch.zeros((), dtype=torch.float64, device=like.device)
-        return cls(steps, dict(parameters), {k: update.init(v) for k, v in parameters.items()}, dict(buffers))
-
     def flat(self) -> list[Tensor]:
         """All of it, in one order."""
         states = [tensor for state in self.optimizer.values() for tensor in state.values()]
@@ -59,7 +52,7 @@ class Loop:
 
     Args:
         program: From `stage`, captured on arguments of the shapes that a step sees.
-        update: What the optimiser does.
+        rules: Name of each parameter → what its optimiser does.
         state: Of the shapes and names that it starts from.
         columns: The whole data: what model and guide are called with, or where their rows are taken from.
         batch_size: M, rows in a step; None: all of the columns in every step.
@@ -73,26 +66,29 @@ class Loop:
     def __init__(
         self,
         program: Program,
-        update: Update,
+        rules: Mapping[str, Update],
         state: LoopState,
         columns: Sequence[Any],
         batch_size: int | None = None,
         *,
         compiled: bool = True,
     ) -> None:
-        self._step = _step(program, update, state, batch_size)
+        self._step = _step(program, rules, state, batch_size)
         self._columns = tuple(columns)
         self._states = len(state.flat())
         self._rows = 2 if batch_size is None else 3
         self.native: Native | None = None
-        self.why_not: str | None = "not asked for"
-        if compiled:
-            like = next(iter(state.parameters.values()))
+        self.why_not: str | None = None if compiled else "not asked for"
+        like = next(iter(state.parameters.values()))
+        if not program.static:
+            self.why_not = "some of its random numbers are not made of normals and uniforms"
+        elif like.device.type != "cpu":
+            self.why_not = "there is machine code for tensors on the CPU only"
+        elif compiled:
             noise = [like.new_zeros(size) for size in program.sizes]
             index = [] if batch_size is None else [torch.zeros(batch_size, dtype=torch.int64)]
             try:
                 self.native = compile_native(self._step, [*state.flat(), *noise, *index, *self._columns], self._states)
-                self.why_not = None
             except (Unsupported, CompilerMissing) as error:
                 self.why_not = str(error)
 
@@ -139,7 +135,9 @@ class Loop:
         return state.filled(tensors), torch.stack(values) if values else tensors[1].new_empty(0)
 
 
-def _step(program: Program, update: Update, like: LoopState, batch_size: int | None) -> Callable[..., list[Tensor]]:
+def _step(
+    program: Program, rules: Mapping[str, Update], like: LoopState, batch_size: int | None
+) -> Callable[..., list[Tensor]]:
     """(state, noise, rows, columns) → (state, ELBO, whether it and the parameters are finite)."""
     count = len(like.flat())
 
@@ -152,7 +150,7 @@ def _step(program: Program, update: Update, like: LoopState, batch_size: int | N
         gradients, value, buffers = program.graph(state.parameters, state.buffers, (normals, uniforms), tuple(args))
         steps = state.steps + 1
         moved = {
-            name: update(parameter, -gradients[name], state.optimizer[name], steps)
+            name: rules[name](parameter, -gradients[name], state.optimizer[name], steps)
             for name, parameter in state.parameters.items()
         }
         # A sum of sizes is finite if all of them are; what is not finite in a gradient is not in the parameter either.

@@ -112,10 +112,10 @@ def _two(args: tuple[Any, ...], kwargs: Any, names: tuple[str, str], default: tu
     return given[names[0]], given[names[1]]
 
 
-def draw_noise(sizes: tuple[int, int], replicas: int, like: Tensor) -> Noise:
-    """Noise for `replicas` runs, from torch's generator."""
+def draw_noise(sizes: tuple[int, int], replicas: int, like: Tensor, generator: torch.Generator | None = None) -> Noise:
+    """Noise for `replicas` runs, from a generator; torch's own if None."""
     normals, uniforms = (
-        fresh((replicas, size), dtype=like.dtype, device=like.device)
+        fresh((replicas, size), dtype=like.dtype, device=like.device, generator=generator)
         for fresh, size in zip((torch.randn, torch.rand), sizes, strict=True)
     )
     return normals, uniforms

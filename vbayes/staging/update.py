@@ -1,4 +1,4 @@
-"""What `torch.optim` does in a step, as pure functions of tensors: so that a step can be part of a compiled program."""
+"""What `torch.optim` and Pyro's ClippedAdam do in a step, as pure functions of tensors: so that a step can be part of a compiled program."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from pyro.optim.clipped_adam import ClippedAdam
 from torch import Tensor
 
 State = dict[str, Tensor]
@@ -99,12 +100,29 @@ def _rmsprop(p: Tensor, g: Tensor, state: State, t: Tensor, options: Mapping[str
     return p - options["lr"] * g, made
 
 
+def _clipped_start(parameter: Tensor, options: Mapping[str, Any]) -> State:
+    rate = torch.full((), options["lr"], dtype=torch.float64, device=parameter.device)
+    return {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")} | {"lr": rate}
+
+
+def _clipped_adam(p: Tensor, g: Tensor, state: State, t: Tensor, options: Mapping[str, Any]) -> tuple[Tensor, State]:
+    b1, b2 = options["betas"]
+    g = _decayed(p, g.clamp(-options["clip_norm"], options["clip_norm"]), options)
+    m = b1 * state["exp_avg"] + (1 - b1) * g
+    spread = g - m if options["centered_variance"] else g
+    v = b2 * state["exp_avg_sq"] + (1 - b2) * spread * spread
+    rate = state["lr"] * options["lrd"]
+    size = (rate * (1 - b2**t).sqrt() / (1 - b1**t)).to(p.dtype)
+    return p - size * (m / (v.sqrt() + options["eps"])), {"exp_avg": m, "exp_avg_sq": v, "lr": rate}
+
+
 RULES: dict[type, tuple[Callable[[Tensor, Mapping[str, Any]], State], Rule]] = {
     torch.optim.Adam: (_zeros("exp_avg", "exp_avg_sq"), _adam),
     torch.optim.AdamW: (_zeros("exp_avg", "exp_avg_sq"), _adam),
     torch.optim.SGD: (_sgd_start, _sgd),
     torch.optim.Adagrad: (_adagrad_start, _adagrad),
     torch.optim.RMSprop: (_rmsprop_start, _rmsprop),
+    ClippedAdam: (_clipped_start, _clipped_adam),
 }
 UNUSED = ("amsgrad", "maximize")  # options that the rules here do not know
 
@@ -118,3 +136,57 @@ def update_for(optimizer: torch.optim.Optimizer) -> Update | None:
         return None
     start, rule = RULES[type(optimizer)]
     return Update(start, rule, options)
+
+
+@dataclass(frozen=True)
+class Updates:
+    """The pure form of the optimisers of some parameters, and the way between their state and a program's.
+
+    Attributes:
+        optimizers: Name of a parameter → the torch optimiser that steps it.
+        leaves: Name → the parameter, as that optimiser knows it.
+        rules: Name → what it does.
+    """
+
+    optimizers: Mapping[str, torch.optim.Optimizer]
+    leaves: Mapping[str, Tensor]
+    rules: Mapping[str, Update]
+
+    @classmethod
+    def of(cls, optimizers: Mapping[str, torch.optim.Optimizer], leaves: Mapping[str, Tensor]) -> Updates | None:
+        """None where one of them has no pure form, or they have not taken equally many steps."""
+        each = {id(optimizer): update_for(optimizer) for optimizer in optimizers.values()}
+        rules = {name: update for name, optimizer in optimizers.items() if (update := each[id(optimizer)])}
+        made = cls(optimizers, leaves, rules)
+        return made if len(rules) == len(leaves) and len(set(made._counts())) == 1 else None
+
+    def _counts(self) -> list[int]:
+        states = [self.optimizers[name].state.get(leaf, {}) for name, leaf in self.leaves.items()]
+        # SGD does not count; all that matters there is whether there is momentum yet.
+        return [int(s.get("step", s.get("momentum_buffer") is not None)) for s in states]
+
+    def read(self) -> tuple[Tensor, dict[str, State]]:
+        """Steps taken, and the state of each parameter: the optimisers' own tensors, where they have them already."""
+        device = next(iter(self.leaves.values())).device
+        states = {}
+        for name, leaf in self.leaves.items():
+            held = self.optimizers[name].state.get(leaf, {})
+            fresh = self.rules[name].init(leaf.detach())
+            states[name] = {k: v if held.get(k) is None else held[k] for k, v in fresh.items()}
+        return torch.tensor(float(self._counts()[0]), dtype=torch.float64, device=device), states
+
+    def write(self, steps: int, states: Mapping[str, State]) -> None:
+        """Hands the optimisers a state."""
+        if not steps:
+            return
+        for name, leaf in self.leaves.items():
+            optimizer, state = self.optimizers[name], dict(states[name])
+            if "lr" in state:
+                optimizer.param_groups[0]["lr"] = float(state.pop("lr"))
+            if isinstance(optimizer, ClippedAdam):
+                state["step"] = steps  # type: ignore[assignment]
+            elif not isinstance(optimizer, torch.optim.SGD):
+                state["step"] = torch.tensor(
+                    float(steps), dtype=torch.promote_types(torch.get_default_dtype(), torch.float32)
+                )
+            optimizer.state[leaf] = state
