@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import pyro
 import torch
 from pyro.optim import PyroOptim
 from pyro.optim.lr_scheduler import PyroLRScheduler
@@ -95,11 +96,56 @@ class GuardedOptimizer(PyroOptim):
             self._inner.step()
 
 
+class GivenOptimizer(PyroOptim):
+    """A torch optimiser that already holds its parameters, where `pyro.infer.SVI` wants a `PyroOptim`."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        super().__init__(type(optimizer), {})
+        self.optimizer = optimizer
+
+    def __call__(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        known = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
+        unknown = [pyro.get_param_store().param_name(p) or "?" for p in params if id(p) not in known]
+        if unknown:
+            raise BadInput(
+                f"{type(self.optimizer).__name__} was not given the parameters {', '.join(map(repr, sorted(unknown)))} of model "
+                "and guide. Pass the class, or a pyro.optim optimiser: those take all."
+            )
+        self.optimizer.step(*args, **kwargs)
+
+    def get_state(self) -> dict[str, Any]:
+        return self.optimizer.state_dict()
+
+    def set_state(self, state_dict: dict[str, Any]) -> None:
+        self.optimizer.load_state_dict(state_dict)
+
+
+def as_pyro(optimizer: Any) -> PyroOptim:
+    """A `PyroOptim` of itself, a torch optimiser, a class of those, or a `functools.partial` of one.
+
+    Raises:
+        BadInput: Anything else.
+    """
+    if isinstance(optimizer, PyroOptim):
+        return optimizer
+    if isinstance(optimizer, torch.optim.Optimizer):
+        return GivenOptimizer(optimizer)
+    constructor = getattr(optimizer, "func", optimizer)
+    if isinstance(constructor, type) and issubclass(constructor, torch.optim.Optimizer):
+        return PyroOptim(constructor, dict(getattr(optimizer, "keywords", {})))
+    raise BadInput(
+        f"optim={optimizer!r} is no optimiser. Wanted: one of pyro.optim, such as pyro.optim.Adam({{'lr': 1e-3}}), a "
+        "torch.optim optimiser, or its class."
+    )
+
+
 def torch_optimizers(optimizer: PyroOptim, leaves: Mapping[str, Tensor]) -> dict[str, torch.optim.Optimizer]:
     """Name → the torch optimiser that a `PyroOptim` has for this parameter, made now if it must be.
 
     Empty where it has a schedule, clips gradients, or is not a `PyroOptim` as Pyro made it.
     """
+    if isinstance(optimizer, GivenOptimizer):
+        return dict.fromkeys(leaves, optimizer.optimizer)
     if type(optimizer) is not PyroOptim or optimizer.pt_clip_args:
         return {}
     for name, leaf in leaves.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -117,6 +117,21 @@ class Pair:
                 self._values[key] = value.detach().clone()
         return self
 
+    def adopt(self, names: Iterable[str]) -> Pair:
+        """Takes the parameters of those names that Pyro's global store holds now for its own; returns itself."""
+        state = pyro.get_param_store().get_state()
+        self._leaves = {name: state["params"][name] for name in names}
+        self._constraints = {name: state["constraints"][name] for name in names}
+        self._values = self._held(self._leaves)
+        return self
+
+    def _held(self, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The values in some leaves, each under the first of its names."""
+        names: dict[int, list[str]] = {}
+        for name, leaf in leaves.items():
+            names.setdefault(id(leaf), []).append(name)
+        return {min(same): self._leaves[same[0]].data for same in names.values()}
+
     def copy(self) -> Pair:
         """The same model and guide with parameters of its own, at the same values."""
         twin = Pair(self.model, self.guide, name=self.name, exact=self.exact)
@@ -169,10 +184,7 @@ class Pair:
                 state = store.get_state()
                 self._constraints |= state["constraints"]
                 self._leaves |= state["params"]
-                names: dict[int, list[str]] = {}
-                for name, leaf in state["params"].items():
-                    names.setdefault(id(leaf), []).append(name)
-                held = {min(same): self._leaves[same[0]].data for same in names.values()}
+                held = self._held(state["params"])
                 self._values = {k: v for k, v in self._values.items() if k not in state["params"]} | held
                 for leaf in (*state["params"].values(), *unmet):
                     value, gradient = outside.get(id(leaf), (leaf.data.clone(), None))

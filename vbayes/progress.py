@@ -1,10 +1,13 @@
-"""A live bar for long work."""
+"""Long work: a live bar, and Ctrl-C at a good moment."""
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -45,3 +48,24 @@ def bar(what: str, total: int, *, show: bool) -> Iterator[Callable[[int, Callabl
                 progress.update(task, completed=done, note=note(), refresh=True)
 
         yield advance
+
+
+@contextmanager
+def between_steps() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C waits for the end of a step, so that parameters, optimiser and history stay together; a second one does not."""
+    pressed = False
+
+    def note(*_: Any) -> None:
+        nonlocal pressed
+        if pressed:
+            raise KeyboardInterrupt
+        pressed = True
+
+    if threading.current_thread() is not threading.main_thread():  # only there do signals arrive
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: pressed
+    finally:
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from . import rng
 from .dataset import Batch, Dataset
+from .errors import CaptureFailed
 from .optimizer import GuardedOptimizer, LeftTheReals, OneOptimizer
 from .pair import Pair
 from .sites import sites
-from .staging import Compiled, Noise, Program, Recorder, draw_noise, stage
+from .staging import Compiled, Noise, Program, Recorder, draw_noise, faithful, stage
 from .staging.loop import Loop, LoopState
 from .staging.update import Updates
 
@@ -24,6 +25,11 @@ ORDER, NOISE = 0, 1  # what a stream of random numbers is for
 BLOCK = 1024  # steps whose noise is drawn together, at most
 NUMBERS = 2**22  # and how many numbers that may be
 RARE = 0.05  # of the steps: too few to compile for, as those of an epoch's last, smaller minibatch often are
+FIRST_LOOK, LATER = 64, 4  # steps after which a program is held against Pyro again, and how much later the next time
+CHANGED = (
+    "Pair {pair!r} has changed since it was captured, {steps} steps ago: model or guide must depend on something beside "
+    "parameters, arguments and draws, such as a counter of its own. Hand that in as a tensor argument."
+)
 WORTH = 300  # steps from which compiling pays: it takes some seconds, and saves some ten milliseconds in each step
 
 Stepper = OneOptimizer | GuardedOptimizer
@@ -163,6 +169,7 @@ class Staged:
         self._loops: dict[int | None, Loop] = {}
         self._gradients: dict[int | None, Compiled] = {}
         self._blocks: dict[tuple[int, int], tuple[int, Noise]] = {}
+        self._next_look = taken + FIRST_LOOK
         self._program(order.index(taken + 1))  # what can't be captured says so now
         self._state: LoopState | None = None
         if self._updates:
@@ -172,10 +179,21 @@ class Staged:
 
     def take(self, count: int) -> list[float]:
         """Up to `count` more steps: the ELBO of each, in nats, before it."""
+        self._look_again()
         elbos: list[float] = []
         while len(elbos) < count and self.failure is None:
             elbos += self._run(count - len(elbos))
         return elbos
+
+    def _look_again(self) -> None:
+        """Now and then, more and more rarely: whether the model still is what it was when it was captured."""
+        if self._taken < self._next_look:
+            return
+        self._next_look = LATER * self._taken
+        index = self._order.index(self._taken + 1)
+        batch = self._data.batch(self._pair.model, index)
+        if not faithful(self._pair, self._estimator, self._program(index), batch, self._taken):
+            raise CaptureFailed(CHANGED.format(pair=self._pair.name, steps=self._taken))
 
     def finish(self) -> None:
         """Hands the pair's parameters and buffers and the optimiser's state to where others look for them."""

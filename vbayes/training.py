@@ -6,12 +6,9 @@ import copy
 import functools
 import itertools
 import math
-import signal
-import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -27,11 +24,12 @@ from .fitted import Fit, Progress, Row
 from .optimizer import optimizer_for
 from .pair import Pair
 from .particles import draw
-from .progress import bar
+from .progress import bar, between_steps
 from .steps import WORTH, Eager, Failure, Order, Staged
 from .validation import no_warnings_of_nan, validation
 
 Callback = Callable[[Sequence[Row]], object]
+BY_PYRO = "From here on it trains step by step in Pyro, which is slower."
 INTERVAL = 0.1  # seconds between two looks at progress bar, callbacks and Ctrl-C
 
 
@@ -144,7 +142,7 @@ def train(fit: Fit, steps: int, *, show: bool, callbacks: Sequence[Callback] = (
         validation(False),  # `examine` has validated; a value that is not finite must reach the ELBO
         no_warnings_of_nan(),
         bar("fit", steps, show=show) as advance,
-        _between_steps() as asked_to_stop,
+        between_steps() as asked_to_stop,
     ):
         order = Order(data, fit.batch_size, fit.seed)
         stepper = optimizer_for(pair.leaves, fit.optimizer, fit.learning_rate, state.optimizer)
@@ -153,7 +151,13 @@ def train(fit: Fit, steps: int, *, show: bool, callbacks: Sequence[Callback] = (
         done, ended = 0, before
         try:
             while done < steps and not engine.failure and not interrupted:
-                elbos = engine.take(min(pace, steps - done))
+                try:
+                    elbos = engine.take(min(pace, steps - done))
+                except CaptureFailed as error:  # the model is not what it was
+                    warnings.warn(f"{error}\n{BY_PYRO}", stacklevel=3)
+                    engine.finish()
+                    engine, staged, pace = Eager(pair, fit.estimator, data, order, stepper, len(rows)), False, 1
+                    continue
                 began, ended = ended, before + time.perf_counter() - start
                 taken = [
                     (step, order.epoch(step), elbo, elbo / len(data), began + (ended - began) * i / len(elbos))
@@ -186,29 +190,8 @@ def _engine(fit: Fit, order: Order, stepper: Any, *, staged: bool) -> tuple[Eage
         try:
             return Staged(*given, fit.seed), True
         except CaptureFailed as error:
-            warnings.warn(f"{error}\nIt trains step by step in Pyro, which is slow.", stacklevel=4)
+            warnings.warn(f"{error}\n{BY_PYRO}", stacklevel=4)
     return Eager(*given), False
-
-
-@contextmanager
-def _between_steps() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C waits for the end of a step, so that parameters, optimiser and history stay together; a second one does not."""
-    pressed = False
-
-    def note(*_: Any) -> None:
-        nonlocal pressed
-        if pressed:
-            raise KeyboardInterrupt
-        pressed = True
-
-    if threading.current_thread() is not threading.main_thread():  # only there do signals arrive
-        yield lambda: False
-        return
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: pressed
-    finally:
-        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
 
 
 def _left_the_reals(failure: Failure, fit: Fit) -> str:

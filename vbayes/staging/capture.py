@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,7 +26,7 @@ from ..dataset import Batch
 from ..errors import CaptureFailed
 from ..pair import Pair
 from ..validation import no_warnings_of_nan, validation
-from .noise import Noise, Recorder, draw_noise
+from .noise import Draw, Noise, Recorder, draw_noise
 from .trace import trace
 
 Tensors = dict[str, Tensor]
@@ -40,14 +41,22 @@ class Program:
             unconstrained parameter, the bound in nats, and what the modules' buffers are afterwards. An FX graph of
             plain tensor operations.
         buffers: Of the modules, when it was captured.
-        sizes: Standard normals and uniforms that one run needs.
+        draws: The calls for base noise of one run, in their order.
         static: Whether no randomness is left inside the graph.
     """
 
     graph: GraphModule | Callable[..., Any]
     buffers: Tensors
-    sizes: tuple[int, int]
+    draws: tuple[Draw, ...]
     static: bool
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Standard normals and uniforms that one run needs."""
+        normals, uniforms = (
+            sum(math.prod(draw.shape) for draw in self.draws if draw.kind == kind) for kind in ("normal", "uniform")
+        )
+        return normals, uniforms
 
     def __call__(self, parameters: Tensors, noise: Noise, *args: Any) -> tuple[Tensors, Tensor]:
         """One run, for one replica of noise."""
@@ -159,8 +168,8 @@ def stage(pair: Pair, estimator: ELBO, batch: Batch) -> Program:
             raise CaptureFailed(f"Pair {pair.name!r} can't be captured{_where(error)}: {reason}") from error
         finally:
             pair.set_buffers(buffers)
-    program = Program(graph, buffers, calls.sizes, static=not _draws_inside(graph))
-    if not _equal(pair, estimator, program, batch):
+    program = Program(graph, buffers, tuple(calls.draws), static=not _draws_inside(graph))
+    if not all(faithful(pair, estimator, program, batch, seed) for seed in (1, 2)):
         raise CaptureFailed(
             f"Pair {pair.name!r} can't be captured: on the same noise, its graph gives other numbers than Pyro. Common "
             "reasons: random numbers from NumPy or Python, a torch.autograd.Function of one's own, values read out of "
@@ -169,26 +178,23 @@ def stage(pair: Pair, estimator: ELBO, batch: Batch) -> Program:
     return program
 
 
-def _equal(pair: Pair, estimator: Any, program: Program, batch: Batch) -> bool:
-    """Whether a program gives Pyro's numbers, at parameters and draws that it was not captured with."""
+def faithful(pair: Pair, estimator: Any, program: Program, batch: Batch, seed: int) -> bool:
+    """Whether a program gives Pyro's numbers, near the pair's parameters and at draws that it was not captured with."""
     model, guide = pair.scaled(batch.total)
     like = next(iter(pair.parameters.values()), torch.zeros(()))
-    for seed in (1, 2):
-        with rng.seeded(seed):
-            moved = {k: v + 0.01 * torch.randn_like(v) for k, v in pair.parameters.items()}
-            normals, uniforms = draw_noise(program.sizes, 1, like)
-            noise = normals[0], uniforms[0]
-        with rng.seeded(seed):
-            gradients, value = program(moved, noise, *batch.args)
-        there = pair.copy().load(moved)
-        with there.scope(), rng.seeded(seed), validation(False), no_warnings_of_nan():
-            with Recorder(noise, in_place=True):
-                loss = estimator.loss_and_grads(model, guide, *batch.args)
-            right = {k: torch.zeros_like(v) if v.grad is None else -v.grad for k, v in there.leaves.items()}
-        pairs = [(value, torch.as_tensor(-loss).to(value)), *((gradients[k], g) for k, g in right.items())]
-        if not all(_close(mine, theirs) for mine, theirs in pairs):
-            return False
-    return True
+    with rng.seeded(seed):
+        moved = {k: v + 0.01 * torch.randn_like(v) for k, v in pair.parameters.items()}
+        normals, uniforms = draw_noise(program.sizes, 1, like)
+        noise = normals[0], uniforms[0]
+    with rng.seeded(seed):
+        gradients, value = program(moved, noise, *batch.args)
+    there = pair.copy().load(moved).load(program.buffers)
+    with there.scope(), rng.seeded(seed), validation(False), no_warnings_of_nan():
+        with Recorder(noise, in_place=True):
+            loss = estimator.loss_and_grads(model, guide, *batch.args)
+        right = {k: torch.zeros_like(v) if v.grad is None else -v.grad for k, v in there.leaves.items()}
+    pairs = [(value, torch.as_tensor(-loss).to(value)), *((gradients[k], g) for k, g in right.items())]
+    return all(_close(mine, theirs) for mine, theirs in pairs)
 
 
 def _close(mine: Tensor, right: Tensor) -> bool:

@@ -92,31 +92,37 @@ class Loop:
             except (Unsupported, CompilerMissing) as error:
                 self.why_not = str(error)
 
-    def run(self, state: LoopState, noise: Noise, index: Tensor | None = None) -> tuple[LoopState, Tensor]:
+    def run(
+        self, state: LoopState, noise: Noise, index: Tensor | None = None, columns: Sequence[Any] | None = None
+    ) -> tuple[LoopState, Tensor]:
         """One step for each row of noise, or fewer: a step whose ELBO is not finite, or would lead to parameters that are not, is not taken.
 
         Args:
             noise: (n, normals) and (n, uniforms).
             index: (n, M) row numbers; None if the loop takes all rows.
+            columns: In place of those that the loop was made with.
 
         Returns:
             The state after the last step that was taken, and the ELBO of each of those in nats, before its step.
         """
         stacks = [*noise] if index is None else [*noise, index]
+        given = self._columns if columns is None else columns
         if self.native is None:
-            return self._one_by_one(state, stacks)
+            return self._one_by_one(state, stacks, given)
         steps, values = len(stacks[0]), stacks[0].new_empty(len(stacks[0]))
-        reached, done = self._in_place(state, steps, stacks, values)
+        reached, done = self._in_place(state, steps, stacks, given, values)
         if done < steps:  # what the last one did is undone by doing all but that one again
-            reached, _ = self._in_place(state, done, stacks, values)
+            reached, _ = self._in_place(state, done, stacks, given, values)
         return reached, values[:done]
 
-    def _in_place(self, state: LoopState, steps: int, stacks: list[Tensor], values: Tensor) -> tuple[LoopState, int]:
+    def _in_place(
+        self, state: LoopState, steps: int, stacks: list[Tensor], columns: Sequence[Any], values: Tensor
+    ) -> tuple[LoopState, int]:
         assert self.native is not None
         tensors = [tensor.clone(memory_format=torch.contiguous_format) for tensor in state.flat()]
         done = self.native.run(
             steps,
-            [*tensors, *stacks, *self._columns],
+            [*tensors, *stacks, *columns],
             [values, torch.empty(1, dtype=torch.bool)],
             rows=range(self._states, self._states + self._rows),
             reported=[0],
@@ -124,10 +130,31 @@ class Loop:
         )
         return state.filled(tensors), done
 
-    def _one_by_one(self, state: LoopState, stacks: list[Tensor]) -> tuple[LoopState, Tensor]:
+    def step(self, state: LoopState, noise: Noise, columns: Sequence[Any]) -> Tensor:
+        """One step that overwrites `state`, be it finite or not.
+
+        Args:
+            noise: (normals,) and (uniforms,).
+            columns: In place of those that the loop was made with.
+
+        Returns:
+            The ELBO before it, () in nats.
+        """
+        tensors = state.flat()
+        inputs = [*tensors, *noise, *columns]
+        if self.native is not None:
+            value, _ = self.native(*inputs)
+            return value
+        *after, value, _ = self._step(*inputs)
+        with torch.no_grad():
+            for held, new in zip(tensors, after, strict=True):
+                held.copy_(new)
+        return value
+
+    def _one_by_one(self, state: LoopState, stacks: list[Tensor], columns: Sequence[Any]) -> tuple[LoopState, Tensor]:
         tensors, values = state.flat(), []
         for rows in zip(*stacks, strict=True):
-            *after, value, finite = self._step(*tensors, *rows, *self._columns)
+            *after, value, finite = self._step(*tensors, *rows, *columns)
             if not finite:
                 break
             tensors = after

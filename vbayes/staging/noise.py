@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +14,16 @@ from torch.overrides import TorchFunctionMode
 
 @dataclass(frozen=True)
 class Draw:
-    """One call for base noise: of which kind, and of which shape."""
+    """One call for base noise: of which kind, shape and type."""
 
     kind: str
     shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    def fresh(self, device: torch.device) -> Tensor:
+        """From torch's own generator, as the call would have drawn it."""
+        draw = torch.randn if self.kind == "normal" else torch.rand
+        return draw(self.shape, dtype=self.dtype, device=device)
 
 
 Noise = tuple[Tensor, Tensor]
@@ -93,12 +100,11 @@ class Recorder(TorchFunctionMode):
         return x * (self._base("uniform", x) >= p) / (1 - p)
 
     def _base(self, kind: str, like: Tensor) -> Tensor:
-        self.draws.append(Draw(kind, tuple(like.shape)))
+        self.draws.append(draw := Draw(kind, tuple(like.shape), like.dtype))
         start = self._used[kind]
         self._used[kind] = stop = start + like.numel()
         if self.noise is None:
-            fresh = torch.randn if kind == "normal" else torch.rand
-            return fresh(like.shape, dtype=like.dtype, device=like.device)
+            return draw.fresh(like.device)
         return self.noise[kind == "uniform"][start:stop].view(like.shape).to(like.dtype)
 
 
@@ -119,3 +125,33 @@ def draw_noise(sizes: tuple[int, int], replicas: int, like: Tensor, generator: t
         for fresh, size in zip((torch.randn, torch.rand), sizes, strict=True)
     )
     return normals, uniforms
+
+
+class FreshNoise:
+    """Noise for one run after the other, from torch's own generator: the numbers that Pyro would draw there.
+
+    Args:
+        draws: The calls of one run.
+        like: Of the type and device of the noise.
+    """
+
+    def __init__(self, draws: Sequence[Draw], like: Tensor) -> None:
+        self._held: dict[str, Tensor] = {}
+        self._parts: list[tuple[Draw, Tensor]] = []
+        for kind in ("normal", "uniform"):
+            sizes = [math.prod(draw.shape) if draw.kind == kind else 0 for draw in draws]
+            self._held[kind] = like.new_empty(sum(sizes))
+            parts = self._held[kind].split(sizes)
+            self._parts += [(draw, part) for draw, part in zip(draws, parts, strict=True) if draw.kind == kind]
+        self._parts.sort(key=lambda part: next(i for i, draw in enumerate(draws) if draw is part[0]))
+
+    def __call__(self) -> Noise:
+        """(n,) normals and (u,) uniforms, in the same memory each time."""
+        for draw, part in self._parts:
+            if draw.dtype != part.dtype:
+                part.copy_(draw.fresh(part.device).view(-1))
+            elif draw.kind == "normal":
+                part.normal_()
+            else:
+                part.uniform_()
+        return self._held["normal"], self._held["uniform"]

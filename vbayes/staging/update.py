@@ -180,13 +180,28 @@ class Updates:
         if not steps:
             return
         for name, leaf in self.leaves.items():
-            optimizer, state = self.optimizers[name], dict(states[name])
-            if "lr" in state:
-                optimizer.param_groups[0]["lr"] = float(state.pop("lr"))
+            mine = {key: value for key, value in states[name].items() if key != "lr"}
+            self.optimizers[name].state[leaf] = self.optimizers[name].state.get(leaf, {}) | mine
+        self.count(steps, states)
+
+    def count(self, steps: int, states: Mapping[str, State]) -> None:
+        """Tells the optimisers, whose tensors have been overwritten, how many steps they have taken."""
+        for name, leaf in self.leaves.items():
+            optimizer = self.optimizers[name]
             if isinstance(optimizer, ClippedAdam):
-                state["step"] = steps  # type: ignore[assignment]
+                optimizer.state[leaf]["step"] = steps
+                optimizer.param_groups[0]["lr"] = float(states[name]["lr"])
+            elif isinstance(held := optimizer.state[leaf].get("step"), Tensor):
+                held.fill_(steps)
             elif not isinstance(optimizer, torch.optim.SGD):
-                state["step"] = torch.tensor(
-                    float(steps), dtype=torch.promote_types(torch.get_default_dtype(), torch.float32)
-                )
-            optimizer.state[leaf] = state
+                wide = torch.get_default_dtype() == torch.float64
+                held = torch.tensor(float(steps), dtype=torch.float64 if wide else torch.float32)
+                optimizer.state[leaf]["step"] = held
+
+    def rates_changed(self) -> bool:
+        """Whether somebody has since set a learning rate by hand."""
+        return any(
+            self.optimizers[name].param_groups[0]["lr"] != rule.options["lr"]
+            for name, rule in self.rules.items()
+            if not isinstance(self.optimizers[name], ClippedAdam)
+        )
