@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -41,6 +40,8 @@ class Bench:
         groups: Of parameters.
         size: Replicas in each of the blocks.
         seed: Of everything.
+        compiled: Make machine code of the gradients.
+        memory: Bytes that a chunk of them may take; a quarter of what is free if None.
     """
 
     def __init__(
@@ -52,10 +53,15 @@ class Bench:
         groups: Groups,
         size: int,
         seed: int,
+        *,
+        compiled: bool = False,
+        memory: int | None = None,
     ) -> None:
         self.batch, self.size, self.seed = batch, size, seed
-        self.replicas = {name: Replicas(pair, method, batch) for name, method in methods.items()}
-        self.judge = judge and Replicas(pair, judge, batch)
+        how: dict[str, Any] = {"compiled": compiled, "memory": memory}
+        self.replicas = {name: Replicas(pair, method, batch, **how) for name, method in methods.items()}
+        same = next((name for name, method in methods.items() if method == judge), None)
+        self.judge = judge and (self.replicas[same] if same else Replicas(pair, judge, batch, **how))
         self.oracle_name = f"{name_of(judge)}, {ORACLE * size * BLOCKS} replicas" if judge else "exact ELBO"
         offsets = torch.tensor([v.numel() for v in pair.parameters.values()]).cumsum(0).tolist()
         where = {
@@ -124,13 +130,10 @@ class Bench:
 
     def _times(self, pair: Pair) -> dict[str, tuple[float, float]]:
         """Milliseconds of one gradient as `fit` pays it."""
-        model, guide = pair.scaled(self.batch.total)
         with pair.scope(), rng.seeded(self.seed), validation(False), no_warnings_of_nan():
-            tasks = {
-                name: functools.partial(replicas.estimator.loss_and_grads, model, guide, *self.batch.args)
-                for name, replicas in self.replicas.items()
-            }
-            return interleaved(tasks)
+            tasks = {name: replicas.task(pair) for name, replicas in self.replicas.items()}
+            times = interleaved({name: task for name, (task, _) in tasks.items()})
+        return {name: (ms / tasks[name][1], se / tasks[name][1]) for name, (ms, se) in times.items()}
 
 
 def _statistics(

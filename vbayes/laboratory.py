@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import torch
 from pyro.infer import ELBO
@@ -22,6 +23,7 @@ from .groups import parameter_groups
 from .pair import Pair
 from .particles import draw
 from .progress import bar
+from .steps import WORTH
 from .training import choose_device, count_steps, fit
 from .validation import no_warnings_of_nan, validation
 
@@ -45,6 +47,8 @@ def compare(
     groups: str | Mapping[str, Sequence[str]] = "role",
     seed: int = 0,
     device: str = "auto",
+    compile: Literal["auto"] | bool = "auto",
+    memory: int | None = None,
     progress: bool = True,
 ) -> Comparison:
     """Measures the gradient noise of estimators of the ELBO at the start, the middle and the end of a training run.
@@ -65,6 +69,9 @@ def compare(
         groups: Of parameters: "role", "parameter", or a mapping; see `vbayes.groups.parameter_groups`.
         seed: Of everything.
         device: As for `fit`.
+        compile: As for `fit`, of the training and the gradients measured: they cost what they cost in such a fit. "auto"
+            with `at` does not compile.
+        memory: Bytes that a chunk of gradients may take; a quarter of what is free if None.
         progress: Show bars.
 
     Raises:
@@ -95,14 +102,22 @@ def compare(
     require_parameters(pair)
     last: Fit | None = None
     if at is None:
-        options = {"batch_size": batch_size, "optimizer": optimizer, "learning_rate": learning_rate, "seed": seed}
+        options = {
+            "batch_size": batch_size,
+            "optimizer": optimizer,
+            "learning_rate": learning_rate,
+            "seed": seed,
+            "compile": compile,
+        }
         start = fit(pair, dataset, AnalyticKL(), steps=0, device=str(where), progress=False, **options)
         steps = count_steps(start, steps, epochs)
-        middle = _whole(start.resume(steps=steps // 2, progress=progress))
+        compile = compile is True or (compile == "auto" and steps >= WORTH)
+        middle = _whole(replace(start, compile=compile).resume(steps=steps // 2, progress=progress))
         last = _whole(middle.resume(steps=steps - steps // 2, progress=progress))
         at = {"start": start, "middle": middle, "end": last}
     judge = _judge(pair, batch, oracle, whole=batch_size in (None, len(dataset)))
-    bench = Bench(pair, batch, methods, judge, parameter_groups(pair, batch, groups), size, seed)
+    grouped = parameter_groups(pair, batch, groups)
+    bench = Bench(pair, batch, methods, judge, grouped, size, seed, compiled=compile is True, memory=memory)
     rows, points = [], []
     with bar("compare", len(at) * bench.pieces, show=progress) as advance:
         for number, (name, place) in enumerate(at.items()):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -14,39 +13,43 @@ from torch import Tensor
 from . import rng
 from .dataset import Batch
 from .errors import CaptureFailed
-from .estimator import Estimator, gradient
+from .estimator import gradient
 from .pair import Pair
-from .staging import Noise, Program, draw_noise, replicate, stage
+from .staging import Noise, Program, Replicated, draw_noise, stage
 from .validation import validation
 
-MEMORY = 2**28  # bytes that the intermediate results of one `vmap` may take
+TIMED = 50  # compiled gradients that are timed together: one alone is shorter than the call
 
 
 class Replicas:
-    """Draws gradients by the thousand: by `vmap` over a captured program, or else one by one.
+    """Draws gradients by the thousand: by a captured program, or else one by one.
 
     Args:
         pair: Initialised.
-        estimator: Any `pyro.infer.ELBO`; those that are not vbayes estimators run one by one.
+        estimator: Any `pyro.infer.ELBO`.
         batch: Arguments for model and guide.
+        compiled: Make machine code of it.
+        memory: Bytes that a chunk of gradients may take; a quarter of what is free if None.
 
     Attributes:
         why_slow: Why they run one by one; None if they do not.
     """
 
-    def __init__(self, pair: Pair, estimator: ELBO, batch: Batch) -> None:
+    def __init__(
+        self, pair: Pair, estimator: ELBO, batch: Batch, *, compiled: bool = False, memory: int | None = None
+    ) -> None:
         self.estimator: Any = estimator
         self.batch = batch
         self.program: Program | None = None
-        self.why_slow: str | None = f"{type(estimator).__name__} is not a vbayes estimator"
-        if isinstance(estimator, Estimator):
-            try:
-                self.program, self.why_slow = stage(pair, estimator, batch), None
-                self._try_two(pair)
-            except CaptureFailed as error:
-                self.program = None
-                self.why_slow = str(error)
-                warnings.warn(f"{error}\nIts gradients are drawn one by one, which is slow.", stacklevel=3)
+        self.why_slow: str | None = None
+        try:
+            self.program = stage(pair, estimator, batch)
+            parameters = {k: v.detach() for k, v in pair.parameters.items()}
+            self._many = Replicated(self.program, parameters, batch.args, memory=memory, compiled=compiled)
+            self._try_two(pair)
+        except CaptureFailed as error:
+            self.program, self.why_slow = None, str(error)
+            warnings.warn(f"{error}\nIts gradients are drawn one by one, which is slow.", stacklevel=3)
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -68,12 +71,18 @@ class Replicas:
             yield from self._one_by_one(pair, len(noise[0]), seed)
             return
         parameters = {k: v.detach() for k, v in pair.parameters.items()}
-        mine = [n[:, :size] for n, size in zip(noise, self.sizes, strict=True)]
-        size = max(1, min(len(noise[0]), MEMORY // max(1, _footprint(self.program))))
+        normals, uniforms = (n[:, :size].contiguous() for n, size in zip(noise, self.sizes, strict=True))
         with rng.seeded(seed), torch.no_grad():
-            for chunk in zip(*(n.split(size) for n in mine), strict=True):
-                grads, _ = replicate(self.program, parameters, chunk, self.batch.args)
-                yield torch.cat([g.reshape(len(g), -1) for g in grads.values()], dim=1)
+            yield from self._many(parameters, (normals, uniforms), self.batch.args)
+
+    def task(self, pair: Pair) -> tuple[Callable[[], object], int]:
+        """Something to time, inside the pair's scope, and how many gradients that is: as a fit pays for them."""
+        if self.program and self._many.native:
+            parameters = {k: v.detach() for k, v in pair.parameters.items()}
+            noise = draw_noise(self.program.sizes, TIMED, next(iter(parameters.values())))
+            return lambda: list(self._many(parameters, noise, self.batch.args)), TIMED
+        model, guide = pair.scaled(self.batch.total)
+        return lambda: self.estimator.loss_and_grads(model, guide, *self.batch.args), 1
 
     def _try_two(self, pair: Pair) -> None:
         """Raises `CaptureFailed` where a captured program has an operation that can't be replicated."""
@@ -92,13 +101,3 @@ class Replicas:
                 drawn = gradient(self.estimator, model, guide, *self.batch.args)
                 parts = [drawn.get(name, torch.zeros_like(value)) for name, value in pair.parameters.items()]
                 yield torch.cat([p.reshape(-1) for p in parts])[None]
-
-
-def _footprint(program: Program) -> int:
-    """Bytes of all intermediate results of one run, as if none were freed."""
-    total = 0
-    for node in program.graph.graph.nodes:  # type: ignore[union-attr]
-        meta = node.meta.get("tensor_meta")
-        if hasattr(meta, "shape"):
-            total += math.prod(meta.shape) * meta.dtype.itemsize
-    return total

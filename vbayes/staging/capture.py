@@ -6,7 +6,7 @@ import copy
 import math
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,12 +40,14 @@ class Program:
         graph: (parameters, buffers, noise, arguments) → (gradients, value, buffers): the gradient of the bound for each
             unconstrained parameter, the bound in nats, and what the modules' buffers are afterwards. An FX graph of
             plain tensor operations.
+        parameters: Their names, in their order.
         buffers: Of the modules, when it was captured.
         draws: The calls for base noise of one run, in their order.
         static: Whether no randomness is left inside the graph.
     """
 
     graph: GraphModule | Callable[..., Any]
+    parameters: tuple[str, ...]
     buffers: Tensors
     draws: tuple[Draw, ...]
     static: bool
@@ -168,7 +170,7 @@ def stage(pair: Pair, estimator: ELBO, batch: Batch) -> Program:
             raise CaptureFailed(f"Pair {pair.name!r} can't be captured{_where(error)}: {reason}") from error
         finally:
             pair.set_buffers(buffers)
-    program = Program(graph, buffers, tuple(calls.draws), static=not _draws_inside(graph))
+    program = Program(graph, tuple(parameters), buffers, tuple(calls.draws), static=not _draws_inside(graph))
     if not all(faithful(pair, estimator, program, batch, seed) for seed in (1, 2)):
         raise CaptureFailed(
             f"Pair {pair.name!r} can't be captured: on the same noise, its graph gives other numbers than Pyro. Common "
@@ -249,20 +251,3 @@ def _where(error: Exception) -> str:
 def _draws_inside(graph: GraphModule) -> bool:
     tags = (getattr(node.target, "tags", ()) for node in graph.graph.nodes)
     return any(torch.Tag.nondeterministic_seeded in tag for tag in tags)
-
-
-def replicate(
-    program: Program, parameters: Mapping[str, Tensor], noise: Noise, args: tuple[Any, ...]
-) -> tuple[Tensors, Tensor]:
-    """Many runs at once.
-
-    Args:
-        noise: (R, n) and (R, u).
-
-    Returns:
-        Gradients of shape (R, *parameter), values of shape (R,).
-    """
-    randomness = "error" if program.static else "different"
-    many = torch.vmap(program.graph, in_dims=(None, None, 0, None), randomness=randomness)
-    gradients, values, _ = many(dict(parameters), program.buffers, noise, args)
-    return gradients, values

@@ -141,6 +141,6 @@ def _compile(source: str, folder: Path, target: Path) -> Path:
 
 def _load(path: Path) -> ctypes.CDLL:
     library = ctypes.CDLL(str(path))
-    library.run.restype = ctypes.c_long
+    library.run.restype = library.map.restype = ctypes.c_long
     library.set_blas(*(ctypes.c_void_p(address) for address in blas()))
     return library

@@ -90,7 +90,8 @@ class Native:
         self._states = states
         self._results = [(v.shape, v.dtype) for v in ends[states:]]
         self._library = build(self.source)
-        self._work = torch.empty(written.work + 64, dtype=torch.uint8)
+        self._size = written.work
+        self._work = torch.empty(0, dtype=torch.uint8)
 
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
         """One run. States are overwritten; what is returned are the other outputs."""
@@ -113,7 +114,7 @@ class Native:
         Args:
             steps: How many.
             inputs: The states among them must be contiguous; they are overwritten.
-            outputs: Written to: those that are not states.
+            outputs: Written to: those that are not states; each step's part of them contiguous.
             rows: Which inputs are stacks with a row for each step.
             reported: Which outputs are such stacks.
             finite: Which output says whether to go on; -1: all steps are taken.
@@ -129,16 +130,37 @@ class Native:
         to = (ctypes.c_void_p * len(outputs))(*(t.data_ptr() for t in outputs))
         forward = (ctypes.c_long * len(every))(*(_row(t) if i in rows else 0 for i, t in enumerate(every)))
         back = (ctypes.c_long * len(outputs))(*(_row(t) if i in reported else 0 for i, t in enumerate(outputs)))
-        work = self._work.data_ptr() + -self._work.data_ptr() % 64
-        self._library.set_threads(torch.get_num_threads())
+        threads = torch.get_num_threads()
         counts = ctypes.c_long(len(every)), ctypes.c_long(len(outputs))
-        done = self._library.run(
-            ctypes.c_long(steps), where, to, ctypes.c_void_p(work), *counts, forward, back, ctypes.c_long(finite)
-        )
+        self._library.set_threads(threads)
+        if steps > 1 and not self._states and finite < 0:
+            # Each thread does whole steps; inside, neither a loop nor BLAS starts threads of its own.
+            size = ctypes.c_long(self._size)
+            done = self._library.map(
+                ctypes.c_long(steps),
+                where,
+                to,
+                self._memory(threads),
+                size,
+                *counts,
+                forward,
+                back,
+                ctypes.c_int(threads),
+            )
+        else:
+            done = self._library.run(
+                ctypes.c_long(steps), where, to, self._memory(1), *counts, forward, back, ctypes.c_long(finite)
+            )
         if done < 0:
             raise IndexError("an index is out of the range of its dimension")
         return int(done)
 
+    def _memory(self, copies: int) -> ctypes.c_void_p:
+        """Working memory, aligned."""
+        if len(self._work) < (needed := copies * self._size + 64):
+            self._work = torch.empty(needed, dtype=torch.uint8)
+        return ctypes.c_void_p(self._work.data_ptr() + -self._work.data_ptr() % 64)
+
 
 def _row(stack: Tensor) -> int:
-    return stack[0].numel() * stack.element_size()
+    return stack.stride(0) * stack.element_size()

@@ -71,6 +71,21 @@ long run(long steps, void** in, void** out, char* work, long ins, long outs, con
   }
   return steps;
 }
+
+/* The same where no step needs another one: threads share them out, and each has `size` bytes of working memory. */
+long map(long steps, void** in, void** out, char* work, long size, long ins, long outs, const long* forward,
+         const long* back, int threads) {
+  out_of_range = 0;
+  #pragma omp parallel for schedule(static) num_threads(threads)
+  for (long t = 0; t < steps; t++) {
+    void* from[ins + 1];
+    void* to[outs + 1];
+    for (long i = 0; i < ins; i++) from[i] = (char*)in[i] + t * forward[i];
+    for (long i = 0; i < outs; i++) to[i] = (char*)out[i] + t * back[i];
+    program(from, to, work + omp_get_thread_num() * size);
+  }
+  return out_of_range ? -1 : steps;
+}
 """
 
 

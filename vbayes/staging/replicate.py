@@ -1,0 +1,119 @@
+"""Replicate: one captured program under many draws of the noise."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .capture import Program, Tensors
+from .native import CompilerMissing, Native, Unsupported, compile_native
+from .noise import Noise
+
+
+def replicate(
+    program: Program, parameters: Mapping[str, Tensor], noise: Noise, args: tuple[Any, ...]
+) -> tuple[Tensors, Tensor]:
+    """Many runs at once, by `vmap`.
+
+    Args:
+        noise: (R, n) and (R, u).
+
+    Returns:
+        Gradients of shape (R, *parameter), values of shape (R,).
+    """
+    randomness = "error" if program.static else "different"
+    many = torch.vmap(program.graph, in_dims=(None, None, 0, None), randomness=randomness)
+    gradients, values, _ = many(dict(parameters), program.buffers, noise, args)
+    return gradients, values
+
+
+class Replicated:
+    """Gradients by the thousand, in chunks that fit into memory: by machine code, one after the other, or by `vmap`.
+
+    Args:
+        program: From `stage`.
+        parameters, args: Of the shapes that it will be called with.
+        memory: Bytes that a chunk may take; a quarter of what is free if None.
+        compiled: Make machine code, if it can be made.
+
+    Attributes:
+        native: The machine code; None where there is none.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        parameters: Tensors,
+        args: tuple[Any, ...],
+        *,
+        memory: int | None = None,
+        compiled: bool = False,
+    ) -> None:
+        self._program, self._memory = program, memory
+        self._sizes = [value.numel() for value in parameters.values()]
+        self._buffers = list(program.buffers.values())
+        self.native: Native | None = None
+        like = next(iter(parameters.values()))
+        if compiled and program.static and like.device.type == "cpu":
+            noise = [like.new_zeros(size) for size in program.sizes]
+            try:
+                self.native = compile_native(self._flat, [*noise, *parameters.values(), *self._buffers, *args])
+            except (Unsupported, CompilerMissing):
+                pass  # vmap gives the same numbers
+
+    def _flat(self, normals: Tensor, uniforms: Tensor, *rest: Tensor) -> list[Tensor]:
+        names, count = self._program.parameters, len(self._sizes)
+        parameters = dict(zip(names, rest[:count], strict=True))
+        buffers = dict(zip(self._program.buffers, rest[count:], strict=False))
+        args = rest[count + len(buffers) :]
+        gradients, _, _ = self._program.graph(parameters, buffers, (normals, uniforms), args)
+        return [gradients[name] for name in names]
+
+    def __call__(self, parameters: Tensors, noise: Noise, args: tuple[Any, ...]) -> Iterator[Tensor]:
+        """Chunks of shape (r, P), R rows in all; P runs over the parameters in their order, each flattened.
+
+        Args:
+            noise: (R, n) and (R, u).
+        """
+        for chunk in zip(*(numbers.split(self.rows(len(noise[0]))) for numbers in noise), strict=True):
+            if self.native is None:
+                gradients, _ = replicate(self._program, parameters, chunk, args)
+                yield torch.cat([gradients[name].flatten(1) for name in self._program.parameters], dim=1)
+                continue
+            made = chunk[0].new_empty(len(chunk[0]), sum(self._sizes))
+            inputs = [*chunk, *parameters.values(), *self._buffers, *args]
+            parts = made.split(self._sizes, dim=1)
+            self.native.run(len(made), inputs, parts, rows=(0, 1), reported=range(len(parts)))
+            yield made
+
+    def rows(self, replicas: int) -> int:
+        """R in a chunk."""
+        device = self._buffers[0].device if self._buffers else torch.device("cpu")
+        room = self._memory or free_memory(device) // 4
+        one = sum(self._sizes) * 8 if self.native else footprint(self._program)
+        return max(1, min(replicas, room // max(1, one)))
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free on a device; 1 GiB where the system does not say."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 2**30
+
+
+def footprint(program: Program) -> int:
+    """Bytes of all intermediate results of one run, as if none were freed."""
+    total = 0
+    for node in program.graph.graph.nodes:  # type: ignore[union-attr]
+        meta = node.meta.get("tensor_meta")
+        if hasattr(meta, "shape"):
+            total += math.prod(meta.shape) * meta.dtype.itemsize
+    return total
