@@ -26,6 +26,7 @@ from .particles import Particles as Particles
 from .particles import draw as draw
 from .posterior import to_arviz as to_arviz
 from .report import report as report
+from .restarts import Restarts as Restarts
 from .rng import seeded as seeded
 from .svi import SVI as SVI
 from .training import fit as fit

@@ -94,6 +94,11 @@ class Pair:
         return {name: self._leaves[name] for name in self._values}
 
     @property
+    def modules(self) -> list[torch.nn.Module]:
+        """The modules that model and guide hold."""
+        return list(self._modules)
+
+    @property
     def buffers(self) -> dict[str, Tensor]:
         """`buffer.i.name` → what the modules hold now; only inside `scope` is that this pair's."""
         return {f"buffer.{i}.{name}": self._modules[i].get_buffer(name) for i, name in self._buffers}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -75,16 +75,18 @@ def sample(pair: Pair, batch: Batch, draws: int, *, seed: int = 0, prior: bool =
 
 
 @checks_keywords
-def to_arviz(fit: Fit, data: Any = None, *, draws: int = 1000, seed: int = 0, prior: bool = True) -> Any:
+def to_arviz(
+    fit: Fit | Sequence[Fit], data: Any = None, *, draws: int = 1000, seed: int = 0, prior: bool = True
+) -> Any:
     """A fit as ArviZ's own object: `InferenceData` on ArviZ 0.23, `xarray.DataTree` on 1.x.
 
     Groups: posterior, posterior_predictive, log_likelihood, observed_data, prior, prior_predictive, and sample_stats with
     log_p and log_q, which PSIS and LOO for draws from q need. Dimensions carry the names of the plates.
 
     Args:
-        fit: From `vb.fit`.
+        fit: From `vb.fit`; several fits of one pair become chains.
         data: Rows to look at; those it was fitted to if None. Draws × rows × features numbers are kept in memory.
-        draws: S, in one chain: q is sampled independently, so one chain says it all.
+        draws: S, in one chain: q is sampled independently, so one chain says it all of a fit.
         seed: Of the draws.
         prior: Also draw from the prior.
 
@@ -97,9 +99,16 @@ def to_arviz(fit: Fit, data: Any = None, *, draws: int = 1000, seed: int = 0, pr
     """
     if draws < 1:
         raise BadInput(f"draws={draws}. Wanted: at least 1.")
+    fits = [fit] if isinstance(fit, Fit) else list(fit)
+    fit = fits[0]
     dataset = (fit.data if data is None else Dataset.of(data)).to(fit.data.first.device)
     batch = dataset.batch(fit.pair.model)
     groups = sample(fit.pair, batch, draws, seed=seed, prior=prior)
+    for number, other in enumerate(fits[1:], start=1):
+        more = sample(other.pair, batch, draws, seed=seed + number, prior=prior)
+        for group, variables in groups.items():
+            if group != "observed_data":
+                groups[group] = {k: np.concatenate([v, more[group][k]]) for k, v in variables.items()}
     attributes = {
         "pair": fit.pair.name,
         "estimator": name_of(fit.estimator),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,6 +142,11 @@ class Staged:
     Args:
         pair, estimator, data, order, stepper, taken: As for `Eager`.
         seed: Of the fit.
+        programs: Of another fit of the same pair, rows in a minibatch → program.
+
+    Attributes:
+        programs: Rows in a minibatch → what is captured for it.
+        state: Where it stands; None where the optimiser itself takes the steps, because it has no pure form.
 
     Raises:
         CaptureFailed: As `stage`.
@@ -159,23 +164,24 @@ class Staged:
         stepper: Stepper,
         taken: int,
         seed: int,
+        programs: dict[int | None, Program] | None = None,
     ) -> None:
         self._pair, self._data, self._order, self._stepper, self._taken = pair, data, order, stepper, taken
         self._estimator, self._seed = estimator, seed
         leaves = pair.leaves
         self._like = next(iter(leaves.values()))
         self._updates = Updates.of(stepper.each(leaves), leaves)
-        self._programs: dict[int | None, Program] = {}
+        self.programs = {} if programs is None else programs
         self._loops: dict[int | None, Loop] = {}
         self._gradients: dict[int | None, Compiled] = {}
         self._blocks: dict[tuple[int, int], tuple[int, Noise]] = {}
         self._next_look = taken + FIRST_LOOK
         self._program(order.index(taken + 1))  # what can't be captured says so now
-        self._state: LoopState | None = None
+        self.state: LoopState | None = None
         if self._updates:
             parameters = {name: leaf.detach() for name, leaf in leaves.items()}
             steps, states = self._updates.read()
-            self._state = LoopState(steps, parameters, states, pair.buffers)
+            self.state = LoopState(steps, parameters, states, pair.buffers)
 
     def take(self, count: int) -> list[float]:
         """Up to `count` more steps: the ELBO of each, in nats, before it."""
@@ -197,65 +203,81 @@ class Staged:
 
     def finish(self) -> None:
         """Hands the pair's parameters and buffers and the optimiser's state to where others look for them."""
-        if self._state and self._updates:
+        if self.state and self._updates:
             leaves = self._pair.leaves
             with torch.no_grad():
-                for name, value in self._state.parameters.items():
+                for name, value in self.state.parameters.items():
                     leaves[name].data = value.clone()
-            self._pair.set_buffers(self._state.buffers)
-            self._updates.write(int(self._state.steps), self._state.optimizer)
+            self._pair.set_buffers(self.state.buffers)
+            self._updates.write(int(self.state.steps), self.state.optimizer)
 
-    def _run(self, count: int) -> list[float]:
-        """Steps whose noise is of one block and whose minibatches are of one size."""
+    def upcoming(self, count: int) -> tuple[Program, Noise, Tensor | None]:
+        """The next steps, up to `count`, whose noise is of one block and whose minibatches are of one size.
+
+        Returns:
+            Their program, noise (n, normals) and (n, uniforms), and rows (n, M).
+        """
         first = self._taken + 1
-        indices = [self._order.index(first)]
-        program = self._program(indices[0])
+        rows = self._order.index(first)
+        program = self._program(rows)
         normals, uniforms = self._noise(program, first)
         count = min(count, len(normals))
-        if indices[0] is not None:
-            for step in range(first + 1, first + count):
-                if len(following := self._order.index(step)) != len(indices[0]):  # type: ignore[arg-type]
-                    break
-                indices.append(following)
-            count = len(indices)
-        noise = normals[:count], uniforms[:count]
-        if self._state is None:
-            values = self._one_by_one(program, noise, indices if indices[0] is not None else [None] * count)
+        if rows is None:
+            return program, (normals[:count], uniforms[:count]), None
+        indices = [rows]
+        for step in range(first + 1, first + count):
+            following = self._order.index(step)
+            if following is None or len(following) != len(rows):
+                break
+            indices.append(following)
+        return program, (normals[: len(indices)], uniforms[: len(indices)]), torch.stack(indices)
+
+    def _run(self, count: int) -> list[float]:
+        program, noise, index = self.upcoming(count)
+        if self.state is None:
+            values = self._one_by_one(program, noise, index)
         else:
-            index = None if indices[0] is None else torch.stack(indices)  # type: ignore[arg-type]
-            self._state, reported = self._loop(program, indices[0]).run(self._state, noise, index)
+            self.state, reported = self._loop(program, index).run(self.state, noise, index)
             values = reported.tolist()
-        self._taken += len(values)
-        if len(values) < count:
+        self.advance(len(values))
+        if len(values) < len(noise[0]):
             self.finish()
             row = noise[0][len(values)], noise[1][len(values)]
-            self.failure = self._why(program, row, indices[len(values)] if indices[0] is not None else None)
+            self.failure = self._why(program, row, None if index is None else index[len(values)])
         return values
+
+    def advance(self, steps: int) -> None:
+        """So many more steps have been taken."""
+        self._taken += steps
 
     def _program(self, index: Tensor | None) -> Program:
         size = None if index is None else len(index)
-        if size not in self._programs:
-            self._programs[size] = stage(self._pair, self._estimator, self._data.batch(self._pair.model, index))
-        return self._programs[size]
+        if size not in self.programs:
+            self.programs[size] = stage(self._pair, self._estimator, self._data.batch(self._pair.model, index))
+        return self.programs[size]
 
     def _loop(self, program: Program, index: Tensor | None) -> Loop:
-        size = None if index is None else len(index)
+        size = None if index is None else index.shape[-1]
         if size not in self._loops:
-            assert self._state and self._updates
-            columns = self._data.batch(self._pair.model).args
-            rules = self._updates.rules
-            often = self._order.share(size) > RARE  # not of the steps planned: resumed or not, it is the same program
-            self._loops[size] = Loop(program, rules, self._state, columns, size, compiled=often)
+            self._loops[size] = self.loop(program, size)
         return self._loops[size]
 
-    def _one_by_one(self, program: Program, noise: Noise, indices: Sequence[Tensor | None]) -> list[float]:
+    def loop(self, program: Program, size: int | None, together: int | None = None) -> Loop:
+        """Steps on minibatches of a size."""
+        assert self.state and self._updates
+        columns = self._data.batch(self._pair.model).args
+        # Not for its number of steps, which resuming would change: resumed or not, it is the same program.
+        often = self._order.share(size) > RARE
+        return Loop(program, self._updates.rules, self.state, columns, size, together=together, compiled=often)
+
+    def _one_by_one(self, program: Program, noise: Noise, index: Tensor | None) -> list[float]:
         """The gradient by the program, the step by the optimiser itself."""
         leaves, values = self._pair.leaves, []
-        for normals, uniforms, index in zip(*noise, indices, strict=True):
-            args = self._data.batch(self._pair.model, index).args
+        size = None if index is None else index.shape[-1]
+        for i, (normals, uniforms) in enumerate(zip(*noise, strict=True)):
+            args = self._data.batch(self._pair.model, None if index is None else index[i]).args
             parameters = {name: leaf.detach() for name, leaf in leaves.items()}
             inputs = parameters, self._pair.buffers, (normals, uniforms), args
-            size = None if index is None else len(index)
             if size not in self._gradients:
                 self._gradients[size] = Compiled(program.graph, *inputs)
             gradients, value, buffers = self._gradients[size](*inputs)

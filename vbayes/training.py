@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 from pyro.infer import ELBO
@@ -28,12 +28,19 @@ from .progress import bar, between_steps
 from .steps import WORTH, Eager, Failure, Order, Staged
 from .validation import no_warnings_of_nan, validation
 
+if TYPE_CHECKING:
+    from .restarts import Restarts
+
 Callback = Callable[[Sequence[Row]], object]
 BY_PYRO = "From here on it trains step by step in Pyro, which is slower."
 INTERVAL = 0.1  # seconds between two looks at progress bar, callbacks and Ctrl-C
 
 
-@checks_keywords
+@overload
+def fit(pair: Pair, data: Any, estimator: Any = ..., *, restarts: None = None, **options: Any) -> Fit: ...
+@overload
+def fit(pair: Pair, data: Any, estimator: Any = ..., *, restarts: int, **options: Any) -> Restarts: ...
+@checks_keywords  # type: ignore[misc]  # the options stand here, in full
 def fit(
     pair: Pair,
     data: Any,
@@ -47,9 +54,10 @@ def fit(
     seed: int = 0,
     device: str = "auto",
     compile: Literal["auto"] | bool = "auto",
+    restarts: int | None = None,
     callbacks: Sequence[Callback] = (),
     progress: bool = True,
-) -> Fit:
+) -> Fit | Restarts:
     """Maximises the ELBO by stochastic gradient ascent.
 
     Ctrl-C returns what there is.
@@ -68,11 +76,13 @@ def fit(
         compile: Turn pair, estimator and optimiser into one program: True, False (Pyro takes the steps, so that one can
             look on), or "auto": where the number of steps repays it. What can't be turned into one is trained by Pyro,
             after a warning that says why. The two draw different random numbers.
+        restarts: R independent fits from R starts, in one loop; they come back together, as `Restarts`. The first start is the
+            pair's own; see `vbayes.starts.another_start` for the others.
         callbacks: Each is called some ten times a second with the new rows of the history.
         progress: Show a bar with the ELBO per datum and its trend.
 
     Returns:
-        The trained copy of the pair with its history.
+        `Fit`, the trained copy of the pair with its history; or `Restarts`, several of them.
 
     Raises:
         BadInput: What was handed in does not fit; the message says what, and how to mend it.
@@ -86,6 +96,8 @@ def fit(
     dataset, method, where = Dataset.of(data), resolve(estimator), choose_device(device)
     if compile not in ("auto", True, False):
         raise BadInput(f"compile={compile!r}. Wanted: 'auto', True or False.")
+    if restarts is not None and (not isinstance(restarts, int) or restarts < 1):
+        raise BadInput(f"restarts={restarts!r}. Wanted: an integer of at least 1, or None for a single fit.")
     dataset.check_batch_size(batch_size)
     pair = pair.copy()
     examine_minibatches(pair, dataset, batch_size)
@@ -101,7 +113,12 @@ def fit(
         start = Progress(rng.get_state())
     # A pyro.infer.ELBO remembers the plates of the first model it meets: each fit has its own.
     fresh = Fit(pair, dataset, copy.copy(method), batch_size, optimizer, learning_rate, seed, start, compile=compile)
-    return train(fresh, count_steps(fresh, steps, epochs), show=progress, callbacks=callbacks)
+    count = count_steps(fresh, steps, epochs)
+    if restarts is None:
+        return train(fresh, count, show=progress, callbacks=callbacks)
+    from .restarts import fit_restarts
+
+    return fit_restarts(fresh, restarts, count, show=progress, callbacks=callbacks)
 
 
 def count_steps(fit: Fit, steps: int | None, epochs: int | None) -> int:

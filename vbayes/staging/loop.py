@@ -56,6 +56,8 @@ class Loop:
         state: Of the shapes and names that it starts from.
         columns: The whole data: what model and guide are called with, or where their rows are taken from.
         batch_size: M, rows in a step; None: all of the columns in every step.
+        together: R fits in one: each tensor of the state, noise, rows and values has a leading R. One of them that leaves the
+            reals stays where it was, its values NaN from there on, and the others go on.
         compiled: Compile it, if it can be.
 
     Attributes:
@@ -71,9 +73,13 @@ class Loop:
         columns: Sequence[Any],
         batch_size: int | None = None,
         *,
+        together: int | None = None,
         compiled: bool = True,
     ) -> None:
         self._step = _step(program, rules, state, batch_size)
+        self._together = () if together is None else (together,)
+        if together:
+            self._step = _side_by_side(self._step, len(state.flat()), 2 + (batch_size is not None))
         self._columns = tuple(columns)
         self._states = len(state.flat())
         self._rows = 2 if batch_size is None else 3
@@ -85,10 +91,12 @@ class Loop:
         elif like.device.type != "cpu":
             self.why_not = "there is machine code for tensors on the CPU only"
         elif compiled:
-            noise = [like.new_zeros(size) for size in program.sizes]
-            index = [] if batch_size is None else [torch.zeros(batch_size, dtype=torch.int64)]
+            held = [tensor.expand((*self._together, *tensor.shape)).contiguous() for tensor in state.flat()]
+            rows = [like.new_zeros(*self._together, size) for size in program.sizes]
+            if batch_size is not None:
+                rows.append(torch.zeros(*self._together, batch_size, dtype=torch.int64))
             try:
-                self.native = compile_native(self._step, [*state.flat(), *noise, *index, *self._columns], self._states)
+                self.native = compile_native(self._step, [*held, *rows, *self._columns], self._states)
             except (Unsupported, CompilerMissing) as error:
                 self.why_not = str(error)
 
@@ -109,7 +117,8 @@ class Loop:
         given = self._columns if columns is None else columns
         if self.native is None:
             return self._one_by_one(state, stacks, given)
-        steps, values = len(stacks[0]), stacks[0].new_empty(len(stacks[0]))
+        steps = len(stacks[0])
+        values = stacks[0].new_empty(steps, *self._together)
         reached, done = self._in_place(state, steps, stacks, given, values)
         if done < steps:  # what the last one did is undone by doing all but that one again
             reached, _ = self._in_place(state, done, stacks, given, values)
@@ -159,7 +168,7 @@ class Loop:
                 break
             tensors = after
             values.append(value)
-        return state.filled(tensors), torch.stack(values) if values else tensors[1].new_empty(0)
+        return state.filled(tensors), torch.stack(values) if values else stacks[0].new_empty(0, *self._together)
 
 
 def _step(
@@ -186,3 +195,20 @@ def _step(
         return [*after.flat(), value, torch.isfinite(value) & torch.isfinite(size)]
 
     return step
+
+
+def _side_by_side(step: Callable[..., list[Tensor]], states: int, rows: int) -> Callable[..., list[Tensor]]:
+    """A step of many fits, all but the columns their own. It is finite as long as one of them is."""
+
+    def steps(*inputs: Any) -> list[Tensor]:
+        dims = (0,) * (states + rows) + (None,) * (len(inputs) - states - rows)
+        *after, values, finite = torch.vmap(step, in_dims=dims)(*inputs)
+        taken = inputs[0]
+        going = finite & (taken == taken.amax())  # who stopped once has taken fewer
+        kept = [
+            torch.where(going.view(-1, *[1] * (new.dim() - 1)), new, old)
+            for new, old in zip(after, inputs[:states], strict=True)
+        ]
+        return [*kept, torch.where(going, values, torch.nan), going.any()]
+
+    return steps

@@ -1,0 +1,37 @@
+"""The ELBO of several fits during training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from .palette import GRID
+
+
+def restarts(tables: Sequence[pd.DataFrame], best: int, ax: Axes) -> Axes:
+    """ELBO per datum of each fit, its running mean over a fiftieth of the steps; the best in colour.
+
+    Args:
+        tables: `Fit.history` of each.
+        best: Which of them is.
+        ax: Where to draw.
+    """
+    trends = [t.elbo_per_datum.rolling(max(1, len(t) // 50), center=True, min_periods=1).mean() for t in tables]
+    for number, (table, trend) in enumerate(zip(tables, trends, strict=True)):
+        if number != best:
+            ax.plot(table.step, trend, color="0.65", lw=1)
+    ax.plot([], [], color="0.65", lw=1, label=f"{len(tables) - 1} other starts")
+    ax.plot(tables[best].step, trends[best], color="#0072B2", lw=2, label=f"best: start {best}")
+    values = pd.concat(trends)
+    low, high = values.quantile(0.05), values.max()
+    if high > low:
+        ax.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))
+    ax.set_xlabel("step")
+    ax.set_ylabel("ELBO per datum (nats)")
+    ax.set_title("ELBO during training from several starts", loc="left", fontsize=11)
+    ax.legend(frameon=False, loc="lower right")
+    ax.grid(**GRID)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
