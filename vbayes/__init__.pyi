@@ -17,6 +17,7 @@ from .estimators import AnalyticKL as AnalyticKL
 from .estimators import Pathwise as Pathwise
 from .estimators import Score as Score
 from .estimators import Trace as Trace
+from .experiment import Experiment as Experiment
 from .fitted import Fit as Fit
 from .groups import parameter_groups as parameter_groups
 from .laboratory import compare as compare

@@ -97,6 +97,36 @@ def train(
     _point_to(folder)
 
 
+@app.command(
+    epilog="Examples:\n\n"
+    "  vbayes run experiments/performance.py --quick\n\n"
+    "  vbayes run experiments/performance.py --set models=eight_schools,vae --out runs/speed"
+)
+def run(
+    file: Annotated[Path, typer.Argument(help="A Python file with a vb.Experiment named `experiment`.")],
+    quick: Annotated[bool, typer.Option("--quick", help="The quick settings.")] = False,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting, NAME=VALUE; lists with commas. Can be repeated.")
+    ] = None,
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="Run folder. [dim]Default: runs/run-FILE-TIME.[/dim]")] = None,
+) -> None:
+    """Run an experiment: its table, its figure, its verdict, and a page with all of it."""
+    from . import tables, workflow
+    from .errors import BadInput
+
+    given = {}
+    for setting in set_ or ():
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise BadInput(f"--set {setting!r} has no value. Wanted: NAME=VALUE.")
+        given[name] = value
+    experiment, table, folder = workflow.run(file, quick=quick, given=given, seed=seed, out=out, console=console)
+    console.print(tables.table(table, experiment.sections))
+    console.print(Panel(experiment.verdict(table), title="Verdict", title_align="left"))
+    _point_to(folder)
+
+
 @app.command(name="list")
 def list_() -> None:
     """Show the pairs, the estimators with what they claim and need, and the data sets."""

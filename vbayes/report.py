@@ -16,10 +16,13 @@ CAPTIONS = {
     "comparison.png": "Variance of the gradient by group of parameters along the training, and the time that each estimator "
     "needs for the same precision at its end.",
     "training.png": "ELBO per datum at each step, and its running mean.",
+    "figure.png": "What was measured.",
     "reconstructions.png": "Some data, and the mean of their posterior predictive.",
 }
 FILES = {
     "comparison.json": "every number above, and the settings",
+    "table.csv": "every number above",
+    "results.json": "the same, with question, claim and verdict",
     "history.csv": "the ELBO at each step",
     "posterior.nc": "draws for ArviZ: posterior, prior, predictive, log-likelihood",
     "fit.safetensors": "parameters, and what resuming needs",
@@ -32,7 +35,7 @@ def report(folder: str | Path) -> Path:
     """Writes `report.html` into a run folder: verdict, figures, tables, settings, files.
 
     Args:
-        folder: Of `vbayes compare` or `vbayes train`.
+        folder: Of `vbayes compare`, `vbayes train` or `vbayes run`.
 
     Returns:
         The page's path.
@@ -46,17 +49,18 @@ def report(folder: str | Path) -> Path:
     folder = Path(folder)
     if not (folder / "config.json").is_file():
         raise BadInput(
-            f"{folder} is no run folder: it has no config.json. Wanted: a folder that `vbayes compare` or `vbayes train` wrote."
+            f"{folder} is no run folder: it has no config.json. Wanted: a folder that `vbayes compare`, `vbayes train` or `vbayes run` wrote."
         )
     page = Environment(
         loader=PackageLoader("vbayes"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    page.filters |= {"short": _short, "signed": lambda v: "–" if v is None else f"{v:+.1f}"}
+    page.filters |= {"short": _short, "cell": _cell, "signed": lambda v: "–" if v is None else f"{v:+.1f}"}
     comparison = _json(folder / "comparison.json") if (folder / "comparison.json").exists() else None
     html = page.get_template("report.html.j2").render(
         config=_json(folder / "config.json"),
         environment=_json(folder / "environment.json") if (folder / "environment.json").exists() else {},
         comparison=comparison,
+        experiment=_json(folder / "results.json") if (folder / "results.json").exists() else None,
         last=_last_row(folder / "history.csv"),
         figures=[_figure(path) for path in sorted(folder.glob("*.png"))],
         files=[(name, about) for name, about in FILES.items() if (folder / name).exists()],
@@ -90,6 +94,10 @@ def _figure(path: Path) -> dict[str, str]:
     encoded = base64.b64encode(path.read_bytes()).decode("ascii")
     caption = CAPTIONS.get(path.name, path.stem.replace("_", " "))
     return {"name": path.name, "caption": caption, "source": f"data:image/png;base64,{encoded}"}
+
+
+def _cell(value: Any) -> str:
+    return _short(value) if value is None or isinstance(value, float) else str(value)
 
 
 def _short(value: float | None) -> str:

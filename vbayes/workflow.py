@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,14 +12,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from rich.console import Console
 
-from . import export, laboratory, training
+from . import export, laboratory, rng, training
 from .comparison import Comparison
 from .data import DATASETS
 from .dataset import Dataset
 from .errors import BadInput, NonFinite, UnknownName
 from .estimators import resolve
+from .experiment import Experiment, load
 from .fitted import Fit
 from .pair import Pair
 from .pairs import PAIRS, Recipe
@@ -156,6 +159,34 @@ def train(
         failure.args = (f"{failure.args[0]}\nKept in {config['folder']}.",)
         raise failure
     return fit, config["folder"]
+
+
+def run(
+    path: Path, *, quick: bool, given: dict[str, str], seed: int, out: Path | None, console: Console
+) -> tuple[Experiment, pd.DataFrame, Path]:
+    """`vbayes run`: the experiment, its table and its run folder."""
+    with load(path) as experiment:
+        settings = experiment.settings(quick=quick, given=given)
+        final = out or default_folder("run", path.stem)
+        console.print(f"[b]{experiment.question}[/b]")
+        with unfinished(final) as folder:
+            with rng.seeded(seed):
+                table = experiment.measure(**settings)
+            table.to_csv(folder / "table.csv", index=False)
+            _save_figure(experiment.figure(table), folder / "figure.png")
+            described: dict[str, Any] = {
+                "question": experiment.question,
+                "claim": experiment.claim,
+                "notes": experiment.notes,
+            }
+            described |= {"verdict": experiment.verdict(table), "columns": list(table.columns)}
+            rows = json.loads(table.to_json(orient="values"))
+            write_json(folder / "results.json", described | {"rows": rows})
+            config = {"command": "run", "experiment": path.stem, "quick": quick, **settings, "seed": seed}
+            write_json(folder / "config.json", config)
+            write_json(folder / "environment.json", environment(device="cpu", seed=seed))
+            report(folder)
+    return experiment, table, final
 
 
 @contextmanager

@@ -83,7 +83,9 @@ class Replicated:
         for chunk in zip(*(numbers.split(self.rows(len(noise[0]))) for numbers in noise), strict=True):
             if self.native is None:
                 gradients, _ = replicate(self._program, parameters, chunk, args)
-                yield torch.cat([gradients[name].flatten(1) for name in self._program.parameters], dim=1)
+                yield torch.cat(
+                    [gradients[name].reshape(len(chunk[0]), -1) for name in self._program.parameters], dim=1
+                )
                 continue
             made = chunk[0].new_empty(len(chunk[0]), sum(self._sizes))
             inputs = [*chunk, *parameters.values(), *self._buffers, *args]

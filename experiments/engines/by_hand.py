@@ -1,0 +1,143 @@
+"""The programs in plain PyTorch: formulas written out, one Adam, nothing in between."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from .problems import HIDDEN, Problem
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+def _log_normal(x: Tensor, loc: Tensor | float, scale: Tensor) -> Tensor:
+    return -0.5 * ((x - loc) / scale) ** 2 - scale.log() - 0.5 * LOG_2PI
+
+
+class MeanField(nn.Module):
+    """A fully factored Gaussian over d real numbers."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.loc = nn.Parameter(torch.zeros(size))
+        self.log_scale = nn.Parameter(torch.full((size,), math.log(0.1)))
+
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """z and log q(z)."""
+        noise = torch.randn_like(self.loc)
+        log_q = (-0.5 * noise**2 - self.log_scale - 0.5 * LOG_2PI).sum()
+        return self.loc + self.log_scale.exp() * noise, log_q
+
+
+class Schools(MeanField):
+    def __init__(self) -> None:
+        super().__init__(10)
+
+    def forward(self, y: Tensor, sigma: Tensor) -> Tensor:
+        z, log_q = self.draw()
+        mu, log_tau, theta = z[0], z[1], z[2:]
+        tau = log_tau.exp()
+        log_p = _log_normal(mu, 0.0, mu.new_tensor(5.0)) + log_tau
+        log_p = log_p + math.log(2 / (5 * math.pi)) - torch.log1p((tau / 5) ** 2)
+        return log_q - log_p - _log_normal(theta, mu, tau).sum() - _log_normal(y, theta, sigma).sum()
+
+
+class Logistic(MeanField):
+    def __init__(self) -> None:
+        super().__init__(31)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        z, log_q = self.draw()
+        w, b = z[:30], z[30]
+        log_prior = _log_normal(w, 0.0, torch.ones_like(w)).sum() + _log_normal(b, 0.0, b.new_tensor(3.0))
+        fit = F.binary_cross_entropy_with_logits(x @ w + b, y, reduction="sum")
+        return log_q - log_prior + fit * (569 / len(x))
+
+
+class Network(MeanField):
+    def __init__(self) -> None:
+        super().__init__(10 * HIDDEN + 2 * HIDDEN + 1)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        z, log_q = self.draw()
+        w1, b1, w2, log_sigma = z.split([10 * HIDDEN, HIDDEN, HIDDEN, 1])
+        sigma = log_sigma.exp()[0]
+        log_prior = -0.5 * (w1.square().sum() + b1.square().sum() + HIDDEN * w2.square().sum())
+        log_prior = log_prior - 0.5 * sigma**2 + log_sigma[0]
+        mean = torch.tanh(x @ w1.view(10, HIDDEN) + b1) @ w2
+        return log_q - log_prior - _log_normal(y, mean, sigma).sum()
+
+
+class VAE(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.location, self.log_variance = nn.Linear(784, 400), nn.Linear(400, 20), nn.Linear(400, 20)
+        self.decode = nn.Sequential(nn.Linear(20, 400), nn.Tanh(), nn.Linear(400, 784))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.tanh(self.hidden(x))
+        location, log_variance = self.location(h), self.log_variance(h)
+        noise = torch.randn_like(location)
+        z = location + torch.exp(0.5 * log_variance) * noise
+        log_q_over_p = 0.5 * (z.square() - noise.square() - log_variance).sum()
+        fit = F.binary_cross_entropy_with_logits(self.decode(z), x, reduction="sum")
+        return (log_q_over_p + fit) * (60_000 / len(x))
+
+
+MODULES: dict[str, Callable[[], nn.Module]] = {
+    "eight_schools": Schools,
+    "logistic": Logistic,
+    "logistic_minibatch": Logistic,
+    "bnn": Network,
+    "vae": VAE,
+}
+
+
+def by_hand(name: str, problem: Problem, *, compiled: bool) -> Callable[[int], object]:
+    """Steps of a module's loss under a fused Adam.
+
+    Args:
+        compiled: The loss by `torch.compile`.
+    """
+    module = MODULES[name]()
+    optimizer = torch.optim.Adam(module.parameters(), lr=problem.learning_rate, fused=True)
+    validated = Distribution._validate_args
+    loss_of = torch.compile(module) if compiled else module
+    Distribution._validate_args = validated  # torch.compile turns it off for the whole process
+    columns, size = problem.data, problem.batch_size
+
+    def run(count: int) -> object:
+        losses = []
+        for _ in range(count):
+            batch = columns
+            if size is not None:
+                index = torch.randint(len(columns[0]), (size,))
+                batch = tuple(column[index] for column in columns)
+            optimizer.zero_grad(set_to_none=True)
+            loss = loss_of(*batch)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.detach())
+        return losses
+
+    return run
+
+
+def products(problem: Problem) -> Callable[[int], object]:
+    """The matrix products of a step of the VAE, and nothing else."""
+    x, (m, n, h, j) = problem.data[0][:100], (100, 784, 400, 20)
+    w1, w2, wz, wd = (torch.randn(size) for size in ((h, n), (n, h), (j, h), (h, j)))
+    a, z, d = torch.randn(m, h), torch.randn(m, j), torch.randn(m, n)
+
+    def run(count: int) -> object:
+        for _ in range(count):
+            x @ w1.T, a @ wz.T, a @ wz.T, z @ wd.T, a @ w2.T  # forward
+            d @ w2, d.T @ a, a @ wd, a.T @ z, z @ wz, z @ wz, z.T @ a, z.T @ a, a.T @ x  # and back
+        return None
+
+    return run

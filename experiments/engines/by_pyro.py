@@ -1,0 +1,139 @@
+"""The programs in Pyro itself, and in vbayes: one pair, many engines."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pyro
+import torch
+from pyro.infer import SVI, JitTrace_ELBO, Trace_ELBO
+
+import vbayes as vb
+from vbayes.optimizer import optimizer_for
+from vbayes.staging import Replicated, draw_noise, stage
+from vbayes.steps import Order, Staged
+from vbayes.validation import validation
+
+from .problems import Problem
+
+
+def _batches(problem: Problem) -> Callable[[], tuple[torch.Tensor, ...]]:
+    columns, size = problem.data, problem.batch_size
+    if size is None:
+        return lambda: columns
+
+    def some() -> tuple[torch.Tensor, ...]:
+        index = torch.randint(len(columns[0]), (size,))
+        return tuple(column[index] for column in columns)
+
+    return some
+
+
+def by_svi(problem: Problem, make: Callable[..., Any]) -> Callable[[int], object]:
+    """Steps of an SVI, one call each, in a param store of its own.
+
+    Args:
+        make: (model, guide, optimiser) → SVI.
+    """
+    pair, batch = problem.pair(), _batches(problem)
+    model, guide = pair.scaled(len(problem.data[0]))
+    svi = make(model, guide, pyro.optim.Adam({"lr": problem.learning_rate}))
+    store = pyro.get_param_store()
+    held: dict[str, Any] = {"params": {}, "constraints": {}}
+
+    def run(count: int) -> object:
+        nonlocal held
+        with store.scope(held) as held, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # JitTrace_ELBO's tracer warns of a great deal
+            return [svi.step(*batch()) for _ in range(count)]
+
+    return run
+
+
+def pyro_eager(problem: Problem) -> Callable[[int], object]:
+    return by_svi(problem, lambda model, guide, optim: SVI(model, guide, optim, Trace_ELBO()))
+
+
+def pyro_jit(problem: Problem) -> Callable[[int], object]:
+    elbo = JitTrace_ELBO(ignore_jit_warnings=True)
+    return by_svi(problem, lambda model, guide, optim: SVI(model, guide, optim, elbo))
+
+
+def vbayes_svi(problem: Problem) -> Callable[[int], object]:
+    return by_svi(problem, lambda model, guide, optim: vb.SVI(model, guide, optim, Trace_ELBO(), compile=True))
+
+
+def _ready(problem: Problem) -> tuple[vb.Pair, vb.Dataset]:
+    pair, data = problem.pair(), vb.Dataset.of(problem.data)
+    pair.initialise(data.batch(pair.model, torch.arange(problem.batch_size or len(data))))
+    return pair, data
+
+
+def vbayes_captured(problem: Problem) -> Callable[[int], object]:
+    """The captured graph as torch interprets it, and torch's Adam."""
+    pair, data = _ready(problem)
+    batch = data.batch(pair.model, torch.arange(problem.batch_size or len(data)))
+    program, draw = stage(pair, vb.Trace(), batch), _batches(problem)
+    leaves = {k: v.clone().requires_grad_() for k, v in pair.parameters.items()}
+    optimizer = torch.optim.Adam(list(leaves.values()), lr=problem.learning_rate)
+    like = next(iter(leaves.values())).detach()
+
+    def run(count: int) -> object:
+        values = []
+        for _ in range(count):
+            normals, uniforms = draw_noise(program.sizes, 1, like)
+            parameters = {k: v.detach() for k, v in leaves.items()}
+            gradients, value = program(parameters, (normals[0], uniforms[0]), *draw())
+            for name, leaf in leaves.items():
+                leaf.grad = -gradients[name]
+            optimizer.step()
+            values.append(float(value))
+        return values
+
+    return run
+
+
+def vbayes_loop(problem: Problem) -> Callable[[int], object]:
+    """What `vb.fit` runs."""
+    pair, data = _ready(problem)
+    with pair.scope(), validation(False):
+        stepper = optimizer_for(pair.leaves, torch.optim.Adam, problem.learning_rate)
+        order = Order(data, problem.batch_size, 0)
+        steps = Staged(pair, vb.Trace(), data, order, stepper, 0, 0)
+
+    def run(count: int) -> object:
+        with pair.scope(), validation(False):
+            return steps.take(count)
+
+    return run
+
+
+def pyro_draws(problem: Problem, count: int) -> Callable[[], object]:
+    """`count` gradients, one after the other."""
+    pair, data = _ready(problem)
+    batch = data.batch(pair.model)
+    model, guide = pair.scaled(len(data))
+
+    def run() -> object:
+        with pair.scope():
+            for _ in range(count):
+                Trace_ELBO().loss_and_grads(model, guide, *batch.args)
+                made = [leaf.grad for leaf in pair.leaves.values()]
+                for leaf in pair.leaves.values():
+                    leaf.grad = None
+        return made
+
+    return run
+
+
+def vbayes_draws(problem: Problem, count: int, *, compiled: bool) -> Callable[[], object]:
+    """`count` gradients by one captured program, their noise included."""
+    pair, data = _ready(problem)
+    batch = data.batch(pair.model)
+    program = stage(pair, vb.Trace(), batch)
+    many = Replicated(program, pair.parameters, batch.args, compiled=compiled)
+    parameters = pair.parameters
+    like = next(iter(parameters.values()))
+    return lambda: list(many(parameters, draw_noise(program.sizes, count, like), batch.args))

@@ -1,0 +1,53 @@
+"""One training run in a process of its own: `python -m engines.total ENGINE PROBLEM STEPS` prints its times and memory as JSON."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+def vbayes_fit(problem) -> Callable[[int], object]:
+    import vbayes as vb
+
+    options = {"batch_size": problem.batch_size, "learning_rate": problem.learning_rate, "progress": False}
+    return lambda count: vb.fit(problem.pair(), problem.data, "trace", steps=count, compile=True, **options)
+
+
+def engine(kind: str, name: str) -> Callable[[int], object]:
+    from .problems import PROBLEMS
+
+    problem = PROBLEMS[name]()
+    if kind == "NumPyro loop":
+        from .by_numpyro import NumPyro
+
+        return NumPyro(name, problem).loop()
+    if kind == "by hand":
+        from .by_hand import by_hand
+
+        return by_hand(name, problem, compiled=False)
+    if kind == "Pyro":
+        from .by_pyro import pyro_eager
+
+        return pyro_eager(problem)
+    return vbayes_fit(problem)
+
+
+def peak_memory() -> float:
+    """MiB."""
+    status = Path("/proc/self/status")
+    if status.exists():  # elsewhere a process counts what its parent once had, too
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+
+
+if __name__ == "__main__":
+    kind, name, steps = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    run = engine(kind, name)
+    start = time.perf_counter()
+    run(steps)
+    seconds = time.perf_counter() - start
+    print(json.dumps({"seconds": seconds, "peak": peak_memory()}))

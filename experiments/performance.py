@@ -1,0 +1,267 @@
+"""How fast is a Pyro program in vbayes, beside Pyro, NumPyro and PyTorch written by hand?"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+import vbayes as vb
+from vbayes.errors import BadInput
+from vbayes.progress import bar
+
+LOOP, REFERENCE = "vbayes loop", "NumPyro loop"
+COLOURS = {"vbayes": "#0072B2", "NumPyro": "#D55E00", "Pyro": "#999999", "by hand": "#009E73", "matrix": "#F0E442"}
+
+
+def engines(name: str, *, slow: bool) -> dict[str, Callable[[int], object]]:
+    """Name → something that takes so many steps of a problem."""
+    from engines import by_hand, by_pyro
+    from engines.by_numpyro import NumPyro
+    from engines.problems import PROBLEMS
+
+    problem = PROBLEMS[name]()
+    numpyro = NumPyro(name, problem)
+    found = {
+        LOOP: by_pyro.vbayes_loop(problem),
+        "vbayes SVI.step": by_pyro.vbayes_svi(problem),
+        "vbayes captured": by_pyro.vbayes_captured(problem),
+        REFERENCE: numpyro.loop(),
+        "NumPyro jit step": numpyro.steps(),
+        "by hand": by_hand.by_hand(name, problem, compiled=False),
+        "Pyro": by_pyro.pyro_eager(problem),
+        "Pyro Jit": by_pyro.pyro_jit(problem),
+    }
+    if slow:
+        found["by hand, torch.compile"] = by_hand.by_hand(name, problem, compiled=True)
+    if name == "vae":
+        found["matrix products alone"] = by_hand.products(problem)
+    return found
+
+
+def steps(name: str, *, rounds: int, budget: float, slow: bool) -> list[dict[str, Any]]:
+    """Microseconds of a step by each engine."""
+    times = _times(engines(name, slow=slow), rounds, budget)
+    return _rows("one step", name, "µs", {engine: [t * 1e6 for t in values] for engine, values in times.items()})
+
+
+def draws(name: str, *, rounds: int, budget: float, count: int = 1000) -> list[dict[str, Any]]:
+    """Milliseconds of a thousand gradients by each engine."""
+    from engines import by_pyro
+    from engines.by_numpyro import NumPyro
+    from engines.problems import PROBLEMS
+
+    problem, few = PROBLEMS[name](), 50
+    tasks = {
+        "vbayes compiled": by_pyro.vbayes_draws(problem, count, compiled=True),
+        "vbayes captured": by_pyro.vbayes_draws(problem, count, compiled=False),
+        "NumPyro jit(vmap(grad))": NumPyro(name, problem).draws(count),
+        "Pyro": by_pyro.pyro_draws(problem, few),
+    }
+    times = _times({engine: _repeated(task) for engine, task in tasks.items()}, rounds, budget)
+    times["Pyro"] = [t * count / few for t in times["Pyro"]]
+    scaled = {engine: [t * 1e3 for t in values] for engine, values in times.items()}
+    return _rows(f"{count} gradients", name, "ms", scaled, reference="NumPyro jit(vmap(grad))")
+
+
+def _repeated(task: Callable[[], object]) -> Callable[[int], object]:
+    def run(times: int) -> None:
+        for _ in range(times):
+            task()
+
+    return run
+
+
+def _times(tasks: Mapping[str, Callable[[int], object]], rounds: int, budget: float) -> dict[str, list[float]]:
+    """Seconds of one unit of each task: as many as fit into the budget, one task after the other in each round."""
+    counts = {}
+    for name, run in tasks.items():
+        run(2)
+        took, count = 0.0, 1
+        while took < budget / 4:
+            count *= 4
+            run(count)  # compiled for this number, where it is
+            took = _seconds(run, count)
+        counts[name] = max(1, int(count * budget / took))
+        run(counts[name])
+    names, taken = list(tasks), {name: [] for name in tasks}
+    for turn in range(rounds):
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            taken[name].append(_seconds(tasks[name], counts[name]) / counts[name])
+    return taken
+
+
+def totals(name: str, *, rounds: int, steps: int, slow: bool) -> list[dict[str, Any]]:
+    """Seconds of a whole training run in a new process, imports, compilation and all, and what memory it took."""
+    kinds = ["vbayes, cold cache", "vbayes, warm cache", "NumPyro loop", "NumPyro loop, warm cache", "by hand"]
+    kinds += ["Pyro"] * slow
+    times: dict[str, dict[str, list[float]]] = {what: {kind: [] for kind in kinds} for what in ("all", "run", "peak")}
+    with tempfile.TemporaryDirectory() as warm:
+        for turn in range(rounds + 1):  # the first one fills the warm caches
+            for kind in kinds:
+                with tempfile.TemporaryDirectory() as cold:
+                    start = time.perf_counter()
+                    found = _child(kind.split(",")[0], name, steps, Path(warm if "warm" in kind else cold))
+                    took = time.perf_counter() - start
+                if turn:
+                    for what, value in (("all", took), ("run", found["seconds"]), ("peak", found["peak"])):
+                        times[what][kind].append(value)
+    what = "the first step" if steps == 1 else f"{steps} steps"
+    rows = _rows(f"{what}, new process", name, "s", times["all"])
+    rows += _rows(f"{what}, without imports", name, "s", times["run"])
+    return rows + (_rows("peak memory", name, "MiB", times["peak"]) if steps > 1 else [])
+
+
+def _child(kind: str, name: str, steps: int, cache: Path) -> dict[str, float]:
+    caches = {"VBAYES_CACHE": str(cache), "JAX_COMPILATION_CACHE_DIR": str(cache / "jax")}
+    caches |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-m", "engines.total", kind, name, str(steps)]
+    done = subprocess.run(
+        command, cwd=Path(__file__).parent, env=os.environ | caches, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _seconds(run: Callable[..., object], *args: Any) -> float:
+    start = time.perf_counter()
+    run(*args)
+    return time.perf_counter() - start
+
+
+def _rows(
+    what: str, problem: str, unit: str, times: Mapping[str, list[float]], reference: str = REFERENCE
+) -> list[dict[str, Any]]:
+    rows = []
+    for engine, values in times.items():
+        ratios = [mine / theirs for mine, theirs in zip(values, times[reference], strict=True)]
+        rows.append(
+            {
+                "what": what,
+                "problem": problem,
+                "engine": engine,
+                "median": statistics.median(values),
+                "low": min(values),
+                "high": max(values),
+                "unit": unit,
+                "to NumPyro": statistics.median(ratios),
+            }
+        )
+    return rows
+
+
+def measure(
+    problems: tuple[str, ...], rounds: int, budget: float, total_problems: tuple[str, ...], slow: bool
+) -> pd.DataFrame:
+    try:
+        import numpyro  # noqa: F401
+    except ImportError as error:
+        raise BadInput(
+            "This experiment measures NumPyro too. Install it: pip install -c constraints.txt '.[bench]'"
+        ) from error
+    work: list[tuple[str, Callable[[], list[dict[str, Any]]]]] = [
+        (f"steps of {name}", lambda name=name: steps(name, rounds=rounds, budget=budget, slow=slow))
+        for name in problems
+    ]
+    work.append(("1000 gradients of eight_schools", lambda: draws("eight_schools", rounds=rounds, budget=budget)))
+    for name in total_problems:
+        for count in (1, 1000, 10_000):
+            small = slow and count < 10_000
+            work.append(
+                (
+                    f"{count} steps of {name} in new processes",
+                    lambda name=name, count=count, small=small: totals(name, rounds=rounds, steps=count, slow=small),
+                )
+            )
+    rows: list[dict[str, Any]] = []
+    with bar("performance", len(work), show=True) as advance:
+        for done, (what, task) in enumerate(work, start=1):
+            advance(done - 1, lambda what=what: what)
+            rows += task()
+            advance(done, lambda what=what: what)
+    return pd.DataFrame(rows)
+
+
+def figure(table: pd.DataFrame):
+    """A panel for each problem: its engines, fastest first, on a logarithmic scale."""
+    panels = [(what, problem) for what, problem in table[["what", "problem"]].drop_duplicates().values.tolist()]
+    panels = [p for p in panels if "imports" not in p[0] and "memory" not in p[0]]
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    drawn, axes = plt.subplots(rows, columns, figsize=(4.6 * columns, 2.9 * rows), layout="constrained", squeeze=False)
+    for ax, (what, problem) in zip(axes.flat, panels, strict=False):
+        here = table[(table.what == what) & (table.problem == problem)].sort_values("median", ascending=False)
+        colours = [next((c for name, c in COLOURS.items() if engine.startswith(name)), "0.5") for engine in here.engine]
+        ax.barh(here.engine, here["median"], color=colours, height=0.62)
+        spread = [here["median"] - here.low, here.high - here["median"]]
+        ax.errorbar(here["median"], here.engine, xerr=spread, fmt="none", ecolor="0.2", lw=1)
+        ax.set_xscale("log")
+        ax.set_xlim(here.low.min() / 2, here.high.max() * 4)
+        for engine, value in zip(here.engine, here["median"], strict=True):
+            ax.text(value * 1.25, engine, f"{value:.3g}", va="center", fontsize=8)
+        ax.set_title(f"{problem.replace('_', ' ')}: {what}, {here.unit.iloc[0]}", loc="left", fontsize=10)
+        ax.tick_params(labelsize=8)
+        ax.spines[["top", "right"]].set_visible(False)
+    for ax in axes.flat[len(panels) :]:
+        ax.set_visible(False)
+    return drawn
+
+
+def verdict(table: pd.DataFrame) -> str:
+    """The ratios that matter, in words."""
+    parts = []
+    for (what, problem), here in table.groupby(["what", "problem"], sort=False):
+        by_engine = here.set_index("engine")
+        medians = by_engine["median"]
+        if what == "one step":
+            text = f"{problem}: a step of vbayes' loop takes {medians[LOOP]:.3g} µs, {by_engine['to NumPyro'][LOOP]:.2f} × NumPyro's loop, "
+            text += f"{medians[LOOP] / medians['by hand']:.2g} × PyTorch by hand; Pyro takes {medians['Pyro'] / medians[LOOP]:,.0f} times as long as "
+            text += f"the loop and {medians['Pyro'] / medians['vbayes SVI.step']:.0f} times as long as vb.SVI.step"
+            if "matrix products alone" in medians:
+                text += f"; the loop takes {medians[LOOP] / medians['matrix products alone']:.2f} × the matrix products alone"
+            parts.append(text)
+        elif "gradients" in what:
+            mine = medians["vbayes compiled"]
+            parts.append(
+                f"{what} of {problem}: {mine:.2g} ms, {by_engine['to NumPyro']['vbayes compiled']:.2f} × NumPyro, Pyro "
+                f"{medians['Pyro'] / mine:,.0f} times as long"
+            )
+        elif "new process" in what:
+            warm = medians["vbayes, warm cache"]
+            parts.append(
+                f"{what} of {problem}: {medians['vbayes, cold cache']:.1f} s cold and {warm:.1f} s warm; NumPyro "
+                f"{medians['NumPyro loop']:.1f} s and {medians['NumPyro loop, warm cache']:.1f} s"
+            )
+    return ". ".join(parts) + "."
+
+
+experiment = vb.Experiment(
+    question="How fast is a Pyro program in vbayes, beside Pyro, NumPyro and PyTorch written by hand?",
+    claim="As fast as NumPyro's in-graph loop or faster, and within 15 % of its matrix products where those are all the work.",
+    measure=measure,
+    full={
+        "problems": ("eight_schools", "logistic", "logistic_minibatch", "bnn", "vae"),
+        "rounds": 5,
+        "budget": 0.5,
+        "total_problems": ("eight_schools", "vae"),
+        "slow": True,
+    },
+    quick={"problems": ("eight_schools", "vae"), "rounds": 3, "budget": 0.2, "total_problems": ("eight_schools",), "slow": False},
+    figure=figure,
+    verdict=verdict,
+    sections=("what", "problem"),
+    notes="Each engine in turn in every round, in one process; the median of the rounds, lowest and highest. 'to NumPyro' is the median over "
+    "rounds of the ratio to NumPyro's in-graph loop (for gradients: to its jit(vmap(grad))). New processes: from start to exit, everything "
+    "included. All draw their noise and, where there are minibatches, pick their rows in the step.",
+)  # fmt: skip

@@ -1,0 +1,107 @@
+"""An experiment: a question, a claim, and what measures the answer."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from .errors import BadInput
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A question and how it is answered; `vbayes run FILE` looks for one by the name `experiment`.
+
+    Args:
+        question: In a sentence.
+        claim: What is held to be true, in a sentence.
+        measure: Called with the settings by name; returns the table that everything else is made from.
+        full: Settings of the measurement that counts.
+        quick: Those that differ in a quick one.
+        figure: Table → figure.
+        verdict: Table → what to make of it, in words with numbers.
+        notes: How to read the table.
+        sections: Columns that head parts of the table.
+
+    Examples:
+        >>> experiment = vb.Experiment(
+        ...     question="Does STL's variance vanish at the exact posterior?", claim="Yes: its gradient is zero there.",
+        ...     measure=measure, full={"replicas": 10_000}, quick={"replicas": 100}, figure=plot, verdict=say)
+    """
+
+    question: str
+    claim: str
+    measure: Callable[..., pd.DataFrame]
+    full: Mapping[str, Any]
+    quick: Mapping[str, Any]
+    figure: Callable[[pd.DataFrame], Figure]
+    verdict: Callable[[pd.DataFrame], str]
+    notes: str = ""
+    sections: tuple[str, ...] = ()
+
+    def settings(self, *, quick: bool, given: Mapping[str, str]) -> dict[str, Any]:
+        """The settings of a run.
+
+        Args:
+            quick: Whether to take the quick ones.
+            given: Name → text, of those that somebody set by hand; read in the type that they have.
+
+        Raises:
+            BadInput: A setting that there is not, or of another type.
+        """
+        settings = {**self.full, **(self.quick if quick else {})}
+        for name, text in given.items():
+            if name not in settings:
+                raise BadInput(f"The experiment has no setting {name!r}. It has: {', '.join(settings)}.")
+            settings[name] = _read(name, text, settings[name])
+        return settings
+
+
+def _read(name: str, text: str, like: Any) -> Any:
+    if isinstance(like, (list, tuple)):
+        return type(like)(
+            _read(name, part.strip(), like[0] if like else "") for part in text.split(",") if part.strip()
+        )
+    if isinstance(like, bool):
+        known = {"true": True, "false": False, "yes": True, "no": False}
+        if text.lower() in known:
+            return known[text.lower()]
+    else:
+        try:
+            return type(like)(text)
+        except (TypeError, ValueError):
+            pass
+    raise BadInput(f"{name}={text!r}. Wanted: {'true or false' if isinstance(like, bool) else type(like).__name__}.")
+
+
+@contextmanager
+def load(path: Path) -> Iterator[Experiment]:
+    """The experiment in a file, which may import what lies beside it.
+
+    Raises:
+        BadInput: No such file, or none in it.
+    """
+    if not path.is_file():
+        raise BadInput(f"There is no file {path}. Wanted: a Python file with a vb.Experiment named `experiment`.")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+        found = getattr(module, "experiment", None)
+        if not isinstance(found, Experiment):
+            raise BadInput(f"{path} has no vb.Experiment named `experiment`, but {type(found).__name__}.")
+        yield found
+    finally:
+        sys.path.remove(str(path.parent))
