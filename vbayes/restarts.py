@@ -17,7 +17,7 @@ from .errors import CaptureFailed, NonFinite
 from .fitted import Fit, Progress
 from .optimizer import optimizer_for
 from .progress import bar, between_steps
-from .staging.loop import Loop
+from .staging.loop import Loop, Part, run_loops
 from .starts import another_start
 from .steps import WORTH, Order, Staged
 from .training import INTERVAL, Callback, train
@@ -158,18 +158,17 @@ def _loop(
         between_steps() as asked_to_stop,
     ):
         while done < steps and not interrupted:
-            parts = [engine.upcoming(min(pace, steps - done)) for engine in engines]
-            program, _, rows_of_first = parts[0]
-            noise = (
-                torch.stack([normals for _, (normals, _), _ in parts], 1),
-                torch.stack([uniforms for _, (_, uniforms), _ in parts], 1),
-            )
-            indices = [index for _, _, index in parts if index is not None]
-            index = torch.stack(indices, 1) if indices else None
-            size = None if rows_of_first is None else rows_of_first.shape[-1]
-            if size not in loops:
-                loops[size] = engines[0].loop(program, size, len(fits))
-            state, values = loops[size].run(state, noise, index)
+            every = [engine.upcoming(min(pace, steps - done)) for engine in engines]
+            parts = []
+            for same in zip(*(stretches for stretches, _ in every), strict=True):
+                first = same[0]
+                if first.size not in loops:
+                    loops[first.size] = engines[0].loop(first.program, first.size, len(fits))
+                normals, uniforms = (torch.stack([s.noise[kind] for s in same], 1) for kind in (0, 1))
+                indices = [s.index for s in same if s.index is not None]
+                index = torch.stack(indices, 1) if indices else None
+                parts.append(Part(loops[first.size], (normals, uniforms), index))
+            state, values = run_loops(state, parts, every[0][1])
             began, ended = ended, time.perf_counter() - start
             finite = values.isfinite()
             for number, (engine, history) in enumerate(zip(engines, rows, strict=True)):

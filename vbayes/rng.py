@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import pyro
 import torch
 
@@ -60,11 +59,19 @@ def continued(state: dict[str, Any]) -> Iterator[None]:
 
 
 def stream(*path: int, device: str | torch.device = "cpu") -> torch.Generator:
-    """A generator whose draws are a function of some integers, independent of those of any others.
+    """A generator whose draws are a function of some integers, and have nothing to do with those of any others.
 
     Args:
         path: A seed, and which of the streams that hang on it.
         device: Where it draws.
+
+    References:
+        The mixing function is SplitMix64's: Steele, Lea & Flood 2014, doi:10.1145/2660193.2660195.
     """
-    words = np.random.SeedSequence([p % 2**64 for p in path]).generate_state(2)
-    return torch.Generator(device).manual_seed(int(words[0]) << 31 ^ int(words[1]))
+    state = 0
+    for number in path:
+        state = (state ^ number % 2**64) + 0x9E3779B97F4A7C15
+        state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        state = (state ^ state >> 27) * 0x94D049BB133111EB % 2**64
+        state ^= state >> 31
+    return torch.Generator(device).manual_seed(state >> 1)

@@ -18,7 +18,7 @@ from .optimizer import GuardedOptimizer, LeftTheReals, OneOptimizer
 from .pair import Pair
 from .sites import sites
 from .staging import Compiled, Noise, Program, Recorder, draw_noise, faithful, stage
-from .staging.loop import Loop, LoopState
+from .staging.loop import Loop, LoopState, Part, run_loops
 from .staging.update import Updates
 
 ORDER, NOISE = 0, 1  # what a stream of random numbers is for
@@ -55,13 +55,20 @@ class Order:
         data: All of it.
         batch_size: M; None takes all rows in each step.
         seed: Of the fit.
+
+    Attributes:
+        sizes: Rows in a minibatch, and in the smaller one at the end of an epoch if there is one; None for all.
+        per_epoch: Steps.
     """
 
     def __init__(self, data: Dataset, batch_size: int | None, seed: int) -> None:
-        self._data, self._size, self._seed = data, batch_size, seed
-        self.per_epoch = 1 if batch_size is None else math.ceil(len(data) / batch_size)
-        self._rest = len(data) % batch_size if batch_size else 0
-        self._held: tuple[int, list[Tensor | None]] = 0, []
+        self._data, self._seed, total = data, seed, len(data)
+        self.sizes: tuple[int | None, ...] = (None,)
+        self.per_epoch = 1
+        if batch_size is not None and batch_size < total:
+            self.per_epoch = math.ceil(total / batch_size)
+            self.sizes = (batch_size, total % batch_size) if total % batch_size else (batch_size,)
+        self._held: dict[int, Tensor] = {}
 
     def epoch(self, step: int) -> int:
         """The epoch, from 1, of a step, from 1."""
@@ -69,14 +76,43 @@ class Order:
 
     def share(self, size: int | None) -> float:
         """Of all steps, how many take so many rows."""
-        return 1 / self.per_epoch if size == self._rest else 1 - bool(self._rest) / self.per_epoch
+        rest = (len(self.sizes) - 1) / self.per_epoch
+        return 1 - rest if size == self.sizes[0] else rest
 
     def index(self, step: int) -> Tensor | None:
-        """The rows of a step; None for all of them."""
-        epoch = self.epoch(step)
-        if self._held[0] != epoch:
-            self._held = epoch, self._data.epoch(self._size, generator=rng.stream(self._seed, ORDER, epoch))
-        return self._held[1][(step - 1) % self.per_epoch]
+        """(M,) the rows of a step; None for all of them."""
+        rows, which = self.ahead(step, 1)
+        chosen = rows[0 if which is None else int(which[0])]
+        return None if chosen is None else chosen[0]
+
+    def ahead(self, first: int, count: int) -> tuple[list[Tensor | None], Tensor | None]:
+        """The rows of `count` steps.
+
+        Returns:
+            For each of the sizes the rows of its steps, (n, size); and (count,) uint8, the number of each step's size. None
+            where there is but one.
+        """
+        size = self.sizes[0]
+        if size is None:
+            return [None], None
+        orders = torch.stack([self._epoch(e) for e in range(self.epoch(first), self.epoch(first + count - 1) + 1)])
+        start, whole = (first - 1) % self.per_epoch, len(self._data) // size
+        if len(self.sizes) == 1:
+            return [orders.view(-1, size)[start : start + count]], None
+        which = torch.zeros(len(orders), self.per_epoch, dtype=torch.uint8)
+        which[:, -1] = 1
+        which = which.flatten()[start : start + count]
+        rest = int(which.sum())
+        full = orders[:, : whole * size].reshape(-1, size)[start : start + count - rest]
+        return [full, orders[:rest, whole * size :]], which
+
+    def _epoch(self, epoch: int) -> Tensor:
+        if epoch not in self._held:
+            self._held = {e: rows for e, rows in self._held.items() if e >= epoch - 1}
+            # On the CPU whatever the device, so that a seed gives the same batches everywhere.
+            order = torch.randperm(len(self._data), generator=rng.stream(self._seed, ORDER, epoch))
+            self._held[epoch] = order.to(self._data.first.device)
+        return self._held[epoch]
 
 
 class Eager:
@@ -136,6 +172,23 @@ def _finite(loss_and_grads: Callable[..., Any]) -> Callable[..., Any]:
     return checked
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """Steps on minibatches of one size.
+
+    Attributes:
+        size: M; None for all rows.
+        program: Of such a minibatch.
+        noise: (n, normals) and (n, uniforms).
+        index: (n, M) row numbers; None for all rows.
+    """
+
+    size: int | None
+    program: Program
+    noise: Noise
+    index: Tensor | None
+
+
 class Staged:
     """Steps by a captured program. The base noise of a step is a function of seed and step.
 
@@ -176,7 +229,7 @@ class Staged:
         self._gradients: dict[int | None, Compiled] = {}
         self._blocks: dict[tuple[int, int], tuple[int, Noise]] = {}
         self._next_look = taken + FIRST_LOOK
-        self._program(order.index(taken + 1))  # what can't be captured says so now
+        self._program(order.sizes[0])  # what can't be captured says so now
         self.state: LoopState | None = None
         if self._updates:
             parameters = {name: leaf.detach() for name, leaf in leaves.items()}
@@ -196,9 +249,9 @@ class Staged:
         if self._taken < self._next_look:
             return
         self._next_look = LATER * self._taken
-        index = self._order.index(self._taken + 1)
-        batch = self._data.batch(self._pair.model, index)
-        if not faithful(self._pair, self._estimator, self._program(index), batch, self._taken):
+        size = self._order.sizes[0]
+        batch = self._data.batch(self._pair.model, None if size is None else self._order.ahead(1, 1)[0][0][0])  # type: ignore[index]
+        if not faithful(self._pair, self._estimator, self._program(size), batch, self._taken):
             raise CaptureFailed(CHANGED.format(pair=self._pair.name, steps=self._taken))
 
     def finish(self) -> None:
@@ -211,56 +264,55 @@ class Staged:
             self._pair.set_buffers(self.state.buffers)
             self._updates.write(int(self.state.steps), self.state.optimizer)
 
-    def upcoming(self, count: int) -> tuple[Program, Noise, Tensor | None]:
-        """The next steps, up to `count`, whose noise is of one block and whose minibatches are of one size.
+    def upcoming(self, count: int) -> tuple[list[Stretch], Tensor | None]:
+        """The next steps, up to `count`, whose noise is of one block.
 
         Returns:
-            Their program, noise (n, normals) and (n, uniforms), and rows (n, M).
+            What they need, for each size of minibatch among them; and (n,) uint8, the number of each step's size, if there are
+            two.
         """
         first = self._taken + 1
-        rows = self._order.index(first)
-        program = self._program(rows)
-        normals, uniforms = self._noise(program, first)
-        count = min(count, len(normals))
-        if rows is None:
-            return program, (normals[:count], uniforms[:count]), None
-        indices = [rows]
-        for step in range(first + 1, first + count):
-            following = self._order.index(step)
-            if following is None or len(following) != len(rows):
-                break
-            indices.append(following)
-        return program, (normals[: len(indices)], uniforms[: len(indices)]), torch.stack(indices)
+        programs = [self._program(size) for size in self._order.sizes[: 1 if count == 1 else None]]
+        count = min(count, *(self._left(program, first) for program in programs))
+        indices, which = self._order.ahead(first, count)
+        stretches = []
+        for number, (size, index) in enumerate(zip(self._order.sizes, indices, strict=True)):
+            if which is None or (mine := which == number).any():
+                program = self._program(size)
+                noise = self._noise(program, first, count)
+                if which is not None:
+                    noise = noise[0][mine], noise[1][mine]
+                stretches.append(Stretch(size, program, noise, index))
+        return stretches, which if len(stretches) > 1 else None
 
     def _run(self, count: int) -> list[float]:
-        program, noise, index = self.upcoming(count)
+        stretches, which = self.upcoming(count)
         if self.state is None:
-            values = self._one_by_one(program, noise, index)
+            values = self._one_by_one(stretches, which)
         else:
-            self.state, reported = self._loop(program, index).run(self.state, noise, index)
+            parts = [Part(self._loop(each), each.noise, each.index) for each in stretches]
+            self.state, reported = run_loops(self.state, parts, which)
             values = reported.tolist()
         self.advance(len(values))
-        if len(values) < len(noise[0]):
+        if len(values) < (len(stretches[0].noise[0]) if which is None else len(which)):
             self.finish()
-            row = noise[0][len(values)], noise[1][len(values)]
-            self.failure = self._why(program, row, None if index is None else index[len(values)])
+            self.failure = self._why(self._taken + 1)
         return values
 
     def advance(self, steps: int) -> None:
         """So many more steps have been taken."""
         self._taken += steps
 
-    def _program(self, index: Tensor | None) -> Program:
-        size = None if index is None else len(index)
+    def _program(self, size: int | None) -> Program:
         if size not in self.programs:
+            index = None if size is None else torch.arange(size, device=self._like.device)
             self.programs[size] = stage(self._pair, self._estimator, self._data.batch(self._pair.model, index))
         return self.programs[size]
 
-    def _loop(self, program: Program, index: Tensor | None) -> Loop:
-        size = None if index is None else index.shape[-1]
-        if size not in self._loops:
-            self._loops[size] = self.loop(program, size)
-        return self._loops[size]
+    def _loop(self, stretch: Stretch) -> Loop:
+        if stretch.size not in self._loops:
+            self._loops[stretch.size] = self.loop(stretch.program, stretch.size)
+        return self._loops[stretch.size]
 
     def loop(self, program: Program, size: int | None, together: int | None = None) -> Loop:
         """Steps on minibatches of a size."""
@@ -270,17 +322,18 @@ class Staged:
         often = self._order.share(size) > RARE
         return Loop(program, self._updates.rules, self.state, columns, size, together=together, compiled=often)
 
-    def _one_by_one(self, program: Program, noise: Noise, index: Tensor | None) -> list[float]:
+    def _one_by_one(self, stretches: list[Stretch], which: Tensor | None) -> list[float]:
         """The gradient by the program, the step by the optimiser itself."""
-        leaves, values = self._pair.leaves, []
-        size = None if index is None else index.shape[-1]
-        for i, (normals, uniforms) in enumerate(zip(*noise, strict=True)):
-            args = self._data.batch(self._pair.model, None if index is None else index[i]).args
+        leaves, values, taken = self._pair.leaves, [], [0] * len(stretches)
+        for number in [0] * len(stretches[0].noise[0]) if which is None else which.tolist():
+            each, row = stretches[number], taken[number]
+            taken[number] += 1
+            args = self._data.batch(self._pair.model, None if each.index is None else each.index[row]).args
             parameters = {name: leaf.detach() for name, leaf in leaves.items()}
-            inputs = parameters, self._pair.buffers, (normals, uniforms), args
-            if size not in self._gradients:
-                self._gradients[size] = Compiled(program.graph, *inputs)
-            gradients, value, buffers = self._gradients[size](*inputs)
+            inputs = parameters, self._pair.buffers, (each.noise[0][row], each.noise[1][row]), args
+            if each.size not in self._gradients:
+                self._gradients[each.size] = Compiled(each.program.graph, *inputs)
+            gradients, value, buffers = self._gradients[each.size](*inputs)
             for name, leaf in leaves.items():
                 leaf.grad = -gradients[name]
             try:
@@ -295,24 +348,36 @@ class Staged:
                 self._stepper.end_epoch()
         return values
 
-    def _noise(self, program: Program, step: int) -> Noise:
-        """The noise of the steps from this one to the end of its block."""
+    def _left(self, program: Program, step: int) -> int:
+        """Steps from this one to the end of its block of noise."""
+        rows = _rows(program)
+        return rows - (step - 1) % rows
+
+    def _noise(self, program: Program, step: int, count: int) -> Noise:
+        """The noise of `count` steps from this one."""
         sizes = program.sizes
-        rows = max(1, min(BLOCK, NUMBERS // max(1, sum(sizes))))
-        number, start = divmod(step - 1, rows)
+        number, start = divmod(step - 1, _rows(program))
         if sizes not in self._blocks or self._blocks[sizes][0] != number:
             generator = rng.stream(self._seed, NOISE, *sizes, number, device=self._like.device)
-            self._blocks[sizes] = number, draw_noise(sizes, rows, self._like, generator)
+            self._blocks[sizes] = number, draw_noise(sizes, _rows(program), self._like, generator)
         normals, uniforms = self._blocks[sizes][1]
-        return normals[start:], uniforms[start:]
+        return normals[start : start + count], uniforms[start : start + count]
 
-    def _why(self, program: Program, noise: Noise, index: Tensor | None) -> Failure:
+    def _why(self, step: int) -> Failure:
+        index = self._order.index(step)
+        program = self._program(None if index is None else len(index))
+        normals, uniforms = self._noise(program, step, 1)
         batch = self._data.batch(self._pair.model, index)
         parameters = {name: leaf.detach() for name, leaf in self._pair.leaves.items()}
-        _, value, _ = program.graph(parameters, self._pair.buffers, noise, batch.args)
-        with Recorder(noise, in_place=True):
+        _, value, _ = program.graph(parameters, self._pair.buffers, (normals[0], uniforms[0]), batch.args)
+        with Recorder((normals[0], uniforms[0]), in_place=True):
             found = culprits(self._pair, batch)
         return Failure("gradient" if torch.isfinite(value) else "ELBO", found)
+
+
+def _rows(program: Program) -> int:
+    """Steps whose noise is drawn together."""
+    return max(1, min(BLOCK, NUMBERS // max(1, sum(program.sizes))))
 
 
 def culprits(pair: Pair, batch: Batch) -> tuple[str, ...]:

@@ -6,12 +6,13 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.optim.clipped_adam import ClippedAdam
 
 import vbayes as vb
 from tests.models import binary, small_vae
 from vbayes.staging import draw_noise, stage
 from vbayes.staging.loop import Loop, LoopState
-from vbayes.staging.update import update_for
+from vbayes.staging.update import Updates, update_for
 
 OPTIMISERS = {
     "Adam": (torch.optim.Adam, {"lr": 0.02}),
@@ -21,9 +22,20 @@ OPTIMISERS = {
     "SGD with momentum": (torch.optim.SGD, {"lr": 1e-3, "momentum": 0.9, "dampening": 0.1, "weight_decay": 0.1}),
     "SGD of Nesterov": (torch.optim.SGD, {"lr": 1e-3, "momentum": 0.9, "nesterov": True}),
     "Adagrad": (torch.optim.Adagrad, {"lr": 0.1, "lr_decay": 0.01, "initial_accumulator_value": 0.1}),
+    "ClippedAdam": (ClippedAdam, {"lr": 0.02, "lrd": 0.99, "clip_norm": 3.0, "weight_decay": 0.1}),
+    "ClippedAdam, centred": (ClippedAdam, {"lr": 0.02, "centered_variance": True}),
     "RMSprop": (torch.optim.RMSprop, {"lr": 0.01}),
     "RMSprop, centred": (torch.optim.RMSprop, {"lr": 0.01, "centered": True, "momentum": 0.5, "weight_decay": 0.1}),
 }
+
+
+def looped(pair, program, optimizer, leaves, columns, size=None, *, compiled=True):
+    """A loop, and its state before the first step."""
+    updates = Updates.of(dict.fromkeys(leaves, optimizer), leaves)
+    steps, states = updates.read()
+    state = LoopState(steps, pair.parameters, states, program.buffers)
+    state = state.filled([tensor.clone() for tensor in state.flat()])  # some optimisers hold theirs already
+    return Loop(program, updates.rules, state, columns, size, compiled=compiled), state
 
 
 @pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "captured"])
@@ -38,7 +50,7 @@ def test_a_hundred_steps_are_those_of_torch(case, compiled, double):
         index = torch.stack([torch.randperm(12)[:4] for _ in range(100)])
     leaves = {k: v.clone().requires_grad_() for k, v in pair.parameters.items()}
     optimizer = constructor(list(leaves.values()), **options)
-    update = update_for(optimizer)
+    loop, state = looped(pair, program, optimizer, leaves, (data,), 4, compiled=compiled)
     elbos = []
     for i in range(100):
         gradients, value = program(
@@ -48,8 +60,6 @@ def test_a_hundred_steps_are_those_of_torch(case, compiled, double):
             leaf.grad = -gradients[name]
         optimizer.step()
         elbos.append(value)
-    state = LoopState.start(pair.parameters, program.buffers, update)
-    loop = Loop(program, update, state, (data,), 4, compiled=compiled)
     assert (loop.native is not None) is compiled, loop.why_not
     reached, values = loop.run(state, noise, index)
     assert reached.steps == 100
@@ -57,6 +67,9 @@ def test_a_hundred_steps_are_those_of_torch(case, compiled, double):
     for name, leaf in leaves.items():
         torch.testing.assert_close(reached.parameters[name], leaf.detach(), rtol=1e-10, atol=1e-10)
         for key, mine in reached.optimizer[name].items():
+            if key == "lr":
+                assert float(mine) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12)
+                continue
             torch.testing.assert_close(mine, optimizer.state[leaf][key], rtol=1e-10, atol=1e-12)
     # In parts it is the same to the last bit, and what was handed in stays.
     part, _ = loop.run(state, tuple(n[:33] for n in noise), index[:33])
@@ -86,11 +99,11 @@ def test_a_step_that_is_not_finite_is_not_taken(compiled):
     x = torch.tensor([0.1, -0.2])
     pair = vb.Pair(model, guide).initialise(vb.Batch((x,)))
     program = stage(pair, vb.Pathwise(), vb.Batch((x,)))
-    update = update_for(torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=7.0))
-    state = LoopState.start(pair.parameters, {}, update)
+    leaves = {k: v.clone().requires_grad_() for k, v in pair.parameters.items()}
+    loop, state = looped(pair, program, torch.optim.Adam(leaves.values(), lr=7.0), leaves, (x,), compiled=compiled)
     with vb.seeded(0):
         noise = draw_noise(program.sizes, 200, x)
-    reached, values = Loop(program, update, state, (x,), compiled=compiled).run(state, noise)
+    reached, values = loop.run(state, noise)
     assert 0 < len(values) == int(reached.steps) < 200
     assert torch.isfinite(values).all() and torch.isfinite(reached.parameters["w"])
 
@@ -99,9 +112,8 @@ def test_an_index_out_of_range_is_an_error():
     data = binary(12)
     pair = small_vae().initialise(vb.Batch((data,)))
     program = stage(pair, vb.Pathwise(), vb.Batch((data[:4],), 12))
-    update = update_for(torch.optim.Adam([torch.zeros(1, requires_grad=True)]))
-    state = LoopState.start(pair.parameters, {}, update)
-    loop = Loop(program, update, state, (data,), 4)
+    leaves = {k: v.clone().requires_grad_() for k, v in pair.parameters.items()}
+    loop, state = looped(pair, program, torch.optim.Adam(leaves.values()), leaves, (data,), 4)
     with vb.seeded(0):
         noise = draw_noise(program.sizes, 2, data)
     with pytest.raises(IndexError, match="out of the range"):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .capture import Program, Tensors
-from .native import CompilerMissing, Native, Unsupported, compile_native
+from .native import CompilerMissing, Native, Run, Unsupported, compile_native, run
 from .noise import Noise
 from .update import State, Update
 
@@ -82,7 +82,6 @@ class Loop:
             self._step = _side_by_side(self._step, len(state.flat()), 2 + (batch_size is not None))
         self._columns = tuple(columns)
         self._states = len(state.flat())
-        self._rows = 2 if batch_size is None else 3
         self.native: Native | None = None
         self.why_not: str | None = None if compiled else "not asked for"
         like = next(iter(state.parameters.values()))
@@ -103,41 +102,12 @@ class Loop:
     def run(
         self, state: LoopState, noise: Noise, index: Tensor | None = None, columns: Sequence[Any] | None = None
     ) -> tuple[LoopState, Tensor]:
-        """One step for each row of noise, or fewer: a step whose ELBO is not finite, or would lead to parameters that are not, is not taken.
+        """One step for each row of noise; see `run_loops`.
 
         Args:
-            noise: (n, normals) and (n, uniforms).
-            index: (n, M) row numbers; None if the loop takes all rows.
             columns: In place of those that the loop was made with.
-
-        Returns:
-            The state after the last step that was taken, and the ELBO of each of those in nats, before its step.
         """
-        stacks = [*noise] if index is None else [*noise, index]
-        given = self._columns if columns is None else columns
-        if self.native is None:
-            return self._one_by_one(state, stacks, given)
-        steps = len(stacks[0])
-        values = stacks[0].new_empty(steps, *self._together)
-        reached, done = self._in_place(state, steps, stacks, given, values)
-        if done < steps:  # what the last one did is undone by doing all but that one again
-            reached, _ = self._in_place(state, done, stacks, given, values)
-        return reached, values[:done]
-
-    def _in_place(
-        self, state: LoopState, steps: int, stacks: list[Tensor], columns: Sequence[Any], values: Tensor
-    ) -> tuple[LoopState, int]:
-        assert self.native is not None
-        tensors = [tensor.clone(memory_format=torch.contiguous_format) for tensor in state.flat()]
-        done = self.native.run(
-            steps,
-            [*tensors, *stacks, *columns],
-            [values, torch.empty(1, dtype=torch.bool)],
-            rows=range(self._states, self._states + self._rows),
-            reported=[0],
-            finite=1,
-        )
-        return state.filled(tensors), done
+        return run_loops(state, [Part(self, noise, index, columns)])
 
     def step(self, state: LoopState, noise: Noise, columns: Sequence[Any]) -> Tensor:
         """One step that overwrites `state`, be it finite or not.
@@ -160,15 +130,89 @@ class Loop:
                 held.copy_(new)
         return value
 
-    def _one_by_one(self, state: LoopState, stacks: list[Tensor], columns: Sequence[Any]) -> tuple[LoopState, Tensor]:
-        tensors, values = state.flat(), []
-        for rows in zip(*stacks, strict=True):
-            *after, value, finite = self._step(*tensors, *rows, *columns)
-            if not finite:
+
+@dataclass(frozen=True)
+class Part:
+    """The steps that one loop takes.
+
+    Attributes:
+        loop: Which takes them.
+        noise: (n, normals) and (n, uniforms).
+        index: (n, M) row numbers; None if the loop takes all rows.
+        columns: In place of those that the loop was made with.
+    """
+
+    loop: Loop
+    noise: Noise
+    index: Tensor | None = None
+    columns: Sequence[Any] | None = None
+
+    @property
+    def stacks(self) -> list[Tensor]:
+        """What has a row for each step."""
+        return [*self.noise] if self.index is None else [*self.noise, self.index]
+
+    @property
+    def data(self) -> Sequence[Any]:
+        return self.loop._columns if self.columns is None else self.columns
+
+
+def run_loops(state: LoopState, parts: Sequence[Part], which: Tensor | None = None) -> tuple[LoopState, Tensor]:
+    """Steps by one loop, or by several in turn that share a state: as minibatches of two sizes need.
+
+    A step whose ELBO is not finite, or would lead to parameters that are not, is not taken, and is the end.
+
+    Args:
+        parts: The loops, each with as many rows as it takes steps.
+        which: (n,) uint8, the part that takes each step; None: the first takes all.
+
+    Returns:
+        The state after the last step that was taken, and the ELBO of each of those in nats, before its step.
+    """
+    steps = len(parts[0].noise[0]) if which is None else len(which)
+    if any(part.loop.native is None for part in parts):
+        return _one_by_one(state, parts, [0] * steps if which is None else which.tolist())
+    values = parts[0].noise[0].new_empty(steps, *parts[0].loop._together)
+    reached, done = _in_place(state, steps, parts, which, values)
+    if done < steps:  # what the last one did is undone by doing all but that one again
+        reached, _ = _in_place(state, done, parts, which, values)
+    return reached, values[:done]
+
+
+def _in_place(
+    state: LoopState, steps: int, parts: Sequence[Part], which: Tensor | None, values: Tensor
+) -> tuple[LoopState, int]:
+    tensors = [tensor.clone(memory_format=torch.contiguous_format) for tensor in state.flat()]
+    outputs = [values, torch.empty(1, dtype=torch.bool)]
+    runs = []
+    for part in parts:
+        assert part.loop.native is not None
+        rows = range(len(tensors), len(tensors) + len(part.stacks))
+        runs.append(Run(part.loop.native, [*tensors, *part.stacks, *part.data], outputs, rows, reported=[0], finite=1))
+    done = run(steps, runs, which)
+    return state.filled(tensors), done
+
+
+def _one_by_one(state: LoopState, parts: Sequence[Part], which: Sequence[int]) -> tuple[LoopState, Tensor]:
+    """Each step by its loop alone, compiled or not."""
+    values, taken = [], [0] * len(parts)
+    for number in which:
+        part, row = parts[number], taken[number]
+        taken[number] += 1
+        rows = [stack[row] for stack in part.stacks]
+        if part.loop.native is not None:
+            one = replace(part, noise=(rows[0][None], rows[1][None]), index=rows[2][None] if rows[2:] else None)
+            state, value = run_loops(state, [one])
+            if not len(value):
                 break
-            tensors = after
-            values.append(value)
-        return state.filled(tensors), torch.stack(values) if values else stacks[0].new_empty(0, *self._together)
+            values.append(value[0])
+            continue
+        *after, value, finite = part.loop._step(*state.flat(), *rows, *part.data)
+        if not finite:
+            break
+        state = state.filled(after)
+        values.append(value)
+    return state, torch.stack(values) if values else parts[0].noise[0].new_empty(0, *parts[0].loop._together)
 
 
 def _step(

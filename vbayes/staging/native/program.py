@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -90,6 +91,7 @@ class Native:
         self._states = states
         self._results = [(v.shape, v.dtype) for v in ends[states:]]
         self._library = build(self.source)
+        self._entry = ctypes.cast(self._library.program, ctypes.c_void_p).value
         self._size = written.work
         self._work = torch.empty(0, dtype=torch.uint8)
 
@@ -100,66 +102,95 @@ class Native:
         return outputs
 
     def run(
-        self,
-        steps: int,
-        inputs: Sequence[Tensor],
-        outputs: Sequence[Tensor],
-        *,
-        rows: Sequence[int] = (),
-        reported: Sequence[int] = (),
-        finite: int = -1,
-    ) -> int:
-        """Many runs, each on what the one before left.
+        self, steps: int, inputs: Sequence[Tensor], outputs: Sequence[Tensor], *,
+        rows: Sequence[int] = (), reported: Sequence[int] = (), finite: int = -1,
+    ) -> int:  # fmt: skip
+        """Many runs, each on what the one before left; see `run` for the arguments."""
+        return run(steps, [Run(self, inputs, outputs, rows, reported, finite)])
 
-        Args:
-            steps: How many.
-            inputs: The states among them must be contiguous; they are overwritten.
-            outputs: Written to: those that are not states; each step's part of them contiguous.
-            rows: Which inputs are stacks with a row for each step.
-            reported: Which outputs are such stacks.
-            finite: Which output says whether to go on; -1: all steps are taken.
-
-        Returns:
-            The number of steps after which it was told to go on.
-
-        Raises:
-            IndexError: The program read or wrote beyond an array.
-        """
-        every = [t.contiguous() for t in (*inputs, *self._constants)]
-        where = (ctypes.c_void_p * len(every))(*(t.data_ptr() for t in every))
-        to = (ctypes.c_void_p * len(outputs))(*(t.data_ptr() for t in outputs))
-        forward = (ctypes.c_long * len(every))(*(_row(t) if i in rows else 0 for i, t in enumerate(every)))
-        back = (ctypes.c_long * len(outputs))(*(_row(t) if i in reported else 0 for i, t in enumerate(outputs)))
-        threads = torch.get_num_threads()
-        counts = ctypes.c_long(len(every)), ctypes.c_long(len(outputs))
-        self._library.set_threads(threads)
-        if steps > 1 and not self._states and finite < 0:
-            # Each thread does whole steps; inside, neither a loop nor BLAS starts threads of its own.
-            size = ctypes.c_long(self._size)
-            done = self._library.map(
-                ctypes.c_long(steps),
-                where,
-                to,
-                self._memory(threads),
-                size,
-                *counts,
-                forward,
-                back,
-                ctypes.c_int(threads),
-            )
-        else:
-            done = self._library.run(
-                ctypes.c_long(steps), where, to, self._memory(1), *counts, forward, back, ctypes.c_long(finite)
-            )
-        if done < 0:
-            raise IndexError("an index is out of the range of its dimension")
-        return int(done)
-
-    def _memory(self, copies: int) -> ctypes.c_void_p:
+    def _memory(self, copies: int) -> int:
         """Working memory, aligned."""
         if len(self._work) < (needed := copies * self._size + 64):
             self._work = torch.empty(needed, dtype=torch.uint8)
-        return ctypes.c_void_p(self._work.data_ptr() + -self._work.data_ptr() % 64)
+        return self._work.data_ptr() + -self._work.data_ptr() % 64
+
+
+@dataclass(frozen=True)
+class Run:
+    """A program with its tensors.
+
+    Attributes:
+        inputs: The states among them must be contiguous; they are overwritten.
+        outputs: Written to: those that are not states; each step's part of them contiguous.
+        rows: Which inputs are stacks with a row for each step of this program.
+        reported: Which outputs are stacks with a row for each step.
+        finite: Which output says whether to go on; -1: all steps are taken.
+    """
+
+    native: Native
+    inputs: Sequence[Tensor]
+    outputs: Sequence[Tensor]
+    rows: Sequence[int] = ()
+    reported: Sequence[int] = ()
+    finite: int = -1
+
+
+class _Call(ctypes.Structure):
+    _fields_ = [
+        ("program", ctypes.c_void_p),
+        ("in", ctypes.c_void_p),
+        ("out", ctypes.c_void_p),
+        ("work", ctypes.c_void_p),
+        ("ins", ctypes.c_long),
+        ("outs", ctypes.c_long),
+        ("forward", ctypes.c_void_p),
+        ("back", ctypes.c_void_p),
+        ("finite", ctypes.c_long),
+    ]
+
+
+def run(steps: int, runs: Sequence[Run], which: Tensor | None = None) -> int:
+    """Many steps in one call.
+
+    Args:
+        steps: How many.
+        runs: Programs that overwrite the same states.
+        which: (steps,) uint8, which of them takes each step; None: the first takes all.
+
+    Returns:
+        The number of steps before one that said not to go on.
+
+    Raises:
+        IndexError: A program read or wrote beyond an array.
+    """
+    threads = torch.get_num_threads()
+    first = runs[0]
+    # Steps that do not need each other are shared out; inside, neither a loop nor BLAS starts threads of its own.
+    shared = steps > 1 and not first.native._states and first.finite < 0 and which is None
+    calls, held = (_Call * len(runs))(), []
+    for call, each in zip(calls, runs, strict=True):
+        every = [t.contiguous() for t in (*each.inputs, *each.native._constants)]
+        inputs = (ctypes.c_void_p * len(every))(*(t.data_ptr() for t in every))
+        outputs = (ctypes.c_void_p * len(each.outputs))(*(t.data_ptr() for t in each.outputs))
+        forward = (ctypes.c_long * len(every))(*(_row(t) if i in each.rows else 0 for i, t in enumerate(every)))
+        back = [_row(t) if i in each.reported else 0 for i, t in enumerate(each.outputs)]
+        backward = (ctypes.c_long * len(back))(*back)
+        work = each.native._memory(threads if shared else 1)
+        held += [every, inputs, outputs, forward, backward]
+        values = (each.native._entry, *map(ctypes.addressof, (inputs, outputs)), work)
+        values += (len(every), len(back), *map(ctypes.addressof, (forward, backward)), each.finite)
+        for (field, *_), value in zip(_Call._fields_, values, strict=True):
+            setattr(call, field, value)
+    library = first.native._library
+    library.set_threads(threads)
+    if shared:
+        done = library.map(ctypes.c_long(steps), calls, ctypes.c_long(first.native._size), ctypes.c_int(threads))
+    else:
+        order = None if which is None else ctypes.c_void_p(which.data_ptr())
+        done = library.run(ctypes.c_long(steps), calls, ctypes.c_long(len(runs)), order)
+    if done < 0:
+        raise IndexError("an index is out of the range of its dimension")
+    return int(done)
 
 
 def _row(stack: Tensor) -> int:

@@ -44,7 +44,7 @@ typedef void (*sgemm_t)(const char*, const char*, const int*, const int*, const 
                         const int*, const float*, const int*, const float*, float*, const int*);
 typedef void (*dgemm_t)(const char*, const char*, const int*, const int*, const int*, const double*, const double*,
                         const int*, const double*, const int*, const double*, double*, const int*);
-static sgemm_t sgemm; static dgemm_t dgemm; static int out_of_range;
+static sgemm_t sgemm; static dgemm_t dgemm; static _Thread_local int out_of_range;
 static inline long place(long i, long n) {
   if (i < 0) i += n;
   if ((unsigned long)i >= (unsigned long)n) { out_of_range = 1; return 0; }
@@ -56,35 +56,42 @@ DRIVER = """
 void set_blas(void* s, void* d) { sgemm = (sgemm_t)s; dgemm = (dgemm_t)d; }
 void set_threads(int n) { omp_set_num_threads(n); }
 
-/* in, out: the program's arrays; states are overwritten. Input i moves on by forward[i] bytes after each step, output i by
-   back[i]. Where `finite` is an output, a step with 0 there is the last one.
-   Returns the number of steps before that one, or -1 for an index that is out of range. */
-long run(long steps, void** in, void** out, char* work, long ins, long outs, const long* forward, const long* back,
-         long finite) {
-  out_of_range = 0;
+/* A program with its arrays. Input i moves on by forward[i] bytes after each of its steps, output i by back[i] after every step.
+   Where `finite` is an output, a step with 0 there is the last one. */
+typedef struct {
+  int (*program)(void**, void**, char*);
+  void** in; void** out; char* work;
+  long ins, outs;
+  const long* forward; const long* back;
+  long finite;
+} call_t;
+
+/* Steps by one program, or by several that overwrite the same states: step t by calls[which[t]].
+   Returns the number of steps before one that is not finite, or -1 for an index that is out of range. */
+long run(long steps, call_t* calls, long count, const uint8_t* which) {
   for (long t = 0; t < steps; t++) {
-    program(in, out, work);
-    if (out_of_range) return -1;
-    if (finite >= 0 && !*(const uint8_t*)out[finite]) return t;
-    for (long i = 0; i < ins; i++) in[i] = (char*)in[i] + forward[i];
-    for (long i = 0; i < outs; i++) out[i] = (char*)out[i] + back[i];
+    call_t* c = calls + (which ? which[t] : 0);
+    if (c->program(c->in, c->out, c->work)) return -1;
+    if (c->finite >= 0 && !*(const uint8_t*)c->out[c->finite]) return t;
+    for (long i = 0; i < c->ins; i++) c->in[i] = (char*)c->in[i] + c->forward[i];
+    for (call_t* each = calls; each < calls + count; each++)
+      for (long i = 0; i < each->outs; i++) each->out[i] = (char*)each->out[i] + each->back[i];
   }
   return steps;
 }
 
 /* The same where no step needs another one: threads share them out, and each has `size` bytes of working memory. */
-long map(long steps, void** in, void** out, char* work, long size, long ins, long outs, const long* forward,
-         const long* back, int threads) {
-  out_of_range = 0;
-  #pragma omp parallel for schedule(static) num_threads(threads)
+long map(long steps, const call_t* c, long size, int threads) {
+  int wrong = 0;
+  #pragma omp parallel for schedule(static) num_threads(threads) reduction(|:wrong)
   for (long t = 0; t < steps; t++) {
-    void* from[ins + 1];
-    void* to[outs + 1];
-    for (long i = 0; i < ins; i++) from[i] = (char*)in[i] + t * forward[i];
-    for (long i = 0; i < outs; i++) to[i] = (char*)out[i] + t * back[i];
-    program(from, to, work + omp_get_thread_num() * size);
+    void* from[c->ins + 1];
+    void* to[c->outs + 1];
+    for (long i = 0; i < c->ins; i++) from[i] = (char*)c->in[i] + t * c->forward[i];
+    for (long i = 0; i < c->outs; i++) to[i] = (char*)c->out[i] + t * c->back[i];
+    wrong |= c->program(from, to, c->work + omp_get_thread_num() * size);
   }
-  return out_of_range ? -1 : steps;
+  return wrong ? -1 : steps;
 }
 """
 
@@ -135,7 +142,8 @@ class Source:
             if after not in self.overwrites:
                 size = f"{after.size} * sizeof({TYPES[after.dtype]})"
                 calls.append(f"  memcpy({places[before]}, {places[after]}, {size});")
-        program = "static void program(void** in, void** out, char* work) {\n" + "\n".join(calls) + "\n}"
+        program = "int program(void** in, void** out, char* work) {\n  out_of_range = 0;\n" + "\n".join(calls)
+        program += "\n  return out_of_range;\n}"
         self.text = "\n".join([PRELUDE.format(vector_math=vector_math), HELPERS, *functions, program, DRIVER])
 
     def _kernel(self, kernel: Kernel) -> str:
