@@ -53,12 +53,19 @@ SHAPED = {
     "cholesky": lambda x: torch.linalg.cholesky(_positive(x)), "solve": lambda x: torch.linalg.solve_triangular(_positive(x).tril(), x, upper=False),
     "upper": lambda x: torch.linalg.solve_triangular(_positive(x).triu(), x, upper=True), "right": lambda x: torch.linalg.solve_triangular(_positive(x).triu(), x.mT, upper=True, left=False),
     "unit": lambda x: torch.linalg.solve_triangular(_positive(x).tril(), x, upper=False, unitriangular=True), "cholesky_solve": lambda x: torch.cholesky_solve(x, torch.linalg.cholesky(_positive(x))),
-    "in place": lambda x: torch.zeros_like(x).add_(x).mul_(2), "setitem": lambda x: _set(x), "scalar": lambda x: x.sum() * torch.tensor(2.0, dtype=x.dtype), "one": lambda x: x[:1, :1, :1] * x.sum(), "empty sum": lambda x: x[:, :0].sum(1),
+    "mask": lambda x: _masked(x), "in place": lambda x: torch.zeros_like(x).add_(x).mul_(2), "setitem": lambda x: _set(x), "scalar": lambda x: x.sum() * torch.tensor(2.0, dtype=x.dtype), "one": lambda x: x[:1, :1, :1] * x.sum(), "empty sum": lambda x: x[:, :0].sum(1),
 }  # fmt: skip
 
 
 def _positive(x: torch.Tensor) -> torch.Tensor:
     return x @ x.mT + 2 * torch.eye(x.shape[-2], dtype=x.dtype)
+
+
+def _masked(x: torch.Tensor) -> torch.Tensor:
+    y = x.clone()
+    y[x > 0] = 3.0
+    y[x[:, 0, 0] > 0] = -1.0
+    return y
 
 
 def _set(x: torch.Tensor) -> torch.Tensor:

@@ -97,11 +97,19 @@ class _Deferred(TorchFunctionMode):
             return None
         if func is torch.Tensor.masked_select:  # of terms to sum: those left out count nothing, and shapes stay
             return torch.where(args[1], args[0], 0.0)
+        if func is torch.Tensor.__setitem__ and _fills_a_mask(*args):
+            return args[0].masked_fill_(args[1], args[2])
         if func is torch._is_all_true:  # a distribution that was made with validation of its own
             return True
         if func is torch.nn.functional.one_hot and len(args) == 2:
             return (args[0].unsqueeze(-1) == torch.arange(args[1], device=args[0].device)).long()
         return func(*args, **(kwargs or {}))
+
+
+def _fills_a_mask(target: Tensor, key: Any, value: Any) -> bool:
+    """Whether an assignment is of one number to the places of a mask, which `vmap` knows under another name only."""
+    mask = isinstance(key, Tensor) and key.dtype == torch.bool and key.shape == target.shape
+    return mask and (isinstance(value, (int, float)) or (isinstance(value, Tensor) and value.dim() == 0))
 
 
 def eager(pair: Pair, estimator: ELBO, total_rows: int | None) -> Callable[..., tuple[Tensors, Tensor, Tensors]]:

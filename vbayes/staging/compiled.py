@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from .native import CompilerMissing, Native, Unsupported, compile_native
+from .native import Native, compiled_or_why
 
 
 class Compiled:
@@ -32,10 +32,7 @@ class Compiled:
         if not all(isinstance(leaf, Tensor) and leaf.device.type == "cpu" for leaf in leaves):
             self.why_not = "there is machine code for tensors on the CPU only"
             return
-        try:
-            self.native = compile_native(self._flat, leaves)
-        except (Unsupported, CompilerMissing) as error:
-            self.why_not = str(error)
+        self.native, self.why_not = compiled_or_why(self._flat, leaves)
 
     def _flat(self, *leaves: Tensor) -> list[Tensor]:
         made, self._returns = tree_flatten(self._fn(*tree_unflatten(leaves, self._takes)))

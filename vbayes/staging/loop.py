@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .capture import Program, Tensors
-from .native import CompilerMissing, Native, Run, Unsupported, compile_native, run
+from .native import Native, Run, compiled_or_why, run
 from .noise import Noise
 from .update import State, Update
 
@@ -94,10 +94,7 @@ class Loop:
             rows = [like.new_zeros(*self._together, size) for size in program.sizes]
             if batch_size is not None:
                 rows.append(torch.zeros(*self._together, batch_size, dtype=torch.int64))
-            try:
-                self.native = compile_native(self._step, [*held, *rows, *self._columns], self._states)
-            except (Unsupported, CompilerMissing) as error:
-                self.why_not = str(error)
+            self.native, self.why_not = compiled_or_why(self._step, [*held, *rows, *self._columns], self._states)
 
     def run(
         self, state: LoopState, noise: Noise, index: Tensor | None = None, columns: Sequence[Any] | None = None

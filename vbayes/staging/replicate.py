@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .capture import Program, Tensors
-from .native import CompilerMissing, Native, Unsupported, compile_native
+from .native import Native, compiled_or_why
 from .noise import Noise
 
 
@@ -61,10 +61,7 @@ class Replicated:
         like = next(iter(parameters.values()))
         if compiled and program.static and like.device.type == "cpu":
             noise = [like.new_zeros(size) for size in program.sizes]
-            try:
-                self.native = compile_native(self._flat, [*noise, *parameters.values(), *self._buffers, *args])
-            except (Unsupported, CompilerMissing):
-                pass  # vmap gives the same numbers
+            self.native, _ = compiled_or_why(self._flat, [*noise, *parameters.values(), *self._buffers, *args])
 
     def _flat(self, normals: Tensor, uniforms: Tensor, *rest: Tensor) -> list[Tensor]:
         names, count = self._program.parameters, len(self._sizes)

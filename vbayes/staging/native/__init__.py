@@ -10,5 +10,6 @@ from .build import CompilerMissing as CompilerMissing
 from .program import Native as Native
 from .program import Run as Run
 from .program import compile_native as compile_native
+from .program import compiled_or_why as compiled_or_why
 from .program import run as run
 from .values import Unsupported as Unsupported

@@ -374,6 +374,13 @@ def _index(node: Node, base: View, indices: list[View | None]) -> View:
 
 @rule("index_put", "_unsafe_index_put")
 def _index_put(node: Node, base: View, indices: list[View | None], values: View, accumulate: bool = False) -> View:
+    mask = indices[0]
+    if len(indices) == 1 and mask is not None and mask.value.dtype == torch.bool and values.meta.numel() == 1:
+        below = (*mask.shape, *[1] * (len(base.shape) - len(mask.shape)))  # a mask of the leading dimensions
+        everywhere = View(mask.value, mask.meta.view(below).expand(base.shape))
+        one = View(values.value, values.meta.reshape(()).expand(base.shape))
+        added = _pointwise(node, "{0} + {1}", [base, one], [base.value.dtype] * 2) if accumulate else one
+        return _where(node, everywhere, added, base)
     shape = _indexed_shape(base.shape, indices)
     places, loops, operands = _indexing(base.shape, indices, shape)
     value = Scatter(**_out(node), operands=[copied(base), values.expand(shape), *operands], places=places, loops=loops)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import functools
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +18,11 @@ from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 
 from ... import rng
 from ..trace import trace
-from .build import build, vector_math
+from .build import CompilerMissing, build, vector_math
 from .lower import Lowering, supported
 from .schedule import schedule
 from .source import Source
-from .values import Given, Pointwise, Value
+from .values import Given, Pointwise, Unsupported, Value
 
 
 def compile_native(fn: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor], states: int = 0) -> Native:
@@ -36,6 +38,27 @@ def compile_native(fn: Callable[..., Sequence[Tensor]], examples: Sequence[Tenso
         CompilerMissing: No C compiler, or it fails.
     """
     return Native(simplified(fn, examples), examples, states)
+
+
+def compiled_or_why(
+    fn: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor], states: int = 0
+) -> tuple[Native | None, str | None]:
+    """`compile_native`, or why it can't be. Where there is no compiler, it says so once."""
+    try:
+        return compile_native(fn, examples, states), None
+    except Unsupported as error:
+        return None, f"there is no machine code for {error}"
+    except CompilerMissing as error:
+        _say_once(str(error))
+        return None, str(error)
+
+
+@functools.cache
+def _say_once(reason: str) -> None:
+    warnings.warn(
+        f"Programs run as torch interprets them, which takes many times as long: {reason}. Install gcc, or set $CC.",
+        stacklevel=2,
+    )
 
 
 def simplified(fn: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor]) -> GraphModule:
