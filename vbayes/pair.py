@@ -11,6 +11,7 @@ import pyro
 import torch
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
+from torch.distributions import constraints
 
 from . import rng
 from .dataset import Batch
@@ -92,6 +93,11 @@ class Pair:
     def leaves(self) -> dict[str, Tensor]:
         """Name → the tensor that gradients are taken with respect to; it holds the value only inside `scope`."""
         return {name: self._leaves[name] for name in self._values}
+
+    def is_real(self, name: str) -> bool:
+        """Whether a parameter is any real number, so that its value is the same constrained and not."""
+        constraint = self._constraints.get(name, constraints.real)
+        return getattr(constraint, "base_constraint", constraint) is constraints.real
 
     @property
     def modules(self) -> list[torch.nn.Module]:

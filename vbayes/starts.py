@@ -13,13 +13,17 @@ from torch import Tensor
 from . import rng
 from .dataset import Batch
 from .pair import Pair
+from .validation import validation
+
+WIDTH = 2.0  # of the interval that Stan draws initial values from, to either side, on the unconstrained scale
 
 
 def another_start(pair: Pair, batch: Batch, seed: int) -> Pair:
     """A copy of a pair with initial values drawn anew, each in the way that it was drawn first.
 
     Modules draw by their `reset_parameters`, autoguides by their `init_loc_fn`, functions by what they hand to `pyro.param`. A
-    parameter whose initial value is a constant starts there again.
+    parameter that starts at a constant starts there again: but an autoguide's location, which then is moved by a uniform draw
+    from (−2, 2).
 
     Args:
         pair: Initialised.
@@ -32,9 +36,15 @@ def another_start(pair: Pair, batch: Batch, seed: int) -> Pair:
         for part in parts:
             if callable(reset := getattr(part, "reset_parameters", None)):
                 reset()
+    before = twin.parameters
     fresh = _created(twin, batch, seed)
-    mine = twin.parameters
-    return twin.load({k: v for k, v in fresh.items() if k in mine and v.shape == mine[k].shape})
+    fresh = {k: v for k, v in fresh.items() if k in before and v.shape == before[k].shape}
+    if isinstance(pair.guide, AutoGuide):
+        with rng.seeded(seed):
+            for name in sorted(fresh):
+                if pair.is_real(name) and torch.equal(fresh[name], before[name]):
+                    fresh[name] += WIDTH * (2 * torch.rand_like(fresh[name]) - 1)
+    return twin.load(fresh)
 
 
 def _created(pair: Pair, batch: Batch, seed: int) -> dict[str, Tensor]:
@@ -42,7 +52,7 @@ def _created(pair: Pair, batch: Batch, seed: int) -> dict[str, Tensor]:
     twin = pair.copy()
     store = pyro.get_param_store()
     guide: Any = pair.guide
-    with twin.scope(), store.scope(), rng.seeded(seed), torch.no_grad():
+    with twin.scope(), store.scope(), rng.seeded(seed), torch.no_grad(), validation(False):
         store.clear()
         owned = {id(p) for module in twin.modules for p in module.parameters()}
         if isinstance(guide, AutoGuide):

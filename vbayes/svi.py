@@ -111,7 +111,7 @@ class SVI(pyro.infer.SVI):
         super().__init__(model, guide, as_pyro(optim), loss, loss_and_grads, num_samples, num_steps, **kwargs)
         self._elbo = loss if isinstance(loss, ELBO) else None
         self._wait = {"auto": WARM, True: 1, False: None}[compile] if self._elbo else None
-        self._names: tuple[str, ...] = ()  # of the parameters that model and guide ask for
+        self._names: set[str] = set()  # of the parameters that model and guide ask for
         self._seen: dict[Hashable, int] = {}
         self._staged: dict[Hashable, _Staged | None] = {}
 
@@ -174,7 +174,7 @@ class SVI(pyro.infer.SVI):
     def _by_pyro(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float:
         with trace(param_only=True) as seen:
             loss = super().step(*args, **kwargs)
-        self._names = tuple(seen.trace.nodes)
+        self._names |= seen.trace.nodes.keys()
         return loss
 
     def _program(self, call: Call, ahead: int = 1) -> _Staged | None:
@@ -183,7 +183,7 @@ class SVI(pyro.infer.SVI):
         Args:
             ahead: Calls that are sure to come.
         """
-        if self._wait is None or not self._names:
+        if self._wait is None or not self._names or not pyro.get_param_store()._params.keys() >= self._names:
             return None
         held = self._staged.get(call.key)
         if held is not None and held.stale():
@@ -255,7 +255,7 @@ class _Staged:
         if not self._state or not self._updates:
             return False
         values = self._state.parameters
-        if self._updates.rates_changed() or any(
+        if not self._updates.hold(self._state.optimizer) or any(
             leaf.data_ptr() != values[name].data_ptr() for name, leaf in self._leaves.items()
         ):
             return True
@@ -266,6 +266,7 @@ class _Staged:
         noise = self._fresh()
         self.taken += 1
         if self._state and self._updates:
+            self._updates.refresh(self._state.steps, self._state.optimizer)
             value = self._loop.step(self._state, noise, call.tensors)
             self._updates.count(int(self._state.steps), self._state.optimizer)
             return -value.item()
@@ -286,6 +287,7 @@ class _Staged:
         count = min(count, BLOCK, max(1, NUMBERS // max(1, sum(self._program.sizes))))
         if not (self._state and self._updates):
             return [self.step(call) for _ in range(min(count, 64))]
+        self._updates.refresh(self._state.steps, self._state.optimizer)
         noise = draw_noise(self._program.sizes, count, self._like)
         reached, values = self._loop.run(self._state, noise, columns=call.tensors)
         for held, new in zip(self._state.flat(), reached.flat(), strict=True):

@@ -15,7 +15,6 @@ from typing import Any
 import pyro
 import torch
 from pyro.infer import ELBO
-from pyro.util import warn_if_nan
 from torch import Tensor
 from torch.fx import GraphModule
 from torch.overrides import TorchFunctionMode
@@ -232,7 +231,7 @@ def _no_branch_on_values() -> Iterator[None]:
     finally:
         pyro.infer.util.torch = torch
         for module in changed:
-            module.warn_if_nan = warn_if_nan  # type: ignore[attr-defined]
+            module.warn_if_nan = pyro.util.warn_if_nan  # type: ignore[attr-defined]
 
 
 class _Tracing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -160,8 +161,9 @@ class Updates:
         made = cls(optimizers, leaves, rules)
         return made if len(rules) == len(leaves) and len(set(made._counts())) == 1 else None
 
-    def _counts(self) -> list[int]:
-        states = [self.optimizers[name].state.get(leaf, {}) for name, leaf in self.leaves.items()]
+    def _counts(self, parameters: int | None = None) -> list[int]:
+        some = itertools.islice(self.leaves.items(), parameters)
+        states = [self.optimizers[name].state.get(leaf, {}) for name, leaf in some]
         # SGD does not count; all that matters there is whether there is momentum yet.
         return [int(s.get("step", s.get("momentum_buffer") is not None)) for s in states]
 
@@ -174,6 +176,24 @@ class Updates:
             fresh = self.rules[name].init(leaf.detach())
             states[name] = {k: v if held.get(k) is None else held[k] for k, v in fresh.items()}
         return torch.tensor(float(self._counts()[0]), dtype=torch.float64, device=device), states
+
+    def refresh(self, steps: Tensor, states: Mapping[str, State]) -> None:
+        """Puts into a state what the optimisers hold beside tensors: the number of steps, and rates that change."""
+        steps.fill_(self._counts(1)[0])
+        for name, state in states.items():
+            if "lr" in state:
+                state["lr"].fill_(self.optimizers[name].param_groups[0]["lr"])
+
+    def hold(self, states: Mapping[str, State]) -> bool:
+        """Whether the optimisers still have these very tensors, and no learning rate has been set by hand."""
+        for name, leaf in self.leaves.items():
+            optimizer = self.optimizers[name]
+            held = optimizer.state.get(leaf, {})
+            if any(held.get(key) is not tensor for key, tensor in states[name].items() if key != "lr"):
+                return False
+            if "lr" not in states[name] and optimizer.param_groups[0]["lr"] != self.rules[name].options["lr"]:
+                return False
+        return True
 
     def write(self, steps: int, states: Mapping[str, State]) -> None:
         """Hands the optimisers a state."""
@@ -197,11 +217,3 @@ class Updates:
                 wide = torch.get_default_dtype() == torch.float64
                 held = torch.tensor(float(steps), dtype=torch.float64 if wide else torch.float32)
                 optimizer.state[leaf]["step"] = held
-
-    def rates_changed(self) -> bool:
-        """Whether somebody has since set a learning rate by hand."""
-        return any(
-            self.optimizers[name].param_groups[0]["lr"] != rule.options["lr"]
-            for name, rule in self.rules.items()
-            if not isinstance(self.optimizers[name], ClippedAdam)
-        )
