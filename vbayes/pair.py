@@ -118,6 +118,10 @@ class Pair:
         buffers = {f"buffer.{i}.{k}": b.clone() for (i, k), b in self._buffers.items()}
         return {k: v.detach().clone() for k, v in self._values.items()} | buffers
 
+    def snapshot_of_buffers(self) -> dict[str, Tensor]:
+        """The part of `state` that is the modules' buffers."""
+        return {k: v for k, v in self.state().items() if k.startswith("buffer.")}
+
     def load(self, state: Mapping[str, Tensor]) -> Pair:
         """Takes on the values of a snapshot; returns itself."""
         for key, value in state.items():

@@ -100,14 +100,15 @@ def fit(
         raise BadInput(f"restarts={restarts!r}. Wanted: an integer of at least 1, or None for a single fit.")
     dataset.check_batch_size(batch_size)
     pair = pair.copy()
+    buffers = pair.snapshot_of_buffers()
     examine_minibatches(pair, dataset, batch_size)
     # Parameters are made where the caller's modules and data are; then all of it moves.
-    pair, dataset = pair.to(where), dataset.to(where)
+    pair, dataset = pair.load(buffers).to(where), dataset.to(where)  # a look moves running statistics
     first = dataset.batch(pair.model, None if batch_size is None else torch.arange(batch_size, device=where))
-    with pair.scope(), rng.seeded(0):
-        # An estimator that can't work on this pair says so now.
-        if needs := getattr(method, "needs", None):
-            draw(pair, first, method.num_particles, needs)
+    if needs := getattr(method, "needs", None):  # an estimator that can't work on this pair says so now
+        looked_at = pair.copy()
+        with looked_at.scope(), rng.seeded(0):
+            draw(looked_at, first, method.num_particles, needs)
     require_parameters(pair)
     with rng.seeded(seed):
         start = Progress(rng.get_state())
