@@ -12,6 +12,7 @@ import vbayes as vb
 from tests.models import binary, small_vae
 from vbayes.staging import draw_noise, stage
 from vbayes.staging.loop import Loop, LoopState
+from vbayes.staging.replay import Replay
 from vbayes.staging.update import Updates, update_for
 
 OPTIMISERS = {
@@ -118,3 +119,39 @@ def test_an_index_out_of_range_is_an_error():
         noise = draw_noise(program.sizes, 2, data)
     with pytest.raises(IndexError, match="out of the range"):
         loop.run(state, noise, torch.tensor([[0, 1, 2, 3], [0, 1, 2, 12]]))
+
+
+def test_a_replay_gives_the_numbers_of_the_loop(double):
+    """What a CUDA graph records, run as it is: on the CPU, step by step."""
+    data = binary(12).double()
+    pair = small_vae().initialise(vb.Batch((data,)))
+    program = stage(pair, vb.Pathwise(), vb.Batch((data[:4],), 12))
+    leaves = {k: v.clone().requires_grad_() for k, v in pair.parameters.items()}
+    loop, state = looped(pair, program, torch.optim.Adam(leaves.values()), leaves, (data,), 4)
+    with vb.seeded(1):
+        noise = draw_noise(program.sizes, 9, data)
+        index = torch.stack([torch.randperm(12)[:4] for _ in range(9)])
+    right, values = loop.run(state, noise, index)
+    rows = [noise[0][0], noise[1][0], index[0]]
+    replay = Replay(loop._step, state.flat(), rows, (data,), capacity=20, recorded=False)
+    for _ in range(2):  # the second time it starts over
+        reached, seen = replay.run(state.flat(), [*noise, index])
+        torch.testing.assert_close(seen, values, rtol=1e-10, atol=1e-10)
+        for mine, theirs in zip(reached, right.flat(), strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-10)
+    broken = noise[0].clone()
+    broken[5] = torch.nan
+    reached, seen = replay.run(state.flat(), [broken, noise[1], index])
+    assert len(seen) == 5 and reached[0] == 5
+    torch.testing.assert_close(seen, values[:5], rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_graph():
+    data = binary(12)
+    on_cpu, on_cuda = (
+        vb.fit(small_vae(), data, "stl", steps=20, batch_size=4, compile=True, device=device, progress=False)
+        for device in ("cpu", "cuda")
+    )
+    assert all(v.is_cuda and v.isfinite().all() for v in on_cuda.pair.parameters.values())
+    assert on_cuda.history.elbo.mean() == pytest.approx(on_cpu.history.elbo.mean(), rel=0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor
 from .capture import Program, Tensors
 from .native import Native, Run, compiled_or_why, run
 from .noise import Noise
+from .replay import Replay
 from .update import State, Update
 
 
@@ -83,6 +85,8 @@ class Loop:
         self._columns = tuple(columns)
         self._states = len(state.flat())
         self.native: Native | None = None
+        self._graph: Replay | None = None
+        self._compiled, self._static = compiled, program.static
         self.why_not: str | None = None if compiled else "not asked for"
         like = next(iter(state.parameters.values()))
         if not program.static:
@@ -95,6 +99,18 @@ class Loop:
             if batch_size is not None:
                 rows.append(torch.zeros(*self._together, batch_size, dtype=torch.int64))
             self.native, self.why_not = compiled_or_why(self._step, [*held, *rows, *self._columns], self._states)
+
+    def _replay(self, state: LoopState, part: Part) -> Replay | None:
+        """The steps as a CUDA graph, where the state is on such a device and no random numbers are drawn in a step."""
+        if self._compiled and self._static and state.steps.is_cuda and part.columns is None:
+            if self._graph is None or self._graph.capacity < len(part.noise[0]):
+                rows = [stack[0] for stack in part.stacks]
+                self._graph = Replay(
+                    self._step, state.flat(), rows, self._columns,
+                    together=self._together, capacity=len(part.noise[0]), recorded=True,
+                )  # fmt: skip
+            return self._graph
+        return None
 
     def run(
         self, state: LoopState, noise: Noise, index: Tensor | None = None, columns: Sequence[Any] | None = None
@@ -149,6 +165,11 @@ class Part:
         """What has a row for each step."""
         return [*self.noise] if self.index is None else [*self.noise, self.index]
 
+    def rows(self, some: slice) -> Part:
+        """A part of the part."""
+        noise, index = (self.noise[0][some], self.noise[1][some]), None if self.index is None else self.index[some]
+        return replace(self, noise=noise, index=index)
+
     @property
     def data(self) -> Sequence[Any]:
         return self.loop._columns if self.columns is None else self.columns
@@ -166,9 +187,33 @@ def run_loops(state: LoopState, parts: Sequence[Part], which: Tensor | None = No
     Returns:
         The state after the last step that was taken, and the ELBO of each of those in nats, before its step.
     """
+    if which is None:
+        return _alone(state, parts[0])
+    if all(part.loop.native for part in parts):
+        return _native(state, parts, which)
+    values, taken = [], [0] * len(parts)
+    for number, group in itertools.groupby(which.tolist()):
+        some = slice(taken[number], taken[number] + len(list(group)))
+        taken[number] = some.stop
+        state, each = _alone(state, parts[number].rows(some))
+        values.append(each)
+        if len(each) < some.stop - some.start:
+            break
+    return state, torch.cat(values)
+
+
+def _alone(state: LoopState, part: Part) -> tuple[LoopState, Tensor]:
+    """Steps by one loop: in machine code, as a CUDA graph, or one after the other."""
+    if part.loop.native:
+        return _native(state, [part], None)
+    if replay := part.loop._replay(state, part):
+        tensors, values = replay.run(state.flat(), part.stacks)
+        return state.filled(tensors), values
+    return _one_by_one(state, part)
+
+
+def _native(state: LoopState, parts: Sequence[Part], which: Tensor | None) -> tuple[LoopState, Tensor]:
     steps = len(parts[0].noise[0]) if which is None else len(which)
-    if any(part.loop.native is None for part in parts):
-        return _one_by_one(state, parts, [0] * steps if which is None else which.tolist())
     values = parts[0].noise[0].new_empty(steps, *parts[0].loop._together)
     reached, done = _in_place(state, steps, parts, which, values)
     if done < steps:  # what the last one did is undone by doing all but that one again
@@ -190,26 +235,15 @@ def _in_place(
     return state.filled(tensors), done
 
 
-def _one_by_one(state: LoopState, parts: Sequence[Part], which: Sequence[int]) -> tuple[LoopState, Tensor]:
-    """Each step by its loop alone, compiled or not."""
-    values, taken = [], [0] * len(parts)
-    for number in which:
-        part, row = parts[number], taken[number]
-        taken[number] += 1
-        rows = [stack[row] for stack in part.stacks]
-        if part.loop.native is not None:
-            one = replace(part, noise=(rows[0][None], rows[1][None]), index=rows[2][None] if rows[2:] else None)
-            state, value = run_loops(state, [one])
-            if not len(value):
-                break
-            values.append(value[0])
-            continue
+def _one_by_one(state: LoopState, part: Part) -> tuple[LoopState, Tensor]:
+    values = []
+    for rows in zip(*part.stacks, strict=True):
         *after, value, finite = part.loop._step(*state.flat(), *rows, *part.data)
         if not finite:
             break
         state = state.filled(after)
         values.append(value)
-    return state, torch.stack(values) if values else parts[0].noise[0].new_empty(0, *parts[0].loop._together)
+    return state, torch.stack(values) if values else part.noise[0].new_empty(0, *part.loop._together)
 
 
 def _step(

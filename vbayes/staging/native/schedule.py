@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .values import Counter, Gather, Given, Pointwise, Reduction, Value, View
 
 Domain = tuple[int, ...]
+COPIES = 4  # of one value, at most
 LARGE = 2**14  # elements from which a loop is worth a second thread
 
 
@@ -29,19 +30,25 @@ def schedule(outputs: Iterable[Value]) -> list[Kernel]:
     """Kernels in an order in which each has what it needs.
 
     Greedy: the smallest loops that are ready first, each joined by all that can join it, so that the largest ones find
-    the most to fuse.
+    the most to fuse. What costs less to make than to keep is made where it is read, each time anew.
     """
+    ends = set(outputs)
     pending = _needed(outputs)
+    cheap = _made_where_read(pending, ends)
     done: set[Value] = {v for v in pending if isinstance(v, Given)}
     pending = [v for v in pending if v not in done]
     kernels = []
     while pending:
-        ready = [v for v in pending if all(s in done for s in v.sources)]
+        at_hand = set(done)  # or as good as that
+        for v in pending:
+            if v in cheap and all(s in at_hand for s in v.sources):
+                at_hand.add(v)
+        ready = [v for v in pending if v not in cheap and all(s in at_hand for s in v.sources)]
         first = min(ready, key=lambda v: -1 if domain(v) is None else math.prod(domain(v) or ()))
         if domain(first) is None:
             members = [first]
         else:
-            members = _joined(pending, domain(first), done)
+            members = _without_idle(_joined(pending, domain(first), done), cheap)
         kernels.append(Kernel(domain(first), members))
         done.update(members)
         gone = set(members)
@@ -79,6 +86,45 @@ def _needed(outputs: Iterable[Value]) -> list[Value]:
             stack.append((value, True))
             stack.extend((s, False) for s in reversed(value.sources) if s not in order)
     return list(order)
+
+
+def _made_where_read(values: list[Value], ends: set[Value]) -> set[Value]:
+    """Large values of little arithmetic, of which each reader gets one of its own. Readers are changed in place."""
+    readers: dict[Value, list[tuple[Value, int]]] = {}
+    for value in values:
+        for i, operand in enumerate(value.operands):
+            if isinstance(operand, View):
+                readers.setdefault(operand.value, []).append((value, i))
+    own: dict[Value, list[Value]] = {}
+    for value in reversed(values):
+        if not isinstance(value, Pointwise) or value in ends or value.size < LARGE or "(" in value.template:
+            continue
+        every = [(copy, i) for reader, i in readers.get(value, []) for copy in own.get(reader, [reader])]
+        over = domain(value)
+        loops = all(domain(r) == over and not isinstance(r, Gather) for r, _ in every)
+        if len(every) > COPIES or not loops or not all(same_place(r.operands[i], over or ()) for r, i in every):  # type: ignore[arg-type]
+            continue
+        own[value] = []
+        for reader, i in every:
+            twin = replace(value, operands=list(value.operands))
+            view = reader.operands[i]
+            assert isinstance(view, View)
+            reader.operands[i] = View(twin, view.meta)
+            own[value].append(twin)
+    order: list[Value] = []
+    for value in values:
+        order += own.get(value, [value])
+    values[:] = order
+    return {twin for twins in own.values() for twin in twins}
+
+
+def _without_idle(members: list[Value], cheap: set[Value]) -> list[Value]:
+    """Members but for those of little arithmetic that none of the others reads."""
+    wanted = {v for v in members if v not in cheap}
+    for value in reversed(members):
+        if value in wanted:
+            wanted.update(s for s in value.sources if s in cheap)
+    return [v for v in members if v in wanted]
 
 
 def _joined(pending: list[Value], over: Domain | None, done: set[Value]) -> list[Value]:
