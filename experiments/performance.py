@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import statistics
@@ -86,7 +87,7 @@ def _times(tasks: Mapping[str, Callable[[int], object]], rounds: int, budget: fl
     """Seconds of one unit of each task: as many as fit into the budget, one task after the other in each round."""
     counts = {}
     for name, run in tasks.items():
-        run(2)
+        run(100)  # past all that happens once, such as the first smaller minibatch of an epoch
         took, count = 0.0, 1
         while took < budget / 4:
             count *= 4
@@ -162,7 +163,13 @@ def _rows(
 
 
 def measure(
-    problems: tuple[str, ...], rounds: int, budget: float, total_problems: tuple[str, ...], slow: bool
+    problems: tuple[str, ...],
+    rounds: int,
+    budget: float,
+    total_problems: tuple[str, ...],
+    total_steps: tuple[int, ...],
+    total_rounds: int,
+    slow: bool,
 ) -> pd.DataFrame:
     try:
         import numpyro  # noqa: F401
@@ -170,26 +177,19 @@ def measure(
         raise BadInput(
             "This experiment measures NumPyro too. Install it: pip install -c constraints.txt '.[bench]'"
         ) from error
-    work: list[tuple[str, Callable[[], list[dict[str, Any]]]]] = [
-        (f"steps of {name}", lambda name=name: steps(name, rounds=rounds, budget=budget, slow=slow))
-        for name in problems
-    ]
-    work.append(("1000 gradients of eight_schools", lambda: draws("eight_schools", rounds=rounds, budget=budget)))
+    timed = {"rounds": rounds, "budget": budget}
+    work = {f"steps of {name}": functools.partial(steps, name, **timed, slow=slow) for name in problems}
+    work["1000 gradients of eight_schools"] = functools.partial(draws, "eight_schools", **timed)
     for name in total_problems:
-        for count in (1, 1000, 10_000):
-            small = slow and count < 10_000
-            work.append(
-                (
-                    f"{count} steps of {name} in new processes",
-                    lambda name=name, count=count, small=small: totals(name, rounds=rounds, steps=count, slow=small),
-                )
-            )
+        for count in total_steps:
+            task = functools.partial(totals, name, rounds=total_rounds, steps=count, slow=slow and count <= 1000)
+            work[f"{count} steps of {name} in new processes"] = task
     rows: list[dict[str, Any]] = []
     with bar("performance", len(work), show=True) as advance:
-        for done, (what, task) in enumerate(work, start=1):
-            advance(done - 1, lambda what=what: what)
+        for done, (what, task) in enumerate(work.items()):
+            advance(done, functools.partial(str, what))
             rows += task()
-            advance(done, lambda what=what: what)
+        advance(len(work), str)
     return pd.DataFrame(rows)
 
 
@@ -254,10 +254,12 @@ experiment = vb.Experiment(
         "problems": ("eight_schools", "logistic", "logistic_minibatch", "bnn", "vae"),
         "rounds": 5,
         "budget": 0.5,
-        "total_problems": ("eight_schools", "vae"),
+        "total_problems": ("eight_schools",),
+        "total_steps": (1, 1000, 10_000),
+        "total_rounds": 3,
         "slow": True,
     },
-    quick={"problems": ("eight_schools", "vae"), "rounds": 3, "budget": 0.2, "total_problems": ("eight_schools",), "slow": False},
+    quick={"problems": ("eight_schools", "vae"), "rounds": 3, "budget": 0.2, "total_rounds": 1, "slow": False},
     figure=figure,
     verdict=verdict,
     sections=("what", "problem"),
