@@ -206,16 +206,25 @@ def figure(table: pd.DataFrame):
         ax.barh(here.engine, here["median"], color=colours, height=0.62)
         spread = [here["median"] - here.low, here.high - here["median"]]
         ax.errorbar(here["median"], here.engine, xerr=spread, fmt="none", ecolor="0.2", lw=1)
-        ax.set_xscale("log")
-        ax.set_xlim(here.low.min() / 2, here.high.max() * 4)
-        for engine, value in zip(here.engine, here["median"], strict=True):
-            ax.text(value * 1.25, engine, f"{value:.3g}", va="center", fontsize=8)
-        ax.set_title(f"{problem.replace('_', ' ')}: {what}, {here.unit.iloc[0]}", loc="left", fontsize=10)
+        far = here.high.max() > 30 * here.low.min()
+        if far:
+            ax.set_xscale("log")
+        ax.set_xlim(here.low.min() / 2 if far else 0, here.high.max() * (5 if far else 1.2))
+        gap = here.high.max() * 0.02
+        for engine, value, high in zip(here.engine, here["median"], here.high, strict=True):
+            ax.text(high * 1.15 if far else high + gap, engine, number(value), va="center", fontsize=8)
+        ax.set_title(f"{problem.replace('_', ' ')}: {what}", loc="left", fontsize=10)
+        ax.set_xlabel(here.unit.iloc[0], fontsize=8, loc="right")
         ax.tick_params(labelsize=8)
         ax.spines[["top", "right"]].set_visible(False)
     for ax in axes.flat[len(panels) :]:
         ax.set_visible(False)
     return drawn
+
+
+def number(value: float) -> str:
+    """Three digits, without powers of ten."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def verdict(table: pd.DataFrame) -> str:
@@ -225,9 +234,9 @@ def verdict(table: pd.DataFrame) -> str:
         by_engine = here.set_index("engine")
         medians = by_engine["median"]
         if what == "one step":
-            text = f"{problem}: a step of vbayes' loop takes {medians[LOOP]:.3g} µs, {by_engine['to NumPyro'][LOOP]:.2f} × NumPyro's loop, "
-            text += f"{medians[LOOP] / medians['by hand']:.2g} × PyTorch by hand; Pyro takes {medians['Pyro'] / medians[LOOP]:,.0f} times as long as "
-            text += f"the loop and {medians['Pyro'] / medians['vbayes SVI.step']:.0f} times as long as vb.SVI.step"
+            text = f"{problem}: a step of vbayes' loop takes {number(medians[LOOP])} µs, {by_engine['to NumPyro'][LOOP]:.2f} × NumPyro's loop, "
+            text += f"{medians[LOOP] / medians['by hand']:.2g} × PyTorch by hand; Pyro takes {number(medians['Pyro'] / medians[LOOP])} times as long as "
+            text += f"the loop and {number(medians['Pyro'] / medians['vbayes SVI.step'])} times as long as vb.SVI.step"
             if "matrix products alone" in medians:
                 text += f"; the loop takes {medians[LOOP] / medians['matrix products alone']:.2f} × the matrix products alone"
             parts.append(text)

@@ -238,8 +238,29 @@ def test_a_cache_that_is_damaged_or_closed(data, monkeypatch, tmp_path):
     assert compiled(small_vae(), data, steps=3).history.elbo.tolist() == right
 
 
-def test_data_of_another_type_or_size_makes_another_program(data):
-    pair = vb.pairs.normal_normal()
-    first = compiled(pair, torch.tensor([1.0, 2.0]), "trace", steps=3)
-    second = compiled(vb.pairs.normal_normal(), torch.tensor([1, 2]), "trace", steps=3)
-    assert first.history.elbo.tolist() == pytest.approx(second.history.elbo.tolist(), rel=1e-6)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int64])
+def test_data_of_another_type(dtype):
+    x = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    right = compiled(vb.pairs.normal_normal(), x[:2], "trace", steps=20)
+    mine = compiled(vb.pairs.normal_normal(), x[:2].to(dtype), "trace", steps=20)
+    assert mine.history.elbo.tolist() == pytest.approx(right.history.elbo.tolist(), rel=1e-5)
+    wide = torch.stack([x, x], 1).t()  # its rows do not lie together
+    several = vb.Dataset({"x": wide[0]}), vb.Dataset({"x": x})
+    ends = [compiled(small_normal(), part, "trace", steps=20, batch_size=3).history.elbo.tolist() for part in several]
+    assert ends[0] == ends[1]
+
+
+def small_normal() -> vb.Pair:
+    def model(x):
+        mu = pyro.sample("mu", dist.Normal(0.0, 5.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(mu, 1.0), obs=x)
+
+    return vb.Pair(model, pyro.infer.autoguide.AutoNormal(model))
+
+
+def test_nothing_to_do_changes_nothing(data):
+    fit = compiled(small_vae(), data, steps=3)
+    again = vb.Fit.resume(fit, steps=0, progress=False)
+    assert same(fit, again) and again.progress.staged
+    assert same(again.resume(steps=2, progress=False), fit.resume(steps=2, progress=False))

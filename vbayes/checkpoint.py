@@ -86,7 +86,7 @@ def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO, optimizer: Any)
         Progress(**_unpack(described["progress"], tensors)),
         tuple((int(r[0]), int(r[1]), *r[2:]) for r in tensors["history"].tolist()),
         described["interrupted"],
-        described["compile"],
+        described.get("compile", "auto"),
     )
 
 

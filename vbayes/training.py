@@ -164,7 +164,7 @@ def train(fit: Fit, steps: int, *, show: bool, callbacks: Sequence[Callback] = (
     ):
         order = Order(data, fit.batch_size, fit.seed)
         stepper = optimizer_for(pair.leaves, fit.optimizer, fit.learning_rate, state.optimizer)
-        engine, staged = _engine(fit, order, stepper, staged=staged and steps > 0)
+        engine, staged = _engine(fit, order, stepper, staged=staged, steps=steps)
         before, start, pace = rows[-1][4] if rows else 0.0, time.perf_counter(), 1
         done, ended = 0, before
         try:
@@ -201,15 +201,15 @@ def train(fit: Fit, steps: int, *, show: bool, callbacks: Sequence[Callback] = (
     return reached
 
 
-def _engine(fit: Fit, order: Order, stepper: Any, *, staged: bool) -> tuple[Eager | Staged, bool]:
-    """What takes the steps, and whether it is a program."""
+def _engine(fit: Fit, order: Order, stepper: Any, *, staged: bool, steps: int) -> tuple[Eager | Staged, bool]:
+    """What takes the steps, and whether it is a program, or would be if there were any."""
     given = fit.pair, fit.estimator, fit.data, order, stepper, fit.steps
-    if staged:
+    if staged and steps:
         try:
             return Staged(*given, fit.seed), True
         except CaptureFailed as error:
             warnings.warn(f"{error}\n{BY_PYRO}", stacklevel=4)
-    return Eager(*given), False
+    return Eager(*given), staged and not steps
 
 
 def _left_the_reals(failure: Failure, fit: Fit) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from vbayes.staging.native import compile_native
+from vbayes.staging.native import Unsupported, compile_native, compiled_or_why
+from vbayes.staging.native.program import _say_once
 
 POINTWISE = {
     "abs": torch.abs, "acos": torch.acos, "asin": torch.asin, "atan": torch.atan, "ceil": lambda x: torch.ceil(3 * x),
@@ -131,3 +134,27 @@ def test_states_are_overwritten_also_where_they_are_still_read():
     assert program.run(5, [*states, x], [values], rows=[3], reported=[0]) == 5
     for mine, theirs in zip([*states, values], right, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_what_it_was_not_made_for_is_refused():
+    program = compile_native(lambda x, y: [x * y], [numbers(3), numbers(3)])
+    with pytest.raises(TypeError, match=r"input 1 is \(3,\) of torch.float32; the program takes 3 of torch.float64"):
+        program(numbers(3), numbers(3).float())
+    with pytest.raises(TypeError, match=r"input 0 is \(4,\)"):
+        program(numbers(4), numbers(3))
+    with pytest.raises(TypeError, match="output 0 is of torch.float32"):
+        program.run(1, [numbers(3), numbers(3)], [torch.empty(3)])
+    with pytest.raises(Unsupported, match="a state that changes its shape or type"):
+        compile_native(lambda x: [x.float()], [numbers(3)], states=1)
+
+
+def test_code_that_gives_other_numbers_than_torch_is_not_used():
+    factors = itertools.count(1)
+    _say_once.cache_clear()
+    with pytest.warns(UserWarning, match="gave other numbers than torch for output 0. Please report this"):
+        native, why = compiled_or_why(lambda x: [x * next(factors)], [numbers(3)])
+    assert native is None and "other numbers" in why
+    _say_once.cache_clear()
+    assert compiled_or_why(lambda x: [torch.fft.fft(x).real], [numbers(3)])[1].startswith(
+        "there is no machine code for"
+    )

@@ -178,7 +178,11 @@ def stage(pair: Pair, estimator: ELBO, batch: Batch) -> Program:
         finally:
             pair.set_buffers(buffers)
     program = Program(graph, tuple(parameters), buffers, tuple(calls.draws), static=not _draws_inside(graph))
-    if not all(faithful(pair, estimator, program, batch, seed) for seed in (1, 2)):
+    try:
+        same = all(faithful(pair, estimator, program, batch, seed) for seed in (1, 2))
+    except Exception as error:  # whatever the model's code raises the second time
+        raise CaptureFailed(f"Pair {pair.name!r} can't be captured{_where(error)}: {error}") from error
+    if not same:
         raise CaptureFailed(
             f"Pair {pair.name!r} can't be captured: on the same noise, its graph gives other numbers than Pyro. Common "
             "reasons: random numbers from NumPy or Python, a torch.autograd.Function of one's own, values read out of "
@@ -203,13 +207,20 @@ def faithful(pair: Pair, estimator: Any, program: Program, batch: Batch, seed: i
             loss = estimator.loss_and_grads(model, guide, *batch.args)
         right = {k: torch.zeros_like(v) if v.grad is None else -v.grad for k, v in there.leaves.items()}
     pairs = [(value, torch.as_tensor(-loss).to(value)), *((gradients[k], g) for k, g in right.items())]
-    return all(_close(mine, theirs) for mine, theirs in pairs)
+    coarsest = max((torch.finfo(v.dtype).eps for v in moved.values()), default=0.0)
+    return all(_close(mine, theirs, coarsest) for mine, theirs in pairs)
 
 
-def _close(mine: Tensor, right: Tensor) -> bool:
-    """Equal but for rounding: to half of the digits."""
+def _close(mine: Tensor, right: Tensor, eps: float) -> bool:
+    """Equal but for rounding: to half of the digits.
+
+    Args:
+        eps: Of the coarsest numbers that it was made from.
+    """
     largest = float(right.abs().nan_to_num(posinf=0.0).max()) if right.numel() else 0.0
-    return torch.allclose(mine, right, rtol=0.0, atol=torch.finfo(right.dtype).eps ** 0.5 * largest, equal_nan=True)
+    return torch.allclose(
+        mine, right, rtol=0.0, atol=max(eps, torch.finfo(right.dtype).eps) ** 0.5 * largest, equal_nan=True
+    )
 
 
 @contextmanager

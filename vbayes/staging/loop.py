@@ -10,11 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .. import rng
 from .capture import Program, Tensors
 from .native import Native, Run, compiled_or_why, run
-from .noise import Noise
+from .noise import Noise, draw_noise
 from .replay import Replay
 from .update import State, Update
+
+SQUARES = ("exp_avg_sq", "square_avg", "sum")  # of an optimiser's state: means of squared gradients
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ class Loop:
         self._together = () if together is None else (together,)
         if together:
             self._step = _side_by_side(self._step, len(state.flat()), 2 + (batch_size is not None))
-        self._columns = tuple(columns)
+        self._columns = tuple(c.contiguous() if isinstance(c, Tensor) else c for c in columns)
         self._states = len(state.flat())
         self.native: Native | None = None
         self._graph: Replay | None = None
@@ -94,10 +97,11 @@ class Loop:
         elif like.device.type != "cpu":
             self.why_not = "there is machine code for tensors on the CPU only"
         elif compiled:
-            held = [tensor.expand((*self._together, *tensor.shape)).contiguous() for tensor in state.flat()]
-            rows = [like.new_zeros(*self._together, size) for size in program.sizes]
+            held = [tensor.expand((*self._together, *tensor.shape)).contiguous() for tensor in _midway(state).flat()]
+            noise = draw_noise(program.sizes, together or 1, like, rng.stream(0))
+            rows = [numbers if together else numbers[0] for numbers in noise]
             if batch_size is not None:
-                rows.append(torch.zeros(*self._together, batch_size, dtype=torch.int64))
+                rows.append(torch.arange(batch_size).expand((*self._together, batch_size)).contiguous())
             self.native, self.why_not = compiled_or_why(self._step, [*held, *rows, *self._columns], self._states)
 
     def _replay(self, state: LoopState, part: Part) -> Replay | None:
@@ -214,7 +218,10 @@ def _alone(state: LoopState, part: Part) -> tuple[LoopState, Tensor]:
 
 def _native(state: LoopState, parts: Sequence[Part], which: Tensor | None) -> tuple[LoopState, Tensor]:
     steps = len(parts[0].noise[0]) if which is None else len(which)
-    values = parts[0].noise[0].new_empty(steps, *parts[0].loop._together)
+    native = parts[0].loop.native
+    assert native is not None
+    (shape, dtype), _ = native.results
+    values = torch.empty(steps, *shape, dtype=dtype)
     reached, done = _in_place(state, steps, parts, which, values)
     if done < steps:  # what the last one did is undone by doing all but that one again
         reached, _ = _in_place(state, done, parts, which, values)
@@ -270,6 +277,21 @@ def _step(
         return [*after.flat(), value, torch.isfinite(value) & torch.isfinite(size)]
 
     return step
+
+
+def _midway(state: LoopState) -> LoopState:
+    """A state as of a run that is under way, to try a step on.
+
+    An optimiser's first step can be discontinuous: where a gradient is zero but for rounding, Adam moves by its sign.
+    """
+    optimizer = {
+        name: {
+            key: held if key == "lr" else torch.full_like(held, 1.0 if key in SQUARES else 0.5)
+            for key, held in each.items()
+        }
+        for name, each in state.optimizer.items()
+    }
+    return replace(state, optimizer=optimizer)
 
 
 def _side_by_side(step: Callable[..., list[Tensor]], states: int, rows: int) -> Callable[..., list[Tensor]]:

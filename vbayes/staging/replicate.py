@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .. import rng
 from .capture import Program, Tensors
 from .native import Native, compiled_or_why
-from .noise import Noise
+from .noise import Noise, draw_noise
 
 
 def replicate(
@@ -59,8 +60,10 @@ class Replicated:
         self._buffers = list(program.buffers.values())
         self.native: Native | None = None
         like = next(iter(parameters.values()))
-        if compiled and program.static and like.device.type == "cpu":
-            noise = [like.new_zeros(size) for size in program.sizes]
+        self._device = like.device
+        one_type = len({value.dtype for value in parameters.values()}) == 1
+        if compiled and program.static and one_type and like.device.type == "cpu":
+            noise = [numbers[0] for numbers in draw_noise(program.sizes, 1, like, rng.stream(0))]
             self.native, _ = compiled_or_why(self._flat, [*noise, *parameters.values(), *self._buffers, *args])
 
     def _flat(self, normals: Tensor, uniforms: Tensor, *rest: Tensor) -> list[Tensor]:
@@ -92,8 +95,7 @@ class Replicated:
 
     def rows(self, replicas: int) -> int:
         """R in a chunk."""
-        device = self._buffers[0].device if self._buffers else torch.device("cpu")
-        room = self._memory or free_memory(device) // 4
+        room = self._memory or free_memory(self._device) // 4
         one = sum(self._sizes) * 8 if self.native else footprint(self._program)
         return max(1, min(replicas, room // max(1, one)))
 

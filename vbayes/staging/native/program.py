@@ -45,18 +45,41 @@ def compiled_or_why(
 ) -> tuple[Native | None, str | None]:
     """`compile_native`, or why it can't be. Where there is no compiler, it says so once."""
     try:
-        return compile_native(fn, examples, states), None
+        native = compile_native(fn, examples, states)
+        wrong = _differs(native, fn, examples, states)
     except Unsupported as error:
         return None, f"there is no machine code for {error}"
     except CompilerMissing as error:
-        _say_once(str(error))
+        _say_once(f"{error}. Install gcc, or set $CC.")
         return None, str(error)
+    except Exception as error:  # a fault of ours must not cost anybody a fit
+        wrong = f"making machine code failed: {error!r}"
+    if wrong:
+        _say_once(f"{wrong}. Please report this, with the model.")
+        return None, wrong
+    return native, None
+
+
+def _differs(native: Native, fn: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor], states: int) -> str:
+    """How machine code differs from the function that it was made from; empty if by rounding at most."""
+    inputs = [*(t.clone(memory_format=torch.contiguous_format) for t in examples[:states]), *examples[states:]]
+    outputs = native(*inputs)
+    with torch.no_grad(), rng.seeded(0):
+        right = fn(*examples)
+    coarsest = max((torch.finfo(t.dtype).eps for t in [*examples, *right] if t.is_floating_point()), default=0.0)
+    for number, (mine, theirs) in enumerate(zip([*inputs[:states], *outputs], right, strict=True)):
+        near = 0.0
+        if theirs.is_floating_point() and theirs.numel():
+            near = coarsest**0.5 * float(theirs.abs().nan_to_num(posinf=0.0).max())
+        if not torch.allclose(mine, theirs, rtol=0.0, atol=near, equal_nan=True):
+            return f"machine code gave other numbers than torch for output {number}"
+    return ""
 
 
 @functools.cache
 def _say_once(reason: str) -> None:
     warnings.warn(
-        f"Programs run as torch interprets them, which takes many times as long: {reason}. Install gcc, or set $CC.",
+        f"Programs run as torch interprets them, which takes many times as long: {reason}",
         stacklevel=2,
     )
 
@@ -95,6 +118,8 @@ class Native:
 
     Attributes:
         source: Its C.
+        takes: Number and type of the elements of each input.
+        results: Shape and type of each output that is no state.
     """
 
     def __init__(self, graph: GraphModule, examples: Sequence[Tensor], states: int = 0) -> None:
@@ -109,10 +134,13 @@ class Native:
             ends.append(value)
         self._constants = [c.constant.contiguous() for c in lowered.constants if c.constant is not None]
         inputs: list[Value] = [*lowered.inputs, *lowered.constants]
+        if any((a.shape, a.dtype) != (b.shape, b.dtype) for a, b in zip(inputs[:states], ends, strict=False)):
+            raise Unsupported("a state that changes its shape or type")
         written = Source(schedule(ends), inputs, ends, states, vector_math())
         self.source = written.text
         self._states = states
-        self._results = [(v.shape, v.dtype) for v in ends[states:]]
+        self.takes = [(t.numel(), t.dtype) for t in examples]
+        self.results = [(v.shape, v.dtype) for v in ends[states:]]
         self._library = build(self.source)
         self._entry = ctypes.cast(self._library.program, ctypes.c_void_p).value
         self._size = written.work
@@ -120,7 +148,7 @@ class Native:
 
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
         """One run. States are overwritten; what is returned are the other outputs."""
-        outputs = [torch.empty(shape, dtype=dtype) for shape, dtype in self._results]
+        outputs = [torch.empty(shape, dtype=dtype) for shape, dtype in self.results]
         self.run(1, inputs, outputs)
         return outputs
 
@@ -185,6 +213,7 @@ def run(steps: int, runs: Sequence[Run], which: Tensor | None = None) -> int:
 
     Raises:
         IndexError: A program read or wrote beyond an array.
+        TypeError: An array is not of the size or type that its program was made for.
     """
     threads = torch.get_num_threads()
     first = runs[0]
@@ -192,6 +221,7 @@ def run(steps: int, runs: Sequence[Run], which: Tensor | None = None) -> int:
     shared = steps > 1 and not first.native._states and first.finite < 0 and which is None
     calls, held = (_Call * len(runs))(), []
     for call, each in zip(calls, runs, strict=True):
+        _check(each)
         every = [t.contiguous() for t in (*each.inputs, *each.native._constants)]
         inputs = (ctypes.c_void_p * len(every))(*(t.data_ptr() for t in every))
         outputs = (ctypes.c_void_p * len(each.outputs))(*(t.data_ptr() for t in each.outputs))
@@ -214,6 +244,17 @@ def run(steps: int, runs: Sequence[Run], which: Tensor | None = None) -> int:
     if done < 0:
         raise IndexError("an index is out of the range of its dimension")
     return int(done)
+
+
+def _check(run: Run) -> None:
+    for i, (tensor, (size, dtype)) in enumerate(zip(run.inputs, run.native.takes, strict=True)):
+        if tensor.dtype != dtype or tensor.numel() < size or (tensor.numel() != size and i not in run.rows):
+            raise TypeError(
+                f"input {i} is {tuple(tensor.shape)} of {tensor.dtype}; the program takes {size} of {dtype}"
+            )
+    for i, (tensor, (_, dtype)) in enumerate(zip(run.outputs, run.native.results, strict=True)):
+        if tensor.dtype != dtype:
+            raise TypeError(f"output {i} is of {tensor.dtype}; the program makes {dtype}")
 
 
 def _row(stack: Tensor) -> int:
