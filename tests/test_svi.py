@@ -202,6 +202,63 @@ def test_a_learning_rate_set_by_hand_counts():
     same(run(vbayes), run(pyro.infer.SVI))
 
 
+@pytest.mark.parametrize("change", ["a rate each step", "weight decay", "state"])
+def test_an_optimiser_that_is_changed_by_hand(change):
+    def run(kind):
+        _, _, svi, _ = trained(kind, 5, OPTIMISERS["Adam"])
+        losses = []
+        for i in range(8):
+            for optimiser in svi.optim.optim_objs.values():
+                if change == "a rate each step":
+                    optimiser.param_groups[0]["lr"] = 0.1 / (i + 1)
+                elif change == "weight decay":
+                    optimiser.param_groups[0]["weight_decay"] = 0.3
+                elif i == 3:
+                    optimiser.load_state_dict(optimiser.state_dict())
+            losses.append(svi.step(Y.double(), SIGMA.double()))
+        return losses, {k: v.detach().clone() for k, v in pyro.get_param_store().items()}
+
+    same(run(vbayes), run(pyro.infer.SVI))
+
+
+@pytest.mark.filterwarnings("ignore:.* was not registered in the param store:UserWarning")
+def test_modules_that_are_switched():
+    x = binary(20).double()
+
+    def run(kind):
+        pyro.clear_param_store()
+        pyro.set_rng_seed(1)
+        network = Network()
+        svi = kind(network.model, network.guide, pyro.optim.SGD({"lr": 0.001}), loss=Trace_ELBO())
+        losses = [svi.step(x) for _ in range(4)]
+        network.decoder.eval()
+        losses += [svi.step(x) for _ in range(4)]
+        network.decoder.train()
+        network.encoder.requires_grad_(False)
+        before = network.encoder.weight.clone()
+        losses += [svi.step(x) for _ in range(4)]
+        assert torch.equal(before, network.encoder.weight)
+        return losses, network.state_dict()
+
+    same(run(vbayes), run(pyro.infer.SVI))
+
+
+def test_calls_that_ask_for_different_parameters():
+    def model(y, twice):
+        a = pyro.param("a", lambda: torch.tensor(0.5))
+        b = pyro.param("b", lambda: torch.tensor(-0.5)) if twice else 0.0
+        with pyro.plate("data", len(y)):
+            pyro.sample("y", dist.Normal(a + b, 1.0), obs=y)
+
+    def run(kind):
+        pyro.clear_param_store()
+        svi = kind(model, lambda y, twice: None, pyro.optim.Adam({"lr": 0.1}), loss=Trace_ELBO())
+        losses = [svi.step(Y.double(), twice) for _ in range(6) for twice in (True, True, False)]
+        return losses, {k: v.detach().clone() for k, v in pyro.get_param_store().items()}
+
+    same(run(vbayes), run(pyro.infer.SVI))
+
+
 def test_what_cannot_be_captured_goes_on_by_pyro():
     def model(y, sigma):
         mu = pyro.sample("mu", dist.Normal(0.0, 5.0))

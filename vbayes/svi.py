@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,6 +30,7 @@ from .steps import BLOCK, CHANGED, FIRST_LOOK, LATER, NUMBERS
 WARM = (
     100  # calls with arguments of one kind after which it compiles for them: by then it has cost as much as that will
 )
+CHANGES = 2  # of learning rates and the like, after which the optimiser takes its steps itself
 KINDS = 20  # of arguments, after which somebody is told that they always differ
 
 
@@ -111,8 +112,11 @@ class SVI(pyro.infer.SVI):
         super().__init__(model, guide, as_pyro(optim), loss, loss_and_grads, num_samples, num_steps, **kwargs)
         self._elbo = loss if isinstance(loss, ELBO) else None
         self._wait = {"auto": WARM, True: 1, False: None}[compile] if self._elbo else None
-        self._names: set[str] = set()  # of the parameters that model and guide ask for
+        self._names: dict[
+            Hashable, tuple[str, ...]
+        ] = {}  # of the parameters that model and guide ask for, by kind of call
         self._seen: dict[Hashable, int] = {}
+        self._stale: dict[Hashable, int] = {}
         self._staged: dict[Hashable, _Staged | None] = {}
 
     def step(self, *args: Any, **kwargs: Any) -> float:
@@ -123,7 +127,7 @@ class SVI(pyro.infer.SVI):
         """
         staged = self._program(call := Call.of(args, kwargs))
         if staged is None:
-            return self._by_pyro(args, kwargs)
+            return self._by_pyro(call, args, kwargs)
         loss = staged.step(call)
         warn_if_nan(loss, "loss")  # type: ignore[call-overload]
         return loss
@@ -160,7 +164,7 @@ class SVI(pyro.infer.SVI):
                 left = num_steps - len(losses)
                 call = Call.of(args, kwargs)
                 staged = self._program(call, left)
-                taken = [self._by_pyro(args, kwargs)] if staged is None else staged.steps(call, left)
+                taken = [self._by_pyro(call, args, kwargs)] if staged is None else staged.steps(call, left)
                 losses += taken
                 if not taken:
                     raise NonFinite(
@@ -171,10 +175,10 @@ class SVI(pyro.infer.SVI):
                 advance(len(losses), functools.partial("loss {:.5g}".format, losses[-1]))
         return torch.tensor(losses, dtype=torch.float64)
 
-    def _by_pyro(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float:
+    def _by_pyro(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float:
         with trace(param_only=True) as seen:
             loss = super().step(*args, **kwargs)
-        self._names |= seen.trace.nodes.keys()
+        self._names[call.key] = tuple(seen.trace.nodes)
         return loss
 
     def _program(self, call: Call, ahead: int = 1) -> _Staged | None:
@@ -183,12 +187,15 @@ class SVI(pyro.infer.SVI):
         Args:
             ahead: Calls that are sure to come.
         """
-        if self._wait is None or not self._names or not pyro.get_param_store()._params.keys() >= self._names:
+        if self._wait is None:
             return None
         held = self._staged.get(call.key)
         if held is not None and held.stale():
-            del self._staged[call.key]
-        elif call.key in self._staged:
+            # Pyro takes a step, by which one sees what model and guide ask for now; then another program is made.
+            del self._staged[call.key], self._names[call.key]
+            self._stale[call.key] = self._stale.get(call.key, 0) + 1
+            return None
+        if call.key in self._staged:
             return held if held is None or self._still(held, call) else None
         seen = self._seen[call.key] = self._seen.get(call.key, 0) + 1
         if seen == 1 and len(self._seen) == KINDS and max(self._seen.values()) < self._wait:
@@ -197,10 +204,12 @@ class SVI(pyro.infer.SVI):
                 "Hand in numbers that change as tensors, and keep shapes fixed.",
                 stacklevel=3,
             )
-        if seen - 1 + ahead < self._wait:
+        names = self._names.get(call.key)
+        if not names or not pyro.get_param_store()._params.keys() >= set(names) or seen - 2 + ahead < self._wait:
             return None
         try:
-            self._staged[call.key] = _Staged(self, call)
+            often = self._stale.get(call.key, 0) >= CHANGES
+            self._staged[call.key] = _Staged(self, call, names, pure=not often)
         except CaptureFailed as error:
             self._give_up(call, error)
         return self._staged[call.key]
@@ -220,18 +229,20 @@ class SVI(pyro.infer.SVI):
 class _Staged:
     """The steps of an `SVI` on arguments of one kind, as a program over the tensors in Pyro's store."""
 
-    def __init__(self, svi: SVI, call: Call) -> None:
+    def __init__(self, svi: SVI, call: Call, names: Iterable[str], *, pure: bool) -> None:
         self._svi = svi
         if any(tensor.requires_grad for tensor in call.tensors):
             raise CaptureFailed("An argument of model and guide requires a gradient: a program would not pass it on.")
-        self._pair = Pair(call.bound(svi.model), call.bound(svi.guide), name=_called(svi.model)).adopt(svi._names)
+        self._pair = Pair(call.bound(svi.model), call.bound(svi.guide), name=_called(svi.model)).adopt(names)
         self._leaves = self._pair.leaves
         for leaf in self._leaves.values():
             leaf.data = leaf.data.contiguous()
         self._program = stage(self._pair, self._elbo, Batch(call.tensors))
         self._like = next(iter(self._leaves.values()))
         self._fresh = FreshNoise(self._program.draws, self._like)
-        self._updates = Updates.of(torch_optimizers(svi.optim, self._leaves), self._leaves)
+        self._modes = self._read_modes()
+        # An optimiser whose options change all the time takes its steps itself.
+        self._updates = Updates.of(torch_optimizers(svi.optim, self._leaves), self._leaves) if pure else None
         self._state: LoopState | None = None
         if self._updates:
             steps, states = self._updates.read()
@@ -250,7 +261,7 @@ class _Staged:
     def stale(self) -> bool:
         """Whether Pyro's store, or the optimiser, has other tensors now than those that this works on."""
         held = pyro.get_param_store()._params
-        if any(held.get(name) is not leaf for name, leaf in self._leaves.items()):
+        if any(held.get(name) is not leaf for name, leaf in self._leaves.items()) or self._read_modes() != self._modes:
             return True
         if not self._state or not self._updates:
             return False
@@ -261,6 +272,11 @@ class _Staged:
             return True
         buffers = self._pair.buffers
         return any(buffers[name] is not buffer for name, buffer in self._state.buffers.items())
+
+    def _read_modes(self) -> list[bool]:
+        """What modules are told beside their tensors: whether they train, and which of their parameters are to move."""
+        parts = [part.training for module in self._pair.modules for part in module.modules()]
+        return parts + [p.requires_grad for module in self._pair.modules for p in module.parameters()]
 
     def step(self, call: Call) -> float:
         noise = self._fresh()

@@ -64,6 +64,35 @@ def _positive(x: torch.Tensor) -> torch.Tensor:
     return x @ x.mT + 2 * torch.eye(x.shape[-2], dtype=x.dtype)
 
 
+SQUARE = {
+    "layer_norm": lambda x: F.layer_norm(x, (3,)), "var 1": lambda x: x.var(1), "std keepdim": lambda x: x.std(0, keepdim=True),
+    "var_mean": lambda x: sum(torch.var_mean(x, 1)), "rms": lambda x: F.rms_norm(x, (3,)), "group_norm": lambda x: F.group_norm(x.view(1, 9, 1).expand(2, 9, 3)[:, :6], 2),
+    "instance_norm": lambda x: F.instance_norm(x.view(1, 3, 3)), "mean keepdim": lambda x: x - x.mean(1, keepdim=True), "amax keepdim": lambda x: x - x.amax(0, keepdim=True),
+    "logsumexp": lambda x: x - x.logsumexp(1, keepdim=True), "cumsum": lambda x: x.cumsum(0) - x.cumsum(1), "softmax": lambda x: x.softmax(0) - x.softmax(1), "matmul": lambda x: x @ x.T - x.T @ x,
+    "sums": lambda x: x.sum(0) - x.sum(1), "argmax": lambda x: x.argmax(0) - x.argmax(1), "normalize": lambda x: F.normalize(x, dim=1), "outer": lambda x: x[:, 0, None] - x[None, :, 0],
+}  # fmt: skip
+
+
+def test_square_shapes_where_dimensions_could_be_mistaken():
+    agree(lambda x: [f(x) for f in SQUARE.values()], numbers(3, 3), rtol=1e-10)
+
+
+@pytest.mark.parametrize("size", [5, 40_000])
+def test_extremes(size):
+    x = numbers(size)
+    broken = x.clone()
+    broken[size // 2] = torch.nan
+    whole, truth = (100 * x).long(), x > 0
+    rows = broken.view(-1, 5)
+    agree(
+        lambda x, b, i, t, r: [
+            *(f(v) for f in (torch.amax, torch.amin) for v in (x, b, i, t)), i.max(0)[0], r.amax(0), r.amin(1), r.max(1)[0],
+            i.to(torch.int32).amax(), (x * 2).sum() + x.amax(), b.sum(),
+        ],
+        x, broken, whole, truth, rows, rtol=1e-10,
+    )  # fmt: skip
+
+
 def _masked(x: torch.Tensor) -> torch.Tensor:
     y = x.clone()
     y[x > 0] = 3.0
@@ -126,6 +155,12 @@ def test_states_are_overwritten_also_where_they_are_still_read():
             a, b, c, value = step(a, b, c, x[i])
             values.append(value)
         return a, b, c, torch.stack(values)
+
+    # What is written at the very end of a step must lie where nothing else is put before.
+    later = compile_native(lambda a, b: [b @ a + 1, (b + a).sum(0) * a, (a * b).sum(1)], [numbers(4, 4)] * 2, states=1)
+    held, right = numbers(4, 4), (numbers(4, 4) @ numbers(4, 4) + 1)
+    later(held, numbers(4, 4))
+    torch.testing.assert_close(held, right)
 
     a, b, c, x = numbers(3, 3), numbers(3, 3) / 3, numbers(2), numbers(5, 3, 3)
     program = compile_native(step, [a, b, c, x[0]], states=3)

@@ -185,15 +185,15 @@ class Updates:
                 state["lr"].fill_(self.optimizers[name].param_groups[0]["lr"])
 
     def hold(self, states: Mapping[str, State]) -> bool:
-        """Whether the optimisers still have these very tensors, and no learning rate has been set by hand."""
+        """Whether the optimisers still have these very tensors, equally many steps behind them, and the options they had."""
         for name, leaf in self.leaves.items():
-            optimizer = self.optimizers[name]
-            held = optimizer.state.get(leaf, {})
-            if any(held.get(key) is not tensor for key, tensor in states[name].items() if key != "lr"):
+            optimizer, state = self.optimizers[name], states[name]
+            held, group = optimizer.state.get(leaf, {}), optimizer.param_groups[0]
+            if any(held.get(key) is not tensor for key, tensor in state.items() if key != "lr"):
                 return False
-            if "lr" not in states[name] and optimizer.param_groups[0]["lr"] != self.rules[name].options["lr"]:
+            if any(group[key] != value for key, value in self.rules[name].options.items() if key not in state):
                 return False
-        return True
+        return len(set(self._counts())) == 1
 
     def write(self, steps: int, states: Mapping[str, State]) -> None:
         """Hands the optimisers a state."""

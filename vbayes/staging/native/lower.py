@@ -515,8 +515,16 @@ def _var(
         dims, unbiased = None, dims
     keepdim = keep or keepdim
     correction = float(unbiased) if correction is None else correction
-    mean = _mean(node, operand, dims, True)
-    dtype = node.meta["val"].dtype
+    dtype, rank = node.meta["val"].dtype, len(operand.shape)
+    given = [dims] if isinstance(dims, int) else range(rank) if not dims else dims
+    gone = tuple(sorted(d % rank for d in given)) if rank else ()
+    kept = tuple(n for d, n in enumerate(operand.shape) if d not in gone)
+    beside = tuple(1 if d in gone else n for d, n in enumerate(operand.shape))
+    sums = View(
+        Reduction(kept, dtype, [operand], dims=gone), torch.empty(kept, dtype=dtype, device="meta").view(beside)
+    )
+    number = operand.meta.numel() / max(1, sums.meta.numel())
+    mean = View.whole(Pointwise(beside, dtype, [sums, number], template="{0} / {1}", types=[dtype] * 2))
     spread = mean.expand(operand.shape)
     squares = Pointwise(operand.shape, dtype, [operand, spread], "({0} - {1}) * ({0} - {1})", [dtype] * 2)
     total = _reduce(node, "sum", View.whole(squares), dims, keepdim)

@@ -27,7 +27,7 @@ from .values import (
     View,
 )
 
-IDENTITY = {"sum": 0, "prod": 1, "any": 0, "all": 1, "amax": -math.inf, "amin": math.inf}
+IDENTITY = {"sum": 0, "prod": 1, "any": 0, "all": 1}
 COMBINE = {
     "sum": "{a} += {x}",
     "prod": "{a} *= {x}",
@@ -37,6 +37,7 @@ COMBINE = {
     "amin": "{a} = {x} < {a} || {x} != {x} ? {x} : {a}",
 }
 OPERATOR = {"sum": "+", "prod": "*", "any": "|", "all": "&", "amax": "max", "amin": "min"}
+EXTREMES = ("amax", "amin")
 SMALL_PRODUCT = 4096  # multiplications up to which calling BLAS costs more than multiplying
 
 HELPERS = """
@@ -355,19 +356,19 @@ class Loops:
                 strides = self.strides[value]
                 tail = next((d for d in range(depth, 0, -1) if strides[d - 1] != 0), 0)  # loops from here on are summed
                 if any(s == 0 for s in strides[:tail]):  # no: some loop outside of a kept one is summed
-                    start = literal(IDENTITY[value.kind], value.dtype)
+                    start = _identity(value.kind, value.dtype)
                     bodies[0].append(f"for (long r = 0; r < {value.size}; r++) {self.names[value]}[r] = {start};")
                     inner.append(COMBINE[value.kind].format(a=f"{self.names[value]}[{_index(0, strides)}]", x=x) + ";")
                     continue
                 # One total, or one for each of several nested loops, so that long sums lose fewer digits.
                 levels = range(tail, max(tail + 1, depth))
                 for level in levels:
-                    bodies[level].append(f"{t} s{i}_{level} = {literal(IDENTITY[value.kind], value.dtype)};")
+                    bodies[level].append(f"{t} s{i}_{level} = {_identity(value.kind, value.dtype)};")
                 inner.append(COMBINE[value.kind].format(a=f"s{i}_{levels[-1]}", x=x) + ";")
                 for level in reversed(levels[1:]):
                     ends[level].append(COMBINE[value.kind].format(a=f"s{i}_{level - 1}", x=f"s{i}_{level}") + ";")
                 ends[tail].append(f"{self.names[value]}[{_index(0, strides[:tail])}] = s{i}_{tail};")
-                if depth and levels[-1] == depth - 1:
+                if depth and levels[-1] == depth - 1 and value.kind not in EXTREMES:
                     clauses.append(f"reduction({OPERATOR[value.kind]}:s{i}_{depth - 1})")
                 continue
             inner.append(f"const {t} x{i} = {self._expression(value, numbers)};")
@@ -382,7 +383,13 @@ class Loops:
         if not depth:
             return "\n".join("  " + line for line in [*bodies[0], *inner, *ends[0]])
         reductions = [v for v in self.kernel.values if isinstance(v, Reduction)]
-        threads = math.prod(self.sizes) >= LARGE and all(map(splits, reductions))
+        # Where lanes or threads are combined by OpenMP, a NaN that one of them met is lost from a maximum.
+        extremes = [v for v in reductions if v.kind in EXTREMES]
+        threads = (
+            math.prod(self.sizes) >= LARGE
+            and all(map(splits, reductions))
+            and all(any(self.strides[v]) for v in extremes)
+        )
         for level, size in enumerate(self.sizes):
             lines += bodies[level]
             pragma = []
@@ -392,8 +399,12 @@ class Loops:
                     for i, v in enumerate(self.kernel.values)
                     if isinstance(v, Reduction) and not any(self.strides[v])
                 ]
-                pragma = ["parallel for", *(["simd"] if depth == 1 else []), *(clauses if depth == 1 else outer)]
-            elif level == depth - 1:
+                pragma = [
+                    "parallel for",
+                    *(["simd"] if depth == 1 and not extremes else []),
+                    *(clauses if depth == 1 else outer),
+                ]
+            elif level == depth - 1 and not extremes:
                 pragma = ["simd", *clauses]
             if pragma:
                 lines.append("#pragma omp " + " ".join(pragma))
@@ -432,6 +443,20 @@ class Loops:
         if dtype == torch.bool:
             return f"({text} != 0)"
         return f"(({TYPES[dtype]}){text})"
+
+
+def _identity(kind: str, dtype: torch.dtype) -> str:
+    """What changes nothing when it is combined with."""
+    if kind not in EXTREMES:
+        return literal(IDENTITY[kind], dtype)
+    least = kind == "amax"
+    if dtype.is_floating_point:
+        return literal(-math.inf if least else math.inf, dtype)
+    if dtype == torch.bool:
+        return "0" if least else "1"
+    limits = torch.iinfo(dtype)
+    # The least int64 has no literal of its own.
+    return f"({limits.min + 1} - 1)" if least else f"({limits.max})"
 
 
 def _squeezed(view: View) -> tuple[int, ...]:
@@ -550,7 +575,7 @@ def _memory(kernels: list[Kernel], wanted: set[Value], to_the_end: Iterable[Valu
         for value in kernel.values:
             last[value] = max(last.get(value, 0), number)
             for source in value.sources:
-                last[source] = number
+                last[source] = max(last.get(source, 0), number)
     spots: dict[Value, int] = {}
     free: dict[int, list[int]] = {}
     top = 0
