@@ -221,6 +221,18 @@ def test_an_optimiser_that_is_changed_by_hand(change):
     same(run(vbayes), run(pyro.infer.SVI))
 
 
+def test_handlers_around_a_step():
+    def run(kind):
+        _, _, svi, _ = trained(kind, 4, OPTIMISERS["Adam"])
+        losses = []
+        for scale in (1.0, 2.0, 3.0):
+            with pyro.poutine.scale(scale=scale):
+                losses.append(svi.step(Y.double(), SIGMA.double()))
+        return losses, {k: v.detach().clone() for k, v in pyro.get_param_store().items()}
+
+    same(run(vbayes), run(pyro.infer.SVI))
+
+
 @pytest.mark.filterwarnings("ignore:.* was not registered in the param store:UserWarning")
 def test_modules_that_are_switched():
     x = binary(20).double()

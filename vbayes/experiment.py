@@ -97,6 +97,8 @@ def load(path: Path) -> Iterator[Experiment]:
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(path.parent))
+    before = sys.modules.get(spec.name)
+    sys.modules[spec.name] = module  # where dataclasses in the file look for it
     try:
         spec.loader.exec_module(module)
         found = getattr(module, "experiment", None)
@@ -105,3 +107,6 @@ def load(path: Path) -> Iterator[Experiment]:
         yield found
     finally:
         sys.path.remove(str(path.parent))
+        del sys.modules[spec.name]
+        if before is not None:
+            sys.modules[spec.name] = before

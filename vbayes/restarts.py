@@ -36,9 +36,11 @@ class Restarts:
     Attributes:
         fits: In the order of their starts; the first is what a single fit would have been, up to rounding. One that left the
             reals ends before the others.
+        steps: That each of them was to take.
     """
 
     fits: tuple[Fit, ...]
+    steps: int
 
     @property
     def best(self) -> Fit:
@@ -67,11 +69,11 @@ class Restarts:
                     "elbo": elbo,
                     "elbo_se": float(tail.sem()) if len(tail) > 1 else float("nan"),
                     "elbo_per_datum": elbo / len(fit.data),
-                    "finished": fit.steps == longest,
+                    "finished": fit.steps == (longest if fit.interrupted else self.steps),
                 }
             )
         table = pd.DataFrame(rows)
-        winner = table.elbo.where(table.finished).idxmax() if longest else 0
+        winner = table.elbo.where(table.finished).idxmax() if (table.finished & table.elbo.notna()).any() else 0
         return table.assign(best=table.index == winner)
 
     def to_arviz(self, data: Any = None, *, draws: int = 1000, **options: Any) -> Any:
@@ -105,7 +107,24 @@ def fit_restarts(first: Fit, count: int, steps: int, *, show: bool, callbacks: S
             return _together(fits, steps, show=show, callbacks=callbacks)
         except CaptureFailed:  # the fits will say why
             pass
-    return Restarts(tuple(_alone(fit, steps, show=show, callbacks=callbacks) for fit in fits))
+    reached: list[Fit] = []
+    for fit in fits:
+        reached.append(_alone(fit, steps, show=show, callbacks=callbacks))
+        if reached[-1].interrupted:
+            break
+    return _checked(Restarts(tuple(reached), steps))
+
+
+def _checked(restarts: Restarts) -> Restarts:
+    if not restarts.to_dataframe().finished.any():
+        last = max(restarts.fits, key=lambda fit: fit.steps)
+        raise NonFinite(
+            f"None of {len(restarts.fits)} fits of pair {last.pair.name!r} stayed in the real numbers; the last one left them after "
+            f"{last.steps} of {restarts.steps} steps. Common mends: a smaller learning_rate, a scale bounded away from 0. "
+            "A fit without restarts= names the site.",
+            step=last.steps + 1, sites=(), fit=last,
+        )  # fmt: skip
+    return restarts
 
 
 def _alone(fit: Fit, steps: int, *, show: bool, callbacks: Sequence[Callback]) -> Fit:
@@ -137,7 +156,7 @@ def _together(fits: list[Fit], steps: int, *, show: bool, callbacks: Sequence[Ca
                 engine.finish()
                 progress = Progress(fit.progress.generator, True, stepper.get_state())
             reached.append(replace(fit, rows=tuple(history), interrupted=interrupted, progress=progress))
-    return Restarts(tuple(reached))
+    return _checked(Restarts(tuple(reached), steps))
 
 
 def _loop(
@@ -170,15 +189,14 @@ def _loop(
                 parts.append(Part(loops[first.size], (normals, uniforms), index))
             state, values = run_loops(state, parts, every[0][1])
             began, ended = ended, time.perf_counter() - start
-            finite = values.isfinite()
+            finite, fresh = values.isfinite(), []
             for number, (engine, history) in enumerate(zip(engines, rows, strict=True)):
                 elbos = values[:, number][finite[:, number]].tolist()
                 for i, (step, elbo) in enumerate(zip(itertools.count(len(history) + 1), elbos, strict=False), start=1):
                     seconds = began + (ended - began) * i / len(values)
                     history.append((step, order.epoch(step), elbo, elbo / total, seconds))
                 engine.advance(len(values))
-                for callback in callbacks:
-                    callback(history[len(history) - len(elbos) :])
+                fresh.append(history[len(history) - len(elbos) :])
             if not len(values):  # none of them has a next step
                 break
             done += len(values)
@@ -186,7 +204,13 @@ def _loop(
             alive = int(finite[-1].sum())
             best = max(history[-1][3] for history in rows if history)
             advance(done, functools.partial("best ELBO per datum {:.4g}, {} going on".format, best, alive))
-            interrupted = asked_to_stop()
+            try:
+                for callback, taken in itertools.product(callbacks, fresh):
+                    if taken:
+                        callback(taken)
+            except KeyboardInterrupt:
+                interrupted = True
+            interrupted = interrupted or asked_to_stop()
     for number, engine in enumerate(engines):
         engine.state = like.filled([tensor[number] for tensor in state.flat()])
     return rows, interrupted

@@ -13,6 +13,7 @@ import torch
 from pyro.infer import ELBO
 from pyro.infer.util import zero_grads
 from pyro.poutine import trace
+from pyro.poutine.runtime import _PYRO_STACK
 from pyro.util import warn_if_nan
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
@@ -187,7 +188,7 @@ class SVI(pyro.infer.SVI):
         Args:
             ahead: Calls that are sure to come.
         """
-        if self._wait is None:
+        if self._wait is None or _PYRO_STACK:  # a handler around the call wants to see its sites
             return None
         held = self._staged.get(call.key)
         if held is not None and held.stale():

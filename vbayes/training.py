@@ -186,7 +186,7 @@ def train(fit: Fit, steps: int, *, show: bool, callbacks: Sequence[Callback] = (
                 if engine.several:  # each call an interval, of about this length
                     pace = max(1, min(2 * pace, int(pace * INTERVAL / max(ended - began, 1e-6))))
                 advance(done, functools.partial(_note, rows))
-                for callback in callbacks:
+                for callback in callbacks if taken else ():
                     callback(taken)
                 interrupted = asked_to_stop()
         except KeyboardInterrupt:  # a second one, or the model's or a callback's own

@@ -193,3 +193,20 @@ def test_code_that_gives_other_numbers_than_torch_is_not_used():
     assert compiled_or_why(lambda x: [torch.fft.fft(x).real], [numbers(3)])[1].startswith(
         "there is no machine code for"
     )
+
+
+def test_a_second_thread_is_heard_and_threads_change_nothing():
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(4)
+        values, index = numbers(10), torch.zeros(40_000, dtype=torch.int64)
+        index[-1] = 99
+        program = compile_native(lambda v, i: [v[i] * 2], [values, torch.zeros_like(index)])
+        with pytest.raises(IndexError):
+            program(values, index)
+        assert program(values, torch.zeros_like(index))[0][0] == 2 * values[0]  # and it is over
+        x = numbers(300_000)
+        total = compile_native(lambda x: [(x * x).sum()], [x])
+        assert len({total(x)[0].item() for _ in range(50)}) == 1
+    finally:
+        torch.set_num_threads(threads)

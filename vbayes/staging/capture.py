@@ -208,19 +208,24 @@ def faithful(pair: Pair, estimator: Any, program: Program, batch: Batch, seed: i
         right = {k: torch.zeros_like(v) if v.grad is None else -v.grad for k, v in there.leaves.items()}
     pairs = [(value, torch.as_tensor(-loss).to(value)), *((gradients[k], g) for k, g in right.items())]
     coarsest = max((torch.finfo(v.dtype).eps for v in moved.values()), default=0.0)
-    return all(_close(mine, theirs, coarsest) for mine, theirs in pairs)
+    longest = max((_largest(theirs) for _, theirs in pairs[1:]), default=0.0)
+    return all(_close(mine, theirs, coarsest, longest) for mine, theirs in pairs)
 
 
-def _close(mine: Tensor, right: Tensor, eps: float) -> bool:
-    """Equal but for rounding: to half of the digits.
+def _close(mine: Tensor, right: Tensor, eps: float, longest: float) -> bool:
+    """Equal but for rounding: to half of the digits; of what cancels to nothing, to those that the others leave.
 
     Args:
         eps: Of the coarsest numbers that it was made from.
+        longest: The largest of all coordinates of the gradient.
     """
-    largest = float(right.abs().nan_to_num(posinf=0.0).max()) if right.numel() else 0.0
-    return torch.allclose(
-        mine, right, rtol=0.0, atol=max(eps, torch.finfo(right.dtype).eps) ** 0.5 * largest, equal_nan=True
-    )
+    eps = max(eps, torch.finfo(right.dtype).eps)
+    near = eps**0.5 * _largest(right) + 100 * eps * longest
+    return torch.allclose(mine, right, rtol=0.0, atol=near, equal_nan=True)
+
+
+def _largest(tensor: Tensor) -> float:
+    return float(tensor.abs().nan_to_num(posinf=0.0).max()) if tensor.numel() else 0.0
 
 
 @contextmanager

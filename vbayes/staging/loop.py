@@ -271,10 +271,10 @@ def _step(
             name: rules[name](parameter, -gradients[name], state.optimizer[name], steps)
             for name, parameter in state.parameters.items()
         }
-        # A sum of sizes is finite if all of them are; what is not finite in a gradient is not in the parameter either.
-        size = torch.stack([parameter.abs().sum() for parameter, _ in moved.values()]).sum()
+        # What is not finite in a gradient is not in the parameter either.
+        finite = torch.stack([torch.isfinite(value).all(), *(torch.isfinite(p).all() for p, _ in moved.values())]).all()
         after = LoopState(steps, {k: p for k, (p, _) in moved.items()}, {k: s for k, (_, s) in moved.items()}, buffers)
-        return [*after.flat(), value, torch.isfinite(value) & torch.isfinite(size)]
+        return [*after.flat(), value, finite]
 
     return step
 

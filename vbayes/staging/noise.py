@@ -71,7 +71,8 @@ class Recorder(TorchFunctionMode):
             return low + (high - low) * self._base("uniform", args[0])
         if func is torch.Tensor.exponential_ and not kwargs.get("generator"):
             (rate,) = args[1:] or (kwargs.get("lambd", 1.0),)
-            return -torch.log1p(-self._base("uniform", args[0])) / rate
+            uniform = self._base("uniform", args[0])  # which is 0 now and then, as an exponential never is
+            return -torch.log1p(-uniform.clamp(min=torch.finfo(uniform.dtype).tiny)) / rate
         if func is torch.normal and len(args) == 2 and all(isinstance(a, Tensor) for a in args) and not kwargs:
             mean, std = torch.broadcast_tensors(*args)
             return mean + std * self._base("normal", mean)

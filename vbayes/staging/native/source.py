@@ -45,7 +45,7 @@ typedef void (*sgemm_t)(const char*, const char*, const int*, const int*, const 
                         const int*, const float*, const int*, const float*, float*, const int*);
 typedef void (*dgemm_t)(const char*, const char*, const int*, const int*, const int*, const double*, const double*,
                         const int*, const double*, const int*, const double*, double*, const int*);
-static sgemm_t sgemm; static dgemm_t dgemm; static _Thread_local int out_of_range;
+static sgemm_t sgemm; static dgemm_t dgemm; static int out_of_range;
 static inline long place(long i, long n) {
   if (i < 0) i += n;
   if ((unsigned long)i >= (unsigned long)n) { out_of_range = 1; return 0; }
@@ -143,8 +143,9 @@ class Source:
             if after not in self.overwrites:
                 size = f"{after.size} * sizeof({TYPES[after.dtype]})"
                 calls.append(f"  memcpy({places[before]}, {places[after]}, {size});")
-        program = "int program(void** in, void** out, char* work) {\n  out_of_range = 0;\n" + "\n".join(calls)
-        program += "\n  return out_of_range;\n}"
+        # Of steps that run side by side, one of those that see the mark tells of it.
+        program = "int program(void** in, void** out, char* work) {\n" + "\n".join(calls)
+        program += "\n  const int wrong = out_of_range;\n  if (wrong) out_of_range = 0;\n  return wrong;\n}"
         self.text = "\n".join([PRELUDE.format(vector_math=vector_math), HELPERS, *functions, program, DRIVER])
 
     def _kernel(self, kernel: Kernel) -> str:
@@ -383,13 +384,11 @@ class Loops:
         if not depth:
             return "\n".join("  " + line for line in [*bodies[0], *inner, *ends[0]])
         reductions = [v for v in self.kernel.values if isinstance(v, Reduction)]
-        # Where lanes or threads are combined by OpenMP, a NaN that one of them met is lost from a maximum.
+        # Where lanes or threads are combined by OpenMP, a NaN that one of them met is lost from a maximum; and more than two
+        # threads add their sums up in no fixed order.
         extremes = [v for v in reductions if v.kind in EXTREMES]
-        threads = (
-            math.prod(self.sizes) >= LARGE
-            and all(map(splits, reductions))
-            and all(any(self.strides[v]) for v in extremes)
-        )
+        totals = [v for v in reductions if v.dtype.is_floating_point and not any(self.strides[v])]
+        threads = math.prod(self.sizes) >= LARGE and all(map(splits, reductions)) and not totals
         for level, size in enumerate(self.sizes):
             lines += bodies[level]
             pragma = []
