@@ -8,7 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyro
+import pyro.distributions as dist
 import pytest
+import torch
+from pyro.infer.autoguide import AutoNormal
 
 import vbayes as vb
 
@@ -37,9 +41,28 @@ def test_importing_is_free():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
 
 
-def test_the_readmes_example_runs():
+def test_the_readmes_examples_run():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```python\n(.*?)```", readme, re.S)
+    own_pair, svi = re.findall(r"```python\n(.*?)```", readme, re.S)
     scope: dict = {}
-    exec(compile(example, "README.md", "exec"), scope)
+    exec(compile(own_pair, "README.md", "exec"), scope)
     assert scope["fit"].steps == 2000 and "noise per second" in scope["result"].verdict()
+
+    x = torch.randn(20, generator=torch.Generator().manual_seed(0))
+
+    def model(x):
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        pyro.sample("x", dist.Normal(z, 1.0).expand([20]).to_event(1), obs=x)
+
+    scope = {
+        "pyro": pyro,
+        "Trace_ELBO": pyro.infer.Trace_ELBO,
+        "model": model,
+        "guide": AutoNormal(model),
+        "x": x,
+        "batches": [x] * 3,
+    }
+    with vb.seeded(0):
+        exec(compile(svi, "README.md", "exec"), scope)
+    pyro.clear_param_store()  # SVI trains there, as Pyro's does
+    assert len(scope["losses"]) == 10_000
