@@ -15,13 +15,13 @@ from .bench import BLOCKS, Bench
 from .check import examine, examine_minibatches, require_parameters
 from .comparison import Comparison, Point
 from .dataset import Batch, Dataset
+from .drawing import draw
 from .errors import BadInput, Unsuitable, checks_keywords
 from .estimator import Estimator
 from .estimators import RLOO, AnalyticKL, Pathwise, name_of, resolve
 from .fitted import Fit
 from .groups import parameter_groups
 from .pair import Pair
-from .particles import draw
 from .progress import bar
 from .steps import WORTH
 from .training import choose_device, count_steps, fit

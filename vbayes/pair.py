@@ -74,6 +74,7 @@ class Pair:
         # ... and the numbers that this pair puts into them.
         self._values: dict[str, Tensor] = {}
         self._modules = reachable_modules(model, guide)
+        self._held_beside: list[torch.nn.Module] = []
         self._buffers = self._read_buffers()
 
     def __repr__(self) -> str:
@@ -151,7 +152,17 @@ class Pair:
         """The same model and guide with parameters of its own, at the same values."""
         twin = Pair(self.model, self.guide, name=self.name, exact=self.exact)
         twin._leaves, twin._constraints = dict(self._leaves), dict(self._constraints)
+        for module in self._held_beside:
+            twin.hold(module)
         return twin.load(self.state())
+
+    def hold(self, module: torch.nn.Module) -> Pair:
+        """Counts one more module among those of model and guide, so that its buffers are this pair's; returns itself."""
+        if all(module is not other for other in self._modules):
+            self._modules.append(module)
+            self._held_beside.append(module)
+            self._buffers = self._read_buffers() | self._buffers
+        return self
 
     def to(self, device: str | torch.device) -> Pair:
         """Moves the parameters and buffers; returns itself."""

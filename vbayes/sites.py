@@ -8,6 +8,7 @@ import pyro
 import torch
 from pyro.distributions import Delta
 from pyro.distributions.util import scale_and_mask
+from pyro.ops.provenance import detach_provenance, get_provenance
 from torch import Tensor
 from torch.distributions import kl_divergence
 
@@ -62,7 +63,9 @@ class Term:
 
     def __init__(self, site: Any, layout: Layout, value: Tensor) -> None:
         self.name, self.frames = site["name"], plates(site)
-        value = scale_and_mask(value, mask=site["mask"])
+        # Which draws it depends on, where they are tracked; the numbers alone go on.
+        self.follows: frozenset[str] = get_provenance(value)
+        value = scale_and_mask(detach_provenance(value), mask=site["mask"])
         if not isinstance(value, Tensor):  # a mask of False makes a plain zero
             value = torch.zeros(())
         dims = {f.dim for f in self.frames}

@@ -18,12 +18,12 @@ from pyro.infer import ELBO
 from . import rng
 from .check import examine_minibatches, require_parameters
 from .dataset import Dataset
+from .drawing import draw
 from .errors import BadInput, CaptureFailed, NonFinite, checks_keywords
 from .estimators import name_of, resolve
 from .fitted import Fit, Progress, Row
 from .optimizer import optimizer_for
 from .pair import Pair
-from .particles import draw
 from .progress import bar, between_steps
 from .steps import WORTH, Eager, Failure, Order, Staged
 from .validation import no_warnings_of_nan, validation

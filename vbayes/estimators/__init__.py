@@ -8,20 +8,58 @@ from pyro.infer import ELBO
 
 from ..errors import BadInput, UnknownName
 from ..estimator import Estimator as Estimator
+from .adaptive_stl import AdaptiveSTL as AdaptiveSTL
 from .analytic_kl import AnalyticKL as AnalyticKL
+from .baselined import Baselined as Baselined
+from .ciwae import CIWAE as CIWAE
+from .disarm import DisARM as DisARM
+from .dreg import DReG as DReG
+from .enumerated import Enumerated as Enumerated
+from .gumbel_softmax import GumbelSoftmax as GumbelSoftmax
+from .iwae import IWAE as IWAE
+from .measure_valued import MeasureValued as MeasureValued
+from .miwae import MIWAE as MIWAE
+from .ovis import OVIS as OVIS
 from .pathwise import Pathwise as Pathwise
+from .piwae import PIWAE as PIWAE
+from .rao_blackwell import RaoBlackwell as RaoBlackwell
+from .rebar import REBAR as REBAR
+from .renyi import Renyi as Renyi
 from .rloo import RLOO as RLOO
 from .score import Score as Score
 from .stl import STL as STL
 from .trace import Trace as Trace
+from .tvo import TVO as TVO
+from .vargrad import VarGrad as VarGrad
+from .vimco import VIMCO as VIMCO
+from .wake_sleep import WakeSleep as WakeSleep
 
 ESTIMATORS: dict[str, type[Estimator]] = {
     "trace": Trace,
-    "score": Score,
-    "rloo": RLOO,
     "pathwise": Pathwise,
     "analytic_kl": AnalyticKL,
     "stl": STL,
+    "adaptive_stl": AdaptiveSTL,
+    "score": Score,
+    "baselined": Baselined,
+    "rloo": RLOO,
+    "vargrad": VarGrad,
+    "rao_blackwell": RaoBlackwell,
+    "measure_valued": MeasureValued,
+    "disarm": DisARM,
+    "rebar": REBAR,
+    "gumbel_softmax": GumbelSoftmax,
+    "enumerated": Enumerated,
+    "iwae": IWAE,
+    "dreg": DReG,
+    "vimco": VIMCO,
+    "ovis": OVIS,
+    "miwae": MIWAE,
+    "ciwae": CIWAE,
+    "piwae": PIWAE,
+    "wake_sleep": WakeSleep,
+    "renyi": Renyi,
+    "tvo": TVO,
 }
 """Name on the command line → class."""
 

@@ -34,4 +34,4 @@ class Trace(Estimator):
 
 def score_terms(particles: Particles) -> Tensor | float:
     """(K, *local) Σ cost · log q over the sites without a path; 0 if all have one."""
-    return sum(((s.cost * s.log_q).sum(-1) for s in particles.scored), start=0.0)
+    return sum((((s.cost + s.scale) * s.log_q).sum(-1) for s in particles.scored), start=0.0)

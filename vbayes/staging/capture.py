@@ -23,9 +23,10 @@ from torch.utils._pytree import tree_map
 from .. import rng
 from ..dataset import Batch
 from ..errors import CaptureFailed
+from ..noise import Draw
 from ..pair import Pair
 from ..validation import no_warnings_of_nan, validation
-from .noise import Draw, Noise, Recorder, draw_noise
+from .noise import Noise, Recorder, draw_noise
 from .trace import trace
 
 Tensors = dict[str, Tensor]

@@ -1,0 +1,38 @@
+"""The score function with a moving average as its baseline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..estimator import Estimate
+from ..memory import Remembering
+from ..particles import Particles
+
+
+@dataclass(frozen=True)
+class Baselined(Remembering):
+    """The score-function gradient, log w less its moving average over the draws before this one.
+
+    surrogate = mean_k [log p(x, z̄_k) + sg(log w_k − b) log q(z̄_k|x)]
+
+    Bound: ELBO. Bias: none, since b does not know this draw. Needs: nothing. b is one number for all data; what is
+    left of log w's spread over the data stays in the variance.
+
+    Args:
+        decay: Of the moving average.
+
+    References:
+        Mnih & Gregor 2014, Neural variational inference and learning, arXiv:1402.0030, section 2.3 (its constant
+        baseline; not the input-dependent one).
+    """
+
+    decay: float = 0.9
+
+    needs = frozenset({"log_p_fixed", "log_q_fixed", "score"})
+    reference = "Mnih & Gregor 2014, arXiv:1402.0030"
+    remembers = ("baseline",)
+
+    def estimate(self, particles: Particles) -> Estimate:
+        value = (particles.log_p_fixed - particles.log_q_fixed).detach()
+        baseline = self.recall(baseline=value.mean())["baseline"]
+        return Estimate(value.mean(0), (particles.log_p_fixed + (value - baseline) * particles.score).mean(0))

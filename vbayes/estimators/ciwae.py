@@ -1,0 +1,47 @@
+"""Between the ELBO and the importance-weighted bound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..errors import BadInput
+from ..estimator import Estimate, Estimator
+from ..particles import Particles
+from ..weights import log_mean_exp
+
+
+@dataclass(frozen=True)
+class CIWAE(Estimator):
+    """A convex combination of the ELBO and the importance-weighted bound.
+
+    surrogate = β mean_k log w_k + (1 − β) log (1/K) Σ_k w_k
+
+    Bound: CIWAE. Bias: none. Needs: a path at every site.
+
+    Args:
+        beta: β in [0, 1]; 0 is `IWAE`, 1 is `Pathwise`.
+
+    References:
+        Rainforth et al. 2018, arXiv:1802.04537, section 4.2.
+    """
+
+    num_particles: int = 5
+    beta: float = 0.5
+
+    bound = "CIWAE"
+    unbiased_for = "CIWAE"
+    needs = frozenset({"log_p", "log_q", "path"})
+    reference = "Rainforth et al. 2018, arXiv:1802.04537, § 4.2"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.beta <= 1:
+            raise BadInput(f"CIWAE(beta={self.beta!r}) won't do. Wanted: a number from 0 (IWAE) to 1 (the ELBO).")
+
+    def bound_of(self, log_w: Tensor) -> Tensor:
+        return self.beta * log_w.mean(0) + (1 - self.beta) * log_mean_exp(log_w)
+
+    def estimate(self, particles: Particles) -> Estimate:
+        return Estimate.of(self.bound_of(particles.log_w))

@@ -1,0 +1,38 @@
+"""The importance-weighted bound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..estimator import Estimate, Estimator
+from ..particles import Particles
+from ..weights import log_mean_exp
+
+
+@dataclass(frozen=True)
+class IWAE(Estimator):
+    """The importance-weighted bound, through the path.
+
+    surrogate = log (1/K) Σ_k w_k
+
+    Bound: IWAE, which grows towards log p(x) with K. Bias: none. Needs: a path at every site. The more particles, the less
+    signal its gradient has for the guide: SNR ~ 1/√K (Rainforth et al. 2018, arXiv:1802.04537).
+
+    References:
+        Burda, Grosse & Salakhutdinov 2015, Importance weighted autoencoders, arXiv:1509.00519, eq. 8 and 13.
+    """
+
+    num_particles: int = 5
+
+    bound = "IWAE"
+    unbiased_for = "IWAE"
+    needs = frozenset({"log_p", "log_q", "path"})
+    reference = "Burda et al. 2015, arXiv:1509.00519, eq. 8"
+
+    def bound_of(self, log_w: Tensor) -> Tensor:
+        return log_mean_exp(log_w)
+
+    def estimate(self, particles: Particles) -> Estimate:
+        return Estimate.of(log_mean_exp(particles.log_w))

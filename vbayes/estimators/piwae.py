@@ -1,0 +1,45 @@
+"""The tight bound for the model, the looser one for the guide."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..estimator import Estimate
+from ..particles import Particles
+from ..weights import Grouped, log_mean_exp, normalised
+
+
+@dataclass(frozen=True)
+class PIWAE(Grouped):
+    """The model follows the bound of all particles, the guide that of groups of them.
+
+    surrogate = Σ_k sg(v_k) log p(x, z̄_k) + mean over groups of Σ_k sg(u_k) [log p(x, z_k) − log p(x, z̄_k) − log q(z_k|x)], v normalised
+    over all particles, u within a group
+
+    Bound: IWAE of all particles. Bias: none for the model; the guide's gradient is that of `MIWAE`. Needs: a path at every site.
+
+    Args:
+        num_particles: In all the groups together.
+        groups: M of the paper.
+
+    References:
+        Rainforth et al. 2018, arXiv:1802.04537, section 4.3.
+    """
+
+    bound = "IWAE"
+    unbiased_for = "IWAE (model), MIWAE (guide)"
+    unbiased_in = frozenset({"model"})
+    needs = frozenset({"log_p", "log_q", "log_p_fixed", "path"})
+    reference = "Rainforth et al. 2018, arXiv:1802.04537, § 4.3"
+
+    def bound_of(self, log_w: Tensor) -> Tensor:
+        return log_mean_exp(log_w)
+
+    def estimate(self, particles: Particles) -> Estimate:
+        value = particles.log_w.detach()
+        model = (normalised(value) * particles.log_p_fixed).sum(0)
+        path = particles.log_p - particles.log_p_fixed - particles.log_q
+        guide = (normalised(self.grouped(value), 1) * self.grouped(path)).sum(1).mean(0)
+        return Estimate(log_mean_exp(value), model + guide)

@@ -1,0 +1,34 @@
+"""Half the variance of the log-weights, differentiated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..estimator import Estimate, Estimator
+from ..particles import Particles
+
+
+@dataclass(frozen=True)
+class VarGrad(Estimator):
+    """The gradient of the log-variance loss, which needs no baseline written down.
+
+    surrogate = mean_k log p(x, z̄_k) − ½ var_k(log w_k), the variance with K − 1, log w through log q(z̄_k|x) alone
+
+    Bound: ELBO. Bias: none. Needs: at least two particles. Draw by draw it is `RLOO`.
+
+    References:
+        Richter, Boustati, Nüsken, Ruiz & Akyildiz 2020, VarGrad, arXiv:2010.10436, proposition 1.
+    """
+
+    num_particles: int = 2
+
+    needs = frozenset({"log_p_fixed", "log_q_fixed", "score"})
+    min_particles = 2
+    independent = True
+    reference = "Richter et al. 2020, arXiv:2010.10436, prop. 1"
+
+    def estimate(self, particles: Particles) -> Estimate:
+        value = (particles.log_p_fixed - particles.log_q_fixed).detach()
+        # In value log w; in its gradient −∇ log q, without a minibatch's scale.
+        live = value - (particles.score - particles.score.detach())
+        return Estimate(value.mean(0), particles.log_p_fixed.mean(0) - 0.5 * live.var(0))

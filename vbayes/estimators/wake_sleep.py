@@ -1,0 +1,42 @@
+"""Reweighted wake-sleep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..estimator import Estimate, Estimator
+from ..particles import Particles
+from ..weights import log_mean_exp, normalised
+
+
+@dataclass(frozen=True)
+class WakeSleep(Estimator):
+    """The model follows the importance-weighted bound, the guide the posterior as the weighted particles show it.
+
+    surrogate = Σ_k sg(v_k) [log p(x, z̄_k) + log q(z̄_k|x)], v = w / Σ w
+
+    Bound: IWAE. Bias: none for the model. The guide descends KL(p(z|x) ‖ q(z|x)), not the bound, with a bias of order 1/K from
+    the normalised weights. Needs: nothing; it takes discrete sites. (The wake-phase update of the guide.)
+
+    References:
+        Bornschein & Bengio 2015, Reweighted wake-sleep, arXiv:1406.2751, eq. 5 and 9; Le et al. 2019, arXiv:1805.10469.
+    """
+
+    num_particles: int = 5
+
+    bound = "IWAE"
+    unbiased_for = "IWAE (model)"
+    unbiased_in = frozenset({"model"})
+    needs = frozenset({"log_p_fixed", "log_q_fixed"})
+    independent = True
+    reference = "Bornschein & Bengio 2015, arXiv:1406.2751, eq. 5, 9"
+
+    def bound_of(self, log_w: Tensor) -> Tensor:
+        return log_mean_exp(log_w)
+
+    def estimate(self, particles: Particles) -> Estimate:
+        value = (particles.log_p_fixed - particles.log_q_fixed).detach()
+        surrogate = (normalised(value) * (particles.log_p_fixed + particles.log_q_fixed)).sum(0)
+        return Estimate(log_mean_exp(value), surrogate)

@@ -1,0 +1,94 @@
+"""The sites of a guide that estimators of discrete latents and measure-valued derivatives can work with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Set
+from typing import Any
+
+import pyro
+import torch
+from pyro.infer.util import is_validation_enabled
+from torch import Tensor
+from torch.distributions import Bernoulli, Normal, OneHotCategorical
+
+from .errors import Unsuitable
+from .particles import Latent
+from .sites import Layout, base, sites
+
+FAMILIES = frozenset({"bernoulli", "normal", "one_hot"})
+KINDS: dict[str, tuple[type, tuple[str, ...]]] = {
+    "bernoulli": (Bernoulli, ("logits",)),
+    "one_hot": (OneHotCategorical, ("logits",)),
+    "normal": (Normal, ("loc", "scale")),
+}
+WORDS = {"bernoulli": "Bernoulli", "one_hot": "OneHotCategorical", "normal": "Normal"}
+
+Restore = Callable[[Tensor], Tensor]
+"""From (*local, own) back to the shape of a site's value."""
+
+
+def latents_of(
+    q: pyro.poutine.Trace, layout: Layout, families: Set[str], again: Callable[[], pyro.poutine.Trace]
+) -> list[tuple[Latent, Restore]]:
+    """The latent sites of a guide's trace, and how to get back to the shapes that the guide has.
+
+    Args:
+        families: Those that will do.
+        again: Draws once more, to see whether a distribution depends on other draws; asked only under validation.
+
+    Raises:
+        Unsuitable: A site is of another family, or depends on other draws.
+    """
+    latent = [site for site in sites(q) if not site["is_observed"]]
+    found = []
+    for site in latent:
+        family = next((f for f in families if type(base(site["fn"])) in _with_pyros(KINDS[f][0])), None)
+        if family is None:
+            raise Unsuitable(
+                f"Site {site['name']!r} of the guide is {type(base(site['fn'])).__name__}. This estimator needs every site to be "
+                f"{' or '.join(WORDS[f] for f in sorted(families))}. Use vb.Trace(), vb.RaoBlackwell() or vb.RLOO()."
+            )
+        found.append(_latent(site, family, layout))
+    if is_validation_enabled() and len(latent) > 1:
+        second = {site["name"]: site for site in sites(again())}
+        for site in latent:
+            _, names = KINDS[next(f.family for f, _ in found if f.name == site["name"])]
+            one, two = ([getattr(base(s["fn"]), n) for n in names] for s in (site, second[site["name"]]))
+            if any(not torch.equal(a, b) for a, b in zip(one, two, strict=True)):
+                raise Unsuitable(
+                    f"The distribution of site {site['name']!r} of the guide depends on other draws. This estimator needs sites that "
+                    "are independent given the data. Use vb.Trace(), vb.RaoBlackwell() or vb.RLOO()."
+                )
+    return found
+
+
+def _with_pyros(kind: type) -> set[type]:
+    """A family of torch's, Pyro's class of the same, and its fakes without a path."""
+    return {kind, *(sub for sub in _below(kind) if sub.__name__.removeprefix("Nonreparameterized") == kind.__name__)}
+
+
+def _below(kind: type) -> list[type]:
+    return [deeper for sub in kind.__subclasses__() for deeper in (sub, *_below(sub))]
+
+
+def _latent(site: Any, family: str, layout: Layout) -> tuple[Latent, Restore]:
+    value = site["value"].detach()
+    kept = 1 if family == "one_hot" else 0  # categories stay a dimension of their own
+    events = site["fn"].event_dim
+    rank = value.dim()
+    first = [rank - events + f.dim for f in layout.local]
+    last = list(range(rank - kept, rank))
+    order = [*first, *(d for d in range(rank - kept) if d not in first), *last]
+    turned = value.permute(order)
+
+    def arrange(tensor: Tensor) -> Tensor:
+        whole = tensor.expand(value.shape).permute(order)
+        return whole.reshape(*whole.shape[: len(first)], -1, *whole.shape[rank - kept :])
+
+    def restore(tensor: Tensor) -> Tensor:
+        back = sorted(range(rank), key=order.__getitem__)
+        return tensor.reshape(turned.shape).permute(back)
+
+    _, names = KINDS[family]
+    parameters = {name: arrange(getattr(base(site["fn"]), name)) for name in names}
+    return Latent(site["name"], family, parameters, arrange(value)), restore
