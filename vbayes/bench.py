@@ -86,6 +86,7 @@ class Bench:
         mean = truth.mean if isinstance(truth, Moments) else truth
         drawn: dict[str, Moments] = {}
         for name, replicas in self.replicas.items():
+            replicas.settle(pair, seed)
             # The same seed for each estimator: common random numbers.
             drawn[name] = self._moments(replicas, pair, mean, self.size, seed)
             if not torch.isfinite(drawn[name].squares).all():

@@ -18,6 +18,7 @@ from .dataset import Dataset
 from .errors import BadInput, OutputUnwritable
 from .estimators import name_of
 from .fitted import Fit, Progress
+from .memory import with_memory
 from .pair import Pair
 
 
@@ -69,6 +70,7 @@ def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO, optimizer: Any)
         if described[what] != ours:
             raise BadInput(f"{path} holds a fit with {what} {described[what]!r}, not {ours!r}. Hand in that {what}.")
     trained = pair.copy().initialise(data.batch(pair.model))
+    estimator = with_memory(estimator, trained)
     state = {k.removeprefix("parameter."): v for k, v in tensors.items() if k.startswith("parameter.")}
     expected = {k: tuple(v.shape) for k, v in trained.state().items()}
     if (got := {k: tuple(v.shape) for k, v in state.items()}) != expected:

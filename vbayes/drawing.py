@@ -6,6 +6,7 @@ breaks a model (`X @ w`) or silently changes it (`w.mean()`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence, Set
 from contextlib import nullcontext
 from typing import Any
@@ -25,7 +26,7 @@ from .latents import FAMILIES, latents_of
 from .noise import NoiseKind, contexts
 from .pair import Pair
 from .particles import Latent, Particles, ScoredSite
-from .sites import Layout, Term, base, closed_form_kls, has_path, is_point_mass, sites
+from .sites import Layout, Term, base, closed_form_kls, has_path, is_point_mass, plates, sites
 from .validation import validation
 
 STACKED = ("log_p", "log_q", "log_p_fixed", "log_q_fixed", "score", "enumerated")
@@ -194,22 +195,34 @@ def _check_path(q: pyro.poutine.Trace, needs: Set[str]) -> None:
 
 
 def _enumerated(
-    model: Any, guide: Any, args: Any, kwargs: Any, *, strict_enumeration_warning: bool = True, **options: Any
+    model: Any,
+    guide: Any,
+    args: Any,
+    kwargs: Any,
+    *,
+    max_plate_nesting: float = math.inf,
+    strict_enumeration_warning: bool = True,
 ) -> Tensor:
     """() the ELBO for all data by Pyro, with all that can be enumerated enumerated."""
-    if strict_enumeration_warning and is_validation_enabled():
+    if max_plate_nesting == math.inf:
         q = _trace(guide, args, kwargs)
         p = _trace(pyro.poutine.replay(model, trace=q), args, kwargs)
-        if not any(s["fn"].has_enumerate_support and not s["is_observed"] for s in sites(q) + sites(p)):
+        every = sites(q) + sites(p)
+        max_plate_nesting = max((-frame.dim for site in every for frame in plates(site)), default=0)
+        if strict_enumeration_warning and not any(_can_be_enumerated(site) for site in every):
             raise Unsuitable(
-                "Neither guide nor model has a site that can be enumerated. Use vb.AnalyticKL() or vb.Trace(), or hand in "
-                "strict_enumeration_warning=False to go on without."
+                "Neither guide nor model has a site that can be enumerated: one of finite support and without event dimensions. "
+                "Use vb.RaoBlackwell() or vb.Trace(), or hand in strict_enumeration_warning=False to go on."
             )
-    elbo = TraceEnum_ELBO(strict_enumeration_warning=False, **options)
+    elbo = TraceEnum_ELBO(max_plate_nesting=max_plate_nesting, strict_enumeration_warning=False)
     given = config_enumerate(model), config_enumerate(guide), *args
     if not torch.is_grad_enabled():
         return -torch.as_tensor(elbo.loss(*given, **kwargs))
     return -torch.as_tensor(elbo.differentiable_loss(*given, **kwargs))
+
+
+def _can_be_enumerated(site: Any) -> bool:
+    return not site["is_observed"] and site["fn"].has_enumerate_support and not site["fn"].event_dim
 
 
 def _weigh(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,10 +15,12 @@ from . import rng
 from .dataset import Batch
 from .errors import CaptureFailed
 from .estimator import gradient
+from .memory import Remembering, with_memory
 from .pair import Pair
 from .staging import Noise, Program, Replicated, draw_noise, stage
 from .validation import validation
 
+SETTLED = 200  # draws that a memory is filled with
 TIMED = 50  # compiled gradients that are timed together: one alone is shorter than the call
 
 
@@ -38,15 +41,17 @@ class Replicas:
     def __init__(
         self, pair: Pair, estimator: ELBO, batch: Batch, *, compiled: bool = False, memory: int | None = None
     ) -> None:
-        self.estimator: Any = estimator
+        pair = pair.copy()  # which may be given a memory to hold
+        self.estimator: Any = with_memory(estimator, pair)
         self.batch = batch
         self.program: Program | None = None
         self.why_slow: str | None = None
         try:
-            self.program = stage(pair, estimator, batch)
+            self.program = stage(pair, self.estimator, batch)
             parameters = {k: v.detach() for k, v in pair.parameters.items()}
             self._many = Replicated(self.program, parameters, batch.args, memory=memory, compiled=compiled)
             self._try_two(pair)
+            self.settle(pair, 0)
         except CaptureFailed as error:
             self.program, self.why_slow = None, str(error)
             warnings.warn(f"{error}\nIts gradients are drawn one by one, which is slow.", stacklevel=3)
@@ -74,6 +79,21 @@ class Replicas:
         normals, uniforms = (n[:, :size].contiguous() for n, size in zip(noise, self.sizes, strict=True))
         with rng.seeded(seed), torch.no_grad():
             yield from self._many(parameters, (normals, uniforms), self.batch.args)
+
+    def settle(self, pair: Pair, seed: int) -> None:
+        """Lets an estimator that remembers see draws at the pair's parameters, as a fit that stayed there would have; the gradients
+        drawn then are with the memory that it has in the end, which none of them changes.
+        """
+        if self.program is None or not isinstance(self.estimator, Remembering):
+            return
+        parameters = {k: v.detach() for k, v in pair.parameters.items()}
+        buffers = self.program.buffers
+        with rng.seeded(seed):
+            normals, uniforms = draw_noise(self.program.sizes, SETTLED, next(iter(parameters.values())))
+            for noise in zip(normals, uniforms, strict=True):
+                _, _, buffers = self.program.graph(parameters, buffers, noise, self.batch.args)
+        self.program = replace(self.program, buffers={name: value.detach() for name, value in buffers.items()})
+        self._many.remember(self.program.buffers)
 
     def task(self, pair: Pair) -> tuple[Callable[[], object], int]:
         """Something to time, inside the pair's scope, and how many gradients that is: as a fit pays for them."""

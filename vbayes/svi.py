@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from .dataset import Batch
 from .errors import BadInput, CaptureFailed, NonFinite
+from .memory import Remembering
 from .optimizer import as_pyro, torch_optimizers
 from .pair import Pair
 from .progress import bar, between_steps
@@ -235,6 +236,8 @@ class _Staged:
         if any(tensor.requires_grad for tensor in call.tensors):
             raise CaptureFailed("An argument of model and guide requires a gradient: a program would not pass it on.")
         self._pair = Pair(call.bound(svi.model), call.bound(svi.guide), name=_called(svi.model)).adopt(names)
+        if isinstance(svi._elbo, Remembering):
+            self._pair.hold(svi._elbo.memory)
         self._leaves = self._pair.leaves
         for leaf in self._leaves.values():
             leaf.data = leaf.data.contiguous()

@@ -22,6 +22,7 @@ from .drawing import draw
 from .errors import BadInput, CaptureFailed, NonFinite, checks_keywords
 from .estimators import name_of, resolve
 from .fitted import Fit, Progress, Row
+from .memory import with_memory
 from .optimizer import optimizer_for
 from .pair import Pair
 from .progress import bar, between_steps
@@ -108,8 +109,9 @@ def fit(
     if needs := getattr(method, "needs", None):  # an estimator that can't work on this pair says so now
         looked_at = pair.copy()
         with looked_at.scope(), rng.seeded(0):
-            draw(looked_at, first, method.num_particles, needs)
+            draw(looked_at, first, method.num_particles, needs, noise=method.noise)
     require_parameters(pair)
+    method = with_memory(method, pair)
     with rng.seeded(seed):
         start = Progress(rng.get_state())
     # A pyro.infer.ELBO remembers the plates of the first model it meets: each fit has its own.

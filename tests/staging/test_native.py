@@ -145,6 +145,13 @@ def test_gradients(table, double):
     agree(gradients, x, rtol=1e-10)
 
 
+def test_a_large_sum_over_other_than_the_last_dimensions_of_cheap_values():
+    """Which no loop with anything else in it may hold."""
+    x, own = torch.linspace(-3, 3, 2000).reshape(20, 100), torch.eye(20, dtype=torch.bool).unsqueeze(-1)
+    others = lambda x: [torch.logsumexp(torch.where(own, -torch.inf, x.unsqueeze(0)), 1)]  # noqa: E731
+    torch.testing.assert_close(compile_native(others, [x])(x), others(x))
+
+
 def test_states_are_overwritten_also_where_they_are_still_read():
     def step(a, b, c, x):
         return [b * 1, (a @ b + b.T) * 0.5, c, (a * x).sum() + c.sum()]

@@ -6,7 +6,7 @@ import copy
 import math
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +27,12 @@ from ..noise import Draw
 from ..pair import Pair
 from ..validation import no_warnings_of_nan, validation
 from .noise import Noise, Recorder, draw_noise
+from .side_by_side import SideBySide, several
 from .trace import trace
 
 Tensors = dict[str, Tensor]
+Example = tuple[Tensors, Tensors, tuple[Any, ...]]
+"""Parameters, buffers, arguments."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +58,21 @@ class Program:
     @property
     def sizes(self) -> tuple[int, int]:
         """Standard normals and uniforms that one run needs."""
-        normals, uniforms = (
-            sum(math.prod(draw.shape) for draw in self.draws if draw.kind == kind) for kind in ("normal", "uniform")
-        )
-        return normals, uniforms
+        return sizes_of(self.draws)
 
     def __call__(self, parameters: Tensors, noise: Noise, *args: Any) -> tuple[Tensors, Tensor]:
         """One run, for one replica of noise."""
         gradients, value, _ = self.graph(parameters, self.buffers, noise, args)
         return gradients, value
+
+
+def sizes_of(draws: Iterable[Draw]) -> tuple[int, int]:
+    """Standard normals and uniforms in some calls."""
+    draws = list(draws)
+    normals, uniforms = (
+        sum(math.prod(draw.shape) for draw in draws if draw.kind == kind) for kind in ("normal", "uniform")
+    )
+    return normals, uniforms
 
 
 class _Substitute(TorchFunctionMode):
@@ -162,23 +171,54 @@ def stage(pair: Pair, estimator: ELBO, batch: Batch) -> Program:
         CaptureFailed: The pair branches on drawn values, or does something else that leaves the graph.
     """
     estimator = copy.copy(estimator)  # Pyro's ELBOs remember the plates of the first model that they meet
-    run = eager(pair, estimator, batch.total)
+    if several(estimator):
+        try:
+            return _captured(pair, estimator, batch, _side_by_side)
+        except CaptureFailed:
+            pass  # then one after the other, as Pyro draws them
+    return _captured(pair, estimator, batch, _one_after_the_other)
+
+
+def _one_after_the_other(
+    pair: Pair, estimator: Any, total_rows: int | None, example: Example
+) -> tuple[Callable[..., Any], Sequence[Draw]]:
+    """The function to capture, and its calls for base noise."""
+    run = eager(pair, estimator, total_rows)
+    parameters, buffers, args = example
+    run(parameters, buffers, None, args)  # some ELBOs look at model and guide once before they start
+    with Recorder() as calls:
+        run(parameters, buffers, None, args)
+    return run, calls.draws
+
+
+def _side_by_side(
+    pair: Pair, estimator: Any, total_rows: int | None, example: Example
+) -> tuple[Callable[..., Any], Sequence[Draw]]:
+    @contextmanager
+    def substitute(parameters: Tensors) -> Iterator[None]:
+        leaves = pair.leaves
+        with _Substitute((leaves[name], value) for name, value in parameters.items()), _Deferred():
+            yield
+
+    run = SideBySide(pair, estimator, total_rows, substitute, example)
+    return lambda *given: run(*given), run.draws
+
+
+def _captured(pair: Pair, estimator: Any, batch: Batch, prepare: Callable[..., Any]) -> Program:
     with pair.scope(), rng.seeded(0), validation(False), _no_branch_on_values():
         parameters = {k: v.detach().clone() for k, v in pair.parameters.items()}
         buffers = {k: v.clone() for k, v in pair.buffers.items()}
         like = next(iter(parameters.values()), torch.zeros(()))
         try:
-            run(parameters, buffers, None, batch.args)  # some ELBOs look at model and guide once before they start
-            with Recorder() as calls:
-                run(parameters, buffers, None, batch.args)
-            noise = draw_noise(calls.sizes, 1, like)
+            run, draws = prepare(pair, estimator, batch.total, (parameters, buffers, batch.args))
+            noise = draw_noise(sizes_of(draws), 1, like)
             graph = trace(run, parameters, buffers, tuple(n[0] for n in noise), batch.args)
         except Exception as error:  # a trace raises whatever the model's own code raises on a traced value
             reason = str(error).split("\n")[0]
             raise CaptureFailed(f"Pair {pair.name!r} can't be captured{_where(error)}: {reason}") from error
         finally:
             pair.set_buffers(buffers)
-    program = Program(graph, tuple(parameters), buffers, tuple(calls.draws), static=not _draws_inside(graph))
+    program = Program(graph, tuple(parameters), buffers, tuple(draws), static=not _draws_inside(graph))
     try:
         same = all(faithful(pair, estimator, program, batch, seed) for seed in (1, 2))
     except Exception as error:  # whatever the model's code raises the second time

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -65,6 +66,11 @@ class Replicated:
         if compiled and program.static and one_type and like.device.type == "cpu":
             noise = [numbers[0] for numbers in draw_noise(program.sizes, 1, like, rng.stream(0))]
             self.native, _ = compiled_or_why(self._flat, [*noise, *parameters.values(), *self._buffers, *args])
+
+    def remember(self, buffers: Tensors) -> None:
+        """From here on these are the buffers that every run starts with."""
+        self._program = replace(self._program, buffers=buffers)
+        self._buffers = list(buffers.values())
 
     def _flat(self, normals: Tensor, uniforms: Tensor, *rest: Tensor) -> list[Tensor]:
         names, count = self._program.parameters, len(self._sizes)

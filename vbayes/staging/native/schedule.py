@@ -48,7 +48,8 @@ def schedule(outputs: Iterable[Value]) -> list[Kernel]:
         if domain(first) is None:
             members = [first]
         else:
-            members = _without_idle(_joined(pending, domain(first), done), cheap)
+            members = _without_idle(_joined(pending, domain(first), done, cheap), cheap)
+        assert members, "a schedule that does not move on"
         kernels.append(Kernel(domain(first), members))
         done.update(members)
         gone = set(members)
@@ -127,14 +128,14 @@ def _without_idle(members: list[Value], cheap: set[Value]) -> list[Value]:
     return [v for v in members if v in wanted]
 
 
-def _joined(pending: list[Value], over: Domain | None, done: set[Value]) -> list[Value]:
+def _joined(pending: list[Value], over: Domain | None, done: set[Value], cheap: set[Value]) -> list[Value]:
     inside: set[Value] = set()
     members: list[Value] = []
     alone = math.prod(over or ()) >= LARGE
     for value in pending:
         if domain(value) != over or over is None:
             continue
-        if alone and isinstance(value, Reduction) and not splits(value) and members:
+        if alone and isinstance(value, Reduction) and not splits(value) and any(m not in cheap for m in members):
             continue  # it can't run on two threads, and would keep the others from it
         if all(_at_hand(o, over, done, inside, value) for o in value.operands if isinstance(o, View)):
             members.append(value)
