@@ -9,11 +9,11 @@ import pyro
 import torch
 from pyro.infer.util import is_validation_enabled
 from torch import Tensor
-from torch.distributions import Bernoulli, Normal, OneHotCategorical
+from torch.distributions import Bernoulli, Normal, OneHotCategorical, TransformedDistribution
 
 from .errors import Unsuitable
 from .particles import Latent
-from .sites import Layout, base, sites
+from .sites import Layout, sites
 
 FAMILIES = frozenset({"bernoulli", "normal", "one_hot"})
 KINDS: dict[str, tuple[type, tuple[str, ...]]] = {
@@ -42,7 +42,7 @@ def latents_of(
     latent = [site for site in sites(q) if not site["is_observed"]]
     found = []
     for site in latent:
-        family = next((f for f in families if type(base(site["fn"])) in _with_pyros(KINDS[f][0])), None)
+        family = next((f for f in families if type(_inside(site["fn"])) in _with_pyros(KINDS[f][0])), None)
         if family is None:
             raise Unsuitable(
                 f"Site {site['name']!r} of the guide is {type(base(site['fn'])).__name__}. This estimator needs every site to be "
@@ -53,13 +53,20 @@ def latents_of(
         second = {site["name"]: site for site in sites(again())}
         for site in latent:
             _, names = KINDS[next(f.family for f, _ in found if f.name == site["name"])]
-            one, two = ([getattr(base(s["fn"]), n) for n in names] for s in (site, second[site["name"]]))
+            one, two = ([getattr(_inside(s["fn"]), n) for n in names] for s in (site, second[site["name"]]))
             if any(not torch.equal(a, b) for a, b in zip(one, two, strict=True)):
                 raise Unsuitable(
                     f"The distribution of site {site['name']!r} of the guide depends on other draws. This estimator needs sites that "
                     "are independent given the data. Use vb.Trace(), vb.RaoBlackwell() or vb.RLOO()."
                 )
     return found
+
+
+def _inside(fn: Any) -> Any:
+    """The distribution inside `to_event`, `expand` and `mask`, of which each coordinate is one; not inside a transform."""
+    while hasattr(fn, "base_dist") and not isinstance(fn, TransformedDistribution):
+        fn = fn.base_dist
+    return fn
 
 
 def _with_pyros(kind: type) -> set[type]:
@@ -90,5 +97,5 @@ def _latent(site: Any, family: str, layout: Layout) -> tuple[Latent, Restore]:
         return tensor.reshape(turned.shape).permute(back)
 
     _, names = KINDS[family]
-    parameters = {name: arrange(getattr(base(site["fn"]), name)) for name in names}
+    parameters = {name: arrange(getattr(_inside(site["fn"]), name)) for name in names}
     return Latent(site["name"], family, parameters, arrange(value)), restore

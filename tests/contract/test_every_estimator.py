@@ -170,7 +170,7 @@ def staged_is_eager(name: str, pair_name: str, digits: float) -> None:
             near = {"rtol": digits, "atol": digits * float(whole.abs().max())}
             torch.testing.assert_close(torch.cat([gradients[k][r].reshape(-1) for k in expected]), whole, **near)
             torch.testing.assert_close(in_machine_code[r], whole, **near)
-    assert values.std() > 0
+    assert values.std() > 0 or name == "enumerated"
 
 
 @pytest.mark.parametrize("name", vb.ESTIMATORS)
@@ -200,7 +200,7 @@ def test_only_what_it_needs_is_computed(name):
     with pair.scope(), vb.seeded(0):
         particles = vb.draw(pair, BATCH, estimator.num_particles, estimator.needs)
         estimate = estimator.estimate(particles)
-    given = {k for k, v in vars(particles).items() if v is not None and v != ()} - {"scale", "weigh"}
+    given = {k for k, v in vars(particles).items() if v is not None and v != ()} - {"scale", "weigh", "closed_form"}
     derived = {"path", "downstream", "antithetic", "scored", "weigh"} | FAMILIES
     assert given - {"scored"} == estimator.needs - derived
     assert estimate.value.shape == estimate.surrogate.shape == (() if name == "enumerated" else (2,))

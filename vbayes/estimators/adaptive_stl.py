@@ -17,7 +17,7 @@ from ..particles import Particles
 class AdaptiveSTL(Remembering):
     """The pathwise gradient with a multiple of its score term taken out, the multiple that leaves least variance.
 
-    gradient = T + a c, with T the gradient of mean_k log w_k and c that of mean_k log q(z̄_k|x), whose mean is zero;
+    surrogate = one whose gradient is T + a c, with T the gradient of mean_k log w_k and c that of mean_k log q(z̄_k|x), whose mean is zero;
     a = −E[T·c] / E[c·c] from moving averages over the draws before this one. a = 0 is `Pathwise`, a = 1 is `STL`.
 
     Bound: ELBO. Bias: none, since a does not know this draw. Needs: a path at every site; two gradients.
