@@ -49,6 +49,7 @@ from .report import report as report
 from .restarts import Restarts as Restarts
 from .rng import seeded as seeded
 from .svi import SVI as SVI
+from .tabulate import tabulate as tabulate
 from .training import fit as fit
 
 __version__: str

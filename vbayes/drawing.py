@@ -81,7 +81,7 @@ def stacked(drawn: Sequence[Particles]) -> Particles:
         kept = [v for v in values if v is not None]
         return torch.stack(kept) if kept else None  # type: ignore[return-value]
 
-    def weigh(values: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def weigh_at(values: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         log_p, log_q = zip(*(d.weigh([v[k] for v in values]) for k, d in enumerate(drawn)), strict=True)
         return torch.stack(log_p), torch.stack(log_q)
 
@@ -103,7 +103,7 @@ def stacked(drawn: Sequence[Particles]) -> Particles:
             )
             for same in zip(*(d.latents for d in drawn), strict=True)
         ),
-        weigh=weigh,
+        weigh=weigh_at,
     )
 
 
@@ -139,14 +139,14 @@ def draw_one(
     shared = Layout(q, p)
     fields: dict[str, Any] = {"scale": shared.scale}
     if "latents" in needs:
-        found = latents_of(q, shared, needs & FAMILIES, lambda: _trace(guide, args, kwargs))
+        found = latents_of(q, shared, needs & FAMILIES, lambda: guide(*args, **kwargs))
         fields["latents"] = tuple(latent for latent, _ in found)
 
-        def weigh(values: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        def weigh_at(values: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
             restored = {latent.name: restore(value) for (latent, restore), value in zip(found, values, strict=True)}
-            return _weigh(model, guide, args, kwargs, q, restored, shared)
+            return weigh(model, guide, args, kwargs, q, restored, shared)
 
-        fields["weigh"] = weigh
+        fields["weigh"] = weigh_at
     if live:
         closed = closed_form_kls(q, p) if "kl" in needs else {}
         fields["closed_form"] = tuple(closed)
@@ -216,19 +216,31 @@ def _enumerated(
             )
     elbo = TraceEnum_ELBO(max_plate_nesting=max_plate_nesting, strict_enumeration_warning=False)
     given = config_enumerate(model), config_enumerate(guide), *args
-    if not torch.is_grad_enabled():
-        return -torch.as_tensor(elbo.loss(*given, **kwargs))
-    return -torch.as_tensor(elbo.differentiable_loss(*given, **kwargs))
+    try:
+        ask = elbo.differentiable_loss if torch.is_grad_enabled() else elbo.loss
+        return -torch.as_tensor(ask(*given, **kwargs))
+    except (RuntimeError, ValueError, NotImplementedError) as error:
+        if not is_validation_enabled():
+            raise
+        raise Unsuitable(
+            f"Model and guide can't be enumerated: {str(error).splitlines()[0]}. Pyro gives each enumerated site a dimension of its own on "
+            "the left, over which model and guide must broadcast. Use vb.RaoBlackwell() or vb.RLOO()."
+        ) from error
 
 
 def _can_be_enumerated(site: Any) -> bool:
     return not site["is_observed"] and site["fn"].has_enumerate_support and not site["fn"].event_dim
 
 
-def _weigh(
+def weigh(
     model: Any, guide: Any, args: Any, kwargs: Any, drawn: pyro.poutine.Trace, values: dict[str, Tensor], layout: Layout
 ) -> tuple[Tensor, Tensor]:
-    """log p and log q, each (*local), at other values of the latents than drawn; they need not be in the support."""
+    """log p and log q, each (*local), at other values of the latents than drawn; they need not be in the support.
+
+    Args:
+        drawn: A trace of the guide, for what is not given: the rows of a subsample.
+        values: Site → value.
+    """
     given = drawn.copy()
     for name, value in values.items():
         given.nodes[name]["value"] = value

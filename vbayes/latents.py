@@ -6,8 +6,9 @@ from collections.abc import Callable, Set
 from typing import Any
 
 import pyro
-import torch
 from pyro.infer.util import is_validation_enabled
+from pyro.ops.provenance import get_provenance, track_provenance
+from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.distributions import Bernoulli, Normal, OneHotCategorical, TransformedDistribution
 
@@ -28,38 +29,46 @@ Restore = Callable[[Tensor], Tensor]
 
 
 def latents_of(
-    q: pyro.poutine.Trace, layout: Layout, families: Set[str], again: Callable[[], pyro.poutine.Trace]
+    q: pyro.poutine.Trace, layout: Layout, families: Set[str], guide: Callable[[], object]
 ) -> list[tuple[Latent, Restore]]:
     """The latent sites of a guide's trace, and how to get back to the shapes that the guide has.
 
     Args:
         families: Those that will do.
-        again: Draws once more, to see whether a distribution depends on other draws; asked only under validation.
+        guide: Run once more under validation, to see whether a distribution depends on other draws.
 
     Raises:
         Unsuitable: A site is of another family, or depends on other draws.
     """
-    latent = [site for site in sites(q) if not site["is_observed"]]
     found = []
-    for site in latent:
+    every = [site for site in sites(q) if not site["is_observed"]]
+    for site in every:
         family = next((f for f in families if type(_inside(site["fn"])) in _with_pyros(KINDS[f][0])), None)
         if family is None:
             raise Unsuitable(
-                f"Site {site['name']!r} of the guide is {type(base(site['fn'])).__name__}. This estimator needs every site to be "
+                f"Site {site['name']!r} of the guide is {type(_inside(site['fn'])).__name__}. This estimator needs every site to be "
                 f"{' or '.join(WORDS[f] for f in sorted(families))}. Use vb.Trace(), vb.RaoBlackwell() or vb.RLOO()."
             )
         found.append(_latent(site, family, layout))
-    if is_validation_enabled() and len(latent) > 1:
-        second = {site["name"]: site for site in sites(again())}
-        for site in latent:
-            _, names = KINDS[next(f.family for f, _ in found if f.name == site["name"])]
-            one, two = ([getattr(_inside(s["fn"]), n) for n in names] for s in (site, second[site["name"]]))
-            if any(not torch.equal(a, b) for a, b in zip(one, two, strict=True)):
+    if is_validation_enabled() and len(every) > 1:
+        with _Followed():
+            followed = pyro.poutine.trace(guide).get_trace()
+        for latent, _ in found:
+            fn = _inside(followed.nodes[latent.name]["fn"])
+            if causes := set().union(*(get_provenance(getattr(fn, name)) for name in latent.parameters)):
                 raise Unsuitable(
-                    f"The distribution of site {site['name']!r} of the guide depends on other draws. This estimator needs sites that "
-                    "are independent given the data. Use vb.Trace(), vb.RaoBlackwell() or vb.RLOO()."
+                    f"The distribution of site {latent.name!r} of the guide depends on the draw{'s' * (len(causes) > 1)} of {', '.join(sorted(causes))}. "
+                    "This estimator needs sites that are independent given the data. Use vb.Trace(), vb.RaoBlackwell() or vb.RLOO()."
                 )
     return found
+
+
+class _Followed(Messenger):
+    """Lets every draw leave its name on what is made from it."""
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        if not msg["is_observed"] and isinstance(msg["value"], Tensor):
+            msg["value"] = track_provenance(msg["value"], frozenset({msg["name"]}))
 
 
 def _inside(fn: Any) -> Any:
@@ -69,12 +78,12 @@ def _inside(fn: Any) -> Any:
     return fn
 
 
-def _with_pyros(kind: type) -> set[type]:
+def _with_pyros(kind: Any) -> set[type]:
     """A family of torch's, Pyro's class of the same, and its fakes without a path."""
     return {kind, *(sub for sub in _below(kind) if sub.__name__.removeprefix("Nonreparameterized") == kind.__name__)}
 
 
-def _below(kind: type) -> list[type]:
+def _below(kind: Any) -> list[type]:
     return [deeper for sub in kind.__subclasses__() for deeper in (sub, *_below(sub))]
 
 

@@ -20,6 +20,7 @@ from .check import examine_minibatches, require_parameters
 from .dataset import Dataset
 from .drawing import draw
 from .errors import BadInput, CaptureFailed, NonFinite, checks_keywords
+from .estimator import Estimator
 from .estimators import name_of, resolve
 from .fitted import Fit, Progress, Row
 from .memory import with_memory
@@ -106,10 +107,10 @@ def fit(
     # Parameters are made where the caller's modules and data are; then all of it moves.
     pair, dataset = pair.load(buffers).to(where), dataset.to(where)  # a look moves running statistics
     first = dataset.batch(pair.model, None if batch_size is None else torch.arange(batch_size, device=where))
-    if needs := getattr(method, "needs", None):  # an estimator that can't work on this pair says so now
+    if isinstance(method, Estimator):  # one that can't work on this pair says so now
         looked_at = pair.copy()
         with looked_at.scope(), rng.seeded(0):
-            draw(looked_at, first, method.num_particles, needs, noise=method.noise)
+            draw(looked_at, first, method.num_particles, method.needs, noise=method.noise)
     require_parameters(pair)
     method = with_memory(method, pair)
     with rng.seeded(seed):

@@ -83,7 +83,7 @@ class SideBySide:
 
     def _many(self, flat: list[Tensor]) -> Particles:
         values, one = iter(flat), self._one
-        fields = {f: next(values) for f in (*STACKED, "kl") if getattr(one, f) is not None}
+        fields: dict[str, Any] = {f: next(values) for f in (*STACKED, "kl") if getattr(one, f) is not None}
         if "kl" in fields:
             fields["kl"] = fields["kl"].mean(0)
         scored = tuple(ScoredSite(site.name, *(next(values) for _ in PARTS)) for site in one.scored)

@@ -1,0 +1,38 @@
+"""The toy problem of gradient estimators for discrete variables."""
+
+from __future__ import annotations
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+from ..pair import Pair
+
+
+def bernoulli_toy(target: float = 0.45, probability: float = 0.5) -> Pair:
+    """Maximise E[(b − t)²] over the logit of b ~ Bernoulli(θ).
+
+    The prior is q itself, held constant: so log w = (b − t)², and the ELBO's gradient that of the expectation.
+
+    Args:
+        target: t.
+        probability: θ at the start.
+
+    References:
+        Tucker et al. 2017, REBAR, arXiv:1703.07370; Grathwohl et al. 2018, RELAX, arXiv:1711.00123.
+    """
+
+    def logit() -> Tensor:
+        return pyro.param("logit", lambda: torch.logit(torch.tensor(probability)))
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            b = pyro.sample("b", dist.Bernoulli(logits=logit().detach()))
+            pyro.factor("gain", (b - target) ** 2)
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("b", dist.Bernoulli(logits=logit()))
+
+    return Pair(model, guide, name="bernoulli_toy")
