@@ -75,6 +75,7 @@ class Pair:
         self._values: dict[str, Tensor] = {}
         self._modules = reachable_modules(model, guide)
         self._held_beside: list[torch.nn.Module] = []
+        self.inside_scope = False
         self._buffers = self._read_buffers()
 
     def __repr__(self) -> str:
@@ -184,6 +185,7 @@ class Pair:
     def scope(self) -> Iterator[None]:
         """Pyro's param store and the modules' parameters hold this pair's values; afterwards what they held before."""
         store, mine = pyro.get_param_store(), self.leaves
+        before, self.inside_scope = self.inside_scope, True
         met = {id(leaf) for leaf in mine.values()}
         unmet = [p for module in self._modules for p in module.parameters() if id(p) not in met]
         with (
@@ -205,6 +207,7 @@ class Pair:
             try:
                 yield
             finally:
+                self.inside_scope = before
                 self._buffers = {(i, k): self._modules[i].get_buffer(k) for i, k in self._buffers}
                 self._set_buffers(buffers)
                 state = store.get_state()

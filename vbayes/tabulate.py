@@ -9,7 +9,7 @@ import pyro
 import torch
 from pyro.distributions import constraints
 from torch import Tensor
-from torch.distributions import biject_to
+from torch.distributions import ComposeTransform, biject_to
 
 from . import rng
 from .dataset import Batch
@@ -22,6 +22,7 @@ from .validation import validation
 
 NODES = 201  # of a continuous coordinate
 REACH = 9.0  # standard deviations of the guide, on either side: e^−40 of a Gaussian's mass is beyond
+LONG_REACH = 25.0  # where the unconstrained density falls like an exponential, as that of a Beta or Gamma does
 DRAWS = 400  # of the guide, to see where it is
 LARGEST = 2_000_000  # nodes of a grid
 
@@ -33,7 +34,7 @@ def tabulate(pair: Pair, batch: Batch, *, nodes: int = NODES) -> Table:
     axis, around where the guide draws. What lies outside the plates that all sites share multiplies up.
 
     Args:
-        pair: Initialised. Inside `pair.scope()` the result is live in its parameters.
+        pair: Initialised. Inside `pair.scope()` the result is live in its parameters, elsewhere constant.
         batch: All data, not a minibatch of them.
         nodes: Of each continuous coordinate.
 
@@ -48,6 +49,9 @@ def tabulate(pair: Pair, batch: Batch, *, nodes: int = NODES) -> Table:
         ...     table = vb.tabulate(pair, batch)
         ...     gradients = torch.autograd.grad(table.elbo().sum(), list(pair.leaves.values()))
     """
+    if not pair.inside_scope:
+        with pair.scope(), torch.no_grad():
+            return tabulate(pair, batch, nodes=nodes)
     if batch.total is not None and batch.total != _rows(batch):
         raise Unsuitable(
             "A grid can't stand for a minibatch: scales inside a sum of exponentials change it. Use all rows."
@@ -112,10 +116,14 @@ def _axes(site: Any, layout: Layout, draws: Tensor, nodes: int) -> list[_Axis]:
         raise Unsuitable(
             f"Site {site['name']!r} lives on {fn.support}, which has no grid here. Wanted: real, positive or bounded coordinates."
         )
-    low = (free.mean(0) - REACH * free.std(0)).amin()
-    high = (free.mean(0) + REACH * free.std(0)).amax()
+    reach = REACH if isinstance(transform, ComposeTransform) and not transform.parts else LONG_REACH
+    low = (free.mean(0) - reach * free.std(0)).amin()
+    high = (free.mean(0) + reach * free.std(0)).amax()
     axis = torch.linspace(float(low), float(high), nodes, dtype=draws.dtype)
     values = transform(axis)
+    # Beyond, a value can't be told from the end of its support.
+    inside = (transform.inv(values) - axis).abs() < 0.1
+    axis, values = axis[inside], values[inside]
     log_measure = transform.log_abs_det_jacobian(axis, values) + (axis[1] - axis[0]).log()
     return [_Axis(site["name"], values, log_measure) for _ in range(count)]
 

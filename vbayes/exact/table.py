@@ -70,7 +70,8 @@ class Table:
         g, local = log_q.shape[0], log_q.shape[1:]
         total: Tensor | float = 0.0
         # One particle at a time over its nodes, the others side by side.
-        others = torch.cartesian_prod(*[torch.arange(g)] * (num_particles - 1)).view(-1, num_particles - 1)
+        axes = [torch.arange(g)] * (num_particles - 1)
+        others = torch.cartesian_prod(*axes).view(-1, len(axes)) if axes else torch.empty(1, 0, dtype=torch.long)
         for first in range(g):
             index = torch.cat([torch.full((len(others), 1), first), others], 1)
             probability = log_q[index].sum(1).exp()

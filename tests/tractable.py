@@ -1,0 +1,74 @@
+"""The pairs whose every expectation can be summed out, with their data, and estimators small enough for that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pyro
+import torch
+
+import vbayes as vb
+from vbayes.memory import with_memory
+
+X = torch.tensor([-0.5, 2.0], dtype=torch.float64)
+
+PAIRS: dict[str, tuple[Callable[[], vb.Pair], torch.Tensor]] = {
+    "normal_normal": (vb.pairs.normal_normal, X),
+    "gaussian_chain": (vb.pairs.gaussian_chain, X),
+    "linear_gaussian": (vb.pairs.linear_gaussian, torch.tensor([[-0.5, 2.0], [0.3, 1.0]], dtype=torch.float64)),
+    "beta_bernoulli": (vb.pairs.beta_bernoulli, torch.tensor([1.0, 0.0, 1.0], dtype=torch.float64)),
+    "gamma_poisson": (vb.pairs.gamma_poisson, torch.tensor([2.0, 0.0, 3.0], dtype=torch.float64)),
+    "bernoulli_toy": (vb.pairs.bernoulli_toy, X),
+    "three_bernoulli": (vb.pairs.three_bernoulli, X),
+    "gaussian_mixture": (vb.pairs.gaussian_mixture, X),
+    "discrete_chain": (vb.pairs.discrete_chain, torch.tensor([[0.1, 1.9, 2.2], [-0.5, 0.4, 1.1]], dtype=torch.float64)),
+}
+NODES = {"gaussian_chain": 41}
+
+
+def batch_of(name: str) -> vb.Batch:
+    return vb.Batch((PAIRS[name][1].to(torch.get_default_dtype()),))
+
+
+def pair_of(name: str) -> vb.Pair:
+    """At parameters without symmetry."""
+    pair = PAIRS[name][0]().initialise(batch_of(name))
+    with vb.seeded(5):
+        return pair.load({k: v + 0.2 * torch.randn_like(v) for k, v in pair.parameters.items()})
+
+
+def table_of(name: str, pair: vb.Pair) -> vb.exact.Table:
+    return vb.tabulate(pair, batch_of(name), nodes=NODES.get(name, 201))
+
+
+def small(name: str) -> vb.Estimator:
+    """With two particles where it has several: its bound is then a sum over pairs of nodes."""
+    kind = vb.ESTIMATORS[name]
+    return kind(num_particles=2) if kind().num_particles > 1 else kind()
+
+
+def suits(estimator: vb.Estimator, pair: vb.Pair, batch: vb.Batch) -> bool:
+    """Whether an estimator can work on a pair; it says so when it draws."""
+    try:
+        with pair.initialise(batch).scope(), vb.seeded(0):
+            vb.draw(pair, batch, estimator.num_particles, estimator.needs)
+    except vb.errors.Unsuitable:
+        return False
+    return True
+
+
+def roles(pair: vb.Pair, batch: vb.Batch) -> dict[str, set[str]]:
+    """ "model" and "guide" → the parameters that run there; a parameter of both is in both."""
+    found = {}
+    for role, fn in (("model", pair.model), ("guide", pair.guide)):
+        with pair.scope(), vb.seeded(0), pyro.poutine.trace(param_only=True) as seen:
+            q = pyro.poutine.trace(pair.guide).get_trace(*batch.args)
+            if fn is pair.model:
+                seen.trace.nodes.clear()
+                pyro.poutine.replay(fn, trace=q)(*batch.args)
+            found[role] = {n for n, site in seen.trace.nodes.items() if site["type"] == "param"}
+    return found
+
+
+def ready(estimator: vb.Estimator, pair: vb.Pair) -> vb.Estimator:
+    return with_memory(estimator, pair)
