@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import functools
 import itertools
+import math
 import pickle
 
 import pytest
@@ -42,7 +43,8 @@ def suited(name: str, pair: str) -> bool:
 EVERY = [(name, pair) for name, pair in itertools.product(vb.ESTIMATORS, tractable.PAIRS) if suited(name, pair)]
 QUICK = ("normal_normal", "three_bernoulli")
 CASES = [pytest.param(*case, marks=() if case[1] in QUICK else pytest.mark.slow) for case in EVERY]
-REPLICAS = {True: 1000, False: 4000}  # in each of 50 blocks
+POWER = 7.0  # standard errors that an error of a tenth must make: enough draws for that, from a pilot
+FEWEST, MOST = 20_000, 4_000_000
 
 
 @functools.cache
@@ -69,25 +71,28 @@ def truth(name: str, pair_name: str) -> tuple[torch.Tensor, torch.Tensor, torch.
 def test_gradient_is_unbiased_and_value_the_bound(name, pair_name):
     """Coordinate by coordinate against the exact gradient; a tenth of its length more, and it would show."""
     bound, right, claimed = truth(name, pair_name)
-    pair, batch, size = tractable.pair_of(pair_name), tractable.batch_of(pair_name), REPLICAS[pair_name in QUICK]
-    replicas = Replicas(pair, small(name), batch)
+    pair, batch = tractable.pair_of(pair_name), tractable.batch_of(pair_name)
+    replicas = Replicas(pair, small(name), batch, compiled=True)
     assert replicas.why_slow is None
 
-    def blocks():
-        for block in range(BLOCKS):
+    def blocks(count, size, first=0):
+        for block in range(first, first + count):
             with vb.seeded(block):
                 noise = draw_noise(replicas.sizes, size, X)
             yield replicas.gradients(pair, noise, block)
 
-    drawn = moments.collect(blocks(), right, size)
+    pilot, _ = moments.variance(
+        moments.collect(blocks(4, 1000, first=1000), right, 1000).select(claimed.nonzero().flatten())
+    )
+    wanted = pilot * (POWER / (0.1 * float(right[claimed].norm()))) ** 2 if claimed.any() else FEWEST
+    size = math.ceil(min(max(wanted, FEWEST), MOST) / BLOCKS)
+    drawn = moments.collect(blocks(BLOCKS, size), right, size)
     reached = drawn.sums.abs().sum(0) > 0
     assert reached[right.abs() > 1e-12].all()
     for i in claimed.nonzero().flatten():
         one = drawn.select(i[None])
         assert abs(moments.bias_z(one, right[i][None], rounding=1e-10)) < LIMIT, f"coordinate {i}"
     if claimed.any():
-        noise = (moments.variance(drawn.select(claimed.nonzero().flatten()))[0] / drawn.draws) ** 0.5
-        assert noise < 0.1 * right[claimed].norm(), "too noisy to notice an error of a tenth"
         wrong = right + 0.1 * right.norm() * claimed / claimed.sum() ** 0.5
         zs = [moments.bias_z(drawn.select(i[None]), wrong[i][None]) for i in claimed.nonzero().flatten()]
         assert max(map(abs, zs)) > LIMIT
@@ -111,7 +116,7 @@ def test_what_claims_no_unbiasedness_is_biased(name, pair_name):
     """Or the claim would be too modest."""
     _, right, claimed = truth(name, pair_name)
     pair, batch = tractable.pair_of(pair_name), tractable.batch_of(pair_name)
-    replicas = Replicas(pair, small(name), batch)
+    replicas = Replicas(pair, small(name), batch, compiled=True)
     with vb.seeded(0):
         drawn = torch.cat(list(replicas.gradients(pair, draw_noise(replicas.sizes, 100_000, X), 0)))
     z = (drawn.mean(0) - right) / (drawn.std(0) / 100_000**0.5)
