@@ -15,6 +15,7 @@ import torch
 from pyro.infer.autoguide import AutoNormal
 
 import vbayes as vb
+from vbayes.catalogue import estimators_in_markdown
 
 ROOT = Path(__file__).parents[1]
 NAMES = [name for name in vb.__all__ if not inspect.ismodule(getattr(vb, name))]
@@ -43,10 +44,14 @@ def test_importing_is_free():
 
 def test_the_readmes_examples_run():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    own_pair, svi = re.findall(r"```python\n(.*?)```", readme, re.S)
+    own_pair, estimator, svi = re.findall(r"```python\n(.*?)```", readme, re.S)
     scope: dict = {}
     exec(compile(own_pair, "README.md", "exec"), scope)
     assert scope["fit"].steps == 2000 and "noise per second" in scope["result"].verdict()
+
+    scope = {}
+    exec(compile(estimator, "README.md", "exec"), scope)
+    assert (scope["loc"].mean(0) - scope["exact"]).abs().max() > 0.05  # the biased one was last
 
     x = torch.randn(20, generator=torch.Generator().manual_seed(0))
 
@@ -66,3 +71,7 @@ def test_the_readmes_examples_run():
         exec(compile(svi, "README.md", "exec"), scope)
     pyro.clear_param_store()  # SVI trains there, as Pyro's does
     assert len(scope["losses"]) == 10_000
+
+
+def test_the_readmes_table_of_estimators_is_what_they_claim():
+    assert estimators_in_markdown() in (ROOT / "README.md").read_text(encoding="utf-8")

@@ -61,6 +61,8 @@ class Bench:
         how: dict[str, Any] = {"compiled": compiled, "memory": memory}
         self.replicas = {name: Replicas(pair, method, batch, **how) for name, method in methods.items()}
         same = next((name for name, method in methods.items() if method == judge), None)
+        # What an estimator of another bound is judged by would have to be of that bound.
+        self.judged = {name for name, method in methods.items() if target(method) == target(judge)}
         self.judge = judge and (self.replicas[same] if same else Replicas(pair, judge, batch, **how))
         self.oracle_name = f"{name_of(judge)}, {ORACLE * size * BLOCKS} replicas" if judge else "exact ELBO"
         offsets = torch.tensor([v.numel() for v in pair.parameters.values()]).cumsum(0).tolist()
@@ -102,7 +104,12 @@ class Bench:
             typical = max(root_mean_square(m.select(index)) for m in drawn.values())
             rounding = ROUNDING * torch.finfo(next(iter(pair.parameters.values())).dtype).eps * typical
             rows += [
-                {"at": at, "estimator": name, "group": group, **_statistics(m, truth, index, times[name], rounding)}
+                {
+                    "at": at,
+                    "estimator": name,
+                    "group": group,
+                    **_statistics(m, truth, index, times[name], rounding, judged=name in self.judged),
+                }
                 for name, m in drawn.items()
             ]
         yield sorted(rows, key=lambda row: list(drawn).index(row["estimator"]))
@@ -137,8 +144,14 @@ class Bench:
         return {name: (ms / tasks[name][1], se / tasks[name][1]) for name, (ms, se) in times.items()}
 
 
+def target(estimator: ELBO | None) -> tuple[Any, ...]:
+    """What the gradient of an estimator is meant to be; None stands for the exact ELBO."""
+    bound = getattr(estimator, "bound", "ELBO")
+    return (bound,) if bound == "ELBO" else (bound, getattr(estimator, "num_particles", None))
+
+
 def _statistics(
-    drawn: Moments, truth: Moments | Tensor, index: Tensor, time: tuple[float, float], rounding: float
+    drawn: Moments, truth: Moments | Tensor, index: Tensor, time: tuple[float, float], rounding: float, *, judged: bool
 ) -> dict[str, float]:
     group = drawn.select(index)
     right = truth.select(index) if isinstance(truth, Moments) else truth[index]
@@ -146,7 +159,7 @@ def _statistics(
     ms, ms_se = time
     return {
         "mean_norm": norm,
-        "bias_z": bias_z(group, right, rounding),
+        "bias_z": bias_z(group, right, rounding) if judged else math.nan,
         "variance": variance,
         "variance_se": variance_se,
         "snr": snr,

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from rich.table import Table
 
 from .data import DATASETS
+from .estimator import Estimator
 from .estimators import ESTIMATORS
+from .latents import WORDS
 from .pairs import PAIRS
 from .tables import plain_table
 
@@ -21,10 +23,39 @@ def catalogue() -> Iterator[Table]:
     yield pairs
     estimators = plain_table("estimator", "bound", "unbiased for", "needs", "K ≥", "reference", title="Estimators")
     for name, kind in ESTIMATORS.items():
-        needs = "a path at every site" if "path" in kind.needs else "nothing"
-        estimators.add_row(name, kind.bound, kind.unbiased_for, needs, str(kind.min_particles), kind.reference)
+        estimators.add_row(name, kind.bound, kind.unbiased_for, needs(kind), str(kind.min_particles), kind.reference)
     yield estimators
     data = plain_table("data set", "what", title="Data sets")
     for name, loader in DATASETS.items():
         data.add_row(name, (inspect.getdoc(loader) or "").split("\n")[0])
     yield data
+
+
+def needs(kind: type[Estimator]) -> str:
+    """What an estimator asks of a pair, in words."""
+    families = [word for family, word in WORDS.items() if family in kind.needs]
+    said = [f"independent {' or '.join(families)} sites"] if families else []
+    said += ["a path at every site"] if "path" in kind.needs else []
+    said += ["finite discrete sites, broadcasting"] if "enumerated" in kind.needs else []
+    return "; ".join(said) or "nothing"
+
+
+def estimators_in_markdown() -> str:
+    """The table of the README, from what the estimators say of themselves."""
+    lines = [
+        "| name | what it follows | bound | its gradient unbiased for | needs | K ≥ | reference |",
+        "|" + "---|" * 7,
+    ]
+    for kind in ESTIMATORS.values():
+        summary = (inspect.getdoc(kind) or "").split("\n")[0].removesuffix(".")
+        cells = (
+            f"`{kind.__name__}`",
+            summary,
+            kind.bound,
+            kind.unbiased_for,
+            needs(kind),
+            str(kind.min_particles),
+            kind.reference,
+        )
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines)

@@ -70,7 +70,7 @@ class Comparison:
         """One row for each point of training, estimator and group of parameters.
 
         The gradient is that of the ELBO of the whole data set (nats), as estimated from one minibatch: `mean_norm` its
-        norm; `bias_z` the distance of its mean from the oracle's in standard errors; `variance` the trace of its
+        norm; `bias_z` the distance of its mean from the oracle's in standard errors (NaN for an estimator of another bound than the oracle's); `variance` the trace of its
         covariance over the draws of z (nats²), the minibatch held fixed; `snr` = mean_norm / √variance;
         `ms_per_gradient` as training pays it; `variance_time` = variance × ms_per_gradient. `…_se` are standard errors.
         """

@@ -172,12 +172,25 @@ STAGED = [
 ]
 
 
-@pytest.mark.parametrize(("name", "pair_name"), STAGED)
+SHORTEST = {name: next(pair for n, pair in STAGED if n == name) for name in vb.ESTIMATORS}
+
+
+@pytest.mark.parametrize(
+    ("name", "pair_name"),
+    [pytest.param(*case, marks=() if case[1] == SHORTEST[case[0]] else pytest.mark.slow) for case in STAGED],
+)
 def test_staged_is_eager(name, pair_name):
     staged_is_eager(name, pair_name, 1e-10)
 
 
-@pytest.mark.parametrize("name", [name for name, pair in STAGED if pair == "vae"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("trace", "rloo", "adaptive_stl") else pytest.mark.slow)
+        for name, pair in STAGED
+        if pair == "vae"
+    ],
+)
 def test_staged_is_eager_in_single_precision(name):
     torch.set_default_dtype(torch.float32)
     staged_is_eager(name, "vae", 1e-4)

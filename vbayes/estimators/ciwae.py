@@ -24,7 +24,7 @@ class CIWAE(Estimator):
         beta: β in [0, 1]; 0 is `IWAE`, 1 is `Pathwise`.
 
     References:
-        Rainforth et al. 2018, arXiv:1802.04537, section 4.2.
+        Rainforth et al. 2018, arXiv:1802.04537
     """
 
     num_particles: int = 5
@@ -33,7 +33,7 @@ class CIWAE(Estimator):
     bound = "CIWAE"
     unbiased_for = "CIWAE"
     needs = frozenset({"log_p", "log_q", "path"})
-    reference = "Rainforth et al. 2018, arXiv:1802.04537, § 4.2"
+    reference = "Rainforth et al. 2018, arXiv:1802.04537"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -21,7 +21,7 @@ class DisARM(Estimator):
     which the two agree have no gradient, and no noise.
 
     References:
-        Dong, Mnih & Tucker 2020, DisARM, arXiv:2006.10680, eq. 6; Yin, Ho, Yan, Qian & Zhou 2020 (U2G).
+        Dong, Mnih & Tucker 2020, DisARM, arXiv:2006.10680; Yin, Ho, Yan, Qian & Zhou 2020 (U2G).
     """
 
     num_particles: int = 2
@@ -29,7 +29,7 @@ class DisARM(Estimator):
     needs = frozenset({"log_p_fixed", "log_q_fixed", "latents", "bernoulli", "antithetic"})
     min_particles = 2
     independent = True
-    reference = "Dong, Mnih & Tucker 2020, arXiv:2006.10680, eq. 6"
+    reference = "Dong, Mnih & Tucker 2020, arXiv:2006.10680"
 
     def __post_init__(self) -> None:
         super().__post_init__()

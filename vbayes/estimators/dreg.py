@@ -22,7 +22,7 @@ class DReG(Estimator):
     √K; it is zero noise where q is the posterior, and can be worse than `IWAE` far from it. With K = 1 it is `STL`.
 
     References:
-        Tucker, Lawson, Gu & Maddison 2019, Doubly reparameterized gradient estimators, arXiv:1810.04152, eq. 8.
+        Tucker, Lawson, Gu & Maddison 2019, Doubly reparameterized gradient estimators, arXiv:1810.04152
     """
 
     num_particles: int = 5
@@ -31,7 +31,7 @@ class DReG(Estimator):
     unbiased_for = "IWAE"
     needs = frozenset({"log_p", "log_q", "log_p_fixed", "log_q_fixed", "path"})
     independent = True
-    reference = "Tucker et al. 2019, arXiv:1810.04152, eq. 8"
+    reference = "Tucker et al. 2019, arXiv:1810.04152"
 
     def bound_of(self, log_w: Tensor) -> Tensor:
         return log_mean_exp(log_w)

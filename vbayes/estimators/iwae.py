@@ -21,7 +21,7 @@ class IWAE(Estimator):
     signal its gradient has for the guide: SNR ~ 1/√K (Rainforth et al. 2018, arXiv:1802.04537).
 
     References:
-        Burda, Grosse & Salakhutdinov 2015, Importance weighted autoencoders, arXiv:1509.00519, eq. 8 and 13.
+        Burda, Grosse & Salakhutdinov 2015, Importance weighted autoencoders, arXiv:1509.00519
     """
 
     num_particles: int = 5
@@ -29,7 +29,7 @@ class IWAE(Estimator):
     bound = "IWAE"
     unbiased_for = "IWAE"
     needs = frozenset({"log_p", "log_q", "path"})
-    reference = "Burda et al. 2015, arXiv:1509.00519, eq. 8"
+    reference = "Burda et al. 2015, arXiv:1509.00519"
 
     def bound_of(self, log_w: Tensor) -> Tensor:
         return log_mean_exp(log_w)

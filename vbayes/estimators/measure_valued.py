@@ -25,11 +25,11 @@ class MeasureValued(Estimator):
     model for each Bernoulli coordinate and four for each Gaussian one, its variance low also where f has no gradient.
 
     References:
-        Mohamed, Rosca, Figurnov & Mnih 2020, Monte Carlo gradient estimation, arXiv:1906.10652, section 6 and table 1.
+        Mohamed, Rosca, Figurnov & Mnih 2020, Monte Carlo gradient estimation, arXiv:1906.10652.
     """
 
     needs = frozenset({"log_p_fixed", "log_q_fixed", "latents", "normal", "bernoulli", "weigh"})
-    reference = "Mohamed et al. 2020, arXiv:1906.10652, § 6"
+    reference = "Mohamed et al. 2020, arXiv:1906.10652"
 
     def estimate(self, particles: Particles) -> Estimate:
         value = (particles.log_p_fixed - particles.log_q_fixed).detach()

@@ -24,13 +24,13 @@ class MIWAE(Grouped):
         groups: M of the paper.
 
     References:
-        Rainforth et al. 2018, Tighter variational bounds are not necessarily better, arXiv:1802.04537, section 4.1.
+        Rainforth et al. 2018, Tighter variational bounds are not necessarily better, arXiv:1802.04537
     """
 
     bound = "MIWAE"
     unbiased_for = "MIWAE"
     needs = frozenset({"log_p", "log_q", "path"})
-    reference = "Rainforth et al. 2018, arXiv:1802.04537, § 4.1"
+    reference = "Rainforth et al. 2018, arXiv:1802.04537"
 
     def bound_of(self, log_w: Tensor) -> Tensor:
         return log_mean_exp(self.grouped(log_w), 1).mean(0)

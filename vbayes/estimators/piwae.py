@@ -25,14 +25,14 @@ class PIWAE(Grouped):
         groups: M of the paper.
 
     References:
-        Rainforth et al. 2018, arXiv:1802.04537, section 4.3.
+        Rainforth et al. 2018, arXiv:1802.04537
     """
 
     bound = "IWAE"
     unbiased_for = "IWAE (model), MIWAE (guide)"
     unbiased_in = frozenset({"model"})
     needs = frozenset({"log_p", "log_q", "log_p_fixed", "path"})
-    reference = "Rainforth et al. 2018, arXiv:1802.04537, § 4.3"
+    reference = "Rainforth et al. 2018, arXiv:1802.04537"
 
     def bound_of(self, log_w: Tensor) -> Tensor:
         return log_mean_exp(log_w)

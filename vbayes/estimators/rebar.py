@@ -27,14 +27,14 @@ class REBAR(Estimator):
         strength: η.
 
     References:
-        Tucker, Mnih, Maddison, Lawson & Sohl-Dickstein 2017, REBAR, arXiv:1703.07370, eq. 3, with u and v coupled (appendix).
+        Tucker, Mnih, Maddison, Lawson & Sohl-Dickstein 2017, REBAR, arXiv:1703.07370 (with its coupled u and v).
     """
 
     temperature: float = 0.5
     strength: float = 1.0
 
     needs = frozenset({"log_p_fixed", "log_q_fixed", "score", "latents", "bernoulli", "weigh"})
-    reference = "Tucker et al. 2017, arXiv:1703.07370, eq. 3"
+    reference = "Tucker et al. 2017, arXiv:1703.07370"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -25,7 +25,7 @@ class Renyi(Estimator):
         alpha: α, any number but 1.
 
     References:
-        Li & Turner 2016, Rényi divergence variational inference, arXiv:1602.02311, eq. 10.
+        Li & Turner 2016, Rényi divergence variational inference, arXiv:1602.02311
     """
 
     num_particles: int = 5
@@ -34,7 +34,7 @@ class Renyi(Estimator):
     bound = "Rényi"
     unbiased_for = "Rényi"
     needs = frozenset({"log_p", "log_q", "path"})
-    reference = "Li & Turner 2016, arXiv:1602.02311, eq. 10"
+    reference = "Li & Turner 2016, arXiv:1602.02311"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -26,7 +26,7 @@ class TVO(Estimator):
         betas: β_0 = 0 < β_1 < … < 1, the left ends of the intervals. (0,) alone is the ELBO.
 
     References:
-        Masrani, Le & Wood 2019, The thermodynamic variational objective, arXiv:1907.00031, eq. 9 and 12.
+        Masrani, Le & Wood 2019, The thermodynamic variational objective, arXiv:1907.00031
     """
 
     num_particles: int = 5
@@ -38,7 +38,7 @@ class TVO(Estimator):
     needs = frozenset({"log_p_fixed", "log_q_fixed", "score"})
     min_particles = 2
     independent = True
-    reference = "Masrani et al. 2019, arXiv:1907.00031, eq. 9, 12"
+    reference = "Masrani et al. 2019, arXiv:1907.00031"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -17,7 +17,7 @@ class VarGrad(Estimator):
     Bound: ELBO. Bias: none. Needs: at least two particles. Draw by draw it is `RLOO`.
 
     References:
-        Richter, Boustati, Nüsken, Ruiz & Akyildiz 2020, VarGrad, arXiv:2010.10436, proposition 1.
+        Richter, Boustati, Nüsken, Ruiz & Akyildiz 2020, VarGrad, arXiv:2010.10436
     """
 
     num_particles: int = 2
@@ -25,7 +25,7 @@ class VarGrad(Estimator):
     needs = frozenset({"log_p_fixed", "log_q_fixed", "score"})
     min_particles = 2
     independent = True
-    reference = "Richter et al. 2020, arXiv:2010.10436, prop. 1"
+    reference = "Richter et al. 2020, arXiv:2010.10436"
 
     def estimate(self, particles: Particles) -> Estimate:
         value = (particles.log_p_fixed - particles.log_q_fixed).detach()

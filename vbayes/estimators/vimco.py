@@ -21,7 +21,7 @@ class VIMCO(Estimator):
     Bound: IWAE. Bias: none. Needs: at least two independent particles, no path.
 
     References:
-        Mnih & Rezende 2016, Variational inference for Monte Carlo objectives, arXiv:1602.06725, eq. 8–10.
+        Mnih & Rezende 2016, Variational inference for Monte Carlo objectives, arXiv:1602.06725
     """
 
     num_particles: int = 5
@@ -31,7 +31,7 @@ class VIMCO(Estimator):
     needs = frozenset({"log_p_fixed", "log_q_fixed", "score"})
     min_particles = 2
     independent = True
-    reference = "Mnih & Rezende 2016, arXiv:1602.06725, eq. 8"
+    reference = "Mnih & Rezende 2016, arXiv:1602.06725"
 
     def bound_of(self, log_w: Tensor) -> Tensor:
         return log_mean_exp(log_w)

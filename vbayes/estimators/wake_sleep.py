@@ -21,7 +21,7 @@ class WakeSleep(Estimator):
     the normalised weights. Needs: nothing; it takes discrete sites. (The wake-phase update of the guide.)
 
     References:
-        Bornschein & Bengio 2015, Reweighted wake-sleep, arXiv:1406.2751, eq. 5 and 9; Le et al. 2019, arXiv:1805.10469.
+        Bornschein & Bengio 2015, Reweighted wake-sleep, arXiv:1406.2751; Le et al. 2019, arXiv:1805.10469.
     """
 
     num_particles: int = 5
@@ -31,7 +31,7 @@ class WakeSleep(Estimator):
     unbiased_in = frozenset({"model"})
     needs = frozenset({"log_p_fixed", "log_q_fixed"})
     independent = True
-    reference = "Bornschein & Bengio 2015, arXiv:1406.2751, eq. 5, 9"
+    reference = "Bornschein & Bengio 2015, arXiv:1406.2751"
 
     def bound_of(self, log_w: Tensor) -> Tensor:
         return log_mean_exp(log_w)
