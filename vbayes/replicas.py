@@ -43,6 +43,7 @@ class Replicas:
     ) -> None:
         pair = pair.copy()  # which may be given a memory to hold
         self.estimator: Any = with_memory(estimator, pair)
+        self._pair = pair
         self.batch = batch
         self.program: Program | None = None
         self.why_slow: str | None = None
@@ -81,13 +82,18 @@ class Replicas:
             yield from self._many(parameters, (normals, uniforms), self.batch.args)
 
     def settle(self, pair: Pair, seed: int) -> None:
-        """Lets an estimator that remembers see draws at the pair's parameters, as a fit that stayed there would have; the gradients
-        drawn then are with the memory that it has in the end, which none of them changes.
+        """Lets an estimator that remembers forget, and see draws at the pair's parameters as a fit that stayed there would have; the
+        gradients drawn then are with the memory that it has in the end, which none of them changes.
         """
         if self.program is None or not isinstance(self.estimator, Remembering):
             return
         parameters = {k: v.detach() for k, v in pair.parameters.items()}
-        buffers = self.program.buffers
+        kept = {id(buffer) for buffer in self.estimator.memory.buffers()}
+        held = self._pair.buffers
+        buffers = {
+            name: torch.zeros_like(value) if id(held[name]) in kept else value
+            for name, value in self.program.buffers.items()
+        }
         with rng.seeded(seed):
             normals, uniforms = draw_noise(self.program.sizes, SETTLED, next(iter(parameters.values())))
             for noise in zip(normals, uniforms, strict=True):

@@ -57,7 +57,7 @@ def tabulate(pair: Pair, batch: Batch, *, nodes: int = NODES) -> Table:
             "A grid can't stand for a minibatch: scales inside a sum of exponentials change it. Use all rows."
         )
     with torch.no_grad(), rng.seeded(0), validation(False):
-        traces = [pair.run(batch) for _ in range(DRAWS)]
+        traces: list[Any] = [pair.run(batch) for _ in range(DRAWS)]
     q, p = traces[0]
     _check(q, p)
     layout = Layout(q, p)

@@ -9,7 +9,8 @@ import torch
 from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
 
 import vbayes as vb
-from tests.models import X, binary, masked, mixed, nested, schools_by_hand, sequential, small_vae, subsampled
+from tests.models import X, binary, coin, masked, mixed, nested, schools_by_hand, sequential, small_vae, subsampled
+from tests.tractable import suits
 from vbayes.estimator import gradient
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -127,8 +128,9 @@ def test_pyros_mean_field_elbo_is_wrong_for_autoguides_over_constrained_sites():
 
 @pytest.mark.parametrize("estimator", [kind() for kind in vb.ESTIMATORS.values()], ids=list(vb.ESTIMATORS))
 def test_plain_pyro_svi_takes_them(estimator):
-    x = binary().double()
-    pair = small_vae()
+    pair, x = small_vae(), binary().double()
+    if not suits(estimator, pair, vb.Batch((x,))):
+        pair, x = coin(), X
     with pyro.get_param_store().scope(), vb.seeded(0):
         svi = SVI(pair.model, pair.guide, pyro.optim.Adam({"lr": 0.02}), loss=estimator)
         before = sum(svi.evaluate_loss(x) for _ in range(20))

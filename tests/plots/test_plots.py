@@ -71,3 +71,12 @@ def test_images_tile_row_by_row(ax):
     np.testing.assert_allclose(shown[0:2, 4:7], 0.25)
     np.testing.assert_allclose(shown[3:5, 0:3], 0.75)
     assert np.isnan(shown[3:, 8:]).all() and np.isnan(shown[2]).all()
+
+
+def test_every_estimator_has_a_look_of_its_own():
+    from vbayes.plots.palette import STYLES, style
+
+    assert set(STYLES) == set(vb.ESTIMATORS)
+    assert len({style(name, [])[0] for name in STYLES}) == len({style(name, [])[1:] for name in STYLES}) == len(STYLES)
+    assert style("rloo(4)", []) == ("RLOO (4)", *style("rloo", [])[1:])
+    assert style("mine", ["stl", "mine"])[0] == "mine"

@@ -27,6 +27,7 @@ POINTWISE = {
     "clamp": lambda x: x.clamp(-0.5, 0.5), "clamp_min": lambda x: x.clamp_min(0.1), "clamp_max": lambda x: x.clamp(max=0.1),
     "where": lambda x: torch.where(x > 0, x, 2.0), "masked_fill": lambda x: x.masked_fill(x > 0, -1.0),
     "logic": lambda x: ((x > 0) & ~(x > 0.5) | (x < -0.5) ^ (x == 0)).to(x.dtype), "compare": lambda x: (x >= 0.1) != (x <= 0.3),
+    "bits": lambda x: ((5 * x).to(torch.int64) << 3 ^ 11) >> 1 | 4 & (7 * x).to(torch.int64), "hash": lambda x: ((x.abs() * 2**24).to(torch.int64) * 0x7FEB352D) & (2**32 - 1),
     "any": lambda x: torch.logical_or(x > 0, torch.logical_and(x, torch.logical_not(x))), "isnan": lambda x: torch.isnan(x.log()),
     "isinf": lambda x: torch.isinf(1 / (x - x)), "isfinite": lambda x: torch.isfinite(x.log()), "nan_to_num": lambda x: torch.nan_to_num(x.log()),
     "lerp": lambda x: torch.lerp(x, x * x, 0.3), "addcmul": lambda x: torch.addcmul(x, x, x, value=2), "addcdiv": lambda x: torch.addcdiv(x, x, x * x + 1),

@@ -4,22 +4,46 @@ from __future__ import annotations
 
 from typing import Any
 
-# Okabe & Ito's colours, told apart with any colour vision; marks differ too, for print in grey.
+# Okabe & Ito's colours, told apart with any colour vision, for the usual estimators; relatives have shades of one hue. Marks differ
+# too, for print in grey.
 STYLES = {
-    "score": ("Score", "#D55E00", "X"),
-    "rloo": ("RLOO (K = 2)", "#E69F00", "P"),
     "trace": ("Trace", "#000000", "*"),
     "pathwise": ("Pathwise", "#56B4E9", "s"),
     "analytic_kl": ("AnalyticKL", "#0072B2", "o"),
     "stl": ("STL", "#009E73", "D"),
+    "adaptive_stl": ("AdaptiveSTL", "#66C2A5", "d"),
+    "score": ("Score", "#D55E00", "X"),
+    "baselined": ("Baselined", "#F4A582", "x"),
+    "rloo": ("RLOO (K = 2)", "#E69F00", "P"),
+    "vargrad": ("VarGrad (K = 2)", "#B8860B", "p"),
+    "rao_blackwell": ("RaoBlackwell (K = 2)", "#8C510A", "h"),
+    "measure_valued": ("MeasureValued", "#6A3D9A", "^"),
+    "disarm": ("DisARM (K = 2)", "#CC79A7", "o"),
+    "rebar": ("REBAR", "#8E3A6B", "s"),
+    "gumbel_softmax": ("GumbelSoftmax", "#E3B5D2", "D"),
+    "enumerated": ("Enumerated", "#444444", "H"),
+    "iwae": ("IWAE", "#7B68EE", "v"),
+    "dreg": ("DReG", "#3B2FA0", "^"),
+    "miwae": ("MIWAE", "#9E96F0", "<"),
+    "ciwae": ("CIWAE", "#B9B3F5", ">"),
+    "piwae": ("PIWAE", "#5A4FCF", "d"),
+    "vimco": ("VIMCO", "#E15759", "v"),
+    "ovis": ("OVIS", "#8B1A1A", "^"),
+    "wake_sleep": ("WakeSleep", "#7F7F7F", "s"),
+    "renyi": ("Renyi", "#17BECF", "o"),
+    "tvo": ("TVO", "#BCBD22", "D"),
 }
 OTHERS = ("#CC79A7", "#7F7F7F", "#8C564B", "#BCBD22")
 GRID: dict[str, Any] = {"color": "#888888", "alpha": 0.25, "linewidth": 0.6}
 
 
 def style(estimator: str, names: list[str]) -> tuple[str, str, str]:
-    """Label, colour and marker of one of several estimators; those without a fixed colour take turns."""
+    """Label, colour and marker of one of several estimators; "stl(4)" looks like "stl", and what has no fixed colour takes its turn."""
     if estimator in STYLES:
         return STYLES[estimator]
-    unknown = [name for name in names if name not in STYLES]
+    kind, _, setting = estimator.partition("(")
+    if kind in STYLES:
+        label, colour, marker = STYLES[kind]
+        return f"{label.split(' (')[0]} ({setting}", colour, marker
+    unknown = [name for name in names if name.partition("(")[0] not in STYLES]
     return estimator, OTHERS[unknown.index(estimator) % len(OTHERS)], "v"

@@ -20,7 +20,7 @@ class CompilerMissing(Exception):
     """No C compiler, or one that fails on our code."""
 
 
-FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffp-contract=fast",
+FLAGS = ("-O3", "-fwrapv", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffp-contract=fast",
          "-fopenmp", "-fPIC", "-shared", "-std=gnu11", "-w")  # fmt: skip
 VECTORISED = ("exp", "log", "log1p", "expm1", "tanh", "sin", "cos", "pow", "erf")
 

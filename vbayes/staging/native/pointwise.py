@@ -38,7 +38,10 @@ LOGIC = {
     "logical_not": "{0} == 0", "isnan": "{0} != {0}", "isinf": "{0} == INFINITY || {0} == -INFINITY",
 }  # fmt: skip
 
-BITS = {"bitwise_and": "{0} & {1}", "bitwise_or": "{0} | {1}", "bitwise_xor": "{0} ^ {1}"}
+BITS = {
+    "bitwise_and": "{0} & {1}", "bitwise_or": "{0} | {1}", "bitwise_xor": "{0} ^ {1}",
+    "__lshift__": "{0} << {1}", "__rshift__": "{0} >> {1}",
+}  # fmt: skip
 
 # Where C has another word for integers.
 INTEGERS = {
