@@ -3,6 +3,8 @@ from . import errors as errors
 from . import exact as exact
 from . import pairs as pairs
 from . import plots as plots
+from .budget import NoiseSplit as NoiseSplit
+from .budget import noise_split as noise_split
 from .check import Check as Check
 from .check import check as check
 from .comparison import Comparison as Comparison

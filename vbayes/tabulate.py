@@ -108,7 +108,7 @@ def _axes(site: Any, layout: Layout, draws: Tensor, nodes: int) -> list[_Axis]:
     inner = _scalar(fn)
     if inner.has_enumerate_support:
         support = inner.enumerate_support(expand=False)
-        support = support.reshape(len(support), *inner.event_shape).to(torch.get_default_dtype())
+        support = support.reshape(len(support), *inner.event_shape)
         return [_Axis(site["name"], support, torch.zeros(len(support))) for _ in range(count)]
     transform = biject_to(_scalar_support(fn.support))
     free = transform.inv(draws)

@@ -50,7 +50,7 @@ def test_estimators_without_a_colour_of_their_own_get_different_ones(ax):
     table["estimator"] = table.estimator.replace({"score": "TraceGraph_ELBO", "stl": "stl(4)"})
     vb.plots.gradient_variance(table, ax)
     colours = {c.get_label(): c.lines[0].get_color() for c in ax.containers}
-    assert len(set(colours.values())) == 4 and {"TraceGraph_ELBO", "stl(4)"} <= set(colours)
+    assert len(set(colours.values())) == 4 and {"TraceGraph_ELBO", "STL (4)"} <= set(colours)
 
 
 def test_history(ax):

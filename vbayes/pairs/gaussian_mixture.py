@@ -22,8 +22,7 @@ def gaussian_mixture(rows: int = 2) -> Pair:
         weights = pyro.param("weights", lambda: torch.tensor([0.2, 0.5, 0.3]), constraint=dist.constraints.simplex)
         with pyro.plate("data", len(x)):
             c = pyro.sample("c", dist.Categorical(weights))
-            chosen = (torch.nn.functional.one_hot(c.long(), 3).to(means.dtype) * means).sum(-1)
-            pyro.sample("x", dist.Normal(chosen, 0.9), obs=x)
+            pyro.sample("x", dist.Normal(means[c], 0.9), obs=x)
 
     def guide(x: Tensor) -> None:
         logits = pyro.param("logits", lambda: torch.linspace(-0.6, 0.9, 3 * rows).reshape(rows, 3))

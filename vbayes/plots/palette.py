@@ -33,7 +33,7 @@ STYLES = {
     "renyi": ("Renyi", "#17BECF", "o"),
     "tvo": ("TVO", "#BCBD22", "D"),
 }
-OTHERS = ("#CC79A7", "#7F7F7F", "#8C564B", "#BCBD22")
+OTHERS = ("#A65628", "#999933", "#117733", "#882255")
 GRID: dict[str, Any] = {"color": "#888888", "alpha": 0.25, "linewidth": 0.6}
 
 

@@ -1,0 +1,36 @@
+"""Noise of the minibatch and noise of the draws."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from .palette import GRID
+
+
+def noise_split(table: pd.DataFrame, ax: Axes) -> Axes:
+    """Both parts of a gradient's variance, on top of each other, and what the law predicts.
+
+    Args:
+        table: `NoiseSplit.to_dataframe()`.
+        ax: Where to draw.
+    """
+    labels = [f"M = {m:.0f}\nL = {n:.0f}" for m, n in zip(table.batch_size, table.particles, strict=True)]
+    ax.bar(labels, table.minibatch.clip(lower=0), color="#0072B2", width=0.6, label="minibatch")
+    ax.bar(
+        labels,
+        table.particle,
+        bottom=table.minibatch.clip(lower=0),
+        color="#E69F00",
+        width=0.6,
+        label="draws of the latents",
+    )
+    ax.errorbar(labels, table.total, yerr=table.total_se, fmt="none", ecolor="#444444", capsize=3)
+    ax.plot(labels, table.predicted, "_", color="black", ms=24, label="predicted")
+    ax.set_ylabel("variance of the gradient (nats²)")
+    ax.set_title("Where the noise of a gradient comes from (± 1 SE)", loc="left", fontsize=11)
+    ax.grid(axis="y", **GRID)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False)
+    return ax
