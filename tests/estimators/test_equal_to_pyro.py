@@ -126,7 +126,16 @@ def test_pyros_mean_field_elbo_is_wrong_for_autoguides_over_constrained_sites():
     assert abs(pyros[0] - truth[0] - 1.0) < 0.02  # the same seed, so only the Jacobian differs
 
 
-@pytest.mark.parametrize("name", vb.ESTIMATORS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            name,
+            marks=() if name in ("analytic_kl", "adaptive_stl", "disarm", "enumerated", "iwae") else pytest.mark.slow,
+        )
+        for name in vb.ESTIMATORS
+    ],
+)
 def test_plain_pyro_svi_takes_them(name):
     pair, x, estimator = small_vae(), binary().double(), small(name)
     if not suits(estimator, pair, vb.Batch((x,))):

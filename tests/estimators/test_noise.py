@@ -64,8 +64,8 @@ def test_scrambled_points_are_uniform_and_coordinates_uncorrelated():
 
 
 @pytest.mark.parametrize("kind", ["antithetic", "sobol"])
-@pytest.mark.parametrize("count", [1, 2, 5, 8])
-@pytest.mark.parametrize("name", ["pathwise", "analytic_kl", "stl", "adaptive_stl", "trace", "score", "iwae"])
+@pytest.mark.parametrize("count", [1, 5, 8])
+@pytest.mark.parametrize("name", ["pathwise", "stl", "adaptive_stl", "score", "iwae"])
 def test_the_mean_stays_and_the_variance_falls(kind, count, name):
     """Iwae's mean may move: its bound is another one for particles that hang together."""
     pair = vb.pairs.normal_normal().initialise(BATCH)
@@ -87,7 +87,7 @@ def test_the_mean_stays_and_the_variance_falls(kind, count, name):
         spread[noise] = flat.var(0)
         if name != "iwae":
             assert ((flat.mean(0) - truth) / (flat.std(0) / 20_000**0.5 + 1e-12)).abs().max() < 4.5
-    if count in (2, 8) and name in ("pathwise", "analytic_kl", "stl"):
+    if count == 8 and name in ("pathwise", "stl"):
         # Antithetic pairs take out what is odd in ε: all of the noise in the locations' gradient, none of that in the scale's.
         which = slice(0, 2) if kind == "antithetic" else slice(None)
         assert spread[kind][which].sum() < 0.8 * spread["iid"][which].sum()
