@@ -5,6 +5,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
+from matplotlib.ticker import NullFormatter
 
 import vbayes as vb
 from vbayes.plots.palette import GRID, style
@@ -72,6 +73,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
         labels, colours, _ = zip(*(style(n, names) for n in own.estimator), strict=True)
         ax.barh(labels, own.variance, xerr=own.variance_se, color=colours, height=0.62, ecolor="#444444")
         ax.set(xscale="log", xlabel="variance of the gradient (nats²)", title=place)
+        ax.xaxis.set_minor_formatter(NullFormatter())
         ax.grid(axis="x", **GRID)
         ax.set_axisbelow(True)
         ax.spines[["top", "right"]].set_visible(False)

@@ -19,7 +19,7 @@ from tests.models import X, binary, coin, mixed, schools_by_hand, small_vae
 from tests.tractable import small, suits
 from vbayes import moments
 from vbayes.bench import BLOCKS
-from vbayes.estimators import resolve
+from vbayes.estimators import name_of, resolve
 from vbayes.latents import FAMILIES
 from vbayes.memory import with_memory
 from vbayes.replicas import Replicas
@@ -232,6 +232,8 @@ def test_claims(name):
     estimator = kind()
     assert isinstance(estimator, ELBO) and dataclasses.is_dataclass(kind)
     assert estimator == kind() and hash(estimator) == hash(kind())
+    assert name_of(estimator) == name and name_of(kind(max_plate_nesting=1)) == name
+    assert name_of(kind(num_particles=6)) == f"{name}(6)"
     assert kind.reference and kind.bound and kind.unbiased_for
     assert kind.__doc__ and "References" in kind.__doc__ and "surrogate" in kind.__doc__
     assert (

@@ -95,7 +95,7 @@ def name_of(estimator: ELBO) -> str:
     changed = {
         f.name: getattr(estimator, f.name)
         for f in fields(estimator)
-        if f.default is MISSING or getattr(estimator, f.name) != f.default
+        if f.repr and (f.default is MISSING or getattr(estimator, f.name) != f.default)
     }
     if not changed:
         return name
