@@ -32,7 +32,11 @@ def made(pair: str = "vae", **changes) -> vb.Comparison:
                 }
                 row |= {"variance_se": 0.01 * variance, "snr": 5.0 / variance**0.5, "ms_per_gradient": MS[name]}
                 row |= {"variance_time": variance * MS[name], "mean_norm_se": 0.1, "snr_se": 0.01, "ms_se": 0.02}
-                rows.append(row | {"variance_time_se": 0.015 * variance * MS[name]} | changes)
+                row |= {"variance_time_se": 0.015 * variance * MS[name], "bias_resolution": 0.5, "num_particles": 1}
+                row |= {"bound": "ELBO", "oracle": "analytic_kl, 10000 replicas", "dsnr": 0.5, "dsnr_se": 0.01}
+                row |= {"bias": 0.1, "bias_se": 0.1, "along": [1.0, 2.0], "truth": 5.0}
+                row["variances_without"] = [variance * (1 + 0.0002 * (b % 7 - 3) * (1 + i)) for b in range(50)]
+                rows.append(row | changes)
     points = tuple(Point(at, 100 * i, -40.0 + 10 * i) for i, at in enumerate(PLACES))
     return vb.Comparison(
         pair, "digits", 100, 1000, 0, "analytic_kl, 10000 replicas", tuple(VARIANCE), tuple(rows), points

@@ -11,13 +11,15 @@ from pyro.infer import ELBO
 from torch import Tensor
 
 from . import moments, rng
+from .bias import UNKNOWN, bias
 from .dataset import Batch
+from .directions import Directions
 from .errors import NonFinite
-from .estimators import name_of
 from .groups import Groups
-from .moments import Moments, bias_z, mean_norm, root_mean_square
+from .moments import Moments, mean_norm, root_mean_square, variances_without
 from .moments import snr as snr_of
 from .moments import variance as variance_of
+from .oracle import Judge, Known, said, target
 from .pair import Pair
 from .replicas import Replicas
 from .staging import draw_noise
@@ -36,7 +38,7 @@ class Bench:
         pair: Initialised.
         batch: The one minibatch whose gradient is estimated.
         methods: Name → estimator.
-        judge: An unbiased estimator to judge bias by; None where the pair's exact ELBO does.
+        judges: Name → what its bias is judged by.
         groups: Of parameters.
         size: Replicas in each of the blocks.
         seed: Of everything.
@@ -49,7 +51,7 @@ class Bench:
         pair: Pair,
         batch: Batch,
         methods: dict[str, ELBO],
-        judge: ELBO | None,
+        judges: dict[str, Judge | None],
         groups: Groups,
         size: int,
         seed: int,
@@ -57,77 +59,105 @@ class Bench:
         compiled: bool = False,
         memory: int | None = None,
     ) -> None:
-        self.batch, self.size, self.seed = batch, size, seed
+        self.batch, self.methods, self.size, self.seed = batch, methods, size, seed
         how: dict[str, Any] = {"compiled": compiled, "memory": memory}
         self.replicas = {name: Replicas(pair, method, batch, **how) for name, method in methods.items()}
-        same = next((name for name, method in methods.items() if method == judge), None)
-        # What an estimator of another bound is judged by would have to be of that bound.
-        self.judged = {name for name, method in methods.items() if target(method) == target(judge)}
-        self.judge = judge and (self.replicas[same] if same else Replicas(pair, judge, batch, **how))
-        self.oracle_name = f"{name_of(judge)}, {ORACLE * size * BLOCKS} replicas" if judge else "exact ELBO"
+        self.targets = {name: target(method) for name, method in methods.items()}
+        self.judges = {self.targets[name]: judge for name, judge in judges.items()}
+        # A judge that is itself on the bench need not be captured twice.
+        captured = [(method, self.replicas[name]) for name, method in methods.items()]
+        self.quiet = {
+            bound: next((r for method, r in captured if method == judge), None) or Replicas(pair, judge, batch, **how)
+            for bound, judge in self.judges.items()
+            if isinstance(judge, ELBO)
+        }
         offsets = torch.tensor([v.numel() for v in pair.parameters.values()]).cumsum(0).tolist()
         where = {
             k: torch.arange(stop - v.numel(), stop)
             for (k, v), stop in zip(pair.parameters.items(), offsets, strict=True)
         }
         self.groups = {group: torch.cat([where[name] for name in names]) for group, names in groups.items()}
-        every = [*self.replicas.values(), *([self.judge] if self.judge else [])]
+        every = [*self.replicas.values(), *self.quiet.values()]
         self.sizes = max(r.sizes[0] for r in every), max(r.sizes[1] for r in every)
+
+    @property
+    def oracles(self) -> dict[str, str]:
+        """Name of an estimator → what its bias is judged by, in words."""
+        draws = ORACLE * self.size * BLOCKS
+        return {
+            name: "itself" if self.judges[bound] == self.methods[name] else said(self.judges[bound], draws)
+            for name, bound in self.targets.items()
+        }
 
     @property
     def pieces(self) -> int:
         """How many lists `measure` yields."""
-        return len(self.replicas) + 3
+        return len(self.replicas) + len(self.judges) + 2
 
     def measure(self, at: str, pair: Pair, seed: int) -> Iterator[list[dict[str, Any]]]:
         """Rows of the table at one point, in pieces of work for a progress bar."""
-        truth = self._truth(pair, seed + 1)
-        yield []
+        truths: dict[Any, Moments | Tensor | None] = {}
+        for bound, judge in self.judges.items():
+            truths[bound] = self._truth(bound, judge, pair, seed + 1)
+            yield []
         times = self._times(pair)
         yield []
-        mean = truth.mean if isinstance(truth, Moments) else truth
-        drawn: dict[str, Moments] = {}
+        drawn: dict[str, tuple[Moments, Directions]] = {}
         for name, replicas in self.replicas.items():
             replicas.settle(pair, seed)
+            truth = truths[self.targets[name]]
+            right = truth.mean if isinstance(truth, Moments) else truth
+            centre = self._centre(replicas, pair, seed) if right is None else right
+            seen = Directions(torch.zeros_like(centre) if right is None else right, self.groups, BLOCKS)
             # The same seed for each estimator: common random numbers.
-            drawn[name] = self._moments(replicas, pair, mean, self.size, seed)
-            if not torch.isfinite(drawn[name].squares).all():
+            drawn[name] = self._moments(replicas, pair, centre, self.size, seed, seen), seen
+            if not torch.isfinite(drawn[name][0].squares).all():
                 raise NonFinite(
                     f"Estimator {name!r} drew a gradient of pair {pair.name!r} that is not finite at the {at} of the training. "
                     "Common mends: a scale bounded away from 0, a support that fits, another point.",
                     step=0, sites=(), fit=None,
                 )  # fmt: skip
             yield []
-        rows = []
+        rows, oracles = [], self.oracles
         for group, index in self.groups.items():
             # Differences below the last digit of a typical gradient are rounding, whatever an estimator's own variance.
-            typical = max(root_mean_square(m.select(index)) for m in drawn.values())
+            typical = max(root_mean_square(m.select(index)) for m, _ in drawn.values())
             rounding = ROUNDING * torch.finfo(next(iter(pair.parameters.values())).dtype).eps * typical
-            rows += [
-                {
-                    "at": at,
-                    "estimator": name,
-                    "group": group,
-                    **_statistics(m, truth, index, times[name], rounding, judged=name in self.judged),
-                }
-                for name, m in drawn.items()
-            ]
+            for name, (m, seen) in drawn.items():
+                truth = truths[self.targets[name]]
+                method = self.methods[name]
+                rows.append(
+                    {
+                        "at": at,
+                        "estimator": name,
+                        "group": group,
+                        "num_particles": getattr(method, "num_particles", 1),
+                        "bound": getattr(method, "bound", "ELBO"),
+                        "oracle": oracles[name],
+                        **_statistics(m.select(index), times[name]),
+                        **_bias(m, None if oracles[name] == "itself" else truth, index, rounding),
+                        **_directional(seen, group),
+                    }
+                )
         yield sorted(rows, key=lambda row: list(drawn).index(row["estimator"]))
 
-    def _truth(self, pair: Pair, seed: int) -> Moments | Tensor:
-        if self.judge:
-            first = next(self._blocks(self.judge, pair, self.size, seed))
-            centre = torch.cat([chunk.double() for chunk in first]).mean(0).cpu()
-            return self._moments(self.judge, pair, centre, ORACLE * self.size, seed)
-        assert pair.exact is not None
-        with pair.scope():
-            elbo = pair.exact.elbo(*self.batch.args)
-            leaves = pair.leaves
-            grads = torch.autograd.grad(elbo, [leaves[name] for name in pair.parameters], materialize_grads=True)
-        return torch.cat([g.reshape(-1) for g in grads]).double().cpu()
+    def _truth(self, bound: Any, judge: Judge | None, pair: Pair, seed: int) -> Moments | Tensor | None:
+        if judge is None or isinstance(judge, Known):
+            return judge and judge.gradient(pair)
+        replicas = self.quiet[bound]
+        replicas.settle(pair, seed)
+        return self._moments(replicas, pair, self._centre(replicas, pair, seed), ORACLE * self.size, seed)
 
-    def _moments(self, replicas: Replicas, pair: Pair, centre: Tensor, size: int, seed: int) -> Moments:
-        return moments.collect(self._blocks(replicas, pair, size, seed), centre, size)
+    def _centre(self, replicas: Replicas, pair: Pair, seed: int) -> Tensor:
+        """The mean of a block of draws: near enough to save digits."""
+        first = next(self._blocks(replicas, pair, self.size, seed))
+        return torch.cat([chunk.double() for chunk in first]).mean(0).cpu()
+
+    def _moments(
+        self, replicas: Replicas, pair: Pair, centre: Tensor, size: int, seed: int, seen: Directions | None = None
+    ) -> Moments:
+        look = {"look": seen} if seen else {}
+        return moments.collect(self._blocks(replicas, pair, size, seed), centre, size, **look)
 
     def _blocks(self, replicas: Replicas, pair: Pair, size: int, seed: int) -> Iterator[Iterator[Tensor]]:
         like = next(iter(pair.parameters.values()))
@@ -144,22 +174,11 @@ class Bench:
         return {name: (ms / tasks[name][1], se / tasks[name][1]) for name, (ms, se) in times.items()}
 
 
-def target(estimator: ELBO | None) -> tuple[Any, ...]:
-    """What the gradient of an estimator is meant to be; None stands for the exact ELBO."""
-    bound = getattr(estimator, "bound", "ELBO")
-    return (bound,) if bound == "ELBO" else (bound, getattr(estimator, "num_particles", None))
-
-
-def _statistics(
-    drawn: Moments, truth: Moments | Tensor, index: Tensor, time: tuple[float, float], rounding: float, *, judged: bool
-) -> dict[str, float]:
-    group = drawn.select(index)
-    right = truth.select(index) if isinstance(truth, Moments) else truth[index]
-    (norm, norm_se), (variance, variance_se), (snr, snr_se) = (f(group) for f in (mean_norm, variance_of, snr_of))
+def _statistics(m: Moments, time: tuple[float, float]) -> dict[str, Any]:
+    (norm, norm_se), (variance, variance_se), (snr, snr_se) = (f(m) for f in (mean_norm, variance_of, snr_of))
     ms, ms_se = time
     return {
         "mean_norm": norm,
-        "bias_z": bias_z(group, right, rounding) if judged else math.nan,
         "variance": variance,
         "variance_se": variance_se,
         "snr": snr,
@@ -169,4 +188,25 @@ def _statistics(
         "snr_se": snr_se,
         "ms_se": ms_se,
         "variance_time_se": math.hypot(variance_se * ms, variance * ms_se),
+        "variances_without": variances_without(m).tolist(),
     }
+
+
+def _bias(m: Moments, truth: Moments | Tensor | None, index: Tensor, rounding: float) -> dict[str, float]:
+    if truth is None:
+        found = UNKNOWN
+    else:
+        right = truth.select(index) if isinstance(truth, Moments) else truth[index]
+        found = bias(m.select(index), right, rounding)
+    return {
+        "bias_z": found.z,
+        "bias": found.norm,
+        "bias_se": found.norm_se,
+        "bias_resolution": found.resolution,
+        "oracle_share": found.oracle_share,
+    }
+
+
+def _directional(seen: Directions, group: str) -> dict[str, Any]:
+    dsnr, dsnr_se = seen.dsnr(group)
+    return {"dsnr": dsnr, "dsnr_se": dsnr_se, "along": seen.along(group), "truth": seen.norms[group]}

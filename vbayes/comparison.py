@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from .differences import differences
 from .errors import BadInput
 from .verdict import verdict
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 COLUMNS: tuple[str, ...] = ("at", "estimator", "group", "mean_norm", "bias_z", "variance", "variance_se", "snr")
 COLUMNS += ("ms_per_gradient", "variance_time", "mean_norm_se", "snr_se", "ms_se", "variance_time_se")
+COLUMNS += ("dsnr", "dsnr_se", "bias", "bias_se", "bias_resolution", "num_particles", "bound", "oracle")
+COLUMNS += ("step", "elbo_per_datum")
 
 
 @dataclass(frozen=True)
@@ -69,22 +72,66 @@ class Comparison:
     def to_dataframe(self) -> pd.DataFrame:
         """One row for each point of training, estimator and group of parameters.
 
-        The gradient is that of the ELBO of the whole data set (nats), as estimated from one minibatch: `mean_norm` its
-        norm; `bias_z` the distance of its mean from the oracle's in standard errors (NaN for an estimator of another bound than the oracle's); `variance` the trace of its
-        covariance over the draws of z (nats²), the minibatch held fixed; `snr` = mean_norm / √variance;
-        `ms_per_gradient` as training pays it; `variance_time` = variance × ms_per_gradient. `…_se` are standard errors.
+        The gradient is that of the bound of the whole data set (nats), as estimated from one minibatch.
+
+        - `mean_norm`: the norm of its mean.
+        - `bias_z`: the distance of its mean from the right one in standard errors; NaN where nothing can judge it, as an estimator that
+          is its own oracle. `bias`: that distance in nats. `bias_resolution`: the smallest that would have been seen, at 4 standard
+          errors. `oracle`: what it was judged by, for the `bound` of `num_particles`.
+        - `variance`: the trace of its covariance over the draws of z (nats²), the minibatch held fixed.
+        - `snr` = mean_norm / √variance. `dsnr`: the mean of ‖g∥‖ / ‖g⊥‖, along and across the right gradient.
+        - `ms_per_gradient`: as training pays it. `variance_time` = variance × ms_per_gradient.
+        - `step`, `elbo_per_datum`: of the point.
+        - `…_se`: standard errors, by the jackknife over blocks of draws.
         """
-        return pd.DataFrame(list(self.rows), columns=list(COLUMNS))
+        points = {point.at: {"step": point.step, "elbo_per_datum": point.elbo_per_datum} for point in self.points}
+        return pd.DataFrame([{**row, **points.get(row["at"], {})} for row in self.rows], columns=list(COLUMNS))
+
+    def differences(self, reference: str | None = None) -> pd.DataFrame:
+        """How many times the variance of one estimator each has, with the errors of pairs.
+
+        The estimators saw the same base noise, so that what one draw does to two of them largely cancels in their ratio: its standard
+        error comes from leaving the same block out of both.
+
+        Args:
+            reference: Name of an estimator; that of the least variance × time at the last point if None.
+
+        Returns:
+            `at`, `estimator`, `group`; `variance_ratio` and `variance_time_ratio` to the reference; `…_se`, paired; `unpaired_se`, what the
+            variance ratio's would be without common noise.
+
+        Raises:
+            BadInput: No such estimator.
+        """
+        return differences(self, reference or self.best())
+
+    def best(self) -> str:
+        """The estimator of the least variance × time at the last point."""
+        table = self.to_dataframe()
+        last = table[table["at"] == table["at"].iloc[-1]]
+        whole = last[last.group == "all"] if (last.group == "all").any() else last
+        return str(whole.loc[whole.variance_time.idxmin(), "estimator"])
 
     def verdict(self) -> str:
         """What to make of it, in a paragraph."""
-        return verdict(self.to_dataframe())
+        return verdict(self)
 
     def plot(self) -> Figure:
-        """The table as a figure: variance by group along the training, and variance × time at its end."""
+        """The table as a figure: variance by group along the training, and variance × time at its end; see `vbayes.plots` for others."""
         from .plots import comparison_figure
 
         return comparison_figure(self.to_dataframe())
+
+    def along(self, at: str | None = None, group: str = "all") -> dict[str, tuple[tuple[float, ...], float]]:
+        """Draws for a histogram: name → what some hundred draws have along the right gradient, and that gradient's own length, in nats.
+
+        Args:
+            at: A point; the last if None.
+            group: Of parameters.
+        """
+        at = at or self.rows[-1]["at"]
+        here = [row for row in self.rows if row["at"] == at and row["group"] == group]
+        return {row["estimator"]: (tuple(row["along"]), row["truth"]) for row in here}
 
     def save(self, path: str | Path) -> Path:
         """Writes everything but the fit as JSON; numbers that are not finite become null."""

@@ -12,16 +12,17 @@ from pyro.infer import ELBO
 
 from . import rng
 from .bench import BLOCKS, Bench
-from .check import examine, examine_minibatches, require_parameters
+from .check import examine_minibatches, require_parameters
 from .comparison import Comparison, Point
 from .dataset import Batch, Dataset
-from .drawing import draw
 from .errors import BadInput, Unsuitable, checks_keywords
 from .estimator import Estimator
-from .estimators import RLOO, AnalyticKL, Pathwise, name_of, resolve
+from .estimators import AnalyticKL, name_of, resolve
 from .fitted import Fit
 from .groups import parameter_groups
+from .oracle import check_oracle, check_suits, judge_of, target
 from .pair import Pair
+from .places import Place, given_places, pair_at, trained_places
 from .progress import bar
 from .steps import WORTH
 from .training import choose_device, count_steps, fit
@@ -36,7 +37,8 @@ def compare(
     data: Any,
     estimators: Sequence[Any] | Mapping[str, Any] | None = None,
     *,
-    at: Mapping[str, Fit | Pair] | None = None,
+    particles: Sequence[int] | None = None,
+    at: str | Sequence[Fit] | Mapping[str, Place] | None = None,
     steps: int | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
@@ -51,7 +53,7 @@ def compare(
     memory: int | None = None,
     progress: bool = True,
 ) -> Comparison:
-    """Measures the gradient noise of estimators of the ELBO at the start, the middle and the end of a training run.
+    """Measures the gradients of estimators side by side: bias, variance, signal-to-noise ratios and cost, along a training run.
 
     At each point one minibatch is held fixed, and each estimator's gradient is drawn `replicas` times with the same base
     noise for all. So what is measured is the noise of the estimator, apart from that of the minibatch.
@@ -60,12 +62,15 @@ def compare(
         pair: Model and guide; never changed.
         data: As for `fit`.
         estimators: Names or objects, or a mapping from your own names to those; those of score, rloo, pathwise, analytic_kl and stl that suit the pair, if None.
-        at: Name → fit or pair to measure at, instead of training here.
+        particles: K's to measure each estimator at, as far as it can have them; those that they come with, if None.
+        at: None trains here, and measures at its start, middle and end; "trajectory" at seven points of it, evenly on a logarithmic
+            scale of steps. Or where to measure instead of training: fits, or name → fit, pair or values of the parameters.
         steps, epochs, batch_size, optimizer, learning_rate: Of the training, as for `fit`; it follows `AnalyticKL`.
             The gradients measured are those of a batch of the same size.
         replicas: R; rounded up to a multiple of 50.
-        oracle: What bias is judged by: "auto" is the pair's exact ELBO or else an unbiased estimator with 10 R replicas
-            of its own; an estimator takes its place.
+        oracle: What bias is judged by, each estimator by the bound that it is of: "auto" is the pair's exact ELBO, or else an
+            unbiased estimator of the bound with 10 R replicas of its own; "tabulated" the truth from `vb.tabulate`, where the
+            latents are few enough; an unbiased estimator judges those of its bound.
         groups: Of parameters: "role", "parameter", or a mapping; see `vbayes.groups.parameter_groups`.
         seed: Of everything.
         device: As for `fit`.
@@ -75,7 +80,7 @@ def compare(
         progress: Show bars.
 
     Raises:
-        Unsuitable: An estimator that was asked for can't work on this pair.
+        Unsuitable: An estimator that was asked for can't work on this pair, or the pair can't be tabulated.
         BadInput: As for `fit`.
 
     Examples:
@@ -87,8 +92,9 @@ def compare(
         raise BadInput(f"replicas={replicas} is too few for a standard error. Wanted: at least {2 * BLOCKS}.")
     size = -(-replicas // BLOCKS)
     where = choose_device(device)
-    if at is not None:
-        _check_places(at, steps=steps, epochs=epochs, learning_rate=learning_rate)
+    check_oracle(oracle)
+    trains = at is None or at == "trajectory"
+    places = {} if trains else given_places(at, steps=steps, epochs=epochs, learning_rate=learning_rate)
     dataset = Dataset.of(data)
     dataset.check_batch_size(batch_size)
     pair = pair.copy()
@@ -98,10 +104,10 @@ def compare(
     pair, dataset = pair.to(where), dataset.to(where)
     with rng.seeded(seed):
         batch = next(iter(dataset.minibatches(pair.model, batch_size)))
-    methods = _suitable(pair, batch, estimators)
+    methods = _suitable(pair, batch, estimators, particles)
     require_parameters(pair)
     last: Fit | None = None
-    if at is None:
+    if trains:
         options = {
             "batch_size": batch_size,
             "optimizer": optimizer,
@@ -112,16 +118,22 @@ def compare(
         start = fit(pair, dataset, AnalyticKL(), steps=0, device=str(where), progress=False, **options)
         steps = count_steps(start, steps, epochs)
         compile = compile is True or (compile == "auto" and steps >= WORTH)
-        middle = _whole(replace(start, compile=compile).resume(steps=steps // 2, progress=progress))
-        last = _whole(middle.resume(steps=steps - steps // 2, progress=progress))
-        at = {"start": start, "middle": middle, "end": last}
-    judge = _judge(pair, batch, oracle, whole=batch_size in (None, len(dataset)))
+        assert at is None or isinstance(at, str)
+        places = trained_places(replace(start, compile=compile), steps, at, progress=progress)
+        last = list(places.values())[-1]  # type: ignore[assignment]
+    whole = batch_size in (None, len(dataset))
+    judges, judged = {}, {}
+    for name, method in methods.items():
+        bound = target(method)
+        if bound not in judged:
+            judged[bound] = judge_of(method, pair, batch, oracle, whole=whole)
+        judges[name] = judged[bound]
     grouped = parameter_groups(pair, batch, groups)
-    bench = Bench(pair, batch, methods, judge, grouped, size, seed, compiled=compile is True, memory=memory)
+    bench = Bench(pair, batch, methods, judges, grouped, size, seed, compiled=compile is True, memory=memory)
     rows, points = [], []
-    with bar("compare", len(at) * bench.pieces, show=progress) as advance:
-        for number, (name, place) in enumerate(at.items()):
-            here = _moved(name, place.pair if isinstance(place, Fit) else place, pair, at_home).to(where)
+    with bar("compare", len(places) * bench.pieces, show=progress) as advance:
+        for number, (name, place) in enumerate(places.items()):
+            here = pair_at(name, place, pair, at_home).to(where)
             points.append(_point(name, place, here, batch, len(dataset), seed))
             for piece, row in enumerate(bench.measure(name, here, seed + 1000 * number), start=1):
                 rows.extend(row)
@@ -132,7 +144,7 @@ def compare(
         batch_size=batch_size or len(dataset),
         replicas=size * BLOCKS,
         seed=seed,
-        oracle=bench.oracle_name,
+        oracle="; ".join(dict.fromkeys(bench.oracles.values())),
         estimators=tuple(methods),
         rows=tuple(rows),
         points=tuple(points),
@@ -140,29 +152,12 @@ def compare(
     )
 
 
-def _check_places(at: Mapping[str, Fit | Pair], **training: Any) -> None:
-    given = {name: value for name, value in training.items() if value is not None}
-    if given:
-        raise BadInput(
-            f"at=... was given, so nothing is trained, and {', '.join(given)} would do nothing. Leave it out."
-        )
-    wrong = [name for name, place in at.items() if not isinstance(place, (Fit, Pair))]
-    if wrong or not at:
-        got = {name: type(at[name]).__name__ for name in wrong}
-        raise BadInput(f"at={got} won't do. Wanted: a mapping from a name to a vb.Fit or vb.Pair, one at least.")
-
-
-def _moved(name: str, place: Pair, pair: Pair, batch: Batch) -> Pair:
-    """A copy of the pair to measure at, which must have the parameters of the pair that is measured."""
-    here = place.copy()
-    examine(here, batch)
-    got, wanted = ({k: tuple(v.shape) for k, v in p.parameters.items()} for p in (here, pair))
-    if got != wanted:
-        raise BadInput(f"at[{name!r}] has parameters {got}. Wanted: those of pair {pair.name!r}, {wanted}.")
-    return here
-
-
-def _suitable(pair: Pair, batch: Batch, estimators: Sequence[Any] | Mapping[str, Any] | None) -> dict[str, ELBO]:
+def _suitable(
+    pair: Pair,
+    batch: Batch,
+    estimators: Sequence[Any] | Mapping[str, Any] | None,
+    particles: Sequence[int] | None,
+) -> dict[str, ELBO]:
     """Name → estimator. One that was asked for and can't work here is an error; a default one is left out."""
     if isinstance(estimators, Mapping):
         chosen = [(name, resolve(e)) for name, e in estimators.items()]
@@ -170,10 +165,12 @@ def _suitable(pair: Pair, batch: Batch, estimators: Sequence[Any] | Mapping[str,
         chosen = [(name_of(e), e) for e in map(resolve, DEFAULT if estimators is None else estimators)]
     if not chosen:
         raise BadInput("No estimators to compare. Wanted: at least one, or None for the usual ones.")
+    if particles is not None:
+        chosen = [one for name, method in chosen for one in _with_particles(name, method, particles)]
     found: dict[str, ELBO] = {}
     for name, method in chosen:
         try:
-            _try(pair, batch, method)
+            check_suits(pair, batch, method)
         except Unsuitable:
             if estimators is not None:
                 raise
@@ -186,33 +183,24 @@ def _suitable(pair: Pair, batch: Batch, estimators: Sequence[Any] | Mapping[str,
     return found
 
 
-def _try(pair: Pair, batch: Batch, method: ELBO) -> None:
-    if isinstance(method, Estimator):
-        with pair.scope(), rng.seeded(0):
-            draw(pair, batch, method.num_particles, method.needs)
+def _with_particles(name: str, method: ELBO, particles: Sequence[int]) -> list[tuple[str, ELBO]]:
+    if not isinstance(method, Estimator):
+        raise BadInput(f"particles={tuple(particles)} can't be set for {name}, which is Pyro's. Leave one of them out.")
+    found: list[tuple[str, ELBO]] = []
+    for count in particles:
+        try:
+            other = replace(method, num_particles=count)
+        except BadInput:  # it can't have so few, or so many that its groups don't divide
+            continue
+        found.append((name_of(other) if name == name_of(method) else f"{name}({count})", other))
+    if not found:
+        raise BadInput(
+            f"particles={tuple(particles)} are none that {name} can have. Wanted: at least {method.min_particles}."
+        )
+    return found
 
 
-def _judge(pair: Pair, batch: Batch, oracle: Any, *, whole: bool) -> ELBO | None:
-    """What bias is judged by: nothing needed beside the exact ELBO of the whole data, else a quiet unbiased estimator."""
-    if oracle != "auto":
-        return resolve(oracle)
-    if pair.exact and whole:
-        return None
-    try:
-        _try(pair, batch, Pathwise())
-    except Unsuitable:
-        return RLOO(8)
-    return AnalyticKL()
-
-
-def _whole(reached: Fit) -> Fit:
-    """A fit takes Ctrl-C as its end; here it ends everything."""
-    if reached.interrupted:
-        raise KeyboardInterrupt
-    return reached
-
-
-def _point(name: str, place: Fit | Pair, pair: Pair, batch: Batch, rows: int, seed: int) -> Point:
+def _point(name: str, place: Place, pair: Pair, batch: Batch, rows: int, seed: int) -> Point:
     model, guide = pair.scaled(batch.total)
     with pair.scope(), rng.seeded(seed), validation(False), no_warnings_of_nan():
         elbo = -AnalyticKL(8).loss(model, guide, *batch.args)

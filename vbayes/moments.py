@@ -1,4 +1,4 @@
-"""Mean, variance and bias of a random vector from blocks of draws, each with its standard error.
+"""Mean and variance of a random vector from blocks of draws, each with its standard error.
 
 Draws are summed in B blocks of n. A statistic's standard error is the delete-a-block jackknife's (Efron & Stein 1981),
 which needs no formula for the statistic and holds for heavy tails as far as anything does.
@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
-from scipy import stats
 from torch import Tensor
 
 
@@ -46,12 +45,25 @@ class Moments:
         return Moments(self.sums[:, index], self.squares[:, index], self.centre[index], self.size)
 
 
-def collect(blocks: Iterable[Iterable[Tensor]], centre: Tensor, size: int) -> Moments:
-    """Moments, on the CPU, from blocks of draws, each a sequence of chunks of shape (r, P)."""
+def collect(
+    blocks: Iterable[Iterable[Tensor]],
+    centre: Tensor,
+    size: int,
+    look: Callable[[int, Tensor], object] = lambda block, chunk: None,
+) -> Moments:
+    """Moments, on the CPU, from blocks of draws, each a sequence of chunks of shape (r, P).
+
+    Args:
+        blocks: Of `size` draws each.
+        centre: As in `Moments`.
+        size: n.
+        look: Is shown every chunk, with the number of its block.
+    """
     sums, squares = [], []
-    for block in blocks:
+    for number, block in enumerate(blocks):
         total, square = torch.zeros_like(centre), torch.zeros_like(centre)
         for chunk in block:
+            look(number, chunk)
             centre = centre.to(chunk.dtype).to(centre.dtype)  # exactly what is taken off the draws
             total += chunk.sum(0, dtype=torch.float64).cpu()
             square += (chunk - centre.to(chunk)).square().sum(0, dtype=torch.float64).cpu()
@@ -74,17 +86,28 @@ def _squared_norm(sums: Tensor, squares: Tensor, centre: Tensor, draws: float) -
     return (sums / draws).square().sum(-1) - _variance(sums, squares, centre, draws) / draws
 
 
+def spread(without: Tensor) -> float:
+    """The jackknife's standard error, from the B values that leave one block out."""
+    return math.sqrt((len(without) - 1) / len(without) * float((without - without.mean()).square().sum()))
+
+
+def _without(statistic: Callable[[Tensor, Tensor, Tensor, float], Tensor], m: Moments) -> Tensor:
+    return statistic(m.sums.sum(0) - m.sums, m.squares.sum(0) - m.squares, m.centre, m.draws - m.size)
+
+
 def _jackknife(statistic: Callable[[Tensor, Tensor, Tensor, float], Tensor], m: Moments) -> Measured:
-    blocks = len(m.sums)
     value = statistic(m.sums.sum(0), m.squares.sum(0), m.centre, m.draws)
-    without = statistic(m.sums.sum(0) - m.sums, m.squares.sum(0) - m.squares, m.centre, m.draws - m.size)
-    se = math.sqrt((blocks - 1) / blocks * float((without - without.mean()).square().sum()))
-    return float(value), se
+    return float(value), spread(_without(statistic, m))
 
 
 def variance(m: Moments) -> Measured:
     """Trace of the covariance of one draw."""
     return _jackknife(_variance, m)
+
+
+def variances_without(m: Moments) -> Tensor:
+    """(B,) the variance with one block left out: two estimators that saw the same draws can be compared by them in pairs."""
+    return _without(_variance, m)
 
 
 def mean_norm(m: Moments) -> Measured:
@@ -101,36 +124,3 @@ def root_mean_square(m: Moments) -> float:
 def snr(m: Moments) -> Measured:
     """‖E g‖ / √(trace of the covariance); infinite without noise."""
     return _jackknife(lambda *sums: _squared_norm(*sums).clamp(min=0.0).sqrt() / _variance(*sums).sqrt(), m)
-
-
-def bias_z(m: Moments, oracle: Moments | Tensor, rounding: float = 0.0) -> float:
-    """How many standard errors the mean lies from the oracle's, as a z-score (standard normal without bias).
-
-    A vector's distance is measured along one direction, and a direction chosen on the same draws would always find
-    something: it is taken from half of the blocks of both, and the other half is tested along it. A scalar needs no
-    direction and uses all blocks. Student's t of the blocks is turned into the z of the same probability.
-
-    Args:
-        m: The draws under test.
-        oracle: Independent draws whose mean is right, or the right mean itself, (P,).
-        rounding: A distance that rounding alone may make; within it z is 0.
-    """
-    right = oracle.mean if isinstance(oracle, Moments) else oracle.to(m.mean.dtype)
-    if float((m.mean - right).norm()) <= rounding:
-        return 0.0
-    ours = m.sums / m.size
-    theirs = oracle.sums / oracle.size if isinstance(oracle, Moments) else oracle.to(ours.dtype)[None]
-    exact = len(theirs) == 1
-    if ours.shape[1] == 1:
-        direction = torch.ones(1, dtype=ours.dtype)
-    else:
-        direction = ours[::2].mean(0) - (theirs if exact else theirs[::2]).mean(0)
-        ours, theirs = ours[1::2], theirs if exact else theirs[1::2]
-    a, b = ours @ direction, theirs @ direction
-    squared = float(a.var()) / len(a) + (0.0 if exact else float(b.var()) / len(b))
-    difference = float(a.mean() - b.mean())
-    if squared == 0.0:  # no noise at all: equal to rounding, or wrong
-        return 0.0 if math.isclose(difference, 0.0, abs_tol=1e-6 * float(b.abs().mean() + a.abs().mean())) else math.inf
-    t = difference / math.sqrt(squared)
-    freedom = (len(a) if exact else min(len(a), len(b))) - 1
-    return math.copysign(float(stats.norm.isf(max(stats.t.sf(abs(t), freedom), 1e-300))), t)

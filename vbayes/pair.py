@@ -11,10 +11,11 @@ import pyro
 import torch
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
-from torch.distributions import constraints
+from torch.distributions import constraints, transform_to
 
 from . import rng
 from .dataset import Batch
+from .errors import BadInput
 from .modules import reachable_modules
 
 DATA_PLATE = "data"
@@ -133,6 +134,30 @@ class Pair:
             else:
                 self._values[key] = value.detach().clone()
         return self
+
+    def at(self, parameters: Mapping[str, Tensor]) -> Pair:
+        """A copy with other values.
+
+        Args:
+            parameters: Name → value in the constrained space (a scale is positive), as `Fit.parameters` has them. Others stay.
+
+        Raises:
+            BadInput: An unknown name, another shape, or a value that breaks the constraint.
+        """
+        state: dict[str, Tensor] = {}
+        for name, value in parameters.items():
+            if name not in self._values:
+                raise BadInput(f"Pair {self.name!r} has no parameter {name!r}. It has: {', '.join(self._values)}.")
+            constraint, old = self._constraints.get(name, constraints.real), self._values[name]
+            if not constraint.check(value).all():
+                raise BadInput(f"Parameter {name!r} = {value.tolist()} of pair {self.name!r} is not in {constraint}.")
+            state[name] = transform_to(constraint).inv(value).to(old)
+            if state[name].shape != old.shape:
+                raise BadInput(
+                    f"Parameter {name!r} of pair {self.name!r} has shape {tuple(value.shape)}, {tuple(state[name].shape)} unconstrained. "
+                    f"Wanted: {tuple(old.shape)} unconstrained."
+                )
+        return self.copy().load(state)
 
     def adopt(self, names: Iterable[str]) -> Pair:
         """Takes the parameters of those names that Pyro's global store holds now for its own; returns itself."""

@@ -36,7 +36,7 @@ def comparison(result: Comparison) -> Table:
                 f"{row.variance:.2e}",
                 f"{row.variance_se / row.variance:.1%}" if row.variance else "–",
                 f"{row.snr:.3g}",
-                f"{row.bias_z:+.1f}",
+                "–" if row.bias_z != row.bias_z else f"{row.bias_z:+.1f}",
                 f"{row.ms_per_gradient:.2f}",
                 f"{row.variance_time:.2e}",
                 style="bold" if row.variance_time == here.variance_time.min() else "",

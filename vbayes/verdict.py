@@ -3,35 +3,48 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from scipy import stats
 
+if TYPE_CHECKING:
+    from .comparison import Comparison
+
 FALSE_ALARM = 0.01  # chance that a table without bias is called biased
 TIE = 2.0  # standard errors within which two numbers are called equal
+UNSEEN = 0.5  # of a typical draw: a bias of this size must have been seen if there was to be one
+
+Equal = Callable[[str, str, str], bool]
 
 
-def verdict(table: pd.DataFrame) -> str:
-    """What to make of a comparison, in a paragraph.
-
-    Args:
-        table: `Comparison.to_dataframe()`.
-    """
+def verdict(result: Comparison) -> str:
+    """What to make of a comparison, in a paragraph."""
+    table = result.to_dataframe()
     whole = table[table.group == "all"] if (table.group == "all").any() else table
     places = list(dict.fromkeys(whole["at"]))
     last = whole[whole["at"] == places[-1]].sort_values("variance_time")
-    parts = [_winner(last, places[-1])]
+    group = whole.group.iloc[0]
+
+    def equal(at: str, a: str, b: str) -> bool:
+        rows = result.differences(b)
+        row = rows[(rows["at"] == at) & (rows.estimator == a) & (rows.group == group)].iloc[0]
+        ratio = row.variance_time_ratio
+        return math.isfinite(ratio) and bool(abs(ratio - 1.0) <= TIE * row.variance_time_ratio_se)
+
+    parts = [_winner(last, places[-1], equal)]
     if len(places) > 1:
-        parts.append(_along(whole, places, last.iloc[0]))
+        parts.append(_along(whole, places, last.iloc[0], equal))
     parts.append(_bias(table))
     return " ".join(part for part in parts if part)
 
 
-def _winner(rows: pd.DataFrame, at: str) -> str:
+def _winner(rows: pd.DataFrame, at: str, equal: Equal) -> str:
     best, rest = rows.iloc[0], rows.iloc[1:]
     if rest.empty:
         return f"Only {best.estimator} was measured: its variance × time is {best.variance_time:.3g} at the {at}."
-    tied = [r.estimator for r in rest.itertuples() if _equal(best, r)]
+    tied = [r.estimator for r in rest.itertuples() if equal(at, r.estimator, best.estimator)]
     others = [r for r in rest.itertuples() if r.estimator not in tied]
     if tied:
         text = f"At the {at}, {_list([best.estimator, *tied])} can't be told apart in gradient noise per second"
@@ -46,12 +59,12 @@ def _winner(rows: pd.DataFrame, at: str) -> str:
     return text + f". Use {best.estimator} here."
 
 
-def _along(whole: pd.DataFrame, places: list[str], best: pd.Series) -> str:
+def _along(whole: pd.DataFrame, places: list[str], best: pd.Series, equal: Equal) -> str:
     first = whole[whole["at"] == places[0]].sort_values("variance_time").iloc[0]
     text = ""
     if first.estimator != best.estimator:
         before = whole[(whole["at"] == places[0]) & (whole.estimator == best.estimator)].iloc[0]
-        if _equal(first, before):
+        if equal(places[0], before.estimator, first.estimator):
             text = f"At the {places[0]} it ties with {first.estimator}."
         else:
             ratio = _times(_ratio(before.variance_time, first.variance_time))
@@ -66,19 +79,32 @@ def _along(whole: pd.DataFrame, places: list[str], best: pd.Series) -> str:
 
 
 def _bias(table: pd.DataFrame) -> str:
-    tests = table.bias_z.dropna()
+    """Who is biased, who is not, and who could not be judged."""
+    tests = table.dropna(subset="bias_z")
     if tests.empty:
         return ""
     limit = float(stats.norm.isf(FALSE_ALARM / 2 / len(tests)))
-    biased = table[table.bias_z.abs() > limit]
-    if biased.empty:
-        return f"No estimator shows bias: the largest |z| of {len(tests)} tests is {tests.abs().max():.1f} (alarm at {limit:.1f})."
-    names = _list(sorted(set(biased.estimator)))
-    return f"Biased here: {names} (|z| up to {biased.bias_z.abs().max():.1f}, alarm at {limit:.1f}); don't trust a low variance."
-
-
-def _equal(a: pd.Series, b: pd.Series) -> bool:
-    return abs(a.variance_time - b.variance_time) <= TIE * math.hypot(a.variance_time_se, b.variance_time_se)
+    alarm = tests.bias_z.abs() > limit
+    wholly = tests[tests.group == "all"] if (tests.group == "all").any() else tests
+    typical = (wholly.mean_norm**2 + wholly.variance) ** 0.5  # of a draw
+    blind = ~alarm[wholly.index] & (wholly.bias_resolution > UNSEEN * typical)
+    text = ""
+    if alarm.any():
+        biased = tests[alarm]
+        text = (
+            f"Biased here: {_list(sorted(set(biased.estimator)))} (|z| up to {biased.bias_z.abs().max():.1f}, alarm at {limit:.1f}); "
+            "don't trust a low variance."
+        )
+    elif not blind.all():
+        text = f"No estimator shows bias: the largest |z| of {len(tests)} tests is {tests.bias_z.abs().max():.1f} (alarm at {limit:.1f})."
+    if blind.any():
+        worst = (wholly.bias_resolution / typical)[blind].max()
+        unseen = wholly[blind]
+        text += (
+            f" Can't judge the bias of {_list(list(dict.fromkeys(unseen.estimator)))} at {_list(list(dict.fromkeys(unseen['at'])))}: one of {worst:.1f} × a typical draw "
+            "would have stayed unseen in the noise of the oracle and the draws. Take more replicas, or a quieter oracle."
+        )
+    return text.strip()
 
 
 def _ratio(a: float, b: float) -> float:
