@@ -3,6 +3,7 @@ from . import errors as errors
 from . import exact as exact
 from . import pairs as pairs
 from . import plots as plots
+from .advice import recommend as recommend
 from .budget import NoiseSplit as NoiseSplit
 from .budget import noise_split as noise_split
 from .check import Check as Check
@@ -47,6 +48,7 @@ from .pair import Exact as Exact
 from .pair import Pair as Pair
 from .particles import Particles as Particles
 from .posterior import to_arviz as to_arviz
+from .recommendation import Recommendation as Recommendation
 from .report import report as report
 from .restarts import Restarts as Restarts
 from .rng import seeded as seeded

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -38,11 +38,13 @@ class Bench:
         pair: Initialised.
         batch: The one minibatch whose gradient is estimated.
         methods: Name → estimator.
-        judges: Name → what its bias is judged by.
+        judges: Name → what its bias is judged by, if by anything.
         groups: Of parameters.
         size: Replicas in each of the blocks.
         seed: Of everything.
         compiled: Make machine code of the gradients.
+        together: Time many gradients at once, where they are not machine code: a cheap guess at what they would cost if they were.
+        strict: Raise at gradients that are not finite, instead of leaving out the estimator.
         memory: Bytes that a chunk of them may take; a quarter of what is free if None.
     """
 
@@ -51,19 +53,22 @@ class Bench:
         pair: Pair,
         batch: Batch,
         methods: dict[str, ELBO],
-        judges: dict[str, Judge | None],
+        judges: Mapping[str, Judge | None],
         groups: Groups,
         size: int,
         seed: int,
         *,
         compiled: bool = False,
+        together: bool = False,
+        strict: bool = True,
         memory: int | None = None,
     ) -> None:
+        self.together, self.strict = together, strict
         self.batch, self.methods, self.size, self.seed = batch, methods, size, seed
         how: dict[str, Any] = {"compiled": compiled, "memory": memory}
         self.replicas = {name: Replicas(pair, method, batch, **how) for name, method in methods.items()}
         self.targets = {name: target(method) for name, method in methods.items()}
-        self.judges = {self.targets[name]: judge for name, judge in judges.items()}
+        self.judges = {bound: judges.get(name) for name, bound in self.targets.items()}
         # A judge that is itself on the bench need not be captured twice.
         captured = [(method, self.replicas[name]) for name, method in methods.items()]
         self.quiet = {
@@ -112,6 +117,9 @@ class Bench:
             # The same seed for each estimator: common random numbers.
             drawn[name] = self._moments(replicas, pair, centre, self.size, seed, seen), seen
             if not torch.isfinite(drawn[name][0].squares).all():
+                if not self.strict:
+                    del drawn[name]
+                    continue
                 raise NonFinite(
                     f"Estimator {name!r} drew a gradient of pair {pair.name!r} that is not finite at the {at} of the training. "
                     "Common mends: a scale bounded away from 0, a support that fits, another point.",
@@ -142,8 +150,10 @@ class Bench:
         yield sorted(rows, key=lambda row: list(drawn).index(row["estimator"]))
 
     def _truth(self, bound: Any, judge: Judge | None, pair: Pair, seed: int) -> Moments | Tensor | None:
-        if judge is None or isinstance(judge, Known):
-            return judge and judge.gradient(pair)
+        if judge is None:
+            return None
+        if isinstance(judge, Known):
+            return judge.gradient(pair)
         replicas = self.quiet[bound]
         replicas.settle(pair, seed)
         return self._moments(replicas, pair, self._centre(replicas, pair, seed), ORACLE * self.size, seed)
@@ -169,7 +179,7 @@ class Bench:
     def _times(self, pair: Pair) -> dict[str, tuple[float, float]]:
         """Milliseconds of one gradient as `fit` pays it."""
         with pair.scope(), rng.seeded(self.seed), validation(False), no_warnings_of_nan():
-            tasks = {name: replicas.task(pair) for name, replicas in self.replicas.items()}
+            tasks = {name: replicas.task(pair, together=self.together) for name, replicas in self.replicas.items()}
             times = interleaved({name: task for name, (task, _) in tasks.items()})
         return {name: (ms / tasks[name][1], se / tasks[name][1]) for name, (ms, se) in times.items()}
 

@@ -161,7 +161,7 @@ def noise_split(
     with bar("noise", len(cells), show=progress) as advance:
         for done, (m, n) in enumerate(cells, start=1):
             cell = replace(method, num_particles=n)  # type: ignore[type-var]
-            rows.append(_measured(pair, dataset, cell, m, n, minibatches, draws, seed, memory))
+            rows.append(split_of(pair, dataset, cell, m, n, minibatches, draws, seed, memory))
             advance(done, functools.partial("{} rows, {} draws".format, m, n))
     between, local, shared = _fitted(rows, len(dataset))
     return NoiseSplit(pair.name, name_of(method), len(dataset), tuple(rows), between, local, shared)
@@ -180,9 +180,10 @@ def _check(data: Dataset, method: ELBO, batch_sizes: Sequence[int], minibatches:
         )
 
 
-def _measured(
+def split_of(
     pair: Pair, data: Dataset, method: ELBO, m: int, n: int, minibatches: int, draws: int, seed: int, memory: int | None
 ) -> dict[str, float]:
+    """Both parts of the variance at M = m and L = n, as `NoiseSplit.to_dataframe` has them."""
     like = next(iter(pair.parameters.values()))
     generator = rng.stream(seed, m)  # the same minibatches for every number of draws
     replicas: Replicas | None = None

@@ -40,6 +40,7 @@ def save(fit: Fit, path: Path) -> Path:
         "seed": fit.seed,
         "interrupted": fit.interrupted,
         "compile": fit.compile,
+        "switches": fit.switches,
         "progress": _pack(vars(fit.progress), tensors),
     }
     unfinished = path.with_name(path.name + ".part")
@@ -89,6 +90,7 @@ def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO, optimizer: Any)
         tuple((int(r[0]), int(r[1]), *r[2:]) for r in tensors["history"].tolist()),
         described["interrupted"],
         described.get("compile", "auto"),
+        tuple((step, name) for step, name in described.get("switches", ())),
     )
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
-import torch
 
 from .errors import BadInput
-from .moments import spread
 
 if TYPE_CHECKING:
     from .comparison import Comparison
@@ -29,8 +28,8 @@ def _ratio(row: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     value = variance / by if by > 0 else 1.0 if same else math.inf
     se = unpaired = math.nan
     if by > 0 and variance > 0:
-        ours, theirs = (torch.tensor(r["variances_without"], dtype=torch.float64) for r in (row, other))
-        se = spread(ours / theirs)
+        without = np.divide(*(np.asarray(r["variances_without"]) for r in (row, other)))
+        se = math.sqrt((len(without) - 1) * np.var(without))  # the jackknife's
         unpaired = value * math.hypot(row["variance_se"] / variance, other["variance_se"] / by)
     time = row["ms_per_gradient"] / other["ms_per_gradient"]
     times = 0.0 if same else math.hypot(*(r["ms_se"] / r["ms_per_gradient"] for r in (row, other)))

@@ -45,6 +45,7 @@ class Fit:
         interrupted: Whether it was stopped by Ctrl-C before its time.
         batch_size, optimizer, learning_rate, seed, compile: As given to `fit`.
         progress: What `resume` needs.
+        switches: (steps before it, name) of each estimator that `estimator="auto"` went over to.
     """
 
     pair: Pair
@@ -58,6 +59,7 @@ class Fit:
     rows: tuple[Row, ...] = field(default=(), repr=False)
     interrupted: bool = False
     compile: bool | str = "auto"
+    switches: tuple[tuple[int, str], ...] = ()
 
     @property
     def history(self) -> pd.DataFrame:

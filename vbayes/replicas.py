@@ -101,9 +101,13 @@ class Replicas:
         self.program = replace(self.program, buffers={name: value.detach() for name, value in buffers.items()})
         self._many.remember(self.program.buffers)
 
-    def task(self, pair: Pair) -> tuple[Callable[[], object], int]:
-        """Something to time, inside the pair's scope, and how many gradients that is: as a fit pays for them."""
-        if self.program and self._many.native:
+    def task(self, pair: Pair, *, together: bool = False) -> tuple[Callable[[], object], int]:
+        """Something to time, inside the pair's scope, and how many gradients that is: as a fit pays for them.
+
+        Args:
+            together: Of a program that is not machine code, many at once: what its arithmetic costs, without the calls around it.
+        """
+        if self.program and (self._many.native or together):
             parameters = {k: v.detach() for k, v in pair.parameters.items()}
             noise = draw_noise(self.program.sizes, TIMED, next(iter(parameters.values())))
             return lambda: list(self._many(parameters, noise, self.batch.args)), TIMED

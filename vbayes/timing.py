@@ -10,19 +10,28 @@ from collections.abc import Callable, Mapping
 MEDIAN_SE = 1.2533  # a median's standard error over a mean's, for normal noise: √(π/2)
 
 
-def interleaved(tasks: Mapping[str, Callable[[], object]], rounds: int = 30) -> dict[str, tuple[float, float]]:
+FEWEST = 6  # rounds that still have quartiles
+
+
+def interleaved(
+    tasks: Mapping[str, Callable[[], object]], rounds: int = 30, *, seconds: float = 5.0
+) -> dict[str, tuple[float, float]]:
     """Milliseconds per call of each task: one call of each in every round, in turning order.
 
     Args:
         tasks: Name → what to time.
         rounds: Calls of each, after two to warm up.
+        seconds: Fewer rounds, but six at least, are made when they are over.
 
     Returns:
         Name → median and its standard error, from the interquartile range.
     """
     names = list(tasks)
     taken: dict[str, list[float]] = {name: [] for name in names}
+    began = time.perf_counter()
     for turn in range(-2, rounds):
+        if turn >= min(FEWEST, rounds) and time.perf_counter() - began > seconds:
+            break
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             start = time.perf_counter()
             tasks[name]()
@@ -31,5 +40,5 @@ def interleaved(tasks: Mapping[str, Callable[[], object]], rounds: int = 30) -> 
     result = {}
     for name, times in taken.items():
         low, median, high = statistics.quantiles(times, n=4)
-        result[name] = median, MEDIAN_SE * (high - low) / 1.349 / math.sqrt(rounds)
+        result[name] = median, MEDIAN_SE * (high - low) / 1.349 / math.sqrt(len(times))
     return result

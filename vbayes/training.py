@@ -21,7 +21,7 @@ from .dataset import Dataset
 from .drawing import draw
 from .errors import BadInput, CaptureFailed, NonFinite, checks_keywords
 from .estimator import Estimator
-from .estimators import name_of, resolve
+from .estimators import AnalyticKL, name_of, resolve
 from .fitted import Fit, Progress, Row
 from .memory import with_memory
 from .optimizer import optimizer_for
@@ -67,7 +67,8 @@ def fit(
     Args:
         pair: Model and guide; it is copied, never changed.
         data: A `Dataset`, a tensor or array of shape (N, ...), or a tuple or mapping of those.
-        estimator: A name, a vbayes estimator, or any `pyro.infer.ELBO`.
+        estimator: A name, a vbayes estimator, or any `pyro.infer.ELBO`. "auto" asks `vb.recommend` at the start, after a tenth and after
+            half of the steps; the fit's `switches` say what it chose. Its choice depends on the clock.
         steps: Optimiser steps; or
         epochs: passes over the data. 1000 steps if neither is given.
         batch_size: M, rows in a minibatch; None takes all rows in each step.
@@ -95,7 +96,9 @@ def fit(
         >>> fit = vb.fit(pair, vb.data.digits(), epochs=50, batch_size=100, learning_rate=1e-3)
         >>> fit.plot()
     """
-    dataset, method, where = Dataset.of(data), resolve(estimator), choose_device(device)
+    automatic = estimator == "auto"
+    method = AnalyticKL() if automatic else resolve(estimator)
+    dataset, where = Dataset.of(data), choose_device(device)
     if compile not in ("auto", True, False):
         raise BadInput(f"compile={compile!r}. Wanted: 'auto', True or False.")
     if restarts is not None and (not isinstance(restarts, int) or restarts < 1):
@@ -118,6 +121,11 @@ def fit(
     # A pyro.infer.ELBO remembers the plates of the first model it meets: each fit has its own.
     fresh = Fit(pair, dataset, copy.copy(method), batch_size, optimizer, learning_rate, seed, start, compile=compile)
     count = count_steps(fresh, steps, epochs)
+    if automatic:
+        from .auto import fit_automatically, refuse_restarts
+
+        refuse_restarts(restarts)
+        return fit_automatically(fresh, count, callbacks=callbacks, progress=progress)
     if restarts is None:
         return train(fresh, count, show=progress, callbacks=callbacks)
     from .restarts import fit_restarts

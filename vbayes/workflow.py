@@ -145,7 +145,7 @@ def train(
     """`vbayes train`: the fit and its run folder."""
     failure: NonFinite | None = None
     with _run("train", pair, data, seed, device, out, console, options) as (job, folder, config):
-        method = resolve(estimator or "analytic_kl")
+        method = estimator if estimator == "auto" else resolve(estimator or "analytic_kl")
         config |= {"estimator": repr(method)}
         try:
             fit = training.fit(job.pair, job.data, method, seed=seed, device=device, **job.training)
