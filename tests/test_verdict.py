@@ -70,7 +70,9 @@ def test_an_estimator_that_is_its_own_oracle_is_not_judged():
 def test_one_estimator_at_one_point():
     result = made()
     rows = [row for row in result.rows if row["estimator"] == "stl" and row["at"] == "end"]
-    assert replace(result, rows=tuple(rows), estimators=("stl",)).verdict().startswith("Only stl was measured")
+    assert (
+        replace(result, rows=tuple(rows), estimators=("stl",)).verdict().startswith("At the end, only stl was measured")
+    )
 
 
 def test_no_noise_at_all():

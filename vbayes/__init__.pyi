@@ -8,6 +8,8 @@ from .budget import NoiseSplit as NoiseSplit
 from .budget import noise_split as noise_split
 from .check import Check as Check
 from .check import check as check
+from .compared_over import ComparedOver as ComparedOver
+from .compared_over import compare_over as compare_over
 from .comparison import Comparison as Comparison
 from .dataset import Batch as Batch
 from .dataset import Dataset as Dataset

@@ -14,7 +14,7 @@ import pandas as pd
 
 from .differences import differences
 from .errors import BadInput
-from .verdict import verdict
+from .verdict import bound_column, bounds, verdict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -106,9 +106,9 @@ class Comparison:
         return differences(self, reference or self.best())
 
     def best(self) -> str:
-        """The estimator of the least variance × time at the last point."""
+        """The estimator of the least variance × time at the last point; of the ELBO, if there is one."""
         table = self.to_dataframe()
-        last = table[table["at"] == table["at"].iloc[-1]]
+        last = table[(table["at"] == table["at"].iloc[-1]) & (bound_column(table) == bounds(table)[0])]
         whole = last[last.group == "all"] if (last.group == "all").any() else last
         return str(whole.loc[whole.variance_time.idxmin(), "estimator"])
 

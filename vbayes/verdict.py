@@ -33,24 +33,38 @@ def verdict(result: Comparison) -> str:
         ratio = row.variance_time_ratio
         return math.isfinite(ratio) and bool(abs(ratio - 1.0) <= TIE * row.variance_time_ratio_se)
 
-    parts = [_winner(last, places[-1], equal)]
-    if len(places) > 1:
-        parts.append(_along(whole, places, last.iloc[0], equal))
+    parts = []
+    for of in bounds(whole):
+        parts.append(_winner(last[bound_column(last) == of], places[-1], equal, of))
+        if len(places) > 1:
+            parts.append(_along(whole[bound_column(whole) == of], places, equal))
     parts.append(_bias(table))
     return " ".join(part for part in parts if part)
 
 
-def _winner(rows: pd.DataFrame, at: str, equal: Equal) -> str:
+def bound_column(table: pd.DataFrame) -> pd.Series:
+    """What the estimator of each row estimates; only gradients of the same bound compete."""
+    several = table.bound + " bound of " + table.num_particles.astype(str) + " particles"
+    return table.bound.where(table.bound == "ELBO", several)
+
+
+def bounds(table: pd.DataFrame) -> list[str]:
+    """Those in a table; the ELBO first, then in the order of the rows."""
+    return sorted(dict.fromkeys(bound_column(table)), key=lambda bound: bound != "ELBO")
+
+
+def _winner(rows: pd.DataFrame, at: str, equal: Equal, of: str) -> str:
     best, rest = rows.iloc[0], rows.iloc[1:]
+    start = f"At {_the(at)}" if of == "ELBO" else f"Of the {of}, at {_the(at)}"
     if rest.empty:
-        return f"Only {best.estimator} was measured: its variance × time is {best.variance_time:.3g} at the {at}."
+        return f"{start}, only {best.estimator} was measured: its variance × time is {best.variance_time:.3g}."
     tied = [r.estimator for r in rest.itertuples() if equal(at, r.estimator, best.estimator)]
     others = [r for r in rest.itertuples() if r.estimator not in tied]
     if tied:
-        text = f"At the {at}, {_list([best.estimator, *tied])} can't be told apart in gradient noise per second"
+        text = f"{start}, {_list([best.estimator, *tied])} can't be told apart in gradient noise per second"
         text += ", and beat the rest" if others else ""
     else:
-        text = f"At the {at}, {best.estimator} gives the least gradient noise per second"
+        text = f"{start}, {best.estimator} gives the least gradient noise per second"
     if others:
         text += ": " + "; ".join(
             f"{r.estimator} needs {_times(_ratio(r.variance_time, best.variance_time))} the time" for r in others
@@ -59,23 +73,32 @@ def _winner(rows: pd.DataFrame, at: str, equal: Equal) -> str:
     return text + f". Use {best.estimator} here."
 
 
-def _along(whole: pd.DataFrame, places: list[str], best: pd.Series, equal: Equal) -> str:
-    first = whole[whole["at"] == places[0]].sort_values("variance_time").iloc[0]
+def _along(rows: pd.DataFrame, places: list[str], equal: Equal) -> str:
+    best = rows[rows["at"] == places[-1]].sort_values("variance_time").iloc[0]
+    first = rows[rows["at"] == places[0]].sort_values("variance_time").iloc[0]
     text = ""
     if first.estimator != best.estimator:
-        before = whole[(whole["at"] == places[0]) & (whole.estimator == best.estimator)].iloc[0]
+        before = rows[(rows["at"] == places[0]) & (rows.estimator == best.estimator)].iloc[0]
         if equal(places[0], before.estimator, first.estimator):
-            text = f"At the {places[0]} it ties with {first.estimator}."
+            text = f"At {_the(places[0])} it ties with {first.estimator}."
         else:
             ratio = _times(_ratio(before.variance_time, first.variance_time))
-            text = f"At the {places[0]} {first.estimator} is better: {best.estimator} needs {ratio} its time there."
-    if "pathwise" in set(whole.estimator) and best.estimator != "pathwise":
+            text = f"At {_the(places[0])} {first.estimator} is better: {best.estimator} needs {ratio} its time there."
+    if "pathwise" in set(rows.estimator) and best.estimator != "pathwise":
         ratios = []
-        for at in places:
-            here = whole[whole["at"] == at].set_index("estimator").variance
-            ratios.append(f"{_times(_ratio(here['pathwise'], here[best.estimator]))} at the {at}")
+        for at in _few(places):
+            here = rows[rows["at"] == at].set_index("estimator").variance
+            ratios.append(f"{_times(_ratio(here['pathwise'], here[best.estimator]))} at {_the(at)}")
         text += f" The variance of pathwise is, against that of {best.estimator}, {_list(ratios)}."
     return text.strip()
+
+
+def _few(places: list[str]) -> list[str]:
+    return places if len(places) <= 3 else [places[0], places[len(places) // 2], places[-1]]
+
+
+def _the(at: str) -> str:
+    return f"the {at}" if at in ("start", "middle", "end", "prior", "posterior") else at
 
 
 def _bias(table: pd.DataFrame) -> str:

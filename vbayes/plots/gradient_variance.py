@@ -37,7 +37,10 @@ def gradient_variance(table: pd.DataFrame, ax: Axes, *, group: str = "all") -> A
             mew=0.5,
         )
     ax.set_yscale("log")
-    ax.set_xticks(range(len(places)), places)
+    steps = [at.removeprefix("step ") for at in places]  # of a trajectory
+    ax.set_xticks(range(len(places)), steps)
+    if steps != places:
+        ax.set_xlabel("step", fontsize=9)
     ax.set_xlim(-0.3, len(places) - 0.7)
     ax.set_title(group, loc="left", fontsize=10)
     ax.grid(axis="y", **GRID)

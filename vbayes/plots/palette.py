@@ -13,7 +13,7 @@ STYLES = {
     "stl": ("STL", "#009E73", "D"),
     "adaptive_stl": ("AdaptiveSTL", "#66C2A5", "d"),
     "score": ("Score", "#D55E00", "X"),
-    "baselined": ("Baselined", "#F4A582", "x"),
+    "baselined": ("Baselined", "#F4A582", "8"),
     "rloo": ("RLOO (K = 2)", "#E69F00", "P"),
     "vargrad": ("VarGrad (K = 2)", "#B8860B", "p"),
     "rao_blackwell": ("RaoBlackwell (K = 2)", "#8C510A", "h"),

@@ -1,0 +1,56 @@
+"""Bias, variance and cost in one picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from .palette import GRID, style
+
+ALARM = 4.0  # standard errors
+
+
+def bias_variance_cost(table: pd.DataFrame, ax: Axes, *, at: str | None = None, group: str = "all") -> Axes:
+    """Each estimator at its bias and its noise, as parts of the right gradient's length; the mark grows with the time of a gradient.
+
+    A filled mark stands at a bias that was seen; an open one, with an arrow to the left, at the smallest that would have been.
+
+    Args:
+        table: `Comparison.to_dataframe()`.
+        ax: Where to draw.
+        at: Point of training; the last if None.
+        group: Of parameters.
+    """
+    at = at or table["at"].iloc[-1]
+    rows = table[(table["at"] == at) & (table.group == group)].dropna(subset="bias_z")
+    names = list(dict.fromkeys(table.estimator))
+    length = float(rows.mean_norm.median()) or 1.0
+    quickest = rows.ms_per_gradient.min()
+    handles = []
+    for row in rows.itertuples():
+        label, colour, marker = style(row.estimator, names)
+        seen = abs(row.bias_z) > ALARM
+        x, y = (row.bias if seen else row.bias_resolution) / length, np.sqrt(row.variance) / length
+        area = 50 * row.ms_per_gradient / quickest
+        ax.scatter(x, y, s=area, marker=marker, color=colour if seen else "none", edgecolors=colour, linewidths=1.6)
+        if not seen:
+            ax.annotate("", (x / 1.6, y), (x, y), arrowprops={"arrowstyle": "->", "color": colour, "lw": 1.2})
+        handles.append(
+            Line2D(
+                [], [], color=colour, marker=marker, ls="none", ms=7, mfc=colour if seen else "none",
+                label=f"{label}, {row.ms_per_gradient:.3g} ms",
+            )
+        )  # fmt: skip
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.margins(0.15)
+    ax.set_xlabel("bias / length of the gradient (filled: seen; open: at most)")
+    ax.set_ylabel("noise of one draw / length of the gradient")
+    ax.set_title(f"Bias, noise and time of a gradient at the {at}: {group}", loc="left", fontsize=11)
+    ax.legend(handles=handles, frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    ax.grid(**GRID)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax

@@ -1,0 +1,51 @@
+"""Single draws of a gradient around the right one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib import pyplot
+from matplotlib.figure import Figure
+
+from .palette import style
+
+WIDE = 30.0  # times as wide as the narrowest: from there on a histogram has an axis of its own
+
+
+def gradient_histograms(draws: Mapping[str, tuple[Sequence[float], float]], *, bins: int = 40) -> Figure:
+    """A histogram for each estimator of what its draws have along the right gradient, with that gradient's length and their own mean.
+
+    Those much wider than the narrowest have axes of their own, and say so.
+
+    Args:
+        draws: `Comparison.along()`.
+        bins: Of each.
+    """
+    shown = {name: (np.asarray(values), right) for name, (values, right) in draws.items() if len(values)}
+    names = list(draws)
+    figure, axes = pyplot.subplots(
+        len(shown), 1, figsize=(7, 0.85 * len(shown) + 0.9), layout="constrained", squeeze=False
+    )
+    spreads = {name: float(values.std()) for name, (values, _) in shown.items()}
+    least = min(spreads.values())
+    common = [name for name in shown if spreads[name] <= WIDE * max(least, 1e-300)]
+    pooled = np.concatenate([shown[name][0] for name in common])
+    low, high = np.quantile(pooled, [0.002, 0.998])
+    for ax, (name, (values, right)) in zip(axes[:, 0], shown.items(), strict=True):
+        label, colour, _ = style(name, names)
+        own = name not in common
+        left, end = np.quantile(values, [0.005, 0.995]) if own else (min(low, right), max(high, right))
+        ax.hist(values, bins=np.linspace(left, end, bins), color=colour, alpha=0.75)
+        ax.axvline(right, color="black", lw=1.4)
+        ax.axvline(values.mean(), color=colour, lw=1.4, ls="--")
+        ax.set_xlim(left, end)
+        ax.set_yticks([])
+        ax.set_ylabel(label + "\n(own axis)" * own, rotation=0, ha="right", va="center", fontsize=9)
+        ax.spines[["top", "right", "left"]].set_visible(False)
+        ax.tick_params(labelsize=8)
+    axes[-1, 0].set_xlabel(
+        "along the right gradient (nats); black: its length, dashed: mean of these draws", fontsize=9
+    )
+    figure.suptitle("Single draws of the gradient", x=0.01, ha="left", fontsize=11)
+    return figure

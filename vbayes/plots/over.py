@@ -1,0 +1,43 @@
+"""How gradients change with anything."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from .against_particles import WORDS
+from .palette import GRID, style
+
+
+def over(table: pd.DataFrame, ax: Axes, *, y: str = "variance", at: str | None = None, group: str = "all") -> Axes:
+    """A column against the first one, one line an estimator, on logarithmic scales.
+
+    Args:
+        table: `ComparedOver.to_dataframe()`.
+        ax: Where to draw.
+        y: "snr", "dsnr", "variance" or "variance_time".
+        at: Point of training; the last if None.
+        group: Of parameters.
+    """
+    at, name = at or table["at"].iloc[-1], table.columns[0]
+    rows = table[(table["at"] == at) & (table.group == group)]
+    names = list(dict.fromkeys(rows.estimator))
+    for estimator in names:
+        label, colour, marker = style(estimator, names)
+        own = rows[rows.estimator == estimator]
+        ax.errorbar(
+            own[name], own[y], yerr=own[f"{y}_se"], color=colour, marker=marker, label=label, ms=6, lw=1.4, mec="white",
+            mew=0.5,
+        )  # fmt: skip
+    values = list(dict.fromkeys(rows[name]))
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_xticks(values, [str(value) for value in values])
+    ax.minorticks_off()
+    ax.set_xlabel(str(name).replace("_", " "))
+    ax.set_ylabel(WORDS[y])
+    ax.set_title(f"{group} at the {at} (± 1 SE)", loc="left", fontsize=11)
+    ax.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    ax.grid(**GRID)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax

@@ -1,0 +1,34 @@
+"""Noise of a gradient, and what it costs, side by side."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from .palette import GRID, style
+
+
+def variance_bars(table: pd.DataFrame, ax: Axes, *, at: str | None = None, group: str = "all") -> Axes:
+    """Variance of each estimator's gradient as bars on a logarithmic scale, with the milliseconds of one written beside them.
+
+    Args:
+        table: `Comparison.to_dataframe()`.
+        ax: Where to draw.
+        at: Point of training; the last if None.
+        group: Of parameters.
+    """
+    at = at or table["at"].iloc[-1]
+    rows = table[(table["at"] == at) & (table.group == group)].sort_values("variance", ascending=False)
+    names = list(dict.fromkeys(table.estimator))
+    labels, colours, _ = zip(*(style(name, names) for name in rows.estimator), strict=True)
+    shown = rows.variance.clip(lower=rows.variance[rows.variance > 0].min() / 10)
+    bars = ax.barh(labels, shown, xerr=rows.variance_se, color=colours, height=0.62, ecolor="#444444")
+    ax.bar_label(bars, [f"{ms:.3g} ms" for ms in rows.ms_per_gradient], padding=6, fontsize=9, color="#444444")
+    ax.set_xscale("log")
+    ax.set_xlim(shown.min() / 3, shown.max() * 30)
+    ax.set_xlabel("variance of the gradient (nats², ± 1 SE) and time of one")
+    ax.set_title(f"Gradient noise at the {at}: {group}", loc="left", fontsize=11)
+    ax.grid(axis="x", **GRID)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax

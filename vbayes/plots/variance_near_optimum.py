@@ -1,0 +1,39 @@
+"""Noise of a gradient on the way to the optimum."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from .palette import GRID, style
+
+
+def variance_near_optimum(table: pd.DataFrame, ax: Axes, *, group: str = "all") -> Axes:
+    """Variance against what the ELBO still lacks to the best point measured, which itself is left out; the optimum lies to the right.
+
+    Args:
+        table: `Comparison.to_dataframe()`, best of a comparison with `at="trajectory"`.
+        ax: Where to draw.
+        group: Of parameters.
+    """
+    rows = table[table.group == group]
+    gap = rows.elbo_per_datum.max() - rows.elbo_per_datum
+    rows = rows.assign(gap=gap)[gap > 0]
+    names = list(dict.fromkeys(table.estimator))
+    for name in names:
+        label, colour, marker = style(name, names)
+        own = rows[rows.estimator == name].sort_values("gap")
+        ax.errorbar(
+            own.gap, own.variance, yerr=own.variance_se, color=colour, marker=marker, label=label, ms=6, lw=1.4,
+            mec="white", mew=0.5,
+        )  # fmt: skip
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.invert_xaxis()
+    ax.set_xlabel("ELBO per datum below the best point (nats)")
+    ax.set_ylabel("variance of the gradient (nats²)")
+    ax.set_title(f"Gradient noise on the way to the optimum: {group} (± 1 SE)", loc="left", fontsize=11)
+    ax.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    ax.grid(**GRID)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
