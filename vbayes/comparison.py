@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from .bounds import bound_column, bounds
 from .differences import differences
 from .errors import BadInput
-from .verdict import bound_column, bounds, verdict
+from .verdict import verdict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from scipy import stats
 
+from .bounds import bound_column, bounds
+
 if TYPE_CHECKING:
     from .comparison import Comparison
 
@@ -40,17 +42,6 @@ def verdict(result: Comparison) -> str:
             parts.append(_along(whole[bound_column(whole) == of], places, equal))
     parts.append(_bias(table))
     return " ".join(part for part in parts if part)
-
-
-def bound_column(table: pd.DataFrame) -> pd.Series:
-    """What the estimator of each row estimates; only gradients of the same bound compete."""
-    several = table.bound + " bound of " + table.num_particles.astype(str) + " particles"
-    return table.bound.where(table.bound == "ELBO", several)
-
-
-def bounds(table: pd.DataFrame) -> list[str]:
-    """Those in a table; the ELBO first, then in the order of the rows."""
-    return sorted(dict.fromkeys(bound_column(table)), key=lambda bound: bound != "ELBO")
 
 
 def _winner(rows: pd.DataFrame, at: str, equal: Equal, of: str) -> str:

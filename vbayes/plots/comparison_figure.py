@@ -38,7 +38,7 @@ def comparison_figure(table: pd.DataFrame) -> Figure:
     variance_time(table, figure.add_subplot(grid[:, columns]), at=last, group=whole)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(
-        handles, labels, loc="outside lower left", ncols=min(len(labels), 2 * columns + 2), frameon=False, fontsize=9
+        handles, labels, loc="outside lower left", ncols=min(len(labels), 2 * columns + 1), frameon=False, fontsize=9
     )
     figure.suptitle("Gradient noise of ELBO estimators along the training (± 1 SE)", x=0.01, ha="left", fontsize=12)
     return figure

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
-from ..verdict import bound_column
+from ..bounds import bound_column
 from .palette import GRID, style
 
 
@@ -35,7 +35,7 @@ def variance_time(table: pd.DataFrame, ax: Axes, *, at: str = "end", group: str 
     ax.bar_label(bars, [f"{r:,.0f}×" if r >= 10 else f"{r:.2g}×" for r in ratios], padding=6, fontsize=9)
     ax.set_xscale("log")
     ax.set_xlim(0.5, ratios.max() * 12)
-    ax.set_xlabel("time for the same precision, best of a bound = 1")
+    ax.set_xlabel("time for equal precision, best = 1")
     ax.set_title(f"variance × time at the {at}", loc="left", fontsize=10)
     ax.grid(axis="x", **GRID)
     ax.set_axisbelow(True)
