@@ -34,6 +34,9 @@ def replicate(
     return gradients, values
 
 
+NUDGE = 0.03  # of unconstrained parameters
+
+
 class Replicated:
     """Gradients by the thousand, in chunks that fit into memory: by machine code, one after the other, or by `vmap`.
 
@@ -65,7 +68,10 @@ class Replicated:
         one_type = len({value.dtype for value in parameters.values()}) == 1
         if compiled and program.static and one_type and like.device.type == "cpu":
             noise = [numbers[0] for numbers in draw_noise(program.sizes, 1, like, rng.stream(0))]
-            self.native, _ = compiled_or_why(self._flat, [*noise, *parameters.values(), *self._buffers, *args])
+            # Tried beside the parameters: at an optimum a gradient may be nothing but rounding, which no two programs share.
+            generator = rng.stream(1)
+            beside = [v + NUDGE * torch.randn(v.shape, generator=generator).to(v) for v in parameters.values()]
+            self.native, _ = compiled_or_why(self._flat, [*noise, *beside, *self._buffers, *args])
 
     def remember(self, buffers: Tensors) -> None:
         """From here on these are the buffers that every run starts with."""

@@ -1,0 +1,159 @@
+"""Where gradients are measured, in how many particles, and by which bound they are judged."""
+
+from __future__ import annotations
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+import vbayes as vb
+from tests.models import X, binary, small_vae
+
+QUICK = {"replicas": 100, "progress": False}
+
+
+def test_a_trajectory():
+    result = vb.compare(small_vae(), binary(40), ["stl"], at="trajectory", steps=32, learning_rate=0.01, **QUICK)
+    assert [p.step for p in result.points] == [0, 1, 2, 4, 8, 16, 32] and result.fit.steps == 32
+    table = result.to_dataframe()
+    assert list(dict.fromkeys(table["step"])) == [0, 1, 2, 4, 8, 16, 32]
+    assert table.elbo_per_datum.iloc[-1] == result.points[-1].elbo_per_datum > result.points[0].elbo_per_datum
+
+
+def test_the_places_of_a_trajectory_are_those_of_one_training():
+    options = {"steps": 8, "learning_rate": 0.01}
+    result = vb.compare(small_vae(), binary(40), ["stl"], at="trajectory", **options, **QUICK)
+    whole = vb.fit(small_vae(), binary(40), **options, progress=False)
+    for name, value in whole.parameters.items():
+        torch.testing.assert_close(result.fit.parameters[name], value, rtol=0, atol=0)
+
+
+def test_fits_and_parameter_values():
+    pair = vb.pairs.normal_normal()
+    fits = [vb.fit(pair, X.float(), steps=n, learning_rate=0.1, progress=False) for n in (0, 20)]
+    by_fits = vb.compare(pair, X.float(), ["pathwise"], at=fits, **QUICK)
+    by_values = vb.compare(
+        pair, X.float(), ["pathwise"], at={"a": fits[0].parameters, "b": fits[1].parameters}, **QUICK
+    )
+    assert [p.at for p in by_fits.points] == ["step 0", "step 20"]
+    columns = ["mean_norm", "variance", "snr"]
+    same = (by_fits.to_dataframe()[columns], by_values.to_dataframe()[columns])
+    torch.testing.assert_close(*(torch.tensor(table.to_numpy()) for table in same), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("at", "message"),
+    [
+        ("everywhere", "at='everywhere' won't do"),
+        ({}, "one at least"),
+        ({"here": 3}, "at={'here': 'int'} won't do"),
+        ({"here": {"lok": torch.zeros(2)}}, "has no parameter 'lok'. It has: loc, scale"),
+        ({"here": {"scale": -torch.ones(2)}}, "Parameter 'scale' .* is not in"),
+        ({"here": {"loc": torch.zeros(3)}}, r"Parameter 'loc' .* has shape \(3,\)"),
+    ],
+)
+def test_bad_places(at, message):
+    with pytest.raises(vb.errors.BadInput, match=message):
+        vb.compare(vb.pairs.normal_normal(), X.float(), ["pathwise"], at=at, **QUICK)
+
+
+def test_particles():
+    pair = vb.pairs.normal_normal()
+    result = vb.compare(pair, X.float(), ["pathwise", "rloo"], particles=(1, 4, 16), at={"here": pair}, **QUICK)
+    assert result.estimators == ("pathwise", "pathwise(4)", "pathwise(16)", "rloo(4)", "rloo(16)")
+    rows = result.to_dataframe().query("group == 'all'").set_index("estimator")
+    assert rows.num_particles["rloo(16)"] == 16
+    for k in (4, 16):
+        ratio = rows.variance["pathwise"] / rows.variance[f"pathwise({k})"]
+        assert ratio == pytest.approx(k, rel=0.5)
+    with pytest.raises(vb.errors.BadInput, match=r"particles=\(1,\) are none that rloo can have. Wanted: at least 2"):
+        vb.compare(pair, X.float(), ["rloo"], particles=(1,), at={"here": pair}, **QUICK)
+
+
+def test_each_bound_has_its_own_judge():
+    """DReG judges IWAE of as many particles; what is its own oracle is not judged."""
+    pair = vb.pairs.normal_normal()
+    methods = {
+        "one": vb.IWAE(2),
+        "two": vb.IWAE(4),
+        "dreg": vb.DReG(4),
+        "elbo": vb.Pathwise(),
+        "own": vb.MIWAE(4, groups=2),
+    }
+    result = vb.compare(pair, X.float(), methods, at={"here": pair}, replicas=1000, progress=False)
+    rows = result.to_dataframe().query("group == 'all'").set_index("estimator")
+    assert rows.oracle.to_dict() == {
+        "one": "dreg(2), 10000 replicas", "two": "dreg(4), 10000 replicas", "dreg": "itself", "elbo": "exact ELBO", "own": "itself",
+    }  # fmt: skip
+    assert rows.bias_z[["one", "two", "elbo"]].abs().max() < 4 and rows.bias_z[["dreg", "own"]].isna().all()
+    assert "Of the IWAE bound of 4 particles" in result.verdict()
+
+
+def test_a_biased_estimator_of_many_particles_is_caught():
+    """STL's way of dropping the score term, tried on the importance-weighted bound."""
+
+    class Sticky(vb.IWAE):
+        needs = vb.IWAE.needs | {"log_q_fixed"}
+
+        def estimate(self, particles):
+            log_w = particles.log_p - particles.log_q_fixed
+            return vb.Estimate.of(log_w.logsumexp(0))
+
+    pair = vb.pairs.normal_normal()
+    result = vb.compare(
+        pair, X.float(), {"sticky": Sticky(5), "iwae": vb.IWAE(5)}, at={"here": pair}, replicas=4000, progress=False
+    )
+    rows = result.to_dataframe().query("group == 'all'").set_index("estimator")
+    assert abs(rows.bias_z["sticky"]) > 5 > 4 > abs(rows.bias_z["iwae"])
+    assert rows.bias["sticky"] > rows.bias_resolution["sticky"] and "Biased here: sticky" in result.verdict()
+
+
+def test_an_oracle_too_noisy_to_judge():
+    pair, data = vb.pairs.eight_schools(), vb.data.eight_schools()
+    options = {"at": {"start": pair}, "replicas": 500, "progress": False}
+    by_score = vb.compare(pair, data, ["pathwise"], oracle="score", **options)
+    assert "Can't judge the bias of pathwise at start" in by_score.verdict()
+    assert "No estimator shows bias" not in by_score.verdict()
+    by_itself = vb.compare(pair, data, ["pathwise"], oracle="analytic_kl", **options)
+    assert "No estimator shows bias" in by_itself.verdict() and "Can't judge" not in by_itself.verdict()
+
+
+def test_a_biased_oracle_is_refused():
+    with pytest.raises(vb.errors.BadInput, match="oracle='gumbel_softmax' is biased itself"):
+        vb.compare(vb.pairs.normal_normal(), X.float(), ["pathwise"], oracle="gumbel_softmax", **QUICK)
+
+
+def over_batch_sizes(sizes: tuple[int, ...], estimators: list[str], replicas: int = 100) -> vb.ComparedOver:
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x):
+        loc = pyro.param("loc", torch.tensor(0.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(loc, 1.0))
+
+    options = {"steps": 0, "replicas": replicas, "progress": False}
+    return vb.compare_over(
+        "rows",
+        sizes,
+        lambda n: vb.compare(vb.Pair(model, guide), torch.ones(300), estimators, batch_size=int(n), **options),
+    )
+
+
+def test_over():
+    over = over_batch_sizes((10, 20, 40), ["pathwise", "score"])
+    table = over.to_dataframe()
+    assert table.columns[0] == "rows" and set(table.rows) == {10, 20, 40}
+    assert len(table) == 3 * len(over.comparisons[10].to_dataframe())
+    assert "pathwise is best for its cost at every rows" in over.verdict()
+    with pytest.raises(vb.errors.BadInput, match="Wanted: different numbers"):
+        vb.compare_over("rows", (10, 10), lambda n: over.comparisons[10])
+
+
+def test_the_slope_is_that_of_the_law():
+    """The gradient (N/M) Σ (1 − 2 z) of M rows has variance 4 N²/M."""
+    slopes = over_batch_sizes((4, 16, 64), ["pathwise"], 2000).slopes().iloc[0]
+    assert abs(slopes.slope + 1.0) < 4 * slopes.slope_se < 0.2

@@ -1,0 +1,103 @@
+"""What the laboratory recommends, and a training that follows it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import vbayes as vb
+from tests.models import X, binary, coin, small_vae
+
+
+def test_a_known_winner():
+    """At the exact posterior STL has no noise at all, and every other has some."""
+    pair, x = vb.pairs.normal_normal(), X.float()
+    pair.initialise(vb.Batch((x,))).load({"loc": x / 2, "scale": torch.full((2,), 0.5).sqrt().log()})
+    advice = vb.recommend(pair, x, ["pathwise", "score", "stl"], particles=(1, 2), noise=("iid",), progress=False)
+    assert isinstance(advice.estimator, vb.STL)
+    table = advice.to_dataframe()
+    assert set(table["round"]) == {1, 2, 3} and table.groupby("round").cost_ratio.min().eq(1.0).all()
+    assert advice.minibatch == 0.0 and advice.verdict().startswith("Use stl")
+    assert "score" not in set(table[table["round"] == 3].estimator)
+
+
+def test_where_rows_make_the_noise_more_particles_are_no_bargain():
+    """With one row of 200 unlike ones, the latent's noise is nothing beside the choice of the row."""
+
+    def model(x):
+        import pyro
+        import pyro.distributions as dist
+
+        mu = pyro.param("mu", torch.tensor(0.0))
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 0.01))
+            pyro.sample("x", dist.Normal(mu + z, 1.0), obs=x)
+
+    def guide(x):
+        import pyro
+        import pyro.distributions as dist
+
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(0.0, 0.01))
+
+    x = 10.0 * torch.linspace(-1, 1, 200)
+    advice = vb.recommend(
+        vb.Pair(model, guide),
+        x,
+        ["pathwise"],
+        batch_size=1,
+        particles=(1, 16),
+        noise=("iid",),
+        compile=False,
+        progress=False,
+    )
+    share = advice.minibatch / (advice.minibatch + advice.to_dataframe().variance.max())
+    assert share > 0.99 and advice.estimator.num_particles == 1 and "of the minibatch" in advice.verdict()
+    exact = float(
+        (200 * x).var(correction=0)
+    )  # Var of N (x − mu) over the rows; one row, so no correction for the others
+    assert advice.minibatch == pytest.approx(exact, rel=6 * advice.minibatch_se / advice.minibatch)
+
+
+def test_by_default_what_suits():
+    advice = vb.recommend(coin(), X.float(), particles=(2,), noise=("iid",), compile=False, progress=False)
+    assert "pathwise" not in set(advice.to_dataframe().estimator) and advice.estimator.bound == "ELBO"
+
+
+@pytest.mark.parametrize(
+    ("candidates", "message"),
+    [
+        (["gumbel_softmax"], "are biased"),
+        (["pathwise", "iwae"], "bounds ELBO, IWAE"),
+        ([], "one at least"),
+    ],
+)
+def test_bad_candidates(candidates, message):
+    with pytest.raises(vb.errors.BadInput, match=message):
+        vb.recommend(vb.pairs.normal_normal(), X.float(), candidates, progress=False)
+
+
+def test_no_candidate_suits():
+    with pytest.raises(vb.errors.Unsuitable, match="None of pathwise, stl can work"):
+        vb.recommend(coin(), X.float(), ["pathwise", "stl"], progress=False)
+
+
+def test_a_training_that_asks(tmp_path):
+    pair, data = small_vae(), binary(40)
+    fit = vb.fit(pair, data, "auto", steps=20, learning_rate=0.01, progress=False)
+    assert fit.steps == 20 and [step for step, _ in fit.switches] == [0]
+    again = vb.fit(pair, data, fit.estimator, steps=20, learning_rate=0.01, compile=False, progress=False)
+    assert again.history.elbo.equals(fit.history.elbo), "what was chosen, from the start"
+    kept = vb.Fit.load(fit.save(tmp_path / "fit.safetensors"), pair, data, estimator=fit.estimator)
+    assert kept.switches == fit.switches and kept.resume(steps=1, progress=False).steps == 21
+    with pytest.raises(vb.errors.BadInput, match="estimator='auto' chooses for one fit"):
+        vb.fit(pair, data, "auto", steps=20, restarts=2, progress=False)
+
+
+@pytest.mark.slow
+def test_a_long_training_asks_again():
+    fit = vb.fit(
+        vb.pairs.eight_schools(), vb.data.eight_schools(), "auto", steps=1000, learning_rate=0.01, progress=False
+    )
+    assert [step for step, _ in fit.switches] == [0, 100, 500] and fit.steps == 1000
+    assert list(fit.history["step"]) == list(range(1, 1001))
