@@ -99,32 +99,69 @@ def train(
 
 @app.command(
     epilog="Examples:\n\n"
-    "  vbayes run experiments/performance.py --quick\n\n"
-    "  vbayes run experiments/performance.py --set models=eight_schools,vae --out runs/speed"
+    "  vbayes run experiments/qmc.py --quick\n\n"
+    "  vbayes run experiments/qmc.py --set particles=2,8 --seed 1 --out runs/mine\n\n"
+    "  vbayes run --all --quick"
 )
 def run(
-    file: Annotated[Path, typer.Argument(help="A Python file with a vb.Experiment named `experiment`.")],
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="FILE...", help="Python files with a vb.Experiment named `experiment`, or folders of them."
+        ),
+    ] = None,
+    all_: Annotated[bool, typer.Option("--all", help="All in ./experiments but the slow ones.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="The quick settings.")] = False,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A setting, NAME=VALUE; lists with commas. Can be repeated.")
     ] = None,
     seed: Seed = 0,
-    out: Annotated[Path | None, typer.Option(help="Run folder. [dim]Default: runs/run-FILE-TIME.[/dim]")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run folder; the folder of run folders for several files. [dim]Default: runs/FILE..., runs.[/dim]"
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Measure anew what is unchanged.")] = False,
 ) -> None:
-    """Run an experiment: its table, its figure, its verdict, and a page with all of it."""
-    from . import tables, workflow
+    """Run experiments: table, figure, verdict and a page of each.
+
+    An experiment whose files, settings, seed and versions are those of the run in its folder is not run again. A run in
+    `runs` is replaced when they have changed, one under --out only with --force.
+    """
+    from . import runner, tables
+
+    asked = runner.Asked(quick=quick, given=_settings("--set", set_), seed=seed, force=force)
+    found = runner.files(files or [], every=all_)
+    if len(found) == 1:
+        ((path, _),) = found.items()
+        outcome = runner.run(path, asked, named=True, out=out, console=console)
+        if outcome.state == "unchanged":
+            console.print("Unchanged: this is the kept run; --force measures anew.")
+        assert outcome.table is not None and outcome.folder is not None
+        console.print(tables.table(outcome.table, outcome.sections))
+        console.print(Panel(outcome.verdict, title="Verdict", title_align="left"))
+        _point_to(outcome.folder)
+        return
+    outcomes = runner.run_each(found, asked, out=out, console=console, errors=Console(stderr=True))
+    console.print(tables.outcomes(outcomes))
+    console.print(f"Open [b]{(out or runner.RUNS) / 'index.html'}[/b].", soft_wrap=True)
+    if failed := [outcome.name for outcome in outcomes if outcome.state == "failed"]:
+        Console(stderr=True).print(f"Failed: {', '.join(failed)}.")
+        raise typer.Exit(1)
+
+
+def _settings(option: str, given: list[str] | None) -> dict[str, str]:
+    """NAME=VALUE, taken apart."""
     from .errors import BadInput
 
-    given = {}
-    for setting in set_ or ():
+    settings = {}
+    for setting in given or ():
         name, equals, value = setting.partition("=")
         if not equals:
-            raise BadInput(f"--set {setting!r} has no value. Wanted: NAME=VALUE.")
-        given[name] = value
-    experiment, table, folder = workflow.run(file, quick=quick, given=given, seed=seed, out=out, console=console)
-    console.print(tables.table(table, experiment.sections))
-    console.print(Panel(experiment.verdict(table), title="Verdict", title_align="left"))
-    _point_to(folder)
+            raise BadInput(f"{option} {setting!r} has no value. Wanted: NAME=VALUE.")
+        settings[name] = value
+    return settings
 
 
 @app.command(name="list")
