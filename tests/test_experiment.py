@@ -187,7 +187,8 @@ def test_the_fingerprint(file, tmp_path, monkeypatch):
 def test_the_name_of_a_folder():
     assert Asked().folder_name("qmc") == "qmc"
     assert (
-        Asked(quick=True, given={"b": "2, 8", "a": "x/y"}, seed=3).folder_name("qmc") == "qmc-quick-a=xy-b=2,8-seed=3"
+        Asked(quick=True, given={"b": "2, 8", "a": "x/y"}, seeds=(3,)).folder_name("qmc")
+        == "qmc-quick-a=xy-b=2,8-seed=3"
     )
     long = [Asked(given={"a": "1" * 200 + end}).folder_name("qmc") for end in "12"]
     assert len(set(long)) == 2 and max(map(len, long)) <= 100

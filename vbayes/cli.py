@@ -101,7 +101,9 @@ def train(
     epilog="Examples:\n\n"
     "  vbayes run experiments/qmc.py --quick\n\n"
     "  vbayes run experiments/qmc.py --set particles=2,8 --seed 1 --out runs/mine\n\n"
-    "  vbayes run --all --quick"
+    "  vbayes run --all --quick\n\n"
+    "  vbayes run experiments/qmc.py --seeds 5 --sweep steps=1000,5000 --jobs 2\n\n"
+    "  vbayes run experiments/qmc.py --seeds 0,1,2 --backend dask:tcp://192.168.0.1:8786"
 )
 def run(
     files: Annotated[
@@ -116,6 +118,21 @@ def run(
         list[str] | None, typer.Option("--set", help="A setting, NAME=VALUE; lists with commas. Can be repeated.")
     ] = None,
     seed: Seed = 0,
+    seeds: Annotated[
+        str | None, typer.Option(help="A run with each of several: 0,1,7 for these, 5 for so many from --seed on.")
+    ] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A run with each of several values of a setting, NAME=A,B,C. Repeated: with all combinations."
+        ),
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Measurements of a sweep at a time, in processes of this machine.")
+    ] = 1,
+    backend: Annotated[
+        str, typer.Option(help="Where they are made: loky (this machine), dask:ADDRESS or ray.")
+    ] = "loky",
     out: Annotated[
         Path | None,
         typer.Option(
@@ -128,10 +145,21 @@ def run(
 
     An experiment whose files, settings, seed and versions are those of the run in its folder is not run again. A run in
     `runs` is replaced when they have changed, one under --out only with --force.
+
+    A sweep has the same numbers whatever --jobs and --backend; an interrupted one goes on where it was. Times that it
+    measures are those of a busy machine where several run at a time.
     """
     from . import runner, tables
 
-    asked = runner.Asked(quick=quick, given=_settings("--set", set_), seed=seed, force=force)
+    asked = runner.Asked(
+        quick=quick,
+        given=_settings("--set", set_),
+        sweep=_settings("--sweep", sweep),
+        seeds=_seeds(seed, seeds),
+        jobs=jobs,
+        backend=backend,
+        force=force,
+    )
     found = runner.files(files or [], every=all_)
     if len(found) == 1:
         ((path, _),) = found.items()
@@ -149,6 +177,21 @@ def run(
     if failed := [outcome.name for outcome in outcomes if outcome.state == "failed"]:
         Console(stderr=True).print(f"Failed: {', '.join(failed)}.")
         raise typer.Exit(1)
+
+
+def _seeds(first: int, text: str | None) -> tuple[int, ...]:
+    """Those listed, or so many from the first on."""
+    from .errors import BadInput
+
+    try:
+        numbers = [] if text is None else [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        numbers = [-1]
+    if text is None or (numbers and "," not in text and numbers[0] > 0):
+        return tuple(range(first, first + (numbers or [1])[0]))
+    if not numbers or min(numbers) < 0 or "," not in text or len(set(numbers)) < len(numbers):
+        raise BadInput(f"--seeds {text!r}. Wanted: different whole numbers with commas, as 0,1,7, or how many, as 5.")
+    return tuple(numbers)
 
 
 def _settings(option: str, given: list[str] | None) -> dict[str, str]:

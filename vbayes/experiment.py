@@ -34,6 +34,9 @@ class Experiment:
         verdict: Table → what to make of it, in words with numbers.
         notes: How to read the table.
         sections: Columns that head parts of the table.
+        cells: Names of list settings whose entries have nothing to do with each other: each is measured by itself, as a
+            list of one, with the same seed and on one torch thread, several at a time under `--jobs`, and the tables
+            are put below each other.
         slow: Why `vbayes run --all` leaves it out, in a few words; such a one runs when its file is named.
 
     Examples:
@@ -51,7 +54,15 @@ class Experiment:
     verdict: Callable[[pd.DataFrame], str]
     notes: str = ""
     sections: tuple[str, ...] = ()
+    cells: tuple[str, ...] = ()
     slow: str = ""
+
+    def __post_init__(self) -> None:
+        for name in self.cells:
+            if not isinstance(self.full.get(name), (list, tuple)):
+                raise BadInput(
+                    f"cells names {name!r}, which is no setting with a list. Wanted: names of such settings."
+                )
 
     def settings(self, *, quick: bool, given: Mapping[str, str]) -> dict[str, Any]:
         """The settings of a run.

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from . import rng
+from . import rng, sweep
 from .errors import BadInput, VBayesError
 from .experiment import Experiment, find, load
 from .fingerprint import fingerprint
@@ -34,26 +34,28 @@ class Asked:
     Args:
         quick: The quick settings.
         given: Name → text of settings set by hand.
-        seed: Of everything random.
+        sweep: Name → texts with commas of settings to run with each of several values.
+        seeds: Of everything random; a run with each.
+        jobs: How many measurements at a time.
+        backend: Where they are made: "loky" (processes of this machine), "dask:ADDRESS" or "ray".
         force: Whether to measure anew what is unchanged.
     """
 
     quick: bool = False
     given: Mapping[str, str] = field(default_factory=dict)
-    seed: int = 0
+    sweep: Mapping[str, str] = field(default_factory=dict)
+    seeds: tuple[int, ...] = (0,)
+    jobs: int = 1
+    backend: str = "loky"
     force: bool = False
 
     def folder_name(self, name: str) -> str:
-        """The experiment's, and whatever is not as usual: `qmc-quick-particles=2,8-seed=1`."""
+        """The experiment's, and whatever is not as usual: `qmc-quick-particles=2,8-steps=100+200-seed=1`."""
         parts = [name, *["quick"] * self.quick]
         parts += [f"{setting}={text}" for setting, text in sorted(self.given.items())]
-        parts += [f"seed={self.seed}"] * (self.seed != 0)
-        whole = re.sub(r"[^\w.,=+-]", "", "-".join(parts))
-        return (
-            whole
-            if len(whole) <= LONGEST
-            else f"{whole[: LONGEST - 9]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
-        )
+        parts += [f"{setting}={'+'.join(texts.split(','))}" for setting, texts in sorted(self.sweep.items())]
+        parts += [f"seed={'+'.join(map(str, self.seeds))}"] * (self.seeds != (0,))
+        return _file_name("-".join(parts))
 
 
 @dataclass(frozen=True)
@@ -115,21 +117,31 @@ def run(path: Path, asked: Asked, *, named: bool, out: Path | None, console: Con
         if experiment.slow and not named:
             return Outcome(path.stem, "left out", f"Left out: {experiment.slow}")
         console.print(f"[b]{experiment.question}[/b]")
-        settings = experiment.settings(quick=asked.quick, given=asked.given)
+        wanted = sweep.combinations(
+            experiment, quick=asked.quick, given=asked.given, seeds=asked.seeds, sweep=asked.sweep
+        )
         final = out or RUNS / asked.folder_name(path.stem)
-        mark = fingerprint(path, settings=settings, seed=asked.seed)
+        mark = fingerprint(path, wanted=[(c.label, c.settings, c.seed) for c in wanted])
         kept = _json(final / "config.json")
         if kept.get("fingerprint") == mark and not asked.force and (outcome := _kept(path.stem, final, experiment)):
             return outcome
         with unfinished(final, replaces="fingerprint" in kept and (out is None or asked.force)) as folder:
             start = time.perf_counter()
-            with rng.seeded(asked.seed):
-                table = experiment.measure(**settings)
+            if len(wanted) > 1 or experiment.cells:
+                tables = sweep.measure(
+                    path, experiment, wanted, jobs=asked.jobs, backend=asked.backend, force=asked.force
+                )
+            else:  # with all the threads of this machine
+                with rng.seeded(wanted[0].seed):
+                    tables = [experiment.measure(**wanted[0].settings)]
             seconds = round(time.perf_counter() - start, 3)
-            verdict = _write(folder, experiment, table)
-            config = {"command": "run", "experiment": path.stem, "quick": asked.quick, **settings, "seed": asked.seed}
-            write_json(folder / "config.json", config | {"fingerprint": mark})
-            write_json(folder / "environment.json", environment(device="cpu", seed=asked.seed) | {"seconds": seconds})
+            table, verdict = _write(folder, experiment, wanted, tables)
+            config: dict[str, Any] = {"command": "run", "experiment": path.stem, "quick": asked.quick}
+            config |= {name: sweep.one_or_all([c.settings[name] for c in wanted]) for name in experiment.full}
+            config |= {"seed": sweep.one_or_all([c.seed for c in wanted]), "fingerprint": mark}
+            write_json(folder / "config.json", config)
+            where = environment(device="cpu", seed=wanted[0].seed) | {"seed": config["seed"], "seconds": seconds}
+            write_json(folder / "environment.json", where)
             report(folder)
     return Outcome(path.stem, "run", verdict, seconds, final, table, experiment.sections)
 
@@ -163,15 +175,31 @@ def run_each(
     return outcomes
 
 
-def _write(folder: Path, experiment: Experiment, table: pd.DataFrame) -> str:
-    """Table, figure and words of a measurement; returns the verdict."""
-    verdict = experiment.verdict(table)
+def _write(
+    folder: Path, experiment: Experiment, wanted: Sequence[sweep.Combination], tables: Sequence[pd.DataFrame]
+) -> tuple[pd.DataFrame, str]:
+    """Table, figures and words of the measurements, a figure and a verdict for each; returns the table and all verdicts."""
+    verdicts = []
+    for number, (combination, own) in enumerate(zip(wanted, tables, strict=True), start=1):
+        words, name = experiment.verdict(own), combination.name
+        verdicts.append(f"{name}: {words}" if name else words)
+        save_figure(
+            experiment.figure(own), folder / (_file_name(f"figure-{number:03}-{name}" if name else "figure") + ".png")
+        )
+    table, verdict = sweep.stacked(wanted, tables), "\n".join(verdicts)
     table.to_csv(folder / "table.csv", index=False)
-    save_figure(experiment.figure(table), folder / "figure.png")
     described: dict[str, Any] = {"question": experiment.question, "claim": experiment.claim, "notes": experiment.notes}
     described |= {"verdict": verdict, "columns": list(table.columns)}
     write_json(folder / "results.json", described | {"rows": json.loads(table.to_json(orient="values"))})
-    return verdict
+    return table, verdict
+
+
+def _file_name(text: str) -> str:
+    """What of a text can stand in the name of a file, with its hash in place of what is too long."""
+    whole = re.sub(r"[^\w.,=+-]", "", text)
+    return (
+        whole if len(whole) <= LONGEST else f"{whole[: LONGEST - 9]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
+    )
 
 
 def _kept(name: str, folder: Path, experiment: Experiment) -> Outcome | None:

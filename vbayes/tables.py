@@ -71,6 +71,7 @@ def table(frame: pd.DataFrame, sections: Sequence[str] = ()) -> Table:
 def outcomes(found: Sequence[Outcome]) -> Table:
     """What became of each experiment, a line each."""
     shown = plain_table(title="")
+    shown.expand = True  # so that it is the verdict that gives way
     shown.add_column("experiment", no_wrap=True)
     shown.add_column("verdict", no_wrap=True, overflow="ellipsis", ratio=1)
     shown.add_column("s", justify="right", no_wrap=True)
