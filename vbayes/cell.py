@@ -46,6 +46,10 @@ class Cell:
         mark = fingerprint(self.path, settings=dict(self.settings), seed=self.seed, threads=1)
         return Cell(self.path, self.settings, self.seed, mark)
 
+    def described(self) -> str:
+        """Its settings and seed."""
+        return ", ".join(f"{name}={value}" for name, value in [*self.settings.items(), ("seed", self.seed)])
+
     def measure(self, *, quiet: bool) -> pd.DataFrame:
         """The table, on one torch thread, so that it doesn't depend on how many processors there are.
 
