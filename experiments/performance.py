@@ -272,6 +272,7 @@ experiment = vb.Experiment(
     figure=figure,
     verdict=verdict,
     sections=("what", "problem"),
+    slow="it wants NumPyro and an otherwise idle machine; run it by its file",
     notes="Each engine in turn in every round, in one process; the median of the rounds, lowest and highest. 'to NumPyro' is the median over "
     "rounds of the ratio to NumPyro's in-graph loop (for gradients: to its jit(vmap(grad))). New processes: from start to exit, everything "
     "included. All draw their noise and, where there are minibatches, pick their rows in the step.",

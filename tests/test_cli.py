@@ -78,7 +78,7 @@ def test_list(tmp_path):
         assert word in shown, word
 
 
-@pytest.mark.parametrize("command", [(), ("compare",), ("train",), ("report",)])
+@pytest.mark.parametrize("command", [(), ("compare",), ("train",), ("run",), ("report",)])
 def test_help_comes_at_once(tmp_path, command):
     seconds = []
     for _ in range(3):  # the best of three: 0.3 s where nothing else runs, and others may be using this machine

@@ -99,32 +99,112 @@ def train(
 
 @app.command(
     epilog="Examples:\n\n"
-    "  vbayes run experiments/performance.py --quick\n\n"
-    "  vbayes run experiments/performance.py --set models=eight_schools,vae --out runs/speed"
+    "  vbayes run experiments/qmc.py --quick\n\n"
+    "  vbayes run experiments/qmc.py --set particles=2,8 --seed 1 --out runs/mine\n\n"
+    "  vbayes run --all --quick\n\n"
+    "  vbayes run experiments/qmc.py --seeds 5 --sweep steps=1000,5000 --jobs 2\n\n"
+    "  vbayes run experiments/qmc.py --seeds 0,1,2 --backend dask:tcp://192.168.0.1:8786"
 )
 def run(
-    file: Annotated[Path, typer.Argument(help="A Python file with a vb.Experiment named `experiment`.")],
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="FILE...", help="Python files with a vb.Experiment named `experiment`, or folders of them."
+        ),
+    ] = None,
+    all_: Annotated[bool, typer.Option("--all", help="All in ./experiments but the slow ones.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="The quick settings.")] = False,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A setting, NAME=VALUE; lists with commas. Can be repeated.")
     ] = None,
     seed: Seed = 0,
-    out: Annotated[Path | None, typer.Option(help="Run folder. [dim]Default: runs/run-FILE-TIME.[/dim]")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="A run with each of several: 0,1,7 for these, 5 for so many from --seed on.")
+    ] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A run with each of several values of a setting, NAME=A,B,C. Repeated: with all combinations."
+        ),
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Measurements of a sweep at a time, in processes of this machine.")
+    ] = 1,
+    backend: Annotated[
+        str, typer.Option(help="Where they are made: loky (this machine), dask:ADDRESS or ray.")
+    ] = "loky",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run folder; the folder of run folders for several files. [dim]Default: runs/FILE..., runs.[/dim]"
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Measure anew what is unchanged.")] = False,
 ) -> None:
-    """Run an experiment: its table, its figure, its verdict, and a page with all of it."""
-    from . import tables, workflow
+    """Run experiments: table, figure, verdict and a page of each.
+
+    An experiment whose files, settings, seed and versions are those of the run in its folder is not run again. A run in
+    `runs` is replaced when they have changed, one under --out only with --force.
+
+    A sweep has the same numbers whatever --jobs and --backend; an interrupted one goes on where it was. Times that it
+    measures are those of a busy machine where several run at a time.
+    """
+    from . import runner, tables
+
+    asked = runner.Asked(
+        quick=quick,
+        given=_settings("--set", set_),
+        sweep=_settings("--sweep", sweep),
+        seeds=_seeds(seed, seeds),
+        jobs=jobs,
+        backend=backend,
+        force=force,
+    )
+    found = runner.files(files or [], every=all_)
+    if len(found) == 1:
+        ((path, _),) = found.items()
+        outcome = runner.run(path, asked, named=True, out=out, console=console)
+        if outcome.state == "unchanged":
+            console.print("Unchanged: this is the kept run; --force measures anew.")
+        assert outcome.table is not None and outcome.folder is not None
+        console.print(tables.table(outcome.table, outcome.sections))
+        console.print(Panel(outcome.verdict, title="Verdict", title_align="left"))
+        _point_to(outcome.folder)
+        return
+    outcomes = runner.run_each(found, asked, out=out, console=console, errors=Console(stderr=True))
+    console.print(tables.outcomes(outcomes))
+    console.print(f"Open [b]{(out or runner.RUNS) / 'index.html'}[/b].", soft_wrap=True)
+    if failed := [outcome.name for outcome in outcomes if outcome.state == "failed"]:
+        Console(stderr=True).print(f"Failed: {', '.join(failed)}.")
+        raise typer.Exit(1)
+
+
+def _seeds(first: int, text: str | None) -> tuple[int, ...]:
+    """Those listed, or so many from the first on."""
     from .errors import BadInput
 
-    given = {}
-    for setting in set_ or ():
+    try:
+        numbers = [] if text is None else [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        numbers = [-1]
+    if text is None or (numbers and "," not in text and numbers[0] > 0):
+        return tuple(range(first, first + (numbers or [1])[0]))
+    if not numbers or min(numbers) < 0 or "," not in text or len(set(numbers)) < len(numbers):
+        raise BadInput(f"--seeds {text!r}. Wanted: different whole numbers with commas, as 0,1,7, or how many, as 5.")
+    return tuple(numbers)
+
+
+def _settings(option: str, given: list[str] | None) -> dict[str, str]:
+    """NAME=VALUE, taken apart."""
+    from .errors import BadInput
+
+    settings = {}
+    for setting in given or ():
         name, equals, value = setting.partition("=")
         if not equals:
-            raise BadInput(f"--set {setting!r} has no value. Wanted: NAME=VALUE.")
-        given[name] = value
-    experiment, table, folder = workflow.run(file, quick=quick, given=given, seed=seed, out=out, console=console)
-    console.print(tables.table(table, experiment.sections))
-    console.print(Panel(experiment.verdict(table), title="Verdict", title_align="left"))
-    _point_to(folder)
+            raise BadInput(f"{option} {setting!r} has no value. Wanted: NAME=VALUE.")
+        settings[name] = value
+    return settings
 
 
 @app.command(name="list")

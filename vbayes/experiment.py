@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from .errors import BadInput
+from .fingerprint import sources
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,6 +34,10 @@ class Experiment:
         verdict: Table → what to make of it, in words with numbers.
         notes: How to read the table.
         sections: Columns that head parts of the table.
+        cells: Names of list settings whose entries have nothing to do with each other: each is measured by itself, as a
+            list of one, with the same seed and on one torch thread, several at a time under `--jobs`, and the tables
+            are put below each other.
+        slow: Why `vbayes run --all` leaves it out, in a few words; such a one runs when its file is named.
 
     Examples:
         >>> experiment = vb.Experiment(
@@ -48,13 +54,23 @@ class Experiment:
     verdict: Callable[[pd.DataFrame], str]
     notes: str = ""
     sections: tuple[str, ...] = ()
+    cells: tuple[str, ...] = ()
+    slow: str = ""
+
+    def __post_init__(self) -> None:
+        for name in self.cells:
+            if not isinstance(self.full.get(name), (list, tuple)):
+                raise BadInput(
+                    f"cells names {name!r}, which is no setting with a list. Wanted: names of such settings."
+                )
 
     def settings(self, *, quick: bool, given: Mapping[str, str]) -> dict[str, Any]:
         """The settings of a run.
 
         Args:
             quick: Whether to take the quick ones.
-            given: Name → text, of those that somebody set by hand; read in the type that they have.
+            given: Name → text, of those that somebody set by hand; read in the type that they have, and where that
+                is None, as a whole number, a number, none, or text, the first that it can be.
 
         Raises:
             BadInput: A setting that there is not, or of another type.
@@ -72,6 +88,8 @@ def _read(name: str, text: str, like: Any) -> Any:
         return type(like)(
             _read(name, part.strip(), like[0] if like else "") for part in text.split(",") if part.strip()
         )
+    if like is None:
+        return _guess(text)
     if isinstance(like, bool):
         known = {"true": True, "false": False, "yes": True, "no": False}
         if text.lower() in known:
@@ -82,6 +100,40 @@ def _read(name: str, text: str, like: Any) -> Any:
         except (TypeError, ValueError):
             pass
     raise BadInput(f"{name}={text!r}. Wanted: {'true or false' if isinstance(like, bool) else type(like).__name__}.")
+
+
+def _guess(text: str) -> int | float | str | None:
+    """What a text is that nothing says the type of."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return None if text.lower() == "none" else text
+
+
+def find(folder: Path) -> list[Path]:
+    """The files of a folder that have an experiment, by name; what only lies beside them is no experiment.
+
+    Raises:
+        BadInput: No such folder, or no experiment in it.
+    """
+    found = [file for file in sorted(folder.glob("*.py")) if _names_one(file)]
+    if not found:
+        raise BadInput(
+            f"There is no experiment in {folder}. Wanted: Python files with a vb.Experiment named `experiment`."
+        )
+    return found
+
+
+def _names_one(file: Path) -> bool:
+    try:
+        body = ast.parse(file.read_bytes()).body
+    except SyntaxError:
+        return True  # running it will tell
+    targets = [t for node in body if isinstance(node, ast.Assign) for t in node.targets]
+    targets += [node.target for node in body if isinstance(node, ast.AnnAssign)]
+    return any(isinstance(target, ast.Name) and target.id == "experiment" for target in targets)
 
 
 @contextmanager
@@ -96,6 +148,8 @@ def load(path: Path) -> Iterator[Experiment]:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
+    own = {file.resolve() for file in sources(path)}
+    already = set(sys.modules)
     sys.path.insert(0, str(path.parent))
     before = sys.modules.get(spec.name)
     sys.modules[spec.name] = module  # where dataclasses in the file look for it
@@ -107,6 +161,10 @@ def load(path: Path) -> Iterator[Experiment]:
         yield found
     finally:
         sys.path.remove(str(path.parent))
-        del sys.modules[spec.name]
+        for name in set(sys.modules) - already:  # another experiment may have a neighbour of the same name
+            file = getattr(sys.modules[name], "__file__", None)
+            if file and Path(file).resolve() in own:
+                del sys.modules[name]
+        sys.modules.pop(spec.name, None)
         if before is not None:
             sys.modules[spec.name] = before

@@ -25,17 +25,21 @@ def default_folder(command: str, pair: str) -> Path:
 
 
 @contextmanager
-def unfinished(folder: Path) -> Iterator[Path]:
+def unfinished(folder: Path, *, replaces: bool = False) -> Iterator[Path]:
     """A hidden folder beside `folder` to write to; it takes its place at the end, or vanishes after an error.
+
+    Args:
+        replaces: Whether `folder` may hold an older run, which stays until the new one is complete.
 
     Raises:
         OutputUnwritable: `folder` holds something already, or can't be made; known before any work is done.
     """
     folder = folder.absolute()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not replaces and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputUnwritable(f"{folder} exists and is not an empty folder. Choose another --out, or remove it first.")
     missing = [parent for parent in folder.parents if not parent.exists()]
     hidden = folder.with_name(f".{folder.name}.unfinished-{os.getpid()}")
+    older = folder.with_name(f".{folder.name}.older-{os.getpid()}")
     try:
         hidden.mkdir(parents=True)
         (hidden / "environment.json").touch()
@@ -45,11 +49,16 @@ def unfinished(folder: Path) -> Iterator[Path]:
         ) from error
     try:
         yield hidden
+        if replaces and folder.exists():
+            os.replace(folder, older)
         os.replace(hidden, folder)
     except OSError as error:
         raise OutputUnwritable(f"Can't finish {folder}: {error}.") from error
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
+        if older.exists() and not folder.exists():
+            os.replace(older, folder)
+        shutil.rmtree(older, ignore_errors=True)
         if not folder.exists():
             _remove_empty(missing)
 
@@ -61,6 +70,14 @@ def _remove_empty(folders: list[Path]) -> None:
             folder.rmdir()
     except OSError:
         return
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """The figure as a file; it is closed."""
+    from matplotlib import pyplot
+
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from .comparison import Comparison
+    from .runner import Outcome
 
 
 def plain_table(*headings: str, title: str) -> Table:
@@ -63,6 +65,21 @@ def table(frame: pd.DataFrame, sections: Sequence[str] = ()) -> Table:
             before = head
         cells = [row[name] for name in columns]
         shown.add_row(*("–" if v != v else _three_digits(v) if isinstance(v, float) else str(v) for v in cells))
+    return shown
+
+
+def outcomes(found: Sequence[Outcome]) -> Table:
+    """What became of each experiment, a line each."""
+    shown = plain_table(title="")
+    shown.expand = True  # so that it is the verdict that gives way
+    shown.add_column("experiment", no_wrap=True)
+    shown.add_column("verdict", no_wrap=True, overflow="ellipsis", ratio=1)
+    shown.add_column("s", justify="right", no_wrap=True)
+    shown.add_column("", no_wrap=True)
+    for outcome in found:
+        seconds = "–" if outcome.seconds != outcome.seconds else f"{outcome.seconds:.1f}"
+        words = escape(" ".join(outcome.verdict.split()))
+        shown.add_row(outcome.name, words, seconds, outcome.state, style="red" if outcome.state == "failed" else "")
     return shown
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,22 +11,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from rich.console import Console
 
-from . import export, laboratory, rng, training
+from . import export, laboratory, training
 from .comparison import Comparison
 from .data import DATASETS
 from .dataset import Dataset
 from .errors import BadInput, NonFinite, UnknownName
 from .estimators import resolve
-from .experiment import Experiment, load
 from .fitted import Fit
 from .pair import Pair
 from .pairs import PAIRS, Recipe
 from .posterior import to_arviz
 from .report import report
-from .run_folder import default_folder, environment, unfinished, write_json
+from .run_folder import default_folder, environment, save_figure, unfinished, write_json
 
 ROWS = 100  # of the data, whose posterior a run folder keeps
 DRAWS = 500
@@ -125,7 +122,7 @@ def compare(
         )
         config |= {"estimators": list(result.estimators), "replicas": result.replicas, "oracle": result.oracle}
         result.save(folder / "comparison.json")
-        _save_figure(result.plot(), folder / "comparison.png")
+        save_figure(result.plot(), folder / "comparison.png")
         assert result.fit is not None
         _keep(result.fit, job, folder, seed)
     return result, config["folder"]
@@ -161,34 +158,6 @@ def train(
     return fit, config["folder"]
 
 
-def run(
-    path: Path, *, quick: bool, given: dict[str, str], seed: int, out: Path | None, console: Console
-) -> tuple[Experiment, pd.DataFrame, Path]:
-    """`vbayes run`: the experiment, its table and its run folder."""
-    with load(path) as experiment:
-        settings = experiment.settings(quick=quick, given=given)
-        final = out or default_folder("run", path.stem)
-        console.print(f"[b]{experiment.question}[/b]")
-        with unfinished(final) as folder:
-            with rng.seeded(seed):
-                table = experiment.measure(**settings)
-            table.to_csv(folder / "table.csv", index=False)
-            _save_figure(experiment.figure(table), folder / "figure.png")
-            described: dict[str, Any] = {
-                "question": experiment.question,
-                "claim": experiment.claim,
-                "notes": experiment.notes,
-            }
-            described |= {"verdict": experiment.verdict(table), "columns": list(table.columns)}
-            rows = json.loads(table.to_json(orient="values"))
-            write_json(folder / "results.json", described | {"rows": rows})
-            config = {"command": "run", "experiment": path.stem, "quick": quick, **settings, "seed": seed}
-            write_json(folder / "config.json", config)
-            write_json(folder / "environment.json", environment(device="cpu", seed=seed))
-            report(folder)
-    return experiment, table, final
-
-
 @contextmanager
 def _run(
     command: str,
@@ -220,12 +189,12 @@ def _keep(fit: Fit, job: Job, folder: Path, seed: int, *, draws: int = DRAWS) ->
     fit.history.to_csv(folder / "history.csv", index=False)
     fit.save(folder / "fit.safetensors")
     if fit.steps:
-        _save_figure(fit.plot().figure, folder / "training.png")
+        save_figure(fit.plot().figure, folder / "training.png")
     if draws:
         posterior = to_arviz(fit, fit.data.rows(slice(0, ROWS)), draws=draws, seed=seed)
         export.to_netcdf(posterior, folder / "posterior.nc")
         if job.data.image:
-            _save_figure(_reconstructions(posterior, job.data.image), folder / "reconstructions.png")
+            save_figure(_reconstructions(posterior, job.data.image), folder / "reconstructions.png")
 
 
 def _reconstructions(draws: Any, image: tuple[int, int]) -> Any:
@@ -242,10 +211,3 @@ def _reconstructions(draws: Any, image: tuple[int, int]) -> Any:
         images(rows.reshape(-1, *image), ax, columns=PICTURES)
         ax.set_title(title, loc="left", fontsize=10)
     return figure
-
-
-def _save_figure(figure: Any, path: Path) -> None:
-    from matplotlib import pyplot
-
-    figure.savefig(path, dpi=150)
-    pyplot.close(figure)

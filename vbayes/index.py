@@ -1,0 +1,60 @@
+"""A page that leads to every run in a folder. It computes nothing: it reads files and lays them out."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from .errors import OutputUnwritable
+
+
+def index(folder: Path) -> Path:
+    """Writes `index.html` beside run folders: what each asks, what came out, when.
+
+    Args:
+        folder: What holds them.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        OutputUnwritable: The page can't be written; an older one is still there.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    pages = Environment(
+        loader=PackageLoader("vbayes"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    runs = [_run(page.parent) for page in sorted(folder.glob("*/report.html"))]
+    target, part = folder / "index.html", folder / "index.html.part"
+    try:
+        part.write_text(pages.get_template("index.html.j2").render(runs=runs), encoding="utf-8")
+        os.replace(part, target)
+    except OSError as error:
+        raise OutputUnwritable(
+            f"Can't write {target}: {error}. Choose another --out, in a folder that is yours."
+        ) from error
+    return target
+
+
+def _run(folder: Path) -> dict[str, Any]:
+    config, results, where, comparison = (
+        _read(folder / f"{name}.json") for name in ("config", "results", "environment", "comparison")
+    )
+    return {
+        "name": folder.name,
+        "question": results.get("question") or f"{config.get('pair', '')} on {config.get('data', '')}",
+        "verdict": results.get("verdict") or comparison.get("verdict", ""),
+        "date": where.get("date", ""),
+        "seconds": where.get("seconds"),
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A file of a run; empty for a missing or damaged one, which takes nothing from the others."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
