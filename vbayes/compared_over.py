@@ -96,7 +96,7 @@ def compare_over(name: str, values: Iterable[float], comparison: Callable[[float
 
     Examples:
         >>> over = vb.compare_over("batch_size", (10, 100, 1000), lambda m: vb.compare(pair, data, batch_size=m, steps=0))
-        >>> over = vb.compare_over("latent_dim", (2, 8, 32), lambda d: vb.compare(vb.pairs.vae(latent_dim=d), data, steps=500))
+        >>> over = vb.compare_over("latents", (2, 8, 32), lambda d: vb.compare(vb.pairs.vae(latent=d), data, steps=500))
         >>> over.plot("variance")
     """
     values = list(values)
