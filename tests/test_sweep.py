@@ -127,7 +127,7 @@ def test_a_failure(file, jobs):
 
 @pytest.mark.slow
 def test_processes_that_always_die(file):
-    file.write_text(FILE.replace('(HERE / "died").exists()', "False"))
+    file.write_text(FILE.replace('dies and scale == 2 and 100 in sizes and not (HERE / "died").exists()', "dies"))
     with pytest.raises(CellFailed, match="died 3 times in a row"):
         tables(file, jobs=2, dies="true")
 
@@ -212,6 +212,14 @@ def test_a_worker_of_a_cluster_dies_in_the_middle(file, cluster):
     swept = tables(file, backend=f"dask:{cluster.scheduler_address}", wait="0.1", dies="true")
     assert (file.parent / "died").exists() and measurements(file) > 12  # what the dead one had begun was done again
     pd.testing.assert_frame_equal(swept, tables(file, wait="0.1", dies="true"), check_exact=True)
+
+
+@pytest.mark.slow
+def test_a_cell_that_kills_every_worker_of_a_cluster(file, cluster):
+    file.write_text(FILE.replace('and not (HERE / "died").exists()', ""))
+    with pytest.raises(CellFailed, match=r"of 12 measurements failed(.|\n)*killed each worker"):
+        tables(file, backend=f"dask:{cluster.scheduler_address}", dies="true")
+    assert list((file.parent / "cache" / "cells").iterdir())  # others came out, if not those that ran beside it
 
 
 def test_a_failure_on_a_cluster(file, cluster):

@@ -1,4 +1,4 @@
-"""Many cells at a time: processes of this machine, a Dask cluster, or a Ray cluster, all through joblib."""
+"""Many cells at a time: in processes of this machine, on a Dask cluster, or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import joblib
 import pandas as pd
 
 from .cell import Cell
 from .errors import BadInput, CellFailed
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 Outcomes: TypeAlias = Callable[[Sequence[tuple[int, Cell]]], Iterable[tuple[int, pd.DataFrame | str]]]
 
@@ -77,8 +80,8 @@ def _configured(backend: str, jobs: int) -> Iterator[Outcomes]:
             client = Client(address, set_as_default=False, timeout=10)
         except (OSError, ValueError) as error:
             raise BadInput(f"No Dask scheduler at {address}: {error}. Wanted: dask:tcp://HOST:8786.") from error
-        with client, joblib.parallel_config(backend="dask", client=client):
-            yield _in_parallel(n_jobs=-1, return_as="generator_unordered", pre_dispatch="all")
+        with client:
+            yield _on_dask(client)
     elif backend == "ray":
         try:
             from ray.util.joblib import register_ray
@@ -96,6 +99,24 @@ def _configured(backend: str, jobs: int) -> Iterator[Outcomes]:
 def _in_parallel(**how: Any) -> Outcomes:
     def outcomes(cells: Sequence[tuple[int, Cell]]) -> Iterable[tuple[int, pd.DataFrame | str]]:
         return joblib.Parallel(batch_size=1, **how)(joblib.delayed(_measure)(*numbered) for numbered in cells)
+
+    return outcomes
+
+
+def _on_dask(client: Client) -> Outcomes:
+    """By Dask's own futures: joblib's wait for ever when a cell has killed every worker that tried it."""
+    from distributed import KilledWorker, as_completed
+
+    def outcomes(cells: Sequence[tuple[int, Cell]]) -> Iterator[tuple[int, pd.DataFrame | str]]:
+        futures = {client.submit(_measure, *numbered, pure=False): numbered[0] for numbered in cells}
+        try:
+            for future in as_completed(futures, loop=client.loop):
+                try:
+                    yield future.result()
+                except KilledWorker as error:
+                    yield futures[future], f"It killed each worker that tried it: {error}"
+        finally:
+            client.cancel(list(futures))
 
     return outcomes
 
