@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 Outcomes: TypeAlias = Callable[[Sequence[tuple[int, Cell]]], Iterable[tuple[int, pd.DataFrame | str]]]
 
+PATIENCE = 10  # seconds between looks at whether a Dask cluster still has workers
+LONELY = 120  # seconds that it may have none, while it starts some
 ATTEMPTS = 3  # at what no cell of came out because worker processes died
 
 
@@ -77,7 +80,7 @@ def _configured(backend: str, jobs: int) -> Iterator[Outcomes]:
         except ImportError as error:
             raise BadInput(_missing("dask")) from error
         try:
-            client = Client(address, set_as_default=False, timeout=10)
+            client = Client(address, timeout=PATIENCE)
         except (OSError, ValueError) as error:
             raise BadInput(f"No Dask scheduler at {address}: {error}. Wanted: dask:tcp://HOST:8786.") from error
         with client:
@@ -105,18 +108,29 @@ def _in_parallel(**how: Any) -> Outcomes:
 
 def _on_dask(client: Client) -> Outcomes:
     """By Dask's own futures: joblib's wait for ever when a cell has killed every worker that tried it."""
-    from distributed import KilledWorker, as_completed
+    from distributed import KilledWorker, wait
 
     def outcomes(cells: Sequence[tuple[int, Cell]]) -> Iterator[tuple[int, pd.DataFrame | str]]:
-        futures = {client.submit(_measure, *numbered, pure=False): numbered[0] for numbered in cells}
-        try:
-            for future in as_completed(futures, loop=client.loop):
+        left = {client.submit(_measure, *numbered, pure=False): numbered[0] for numbered in cells}
+        seen = time.monotonic()  # a worker
+        while left:
+            try:
+                done = wait(list(left), timeout=PATIENCE, return_when="FIRST_COMPLETED").done
+            except TimeoutError:
+                done = set()
+            for future in done:
                 try:
-                    yield future.result()
+                    outcome = future.result(timeout=PATIENCE)
+                except TimeoutError:
+                    continue  # lost with its worker, and being measured again
                 except KilledWorker as error:
-                    yield futures[future], f"It killed each worker that tried it: {error}"
-        finally:
-            client.cancel(list(futures))
+                    outcome = left[future], f"It killed each worker that tried it: {error}"
+                del left[future]
+                yield outcome
+            if client.nthreads():
+                seen = time.monotonic()
+            elif time.monotonic() - seen > LONELY:
+                raise CellFailed(f"The Dask cluster has had no workers for {LONELY} s. What was measured is kept.")
 
     return outcomes
 
