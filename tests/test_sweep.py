@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from vbayes import cell, cli
+from vbayes import cell, cli, workers
 from vbayes.cell import Cell
 from vbayes.errors import BadInput, CellFailed
 from vbayes.experiment import load
@@ -127,7 +127,7 @@ def test_a_failure(file, jobs):
 
 @pytest.mark.slow
 def test_processes_that_always_die(file):
-    file.write_text(FILE.replace('(HERE / "died").exists()', "False"))
+    file.write_text(FILE.replace('dies and scale == 2 and 100 in sizes and not (HERE / "died").exists()', "dies"))
     with pytest.raises(CellFailed, match="died 3 times in a row"):
         tables(file, jobs=2, dies="true")
 
@@ -202,7 +202,7 @@ def cluster():
     """A real Dask cluster: two worker processes of two threads, each with a nanny that starts it anew when it dies."""
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None, silence_logs=50
+        n_workers=2, threads_per_worker=2, processes=True, dashboard_address=":0", silence_logs=50
     ) as made:
         yield made
 
@@ -218,3 +218,13 @@ def test_a_failure_on_a_cluster(file, cluster):
     file.write_text(FILE.replace('print("measured")', "[][0] if 100 in sizes else None"))
     with pytest.raises(CellFailed, match="index out of range"):
         tables(file, backend=f"dask:{cluster.scheduler_address}")
+
+
+@pytest.mark.slow
+def test_a_cell_that_kills_every_worker_of_a_cluster(file, cluster, monkeypatch):
+    """It ends, by Dask's count of tries or, should no worker come back, by ours."""
+    monkeypatch.setattr(workers, "LONELY", 15)
+    file.write_text(FILE.replace('and not (HERE / "died").exists()', ""))
+    with pytest.raises(CellFailed, match="killed each worker|no workers"):
+        tables(file, backend=f"dask:{cluster.scheduler_address}", dies="true")
+    assert list((file.parent / "cache" / "cells").iterdir())  # others came out, if not those that ran beside it

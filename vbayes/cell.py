@@ -59,12 +59,12 @@ class Cell:
         Raises:
             BadInput: The files or the versions here are not those that the fingerprint was taken of.
         """
-        if self.marked().fingerprint != self.fingerprint:
-            raise BadInput(
-                f"A worker has another {self.path}, vbayes, Python or torch than the process that sent it work. "
-                "Wanted: the same files at the same places, and the same versions."
-            )
         with _ONE_AT_A_TIME, contextlib.ExitStack() as stack:
+            if self.marked().fingerprint != self.fingerprint:
+                raise BadInput(
+                    f"A worker has another {self.path}, vbayes, Python or torch than the process that sent it work. "
+                    "Wanted: the same files at the same places, and the same versions."
+                )
             if quiet:
                 stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
             stack.callback(torch.set_num_threads, torch.get_num_threads())

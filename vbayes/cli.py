@@ -143,11 +143,11 @@ def run(
 ) -> None:
     """Run experiments: table, figure, verdict and a page of each.
 
-    An experiment whose files, settings, seed and versions are those of the run in its folder is not run again. A run in
-    `runs` is replaced when they have changed, one under --out only with --force.
+    What is unchanged is not measured again: the same files, settings, seed and versions.
+    A run in `runs` is replaced when they have changed, one under --out only with --force.
 
-    A sweep has the same numbers whatever --jobs and --backend; an interrupted one goes on where it was. Times that it
-    measures are those of a busy machine where several run at a time.
+    A sweep has the same numbers whatever --jobs and --backend, but not the same times.
+    An interrupted one goes on where it was.
     """
     from . import runner, tables
 

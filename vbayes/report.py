@@ -7,6 +7,7 @@ import csv
 import json
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def _last_row(path: Path) -> dict[str, str]:
 
 def _figure(path: Path) -> dict[str, str]:
     encoded = base64.b64encode(path.read_bytes()).decode("ascii")
-    caption = CAPTIONS.get(path.name, path.stem.replace("_", " "))
+    caption = CAPTIONS.get(path.name, re.sub(r"^figure-\d+-", "", path.stem).replace("_", " "))
     return {"name": path.name, "caption": caption, "source": f"data:image/png;base64,{encoded}"}
 
 

@@ -132,6 +132,8 @@ def run(path: Path, asked: Asked, *, named: bool, out: Path | None, console: Con
                     path, experiment, wanted, jobs=asked.jobs, backend=asked.backend, force=asked.force
                 )
             else:  # with all the threads of this machine
+                if asked.jobs > 1 or asked.backend != "loky":
+                    console.print("There is one measurement only, which is made in this process.")
                 with rng.seeded(wanted[0].seed):
                     tables = [experiment.measure(**wanted[0].settings)]
             seconds = round(time.perf_counter() - start, 3)

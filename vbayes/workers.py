@@ -1,12 +1,13 @@
-"""Many cells at a time: processes of this machine, a Dask cluster, or a Ray cluster, all through joblib."""
+"""Many cells at a time: in processes of this machine, on a Dask cluster, or on a Ray cluster."""
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import joblib
 import pandas as pd
@@ -14,8 +15,13 @@ import pandas as pd
 from .cell import Cell
 from .errors import BadInput, CellFailed
 
+if TYPE_CHECKING:
+    from distributed import Client
+
 Outcomes: TypeAlias = Callable[[Sequence[tuple[int, Cell]]], Iterable[tuple[int, pd.DataFrame | str]]]
 
+PATIENCE = 10  # seconds between looks at whether a Dask cluster still has workers
+LONELY = 120  # seconds that it may have none, while it starts some
 ATTEMPTS = 3  # at what no cell of came out because worker processes died
 
 
@@ -74,11 +80,11 @@ def _configured(backend: str, jobs: int) -> Iterator[Outcomes]:
         except ImportError as error:
             raise BadInput(_missing("dask")) from error
         try:
-            client = Client(address, set_as_default=False, timeout=10)
+            client = Client(address, timeout=PATIENCE)
         except (OSError, ValueError) as error:
             raise BadInput(f"No Dask scheduler at {address}: {error}. Wanted: dask:tcp://HOST:8786.") from error
-        with client, joblib.parallel_config(backend="dask", client=client):
-            yield _in_parallel(n_jobs=-1, return_as="generator_unordered", pre_dispatch="all")
+        with client:
+            yield _on_dask(client)
     elif backend == "ray":
         try:
             from ray.util.joblib import register_ray
@@ -96,6 +102,35 @@ def _configured(backend: str, jobs: int) -> Iterator[Outcomes]:
 def _in_parallel(**how: Any) -> Outcomes:
     def outcomes(cells: Sequence[tuple[int, Cell]]) -> Iterable[tuple[int, pd.DataFrame | str]]:
         return joblib.Parallel(batch_size=1, **how)(joblib.delayed(_measure)(*numbered) for numbered in cells)
+
+    return outcomes
+
+
+def _on_dask(client: Client) -> Outcomes:
+    """By Dask's own futures: joblib's wait for ever when a cell has killed every worker that tried it."""
+    from distributed import KilledWorker, wait
+
+    def outcomes(cells: Sequence[tuple[int, Cell]]) -> Iterator[tuple[int, pd.DataFrame | str]]:
+        left = {client.submit(_measure, *numbered, pure=False): numbered[0] for numbered in cells}
+        seen = time.monotonic()  # a worker
+        while left:
+            try:
+                done = wait(list(left), timeout=PATIENCE, return_when="FIRST_COMPLETED").done
+            except TimeoutError:
+                done = set()
+            for future in done:
+                try:
+                    outcome = future.result(timeout=PATIENCE)
+                except TimeoutError:
+                    continue  # lost with its worker, and being measured again
+                except KilledWorker as error:
+                    outcome = left[future], f"It killed each worker that tried it: {error}"
+                del left[future]
+                yield outcome
+            if client.nthreads():
+                seen = time.monotonic()
+            elif time.monotonic() - seen > LONELY:
+                raise CellFailed(f"The Dask cluster has had no workers for {LONELY} s. What was measured is kept.")
 
     return outcomes
 
