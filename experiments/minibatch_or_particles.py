@@ -79,5 +79,6 @@ experiment = vb.Experiment(
     figure=figure,
     verdict=verdict,
     notes="An evaluation is one row with one draw. `loss_of_one_draw`: the variance of 100 rows × 1 draw, in that of the best split.",
+    summary=lambda table: table.drop(columns=["total_se", "predicted"]),
     sections=("at", "estimator"),
 )

@@ -37,6 +37,7 @@ class Experiment:
         cells: Names of list settings whose entries have nothing to do with each other: each is measured by itself, as a
             list of one, with the same seed and on one torch thread, several at a time under `--jobs`, and the tables
             are put below each other.
+        summary: Table → the part of it that the terminal shows; all of it if None.
         slow: Why `vbayes run --all` leaves it out, in a few words; such a one runs when its file is named.
 
     Examples:
@@ -55,6 +56,7 @@ class Experiment:
     notes: str = ""
     sections: tuple[str, ...] = ()
     cells: tuple[str, ...] = ()
+    summary: Callable[[pd.DataFrame], pd.DataFrame] | None = None
     slow: str = ""
 
     def __post_init__(self) -> None:
@@ -63,6 +65,10 @@ class Experiment:
                 raise BadInput(
                     f"cells names {name!r}, which is no setting with a list. Wanted: names of such settings."
                 )
+
+    def shown(self, table: pd.DataFrame) -> pd.DataFrame:
+        """What the terminal shows."""
+        return self.summary(table) if self.summary else table
 
     def settings(self, *, quick: bool, given: Mapping[str, str]) -> dict[str, Any]:
         """The settings of a run.

@@ -145,7 +145,7 @@ def run(path: Path, asked: Asked, *, named: bool, out: Path | None, console: Con
             where = environment(device="cpu", seed=wanted[0].seed) | {"seed": config["seed"], "seconds": seconds}
             write_json(folder / "environment.json", where)
             report(folder)
-    return Outcome(path.stem, "run", verdict, seconds, final, table, experiment.sections)
+    return Outcome(path.stem, "run", verdict, seconds, final, experiment.shown(table), experiment.sections)
 
 
 def run_each(
@@ -214,7 +214,7 @@ def _kept(name: str, folder: Path, experiment: Experiment) -> Outcome | None:
     if verdict is None or not (folder / "report.html").exists():
         return None
     seconds = _json(folder / "environment.json").get("seconds", float("nan"))
-    return Outcome(name, "unchanged", verdict, seconds, folder, table, experiment.sections)
+    return Outcome(name, "unchanged", verdict, seconds, folder, experiment.shown(table), experiment.sections)
 
 
 def _json(path: Path) -> dict[str, Any]:
