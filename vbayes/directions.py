@@ -24,22 +24,23 @@ class Directions:
 
     def __init__(self, truth: Tensor, groups: Mapping[str, Tensor], blocks: int) -> None:
         self.groups, self.norms = groups, {k: float(truth[i].norm()) for k, i in groups.items()}
-        self.units = {k: truth[i] / self.norms[k] if self.norms[k] > 0 else truth[i] for k, i in groups.items()}
-        self.sums, self.counts = torch.zeros(len(groups), blocks, dtype=torch.float64), torch.zeros(blocks)
-        self._kept: dict[str, list[Tensor]] = {k: [] for k in groups}
-        self._count = 0
+        self._members = truth.new_zeros(len(truth), len(groups), dtype=torch.float64)
+        self._units = self._members.clone()
+        for number, (name, index) in enumerate(groups.items()):
+            self._members[index, number] = 1.0
+            if self.norms[name] > 0:
+                self._units[index, number] = (truth[index] / self.norms[name]).double()
+        self._sums = torch.zeros(len(groups), blocks, dtype=torch.float64)
+        self._counts, self._kept = torch.zeros(blocks), torch.zeros(0, len(groups), dtype=torch.float64)
 
-    def __call__(self, block: int, chunk: Tensor) -> None:
-        """Looks at draws of shape (r, P)."""
-        self.counts[block] += len(chunk)
-        for number, (name, index) in enumerate(self.groups.items()):
-            part = chunk if len(index) == chunk.shape[1] else chunk[:, index.to(chunk.device)]
-            along = part @ self.units[name].to(part)
-            across = (part.square().sum(1) - along.square()).clamp(min=0.0).sqrt()
-            self.sums[number, block] += float((along.abs() / across).sum())
-            if self._count < KEPT:
-                self._kept[name].append(along[: KEPT - self._count].double().cpu())
-        self._count += len(chunk)
+    def __call__(self, block: int, draws: Tensor) -> None:
+        """Looks at (r, P) draws in double precision."""
+        along = draws @ self._units.to(draws.device)
+        across = (draws.square() @ self._members.to(draws.device) - along.square()).clamp(min=0.0).sqrt()
+        self._sums[:, block] += (along.abs() / across).sum(0).cpu()
+        self._counts[block] += len(draws)
+        if len(self._kept) < KEPT:
+            self._kept = torch.cat([self._kept, along[: KEPT - len(self._kept)].cpu()])
 
     def dsnr(self, group: str) -> Measured:
         """E[‖g∥‖ / ‖g⊥‖], the directional signal-to-noise ratio (Rainforth et al. 2018, arXiv:1802.04537, section 4.2); NaN for one or two
@@ -47,9 +48,9 @@ class Directions:
         """
         if len(self.groups[group]) < 3 or self.norms[group] == 0.0:
             return math.nan, math.nan
-        means = self.sums[list(self.groups).index(group)] / self.counts
+        means = self._sums[list(self.groups).index(group)] / self._counts
         return float(means.mean()), float(means.std()) / math.sqrt(len(means))
 
     def along(self, group: str) -> tuple[float, ...]:
         """What the first draws have along the true gradient, in its units."""
-        return tuple(torch.cat(self._kept[group]).tolist()) if self.norms[group] > 0 else ()
+        return tuple(self._kept[:, list(self.groups).index(group)].tolist()) if self.norms[group] > 0 else ()

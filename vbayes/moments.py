@@ -6,12 +6,15 @@ which needs no formula for the statistic and holds for heavy tails as far as any
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+TOGETHER = 2**18  # numbers looked at together: they fit into a cache
 
 
 @dataclass(frozen=True)
@@ -40,16 +43,34 @@ class Moments:
         """(P,)."""
         return self.sums.sum(0) / self.draws
 
+    @functools.cached_property
+    def whole(self) -> tuple[Tensor, Tensor]:
+        """‖E g‖² and the trace of the covariance, both unbiased."""
+        return _norm_and_noise(self.sums.sum(0), self.squares.sum(0), self.centre, self.draws)
+
+    @functools.cached_property
+    def without(self) -> tuple[Tensor, Tensor]:
+        """(B,) each: the same with one block left out."""
+        sums, squares = self.sums.sum(0) - self.sums, self.squares.sum(0) - self.squares
+        return _norm_and_noise(sums, squares, self.centre, self.draws - self.size)
+
     def select(self, index: Tensor) -> Moments:
         """The same for some coordinates."""
         return Moments(self.sums[:, index], self.squares[:, index], self.centre[index], self.size)
+
+
+def _norm_and_noise(sums: Tensor, squares: Tensor, centre: Tensor, draws: int) -> tuple[Tensor, Tensor]:
+    """From (..., P): (...) each."""
+    mean = sums / draws
+    noise = ((squares - draws * (mean - centre).square()).sum(-1) / (draws - 1)).clamp(min=0.0)
+    return mean.square().sum(-1) - noise / draws, noise  # the plain ‖mean‖² is too large by noise / draws
 
 
 def collect(
     blocks: Iterable[Iterable[Tensor]],
     centre: Tensor,
     size: int,
-    look: Callable[[int, Tensor], object] = lambda block, chunk: None,
+    look: Callable[[int, Tensor], object] = lambda block, draws: None,
 ) -> Moments:
     """Moments, on the CPU, from blocks of draws, each a sequence of chunks of shape (r, P).
 
@@ -57,16 +78,19 @@ def collect(
         blocks: Of `size` draws each.
         centre: As in `Moments`.
         size: n.
-        look: Is shown every chunk, with the number of its block.
+        look: Is shown all draws, some at a time in double precision, with the number of their block.
     """
     sums, squares = [], []
     for number, block in enumerate(blocks):
         total, square = torch.zeros_like(centre), torch.zeros_like(centre)
         for chunk in block:
-            look(number, chunk)
-            centre = centre.to(chunk.dtype).to(centre.dtype)  # exactly what is taken off the draws
-            total += chunk.sum(0, dtype=torch.float64).cpu()
-            square += (chunk - centre.to(chunk)).square().sum(0, dtype=torch.float64).cpu()
+            for part in chunk.split(max(1, TOGETHER // chunk.shape[1])):
+                draws = part.double()
+                ones = draws.new_ones(len(draws))
+                # Products are many times as quick as sums over the first of two dimensions.
+                total += (ones @ draws).cpu()
+                square += (ones @ (draws - centre.to(draws)).square_()).cpu()
+                look(number, draws)
         sums.append(total)
         squares.append(square)
     return Moments(torch.stack(sums), torch.stack(squares), centre, size)
@@ -76,51 +100,35 @@ Measured = tuple[float, float]
 """A value and its standard error."""
 
 
-def _variance(sums: Tensor, squares: Tensor, centre: Tensor, draws: float) -> Tensor:
-    """Trace of the covariance, unbiased; sums and squares (..., P)."""
-    return ((squares - draws * (sums / draws - centre).square()).sum(-1) / (draws - 1)).clamp(min=0.0)
-
-
-def _squared_norm(sums: Tensor, squares: Tensor, centre: Tensor, draws: float) -> Tensor:
-    """‖E g‖², unbiased: the plain ‖mean‖² is too large by variance / draws."""
-    return (sums / draws).square().sum(-1) - _variance(sums, squares, centre, draws) / draws
-
-
 def spread(without: Tensor) -> float:
     """The jackknife's standard error, from the B values that leave one block out."""
     return math.sqrt((len(without) - 1) / len(without) * float((without - without.mean()).square().sum()))
 
 
-def _without(statistic: Callable[[Tensor, Tensor, Tensor, float], Tensor], m: Moments) -> Tensor:
-    return statistic(m.sums.sum(0) - m.sums, m.squares.sum(0) - m.squares, m.centre, m.draws - m.size)
-
-
-def _jackknife(statistic: Callable[[Tensor, Tensor, Tensor, float], Tensor], m: Moments) -> Measured:
-    value = statistic(m.sums.sum(0), m.squares.sum(0), m.centre, m.draws)
-    return float(value), spread(_without(statistic, m))
+def _jackknife(m: Moments, statistic: Callable[[Tensor, Tensor], Tensor]) -> Measured:
+    return float(statistic(*m.whole)), spread(statistic(*m.without))
 
 
 def variance(m: Moments) -> Measured:
     """Trace of the covariance of one draw."""
-    return _jackknife(_variance, m)
-
-
-def variances_without(m: Moments) -> Tensor:
-    """(B,) the variance with one block left out: two estimators that saw the same draws can be compared by them in pairs."""
-    return _without(_variance, m)
+    return _jackknife(m, lambda norm, noise: noise)
 
 
 def mean_norm(m: Moments) -> Measured:
     """‖E g‖; 0 where the noise drowns it."""
-    return _jackknife(lambda *sums: _squared_norm(*sums).clamp(min=0.0).sqrt(), m)
-
-
-def root_mean_square(m: Moments) -> float:
-    """√E‖g‖²: how large a gradient typically is."""
-    norm, noise = (float(f(m.sums.sum(0), m.squares.sum(0), m.centre, m.draws)) for f in (_squared_norm, _variance))
-    return math.sqrt(max(norm + noise, 0.0))
+    return _jackknife(m, lambda norm, noise: norm.clamp(min=0.0).sqrt())
 
 
 def snr(m: Moments) -> Measured:
     """‖E g‖ / √(trace of the covariance); infinite without noise."""
-    return _jackknife(lambda *sums: _squared_norm(*sums).clamp(min=0.0).sqrt() / _variance(*sums).sqrt(), m)
+    return _jackknife(m, lambda norm, noise: norm.clamp(min=0.0).sqrt() / noise.sqrt())
+
+
+def root_mean_square(m: Moments) -> float:
+    """√E‖g‖²: how large a gradient typically is."""
+    return math.sqrt(max(float(sum(m.whole)), 0.0))
+
+
+def variances_without(m: Moments) -> Tensor:
+    """(B,) the variance with one block left out: two estimators that saw the same draws can be compared by them in pairs."""
+    return m.without[1]

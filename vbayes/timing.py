@@ -14,7 +14,7 @@ FEWEST = 6  # rounds that still have quartiles
 
 
 def interleaved(
-    tasks: Mapping[str, Callable[[], object]], rounds: int = 30, *, seconds: float = 5.0
+    tasks: Mapping[str, Callable[[], object]], rounds: int = 30, *, seconds: float = 3.0
 ) -> dict[str, tuple[float, float]]:
     """Milliseconds per call of each task: one call of each in every round, in turning order.
 
