@@ -17,6 +17,7 @@ from .estimators import AnalyticKL as AnalyticKL
 from .estimators import Pathwise as Pathwise
 from .estimators import Score as Score
 from .estimators import Trace as Trace
+from .exact.table import Table as Table
 from .experiment import Experiment as Experiment
 from .fitted import Fit as Fit
 from .groups import parameter_groups as parameter_groups
@@ -30,6 +31,7 @@ from .report import report as report
 from .restarts import Restarts as Restarts
 from .rng import seeded as seeded
 from .svi import SVI as SVI
+from .tabulate import tabulate as tabulate
 from .training import fit as fit
 
 __version__: str

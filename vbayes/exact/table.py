@@ -1,0 +1,112 @@
+"""A pair with its latents written out: densities at nodes that stand for all their values, and every expectation from them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import BadInput
+
+NEGLIGIBLE = 1e-14  # of q's mass may be left out of tuples: below the rounding of the sums
+MOST = 2**22  # log-weights of tuples at once: 32 MiB in double precision, some ten times that with what autograd keeps
+
+
+@dataclass(frozen=True)
+class Table:
+    """log p and log q at G values of the latents, and how much each of these stands for.
+
+    ∫ f(z) dz ≈ Σ_g m_g f(z_g): exactly for discrete latents, to about ten digits for a quadrature rule. The densities are
+    live in the parameters, so `torch.autograd.grad(table.elbo().sum(), ...)` is the exact gradient, without a path or a score.
+    `*local` are the plates that all sites share (for a VAE the data; with a global latent none), as in `Particles`.
+
+    Attributes:
+        log_p: (G, *local) log p(x, z_g) in nats; −∞ where it is impossible.
+        log_q: (G, *local) log q(z_g|x).
+        log_measure: (G, *local) log m_g: 0 for discrete latents; for others the quadrature weight and the Jacobian of
+            whatever transform made the nodes.
+    """
+
+    log_p: Tensor
+    log_q: Tensor
+    log_measure: Tensor
+
+    @property
+    def weight(self) -> Tensor:
+        """(G, *local) m_g q(z_g): the probability of each node under q."""
+        return (self.log_q + self.log_measure).exp()
+
+    def log_w(self) -> Tensor:
+        """(G, *local) log p(x, z_g) − log q(z_g|x); 0 at nodes that q never draws."""
+        # Replaced before the difference: afterwards the gradient would be 0 · ∞.
+        drawn = self.weight > 0
+        return torch.where(drawn, self.log_p, 0.0) - torch.where(drawn, self.log_q, 0.0)
+
+    def mass(self) -> Tensor:
+        """(*local) Σ m q, which is 1 if the nodes are enough for q."""
+        return self.weight.sum(0)
+
+    def log_evidence(self) -> Tensor:
+        """(*local) log p(x) = log Σ m p(x, z_g), in nats."""
+        return (self.log_p + self.log_measure).logsumexp(0)
+
+    def posterior(self) -> Tensor:
+        """(G, *local) the probability of each node given x, m p(x, z_g) / p(x)."""
+        return (self.log_p + self.log_measure - self.log_evidence()).exp()
+
+    def elbo(self) -> Tensor:
+        """(*local) E_q[log p(x, z) − log q(z|x)], in nats."""
+        return (self.weight * self.log_w()).sum(0)
+
+    def kl(self) -> Tensor:
+        """(*local) KL(q(z|x) ‖ p(z|x)), in nats."""
+        return (self.weight * (self.log_evidence() - self.log_w())).sum(0)
+
+    def mean(self, f: Tensor) -> tuple[Tensor, Tensor]:
+        """Means of a function of the latents.
+
+        Args:
+            f: (G, *local) its values at the nodes.
+
+        Returns:
+            (*local) under the posterior, and (*local) under q.
+        """
+        return (self.posterior() * f).sum(0), (self.weight * f).sum(0)
+
+    def expected(self, bound_of: Callable[[Tensor], Tensor], num_particles: int) -> Tensor:
+        """The mean of a bound over K independent draws from q.
+
+        Σ over the K-tuples (g_1, ..., g_K) of Π_k m_{g_k} q(z_{g_k}) · bound_of(log w of the tuple)
+
+        Args:
+            bound_of: (K, *local) log-weights → (*local) nats. It is called with one more dimension, of tuples: (K, T, *local).
+            num_particles: K.
+
+        Returns:
+            (*local) nats.
+
+        Raises:
+            BadInput: There are too many tuples.
+        """
+        weight, log_w = self._likely()
+        nodes, tuples = len(weight), len(weight) ** num_particles
+        if tuples * math.prod(weight.shape[1:]) * num_particles > MOST:
+            raise BadInput(
+                f"{nodes} nodes that matter make {tuples} tuples of {num_particles} particles, too many to sum over. Wanted: "
+                "fewer particles, fewer latents or fewer data."
+            )
+        index = torch.cartesian_prod(*[torch.arange(nodes, device=weight.device)] * num_particles)
+        index = index.reshape(tuples, num_particles).T  # (K, T)
+        return (weight[index].prod(0) * bound_of(log_w[index])).sum(0)
+
+    def _likely(self) -> tuple[Tensor, Tensor]:
+        """Weights and log-weights (G', *local) of the nodes that q draws at all, for each datum the likeliest of its own."""
+        weight, log_w = self.weight, self.log_w()
+        order = weight.detach().argsort(0, descending=True)
+        weight, log_w = weight.gather(0, order), log_w.gather(0, order)
+        left = weight.detach().flip(0).cumsum(0).flip(0)  # the mass of a node and all less likely ones
+        kept = int((left > NEGLIGIBLE).flatten(1).any(1).sum()) if left.dim() > 1 else int((left > NEGLIGIBLE).sum())
+        return weight[:kept], log_w[:kept]
