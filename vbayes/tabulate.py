@@ -62,9 +62,9 @@ def tabulate(pair: Pair, batch: Batch, *, nodes: int = 50_000) -> Table:
 class _Tabulation:
     def __init__(self, pair: Pair, batch: Batch, nodes: int) -> None:
         self.pair, self.batch, self.nodes = pair, batch, nodes
+        q, p = pair.run(batch)  # live, to see what depends on parameters
+        self._check(q, p)
         with torch.no_grad():
-            q, p = pair.run(batch)
-            self._check(q, p)
             traces: list[Any] = [q, *(pair.run(batch)[0] for _ in range(DRAWS - 1))]
         layout = Layout(q, p)
         latent: list[Any] = [s for s in sites(q) if not s["is_observed"] and not is_point_mass(s["fn"])]

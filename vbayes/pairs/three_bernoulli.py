@@ -1,0 +1,37 @@
+"""Three binary latents for each datum, each depending on those before it, and a guide that takes them apart."""
+
+from __future__ import annotations
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+from ..pair import Pair
+
+
+def three_bernoulli(rows: int = 2) -> Pair:
+    """Three dependent binary latents under a factored guide: eight cases to count out.
+
+    b1 ~ Bernoulli(0.4), b2 and b3 by logits that are linear in those before, x ~ N(weights · b, 0.8²) with weights that are
+    learnt; q(b) = Π Bernoulli, a logit for each datum and latent. `vb.tabulate` has the exact ELBO.
+
+    Args:
+        rows: N. The model is called with x of shape (N,).
+    """
+
+    def model(x: Tensor) -> None:
+        weights = pyro.param("weights", lambda: torch.tensor([1.0, -0.7, 1.6]))
+        with pyro.plate("data", len(x)):
+            b1 = pyro.sample("b1", dist.Bernoulli(x.new_tensor(0.4)))
+            b2 = pyro.sample("b2", dist.Bernoulli(logits=1.2 * b1 - 0.5))
+            b3 = pyro.sample("b3", dist.Bernoulli(logits=0.8 * b2 - b1 + 0.3))
+            pyro.sample("x", dist.Normal(weights[0] * b1 + weights[1] * b2 + weights[2] * b3, 0.8), obs=x)
+
+    def guide(x: Tensor) -> None:
+        logits = pyro.param("logits", lambda: torch.linspace(-1.0, 1.2, 3 * rows).reshape(3, rows))
+        with pyro.plate("data", len(x)):
+            for i in range(3):
+                pyro.sample(f"b{i + 1}", dist.Bernoulli(logits=logits[i]))
+
+    return Pair(model, guide, name="three_bernoulli")
