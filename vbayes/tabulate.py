@@ -64,10 +64,11 @@ class _Tabulation:
         self.pair, self.batch, self.nodes = pair, batch, nodes
         q, p = pair.run(batch)  # live, to see what depends on parameters
         self._check(q, p)
-        with torch.no_grad():
-            traces: list[Any] = [q, *(pair.run(batch)[0] for _ in range(DRAWS - 1))]
         layout = Layout(q, p)
         latent: list[Any] = [s for s in sites(q) if not s["is_observed"] and not is_point_mass(s["fn"])]
+        placed = any(not s["fn"].support.is_discrete for s in latent)  # others have their values without draws
+        with torch.no_grad():
+            traces: list[Any] = [q, *(pair.run(batch)[0] for _ in range(DRAWS * placed))]
         self.sites = [
             SiteNodes(s, torch.stack([t.nodes[s["name"]]["value"].detach() for t in traces]), layout) for s in latent
         ]

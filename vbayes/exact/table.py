@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from ..errors import BadInput
 
-NEGLIGIBLE = 1e-14  # of q's mass may be left out of tuples: below the rounding of the sums
-MOST = 2**22  # log-weights of tuples at once: 32 MiB in double precision, some ten times that with what autograd keeps
+NEGLIGIBLE = 1e-14  # of q's mass: below the rounding of the sums
+MOST = 2**27  # log-weights in all tuples: some ten seconds
+CHUNK = 2**21  # of these at once: 16 MiB in double precision, some ten times that with what autograd keeps
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,9 @@ class Table:
         """
         return (self.posterior() * f).sum(0), (self.weight * f).sum(0)
 
-    def expected(self, bound_of: Callable[[Tensor], Tensor], num_particles: int) -> Tensor:
+    def expected(
+        self, bound_of: Callable[[Tensor], Tensor], num_particles: int, *, negligible: float = NEGLIGIBLE
+    ) -> Tensor:
         """The mean of a bound over K independent draws from q.
 
         Σ over the K-tuples (g_1, ..., g_K) of Π_k m_{g_k} q(z_{g_k}) · bound_of(log w of the tuple)
@@ -84,6 +88,7 @@ class Table:
         Args:
             bound_of: (K, *local) log-weights → (*local) nats. It is called with one more dimension, of tuples: (K, T, *local).
             num_particles: K.
+            negligible: How much of q's mass may be left out, in the least likely nodes. More leaves fewer tuples.
 
         Returns:
             (*local) nats.
@@ -91,22 +96,30 @@ class Table:
         Raises:
             BadInput: There are too many tuples.
         """
-        weight, log_w = self._likely()
-        nodes, tuples = len(weight), len(weight) ** num_particles
-        if tuples * math.prod(weight.shape[1:]) * num_particles > MOST:
+        weight, log_w = self._likely(negligible)
+        nodes, each = len(weight), math.prod(weight.shape[1:]) * num_particles
+        if nodes**num_particles * each > MOST:
             raise BadInput(
-                f"{nodes} nodes that matter make {tuples} tuples of {num_particles} particles, too many to sum over. Wanted: "
-                "fewer particles, fewer latents or fewer data."
+                f"{nodes} nodes that matter make {nodes**num_particles} tuples of {num_particles} particles, too many to sum over. "
+                "Wanted: fewer particles, fewer latents or fewer data, or more mass that is negligible."
             )
-        index = torch.cartesian_prod(*[torch.arange(nodes, device=weight.device)] * num_particles)
-        index = index.reshape(tuples, num_particles).T  # (K, T)
-        return (weight[index].prod(0) * bound_of(log_w[index])).sum(0)
 
-    def _likely(self) -> tuple[Tensor, Tensor]:
-        """Weights and log-weights (G', *local) of the nodes that q draws at all, for each datum the likeliest of its own."""
+        def part(numbers: Tensor, weight: Tensor, log_w: Tensor) -> Tensor:
+            tuples = torch.stack([numbers // nodes**k % nodes for k in range(num_particles)])  # (K, T)
+            return (weight[tuples].prod(0) * bound_of(log_w[tuples])).sum(0)
+
+        chunks = torch.arange(nodes**num_particles, device=weight.device).split(max(1, CHUNK // each))
+        if len(chunks) == 1:
+            return part(chunks[0], weight, log_w)
+        # What one chunk's gradient needs is made again when its turn comes.
+        sums = (checkpoint(part, c, weight, log_w, use_reentrant=False, preserve_rng_state=False) for c in chunks)
+        return sum(sums, torch.zeros_like(weight[0]))
+
+    def _likely(self, negligible: float) -> tuple[Tensor, Tensor]:
+        """Weights and log-weights (G', *local) of the nodes that q may well draw, for each datum the likeliest of its own."""
         weight, log_w = self.weight, self.log_w()
         order = weight.detach().argsort(0, descending=True)
         weight, log_w = weight.gather(0, order), log_w.gather(0, order)
         left = weight.detach().flip(0).cumsum(0).flip(0)  # the mass of a node and all less likely ones
-        kept = int((left > NEGLIGIBLE).flatten(1).any(1).sum()) if left.dim() > 1 else int((left > NEGLIGIBLE).sum())
+        kept = int((left > negligible).reshape(len(left), -1).any(1).sum())
         return weight[:kept], log_w[:kept]
