@@ -9,6 +9,7 @@ import pyro.distributions as dist
 import torch
 from pyro.distributions import constraints
 from torch import Tensor, nn
+from torch.nn.utils import skip_init
 
 from ..exact.linear_gaussian import LinearGaussian
 from ..pair import Exact, Pair
@@ -29,7 +30,7 @@ def linear_gaussian(features: int = 3, latent: int = 2) -> Pair:
     References:
         Tipping & Bishop 1999, Probabilistic principal component analysis, doi:10.1111/1467-9868.00196.
     """
-    tied = nn.Linear(latent, features, bias=False)
+    tied = skip_init(nn.Linear, latent, features, bias=False)  # whose own start is random
     with torch.no_grad():  # without symmetry, and the same each time
         tied.weight.copy_(torch.cos(torch.arange(1.0, 1 + features * latent)).reshape(features, latent))
 
