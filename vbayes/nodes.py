@@ -159,8 +159,9 @@ class Grid:
     def place(self, sites: Sequence[SiteNodes]) -> tuple[dict[str, Tensor], Tensor | float]:
         """Site → its values at all nodes, (G, *shape); and the log-measure of each node, (G, *local)."""
         rows = [axis.points.double() for axis in self.axes]
-        # A product of one is what it was, without the dimension for factors.
-        points = torch.cartesian_prod(*rows).reshape(len(self), len(rows))
+        # torch's product of one row has no dimension for factors, and of none it has no product.
+        points = torch.cartesian_prod(*rows) if rows else torch.empty(1, 0)
+        points = points.reshape(len(self), len(rows))
         values: dict[str, Tensor] = {}
         measure: Tensor | float = 0.0
         start = 0

@@ -24,7 +24,7 @@ CLOSE = 1e-6  # between a rule and that with twice the spacing: halving it squar
 ROUNDS = 40  # of longer or finer rows
 
 
-def tabulate(pair: Pair, batch: Batch, *, nodes: int = 50_000) -> Table:
+def tabulate(pair: Pair, batch: Batch, *, nodes: int = 500_000) -> Table:
     """log p and log q at all values of the latents: their sums are the exact evidence, ELBO, gradient, KL.
 
     Discrete latents are enumerated, continuous ones laid out in equally spaced rows, which are lengthened until guide and
@@ -113,7 +113,7 @@ class _Tabulation:
             )
 
     def _check_mass(self, table: Table) -> None:
-        off = float((table.mass().detach() - 1).abs().max())
+        off = float((table.mass.detach() - 1).abs().max())
         if not off < 100 * _tolerance(table.log_q):
             raise BadInput(
                 f"The nodes of pair {self.pair.name!r} hold all of q but {off:.1e} of it. Wanted: a guide that is normalised "

@@ -13,17 +13,7 @@ import vbayes as vb
 from tests.contract.cases import CASES, ROUNDING, drawn, limit, moved, smallest, suits, truth, unbiased_in, z
 from vbayes.pairs import TRACTABLE
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tensors here are small: a second thread costs ten times what it saves."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-pytestmark = pytest.mark.usefixtures("double")
+pytestmark = pytest.mark.usefixtures("double", "one_thread")
 
 
 def check(name: str, pair_name: str, replicas: int, mutation: float) -> None:

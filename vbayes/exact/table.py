@@ -41,12 +41,14 @@ class Table:
         """(G, *local) m_g q(z_g): the probability of each node under q."""
         return (self.log_q + self.log_measure).exp()
 
+    @property
     def log_w(self) -> Tensor:
         """(G, *local) log p(x, z_g) − log q(z_g|x); 0 at nodes that q never draws."""
         # Replaced before the difference: afterwards the gradient would be 0 · ∞.
         drawn = self.weight > 0
         return torch.where(drawn, self.log_p, 0.0) - torch.where(drawn, self.log_q, 0.0)
 
+    @property
     def mass(self) -> Tensor:
         """(*local) Σ m q, which is 1 if the nodes are enough for q."""
         return self.weight.sum(0)
@@ -61,11 +63,11 @@ class Table:
 
     def elbo(self) -> Tensor:
         """(*local) E_q[log p(x, z) − log q(z|x)], in nats."""
-        return (self.weight * self.log_w()).sum(0)
+        return (self.weight * self.log_w).sum(0)
 
     def kl(self) -> Tensor:
         """(*local) KL(q(z|x) ‖ p(z|x)), in nats."""
-        return (self.weight * (self.log_evidence() - self.log_w())).sum(0)
+        return (self.weight * (self.log_evidence() - self.log_w)).sum(0)
 
     def mean(self, f: Tensor) -> tuple[Tensor, Tensor]:
         """Means of a function of the latents.
@@ -117,7 +119,7 @@ class Table:
 
     def _likely(self, negligible: float) -> tuple[Tensor, Tensor]:
         """Weights and log-weights (G', *local) of the nodes that q may well draw, for each datum the likeliest of its own."""
-        weight, log_w = self.weight, self.log_w()
+        weight, log_w = self.weight, self.log_w
         order = weight.detach().argsort(0, descending=True)
         weight, log_w = weight.gather(0, order), log_w.gather(0, order)
         left = weight.detach().flip(0).cumsum(0).flip(0)  # the mass of a node and all less likely ones

@@ -48,7 +48,7 @@ TRACTABLE: dict[str, Tractable] = {
     "linear_gaussian": Tractable(linear_gaussian, ((0.9, -0.4, 0.3), (-1.2, 0.8, 0.5))),
     "beta_bernoulli": Tractable(beta_bernoulli, ((1, 1, 0, 1), (0, 0, 1, 0))),
     "gamma_poisson": Tractable(gamma_poisson, ((1, 3, 2), (0, 1, 0))),
-    "bernoulli_toy": Tractable(bernoulli_toy, (0.45,)),
+    "bernoulli_toy": Tractable(bernoulli_toy, (0.1,)),
     "three_bernoulli": Tractable(three_bernoulli, (0.2, 1.9)),
     "gaussian_mixture": Tractable(gaussian_mixture, (-1.1, 0.6)),
     "discrete_chain": Tractable(discrete_chain, ((-0.9, 0.2, 1.3), (1.1, 0.7, -0.4))),
