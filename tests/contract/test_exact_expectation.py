@@ -11,7 +11,9 @@ import torch
 
 import vbayes as vb
 from tests.contract.cases import CASES, ROUNDING, drawn, limit, moved, smallest, suits, truth, unbiased_in, z
+from vbayes.estimator import Estimate
 from vbayes.pairs import TRACTABLE
+from vbayes.particles import Particles
 
 pytestmark = pytest.mark.usefixtures("double", "one_thread")
 
@@ -77,3 +79,55 @@ def test_every_pair_has_parameters_of_known_parts(pair_name):
     shared = {"linear_gaussian": {"model and guide", "guide"}}
     without_model = {"normal_normal", "beta_bernoulli", "bernoulli_toy"}
     assert parts == shared.get(pair_name, {"guide"} if pair_name in without_model else {"guide", "model"})
+
+
+# ---- mutants: estimators that are wrong, and must not pass ---------------------------------------------------------
+
+
+class NoModel(vb.Score):
+    """Forgets the model's own gradient."""
+
+    def estimate(self, particles: Particles) -> Estimate:
+        value = (particles.log_p_fixed - particles.log_q_fixed).detach()
+        return Estimate(value.mean(0), (value * particles.score).mean(0))
+
+
+class OwnBaseline(vb.RLOO):
+    """Takes off the mean of all particles, its own among them."""
+
+    def estimate(self, particles: Particles) -> Estimate:
+        value = (particles.log_p_fixed - particles.log_q_fixed).detach()
+        return Estimate(value.mean(0), (particles.log_p_fixed + (value - value.mean(0)) * particles.score).mean(0))
+
+
+class NoEntropy(vb.STL):
+    """Holds all of log q constant, so that nothing keeps q wide."""
+
+    def estimate(self, particles: Particles) -> Estimate:
+        return Estimate(particles.log_w.detach().mean(0), (particles.log_p - particles.log_q.detach()).mean(0))
+
+
+class Shifted(vb.Pathwise):
+    """Right in its gradient, and a twentieth of a nat too high in its value."""
+
+    def estimate(self, particles: Particles) -> Estimate:
+        surrogate = particles.log_w.mean(0)
+        return Estimate(surrogate.detach() + 0.05, surrogate)
+
+
+@pytest.mark.parametrize(
+    ("mutant", "pair_name"),
+    [
+        (NoModel, "gaussian_chain"),
+        (NoModel, "discrete_chain"),
+        (OwnBaseline, "three_bernoulli"),
+        (OwnBaseline, "gaussian_mixture"),
+        (NoEntropy, "linear_gaussian"),
+        (NoEntropy, "gamma_poisson"),
+        (Shifted, "normal_normal"),
+    ],
+)
+def test_wrong_estimators_do_not_pass(monkeypatch, mutant, pair_name):
+    monkeypatch.setitem(vb.ESTIMATORS, mutant.__name__, mutant)
+    with pytest.raises(AssertionError, match="wanted"):
+        check(mutant.__name__, pair_name, 100_000, 0.1)
