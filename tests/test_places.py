@@ -9,6 +9,7 @@ import torch
 
 import vbayes as vb
 from tests.models import X, binary, small_vae
+from vbayes.pairs import TRACTABLE
 
 QUICK = {"replicas": 100, "progress": False}
 
@@ -157,3 +158,19 @@ def test_the_slope_is_that_of_the_law():
     """The gradient (N/M) Σ (1 − 2 z) of M rows has variance 4 N²/M."""
     slopes = over_batch_sizes((4, 16, 64), ["pathwise"], 2000).slopes().iloc[0]
     assert abs(slopes.slope + 1.0) < 4 * slopes.slope_se < 0.2
+
+
+def test_a_tabulated_oracle_judges_every_bound():
+    pair, batch = TRACTABLE["three_bernoulli"].pair(), TRACTABLE["three_bernoulli"].batch()
+    methods = ["rloo", "disarm", "gumbel_softmax", vb.VIMCO(2)]
+    result = vb.compare(
+        pair, *batch.args, methods, at={"here": pair}, oracle="tabulated", replicas=10_000, progress=False
+    )
+    rows = result.to_dataframe().set_index("estimator")
+    assert set(rows.oracle) == {"tabulated"}
+    whole = rows[rows.group == "all"] if (rows.group == "all").any() else rows
+    assert whole.bias_z.drop("gumbel_softmax").abs().max() < 4 < abs(whole.bias_z["gumbel_softmax"])
+    with pytest.raises(vb.errors.BadInput, match="a part of its data"):
+        vb.compare(
+            small_vae(), binary(20), ["stl"], at={"here": small_vae()}, oracle="tabulated", batch_size=5, **QUICK
+        )

@@ -2,43 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pyro
 import torch
 
 import vbayes as vb
 from vbayes.memory import with_memory
+from vbayes.pairs import TRACTABLE
 
 X = torch.tensor([-0.5, 2.0], dtype=torch.float64)
-
-PAIRS: dict[str, tuple[Callable[[], vb.Pair], torch.Tensor]] = {
-    "normal_normal": (vb.pairs.normal_normal, X),
-    "gaussian_chain": (vb.pairs.gaussian_chain, X),
-    "linear_gaussian": (vb.pairs.linear_gaussian, torch.tensor([[-0.5, 2.0], [0.3, 1.0]], dtype=torch.float64)),
-    "beta_bernoulli": (vb.pairs.beta_bernoulli, torch.tensor([1.0, 0.0, 1.0], dtype=torch.float64)),
-    "gamma_poisson": (vb.pairs.gamma_poisson, torch.tensor([2.0, 0.0, 3.0], dtype=torch.float64)),
-    "bernoulli_toy": (vb.pairs.bernoulli_toy, X),
-    "three_bernoulli": (vb.pairs.three_bernoulli, X),
-    "gaussian_mixture": (vb.pairs.gaussian_mixture, X),
-    "discrete_chain": (vb.pairs.discrete_chain, torch.tensor([[0.1, 1.9, 2.2], [-0.5, 0.4, 1.1]], dtype=torch.float64)),
-}
-NODES = {"gaussian_chain": 41}
+PAIRS = TRACTABLE
 
 
 def batch_of(name: str) -> vb.Batch:
-    return vb.Batch((PAIRS[name][1].to(torch.get_default_dtype()),))
+    return TRACTABLE[name].batch()
 
 
 def pair_of(name: str) -> vb.Pair:
     """At parameters without symmetry."""
-    pair = PAIRS[name][0]().initialise(batch_of(name))
+    pair = TRACTABLE[name].pair()
     with vb.seeded(5):
         return pair.load({k: v + 0.2 * torch.randn_like(v) for k, v in pair.parameters.items()})
 
 
-def table_of(name: str, pair: vb.Pair) -> vb.exact.Table:
-    return vb.tabulate(pair, batch_of(name), nodes=NODES.get(name, 201))
+def table_of(name: str, pair: vb.Pair) -> vb.Table:
+    return vb.tabulate(pair, batch_of(name))
 
 
 def small(name: str) -> vb.Estimator:

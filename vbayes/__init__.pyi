@@ -42,6 +42,7 @@ from .estimators import Score as Score
 from .estimators import Trace as Trace
 from .estimators import VarGrad as VarGrad
 from .estimators import WakeSleep as WakeSleep
+from .exact.table import Table as Table
 from .experiment import Experiment as Experiment
 from .fitted import Fit as Fit
 from .groups import parameter_groups as parameter_groups

@@ -6,14 +6,12 @@ breaks a model (`X @ w`) or silently changes it (`w.mean()`).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence, Set
 from contextlib import nullcontext
 from typing import Any
 
 import pyro
 import torch
-from pyro.infer import TraceEnum_ELBO, config_enumerate
 from pyro.infer.tracegraph_elbo import TrackNonReparam
 from pyro.infer.util import is_validation_enabled
 from pyro.poutine.messenger import Messenger
@@ -21,12 +19,13 @@ from pyro.util import check_model_guide_match
 from torch import Tensor
 
 from .dataset import Batch
+from .enumeration import enumerated
 from .errors import Unsuitable
 from .latents import FAMILIES, latents_of
 from .noise import NoiseKind, contexts
 from .pair import Pair
 from .particles import Latent, Particles, ScoredSite
-from .sites import Layout, Term, base, closed_form_kls, has_path, is_point_mass, plates, sites
+from .sites import Layout, Term, base, closed_form_kls, has_path, is_point_mass, sites
 from .validation import validation
 
 STACKED = ("log_p", "log_q", "log_p_fixed", "log_q_fixed", "score", "enumerated")
@@ -125,7 +124,7 @@ def draw_one(
 ) -> Particles:
     """One particle; its fields lack the leading K."""
     if "enumerated" in needs:
-        return Particles(enumerated=_enumerated(model, guide, args, kwargs, **enumeration))
+        return Particles(enumerated=enumerated(model, guide, args, kwargs, **enumeration))
     fixed_fields = needs & {"log_p_fixed", "log_q_fixed", "score"}
     live = bool(needs & {"log_p", "log_q", "kl", "scored", "downstream"})
     # Only held-constant values are wanted: no path need be recorded at all. A child then sees its parents' constants,
@@ -192,44 +191,6 @@ def _check_path(q: pyro.poutine.Trace, needs: Set[str]) -> None:
             "reparameterised path (`has_rsample` is false), which this estimator needs. Use vb.Trace(), vb.RaoBlackwell(), "
             "vb.RLOO() or vb.VIMCO(), or give the site a reparameterised distribution."
         )
-
-
-def _enumerated(
-    model: Any,
-    guide: Any,
-    args: Any,
-    kwargs: Any,
-    *,
-    max_plate_nesting: float = math.inf,
-    strict_enumeration_warning: bool = True,
-) -> Tensor:
-    """() the ELBO for all data by Pyro, with all that can be enumerated enumerated."""
-    if max_plate_nesting == math.inf:
-        q = _trace(guide, args, kwargs)
-        p = _trace(pyro.poutine.replay(model, trace=q), args, kwargs)
-        every = sites(q) + sites(p)
-        max_plate_nesting = max((-frame.dim for site in every for frame in plates(site)), default=0)
-        if strict_enumeration_warning and not any(_can_be_enumerated(site) for site in every):
-            raise Unsuitable(
-                "Neither guide nor model has a site that can be enumerated: one of finite support and without event dimensions. "
-                "Use vb.RaoBlackwell() or vb.Trace(), or hand in strict_enumeration_warning=False to go on."
-            )
-    elbo = TraceEnum_ELBO(max_plate_nesting=max_plate_nesting, strict_enumeration_warning=False)
-    given = config_enumerate(model), config_enumerate(guide), *args
-    try:
-        ask = elbo.differentiable_loss if torch.is_grad_enabled() else elbo.loss
-        return -torch.as_tensor(ask(*given, **kwargs))
-    except (RuntimeError, ValueError, NotImplementedError) as error:
-        if not is_validation_enabled():
-            raise
-        raise Unsuitable(
-            f"Model and guide can't be enumerated: {str(error).splitlines()[0]}. Pyro gives each enumerated site a dimension of its own on "
-            "the left, over which model and guide must broadcast. Use vb.RaoBlackwell() or vb.RLOO()."
-        ) from error
-
-
-def _can_be_enumerated(site: Any) -> bool:
-    return not site["is_observed"] and site["fn"].has_enumerate_support and not site["fn"].event_dim
 
 
 def weigh(

@@ -1,180 +1,186 @@
-"""Truth for any pair with few latent dimensions: its densities at every node of a grid."""
+"""Exact truth for any pair with few latents: all their values looked at, instead of drawn."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pyro
 import torch
-from pyro.distributions import constraints
 from torch import Tensor
-from torch.distributions import ComposeTransform, biject_to
 
 from . import rng
 from .dataset import Batch
-from .drawing import weigh
-from .errors import Unsuitable
+from .densities import densities
+from .errors import BadInput, Unsuitable
 from .exact.table import Table
+from .nodes import Axis, Grid, SiteNodes
 from .pair import Pair
 from .sites import Layout, is_point_mass, plates, sites
 from .validation import validation
 
-NODES = 201  # of a continuous coordinate
-REACH = 9.0  # standard deviations of the guide, on either side: e^−40 of a Gaussian's mass is beyond
-LONG_REACH = 25.0  # where the unconstrained density falls like an exponential, as that of a Beta or Gamma does
-DRAWS = 400  # of the guide, to see where it is
-LARGEST = 2_000_000  # nodes of a grid
+DRAWS = 64  # from the guide, to place nodes by: locations and scales need be right to a factor of two only
+DEAD = -40.0  # nats below the highest node, e^−40 = 4e−18, at which a density has died out
+CLOSE = 1e-6  # between a rule and that with twice the spacing: halving it squares the error
+ROUNDS = 40  # of longer or finer rows
 
 
-def tabulate(pair: Pair, batch: Batch, *, nodes: int = NODES) -> Table:
-    """Model and guide over a grid of latent values: exact evidence, ELBO, and expectation of any estimator's bound.
+def tabulate(pair: Pair, batch: Batch, *, nodes: int = 500_000) -> Table:
+    """log p and log q at all values of the latents: their sums are the exact evidence, ELBO, gradient, KL.
 
-    Discrete sites take every value of their support. A continuous one takes those of a trapezoidal rule on its unconstrained
-    axis, around where the guide draws. What lies outside the plates that all sites share multiplies up.
+    Discrete latents are enumerated, continuous ones laid out in equally spaced rows, which are lengthened until guide and
+    posterior have both died out at their ends and refined until that changes nothing. Sites in the plates that all sites
+    share take their nodes for all data at once; whatever else a site has (event dimensions, plates of its own) and further
+    sites multiply up.
 
     Args:
-        pair: Initialised. Inside `pair.scope()` the result is live in its parameters, elsewhere constant.
-        batch: All data, not a minibatch of them.
-        nodes: Of each continuous coordinate.
+        pair: Initialised. The table is live in its parameters if this is called inside `pair.scope()`, and constant if not.
+        batch: The whole data.
+        nodes: The most that there may be.
 
     Returns:
-        A `Table` whose `*local` are the plates that all sites share.
+        In double precision, evidence, ELBO, KL and their gradients to ten digits, bounds of several particles (less smooth
+        functions) to eight; in single precision to five.
 
     Raises:
-        Unsuitable: Too many latent coordinates, a latent of the model that the guide has not, a point mass, or a minibatch.
+        Unsuitable: More nodes would be needed; a latent can't be enumerated, or is in the model alone.
+        BadInput: The batch is a part of the data, or the density has no end.
 
     Examples:
         >>> with pair.scope():
-        ...     table = vb.tabulate(pair, batch)
-        ...     gradients = torch.autograd.grad(table.elbo().sum(), list(pair.leaves.values()))
+        ...     elbo = vb.tabulate(pair, batch).elbo().sum()
+        ...     gradients = torch.autograd.grad(elbo, list(pair.leaves.values()))
     """
-    if not pair.inside_scope:
-        with pair.scope(), torch.no_grad():
-            return tabulate(pair, batch, nodes=nodes)
-    if batch.total is not None and batch.total != _rows(batch):
-        raise Unsuitable(
-            "A grid can't stand for a minibatch: scales inside a sum of exponentials change it. Use all rows."
+    pair.initialise(batch)
+    with pair.scope(), rng.seeded(0), validation(False):
+        table = _Tabulation(pair, batch, nodes).table()
+    leaves = pair.leaves
+    if all(leaves[name].data_ptr() == value.data_ptr() for name, value in pair.parameters.items()):
+        return table
+    # The leaves hold other numbers again, at which a gradient would be taken without a word.
+    return Table(table.log_p.detach(), table.log_q.detach(), table.log_measure.detach())
+
+
+class _Tabulation:
+    def __init__(self, pair: Pair, batch: Batch, nodes: int) -> None:
+        self.pair, self.batch, self.nodes = pair, batch, nodes
+        q, p = pair.run(batch)  # live, to see what depends on parameters
+        self._check(q, p)
+        layout = Layout(q, p)
+        latent: list[Any] = [s for s in sites(q) if not s["is_observed"] and not is_point_mass(s["fn"])]
+        placed = any(not s["fn"].support.is_discrete for s in latent)  # others have their values without draws
+        with torch.no_grad():
+            traces: list[Any] = [q, *(pair.run(batch)[0] for _ in range(DRAWS * placed))]
+        self.sites = [
+            SiteNodes(s, torch.stack([t.nodes[s["name"]]["value"].detach() for t in traces]), layout) for s in latent
+        ]
+
+    def _check(self, q: Any, p: Any) -> None:
+        name = self.pair.name
+        alone = [s["name"] for s in sites(p) if not s["is_observed"] and s["name"] not in q.nodes]
+        if alone:
+            raise Unsuitable(
+                f"Site{'s' * (len(alone) > 1)} {', '.join(map(repr, alone))} of pair {name!r} {'are' if len(alone) > 1 else 'is'} in the "
+                "model alone, so there is no q to take an expectation under. Wanted: a site of that name in the guide."
+            )
+        part = [f for s in sites(q) + sites(p) for f in plates(s) if f.full_size not in (None, f.size)]
+        if Layout(q, p).scale != 1.0 or part or _is_part(self.batch, q, p):
+            raise BadInput(
+                f"Pair {name!r} was given a part of its data, scaled up to the whole. Wanted: all of them at once, "
+                "such as data.batch(pair.model)."
+            )
+
+    def table(self) -> Table:
+        grid = Grid(tuple(axis for site in self.sites for axis in site.axes))
+        for _ in range(ROUNDS):
+            self._check_size(grid)
+            with torch.no_grad():
+                better = _better(grid, self._at(grid))
+            if better is None:
+                table = self._at(grid)
+                self._check_mass(table)
+                return table
+            grid = grid.replaced(better)
+        raise BadInput(
+            f"The densities of pair {self.pair.name!r} do not die out along its latents, even far from the guide's draws. Wanted: a "
+            "normalisable model and a guide that does not degenerate."
         )
-    with torch.no_grad(), rng.seeded(0), validation(False):
-        traces: list[Any] = [pair.run(batch) for _ in range(DRAWS)]
-    q, p = traces[0]
-    _check(q, p)
-    layout = Layout(q, p)
-    axes = [
-        axis
-        for site in sites(q)
-        for axis in _axes(site, layout, torch.stack([t.nodes[site["name"]]["value"] for t, _ in traces]), nodes)
-    ]
-    size = math.prod(len(axis.values) for axis in axes)
-    if size > LARGEST:
-        raise Unsuitable(
-            f"Its grid would have {size:.1g} nodes, from {len(axes)} latent coordinates. Wanted: at most {LARGEST:,}. Use fewer nodes=, "
-            "or an estimator with many particles as an oracle."
-        )
-    index = torch.cartesian_prod(*[torch.arange(len(axis.values)) for axis in axes]).view(size, len(axes))
-    log_measure = sum(axis.log_measure[index[:, i]] for i, axis in enumerate(axes))
-    values = {
-        site["name"]: _assembled(
-            site, layout, [(a.values[index[:, i]]) for i, a in enumerate(axes) if a.name == site["name"]]
-        )
-        for site in sites(q)
-    }
 
-    def at(given: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        return weigh(pair.model, pair.guide, batch.args, {}, q, given, layout)
+    def _check_size(self, grid: Grid) -> None:
+        if len(grid) > self.nodes:
+            shape = " × ".join(f"{len(axis.points)} ({axis.site})" for axis in grid.axes)
+            raise Unsuitable(
+                f"Pair {self.pair.name!r} would need {len(grid)} nodes or more: {shape[:300]}. Wanted: at most nodes={self.nodes}. Every "
+                "latent outside the plates that all sites share multiplies them: use fewer latents or less data."
+            )
 
-    log_p, log_q = torch.vmap(at)(values)
-    return Table(log_p, log_q, torch.as_tensor(log_measure, dtype=log_p.dtype))
+    def _check_mass(self, table: Table) -> None:
+        off = float((table.mass.detach() - 1).abs().max())
+        if not off < 100 * _tolerance(table.log_q):
+            raise BadInput(
+                f"The nodes of pair {self.pair.name!r} hold all of q but {off:.1e} of it. Wanted: a guide that is normalised "
+                "over the latents' own supports, which depend neither on parameters nor on each other."
+            )
 
+    def _at(self, grid: Grid) -> Table:
+        values, measure = grid.place(self.sites)
+        log_p, log_q, density = self._weighed(values, len(grid))
+        for name, found in (("p", log_p), ("q", log_q)):
+            if found.isnan().any() or found.eq(torch.inf).any():
+                raise BadInput(
+                    f"log {name} of pair {self.pair.name!r} is NaN or infinite at some value of its latents."
+                )
+        # Where masks and scales make log q another thing than the density that the guide draws by, the measure says so:
+        # then sums with m q still are expectations over draws.
+        other = torch.where(density == log_q, 0.0, density - log_q)
+        return Table(log_p, log_q, other + measure)
 
-class _Axis:
-    """The nodes of one latent coordinate.
+    def _weighed(self, values: Mapping[str, Tensor], count: int) -> tuple[Tensor, ...]:
+        model, guide = self.pair.scaled(self.batch.total)
 
-    Attributes:
-        name: Of its site.
-        values: (G,) for a coordinate, (G, *event) for a whole site of one-hot or other vectors.
-        log_measure: (G,).
-    """
+        def one(values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+            return densities(model, guide, self.batch.args, values)
 
-    def __init__(self, name: str, values: Tensor, log_measure: Tensor) -> None:
-        self.name, self.values, self.log_measure = name, values, log_measure
-
-
-def _axes(site: Any, layout: Layout, draws: Tensor, nodes: int) -> list[_Axis]:
-    """One for each coordinate that a datum has of a site."""
-    fn, own = site["fn"], _own_shape(site, layout)
-    count = math.prod(own)
-    inner = _scalar(fn)
-    if inner.has_enumerate_support:
-        support = inner.enumerate_support(expand=False)
-        support = support.reshape(len(support), *inner.event_shape)
-        return [_Axis(site["name"], support, torch.zeros(len(support))) for _ in range(count)]
-    transform = biject_to(_scalar_support(fn.support))
-    free = transform.inv(draws)
-    if free.shape != draws.shape:
-        raise Unsuitable(
-            f"Site {site['name']!r} lives on {fn.support}, which has no grid here. Wanted: real, positive or bounded coordinates."
-        )
-    reach = REACH if isinstance(transform, ComposeTransform) and not transform.parts else LONG_REACH
-    low = (free.mean(0) - reach * free.std(0)).amin()
-    high = (free.mean(0) + reach * free.std(0)).amax()
-    axis = torch.linspace(float(low), float(high), nodes, dtype=draws.dtype)
-    values = transform(axis)
-    # Beyond, a value can't be told from the end of its support.
-    inside = (transform.inv(values) - axis).abs() < 0.1
-    axis, values = axis[inside], values[inside]
-    log_measure = transform.log_abs_det_jacobian(axis, values) + (axis[1] - axis[0]).log()
-    return [_Axis(site["name"], values, log_measure) for _ in range(count)]
+        if not values:
+            return tuple(part[None] for part in one({}))
+        try:
+            return torch.vmap(one)(values)
+        except Exception:  # a model that looks at its values, or an operation that vmap does not know: one by one then
+            found = [one({name: value[g] for name, value in values.items()}) for g in range(count)]
+            return tuple(torch.stack(parts) for parts in zip(*found, strict=True))
 
 
-def _scalar(fn: Any) -> Any:
-    """The distribution of one coordinate."""
-    while type(fn).__name__ in ("Independent", "MaskedDistribution", "ExpandedDistribution"):
-        fn = fn.base_dist
-    return fn
+def _is_part(batch: Batch, q: Any, p: Any) -> bool:
+    sizes = [f.size for s in sites(q) + sites(p) for f in plates(s) if f.name == "data"]
+    return batch.total is not None and any(size < batch.total for size in sizes)
 
 
-def _scalar_support(support: Any) -> Any:
-    while isinstance(support, constraints.independent):
-        support = support.base_constraint
-    return support
+def _tolerance(like: Tensor) -> float:
+    return max(CLOSE, 100 * torch.finfo(like.dtype).eps)
 
 
-def _own_shape(site: Any, layout: Layout) -> tuple[int, ...]:
-    """Of what is enumerated of a site's value apart from the local plates: its other plates and, but for vectors, its event."""
-    fn = site["fn"]
-    batch = [
-        n
-        for d, n in zip(range(-len(fn.batch_shape), 0), fn.batch_shape, strict=True)
-        if d not in {f.dim for f in layout.local}
-    ]
-    whole = len(_scalar(fn).event_shape)  # a one-hot vector is one coordinate
-    event = fn.event_shape[: len(fn.event_shape) - whole]
-    return (*batch, *event)
-
-
-def _assembled(site: Any, layout: Layout, coordinates: list[Tensor]) -> Tensor:
-    """(G, *shape of the site's value), the same at every place of the local plates."""
-    fn = site["fn"]
-    shape, rank = tuple(site["value"].shape), len(fn.batch_shape)
-    local = {f.dim for f in layout.local}
-    flat = torch.stack(coordinates, 1)  # (G, own, *vector)
-    inner = [1 if d in local else n for d, n in zip(range(-rank, 0), shape[:rank], strict=True)]
-    return flat.reshape(len(flat), *inner, *shape[rank:]).expand(len(flat), *shape)
-
-
-def _check(q: pyro.poutine.Trace, p: pyro.poutine.Trace) -> None:
-    guided = {site["name"] for site in sites(q)}
-    if alone := [s["name"] for s in sites(p) if not s["is_observed"] and s["name"] not in guided]:
-        raise Unsuitable(
-            f"The guide has no site {', '.join(map(repr, alone))} of the model, which would have to be summed out."
-        )
-    if points := [s["name"] for s in sites(q) if is_point_mass(s["fn"])]:
-        raise Unsuitable(f"The guide puts a point mass at {', '.join(map(repr, points))}: it has no density on a grid.")
-    if any(frame.full_size not in (None, frame.size) for site in sites(q) for frame in plates(site)):
-        raise Unsuitable("The guide draws a subsample of its data. Use all rows.")
-
-
-def _rows(batch: Batch) -> int | None:
-    return next((len(a) for a in batch.args if isinstance(a, Tensor) and a.dim()), None)
+def _better(grid: Grid, table: Table) -> Sequence[Axis] | None:
+    """Longer axes where a density is still alive at an end, or else finer ones where that matters; None if all is well."""
+    densities = torch.stack([table.log_p, table.log_q]) + table.log_measure
+    height = densities - densities.amax(1, keepdim=True)
+    height = height.flatten(2).amax((0, 2)) if height.dim() > 2 else height.amax(0)
+    height = height.reshape(grid.sizes)
+    axes, changed = list(grid.axes), False
+    for a, axis in enumerate(grid.axes):
+        if axis.spacing is None:
+            continue
+        below, above = (float(height.select(a, end).max()) > DEAD for end in (0, -1))
+        if below or above:
+            half = float(axis.points[-1] - axis.points[0]) / 2
+            axes[a], changed = axis.longer(half * below, half * above), True
+    if changed:
+        return axes
+    shaped = densities.reshape(2, *grid.sizes, *densities.shape[2:])
+    whole = densities.logsumexp(1)
+    for a, axis in enumerate(grid.axes):
+        if axis.spacing is None:
+            continue
+        every_second = shaped.index_select(1 + a, torch.arange(0, grid.sizes[a], 2, device=shaped.device))
+        rough = every_second.flatten(1, len(grid.axes)).logsumexp(1) + torch.log(torch.tensor(2.0))
+        if float((rough - whole).abs().max()) > _tolerance(densities):
+            axes[a], changed = axis.finer(), True
+    return axes if changed else None

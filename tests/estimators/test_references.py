@@ -121,7 +121,7 @@ def test_stl_on_the_bound_of_several_particles_is_biased_by_the_score_that_it_dr
         table = vb.tabulate(pair, batch)
         leaves = list(pair.leaves.values())
         exact = torch.autograd.grad(table.expected(vb.IWAE(2).bound_of, 2).sum(), leaves, retain_graph=True)
-        probability = (table.log_q + table.log_measure[:, None]).exp().detach()
+        probability = (table.log_q + table.log_measure).exp().detach()
         v = torch.sigmoid(table.log_w.detach()[:, None] - table.log_w.detach()[None])  # of the first of two
         dropped = 2 * (probability[:, None] * probability[None] * v * table.log_q[:, None]).sum()
         bias = torch.autograd.grad(dropped, leaves)

@@ -1,28 +1,35 @@
-"""A model and a guide laid out over a grid of latent values: truth by summation.
-
-For discrete latents the grid is their support and sums are exact. For continuous ones it is a quadrature whose error falls
-faster than any power of its spacing, which leaves rounding.
-"""
+"""A pair with its latents written out: densities at nodes that stand for all their values, and every expectation from them."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
-NEGLIGIBLE = 1e-13  # of q's mass, that tuples of nodes may leave out
+from ..errors import BadInput
+
+NEGLIGIBLE = 1e-14  # of q's mass: below the rounding of the sums
+MOST = 2**27  # log-weights in all tuples: some ten seconds
+CHUNK = 2**21  # of these at once: 16 MiB in double precision, some ten times that with what autograd keeps
 
 
 @dataclass(frozen=True)
 class Table:
-    """Densities at G latent values, live in the parameters, so that derivatives of the sums are exact too.
+    """log p and log q at G values of the latents, and how much each of these stands for.
+
+    ∫ f(z) dz ≈ Σ_g m_g f(z_g): exactly for discrete latents, to about ten digits for a quadrature rule. The densities are
+    live in the parameters, so `torch.autograd.grad(table.elbo().sum(), ...)` is the exact gradient, without a path or a score.
+    `*local` are the plates that all sites share (for a VAE the data; with a global latent none), as in `Particles`.
 
     Attributes:
-        log_p: (G, *local) log p(x, z_g).
+        log_p: (G, *local) log p(x, z_g) in nats; −∞ where it is impossible.
         log_q: (G, *local) log q(z_g|x).
-        log_measure: (G,) log of the weight of node g: 0 for discrete values, the quadrature's otherwise.
+        log_measure: (G, *local) log m_g: 0 for discrete latents; for others the quadrature weight and the Jacobian of
+            whatever transform made the nodes.
     """
 
     log_p: Tensor
@@ -30,57 +37,91 @@ class Table:
     log_measure: Tensor
 
     @property
-    def log_w(self) -> Tensor:
-        """(G, *local) log p(x, z_g) − log q(z_g|x)."""
-        return self.log_p - self.log_q
+    def weight(self) -> Tensor:
+        """(G, *local) m_g q(z_g): the probability of each node under q."""
+        return (self.log_q + self.log_measure).exp()
 
-    def _measured(self, log_density: Tensor) -> Tensor:
-        return log_density + self.log_measure.view(-1, *[1] * (log_density.dim() - 1))
+    @property
+    def log_w(self) -> Tensor:
+        """(G, *local) log p(x, z_g) − log q(z_g|x); 0 at nodes that q never draws."""
+        # Replaced before the difference: afterwards the gradient would be 0 · ∞.
+        drawn = self.weight > 0
+        return torch.where(drawn, self.log_p, 0.0) - torch.where(drawn, self.log_q, 0.0)
 
     @property
     def mass(self) -> Tensor:
-        """(*local) what q's probabilities add up to: 1, if the grid holds all of it."""
-        return torch.logsumexp(self._measured(self.log_q), 0).exp()
+        """(*local) Σ m q, which is 1 if the nodes are enough for q."""
+        return self.weight.sum(0)
 
     def log_evidence(self) -> Tensor:
-        """(*local) log p(x), nats."""
-        return torch.logsumexp(self._measured(self.log_p), 0)
+        """(*local) log p(x) = log Σ m p(x, z_g), in nats."""
+        return (self.log_p + self.log_measure).logsumexp(0)
+
+    def posterior(self) -> Tensor:
+        """(G, *local) the probability of each node given x, m p(x, z_g) / p(x)."""
+        return (self.log_p + self.log_measure - self.log_evidence()).exp()
 
     def elbo(self) -> Tensor:
-        """(*local) E_q[log p(x, z) − log q(z|x)], nats."""
-        return _weighed(self._measured(self.log_q).exp(), self.log_w).sum(0)
+        """(*local) E_q[log p(x, z) − log q(z|x)], in nats."""
+        return (self.weight * self.log_w).sum(0)
 
     def kl(self) -> Tensor:
-        """(*local) KL(q(z|x) ‖ p(z|x)), nats, summed on its own: log p(x) = ELBO + KL is then a statement."""
-        log_posterior = self.log_p - self.log_evidence()
-        return _weighed(self._measured(self.log_q).exp(), self.log_q - log_posterior).sum(0)
+        """(*local) KL(q(z|x) ‖ p(z|x)), in nats."""
+        return (self.weight * (self.log_evidence() - self.log_w)).sum(0)
 
-    def expected(self, bound_of: Callable[[Tensor], Tensor], num_particles: int) -> Tensor:
-        """(*local) E[bound_of(log w_1 … log w_K)] over K independent draws of q, nats.
+    def mean(self, f: Tensor) -> tuple[Tensor, Tensor]:
+        """Means of a function of the latents.
 
         Args:
-            bound_of: (K, …) log-weights → (…).
-            num_particles: K; there are G^K terms.
+            f: (G, *local) its values at the nodes.
+
+        Returns:
+            (*local) under the posterior, and (*local) under q.
         """
-        log_q, log_w = self._measured(self.log_q), self.log_w
-        if num_particles > 1:  # nodes that no tuple will miss
-            rows = log_q.detach().reshape(len(log_q), -1).amax(1)
-            kept = rows > torch.log(torch.tensor(NEGLIGIBLE / len(rows), dtype=rows.dtype))
-            log_q, log_w = log_q[kept], log_w[kept]
-        g, local = log_q.shape[0], log_q.shape[1:]
-        total: Tensor | float = 0.0
-        # One particle at a time over its nodes, the others side by side.
-        axes = [torch.arange(g)] * (num_particles - 1)
-        others = torch.cartesian_prod(*axes).view(-1, len(axes)) if axes else torch.empty(1, 0, dtype=torch.long)
-        for first in range(g):
-            index = torch.cat([torch.full((len(others), 1), first), others], 1)
-            probability = log_q[index].sum(1).exp()
-            bound = bound_of(log_w[index].transpose(0, 1))
-            total = total + _weighed(probability, bound).sum(0)
-        assert isinstance(total, Tensor) and total.shape == local
-        return total
+        return (self.posterior() * f).sum(0), (self.weight * f).sum(0)
 
+    def expected(
+        self, bound_of: Callable[[Tensor], Tensor], num_particles: int, *, negligible: float = NEGLIGIBLE
+    ) -> Tensor:
+        """The mean of a bound over K independent draws from q.
 
-def _weighed(probability: Tensor, value: Tensor) -> Tensor:
-    """probability × value, 0 where there is no probability."""
-    return probability * torch.where(probability > 0, value, 0.0)
+        Σ over the K-tuples (g_1, ..., g_K) of Π_k m_{g_k} q(z_{g_k}) · bound_of(log w of the tuple)
+
+        Args:
+            bound_of: (K, *local) log-weights → (*local) nats. It is called with one more dimension, of tuples: (K, T, *local).
+            num_particles: K.
+            negligible: How much of q's mass may be left out, in the least likely nodes. More leaves fewer tuples.
+
+        Returns:
+            (*local) nats.
+
+        Raises:
+            BadInput: There are too many tuples.
+        """
+        weight, log_w = self._likely(negligible)
+        nodes, each = len(weight), math.prod(weight.shape[1:]) * num_particles
+        if nodes**num_particles * each > MOST:
+            raise BadInput(
+                f"{nodes} nodes that matter make {nodes**num_particles} tuples of {num_particles} particles, too many to sum over. "
+                "Wanted: fewer particles, fewer latents or fewer data, or more mass that is negligible."
+            )
+
+        def part(numbers: Tensor, weight: Tensor, log_w: Tensor) -> Tensor:
+            tuples = torch.stack([numbers // nodes**k % nodes for k in range(num_particles)])  # (K, T)
+            return (weight[tuples].prod(0) * bound_of(log_w[tuples])).sum(0)
+
+        chunks = torch.arange(nodes**num_particles, device=weight.device).split(max(1, CHUNK // each))
+        if len(chunks) == 1:
+            return part(chunks[0], weight, log_w)
+        # What one chunk's gradient needs is made again when its turn comes.
+        sums = (checkpoint(part, c, weight, log_w, use_reentrant=False, preserve_rng_state=False) for c in chunks)
+        return sum(sums, torch.zeros_like(weight[0]))
+
+    def _likely(self, negligible: float) -> tuple[Tensor, Tensor]:
+        """Weights and log-weights (G', *local) of the nodes that q may well draw, for each datum the likeliest of its own."""
+        weight, log_w = self.weight, self.log_w
+        order = weight.detach().argsort(0, descending=True)
+        weight, log_w = weight.gather(0, order), log_w.gather(0, order)
+        left = weight.detach().flip(0).cumsum(0).flip(0)  # the mass of a node and all less likely ones
+        kept = int((left > negligible).reshape(len(left), -1).any(1).sum())
+        return weight[:kept], log_w[:kept]

@@ -21,6 +21,8 @@ from .mean_field import mean_field as mean_field
 from .monte_carlo import monte_carlo as monte_carlo
 from .normal_normal import normal_normal as normal_normal
 from .three_bernoulli import three_bernoulli as three_bernoulli
+from .tractable import TRACTABLE as TRACTABLE
+from .tractable import Tractable as Tractable
 from .vae import vae as vae
 
 

@@ -6,8 +6,9 @@ import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
-from ..pair import Pair
+from ..pair import Exact, Pair
 
 
 def bernoulli_toy(target: float = 0.45, probability: float = 0.5) -> Pair:
@@ -35,4 +36,20 @@ def bernoulli_toy(target: float = 0.45, probability: float = 0.5) -> Pair:
         with pyro.plate("data", len(x)):
             pyro.sample("b", dist.Bernoulli(logits=logit()))
 
-    return Pair(model, guide, name="bernoulli_toy")
+    def elbo(x: Tensor) -> Tensor:
+        theta = torch.sigmoid(logit())
+        return len(x) * (theta * (1 - target) ** 2 + (1 - theta) * target**2)
+
+    def joint() -> tuple[Tensor, Tensor]:
+        """log p(b) e^(b − t)² for b = 1 and b = 0."""
+        prior = logit().detach()
+        return logsigmoid(prior) + (1 - target) ** 2, logsigmoid(-prior) + target**2
+
+    def log_evidence(x: Tensor) -> Tensor:
+        return len(x) * torch.logaddexp(*joint())
+
+    def posterior(x: Tensor) -> dict[str, dist.Bernoulli]:
+        one, zero = joint()
+        return {"b": dist.Bernoulli(logits=(one - zero).expand(len(x)))}
+
+    return Pair(model, guide, name="bernoulli_toy", exact=Exact(elbo, log_evidence, posterior))

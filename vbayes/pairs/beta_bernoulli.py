@@ -1,25 +1,54 @@
-"""A coin of unknown bias."""
+"""Coins: a probability for each, known to lie between 0 and 1, and a guide of the posterior's own family."""
 
 from __future__ import annotations
 
 import pyro
 import pyro.distributions as dist
 import torch
+from pyro.distributions import constraints
 from torch import Tensor
 
-from ..pair import Pair
+from ..exact import beta_bernoulli as truth
+from ..pair import Exact, Pair
+
+PRIOR = 1.5, 2.0
 
 
-def beta_bernoulli() -> Pair:
-    """θ ~ Beta(2, 3), x ~ Bernoulli(θ); q(θ) = Beta(a, b). Conjugate, with implicit reparameterisation (Figurnov et al. 2018)."""
+def beta_bernoulli(rows: int = 2) -> Pair:
+    """Conjugate coins under a Beta guide, whose path is implicit; with exact ELBO, evidence and posterior.
+
+    θ ~ Beta(1.5, 2), x_t ~ Bernoulli(θ) for the tosses of a row; q(θ) = Beta(heads, tails), free for each row.
+
+    Args:
+        rows: N. The model is called with zeros and ones of shape (N, T).
+
+    References:
+        Figurnov, Mohamed & Mnih 2018, Implicit reparameterization gradients, arXiv:1805.08498.
+    """
+
+    def q() -> tuple[Tensor, Tensor]:
+        heads = pyro.param("heads", lambda: torch.linspace(2.0, 3.0, rows), constraint=constraints.positive)
+        return heads, pyro.param("tails", lambda: torch.linspace(2.5, 1.8, rows), constraint=constraints.positive)
+
+    def prior(x: Tensor) -> tuple[Tensor, Tensor]:
+        return x.new_tensor(PRIOR[0]), x.new_tensor(PRIOR[1])
 
     def model(x: Tensor) -> None:
-        theta = pyro.sample("theta", dist.Beta(x.new_tensor(2.0), x.new_tensor(3.0)))
         with pyro.plate("data", len(x)):
-            pyro.sample("x", dist.Bernoulli(theta), obs=x)
+            theta = pyro.sample("theta", dist.Beta(*prior(x)))
+            pyro.sample("x", dist.Bernoulli(theta[:, None]).expand(x.shape).to_event(1), obs=x)
 
     def guide(x: Tensor) -> None:
-        ab = pyro.param("ab", lambda: torch.tensor([3.0, 2.5]), constraint=dist.constraints.positive)
-        pyro.sample("theta", dist.Beta(ab[0], ab[1]))
+        with pyro.plate("data", len(x)):
+            pyro.sample("theta", dist.Beta(*q()))
 
-    return Pair(model, guide, name="beta_bernoulli")
+    def exact_posterior(x: Tensor) -> dict[str, dist.Beta]:
+        known = truth.posterior(x, *prior(x))
+        return {"theta": dist.Beta(known.concentration1, known.concentration0)}
+
+    exact = Exact(
+        elbo=lambda x: truth.elbo(x, *prior(x), torch.distributions.Beta(*q())).sum(),
+        log_evidence=lambda x: truth.log_evidence(x, *prior(x)).sum(),
+        posterior=exact_posterior,
+    )
+    return Pair(model, guide, name="beta_bernoulli", exact=exact)

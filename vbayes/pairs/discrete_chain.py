@@ -1,4 +1,4 @@
-"""A hidden Markov chain of three steps and two states."""
+"""A small hidden Markov model, and a guide that takes its states apart."""
 
 from __future__ import annotations
 
@@ -7,28 +7,58 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from ..pair import Pair
+from ..exact import hidden_markov as truth
+from ..pair import Exact, Pair
 
-STEPS = 3
+NOISE = 0.8  # standard deviation of x given the state
 
 
-def discrete_chain() -> Pair:
-    """s₁ ~ Bernoulli(½), s_t stays with probability σ(v), x_t ~ N(2 s_t, 1), for each sequence x of shape (M, 3); the guide is factored, with a logit a step."""
+def discrete_chain(rows: int = 2, steps: int = 3) -> Pair:
+    """A hidden Markov model of two states under a factored guide, with exact ELBO, evidence and posterior marginals.
+
+    z_1 ~ Bernoulli(½), z_{t+1} ~ Categorical(transition[z_t]), x_t ~ N(means[z_t], 0.8²), transition and means learnt; q(z) = Π_t
+    Categorical, free for each row and step.
+
+    Args:
+        rows: N. The model is called with x of shape (N, steps).
+        steps: T.
+    """
+
+    def p() -> tuple[Tensor, Tensor, Tensor]:
+        transition = pyro.param("transition", lambda: torch.tensor([[0.6, -0.4], [-0.3, 0.5]]))
+        means = pyro.param("means", lambda: torch.tensor([-0.5, 1.0]))
+        return torch.zeros_like(means).log_softmax(-1), transition.log_softmax(-1), means
+
+    def q() -> Tensor:
+        """(N, T, 2) log-probabilities."""
+        start = torch.sin(torch.arange(1.0, 1 + rows * steps * 2)).reshape(rows, steps, 2)
+        return pyro.param("states", lambda: start.to(torch.get_default_dtype())).log_softmax(-1)
 
     def model(x: Tensor) -> None:
-        stay = pyro.param("stay", lambda: torch.tensor(1.2))
+        logits, transition, means = p()
         with pyro.plate("data", len(x)):
-            logit = x.new_zeros(())
-            for t in range(STEPS):
-                s = pyro.sample(f"s{t}", dist.Bernoulli(logits=logit))
-                pyro.sample(f"x{t}", dist.Normal(2 * s, 1.0), obs=x[:, t])
-                logit = stay * (2 * s - 1)
+            for t in range(steps):
+                z = pyro.sample(f"z{t + 1}", dist.Categorical(logits=logits))
+                pyro.sample(f"x{t + 1}", dist.Normal(means[z], NOISE), obs=x[:, t])
+                logits = transition[z]
 
     def guide(x: Tensor) -> None:
-        logits = pyro.param("logits", lambda: torch.tensor([-0.5, 0.3, 0.8]))
-        slope = pyro.param("slope", lambda: torch.tensor(0.7))
+        log_q = q()
         with pyro.plate("data", len(x)):
-            for t in range(STEPS):
-                pyro.sample(f"s{t}", dist.Bernoulli(logits=logits[t] + slope * (x[:, t] - 1)))
+            for t in range(steps):
+                pyro.sample(f"z{t + 1}", dist.Categorical(logits=log_q[:, t]))
 
-    return Pair(model, guide, name="discrete_chain")
+    def known(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        initial, transition, means = p()
+        return initial, transition, dist.Normal(means, NOISE).log_prob(x[..., None])
+
+    def posterior(x: Tensor) -> dict[str, dist.Categorical]:
+        found = truth.marginals(*known(x))
+        return {f"z{t + 1}": dist.Categorical(found[:, t]) for t in range(steps)}
+
+    exact = Exact(
+        elbo=lambda x: truth.elbo(*known(x), q()).sum(),
+        log_evidence=lambda x: truth.log_evidence(*known(x)).sum(),
+        posterior=posterior,
+    )
+    return Pair(model, guide, name="discrete_chain", exact=exact)

@@ -1,25 +1,56 @@
-"""Counts of unknown rate."""
+"""Counts: a rate for each row, positive, and a guide of the posterior's own family."""
 
 from __future__ import annotations
 
 import pyro
 import pyro.distributions as dist
 import torch
+from pyro.distributions import constraints
 from torch import Tensor
 
-from ..pair import Pair
+from ..exact import gamma_poisson as truth
+from ..pair import Exact, Pair
+
+SHAPE = 2.0  # of the prior
 
 
-def gamma_poisson() -> Pair:
-    """λ ~ Gamma(2, 1), x ~ Poisson(λ); q(λ) = Gamma(a, b). Conjugate, with implicit reparameterisation (Figurnov et al. 2018)."""
+def gamma_poisson(rows: int = 2) -> Pair:
+    """Conjugate counts under a Gamma guide, whose path is implicit; with exact ELBO, evidence and posterior.
+
+    λ ~ Gamma(2, prior_rate), x_t ~ Poisson(λ) for the counts of a row; q(λ) = Gamma(shape, rate), free for each row. The
+    prior's rate is learnt.
+
+    Args:
+        rows: N. The model is called with counts of shape (N, T).
+
+    References:
+        Figurnov, Mohamed & Mnih 2018, Implicit reparameterization gradients, arXiv:1805.08498.
+    """
+
+    def q() -> tuple[Tensor, Tensor]:
+        shape = pyro.param("shape", lambda: torch.linspace(3.0, 4.0, rows), constraint=constraints.positive)
+        return shape, pyro.param("rate", lambda: torch.linspace(2.0, 1.5, rows), constraint=constraints.positive)
+
+    def prior(x: Tensor) -> tuple[Tensor, Tensor]:
+        rate = pyro.param("prior_rate", lambda: torch.tensor(0.8), constraint=constraints.positive)
+        return x.new_tensor(SHAPE), rate
 
     def model(x: Tensor) -> None:
-        rate = pyro.sample("rate", dist.Gamma(x.new_tensor(2.0), x.new_tensor(1.0)))
         with pyro.plate("data", len(x)):
-            pyro.sample("x", dist.Poisson(rate), obs=x)
+            rate = pyro.sample("lambda", dist.Gamma(*prior(x)))
+            pyro.sample("x", dist.Poisson(rate[:, None]).expand(x.shape).to_event(1), obs=x)
 
     def guide(x: Tensor) -> None:
-        ab = pyro.param("ab", lambda: torch.tensor([4.0, 1.7]), constraint=dist.constraints.positive)
-        pyro.sample("rate", dist.Gamma(ab[0], ab[1]))
+        with pyro.plate("data", len(x)):
+            pyro.sample("lambda", dist.Gamma(*q()))
 
-    return Pair(model, guide, name="gamma_poisson")
+    def exact_posterior(x: Tensor) -> dict[str, dist.Gamma]:
+        known = truth.posterior(x, *prior(x))
+        return {"lambda": dist.Gamma(known.concentration, known.rate)}
+
+    exact = Exact(
+        elbo=lambda x: truth.elbo(x, *prior(x), torch.distributions.Gamma(*q())).sum(),
+        log_evidence=lambda x: truth.log_evidence(x, *prior(x)).sum(),
+        posterior=exact_posterior,
+    )
+    return Pair(model, guide, name="gamma_poisson", exact=exact)

@@ -1,30 +1,75 @@
-"""Two Gaussian latents in a row, under a guide that follows the same order."""
+"""Two latents in a row for each datum, and a guide that draws the second given the first."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
 import torch
+from pyro.distributions import constraints
 from torch import Tensor
 
-from ..pair import Pair
+from ..exact.linear_gaussian import LinearGaussian
+from ..pair import Exact, Pair
+
+STEP, NOISE = 0.7, 0.5  # standard deviations of z2 given z1, and of x given z2
 
 
-def gaussian_chain() -> Pair:
-    """z₁ ~ N(0, 1), z₂ ~ N(w z₁, 1), x ~ N(z₂, ½²) for each datum; q(z₁|x) = N(a x, s₁²), q(z₂|z₁, x) = N(b z₁ + c x, s₂²)."""
+def gaussian_chain(rows: int = 2) -> Pair:
+    """Hierarchical guide, with exact ELBO, evidence and posterior.
+
+    z1 ~ N(0, 1), z2 ~ N(slope z1, 0.7²), x ~ N(z2, 0.5²); q(z1) = N(first, σ1²), q(z2|z1) = N(second + link z1, σ2²), with
+    `first` and `second` for each datum. What an estimator holds constant of z1 matters here.
+
+    Args:
+        rows: N. The model is called with x of shape (N,).
+    """
+
+    def slope() -> Tensor:
+        return pyro.param("slope", lambda: torch.tensor(0.8))
+
+    def q() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        first = pyro.param("first", lambda: torch.linspace(-0.2, 0.4, rows))
+        second = pyro.param("second", lambda: torch.linspace(-0.3, 0.5, rows))
+        link = pyro.param("link", lambda: torch.tensor(0.3))
+        scales = pyro.param("scales", lambda: torch.tensor([0.8, 0.6]), constraint=constraints.positive)
+        return first, second, link, scales
 
     def model(x: Tensor) -> None:
-        w = pyro.param("w", lambda: torch.tensor(0.8))
         with pyro.plate("data", len(x)):
-            first = pyro.sample("z1", dist.Normal(x.new_zeros(()), 1.0))
-            second = pyro.sample("z2", dist.Normal(w * first, 1.0))
-            pyro.sample("x", dist.Normal(second, 0.5), obs=x)
+            z1 = pyro.sample("z1", dist.Normal(x.new_zeros(()), 1.0))
+            z2 = pyro.sample("z2", dist.Normal(slope() * z1, STEP))
+            pyro.sample("x", dist.Normal(z2, NOISE), obs=x)
 
     def guide(x: Tensor) -> None:
-        a, b, c = pyro.param("slopes", lambda: torch.tensor([0.3, 0.2, 0.6]))
-        s = pyro.param("scales", lambda: torch.tensor([0.8, 0.5]), constraint=dist.constraints.positive)
+        first, second, link, scales = q()
         with pyro.plate("data", len(x)):
-            first = pyro.sample("z1", dist.Normal(a * x, s[0]))
-            pyro.sample("z2", dist.Normal(b * first + c * x, s[1]))
+            z1 = pyro.sample("z1", dist.Normal(first, scales[0]))
+            pyro.sample("z2", dist.Normal(second + link * z1, scales[1]))
 
-    return Pair(model, guide, name="gaussian_chain")
+    def truth() -> LinearGaussian:
+        a = slope()
+        covariance = _joint(torch.ones_like(a), a, torch.full_like(a, STEP**2))
+        seen = torch.tensor([[0.0, 1.0]]).to(a)
+        return LinearGaussian(a.new_zeros(2), covariance, seen, a.new_zeros(1), a.new_full((1, 1), NOISE**2))
+
+    def exact_elbo(x: Tensor) -> Tensor:
+        first, second, link, scales = q()
+        variances = scales.square()
+        mean = torch.stack([first, second + link * first], -1)
+        joint = torch.distributions.MultivariateNormal(mean, _joint(variances[0], link, variances[1]))
+        return truth().elbo(x[:, None], joint).sum()
+
+    def posterior(x: Tensor) -> dict[str, Any]:
+        both = truth().posterior(x[:, None])
+        return {f"z{i + 1}": dist.Normal(both.mean[:, i], both.variance[..., i].sqrt()) for i in range(2)}
+
+    exact = Exact(exact_elbo, lambda x: truth().log_evidence(x[:, None]).sum(), posterior)
+    return Pair(model, guide, name="gaussian_chain", exact=exact)
+
+
+def _joint(first: Tensor, link: Tensor, second: Tensor) -> Tensor:
+    """(2, 2) the covariance of z1 and z2 = link z1 + noise, from the variances of z1 and of the noise."""
+    cross = link * first
+    return torch.stack([torch.stack([first, cross]), torch.stack([cross, link * cross + second])])

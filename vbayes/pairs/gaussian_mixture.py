@@ -1,4 +1,4 @@
-"""Which of three Gaussians made a datum."""
+"""A mixture of Gaussians: which component a datum comes from is its latent."""
 
 from __future__ import annotations
 
@@ -7,26 +7,47 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from ..pair import Pair
+from ..pair import Exact, Pair
+
+SCALE = 0.7  # of each component
 
 
-def gaussian_mixture(rows: int = 2) -> Pair:
-    """c ~ Categorical(π), x ~ N(μ_c, 0.9²); q(c) = Categorical, with logits for each datum.
+def gaussian_mixture(rows: int = 2, components: int = 3) -> Pair:
+    """A categorical latent for each datum, with exact ELBO, evidence and posterior.
+
+    z ~ Categorical(weights), x ~ N(means[z], 0.7²), weights and means learnt; q(z) = Categorical, free for each datum.
 
     Args:
-        rows: N.
+        rows: N. The model is called with x of shape (N,).
+        components: C.
     """
 
+    def p() -> tuple[Tensor, Tensor]:
+        means = pyro.param("means", lambda: torch.linspace(-1.0, 1.5, components))
+        return pyro.param("weights", lambda: torch.linspace(0.3, -0.2, components)), means
+
+    def q() -> Tensor:
+        start = torch.cos(torch.arange(1.0, 1 + rows * components)).reshape(rows, components)
+        return pyro.param("assignment", lambda: start.to(torch.get_default_dtype()))
+
     def model(x: Tensor) -> None:
-        means = pyro.param("means", lambda: torch.tensor([-1.0, 0.5, 2.0]))
-        weights = pyro.param("weights", lambda: torch.tensor([0.2, 0.5, 0.3]), constraint=dist.constraints.simplex)
+        weights, means = p()
         with pyro.plate("data", len(x)):
-            c = pyro.sample("c", dist.Categorical(weights))
-            pyro.sample("x", dist.Normal(means[c], 0.9), obs=x)
+            z = pyro.sample("z", dist.Categorical(logits=weights))
+            pyro.sample("x", dist.Normal(means[z], SCALE), obs=x)
 
     def guide(x: Tensor) -> None:
-        logits = pyro.param("logits", lambda: torch.linspace(-0.6, 0.9, 3 * rows).reshape(rows, 3))
         with pyro.plate("data", len(x)):
-            pyro.sample("c", dist.Categorical(logits=logits))
+            pyro.sample("z", dist.Categorical(logits=q()))
 
-    return Pair(model, guide, name="gaussian_mixture")
+    def joint(x: Tensor) -> Tensor:
+        """(N, C) log p(x, z)."""
+        weights, means = p()
+        return weights.log_softmax(-1) + dist.Normal(means, SCALE).log_prob(x[:, None])
+
+    def elbo(x: Tensor) -> Tensor:
+        log_q = q().log_softmax(-1)
+        return (log_q.exp() * (joint(x) - log_q)).sum()
+
+    exact = Exact(elbo, lambda x: joint(x).logsumexp(-1).sum(), lambda x: {"z": dist.Categorical(logits=joint(x))})
+    return Pair(model, guide, name="gaussian_mixture", exact=exact)

@@ -1,37 +1,69 @@
-"""A linear model whose guide reads with the weights that the model writes with."""
+"""Probabilistic PCA with tied weights: the guide uses the model's own matrix."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
 import torch
+from pyro.distributions import constraints
 from torch import Tensor, nn
+from torch.nn.utils import skip_init
 
-from .. import rng
-from ..pair import Pair
+from ..exact.linear_gaussian import LinearGaussian
+from ..pair import Exact, Pair
+
+NOISE = 0.6  # standard deviation of x given z
 
 
-def linear_gaussian(features: int = 2, seed: int = 0) -> Pair:
-    """z ~ N(0, 1), x ~ N(W z + b, 0.7²); q(z|x) = N(r Wᵀ(x − b), s²), with W and b of one module in both.
+def linear_gaussian(features: int = 3, latent: int = 2) -> Pair:
+    """Model and guide share a module: tied weights, with exact ELBO, evidence and posterior.
+
+    z ~ N(0, I), x ~ N(W z, 0.6² I); q(z|x) = N(gain Wᵀx, diag σ²). The gradient in W comes from both sides, which an estimator
+    that treats model and guide apart gets wrong.
 
     Args:
-        features: Of x, shape (M, features).
-        seed: Of the weights.
+        features: D, the columns of x (N, D).
+        latent: L, the dimensions of z.
+
+    References:
+        Tipping & Bishop 1999, Probabilistic principal component analysis, doi:10.1111/1467-9868.00196.
     """
-    with rng.seeded(seed):
-        layer = nn.Linear(1, features)
+    tied = skip_init(nn.Linear, latent, features, bias=False)  # whose own start is random
+    with torch.no_grad():  # without symmetry, and the same each time
+        tied.weight.copy_(torch.cos(torch.arange(1.0, 1 + features * latent)).reshape(features, latent))
+
+    def q(x: Tensor) -> tuple[Tensor, Tensor]:
+        gain = pyro.param("gain", lambda: torch.tensor(0.5))
+        scale = pyro.param("scale", lambda: torch.linspace(0.5, 0.8, latent), constraint=constraints.positive)
+        return gain * x @ tied.weight, scale
 
     def model(x: Tensor) -> None:
-        pyro.module("layer", layer)
+        pyro.module("tied", tied)
         with pyro.plate("data", len(x)):
-            z = pyro.sample("z", dist.Normal(x.new_zeros(()), 1.0))
-            pyro.sample("x", dist.Normal(layer(z.unsqueeze(-1)), 0.7).to_event(1), obs=x)
+            z = pyro.sample("z", dist.Normal(x.new_zeros(latent), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(tied(z), NOISE).to_event(1), obs=x)
 
     def guide(x: Tensor) -> None:
-        pyro.module("layer", layer)
-        gain = pyro.param("gain", lambda: torch.tensor(0.9))
-        scale = pyro.param("scale", lambda: torch.tensor(0.6), constraint=dist.constraints.positive)
+        pyro.module("tied", tied)
+        location, scale = q(x)
         with pyro.plate("data", len(x)):
-            pyro.sample("z", dist.Normal(gain * ((x - layer.bias) @ layer.weight).squeeze(-1), scale))
+            pyro.sample("z", dist.Normal(location, scale).to_event(1))
 
-    return Pair(model, guide, name="linear_gaussian")
+    def truth() -> LinearGaussian:
+        w = tied.weight
+        return LinearGaussian(
+            w.new_zeros(latent), torch.eye(latent).to(w), w, w.new_zeros(features), NOISE**2 * torch.eye(features).to(w)
+        )
+
+    def exact_elbo(x: Tensor) -> Tensor:
+        location, scale = q(x)
+        return truth().elbo(x, torch.distributions.MultivariateNormal(location, scale.square().diag())).sum()
+
+    def posterior(x: Tensor) -> dict[str, Any]:
+        known = truth().posterior(x)
+        return {"z": dist.MultivariateNormal(known.mean, known.covariance_matrix)}
+
+    exact = Exact(exact_elbo, lambda x: truth().log_evidence(x).sum(), posterior)
+    return Pair(model, guide, name="linear_gaussian", exact=exact)

@@ -1,4 +1,4 @@
-"""Three binary latents that depend on each other, under a guide in which they do not."""
+"""Three binary latents for each datum, each depending on those before it, and a guide that takes them apart."""
 
 from __future__ import annotations
 
@@ -11,24 +11,27 @@ from ..pair import Pair
 
 
 def three_bernoulli(rows: int = 2) -> Pair:
-    """b₀ ~ Bernoulli(σ(u)), b₁|b₀ and b₂|b₁ with logits ±1, x ~ N(b₀ + 2 b₁ b₂, 0.8²); q(b) = Π Bernoulli, with logits for each datum.
+    """Three dependent binary latents under a factored guide: eight cases to count out.
+
+    b1 ~ Bernoulli(0.4), b2 and b3 by logits that are linear in those before, x ~ N(weights · b, 0.8²) with weights that are
+    learnt; q(b) = Π Bernoulli, a logit for each datum and latent. `vb.tabulate` has the exact ELBO.
 
     Args:
-        rows: N.
+        rows: N. The model is called with x of shape (N,).
     """
 
     def model(x: Tensor) -> None:
-        u = pyro.param("u", lambda: torch.tensor(-0.4))
+        weights = pyro.param("weights", lambda: torch.tensor([1.0, -0.7, 1.6]))
         with pyro.plate("data", len(x)):
-            zero = pyro.sample("b0", dist.Bernoulli(logits=u))
-            one = pyro.sample("b1", dist.Bernoulli(logits=2 * zero - 1))
-            two = pyro.sample("b2", dist.Bernoulli(logits=1 - 2 * one))
-            pyro.sample("x", dist.Normal(zero + 2 * one * two, 0.8), obs=x)
+            b1 = pyro.sample("b1", dist.Bernoulli(x.new_tensor(0.4)))
+            b2 = pyro.sample("b2", dist.Bernoulli(logits=1.2 * b1 - 0.5))
+            b3 = pyro.sample("b3", dist.Bernoulli(logits=0.8 * b2 - b1 + 0.3))
+            pyro.sample("x", dist.Normal(weights[0] * b1 + weights[1] * b2 + weights[2] * b3, 0.8), obs=x)
 
     def guide(x: Tensor) -> None:
         logits = pyro.param("logits", lambda: torch.linspace(-1.0, 1.2, 3 * rows).reshape(3, rows))
         with pyro.plate("data", len(x)):
             for i in range(3):
-                pyro.sample(f"b{i}", dist.Bernoulli(logits=logits[i]))
+                pyro.sample(f"b{i + 1}", dist.Bernoulli(logits=logits[i]))
 
     return Pair(model, guide, name="three_bernoulli")
