@@ -1,0 +1,110 @@
+"""The learning curves of a race."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .palette import GRID, style
+
+SETTLED = 0.2  # of a run: after this the leaders' curves are shown whole
+FAR = (
+    5.0  # from the end of the fastest to that of the slowest: more than that, and time is shown on a logarithmic scale
+)
+Curve = tuple[np.ndarray, np.ndarray, bool]
+
+
+def race(table: pd.DataFrame) -> Figure:
+    """ELBO per datum against steps and against seconds; lines are means over seeds, bands go from the lowest to the highest seed.
+
+    Args:
+        table: `Race.to_dataframe()`.
+    """
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9.6, 4.2), sharey=True, layout="constrained")
+    names = list(dict.fromkeys(table.estimator))
+    low, high = _window(table, names)
+    for ax, axis in ((left, "step"), (right, "seconds")):
+        for name in names:
+            _draw(ax, table[table.estimator == name], axis, name, names, low)
+        ax.set_xlabel("optimiser steps" if axis == "step" else "seconds of training")
+        ax.grid(**GRID)
+        ax.spines[["top", "right"]].set_visible(False)
+    left.set_ylim(low, high)
+    left.set_ylabel("ELBO per datum (nats)")
+    left.set_xlim(left=0)
+    _time_axis(right, table)
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), frameon=False, fontsize=9)
+    count = table.seed.nunique()
+    what = f": mean of {count} seeds, and from the lowest to the highest" if count > 1 else ""
+    figure.suptitle(f"ELBO by steps and by time{what}", x=0.01, ha="left", fontsize=12)
+    return figure
+
+
+def _draw(ax: Axes, own: pd.DataFrame, axis: str, name: str, names: list[str], low: float) -> None:
+    x, values, failed = _curve(own, axis)
+    label, colour, marker = style(name, names)
+    end = float(values[:, -1].mean())
+    if failed:
+        label += " (left the reals)"
+    elif values[:, -1].max() < low:
+        label += f" (below: ends at {end:.3g})"
+    ax.fill_between(x, values.min(0), values.max(0), color=colour, alpha=0.15, lw=0)
+    every = max(1, len(x) // 6), (3 * names.index(name)) % max(1, len(x) // 6)
+    ax.plot(
+        x,
+        values.mean(0),
+        color=colour,
+        lw=1.7,
+        marker=marker,
+        ms=6,
+        mec="white",
+        mew=0.5,
+        markevery=(every[1], every[0]),
+        label=label,
+    )
+    if failed:
+        ax.plot(x[-1], max(end, low), marker="x", ms=9, mew=2, color=colour, clip_on=False)
+
+
+def _curve(own: pd.DataFrame, axis: str) -> Curve:
+    """Points on an axis, (seed, point) ELBO there, and whether a run left the reals; then it goes as far as all were well."""
+    runs = [run for _, run in own.groupby("seed")]
+    failed = any(run.elbo_per_datum.isna().any() for run in runs)
+    runs = [run.dropna() for run in runs]
+    looks = min(len(run) for run in runs)
+    x = np.mean([run[axis].to_numpy()[:looks] for run in runs], axis=0)
+    x = np.minimum(x, min(run[axis].max() for run in runs))
+    return x, np.array([np.interp(x, run[axis], run.elbo_per_datum) for run in runs]), failed
+
+
+def _window(table: pd.DataFrame, names: list[str]) -> tuple[float, float]:
+    """The ELBO to show: the better half of the estimators once they have settled, and others that end not far below."""
+    curves = {name: _curve(table[table.estimator == name], "step")[1] for name in names}
+    ends = {name: float(values[:, -1].mean()) for name, values in curves.items()}
+    better = sorted(names, key=lambda name: -ends[name])[: -(-len(names) // 2)]
+    low = min(float(curves[name][:, int(SETTLED**0.5 * curves[name].shape[1]) :].min()) for name in better)
+    high = max(float(values.max()) for values in curves.values())
+    for name in names:  # room for those that it costs at most as much again
+        worst = float(curves[name][:, -1].min())
+        if high - worst <= 2 * (high - low):
+            low = min(low, worst)
+    room = 0.06 * (high - low) or 0.5
+    return low - room, high + room
+
+
+def _time_axis(ax: Axes, table: pd.DataFrame) -> None:
+    ends = table.dropna().groupby(["estimator", "seed"]).seconds.max()
+    ends = ends[ends > 0]
+    if ends.empty:
+        return
+    if ends.max() > FAR * ends.min():
+        first = table[(table.step > 0) & table.elbo_per_datum.notna()].seconds
+        ax.set_xscale("log")
+        ax.set_xlim(first.min(), ends.max() * 1.1)
+    else:
+        ax.set_xlim(0, ends.max() * 1.02)
+    ax.axvline(ends.min(), color="#444444", lw=0.8, ls=":", zorder=0)
