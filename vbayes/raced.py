@@ -57,7 +57,8 @@ class Race:
 
         `finished` runs; mean over seeds of the ELBO per datum after equal `steps` and after equal `seconds`, as far as every finished
         run has come; `seconds_to_level`, when the runs come to a common `level`: the ELBO per datum above which every run of the better
-        half of the estimators ends (NaN where not all runs come there); `ms_per_step`; `setup_seconds`, paid before the clock starts;
+        half of the estimators ends (NaN where not all runs come there); `ms_per_step`, the median over
+        the stretches between two looks; `setup_seconds`, paid before the clock starts;
         `engine`; `bound`. `…_se` are standard errors over seeds: of draws and data order, not of initial parameters.
         """
         return summary(self.to_dataframe(), self.entries).sort_values(

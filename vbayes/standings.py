@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import stats
 
 TIE = 2.0  # standard errors within which two means of many seeds are called equal
+STEADY = 1.5  # times what steps cost usually, that they may have cost in all before the clock is called unsteady
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,12 @@ def seconds_to(run: pd.DataFrame, level: float) -> float:
     return float(seconds[i - 1] + share * (seconds[i] - seconds[i - 1]))
 
 
+def pace(runs: Sequence[pd.DataFrame]) -> float:
+    """Seconds that a step takes: half of all stretches between two looks went faster. NaN if there are none."""
+    stretches = pd.concat([run[["step", "seconds"]].diff() for run in runs])
+    return float((stretches.seconds / stretches.step).median())
+
+
 def summary(table: pd.DataFrame, entries: Sequence[Entry]) -> pd.DataFrame:
     """A row for each estimator; see `Race.summary`."""
     level = common_level(table)
@@ -90,9 +97,7 @@ def summary(table: pd.DataFrame, entries: Sequence[Entry]) -> pd.DataFrame:
     for entry in entries:
         name = entry.estimator
         own = [run for _, run in table[table.estimator == name].groupby("seed")]
-        last = [run.iloc[-1] for run in own]
         times = pd.Series([seconds_to(run, level) for run in own])
-        taken = sum(row.step for row in last)
         rows.append(
             {
                 "estimator": name,
@@ -106,7 +111,7 @@ def summary(table: pd.DataFrame, entries: Sequence[Entry]) -> pd.DataFrame:
                 "level": level,
                 "seconds_to_level": times.mean(skipna=False),
                 "seconds_to_level_se": times.sem(skipna=False),
-                "ms_per_step": 1e3 * sum(row.seconds for row in last) / taken if taken else math.nan,
+                "ms_per_step": 1e3 * pace(own),
                 "setup_seconds": entry.setup_seconds,
                 "engine": entry.engine,
                 "bound": entry.bound,
@@ -135,7 +140,7 @@ def verdict(table: pd.DataFrame, entries: Sequence[Entry], *, interrupted: bool 
         if len(by_step) == 1:
             parts.append("One seed can't say how much of that is chance.")
     parts += [_failed(entry, len(by_step)) for entry in entries if entry.failures]
-    parts += [_asides(entries)]
+    parts += [_asides(entries), _unsteady(table)]
     return " ".join(part for part in parts if part)
 
 
@@ -188,6 +193,17 @@ def _asides(entries: Sequence[Entry]) -> str:
     if slow and len(slow) < len(entries):
         text += f" {_list(slow)} went step by step in Pyro, and the others did not: don't trust the times."
     return text.strip()
+
+
+def _unsteady(table: pd.DataFrame) -> str:
+    """Whether the machine had other work: what the worst run's steps cost, against what they usually cost."""
+    usual = {name: pace([run for _, run in own.groupby("seed")]) for name, own in table.groupby("estimator")}
+    last = table.groupby(["estimator", "seed"]).last()
+    ratios = last.seconds / last.step / pd.Series(usual).reindex(last.index.get_level_values(0)).to_numpy()
+    if not ratios.max() > STEADY:
+        return ""
+    name, seed = ratios.idxmax()
+    return f"The clock was unsteady: the steps of {name} with seed {seed} took {ratios.max():.1f} times what they usually take. Race again on a quieter machine, or for longer."
 
 
 def _time(seconds: float) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +13,8 @@ from .dataset import Dataset
 from .errors import CaptureFailed
 from .estimators import AnalyticKL
 from .pair import Pair
-from .staging import Compiled, Program, draw_noise, stage
+from .staging import Program, draw_noise, stage
+from .staging.native import Native, compiled_or_why
 from .staging.replicate import footprint, free_memory
 from .validation import no_warnings_of_nan, validation
 
@@ -59,9 +59,6 @@ class Yardstick:
         except CaptureFailed:
             self._draws = min(self._draws, BY_PYRO)
         else:
-            like = next(iter(pair.parameters.values()))
-            self._noise = draw_noise(self._program.sizes, self._draws, like, rng.stream(seed, 1, device=like.device))
-            self._chunk = min(self._draws, max(1, free_memory(like.device) // 4 // max(1, footprint(self._program))))
             self._prepare(pair)
         self.description = f"{self._draws} draws for each of {rows} rows"
 
@@ -77,7 +74,7 @@ class Yardstick:
                 return self._exact.elbo(*self._batch.args)
         with rng.seeded(self._seed):  # for the draws that are not made of base noise
             if self._program is not None:
-                return torch.cat([part.double() for part in self._values(pair)]).mean()
+                return self._values(pair).double().mean()
             model, guide = pair.scaled(self._batch.total)
             with pair.scope():
                 return -AnalyticKL(self._draws).loss(model, guide, *self._batch.args)
@@ -85,35 +82,43 @@ class Yardstick:
     def _prepare(self, pair: Pair) -> None:
         """Makes machine code of the value without its gradient, or else the same for many draws at once, if they can be had."""
         assert self._program is not None
-        graph, one = self._program.graph, tuple(numbers[0] for numbers in self._noise)
-
-        def value(*given: Any) -> tuple[Tensor]:
-            return (graph(*given)[1],)
-
-        self._value: Callable[..., tuple[Tensor]] = value
-        self._many: Callable[..., tuple[Tensor]] | None = None
+        like, program = next(iter(pair.parameters.values())), self._program
+        self._noise = draw_noise(program.sizes, self._draws, like, rng.stream(self._seed, 1, device=like.device))
+        self._chunk = min(self._draws, max(1, free_memory(like.device) // 4 // max(1, footprint(program))))
+        self._native: Native | None = None
         inputs = self._inputs(pair)
-        if self._program.static:
-            self._value = compiled = Compiled(value, *inputs, one, self._batch.args)
-            if compiled.native:
-                return
-        many = torch.vmap(value, in_dims=(None, None, 0, None), randomness="different")
+        if program.static and like.device.type == "cpu":
+            self._native, _ = compiled_or_why(self._value, [*(numbers[0] for numbers in self._noise), *inputs])
+        many = torch.vmap(self._value, in_dims=(0, 0, *[None] * len(inputs)), randomness="different")
+        self._many: Callable[..., list[Tensor]] | None = None
         with rng.seeded(0), suppress(RuntimeError, NotImplementedError):  # what vmap has no rule for goes one by one
-            many(*inputs, tuple(numbers[:2] for numbers in self._noise), self._batch.args)
-            self._many = many
+            if self._native is None:
+                many(*(numbers[:2] for numbers in self._noise), *inputs)
+                self._many = many
 
-    def _inputs(self, pair: Pair) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def _value(self, normals: Tensor, uniforms: Tensor, *rest: Tensor) -> list[Tensor]:
+        """The ELBO of one draw; the gradient beside it in the program is not asked for."""
+        program = self._program
+        assert program is not None
+        values = iter(rest)
+        parameters = {name: next(values) for name in program.parameters}
+        buffers = {name: next(values) for name in program.buffers}
+        return [program.graph(parameters, buffers, (normals, uniforms), tuple(values))[1]]
+
+    def _inputs(self, pair: Pair) -> list[Tensor]:
         assert self._program is not None
         state = pair.state()
-        names = self._program.parameters, self._program.buffers
-        return {name: state[name] for name in names[0]}, {name: state[name] for name in names[1]}
+        return [*(state[name] for name in (*self._program.parameters, *self._program.buffers)), *self._batch.args]
 
-    def _values(self, pair: Pair) -> Iterator[Tensor]:
-        """The ELBO of each draw, in pieces."""
+    def _values(self, pair: Pair) -> Tensor:
+        """(draws,) the ELBO of each."""
         inputs = self._inputs(pair)
+        if self._native is not None:
+            ((shape, dtype),) = self._native.results
+            values = torch.empty(self._draws, *shape, dtype=dtype)
+            self._native.run(self._draws, [*self._noise, *inputs], [values], rows=(0, 1), reported=(0,))
+            return values
         if self._many is None:
-            for noise in zip(*self._noise, strict=True):
-                yield self._value(*inputs, noise, self._batch.args)[0].reshape(1)
-            return
-        for chunk in zip(*(numbers.split(self._chunk) for numbers in self._noise), strict=True):
-            yield self._many(*inputs, chunk, self._batch.args)[0]
+            return torch.stack([self._value(*noise, *inputs)[0] for noise in zip(*self._noise, strict=True)])
+        chunks = zip(*(numbers.split(self._chunk) for numbers in self._noise), strict=True)
+        return torch.cat([self._many(*noise, *inputs)[0] for noise in chunks])

@@ -18,7 +18,7 @@ Curve = tuple[np.ndarray, np.ndarray, bool]
 
 
 def race(table: pd.DataFrame) -> Figure:
-    """ELBO per datum against steps and against seconds; lines are means over seeds, bands go from the lowest to the highest seed.
+    """ELBO per datum against steps and against seconds: at each look the mean over seeds, and a band from the lowest to the highest.
 
     Args:
         table: `Race.to_dataframe()`.
@@ -51,41 +51,32 @@ def _draw(ax: Axes, own: pd.DataFrame, axis: str, name: str, names: list[str], l
     if failed:
         label += " (left the reals)"
     elif values[:, -1].max() < low:
-        label += f" (below: ends at {end:.3g})"
+        label += f" (below: ends at {end:.3g})".replace("-", "−")
     ax.fill_between(x, values.min(0), values.max(0), color=colour, alpha=0.15, lw=0)
-    every = max(1, len(x) // 6), (3 * names.index(name)) % max(1, len(x) // 6)
+    every = max(1, len(x) // 6)
+    first = names.index(name) * every // len(names)  # not all at the same steps, where curves coincide
     ax.plot(
-        x,
-        values.mean(0),
-        color=colour,
-        lw=1.7,
-        marker=marker,
-        ms=6,
-        mec="white",
-        mew=0.5,
-        markevery=(every[1], every[0]),
-        label=label,
-    )
+        x, values.mean(0), color=colour, lw=1.7, marker=marker, ms=6, mec="white", mew=0.5, markevery=(first, every), label=label
+    )  # fmt: skip
     if failed:
         ax.plot(x[-1], max(end, low), marker="x", ms=9, mew=2, color=colour, clip_on=False)
 
 
 def _curve(own: pd.DataFrame, axis: str) -> Curve:
-    """Points on an axis, (seed, point) ELBO there, and whether a run left the reals; then it goes as far as all were well."""
+    """Points on an axis, the mean of the seeds' at each look; (seed, look) ELBO; and whether a run left the reals: then it goes as far
+    as all were well."""
     runs = [run for _, run in own.groupby("seed")]
     failed = any(run.elbo_per_datum.isna().any() for run in runs)
-    runs = [run.dropna() for run in runs]
-    looks = min(len(run) for run in runs)
+    looks = min(run.elbo_per_datum.count() for run in runs)
     x = np.mean([run[axis].to_numpy()[:looks] for run in runs], axis=0)
-    x = np.minimum(x, min(run[axis].max() for run in runs))
-    return x, np.array([np.interp(x, run[axis], run.elbo_per_datum) for run in runs]), failed
+    return x, np.array([run.elbo_per_datum.to_numpy()[:looks] for run in runs]), failed
 
 
 def _window(table: pd.DataFrame, names: list[str]) -> tuple[float, float]:
-    """The ELBO to show: the better half of the estimators once they have settled, and others that end not far below."""
+    """The ELBO to show: the better half of the estimators, two at least, once they have settled, and others that end not far below."""
     curves = {name: _curve(table[table.estimator == name], "step")[1] for name in names}
     ends = {name: float(values[:, -1].mean()) for name, values in curves.items()}
-    better = sorted(names, key=lambda name: -ends[name])[: -(-len(names) // 2)]
+    better = sorted(names, key=lambda name: -ends[name])[: max(2, -(-len(names) // 2))]
     low = min(float(curves[name][:, int(SETTLED**0.5 * curves[name].shape[1]) :].min()) for name in better)
     high = max(float(values.max()) for values in curves.values())
     for name in names:  # room for those that it costs at most as much again
@@ -97,10 +88,13 @@ def _window(table: pd.DataFrame, names: list[str]) -> tuple[float, float]:
 
 
 def _time_axis(ax: Axes, table: pd.DataFrame) -> None:
-    ends = table.dropna().groupby(["estimator", "seed"]).seconds.max()
+    ends = pd.Series({name: _curve(own, "seconds")[0][-1] for name, own in table.groupby("estimator")})
     ends = ends[ends > 0]
     if ends.empty:
         return
+    if ends.max() < 1:
+        ax.xaxis.set_major_formatter(lambda seconds, _: f"{1e3 * seconds:g}")
+        ax.set_xlabel("milliseconds of training")
     if ends.max() > FAR * ends.min():
         first = table[(table.step > 0) & table.elbo_per_datum.notna()].seconds
         ax.set_xscale("log")
