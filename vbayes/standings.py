@@ -153,7 +153,7 @@ def _leader(values: pd.DataFrame, when: str) -> str:
     if len(means) == 1:
         return f"{when}, {best} is at an ELBO of {means.iloc[0]:.5g} nats per datum."
     behind = {str(name): values[best] - values[name] for name in means.index[1:]}
-    tied = [name for name, gap in behind.items() if gap.mean() <= _chance(len(gap)) * gap.sem()]
+    tied = [name for name, gap in behind.items() if gap.mean() <= chance(len(gap)) * gap.sem()]
     rest = "; ".join(
         f"{name} is {gap.mean():.2g}{'' if len(gap) == 1 else f' ± {gap.sem():.1g}'} behind"
         for name, gap in behind.items()
@@ -164,7 +164,7 @@ def _leader(values: pd.DataFrame, when: str) -> str:
     return f"{text}: {rest}." if rest else f"{text}."
 
 
-def _chance(seeds: int) -> float:
+def chance(seeds: int) -> float:
     """Standard errors that chance exceeds as rarely as 2 where there are many seeds: Student's t."""
     return float(stats.t.ppf(stats.norm.cdf(TIE), seeds - 1)) if seeds > 1 else 0.0
 
