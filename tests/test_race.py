@@ -273,6 +273,14 @@ def test_differences_are_paired_and_three_seeds_are_few():
     assert "a leads" in standings.verdict(many, entries)
 
 
+def test_a_tie_with_the_best_is_not_a_lead_over_the_others():
+    table, entries = curves(a=[-1.0, -1.0, -1.0], b=[-1.5, -1.5, -1.5], c=[-1.0, -1.0, -4.0])
+    text = standings.verdict(table, entries)
+    assert text.startswith(
+        "After 100 steps each, a is highest, at an ELBO of -1 nats per datum, but can't be told apart from c (1 ± 1 behind); b is 0.5"
+    )
+
+
 def test_an_unsteady_clock_and_a_slow_engine_are_named():
     table, entries = curves(a=[-5.0, -5.0], b=[-6.0, -6.0])
     assert "unsteady" not in standings.verdict(table, entries) and "Pyro" not in standings.verdict(table, entries)

@@ -153,15 +153,18 @@ def _leader(values: pd.DataFrame, when: str) -> str:
     if len(means) == 1:
         return f"{when}, {best} is at an ELBO of {means.iloc[0]:.5g} nats per datum."
     behind = {str(name): values[best] - values[name] for name in means.index[1:]}
+    said = {
+        name: f"{gap.mean():.2g}{'' if len(gap) == 1 else f' ± {gap.sem():.1g}'} behind" for name, gap in behind.items()
+    }
     tied = [name for name, gap in behind.items() if gap.mean() <= chance(len(gap)) * gap.sem()]
-    rest = "; ".join(
-        f"{name} is {gap.mean():.2g}{'' if len(gap) == 1 else f' ± {gap.sem():.1g}'} behind"
-        for name, gap in behind.items()
-        if name not in tied
-    )
-    who = f"{best} leads" if not tied else f"{_list([best, *tied])} can't be told apart"
-    text = f"{when}, {who}{' and lead' if tied and rest else ''}, at an ELBO of {means.iloc[0]:.5g} nats per datum"
-    return f"{text}: {rest}." if rest else f"{text}."
+    rest = "; ".join(f"{name} is {said[name]}" for name in behind if name not in tied)
+    where = f"an ELBO of {means.iloc[0]:.5g} nats per datum"
+    if not tied:
+        return f"{when}, {best} leads, at {where}: {rest}."
+    if not rest:
+        return f"{when}, {_list([best, *tied])} can't be told apart, the highest at {where}."
+    near = _list([f"{name} ({said[name]})" for name in tied])
+    return f"{when}, {best} is highest, at {where}, but can't be told apart from {near}; {rest}."
 
 
 def chance(seeds: int) -> float:

@@ -37,7 +37,8 @@ def race(table: pd.DataFrame) -> Figure:
     left.set_xlim(left=0)
     _time_axis(right, table)
     handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), frameon=False, fontsize=9)
+    columns = -(-len(labels) // -(-len(labels) // 5))  # rows of much the same length, of five at most
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
     count = table.seed.nunique()
     what = f": mean of {count} seeds, and from the lowest to the highest" if count > 1 else ""
     figure.suptitle(f"ELBO by steps and by time{what}", x=0.01, ha="left", fontsize=12)
