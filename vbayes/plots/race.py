@@ -35,8 +35,9 @@ def race(table: pd.DataFrame) -> Figure:
     left.set_ylim(low, high)
     left.set_ylabel("ELBO per datum (nats)")
     left.set_xlim(left=0)
-    _time_axis(right, table)
-    handles, labels = left.get_legend_handles_labels()
+    _time_axis(right, table, low)
+    both = left.get_legend_handles_labels(), right.get_legend_handles_labels()
+    handles, labels = (first + more[len(names) :] for first, more in zip(*both, strict=True))
     columns = -(-len(labels) // -(-len(labels) // 5))  # rows of much the same length, of five at most
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
     count = table.seed.nunique()
@@ -57,7 +58,7 @@ def _draw(ax: Axes, own: pd.DataFrame, axis: str, name: str, names: list[str], l
     every = max(1, len(x) // 6)
     first = names.index(name) * every // len(names)  # not all at the same steps, where curves coincide
     ax.plot(
-        x, values.mean(0), color=colour, lw=1.7, marker=marker, ms=6, mec="white", mew=0.5, markevery=(first, every), label=label
+        x, values.mean(0), color=colour, lw=1.7, marker=marker, ms=6, mec="white" if marker != "x" else colour, mew=0.5, markevery=(first, every), label=label
     )  # fmt: skip
     if failed:
         ax.plot(x[-1], max(end, low), marker="x", ms=9, mew=2, color=colour, clip_on=False)
@@ -88,18 +89,21 @@ def _window(table: pd.DataFrame, names: list[str]) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _time_axis(ax: Axes, table: pd.DataFrame) -> None:
-    ends = pd.Series({name: _curve(own, "seconds")[0][-1] for name, own in table.groupby("estimator")})
-    ends = ends[ends > 0]
-    if ends.empty:
-        return
-    if ends.max() < 1:
+def _time_axis(ax: Axes, table: pd.DataFrame, low: float) -> None:
+    """Milliseconds or seconds, on a logarithmic scale where some run far longer than others, and a mark where all have had the same."""
+    curves = [_curve(own, "seconds") for _, own in table.groupby("estimator")]
+    last = max(x[-1] for x, _, _ in curves)
+    whole = [x[-1] for x, _, failed in curves if not failed and x[-1] > 0]
+    if last < 1:
         ax.xaxis.set_major_formatter(lambda seconds, _: f"{1e3 * seconds:g}")
         ax.set_xlabel("milliseconds of training")
-    if ends.max() > FAR * ends.min():
-        first = table[(table.step > 0) & table.elbo_per_datum.notna()].seconds
+    if not whole:
+        return
+    if last > FAR * min(whole):
+        seen = [x[(values.mean(0) >= low) & (x > 0)] for x, values, _ in curves]
         ax.set_xscale("log")
-        ax.set_xlim(first.min(), ends.max() * 1.1)
+        ax.set_xlim(0.7 * min(x[0] for x in seen if len(x)), last * 1.1)
     else:
-        ax.set_xlim(0, ends.max() * 1.02)
-    ax.axvline(ends.min(), color="#444444", lw=0.8, ls=":", zorder=0)
+        ax.set_xlim(0, last * 1.02)
+    if len(whole) > 1:
+        ax.axvline(min(whole), color="#444444", lw=0.8, ls=":", zorder=0, label="equal time")
