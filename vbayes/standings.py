@@ -206,7 +206,7 @@ def _unsteady(table: pd.DataFrame) -> str:
     if not ratios.max() > STEADY:
         return ""
     name, seed = ratios.idxmax()
-    return f"The clock was unsteady: the steps of {name} with seed {seed} took {ratios.max():.1f} times what they usually take. Race again on a quieter machine, or for longer."
+    return f"The clock was unsteady: the steps of {name} with seed {seed} took {ratios.max():.1f} times what they usually take. Race again on a quieter machine, for longer, or on one thread (torch.set_num_threads(1))."
 
 
 def _time(seconds: float) -> str:
