@@ -51,6 +51,8 @@ from .pair import Exact as Exact
 from .pair import Pair as Pair
 from .particles import Particles as Particles
 from .posterior import to_arviz as to_arviz
+from .raced import Race as Race
+from .racing import race as race
 from .recommendation import Recommendation as Recommendation
 from .report import report as report
 from .restarts import Restarts as Restarts

@@ -104,7 +104,7 @@ def compare(
     pair, dataset = pair.to(where), dataset.to(where)
     with rng.seeded(seed):
         batch = next(iter(dataset.minibatches(pair.model, batch_size)))
-    methods = _suitable(pair, batch, estimators, particles)
+    methods = suitable(pair, batch, estimators, particles)
     require_parameters(pair)
     last: Fit | None = None
     if trains:
@@ -152,11 +152,11 @@ def compare(
     )
 
 
-def _suitable(
+def suitable(
     pair: Pair,
     batch: Batch,
     estimators: Sequence[Any] | Mapping[str, Any] | None,
-    particles: Sequence[int] | None,
+    particles: Sequence[int] | None = None,
 ) -> dict[str, ELBO]:
     """Name → estimator. One that was asked for and can't work here is an error; a default one is left out."""
     if isinstance(estimators, Mapping):

@@ -143,7 +143,7 @@ def _together(fits: list[Fit], steps: int, *, show: bool, callbacks: Sequence[Ca
             with fit.pair.scope():
                 stepper = optimizer_for(fit.pair.leaves, fit.optimizer, fit.learning_rate)
                 order = Order(fit.data, fit.batch_size, fit.seed)
-                shared = engines[0].programs if engines else None
+                shared = engines[0] if engines else None
                 engine = Staged(fit.pair, fit.estimator, fit.data, order, stepper, 0, fit.seed, shared)
             if engine.state is None or not all(program.static for program in engine.programs.values()):
                 raise CaptureFailed("This optimiser, or these random numbers, have no pure form.")

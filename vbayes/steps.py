@@ -195,7 +195,7 @@ class Staged:
     Args:
         pair, estimator, data, order, stepper, taken: As for `Eager`.
         seed: Of the fit.
-        programs: Of another fit of the same pair, rows in a minibatch → program.
+        like: The steps of another fit of the same pair, data and optimiser: what was captured and compiled for them serves here too.
 
     Attributes:
         programs: Rows in a minibatch → what is captured for it.
@@ -217,16 +217,16 @@ class Staged:
         stepper: Stepper,
         taken: int,
         seed: int,
-        programs: dict[int | None, Program] | None = None,
+        like: Staged | None = None,
     ) -> None:
         self._pair, self._data, self._order, self._stepper, self._taken = pair, data, order, stepper, taken
         self._estimator, self._seed = estimator, seed
         leaves = pair.leaves
         self._like = next(iter(leaves.values()))
         self._updates = Updates.of(stepper.each(leaves), leaves)
-        self.programs = {} if programs is None else programs
-        self._loops: dict[int | None, Loop] = {}
-        self._gradients: dict[int | None, Compiled] = {}
+        self.programs: dict[int | None, Program] = {} if like is None else like.programs
+        self._loops: dict[int | None, Loop] = {} if like is None else like._loops
+        self._gradients: dict[int | None, Compiled] = {} if like is None else like._gradients
         self._blocks: dict[tuple[int, int], tuple[int, Noise]] = {}
         self._next_look = taken + FIRST_LOOK
         self._program(order.sizes[0])  # what can't be captured says so now
@@ -238,13 +238,26 @@ class Staged:
 
     def take(self, count: int) -> list[float]:
         """Up to `count` more steps: the ELBO of each, in nats, before it."""
-        self._look_again()
+        self.look_again()
         elbos: list[float] = []
         while len(elbos) < count and self.failure is None:
             elbos += self._run(count - len(elbos))
         return elbos
 
-    def _look_again(self) -> None:
+    def prepare(self) -> None:
+        """Captures and compiles now what the steps will need, instead of when they need it."""
+        for size in self._order.sizes:
+            self._program(size)
+            if self.state:
+                self._loop(size)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether all that was made so far is machine code."""
+        made: list[Loop | Compiled] = [*self._loops.values(), *self._gradients.values()]
+        return bool(made) and all(each.native is not None for each in made)
+
+    def look_again(self) -> None:
         """Now and then, more and more rarely: whether the model still is what it was when it was captured."""
         if self._taken < self._next_look:
             return
@@ -290,7 +303,7 @@ class Staged:
         if self.state is None:
             values = self._one_by_one(stretches, which)
         else:
-            parts = [Part(self._loop(each), each.noise, each.index) for each in stretches]
+            parts = [Part(self._loop(each.size), each.noise, each.index) for each in stretches]
             self.state, reported = run_loops(self.state, parts, which)
             values = reported.tolist()
         self.advance(len(values))
@@ -309,10 +322,10 @@ class Staged:
             self.programs[size] = stage(self._pair, self._estimator, self._data.batch(self._pair.model, index))
         return self.programs[size]
 
-    def _loop(self, stretch: Stretch) -> Loop:
-        if stretch.size not in self._loops:
-            self._loops[stretch.size] = self.loop(stretch.program, stretch.size)
-        return self._loops[stretch.size]
+    def _loop(self, size: int | None) -> Loop:
+        if size not in self._loops:
+            self._loops[size] = self.loop(self._program(size), size)
+        return self._loops[size]
 
     def loop(self, program: Program, size: int | None, together: int | None = None) -> Loop:
         """Steps on minibatches of a size."""

@@ -9,6 +9,7 @@ from .history import history as history
 from .images import images as images
 from .noise_split import noise_split as noise_split
 from .over import over as over
+from .race import race as race
 from .recommendation import recommendation as recommendation
 from .restarts import restarts as restarts
 from .variance_bars import variance_bars as variance_bars

@@ -1,0 +1,219 @@
+"""Who leads in a training race, at equal steps and at equal time, in numbers and in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+TIE = 2.0  # standard errors within which two means of many seeds are called equal
+STEADY = 1.5  # times what steps cost usually, that they may have cost in all before the clock is called unsteady
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An estimator in a race.
+
+    Attributes:
+        estimator: Its name.
+        bound: What it follows; all are judged by the ELBO.
+        engine: What took its steps: "machine code", "captured program" or "Pyro".
+        setup_seconds: From the start to the first step: capture and compilation. The runs of further seeds use the same program.
+        failures: Of the runs that left the reals: seed, what, step and site.
+    """
+
+    estimator: str
+    bound: str
+    engine: str
+    setup_seconds: float
+    failures: tuple[str, ...] = ()
+
+
+def finished(table: pd.DataFrame) -> pd.DataFrame:
+    """The curves without those that end in a NaN."""
+    good = table.elbo_per_datum.notna().groupby([table.estimator, table.seed]).transform("all")
+    return table[good]
+
+
+def at_equal(table: pd.DataFrame, axis: str) -> tuple[float, pd.DataFrame]:
+    """How far every finished run has come, on an axis, and the ELBO per datum of each there.
+
+    Args:
+        table: `Race.to_dataframe()`.
+        axis: "step" or "seconds".
+
+    Returns:
+        That point; and a seed × estimator table, NaN for a run that left the reals. Between two looks the ELBO is taken to be straight.
+    """
+    good, names = finished(table), list(dict.fromkeys(table.estimator))
+    every = pd.MultiIndex.from_product([list(dict.fromkeys(table.seed)), names], names=["seed", "estimator"])
+    if good.empty:
+        return 0.0, pd.Series(np.nan, index=every).unstack()[names]
+    point = float(good.groupby(["estimator", "seed"])[axis].max().min())
+    values = {
+        (seed, name): np.interp(point, run[axis], run.elbo_per_datum)
+        for (name, seed), run in good.groupby(["estimator", "seed"])
+    }
+    return point, pd.Series(values, dtype=float).reindex(every).unstack()[names]
+
+
+def common_level(table: pd.DataFrame) -> float:
+    """The ELBO per datum above which every run of the better half of the estimators ends; NaN if there are none."""
+    ends = finished(table).groupby(["estimator", "seed"]).elbo_per_datum.last().unstack()
+    whole = ends.reindex(columns=list(dict.fromkeys(table.seed))).dropna()
+    if whole.empty:
+        return math.nan
+    better = whole.mean(axis=1).nlargest(-(-len(whole) // 2)).index
+    return float(whole.loc[better].to_numpy().min())
+
+
+def seconds_to(run: pd.DataFrame, level: float) -> float:
+    """When a run's curve first comes to a level; NaN if it does not."""
+    elbo, seconds = run.elbo_per_datum.to_numpy(), run.seconds.to_numpy()
+    there = np.flatnonzero(elbo >= level)
+    if not len(there):
+        return math.nan
+    if (i := there[0]) == 0:
+        return float(seconds[0])
+    share = (level - elbo[i - 1]) / (elbo[i] - elbo[i - 1])
+    return float(seconds[i - 1] + share * (seconds[i] - seconds[i - 1]))
+
+
+def pace(runs: Sequence[pd.DataFrame]) -> float:
+    """Seconds that a step takes: half of all stretches between two looks went faster. NaN if there are none."""
+    stretches = pd.concat([run[["step", "seconds"]].diff() for run in runs])
+    return float((stretches.seconds / stretches.step).median())
+
+
+def summary(table: pd.DataFrame, entries: Sequence[Entry]) -> pd.DataFrame:
+    """A row for each estimator; see `Race.summary`."""
+    level = common_level(table)
+    (steps, by_step), (seconds, by_time) = at_equal(table, "step"), at_equal(table, "seconds")
+    rows = []
+    for entry in entries:
+        name = entry.estimator
+        own = [run for _, run in table[table.estimator == name].groupby("seed")]
+        times = pd.Series([seconds_to(run, level) for run in own])
+        rows.append(
+            {
+                "estimator": name,
+                "finished": len(own) - len(entry.failures),
+                "steps": int(steps),
+                "elbo_at_steps": by_step[name].mean(),
+                "elbo_at_steps_se": by_step[name].sem(),
+                "seconds": seconds,
+                "elbo_at_seconds": by_time[name].mean(),
+                "elbo_at_seconds_se": by_time[name].sem(),
+                "level": level,
+                "seconds_to_level": times.mean(skipna=False),
+                "seconds_to_level_se": times.sem(skipna=False),
+                "ms_per_step": 1e3 * pace(own),
+                "setup_seconds": entry.setup_seconds,
+                "engine": entry.engine,
+                "bound": entry.bound,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def verdict(table: pd.DataFrame, entries: Sequence[Entry], *, interrupted: bool = False) -> str:
+    """What to make of a race, in a paragraph.
+
+    Args:
+        table: `Race.to_dataframe()`.
+        entries: Of the estimators.
+        interrupted: Whether it was stopped before its end.
+    """
+    parts = ["The race was stopped before its end."] if interrupted else []
+    steps, by_step = at_equal(table, "step")
+    seconds, by_time = at_equal(table, "seconds")
+    if finished(table).empty:
+        parts.append("No run stayed in the real numbers.")
+    else:
+        parts.append(_leader(by_step, f"After {steps:,.0f} steps each"))
+        if len(entries) > 1:
+            parts += [_leader(by_time, f"After {_time(seconds)} each"), _race_to(table, entries)]
+        if len(by_step) == 1:
+            parts.append("One seed can't say how much of that is chance.")
+    parts += [_failed(entry, len(by_step)) for entry in entries if entry.failures]
+    parts += [_asides(entries), _unsteady(table)]
+    return " ".join(part for part in parts if part)
+
+
+def _leader(values: pd.DataFrame, when: str) -> str:
+    """Paired by seed: the runs of one seed share the order of the data, and much of their noise."""
+    means = values.dropna(axis=1).mean().sort_values(ascending=False)
+    if means.empty:
+        return ""
+    best = str(means.index[0])
+    if len(means) == 1:
+        return f"{when}, {best} is at an ELBO of {means.iloc[0]:.5g} nats per datum."
+    behind = {str(name): values[best] - values[name] for name in means.index[1:]}
+    said = {
+        name: f"{gap.mean():.2g}{'' if len(gap) == 1 else f' ± {gap.sem():.1g}'} behind" for name, gap in behind.items()
+    }
+    tied = [name for name, gap in behind.items() if gap.mean() <= chance(len(gap)) * gap.sem()]
+    rest = "; ".join(f"{name} is {said[name]}" for name in behind if name not in tied)
+    where = f"an ELBO of {means.iloc[0]:.5g} nats per datum"
+    if not tied:
+        return f"{when}, {best} leads, at {where}: {rest}."
+    if not rest:
+        return f"{when}, {_list([best, *tied])} can't be told apart, the highest at {where}."
+    near = _list([f"{name} ({said[name]})" for name in tied])
+    return f"{when}, {best} is highest, at {where}, but can't be told apart from {near}; {rest}."
+
+
+def chance(seeds: int) -> float:
+    """Standard errors that chance exceeds as rarely as 2 where there are many seeds: Student's t."""
+    return float(stats.t.ppf(stats.norm.cdf(TIE), seeds - 1)) if seeds > 1 else 0.0
+
+
+def _race_to(table: pd.DataFrame, entries: Sequence[Entry]) -> str:
+    rows = summary(table, entries).sort_values("seconds_to_level")
+    came, late = rows[rows.seconds_to_level.notna()], rows[rows.seconds_to_level.isna()]
+    if came.empty:
+        return ""
+    times = [f"{row.estimator} {_time(row.seconds_to_level)}" for row in came.itertuples()]
+    text = f"To come to {rows.level.iloc[0]:.5g}, {_list(times)} of training"
+    return text + (f"; not all runs of {_list(list(late.estimator))} came there." if len(late) else ".")
+
+
+def _failed(entry: Entry, seeds: int) -> str:
+    runs = "Its run" if seeds == 1 else f"{len(entry.failures)} of {seeds} runs"
+    return f"{runs} of {entry.estimator} left the real numbers ({entry.failures[0]}), so it is not ranked."
+
+
+def _asides(entries: Sequence[Entry]) -> str:
+    others = [f"{entry.estimator} ({entry.bound})" for entry in entries if entry.bound != "ELBO"]
+    text = ""
+    if others:
+        text = f"{_list(others)} {'follow other bounds' if len(others) > 1 else 'follows another bound'}; the ELBO is what is compared."
+    slow = [entry.estimator for entry in entries if entry.engine == "Pyro"]
+    if slow and len(slow) < len(entries):
+        text += f" {_list(slow)} went step by step in Pyro, and the others did not: don't trust the times."
+    return text.strip()
+
+
+def _unsteady(table: pd.DataFrame) -> str:
+    """Whether the machine had other work: what the worst run's steps cost, against what they usually cost."""
+    usual = {name: pace([run for _, run in own.groupby("seed")]) for name, own in table.groupby("estimator")}
+    last = table.groupby(["estimator", "seed"]).last()
+    ratios = last.seconds / last.step / pd.Series(usual).reindex(last.index.get_level_values(0)).to_numpy()
+    if not ratios.max() > STEADY:
+        return ""
+    name, seed = ratios.idxmax()
+    return f"The clock was unsteady: the steps of {name} with seed {seed} took {ratios.max():.1f} times what they usually take. Race again on a quieter machine, for longer, or on one thread (torch.set_num_threads(1))."
+
+
+def _time(seconds: float) -> str:
+    if seconds < 1:
+        return f"{1e3 * seconds:.3g} ms"
+    return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:,.0f} s"
+
+
+def _list(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
