@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+# Tensors in tests are small: a second thread costs ten times what it saves, on a busy machine a hundred. Before torch looks.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import matplotlib
 import pyro
 import pytest
@@ -28,12 +33,3 @@ def double():
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
-
-
-@pytest.fixture
-def one_thread():
-    """Where tensors are small, a second thread costs ten times what it saves."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)

@@ -52,6 +52,23 @@ def test_compare(tmp_path):
     assert result.verdict() in html.unescape((folder / "report.html").read_text(encoding="utf-8"))
 
 
+def test_compare_in_several_numbers_of_particles(tmp_path):
+    options = ["--estimators", "stl,rloo", "--particles", "1,4", "--trajectory", "--oracle", "pathwise", "--epochs", 1]
+    done = vbayes("compare", "--replicas", 100, *options, "--out", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = vb.Comparison.load(tmp_path / "run" / "comparison.json")
+    assert result.estimators == ("stl", "stl(4)", "rloo(4)") and result.oracle == "pathwise, 1000 replicas"
+    assert [p.step for p in result.points] == [0, 1, 2, 3, 6, 10, 18]
+    wrong = vbayes("compare", "--particles", "1;4", cwd=tmp_path)
+    assert wrong.returncode == 2 and "--particles '1;4'. Wanted: whole numbers with commas" in wrong.stderr
+
+
+def test_recommend(tmp_path):
+    done = vbayes("recommend", "normal_normal", "--budget", 5, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Verdict" in done.stdout and "Use " in done.stdout and "cost ratio" in " ".join(done.stdout.split())
+
+
 def test_train_a_pair_of_ones_own(tmp_path):
     (tmp_path / "mine.py").write_text(
         "import vbayes as vb\ndef pair(features, output):\n    assert output == 'bernoulli'\n    return vb.pairs.vae(features, 8, 2)\n"

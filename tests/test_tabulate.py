@@ -14,7 +14,7 @@ from torch.distributions import constraints, kl_divergence
 import vbayes as vb
 from tests.models import X
 
-pytestmark = pytest.mark.usefixtures("double", "one_thread")
+pytestmark = pytest.mark.usefixtures("double")
 BATCH = vb.Batch((X,))
 
 

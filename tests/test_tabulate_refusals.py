@@ -11,7 +11,7 @@ import vbayes as vb
 from tests.models import X
 from tests.test_tabulate import BATCH, make, positive
 
-pytestmark = pytest.mark.usefixtures("double", "one_thread")
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def refused(latent, guide_latent, match, error=vb.errors.Unsuitable, batch=BATCH, **options):

@@ -38,6 +38,7 @@ Rate = Annotated[float | None, typer.Option(help="Adam's step size. [dim]Default
     "  vbayes compare\n\n"
     "  vbayes compare eight_schools --replicas 5000\n\n"
     "  vbayes compare vae --data mnist --estimators pathwise,analytic_kl,stl --epochs 5\n\n"
+    "  vbayes compare --estimators stl,dreg --particles 1,4,16 --trajectory\n\n"
     "  vbayes compare my_package.models:make_pair --data digits"
 )
 def compare(
@@ -47,6 +48,15 @@ def compare(
         str | None, typer.Option(help="Names, with commas. [dim]Default: all that suit.[/dim]")
     ] = None,
     replicas: Annotated[int, typer.Option(help="Gradients for each estimator and point.")] = 1000,
+    particles: Annotated[
+        str | None, typer.Option(help="Numbers of particles, with commas. [dim]Default: each estimator's own.[/dim]")
+    ] = None,
+    trajectory: Annotated[
+        bool, typer.Option("--trajectory", help="At seven points of the training in place of three.")
+    ] = False,
+    oracle: Annotated[
+        str, typer.Option(help="What judges bias: auto, tabulated, or an unbiased estimator's name.")
+    ] = "auto",
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     learning_rate: Rate = None,
@@ -59,12 +69,34 @@ def compare(
 
     names = None if estimators is None else [name.strip() for name in estimators.split(",") if name.strip()]
     options = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    counts = None if particles is None else _integers("--particles", particles)
+    how = {"replicas": replicas, "particles": counts, "at": "trajectory" if trajectory else None, "oracle": oracle}
     result, folder = workflow.compare(
-        pair, data, names, replicas=replicas, seed=seed, device=device, out=out, console=console, **options
+        pair, data, names, how, seed=seed, device=device, out=out, console=console, **options
     )
     console.print(tables.comparison(result))
     console.print(Panel(result.verdict(), title="Verdict", title_align="left"))
     _point_to(folder)
+
+
+@app.command(
+    epilog="Examples:\n\n  vbayes recommend\n\n  vbayes recommend vae --data mnist --batch-size 200 --budget 60"
+)
+def recommend(
+    pair: PairName = "vae",
+    data: Data = None,
+    batch_size: BatchSize = None,
+    budget: Annotated[float, typer.Option(help="Seconds, about.")] = 30.0,
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """Try estimators, numbers of particles and kinds of noise; say which gives the least noise for its time at the start of a training."""
+    from . import tables, workflow
+
+    advice = workflow.recommend(pair, data, batch_size, budget=budget, seed=seed, device=device, console=console)
+    columns = ["round", "estimator", "variance", "ms_per_gradient", "cost_ratio", "cost_ratio_se"]
+    console.print(tables.table(advice.to_dataframe()[columns], sections=("round",)))
+    console.print(Panel(advice.verdict(), title="Verdict", title_align="left"))
 
 
 @app.command(
@@ -76,7 +108,7 @@ def compare(
 def train(
     pair: PairName = "vae",
     data: Data = None,
-    estimator: Annotated[str, typer.Option(help="Whose gradient to follow.")] = "",
+    estimator: Annotated[str, typer.Option(help="Whose gradient to follow; auto asks the laboratory on the way.")] = "",
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     learning_rate: Rate = None,
@@ -177,6 +209,16 @@ def run(
     if failed := [outcome.name for outcome in outcomes if outcome.state == "failed"]:
         Console(stderr=True).print(f"Failed: {', '.join(failed)}.")
         raise typer.Exit(1)
+
+
+def _integers(option: str, text: str) -> tuple[int, ...]:
+    """Whole numbers, with commas."""
+    from .errors import BadInput
+
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise BadInput(f"{option} {text!r}. Wanted: whole numbers with commas, such as 1,4,16.") from None
 
 
 def _seeds(first: int, text: str | None) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
-from . import export, laboratory, training
+from . import advice, export, laboratory, training
 from .comparison import Comparison
 from .data import DATASETS
 from .dataset import Dataset
@@ -23,6 +23,7 @@ from .fitted import Fit
 from .pair import Pair
 from .pairs import PAIRS, Recipe
 from .posterior import to_arviz
+from .recommendation import Recommendation
 from .report import report
 from .run_folder import default_folder, environment, save_figure, unfinished, write_json
 
@@ -106,26 +107,35 @@ def compare(
     pair: str,
     data: str | None,
     estimators: list[str] | None,
+    how: dict[str, Any],
     *,
-    replicas: int,
     seed: int,
     device: str,
     out: Path | None,
     console: Console,
     **options: Any,
 ) -> tuple[Comparison, Path]:
-    """`vbayes compare`: the result and its run folder."""
+    """`vbayes compare`: the result and its run folder. `how` are options of `vb.compare` that no training has."""
     with _run("compare", pair, data, seed, device, out, console, options) as (job, folder, config):
         methods = None if estimators is None else [resolve(name) for name in estimators]
-        result = laboratory.compare(
-            job.pair, job.data, methods, replicas=replicas, seed=seed, device=device, **job.training
-        )
+        result = laboratory.compare(job.pair, job.data, methods, **how, seed=seed, device=device, **job.training)
         config |= {"estimators": list(result.estimators), "replicas": result.replicas, "oracle": result.oracle}
         result.save(folder / "comparison.json")
         save_figure(result.plot(), folder / "comparison.png")
         assert result.fit is not None
         _keep(result.fit, job, folder, seed)
     return result, config["folder"]
+
+
+def recommend(
+    pair: str, data: str | None, batch_size: int | None, *, budget: float, seed: int, device: str, console: Console
+) -> Recommendation:
+    """`vbayes recommend`."""
+    job = find(pair, data, batch_size=batch_size)
+    console.print(f"[b]{job.pair.name}[/b] on {job.data!r}")
+    return advice.recommend(
+        job.pair, job.data, batch_size=job.training["batch_size"], budget=budget, seed=seed, device=device
+    )
 
 
 def train(

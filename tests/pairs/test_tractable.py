@@ -12,7 +12,7 @@ import vbayes as vb
 from vbayes.densities import densities
 from vbayes.pairs import TRACTABLE
 
-pytestmark = pytest.mark.usefixtures("double", "one_thread")
+pytestmark = pytest.mark.usefixtures("double")
 CLOSED = [name for name in TRACTABLE if name != "three_bernoulli"]
 
 
