@@ -53,8 +53,8 @@ def test_compare(tmp_path):
 
 
 def test_compare_in_several_numbers_of_particles(tmp_path):
-    options = ["--estimators", "stl,rloo", "--particles", "1,4", "--trajectory", "--oracle", "pathwise", "--epochs", 1]
-    done = vbayes("compare", "--replicas", 100, *options, "--out", "run", cwd=tmp_path)
+    options = ["--estimators", "stl,rloo", "--particles", "1,4", "--trajectory", "--oracle", "pathwise", "--epochs", 18]
+    done = vbayes("compare", "normal_normal", "--replicas", 100, *options, "--out", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     result = vb.Comparison.load(tmp_path / "run" / "comparison.json")
     assert result.estimators == ("stl", "stl(4)", "rloo(4)") and result.oracle == "pathwise, 1000 replicas"

@@ -20,6 +20,7 @@ from .errors import BadInput, Unsuitable, checks_keywords
 from .estimator import Estimator
 from .estimators import ESTIMATORS, name_of, resolve
 from .fitted import Fit
+from .memory import Remembering
 from .noise import NoiseKind
 from .oracle import suits
 from .pair import Pair
@@ -130,7 +131,7 @@ def recommend(
         advance(3, functools.partial(str, name_of(third[0][0])))
     tied = [method for method, row in third if row["cost_ratio"] - 1 <= TIE * row["cost_ratio_se"]]
     return Recommendation(
-        estimator=min(tied, key=lambda method: (method.num_particles, method.noise != "iid")),
+        estimator=min(tied, key=_simplicity),
         pair=pair.name,
         data=dataset.name,
         batch_size=batch_size or len(dataset),
@@ -192,6 +193,11 @@ class _Contest:
         time_ratio = row["ms_per_gradient"] / best["ms_per_gradient"]
         time_se = time_ratio * math.hypot(*(r["ms_se"] / r["ms_per_gradient"] for r in (row, best)))
         return value * time_ratio, math.hypot(se * time_ratio, value * time_se)
+
+
+def _simplicity(method: Estimator) -> tuple[int, bool, bool]:
+    """Fewer particles, independent ones, no memory."""
+    return method.num_particles, method.noise != "iid", isinstance(method, Remembering)
 
 
 def _best(entries: Sequence[Entry], most: int) -> list[Estimator]:

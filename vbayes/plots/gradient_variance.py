@@ -23,7 +23,8 @@ def gradient_variance(table: pd.DataFrame, ax: Axes, *, group: str = "all") -> A
         label, colour, marker = style(name, names)
         own = rows[rows.estimator == name]
         # Side by side, so that equal variances do not hide each other.
-        x = [places.index(at) + 0.05 * (i - (len(names) - 1) / 2) for at in own["at"]]
+        step = min(0.05, 0.3 / len(names))
+        x = [places.index(at) + step * (i - (len(names) - 1) / 2) for at in own["at"]]
         ax.errorbar(
             x,
             own.variance.to_numpy(),
