@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
 
 import vbayes as vb
+from tests.comparison_table import made
 from tests.models import X, binary, small_vae
 from vbayes.pairs import TRACTABLE
 
@@ -20,6 +24,21 @@ def test_a_trajectory():
     table = result.to_dataframe()
     assert list(dict.fromkeys(table["step"])) == [0, 1, 2, 4, 8, 16, 32]
     assert table.elbo_per_datum.iloc[-1] == result.points[-1].elbo_per_datum > result.points[0].elbo_per_datum
+
+
+@pytest.mark.parametrize(
+    ("at", "steps", "names"),
+    [
+        (None, 0, ["start"]),
+        (None, 1, ["start", "end"]),
+        (None, 2, ["start", "middle", "end"]),
+        ("trajectory", 0, ["step 0"]),
+        ("trajectory", 1, ["step 0", "step 1"]),
+    ],
+)
+def test_no_point_is_measured_twice(at, steps, names):
+    result = vb.compare(vb.pairs.normal_normal(), X.float(), ["stl"], at=at, steps=steps, learning_rate=0.1, **QUICK)
+    assert [p.at for p in result.points] == names == list(dict.fromkeys(result.to_dataframe()["at"]))
 
 
 def test_the_places_of_a_trajectory_are_those_of_one_training():
@@ -70,6 +89,53 @@ def test_particles():
         assert ratio == pytest.approx(k, rel=0.5)
     with pytest.raises(vb.errors.BadInput, match=r"particles=\(1,\) are none that rloo can have. Wanted: at least 2"):
         vb.compare(pair, X.float(), ["rloo"], particles=(1,), at={"here": pair}, **QUICK)
+    usual = vb.compare(pair, X.float(), particles=(1,), at={"here": pair}, **QUICK)
+    assert set(usual.estimators) == {"score", "pathwise", "analytic_kl", "stl"}, "of the usual ones, those that can"
+    with pytest.raises(vb.errors.BadInput, match=r"particles=\(0,\) are none that score can have"):
+        vb.compare(pair, X.float(), particles=(0,), at={"here": pair}, **QUICK)
+
+
+def test_settings_of_a_bound_do_not_compete():
+    pair = vb.pairs.normal_normal()
+    methods = [vb.Renyi(4, alpha=0.3), vb.Renyi(4, alpha=0.7), vb.IWAE(4), vb.IWAE(4, noise="antithetic"), vb.STL()]
+    result = vb.compare(pair, X.float(), methods, at={"here": pair}, **QUICK)
+    bounds = result.to_dataframe().query("group == 'all'").set_index("estimator").bound
+    assert bounds.nunique() == 5 and bounds["stl"] == "ELBO" and bounds["iwae(4)"] == "IWAE bound of 4 particles"
+    assert result.verdict().count("only ") == 5
+
+
+def test_pyros_other_bounds_are_not_taken_for_the_elbo():
+    from pyro.infer import RenyiELBO, TraceGraph_ELBO, TraceTailAdaptive_ELBO
+
+    class Mine(TraceGraph_ELBO):
+        bound = "ELBO"
+
+    pair = vb.pairs.normal_normal()
+    methods = {
+        "renyi": RenyiELBO(alpha=0.5, num_particles=2, vectorize_particles=False),
+        "other": RenyiELBO(alpha=0.1, num_particles=2, vectorize_particles=False),
+        "graph": TraceGraph_ELBO(),
+        "mine": Mine(),
+        "pathwise": vb.Pathwise(),
+    }
+    result = vb.compare(pair, X.float(), methods, at={"here": pair}, **QUICK)
+    rows = result.to_dataframe().query("group == 'all'").set_index("estimator")
+    assert rows.bound.to_dict() == {
+        "renyi": "RenyiELBO of 2 particles", "other": "RenyiELBO of 2 particles as other has it",
+        "graph": "ELBO", "mine": "ELBO", "pathwise": "ELBO",
+    }  # fmt: skip
+    assert rows.oracle["renyi"] == "none" and math.isnan(rows.bias_z["renyi"]) and math.isnan(rows.truth["renyi"])
+    for oracle in (RenyiELBO(num_particles=2), TraceTailAdaptive_ELBO(num_particles=2)):
+        with pytest.raises(vb.errors.BadInput, match="isn't known to estimate the ELBO"):
+            vb.compare(pair, X.float(), ["pathwise"], oracle=oracle, at={"here": pair}, **QUICK)
+
+
+def test_a_broken_oracle_is_named():
+    pair = vb.pairs.normal_normal()
+    exact = vb.Exact(lambda x: math.nan * pair.exact.elbo(x), pair.exact.log_evidence, pair.exact.posterior)
+    broken = vb.Pair(pair.model, pair.guide, name="broken", exact=exact)
+    with pytest.raises(vb.errors.NonFinite, match=r"The oracle \(exact ELBO\) .* not finite at the here"):
+        vb.compare(broken, X.float(), ["pathwise"], at={"here": broken}, **QUICK)
 
 
 def test_each_bound_has_its_own_judge():
@@ -150,8 +216,26 @@ def test_over():
     assert table.columns[0] == "rows" and set(table.rows) == {10, 20, 40}
     assert len(table) == 3 * len(over.comparisons[10].to_dataframe())
     assert "pathwise is best for its cost at every rows" in over.verdict()
+    with pytest.raises(vb.errors.BadInput, match="name='step' is a column"):
+        vb.compare_over("step", (10, 20), lambda n: over.comparisons[10])
     with pytest.raises(vb.errors.BadInput, match="Wanted: different numbers"):
         vb.compare_over("rows", (10, 10), lambda n: over.comparisons[10])
+
+
+def test_over_trajectories_of_other_lengths_and_estimators_without_noise():
+    """The last points have other names; one estimator has no logarithm, and one was measured once."""
+    longer = made()
+    late = tuple({**row, "at": "step 9" if row["at"] == "end" else row["at"]} for row in longer.rows)
+    renamed = replace(longer, rows=late, points=())
+    still = tuple(
+        {**row, "variance": 0.0, "variance_time": 0.0} if row["estimator"] == "stl" else row for row in longer.rows
+    )
+    over = vb.ComparedOver("width", {1: longer, 2: renamed, 4: replace(longer, rows=still)})
+    slopes = over.slopes().set_index("estimator")
+    assert set(slopes.index) == set(longer.estimators) and slopes.slope["score"] == pytest.approx(0.0, abs=1e-9)
+    assert "stl is best for its cost at every width" in over.verdict() and "score +0.00" in over.verdict()
+    assert vb.ComparedOver("width", {1: longer}).slopes().empty
+    over.plot()
 
 
 def test_the_slope_is_that_of_the_law():

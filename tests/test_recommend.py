@@ -68,7 +68,7 @@ def test_by_default_what_suits():
     ("candidates", "message"),
     [
         (["gumbel_softmax"], "are biased"),
-        (["pathwise", "iwae"], "bounds ELBO, IWAE"),
+        (["pathwise", "iwae"], "are after ELBO; IWAE bound of 5 particles"),
         ([], "one at least"),
     ],
 )
@@ -80,6 +80,44 @@ def test_bad_candidates(candidates, message):
 def test_no_candidate_suits():
     with pytest.raises(vb.errors.Unsuitable, match="None of pathwise, stl can work"):
         vb.recommend(coin(), X.float(), ["pathwise", "stl"], progress=False)
+
+
+def test_no_gradient_is_finite():
+    import pyro
+    import pyro.distributions as dist
+
+    def model(x):
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        pyro.factor("broken", z / 0.0 * pyro.param("mu", torch.tensor(1.0)))
+
+    def guide(x):
+        pyro.sample("z", dist.Normal(pyro.param("loc", torch.tensor(0.0)), 1.0))
+
+    with pytest.raises(vb.errors.Unsuitable, match="No gradient of pair 'model' by pathwise, stl is finite here"):
+        vb.recommend(vb.Pair(model, guide), X.float(), ["pathwise", "stl"], compile=False, progress=False)
+
+
+def test_variants_are_after_the_same_bound():
+    advice = vb.recommend(
+        vb.pairs.normal_normal(), X.float(), ["iwae", "dreg"], particles=(1, 5, 16), compile=False, progress=False
+    )
+    assert set(advice.to_dataframe().num_particles) == {5} and set(advice.to_dataframe().noise) == {"iid"}
+
+
+def test_the_verdict_compares_with_what_it_chose():
+    """The chosen one may be second in the table; ratios to it have the error of that pair."""
+    common = {"num_particles": 1, "noise": "iid", "minibatch": 0.0, "ms_per_gradient": 1.0, "ms_se": 0.0, "round": 2}
+    without = [1 + 0.1 * (b % 3 - 1) for b in range(50)]
+    rows = [
+        common | {"estimator": name, "variance": v, "cost": v, "cost_ratio": v / 0.99, "variances_without": [v * u for u in us]}
+        | {"variance_se": 0.1, "cost_ratio_se": 0.05}
+        for name, v, us in (("adaptive_stl", 0.99, [1.0] * 50), ("stl", 1.0, without), ("score", 2.0, without))
+    ]  # fmt: skip
+    first = [rows[2] | {"round": 1, "cost_ratio": 1.0}, rows[1] | {"round": 1, "cost_ratio": 7.0, "cost": 9.0}]
+    advice = vb.Recommendation(vb.STL(), "pair", "data", 2, 0.0, 0.0, (*first, *rows), 1.0)
+    text = advice.verdict()
+    assert "adaptive_stl can't be told from it" in text and "score needs 2 ± 0 times" in text
+    assert "The worst of the 2 of the first round, stl, needed 7 times" in text
 
 
 def test_a_training_that_asks(tmp_path):

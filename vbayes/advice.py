@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import functools
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from . import rng
 from .bench import Bench
 from .budget import split_of
 from .check import examine_minibatches, require_parameters
 from .dataset import Batch, Dataset
+from .differences import TIE, cost_ratio
 from .errors import BadInput, Unsuitable, checks_keywords
 from .estimator import Estimator
 from .estimators import ESTIMATORS, name_of, resolve
 from .fitted import Fit
 from .memory import Remembering
 from .noise import NoiseKind
-from .oracle import suits
+from .oracle import labels, suits, target
 from .pair import Pair
 from .progress import bar
 from .recommendation import Recommendation
@@ -36,7 +34,6 @@ KEPT = (3, 5)  # candidates after the first and the second round, at most ...
 HOPELESS = 3.0  # ... and none that costs so many times what the best does
 MINIBATCHES, DRAWS = 60, 8  # of the nested design that tells the minibatch's noise
 DEARER = 2  # times the seconds of a candidate in the first round: one in the last, with machine code
-TIE = 2.0  # standard errors
 
 CANDIDATES = tuple(
     name
@@ -175,24 +172,11 @@ class _Contest:
         found = []
         for i in order:
             method, row = entries[i]
-            ratio, se = self._ratio(row, best)
+            ratio, se = cost_ratio(row, best, self.minibatch)
             found.append(
                 (method, row | {"minibatch": self.minibatch, "cost": cost[i], "cost_ratio": ratio, "cost_ratio_se": se})
             )
         return found
-
-    def _ratio(self, row: dict[str, Any], best: dict[str, Any]) -> tuple[float, float]:
-        if row is best:
-            return 1.0, 0.0
-        by = best["variance"] + self.minibatch
-        if by == 0.0:
-            return (1.0, 0.0) if row["variance"] == 0.0 else (math.inf, math.nan)
-        ours, theirs = (np.asarray(r["variances_without"]) + self.minibatch for r in (row, best))
-        value, without = (row["variance"] + self.minibatch) / by, ours / theirs
-        se = math.sqrt((len(without) - 1) * np.var(without))  # the jackknife's
-        time_ratio = row["ms_per_gradient"] / best["ms_per_gradient"]
-        time_se = time_ratio * math.hypot(*(r["ms_se"] / r["ms_per_gradient"] for r in (row, best)))
-        return value * time_ratio, math.hypot(se * time_ratio, value * time_se)
 
 
 def _simplicity(method: Estimator) -> tuple[int, bool, bool]:
@@ -212,9 +196,10 @@ def _suitable(pair: Pair, batch: Batch, candidates: Sequence[Any] | None) -> lis
     methods = [e for e in found if isinstance(e, Estimator)]
     if biased := [name_of(e) for e in methods if e.unbiased_in != {"model", "guide"}]:
         raise BadInput(f"candidates={biased} are biased, and little noise is no merit then. Leave them out.")
-    if len(bounds := {e.bound for e in methods}) > 1:
+    bounds = list(dict.fromkeys(labels({name_of(e): e for e in methods}).values()))
+    if len(bounds) > 1:
         raise BadInput(
-            f"candidates are of the bounds {', '.join(sorted(bounds))}, whose gradients are different things. Wanted: one bound."
+            f"candidates are after {'; '.join(bounds)}: their gradients are different things. Wanted: one bound."
         )
     suitable = [e for e in methods if suits(pair, batch, e)]
     if not suitable:
@@ -227,7 +212,7 @@ def _suitable(pair: Pair, batch: Batch, candidates: Sequence[Any] | None) -> lis
 def _varied(
     pair: Pair, batch: Batch, methods: Sequence[Estimator], particles: Sequence[int], noise: Sequence[NoiseKind]
 ) -> list[Estimator]:
-    """The same with other numbers of particles and other noise, where they can have them."""
+    """The same with other numbers of particles and other noise, where they can have them and are after the same bound then."""
     found: list[Estimator] = []
     for method in methods:
         for count in particles:
@@ -235,6 +220,8 @@ def _varied(
                 try:
                     other = replace(method, num_particles=count, noise=kind)
                 except BadInput:
+                    continue
+                if target(other) != target(method):
                     continue
                 if other != method and other not in found and suits(pair, batch, other):
                     found.append(other)

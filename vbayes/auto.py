@@ -10,7 +10,7 @@ from itertools import pairwise
 import torch
 
 from .advice import recommend
-from .errors import BadInput
+from .errors import BadInput, Unsuitable
 from .estimators import STL, name_of
 from .fitted import Fit, Row
 from .memory import with_memory
@@ -54,10 +54,14 @@ def fit_automatically(
             )  # fmt: skip
         except KeyboardInterrupt:
             return replace(reached, interrupted=True)
-        pair = reached.pair.copy()
-        method = copy.copy(with_memory(advice.estimator, pair))
-        switches = (*reached.switches, (mark, name_of(method)))
-        reached = replace(reached, pair=pair, estimator=method, switches=switches)
+        except Unsuitable:
+            if mark == 0:
+                raise
+        else:
+            pair = reached.pair.copy()
+            method = copy.copy(with_memory(advice.estimator, pair))
+            switches = (*reached.switches, (mark, name_of(method)))
+            reached = replace(reached, pair=pair, estimator=method, switches=switches)
         reached = reached.resume(steps=until - mark, callbacks=callbacks, progress=progress)
         if reached.interrupted:
             break

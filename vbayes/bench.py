@@ -19,7 +19,7 @@ from .groups import Groups
 from .moments import Moments, mean_norm, root_mean_square, variances_without
 from .moments import snr as snr_of
 from .moments import variance as variance_of
-from .oracle import Judge, Known, said, target
+from .oracle import Judge, Known, labels, said, target
 from .pair import Pair
 from .replicas import Replicas
 from .staging import draw_noise
@@ -68,6 +68,7 @@ class Bench:
         how: dict[str, Any] = {"compiled": compiled, "memory": memory}
         self.replicas = {name: Replicas(pair, method, batch, **how) for name, method in methods.items()}
         self.targets = {name: target(method) for name, method in methods.items()}
+        self.bounds = labels(methods)
         self.judges = {bound: judges.get(name) for name, bound in self.targets.items()}
         # A judge that is itself on the bench need not be captured twice.
         captured = [(method, self.replicas[name]) for name, method in methods.items()]
@@ -103,7 +104,7 @@ class Bench:
         """Rows of the table at one point, in pieces of work for a progress bar."""
         truths: dict[Any, Moments | Tensor | None] = {}
         for bound, judge in self.judges.items():
-            truths[bound] = self._truth(bound, judge, pair, seed + 1)
+            truths[bound] = self._truth(at, bound, judge, pair, seed + 1)
             yield []
         times = self._times(pair)
         yield []
@@ -126,6 +127,8 @@ class Bench:
                     step=0, sites=(), fit=None,
                 )  # fmt: skip
             yield []
+        if not drawn:
+            return
         rows, oracles = [], self.oracles
         for group, index in self.groups.items():
             # Differences below the last digit of a typical gradient are rounding, whatever an estimator's own variance.
@@ -140,23 +143,33 @@ class Bench:
                         "estimator": name,
                         "group": group,
                         "num_particles": getattr(method, "num_particles", 1),
-                        "bound": getattr(method, "bound", "ELBO"),
+                        "bound": self.bounds[name],
                         "oracle": oracles[name],
                         **_statistics(m.select(index), times[name]),
                         **_bias(m, None if oracles[name] == "itself" else truth, index, rounding),
-                        **_directional(seen, group),
+                        **_directional(seen, group, known=truth is not None),
                     }
                 )
         yield sorted(rows, key=lambda row: list(drawn).index(row["estimator"]))
 
-    def _truth(self, bound: Any, judge: Judge | None, pair: Pair, seed: int) -> Moments | Tensor | None:
+    def _truth(self, at: str, bound: Any, judge: Judge | None, pair: Pair, seed: int) -> Moments | Tensor | None:
         if judge is None:
             return None
+        truth: Moments | Tensor
         if isinstance(judge, Known):
-            return judge.gradient(pair)
-        replicas = self.quiet[bound]
-        replicas.settle(pair, seed)
-        return self._moments(replicas, pair, self._centre(replicas, pair, seed), ORACLE * self.size, seed)
+            truth = probe = judge.gradient(pair)
+        else:
+            replicas = self.quiet[bound]
+            replicas.settle(pair, seed)
+            truth = self._moments(replicas, pair, self._centre(replicas, pair, seed), ORACLE * self.size, seed)
+            probe = truth.squares
+        if torch.isfinite(probe).all():
+            return truth
+        raise NonFinite(
+            f"The oracle ({said(judge, ORACLE * self.size * BLOCKS)}) has a gradient of pair {pair.name!r} that is not finite at the {at} of "
+            "the training, so it can judge no estimator. Wanted: another oracle, or another point.",
+            step=0, sites=(), fit=None,
+        )  # fmt: skip
 
     def _centre(self, replicas: Replicas, pair: Pair, seed: int) -> Tensor:
         """The mean of a block of draws: near enough to save digits."""
@@ -217,6 +230,7 @@ def _bias(m: Moments, truth: Moments | Tensor | None, index: Tensor, rounding: f
     }
 
 
-def _directional(seen: Directions, group: str) -> dict[str, Any]:
+def _directional(seen: Directions, group: str, *, known: bool) -> dict[str, Any]:
     dsnr, dsnr_se = seen.dsnr(group)
-    return {"dsnr": dsnr, "dsnr_se": dsnr_se, "along": seen.along(group), "truth": seen.norms[group]}
+    truth = seen.norms[group] if known else math.nan
+    return {"dsnr": dsnr, "dsnr_se": dsnr_se, "along": seen.along(group), "truth": truth}

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .comparison import Comparison
+from .comparison import COLUMNS, Comparison
 from .errors import BadInput
+from .reading import at_one_point
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,16 +39,20 @@ class ComparedOver:
     def slopes(self, y: str = "variance", *, at: str | None = None, group: str = "all") -> pd.DataFrame:
         """The exponent b of y ∝ value^b for each estimator, by least squares on logarithms weighed by their errors.
 
+        Args:
+            y: A column with an error, such as "variance", "snr" or "ms_per_gradient".
+            at: Point of training; the last of each comparison if None.
+            group: Of parameters.
+
         Returns:
-            `estimator`, `slope`, `slope_se`; the larger of the errors that the points have and that their distance from the line shows.
+            One row for each estimator that was measured, above zero, at two values at least: `estimator`, `slope`, `slope_se`; the larger of the errors that the points have and that their distance from the line shows.
         """
-        table = self.to_dataframe()
-        at = at or table["at"].iloc[-1]
-        table = table[(table["at"] == at) & (table.group == group) & (table[y] > 0)]
+        table = at_one_point(self.to_dataframe(), at)
+        table = table[(table.group == group) & (table[y] > 0)]
         rows = []
         for estimator, own in table.groupby("estimator", sort=False):
             if own[self.name].nunique() < 2:
-                raise BadInput(f"A slope of {estimator!r} wants two values of {self.name} at least.")
+                continue
             x, v = np.log(own[self.name].to_numpy(float)), np.log(own[y].to_numpy(float))
             weight = (own[y] / own[f"{y}_se"].clip(lower=1e-12)).to_numpy(float) ** 2
             x = x - np.average(x, weights=weight)
@@ -57,18 +62,26 @@ class ComparedOver:
             rows.append(
                 {"estimator": estimator, "slope": slope, "slope_se": math.sqrt(scale / float((weight * x**2).sum()))}
             )
-        return pd.DataFrame(rows)
+        return pd.DataFrame(rows, columns=["estimator", "slope", "slope_se"])
 
     def verdict(self) -> str:
-        """Which estimator is best at each value, and how the variances grow."""
-        best = {value: result.best() for value, result in self.comparisons.items()}
+        """Which estimator is best at each value, within error, and how the variances grow."""
+        best = {value: result.ties() for value, result in self.comparisons.items()}
         words = self.name.replace("_", " ")
-        if len(set(best.values())) == 1:
-            text = f"{next(iter(best.values()))} is best for its cost at every {words}."
+        always = [name for name in next(iter(best.values())) if all(name in names for names in best.values())]
+        if always:
+            alone = all(len(names) == 1 for names in best.values())
+            are = "is best for its cost" if len(always) == 1 else "are best for their cost"
+            text = f"{' and '.join(always)} {are}{'' if alone else ', or within error of it,'} at every {words}."
         else:
-            text = "Best for its cost: " + ", ".join(f"{name} at {words} {value}" for value, name in best.items()) + "."
-        if len(self.comparisons) > 2:
-            grown = [f"{r.estimator} {r.slope:+.2f} ± {r.slope_se:.2f}" for r in self.slopes().itertuples()]
+            text = (
+                "Best for its cost: "
+                + ", ".join(f"{' or '.join(names)} at {words} {value}" for value, names in best.items())
+                + "."
+            )
+        slopes = self.slopes()
+        if len(self.comparisons) > 2 and len(slopes):
+            grown = [f"{r.estimator} {r.slope:+.2f} ± {r.slope_se:.2f}" for r in slopes.itertuples()]
             text += f" Variance goes like {words} to the power of: {', '.join(grown)}."
         return text
 
@@ -92,7 +105,7 @@ def compare_over(name: str, values: Iterable[float], comparison: Callable[[float
         comparison: From one of them to a comparison.
 
     Raises:
-        BadInput: No values, or one twice.
+        BadInput: No values, or one twice; a name that the table has already.
 
     Examples:
         >>> over = vb.compare_over("batch_size", (10, 100, 1000), lambda m: vb.compare(pair, data, batch_size=m, steps=0))
@@ -102,4 +115,6 @@ def compare_over(name: str, values: Iterable[float], comparison: Callable[[float
     values = list(values)
     if not values or len(set(values)) < len(values):
         raise BadInput(f"values={values} won't do. Wanted: different numbers, one at least.")
+    if name in COLUMNS:
+        raise BadInput(f"name={name!r} is a column of a comparison already. Wanted: another name.")
     return ComparedOver(name, {value: comparison(value) for value in values})

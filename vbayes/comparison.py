@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
-from .bounds import bound_column, bounds
-from .differences import differences
+from .differences import differences, ties
 from .errors import BadInput
+from .reading import bounds, trusted
 from .verdict import verdict
 
 if TYPE_CHECKING:
@@ -25,7 +23,8 @@ if TYPE_CHECKING:
 COLUMNS: tuple[str, ...] = ("at", "estimator", "group", "mean_norm", "bias_z", "variance", "variance_se", "snr")
 COLUMNS += ("ms_per_gradient", "variance_time", "mean_norm_se", "snr_se", "ms_se", "variance_time_se")
 COLUMNS += ("dsnr", "dsnr_se", "bias", "bias_se", "bias_resolution", "num_particles", "bound", "oracle")
-COLUMNS += ("step", "elbo_per_datum")
+COLUMNS += ("step", "elbo_per_datum", "truth")
+WORDS = ("at", "estimator", "group", "bound", "oracle")  # columns that hold no numbers
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class Comparison:
         - `mean_norm`: the norm of its mean.
         - `bias_z`: the distance of its mean from the right one in standard errors; NaN where nothing can judge it, as an estimator that
           is its own oracle. `bias`: that distance in nats. `bias_resolution`: the smallest that would have been seen, at 4 standard
-          errors. `oracle`: what it was judged by, for the `bound` of `num_particles`.
+          errors. `truth`: the length of the right one. `oracle`: what it was judged by, for the `bound` that the estimator is after.
         - `variance`: the trace of its covariance over the draws of z (nats²), the minibatch held fixed.
         - `snr` = mean_norm / √variance. `dsnr`: the mean of ‖g∥‖ / ‖g⊥‖, along and across the right gradient.
         - `ms_per_gradient`: as training pays it. `variance_time` = variance × ms_per_gradient.
@@ -95,7 +94,7 @@ class Comparison:
         error comes from leaving the same block out of both.
 
         Args:
-            reference: Name of an estimator; that of the least variance × time at the last point if None.
+            reference: Name of an estimator; `best()` if None.
 
         Returns:
             `at`, `estimator`, `group`; `variance_ratio` and `variance_time_ratio` to the reference; `…_se`, paired; `unpaired_se`, what the
@@ -107,11 +106,20 @@ class Comparison:
         return differences(self, reference or self.best())
 
     def best(self) -> str:
-        """The estimator of the least variance × time at the last point; of the ELBO, if there is one."""
+        """The estimator of the least variance × time at the last point, of those of the ELBO, if there are any, that show no bias."""
         table = self.to_dataframe()
-        last = table[(table["at"] == table["at"].iloc[-1]) & (bound_column(table) == bounds(table)[0])]
+        rows = trusted(table)
+        last = rows[(rows["at"] == rows["at"].iloc[-1]) & (rows.bound == bounds(table)[0])]
         whole = last[last.group == "all"] if (last.group == "all").any() else last
         return str(whole.loc[whole.variance_time.idxmin(), "estimator"])
+
+    def ties(self) -> tuple[str, ...]:
+        """The best, and those that are as good within two standard errors, in the order of the estimators."""
+        table = self.to_dataframe()
+        at = table["at"].iloc[-1]
+        group = "all" if (table.group == "all").any() else str(table.group.iloc[0])
+        honest = set(trusted(table).query("bound == @bound", local_dict={"bound": bounds(table)[0]}).estimator)
+        return tuple(name for name in ties(self.differences(), at, group) if name in honest)
 
     def verdict(self) -> str:
         """What to make of it, in a paragraph."""
@@ -135,7 +143,7 @@ class Comparison:
         return {row["estimator"]: (tuple(row["along"]), row["truth"]) for row in here}
 
     def save(self, path: str | Path) -> Path:
-        """Writes everything but the fit as JSON; numbers that are not finite become null."""
+        """Writes everything but the fit as JSON; infinite numbers as words, and what is none as null."""
         from . import __version__
 
         described = {
@@ -147,8 +155,8 @@ class Comparison:
             "seed": self.seed,
             "oracle": self.oracle,
             "estimators": list(self.estimators),
-            "rows": [_finite(row) for row in self.rows],
-            "points": [_finite(vars(point)) for point in self.points],
+            "rows": [{k: _written(v) for k, v in row.items()} for row in self.rows],
+            "points": [{k: _written(v) for k, v in vars(point).items()} for point in self.points],
             "verdict": self.verdict(),
         }
         path = Path(path)
@@ -164,8 +172,11 @@ class Comparison:
             return cls(
                 **{name: described[name] for name in names},
                 estimators=tuple(described["estimators"]),
-                rows=tuple({k: np.nan if v is None else v for k, v in row.items()} for row in described["rows"]),
-                points=tuple(Point(**point) for point in described["points"]),
+                rows=tuple({k: v if k in WORDS else _read(v) for k, v in row.items()} for row in described["rows"]),
+                points=tuple(
+                    Point(**{k: v if k in WORDS else _read(v) for k, v in point.items()})
+                    for point in described["points"]
+                ),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BadInput(
@@ -173,5 +184,17 @@ class Comparison:
             ) from error
 
 
-def _finite(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+def _written(value: Any) -> Any:
+    """A number as JSON has it, which knows neither infinity nor NaN."""
+    if isinstance(value, (list, tuple)):
+        return [_written(v) for v in value]
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    return None if math.isnan(value) else str(value)
+
+
+def _read(value: Any) -> Any:
+    """What `_written` wrote."""
+    if isinstance(value, list):
+        return [_read(v) for v in value]
+    return math.nan if value is None else float(value) if value in ("inf", "-inf") else value

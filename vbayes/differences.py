@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from .comparison import Comparison
 
 
+TIE = 2.0  # standard errors within which two numbers are called equal
+
+
 def differences(result: Comparison, reference: str) -> pd.DataFrame:
     """See `Comparison.differences`."""
     if reference not in result.estimators:
@@ -23,16 +27,10 @@ def differences(result: Comparison, reference: str) -> pd.DataFrame:
 
 
 def _ratio(row: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    same = row["estimator"] == other["estimator"]
-    variance, by = row["variance"], other["variance"]
-    value = variance / by if by > 0 else 1.0 if same else math.inf
-    se = unpaired = math.nan
-    if by > 0 and variance > 0:
-        without = np.divide(*(np.asarray(r["variances_without"]) for r in (row, other)))
-        se = math.sqrt((len(without) - 1) * np.var(without))  # the jackknife's
-        unpaired = value * math.hypot(row["variance_se"] / variance, other["variance_se"] / by)
-    time = row["ms_per_gradient"] / other["ms_per_gradient"]
-    times = 0.0 if same else math.hypot(*(r["ms_se"] / r["ms_per_gradient"] for r in (row, other)))
+    value, se = cost_ratio(row, other, timed=False)
+    times, times_se = cost_ratio(row, other)
+    by = other["variance"]
+    unpaired = math.hypot(row["variance_se"], value * other["variance_se"]) / by if by > 0 else se
     return {
         "at": row["at"],
         "estimator": row["estimator"],
@@ -40,6 +38,38 @@ def _ratio(row: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
         "variance_ratio": value,
         "variance_ratio_se": se,
         "unpaired_se": unpaired,
-        "variance_time_ratio": value * time,
-        "variance_time_ratio_se": math.hypot(se * time, value * time * times),
+        "variance_time_ratio": times,
+        "variance_time_ratio_se": times_se,
     }
+
+
+def cost_ratio(
+    row: Mapping[str, Any], other: Mapping[str, Any], common: float = 0.0, *, timed: bool = True
+) -> tuple[float, float]:
+    """(variance + common) × time of one row of a bench in that of another, and its standard error from leaving the same block out of both.
+
+    Two without any noise are equal, and infinitely better than one with some.
+
+    Args:
+        common: Variance that both have besides, as that of the minibatch.
+        timed: Whether time counts.
+    """
+    variance, by = row["variance"] + common, other["variance"] + common
+    if row["estimator"] == other["estimator"] or variance == by == 0.0:
+        return 1.0, 0.0
+    if by == 0.0:
+        return math.inf, math.nan
+    without = np.divide(*(np.asarray(r["variances_without"]) + common for r in (row, other)))
+    value, se = variance / by, math.sqrt((len(without) - 1) * np.var(without))  # the jackknife's
+    if not timed:
+        return value, se
+    time = row["ms_per_gradient"] / other["ms_per_gradient"]
+    time_se = time * math.hypot(*(r["ms_se"] / r["ms_per_gradient"] for r in (row, other)))
+    return value * time, math.hypot(se * time, value * time_se)
+
+
+def ties(rows: pd.DataFrame, at: str, group: str) -> list[str]:
+    """The reference and those that can't be told from it by variance × time, from `differences`, in their order."""
+    here = rows[(rows["at"] == at) & (rows.group == group)]
+    near = (here.variance_time_ratio - 1.0).abs() <= TIE * here.variance_time_ratio_se
+    return list(here.estimator[near])

@@ -166,7 +166,12 @@ def suitable(
     if not chosen:
         raise BadInput("No estimators to compare. Wanted: at least one, or None for the usual ones.")
     if particles is not None:
-        chosen = [one for name, method in chosen for one in _with_particles(name, method, particles)]
+        kinds = [_with_particles(name, method, particles) for name, method in chosen]
+        if any(not kind if estimators is not None else not any(kinds) for kind in kinds):
+            name, method = next(one for one, kind in zip(chosen, kinds, strict=True) if not kind)
+            least = getattr(method, "min_particles", 1)
+            raise BadInput(f"particles={tuple(particles)} are none that {name} can have. Wanted: at least {least}.")
+        chosen = [one for kind in kinds for one in kind]
     found: dict[str, ELBO] = {}
     for name, method in chosen:
         try:
@@ -193,10 +198,6 @@ def _with_particles(name: str, method: ELBO, particles: Sequence[int]) -> list[t
         except BadInput:  # it can't have so few, or so many that its groups don't divide
             continue
         found.append((name_of(other) if name == name_of(method) else f"{name}({count})", other))
-    if not found:
-        raise BadInput(
-            f"particles={tuple(particles)} are none that {name} can have. Wanted: at least {method.min_particles}."
-        )
     return found
 
 

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pyro.infer import ELBO
+from pyro.infer import (
+    ELBO,
+    JitTrace_ELBO,
+    JitTraceEnum_ELBO,
+    JitTraceGraph_ELBO,
+    JitTraceMeanField_ELBO,
+    Trace_ELBO,
+    TraceEnum_ELBO,
+    TraceGraph_ELBO,
+    TraceMeanField_ELBO,
+)
 from torch import Tensor
 
 from . import rng
@@ -18,6 +28,10 @@ from .estimator import Estimator
 from .estimators import RLOO, VIMCO, AnalyticKL, DReG, Pathwise, name_of, resolve
 from .pair import Pair
 from .tabulate import tabulate
+
+PYROS: tuple[type[ELBO], ...] = (Trace_ELBO, TraceMeanField_ELBO, TraceGraph_ELBO, TraceEnum_ELBO)
+PYROS += (JitTrace_ELBO, JitTraceMeanField_ELBO, JitTraceGraph_ELBO, JitTraceEnum_ELBO)
+"""Pyro's own whose gradient is the ELBO's; not so `RenyiELBO`, `TraceTailAdaptive_ELBO` and others of that base class."""
 
 PROBE = 3.0  # nats over which the log-weights of a probe run: any spread that tells bounds apart
 
@@ -62,12 +76,50 @@ def check_suits(pair: Pair, batch: Batch, method: ELBO) -> None:
 
 
 def target(method: ELBO) -> tuple[Any, ...]:
-    """What the gradient of an estimator is meant to be that of: equal for two estimators of one bound."""
-    if not isinstance(method, Estimator) or method.bound == "ELBO":
+    """What the gradient of an estimator is meant to be that of: equal for two estimators of one bound.
+
+    A class of somebody else's is known to be after the ELBO if it is one of Pyro's that are, or has `bound = "ELBO"`. Of any other
+    nothing is known but that two with the same settings are after the same.
+    """
+    if is_elbo(method):
         return ("ELBO",)
+    if not isinstance(method, Estimator):
+        return (type(method).__name__, getattr(method, "num_particles", 1), repr(sorted(_settings(method).items())))
     probe = method.bound_of(torch.linspace(-PROBE, 0.0, method.num_particles, dtype=torch.float64))
     # The mean over particles that hang together is another one.
     return method.bound, method.num_particles, round(float(probe), 9), method.noise
+
+
+def is_elbo(method: ELBO) -> bool:
+    """Whether its gradient is meant to be that of the ELBO."""
+    return type(method) in PYROS or getattr(method, "bound", None) == "ELBO"
+
+
+def labels(methods: Mapping[str, ELBO]) -> dict[str, str]:
+    """Name of an estimator → its target in words, the same for the same target and for no other."""
+    found: dict[tuple[Any, ...], str] = {}
+    for name, method in methods.items():
+        if target(method) in found:
+            continue
+        words = "ELBO" if is_elbo(method) else _words(method)
+        found[target(method)] = f"{words} as {name} has it" if words in found.values() else words
+    return {name: found[target(method)] for name, method in methods.items()}
+
+
+def _words(method: ELBO) -> str:
+    particles = f"of {getattr(method, 'num_particles', 1)} particles"
+    if not isinstance(method, Estimator):
+        return f"{type(method).__name__} {particles}"
+    return f"{method.bound} bound {particles}" + ("" if method.noise == "iid" else f", {method.noise}")
+
+
+def _settings(method: ELBO) -> dict[str, Any]:
+    """Numbers and words among its attributes, Pyro's settings of the traversal left out."""
+    return {
+        k: v
+        for k, v in vars(method).items()
+        if isinstance(v, (int, float, str)) and k not in vars(Trace_ELBO()) and not k.startswith("_")
+    }
 
 
 def judge_of(method: ELBO, pair: Pair, batch: Batch, oracle: Any, *, whole: bool) -> Judge | None:
@@ -82,11 +134,13 @@ def judge_of(method: ELBO, pair: Pair, batch: Batch, oracle: Any, *, whole: bool
 
     Returns:
         The pair's exact ELBO; or the bound tabulated, if wished for; or an unbiased estimator of the bound, which may be the one under
-        test itself: that says where the gradient points, and nothing of bias.
+        test itself: that says where the gradient points, and nothing of bias. None for a class of which nobody knows the bound.
 
     Raises:
         Unsuitable: Tabulation was wished for, of a pair or batch that is not for it.
     """
+    if not (is_elbo(method) or isinstance(method, Estimator)):
+        return None
     bound = target(method)
     if oracle == "tabulated":
         known = _tabulated(method, batch)
@@ -109,7 +163,7 @@ def judge_of(method: ELBO, pair: Pair, batch: Batch, oracle: Any, *, whole: bool
 
 
 def _tabulated(method: ELBO, batch: Batch) -> Known:
-    if not isinstance(method, Estimator) or method.bound == "ELBO":
+    if not isinstance(method, Estimator) or is_elbo(method):
         return Known("tabulated", lambda here: tabulate(here, batch).elbo().sum())
     if method.noise != "iid":
         raise Unsuitable(
@@ -129,8 +183,11 @@ def check_oracle(oracle: Any) -> None:
     """Raises `BadInput` for what is no oracle."""
     if oracle in ("auto", "tabulated"):
         return
-    method = resolve(oracle)
+    method, wanted = resolve(oracle), "Wanted: 'auto', 'tabulated', or an unbiased estimator such as vb.AnalyticKL()."
     if isinstance(method, Estimator) and method.unbiased_in != {"model", "guide"}:
+        raise BadInput(f"oracle={name_of(method)!r} is biased itself. {wanted}")
+    if not isinstance(method, Estimator) and not is_elbo(method):
         raise BadInput(
-            f"oracle={name_of(method)!r} is biased itself. Wanted: 'auto', 'tabulated', or an unbiased estimator such as vb.AnalyticKL()."
+            f"oracle={name_of(method)!r} is of a class that isn't known to estimate the ELBO. {wanted} A class of your own says so by "
+            "`bound = 'ELBO'`."
         )

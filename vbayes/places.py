@@ -51,9 +51,10 @@ def given_places(at: Any, **training: Any) -> dict[str, Place]:
 
 
 def trained_places(start: Fit, steps: int, at: str | None, *, progress: bool) -> dict[str, Place]:
-    """Start, middle and end of a training, or a trajectory: points that lie evenly on a logarithmic scale of steps."""
+    """Start, middle and end of a training, or a trajectory: points that lie evenly on a logarithmic scale of steps; none twice."""
     if at is None:
-        marks = {"start": 0, "middle": steps // 2, "end": steps}
+        names = {steps // 2: "middle", steps: "end", 0: "start"}  # of two at one step, the later one here
+        marks = {names[mark]: mark for mark in sorted(names)}
     else:
         between = torch.logspace(0.0, 1.0, TRAJECTORY - 1, base=max(steps, 1)).round().int().tolist()
         marks = {f"step {mark}": mark for mark in [0, *between] if mark <= steps}

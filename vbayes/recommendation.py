@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from .differences import cost_ratio
 from .estimator import Estimator
 
 if TYPE_CHECKING:
@@ -78,13 +79,20 @@ class Recommendation:
         second = rest[rest.estimator != best.estimator]
         if not second.empty:
             other = second.iloc[0]
-            ratio, se = other.cost_ratio / row.cost_ratio, other.cost_ratio_se / row.cost_ratio
+            ratio, se = self._ratio(other.estimator, chosen)
             text += f" {other.estimator} needs {ratio:.2g} ± {se:.1g} times the time for the same precision."
-        worst = table[table["round"] == table["round"].min()].iloc[-1]
+        first = table[table["round"] == table["round"].min()]
+        worst = first.iloc[-1]
         return (
             text
-            + f" The worst of {table.estimator.nunique()} candidates, {worst.estimator}, needs {worst.cost_ratio:,.3g} times that of the best."
+            + f" The worst of the {len(first)} of the first round, {worst.estimator}, needed {worst.cost_ratio:,.3g} times that of its best."
         )
+
+    def _ratio(self, estimator: str, to: str) -> tuple[float, float]:
+        """What one costs in the last round in what another does, with the error of a pair."""
+        last = max(row["round"] for row in self.rows)
+        rows = {row["estimator"]: row for row in self.rows if row["round"] == last}
+        return cost_ratio(rows[estimator], rows[to], self.minibatch)
 
     def plot(self) -> Figure:
         """Variance against time of every candidate, with lines of equal cost."""

@@ -7,48 +7,47 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from scipy import stats
 
-from .bounds import bound_column, bounds
+from .differences import ties
+from .reading import alarm_limit, alarmed, bounds, trusted
 
 if TYPE_CHECKING:
     from .comparison import Comparison
 
-FALSE_ALARM = 0.01  # chance that a table without bias is called biased
-TIE = 2.0  # standard errors within which two numbers are called equal
 UNSEEN = 0.5  # of a typical draw: a bias of this size must have been seen if there was to be one
 
-Equal = Callable[[str, str, str], bool]
+Equal = Callable[[str, str, str], bool]  # at, estimator, estimator
 
 
 def verdict(result: Comparison) -> str:
-    """What to make of a comparison, in a paragraph."""
+    """What to make of a comparison, in a paragraph. What shows bias is recommended nowhere."""
     table = result.to_dataframe()
-    whole = table[table.group == "all"] if (table.group == "all").any() else table
+    honest = trusted(table)
+    whole = honest[honest.group == "all"] if (honest.group == "all").any() else honest
     places = list(dict.fromkeys(whole["at"]))
+    biased = set(alarmed(table))
     last = whole[whole["at"] == places[-1]].sort_values("variance_time")
     group = whole.group.iloc[0]
 
     def equal(at: str, a: str, b: str) -> bool:
-        rows = result.differences(b)
-        row = rows[(rows["at"] == at) & (rows.estimator == a) & (rows.group == group)].iloc[0]
-        ratio = row.variance_time_ratio
-        return math.isfinite(ratio) and bool(abs(ratio - 1.0) <= TIE * row.variance_time_ratio_se)
+        return a in ties(result.differences(b), at, group)
 
     parts = []
     for of in bounds(whole):
-        parts.append(_winner(last[bound_column(last) == of], places[-1], equal, of))
+        dropped = biased & set(table.estimator[table.bound == of])
+        parts.append(_winner(last[last.bound == of], places[-1], equal, of, dropped))
         if len(places) > 1:
-            parts.append(_along(whole[bound_column(whole) == of], places, equal))
+            parts.append(_along(whole[whole.bound == of], places, equal))
     parts.append(_bias(table))
     return " ".join(part for part in parts if part)
 
 
-def _winner(rows: pd.DataFrame, at: str, equal: Equal, of: str) -> str:
+def _winner(rows: pd.DataFrame, at: str, equal: Equal, of: str, dropped: set[str]) -> str:
     best, rest = rows.iloc[0], rows.iloc[1:]
     start = f"At {_the(at)}" if of == "ELBO" else f"Of the {of}, at {_the(at)}"
     if rest.empty:
-        return f"{start}, only {best.estimator} was measured: its variance × time is {best.variance_time:.3g}."
+        why = "shows no bias" if dropped - {best.estimator} else "was measured"
+        return f"{start}, only {best.estimator} {why}: its variance × time is {best.variance_time:.3g}."
     tied = [r.estimator for r in rest.itertuples() if equal(at, r.estimator, best.estimator)]
     others = [r for r in rest.itertuples() if r.estimator not in tied]
     if tied:
@@ -61,7 +60,7 @@ def _winner(rows: pd.DataFrame, at: str, equal: Equal, of: str) -> str:
             f"{r.estimator} needs {_times(_ratio(r.variance_time, best.variance_time))} the time" for r in others
         )
         text += " for the same precision"
-    return text + f". Use {best.estimator} here."
+    return text + ("." if best.estimator in dropped else f". Use {best.estimator} here.")
 
 
 def _along(rows: pd.DataFrame, places: list[str], equal: Equal) -> str:
@@ -97,7 +96,7 @@ def _bias(table: pd.DataFrame) -> str:
     tests = table.dropna(subset="bias_z")
     if tests.empty:
         return ""
-    limit = float(stats.norm.isf(FALSE_ALARM / 2 / len(tests)))
+    limit = alarm_limit(table)
     alarm = tests.bias_z.abs() > limit
     wholly = tests[tests.group == "all"] if (tests.group == "all").any() else tests
     typical = (wholly.mean_norm**2 + wholly.variance) ** 0.5  # of a draw
@@ -106,7 +105,7 @@ def _bias(table: pd.DataFrame) -> str:
     if alarm.any():
         biased = tests[alarm]
         text = (
-            f"Biased here: {_list(sorted(set(biased.estimator)))} (|z| up to {biased.bias_z.abs().max():.1f}, alarm at {limit:.1f}); "
+            f"Biased here: {_list(alarmed(table))} (|z| up to {biased.bias_z.abs().max():.1f}, alarm at {limit:.1f}); "
             "don't trust a low variance."
         )
     elif not blind.all():
@@ -122,7 +121,7 @@ def _bias(table: pd.DataFrame) -> str:
 
 
 def _ratio(a: float, b: float) -> float:
-    return a / b if b > 0 else math.inf
+    return a / b if b > 0 else 1.0 if a == b else math.inf
 
 
 def _times(ratio: float) -> str:

@@ -37,6 +37,45 @@ def test_variance_time_has_the_best_on_top(ax):
     assert [t.get_text() for t in ax.texts][-1] == "1×"
 
 
+def test_by_default_figures_show_the_last_point(ax):
+    table = made().to_dataframe()
+    table["at"] = table["at"].replace({"start": "step 0", "middle": "step 1", "end": "step 9"})
+    vb.plots.variance_time(table, ax)
+    assert ax.get_title(loc="left").endswith("step 9")
+
+
+def test_settings_of_one_estimator_have_lines_of_their_own(ax):
+    names = ["iwae(2)", "iwae", "iwae(num_particles=2, noise='antithetic')", "iwae(noise='antithetic')", "rloo"]
+    rows = [
+        {"at": "end", "estimator": name, "group": "all", "num_particles": k, "snr": 1.0 + k, "snr_se": 0.1}
+        for name, k in zip(names, (2, 5, 2, 5, 2), strict=True)
+    ]
+    vb.plots.against_particles(pd.DataFrame(rows), ax)
+    lines = {c.get_label(): list(c.lines[0].get_xdata()) for c in ax.containers}
+    assert lines == {"IWAE": [2, 5], "IWAE (noise='antithetic')": [2, 5], "RLOO": [2]}
+    assert len({c.lines[0].get_linestyle() for c in ax.containers[:2]}) == 2
+
+
+def test_bias_is_measured_by_each_right_gradient(ax):
+    """Ten times as long a truth, ten times as far to the left; one alarm limit with the verdict."""
+    table = made().to_dataframe()
+    table.loc[table.estimator == "stl", "truth"] = 50.0
+    table.loc[table.estimator == "score", "bias_z"] = 3.5  # below the limit for 48 tests
+    vb.plots.bias_variance_cost(table, ax)
+    x = {name: float(marks.get_offsets()[0][0]) for name, marks in zip(VARIANCE, ax.collections, strict=True)}
+    assert x["stl"] == pytest.approx(x["pathwise"] / 10) and x["pathwise"] == pytest.approx(0.5 / 5.0) == x["score"]
+    assert not any(len(marks.get_facecolor()) for marks in ax.collections), "none is called biased"
+    table["truth"] = 0.0
+    vb.plots.bias_variance_cost(table, ax)
+    assert "nats" in ax.get_xlabel()
+
+
+def test_a_histogram_wants_draws():
+    draws = {"stl": ((), float("nan"))}
+    with pytest.raises(vb.errors.BadInput, match="No draws along a right gradient, for stl"):
+        vb.plots.gradient_histograms(draws)
+
+
 def test_the_whole_figure_has_a_panel_for_each_group():
     figure = made().plot()
     titles = [axes.get_title(loc="left") for axes in figure.axes]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -14,6 +16,14 @@ WORDS = {
     "variance": "variance of the gradient (nats²)",
     "variance_time": "variance × ms (nats² ms)",
 }
+
+DASHES = ("-", "--", ":", "-.")  # of lines that share a colour: one estimator with several settings
+
+
+def _without_particles(name: str) -> str:
+    """An estimator's name without its number of particles, and with its other settings: "iwae(5)" and "iwae(noise='sobol')"."""
+    bare = re.sub(r"\(\d+\)$|(?<=\()num_particles=\d+(, )?|, num_particles=\d+", "", name)
+    return bare.removesuffix("()")
 
 
 def against_particles(
@@ -30,18 +40,20 @@ def against_particles(
     """
     at = at or table["at"].iloc[-1]
     rows = table[(table["at"] == at) & (table.group == group) & (table[y] > 0)]
-    kinds = rows.estimator.str.partition("(")[0]
-    for kind in dict.fromkeys(kinds):
+    kinds = rows.estimator.map(_without_particles)
+    lines = list(dict.fromkeys(kinds))
+    for number, kind in enumerate(lines):
         own = rows[kinds == kind].sort_values("num_particles")
-        label, colour, marker = style(kind, list(kinds))
-        label = label.partition(" (")[0]
+        label, colour, marker = style(kind, lines)
+        label = label.replace(" (K = 2)", "")
+        relatives = [line.partition("(")[0] for line in lines[:number]].count(kind.partition("(")[0])
         if len(own) > 2:
             x = np.log(own.num_particles)
             weight = (own[y] / own[f"{y}_se"].clip(lower=1e-3 * own[y])).to_numpy()
             label += f", slope {np.polyfit(x, np.log(own[y]), 1, w=weight)[0]:+.2f}"
         ax.errorbar(
             own.num_particles, own[y], yerr=own[f"{y}_se"], color=colour, marker=marker, label=label, ms=6, lw=1.4,
-            mec="white", mew=0.5,
+            mec="white", mew=0.5, ls=DASHES[relatives % len(DASHES)],
         )  # fmt: skip
     counts = sorted(set(rows.num_particles))
     ax.set_xscale("log", base=2)

@@ -7,13 +7,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from ..reading import alarm_limit
 from .palette import GRID, style
-
-ALARM = 4.0  # standard errors
 
 
 def bias_variance_cost(table: pd.DataFrame, ax: Axes, *, at: str | None = None, group: str = "all") -> Axes:
-    """Each estimator at its bias and its noise, as parts of the right gradient's length; the mark grows with the time of a gradient.
+    """Each estimator at its bias and its noise, as parts of the length of its right gradient; the mark grows with the time of a gradient.
 
     A filled mark stands at a bias that was seen; an open one, with an arrow to the left, at the smallest that would have been.
 
@@ -26,12 +25,14 @@ def bias_variance_cost(table: pd.DataFrame, ax: Axes, *, at: str | None = None, 
     at = at or table["at"].iloc[-1]
     rows = table[(table["at"] == at) & (table.group == group)].dropna(subset="bias_z")
     names = list(dict.fromkeys(table.estimator))
-    length = float(rows.mean_norm.median()) or 1.0
+    limit = alarm_limit(table)
+    relative = bool((rows.truth > 0).all())  # at an optimum the right gradient has no length to measure by
     quickest = rows.ms_per_gradient.min()
     handles = []
     for row in rows.itertuples():
         label, colour, marker = style(row.estimator, names)
-        seen = abs(row.bias_z) > ALARM
+        seen = abs(row.bias_z) > limit
+        length = row.truth if relative else 1.0
         x, y = (row.bias if seen else row.bias_resolution) / length, np.sqrt(row.variance) / length
         area = 50 * row.ms_per_gradient / quickest
         ax.scatter(x, y, s=area, marker=marker, color=colour if seen else "none", edgecolors=colour, linewidths=1.6)
@@ -46,8 +47,9 @@ def bias_variance_cost(table: pd.DataFrame, ax: Axes, *, at: str | None = None, 
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.margins(0.15)
-    ax.set_xlabel("bias / length of the gradient (filled: seen; open: at most)")
-    ax.set_ylabel("noise of one draw / length of the gradient")
+    unit = " / length of the gradient" if relative else ", nats"
+    ax.set_xlabel(f"bias{unit} (filled: seen; open: at most)")
+    ax.set_ylabel(f"noise of one draw{unit}")
     ax.set_title(f"Bias, noise and time of a gradient at the {at}: {group}", loc="left", fontsize=11)
     ax.legend(handles=handles, frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     ax.grid(**GRID)

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
+from ..errors import BadInput
 from .palette import style
 
 WIDE = 30.0  # times as wide as the narrowest: from there on a histogram has an axis of its own
@@ -21,8 +22,16 @@ def gradient_histograms(draws: Mapping[str, tuple[Sequence[float], float]], *, b
     Args:
         draws: `Comparison.along()`.
         bins: Of each.
+
+    Raises:
+        BadInput: No draws, as where no right gradient is known.
     """
     shown = {name: (np.asarray(values), right) for name, (values, right) in draws.items() if len(values)}
+    if not shown:
+        raise BadInput(
+            f"No draws along a right gradient, for {', '.join(draws) or 'no estimator'}. Wanted: a comparison with an oracle, and a group "
+            "and a point at which the right gradient is not zero."
+        )
     names = list(draws)
     figure, axes = pyplot.subplots(
         len(shown), 1, figsize=(7, 0.85 * len(shown) + 0.9), layout="constrained", squeeze=False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
+from ..reading import at_one_point
 from .against_particles import WORDS
 from .palette import GRID, style
 
@@ -16,11 +17,12 @@ def over(table: pd.DataFrame, ax: Axes, *, y: str = "variance", at: str | None =
         table: `ComparedOver.to_dataframe()`.
         ax: Where to draw.
         y: "snr", "dsnr", "variance" or "variance_time".
-        at: Point of training; the last if None.
+        at: Point of training; the last for each value if None.
         group: Of parameters.
     """
-    at, name = at or table["at"].iloc[-1], table.columns[0]
-    rows = table[(table["at"] == at) & (table.group == group)]
+    name = table.columns[0]
+    rows = at_one_point(table, at)
+    rows = rows[rows.group == group]
     names = list(dict.fromkeys(rows.estimator))
     for estimator in names:
         label, colour, marker = style(estimator, names)
@@ -36,7 +38,7 @@ def over(table: pd.DataFrame, ax: Axes, *, y: str = "variance", at: str | None =
     ax.minorticks_off()
     ax.set_xlabel(str(name).replace("_", " "))
     ax.set_ylabel(WORDS[y])
-    ax.set_title(f"{group} at the {at} (± 1 SE)", loc="left", fontsize=11)
+    ax.set_title(f"{group} at the {at or 'end'} (± 1 SE)", loc="left", fontsize=11)
     ax.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     ax.grid(**GRID)
     ax.spines[["top", "right"]].set_visible(False)

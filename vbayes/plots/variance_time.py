@@ -5,31 +5,30 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
-from ..bounds import bound_column
 from .palette import GRID, style
 
 
-def variance_time(table: pd.DataFrame, ax: Axes, *, at: str = "end", group: str = "all") -> Axes:
+def variance_time(table: pd.DataFrame, ax: Axes, *, at: str | None = None, group: str = "all") -> Axes:
     """Variance × time of each estimator against that of the best one of the same bound, as bars on a logarithmic scale.
 
     Args:
         table: `Comparison.to_dataframe()`.
         ax: Where to draw.
-        at: Point of training.
+        at: Point of training; the last if None.
         group: Of parameters.
     """
+    at = at or table["at"].iloc[-1]
     rows = table[(table["at"] == at) & (table.group == group)]
-    of = bound_column(rows)
-    best = rows.variance_time.groupby(of).transform("min").replace(0.0, 1.0)
-    rows = rows.assign(ratio=rows.variance_time / best, error=rows.variance_time_se / best, of=of)
-    rows = rows.sort_values(["of", "ratio"], ascending=False)
-    rows = pd.concat([rows[rows.of != "ELBO"], rows[rows.of == "ELBO"]])
+    best = rows.variance_time.groupby(rows.bound).transform("min").replace(0.0, 1.0)
+    rows = rows.assign(ratio=rows.variance_time / best, error=rows.variance_time_se / best)
+    rows = rows.sort_values(["bound", "ratio"], ascending=False)
+    rows = pd.concat([rows[rows.bound != "ELBO"], rows[rows.bound == "ELBO"]])
     names = list(dict.fromkeys(table.estimator))
     ratios, errors = rows.ratio, rows.error
     labels, colours, _ = zip(*(style(name, names) for name in rows.estimator), strict=True)
     labels = tuple(
         label if bound == "ELBO" else f"{label} [{bound.split()[0]}]"
-        for label, bound in zip(labels, rows.of, strict=True)
+        for label, bound in zip(labels, rows.bound, strict=True)
     )
     bars = ax.barh(labels, ratios, xerr=errors, color=colours, height=0.62, ecolor="#444444")
     ax.bar_label(bars, [f"{r:,.0f}×" if r >= 10 else f"{r:.2g}×" for r in ratios], padding=6, fontsize=9)

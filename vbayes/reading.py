@@ -1,0 +1,36 @@
+"""Reading the table of a comparison: who is biased, who competes with whom, which rows are the last."""
+
+from __future__ import annotations
+
+import pandas as pd
+from scipy import stats
+
+FALSE_ALARM = 0.01  # chance that a table without bias is called biased
+
+
+def alarm_limit(table: pd.DataFrame) -> float:
+    """The |z| from which on a row is biased: for all rows that were tested together one false alarm in a hundred (Bonferroni)."""
+    return float(stats.norm.isf(FALSE_ALARM / 2 / max(1, int(table.bias_z.notna().sum()))))
+
+
+def alarmed(table: pd.DataFrame) -> list[str]:
+    """Names of the estimators that show bias anywhere in a whole table, in alphabetical order."""
+    return sorted(set(table.estimator[table.bias_z.abs() > alarm_limit(table)]))
+
+
+def trusted(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of estimators that show no bias, or all rows of a bound of which every estimator does."""
+    biased = table.estimator.isin(alarmed(table))
+    hopeless = biased.groupby(table.bound).transform("all")
+    return table[~biased | hopeless]
+
+
+def bounds(table: pd.DataFrame) -> list[str]:
+    """What the estimators of a table are after, the ELBO first: only gradients of one bound compete."""
+    return sorted(dict.fromkeys(table.bound), key=lambda bound: bound != "ELBO")
+
+
+def at_one_point(table: pd.DataFrame, at: str | None) -> pd.DataFrame:
+    """The rows of one point of training, or of the last one for each value of the first column, which may have other names."""
+    last = table.groupby(table.columns[0])["at"].transform("last")
+    return table[table["at"] == (last if at is None else at)]
