@@ -74,10 +74,20 @@ class NoiseSplit:
         return pd.DataFrame(rows).sort_values("variance", ignore_index=True)
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row for each M and L: the noise of the minibatch, that of the draws, both, and both as predicted; nats², with standard errors."""
-        return pd.DataFrame(
-            [{**row, "predicted": self.predict(int(row["batch_size"]), int(row["particles"]))} for row in self.table]
-        )[list(COLUMNS)]
+        """One row for each M and L: the noise of the minibatch, that of the draws, both; nats², with standard errors.
+
+        `predicted` is the law's `total`, fitted to the other rows alone, so that it can fail; NaN with fewer than three others.
+        """
+        found = []
+        for number, row in enumerate(self.table):
+            others = [*self.table[:number], *self.table[number + 1 :]]
+            predicted = math.nan
+            if len(others) >= 3:
+                between, local, shared = _fitted(others, self.rows)
+                law = replace(self, between=between, local=local, shared=shared)
+                predicted = law.predict(int(row["batch_size"]), int(row["particles"]))
+            found.append({**row, "predicted": predicted})
+        return pd.DataFrame(found)[list(COLUMNS)]
 
     def verdict(self, budget: int = 100) -> str:
         """What to make of it: where the noise is, and the best split of a budget of evaluations."""

@@ -9,7 +9,7 @@ from .palette import GRID
 
 
 def noise_split(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Both parts of a gradient's variance, on top of each other, and what the law predicts.
+    """Both parts of a gradient's variance, on top of each other, and what the law, fitted to the other bars, predicts.
 
     Args:
         table: `NoiseSplit.to_dataframe()`.
@@ -26,7 +26,7 @@ def noise_split(table: pd.DataFrame, ax: Axes) -> Axes:
         label="draws of the latents",
     )
     ax.errorbar(labels, table.total, yerr=table.total_se, fmt="none", ecolor="#444444", capsize=3)
-    ax.plot(labels, table.predicted, "_", color="black", ms=24, label="predicted")
+    ax.plot(labels, table.predicted, "_", color="black", ms=24, label="predicted by the others")
     ax.set_ylabel("variance of the gradient (nats²)")
     ax.set_title("Where the noise of a gradient comes from (± 1 SE)", loc="left", fontsize=11)
     ax.grid(axis="y", **GRID)
