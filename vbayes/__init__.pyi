@@ -1,3 +1,4 @@
+from . import conjugate as conjugate
 from . import data as data
 from . import errors as errors
 from . import exact as exact
@@ -11,6 +12,8 @@ from .check import check as check
 from .compared_over import ComparedOver as ComparedOver
 from .compared_over import compare_over as compare_over
 from .comparison import Comparison as Comparison
+from .coordinate_ascent import CAVI as CAVI
+from .coordinate_ascent import cavi as cavi
 from .dataset import Batch as Batch
 from .dataset import Dataset as Dataset
 from .drawing import draw as draw
