@@ -104,6 +104,15 @@ def counted(tmp_path, monkeypatch):
     return count
 
 
+def test_a_folder_has_a_page(counted, tmp_path, capsys):
+    (tmp_path / "experiments" / "broken.py").unlink()
+    assert run("experiments", "--quick") == 0
+    page = (tmp_path / "runs" / "experiments-quick.html").read_text()
+    assert "runs/experiments-quick.html" in capsys.readouterr().out
+    assert page.index("Do others?") < page.index("Do squares grow?"), "in the order of the files"
+    assert page.count("data:image/png") == 2 and page.count("They do.") == 2 and page.count("Up to 40.") == 2
+
+
 def test_all_of_them(counted, tmp_path, capsys):
     assert run("--all", "--quick") == 1
     shown = capsys.readouterr()

@@ -173,7 +173,7 @@ def run(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Measure anew what is unchanged.")] = False,
 ) -> None:
-    """Run experiments: table, figure, verdict and a page of each.
+    """Run experiments: table, figure, verdict and a page of each; for a folder, one page with all of them too.
 
     What is unchanged is not measured again: the same files, settings, seed and versions.
     A run in `runs` is replaced when they have changed, one under --out only with --force.
@@ -205,7 +205,10 @@ def run(
         return
     outcomes = runner.run_each(found, asked, out=out, console=console, errors=Console(stderr=True))
     console.print(tables.outcomes(outcomes))
-    console.print(f"Open [b]{(out or runner.RUNS) / 'index.html'}[/b].", soft_wrap=True)
+    folders = [path for path in files or [] if path.is_dir()]
+    pages = [runner.course(folders[0], asked, outcomes, out=out)] if len(files or []) == len(folders) == 1 else []
+    pages.append((out or runner.RUNS) / "index.html")
+    console.print(f"Open [b]{'[/b] or [b]'.join(map(str, pages))}[/b].", soft_wrap=True)
     if failed := [outcome.name for outcome in outcomes if outcome.state == "failed"]:
         Console(stderr=True).print(f"Failed: {', '.join(failed)}.")
         raise typer.Exit(1)

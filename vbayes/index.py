@@ -27,7 +27,7 @@ def index(folder: Path) -> Path:
     pages = Environment(
         loader=PackageLoader("vbayes"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    runs = [_run(page.parent) for page in sorted(folder.glob("*/report.html"))]
+    runs = [summary(page.parent) for page in sorted(folder.glob("*/report.html"))]
     target, part = folder / "index.html", folder / "index.html.part"
     try:
         part.write_text(pages.get_template("index.html.j2").render(runs=runs), encoding="utf-8")
@@ -39,13 +39,15 @@ def index(folder: Path) -> Path:
     return target
 
 
-def _run(folder: Path) -> dict[str, Any]:
+def summary(folder: Path) -> dict[str, Any]:
+    """What a run folder says of itself in a few words."""
     config, results, where, comparison = (
         _read(folder / f"{name}.json") for name in ("config", "results", "environment", "comparison")
     )
     return {
         "name": folder.name,
         "question": results.get("question") or f"{config.get('pair', '')} on {config.get('data', '')}",
+        "claim": results.get("claim", ""),
         "verdict": results.get("verdict") or comparison.get("verdict", ""),
         "date": where.get("date", ""),
         "seconds": where.get("seconds"),

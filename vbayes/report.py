@@ -63,7 +63,7 @@ def report(folder: str | Path) -> Path:
         comparison=comparison,
         experiment=_json(folder / "results.json") if (folder / "results.json").exists() else None,
         last=_last_row(folder / "history.csv"),
-        figures=[_figure(path) for path in sorted(folder.glob("*.png"))],
+        figures=pictures(folder),
         files=[(name, about) for name, about in FILES.items() if (folder / name).exists()],
     )
     target = folder / "report.html"
@@ -89,6 +89,11 @@ def _last_row(path: Path) -> dict[str, str]:
         return {}
     with path.open(newline="") as file:
         return dict(next(reversed(list(csv.DictReader(file))), {}))
+
+
+def pictures(folder: Path) -> list[dict[str, str]]:
+    """The figures of a run folder, each with its caption and itself as text that a page can hold."""
+    return [_figure(path) for path in sorted(folder.glob("*.png"))]
 
 
 def _figure(path: Path) -> dict[str, str]:

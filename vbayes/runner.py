@@ -20,6 +20,7 @@ from .errors import BadInput, VBayesError
 from .experiment import Experiment, find, load
 from .fingerprint import fingerprint
 from .index import index
+from .page import page
 from .report import report
 from .run_folder import environment, save_figure, unfinished, write_json
 
@@ -146,6 +147,12 @@ def run(path: Path, asked: Asked, *, named: bool, out: Path | None, console: Con
             write_json(folder / "environment.json", where)
             report(folder)
     return Outcome(path.stem, "run", verdict, seconds, final, experiment.shown(table), experiment.sections)
+
+
+def course(folder: Path, asked: Asked, outcomes: Sequence[Outcome], *, out: Path | None) -> Path:
+    """The runs of a folder of experiments on one page, in the order of its files; returns the page's path."""
+    target = (out or RUNS) / f"{_file_name(asked.folder_name(folder.resolve().name))}.html"
+    return page(target, [o.folder for o in outcomes if o.folder is not None], title=folder.resolve().name)
 
 
 def run_each(
