@@ -55,8 +55,9 @@ def test_the_best_row_is_marked(run):
 
 
 def test_missing_numbers_are_dashes(run):
-    made(bias_z=float("nan"), snr=float("inf")).save(run / "comparison.json")
-    assert "<td>–</td>" in vb.report(run).read_text(encoding="utf-8")
+    made(bias_z=float("nan"), snr=float("-inf")).save(run / "comparison.json")
+    text = vb.report(run).read_text(encoding="utf-8")
+    assert "<td>–</td>" in text and "<td>−∞</td>" in text
 
 
 def test_a_training_run(run):

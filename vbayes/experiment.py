@@ -159,6 +159,8 @@ def load(path: Path) -> Iterator[Experiment]:
     sys.path.insert(0, str(path.parent))
     before = sys.modules.get(spec.name)
     sys.modules[spec.name] = module  # where dataclasses in the file look for it
+    # Python takes a file that was changed in the second in which its machine code was kept for unchanged: none is kept.
+    keeps, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         spec.loader.exec_module(module)
         found = getattr(module, "experiment", None)
@@ -166,6 +168,7 @@ def load(path: Path) -> Iterator[Experiment]:
             raise BadInput(f"{path} has no vb.Experiment named `experiment`, but {type(found).__name__}.")
         yield found
     finally:
+        sys.dont_write_bytecode = keeps
         sys.path.remove(str(path.parent))
         for name in set(sys.modules) - already:  # another experiment may have a neighbour of the same name
             file = getattr(sys.modules[name], "__file__", None)

@@ -106,10 +106,12 @@ def _cell(value: Any) -> str:
     return _short(value) if value is None or isinstance(value, float) else str(value)
 
 
-def _short(value: float | None) -> str:
+def _short(value: float | str | None) -> str:
     """Three digits, with ×10ⁿ where that reads better."""
     if value is None:
         return "–"
+    if isinstance(value, str):  # "inf", which JSON has no number for
+        return value.replace("inf", "∞").replace("-", "−")
     if value == 0:
         return "0"
     exponent = math.floor(math.log10(abs(value)))
