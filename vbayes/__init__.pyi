@@ -45,6 +45,8 @@ from .estimators import Score as Score
 from .estimators import Trace as Trace
 from .estimators import VarGrad as VarGrad
 from .estimators import WakeSleep as WakeSleep
+from .evidence import Evidence as Evidence
+from .evidence import log_evidence as log_evidence
 from .exact.table import Table as Table
 from .experiment import Experiment as Experiment
 from .fitted import Fit as Fit

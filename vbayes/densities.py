@@ -40,11 +40,44 @@ def densities(
         Each (*local): log p and log q as in `Particles` (masks and scales applied, but not the common minibatch scale); and log of
         the density by which the guide draws, which knows neither masks nor scales.
     """
-    with _Given(values):
-        q = pyro.poutine.trace(guide).get_trace(*args)
-    p = pyro.poutine.trace(pyro.poutine.replay(model, trace=q)).get_trace(*args)
-    shared = Layout(q, p)
+    q, p, shared = _run(model, guide, args, values)
     drawn = [s for s in sites(q) if s["name"] in values]
     density = [Term({**s, "mask": None, "scale": 1.0}, shared, s["fn"].log_prob(s["value"])) for s in drawn]
     log_p, log_q = (shared.total([Term.of(s, shared) for s in sites(t)]) for t in (p, q))
     return log_p, log_q, shared.total(density)
+
+
+def flow(
+    model: Callable[..., Any],
+    guide: Callable[..., Any],
+    args: tuple[Any, ...],
+    values: Mapping[str, Tensor],
+    volumes: Mapping[str, Tensor],
+) -> tuple[Tensor, Tensor]:
+    """log p and log q, each (*local), as densities of the numbers that the latents were made from; live in the values.
+
+    Their difference is that of `densities`, whatever maps the guide itself has on the way.
+
+    Args:
+        model, guide, args, values: As for `densities`.
+        volumes: Site of the guide → log |∂ value / ∂ number|, over its plates.
+    """
+    q, p, shared = _run(model, guide, args, values)
+    drawn = [s for s in sites(q) if s["name"] in values]
+    density = shared.total(
+        [
+            Term({**s, "mask": None, "scale": 1.0}, shared, s["fn"].log_prob(s["value"]) + volumes[s["name"]])
+            for s in drawn
+        ]
+    )
+    log_p, log_q = (shared.total([Term.of(s, shared) for s in sites(t)]) for t in (p, q))
+    return (log_p - log_q) * shared.scale + density, density
+
+
+def _run(
+    model: Callable[..., Any], guide: Callable[..., Any], args: tuple[Any, ...], values: Mapping[str, Tensor]
+) -> tuple[pyro.poutine.Trace, pyro.poutine.Trace, Layout]:
+    with _Given(values):
+        q = pyro.poutine.trace(guide).get_trace(*args)
+    p = pyro.poutine.trace(pyro.poutine.replay(model, trace=q)).get_trace(*args)
+    return q, p, Layout(q, p)

@@ -1,0 +1,152 @@
+"""Annealed importance sampling between a guide and the posterior, in both directions."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import pyro
+import torch
+from torch import Tensor
+
+from . import rng
+from .dataset import Batch
+from .errors import Unsuitable
+from .importance import Weights
+from .pair import Pair
+from .progress import bar
+from .sites import sites
+from .unconstrained import Target, Unconstrained
+from .validation import no_warnings_of_nan, validation
+
+LEAPS = 10  # leapfrog steps of a proposal
+WISHED = (
+    0.65  # of the proposals are taken: best for a leapfrog in many dimensions (Beskos et al. 2013, arXiv:1001.4460)
+)
+STEP = 0.2  # the first; both it and its changes are those of Wu et al. 2017, arXiv:1611.04273
+CHANGE = 1.02
+SHARPEST = 4.0  # temperatures are even on the logit scale between −4 and 4: dense at both ends (Grosse et al. 2015)
+
+
+def annealed(
+    pair: Pair,
+    batch: Batch,
+    chains: int,
+    temperatures: int,
+    seed: int,
+    *,
+    origin: pyro.poutine.Trace | None,
+    progress: bool,
+) -> Weights:
+    """Weights of chains from the guide to the posterior, or back.
+
+    A pilot run finds the step of each temperature, for each datum by itself; the run that counts leaves it alone, so that each of its
+    moves keeps the density it is meant to keep.
+
+    Args:
+        pair: Initialised, with continuous latents.
+        batch: Rows.
+        chains: C for each datum.
+        temperatures: T.
+        seed: Of the draws.
+        origin: None; or the run of the model that made the data, at whose latents, a draw from the posterior, the chains begin that end at the
+            guide: then E[w] = 1/p(x).
+        progress: Show a bar.
+    """
+    with pair.scope(), torch.no_grad(), rng.seeded(seed), validation(False), no_warnings_of_nan():
+        space, back = Unconstrained(pair, batch), origin is not None
+        target = space.target(chains)
+        ladder = torch.linspace(-SHARPEST, SHARPEST, temperatures + 1).sigmoid()
+        ladder = (ladder - ladder[0]) / (ladder[-1] - ladder[0])
+        steps = torch.full((temperatures, *space.local), STEP)
+        with bar("anneal back" if back else "anneal", 2 * temperatures, show=progress) as advance:
+            for pilot in (True, False):
+                start = space.draws(chains) if origin is None else torch.stack([space.origin(origin)] * chains)
+                log_w = start.new_zeros(chains, *space.local, dtype=torch.float64)
+                state, before = start, target(start)
+                for number in range(temperatures):
+                    t = temperatures - 1 - number if back else number
+                    cold, hot = float(ladder[t + 1]), float(ladder[t])
+                    gained = (cold - hot) * (before[0] - before[1]).double()
+                    if not back:  # first the weight, then the move that keeps the new density
+                        log_w += gained
+                    at = hot if back else cold
+                    state, before, taken = _move(target, state, before, at, steps[t])
+                    if back:
+                        log_w -= (cold - hot) * (before[0] - before[1]).double()
+                    if pilot:
+                        grown = (taken > WISHED).to(steps.dtype) * 2 - 1
+                        steps[t] *= CHANGE**grown
+                        steps[t - 1 if back else (t + 1) % temperatures] = steps[t]
+                    advance(number + 1 + (not pilot) * temperatures, functools.partial("β = {:.3f}".format, at))
+    return Weights.of(iter(log_w))
+
+
+def _move(
+    target: Target, state: Tensor, before: tuple[Tensor, ...], at: float, step: Tensor
+) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
+    """Hamiltonian Monte Carlo of the density q^(1 − β) p^β, for each chain and datum by itself.
+
+    Returns:
+        The states, what the target says of them, and (*local) the share of proposals that were taken.
+    """
+    size = step[..., None]
+    momentum = torch.randn_like(state)
+    energy = _mixed(before, at)[0] - 0.5 * momentum.square().sum(-1)
+    place, there = state, before
+    for _ in range(LEAPS):
+        momentum = momentum + 0.5 * size * _mixed(there, at)[1]
+        place = place + size * momentum
+        there = target(place)
+        momentum = momentum + 0.5 * size * _mixed(there, at)[1]
+    change = _mixed(there, at)[0] - 0.5 * momentum.square().sum(-1) - energy
+    taken = torch.rand_like(change).log() < change.nan_to_num(nan=-torch.inf)
+    kept = tuple(
+        torch.where(taken[..., None] if new.dim() > taken.dim() else taken, new, old)
+        for new, old in zip(there, before, strict=True)
+    )
+    return torch.where(taken[..., None], place, state), kept, taken.to(step.dtype).mean(0)
+
+
+def _mixed(seen: tuple[Tensor, ...], at: float) -> tuple[Tensor, Tensor]:
+    """Log-density and gradient at a temperature."""
+    log_p, log_q, by_p, by_q = seen
+    return (1 - at) * log_q + at * log_p, (1 - at) * by_q + at * by_p
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """Data that the model has made, and what it made them from.
+
+    Attributes:
+        batch: With the data in place of those given.
+        made: The run of the model.
+    """
+
+    batch: Batch
+    made: pyro.poutine.Trace
+
+
+def simulate(pair: Pair, batch: Batch, seed: int) -> Simulated:
+    """Data in the shape of a batch.
+
+    Raises:
+        Unsuitable: An observed site takes its data from something made of an argument, which can't be replaced.
+    """
+    with pair.scope(), torch.no_grad(), validation(False), rng.seeded(seed):
+        made = pair.generate(batch)
+        observed = {
+            site["name"]: site
+            for site in sites(pyro.poutine.trace(pair.model).get_trace(*batch.args))
+            if site["is_observed"]
+        }
+    args = list(batch.args)
+    for name, site in observed.items():
+        which = [i for i, a in enumerate(batch.args) if isinstance(a, Tensor) and a is site["value"]]
+        if not which:
+            raise Unsuitable(
+                f"Data of site {name!r} are not an argument of pair {pair.name!r} as it is, so none can be simulated in their place. "
+                "Wanted: obs=x with x an argument of the model, or method='ais'."
+            )
+        args[which[0]] = made.nodes[name]["value"]
+    return Simulated(Batch(tuple(args)), made)
