@@ -215,7 +215,7 @@ def test_over():
     table = over.to_dataframe()
     assert table.columns[0] == "rows" and set(table.rows) == {10, 20, 40}
     assert len(table) == 3 * len(over.comparisons[10].to_dataframe())
-    assert "pathwise is best for its cost at every rows" in over.verdict()
+    assert "Variance goes like rows to the power of: pathwise" in over.verdict()
     with pytest.raises(vb.errors.BadInput, match="name='step' is a column"):
         vb.compare_over("step", (10, 20), lambda n: over.comparisons[10])
     with pytest.raises(vb.errors.BadInput, match="Wanted: different numbers"):
