@@ -17,6 +17,7 @@ from .coordinate_ascent import cavi as cavi
 from .dataset import Batch as Batch
 from .dataset import Dataset as Dataset
 from .drawing import draw as draw
+from .draws import to_arviz as to_arviz
 from .estimator import Estimate as Estimate
 from .estimator import Estimator as Estimator
 from .estimators import CIWAE as CIWAE
@@ -55,13 +56,14 @@ from .laboratory import compare as compare
 from .pair import Exact as Exact
 from .pair import Pair as Pair
 from .particles import Particles as Particles
-from .posterior import to_arviz as to_arviz
 from .raced import Race as Race
 from .racing import race as race
 from .recommendation import Recommendation as Recommendation
 from .report import report as report
 from .restarts import Restarts as Restarts
 from .rng import seeded as seeded
+from .segmentation import Posterior as Posterior
+from .segmentation import posterior as posterior
 from .svi import SVI as SVI
 from .tabulate import tabulate as tabulate
 from .training import fit as fit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import pyro
 import torch
@@ -26,6 +27,8 @@ WISHED = (
 STEP = 0.2  # the first; both it and its changes are those of Wu et al. 2017, arXiv:1611.04273
 CHANGE = 1.02
 SHARPEST = 4.0  # temperatures are even on the logit scale between −4 and 4: dense at both ends (Grosse et al. 2015)
+
+Seen = tuple[Tensor, Tensor, Tensor, Tensor]  # log p, log q and their gradients
 
 
 def annealed(
@@ -66,25 +69,24 @@ def annealed(
                 state, before = start, target(start)
                 for number in range(temperatures):
                     t = temperatures - 1 - number if back else number
-                    cold, hot = float(ladder[t + 1]), float(ladder[t])
-                    gained = (cold - hot) * (before[0] - before[1]).double()
-                    if not back:  # first the weight, then the move that keeps the new density
-                        log_w += gained
-                    at = hot if back else cold
-                    state, before, taken = _move(target, state, before, at, steps[t])
+                    cold, hot = (
+                        float(ladder[t + 1]),
+                        float(ladder[t]),
+                    )  # β of this move and of the one nearer to the guide
+                    if not back:  # there: weigh, then move; back: the same two the other way round
+                        log_w += (cold - hot) * (before[0] - before[1]).double()
+                    state, before, taken = _move(target, state, before, cold, steps[t])
                     if back:
                         log_w -= (cold - hot) * (before[0] - before[1]).double()
                     if pilot:
                         grown = (taken > WISHED).to(steps.dtype) * 2 - 1
                         steps[t] *= CHANGE**grown
                         steps[t - 1 if back else (t + 1) % temperatures] = steps[t]
-                    advance(number + 1 + (not pilot) * temperatures, functools.partial("β = {:.3f}".format, at))
+                    advance(number + 1 + (not pilot) * temperatures, functools.partial("β = {:.3f}".format, cold))
     return Weights.of(iter(log_w))
 
 
-def _move(
-    target: Target, state: Tensor, before: tuple[Tensor, ...], at: float, step: Tensor
-) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
+def _move(target: Target, state: Tensor, before: Seen, at: float, step: Tensor) -> tuple[Tensor, Seen, Tensor]:
     """Hamiltonian Monte Carlo of the density q^(1 − β) p^β, for each chain and datum by itself.
 
     Returns:
@@ -101,14 +103,14 @@ def _move(
         momentum = momentum + 0.5 * size * _mixed(there, at)[1]
     change = _mixed(there, at)[0] - 0.5 * momentum.square().sum(-1) - energy
     taken = torch.rand_like(change).log() < change.nan_to_num(nan=-torch.inf)
-    kept = tuple(
+    kept: Any = tuple(
         torch.where(taken[..., None] if new.dim() > taken.dim() else taken, new, old)
         for new, old in zip(there, before, strict=True)
     )
     return torch.where(taken[..., None], place, state), kept, taken.to(step.dtype).mean(0)
 
 
-def _mixed(seen: tuple[Tensor, ...], at: float) -> tuple[Tensor, Tensor]:
+def _mixed(seen: Seen, at: float) -> tuple[Tensor, Tensor]:
     """Log-density and gradient at a temperature."""
     log_p, log_q, by_p, by_q = seen
     return (1 - at) * log_q + at * log_p, (1 - at) * by_q + at * by_p

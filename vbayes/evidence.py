@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from . import rng
 from .annealing import annealed, simulate
 from .check import examine
 from .dataset import Batch, Dataset
@@ -72,7 +73,8 @@ class Evidence:
         if self.direction == "exact":
             return f"log p(x) = {self.value:.6g} nats{each} ({self.method})."
         if self.direction == "between":
-            return f"log p(x) is between {self.low:.6g} and {self.high:.6g} ± {self.se:.2g} nats{each} ({self.method})."
+            gap = f"a lower bound of {self.low:.6g} and an upper one of {self.high:.6g} on average"
+            return f"log p(x) is about {self.value:.6g} ± {self.se:.2g} nats{each}: {gap} ({self.method})."
         text = f"log p(x) is at least {self.value:.6g} ± {self.se:.2g} nats{each} ({self.method})"
         if self.effective is None or (least := float(np.min(self.effective))) >= 10:
             return text + "."
@@ -149,14 +151,15 @@ def log_evidence(
             return _exact(tabulate(pair, whole).log_evidence(), "tabulated", named)
     require_densities(pair, whole)
     if method in ("ais", "sandwich"):
-        how: dict[str, Any] = {"chains": count, "temperatures": temperatures, "seed": seed, "progress": progress}
+        how: dict[str, Any] = {"chains": count, "temperatures": temperatures, "progress": progress}
         words = f"{count} chains, {temperatures} temperatures"
         if method == "ais":
-            there = annealed(pair, whole, origin=None, **how)
+            there = annealed(pair, whole, seed=seed, origin=None, **how)
             return _lower(there.bound(), f"annealed importance sampling, {words}", named, there.effective())
         made = simulate(pair, whole, seed)
-        both = (annealed(pair, made.batch, origin=origin, **how) for origin in (None, made.made))
-        return _between(*both, f"annealing there and back, {words}, on data simulated by the model", named)
+        there = annealed(pair, made.batch, seed=seed + 1, origin=None, **how)
+        back = annealed(pair, made.batch, seed=seed + 2, origin=made.made, **how)
+        return _between(there, back, f"annealing there and back, {words}, on data simulated by the model", named)
     found = _in_chunks(pair, dataset, whole, count, batch_size, seed, progress=progress)
     if method == "elbo":
         return _lower(_cat([one.elbo() for one in found]), f"ELBO, {count} draws", named)
@@ -166,7 +169,7 @@ def log_evidence(
 
 
 def _latents(pair: Pair, batch: Batch) -> list[str]:
-    with pair.scope(), torch.no_grad():
+    with pair.scope(), torch.no_grad(), rng.seeded(0):
         q, _ = pair.run(batch)
     return [site["name"] for site in sites(q)]
 

@@ -97,7 +97,7 @@ class Fit:
 
     def to_arviz(self, **options: Any) -> Any:
         """`vb.to_arviz(fit, **options)`."""
-        from .posterior import to_arviz
+        from .draws import to_arviz
 
         return to_arviz(self, **options)
 

@@ -78,7 +78,7 @@ class Restarts:
 
     def to_arviz(self, data: Any = None, *, draws: int = 1000, **options: Any) -> Any:
         """As `vb.to_arviz` of one fit, with a chain for each: R-hat then tells whether the starts led to one posterior."""
-        from .posterior import to_arviz
+        from .draws import to_arviz
 
         return to_arviz(self.fits, data, draws=draws, **options)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pyro
 import torch
@@ -47,7 +48,7 @@ class Unconstrained:
                 q, p = pair.run(batch)
             with rng.seeded(1):
                 other, _ = pair.run(batch)
-        self.sites = {s["name"]: s for s in sites(q) if not is_point_mass(s["fn"])}
+        self.sites: dict[str, Any] = {s["name"]: s for s in sites(q) if not is_point_mass(s["fn"])}
         self._require(other)
         self.transforms: dict[str, Transform] = {name: biject_to(s["fn"].support) for name, s in self.sites.items()}
         layout = Layout(q, p)
@@ -63,7 +64,8 @@ class Unconstrained:
     def _require(self, other: pyro.poutine.Trace) -> None:
         for name, site in self.sites.items():
             if site["value"].dtype.is_floating_point and not site["fn"].support.is_discrete:
-                first, second = (biject_to(s["fn"].support) for s in (site, other.nodes[name]))
+                again: Any = other.nodes[name]
+                first, second = (biject_to(s["fn"].support) for s in (site, again))
                 probe = first.inv(site["value"])
                 if torch.equal(first(probe), second(probe)):
                     continue
@@ -108,14 +110,17 @@ class Unconstrained:
                     f"Site {name!r} of the guide is none of the model's latents, so its place can't be known. Wanted: method='ais', or a guide with the "
                     "model's sites, such as AutoNormal."
                 )
-            value = model.nodes[latent]["value"]
-            values[name] = value if latent == name else biject_to(model.nodes[latent]["fn"].support).inv(value)
+            site: Any = model.nodes[latent]
+            values[name] = site["value"] if latent == name else biject_to(site["fn"].support).inv(site["value"])
         return self.flat(values)
 
     def draws(self, count: int) -> Tensor:
         """(C, *local, n) from the guide, inside the pair's scope."""
-        traces = (pyro.poutine.trace(self.pair.guide).get_trace(*self.batch.args) for _ in range(count))
-        return torch.stack([self.flat({name: t.nodes[name]["value"] for name in self.sites}) for t in traces]).detach()
+        found = []
+        for _ in range(count):
+            nodes: dict[str, Any] = pyro.poutine.trace(self.pair.guide).get_trace(*self.batch.args).nodes
+            found.append(self.flat({name: nodes[name]["value"] for name in self.sites}))
+        return torch.stack(found).detach()
 
     def one(self, state: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """For one chain: (*local, n) → log p, log q and their gradients."""
@@ -142,7 +147,9 @@ class Unconstrained:
         example = self.draws(chains)
         try:
             with no_warnings_of_nan():
-                graph = trace(lambda state: self.one(state), example[0])  # a method has one argument too many for the tracer
+                graph = trace(
+                    lambda state: self.one(state), example[0]
+                )  # a method has one argument too many for the tracer
                 together = torch.vmap(graph)
                 same = zip(together(example), loop(example), strict=True)
             close = all(torch.allclose(a, b, rtol=1e-3, atol=1e-3, equal_nan=True) for a, b in same)

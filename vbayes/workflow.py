@@ -17,12 +17,12 @@ from . import advice, export, laboratory, training
 from .comparison import Comparison
 from .data import DATASETS
 from .dataset import Dataset
+from .draws import to_arviz
 from .errors import BadInput, NonFinite, UnknownName
 from .estimators import resolve
 from .fitted import Fit
 from .pair import Pair
 from .pairs import PAIRS, Recipe
-from .posterior import to_arviz
 from .recommendation import Recommendation
 from .report import report
 from .run_folder import default_folder, environment, save_figure, unfinished, write_json
