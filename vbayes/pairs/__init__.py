@@ -70,6 +70,10 @@ PAIRS: dict[str, Recipe] = {
     "vae": Recipe(vae),
     "mean_field": Recipe(mean_field),
     "monte_carlo": Recipe(monte_carlo),
+    "linear_autoencoder": Recipe(linear_autoencoder),
+    "bottleneck_autoencoder": Recipe(bottleneck_autoencoder),
+    "sparse_autoencoder": Recipe(sparse_autoencoder),
+    "probabilistic_pca": Recipe(probabilistic_pca),
     "eight_schools": Recipe(eight_schools, data="eight_schools", batch_size=None, epochs=3000, learning_rate=1e-2),
     "normal_normal": Recipe(normal_normal, data="normal_normal", batch_size=None, epochs=2000, learning_rate=1e-2),
 }
