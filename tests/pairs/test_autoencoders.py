@@ -190,9 +190,7 @@ def test_no_prior_no_data_from_it():
 def test_minibatches_are_scaled_to_the_whole():
     x = cloud(300)
     whole = vb.fit(vb.pairs.linear_autoencoder(6, 2), x, steps=0, progress=False).pair
-    parts = [
-        vb.fit(whole, x[rows], steps=1, progress=False).history.elbo[0] for rows in torch.arange(300).split(100)
-    ]
+    parts = [vb.fit(whole, x[rows], steps=1, progress=False).history.elbo[0] for rows in torch.arange(300).split(100)]
     assert sum(parts) == pytest.approx(vb.fit(whole, x, steps=1, progress=False).history.elbo[0], rel=1e-5)
 
 
@@ -225,7 +223,9 @@ def test_other_bad_input():
     with pytest.raises(vb.errors.BadInput, match="the likelihood grows without bound"):
         vb.pairs.linear_autoencoder(4, 4, scale=None)
     for make in AUTOENCODERS.values():
-        with pytest.raises(vb.errors.BadInput, match="made for features=5. Wanted: x of shape .N, 5., or a pair made with features=6"):
+        with pytest.raises(
+            vb.errors.BadInput, match="made for features=5. Wanted: x of shape .N, 5., or a pair made with features=6"
+        ):
             vb.fit(make(5, 2), cloud(), steps=1, progress=False)
     with pytest.raises(vb.errors.BadInput, match="x has shape .6,."):
         vb.check(vb.pairs.linear_autoencoder(6, 2), cloud()[0], show=False)

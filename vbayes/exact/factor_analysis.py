@@ -2,6 +2,7 @@
 
 References:
     Rubin & Thayer 1982, EM algorithms for ML factor analysis, doi:10.1007/BF02293851.
+    Liu, Rubin & Wu 1998, Parameter expansion to accelerate EM: the PX-EM algorithm, doi:10.1093/biomet/85.4.755.
     Bishop 2006, Pattern recognition and machine learning, section 12.2.4.
 """
 
@@ -15,25 +16,24 @@ from .linear_gaussian import LinearGaussian
 from .probabilistic_pca import check_data
 
 
-def maximum_likelihood(
-    x: Tensor, latent: int, *, tolerance: float = 1e-9, most_rounds: int = 20_000
-) -> LinearGaussian:
+def maximum_likelihood(x: Tensor, latent: int, *, tolerance: float = 1e-9, most_rounds: int = 20_000) -> LinearGaussian:
     """The model z ~ N(0, I), x ~ N(W z + b, diag ψ) under which x is most likely, as far as a climb from the principal axes leads.
 
-    Each round takes the posterior of z under the current model, and the W and ψ that are best under it. The likelihood never falls.
+    Each round takes the posterior of z under the current model, and the W, ψ and covariance of z that are best under it; the last goes
+    into W (parameter expansion, many times as quick). The likelihood never falls.
 
     Args:
         x: (N, D) data.
         latent: L.
-        tolerance: Nats per datum: a round that gains less is the last.
+        tolerance: Nats per datum that there may be still to gain, as the last gains' rate of falling foretells.
         most_rounds: After which it gives up.
 
     Returns:
         With diagonal noise (D,).
 
     Raises:
-        BadInput: L is not in 1 ... D − 1, a feature never changes, a noise variance runs to 0 (the likelihood has no maximum then),
-            or the rounds were too few.
+        BadInput: L is not in 1 ... D − 1, a feature never changes (the likelihood has no bound then), the noise of one runs to 0
+            (the maximum is at the edge, where z says it all), or the rounds were too few.
     """
     n, features = check_data(x, latent)
     offset = x.mean(0)
@@ -42,7 +42,7 @@ def maximum_likelihood(
     if not (variances > 0).all():
         still = (~(variances > 0)).nonzero().flatten().tolist()
         raise BadInput(
-            f"Features {still} never change, so their noise is 0 and the likelihood has no maximum. Wanted: data without them."
+            f"Features {still} never change, so their noise goes to 0 and the likelihood has no bound. Wanted: data without them."
         )
     # In units of each feature's standard deviation, which changes nothing but the numbers' sizes.
     unit = variances.sqrt()
@@ -52,7 +52,7 @@ def maximum_likelihood(
     noise = (scatter.diagonal() - weight.square().sum(1)).clamp(min=0.05)
     eye = torch.eye(latent).to(x)
 
-    before = -torch.inf
+    before, gained = -torch.inf, torch.inf
     for _ in range(most_rounds):
         # E: the posterior's covariance, its gain z = B x, and the second moments that follow, Σ zxᵀ/N and Σ zzᵀ/N.
         over_noise = weight / noise[:, None]
@@ -64,18 +64,22 @@ def maximum_likelihood(
         log_det = noise.log().sum() + torch.logdet(precision)
         squares = (scatter.diagonal() / noise).sum() - (over_noise * cross.T).sum()
         now = float(-0.5 * (log_det + squares))
-        if now - before < tolerance:
+        gain_before, gained = gained, now - before
+        # What is left of a geometric series, gained · r / (1 − r) with r = gained / gain_before; rounding ends it at the latest.
+        if gained <= 0 or gain_before < torch.inf and gained**2 < tolerance * (gain_before - gained):
             return LinearGaussian(x.new_zeros(latent), eye, weight * unit[:, None], offset, noise * variances)
         before = now
         # M
         weight = torch.linalg.solve(second, cross).T
         noise = scatter.diagonal() - (weight * cross.T).sum(1)
+        weight = weight @ torch.linalg.cholesky(second)
         if not (noise > features * torch.finfo(x.dtype).eps).all():
             raise BadInput(
-                f"The noise of feature {int(noise.argmin())} runs to 0: {latent} latents explain it wholly, and the likelihood has no maximum "
-                "(a Heywood case). Wanted: fewer latents, or data without that feature."
+                f"The noise of feature {int(noise.argmin())} runs to 0: {latent} latents explain it wholly (a Heywood case). Wanted: fewer latents, "
+                "or data without that feature."
             )
     raise BadInput(
-        f"{most_rounds} rounds of EM were not enough to come within {tolerance:g} nats per datum. Wanted: more rounds, a larger tolerance, or "
-        "data in double precision."
+        f"{most_rounds} rounds of EM were not enough to come within {tolerance:g} nats per datum. The least noise is {float(noise.min()):.2g} of the "
+        f"variance of feature {int(noise.argmin())}; where that runs to 0 (a Heywood case) EM takes for ever. Wanted: fewer latents, a larger "
+        "tolerance, more rounds, or data in double precision."
     )

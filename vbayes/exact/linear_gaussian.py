@@ -74,9 +74,7 @@ class LinearGaussian:
         left = x - self._mean_given(q.mean)
         squares = (left * self._over_noise(left)).sum(-1)
         squares = squares + (self._metric().unsqueeze(-3) * q.covariance_matrix).sum((-2, -1))
-        log_likelihood = -0.5 * (
-            x.shape[-1] * math.log(2 * math.pi) + self._noise_log_det().unsqueeze(-1) + squares
-        )
+        log_likelihood = -0.5 * (x.shape[-1] * math.log(2 * math.pi) + self._noise_log_det().unsqueeze(-1) + squares)
         prior = _gaussian(self.mean.unsqueeze(-2), self.covariance.unsqueeze(-3), "prior's covariance")
         return log_likelihood - kl_divergence(q, prior)
 

@@ -6,14 +6,12 @@ from ..pair import Pair
 from .linear_factors import Covariance, linear_factors
 
 
-def factor_analysis(
-    features: int = 64, latent: int = 5, *, covariance: Covariance = "diagonal", seed: int = 0
-) -> Pair:
+def factor_analysis(features: int = 64, latent: int = 5, *, covariance: Covariance = "diagonal", seed: int = 0) -> Pair:
     """Factor analysis with a linear guide, with exact ELBO, evidence and posterior.
 
     z ~ N(0, I), x ~ N(W z + b, diag ψ); q(z|x) = N(V(x − b), C) with the same C for all x. Unlike in probabilistic PCA each feature has a noise
-    of its own, so what counts is what features share, not how far they vary. A feature that never changes has no
-    maximum of the likelihood: its ψ runs to 0. The maximum is found by `vbayes.exact.factor_analysis.maximum_likelihood`.
+    of its own, so what counts is what features share, not how far they vary. Where a feature never
+    changes the likelihood has no bound: its ψ runs to 0. The maximum is found by `vbayes.exact.factor_analysis.maximum_likelihood`.
 
     Args:
         features: D, the columns of x (N, D).
