@@ -142,7 +142,7 @@ experiment = vb.Experiment(
     "directions. Otherwise it is trivial: x is rebuilt perfectly, and nothing is learnt (Baldi & Hornik 1989).",
     measure=measure,
     full={"hidden": [1, 2, 5, 10, 20, 64, 96], "seeds": 5, "steps": 8000},
-    quick={"hidden": [2, 5, 10, 64], "seeds": 2, "steps": 1600},
+    quick={"hidden": [2, 5, 64], "seeds": 2, "steps": 1200},
     figure=figure,
     verdict=verdict,
     notes="Handwritten digits, all 1797 at once. `left_out` is the sum of the covariance's eigenvalues that PCA leaves out, `degrees` the largest principal "
