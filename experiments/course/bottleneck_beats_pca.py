@@ -20,9 +20,7 @@ def trained(hidden: int, data: vb.Dataset, epochs: int, seed: int) -> vb.Pair:
     """Coarse steps, then fine ones; when to stop is not asked of the held-out digits."""
     pair = vb.pairs.bottleneck_autoencoder(data.first.shape[1], hidden, seed=seed)
     for rate, count in ((3e-3, epochs), (3e-4, epochs // 4)):
-        pair = vb.fit(
-            pair, data, epochs=count, batch_size=100, learning_rate=rate, seed=seed, progress=False
-        ).pair
+        pair = vb.fit(pair, data, epochs=count, batch_size=100, learning_rate=rate, seed=seed, progress=False).pair
     return pair
 
 
@@ -85,7 +83,9 @@ def figure(table: pd.DataFrame) -> plt.Figure:
     for name, column in (("PCA", "pca"), ("autoencoder", "autoencoder")):
         for part, style, marker in (("seen", "--", "o"), ("held out", "-", "D")):
             mean = own[own.digits == part].groupby("hidden")[column].mean()
-            axes[0].plot(mean.index, mean, style, marker=marker, ms=5, mec="white", color=COLOURS[name], label=f"{name}, {part}")
+            axes[0].plot(
+                mean.index, mean, style, marker=marker, ms=5, mec="white", color=COLOURS[name], label=f"{name}, {part}"
+            )
     counts = sorted(set(own.hidden))
     axes[0].set(xscale="log", xlabel="hidden units", ylabel="squared error of a digit", ylim=(0, None))
     axes[0].set_xticks(counts, counts)
@@ -121,6 +121,8 @@ experiment = vb.Experiment(
     verdict=verdict,
     notes="Handwritten digits with ink from 0 to 1; squared error summed over 64 pixels; 1500 digits to fit to and 297 held out, in random splits. `gain` is PCA's "
     "error less the autoencoder's for the same digit, with its standard error over digits. Networks 64-128-h-128-64.",
-    summary=lambda table: table[table.what == "fit"][["split", "hidden", "digits", "pca", "autoencoder", "gain", "gain_se"]],
+    summary=lambda table: table[table.what == "fit"][
+        ["split", "hidden", "digits", "pca", "autoencoder", "gain", "gain_se"]
+    ],
     sections=("split",),
 )

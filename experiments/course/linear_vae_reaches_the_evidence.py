@@ -16,6 +16,7 @@ from vbayes.plots.palette import GRID
 COLOURS = {"diagonal": "#0072B2", "full": "#D55E00"}
 RATES = (0.03, 0.01, 0.001)
 ENOUGH = 0.01  # nats per digit
+ALIGNED = 0.99  # 8 degrees
 
 
 def measure(*, latent: int, steps: int, looks: int, seeds: int) -> pd.DataFrame:
@@ -25,7 +26,9 @@ def measure(*, latent: int, steps: int, looks: int, seeds: int) -> pd.DataFrame:
     best = maximum_likelihood(x, latent)
     highest = float(best.log_evidence(x).mean())
     directions = (best.weight / best.weight.norm(dim=0)).T
-    rows = [{"what": "picture", "guide": "closed form", "step": i, "pixels": as_text(p)} for i, p in enumerate(directions)]
+    rows = [
+        {"what": "picture", "guide": "closed form", "step": i, "pixels": as_text(p)} for i, p in enumerate(directions)
+    ]
     for kind in COLOURS:
         for seed in range(seeds):
             pair, step = vb.pairs.probabilistic_pca(x.shape[1], latent, covariance=kind, seed=seed), 0
@@ -36,7 +39,9 @@ def measure(*, latent: int, steps: int, looks: int, seeds: int) -> pd.DataFrame:
                 parts = np.diff(np.geomspace(10, steps, looks).round().astype(int), prepend=0) if not step else [steps]
                 for count in parts:
                     fit, step = fit.resume(steps=int(count), progress=False), step + int(count)
-                    rows.append({"guide": kind, "seed": seed, "step": step, "highest": highest, **closed_forms(fit.pair, x)})
+                    rows.append(
+                        {"guide": kind, "seed": seed, "step": step, "highest": highest, **closed_forms(fit.pair, x)}
+                    )
                 pair = fit.pair
             weight = fit.parameters["weight"].double()
             unit = weight / weight.norm(dim=0)
@@ -83,15 +88,23 @@ def verdict(table: pd.DataFrame) -> str:
     identity = (own.evidence - own.elbo - own.kl).abs().max()
     ends = own[own.step == own.step.max()]
     short, gap = ends.highest - ends.evidence, ends.evidence - ends.elbo
-    holds = identity < 1e-6 and (short < ENOUGH).all() and (short > -1e-6).all() and (gap < ENOUGH).all()
+    reached = identity < 1e-6 and (short < ENOUGH).all() and (short > -1e-6).all() and (gap < ENOUGH).all()
+    aligned = ends[ends.guide == "diagonal"].aligned.min()
     said = "; ".join(
-        f"{kind}: {short[ends.guide == kind].max():.1e} below the maximum and a gap of {gap[ends.guide == kind].max():.1e}, its columns within a cosine of "
-        f"{ends.aligned[ends.guide == kind].min():.3f} of principal directions"
+        f"{kind}, {short[ends.guide == kind].max():.1e} below the maximum, with a gap of {gap[ends.guide == kind].max():.1e}"
         for kind in COLOURS
     )
+    head = (
+        "Fails here"
+        if not reached
+        else "Holds"
+        if aligned > ALIGNED
+        else "Holds with this bound: the columns have not turned yet"
+    )
     return (
-        f"{'Holds' if holds else 'Fails here'}: log p(x) = ELBO + KL to {identity:.0e} nats at all {len(own)} looks, from a KL of {own.kl.max():.2g} on. At the end of "
-        f"{ends.seed.nunique()} trainings each, in nats per digit, the worst of them: {said}."
+        f"{head}. log p(x) = ELBO + KL to {identity:.0e} nats at all {len(own)} looks, with KLs of up to {own.kl.max():.2g}. After {ends.step.max()} steps, in nats per "
+        f"digit, the worst of {ends.seed.nunique()}: {said}. The diagonal guide's columns are within a cosine of {aligned:.3f} of principal directions, the full one's "
+        f"of {ends[ends.guide == 'full'].aligned.max():.3f}; turning those could win no more than the gap."
     )
 
 
@@ -129,8 +142,8 @@ experiment = vb.Experiment(
     claim="The posterior of probabilistic PCA is linear in x with one covariance for all, so a linear guide can equal it: the gap, which is KL(q‖posterior), closes, and the maximum "
     "of the ELBO is that of the likelihood; a diagonal guide has principal directions in its columns there (Tipping & Bishop 1999; Lucas et al. 2019, arXiv:1911.02469).",
     measure=measure,
-    full={"latent": 5, "steps": 5000, "looks": 14, "seeds": 3},
-    quick={"steps": 1000, "looks": 6, "seeds": 1},
+    full={"latent": 5, "steps": 10_000, "looks": 12, "seeds": 3},
+    quick={"steps": 800, "looks": 4, "seeds": 1},
     figure=figure,
     verdict=verdict,
     notes="Handwritten digits, all 1797 at once, sticking the landing, three learning rates one after the other. ELBO, evidence and KL are closed forms, each by itself, in nats per "

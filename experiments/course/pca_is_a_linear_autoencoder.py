@@ -36,7 +36,10 @@ def measure(*, hidden: list[int], seeds: int, steps: int) -> pd.DataFrame:
     total = float(x.var(0).sum())
     others = strangers(x)
     eigenvalues = np.linalg.eigvalsh(np.cov(x.T, bias=True))[::-1]
-    rows = []
+    rows = [
+        {"what": "PCA", "hidden": k, "left_out": float(eigenvalues[k:].sum()), "total": total}
+        for k in range(1, len(eigenvalues))
+    ]
     for size in hidden:
         for seed in range(seeds):
             pair = vb.pairs.linear_autoencoder(x.shape[1], size, seed=seed)
@@ -115,19 +118,33 @@ def figure(table: pd.DataFrame) -> plt.Figure:
     left, right = drawing.subfigures(1, 2, width_ratios=[1, 1.25])
     ax = left.subplots()
     narrow, wide = fits(table)
-    known = narrow.drop_duplicates("hidden").sort_values("hidden")
+    known = table[table.what == "PCA"]
     ax.plot(known.hidden, known.left_out / known.total, color="#444444", lw=1.2, label="eigenvalues left out (PCA)")
     own = pd.concat([narrow, wide])
-    ax.plot(own.hidden, own.squared_error / own.total, "o", color="#0072B2", mec="white", label="digits, by the linear autoencoder")
-    ax.plot(own.hidden, own.of_strangers / own.total, "D", color="#D55E00", mec="white", label="no digits: each pixel of another one")
+    ax.plot(
+        own.hidden,
+        own.squared_error / own.total,
+        "o",
+        color="#0072B2",
+        mec="white",
+        label="digits, by the linear autoencoder",
+    )
+    ax.plot(
+        own.hidden,
+        own.of_strangers / own.total,
+        "D",
+        color="#D55E00",
+        mfc="none",
+        label="no digits: each pixel of another one",
+    )
     ax.set(xscale="log", ylim=(-0.03, 1.3), xlabel="hidden units", ylabel="squared error / variance")
-    counts = sorted(set(narrow.hidden) | set(wide.hidden))
+    counts = sorted(set(own.hidden))
     ax.set_xticks(counts, counts)
     ax.minorticks_off()
     ax.grid(**GRID)
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False, loc="upper right", fontsize=9)
-    names = [name for name in dict.fromkeys(table.what) if name != "fit"]
+    names = [name for name in dict.fromkeys(table.what) if name not in ("PCA", "fit")]
     if names:
         grid = right.subplots(len(names), SHOWN)
         for line, name in zip(grid, names, strict=True):
