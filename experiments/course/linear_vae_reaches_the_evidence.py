@@ -35,7 +35,7 @@ def measure(*, latent: int, steps: int, looks: int, seeds: int) -> pd.DataFrame:
             pair.initialise(vb.Batch((data.first,)))
             rows.append({"guide": kind, "seed": seed, "step": 0, "highest": highest, **closed_forms(pair, x)})
             for rate in RATES:
-                fit = vb.fit(pair, data, "stl", steps=0, learning_rate=rate, seed=seed, compile=True, progress=False)
+                fit = vb.fit(pair, data, "stl", steps=0, learning_rate=rate, seed=seed, progress=False)
                 parts = np.diff(np.geomspace(10, steps, looks).round().astype(int), prepend=0) if not step else [steps]
                 for count in parts:
                     fit, step = fit.resume(steps=int(count), progress=False), step + int(count)

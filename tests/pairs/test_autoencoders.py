@@ -84,6 +84,16 @@ def test_gradient_of_the_likelihood_is_that_of_the_squared_error(name, scale):
         torch.testing.assert_close(mine, -gradient / (2 * scale**2))
 
 
+def test_linear_autoencoder_is_its_formula():
+    """|(x − b) − W Wᵀ(x − b)|², at any W and b."""
+    x, pair = cloud(10), vb.pairs.linear_autoencoder(6, 2, seed=3).initialise(vb.Batch((cloud(10),)))
+    weight, offset = pair.parameters["weight"], torch.linspace(1, -1, 6)
+    found = vb.reconstruct(pair.at({"offset": offset}), x)
+    torch.testing.assert_close(found.code, (x - offset) @ weight)
+    left = x - offset
+    torch.testing.assert_close(found.squared_error, (left - left @ weight @ weight.T).square().sum(1))
+
+
 def test_linear_autoencoder_is_pca():
     x = cloud()
     fit, pca = trained(vb.pairs.linear_autoencoder(6, 3), x), PCA(3).fit(x.numpy())
@@ -183,6 +193,12 @@ def test_no_prior_no_data_from_it():
     pair = vb.pairs.linear_autoencoder(6, 2).initialise(vb.Batch((cloud(),)))
     with pair.scope(), pytest.raises(vb.errors.BadInput, match="no prior over its code"):
         pair.generate(vb.Batch((cloud(),)))
+    fit = vb.fit(vb.pairs.linear_autoencoder(6, 2), cloud(20), steps=1, progress=False)
+    posterior = vb.to_arviz(fit, draws=2)
+    assert "posterior" in posterior and "prior" not in posterior
+    assert "prior" in vb.to_arviz(
+        vb.fit(vb.pairs.sparse_autoencoder(6, 2), cloud(20), steps=1, progress=False), draws=2
+    )
     flat = Flat(3).expand((5, 2))
     assert torch.equal(flat.log_prob(torch.ones(5, 2, 3)), torch.zeros(5, 2)) and flat.shape() == (5, 2, 3)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..errors import BadInput
 
 
-class Flat(dist.TorchDistribution):
+class Flat(dist.ImproperUniform):
     """Density 1 everywhere on the real vectors of some length: log p(h) = 0, so that log p(x, h) = log p(x|h).
 
     It has no integral, hence nothing can be drawn from it, and there is no evidence p(x).
@@ -21,18 +21,15 @@ class Flat(dist.TorchDistribution):
         batch_shape: Of so many h.
     """
 
-    arg_constraints: dict[str, Any] = {}
-    support = dist.constraints.real_vector
-
     def __init__(self, size: int, batch_shape: tuple[int, ...] = ()) -> None:
-        super().__init__(torch.Size(batch_shape), torch.Size((size,)), validate_args=False)
+        super().__init__(dist.constraints.real_vector, torch.Size(batch_shape), torch.Size((size,)))
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Flat:
         """The same for so many h."""
         return Flat(self.event_shape[0], tuple(batch_shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """0 for each of (*batch, size), on the device of the value."""
+        """0 for each of (*batch, size), of the value's type and on its device, as Pyro's own is not."""
         return value.new_zeros(torch.broadcast_shapes(value.shape[:-1], self.batch_shape))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
