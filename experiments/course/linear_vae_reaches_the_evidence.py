@@ -99,7 +99,7 @@ def verdict(table: pd.DataFrame) -> str:
         if not reached
         else "Holds"
         if aligned > ALIGNED
-        else "Holds with this bound: the columns have not turned yet"
+        else "Holds with this bound: the columns are still turning"
     )
     return (
         f"{head}. log p(x) = ELBO + KL to {identity:.0e} nats at all {len(own)} looks, with KLs of up to {own.kl.max():.2g}. After {ends.step.max()} steps, in nats per "

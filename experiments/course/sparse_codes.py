@@ -110,10 +110,11 @@ def figure(table: pd.DataFrame) -> plt.Figure:
     share.plot(
         own.penalty, own.squared_error / own.total, color="#D55E00", marker="D", label="squared error / variance"
     )
-    share.set(xscale="log", ylim=(0, 1.05), xlabel="penalty (nats for a unit of |h|)")
+    share.set(xscale="log", ylim=(0, 1.45), xlabel="penalty (nats for a unit of |h|)")
     share.set_xticks(own.penalty, [f"{p:g}" for p in own.penalty])
     share.minorticks_off()
-    share.legend(frameon=False, fontsize=9)
+    share.set_yticks(np.linspace(0, 1, 6))
+    share.legend(frameon=False, fontsize=9, loc="upper left")
     for ax in (histogram, share):
         ax.grid(**GRID)
         ax.spines[["top", "right"]].set_visible(False)
