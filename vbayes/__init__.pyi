@@ -59,6 +59,8 @@ from .particles import Particles as Particles
 from .raced import Race as Race
 from .racing import race as race
 from .recommendation import Recommendation as Recommendation
+from .reconstruction import Reconstruction as Reconstruction
+from .reconstruction import reconstruct as reconstruct
 from .report import report as report
 from .restarts import Restarts as Restarts
 from .rng import seeded as seeded

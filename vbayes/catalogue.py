@@ -18,6 +18,7 @@ from .tables import plain_table
 def catalogue() -> Iterator[Table]:
     """Pairs, estimators and data sets that have a name."""
     pairs = plain_table("pair", "data", "what", title="Pairs")
+    pairs.columns[0].min_width = max(map(len, PAIRS))  # a name that is cut can't be typed
     for name, recipe in PAIRS.items():
         pairs.add_row(name, recipe.data, recipe.summary)
     yield pairs

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pyro.distributions import Unit
+from pyro.distributions import ImproperUniform, Unit
 from pyro.distributions.util import scale_and_mask
 from pyro.poutine import Trace
 from torch import Tensor
@@ -32,7 +32,7 @@ def sample(pair: Pair, batch: Batch, draws: int, *, seed: int = 0, prior: bool =
         batch: What they are called with. Its `total` is not used: nothing is scaled here.
         draws: S.
         seed: Of the draws.
-        prior: Also draw from the prior.
+        prior: Also draw from the prior, where it is one that can be drawn from (not Pyro's `ImproperUniform`).
 
     Returns:
         ArviZ's group → variable → (1, S, *shape) array; `observed_data` without the first two axes.
@@ -61,7 +61,7 @@ def sample(pair: Pair, batch: Batch, draws: int, *, seed: int = 0, prior: bool =
             for site in sites(p):
                 if _is_data(site):
                     keep("posterior_predictive", site["name"], made.nodes[site["name"]]["value"])
-            for site in sites(pair.generate(batch)) if prior else ():
+            for site in sites(pair.generate(batch)) if prior and not _improper(p) else ():
                 if isinstance(base(site["fn"]), Unit):
                     continue
                 group = "prior_predictive" if site["name"] in rows.get("log_likelihood", {}) else "prior"
@@ -72,6 +72,11 @@ def sample(pair: Pair, batch: Batch, draws: int, *, seed: int = 0, prior: bool =
     }
     groups["observed_data"] = {s["name"]: s["value"].cpu().numpy() for s in sites(p) if _is_data(s)}
     return groups
+
+
+def _improper(p: Any) -> bool:
+    """Whether some latent of the model has a density that has no integral."""
+    return any(isinstance(base(site["fn"]), ImproperUniform) for site in sites(p))
 
 
 @checks_keywords
@@ -88,7 +93,7 @@ def to_arviz(
         data: Rows to look at; those it was fitted to if None. Draws × rows × features numbers are kept in memory.
         draws: S, in one chain: q is sampled independently, so one chain says it all of a fit.
         seed: Of the draws.
-        prior: Also draw from the prior.
+        prior: Also draw from the prior, where it is one that can be drawn from (not Pyro's `ImproperUniform`).
 
     Raises:
         BadInput: No draws asked for, or data that the pair can't take.

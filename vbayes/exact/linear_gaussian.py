@@ -1,28 +1,35 @@
 """Linear-Gaussian models: z ~ N(m, S), x ~ N(W z + b, R), for each datum by itself, with q(z) Gaussian.
 
+All of it goes through L × L matrices (Woodbury's identity), so with diagonal noise many features cost little: N D L + D L².
+
 References:
     Bishop 2006, Pattern recognition and machine learning, eqs. 2.113 to 2.117, and section 10.1.2 for the factored q.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal, kl_divergence
 
+from ..errors import BadInput
+
 
 @dataclass(frozen=True)
 class LinearGaussian:
     """z ~ N(mean, covariance) of L dimensions, x ~ N(weight z + offset, noise) of D.
 
+    Several models at once: all fields, x and q then have the same leading dimensions *B.
+
     Attributes:
-        mean: (L,) m.
-        covariance: (L, L) S.
-        weight: (D, L) W.
-        offset: (D,) b.
-        noise: (D, D) R.
+        mean: (*B, L) m.
+        covariance: (*B, L, L) S. A singular one has an evidence, but no density of z.
+        weight: (*B, D, L) W.
+        offset: (*B, D) b.
+        noise: (*B, D, D) R, or (*B, D) its diagonal, if it has nothing else; positive definite.
     """
 
     mean: Tensor
@@ -32,24 +39,99 @@ class LinearGaussian:
     noise: Tensor
 
     def log_evidence(self, x: Tensor) -> Tensor:
-        """(N,) nats of x (N, D): x ~ N(W m + b, W S Wᵀ + R)."""
-        spread = self.weight @ self.covariance @ self.weight.T + self.noise
-        return MultivariateNormal(self.weight @ self.mean + self.offset, spread).log_prob(x)
+        """(*B, N) nats of x (*B, N, D): x ~ N(W m + b, W S Wᵀ + R).
+
+        Raises:
+            BadInput: The noise is not positive definite.
+        """
+        pull, shift, gain = self._pull(x)
+        # (x − Wm − b)ᵀ (W S Wᵀ + R)⁻¹ (x − Wm − b) = rᵀR⁻¹r + pullᵀ S pull, with r what the posterior mean leaves: both positive,
+        # so that little noise cancels nothing.
+        left = x - self._mean_given(self.mean.unsqueeze(-2) + shift)
+        squares = (left * self._over_noise(left)).sum(-1) + (pull * shift).sum(-1)
+        log_det = self._noise_log_det() + torch.linalg.slogdet(gain).logabsdet
+        return -0.5 * (x.shape[-1] * math.log(2 * math.pi) + log_det.unsqueeze(-1) + squares)
 
     def posterior(self, x: Tensor) -> MultivariateNormal:
-        """p(z|x) for x (N, D): means (N, L), one covariance for all."""
-        precision = torch.linalg.inv(self.covariance) + self.weight.T @ torch.linalg.solve(self.noise, self.weight)
-        pull = torch.linalg.solve(self.noise, (x - self.offset).T).T @ self.weight
-        pull = pull + torch.linalg.solve(self.covariance, self.mean)
-        return MultivariateNormal(torch.linalg.solve(precision, pull.T).T, precision_matrix=precision)
+        """p(z|x) for x (*B, N, D): means (*B, N, L), one covariance for all N.
+
+        Raises:
+            BadInput: The noise or the prior's covariance is not positive definite.
+        """
+        _, shift, gain = self._pull(x)
+        covariance = torch.linalg.solve(gain, self.covariance, left=False)  # S (I + G S)⁻¹
+        # Symmetric but for rounding.
+        covariance = 0.5 * (covariance + covariance.mT)
+        return _gaussian(self.mean.unsqueeze(-2) + shift, covariance.unsqueeze(-3), "posterior's covariance")
 
     def elbo(self, x: Tensor, q: MultivariateNormal) -> Tensor:
-        """(N,) nats of x (N, D) under q(z): E_q[ln p(x|z)] − KL(q ‖ N(m, S))."""
+        """(*B, N) nats of x (*B, N, D) under q(z) of batch shape (*B, N): E_q[ln p(x|z)] − KL(q ‖ N(m, S)).
+
+        Raises:
+            BadInput: The noise or the prior's covariance is not positive definite.
+        """
         # E_q[(x − Wz − b)ᵀ R⁻¹ (x − Wz − b)]: at q's mean, and what its covariance adds.
-        at_mean = MultivariateNormal(q.mean @ self.weight.T + self.offset, self.noise).log_prob(x)
-        metric = self.weight.T @ torch.linalg.solve(self.noise, self.weight)
-        added = -0.5 * (metric * q.covariance_matrix).sum((-2, -1))
-        return at_mean + added - kl_divergence(q, MultivariateNormal(self.mean, self.covariance))
+        left = x - self._mean_given(q.mean)
+        squares = (left * self._over_noise(left)).sum(-1)
+        squares = squares + (self._metric().unsqueeze(-3) * q.covariance_matrix).sum((-2, -1))
+        log_likelihood = -0.5 * (x.shape[-1] * math.log(2 * math.pi) + self._noise_log_det().unsqueeze(-1) + squares)
+        prior = _gaussian(self.mean.unsqueeze(-2), self.covariance.unsqueeze(-3), "prior's covariance")
+        return log_likelihood - kl_divergence(q, prior)
+
+    def _mean_given(self, z: Tensor) -> Tensor:
+        """(*B, N, D) W z + b for z (*B, N, L)."""
+        return z @ self.weight.mT + self.offset.unsqueeze(-2)
+
+    def _pull(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(I + G S)⁻¹ WᵀR⁻¹(x − Wm − b) (*B, N, L); S times that, by which the posterior mean is off m; I + G S, with G = WᵀR⁻¹W."""
+        eye = torch.eye(self.covariance.shape[-1], dtype=x.dtype, device=x.device)
+        gain = eye + self._metric() @ self.covariance
+        residual = x - self._mean_given(self.mean.unsqueeze(-2))
+        pull = torch.linalg.solve(gain, (self._over_noise(residual) @ self.weight).mT).mT
+        return pull, pull @ self.covariance, gain
+
+    def _metric(self) -> Tensor:
+        """(*B, L, L) WᵀR⁻¹W."""
+        return self._over_noise(self.weight.mT) @ self.weight
+
+    @property
+    def _diagonal(self) -> bool:
+        return self.noise.dim() == self.offset.dim()
+
+    def _over_noise(self, rows: Tensor) -> Tensor:
+        """(*B, M, D) each row times R⁻¹."""
+        if self._diagonal:
+            return rows / self._variances().unsqueeze(-2)
+        return torch.cholesky_solve(rows.mT, _cholesky(self.noise, "noise")).mT
+
+    def _noise_log_det(self) -> Tensor:
+        """(*B) ln det R."""
+        if self._diagonal:
+            return self._variances().log().sum(-1)
+        return 2 * _cholesky(self.noise, "noise").diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+    def _variances(self) -> Tensor:
+        if not (self.noise > 0).all():
+            raise BadInput(
+                f"The smallest variance of the noise is {float(self.noise.detach().min()):.3g}, so x has no density given z. Wanted: "
+                "variances above 0. A feature that never changes has none: leave it out, or add a little noise."
+            )
+        return self.noise
+
+
+def _cholesky(covariance: Tensor, what: str) -> Tensor:
+    factor, failed = torch.linalg.cholesky_ex(covariance)
+    if failed.any():
+        smallest = float(torch.linalg.eigvalsh(covariance.detach()).min())
+        raise BadInput(
+            f"The {what} is singular or no covariance: its smallest eigenvalue is {smallest:.3g}. Wanted: a positive definite matrix. "
+            "Leave out the directions that never change, or add a little to the diagonal."
+        )
+    return factor
+
+
+def _gaussian(mean: Tensor, covariance: Tensor, what: str) -> MultivariateNormal:
+    return MultivariateNormal(mean, scale_tril=_cholesky(covariance, what))
 
 
 def mean_field(precision: Tensor) -> tuple[Tensor, Tensor]:

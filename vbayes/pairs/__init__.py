@@ -11,15 +11,20 @@ from ..dataset import Dataset
 from ..pair import Pair
 from .bernoulli_toy import bernoulli_toy as bernoulli_toy
 from .beta_bernoulli import beta_bernoulli as beta_bernoulli
+from .bottleneck_autoencoder import bottleneck_autoencoder as bottleneck_autoencoder
 from .discrete_chain import discrete_chain as discrete_chain
 from .eight_schools import eight_schools as eight_schools
+from .factor_analysis import factor_analysis as factor_analysis
 from .gamma_poisson import gamma_poisson as gamma_poisson
 from .gaussian_chain import gaussian_chain as gaussian_chain
 from .gaussian_mixture import gaussian_mixture as gaussian_mixture
+from .linear_autoencoder import linear_autoencoder as linear_autoencoder
 from .linear_gaussian import linear_gaussian as linear_gaussian
 from .mean_field import mean_field as mean_field
 from .monte_carlo import monte_carlo as monte_carlo
 from .normal_normal import normal_normal as normal_normal
+from .probabilistic_pca import probabilistic_pca as probabilistic_pca
+from .sparse_autoencoder import sparse_autoencoder as sparse_autoencoder
 from .three_bernoulli import three_bernoulli as three_bernoulli
 from .tractable import TRACTABLE as TRACTABLE
 from .tractable import Tractable as Tractable
@@ -65,6 +70,10 @@ PAIRS: dict[str, Recipe] = {
     "vae": Recipe(vae),
     "mean_field": Recipe(mean_field),
     "monte_carlo": Recipe(monte_carlo),
+    "linear_autoencoder": Recipe(linear_autoencoder),
+    "bottleneck_autoencoder": Recipe(bottleneck_autoencoder),
+    "sparse_autoencoder": Recipe(sparse_autoencoder),
+    "probabilistic_pca": Recipe(probabilistic_pca),
     "eight_schools": Recipe(eight_schools, data="eight_schools", batch_size=None, epochs=3000, learning_rate=1e-2),
     "normal_normal": Recipe(normal_normal, data="normal_normal", batch_size=None, epochs=2000, learning_rate=1e-2),
 }

@@ -1,0 +1,85 @@
+"""Maximum likelihood of factor analysis by expectation maximisation.
+
+References:
+    Rubin & Thayer 1982, EM algorithms for ML factor analysis, doi:10.1007/BF02293851.
+    Liu, Rubin & Wu 1998, Parameter expansion to accelerate EM: the PX-EM algorithm, doi:10.1093/biomet/85.4.755.
+    Bishop 2006, Pattern recognition and machine learning, section 12.2.4.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..errors import BadInput
+from .linear_gaussian import LinearGaussian
+from .probabilistic_pca import check_data
+
+
+def maximum_likelihood(x: Tensor, latent: int, *, tolerance: float = 1e-9, most_rounds: int = 20_000) -> LinearGaussian:
+    """The model z ~ N(0, I), x ~ N(W z + b, diag ψ) under which x is most likely, as far as a climb from the principal axes leads.
+
+    Each round takes the posterior of z under the current model, and the W, ψ and covariance of z that are best under it; the last goes
+    into W (parameter expansion, many times as quick). The likelihood never falls.
+
+    Args:
+        x: (N, D) data.
+        latent: L.
+        tolerance: Nats per datum that there may be still to gain, as the last gains' rate of falling foretells.
+        most_rounds: After which it gives up.
+
+    Returns:
+        With diagonal noise (D,).
+
+    Raises:
+        BadInput: L is not in 1 ... D − 1, a feature never changes (the likelihood has no bound then), the noise of one runs to 0
+            (the maximum is at the edge, where z says it all), or the rounds were too few.
+    """
+    n, features = check_data(x, latent)
+    offset = x.mean(0)
+    centred = x - offset
+    variances = centred.square().mean(0)
+    if not (variances > 0).all():
+        still = (~(variances > 0)).nonzero().flatten().tolist()
+        raise BadInput(
+            f"Features {still} never change, so their noise goes to 0 and the likelihood has no bound. Wanted: data without them."
+        )
+    # In units of each feature's standard deviation, which changes nothing but the numbers' sizes.
+    unit = variances.sqrt()
+    scatter = (centred / unit).T @ (centred / unit) / n
+    eigenvalues, axes = torch.linalg.eigh(scatter)
+    weight = axes[:, -latent:] * (0.5 * eigenvalues[-latent:]).clamp(min=0).sqrt()
+    noise = (scatter.diagonal() - weight.square().sum(1)).clamp(min=0.05)
+    eye = torch.eye(latent).to(x)
+
+    before, gained = -torch.inf, torch.inf
+    for _ in range(most_rounds):
+        # E: the posterior's covariance, its gain z = B x, and the second moments that follow, Σ zxᵀ/N and Σ zzᵀ/N.
+        over_noise = weight / noise[:, None]
+        precision = eye + weight.T @ over_noise
+        gain = torch.linalg.solve(precision, over_noise.T)
+        cross = gain @ scatter
+        second = torch.linalg.inv(precision) + cross @ gain.T
+        # ln p(x) per datum but for a constant, of the model that this round began with: ln det, and tr(C⁻¹ scatter).
+        log_det = noise.log().sum() + torch.logdet(precision)
+        squares = (scatter.diagonal() / noise).sum() - (over_noise * cross.T).sum()
+        now = float(-0.5 * (log_det + squares))
+        gain_before, gained = gained, now - before
+        # What is left of a geometric series, gained · r / (1 − r) with r = gained / gain_before; rounding ends it at the latest.
+        if gained <= 0 or gain_before < torch.inf and gained**2 < tolerance * (gain_before - gained):
+            return LinearGaussian(x.new_zeros(latent), eye, weight * unit[:, None], offset, noise * variances)
+        before = now
+        # M
+        weight = torch.linalg.solve(second, cross).T
+        noise = scatter.diagonal() - (weight * cross.T).sum(1)
+        weight = weight @ torch.linalg.cholesky(second)
+        if not (noise > features * torch.finfo(x.dtype).eps).all():
+            raise BadInput(
+                f"The noise of feature {int(noise.argmin())} runs to 0: {latent} latents explain it wholly (a Heywood case). Wanted: fewer latents, "
+                "or data without that feature."
+            )
+    raise BadInput(
+        f"{most_rounds} rounds of EM were not enough to come within {tolerance:g} nats per datum. The least noise is {float(noise.min()):.2g} of the "
+        f"variance of feature {int(noise.argmin())}; where that runs to 0 (a Heywood case) EM takes for ever. Wanted: fewer latents, a larger "
+        "tolerance, more rounds, or data in double precision."
+    )

@@ -1,0 +1,40 @@
+"""No prior at all: what a plain autoencoder believes of its code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+from ..errors import BadInput
+
+
+class Flat(dist.ImproperUniform):
+    """Density 1 everywhere on the real vectors of some length: log p(h) = 0, so that log p(x, h) = log p(x|h).
+
+    It has no integral, hence nothing can be drawn from it, and there is no evidence p(x).
+
+    Args:
+        size: Dimensions of h.
+        batch_shape: Of so many h.
+    """
+
+    def __init__(self, size: int, batch_shape: tuple[int, ...] = ()) -> None:
+        super().__init__(dist.constraints.real_vector, torch.Size(batch_shape), torch.Size((size,)))
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Flat:
+        """The same for so many h."""
+        return Flat(self.event_shape[0], tuple(batch_shape))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """0 for each of (*batch, size), of the value's type and on its device, as Pyro's own is not."""
+        return value.new_zeros(torch.broadcast_shapes(value.shape[:-1], self.batch_shape))
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Raises `BadInput`: there is nothing to draw from."""
+        raise BadInput(
+            "This autoencoder has no prior over its code, so codes can't be drawn, nor data from them. Wanted: codes of data, by the guide; or a "
+            "pair with a prior, such as vb.pairs.vae or vb.pairs.probabilistic_pca."
+        )

@@ -1,0 +1,55 @@
+"""The linear autoencoder, which finds principal components."""
+
+from __future__ import annotations
+
+import pyro
+from torch import Tensor
+
+from ..errors import BadInput
+from ..pair import Pair
+from .autoencoder import autoencoder, start
+from .sizes import check_sizes
+
+
+def linear_autoencoder(features: int = 64, hidden: int = 5, *, scale: float | None = 1.0, seed: int = 0) -> Pair:
+    """Linear autoencoder with tied weights; its optimum is PCA.
+
+    h = Wᵀ(x − b), x ~ N(b + W h, scale² I): the ELBO is −Σ|(x − b) − W Wᵀ(x − b)|² / (2 scale²) and a constant. With hidden < features the
+    optimum is unique but for a rotation of h: the columns of W are orthonormal and span the leading principal directions, b is
+    the mean, and the squared error per datum is the sum of the eigenvalues of the covariance that are left out. With
+    hidden ≥ features it is trivial: W Wᵀ = I rebuilds anything.
+
+    Args:
+        features: D, the columns of x (N, D).
+        hidden: Dimensions of h.
+        scale: Standard deviation of a feature around its reconstruction; None learns it.
+        seed: Of the initial W; b starts at 0.
+
+    Raises:
+        BadInput: A size or scale that is not positive; `scale=None` where the reconstruction can be perfect: no likelihood is then
+            the highest.
+
+    References:
+        Baldi & Hornik 1989, Neural networks and principal component analysis, doi:10.1016/0893-6080(89)90014-2.
+    """
+    check_sizes(features=features, hidden=hidden)
+    if scale is None and hidden >= features:
+        raise BadInput(
+            f"scale=None with hidden={hidden} and features={features}: the reconstruction can be perfect, and the likelihood grows without bound "
+            "as the scale goes to 0. Wanted: a fixed scale, or hidden below features."
+        )
+    initial = start(features, hidden, seed=seed)
+
+    def weights(like: Tensor) -> tuple[Tensor, Tensor]:
+        weight = pyro.param("weight", lambda: initial.to(like, copy=True))
+        return weight, pyro.param("offset", lambda: like.new_zeros(features))
+
+    def encode(x: Tensor) -> Tensor:
+        weight, offset = weights(x)
+        return (x - offset) @ weight
+
+    def decode(h: Tensor) -> Tensor:
+        weight, offset = weights(h)
+        return h @ weight.T + offset
+
+    return autoencoder("linear_autoencoder", features, hidden, encode, decode, scale=scale)
