@@ -1,0 +1,120 @@
+"""Is log p(x) = ELBO + KL(q ‖ posterior), all the way through a training, and is the gap nothing only where q is the posterior?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import torch
+
+import vbayes as vb
+from vbayes.pairs import TRACTABLE
+
+ROUNDING = 1e-8
+
+
+@contextmanager
+def double() -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def measure(*, marks: list[int]) -> pd.DataFrame:
+    """Evidence, ELBO and KL of each tractable pair after some steps of training, each from a source of its own where there are two."""
+    with double():
+        return pd.DataFrame([row for name in TRACTABLE for row in along(name, marks)] + [at_the_posterior()])
+
+
+def along(name: str, marks: list[int]) -> Iterator[dict[str, object]]:
+    known = TRACTABLE[name]
+    data, pair = known.batch().args, known.pair()
+    options = {"steps": 0, "learning_rate": 0.05, "compile": False, "progress": False}
+    fit = vb.fit(pair, data if len(data) > 1 else data[0], vb.RLOO(4), **options)
+    for mark in marks:
+        if mark > fit.steps:
+            fit = fit.resume(steps=mark - fit.steps, progress=False)
+        yield split(name, fit.pair, vb.Batch(data)) | {"step": mark}
+
+
+def split(name: str, pair: vb.Pair, batch: vb.Batch) -> dict[str, object]:
+    """Evidence and ELBO in closed form, where there is one; the KL always from all values of the latents."""
+    table = vb.tabulate(pair, batch)
+    evidence, elbo, source = float(table.log_evidence().sum()), float(table.elbo().sum()), "table"
+    if pair.exact is not None:
+        with pair.scope(), torch.no_grad():
+            evidence, elbo, source = (
+                float(pair.exact.log_evidence(*batch.args)),
+                float(pair.exact.elbo(*batch.args)),
+                "closed form",
+            )
+    kl = float(table.kl().sum())
+    return {
+        "pair": name,
+        "log_evidence": evidence,
+        "elbo": elbo,
+        "kl": kl,
+        "off": evidence - elbo - kl,
+        "source": source,
+    }
+
+
+def at_the_posterior() -> dict[str, object]:
+    """The normal model with q put on its posterior, N(x/2, ½)."""
+    known = TRACTABLE["normal_normal"]
+    x = known.batch().args[0]
+    pair = known.pair().load({"loc": x / 2, "scale": torch.full_like(x, 0.5).sqrt().log()})
+    return split("normal_normal at q = p", pair, known.batch()) | {"step": 0}
+
+
+def verdict(table: pd.DataFrame) -> str:
+    exact = table[table["pair"] == "normal_normal at q = p"].iloc[0]
+    others = table.drop(exact.name)
+    off, gap = float(table.off.abs().max()), float(others.kl.min())
+    equal = abs(exact.log_evidence - exact.elbo)
+    holds = off < ROUNDING and gap > 1e-6 and equal < ROUNDING
+    return (
+        f"{'Holds' if holds else 'Fails here'}: on {others['pair'].nunique()} pairs at {others.step.nunique()} points of their trainings log p(x) = ELBO + KL to {off:.0e} nats, with evidence "
+        f"and ELBO in closed form on {others[others.source == 'closed form']['pair'].nunique()} of them and the KL from all values of the latents. The ELBO is below everywhere, by {gap:.2g} "
+        f"nats or more, and with q put on the posterior it is the evidence to {equal:.0e}."
+    )
+
+
+def figure(table: pd.DataFrame) -> plt.Figure:
+    names = [name for name in dict.fromkeys(table["pair"]) if "at q" not in name]
+    drawing, axes = plt.subplots(3, -(-len(names) // 3), figsize=(12, 8), layout="constrained")
+    for ax, name in zip(axes.flat, names, strict=False):
+        own = table[table["pair"] == name]
+        place = range(len(own))
+        base = min(own.elbo.min(), own.log_evidence.min()) - 0.3
+        ax.bar(place, own.elbo - base, bottom=base, color="#0072B2", label="ELBO")
+        ax.bar(place, own.kl, bottom=own.elbo, color="#E69F00", label="KL(q ‖ posterior)")
+        ax.plot(place, own.log_evidence, "k_", ms=22, mew=2, label="log p(x)")
+        ax.set_xticks(list(place), [str(step) for step in own.step])
+        ax.set_title(name.replace("_", " "), loc="left", fontsize=11)
+        ax.spines[["top", "right"]].set_visible(False)
+    for ax in axes[-1]:
+        ax.set_xlabel("steps of training")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("nats")
+    axes.flat[0].legend(frameon=False, fontsize=9, loc="lower right")
+    return drawing
+
+
+experiment = vb.Experiment(
+    question="Is log p(x) = ELBO + KL(q ‖ posterior), all the way through a training, and is the gap nothing only where q is the posterior?",
+    claim="ln p(x) = KL + ELBO with KL ≥ 0, zero if and only if q is the posterior; so the ELBO is a lower bound (course, claims 7 and 8).",
+    measure=measure,
+    full={"marks": [0, 3, 10, 30, 100, 300, 1000]},
+    quick={"marks": [0, 10, 100]},
+    figure=figure,
+    verdict=verdict,
+    notes="In nats, double precision. `off`: what log p(x) − ELBO − KL leaves.",
+    summary=lambda table: table.drop(columns=["source"]),
+    sections=("pair",),
+)
