@@ -64,7 +64,7 @@ def verdict(table: pd.DataFrame) -> str:
 
 
 def figure(table: pd.DataFrame) -> plt.Figure:
-    drawing, (left, right) = plt.subplots(1, 2, figsize=(12, 4.2), layout="constrained")
+    drawing, (left, right) = plt.subplots(1, 2, figsize=(13, 4.2), layout="constrained")
     bound = table[table.method == "K particles"]
     for number, (name, own) in enumerate(bound.groupby("pair", sort=False)):
         left.errorbar(
@@ -83,7 +83,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
     left.set_xlabel("particles K")
     left.set_ylabel("bound − log p(x) (nats, ± 1 SE)")
     left.set_title("The bound of K particles", loc="left", fontsize=11)
-    left.legend(frameon=False, fontsize=8, ncols=2)
+    left.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     rest = table[table.method != "K particles"]
     names = list(dict.fromkeys(rest["pair"]))
     for shift, (method, own) in zip((-0.2, 0.0, 0.2), rest.groupby("method", sort=False), strict=True):

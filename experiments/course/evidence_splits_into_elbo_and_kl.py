@@ -102,7 +102,8 @@ def figure(table: pd.DataFrame) -> plt.Figure:
         ax.set_xlabel("steps of training")
     for ax in axes[:, 0]:
         ax.set_ylabel("nats")
-    axes.flat[0].legend(frameon=False, fontsize=9, loc="lower right")
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    drawing.legend(handles, labels, loc="outside upper right", ncols=3, frameon=False)
     return drawing
 
 
