@@ -42,6 +42,10 @@ from .estimators import Score as Score
 from .estimators import Trace as Trace
 from .estimators import VarGrad as VarGrad
 from .estimators import WakeSleep as WakeSleep
+from .exact.hidden_markov import CategoricalEmission as CategoricalEmission
+from .exact.hidden_markov import GaussianEmission as GaussianEmission
+from .exact.hidden_markov import HiddenMarkov as HiddenMarkov
+from .exact.hidden_markov import baum_welch as baum_welch
 from .exact.table import Table as Table
 from .experiment import Experiment as Experiment
 from .fitted import Fit as Fit

@@ -16,6 +16,9 @@ from .eight_schools import eight_schools as eight_schools
 from .gamma_poisson import gamma_poisson as gamma_poisson
 from .gaussian_chain import gaussian_chain as gaussian_chain
 from .gaussian_mixture import gaussian_mixture as gaussian_mixture
+from .hmm import hidden_markov_of as hidden_markov_of
+from .hmm import hmm as hmm
+from .hmm import hmm_summed as hmm_summed
 from .linear_gaussian import linear_gaussian as linear_gaussian
 from .mean_field import mean_field as mean_field
 from .monte_carlo import monte_carlo as monte_carlo
