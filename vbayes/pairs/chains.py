@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyro.distributions as dist
 import torch
 from pyro.distributions import constraints
 from torch import Tensor
+from torch.distributions import Independent, register_kl
 
 from ..exact import hidden_markov as truth
 from ..exact.hidden_markov import Emission, sample_prior
@@ -32,7 +35,7 @@ class MarkovChain(dist.TorchDistribution):
         """Integers from 0 to S − 1."""
         return constraints.independent(constraints.integer_interval(0, len(self.initial) - 1), 1)
 
-    def expand(self, batch_shape: torch.Size, _instance: object = None) -> MarkovChain:
+    def expand(self, batch_shape: Any, _instance: object = None) -> MarkovChain:
         lengths = None if self.lengths is None else self.lengths.expand(batch_shape)
         new = MarkovChain(self.initial, self.transition, self.steps, lengths)
         new._batch_shape = torch.Size(batch_shape)
@@ -44,7 +47,7 @@ class MarkovChain(dist.TorchDistribution):
             moves = moves * (torch.arange(1, self.steps, device=moves.device) < self.lengths[..., None])
         return self.initial[value[..., 0]] + moves.sum(-1)
 
-    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
         shape = torch.Size(sample_shape) + self.batch_shape
         with torch.no_grad():
             paths = sample_prior(self.initial, self.transition, shape.numel(), self.steps, generator=None)
@@ -65,9 +68,7 @@ class Observed(dist.TorchDistribution):
         self, initial: Tensor, transition: Tensor, emission: Emission, steps: int, lengths: Tensor | None = None
     ) -> None:
         self.states, self.emission = MarkovChain(initial, transition, steps, lengths), emission
-        super().__init__(
-            self.states.batch_shape, torch.Size([steps, *emission.features]), validate_args=False
-        )
+        super().__init__(self.states.batch_shape, torch.Size([steps, *emission.features]), validate_args=False)
 
     @property
     def support(self) -> constraints.Constraint:
@@ -75,7 +76,7 @@ class Observed(dist.TorchDistribution):
         example = self.emission.given(torch.zeros((), dtype=torch.long))
         return constraints.independent(example.support, 1)
 
-    def expand(self, batch_shape: torch.Size, _instance: object = None) -> Observed:
+    def expand(self, batch_shape: Any, _instance: object = None) -> Observed:
         chain = self.states.expand(batch_shape)
         new = Observed(chain.initial, chain.transition, self.emission, chain.steps, chain.lengths)
         new._batch_shape = torch.Size(batch_shape)
@@ -91,6 +92,21 @@ class Observed(dist.TorchDistribution):
         found = truth.log_evidence(chain.initial, chain.transition, emission, lengths)
         return found.reshape(value.shape[: value.dim() - len(self.event_shape)])
 
-    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
         with torch.no_grad():
             return self.emission.given(self.states.sample(sample_shape)).sample()
+
+
+@register_kl(Independent, MarkovChain)
+def _kl(q: Independent, p: MarkovChain) -> Tensor:
+    """(*batch) KL of independent categorical states and a chain, of the steps that count."""
+    inner = q.base_dist
+    while isinstance(inner, dist.MaskedDistribution):
+        inner = inner.base_dist
+    if (
+        not isinstance(inner, torch.distributions.Categorical)
+        or inner.logits.shape[:-1] != q.batch_shape + p.event_shape
+    ):
+        raise NotImplementedError
+    log_q = inner.logits
+    return -truth.elbo(p.initial, p.transition, torch.zeros_like(log_q), log_q, p.lengths)

@@ -13,7 +13,8 @@ from torch import Tensor
 from ..errors import BadInput
 from ..exact import hidden_markov as truth
 from ..exact.hidden_markov import CategoricalEmission, Emission, GaussianEmission, HiddenMarkov
-from ..exact.hidden_markov.sequences import check_sequences, present
+from ..exact.hidden_markov.messages import inside
+from ..exact.hidden_markov.sequences import check_sequences, filled
 from ..pair import DATA_PLATE, Exact, Pair
 from .chains import MarkovChain, Observed
 
@@ -70,16 +71,16 @@ def hmm(
     def model(x: Tensor, lengths: Tensor | None = None) -> None:
         check(x, lengths)
         initial, transition, emission = p.parameters()
-        within = present(x, lengths)
+        within = inside(x, lengths)
         with pyro.plate(DATA_PLATE, len(x)):
             z = pyro.sample("z", MarkovChain(initial, transition, x.shape[1], lengths))
             seen = p.given(emission, z).mask(within).to_event(1)
-            pyro.sample("x", seen, obs=p.filled(x, within))
+            pyro.sample("x", seen, obs=filled(x, within))
 
     def guide(x: Tensor, lengths: Tensor | None = None) -> None:
         check(x, lengths)
         with pyro.plate(DATA_PLATE, len(x)):
-            pyro.sample("z", dist.Categorical(logits=q()).mask(present(x, lengths)).to_event(1))
+            pyro.sample("z", dist.Categorical(logits=q()).mask(inside(x, lengths)).to_event(1))
 
     def posterior(x: Tensor, lengths: Tensor | None = None) -> dict[str, dist.TorchDistribution]:
         return {"z": dist.Categorical(truth.marginals(*p.known(x, lengths), lengths)).to_event(1)}
@@ -111,9 +112,9 @@ def hmm_summed(
 
     def model(x: Tensor, lengths: Tensor | None = None) -> None:
         p.check(x, lengths)
-        within = present(x, lengths)
+        within = inside(x, lengths)
         with pyro.plate(DATA_PLATE, len(x)):
-            pyro.sample("x", Observed(*p.parameters(), x.shape[1], lengths), obs=p.filled(x, within))
+            pyro.sample("x", Observed(*p.parameters(), x.shape[1], lengths), obs=filled(x, within))
 
     def guide(x: Tensor, lengths: Tensor | None = None) -> None:
         pass
@@ -161,14 +162,18 @@ class _Generative:
             scale = pyro.param("scale", lambda: of.scale.clone(), constraint=dist.constraints.positive)
             return initial, transition, GaussianEmission(mean, scale)
         assert isinstance(of, CategoricalEmission)
-        return initial, transition, CategoricalEmission(pyro.param("symbols", lambda: _logits(of.probability)).softmax(-1))
+        return (
+            initial,
+            transition,
+            CategoricalEmission(pyro.param("symbols", lambda: _logits(of.probability)).softmax(-1)),
+        )
 
     def known(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """What the closed forms take."""
         self.check(x, lengths)
         initial, transition, emission = self.parameters()
-        within = present(x, lengths)
-        return initial, transition, torch.where(within[..., None], emission.log_prob(self.filled(x, within)), 0.0)
+        within = inside(x, lengths)
+        return initial, transition, torch.where(within[..., None], emission.log_prob(filled(x, within)), 0.0)
 
     def given(self, emission: Emission, z: Tensor) -> dist.TorchDistribution:
         """p(x_t | z_t) as Pyro's."""
@@ -176,10 +181,6 @@ class _Generative:
             return dist.Normal(emission.mean[z], emission.scale[z]).to_event(len(emission.features))
         assert isinstance(emission, CategoricalEmission)
         return dist.Categorical(emission.probability[z])
-
-    def filled(self, x: Tensor, within: Tensor) -> Tensor:
-        """x with 0 past its rows' ends."""
-        return torch.where(within.reshape(*within.shape, *(1 for _ in self.start.emission.features)), x, 0)
 
     def check(self, x: Tensor, lengths: Tensor | None) -> None:
         if is_validation_enabled():

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from ...errors import BadInput
 from . import factored, messages
-from .emissions import Emission, log_of, shares
+from .emissions import Emission, shares
 from .messages import inside
 from .model import HiddenMarkov
 from .scan import LOG_ZERO
+from .sequences import filled
 from .starts import random_start
 
 
@@ -136,7 +137,6 @@ def _climb(
     iterations: int,
 ) -> Learnt:
     model, bound, before = _in_double(start), [], None
-    seen = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if observed is None else observed
     for _ in range(iterations + 1):
         before = expectation(model.log_densities(x, lengths, observed=observed), lengths, before)
         bound.append(float(before.bound))
@@ -145,18 +145,19 @@ def _climb(
         gained = bound[-1] - bound[-2] if len(bound) > 1 else math.inf
         if gained < tolerance or len(bound) > iterations:
             break
-        model = _maximised(model, x, seen, before)
+        model = _maximised(model, x, lengths, observed, before)
     return Learnt(model, tuple(bound), gained < tolerance)
 
 
-def _maximised(model: HiddenMarkov, x: Tensor, seen: Tensor, found: Expected) -> HiddenMarkov:
-    filled = torch.where(seen.reshape(*seen.shape, *(1 for _ in model.emission.features)), x, 0)
-    here = (found.states.sum(-1) > 0) & seen
-    filled = torch.where(here.reshape(*here.shape, *(1 for _ in model.emission.features)), filled, 0)
+def _maximised(
+    model: HiddenMarkov, x: Tensor, lengths: Tensor | None, observed: Tensor | None, found: Expected
+) -> HiddenMarkov:
+    """The M-step."""
+    here = inside(x, lengths) if observed is None else inside(x, lengths) & observed
     return HiddenMarkov(
         shares(found.states[:, 0].sum(0), model.initial),
         shares(found.moves, model.transition),
-        model.emission.learnt(filled, found.states * here[..., None]),
+        model.emission.learnt(filled(x, here), found.states * here[..., None]),
     )
 
 
@@ -167,4 +168,5 @@ def _in_double(model: HiddenMarkov) -> HiddenMarkov:
 
 def _rows(probability: Tensor) -> Tensor:
     """To double precision, with rows that sum to one in it."""
-    return log_of(probability.detach().double()).softmax(-1)
+    doubled = probability.detach().double()
+    return doubled / doubled.sum(-1, keepdim=True)

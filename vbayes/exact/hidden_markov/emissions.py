@@ -146,7 +146,9 @@ class CategoricalEmission(Emission):
 
     def __post_init__(self) -> None:
         if self.probability.dim() != 2:
-            raise BadInput(f"probability has shape {tuple(self.probability.shape)}. Wanted: (S, K), a row for each state.")
+            raise BadInput(
+                f"probability has shape {tuple(self.probability.shape)}. Wanted: (S, K), a row for each state."
+            )
 
     @property
     def states(self) -> int:

@@ -8,9 +8,7 @@ from torch import Tensor
 from .messages import inside, marginals
 
 
-def elbo(
-    initial: Tensor, transition: Tensor, emission: Tensor, log_q: Tensor, lengths: Tensor | None = None
-) -> Tensor:
+def elbo(initial: Tensor, transition: Tensor, emission: Tensor, log_q: Tensor, lengths: Tensor | None = None) -> Tensor:
     """E_q[log p(x, z) − log q(z)].
 
     Args:

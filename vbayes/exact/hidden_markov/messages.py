@@ -25,12 +25,11 @@ def factors(initial: Tensor, transition: Tensor, emission: Tensor, lengths: Tens
     return (initial + emission[:, 0]).clamp(min=LOG_ZERO), steps.clamp(min=LOG_ZERO)
 
 
-def inside(emission: Tensor, lengths: Tensor | None) -> Tensor:
-    """(N, T) whether a step belongs to its row."""
-    steps = torch.arange(emission.shape[1], device=emission.device)
+def inside(rows: Tensor, lengths: Tensor | None) -> Tensor:
+    """(N, T) whether a step of rows (N, T, ...) is before the row's end."""
     if lengths is None:
-        return torch.ones(emission.shape[:2], dtype=torch.bool, device=emission.device)
-    return steps < lengths[:, None]
+        return torch.ones(rows.shape[:2], dtype=torch.bool, device=rows.device)
+    return torch.arange(rows.shape[1], device=rows.device) < lengths[:, None]
 
 
 def log_evidence(initial: Tensor, transition: Tensor, emission: Tensor, lengths: Tensor | None = None) -> Tensor:

@@ -12,7 +12,7 @@ from ...errors import BadInput
 from . import messages, paths
 from .emissions import Emission, check_probabilities, log_of
 from .messages import inside
-from .sequences import check_sequences, present
+from .sequences import check_sequences, filled, where_seen
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,7 @@ class HiddenMarkov:
         what the functions in `vbayes.exact.hidden_markov` take.
         """
         seen = check_sequences(self.emission, x, lengths, observed)
-        filled = torch.where(seen.reshape(*seen.shape, *(1 for _ in self.emission.features)), x, 0)
-        emission = torch.where(seen[..., None], self.emission.log_prob(filled), 0.0)
+        emission = torch.where(seen[..., None], self.emission.log_prob(filled(x, seen)), 0.0)
         return log_of(self.initial), log_of(self.transition), emission
 
     def log_evidence(self, x: Tensor, lengths: Tensor | None = None, *, observed: Tensor | None = None) -> Tensor:
@@ -104,15 +103,12 @@ class HiddenMarkov:
         given = self.log_densities(x, lengths, observed=observed)
         return self.emission.mixture(messages.marginals(*given, lengths))
 
-    def complete(
-        self, x: Tensor, observed: Tensor, lengths: Tensor | None = None, *, seed: int = 0
-    ) -> Tensor:
+    def complete(self, x: Tensor, observed: Tensor, lengths: Tensor | None = None, *, seed: int = 0) -> Tensor:
         """x with the steps that were not observed drawn from their joint posterior predictive."""
         generator = _generator(x, seed)
         path = paths.sample_posterior(*self.log_densities(x, lengths, observed=observed), lengths, generator=generator)
         drawn = self.emission.sample(path.clamp(min=0), generator).to(x)
-        keep = observed | ~present(x, lengths)
-        return torch.where(keep.reshape(*keep.shape, *(1 for _ in self.emission.features)), x, drawn)
+        return where_seen(observed | ~inside(x, lengths), x, drawn)
 
     def sample(self, rows: int, steps: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
         """Sequences from the model.

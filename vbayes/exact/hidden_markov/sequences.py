@@ -7,13 +7,17 @@ from torch import Tensor
 
 from ...errors import BadInput
 from .emissions import Emission
+from .messages import inside
 
 
-def present(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """(N, T) whether a step belongs to its row."""
-    if lengths is None:
-        return torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
-    return torch.arange(x.shape[1], device=x.device) < lengths[:, None]
+def filled(x: Tensor, seen: Tensor) -> Tensor:
+    """x (N, T, *features), and 0 at the steps that were not seen (N, T)."""
+    return where_seen(seen, x, torch.zeros_like(x))
+
+
+def where_seen(seen: Tensor, x: Tensor, other: Tensor) -> Tensor:
+    """x (N, T, *features) at the steps that were seen (N, T), and the other elsewhere."""
+    return torch.where(seen.reshape(*seen.shape, *(1,) * (x.dim() - 2)), x, other)
 
 
 def check_sequences(
@@ -34,7 +38,7 @@ def check_sequences(
         BadInput: Shapes or types that do not fit, a row without steps, values that the emission does not know.
     """
     check_shapes(emission.features, x, lengths)
-    seen = present(x, lengths)
+    seen = inside(x, lengths)
     if observed is not None:
         if observed.shape != x.shape[:2] or observed.dtype != torch.bool:
             raise BadInput(

@@ -55,7 +55,7 @@ def random_start(
         frequency = torch.bincount(seen.long(), minlength=count) + 1.0
         weight = frequency * torch.empty_like(even).exponential_(generator=generator)
         emission = CategoricalEmission(weight / weight.sum(-1, keepdim=True))
-    kind = {"dtype": torch.get_default_dtype() if not x.is_floating_point() else x.dtype, "device": x.device}
-    transition = torch.full((states, states), (1 - STAY) / max(states - 1, 1), **kind)
+    like = x if x.is_floating_point() else torch.zeros((), device=x.device)
+    transition = like.new_full((states, states), (1 - STAY) / max(states - 1, 1))
     transition.fill_diagonal_(STAY if states > 1 else 1.0)
-    return HiddenMarkov(torch.full((states,), 1 / states, **kind), transition, emission)
+    return HiddenMarkov(like.new_full((states,), 1 / states), transition, emission)
