@@ -155,7 +155,10 @@ def test_paths_from_the_posterior_have_its_frequencies():
     number = (drawn * STATES ** torch.arange(4, -1, -1)).sum(-1).bincount(minlength=len(paths)) / n
     z = (number - probability) / (probability * (1 - probability) / n).sqrt()
     expected = n * probability  # |z| is not normal where a path is expected less than once
-    assert z[expected > 5].abs().max() < 4.5 and (number[expected <= 5].sum() - probability[expected <= 5].sum()).abs() < 5e-3
+    assert (
+        z[expected > 5].abs().max() < 4.5
+        and (number[expected <= 5].sum() - probability[expected <= 5].sum()).abs() < 5e-3
+    )
     assert torch.equal(drawn, model.sample_states(x[:1].expand(n, -1), seed=5))
     assert (model.sample_states(x, lengths)[1, 1:] == -1).all()
 

@@ -92,12 +92,12 @@ def test_restarts_take_the_best():
 
 
 def test_learning_finds_what_made_the_data():
-    model = MODELS["categorical"]()
-    x, _ = model.sample(300, 60, seed=3)
-    learnt = vb.baum_welch(x, model, tolerance=1e-3)
-    assert float(model.log_evidence(x).sum()) < learnt.log_evidence
-    # n = 18 000 steps: the least visited state is seen some 4000 times, so shares are known to some 0.01.
-    torch.testing.assert_close(learnt.model.emission.probability, model.emission.probability, rtol=0, atol=0.04)
+    model = MODELS["vectors"]()
+    x, _ = model.sample(100, 60, seed=3)
+    learnt = vb.baum_welch(x, model, tolerance=1e-2)
+    gained = learnt.log_evidence - float(model.log_evidence(x).sum())
+    assert 0 < gained < 25  # half a χ² of the 20 free parameters: 10 ± 3.2
+    torch.testing.assert_close(learnt.model.emission.mean, model.emission.mean, rtol=0, atol=0.1)
     torch.testing.assert_close(learnt.model.transition, model.transition, rtol=0, atol=0.06)
 
 
@@ -105,8 +105,8 @@ def test_a_state_can_not_shrink_onto_a_datum():
     x = torch.tensor([[0.0, 0.1, -0.1, 50.0, 0.05, 0.0, -0.2, 0.1]])
     learnt = vb.baum_welch(x, 2, restarts=4)
     assert (learnt.model.emission.scale >= 0.999 * hm.emissions.LEAST_SPREAD * x.std(correction=0)).all()
-    constant = vb.baum_welch(torch.ones(2, 5), 1)
-    assert constant.model.emission.mean.item() == 1 and torch.isfinite(torch.tensor(constant.bound)).all()
+    with pytest.raises(vb.errors.BadInput, match="never change"):
+        vb.baum_welch(torch.ones(2, 5), 1)
 
 
 def test_what_is_refused():

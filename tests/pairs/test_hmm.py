@@ -39,10 +39,10 @@ def test_tabulation_agrees(name):
             table = vb.tabulate(pair, batch)
             exact = pair.exact.elbo(*args)
             torch.testing.assert_close(table.elbo().sum(), exact)
-            if len(args) == 1:  # else the steps that do not count are counted too
-                torch.testing.assert_close(table.log_evidence().sum(), pair.exact.log_evidence(*args))
-                kl = table.kl().sum()
-                assert kl > 0 and float(kl) == pytest.approx(float(pair.exact.log_evidence(*args) - exact), abs=1e-9)
+            evidence = pair.exact.log_evidence(*args)
+            torch.testing.assert_close(table.log_evidence().sum(), evidence)
+            assert (table.kl().detach() > -1e-12).all()
+            torch.testing.assert_close(table.kl().sum(), evidence - exact)
             ours, theirs = (torch.autograd.grad(v, leaves, materialize_grads=True) for v in (table.elbo().sum(), exact))
         for mine, known in zip(ours, theirs, strict=True):
             torch.testing.assert_close(mine, known, rtol=1e-8, atol=1e-9)
@@ -77,13 +77,13 @@ def test_the_kl_of_states_is_closed(name):
     pair, x, lengths = small(name)
     batch = vb.Batch((x, lengths))
     assert vb.check(pair.initialise(batch), x, lengths).sites[0].analytic_kl == "yes"
-    with pair.scope(), torch.no_grad():
+    with pair.scope(), torch.no_grad(), vb.seeded(0):
         q, p = pair.run(batch)
         kl = torch.distributions.kl_divergence(q.nodes["z"]["fn"], p.nodes["z"]["fn"])
         paths = torch.cartesian_prod(*[torch.arange(3)] * 3)[:, None, :].expand(-1, 3, -1)
         log_q, log_p = q.nodes["z"]["fn"].log_prob(paths), p.nodes["z"]["fn"].log_prob(paths)
-        counted = 3.0 ** (3 - lengths)  # each path that counts, so many times
-        torch.testing.assert_close(kl, (log_q.exp() * (log_q - log_p)).sum(0) / counted)
+        torch.testing.assert_close(kl, (log_q.exp() * (log_q - log_p)).sum(0))
+        torch.testing.assert_close(log_p.exp().sum(0), torch.ones(3))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -92,36 +92,35 @@ def test_gradients_are_unbiased(name):
     data = vb.Dataset({"x": x, "lengths": lengths})
     result = vb.compare(pair, data, [vb.RLOO(4), vb.AnalyticKL(), vb.Trace()], at={"start": pair}, replicas=4000)
     table = result.to_dataframe()
-    assert set(table.estimator) >= {"trace"} and table.bias_z.abs().max() < 5
-    at = table[table.group == "all"].set_index("estimator").variance if (table.group == "all").any() else None
-    assert at is None or at["analytic_kl"] < at["trace"]
+    assert table.estimator.nunique() == 3 and table.bias_z.notna().any() and table.bias_z.abs().max() < 5
 
 
 @pytest.mark.parametrize("name", ["gaussian", "categorical"])
 @pytest.mark.parametrize("compiled", [False, True])
 def test_summed_out_it_reaches_what_em_reaches(name, compiled):
-    """Gradient ascent and EM, from one start, on unequal rows: the same evidence to 0.02 nats of some hundreds."""
-    x, _ = MODELS[name]().sample(4, 50, seed=6)
-    lengths = torch.tensor([50, 50, 31, 8])
+    """Gradient ascent and EM, from one start, on unequal rows: the same evidence to 0.03 nats of some hundreds: probabilities near 0 are
+    far off in logits."""
+    x, _ = MODELS[name]().sample(4, 100, seed=6)
+    lengths = torch.tensor([100, 100, 61, 8])
     start = hm.random_start(x, 2, lengths=lengths, seed=3)
     learnt = vb.baum_welch(x, start, lengths=lengths)
     data = vb.Dataset({"x": x, "lengths": lengths})
     fit = vb.fit(vb.pairs.hmm_summed(start), data, steps=500, learning_rate=0.1, compile=compiled, progress=False)
     reached = vb.pairs.hidden_markov_of(fit.pair)
-    assert float(reached.log_evidence(x, lengths).sum()) == pytest.approx(learnt.log_evidence, abs=0.02)
-    assert fit.history.elbo.iloc[-1] == pytest.approx(learnt.log_evidence, abs=0.02)
+    assert float(reached.log_evidence(x, lengths).sum()) == pytest.approx(learnt.log_evidence, abs=0.03)
+    assert fit.history.elbo.iloc[-1] == pytest.approx(learnt.log_evidence, abs=0.03)
 
 
 def test_the_factored_guide_learns_and_loses():
     x, _ = gaussian().sample(4, 12, seed=6)
     pair = vb.pairs.hmm(gaussian(), rows=4, steps=12)
-    fit = vb.fit(pair, x, vb.RLOO(16), steps=600, learning_rate=0.05, progress=False, compile=False)
+    fit = vb.fit(pair, x, vb.RLOO(8), steps=300, learning_rate=0.1, progress=False, compile=False)
     with fit.pair.scope(), torch.no_grad():
         evidence, elbo = float(fit.pair.exact.log_evidence(x)), float(fit.pair.exact.elbo(x))
         given = vb.pairs.hidden_markov_of(fit.pair).log_densities(x)
         best = float(hm.elbo(*given, hm.best_factored(*given)).sum())
     with pair.initialise(vb.Batch((x,))).scope():
-        before = float(pair.exact.elbo(x))
+        before = float(pair.exact.elbo(x).detach())
     assert before + 5 < elbo < evidence - 0.1  # it has learnt, and can't be the posterior
     assert best - 1.0 < elbo < best + 0.01  # and is near the best that such a q can be
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pyro.distributions as dist
@@ -16,6 +17,8 @@ from ..exact.hidden_markov import Emission, sample_prior
 
 class MarkovChain(dist.TorchDistribution):
     """z_1 ~ initial, z_{t+1} ~ transition[z_t], over sequences of T states.
+
+    Past a row's end states are independent and uniform, so that a q which is uniform there too pays and gains nothing.
 
     Args:
         initial: (S,) log-probabilities.
@@ -44,14 +47,23 @@ class MarkovChain(dist.TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         moves = self.transition[value[..., :-1], value[..., 1:]]
         if self.lengths is not None:
-            moves = moves * (torch.arange(1, self.steps, device=moves.device) < self.lengths[..., None])
+            moves = torch.where(self._within()[..., 1:], moves, -math.log(len(self.initial)))
         return self.initial[value[..., 0]] + moves.sum(-1)
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
         shape = torch.Size(sample_shape) + self.batch_shape
         with torch.no_grad():
             paths = sample_prior(self.initial, self.transition, shape.numel(), self.steps, generator=None)
-        return paths.reshape(*shape, self.steps)
+        paths = paths.reshape(*shape, self.steps)
+        return (
+            paths
+            if self.lengths is None
+            else torch.where(self._within(), paths, torch.randint_like(paths, len(self.initial)))
+        )
+
+    def _within(self) -> Tensor:
+        assert self.lengths is not None
+        return torch.arange(self.steps, device=self.lengths.device) < self.lengths[..., None]
 
 
 class Observed(dist.TorchDistribution):
@@ -79,6 +91,7 @@ class Observed(dist.TorchDistribution):
     def expand(self, batch_shape: Any, _instance: object = None) -> Observed:
         chain = self.states.expand(batch_shape)
         new = Observed(chain.initial, chain.transition, self.emission, chain.steps, chain.lengths)
+        new.states = chain
         new._batch_shape = torch.Size(batch_shape)
         return new
 
@@ -99,14 +112,16 @@ class Observed(dist.TorchDistribution):
 
 @register_kl(Independent, MarkovChain)
 def _kl(q: Independent, p: MarkovChain) -> Tensor:
-    """(*batch) KL of independent categorical states and a chain, of the steps that count."""
+    """(*batch) KL of independent categorical states and a chain."""
     inner = q.base_dist
-    while isinstance(inner, dist.MaskedDistribution):
-        inner = inner.base_dist
     if (
         not isinstance(inner, torch.distributions.Categorical)
         or inner.logits.shape[:-1] != q.batch_shape + p.event_shape
     ):
         raise NotImplementedError
     log_q = inner.logits
-    return -truth.elbo(p.initial, p.transition, torch.zeros_like(log_q), log_q, p.lengths)
+    kl = -truth.elbo(p.initial, p.transition, torch.zeros_like(log_q), log_q, p.lengths)
+    if p.lengths is None:
+        return kl
+    past = log_q.exp() * (log_q + math.log(len(p.initial)))
+    return kl + (past * ~p._within()[..., None]).sum((1, 2))

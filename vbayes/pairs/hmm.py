@@ -56,9 +56,10 @@ def hmm(
         raise BadInput(f"rows={rows}, steps={steps}. Wanted: at least 1 of each.")
     p = _Generative(_start(states, emission, features, symbols, seed))
 
-    def q() -> Tensor:
-        """(N, T, S) log-probabilities."""
-        return pyro.param("states", lambda: _noise(seed + 1, rows, steps, p.start.states)).log_softmax(-1)
+    def q(x: Tensor, lengths: Tensor | None) -> Tensor:
+        """(N, T, S) log-probabilities; past a row's end all the same, as in the model."""
+        logits = pyro.param("states", lambda: _noise(seed + 1, rows, steps, p.start.states))
+        return torch.where(inside(x, lengths)[..., None], logits, 0.0).log_softmax(-1)
 
     def check(x: Tensor, lengths: Tensor | None) -> None:
         p.check(x, lengths)
@@ -80,13 +81,13 @@ def hmm(
     def guide(x: Tensor, lengths: Tensor | None = None) -> None:
         check(x, lengths)
         with pyro.plate(DATA_PLATE, len(x)):
-            pyro.sample("z", dist.Categorical(logits=q()).mask(inside(x, lengths)).to_event(1))
+            pyro.sample("z", dist.Categorical(logits=q(x, lengths)).to_event(1))
 
     def posterior(x: Tensor, lengths: Tensor | None = None) -> dict[str, dist.TorchDistribution]:
         return {"z": dist.Categorical(truth.marginals(*p.known(x, lengths), lengths)).to_event(1)}
 
     exact = Exact(
-        elbo=lambda x, lengths=None: truth.elbo(*p.known(x, lengths), q(), lengths).sum(),
+        elbo=lambda x, lengths=None: truth.elbo(*p.known(x, lengths), q(x, lengths), lengths).sum(),
         log_evidence=lambda x, lengths=None: truth.log_evidence(*p.known(x, lengths), lengths).sum(),
         posterior=posterior,
     )

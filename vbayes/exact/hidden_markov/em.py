@@ -140,7 +140,7 @@ def _climb(
     for _ in range(iterations + 1):
         before = expectation(model.log_densities(x, lengths, observed=observed), lengths, before)
         bound.append(float(before.bound))
-        if not math.isfinite(bound[-1]):
+        if not bound[-1] > LOG_ZERO / 2:
             raise BadInput("The data are impossible under the start. Wanted: a start with positive probabilities.")
         gained = bound[-1] - bound[-2] if len(bound) > 1 else math.inf
         if gained < tolerance or len(bound) > iterations:

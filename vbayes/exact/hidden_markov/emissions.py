@@ -59,6 +59,9 @@ class Emission(ABC):
         Args:
             x: (N, T, *features); any finite number where all weights are 0.
             weights: (N, T, S) expected counts. A state without any keeps its parameters.
+
+        Raises:
+            BadInput: There is no maximum.
         """
 
 
@@ -126,7 +129,11 @@ class GaussianEmission(Emission):
         counted = (weights.sum(-1) > 0)[..., None].to(wide)
         centre = (counted * wide).sum((0, 1)) / counted.sum()
         floor = LEAST_SPREAD**2 * (counted * (wide - centre) ** 2).sum((0, 1)) / counted.sum()
-        scale = torch.maximum(variance, floor).clamp(min=torch.finfo(x.dtype).tiny).sqrt()
+        if bool((floor <= 0).any()):
+            raise BadInput(
+                "The data never change in some feature, so their density has no maximum. Wanted: data that vary."
+            )
+        scale = torch.maximum(variance, floor).sqrt()
         kept = (seen > 0).expand_as(mean).reshape(self.mean.shape)
         return GaussianEmission(
             torch.where(kept, mean.reshape(self.mean.shape), self.mean),
