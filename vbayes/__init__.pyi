@@ -48,6 +48,10 @@ from .estimators import VarGrad as VarGrad
 from .estimators import WakeSleep as WakeSleep
 from .evidence import Evidence as Evidence
 from .evidence import log_evidence as log_evidence
+from .exact.hidden_markov import CategoricalEmission as CategoricalEmission
+from .exact.hidden_markov import GaussianEmission as GaussianEmission
+from .exact.hidden_markov import HiddenMarkov as HiddenMarkov
+from .exact.hidden_markov import baum_welch as baum_welch
 from .exact.table import Table as Table
 from .experiment import Experiment as Experiment
 from .fitted import Fit as Fit

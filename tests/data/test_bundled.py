@@ -1,4 +1,4 @@
-"""The data sets that need no file: `digits` and `eight_schools`."""
+"""The data sets that need no file: `digits`, `eight_schools` and `nile`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import torch
 
-from vbayes.data import DATASETS, digits, eight_schools
+from vbayes.data import DATASETS, digits, eight_schools, nile
 
 
 def test_digits_are_what_scikit_learn_bundles():
@@ -64,6 +64,16 @@ def test_the_pooled_effect_of_the_eight_schools():
     precision = sigma**-2
     assert round(float((y * precision).sum() / precision.sum()), 1) == 7.7
     assert round(float(precision.sum() ** -0.5), 1) == 4.1
+
+
+def test_the_nile_is_cobbs():
+    # Published summaries: a mean of 919.35 over the hundred years, 1097.75 to 1898 and 849.97 after; the least is 1913's.
+    (x,) = nile().tensors.values()
+    assert x.shape == (1, 100) and x.dtype == torch.float32
+    assert float(x.double().mean()) == 919.35
+    assert float(x[0, :28].double().mean()) == 1097.75 and round(float(x[0, 28:].double().mean()), 2) == 849.97
+    assert int(x.argmin()) + 1871 == 1913 and float(x.min()) == 456
+    assert int(x.argmax()) + 1871 == 1879 and float(x.max()) == 1370
 
 
 def test_every_data_set_is_registered_under_its_name_and_described_in_a_line():

@@ -12,6 +12,7 @@ from .digits import digits as digits
 from .eight_schools import eight_schools as eight_schools
 from .frey_face import frey_face as frey_face
 from .mnist import mnist as mnist
+from .nile import nile as nile
 from .normal_normal import normal_normal as normal_normal
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
@@ -20,6 +21,7 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "binarized_mnist": binarized_mnist,
     "frey_face": frey_face,
     "eight_schools": eight_schools,
+    "nile": nile,
     "normal_normal": normal_normal,
 }
 """Name on the command line → loader; the first line of a loader's docstring says what it is."""

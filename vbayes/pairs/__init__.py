@@ -18,6 +18,9 @@ from .factor_analysis import factor_analysis as factor_analysis
 from .gamma_poisson import gamma_poisson as gamma_poisson
 from .gaussian_chain import gaussian_chain as gaussian_chain
 from .gaussian_mixture import gaussian_mixture as gaussian_mixture
+from .hmm import hidden_markov_of as hidden_markov_of
+from .hmm import hmm as hmm
+from .hmm import hmm_summed as hmm_summed
 from .linear_autoencoder import linear_autoencoder as linear_autoencoder
 from .linear_gaussian import linear_gaussian as linear_gaussian
 from .mean_field import mean_field as mean_field

@@ -1,0 +1,172 @@
+"""Maximum likelihood by expectation maximisation: Baum & Welch's, and with a factored q in place of the posterior."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...errors import BadInput
+from . import factored, messages
+from .emissions import Emission, shares
+from .messages import inside
+from .model import HiddenMarkov
+from .scan import LOG_ZERO
+from .sequences import filled
+from .starts import random_start
+
+
+class Expected(NamedTuple):
+    """What an E-step finds.
+
+    Attributes:
+        bound: () nats that the M-step raises: the log-evidence, or the ELBO.
+        states: (N, T, S) q(z_t), 0 past a row's end.
+        moves: (S, S) expected number of transitions.
+        log_q: (N, T, S) to begin the next E-step with; None if it needs none.
+    """
+
+    bound: Tensor
+    states: Tensor
+    moves: Tensor
+    log_q: Tensor | None = None
+
+
+Expectation = Callable[[tuple[Tensor, Tensor, Tensor], Tensor | None, "Expected | None"], Expected]
+
+
+def by_posterior(given: tuple[Tensor, Tensor, Tensor], lengths: Tensor | None, before: Expected | None) -> Expected:
+    """Under the exact posterior: Baum & Welch's E-step."""
+    initial, transition, emission = given
+    ahead, behind = messages.forward(*given, lengths), messages.backward(*given, lengths)
+    within = inside(emission, lengths)
+    states = (ahead + behind).softmax(-1) * within[..., None]
+    moves = ahead[:, :-1, :, None] + transition + (emission + behind)[:, 1:, None, :]
+    moves = moves.flatten(2).softmax(-1).view_as(moves) * within[:, 1:, None, None]
+    return Expected(ahead[:, -1].logsumexp(-1).sum(), states, moves.sum((0, 1)))
+
+
+def by_factored(given: tuple[Tensor, Tensor, Tensor], lengths: Tensor | None, before: Expected | None) -> Expected:
+    """Under the best factored q, which goes on from the one before: variational EM."""
+    initial, transition, emission = (part.clamp(min=LOG_ZERO) for part in given)
+    start = None if before is None else before.log_q
+    log_q = factored.best_factored(initial, transition, emission, lengths, start=start, tolerance=1e-8)
+    states = log_q.exp() * inside(emission, lengths)[..., None]
+    moves = torch.einsum("nti,ntj->ij", states[:, :-1], states[:, 1:])
+    return Expected(factored.elbo(initial, transition, emission, log_q, lengths).sum(), states, moves, log_q)
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """A model with the parameters that maximise the evidence, or a bound of it, near where it started.
+
+    Attributes:
+        model: With the learnt parameters.
+        bound: Of all data in nats, at the start and after each iteration; it never falls.
+        converged: Whether the last iteration gained less than the tolerance.
+        restarts: Where the other starts led to, in nats, this one among them.
+    """
+
+    model: HiddenMarkov
+    bound: tuple[float, ...]
+    converged: bool
+    restarts: tuple[float, ...] = ()
+
+    @property
+    def log_evidence(self) -> float:
+        """The last bound, in nats; with the factored E-step an ELBO."""
+        return self.bound[-1]
+
+
+def baum_welch(
+    x: Tensor,
+    start: HiddenMarkov | int,
+    *,
+    lengths: Tensor | None = None,
+    observed: Tensor | None = None,
+    expectation: Expectation = by_posterior,
+    tolerance: float = 1e-6,
+    iterations: int = 2000,
+    restarts: int = 10,
+    seed: int = 0,
+) -> Learnt:
+    """Learns initial, transition and emission probabilities by expectation maximisation, in double precision.
+
+    Args:
+        x: (N, T) or (N, T, D) real numbers, or (N, T) integers.
+        start: A model to start from; or S, and then the best of several random starts is taken. Emissions are Gaussian
+            for real numbers and categorical for integers.
+        lengths: (N,) steps of each row; None is T.
+        observed: (N, T) which steps were seen; None is all.
+        expectation: `by_posterior`, or `by_factored` for variational EM.
+        tolerance: Stops at an iteration that gains less, in nats for all data.
+        iterations: At most so many.
+        restarts: Random starts, if `start` is a number.
+        seed: Of these.
+
+    Raises:
+        BadInput: What does not fit; the message says what, and how to mend it.
+
+    References:
+        Baum, Petrie, Soules & Weiss 1970, doi:10.1214/aoms/1177697196; Dempster, Laird & Rubin 1977.
+        Ghahramani & Jordan 1997, Factorial hidden Markov models, doi:10.1023/A:1007425814087, for the factored q.
+    """
+    if iterations < 1 or restarts < 1:
+        raise BadInput(f"iterations={iterations}, restarts={restarts}. Wanted: at least 1 of each.")
+    x = x.double() if x.is_floating_point() else x
+    if isinstance(start, HiddenMarkov):
+        starts = [start]
+    else:
+        starts = [random_start(x, start, lengths=lengths, observed=observed, seed=seed + r) for r in range(restarts)]
+    found = [_climb(one, x, lengths, observed, expectation, tolerance, iterations) for one in starts]
+    best = max(found, key=lambda one: one.log_evidence)
+    return Learnt(best.model, best.bound, best.converged, tuple(one.log_evidence for one in found))
+
+
+def _climb(
+    start: HiddenMarkov,
+    x: Tensor,
+    lengths: Tensor | None,
+    observed: Tensor | None,
+    expectation: Expectation,
+    tolerance: float,
+    iterations: int,
+) -> Learnt:
+    model, bound, before = _in_double(start), [], None
+    for _ in range(iterations + 1):
+        before = expectation(model.log_densities(x, lengths, observed=observed), lengths, before)
+        bound.append(float(before.bound))
+        if not bound[-1] > LOG_ZERO / 2:
+            raise BadInput("The data are impossible under the start. Wanted: a start with positive probabilities.")
+        gained = bound[-1] - bound[-2] if len(bound) > 1 else math.inf
+        if gained < tolerance or len(bound) > iterations:
+            break
+        model = _maximised(model, x, lengths, observed, before)
+    return Learnt(model, tuple(bound), gained < tolerance)
+
+
+def _maximised(
+    model: HiddenMarkov, x: Tensor, lengths: Tensor | None, observed: Tensor | None, found: Expected
+) -> HiddenMarkov:
+    """The M-step."""
+    here = inside(x, lengths) if observed is None else inside(x, lengths) & observed
+    return HiddenMarkov(
+        shares(found.states[:, 0].sum(0), model.initial),
+        shares(found.moves, model.transition),
+        model.emission.learnt(filled(x, here), found.states * here[..., None]),
+    )
+
+
+def _in_double(model: HiddenMarkov) -> HiddenMarkov:
+    emission: Emission = type(model.emission)(*(v.detach().double() for v in vars(model.emission).values()))
+    return HiddenMarkov(_rows(model.initial), _rows(model.transition), emission)
+
+
+def _rows(probability: Tensor) -> Tensor:
+    """To double precision, with rows that sum to one in it."""
+    doubled = probability.detach().double()
+    return doubled / doubled.sum(-1, keepdim=True)

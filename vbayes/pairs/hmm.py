@@ -1,0 +1,213 @@
+"""Hidden Markov models: with a guide that takes the states apart, and with the states summed out."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.infer.util import is_validation_enabled
+from torch import Tensor
+
+from ..errors import BadInput
+from ..exact import hidden_markov as truth
+from ..exact.hidden_markov import CategoricalEmission, Emission, GaussianEmission, HiddenMarkov
+from ..exact.hidden_markov.messages import inside
+from ..exact.hidden_markov.sequences import check_sequences, filled
+from ..pair import DATA_PLATE, Exact, Pair
+from .chains import MarkovChain, Observed
+
+Kind = Literal["gaussian", "categorical"]
+SPREAD = 1.0  # standard deviation of the logits and means that a pair starts at: far enough from symmetry
+
+
+def hmm(
+    states: int | HiddenMarkov,
+    *,
+    rows: int,
+    steps: int,
+    emission: Kind = "gaussian",
+    features: int | None = None,
+    symbols: int = 2,
+    seed: int = 0,
+) -> Pair:
+    """Hidden Markov model under a factored guide, with exact ELBO, evidence and posterior marginals.
+
+    z_1 ~ Categorical(initial), z_{t+1} ~ Categorical(transition[z_t]), x_t ~ N(mean[z_t], scale[z_t]²) or
+    Categorical(emission[z_t]), everything learnt; q(z) = Π_t Categorical, free for each row and step. A datum is a whole
+    sequence; all its states are the site "z" of shape (N, T), whose cost does not depend on a loop over time.
+
+    Args:
+        states: S, and then parameters start at random; or a `HiddenMarkov` to start at, whose emission counts.
+        rows: N. Model and guide are called with x (N, T), or (N, T, D), and optionally lengths (N,): how many of the T
+            steps each row has. All rows at once: each has a q of its own.
+        steps: T.
+        emission: "gaussian" for real numbers or "categorical" for integers.
+        features: D for Gaussian vectors; None for numbers.
+        symbols: K for integers from 0 to K − 1.
+        seed: Of the parameters at the start.
+
+    References:
+        Rabiner 1989, A tutorial on hidden Markov models, doi:10.1109/5.18626; Saul & Jordan 1996, Exploiting tractable
+        substructures in intractable networks, for what the factored q costs.
+    """
+    if rows < 1 or steps < 1:
+        raise BadInput(f"rows={rows}, steps={steps}. Wanted: at least 1 of each.")
+    p = _Generative(_start(states, emission, features, symbols, seed))
+
+    def q(x: Tensor, lengths: Tensor | None) -> Tensor:
+        """(N, T, S) log-probabilities; past a row's end all the same, as in the model."""
+        logits = pyro.param("states", lambda: _noise(seed + 1, rows, steps, p.start.states))
+        return torch.where(inside(x, lengths)[..., None], logits, 0.0).log_softmax(-1)
+
+    def check(x: Tensor, lengths: Tensor | None) -> None:
+        p.check(x, lengths)
+        if x.shape[:2] != (rows, steps):
+            raise BadInput(
+                f"x has {len(x)} sequences of {x.shape[1]} steps; the guide has a q for each of {rows} sequences of {steps}. Wanted: all of "
+                "them in each call (batch_size=None), or vb.pairs.hmm_summed, whose guide is empty."
+            )
+
+    def model(x: Tensor, lengths: Tensor | None = None) -> None:
+        check(x, lengths)
+        initial, transition, emission = p.parameters()
+        within = inside(x, lengths)
+        with pyro.plate(DATA_PLATE, len(x)):
+            z = pyro.sample("z", MarkovChain(initial, transition, x.shape[1], lengths))
+            seen = p.given(emission, z).mask(within).to_event(1)
+            pyro.sample("x", seen, obs=filled(x, within))
+
+    def guide(x: Tensor, lengths: Tensor | None = None) -> None:
+        check(x, lengths)
+        with pyro.plate(DATA_PLATE, len(x)):
+            pyro.sample("z", dist.Categorical(logits=q(x, lengths)).to_event(1))
+
+    def posterior(x: Tensor, lengths: Tensor | None = None) -> dict[str, dist.TorchDistribution]:
+        return {"z": dist.Categorical(truth.marginals(*p.known(x, lengths), lengths)).to_event(1)}
+
+    exact = Exact(
+        elbo=lambda x, lengths=None: truth.elbo(*p.known(x, lengths), q(x, lengths), lengths).sum(),
+        log_evidence=lambda x, lengths=None: truth.log_evidence(*p.known(x, lengths), lengths).sum(),
+        posterior=posterior,
+    )
+    return Pair(model, guide, name="hmm", exact=exact)
+
+
+def hmm_summed(
+    states: int | HiddenMarkov,
+    *,
+    emission: Kind = "gaussian",
+    features: int | None = None,
+    symbols: int = 2,
+    seed: int = 0,
+) -> Pair:
+    """The model of `hmm` with its states summed out, in O(log T) steps: its ELBO is the evidence, without noise.
+
+    The guide is empty. Model and guide are called with x (M, T), or (M, T, D), of any M and T, and optionally lengths (M,).
+
+    Args:
+        states, emission, features, symbols, seed: As for `hmm`; the same seed makes the same model.
+    """
+    p = _Generative(_start(states, emission, features, symbols, seed))
+
+    def model(x: Tensor, lengths: Tensor | None = None) -> None:
+        p.check(x, lengths)
+        within = inside(x, lengths)
+        with pyro.plate(DATA_PLATE, len(x)):
+            pyro.sample("x", Observed(*p.parameters(), x.shape[1], lengths), obs=filled(x, within))
+
+    def guide(x: Tensor, lengths: Tensor | None = None) -> None:
+        pass
+
+    def evidence(x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        return truth.log_evidence(*p.known(x, lengths), lengths).sum()
+
+    return Pair(model, guide, name="hmm_summed", exact=Exact(evidence, evidence, lambda x, lengths=None: {}))
+
+
+def hidden_markov_of(pair: Pair) -> HiddenMarkov:
+    """The model that a pair of `hmm` or `hmm_summed` holds now: for its evidence, posterior, paths and samples.
+
+    Args:
+        pair: Initialised or trained.
+
+    Raises:
+        BadInput: Another pair, or one without parameters yet.
+    """
+    if not {"initial", "transition"} <= set(pair.parameters):
+        raise BadInput(f"{pair!r} has no hidden Markov model. Wanted: a trained pair of vb.pairs.hmm or hmm_summed.")
+    with pair.scope(), torch.no_grad():
+        store = {name: value.detach().clone() for name, value in pyro.get_param_store().items()}
+    if "mean" in store:
+        emission: Emission = GaussianEmission(store["mean"], store["scale"])
+    else:
+        emission = CategoricalEmission(store["symbols"].softmax(-1))
+    return HiddenMarkov(store["initial"].softmax(-1), store["transition"].softmax(-1), emission)
+
+
+class _Generative:
+    """p_θ(x, z) in a pair's parameters."""
+
+    def __init__(self, start: HiddenMarkov) -> None:
+        self.start = start
+
+    def parameters(self) -> tuple[Tensor, Tensor, Emission]:
+        """Log-probabilities of the first and the next state, and the emission; live."""
+        start = self.start
+        initial = pyro.param("initial", lambda: _logits(start.initial)).log_softmax(-1)
+        transition = pyro.param("transition", lambda: _logits(start.transition)).log_softmax(-1)
+        of = start.emission
+        if isinstance(of, GaussianEmission):
+            mean = pyro.param("mean", lambda: of.mean.clone())
+            scale = pyro.param("scale", lambda: of.scale.clone(), constraint=dist.constraints.positive)
+            return initial, transition, GaussianEmission(mean, scale)
+        assert isinstance(of, CategoricalEmission)
+        return (
+            initial,
+            transition,
+            CategoricalEmission(pyro.param("symbols", lambda: _logits(of.probability)).softmax(-1)),
+        )
+
+    def known(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """What the closed forms take."""
+        self.check(x, lengths)
+        initial, transition, emission = self.parameters()
+        within = inside(x, lengths)
+        return initial, transition, torch.where(within[..., None], emission.log_prob(filled(x, within)), 0.0)
+
+    def given(self, emission: Emission, z: Tensor) -> dist.TorchDistribution:
+        """p(x_t | z_t) as Pyro's."""
+        if isinstance(emission, GaussianEmission):
+            return dist.Normal(emission.mean[z], emission.scale[z]).to_event(len(emission.features))
+        assert isinstance(emission, CategoricalEmission)
+        return dist.Categorical(emission.probability[z])
+
+    def check(self, x: Tensor, lengths: Tensor | None) -> None:
+        if is_validation_enabled():
+            check_sequences(self.start.emission, x, lengths)
+
+
+def _start(states: int | HiddenMarkov, emission: str, features: int | None, symbols: int, seed: int) -> HiddenMarkov:
+    if isinstance(states, HiddenMarkov):
+        return states
+    if states < 1 or symbols < 1 or (features is not None and features < 1):
+        raise BadInput(f"states={states}, symbols={symbols}, features={features}. Wanted: at least 1 of each.")
+    initial, transition = _noise(seed, states).softmax(-1), _noise(seed + 2, states, states).softmax(-1)
+    if emission == "gaussian":
+        shape = (states,) if features is None else (states, features)
+        shown: Emission = GaussianEmission(_noise(seed + 3, *shape), torch.ones(shape))
+    elif emission == "categorical":
+        shown = CategoricalEmission(_noise(seed + 3, states, symbols).softmax(-1))
+    else:
+        raise BadInput(f"emission={emission!r}. Wanted: 'gaussian' or 'categorical'.")
+    return HiddenMarkov(initial, transition, shown)
+
+
+def _logits(probability: Tensor) -> Tensor:
+    # A probability of 0 would stay 0 for ever, with an infinite logit.
+    return probability.clamp(min=torch.finfo(probability.dtype).eps).log()
+
+
+def _noise(seed: int, *shape: int) -> Tensor:
+    return SPREAD * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
