@@ -165,8 +165,9 @@ def verdict(table: pd.DataFrame) -> str:
         and z("segmentation", "right by posterior, less by each step by itself") > 5,
         "the Nile changed after 1898": last == CHANGE == year["at"],
         "gradient ascent reaches what EM reaches": apart.value.abs().max() < CLOSE,
-        "the factored q loses": bool(kl.value.iloc[-1] > 5 * kl.se.iloc[-1] and lost.value.iloc[-1] > 3 * lost.se.iloc[-1]),
+        "the factored q loses": bool((kl.value > 5 * kl.se).any() and (lost.value > 3 * lost.se).any()),
     }  # fmt: skip
+    worst, dearest = kl.loc[kl.value.idxmax()], lost.loc[lost.value.idxmax()]
     failed = [what for what, holds in checks.items() if not holds]
     right = {w: v for w, v in one.loc["recognition"].value.items()}
     segments = one.loc["segmentation"].value
@@ -176,9 +177,9 @@ def verdict(table: pd.DataFrame) -> str:
         f"{100 * right['right by each step by itself']:.1f} %); the posterior names {100 * segments['right by posterior']:.1f} % of states (best path "
         f"{100 * segments['right by best path']:.1f} %, factored q {100 * segments['right by factored q']:.1f} %, step by step "
         f"{100 * segments['right by each step by itself']:.1f} %); the Nile's best path leaves the high state after {last:.0f} (probability "
-        f"{year.value:.2f}); gradient ascent is within {apart.value.abs().max():.1g} nats of EM. The factored q's KL grows from "
-        f"{kl.value.iloc[0]:.2g} ± {kl.se.iloc[0]:.1g} nats a sequence (states kept with {kl.index[0]:g}) to {kl.value.iloc[-1]:.2f} ± {kl.se.iloc[-1]:.1g} "
-        f"({kl.index[-1]:g}), where learning with it costs {lost.value.iloc[-1]:.2f} ± {lost.se.iloc[-1]:.1g} nats a new sequence."
+        f"{year.value:.2f}); gradient ascent is within {apart.value.abs().max():.1g} nats of EM. The factored q's KL is "
+        f"{kl.value.iloc[0]:.2g} ± {kl.se.iloc[0]:.1g} nats a sequence where states stay with probability {kl.index[0]:g} and at most {worst.value:.2f} ± "
+        f"{worst.se:.1g} (at {worst.name:g}); learning with it costs at most {dearest.value:.2f} ± {dearest.se:.1g} nats a new sequence (at {dearest.name:g})."
     )
     return f"Fails here ({'; '.join(failed)}): {text}" if failed else f"Holds with this bound: {text}"
 
@@ -219,6 +220,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
     ax.set(
         xlabel="probability that a state stays", ylabel="nats a sequence", title="Learning: what the factored q costs"
     )
+    ax.set_ylim(top=1.35 * table[table.problem == "learning"].value.max())  # room for the legend
     ax.legend(frameon=False, loc="upper left")
     for ax in axes.flat:
         ax.grid(**GRID)

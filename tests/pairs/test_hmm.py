@@ -111,6 +111,19 @@ def test_summed_out_it_reaches_what_em_reaches(name, compiled):
     assert fit.history.elbo.iloc[-1] == pytest.approx(learnt.log_evidence, abs=0.03)
 
 
+def test_in_double_precision_it_compiles():
+    """An evidence of thousands of nats, in doubles while torch's default is single: the program's check is as fine as they are."""
+    x, _ = gaussian().sample(60, 50, seed=2)
+    model = vb.HiddenMarkov(
+        gaussian().initial.double(),
+        gaussian().transition.double(),
+        vb.GaussianEmission(*(v.double() for v in vars(gaussian().emission).values())),
+    )
+    one, other = (vb.fit(vb.pairs.hmm_summed(model), x.double(), steps=70, learning_rate=0.03, progress=False, compile=c) for c in (True, False))  # fmt: skip
+    for name, value in one.parameters.items():
+        torch.testing.assert_close(value, other.parameters[name], rtol=1e-9, atol=1e-9)
+
+
 def test_the_factored_guide_learns_and_loses():
     x, _ = gaussian().sample(4, 12, seed=6)
     pair = vb.pairs.hmm(gaussian(), rows=4, steps=12)
