@@ -237,6 +237,9 @@ def test_the_factored_guide(name):
     assert gradient.abs().max() < 1e-4  # nothing to gain in any direction
     assert (top >= found).all() and (evidence - top > -1e-12).all()
     torch.testing.assert_close(top[1], evidence[1])  # one step alone is factored
+    apart = given[0], given[0].expand(STATES, STATES), given[2]  # and so are steps that know nothing of each other
+    free = hm.best_factored(*apart, lengths)
+    torch.testing.assert_close(hm.elbo(*apart, free, lengths), hm.log_evidence(*apart, lengths))
 
 
 @pytest.mark.parametrize(
