@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 
@@ -84,6 +85,9 @@ def test_the_kl_of_states_is_closed(name):
         log_q, log_p = q.nodes["z"]["fn"].log_prob(paths), p.nodes["z"]["fn"].log_prob(paths)
         torch.testing.assert_close(kl, (log_q.exp() * (log_q - log_p)).sum(0))
         torch.testing.assert_close(log_p.exp().sum(0), torch.ones(3))
+        other = dist.Categorical(logits=torch.randn(3, 3, 3)).to_event(1)  # uneven past the rows' ends too
+        kl, log_q = torch.distributions.kl_divergence(other, p.nodes["z"]["fn"]), other.log_prob(paths)
+        torch.testing.assert_close(kl, (log_q.exp() * (log_q - log_p)).sum(0))
 
 
 @pytest.mark.parametrize("name", MODELS)
