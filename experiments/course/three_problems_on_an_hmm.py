@@ -16,13 +16,13 @@ from vbayes.plots.palette import GRID
 EXACT, FACTORED, OTHER = "#0072B2", "#D55E00", "#7F7F7F"
 COLUMNS = ["problem", "what", "at", "value", "se"]
 CHANGE = 1898  # the last year before it: Cobb 1978
-CLOSE = 0.05  # nats between gradient ascent and EM, of some thousands, that count as the same
+CLOSE = 0.05  # nats that gradient ascent may stay below EM, of some thousands
 
 
-def chain(stay: float) -> vb.HiddenMarkov:
+def chain(stay: float, *, mean: float = 1.0, scale: float = 1.0) -> vb.HiddenMarkov:
     """Two states that overlap, each kept with the probability `stay`; in the long run both are equally frequent."""
     moves = torch.tensor([[stay, 1 - stay], [1 - stay, stay]], dtype=torch.float64)
-    emission = vb.GaussianEmission(moves.new_tensor([-1.0, 1.0]), moves.new_tensor([1.0, 1.0]))
+    emission = vb.GaussianEmission(moves.new_tensor([-mean, mean]), moves.new_tensor([scale, scale]))
     return vb.HiddenMarkov(moves.new_full((2,), 0.5), moves, emission)
 
 
@@ -118,9 +118,11 @@ def learning(stays: list[float], repeats: int, rows: int, steps: int, ascent: in
             factored = vb.baum_welch(x, true, tolerance=1e-5, expectation=hm.by_factored)
             kl.append((exact.model.log_evidence(x) - factored_elbo(exact.model, x)[0]).mean())
             lost.append((exact.model.log_evidence(fresh) - factored.model.log_evidence(fresh)).mean())
-            if repeat == 0:  # the same data, the same start
-                fit = vb.fit(vb.pairs.hmm_summed(true), x, steps=ascent, learning_rate=0.03, progress=False)
-                apart.append(vb.pairs.hidden_markov_of(fit.pair).log_evidence(x).sum() - exact.log_evidence)
+            if repeat == 0:  # the same data, the same start, away from the truth
+                start = chain(0.8, mean=0.5, scale=1.2)
+                by_em = vb.baum_welch(x, start, tolerance=1e-5).log_evidence
+                fit = vb.fit(vb.pairs.hmm_summed(start), x, steps=ascent, learning_rate=0.03, progress=False)
+                apart.append(vb.pairs.hidden_markov_of(fit.pair).log_evidence(x).sum() - by_em)
         found += [
             ("learning", "KL of the best factored q, nats a sequence", stay, *mean_se(torch.stack(kl))),
             ("learning", "evidence lost on new sequences by the factored q, nats a sequence", stay, *mean_se(torch.stack(lost))),
@@ -164,9 +166,10 @@ def verdict(table: pd.DataFrame) -> str:
         "it segments best": all(z("segmentation", f"right by posterior, less by {name}") > -3 for name in ("best path", "factored q"))
         and z("segmentation", "right by posterior, less by each step by itself") > 5,
         "the Nile changed after 1898": last == CHANGE == year["at"],
-        "gradient ascent reaches what EM reaches": apart.value.abs().max() < CLOSE,
-        "the factored q loses": bool(kl.value.iloc[-1] > 5 * kl.se.iloc[-1] and lost.value.iloc[-1] > 3 * lost.se.iloc[-1]),
+        "gradient ascent reaches what EM reaches": apart.value.min() > -CLOSE,
+        "the factored q loses": bool((kl.value > 5 * kl.se).any() and (lost.value > 3 * lost.se).any()),
     }  # fmt: skip
+    worst, dearest = kl.loc[kl.value.idxmax()], lost.loc[lost.value.idxmax()]
     failed = [what for what, holds in checks.items() if not holds]
     right = {w: v for w, v in one.loc["recognition"].value.items()}
     segments = one.loc["segmentation"].value
@@ -176,9 +179,9 @@ def verdict(table: pd.DataFrame) -> str:
         f"{100 * right['right by each step by itself']:.1f} %); the posterior names {100 * segments['right by posterior']:.1f} % of states (best path "
         f"{100 * segments['right by best path']:.1f} %, factored q {100 * segments['right by factored q']:.1f} %, step by step "
         f"{100 * segments['right by each step by itself']:.1f} %); the Nile's best path leaves the high state after {last:.0f} (probability "
-        f"{year.value:.2f}); gradient ascent is within {apart.value.abs().max():.1g} nats of EM. The factored q's KL grows from "
-        f"{kl.value.iloc[0]:.2g} ± {kl.se.iloc[0]:.1g} nats a sequence (states kept with {kl.index[0]:g}) to {kl.value.iloc[-1]:.2f} ± {kl.se.iloc[-1]:.1g} "
-        f"({kl.index[-1]:g}), where learning with it costs {lost.value.iloc[-1]:.2f} ± {lost.se.iloc[-1]:.1g} nats a new sequence."
+        f"{year.value:.2f}); gradient ascent ends {apart.value.min():+.1g} to {apart.value.max():+.1g} nats from where EM does. The factored q's KL is "
+        f"{kl.value.iloc[0]:.2g} ± {kl.se.iloc[0]:.1g} nats a sequence where states stay with probability {kl.index[0]:g} and at most {worst.value:.2f} ± "
+        f"{worst.se:.1g} (at {worst.name:g}); learning with it costs at most {dearest.value:.2f} ± {dearest.se:.1g} nats a new sequence (at {dearest.name:g})."
     )
     return f"Fails here ({'; '.join(failed)}): {text}" if failed else f"Holds with this bound: {text}"
 
@@ -191,7 +194,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
         names = own.what.str.removeprefix("right by ")
         ax.barh(names, 100 * own.value, xerr=100 * own.se, color=colours, height=0.6, ecolor="#333333")
         ax.invert_yaxis()
-        ax.set_xlim(40, 105)
+        ax.set_xlim(0, 112)
         ax.axvline(50, color="#333333", lw=0.8, ls=":")
         for y, (value, se) in enumerate(zip(own.value, own.se, strict=True)):
             ax.text(100 * (value + se) + 0.8, y, f"{100 * value:.1f}", va="center", fontsize=8)
@@ -219,6 +222,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
     ax.set(
         xlabel="probability that a state stays", ylabel="nats a sequence", title="Learning: what the factored q costs"
     )
+    ax.set_ylim(top=1.35 * table[table.problem == "learning"].value.max())  # room for the legend
     ax.legend(frameon=False, loc="upper left")
     for ax in axes.flat:
         ax.grid(**GRID)
@@ -241,16 +245,16 @@ experiment = vb.Experiment(
         "training": 100,
         "held_out": 5000,
         "steps": 50,
-        "stays": [0.5, 0.6, 0.7, 0.8, 0.9, 0.95],
+        "stays": [0.6, 0.7, 0.8, 0.9, 0.95],
         "repeats": 30,
         "rows": 60,
         "ascent": 600,
     },
-    quick={"held_out": 1000, "stays": [0.5, 0.7, 0.9], "repeats": 4, "ascent": 400},
+    quick={"held_out": 1000, "stays": [0.7, 0.8, 0.9], "repeats": 5, "ascent": 400},
     figure=figure,
     verdict=verdict,
     summary=summary,
     sections=("problem",),
     notes="Two states with means −1 and 1 and standard deviation 1; recognition tells states that stay with 0.9 from such that stay with 0.6. 'Each step by itself' "
-    "knows how often a state occurs but not what follows what. Learning starts at the true parameters; several data sets, whose spread makes the standard errors.",
+    "knows how often a state occurs but not what follows what. Exact and factored EM start at the true parameters, on several data sets, whose spread makes the standard errors; gradient ascent and EM are compared from one start away from them.",
 )  # fmt: skip

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 
@@ -84,6 +85,9 @@ def test_the_kl_of_states_is_closed(name):
         log_q, log_p = q.nodes["z"]["fn"].log_prob(paths), p.nodes["z"]["fn"].log_prob(paths)
         torch.testing.assert_close(kl, (log_q.exp() * (log_q - log_p)).sum(0))
         torch.testing.assert_close(log_p.exp().sum(0), torch.ones(3))
+        other = dist.Categorical(logits=torch.randn(3, 3, 3)).to_event(1)  # uneven past the rows' ends too
+        kl, log_q = torch.distributions.kl_divergence(other, p.nodes["z"]["fn"]), other.log_prob(paths)
+        torch.testing.assert_close(kl, (log_q.exp() * (log_q - log_p)).sum(0))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -109,6 +113,19 @@ def test_summed_out_it_reaches_what_em_reaches(name, compiled):
     reached = vb.pairs.hidden_markov_of(fit.pair)
     assert float(reached.log_evidence(x, lengths).sum()) == pytest.approx(learnt.log_evidence, abs=0.03)
     assert fit.history.elbo.iloc[-1] == pytest.approx(learnt.log_evidence, abs=0.03)
+
+
+def test_in_double_precision_it_compiles():
+    """An evidence of thousands of nats, in doubles while torch's default is single: the program's check is as fine as they are."""
+    x, _ = gaussian().sample(60, 50, seed=2)
+    model = vb.HiddenMarkov(
+        gaussian().initial.double(),
+        gaussian().transition.double(),
+        vb.GaussianEmission(*(v.double() for v in vars(gaussian().emission).values())),
+    )
+    one, other = (vb.fit(vb.pairs.hmm_summed(model), x.double(), steps=70, learning_rate=0.03, progress=False, compile=c) for c in (True, False))  # fmt: skip
+    for name, value in one.parameters.items():
+        torch.testing.assert_close(value, other.parameters[name], rtol=1e-9, atol=1e-9)
 
 
 def test_the_factored_guide_learns_and_loses():

@@ -247,7 +247,10 @@ def faithful(pair: Pair, estimator: Any, program: Program, batch: Batch, seed: i
         with Recorder(noise, in_place=True):
             loss = estimator.loss_and_grads(model, guide, *batch.args)
         right = {k: torch.zeros_like(v) if v.grad is None else -v.grad for k, v in there.leaves.items()}
-    pairs = [(value, torch.as_tensor(-loss).to(value)), *((gradients[k], g) for k, g in right.items())]
+    pairs = [
+        (value, torch.as_tensor(-loss, dtype=value.dtype, device=value.device)),
+        *((gradients[k], g) for k, g in right.items()),
+    ]
     coarsest = max((torch.finfo(v.dtype).eps for v in moved.values()), default=0.0)
     longest = max((_largest(theirs) for _, theirs in pairs[1:]), default=0.0)
     return all(_close(mine, theirs, coarsest, longest) for mine, theirs in pairs)

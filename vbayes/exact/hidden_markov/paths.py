@@ -17,8 +17,7 @@ def viterbi(
     """The most probable path. Arguments as for `log_evidence`.
 
     Returns:
-        (N, T) its states, −1 past a row's end; and (N,) log p(x, path) in nats. Of two that tie, the one that ends in
-        the state with the lower number.
+        (N, T) its states, −1 past a row's end; and (N,) log p(x, path) in nats. Of several that tie, one.
 
     References:
         Viterbi 1967, doi:10.1109/TIT.1967.1054010; Rabiner 1989, doi:10.1109/5.18626, eqs. 32 to 35.
