@@ -23,7 +23,7 @@ def measure(*, epochs: int, hidden: int, count: int, repeats: int) -> pd.DataFra
     for seed in range(repeats):
         x, labels, new, _ = halves(seed)
         fit = trained(x, latent=LATENT, hidden=hidden, epochs=epochs, seed=seed)
-        judge = MLPClassifier((64,), max_iter=400, random_state=seed).fit(x.numpy(), labels)
+        judge = MLPClassifier((64,), max_iter=1000, tol=1e-3, random_state=seed).fit(x.numpy(), labels)
         mean, scale = coded(fit, x)
         spread = float((mean.var(0) + scale.square().mean(0)).mean())  # of z over the data; 1 under the prior
         generator = torch.Generator().manual_seed(seed)

@@ -1,0 +1,82 @@
+"""The course's experiments: each fails where nothing was learnt, or where the table says otherwise, and draws what it has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+
+import vbayes as vb
+from vbayes.experiment import find, load
+
+COURSE = Path(__file__).parents[2] / "experiments" / "course"
+VAE = {"epochs": 1, "hidden": 8, "repeats": 2}
+TOO_LITTLE: dict[str, dict[str, Any]] = {
+    "01_mse_is_gaussian_likelihood": {"pairs": ["linear"], "scales": [0.3], "steps": 4, "looks": 1},
+    "02_pca_is_a_linear_autoencoder": {"hidden": [5, 64], "seeds": 1, "steps": 4},
+    "03_bottleneck_beats_pca": {"hidden": [2], "splits": 1, "epochs": 1},
+    "03_sparse_codes": {"penalties": [1e-3], "hidden": 16, "epochs": 1},
+    "08_linear_vae_reaches_the_evidence": {"latent": 2, "steps": 4, "looks": 1, "seeds": 1},
+    "09_factoring_underestimates": {"correlations": [0.5, 0.9], "steps": 3},
+    "10_sampling_fails_on_multimodal_q": {"maxima": [1, 2], "draws": [3, 10], "repeats": 50, "chains": 2},
+    "11_reparameterised_by_any_function": {"steps": 2, "draws": 50},
+    "16_latent_space_is_interpretable": VAE,
+    "17_vae_generates": {**VAE, "count": 100},
+}
+OTHERWISE: dict[str, tuple[dict[str, Any], Callable[[pd.DataFrame], pd.DataFrame]]] = {
+    "04_evidence_bounds": (
+        {"particles": [1, 5], "repeats": 3, "chains": 4, "temperatures": 2},
+        lambda table: table.assign(error=table.error + 50),
+    ),
+    "07_evidence_splits_into_elbo_and_kl": ({"marks": [0]}, lambda table: table.assign(off=1e-3)),
+    "12_reparameterisation_needs_few_samples": (
+        {"dimensions": [10, 20], "per_dimension": [5], "repeats": 50},
+        lambda table: table.assign(error=20 * table.error),
+    ),
+    "13_one_sample_per_token_is_enough": (
+        {**VAE, "draws": [1, 2]},
+        lambda table: table.assign(elbo_per_datum=table.elbo_per_datum + 9 * table.L),
+    ),
+    "14_analytic_kl_helps": ({"epochs": [0, 1], "hidden": 8, "draws": 20}, lambda table: table.assign(off=1.0)),
+    "15_elbo_against_training_samples": (
+        {"data": "digits", "latents": [2, 4], "samples": [100, 300], "learning_rate": 0.05},
+        lambda table: table.assign(elbo_per_datum=table.elbo_per_datum - 9 * table.latents),
+    ),
+    "18_vae_oversmooths": ({**VAE, "latents": [2, 3, 4]}, lambda table: table.assign(sharpness=2.0)),
+}
+LONG = {"05_three_problems_on_an_hmm", "06_long_chains"}  # run by the course itself
+
+
+def drawn(experiment: vb.Experiment, table: pd.DataFrame) -> None:
+    assert set(experiment.quick) <= set(experiment.full) and experiment.question.endswith("?")
+    assert len(experiment.shown(table)) >= 1
+    drawing = experiment.figure(table)
+    drawing.canvas.draw()
+    plt.close(drawing)
+
+
+@pytest.mark.parametrize("name", TOO_LITTLE)
+def test_too_little_training_fails(name):
+    with load(COURSE / f"{name}.py") as experiment, vb.seeded(0):
+        table = experiment.measure(**{**experiment.full, **TOO_LITTLE[name]})
+        assert experiment.verdict(table).startswith("Fails here")
+        drawn(experiment, table)
+
+
+@pytest.mark.parametrize("name", OTHERWISE)
+def test_other_numbers_fail(name):
+    settings, changed = OTHERWISE[name]
+    with load(COURSE / f"{name}.py") as experiment, vb.seeded(0):
+        table = experiment.measure(**{**experiment.full, **settings})
+        assert experiment.verdict(changed(table)).startswith("Fails here")
+        drawn(experiment, table)
+
+
+def test_every_claim_has_its_experiment():
+    names = {path.stem for path in find(COURSE)}
+    assert names == set(TOO_LITTLE) | set(OTHERWISE) | LONG
+    assert {int(name[:2]) for name in names} == set(range(1, 19))
