@@ -132,6 +132,11 @@ def test_rows_in_chunks_and_a_fit():
     assert (np.abs(whole.per_datum - parts.per_datum) < 5 * np.hypot(whole.per_datum_se, parts.per_datum_se)).all()
     fresh = vb.log_evidence(fit, binary(5), method="elbo", progress=False)
     assert fresh.rows == 5
+    options = {"num_particles": 8, "temperatures": 20, "progress": False}
+    for method in ("ais", "sandwich"):
+        found = vb.log_evidence(fit, method=method, batch_size=20, **options)
+        assert found.rows == 30 == len(found.per_datum) and np.isfinite(found.per_datum).all()
+        assert found.per_datum.sum() == pytest.approx(found.value, rel=1e-6)
 
 
 def test_a_pair_without_latents_has_an_exact_evidence():

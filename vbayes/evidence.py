@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -150,22 +151,23 @@ def log_evidence(
         with pair.scope(), torch.no_grad():
             return _exact(tabulate(pair, whole).log_evidence(), "tabulated", named)
     require_densities(pair, whole)
+    chunks = _chunks(pair, dataset, whole, batch_size, seed)
     if method in ("ais", "sandwich"):
         how: dict[str, Any] = {"chains": count, "temperatures": temperatures, "progress": progress}
         words = f"{count} chains, {temperatures} temperatures"
         if method == "ais":
-            there = annealed(pair, whole, seed=seed, origin=None, **how)
-            return _lower(there.bound(), f"annealed importance sampling, {words}", named, there.effective())
-        made = simulate(pair, whole, seed)
-        there = annealed(pair, made.batch, seed=seed + 1, origin=None, **how)
-        back = annealed(pair, made.batch, seed=seed + 2, origin=made.made, **how)
+            there = [annealed(pair, chunk, seed=seed + n, origin=None, **how) for n, chunk in enumerate(chunks)]
+            return _lower(there, f"annealed importance sampling, {words}", named)
+        made = [simulate(pair, chunk, seed + n) for n, chunk in enumerate(chunks)]
+        first = seed + len(chunks)
+        there = [annealed(pair, m.batch, seed=first + n, origin=None, **how) for n, m in enumerate(made)]
+        first += len(chunks)
+        back = [annealed(pair, m.batch, seed=first + n, origin=m.made, **how) for n, m in enumerate(made)]
         return _between(there, back, f"annealing there and back, {words}, on data simulated by the model", named)
-    found = _in_chunks(pair, dataset, whole, count, batch_size, seed, progress=progress)
+    found = _weighed(pair, chunks, count, seed, progress=progress)
     if method == "elbo":
-        return _lower(_cat([one.elbo() for one in found]), f"ELBO, {count} draws", named)
-    effective = torch.cat([one.effective().reshape(-1) for one in found])
-    words = f"importance-weighted bound, {count} particles"
-    return _lower(_cat([one.bound() for one in found]), words, named, effective)
+        return _lower(found, f"ELBO, {count} draws", named, Weights.elbo)
+    return _lower(found, f"importance-weighted bound, {count} particles", named)
 
 
 def _latents(pair: Pair, batch: Batch) -> list[str]:
@@ -174,30 +176,30 @@ def _latents(pair: Pair, batch: Batch) -> list[str]:
     return [site["name"] for site in sites(q)]
 
 
-def _in_chunks(
-    pair: Pair, data: Dataset, whole: Batch, count: int, batch_size: int, seed: int, *, progress: bool
-) -> list[Weights]:
+def _chunks(pair: Pair, data: Dataset, whole: Batch, batch_size: int, seed: int) -> list[Batch]:
     """So many rows at a time where each has a weight of its own; otherwise all of them."""
-    local = weights(pair, whole, 1, seed).mean.shape == (len(data),)
-    device = next(iter(pair.parameters.values()), torch.zeros(())).device
-    chunks = [torch.arange(len(data), device=device)]
-    if local and batch_size < len(data):
-        chunks = list(chunks[0].split(batch_size))
-    found, done = [], 0
+    if batch_size >= len(data) or weights(pair, whole, 1, seed).mean.shape != (len(data),):
+        return [whole]
+    index = torch.arange(len(data), device=data.first.device)
+    return [Batch(data.batch(pair.model, part).args) for part in index.split(batch_size)]
+
+
+def _weighed(pair: Pair, chunks: Sequence[Batch], count: int, seed: int, *, progress: bool) -> list[Weights]:
+    found: list[Weights] = []
+    done = 0
     with bar("evidence", len(chunks) * count, show=progress) as advance:
-        for number, index in enumerate(chunks):
-            batch = whole if len(chunks) == 1 else Batch(data.batch(pair.model, index).args)
 
-            def drawn() -> None:
-                nonlocal done
-                done += 1
-                advance(done, functools.partial("{} rows".format, len(data)))
+        def drawn() -> None:
+            nonlocal done
+            done += 1
+            advance(done, functools.partial("{} of {} parts".format, len(found), len(chunks)))
 
+        for number, batch in enumerate(chunks):
             found.append(weights(pair, batch, count, seed + number, drawn))
     return found
 
 
-def _cat(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+def _cat(parts: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     """Of all chunks."""
     values, errors = zip(*parts, strict=True)
     return torch.cat([v.reshape(-1) for v in values]), torch.cat([e.reshape(-1) for e in errors])
@@ -215,25 +217,24 @@ def _exact(value: Tensor, words: str, named: dict[str, Any]) -> Evidence:
 
 
 def _lower(
-    bound: tuple[Tensor, Tensor], words: str, named: dict[str, Any], effective: Tensor | None = None
+    found: Sequence[Weights], words: str, named: dict[str, Any], of: Callable[..., Any] = Weights.bound
 ) -> Evidence:
-    values, errors = bound
-    total, se = float(values.sum()), float(errors.square().sum().sqrt())
-    rows = named["rows"]
-    rested = None if effective is None else effective.reshape(-1).cpu().numpy()
+    values, errors = _cat(of(one) for one in found)
+    total, se, rows = float(values.sum()), float(errors.square().sum().sqrt()), named["rows"]
+    effective = torch.cat([one.effective().reshape(-1) for one in found]).cpu().numpy()
     return Evidence(
         total, se, "lower", total, math.inf, words, **named,
-        per_datum=_each(values, rows), per_datum_se=_each(errors, rows), effective=rested,
+        per_datum=_each(values, rows), per_datum_se=_each(errors, rows), effective=effective if of is Weights.bound else None,
     )  # fmt: skip
 
 
-def _between(there: Weights, back: Weights, words: str, named: dict[str, Any]) -> Evidence:
+def _between(there: Sequence[Weights], back: Sequence[Weights], words: str, named: dict[str, Any]) -> Evidence:
     """From chains that end at the posterior, and those that begin there: the mean of 1/w over these is 1/p(x)."""
-    low, low_se = there.bound()
-    high, high_se = (-1.0 * back.bound()[0]), back.bound()[1]
-    bottom, top = float(low.sum()), float(high.sum())
-    se = math.hypot(float(low_se.square().sum().sqrt()), float(high_se.square().sum().sqrt()))
+    low, low_se = _cat(one.bound() for one in there)
+    high, high_se = _cat(one.bound() for one in back)
+    se, rows = (low_se.square() + high_se.square()).sqrt(), named["rows"]
+    bottom, top = float(low.sum()), -float(high.sum())
     return Evidence(
-        (bottom + top) / 2, se, "between", bottom, top, words, **named,
-        per_datum=_each((low + high) / 2, named["rows"]), per_datum_se=_each((low_se**2 + high_se**2).sqrt(), named["rows"]),
+        (bottom + top) / 2, float(se.square().sum().sqrt()), "between", bottom, top, words, **named,
+        per_datum=_each((low - high) / 2, rows), per_datum_se=_each(se, rows),
     )  # fmt: skip
