@@ -44,7 +44,7 @@ def test_importing_is_free():
 
 def test_the_readmes_examples_run():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    own_pair, estimator, laboratory, svi = re.findall(r"```python\n(.*?)```", readme, re.S)
+    own_pair, estimator, laboratory, learning, svi = re.findall(r"```python\n(.*?)```", readme, re.S)
     scope: dict = {}
     exec(compile(own_pair, "README.md", "exec"), scope)
     assert scope["fit"].steps == 2000 and "noise per second" in scope["result"].verdict()
@@ -56,6 +56,15 @@ def test_the_readmes_examples_run():
     scope = {"vb": vb}
     exec(compile(laboratory.replace("epochs=30", "epochs=1, replicas=100"), "README.md", "exec"), scope)
     assert len(scope["result"].points) == 7 and scope["result"].fit.steps == 18
+
+    scope = {"vb": vb}
+    quick = (
+        learning.replace("epochs=30", "epochs=1")
+        .replace("num_particles=100", "num_particles=3")
+        .replace("draws=200", "draws=3")
+    )
+    exec(compile(quick, "README.md", "exec"), scope)
+    assert scope["found"].draws["z"].shape == (3, 1797, 5)
 
     x = torch.randn(20, generator=torch.Generator().manual_seed(0))
 

@@ -57,6 +57,7 @@ from .experiment import Experiment as Experiment
 from .fitted import Fit as Fit
 from .groups import parameter_groups as parameter_groups
 from .laboratory import compare as compare
+from .latent_use import latent_use as latent_use
 from .pair import Exact as Exact
 from .pair import Pair as Pair
 from .particles import Particles as Particles

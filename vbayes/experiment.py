@@ -156,7 +156,8 @@ def load(path: Path) -> Iterator[Experiment]:
     module = importlib.util.module_from_spec(spec)
     own = {file.resolve() for file in sources(path)}
     already = set(sys.modules)
-    sys.path.insert(0, str(path.parent))
+    home = str(path.parent.resolve())  # Python remembers where a relative one once was
+    sys.path.insert(0, home)
     before = sys.modules.get(spec.name)
     sys.modules[spec.name] = module  # where dataclasses in the file look for it
     # Python takes a file that was changed in the second in which its machine code was kept for unchanged: none is kept.
@@ -169,7 +170,7 @@ def load(path: Path) -> Iterator[Experiment]:
         yield found
     finally:
         sys.dont_write_bytecode = keeps
-        sys.path.remove(str(path.parent))
+        sys.path.remove(home)
         for name in set(sys.modules) - already:  # another experiment may have a neighbour of the same name
             file = getattr(sys.modules[name], "__file__", None)
             if file and Path(file).resolve() in own:

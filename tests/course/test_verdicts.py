@@ -46,6 +46,18 @@ OTHERWISE: dict[str, tuple[dict[str, Any], Callable[[pd.DataFrame], pd.DataFrame
         {"data": "digits", "latents": [2, 4], "samples": [100, 300], "learning_rate": 0.05},
         lambda table: table.assign(elbo_per_datum=table.elbo_per_datum - 9 * table.latents),
     ),
+    "15_iwae_table": (
+        {
+            "methods": ["VAE-1", "VAE-2", "IWAE-2"],
+            "data": "digits",
+            "latent": 2,
+            "hidden": 8,
+            "batch_size": 100,
+            "stages": 1,
+            "particles": 2,
+        },
+        lambda table: table.assign(log_p=table.log_p - 9.0 * (table.method == "IWAE")),
+    ),
     "18_vae_oversmooths": ({**VAE, "latents": [2, 3, 4]}, lambda table: table.assign(sharpness=2.0)),
 }
 LONG = {"05_three_problems_on_an_hmm", "06_long_chains"}  # run by the course itself
