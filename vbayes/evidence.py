@@ -18,7 +18,7 @@ from .annealing import annealed, simulate
 from .check import examine
 from .dataset import Batch, Dataset
 from .errors import BadInput, checks_keywords
-from .fitted import Fit
+from .fitted import Fit, pair_and_data
 from .importance import Weights, require_densities, weights
 from .pair import Pair
 from .progress import bar
@@ -128,10 +128,7 @@ def log_evidence(
     known = ("auto", "exact", *PARTICLES)
     if method not in known:
         raise BadInput(f"method={method!r} is no way to an evidence. Wanted: {', '.join(known)}.")
-    if isinstance(pair, Fit):
-        data, pair = (pair.data if data is None else data), pair.pair
-    if data is None:
-        raise BadInput("data=None. Wanted: data, or a vb.Fit, which brings its own.")
+    pair, data = pair_and_data(pair, data)
     count = PARTICLES.get(method, PARTICLES["iw"]) if num_particles is None else num_particles
     for name, number in {"num_particles": count, "temperatures": temperatures, "batch_size": batch_size}.items():
         if not isinstance(number, int) or number < 1:

@@ -14,6 +14,7 @@ from pyro.infer import ELBO
 from torch import Tensor
 
 from .dataset import Dataset
+from .errors import BadInput
 from .estimators import resolve
 from .pair import Pair
 
@@ -131,3 +132,16 @@ class Fit:
         from .checkpoint import load
 
         return load(Path(path), pair, Dataset.of(data), resolve(estimator), optimizer)
+
+
+def pair_and_data(pair: Pair | Fit, data: Any) -> tuple[Pair, Any]:
+    """A pair and data to look at it with; a fit has both.
+
+    Raises:
+        BadInput: A pair without data.
+    """
+    if isinstance(pair, Fit):
+        return pair.pair, pair.data if data is None else data
+    if data is None:
+        raise BadInput("data=None. Wanted: data, or a vb.Fit, which brings its own.")
+    return pair, data

@@ -22,15 +22,24 @@ def index(folder: Path) -> Path:
     Raises:
         OutputUnwritable: The page can't be written; an older one is still there.
     """
+    runs = [summary(page.parent) for page in sorted(folder.glob("*/report.html"))]
+    return write_page(folder / "index.html", "index.html.j2", runs=runs)
+
+
+def write_page(target: Path, template: str, **values: Any) -> Path:
+    """A template filled in, in place of an older page only when it is whole.
+
+    Raises:
+        OutputUnwritable: The page can't be written; an older one is still there.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     pages = Environment(
         loader=PackageLoader("vbayes"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    runs = [summary(page.parent) for page in sorted(folder.glob("*/report.html"))]
-    target, part = folder / "index.html", folder / "index.html.part"
+    part = target.with_name(target.name + ".part")
     try:
-        part.write_text(pages.get_template("index.html.j2").render(runs=runs), encoding="utf-8")
+        part.write_text(pages.get_template(template).render(**values), encoding="utf-8")
         os.replace(part, target)
     except OSError as error:
         raise OutputUnwritable(

@@ -11,8 +11,8 @@ from torch.distributions import Independent, kl_divergence
 from . import rng
 from .check import examine
 from .dataset import Batch, Dataset
-from .errors import BadInput, Unsuitable, checks_keywords
-from .fitted import Fit
+from .errors import Unsuitable, checks_keywords
+from .fitted import Fit, pair_and_data
 from .pair import DATA_PLATE, Pair
 from .sites import is_point_mass, plates, sites
 from .validation import validation
@@ -42,10 +42,7 @@ def latent_use(pair: Pair | Fit, data: Any = None, *, seed: int = 0) -> pd.DataF
         >>> use = vb.latent_use(vb.fit(vb.pairs.vae(latent=20), vb.data.digits(), epochs=50, batch_size=100))
         >>> int(use.active.sum()), use.dimension[use.collapsed].tolist()
     """
-    if isinstance(pair, Fit):
-        data, pair = (pair.data if data is None else data), pair.pair
-    if data is None:
-        raise BadInput("data=None. Wanted: data, or a vb.Fit, which brings its own.")
+    pair, data = pair_and_data(pair, data)
     dataset = Dataset.of(data)
     pair = pair.copy()
     batch = Batch(dataset.batch(pair.model).args)

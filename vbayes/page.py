@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from .errors import OutputUnwritable
-from .index import summary
+from .index import summary, write_page
 from .report import pictures
 
 
@@ -22,19 +20,5 @@ def page(target: Path, runs: Sequence[Path], *, title: str) -> Path:
     Raises:
         OutputUnwritable: The page can't be written; an older one is still there.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    pages = Environment(
-        loader=PackageLoader("vbayes"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     found = [summary(run) | {"figures": pictures(run), "folder": run.name} for run in runs if run.is_dir()]
-    part = target.with_name(target.name + ".part")
-    try:
-        text = pages.get_template("page.html.j2").render(title=title, runs=found)
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, target)
-    except OSError as error:
-        raise OutputUnwritable(
-            f"Can't write {target}: {error}. Choose another --out, in a folder that is yours."
-        ) from error
-    return target
+    return write_page(target, "page.html.j2", title=title, runs=found)

@@ -15,7 +15,7 @@ from .check import examine
 from .dataset import Batch, Dataset
 from .densities import densities
 from .errors import BadInput, Unsuitable, checks_keywords
-from .fitted import Fit
+from .fitted import Fit, pair_and_data
 from .pair import Pair
 from .sites import Frames, Layout, is_point_mass, sites
 from .training import choose_device
@@ -122,10 +122,7 @@ def posterior(
         raise BadInput(f"method={method!r} is no way to a posterior. Wanted: auto, exact, guide, importance.")
     if draws < 2:
         raise BadInput(f"draws={draws}. Wanted: at least 2.")
-    if isinstance(pair, Fit):
-        data, pair = (pair.data if data is None else data), pair.pair
-    if data is None:
-        raise BadInput("data=None. Wanted: data, or a vb.Fit, which brings its own.")
+    pair, data = pair_and_data(pair, data)
     where, dataset = choose_device(device), Dataset.of(data)
     pair = pair.copy()
     batch = Batch(dataset.batch(pair.model).args)
