@@ -92,6 +92,11 @@ CASES = {
         E.BadPair,
         ["'x'", "0.5", "Bernoulli"],
     ),
+    "grey data for a Bernoulli": (
+        lambda: fit(small_vae(), torch.tensor([[0.0, 1.0, 0.0, 1.0, 0.0, 0.25], [0.0] * 6])),
+        E.BadPair,
+        ["a value (0.25)", "from 0 to 1", "torch.bernoulli(x)", "gaussian"],
+    ),
     "wrong number of features": (
         lambda: fit(small_vae(), torch.zeros(3, 7)),
         E.BadPair,

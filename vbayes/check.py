@@ -10,6 +10,7 @@ from pyro.infer.autoguide import AutoGuide
 from pyro.util import check_site_shape
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from . import rng
 from .dataset import Batch, Dataset
@@ -194,6 +195,19 @@ def _match(pair: Pair, q: Any, p: Any) -> set[str]:
     return latent
 
 
+def _outsider(kind: Any, inside: Tensor, value: Tensor) -> float | Tensor:
+    """A number that is outside, where each stands by itself; the whole value, or its first number, where they hang together."""
+    try:
+        each = kind.support.check(value)
+    except (NotImplementedError, AttributeError, RuntimeError):
+        each = inside
+    if not each.dim():
+        return value
+    if each.all():
+        each = inside
+    return value[~each.expand(value.shape[: each.dim()])].reshape(-1)[0].item()
+
+
 def _weigh(site: Any, *, latent: bool) -> None:
     """Raises `BadPair` where a site's value has no density or its batch dims are not its plates'."""
     name, fn, value = site["name"], site["fn"], site["value"]
@@ -204,13 +218,16 @@ def _weigh(site: Any, *, latent: bool) -> None:
     except RuntimeError as error:
         raise BadPair(f"Site {name!r}: a value of shape {tuple(value.shape)} does not fit {fn}. {error}") from error
     if not inside.all():
-        wrong = value[~inside.expand(value.shape[: inside.dim()])].reshape(-1)[0].item() if inside.dim() else value
+        kind = base(fn)
         raise BadPair(
-            f"Site {name!r}: {'the guide draws' if latent else 'the data have'} a value ({wrong}) outside the support of "
-            f"the model's {type(base(fn)).__name__}. "
+            f"Site {name!r}: {'the guide draws' if latent else 'the data have'} a value ({_outsider(kind, inside, value)}) outside the support of "
+            f"the model's {type(kind).__name__}. "
             + (
                 "Use a guide over the same support."
                 if latent
+                else f"They run from {float(value.min()):.4g} to {float(value.max()):.4g}: make them 0 or 1, as by (x >= 0.5).float() or, anew each time, torch.bernoulli(x); "
+                "or choose a likelihood for such numbers, as output='gaussian' is."
+                if type(kind).__name__ == "Bernoulli"
                 else "Choose a likelihood for such data, or rescale them."
             )
         )
