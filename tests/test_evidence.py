@@ -13,9 +13,10 @@ from pyro.infer.autoguide import AutoDelta, AutoNormal
 
 import vbayes as vb
 from tests.models import binary, small_vae
-from vbayes.annealing import annealed, simulate
+from vbayes.annealing import annealed
 from vbayes.importance import Weights
 from vbayes.pairs import TRACTABLE
+from vbayes.simulation import simulate
 
 CONTINUOUS = ("normal_normal", "gaussian_chain", "linear_gaussian", "beta_bernoulli", "gamma_poisson")
 SIMULATED = tuple(name for name in CONTINUOUS if name != "beta_bernoulli")

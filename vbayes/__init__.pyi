@@ -34,6 +34,7 @@ from .estimators import VIMCO as VIMCO
 from .estimators import AdaptiveSTL as AdaptiveSTL
 from .estimators import AnalyticKL as AnalyticKL
 from .estimators import Baselined as Baselined
+from .estimators import Beta as Beta
 from .estimators import DisARM as DisARM
 from .estimators import DReG as DReG
 from .estimators import Enumerated as Enumerated
@@ -43,6 +44,7 @@ from .estimators import Pathwise as Pathwise
 from .estimators import RaoBlackwell as RaoBlackwell
 from .estimators import Renyi as Renyi
 from .estimators import Score as Score
+from .estimators import SleepPhase as SleepPhase
 from .estimators import Trace as Trace
 from .estimators import VarGrad as VarGrad
 from .estimators import WakeSleep as WakeSleep

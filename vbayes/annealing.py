@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
 from typing import Any
 
 import pyro
@@ -12,11 +11,9 @@ from torch import Tensor
 
 from . import rng
 from .dataset import Batch
-from .errors import Unsuitable
 from .importance import Weights
 from .pair import Pair
 from .progress import bar
-from .sites import sites
 from .unconstrained import Target, Unconstrained
 from .validation import no_warnings_of_nan, validation
 
@@ -114,41 +111,3 @@ def _mixed(seen: Seen, at: float) -> tuple[Tensor, Tensor]:
     """Log-density and gradient at a temperature."""
     log_p, log_q, by_p, by_q = seen
     return (1 - at) * log_q + at * log_p, (1 - at) * by_q + at * by_p
-
-
-@dataclass(frozen=True)
-class Simulated:
-    """Data that the model has made, and what it made them from.
-
-    Attributes:
-        batch: With the data in place of those given.
-        made: The run of the model.
-    """
-
-    batch: Batch
-    made: pyro.poutine.Trace
-
-
-def simulate(pair: Pair, batch: Batch, seed: int) -> Simulated:
-    """Data in the shape of a batch.
-
-    Raises:
-        Unsuitable: An observed site takes its data from something made of an argument, which can't be replaced.
-    """
-    with pair.scope(), torch.no_grad(), validation(False), rng.seeded(seed):
-        made = pair.generate(batch)
-        observed = {
-            site["name"]: site
-            for site in sites(pyro.poutine.trace(pair.model).get_trace(*batch.args))
-            if site["is_observed"]
-        }
-    args = list(batch.args)
-    for name, site in observed.items():
-        which = [i for i, a in enumerate(batch.args) if isinstance(a, Tensor) and a is site["value"]]
-        if not which:
-            raise Unsuitable(
-                f"Data of site {name!r} are not an argument of pair {pair.name!r} as it is, so none can be simulated in their place. "
-                "Wanted: obs=x with x an argument of the model, or method='ais'."
-            )
-        args[which[0]] = made.nodes[name]["value"]
-    return Simulated(Batch(tuple(args)), made)

@@ -37,6 +37,8 @@ def needs(kind: type[Estimator]) -> str:
     families = [word for family, word in WORDS.items() if family in kind.needs]
     said = [f"independent {' or '.join(families)} sites"] if families else []
     said += ["a path at every site"] if "path" in kind.needs else []
+    said += ["a closed-form KL at every site"] if "closed_form" in kind.needs else []
+    said += ["data that are an argument of the model"] if "dreamt" in kind.needs else []
     said += ["finite discrete sites, broadcasting"] if "enumerated" in kind.needs else []
     return "; ".join(said) or "nothing"
 

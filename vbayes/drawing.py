@@ -25,10 +25,11 @@ from .latents import FAMILIES, latents_of
 from .noise import NoiseKind, contexts
 from .pair import Pair
 from .particles import Latent, Particles, ScoredSite
+from .simulation import dreamt
 from .sites import Layout, Term, base, closed_form_kls, has_path, is_point_mass, sites
 from .validation import validation
 
-STACKED = ("log_p", "log_q", "log_p_fixed", "log_q_fixed", "score", "enumerated")
+STACKED = ("log_p", "log_q", "log_p_fixed", "log_q_fixed", "score", "dreamt", "enumerated")
 
 
 def draw(pair: Pair, batch: Batch, num_particles: int, needs: Set[str], *, noise: NoiseKind = "iid") -> Particles:
@@ -39,7 +40,7 @@ def draw(pair: Pair, batch: Batch, num_particles: int, needs: Set[str], *, noise
         batch: What they are called with.
         num_particles: K.
         needs: Which fields of `Particles` to compute. Besides: `"path"` if every site must have a reparameterised path,
-            `"downstream"` for `scored` with costs downstream of the draw, and with `"latents"` the families that will do.
+            `"closed_form"` if each must have its KL in `kl`, `"downstream"` for `scored` with costs downstream of the draw, and with `"latents"` the families that will do.
         noise: How the base noise of the particles hangs together.
 
     Raises:
@@ -148,6 +149,11 @@ def draw_one(
         fields["weigh"] = weigh_at
     if live:
         closed = closed_form_kls(q, p) if "kl" in needs else {}
+        if "closed_form" in needs and (without := [s["name"] for s in sites(q) if s["name"] not in closed]):
+            raise Unsuitable(
+                f"Site{'s' * (len(without) > 1)} {', '.join(map(repr, without))} of the guide {'have' if len(without) > 1 else 'has'} no KL in closed form, "
+                "which this estimator needs. Use vb.AnalyticKL(), which samples what has none."
+            )
         fields["closed_form"] = tuple(closed)
         terms_p = [Term.of(s, shared) for s in sites(p) if s["name"] not in closed]
         terms_q = [Term.of(s, shared) for s in sites(q) if s["name"] not in closed]
@@ -180,6 +186,8 @@ def draw_one(
         fields["score"] = shared.total(terms, scaled=False)
         if "log_p_fixed" in needs:
             fields["log_p_fixed"] = shared.total([Term.of(s, shared) for s in sites(p_fixed)])
+    if "dreamt" in needs:
+        fields["dreamt"] = dreamt(model, guide, args, kwargs, p, shared)
     always = {"scale", "closed_form", "scored", "weigh"}
     return Particles(**{k: v for k, v in fields.items() if k in needs or k in always})
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from . import rng
-from .annealing import annealed, simulate
+from .annealing import annealed
 from .check import examine
 from .dataset import Batch, Dataset
 from .errors import BadInput, checks_keywords
@@ -22,6 +22,7 @@ from .fitted import Fit, pair_and_data
 from .importance import Weights, require_densities, weights
 from .pair import Pair
 from .progress import bar
+from .simulation import simulate
 from .sites import sites
 from .tabulate import tabulate
 from .training import choose_device

@@ -1,4 +1,4 @@
-"""What an estimator remembers from one draw to the next: moving averages, kept as the buffers of a module.
+"""What an estimator remembers from one draw to the next: kept as the buffers of a module.
 
 A module's buffers are already part of everything: of a pair's state, of checkpoints, of captured programs and compiled loops.
 So a memory that is a module needs no machinery of its own.
@@ -19,34 +19,25 @@ from .pair import Pair
 
 
 class Memory(nn.Module):
-    """Numbers that start at zero, and `weight`, how much of an average they are: 1 after many draws."""
+    """Numbers that start at zero."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
         super().__init__()
-        for name in (*names, "weight"):
+        for name in names:
             self.register_buffer(name, torch.zeros(()))
 
 
 @dataclass(frozen=True)
 class Remembering(Estimator):
-    """An estimator with moving averages over the draws before the one at hand.
+    """An estimator that hands numbers on from one draw to the next."""
 
-    A gradient stays unbiased: what is remembered does not know the present draw.
-
-    Args:
-        decay: d in m ← d m + (1 − d) now, from 0 to below 1.
-    """
-
-    decay: float = 0.9
     memory: Memory = field(init=False, repr=False, compare=False, default=None)  # type: ignore[assignment]
 
     remembers: ClassVar[tuple[str, ...]] = ()
-    """Names of the averages."""
+    """Their names."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.decay < 1:
-            raise BadInput(f"{type(self).__name__}(decay={self.decay!r}) won't do. Wanted: a number from 0 to below 1.")
         object.__setattr__(self, "memory", Memory(self.remembers))
 
     def init(self, pair: Pair) -> dict[str, Tensor]:
@@ -56,6 +47,27 @@ class Remembering(Estimator):
             name: torch.zeros_like(value, dtype=like.dtype, device=like.device)
             for name, value in self.memory.named_buffers()
         }
+
+
+@dataclass(frozen=True)
+class Averaging(Remembering):
+    """One with moving averages over the draws before the one at hand.
+
+    A gradient stays unbiased: what is remembered does not know the present draw.
+
+    Args:
+        decay: d in m ← d m + (1 − d) now, from 0 to below 1.
+    """
+
+    decay: float = 0.9
+
+    remembers: ClassVar[tuple[str, ...]] = ("weight",)
+    """Names of the averages, and `weight`, how much of an average they are: 1 after many draws."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.decay < 1:
+            raise BadInput(f"{type(self).__name__}(decay={self.decay!r}) won't do. Wanted: a number from 0 to below 1.")
 
     def recall(self, **now: Tensor) -> dict[str, Tensor]:
         """The averages over the draws before, 0 where there are none; then takes in this one's values, each ()."""

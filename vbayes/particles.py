@@ -56,6 +56,7 @@ class Particles:
         log_p_fixed: (K, *local) the same value with z held constant: gradients reach the parameters alone.
         log_q_fixed: (K, *local) likewise.
         score: (K, *local) log q with z held constant and without any minibatch scale: its gradient is the score.
+        dreamt: (K, *local) log q(z̃_k|x̃_k) of latents and data that the model drew, held constant.
         kl: (*local) Σ KL(q‖p) of the sites where it is closed-form, averaged over the particles' parents. When it is
             needed, those sites are left out of log_p and log_q.
         scored: The sites without a reparameterised path.
@@ -71,6 +72,7 @@ class Particles:
     log_p_fixed: Tensor = None  # type: ignore[assignment]
     log_q_fixed: Tensor = None  # type: ignore[assignment]
     score: Tensor = None  # type: ignore[assignment]
+    dreamt: Tensor = None  # type: ignore[assignment]
     kl: Tensor = None  # type: ignore[assignment]
     scored: tuple[ScoredSite, ...] = ()
     scale: float = 1.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 
@@ -46,6 +48,7 @@ SAME = {
     "PIWAE in one group is IWAE": (vb.PIWAE(4, groups=1), vb.IWAE(4)),
     "RaoBlackwell is Pathwise where there is a path": (vb.RaoBlackwell(3), vb.Pathwise(3)),
     "Trace is Pathwise where there is a path": (vb.Trace(3), vb.Pathwise(3)),
+    "Beta of 1 is AnalyticKL": (vb.Beta(3, beta=1.0), vb.AnalyticKL(3)),
     "REBAR of no strength is Score": (vb.REBAR(1, strength=0.0), vb.Score(1)),
 }
 
@@ -118,3 +121,74 @@ def test_value_is_the_bound_of_the_weights(kind):
         particles = vb.draw(pair, BATCH, estimator.num_particles, {"log_p", "log_q"})
         bound = estimator.bound_of(particles.log_w.detach())
     assert gradients(pair, estimator)[0] == pytest.approx(float(bound.sum()), rel=1e-12)
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5, 4.0])
+def test_beta_weighs_the_kl_and_reports_the_elbo(beta):
+    """∇[E − β KL] = ∇ELBO − (β − 1) ∇KL on the same draws, and the value is the ELBO's whatever β."""
+    for pair, batch in ((normal(), BATCH), vae()):
+        value, g = gradients(pair, vb.Beta(beta=beta), batch)
+        plain, of_elbo = gradients(pair, vb.AnalyticKL(), batch)
+        with pair.scope(), vb.seeded(3):
+            particles = vb.draw(pair, batch, 1, vb.Beta.needs)
+            leaves = [pair.leaves[k] for k in pair.parameters]
+            kl = torch.autograd.grad((particles.kl * particles.scale).sum(), leaves, materialize_grads=True)
+        assert value == pytest.approx(plain, rel=1e-12)
+        expected = of_elbo - (beta - 1) * torch.cat([e.reshape(-1) for e in kl])
+        torch.testing.assert_close(g, expected, rtol=1e-10, atol=1e-12)
+        assert (g - of_elbo).abs().max() > 1e-3
+
+
+def test_the_kl_is_warmed_up():
+    """In step t of a warm-up over 4 the gradient is that of β t / 4, on the same draws; a look at the value is no step."""
+    pair, warm = normal(), vb.Beta(beta=2.0, warm_up=4)
+    for t in range(6):
+        _, expected = gradients(pair, vb.Beta(beta=2.0 * min(1.0, t / 4)))
+        torch.testing.assert_close(gradients(pair, warm)[1], expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("compile", [True, False])
+def test_a_fit_counts_the_steps_of_a_warm_up(compile):
+    fit = vb.fit(normal(), X, vb.Beta(beta=2.0, warm_up=40), steps=25, compile=compile, progress=False)
+    fit = fit.resume(steps=5, progress=False)
+    (steps,) = (value for name, value in fit.pair.state().items() if name.endswith(".steps"))
+    assert steps == 30
+
+
+def test_asleep_the_guide_follows_what_the_model_draws():
+    """Its gradient is that of E_p[log q(z)], in closed form for z ~ N(0, 1) and q = N(loc, scale²)."""
+    pair, leaves = normal(), ("loc", "scale")
+    with vb.seeded(0), pair.scope():
+        drawn = []
+        for _ in range(400):
+            particles = vb.draw(pair, BATCH, 50, vb.SleepPhase.needs)
+            asleep = particles.dreamt.mean(0).sum()
+            drawn.append(
+                torch.cat([g.reshape(-1) for g in torch.autograd.grad(asleep, [pair.leaves[k] for k in leaves])])
+            )
+        loc, log_scale = pair.leaves["loc"].detach(), pair.leaves["scale"].detach()
+    drawn = torch.stack(drawn)
+    variance = (2 * log_scale).exp()
+    expected = torch.cat([-loc / variance, ((1 + loc.square()) / variance - 1).sum()[None]])
+    se = drawn.std(0) / len(drawn) ** 0.5
+    assert ((drawn.mean(0) - expected).abs() < 4 * se).all() and (se < 0.05).all()
+    assert (drawn.mean(0) - 1.2 * expected).abs().max() > 4 * se.max()
+
+
+def test_asleep_the_data_are_the_models_own():
+    """A guide that copies x into its location: then log q(z̃|x̃) is of x̃ near z̃, not of the data given, which are far away."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(len(x)), 1.0))
+            pyro.sample("x", dist.Normal(z, 1e-3), obs=x)
+
+    def guide(x):
+        scale = pyro.param("scale", lambda: torch.tensor(0.1))
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x, scale))
+
+    far = vb.Batch((torch.full((5,), 1e6),))
+    pair = vb.Pair(model, guide).initialise(far)
+    with pair.scope(), vb.seeded(0):
+        assert (vb.draw(pair, far, 1, {"dreamt"}).dreamt > 0).all()

@@ -11,6 +11,7 @@ from ..estimator import Estimator as Estimator
 from .adaptive_stl import AdaptiveSTL as AdaptiveSTL
 from .analytic_kl import AnalyticKL as AnalyticKL
 from .baselined import Baselined as Baselined
+from .beta import Beta as Beta
 from .ciwae import CIWAE as CIWAE
 from .disarm import DisARM as DisARM
 from .dreg import DReG as DReG
@@ -27,6 +28,7 @@ from .rebar import REBAR as REBAR
 from .renyi import Renyi as Renyi
 from .rloo import RLOO as RLOO
 from .score import Score as Score
+from .sleep_phase import SleepPhase as SleepPhase
 from .stl import STL as STL
 from .trace import Trace as Trace
 from .tvo import TVO as TVO
@@ -38,6 +40,7 @@ ESTIMATORS: dict[str, type[Estimator]] = {
     "trace": Trace,
     "pathwise": Pathwise,
     "analytic_kl": AnalyticKL,
+    "beta": Beta,
     "stl": STL,
     "adaptive_stl": AdaptiveSTL,
     "score": Score,
@@ -58,6 +61,7 @@ ESTIMATORS: dict[str, type[Estimator]] = {
     "ciwae": CIWAE,
     "piwae": PIWAE,
     "wake_sleep": WakeSleep,
+    "sleep_phase": SleepPhase,
     "renyi": Renyi,
     "tvo": TVO,
 }

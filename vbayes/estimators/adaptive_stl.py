@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from ..estimator import Estimate, leaves_of
-from ..memory import Remembering
+from ..memory import Averaging
 from ..particles import Particles
 
 
 @dataclass(frozen=True)
-class AdaptiveSTL(Remembering):
+class AdaptiveSTL(Averaging):
     """The pathwise gradient with a multiple of its score term taken out, the multiple that leaves least variance.
 
     surrogate = one whose gradient is T + a c, with T the gradient of mean_k log w_k and c that of mean_k log q(z̄_k|x), whose mean is zero;
@@ -34,7 +34,7 @@ class AdaptiveSTL(Remembering):
 
     needs = frozenset({"log_p", "log_q", "log_q_fixed", "path"})
     reference = "Geffner & Domke 2018, arXiv:1810.12482"
-    remembers = ("gradient_control", "control_control")
+    remembers = ("gradient_control", "control_control", "weight")
 
     def estimate(self, particles: Particles) -> Estimate:
         value = particles.log_w

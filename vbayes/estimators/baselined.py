@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..estimator import Estimate
-from ..memory import Remembering
+from ..memory import Averaging
 from ..particles import Particles
 
 
 @dataclass(frozen=True)
-class Baselined(Remembering):
+class Baselined(Averaging):
     """The score-function gradient, log w less its moving average over the draws before this one.
 
     surrogate = mean_k [log p(x, z̄_k) + sg(log w_k − b) log q(z̄_k|x)]
@@ -30,7 +30,7 @@ class Baselined(Remembering):
 
     needs = frozenset({"log_p_fixed", "log_q_fixed", "score"})
     reference = "Mnih & Gregor 2014, arXiv:1402.0030"
-    remembers = ("baseline",)
+    remembers = ("baseline", "weight")
 
     def estimate(self, particles: Particles) -> Estimate:
         value = (particles.log_p_fixed - particles.log_q_fixed).detach()

@@ -12,6 +12,7 @@ STYLES = {
     "analytic_kl": ("AnalyticKL", "#0072B2", "o"),
     "stl": ("STL", "#009E73", "D"),
     "adaptive_stl": ("AdaptiveSTL", "#66C2A5", "d"),
+    "beta": ("Beta", "#66C2A5", "D"),
     "score": ("Score", "#D55E00", "X"),
     "baselined": ("Baselined", "#F4A582", "8"),
     "rloo": ("RLOO (K = 2)", "#E69F00", "P"),
@@ -30,6 +31,7 @@ STYLES = {
     "vimco": ("VIMCO", "#E15759", "v"),
     "ovis": ("OVIS", "#8B1A1A", "^"),
     "wake_sleep": ("WakeSleep", "#7F7F7F", "s"),
+    "sleep_phase": ("SleepPhase", "#A9A9A9", "D"),
     "renyi": ("Renyi", "#17BECF", "o"),
     "tvo": ("TVO", "#BCBD22", "D"),
 }

@@ -1,0 +1,32 @@
+"""Wake-sleep, as it was for the Helmholtz machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..estimator import Estimate, Estimator
+from ..particles import Particles
+
+
+@dataclass(frozen=True)
+class SleepPhase(Estimator):
+    """The model follows draws of the guide (awake), the guide draws of latents and data from the model (asleep).
+
+    surrogate = mean_k [log p(x, z̄_k) + log q(z̃_k|x̃_k)], (x̃_k, z̃_k) ~ p held constant
+
+    Bound: ELBO. Bias: none for the model. The guide descends KL(p(z|x) ‖ q(z|x)) averaged over data of the model's own, not the bound: the two phases follow no common
+    function. Needs: data that are an argument of the model as they are; it takes discrete sites.
+
+    References:
+        Hinton, Dayan, Frey & Neal 1995, The wake-sleep algorithm for unsupervised neural networks, doi:10.1126/science.7761831;
+        the "sleep phase" of Bornschein & Bengio 2015, arXiv:1406.2751. `WakeSleep` updates the guide awake.
+    """
+
+    unbiased_for = "ELBO (model)"
+    unbiased_in = frozenset({"model"})
+    needs = frozenset({"log_p_fixed", "log_q_fixed", "dreamt"})
+    reference = "Hinton et al. 1995, doi:10.1126/science.7761831"
+
+    def estimate(self, particles: Particles) -> Estimate:
+        value = (particles.log_p_fixed - particles.log_q_fixed).detach()
+        return Estimate(value.mean(0), (particles.log_p_fixed + particles.dreamt).mean(0))
