@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -208,6 +209,10 @@ def _outsider(kind: Any, inside: Tensor, value: Tensor) -> float | Tensor:
     return value[~each.expand(value.shape[: each.dim()])].reshape(-1)[0].item()
 
 
+def _is_grey(kind: Any, value: Tensor) -> bool:
+    return type(kind).__name__ == "Bernoulli" and bool(((value >= 0) & (value <= 1)).all())
+
+
 def _weigh(site: Any, *, latent: bool) -> None:
     """Raises `BadPair` where a site's value has no density or its batch dims are not its plates'."""
     name, fn, value = site["name"], site["fn"], site["value"]
@@ -217,18 +222,23 @@ def _weigh(site: Any, *, latent: bool) -> None:
         inside = torch.tensor(True)
     except RuntimeError as error:
         raise BadPair(f"Site {name!r}: a value of shape {tuple(value.shape)} does not fit {fn}. {error}") from error
-    if not inside.all():
-        kind = base(fn)
+    kind = base(fn)
+    if not latent and not inside.all() and _is_grey(kind, value):
+        warnings.warn(
+            f"Site {name!r}: its data run from {float(value.min()):.4g} to {float(value.max()):.4g} with values between, such as {_outsider(kind, inside, value):.4g}, under a "
+            "Bernoulli likelihood. What that makes of them is no log-probability, so the ELBO is none of theirs. Make them 0 or 1 by vb.fit(..., binarize='threshold', 'static' or "
+            "'dynamic') or Dataset.binarized, or choose a likelihood for such numbers, as output='gaussian' is.",
+            stacklevel=2,
+        )
+        value = value.round()
+    elif not inside.all():
         raise BadPair(
             f"Site {name!r}: {'the guide draws' if latent else 'the data have'} a value ({_outsider(kind, inside, value)}) outside the support of "
             f"the model's {type(kind).__name__}. "
             + (
                 "Use a guide over the same support."
                 if latent
-                else f"They run from {float(value.min()):.4g} to {float(value.max()):.4g}: make them 0 or 1, as by (x >= 0.5).float() or, anew each time, torch.bernoulli(x); "
-                "or choose a likelihood for such numbers, as output='gaussian' is."
-                if type(kind).__name__ == "Bernoulli"
-                else "Choose a likelihood for such data, or rescale them."
+                else f"They run from {float(value.min()):.4g} to {float(value.max()):.4g}. Choose a likelihood for such data, or rescale them."
             )
         )
     try:

@@ -102,7 +102,7 @@ def recommend(
 @app.command(
     epilog="Examples:\n\n"
     "  vbayes train\n\n"
-    "  vbayes train vae --data mnist --epochs 10\n\n"
+    "  vbayes train vae --data mnist --epochs 10 --binarize dynamic\n\n"
     "  vbayes train eight_schools --estimator stl --out runs/schools"
 )
 def train(
@@ -112,6 +112,12 @@ def train(
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     learning_rate: Rate = None,
+    binarize: Annotated[
+        str | None,
+        typer.Option(
+            help="Make grey pictures 0 or 1: threshold, static or dynamic (drawn anew in each epoch). [dim]Default: as the data set is.[/dim]"
+        ),
+    ] = None,
     seed: Seed = 0,
     device: Device = "auto",
     out: Out = None,
@@ -119,7 +125,7 @@ def train(
     """Fit a pair to data; keep its history, its posterior as netCDF, and a page to look at."""
     from . import workflow
 
-    options = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    options = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "binarize": binarize}
     fit, folder = workflow.train(
         pair, data, estimator or None, seed=seed, device=device, out=out, console=console, **options
     )

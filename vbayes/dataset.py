@@ -10,9 +10,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from .errors import BadData
+from . import rng
+from .errors import BadData, BadInput
 
 Support = Literal["binary", "unit", "real"]
+Binarize = Literal["threshold", "static", "dynamic"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class Dataset:
         sha256: Of the file it was read from, if any.
         named: Whether the columns' names mean anything; if not, they go to a model by position.
         numbers: (N,) what `rows` stands for; the row numbers of the data set that this one was taken from, if any.
+        chances: Of the first column, the probabilities from which a fit draws it anew in each epoch; see `binarized`.
+        seed: Of those draws.
 
     Raises:
         BadData: No columns or rows, unequal lengths, NaN or infinite values.
@@ -67,6 +71,8 @@ class Dataset:
     sha256: str | None = None
     named: bool = True
     numbers: Tensor | None = None
+    chances: Tensor | None = None
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if not self.tensors:
@@ -124,7 +130,52 @@ class Dataset:
 
     def rows(self, index: Any) -> Dataset:
         """Some of the rows, as a data set of their own."""
-        return replace(self, tensors={k: v[index] for k, v in self.tensors.items()}, numbers=self._numbers[index])
+        chances = None if self.chances is None else self.chances[index]
+        tensors = {k: v[index] for k, v in self.tensors.items()}
+        return replace(self, tensors=tensors, numbers=self._numbers[index], chances=chances)
+
+    def binarized(self, how: Binarize, *, seed: int = 0) -> Dataset:
+        """The first column, of grey values in [0, 1], made 0 or 1.
+
+        Args:
+            how: "threshold": 1 from 0.5 on. "static": drawn once, a grey value being the probability of a 1 (Salakhutdinov & Murray 2008).
+                "dynamic": so at first, and by `fit` anew in each epoch (as Burda, Grosse & Salakhutdinov 2016, arXiv:1509.00519), which fits less by heart. All fits
+                see the same draws.
+            seed: Of the draws.
+
+        Raises:
+            BadInput: No such way.
+            BadData: Values outside [0, 1].
+        """
+        if how not in ("threshold", "static", "dynamic"):
+            raise BadInput(
+                f"binarize={how!r} is no way to make data 0 or 1. Wanted: 'threshold', 'static' or 'dynamic'."
+            )
+        grey = self.first
+        low, high = float(grey.min()), float(grey.max())
+        if low < 0 or high > 1:
+            raise BadData(
+                f"Column {next(iter(self.tensors))!r} of {self.name!r} runs from {low:.4g} to {high:.4g}. Wanted, to binarise it: values from 0 to 1, such as "
+                "grey values divided by the largest there can be."
+            )
+        if how == "threshold":
+            return self._with((grey >= 0.5).to(grey.dtype), chances=None)
+        drawn = replace(self, chances=grey, seed=seed).in_epoch(0)
+        return drawn if how == "dynamic" else replace(drawn, chances=None)
+
+    def in_epoch(self, epoch: int) -> Dataset:
+        """The data as a fit sees them in an epoch: themselves, or a new draw of what is drawn anew."""
+        if self.chances is None:
+            return self
+        # On the CPU whatever the device, so that a seed gives the same data everywhere.
+        generator = rng.stream(self.seed, epoch)
+        return self._with(
+            torch.bernoulli(self.chances.cpu(), generator=generator).to(self.chances.device), self.chances
+        )
+
+    def _with(self, first: Tensor, chances: Tensor | None) -> Dataset:
+        name = next(iter(self.tensors))
+        return replace(self, tensors={**self.tensors, name: first}, support="binary", chances=chances)
 
     @property
     def _numbers(self) -> Tensor:
@@ -133,7 +184,10 @@ class Dataset:
     def to(self, device: str | torch.device) -> Dataset:
         """The same data on another device."""
         numbers = None if self.numbers is None else self.numbers.to(device)
-        return replace(self, tensors={k: v.to(device) for k, v in self.tensors.items()}, numbers=numbers)
+        chances = None if self.chances is None else self.chances.to(device)
+        return replace(
+            self, tensors={k: v.to(device) for k, v in self.tensors.items()}, numbers=numbers, chances=chances
+        )
 
     def batch(self, model: Callable[..., Any], index: Tensor | None = None) -> Batch:
         """The arguments for one call of `model`.

@@ -186,7 +186,7 @@ def _loop(
                 normals, uniforms = (torch.stack([s.noise[kind] for s in same], 1) for kind in (0, 1))
                 indices = [s.index for s in same if s.index is not None]
                 index = torch.stack(indices, 1) if indices else None
-                parts.append(Part(loops[first.size], (normals, uniforms), index))
+                parts.append(Part(loops[first.size], (normals, uniforms), index, first.columns))
             state, values = run_loops(state, parts, every[0][1])
             began, ended = ended, time.perf_counter() - start
             finite, fresh = values.isfinite(), []

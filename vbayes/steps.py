@@ -69,6 +69,18 @@ class Order:
             self.per_epoch = math.ceil(total / batch_size)
             self.sizes = (batch_size, total % batch_size) if total % batch_size else (batch_size,)
         self._held: dict[int, Tensor] = {}
+        self._drawn: tuple[int, Dataset] = 0, data
+
+    def data(self, step: int) -> Dataset:
+        """What a step sees the rows of."""
+        epoch = self.epoch(step)
+        if self._data.chances is not None and self._drawn[0] != epoch:
+            self._drawn = epoch, self._data.in_epoch(epoch)
+        return self._drawn[1]
+
+    def room(self, step: int) -> float:
+        """Steps from this one on that see the same data."""
+        return math.inf if self._data.chances is None else self.per_epoch - (step - 1) % self.per_epoch
 
     def epoch(self, step: int) -> int:
         """The epoch, from 1, of a step, from 1."""
@@ -134,7 +146,7 @@ class Eager:
     failure: Failure | None = None
 
     def __init__(self, pair: Pair, estimator: ELBO, data: Dataset, order: Order, stepper: Stepper, taken: int) -> None:
-        self._pair, self._data, self._order, self._stepper, self._taken = pair, data, order, stepper, taken
+        self._pair, self._order, self._stepper, self._taken = pair, order, stepper, taken
         model, guide = pair.scaled(len(data))
         method: Any = estimator
         # As a bare function Pyro lets us look at the loss before it steps.
@@ -144,7 +156,7 @@ class Eager:
         """Up to `count` more steps: the ELBO of each, in nats, before it."""
         elbos: list[float] = []
         for step in range(self._taken + 1, self._taken + count + 1):
-            batch = self._data.batch(self._pair.model, self._order.index(step))
+            batch = self._order.data(step).batch(self._pair.model, self._order.index(step))
             here = rng.get_state()
             try:
                 loss = self._svi.step(*batch.args)
@@ -181,12 +193,14 @@ class Stretch:
         program: Of such a minibatch.
         noise: (n, normals) and (n, uniforms).
         index: (n, M) row numbers; None for all rows.
+        columns: What the rows are of, where it changes from epoch to epoch.
     """
 
     size: int | None
     program: Program
     noise: Noise
     index: Tensor | None
+    columns: tuple[Any, ...] | None = None
 
 
 class Staged:
@@ -286,7 +300,8 @@ class Staged:
         """
         first = self._taken + 1
         programs = [self._program(size) for size in self._order.sizes[: 1 if count == 1 else None]]
-        count = min(count, *(self._left(program, first) for program in programs))
+        count = int(min(count, self._order.room(first), *(self._left(program, first) for program in programs)))
+        fresh = None if self._data.chances is None else self._order.data(first).batch(self._pair.model).args
         indices, which = self._order.ahead(first, count)
         stretches = []
         for number, (size, index) in enumerate(zip(self._order.sizes, indices, strict=True)):
@@ -295,7 +310,7 @@ class Staged:
                 noise = self._noise(program, first, count)
                 if which is not None:
                     noise = noise[0][mine], noise[1][mine]
-                stretches.append(Stretch(size, program, noise, index))
+                stretches.append(Stretch(size, program, noise, index, fresh))
         return stretches, which if len(stretches) > 1 else None
 
     def _run(self, count: int) -> list[float]:
@@ -303,7 +318,7 @@ class Staged:
         if self.state is None:
             values = self._one_by_one(stretches, which)
         else:
-            parts = [Part(self._loop(each.size), each.noise, each.index) for each in stretches]
+            parts = [Part(self._loop(each.size), each.noise, each.index, each.columns) for each in stretches]
             self.state, reported = run_loops(self.state, parts, which)
             values = reported.tolist()
         self.advance(len(values))
@@ -338,10 +353,11 @@ class Staged:
     def _one_by_one(self, stretches: list[Stretch], which: Tensor | None) -> list[float]:
         """The gradient by the program, the step by the optimiser itself."""
         leaves, values, taken = self._pair.leaves, [], [0] * len(stretches)
+        data = self._order.data(self._taken + 1)
         for number in [0] * len(stretches[0].noise[0]) if which is None else which.tolist():
             each, row = stretches[number], taken[number]
             taken[number] += 1
-            args = self._data.batch(self._pair.model, None if each.index is None else each.index[row]).args
+            args = data.batch(self._pair.model, None if each.index is None else each.index[row]).args
             parameters = {name: leaf.detach() for name, leaf in leaves.items()}
             inputs = parameters, self._pair.buffers, (each.noise[0][row], each.noise[1][row]), args
             if each.size not in self._gradients:
@@ -380,7 +396,7 @@ class Staged:
         index = self._order.index(step)
         program = self._program(None if index is None else len(index))
         normals, uniforms = self._noise(program, step, 1)
-        batch = self._data.batch(self._pair.model, index)
+        batch = self._order.data(step).batch(self._pair.model, index)
         parameters = {name: leaf.detach() for name, leaf in self._pair.leaves.items()}
         _, value, _ = program.graph(parameters, self._pair.buffers, (normals[0], uniforms[0]), batch.args)
         with Recorder((normals[0], uniforms[0]), in_place=True):

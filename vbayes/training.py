@@ -17,7 +17,7 @@ from pyro.infer import ELBO
 
 from . import rng
 from .check import examine_minibatches, require_parameters
-from .dataset import Dataset
+from .dataset import Binarize, Dataset
 from .drawing import draw
 from .errors import BadInput, CaptureFailed, NonFinite, checks_keywords
 from .estimator import Estimator
@@ -57,6 +57,7 @@ def fit(
     device: str = "auto",
     compile: Literal["auto"] | bool = "auto",
     restarts: int | None = None,
+    binarize: Binarize | None = None,
     callbacks: Sequence[Callback] = (),
     progress: bool = True,
 ) -> Fit | Restarts:
@@ -81,6 +82,8 @@ def fit(
             after a warning that says why. The two draw different random numbers.
         restarts: R independent fits from R starts, in one loop; they come back together, as `Restarts`. The first start is the
             pair's own; see `vbayes.starts.another_start` for the others.
+        binarize: Make grey data in [0, 1] black and white, for a Bernoulli likelihood: "threshold", "static" or "dynamic", anew in each
+            epoch; see `Dataset.binarized`.
         callbacks: Each is called some ten times a second with the new rows of the history.
         progress: Show a bar with the ELBO per datum and its trend.
 
@@ -99,6 +102,8 @@ def fit(
     automatic = estimator == "auto"
     method = AnalyticKL() if automatic else resolve(estimator)
     dataset, where = Dataset.of(data), choose_device(device)
+    if binarize is not None:
+        dataset = dataset.binarized(binarize, seed=seed)
     if compile not in ("auto", True, False):
         raise BadInput(f"compile={compile!r}. Wanted: 'auto', True or False.")
     if restarts is not None and (not isinstance(restarts, int) or restarts < 1):
@@ -112,7 +117,7 @@ def fit(
     first = dataset.batch(pair.model, None if batch_size is None else torch.arange(batch_size, device=where))
     if isinstance(method, Estimator):  # one that can't work on this pair says so now
         looked_at = pair.copy()
-        with looked_at.scope(), rng.seeded(0):
+        with looked_at.scope(), rng.seeded(0), validation(False):
             draw(looked_at, first, method.num_particles, method.needs, noise=method.noise)
     require_parameters(pair)
     method = with_memory(method, pair)

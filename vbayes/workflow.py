@@ -16,7 +16,7 @@ from rich.console import Console
 from . import advice, export, laboratory, training
 from .comparison import Comparison
 from .data import DATASETS
-from .dataset import Dataset
+from .dataset import Binarize, Dataset
 from .draws import to_arviz
 from .errors import BadInput, NonFinite, UnknownName
 from .estimators import resolve
@@ -46,12 +46,13 @@ class Job:
         return {name: getattr(self.recipe, name) for name in ("epochs", "batch_size", "learning_rate")}
 
 
-def find(pair: str, data: str | None, **options: Any) -> Job:
+def find(pair: str, data: str | None, *, binarize: Binarize | None = None, **options: Any) -> Job:
     """The pair, data and options that names stand for.
 
     Args:
         pair: A built-in pair or `package.module:function`.
         data: A data set; None for the pair's own.
+        binarize: How to make grey pictures black and white; as they are if None.
         options: Of `Recipe`, to replace its own where not None.
 
     Raises:
@@ -64,11 +65,19 @@ def find(pair: str, data: str | None, **options: Any) -> Job:
     data = data or recipe.data
     if data not in DATASETS:
         raise UnknownName("data set", data, DATASETS)
-    dataset = DATASETS[data]()
+    dataset = _loaded(data, binarize)
     recipe = replace(recipe, **{k: v for k, v in options.items() if v is not None})
     if options.get("batch_size") is None and recipe.batch_size and recipe.batch_size > len(dataset):
         recipe = replace(recipe, batch_size=None)
     return Job(recipe.pair(dataset), dataset, recipe)
+
+
+def _loaded(name: str, binarize: Binarize | None) -> Dataset:
+    load = DATASETS[name]
+    if binarize is None:
+        return load()
+    grey = load(binary=False) if "binary" in inspect.signature(load).parameters else load()
+    return grey.binarized(binarize)
 
 
 def _imported(path: str) -> Recipe:
