@@ -59,6 +59,7 @@ from .experiment import Experiment as Experiment
 from .fitted import Fit as Fit
 from .groups import parameter_groups as parameter_groups
 from .laboratory import compare as compare
+from .latent_space import LatentSpace as LatentSpace
 from .latent_use import latent_use as latent_use
 from .pair import Exact as Exact
 from .pair import Pair as Pair
@@ -73,6 +74,8 @@ from .restarts import Restarts as Restarts
 from .rng import seeded as seeded
 from .segmentation import Posterior as Posterior
 from .segmentation import posterior as posterior
+from .stochastic_em import MonteCarloEM as MonteCarloEM
+from .stochastic_em import monte_carlo_em as monte_carlo_em
 from .svi import SVI as SVI
 from .tabulate import tabulate as tabulate
 from .training import fit as fit

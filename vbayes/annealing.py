@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import pyro
 import torch
-from torch import Tensor
 
 from . import rng
 from .dataset import Batch
+from .hamiltonian import move
 from .importance import Weights
 from .pair import Pair
 from .progress import bar
-from .unconstrained import Target, Unconstrained
+from .unconstrained import Unconstrained
 from .validation import no_warnings_of_nan, validation
 
-LEAPS = 10  # leapfrog steps of a proposal
 WISHED = (
     0.65  # of the proposals are taken: best for a leapfrog in many dimensions (Beskos et al. 2013, arXiv:1001.4460)
 )
 STEP = 0.2  # the first; both it and its changes are those of Wu et al. 2017, arXiv:1611.04273
 CHANGE = 1.02
 SHARPEST = 4.0  # temperatures are even on the logit scale between −4 and 4: dense at both ends (Grosse et al. 2015)
-
-Seen = tuple[Tensor, Tensor, Tensor, Tensor]  # log p, log q and their gradients
 
 
 def annealed(
@@ -72,42 +68,13 @@ def annealed(
                     )  # β of this move and of the one nearer to the guide
                     if not back:  # there: weigh, then move; back: the same two the other way round
                         log_w += (cold - hot) * (before[0] - before[1]).double()
-                    state, before, taken = _move(target, state, before, cold, steps[t])
+                    state, before, taken = move(target, state, before, cold, steps[t])
                     if back:
                         log_w -= (cold - hot) * (before[0] - before[1]).double()
+                    taken = taken.mean(0)
                     if pilot:
                         grown = (taken > WISHED).to(steps.dtype) * 2 - 1
                         steps[t] *= CHANGE**grown
                         steps[t - 1 if back else (t + 1) % temperatures] = steps[t]
                     advance(number + 1 + (not pilot) * temperatures, functools.partial("β = {:.3f}".format, cold))
     return Weights.of(iter(log_w))
-
-
-def _move(target: Target, state: Tensor, before: Seen, at: float, step: Tensor) -> tuple[Tensor, Seen, Tensor]:
-    """Hamiltonian Monte Carlo of the density q^(1 − β) p^β, for each chain and datum by itself.
-
-    Returns:
-        The states, what the target says of them, and (*local) the share of proposals that were taken.
-    """
-    size = step[..., None]
-    momentum = torch.randn_like(state)
-    energy = _mixed(before, at)[0] - 0.5 * momentum.square().sum(-1)
-    place, there = state, before
-    for _ in range(LEAPS):
-        momentum = momentum + 0.5 * size * _mixed(there, at)[1]
-        place = place + size * momentum
-        there = target(place)
-        momentum = momentum + 0.5 * size * _mixed(there, at)[1]
-    change = _mixed(there, at)[0] - 0.5 * momentum.square().sum(-1) - energy
-    taken = torch.rand_like(change).log() < change.nan_to_num(nan=-torch.inf)
-    kept: Any = tuple(
-        torch.where(taken[..., None] if new.dim() > taken.dim() else taken, new, old)
-        for new, old in zip(there, before, strict=True)
-    )
-    return torch.where(taken[..., None], place, state), kept, taken.to(step.dtype).mean(0)
-
-
-def _mixed(seen: Seen, at: float) -> tuple[Tensor, Tensor]:
-    """Log-density and gradient at a temperature."""
-    log_p, log_q, by_p, by_q = seen
-    return (1 - at) * log_q + at * log_p, (1 - at) * by_q + at * by_p

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from . import rng
 from .dataset import Batch, Dataset
-from .errors import BadPair
+from .errors import BadInput, BadPair
 from .pair import DATA_PLATE, Pair
 from .sites import base, closed_form_kls, has_path, plates, sites
 from .tables import plain_table
@@ -97,6 +97,8 @@ def examine(pair: Pair, batch: Batch) -> Check:
         pair.initialise(batch)
         with pair.scope(), rng.seeded(0), torch.no_grad(), validation(True):
             q, p = pair.run(batch)
+    except BadInput as error:  # the pair itself knows what is wrong; Pyro adds the shapes of sites
+        raise BadPair(str(error).split("\nTrace Shapes:")[0]) from error
     except FAILURES as error:
         raise BadPair(_explain(pair, batch, error)) from error
     with pair.scope(), torch.no_grad(), validation(True):

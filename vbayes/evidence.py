@@ -18,7 +18,7 @@ from .annealing import annealed
 from .check import examine
 from .dataset import Batch, Dataset
 from .errors import BadInput, checks_keywords
-from .fitted import Fit, pair_and_data
+from .fitted import Trained, pair_and_data
 from .importance import Weights, require_densities, weights
 from .pair import Pair
 from .progress import bar
@@ -85,7 +85,7 @@ class Evidence:
 
 @checks_keywords
 def log_evidence(
-    pair: Pair | Fit,
+    pair: Pair | Trained,
     data: Any = None,
     method: Method = "auto",
     *,

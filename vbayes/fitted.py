@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import pandas as pd
 import pyro
@@ -134,14 +134,26 @@ class Fit:
         return load(Path(path), pair, Dataset.of(data), resolve(estimator), optimizer)
 
 
-def pair_and_data(pair: Pair | Fit, data: Any) -> tuple[Pair, Any]:
-    """A pair and data to look at it with; a fit has both.
+@runtime_checkable
+class Trained(Protocol):
+    """What has a trained pair and the data that it was trained on: a `Fit`, a `MonteCarloEM`."""
+
+    @property
+    def pair(self) -> Pair: ...
+    @property
+    def data(self) -> Dataset: ...
+
+
+def pair_and_data(pair: Pair | Trained, data: Any) -> tuple[Pair, Any]:
+    """A pair and data to look at it with; what was trained has both.
 
     Raises:
-        BadInput: A pair without data.
+        BadInput: A pair without data, or no pair.
     """
-    if isinstance(pair, Fit):
+    if isinstance(pair, Trained):
         return pair.pair, pair.data if data is None else data
+    if not isinstance(pair, Pair):
+        raise BadInput(f"{type(pair).__name__} is no pair. Wanted: a vb.Pair, or a vb.Fit of one.")
     if data is None:
         raise BadInput("data=None. Wanted: data, or a vb.Fit, which brings its own.")
     return pair, data

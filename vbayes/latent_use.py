@@ -12,7 +12,7 @@ from . import rng
 from .check import examine
 from .dataset import Batch, Dataset
 from .errors import Unsuitable, checks_keywords
-from .fitted import Fit, pair_and_data
+from .fitted import Trained, pair_and_data
 from .pair import DATA_PLATE, Pair
 from .sites import is_point_mass, plates, sites
 from .validation import validation
@@ -22,7 +22,7 @@ ACTIVE = 0.01  # variance of the mean over the data, above which a dimension is 
 
 
 @checks_keywords
-def latent_use(pair: Pair | Fit, data: Any = None, *, seed: int = 0) -> pd.DataFrame:
+def latent_use(pair: Pair | Trained, data: Any = None, *, seed: int = 0) -> pd.DataFrame:
     """How much of x each dimension of z holds.
 
     Args:

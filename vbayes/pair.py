@@ -182,6 +182,30 @@ class Pair:
             twin.hold(module)
         return twin.load(self.state())
 
+    def guided_by_prior(self, batch: Batch) -> Pair:
+        """The same model at the same parameters with its own prior p(z) for a guide: for what needs no recognition model, as `monte_carlo_em`, or asks what a
+        model is worth whatever guide came with it, as `log_evidence(method="ais")` does from there.
+
+        Args:
+            batch: What model and guide are called with.
+        """
+        self.initialise(batch)
+        model = self.model
+
+        def prior(*args: Any) -> None:
+            with pyro.poutine.block(hide_fn=lambda msg: msg["type"] == "sample" and msg["is_observed"]):
+                model(*args)
+
+        twin = Pair(model, prior, name=self.name)
+        with self.scope(), rng.seeded(0), torch.no_grad(), pyro.poutine.trace(param_only=True) as seen:
+            model(*batch.args)
+        mine = set(seen.trace.nodes)
+        twin._leaves = {name: leaf for name, leaf in self._leaves.items() if name in mine}
+        twin._constraints = {name: self._constraints[name] for name in self._constraints if name in mine}
+        return twin.load(
+            {name: value for name, value in self.state().items() if name.startswith("buffer.") or name in mine}
+        )
+
     def hold(self, module: torch.nn.Module) -> Pair:
         """Counts one more module among those of model and guide, so that its buffers are this pair's; returns itself."""
         if all(module is not other for other in self._modules):

@@ -15,7 +15,7 @@ from .check import examine
 from .dataset import Batch, Dataset
 from .densities import densities
 from .errors import BadInput, Unsuitable, checks_keywords
-from .fitted import Fit, pair_and_data
+from .fitted import Trained, pair_and_data
 from .pair import Pair
 from .sites import Frames, Layout, is_point_mass, sites
 from .training import choose_device
@@ -88,7 +88,7 @@ class Posterior:
 
 @checks_keywords
 def posterior(
-    pair: Pair | Fit,
+    pair: Pair | Trained,
     data: Any = None,
     draws: int = 1000,
     method: Method = "auto",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -20,8 +21,10 @@ from .sites import Layout, is_point_mass, sites
 from .staging.trace import trace
 from .validation import no_warnings_of_nan, validation
 
-Target = Callable[[Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]
-"""(C, *local, n) → log p and log q, each (C, *local), and their gradients, each (C, *local, n)."""
+Seen = tuple[Tensor, Tensor, Tensor, Tensor]
+"""log p and log q, each (C, *local), and their gradients, each (C, *local, n)."""
+Target = Callable[[Tensor], Seen]
+"""Of states (C, *local, n)."""
 
 
 class Unconstrained:
@@ -91,6 +94,17 @@ class Unconstrained:
         order = [*dims, *(d for d in range(like.dim()) if d not in dims)]
         return rows.reshape([like.shape[d] for d in order]).permute([order.index(d) for d in range(like.dim())])
 
+    def on(self, batch: Batch) -> Unconstrained:
+        """The same of other rows, as many."""
+        other = copy.copy(self)
+        other.batch = batch
+        return other
+
+    def values(self, state: Tensor) -> dict[str, Tensor]:
+        """Site → its latents, of numbers (*local, n)."""
+        parts = zip(self.sites, state.split(self._sizes, -1), strict=True)
+        return {name: self.transforms[name](self._shaped(name, rows)) for name, rows in parts}  # type: ignore[operator]
+
     def flat(self, values: dict[str, Tensor]) -> Tensor:
         """(*local, n) of the latents."""
         found = [self._rows(name, self.transforms[name].inv(values[name])) for name in self.sites]  # type: ignore[operator]
@@ -122,7 +136,7 @@ class Unconstrained:
             found.append(self.flat({name: nodes[name]["value"] for name in self.sites}))
         return torch.stack(found).detach()
 
-    def one(self, state: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def one(self, state: Tensor) -> Seen:
         """For one chain: (*local, n) → log p, log q and their gradients."""
         with torch.enable_grad():
             live = state.detach().requires_grad_()
@@ -140,7 +154,7 @@ class Unconstrained:
     def target(self, chains: int) -> Target:
         """The same for many chains: one captured program, or one chain after the other where there can be none."""
 
-        def loop(states: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        def loop(states: Tensor) -> Seen:
             found = [self.one(state) for state in states]
             return tuple(torch.stack(part) for part in zip(*found, strict=True))  # type: ignore[return-value]
 

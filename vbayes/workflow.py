@@ -193,7 +193,7 @@ def _run(
     final = out or default_folder(command, job.pair.name)
     where = str(training.choose_device(device))
     config: dict[str, Any] = {"command": command, "pair": pair, "data": job.data.name, **job.training}
-    config |= {"optimizer": "Adam", "seed": seed, "device": where}
+    config |= {"optimizer": "Adam", "binarize": options.get("binarize"), "seed": seed, "device": where}
     console.print(f"[b]{job.pair.name}[/b] on {job.data!r}, device {where}")
     with unfinished(final) as folder:
         yield job, folder, config

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import BadInput
 from ..pair import Pair
+from .sizes import check_columns, check_sizes
 
 Output = Literal["bernoulli", "gaussian"]
 
@@ -28,7 +29,7 @@ class Decoder(nn.Module):
         super().__init__()
         if output not in ("bernoulli", "gaussian"):
             raise BadInput(f"output={output!r} is not an output of the decoder. Wanted: 'bernoulli' or 'gaussian'.")
-        self.latent, self.output = latent, output
+        self.features, self.latent, self.output = features, latent, output
         self.hidden = nn.Linear(latent, hidden)
         self.mean = nn.Linear(hidden, features)
         if output == "gaussian":
@@ -43,6 +44,7 @@ class Decoder(nn.Module):
 
     def model(self, x: Tensor) -> None:
         """The generative model, for x of shape (M, features)."""
+        check_columns("decoder", x, self.features)
         pyro.module("decoder", self)
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", dist.Normal(x.new_zeros(self.latent), 1.0).to_event(1))
@@ -84,6 +86,7 @@ def vae(features: int = 64, hidden: int = 128, latent: int = 5, *, output: Outpu
     encoder, decoder = networks(features, hidden, latent, output=output, seed=seed)
 
     def guide(x: Tensor) -> None:
+        check_columns("vae", x, features)
         pyro.module("encoder", encoder)
         location, scale = encoder(x)
         with pyro.plate("data", len(x)):
@@ -96,8 +99,6 @@ def networks(features: int, hidden: int, latent: int, *, output: Output, seed: i
     """Encoder and decoder with initial weights from `seed`."""
     from .. import rng
 
-    for name, size in {"features": features, "hidden": hidden, "latent": latent}.items():
-        if size < 1:
-            raise BadInput(f"{name}={size} leaves no network. Wanted: at least 1.")
+    check_sizes(features=features, hidden=hidden, latent=latent)
     with rng.seeded(seed):
         return Encoder(features, hidden, latent), Decoder(features, hidden, latent, output)

@@ -2,11 +2,13 @@
 
 from .against_particles import against_particles as against_particles
 from .bias_variance_cost import bias_variance_cost as bias_variance_cost
+from .codes import codes as codes
 from .comparison_figure import comparison_figure as comparison_figure
 from .gradient_histograms import gradient_histograms as gradient_histograms
 from .gradient_variance import gradient_variance as gradient_variance
 from .history import history as history
 from .images import images as images
+from .latent_figure import latent_figure as latent_figure
 from .noise_split import noise_split as noise_split
 from .over import over as over
 from .race import race as race

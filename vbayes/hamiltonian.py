@@ -1,0 +1,49 @@
+"""Hamiltonian Monte Carlo of many chains at once, each datum's accepted by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .unconstrained import Seen, Target
+
+LEAPS = 10  # leapfrog steps of a proposal
+
+
+def move(target: Target, state: Tensor, before: Seen, at: float, step: Tensor) -> tuple[Tensor, Seen, Tensor]:
+    """One proposal for the density q^(1 − β) p^β, taken or refused for each chain and datum by itself.
+
+    Args:
+        target: What is known of a state.
+        state: (C, *local, n).
+        before: What the target says of it.
+        at: β.
+        step: Length of a leap, that broadcasts with (*local).
+
+    Returns:
+        The states, what the target says of them, and (C, *local) whether a proposal was taken, as a number.
+    """
+    size = step[..., None]
+    momentum = torch.randn_like(state)
+    energy = _mixed(before, at)[0] - 0.5 * momentum.square().sum(-1)
+    place, there = state, before
+    for _ in range(LEAPS):
+        momentum = momentum + 0.5 * size * _mixed(there, at)[1]
+        place = place + size * momentum
+        there = target(place)
+        momentum = momentum + 0.5 * size * _mixed(there, at)[1]
+    change = _mixed(there, at)[0] - 0.5 * momentum.square().sum(-1) - energy
+    taken = torch.rand_like(change).log() < change.nan_to_num(nan=-torch.inf)
+    kept: Any = tuple(
+        torch.where(taken[..., None] if new.dim() > taken.dim() else taken, new, old)
+        for new, old in zip(there, before, strict=True)
+    )
+    return torch.where(taken[..., None], place, state), kept, taken.to(step.dtype)
+
+
+def _mixed(seen: Seen, at: float) -> tuple[Tensor, Tensor]:
+    """Log-density and gradient at a temperature."""
+    log_p, log_q, by_p, by_q = seen
+    return (1 - at) * log_q + at * log_p, (1 - at) * by_q + at * by_p

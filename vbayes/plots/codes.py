@@ -1,0 +1,38 @@
+"""Codes of data, by class."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+
+from .palette import GRID
+
+SEVERAL = 20  # classes that colours tell apart
+
+
+def codes(table: pd.DataFrame, ax: Axes) -> Axes:
+    """A point for each datum, in the two dimensions of z that vary most; coloured by its label.
+
+    Args:
+        table: `LatentSpace.codes`.
+        ax: Where to draw.
+    """
+    latents = [name for name in table.columns if name != "label"]
+    across, up = sorted(table[latents].var().nlargest(2).index, key=latents.index) if len(latents) > 1 else latents * 2
+    if "label" not in table:
+        ax.scatter(table[across], table[up], s=8, color="#0072B2", alpha=0.6)
+    elif (classes := sorted(table.label.unique())) and len(classes) <= SEVERAL:
+        colours = colormaps["tab10" if len(classes) <= 10 else "tab20"]
+        for number, name in enumerate(classes):
+            own = table[table.label == name]
+            ax.scatter(own[across], own[up], s=8, color=colours(number), label=str(name))
+        ax.legend(frameon=False, fontsize=8, markerscale=2, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    else:
+        shown = ax.scatter(table[across], table[up], s=8, c=table.label, cmap="viridis")
+        ax.figure.colorbar(shown, ax=ax)
+    ax.set(xlabel=across, ylabel=up)
+    ax.set_title("Data at the mean of q(z|x)", loc="left", fontsize=11)
+    ax.grid(**GRID)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
