@@ -58,9 +58,13 @@ from .exact.table import Table as Table
 from .experiment import Experiment as Experiment
 from .fitted import Fit as Fit
 from .groups import parameter_groups as parameter_groups
+from .imputation import Imputation as Imputation
+from .imputation import impute as impute
 from .laboratory import compare as compare
 from .latent_space import LatentSpace as LatentSpace
 from .latent_use import latent_use as latent_use
+from .model_choice import ModelComparison as ModelComparison
+from .model_choice import compare_models as compare_models
 from .pair import Exact as Exact
 from .pair import Pair as Pair
 from .particles import Particles as Particles

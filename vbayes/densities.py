@@ -40,11 +40,15 @@ def densities(
         Each (*local): log p and log q as in `Particles` (masks and scales applied, but not the common minibatch scale); and log of
         the density by which the guide draws, which knows neither masks nor scales.
     """
-    q, p, shared = _run(model, guide, args, values)
-    drawn = [s for s in sites(q) if s["name"] in values]
-    density = [Term({**s, "mask": None, "scale": 1.0}, shared, s["fn"].log_prob(s["value"])) for s in drawn]
+    q, p, shared = run_at(model, guide, args, values)
     log_p, log_q = (shared.total([Term.of(s, shared) for s in sites(t)]) for t in (p, q))
-    return log_p, log_q, shared.total(density)
+    return log_p, log_q, drawing_density(q, shared, values)
+
+
+def drawing_density(q: pyro.poutine.Trace, shared: Layout, values: Mapping[str, Tensor]) -> Tensor:
+    """(*local) log of the density by which a guide draws some sites, which knows neither masks nor scales."""
+    drawn = [s for s in sites(q) if s["name"] in values]
+    return shared.total([Term({**s, "mask": None, "scale": 1.0}, shared, s["fn"].log_prob(s["value"])) for s in drawn])
 
 
 def flow(
@@ -62,7 +66,7 @@ def flow(
         model, guide, args, values: As for `densities`.
         volumes: Site of the guide → log |∂ value / ∂ number|, over its plates.
     """
-    q, p, shared = _run(model, guide, args, values)
+    q, p, shared = run_at(model, guide, args, values)
     drawn = [s for s in sites(q) if s["name"] in values]
     density = shared.total(
         [
@@ -74,9 +78,10 @@ def flow(
     return (log_p - log_q) * shared.scale + density, density
 
 
-def _run(
+def run_at(
     model: Callable[..., Any], guide: Callable[..., Any], args: tuple[Any, ...], values: Mapping[str, Tensor]
 ) -> tuple[pyro.poutine.Trace, pyro.poutine.Trace, Layout]:
+    """Guide and model run with given values in place of draws, and their plates; what has no value is drawn."""
     with _Given(values):
         q = pyro.poutine.trace(guide).get_trace(*args)
     p = pyro.poutine.trace(pyro.poutine.replay(model, trace=q)).get_trace(*args)

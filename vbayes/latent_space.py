@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-EDGE = 0.03  # probability that a map leaves out at each end of an axis
+EDGE = 0.03  # probability that a chart leaves out at each end of an axis
+CHARTED = 15  # pictures along an axis of it
+SHOWN, WALKS = 12, 6  # in a row of a figure; rows of walks
 
 
 class LatentSpace:
@@ -98,15 +100,15 @@ class LatentSpace:
         index = torch.zeros(count, dtype=torch.long, device=self.data.first.device)
         batch = Batch(self.data.batch(self.pair.model, index).args).to(self._device)
         with self.pair.scope(), torch.no_grad(), rng.seeded(seed), validation(False):
-            z = self.pair.generate(batch).nodes[self.latent]["value"].detach()
-        return z, self.decode(z)
+            z: Any = self.pair.generate(batch).nodes[self.latent]["value"]
+        return z.detach(), self.decode(z.detach())
 
     def walk(self, start: Tensor, end: Tensor, *, steps: int = 9) -> Tensor:
         """(steps, *features) what lies on the straight line between two latents (J,), the ends among them."""
         along = torch.linspace(0, 1, steps, device=self._device)[:, None]
         return self.decode((1 - along) * start + along * end)
 
-    def chart(self, *, side: int = 15, dimensions: tuple[int, int] = (0, 1)) -> Tensor:
+    def chart(self, *, side: int = CHARTED, dimensions: tuple[int, int] = (0, 1)) -> Tensor:
         """(side², *features) what lies at the quantiles of a standard normal prior, row by row from the upper left: a grid of equal probability
         in two dimensions, the others at 0 (Kingma & Welling 2013, arXiv:1312.6114, appendix A).
         """
@@ -162,8 +164,25 @@ class LatentSpace:
             seed: Of the data shown and the draws.
         """
         from .plots import latent_figure
+        from .plots.codes import widest
 
-        return latent_figure(self, label or ("label" if "label" in self.data.tensors else None), seed=seed)
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(self.data), generator=generator).to(self.data.first.device)
+        some = self.data.rows(order[: 2 * max(SHOWN, WALKS)])
+        mean, _ = self.encode(some)
+        walks = [self.walk(mean[i], mean[i + 1], steps=SHOWN) for i in range(0, min(2 * WALKS, len(mean) - 1), 2)]
+        table = self.codes(label or ("label" if "label" in self.data.tensors else None))
+        across, up = widest(table)
+        given = some.first[:SHOWN].to(mean.device)
+        panels = {
+            "rebuilt": (torch.cat([given, self.decode(mean[:SHOWN])]), len(given)),
+            "drawn": (self.generate(SHOWN * SHOWN, seed=seed)[1], SHOWN),
+            "walks": (torch.cat(walks), SHOWN),
+        }
+        if across != up:
+            panels["chart"] = self.chart(dimensions=(int(across[1:]), int(up[1:]))), CHARTED
+        shown = {name: (self.as_images(pictures), columns) for name, (pictures, columns) in panels.items()}
+        return latent_figure(shown, table, (across, up))
 
     def plot_codes(self, label: str | None = "label", ax: Axes | None = None) -> Axes:
         """The two dimensions of z that vary most over the data, by class."""

@@ -150,9 +150,9 @@ def monte_carlo_em(
     whole = Batch(dataset.batch(pair.model).args)
     pair = pair.guided_by_prior(whole)
     examine_minibatches(pair, dataset, batch_size)
-    require_parameters(pair)
     pair, dataset, whole = pair.to(where), dataset.to(where), whole.to(where)
     space = Unconstrained(pair, whole)
+    require_parameters(pair)
     if batch_size not in (None, len(dataset)) and space.local != (len(dataset),):
         raise Unsuitable(
             f"batch_size={batch_size}, but the latents of pair {pair.name!r} are not one set for each row of the plate {DATA_PLATE!r}, so a minibatch has no chains of its own. "

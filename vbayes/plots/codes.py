@@ -18,8 +18,7 @@ def codes(table: pd.DataFrame, ax: Axes) -> Axes:
         table: `LatentSpace.codes`.
         ax: Where to draw.
     """
-    latents = [name for name in table.columns if name != "label"]
-    across, up = sorted(table[latents].var().nlargest(2).index, key=latents.index) if len(latents) > 1 else latents * 2
+    across, up = widest(table)
     if "label" not in table:
         ax.scatter(table[across], table[up], s=8, color="#0072B2", alpha=0.6)
     elif (classes := sorted(table.label.unique())) and len(classes) <= SEVERAL:
@@ -36,3 +35,12 @@ def codes(table: pd.DataFrame, ax: Axes) -> Axes:
     ax.grid(**GRID)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
+
+
+def widest(table: pd.DataFrame) -> tuple[str, str]:
+    """The two columns of codes that vary most, in their order; the only one twice where there is but one."""
+    latents = [name for name in table.columns if name != "label"]
+    if len(latents) == 1:
+        return latents[0], latents[0]
+    across, up = sorted(table[latents].var().nlargest(2).index, key=latents.index)
+    return across, up
