@@ -185,3 +185,22 @@ def test_simulated_latents_are_found_behind_an_autoguide():
     joint = dist.Gamma(3.0, 1.0).log_prob(grid) + dist.Normal(0.0, grid).log_prob(made.batch.args[0][:, None]).sum(0)
     truth = float(joint.logsumexp(0)) + math.log(float(grid[1] - grid[0]))
     assert abs(found.value - truth) < 4 * found.se < 1.0
+
+
+@pytest.mark.parametrize("make", ["linear_gaussian", "probabilistic_pca", "hmm", "hmm_summed"])
+def test_exact_evidence_of_each_row_adds_up(make):
+    with vb.seeded(0):
+        x = torch.randn(7, 4)
+    pair = {
+        "linear_gaussian": lambda: TRACTABLE["linear_gaussian"].pair(),
+        "probabilistic_pca": lambda: vb.pairs.probabilistic_pca(4, 2),
+        "hmm": lambda: vb.pairs.hmm(2, rows=7, steps=4),
+        "hmm_summed": lambda: vb.pairs.hmm_summed(2),
+    }[make]()
+    batch = TRACTABLE["linear_gaussian"].batch() if make == "linear_gaussian" else vb.Batch((x,))
+    found = vb.log_evidence(pair, batch.args, progress=False)
+    assert found.direction == "exact" and found.per_datum.shape == (len(batch.args[0]),)
+    with pair.initialise(batch).scope(), torch.no_grad():
+        assert found.per_datum.sum() == pytest.approx(found.value) == float(pair.exact.log_evidence(*batch.args))
+    some = vb.log_evidence(pair, tuple(a[1:2] for a in batch.args), progress=False) if make != "hmm" else None
+    assert some is None or some.value == pytest.approx(found.per_datum[1])

@@ -31,11 +31,13 @@ class Exact:
         elbo: (*batch) → () ELBO in nats, differentiable in the parameters.
         log_evidence: (*batch) → () log p(x) in nats.
         posterior: (*batch) → site name → distribution over all its plates.
+        log_evidence_per_datum: (*batch) → (N,) nats of each row by itself, where rows are independent; they add up to `log_evidence`.
     """
 
     elbo: Callable[..., Tensor]
     log_evidence: Callable[..., Tensor]
     posterior: Callable[..., Mapping[str, Any]]
+    log_evidence_per_datum: Callable[..., Tensor] | None = None
 
 
 class Pair:

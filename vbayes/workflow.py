@@ -102,7 +102,7 @@ def _makes_a_pair(path: str, build: Callable[..., Any]) -> Callable[..., Pair]:
             made = build(**offers)
         except TypeError as error:
             raise BadInput(
-                f"{path}: {error}. It may take features=, rows= and output=, and nothing else without a default."
+                f"{path}: {error}. It may take x=, features=, rows= and output=, and nothing else without a default."
             ) from error
         if not isinstance(made, Pair):
             raise BadInput(f"{path} returned a {type(made).__name__}. Wanted: a vb.Pair(model, guide).")

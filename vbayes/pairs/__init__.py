@@ -7,7 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 from ..dataset import Dataset
+from ..exact.hidden_markov.starts import random_start
 from ..pair import Pair
 from .bernoulli_toy import bernoulli_toy as bernoulli_toy
 from .beta_bernoulli import beta_bernoulli as beta_bernoulli
@@ -39,8 +42,8 @@ class Recipe:
     """How to build a pair for a data set.
 
     Attributes:
-        build: A function that returns a `Pair`. Those of `features`, `rows` and `output` that it takes are filled in
-            from the data.
+        build: A function that returns a `Pair`. Those of `x` (the first column), `features`, `rows` and `output` that it takes are
+            filled in from the data.
         data: Name of the data set that it is shown on.
         batch_size: Rows in a minibatch; None for all.
         epochs: How long training takes to settle, with Adam at `learning_rate`.
@@ -56,6 +59,7 @@ class Recipe:
     def pair(self, data: Dataset) -> Pair:
         """The pair for this data set."""
         offers: dict[str, Any] = {
+            "x": data.first,
             "features": data.first[0].numel(),
             "rows": len(data),
             "output": "gaussian" if data.support != "binary" else "bernoulli",
@@ -69,6 +73,11 @@ class Recipe:
         return (inspect.getdoc(self.build) or "").split("\n")[0]
 
 
+def _two_regimes(x: Tensor) -> Pair:
+    """Hidden Markov model of two states, summed out; `vb.pairs.hmm_summed` has any number, `hmm` a factored guide."""
+    return hmm_summed(random_start(x, 2))
+
+
 PAIRS: dict[str, Recipe] = {
     "vae": Recipe(vae),
     "mean_field": Recipe(mean_field),
@@ -77,6 +86,7 @@ PAIRS: dict[str, Recipe] = {
     "bottleneck_autoencoder": Recipe(bottleneck_autoencoder),
     "sparse_autoencoder": Recipe(sparse_autoencoder),
     "probabilistic_pca": Recipe(probabilistic_pca),
+    "hmm_summed": Recipe(_two_regimes, data="nile", batch_size=None, epochs=1000, learning_rate=0.3),
     "eight_schools": Recipe(eight_schools, data="eight_schools", batch_size=None, epochs=3000, learning_rate=1e-2),
     "normal_normal": Recipe(normal_normal, data="normal_normal", batch_size=None, epochs=2000, learning_rate=1e-2),
 }

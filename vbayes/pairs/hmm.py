@@ -90,6 +90,7 @@ def hmm(
         elbo=lambda x, lengths=None: truth.elbo(*p.known(x, lengths), q(x, lengths), lengths).sum(),
         log_evidence=lambda x, lengths=None: truth.log_evidence(*p.known(x, lengths), lengths).sum(),
         posterior=posterior,
+        log_evidence_per_datum=lambda x, lengths=None: truth.log_evidence(*p.known(x, lengths), lengths),
     )
     return Pair(model, guide, name="hmm", exact=exact)
 
@@ -120,10 +121,13 @@ def hmm_summed(
     def guide(x: Tensor, lengths: Tensor | None = None) -> None:
         pass
 
-    def evidence(x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        return truth.log_evidence(*p.known(x, lengths), lengths).sum()
+    def each(x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        return truth.log_evidence(*p.known(x, lengths), lengths)
 
-    return Pair(model, guide, name="hmm_summed", exact=Exact(evidence, evidence, lambda x, lengths=None: {}))
+    def evidence(x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        return each(x, lengths).sum()
+
+    return Pair(model, guide, name="hmm_summed", exact=Exact(evidence, evidence, lambda x, lengths=None: {}, each))
 
 
 def hidden_markov_of(pair: Pair) -> HiddenMarkov:

@@ -86,5 +86,5 @@ def linear_factors(
         known = truth(x).posterior(x)
         return {"z": dist.MultivariateNormal(known.mean, scale_tril=known.scale_tril)}
 
-    exact = Exact(exact_elbo, lambda x: truth(x).log_evidence(x).sum(), posterior)
+    exact = Exact(exact_elbo, lambda x: truth(x).log_evidence(x).sum(), posterior, lambda x: truth(x).log_evidence(x))
     return Pair(model, guide, name=name, exact=exact)

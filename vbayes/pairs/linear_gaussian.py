@@ -65,5 +65,5 @@ def linear_gaussian(features: int = 3, latent: int = 2) -> Pair:
         known = truth().posterior(x)
         return {"z": dist.MultivariateNormal(known.mean, known.covariance_matrix)}
 
-    exact = Exact(exact_elbo, lambda x: truth().log_evidence(x).sum(), posterior)
+    exact = Exact(exact_elbo, lambda x: truth().log_evidence(x).sum(), posterior, lambda x: truth().log_evidence(x))
     return Pair(model, guide, name="linear_gaussian", exact=exact)
