@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from digits_vae import halves, trained
+from pictures import split, trained
 
 import vbayes as vb
 
@@ -15,7 +15,7 @@ def measure(*, draws: list[int], epochs: int, hidden: int, repeats: int) -> pd.D
     """ELBO of data held out after training with L draws for each datum: for as many steps as L = 1 has, and for as many evaluations."""
     rows = []
     for seed in range(repeats):
-        x, _, new, _ = halves(seed)
+        x, new = split(seed=seed)
         for count in draws:
             for equal, passes in (("steps", epochs), ("evaluations", max(1, epochs // count))):
                 if count == 1 and equal == "evaluations":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
-from digits_vae import coded, halves, trained
+from pictures import split, trained
 from torch.distributions import Normal, kl_divergence
 
 import vbayes as vb
@@ -15,19 +15,20 @@ LATENT = 8
 
 def measure(*, epochs: list[int], hidden: int, draws: int) -> pd.DataFrame:
     """−½ Σ (1 + ln σ² − μ² − σ²) against torch's KL and against draws, and the noise of an ELBO with either, along a training."""
-    x, _, new, _ = halves(0)
+    x, new = split()
     fit = trained(x, latent=LATENT, hidden=hidden, epochs=0, seed=0)
     rows = []
     for mark in epochs:
         done = fit.steps * 100 // len(x)
         fit = fit.resume(epochs=mark - done, progress=False) if mark > done else fit
-        mean, scale = coded(fit, new)
+        space = vb.LatentSpace(fit, new)
+        mean, scale = space.encode()
         paper = -0.5 * (1 + scale.square().log() - mean.square() - scale.square()).double().sum(-1)
         torch_kl = kl_divergence(Normal(mean.double(), scale.double()), Normal(0.0, 1.0)).sum(-1)
         z = mean + scale * torch.randn(draws, *mean.shape)
         sampled = (Normal(mean, scale).log_prob(z) - Normal(0.0, 1.0).log_prob(z)).sum(-1).double()
         total = sampled.sum(1)
-        likelihood = torch.stack([reconstruction(fit, new, each) for each in z])
+        likelihood = torch.stack([rebuilt(space, each) for each in z])
         rows.append(
             {"epochs": mark, "kl_per_datum": float(paper.mean()), "off": float((paper - torch_kl).abs().max()),
              "z": float((total.mean() - paper.sum()) / (total.std() / draws**0.5)),
@@ -36,12 +37,10 @@ def measure(*, epochs: list[int], hidden: int, draws: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def reconstruction(fit: vb.Fit, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+def rebuilt(space: vb.LatentSpace, z: torch.Tensor) -> torch.Tensor:
     """(N,) ln p(x|z)."""
-    from digits_vae import decoded
-
-    mean = torch.tensor(decoded(fit, z)).reshape(len(x), -1).double().clamp(1e-7, 1 - 1e-7)
-    return torch.distributions.Bernoulli(mean).log_prob(x.double()).sum(-1)
+    mean = space.decode(z).double().clamp(1e-7, 1 - 1e-7)
+    return torch.distributions.Bernoulli(mean).log_prob(space.data.first.double()).sum(-1)
 
 
 def verdict(table: pd.DataFrame) -> str:

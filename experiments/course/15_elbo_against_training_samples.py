@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
-from digits_vae import halves
-from torch import Tensor
+from pictures import split
 
 import vbayes as vb
 
+START = 0.1  # standard deviation of every parameter at the start: N(0, 0.01)
+DECAYING = functools.partial(torch.optim.Adagrad, weight_decay=1.0)  # MAP under N(0, I), the ELBO being of all data
 PAPER: dict[str, dict[str, Any]] = {
     "digits": {"hidden": 64, "output": "bernoulli"},
     "mnist": {"hidden": 500, "output": "bernoulli"},
@@ -21,13 +23,13 @@ PAPER: dict[str, dict[str, Any]] = {
 
 def measure(*, data: str, latents: list[int], samples: list[int], learning_rate: float) -> pd.DataFrame:
     """ELBO a datum, of data to train on and of data held out, after so many training samples were evaluated."""
-    x, new = parts(data)
+    train, held = split(data)
+    x, new = train.first, held.first
     rows = []
     for latent in latents:
-        pair = vb.pairs.vae(x.shape[1], latent=latent, **PAPER[data])
-        fit = vb.fit(
-            pair, x, steps=0, batch_size=100, optimizer=torch.optim.Adagrad, learning_rate=learning_rate, progress=False
-        )
+        pair = vb.pairs.vae(x.shape[1], latent=latent, **PAPER[data]).initialise(vb.Batch((x[:100],)))
+        pair.load({name: START * torch.randn_like(value) for name, value in pair.parameters.items()})
+        fit = vb.fit(pair, x, steps=0, batch_size=100, optimizer=DECAYING, learning_rate=learning_rate, progress=False)
         for count in samples:
             fit = fit.resume(steps=max(0, count // 100 - fit.steps), progress=False)
             for part, rows_of in (("train", x[: len(new)]), ("held out", new)):
@@ -43,16 +45,6 @@ def measure(*, data: str, latents: list[int], samples: list[int], learning_rate:
                     }
                 )
     return pd.DataFrame(rows)
-
-
-def parts(name: str) -> tuple[Tensor, Tensor]:
-    if name == "digits":
-        x, _, new, _ = halves(0)
-        return x, new
-    if name == "mnist":
-        return vb.data.mnist().first, vb.data.mnist(split="test").first[:1000]
-    faces = vb.data.frey_face().first
-    return faces[::2], faces[1::2]  # neighbours in the film are alike: held out between those seen
 
 
 def verdict(table: pd.DataFrame) -> str:

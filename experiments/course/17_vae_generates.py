@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from digits_vae import SIDE, coded, decoded, generated, halves, trained
+from pictures import split, trained
 from sklearn.neural_network import MLPClassifier
 
 import vbayes as vb
@@ -17,22 +17,21 @@ from vbayes.plots import images
 LATENT, SHOWN, SURE = 8, 48, 0.9
 
 
-def measure(*, epochs: int, hidden: int, count: int, repeats: int) -> pd.DataFrame:
+def measure(*, data: str, rows: int | None, epochs: int, hidden: int, count: int, repeats: int) -> pd.DataFrame:
     """What a classifier that was trained on data says of pictures from the prior, of data held out, and of pixels drawn independently."""
-    rows = []
+    found = []
     for seed in range(repeats):
-        x, labels, new, _ = halves(seed)
-        fit = trained(x, latent=LATENT, hidden=hidden, epochs=epochs, seed=seed)
+        train, held = split(data, seed, rows=rows)
+        x, labels, new = train.first, train.tensors["label"], held.first
+        space = vb.LatentSpace(trained(train, latent=LATENT, hidden=hidden, epochs=epochs, seed=seed))
         judge = MLPClassifier((64,), max_iter=1000, tol=1e-3, random_state=seed).fit(x.numpy(), labels)
-        mean, scale = coded(fit, x)
+        mean, scale = space.encode()
         spread = float((mean.var(0) + scale.square().mean(0)).mean())  # of z over the data; 1 under the prior
         generator = torch.Generator().manual_seed(seed)
-        drawn = torch.tensor(generated(fit, count, LATENT, seed)).reshape(count, -1)
+        _, drawn = space.generate(count, seed=seed)
         sources = {
             "data held out": new,
-            "reconstructed": torch.bernoulli(
-                torch.tensor(decoded(fit, mean_of(fit, new))).reshape(len(new), -1), generator=generator
-            ),
+            "reconstructed": torch.bernoulli(space.decode(space.encode(held)[0]), generator=generator),
             "drawn from the prior": torch.bernoulli(drawn, generator=generator),
             "independent pixels": torch.bernoulli(x.mean(0).expand(count, -1), generator=generator),
         }
@@ -41,15 +40,11 @@ def measure(*, epochs: int, hidden: int, count: int, repeats: int) -> pd.DataFra
             share = np.bincount(chance.argmax(1), minlength=10) / len(chance)
             entropy = float(-(share[share > 0] * np.log(share[share > 0])).sum())
             nearest = torch.cdist(pictures, x, p=1).amin(1)
-            rows.append(
+            found.append(
                 {"source": source, "seed": seed, "sure": float((chance.max(1) > SURE).mean()), "kinds": math.exp(entropy), "pixels_to_nearest": float(nearest.mean()), "spread_of_z": spread,
-                 "pictures": (drawn if source == "drawn from the prior" else pictures)[:SHOWN].tolist() if seed == 0 else None}
+                 "pictures": space.as_images((drawn if source == "drawn from the prior" else pictures)[:SHOWN]).tolist() if seed == 0 else None}
             )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def mean_of(fit: vb.Fit, x: torch.Tensor) -> torch.Tensor:
-    return coded(fit, x)[0]
+    return pd.DataFrame(found)
 
 
 def verdict(table: pd.DataFrame) -> str:
@@ -77,7 +72,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
     shown = table[table.pictures.notna()]
     drawing, axes = plt.subplots(1, len(shown), figsize=(16, 3.4), layout="constrained")
     for ax, row in zip(axes, shown.itertuples(), strict=True):
-        images(np.array(row.pictures).reshape(-1, SIDE, SIDE), ax, columns=12)
+        images(np.array(row.pictures), ax, columns=12)
         ax.set_title(f"{row.source}\nsure of {row.sure:.0%}", loc="left", fontsize=11)
     return drawing
 
@@ -86,7 +81,7 @@ experiment = vb.Experiment(
     question="Are pictures drawn from the prior of a VAE like the data?",
     claim="The latent is pushed to N(0, I), so synthetic data are easy to draw (course, claim 17).",
     measure=measure,
-    full={"epochs": 500, "hidden": 256, "count": 2000, "repeats": 5},
+    full={"data": "digits", "rows": None, "epochs": 500, "hidden": 256, "count": 2000, "repeats": 5},
     quick={"epochs": 100, "hidden": 128, "count": 600, "repeats": 3},
     figure=figure,
     verdict=verdict,

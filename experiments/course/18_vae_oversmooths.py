@@ -5,8 +5,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import torch
-from digits_vae import SIDE, coded, decoded, generated, halves, trained
+from pictures import split, trained
 
 import vbayes as vb
 from vbayes.plots import images
@@ -15,29 +14,28 @@ from vbayes.sharpness import laplacian_energy, spectrum
 SHOWN = 24
 
 
-def measure(*, latents: list[int], epochs: int, hidden: int, repeats: int) -> pd.DataFrame:
+def measure(*, data: str, rows: int | None, latents: list[int], epochs: int, hidden: int, repeats: int) -> pd.DataFrame:
     """Laplacian energy of reconstructions and of samples in that of the data, and the evidence of data held out, by the number of latents."""
-    rows = []
+    found = []
     for latent in latents:
         for seed in range(repeats):
-            x, _, new, _ = halves(seed)
-            fit = trained(x, latent=latent, hidden=hidden, epochs=epochs, seed=seed)
+            train, new = split(data, seed, rows=rows)
+            fit = trained(train, latent=latent, hidden=hidden, epochs=epochs, seed=seed)
+            space = vb.LatentSpace(fit)
             evidence = vb.log_evidence(fit, new, method="iw", num_particles=50, progress=False)
-            pictures = {
-                "data": new.numpy().reshape(-1, SIDE, SIDE),
-                "reconstructions": decoded(fit, coded(fit, new)[0]),
-                "samples": generated(fit, len(new), latent, seed),
-            }
-            sharp = {name: laplacian_energy(each) for name, each in pictures.items()}
-            for name, each in pictures.items():
-                drawn = torch.bernoulli(torch.tensor(each), generator=torch.Generator().manual_seed(seed)).numpy()
-                rows.append(
+            codes = {"reconstructions": space.encode(new)[0], "samples": space.generate(len(new), seed=seed)[0]}
+            pictures = {"data": (new.first, new.first)}
+            pictures |= {name: (space.decode(z), space.sample(z, seed=seed)) for name, z in codes.items()}
+            shown = {name: [space.as_images(each) for each in both] for name, both in pictures.items()}
+            sharp = {name: laplacian_energy(each) for name, (each, _) in shown.items()}
+            for name, (each, drawn) in shown.items():
+                found.append(
                     {"latents": latent, "seed": seed, "pictures": name, "sharpness": sharp[name].mean() / sharp["data"].mean(),
                      "with_drawn_pixels": laplacian_energy(drawn).mean() / sharp["data"].mean(),
                      "log_p_per_datum": evidence.value / evidence.rows, "spectrum": spectrum(each)[1].tolist(),
                      "shown": each[:SHOWN].tolist() if seed == 0 else None}
                 )  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame(found)
 
 
 def verdict(table: pd.DataFrame) -> str:
@@ -68,7 +66,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
         ax.set_title(f"{name}: sharpness {own.sharpness.mean():.2f}", loc="left", fontsize=11)
     for name, colour in (("data", "#444444"), ("reconstructions", "#0072B2"), ("samples", "#E69F00")):
         power = np.mean(np.array(most[most["pictures"] == name].spectrum.tolist()), 0)
-        axes[3].plot((np.arange(len(power)) + 1) / SIDE, power, "o-", color=colour, label=name)
+        axes[3].plot((np.arange(len(power)) + 1) / (2 * len(power)), power, "o-", color=colour, label=name)
     axes[3].set_yscale("log")
     axes[3].set_xlabel("cycles a pixel")
     axes[3].set_title(f"Share of the power, {table.latents.max()} latents", loc="left", fontsize=11)
@@ -81,7 +79,7 @@ experiment = vb.Experiment(
     question="Are the pictures of a VAE smoother than the data, and does that go with a worse likelihood?",
     claim="Maximum likelihood marginalised over latents makes data that look like averages of many (course, claim 18).",
     measure=measure,
-    full={"latents": [1, 2, 5, 10, 20], "epochs": 500, "hidden": 256, "repeats": 5},
+    full={"data": "digits", "rows": None, "latents": [1, 2, 5, 10, 20], "epochs": 500, "hidden": 256, "repeats": 5},
     quick={"latents": [2, 5, 15], "epochs": 100, "hidden": 128, "repeats": 2},
     figure=figure,
     verdict=verdict,
