@@ -20,6 +20,7 @@ TOO_LITTLE: dict[str, dict[str, Any]] = {
     "02_pca_is_a_linear_autoencoder": {"hidden": [5, 64], "seeds": 1, "steps": 4},
     "03_bottleneck_beats_pca": {"hidden": [2], "splits": 1, "epochs": 1},
     "03_sparse_codes": {"penalties": [1e-3], "hidden": 16, "epochs": 1},
+    "03_the_prior_is_a_constraint": {"betas": [0.0, 1.0, 4.0], "warm_up": 2, "latent": 2, "hidden": 8, "epochs": 1},
     "08_linear_vae_reaches_the_evidence": {"latent": 2, "steps": 4, "looks": 1, "seeds": 1},
     "09_factoring_underestimates": {"correlations": [0.5, 0.9], "steps": 3},
     "10_sampling_fails_on_multimodal_q": {"maxima": [1, 2], "draws": [3, 10], "repeats": 50, "chains": 2},
@@ -31,6 +32,10 @@ OTHERWISE: dict[str, tuple[dict[str, Any], Callable[[pd.DataFrame], pd.DataFrame
     "04_evidence_bounds": (
         {"particles": [1, 5], "repeats": 3, "chains": 4, "temperatures": 2},
         lambda table: table.assign(error=table.error + 50),
+    ),
+    "04_recognition_at_work": (
+        {"latents": [1, 2], "epochs": 1, "of_a_class": 1, "hidden": 8},
+        lambda table: table.assign(score=table.score - 0.1 * (table.task == "missing"), without=table.score),
     ),
     "07_evidence_splits_into_elbo_and_kl": ({"marks": [0]}, lambda table: table.assign(off=1e-3)),
     "12_reparameterisation_needs_few_samples": (
@@ -57,6 +62,20 @@ OTHERWISE: dict[str, tuple[dict[str, Any], Callable[[pd.DataFrame], pd.DataFrame
             "particles": 2,
         },
         lambda table: table.assign(log_p=table.log_p - 9.0 * (table.method == "IWAE")),
+    ),
+    "15_marginal_likelihood_small_data": (
+        {
+            "data": "digits",
+            "rows": [50],
+            "samples": [50, 100],
+            "longer": 2,
+            "hidden": 8,
+            "learning_rate": 0.05,
+            "judged": 10,
+            "chains": 2,
+            "temperatures": 2,
+        },
+        lambda table: table.assign(log_p=table.log_p - 9.0 * (table.method == "AEVB")),
     ),
     "18_vae_oversmooths": ({**VAE, "latents": [2, 3, 4]}, lambda table: table.assign(sharpness=2.0)),
 }
