@@ -48,6 +48,7 @@ class Dataset:
         name: What it is called.
         dims: Column name → names of its dimensions after the first, for labelled output.
         image: (height, width) where a row of the first column is a picture.
+        photograph: Whether 1 is light in a picture; otherwise it is ink.
         support: Where the first column's values lie: {0, 1}, [0, 1] or the real line.
         source: Where it comes from, in a line.
         licence: Its licence, as its source states it.
@@ -65,6 +66,7 @@ class Dataset:
     name: str = "data"
     dims: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     image: tuple[int, int] | None = None
+    photograph: bool = False
     support: Support = "real"
     source: str = ""
     licence: str = ""

@@ -142,8 +142,8 @@ def log_evidence(
     named = {"pair": pair.name, "data": dataset.name, "rows": len(dataset)}
     if method in ("auto", "exact") and pair.exact is not None:
         with pair.scope(), torch.no_grad():
-            known = pair.exact.log_evidence_per_datum or pair.exact.log_evidence
-            return _exact(known(*whole.args).double(), "closed form", named)
+            closed = pair.exact.log_evidence_per_datum or pair.exact.log_evidence
+            return _exact(closed(*whole.args).double(), "closed form", named)
     if not _latents(pair, whole):
         return _exact(weights(pair, whole, 1, seed).elbo()[0], "no latent variables", named)
     if method == "exact":

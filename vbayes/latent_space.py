@@ -140,7 +140,7 @@ class LatentSpace:
         return table if label is None else table.assign(label=self.data.tensors[label].tolist())
 
     def as_images(self, pictures: Tensor) -> np.ndarray:
-        """(n, height, width) of rows of the first column.
+        """(n, height, width) of rows of the first column, as `plots.images` draws them: 1 is ink, so photographs are turned to negatives.
 
         Raises:
             BadInput: The data are no pictures, or these are not of their size.
@@ -154,7 +154,8 @@ class LatentSpace:
             raise BadInput(
                 f"Pictures of {pictures[0].numel()} pixels are not {height} × {width} = {height * width}. Wanted: rows of data set {self.data.name!r}."
             )
-        return pictures.reshape(-1, height, width).cpu().numpy()
+        ink = 1 - pictures if self.data.photograph else pictures
+        return ink.reshape(-1, height, width).cpu().numpy()
 
     def plot(self, label: str | None = None, *, seed: int = 0) -> Figure:
         """Reconstructions, pictures drawn from the prior, walks between data, the chart and the codes by class.

@@ -213,10 +213,10 @@ def _keep(fit: Fit, job: Job, folder: Path, seed: int, *, draws: int = DRAWS) ->
         posterior = to_arviz(fit, fit.data.rows(slice(0, ROWS)), draws=draws, seed=seed)
         export.to_netcdf(posterior, folder / "posterior.nc")
         if job.data.image:
-            save_figure(_reconstructions(posterior, job.data.image), folder / "reconstructions.png")
+            save_figure(_reconstructions(posterior, job.data), folder / "reconstructions.png")
 
 
-def _reconstructions(draws: Any, image: tuple[int, int]) -> Any:
+def _reconstructions(draws: Any, data: Dataset) -> Any:
     """Some data above, the mean of their posterior predictive below."""
     from matplotlib import pyplot
 
@@ -227,6 +227,8 @@ def _reconstructions(draws: Any, image: tuple[int, int]) -> Any:
     made = draws["posterior_predictive"][name].values[0, :, :PICTURES].mean(0)
     figure, axes = pyplot.subplots(2, 1, figsize=(9, 1.9), layout="constrained")
     for ax, title, rows in zip(axes, ("data", "reconstructed: the mean of p(x̂|x)"), (given, made), strict=True):
-        images(rows.reshape(-1, *image), ax, columns=PICTURES)
+        assert data.image
+        pictures = rows.reshape(-1, *data.image)
+        images(1 - pictures if data.photograph else pictures, ax, columns=PICTURES)
         ax.set_title(title, loc="left", fontsize=10)
     return figure

@@ -63,6 +63,7 @@ def frey_face() -> Dataset:
         name="frey_face",
         dims={"x": ("pixel",)},
         image=(28, 20),
+        photograph=True,
         support="unit",
         source="Frey & Roweis, Frey Face, https://cs.nyu.edu/~roweis/data.html",
         licence="none stated",
