@@ -65,6 +65,7 @@ def test_the_readmes_examples_run():
     )
     exec(compile(quick, "README.md", "exec"), scope)
     assert scope["found"].draws["z"].shape == (3, 1797, 5)
+    assert scope["filled"].x.shape == (100, 64) and scope["evidence"].direction == "lower"
 
     x = torch.randn(20, generator=torch.Generator().manual_seed(0))
 
