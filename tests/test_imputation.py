@@ -26,8 +26,7 @@ def linear(*, off: float = 0.0) -> tuple[vb.Pair, torch.Tensor]:
 
 def conditional(pair: vb.Pair, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean (N, missing) and standard deviations (missing,) of what is missing given the rest."""
-    with pair.scope(), torch.no_grad():
-        store = {name: value.detach().double() for name, value in pyro.get_param_store().items()}
+    store = {name: value.double() for name, value in pair.constrained().items()}
     w, b = store["weight"], store["offset"]
     joint = w @ w.T + store["scale"].square() * torch.eye(6)
     seen, missing = KNOWN.nonzero().flatten(), (~KNOWN).nonzero().flatten()

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import pandas as pd
-import pyro
 import torch
 from pyro.infer import ELBO
 from torch import Tensor
@@ -75,8 +74,7 @@ class Fit:
     @property
     def parameters(self) -> dict[str, Tensor]:
         """Name → trained value, in the constrained space (a scale is positive)."""
-        with self.pair.scope():
-            return {k: v.detach().clone() for k, v in pyro.get_param_store().items()}
+        return self.pair.constrained()
 
     def resume(
         self,

@@ -94,6 +94,11 @@ class Pair:
         """
         return dict(self._values)
 
+    def constrained(self) -> dict[str, Tensor]:
+        """Name → value in the constrained space (a scale is positive), as `at` takes it."""
+        with self.scope():
+            return {name: value.detach().clone() for name, value in pyro.get_param_store().items()}
+
     @property
     def leaves(self) -> dict[str, Tensor]:
         """Name → the tensor that gradients are taken with respect to; it holds the value only inside `scope`."""

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
-import pyro
 import torch
 from torch import Tensor
 
@@ -76,8 +75,7 @@ class MonteCarloEM:
     @property
     def parameters(self) -> dict[str, Tensor]:
         """Name → trained value, in the constrained space."""
-        with self.pair.scope():
-            return {k: v.detach().clone() for k, v in pyro.get_param_store().items()}
+        return self.pair.constrained()
 
     def latents(self) -> dict[str, Tensor]:
         """Site → (C, N, …) where the chains are now."""

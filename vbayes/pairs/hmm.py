@@ -141,8 +141,7 @@ def hidden_markov_of(pair: Pair) -> HiddenMarkov:
     """
     if not {"initial", "transition"} <= set(pair.parameters):
         raise BadInput(f"{pair!r} has no hidden Markov model. Wanted: a trained pair of vb.pairs.hmm or hmm_summed.")
-    with pair.scope(), torch.no_grad():
-        store = {name: value.detach().clone() for name, value in pyro.get_param_store().items()}
+    store = pair.constrained()
     if "mean" in store:
         emission: Emission = GaussianEmission(store["mean"], store["scale"])
     else:
