@@ -118,5 +118,9 @@ def test_what_it_can_not_learn():
     with pytest.raises(vb.errors.Unsuitable, match="batch_size=None"):
         vb.monte_carlo_em(pair, x, batch_size=50)
     assert vb.monte_carlo_em(pair, x, steps=3, progress=False).chains.shape == (1, 1)
-    with pytest.raises(vb.errors.NonFinite, match="not finite at step"):
+    with pytest.raises(vb.errors.NonFinite, match="not finite at step") as raised:
         vb.monte_carlo_em(vb.pairs.vae(3, output="gaussian"), 0 * x, steps=400, learning_rate=50.0, progress=False)
+    kept = raised.value.fit
+    assert kept.steps == raised.value.step - 1 and all(
+        torch.isfinite(value).all() for value in kept.parameters.values()
+    )

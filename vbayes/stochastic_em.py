@@ -129,7 +129,7 @@ def monte_carlo_em(
         BadInput: A number below 1.
         BadPair: Model and data do not fit together.
         Unsuitable: Discrete latents, or latents of all data where minibatches were asked for.
-        NonFinite: log p(x, z) or its gradient left the real numbers.
+        NonFinite: log p(x, z) or its gradient left the real numbers; the error's `fit` has what was reached.
 
     References:
         Wei & Tanner 1990, doi:10.1080/01621459.1990.10474930; Kingma & Welling 2013, arXiv:1312.6114, appendix E, whose baseline this is.
@@ -174,7 +174,7 @@ def _learn(found: MonteCarloEM, steps: int, *, show: bool) -> MonteCarloEM:
     order = Order(data, found.batch_size, found.seed)
     spaces: dict[int, Unconstrained] = {}
     before, start, interrupted = rows[-1][5] if rows else 0.0, time.perf_counter(), False
-    generator = dict(found.generator)
+    generator, failure = dict(found.generator), ""
     with (
         pair.scope(),
         rng.continued(generator),
@@ -202,18 +202,25 @@ def _learn(found: MonteCarloEM, steps: int, *, show: bool) -> MonteCarloEM:
             try:
                 joint = _climb(space, state, stepper, found.updates, len(data) / size)
             except LeftTheReals as error:
-                raise NonFinite(
-                    f"The {error} of pair {pair.name!r} under Monte Carlo EM is not finite at step {number}. Common mends: a smaller learning_rate, a scale bounded away from 0.",
-                    step=number, sites=(), fit=None,
-                ) from error  # fmt: skip
+                failure = str(error)
+                break
             rows.append((number, order.epoch(number), joint, taken, leap, before + time.perf_counter() - start))
+            if number % order.per_epoch == 0:
+                stepper.end_epoch()
             advance(done, functools.partial("log p(x, z) per datum {:.4g}".format, joint / len(data)))
             if interrupted := asked_to_stop():
                 break
         moments = stepper.get_state()
-    return replace(
+    reached = replace(
         found, chains=chains, leap=leap, rows=tuple(rows), interrupted=interrupted, generator=generator, moments=moments
     )
+    if failure:
+        raise NonFinite(
+            f"The {failure} of pair {pair.name!r} under Monte Carlo EM is not finite at step {len(rows) + 1}. Common mends: a smaller learning_rate, a scale bounded away "
+            f"from 0. Nothing is lost: this error's `.fit` has the history of {len(rows)} steps and the last finite parameters.",
+            step=len(rows) + 1, sites=(), fit=reached,  # type: ignore[arg-type]  # a fit of its own kind
+        )  # fmt: skip
+    return reached
 
 
 def _follow(space: Unconstrained, state: Tensor, leap: float, moves: int) -> tuple[Tensor, float]:
