@@ -78,6 +78,8 @@ def test_grey_data_under_a_bernoulli_are_warned_about_and_binarised():
     vb.fit(pair(), grey(), steps=1, progress=False, binarize="static")  # warnings are errors
     with pytest.raises(vb.errors.BadData, match=r"runs from 0\.\d+ to 2\.\d+.*divided by the largest"):
         vb.fit(pair(), 3 * grey().first[:8], steps=1, progress=False, binarize="static")
+    ones = vb.Dataset.of(torch.ones(5, 6, dtype=torch.long)).binarized("dynamic")
+    assert ones.first.dtype == torch.float32 and ones.in_epoch(3).first.all()
     with pytest.raises(vb.errors.BadInput, match="Wanted: 'threshold', 'static' or 'dynamic'"):
         grey().binarized("sometimes")
     with pytest.raises(vb.errors.BadPair, match="outside the support"):

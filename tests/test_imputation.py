@@ -19,7 +19,7 @@ def linear(*, off: float = 0.0) -> tuple[vb.Pair, torch.Tensor]:
         weight = torch.randn(6, 2)
         x = torch.randn(25, 2) @ weight.T + 0.3 * torch.randn(25, 6)
     pair = vb.pairs.probabilistic_pca(6, 2, covariance="full")
-    fit = vb.fit(pair, x, epochs=2000, learning_rate=1e-2, progress=False, estimator="stl")
+    fit = vb.fit(pair, x, epochs=1000, learning_rate=2e-2, progress=False, estimator="stl")
     found = fit.pair.copy()
     return found.load({"gain": found.parameters["gain"] * (1 - off)}), x
 
@@ -36,19 +36,19 @@ def conditional(pair: vb.Pair, x: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
 
 
 def zs(pair: vb.Pair, x: torch.Tensor) -> torch.Tensor:
-    """(N, missing) errors of the mean of 2000 draws in standard errors, from the means of 20 parts of the chain."""
-    found = vb.impute(pair, x, KNOWN, draws=2000, burn_in=50, progress=False)
+    """(N, missing) errors of the mean of 1000 draws in standard errors, from the means of 20 parts of the chain."""
+    found = vb.impute(pair, x, KNOWN, draws=1000, burn_in=50, progress=False)
     mean, _ = conditional(pair, x)
-    parts = found.draws[:, :, ~KNOWN].double().reshape(20, 100, len(x), 3).mean(1)
+    parts = found.draws[:, :, ~KNOWN].double().reshape(20, 50, len(x), 3).mean(1)
     return (parts.mean(0) - mean) / (parts.std(0) / 20**0.5)
 
 
 def test_the_draws_are_of_what_is_missing_given_the_rest():
     pair, x = linear()
-    found = vb.impute(pair, x, KNOWN, draws=2000, burn_in=50, progress=False)
+    found = vb.impute(pair, x, KNOWN, draws=1000, burn_in=50, progress=False)
     mean, spread = conditional(pair, x)
     assert torch.equal(found.x[:, KNOWN], x[:, KNOWN]) and (found.sd[:, KNOWN] == 0).all()
-    assert torch.equal(found.draws[:, :, KNOWN], x[:, KNOWN].expand(2000, -1, -1))
+    assert torch.equal(found.draws[:, :, KNOWN], x[:, KNOWN].expand(1000, -1, -1))
     assert (found.x[:, ~KNOWN] - mean).abs().max() < 0.25 * spread.max()
     torch.testing.assert_close(found.sd[:, ~KNOWN].mean(0).double(), spread, rtol=0.03, atol=0)
     assert zs(pair, x).abs().mean() < 1.3  # 0.8 for errors that are normal, a little more for twenty parts

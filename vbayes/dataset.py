@@ -153,7 +153,7 @@ class Dataset:
             raise BadInput(
                 f"binarize={how!r} is no way to make data 0 or 1. Wanted: 'threshold', 'static' or 'dynamic'."
             )
-        grey = self.first
+        grey = self.first if self.first.is_floating_point() else self.first.to(torch.get_default_dtype())
         low, high = float(grey.min()), float(grey.max())
         if low < 0 or high > 1:
             raise BadData(

@@ -104,7 +104,9 @@ def to_arviz(
     """
     if draws < 1:
         raise BadInput(f"draws={draws}. Wanted: at least 1.")
-    fits = [fit] if isinstance(fit, Fit) else list(fit)
+    fits = [fit] if isinstance(fit, Fit) else list(fit) if isinstance(fit, Sequence) else []
+    if not fits or not all(isinstance(one, Fit) for one in fits):
+        raise BadInput(f"fit is a {type(fit).__name__}. Wanted: a vb.Fit, or several of one pair in a list.")
     fit = fits[0]
     dataset = (fit.data if data is None else Dataset.of(data)).to(fit.data.first.device)
     batch = dataset.batch(fit.pair.model)

@@ -76,6 +76,8 @@ class Evidence:
             return f"log p(x) = {self.value:.6g} nats{each} ({self.method})."
         if self.direction == "between":
             gap = f"a lower bound of {self.low:.6g} and an upper one of {self.high:.6g} on average"
+            if self.low > self.high:
+                gap += ", which cross, so that their noise is larger than what is between them"
             return f"log p(x) is about {self.value:.6g} ± {self.se:.2g} nats{each}: {gap} ({self.method})."
         text = f"log p(x) is at least {self.value:.6g} ± {self.se:.2g} nats{each} ({self.method})"
         if self.effective is None or (least := float(np.min(self.effective))) >= 10:

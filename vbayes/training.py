@@ -28,7 +28,7 @@ from .optimizer import optimizer_for
 from .pair import Pair
 from .progress import bar, between_steps
 from .steps import WORTH, Eager, Failure, Order, Staged
-from .validation import no_warnings_of_nan, validation
+from .validation import no_warnings_of_nan, validation, values_unchecked
 
 if TYPE_CHECKING:
     from .restarts import Restarts
@@ -117,7 +117,7 @@ def fit(
     first = dataset.batch(pair.model, None if batch_size is None else torch.arange(batch_size, device=where))
     if isinstance(method, Estimator):  # one that can't work on this pair says so now
         looked_at = pair.copy()
-        with looked_at.scope(), rng.seeded(0), validation(False):
+        with looked_at.scope(), rng.seeded(0), values_unchecked():
             draw(looked_at, first, method.num_particles, method.needs, noise=method.noise)
     require_parameters(pair)
     method = with_memory(method, pair)

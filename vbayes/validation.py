@@ -26,6 +26,17 @@ def validation(on: bool) -> Iterator[None]:
 
 
 @contextmanager
+def values_unchecked() -> Iterator[None]:
+    """Torch's validation off inside, Pyro's as it is: a model may be looked at whose data are outside their support."""
+    before = Distribution._validate_args
+    try:
+        Distribution.set_default_validate_args(False)
+        yield
+    finally:
+        Distribution._validate_args = before
+
+
+@contextmanager
 def no_warnings_of_nan() -> Iterator[None]:
     """For those who look at the values themselves: Pyro warns of a loss that is not finite."""
     with warnings.catch_warnings():

@@ -230,3 +230,24 @@ def test_hares_and_lynxes_have_phases():
     assert one.log_evidence == pytest.approx(float(right))
     assert x.shape == (1, 91, 2) and chain.log_evidence > one.log_evidence + 30
     assert (chain.model.transition.diagonal() > 0.5).all()  # the phases of the cycle last
+
+
+def test_missing_steps_are_filled_in_as_the_exact_completion_has_them():
+    """Under a factored q, whose refusals make the chain right; for a model that the states of hang together."""
+    model = vb.HiddenMarkov(
+        torch.tensor([0.6, 0.4]),
+        torch.tensor([[0.8, 0.2], [0.3, 0.7]]),
+        vb.GaussianEmission(torch.tensor([-1.0, 1.5]), torch.tensor([0.7, 0.7])),
+    )
+    x, _ = model.sample(6, 5, seed=1)
+    known = torch.tensor([True, True, False, True, False])
+    pair = vb.pairs.hmm(model, rows=6, steps=5).initialise(vb.Batch((x,)))
+    pair.load(
+        {"states": model.posterior(x, observed=known.expand(6, 5)).log()}
+    )  # the factored q nearest to what is known
+    found = vb.impute(pair, x, known, draws=2000, burn_in=100, progress=False)
+    exact = model.predictive(x, observed=known.expand(6, 5)).mean
+    parts = found.draws.reshape(20, 100, 6, 5).mean(1)[:, :, ~known]
+    z = (parts.mean(0) - exact[:, ~known]) / (parts.std(0) / 20**0.5)
+    assert z.abs().max() < 4.5 and (parts.std(0) / 20**0.5).max() < 0.15
+    assert (exact[:, ~known] - exact[:, ~known].mean()).abs().max() > 0.5  # what is known tells something

@@ -76,7 +76,7 @@ def hmm(
         with pyro.plate(DATA_PLATE, len(x)):
             z = pyro.sample("z", MarkovChain(initial, transition, x.shape[1], lengths))
             seen = p.given(emission, z).mask(within).to_event(1)
-            pyro.sample("x", seen, obs=filled(x, within))
+            pyro.sample("x", seen, obs=_observed(x, within, lengths))
 
     def guide(x: Tensor, lengths: Tensor | None = None) -> None:
         check(x, lengths)
@@ -116,7 +116,7 @@ def hmm_summed(
         p.check(x, lengths)
         within = inside(x, lengths)
         with pyro.plate(DATA_PLATE, len(x)):
-            pyro.sample("x", Observed(*p.parameters(), x.shape[1], lengths), obs=filled(x, within))
+            pyro.sample("x", Observed(*p.parameters(), x.shape[1], lengths), obs=_observed(x, within, lengths))
 
     def guide(x: Tensor, lengths: Tensor | None = None) -> None:
         pass
@@ -189,6 +189,11 @@ class _Generative:
     def check(self, x: Tensor, lengths: Tensor | None) -> None:
         if is_validation_enabled():
             check_sequences(self.start.emission, x, lengths)
+
+
+def _observed(x: Tensor, within: Tensor, lengths: Tensor | None) -> Tensor:
+    """x itself where all of it counts, so that what is the argument can be told."""
+    return x if lengths is None else filled(x, within)
 
 
 def _start(states: int | HiddenMarkov, emission: str, features: int | None, symbols: int, seed: int) -> HiddenMarkov:
