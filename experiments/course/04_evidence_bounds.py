@@ -59,7 +59,7 @@ def verdict(table: pd.DataFrame) -> str:
     return (
         f"{'Holds' if below and falls < 4 and sides else 'Fails here'}: on {bound['pair'].nunique()} pairs the bound of K particles stays below the exact evidence and rises with K (largest fall {falls:.1f} SE), from "
         f"{-first.min():.2f} nats below with {bound.num_particles.min()} at worst to {-last.min():.3f} with {bound.num_particles.max()}. Annealing ends within {low.error.abs().max():.2f} nats of it, and "
-        f"there and back holds it from both sides within 4 SE ({'yes' if sides else 'no'})."
+        f"there and back {'holds' if sides else 'does not hold'} it from both sides within 4 SE."
     )
 
 
