@@ -83,7 +83,7 @@ def fit(
         restarts: R independent fits from R starts, in one loop; they come back together, as `Restarts`. The first start is the
             pair's own; see `vbayes.starts.another_start` for the others.
         binarize: Make grey data in [0, 1] black and white, for a Bernoulli likelihood: "threshold", "static" or "dynamic", anew in each
-            epoch; see `Dataset.binarized`.
+            epoch; see `Dataset.binarized`, whose data `Fit.load` wants for such a fit.
         callbacks: Each is called some ten times a second with the new rows of the history.
         progress: Show a bar with the ELBO per datum and its trend.
 
