@@ -9,7 +9,8 @@ import pandas as pd
 import torch
 
 import vbayes as vb
-from vbayes import plots, standings
+from vbayes import plots
+from vbayes.summaries import ranking as standings
 
 BY_PATH = ("pathwise", "analytic_kl", "stl")
 PROBLEMS = {

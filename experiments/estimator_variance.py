@@ -7,7 +7,7 @@ import pandas as pd
 
 import vbayes as vb
 from vbayes.plots import comparison_figure
-from vbayes.reading import alarmed, trusted
+from vbayes.summaries.bias_alarms import alarmed, trusted
 
 NAMES = (
     "score", "baselined", "rloo", "vargrad", "rao_blackwell", "measure_valued",

@@ -12,11 +12,11 @@ import pyro.distributions as dist
 import torch
 
 import vbayes as vb
-from vbayes import moments
-from vbayes.bench import BLOCKS
+from vbayes.laboratory import moments
+from vbayes.laboratory.bench import BLOCKS
+from vbayes.laboratory.replicas import Replicas
 from vbayes.plots.palette import GRID, style
 from vbayes.progress import bar
-from vbayes.replicas import Replicas
 from vbayes.staging import draw_noise
 
 LAWS = {

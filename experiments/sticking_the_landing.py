@@ -10,8 +10,8 @@ import pandas as pd
 import torch
 
 import vbayes as vb
+from vbayes.estimators.weights import log_mean_exp, normalised
 from vbayes.plots.palette import GRID, style
-from vbayes.weights import log_mean_exp, normalised
 
 X = torch.tensor([-0.5, 2.0])
 AWAY = torch.tensor([0.6, -0.4])  # of the locations, at distance 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import vbayes as vb
-from vbayes.comparison import Point
+from vbayes.laboratory.comparison import Point
 
 VARIANCE = {
     "score": (9e6, 8e6, 7e6),

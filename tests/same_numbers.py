@@ -198,7 +198,9 @@ def cases() -> dict[str, Callable[[], dict[str, Any]]]:
     toy = {"steps": 40, "learning_rate": 0.05}
     normal, eight = pairs.normal_normal, pairs.eight_schools
     discrete: Any = {
-        name: fit(fitted, pairs.three_bernoulli, lambda: vb.pairs.TRACTABLE["three_bernoulli"].batch().args, name, **toy)
+        name: fit(
+            fitted, pairs.three_bernoulli, lambda: vb.pairs.TRACTABLE["three_bernoulli"].batch().args, name, **toy
+        )
         for name in ("score", "rloo", "disarm", "rebar", "rao_blackwell", "vimco", "enumerated", "measure_valued")
     }
     return {

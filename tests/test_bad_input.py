@@ -11,7 +11,7 @@ from pyro.infer.autoguide import AutoDelta, AutoNormal
 
 import vbayes as vb
 from tests.models import binary, small_vae, subsampled
-from vbayes.workflow import find
+from vbayes.cli.commands import find
 
 
 def plain_model(x):

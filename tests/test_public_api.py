@@ -15,7 +15,7 @@ import torch
 from pyro.infer.autoguide import AutoNormal
 
 import vbayes as vb
-from vbayes.catalogue import estimators_in_markdown
+from vbayes.cli.catalogue import estimators_in_markdown
 
 ROOT = Path(__file__).parents[1]
 NAMES = [name for name in vb.__all__ if not inspect.ismodule(getattr(vb, name))]

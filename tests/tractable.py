@@ -6,7 +6,7 @@ import pyro
 import torch
 
 import vbayes as vb
-from vbayes.memory import with_memory
+from vbayes.estimators.memory import with_memory
 from vbayes.pairs import TRACTABLE
 
 X = torch.tensor([-0.5, 2.0], dtype=torch.float64)

@@ -30,7 +30,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 if TYPE_CHECKING:
-    from .training import Fit
+    from .training.fit import Fit
 
 
 class VBayesError(Exception):

@@ -9,8 +9,8 @@ import pandas as pd
 import torch
 
 import vbayes as vb
+from vbayes.drawing.simulation import simulate
 from vbayes.pairs import TRACTABLE
-from vbayes.simulation import simulate
 
 CONTINUOUS = ("normal_normal", "gaussian_chain", "linear_gaussian", "gamma_poisson")  # which annealing can move in
 

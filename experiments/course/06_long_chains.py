@@ -8,8 +8,8 @@ import torch
 
 import vbayes as vb
 from vbayes.exact.hidden_markov import log_evidence, log_evidence_by_recursion
+from vbayes.laboratory.timing import interleaved
 from vbayes.plots.palette import GRID
-from vbayes.timing import interleaved
 
 ENGINES = {"scan": log_evidence, "recursion": log_evidence_by_recursion}
 COLOURS = {"scan": "#0072B2", "recursion": "#D55E00"}

@@ -6,10 +6,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from pictures import split, trained
+from sharpness import laplacian_energy, spectrum
 
 import vbayes as vb
 from vbayes.plots import images
-from vbayes.sharpness import laplacian_energy, spectrum
 
 SHOWN = 24
 

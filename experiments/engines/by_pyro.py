@@ -9,11 +9,11 @@ from typing import Any
 import pyro
 import torch
 from pyro.infer import SVI, JitTrace_ELBO, Trace_ELBO
+from vbayes.optimizer import optimizer_for
+from vbayes.steps import Order, Staged
 
 import vbayes as vb
-from vbayes.optimizer import optimizer_for
 from vbayes.staging import Replicated, draw_noise, stage
-from vbayes.steps import Order, Staged
 from vbayes.validation import validation
 
 from .problems import Problem

@@ -17,13 +17,13 @@ import vbayes as vb
 from tests import tractable
 from tests.models import X, binary, coin, mixed, schools_by_hand, small_vae
 from tests.tractable import small, suits
-from vbayes import moments
-from vbayes.bench import BLOCKS
-from vbayes.bias import bias
+from vbayes.drawing.latents import FAMILIES
 from vbayes.estimators import name_of, resolve
-from vbayes.latents import FAMILIES
-from vbayes.memory import with_memory
-from vbayes.replicas import Replicas
+from vbayes.estimators.memory import with_memory
+from vbayes.laboratory import moments
+from vbayes.laboratory.bench import BLOCKS
+from vbayes.laboratory.bias import bias
+from vbayes.laboratory.replicas import Replicas
 from vbayes.staging import Recorder, Replicated, draw_noise, eager, replicate, stage
 from vbayes.validation import validation
 

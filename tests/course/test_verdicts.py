@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import vbayes as vb
-from vbayes.experiment import find, load
+from vbayes.runs.experiment import find, load
 
 COURSE = Path(__file__).parents[2] / "experiments" / "course"
 VAE = {"epochs": 1, "hidden": 8, "repeats": 2}

@@ -11,8 +11,8 @@ from pyro.infer import ELBO, SVI, Trace_ELBO
 
 import vbayes as vb
 from tests.models import X, binary, coin, masked, mixed, nested, sequential, small_vae, subsampled
-from vbayes.memory import Remembering
-from vbayes.replicas import Replicas
+from vbayes.estimators.memory import Remembering
+from vbayes.laboratory.replicas import Replicas
 from vbayes.staging import draw_noise
 
 BATCH = vb.Batch((X.float(),))

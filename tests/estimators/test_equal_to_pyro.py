@@ -11,7 +11,7 @@ from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
 import vbayes as vb
 from tests.models import X, binary, coin, masked, mixed, nested, schools_by_hand, sequential, small_vae, subsampled
 from tests.tractable import small, suits
-from vbayes.estimator import gradient
+from vbayes.estimators.base import gradient
 
 pytestmark = pytest.mark.usefixtures("double")
 

@@ -8,10 +8,10 @@ from torch import tensor
 
 import vbayes as vb
 from tests.models import X
-from vbayes import moments
-from vbayes.bench import BLOCKS
-from vbayes.bias import bias
-from vbayes.replicas import Replicas
+from vbayes.laboratory import moments
+from vbayes.laboratory.bench import BLOCKS
+from vbayes.laboratory.bias import bias
+from vbayes.laboratory.replicas import Replicas
 from vbayes.staging import draw_noise
 
 pytestmark = pytest.mark.usefixtures("double")

@@ -9,7 +9,7 @@ import torch
 
 import vbayes as vb
 from tests.models import X, coin, mixed, small_vae
-from vbayes.estimator import gradient
+from vbayes.estimators.base import gradient
 
 pytestmark = pytest.mark.usefixtures("double")
 BATCH = vb.Batch((X,))

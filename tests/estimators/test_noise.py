@@ -11,8 +11,8 @@ from scipy import stats
 
 import vbayes as vb
 from tests.models import X, mixed, small_vae
-from vbayes.noise import contexts
-from vbayes.sobol import sobol
+from vbayes.drawing.base_noise import contexts
+from vbayes.drawing.sobol import sobol
 from vbayes.staging import draw_noise, replicate, stage
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -96,7 +96,7 @@ def test_the_mean_stays_and_the_variance_falls(kind, count, name):
 
 
 def remembered(pair, estimator):
-    from vbayes.memory import with_memory
+    from vbayes.estimators.memory import with_memory
 
     pair = pair.copy()
     return stage(pair, with_memory(estimator, pair), BATCH)

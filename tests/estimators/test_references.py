@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import vbayes as vb
-from vbayes.replicas import Replicas
+from vbayes.laboratory.replicas import Replicas
 from vbayes.staging import draw_noise
 
 pytestmark = pytest.mark.usefixtures("double")

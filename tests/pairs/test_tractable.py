@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import vbayes as vb
-from vbayes.densities import densities
+from vbayes.drawing.densities import densities
 from vbayes.pairs import TRACTABLE
 
 pytestmark = pytest.mark.usefixtures("double")

@@ -11,9 +11,9 @@ from pyro.optim.clipped_adam import ClippedAdam
 import vbayes as vb
 from tests.models import binary, small_vae
 from vbayes.staging import draw_noise, stage
+from vbayes.staging.cuda_graph import Replay
 from vbayes.staging.loop import Loop, LoopState
-from vbayes.staging.replay import Replay
-from vbayes.staging.update import Updates, update_for
+from vbayes.staging.optimizers import Updates, update_for
 
 OPTIMISERS = {
     "Adam": (torch.optim.Adam, {"lr": 0.02}),

@@ -12,7 +12,7 @@ import torch
 
 import vbayes as vb
 from tests.models import X, binary, small_vae
-from vbayes.replicas import Replicas
+from vbayes.laboratory.replicas import Replicas
 from vbayes.staging import Recorder, draw_noise, replicate, stage
 from vbayes.validation import validation
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..dataset import Dataset
 from .binarized_mnist import binarized_mnist as binarized_mnist
 from .datafile import DataFile as DataFile
 from .datafile import fetch as fetch
+from .dataset import Dataset
 from .digits import digits as digits
 from .eight_schools import eight_schools as eight_schools
 from .frey_face import frey_face as frey_face

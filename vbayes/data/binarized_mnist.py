@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..dataset import Dataset
 from ..errors import UnknownName
 from .datafile import DataFile, fetch
+from .dataset import Dataset
 
 PIXELS = 784
 URL = "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..dataset import Dataset
+from .dataset import Dataset
 
 WHITE = 16  # a pixel counts the ink in a 4×4 block of the scanned bitmap, so it is an integer from 0 to 16
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..dataset import Dataset
+from .dataset import Dataset
 
 # Gelman et al. 2013, table 5.2: estimated effect of coaching on the SAT-V score in schools A to H, in points, and the
 # standard error of each estimate.

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..dataset import Dataset
 from .datafile import DataFile, fetch
+from .dataset import Dataset
 
 
 def frames(path: Path) -> np.ndarray:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..dataset import Dataset
 from ..errors import UnknownName
 from .datafile import DataFile, fetch
+from .dataset import Dataset
 
 URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"  # PyTorch's mirror: the original site no longer serves them
 

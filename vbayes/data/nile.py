@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..dataset import Dataset
+from .dataset import Dataset
 
 FIRST_YEAR = 1871
 # Cobb 1978, table 1: volume discharged at Aswan in the years 1871 to 1970, in 10⁸ m³.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..dataset import Dataset
+from .dataset import Dataset
 
 
 def normal_normal() -> Dataset:

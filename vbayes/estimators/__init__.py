@@ -7,9 +7,9 @@ from dataclasses import MISSING, fields
 from pyro.infer import ELBO
 
 from ..errors import BadInput, UnknownName
-from ..estimator import Estimator as Estimator
 from .adaptive_stl import AdaptiveSTL as AdaptiveSTL
 from .analytic_kl import AnalyticKL as AnalyticKL
+from .base import Estimator as Estimator
 from .baselined import Baselined as Baselined
 from .beta import Beta as Beta
 from .ciwae import CIWAE as CIWAE

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..estimator import Estimate, leaves_of
-from ..memory import Averaging
-from ..particles import Particles
+from ..drawing.particles import Particles
+from .base import Estimate, leaves_of
+from .memory import Averaging
 
 
 @dataclass(frozen=True)

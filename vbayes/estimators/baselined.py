@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..estimator import Estimate
-from ..memory import Averaging
-from ..particles import Particles
+from ..drawing.particles import Particles
+from .base import Estimate
+from .memory import Averaging
 
 
 @dataclass(frozen=True)

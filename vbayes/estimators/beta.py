@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import torch
 
+from ..drawing.particles import Particles
 from ..errors import BadInput
-from ..estimator import Estimate
-from ..memory import Remembering
-from ..particles import Particles
+from .base import Estimate
+from .memory import Remembering
 
 
 @dataclass(frozen=True)

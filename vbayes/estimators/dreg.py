@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..estimator import Estimate, Estimator
-from ..particles import Particles
-from ..weights import log_mean_exp, normalised
+from ..drawing.particles import Particles
+from .base import Estimate, Estimator
+from .weights import log_mean_exp, normalised
 
 
 @dataclass(frozen=True)

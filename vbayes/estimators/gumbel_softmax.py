@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..drawing.particles import Latent, Particles
 from ..errors import BadInput
-from ..estimator import Estimate, Estimator
-from ..particles import Latent, Particles
+from .base import Estimate, Estimator
 from .rebar import uniform_behind
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..estimator import Estimate, Estimator
-from ..particles import Latent, Particles
+from ..drawing.particles import Latent, Particles
+from .base import Estimate, Estimator
 
 
 @dataclass(frozen=True)

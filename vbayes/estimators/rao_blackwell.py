@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..estimator import Estimate, Estimator
-from ..particles import Particles
+from ..drawing.particles import Particles
+from .base import Estimate, Estimator
 
 
 @dataclass(frozen=True)

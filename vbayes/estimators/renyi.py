@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..drawing.particles import Particles
 from ..errors import BadInput
-from ..estimator import Estimate, Estimator
-from ..particles import Particles
-from ..weights import log_mean_exp
+from .base import Estimate, Estimator
+from .weights import log_mean_exp
 
 
 @dataclass(frozen=True)

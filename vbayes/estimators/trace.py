@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..estimator import Estimate, Estimator
-from ..particles import Particles
+from ..drawing.particles import Particles
+from .base import Estimate, Estimator
 
 
 @dataclass(frozen=True)

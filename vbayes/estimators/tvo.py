@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..drawing.particles import Particles
 from ..errors import BadInput
-from ..estimator import Estimate, Estimator
-from ..particles import Particles
-from ..weights import normalised
+from .base import Estimate, Estimator
+from .weights import normalised
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ..dataset import Dataset
+from ..data.dataset import Dataset
 from ..exact.hidden_markov.starts import random_start
-from ..pair import Pair
+from ..pair.pair import Pair
 from .bernoulli_toy import bernoulli_toy as bernoulli_toy
 from .beta_bernoulli import beta_bernoulli as beta_bernoulli
 from .bottleneck_autoencoder import bottleneck_autoencoder as bottleneck_autoencoder

@@ -10,7 +10,7 @@ import torch
 from pyro.distributions import constraints
 from torch import Tensor
 
-from ..pair import Pair
+from ..pair.pair import Pair
 from .flat import Flat
 from .sizes import check_columns, check_positive, check_sizes
 

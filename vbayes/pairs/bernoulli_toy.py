@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from ..pair import Exact, Pair
+from ..pair.pair import Exact, Pair
 
 
 def bernoulli_toy(target: float = 0.45, probability: float = 0.5) -> Pair:

@@ -9,7 +9,7 @@ from pyro.distributions import constraints
 from torch import Tensor
 
 from ..exact import beta_bernoulli as truth
-from ..pair import Exact, Pair
+from ..pair.pair import Exact, Pair
 
 PRIOR = 1.5, 2.0
 

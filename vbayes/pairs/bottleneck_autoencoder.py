@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyro
 from torch import Tensor, nn
 
-from ..pair import Pair
+from ..pair.pair import Pair
 from .autoencoder import autoencoder
 from .sizes import check_sizes
 

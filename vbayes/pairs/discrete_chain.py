@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..exact import hidden_markov as truth
-from ..pair import Exact, Pair
+from ..pair.pair import Exact, Pair
 
 NOISE = 0.8  # standard deviation of x given the state
 

@@ -7,7 +7,7 @@ import pyro.distributions as dist
 from pyro.infer.autoguide import AutoNormal
 from torch import Tensor
 
-from ..pair import Pair
+from ..pair.pair import Pair
 
 
 def eight_schools() -> Pair:

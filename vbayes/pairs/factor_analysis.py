@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..pair import Pair
+from ..pair.pair import Pair
 from .linear_factors import Covariance, linear_factors
 
 

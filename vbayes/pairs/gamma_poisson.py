@@ -9,7 +9,7 @@ from pyro.distributions import constraints
 from torch import Tensor
 
 from ..exact import gamma_poisson as truth
-from ..pair import Exact, Pair
+from ..pair.pair import Exact, Pair
 
 SHAPE = 2.0  # of the prior
 

@@ -11,7 +11,7 @@ from pyro.distributions import constraints
 from torch import Tensor
 
 from ..exact.linear_gaussian import LinearGaussian
-from ..pair import Exact, Pair
+from ..pair.pair import Exact, Pair
 
 STEP, NOISE = 0.7, 0.5  # standard deviations of z2 given z1, and of x given z2
 

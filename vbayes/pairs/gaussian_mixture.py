@@ -7,7 +7,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from ..pair import Exact, Pair
+from ..pair.pair import Exact, Pair
 
 SCALE = 0.7  # of each component
 

@@ -15,7 +15,7 @@ from ..exact import hidden_markov as truth
 from ..exact.hidden_markov import CategoricalEmission, Emission, GaussianEmission, HiddenMarkov
 from ..exact.hidden_markov.messages import inside
 from ..exact.hidden_markov.sequences import check_sequences, filled
-from ..pair import DATA_PLATE, Exact, Pair
+from ..pair.pair import DATA_PLATE, Exact, Pair
 from .chains import MarkovChain, Observed
 
 Kind = Literal["gaussian", "categorical"]

@@ -6,7 +6,7 @@ import pyro
 from torch import Tensor
 
 from ..errors import BadInput
-from ..pair import Pair
+from ..pair.pair import Pair
 from .autoencoder import autoencoder, start
 from .sizes import check_sizes
 

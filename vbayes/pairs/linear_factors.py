@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import BadInput
 from ..exact.linear_gaussian import LinearGaussian
-from ..pair import Exact, Pair
+from ..pair.pair import Exact, Pair
 from .autoencoder import start
 from .sizes import check_columns, check_sizes
 

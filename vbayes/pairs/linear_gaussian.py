@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 from ..exact.linear_gaussian import LinearGaussian
-from ..pair import Exact, Pair
+from ..pair.pair import Exact, Pair
 
 NOISE = 0.6  # standard deviation of x given z
 

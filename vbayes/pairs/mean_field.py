@@ -7,7 +7,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from ..pair import Pair
+from ..pair.pair import Pair
 from .vae import Output, networks
 
 

@@ -6,7 +6,7 @@ import pyro
 from pyro.distributions.testing.fakes import NonreparameterizedNormal
 from torch import Tensor
 
-from ..pair import Pair
+from ..pair.pair import Pair
 from .vae import Output, networks
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..exact import normal_normal as truth
-from ..pair import Exact, Pair
+from ..pair.pair import Exact, Pair
 
 
 def normal_normal(rows: int = 2) -> Pair:

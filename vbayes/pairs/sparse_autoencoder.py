@@ -8,7 +8,7 @@ from pyro.distributions import constraints
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ..pair import Pair
+from ..pair.pair import Pair
 from .autoencoder import autoencoder, start
 from .sizes import check_positive, check_sizes
 

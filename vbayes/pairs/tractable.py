@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from ..dataset import Batch
-from ..pair import Pair
+from ..data.dataset import Batch
+from ..pair.pair import Pair
 from .bernoulli_toy import bernoulli_toy
 from .beta_bernoulli import beta_bernoulli
 from .discrete_chain import discrete_chain

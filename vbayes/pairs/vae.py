@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import BadInput
-from ..pair import Pair
+from ..pair.pair import Pair
 from .sizes import check_columns, check_sizes
 
 Output = Literal["bernoulli", "gaussian"]

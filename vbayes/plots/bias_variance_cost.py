@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from ..reading import alarm_limit
+from ..summaries.bias_alarms import alarm_limit
 from .palette import GRID, style
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
-from ..reading import at_one_point
+from ..summaries.bias_alarms import at_one_point
 from .against_particles import WORDS
 from .palette import GRID, style
 

@@ -21,14 +21,14 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
 from .. import rng
-from ..dataset import Batch
+from ..data.dataset import Batch
+from ..drawing.base_noise import Draw
 from ..errors import CaptureFailed
-from ..noise import Draw
-from ..pair import Pair
+from ..pair.pair import Pair
 from ..validation import no_warnings_of_nan, validation
 from .noise import Noise, Recorder, draw_noise
-from .side_by_side import SideBySide, several
 from .trace import trace
+from .vectorise import SideBySide, several
 
 Tensors = dict[str, Tensor]
 Example = tuple[Tensors, Tensors, tuple[Any, ...]]

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from .. import rng
 from .capture import Program, Tensors
+from .cuda_graph import Replay
 from .native import Native, Run, compiled_or_why, run
 from .noise import Noise, draw_noise
-from .replay import Replay
-from .update import State, Update
+from .optimizers import State, Update
 
 SQUARES = ("exp_avg_sq", "square_avg", "sum")  # of an optimiser's state: means of squared gradients
 

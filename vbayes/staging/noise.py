@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..noise import Draw, Intercept
+from ..drawing.base_noise import Draw, Intercept
 
 Noise = tuple[Tensor, Tensor]
 """(R, n) standard normals and (R, u) uniforms on (0, 1), or one replica of them: (n,), (u,)."""

@@ -1,0 +1,132 @@
+"""Several fits in one loop: the first is the single fit, the others start elsewhere, and none disturbs another."""
+
+from __future__ import annotations
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+import vbayes as vb
+from tests.models import binary, small_vae
+from vbayes.pair.initial_values import another_start
+
+
+def states_equal(a: vb.Fit, b: vb.Fit) -> bool:
+    return all(torch.equal(v, b.pair.state()[k]) for k, v in a.pair.state().items())
+
+
+@pytest.mark.parametrize("batch_size", [None, 20])
+def test_the_first_is_the_single_fit(batch_size):
+    options = {"batch_size": batch_size, "steps": 12, "compile": True, "progress": False, "learning_rate": 0.01}
+    data = binary(50)
+    several = vb.fit(small_vae(), data, "stl", restarts=3, **options)
+    single = vb.fit(small_vae(), data, "stl", **options)
+    assert several.fits[0].history.elbo.tolist() == pytest.approx(single.history.elbo.tolist(), rel=1e-6)
+    for name, value in single.pair.parameters.items():
+        torch.testing.assert_close(several.fits[0].pair.parameters[name], value, rtol=1e-5, atol=1e-6)
+    ends = [fit.pair.parameters["encoder$$$hidden.weight"] for fit in several.fits]
+    assert not torch.equal(ends[0], ends[1]) and not torch.equal(ends[1], ends[2])
+    # Each is a fit like any other.
+    assert all(fit.steps == 12 and fit.resume(steps=2, progress=False).steps == 14 for fit in several.fits)
+
+
+def test_they_come_back_with_their_spread_and_as_chains(tmp_path):
+    result = vb.fit(
+        vb.pairs.eight_schools(),
+        vb.data.eight_schools(),
+        "trace",
+        steps=400,
+        restarts=4,
+        learning_rate=0.03,
+        progress=False,
+    )
+    table = result.to_dataframe()
+    assert table.restart.tolist() == [0, 1, 2, 3] and table.best.sum() == 1 and table.finished.all()
+    assert result.best is result.fits[int(table.elbo.idxmax())]
+    assert 0 < result.spread < 0.5 and (table.elbo_se > 0).all()
+    posterior = result.to_arviz(draws=50).posterior
+    assert dict(posterior.sizes) | {"chain": 4, "draw": 50} == dict(posterior.sizes)
+    assert posterior["mu"].std("chain").min() > 0
+    lines = result.plot().get_lines()
+    assert len(lines) == 5 and sum(line.get_color() == "#0072B2" for line in lines) == 1
+
+
+def test_starts_are_drawn_as_the_first_ones_were():
+    batch = vb.Batch((binary(5),))
+    pair = small_vae().initialise(batch)
+    before = pair.state()
+    other = another_start(pair, batch, 7)
+    weights = other.parameters["encoder$$$hidden.weight"]
+    assert not torch.equal(weights, before["encoder$$$hidden.weight"]) and weights.abs().max() <= 6**-0.5
+    assert all(torch.equal(v, before[k]) for k, v in pair.state().items())
+    assert states(another_start(pair, batch, 7)) == states(other) != states(another_start(pair, batch, 8))
+
+    schools, data = vb.pairs.eight_schools(), vb.data.eight_schools()
+    schools.initialise(data.batch(schools.model))
+    again = another_start(schools, data.batch(schools.model), 1)
+    moved = [k for k, v in again.parameters.items() if not torch.equal(v, schools.parameters[k])]
+    assert moved and all("locs" in name for name in moved)  # AutoNormal's scales start at a constant
+    assert callable(schools.guide.model)  # a copy of an autoguide takes its model from it
+
+
+def states(pair: vb.Pair) -> list:
+    return [v.tolist() for v in pair.state().values()]
+
+
+def test_one_that_leaves_the_reals_does_not_take_the_others_along():
+    def model(x):
+        w = pyro.param("w", lambda: torch.randn(()))
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(z, torch.sqrt(w + 1.5)), obs=x)
+
+    def guide(x):
+        pyro.sample("z", dist.Normal(pyro.param("m", lambda: torch.tensor(0.0)), 1.0))
+
+    x = torch.tensor([0.1, -0.1])
+    pair = vb.Pair(model, guide).initialise(vb.Batch((x,)))
+    pair.load({"w": torch.tensor(0.5)})
+    options = {"optimizer": torch.optim.SGD, "learning_rate": 0.02, "steps": 150, "compile": True, "progress": False}
+    result = vb.fit(pair, x, "trace", restarts=12, **options)
+    table = result.to_dataframe()
+    assert 0 < table.finished.sum() < 12 and table.finished[table.best].all()
+    for fit in result.fits:
+        assert fit.history.elbo.notna().all() and len(fit.history) == fit.steps
+        assert all(torch.isfinite(v) for v in fit.pair.parameters.values())
+
+
+def test_none_that_stays_in_the_reals_is_an_error():
+    options = {"optimizer": torch.optim.SGD, "learning_rate": 1e30, "steps": 20, "compile": True, "progress": False}
+    with pytest.raises(vb.errors.NonFinite, match="None of 3 fits of pair 'vae' stayed in the real numbers") as caught:
+        vb.fit(small_vae(), binary(10), "trace", restarts=3, callbacks=[lambda rows: rows[-1]], **options)
+    assert caught.value.fit.steps < 20
+
+
+def test_an_interrupt_in_a_callback_keeps_what_there_is():
+    def stop(rows):
+        if rows[-1][0] > 10:
+            raise KeyboardInterrupt
+
+    result = vb.fit(small_vae(), binary(10), restarts=3, steps=10**6, compile=True, callbacks=[stop], progress=False)
+    assert len({fit.steps for fit in result.fits}) == 1 and 10 < result.best.steps < 10**5 and result.best.interrupted
+
+
+def test_what_cannot_be_captured_is_fitted_one_by_one():
+    def model(x):
+        mu = pyro.sample("mu", dist.Normal(0.0, 5.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(mu, 1.0 if mu > 0 else 2.0), obs=x)
+
+    guide = pyro.infer.autoguide.AutoNormal(model)
+    with pytest.warns(UserWarning, match="trains step by step"):
+        result = vb.fit(
+            vb.Pair(model, guide), binary(5)[:, 0], "trace", steps=5, restarts=2, compile=True, progress=False
+        )
+    assert [fit.steps for fit in result.fits] == [5, 5]
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 1.5])
+def test_a_number_of_restarts(wrong):
+    with pytest.raises(vb.errors.BadInput, match="Wanted: an integer of at least 1"):
+        vb.fit(small_vae(), binary(5), restarts=wrong)

@@ -1,0 +1,278 @@
+"""A data set: named tensors over the same rows, with where they come from."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from .. import rng
+from ..errors import BadData, BadInput
+
+Support = Literal["binary", "unit", "real"]
+Binarize = Literal["threshold", "static", "dynamic"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a model is called with, and how much of the data it is.
+
+    Attributes:
+        args: The positional arguments of model and guide.
+        total: N, the rows of the whole data set; the sites in the plate `"data"` are scaled by N/M, where M is the
+            size of that plate. None leaves scales as they are.
+    """
+
+    args: tuple[Any, ...]
+    total: int | None = None
+
+    def to(self, device: str | torch.device) -> Batch:
+        """The same batch on another device."""
+        return replace(self, args=tuple(a.to(device) if isinstance(a, Tensor) else a for a in self.args))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Named tensors over the same N rows.
+
+    A model asks for columns by the names of its arguments: `def model(x)` gets the column `x`, `def model(x, rows)`
+    gets `x` and the row numbers. Where the names do not match, or the columns were never named (`Dataset.of((x, y))`), it
+    gets the columns in their order.
+
+    Args:
+        tensors: Column name → tensor of shape (N, ...). The first is the one that a model is fitted to.
+        name: What it is called.
+        dims: Column name → names of its dimensions after the first, for labelled output.
+        image: (height, width) where a row of the first column is a picture.
+        photograph: Whether 1 is light in a picture; otherwise it is ink.
+        support: Where the first column's values lie: {0, 1}, [0, 1] or the real line.
+        source: Where it comes from, in a line.
+        licence: Its licence, as its source states it.
+        sha256: Of the file it was read from, if any.
+        named: Whether the columns' names mean anything; if not, they go to a model by position.
+        numbers: (N,) what `rows` stands for; the row numbers of the data set that this one was taken from, if any.
+        chances: Of the first column, the probabilities from which a fit draws it anew in each epoch; see `binarized`.
+        seed: Of those draws.
+
+    Raises:
+        BadData: No columns or rows, unequal lengths, NaN or infinite values.
+    """
+
+    tensors: Mapping[str, Tensor]
+    name: str = "data"
+    dims: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    image: tuple[int, int] | None = None
+    photograph: bool = False
+    support: Support = "real"
+    source: str = ""
+    licence: str = ""
+    sha256: str | None = None
+    named: bool = True
+    numbers: Tensor | None = None
+    chances: Tensor | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.tensors:
+            raise BadData(f"Data set {self.name!r} has no columns. Wanted: at least one tensor of shape (N, ...).")
+        lengths = {k: (len(v) if v.dim() else None) for k, v in self.tensors.items()}
+        if None in lengths.values() or len(set(lengths.values())) > 1:
+            raise BadData(f"The columns of {self.name!r} differ in length: {lengths}. Wanted: the same N rows in each.")
+        if 0 in lengths.values():
+            raise BadData(f"Data set {self.name!r} is empty: 0 rows. Wanted: at least one. Was a filter too strict?")
+        for column, values in self.tensors.items():
+            if values.is_floating_point() and not (finite := torch.isfinite(values)).all():
+                bad = (~finite.reshape(len(values), -1).all(-1)).nonzero().flatten()
+                raise BadData(
+                    f"Column {column!r} of {self.name!r} has NaN or infinite values in {len(bad)} of {len(values)} "
+                    f"rows (first: row {int(bad[0])}). Drop those rows or fill them in."
+                )
+
+    @classmethod
+    def of(cls, data: Any) -> Dataset:
+        """A data set from whatever a caller has: a `Dataset`, a tensor or array, or a tuple or mapping of them.
+
+        Real numbers that are not tensors yet (NumPy's are float64 unless told otherwise) take torch's default dtype.
+        """
+        if isinstance(data, cls):
+            return data
+        if isinstance(data, Mapping):
+            columns = dict(data)
+        elif isinstance(data, (tuple, list)) and data and all(hasattr(d, "shape") for d in data):
+            columns = {f"x{i}" if i else "x": d for i, d in enumerate(data)}
+        else:
+            columns = {"x": data}
+        try:
+            return cls({k: _tensor(v) for k, v in columns.items()}, named=isinstance(data, Mapping))
+        except (TypeError, ValueError, RuntimeError) as error:
+            if isinstance(error, BadData):
+                raise
+            raise BadData(
+                f"Can't make tensors of {type(data).__name__}: {error}. Wanted: a vb.Dataset, a tensor or array of "
+                "shape (N, ...), or a tuple or mapping of those."
+            ) from error
+
+    def __len__(self) -> int:
+        return len(next(iter(self.tensors.values())))
+
+    def __repr__(self) -> str:
+        columns = ", ".join(
+            f"{k}: {tuple(v.shape)} {str(v.dtype).removeprefix('torch.')}" for k, v in self.tensors.items()
+        )
+        return f"Dataset({self.name}; {columns})"
+
+    @property
+    def first(self) -> Tensor:
+        """The column that a model is fitted to."""
+        return next(iter(self.tensors.values()))
+
+    def rows(self, index: Any) -> Dataset:
+        """Some of the rows, as a data set of their own."""
+        chances = None if self.chances is None else self.chances[index]
+        tensors = {k: v[index] for k, v in self.tensors.items()}
+        return replace(self, tensors=tensors, numbers=self._numbers[index], chances=chances)
+
+    def binarized(self, how: Binarize, *, seed: int = 0) -> Dataset:
+        """The first column, of grey values in [0, 1], made 0 or 1.
+
+        Args:
+            how: "threshold": 1 from 0.5 on. "static": drawn once, a grey value being the probability of a 1 (Salakhutdinov & Murray 2008).
+                "dynamic": so at first, and by `fit` anew in each epoch (as Burda, Grosse & Salakhutdinov 2016, arXiv:1509.00519), which fits less by heart. All fits
+                see the same draws.
+            seed: Of the draws.
+
+        Raises:
+            BadInput: No such way.
+            BadData: Values outside [0, 1].
+        """
+        if how not in ("threshold", "static", "dynamic"):
+            raise BadInput(
+                f"binarize={how!r} is no way to make data 0 or 1. Wanted: 'threshold', 'static' or 'dynamic'."
+            )
+        grey = self.first if self.first.is_floating_point() else self.first.to(torch.get_default_dtype())
+        low, high = float(grey.min()), float(grey.max())
+        if low < 0 or high > 1:
+            raise BadData(
+                f"Column {next(iter(self.tensors))!r} of {self.name!r} runs from {low:.4g} to {high:.4g}. Wanted, to binarise it: values from 0 to 1, such as "
+                "grey values divided by the largest there can be."
+            )
+        if how == "threshold":
+            return self._with((grey >= 0.5).to(grey.dtype), chances=None)
+        drawn = replace(self, chances=grey, seed=seed).in_epoch(0)
+        return drawn if how == "dynamic" else replace(drawn, chances=None)
+
+    def in_epoch(self, epoch: int) -> Dataset:
+        """The data as a fit sees them in an epoch: themselves, or a new draw of what is drawn anew."""
+        if self.chances is None:
+            return self
+        # On the CPU whatever the device, so that a seed gives the same data everywhere.
+        generator = rng.stream(self.seed, epoch)
+        return self._with(
+            torch.bernoulli(self.chances.cpu(), generator=generator).to(self.chances.device), self.chances
+        )
+
+    def _with(self, first: Tensor, chances: Tensor | None) -> Dataset:
+        name = next(iter(self.tensors))
+        return replace(self, tensors={**self.tensors, name: first}, support="binary", chances=chances)
+
+    @property
+    def _numbers(self) -> Tensor:
+        return torch.arange(len(self), device=self.first.device) if self.numbers is None else self.numbers
+
+    def to(self, device: str | torch.device) -> Dataset:
+        """The same data on another device."""
+        numbers = None if self.numbers is None else self.numbers.to(device)
+        chances = None if self.chances is None else self.chances.to(device)
+        return replace(
+            self, tensors={k: v.to(device) for k, v in self.tensors.items()}, numbers=numbers, chances=chances
+        )
+
+    def batch(self, model: Callable[..., Any], index: Tensor | None = None) -> Batch:
+        """The arguments for one call of `model`.
+
+        Args:
+            model: Whose signature says which columns it wants.
+            index: (M,) row numbers; None takes all rows.
+
+        Returns:
+            The columns that the model asks for, restricted to those rows, with N beside them.
+        """
+        chosen = self.tensors if index is None else {k: v[index] for k, v in self.tensors.items()}
+        args = []
+        for column in self._columns(model):
+            if column != "rows":
+                args.append(chosen[column])
+            else:
+                args.append(self._numbers if index is None else self._numbers[index])
+        return Batch(tuple(args), total=len(self))
+
+    def epoch(
+        self, size: int | None = None, *, shuffle: bool = True, generator: torch.Generator | None = None
+    ) -> list[Tensor | None]:
+        """Which rows go into each minibatch of one pass over the data.
+
+        Args:
+            size: M, rows in a batch; the last one may be smaller. None: all rows at once.
+            shuffle: Draw the order.
+            generator: From this one, on the CPU; torch's own if None.
+
+        Returns:
+            Row numbers, (M,) each; None stands for all rows in their order.
+
+        Raises:
+            BadData: `size` below 1 or above N.
+        """
+        self.check_batch_size(size)
+        if size is None or size == len(self):
+            return [None]
+        # On the CPU whatever the device, so that a seed gives the same batches everywhere.
+        order = torch.randperm(len(self), generator=generator) if shuffle else torch.arange(len(self))
+        return [index.to(self.first.device) for index in order.split(size)]
+
+    def minibatches(
+        self, model: Callable[..., Any], size: int | None = None, *, shuffle: bool = True
+    ) -> Iterator[Batch]:
+        """One pass over the data, as arguments of `model`; see `epoch` and `batch`."""
+        for index in self.epoch(size, shuffle=shuffle):
+            yield self.batch(model, index)
+
+    def check_batch_size(self, size: int | None) -> None:
+        """Raises `BadData` where `size` rows can't be taken from this data set."""
+        if size is not None and not 1 <= size <= len(self):
+            raise BadData(
+                f"batch_size={size} does not fit data set {self.name!r} with {len(self)} rows. "
+                f"Wanted: 1 to {len(self)}, or None for all of them."
+            )
+
+    def _columns(self, model: Callable[..., Any]) -> list[str]:
+        names = list(self.tensors)
+        if not self.named:
+            return names
+        try:
+            parameters = inspect.signature(getattr(model, "forward", model)).parameters.values()
+        except (TypeError, ValueError):
+            return names
+        positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        required = [p.name for p in positional if p.default is p.empty]
+        wanted = [p.name for p in positional if p.default is p.empty or p.name in names or p.name == "rows"]
+        if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+            return names
+        if set(wanted) <= {*names, "rows"}:
+            return wanted
+        if len(required) <= len(names):
+            return names[: max(len(required), min(1, len(positional)))]
+        raise BadData(
+            f"The model takes {len(required)} arguments ({', '.join(required)}); data set {self.name!r} has "
+            f"{len(names)} columns ({', '.join(names)}). Name the columns after the model's arguments."
+        )
+
+
+def _tensor(values: Any) -> Tensor:
+    if isinstance(values, Tensor):
+        return values
+    made = torch.as_tensor(values)
+    return made.to(torch.get_default_dtype()) if made.is_floating_point() else made

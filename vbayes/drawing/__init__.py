@@ -1,0 +1,1 @@
+"""The one part that asks Pyro's handlers; what comes out is tensors."""

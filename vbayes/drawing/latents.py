@@ -1,0 +1,110 @@
+"""The sites of a guide that estimators of discrete latents and measure-valued derivatives can work with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Set
+from typing import Any
+
+import pyro
+from pyro.infer.util import is_validation_enabled
+from pyro.ops.provenance import get_provenance, track_provenance
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+from torch.distributions import Bernoulli, Normal, OneHotCategorical, TransformedDistribution
+
+from ..errors import Unsuitable
+from ..pair.sites import Layout, sites
+from .particles import Latent
+
+FAMILIES = frozenset({"bernoulli", "normal", "one_hot"})
+KINDS: dict[str, tuple[type, tuple[str, ...]]] = {
+    "bernoulli": (Bernoulli, ("logits",)),
+    "one_hot": (OneHotCategorical, ("logits",)),
+    "normal": (Normal, ("loc", "scale")),
+}
+WORDS = {"bernoulli": "Bernoulli", "one_hot": "OneHotCategorical", "normal": "Normal"}
+
+Restore = Callable[[Tensor], Tensor]
+"""From (*local, own) back to the shape of a site's value."""
+
+
+def latents_of(
+    q: pyro.poutine.Trace, layout: Layout, families: Set[str], guide: Callable[[], object]
+) -> list[tuple[Latent, Restore]]:
+    """The latent sites of a guide's trace, and how to get back to the shapes that the guide has.
+
+    Args:
+        families: Those that will do.
+        guide: Run once more under validation, to see whether a distribution depends on other draws.
+
+    Raises:
+        Unsuitable: A site is of another family, or depends on other draws.
+    """
+    found = []
+    every = [site for site in sites(q) if not site["is_observed"]]
+    for site in every:
+        family = next((f for f in families if type(_inside(site["fn"])) in _with_pyros(KINDS[f][0])), None)
+        if family is None:
+            raise Unsuitable(
+                f"Site {site['name']!r} of the guide is {type(_inside(site['fn'])).__name__}. This estimator needs every site to be "
+                f"{' or '.join(WORDS[f] for f in sorted(families))}. Use vb.Trace(), vb.RaoBlackwell() or vb.RLOO()."
+            )
+        found.append(_latent(site, family, layout))
+    if is_validation_enabled() and len(every) > 1:
+        with _Followed():
+            followed = pyro.poutine.trace(guide).get_trace()
+        for latent, _ in found:
+            fn = _inside(followed.nodes[latent.name]["fn"])
+            if causes := set().union(*(get_provenance(getattr(fn, name)) for name in latent.parameters)):
+                raise Unsuitable(
+                    f"The distribution of site {latent.name!r} of the guide depends on the draw{'s' * (len(causes) > 1)} of {', '.join(sorted(causes))}. "
+                    "This estimator needs sites that are independent given the data. Use vb.Trace(), vb.RaoBlackwell() or vb.RLOO()."
+                )
+    return found
+
+
+class _Followed(Messenger):
+    """Lets every draw leave its name on what is made from it."""
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        if not msg["is_observed"] and isinstance(msg["value"], Tensor):
+            msg["value"] = track_provenance(msg["value"], frozenset({msg["name"]}))
+
+
+def _inside(fn: Any) -> Any:
+    """The distribution inside `to_event`, `expand` and `mask`, of which each coordinate is one; not inside a transform."""
+    while hasattr(fn, "base_dist") and not isinstance(fn, TransformedDistribution):
+        fn = fn.base_dist
+    return fn
+
+
+def _with_pyros(kind: Any) -> set[type]:
+    """A family of torch's, Pyro's class of the same, and its fakes without a path."""
+    return {kind, *(sub for sub in _below(kind) if sub.__name__.removeprefix("Nonreparameterized") == kind.__name__)}
+
+
+def _below(kind: Any) -> list[type]:
+    return [deeper for sub in kind.__subclasses__() for deeper in (sub, *_below(sub))]
+
+
+def _latent(site: Any, family: str, layout: Layout) -> tuple[Latent, Restore]:
+    value = site["value"].detach()
+    kept = 1 if family == "one_hot" else 0  # categories stay a dimension of their own
+    events = site["fn"].event_dim
+    rank = value.dim()
+    first = [rank - events + f.dim for f in layout.local]
+    last = list(range(rank - kept, rank))
+    order = [*first, *(d for d in range(rank - kept) if d not in first), *last]
+    turned = value.permute(order)
+
+    def arrange(tensor: Tensor) -> Tensor:
+        whole = tensor.expand(value.shape).permute(order)
+        return whole.reshape(*whole.shape[: len(first)], -1, *whole.shape[rank - kept :])
+
+    def restore(tensor: Tensor) -> Tensor:
+        back = sorted(range(rank), key=order.__getitem__)
+        return tensor.reshape(turned.shape).permute(back)
+
+    _, names = KINDS[family]
+    parameters = {name: arrange(getattr(_inside(site["fn"]), name)) for name in names}
+    return Latent(site["name"], family, parameters, arrange(value)), restore

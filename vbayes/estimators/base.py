@@ -1,0 +1,183 @@
+"""The contract of an estimator of the ELBO and its gradient."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import pyro
+import torch
+from pyro.infer import ELBO
+from pyro.infer.enum import get_importance_trace
+from pyro.infer.util import torch_item
+from pyro.util import warn_if_nan
+from torch import Tensor
+
+from ..drawing.base_noise import NOISE_KINDS, NoiseKind
+from ..drawing.draw import draw_from
+from ..drawing.particles import Particles
+from ..errors import BadInput
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An estimate of a bound and a function whose gradient estimates the bound's.
+
+    Attributes:
+        value: (*local) the bound in nats; carries no gradient.
+        surrogate: (*local) differentiate this one. Its own value means nothing.
+        control: (*local) its gradient has mean zero; `Estimator.finish` may mix some of it in.
+    """
+
+    value: Tensor
+    surrogate: Tensor
+    control: Tensor | None = None
+
+    @classmethod
+    def of(cls, surrogate: Tensor) -> Estimate:
+        """For estimators whose surrogate is the bound itself."""
+        return cls(surrogate.detach(), surrogate)
+
+
+@dataclass(frozen=True)
+class Estimator(ELBO, ABC):
+    """An immutable value that says how to estimate a bound and its gradient from particles.
+
+    It is a `pyro.infer.ELBO`, so `pyro.infer.SVI(model, guide, optim, vb.STL())` works. A new estimator is a subclass
+    with the claims below and one method; it then stands in the contract tests, the command line and the laboratory.
+
+    Args:
+        num_particles: K, the draws per datum (L in Kingma & Welling).
+        noise: How the base noise of the K draws hangs together: "iid"; "antithetic" pairs of ε and −ε, u and 1 − u; or "sobol",
+            K points of a scrambled Sobol sequence. See `vbayes.drawing.base_noise`.
+        max_plate_nesting, strict_enumeration_warning: As Pyro has them, for `Enumerated`; others find plates themselves.
+        vectorize_particles: Accepted; particles are drawn side by side whatever it says, and a model need not broadcast.
+        retain_graph: Handed to `backward`.
+    """
+
+    num_particles: int = 1
+    noise: NoiseKind = field(default="iid", kw_only=True)
+    max_plate_nesting: float = field(default=float("inf"), kw_only=True, repr=False)
+    vectorize_particles: bool = field(default=False, kw_only=True, repr=False)
+    retain_graph: bool | None = field(default=None, kw_only=True, repr=False)
+    strict_enumeration_warning: bool = field(default=True, kw_only=True, repr=False)
+
+    bound: ClassVar[str] = "ELBO"
+    """What the value estimates."""
+    unbiased_for: ClassVar[str] = "ELBO"
+    """What the surrogate's gradient estimates without bias."""
+    unbiased_in: ClassVar[frozenset[str]] = frozenset({"model", "guide"})
+    """For the parameters of which part the gradient is that of the expected value, `bound_of`."""
+    needs: ClassVar[frozenset[str]]
+    """Fields of `Particles` that `estimate` reads, and `"path"` if every site must have a reparameterised path."""
+    min_particles: ClassVar[int] = 1
+    independent: ClassVar[bool] = False
+    """Whether the particles must be independent, so that only `noise="iid"` will do."""
+    reference: ClassVar[str] = ""
+    """Author year, arXiv number, equation."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.num_particles, int) or self.num_particles < self.min_particles:
+            raise BadInput(
+                f"{type(self).__name__}(num_particles={self.num_particles!r}) won't do: wanted an integer of at least "
+                f"{self.min_particles}."
+                + (" Its baseline comes from the other particles." if self.min_particles > 1 else "")
+            )
+        if self.noise not in NOISE_KINDS:
+            raise BadInput(
+                f"{type(self).__name__}(noise={self.noise!r}). Wanted: one of {', '.join(map(repr, NOISE_KINDS))}."
+            )
+        if self.independent and self.noise != "iid":
+            raise BadInput(
+                f"{type(self).__name__}(noise={self.noise!r}) would be biased: it needs independent particles. Use noise='iid', or an "
+                "estimator that takes the mean of its particles, such as vb.Pathwise, vb.AnalyticKL or vb.STL."
+            )
+
+    @abstractmethod
+    def estimate(self, particles: Particles) -> Estimate:
+        """The maths: shapes (K, *local) in, (*local) out; never sums over data, never negates."""
+
+    def bound_of(self, log_w: Tensor) -> Tensor:
+        """The bound that `value` estimates, of K independent draws: (K, *local) log-weights in, (*local) out."""
+        return log_w.mean(0)
+
+    def finish(self, estimate: Estimate) -> Estimate:
+        """A last word on the estimate for the whole data, () each, after everything was summed."""
+        return estimate
+
+    # ---- as a pyro.infer.ELBO --------------------------------------------------------------------------------------
+
+    def _total(self, model: Callable[..., Any], guide: Callable[..., Any], args: Any, kwargs: Any) -> Estimate:
+        particles = draw_from(
+            model, guide, args, kwargs, self.num_particles, self.needs, noise=self.noise, max_plate_nesting=self.max_plate_nesting,
+            strict_enumeration_warning=self.strict_enumeration_warning,
+        )  # fmt: skip
+        return self.finish(total(self.estimate(particles), particles))
+
+    def _get_trace(self, model: Callable[..., Any], guide: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Pyro's abstract hook: one pair of traces, (model's, guide's)."""
+        return get_importance_trace("flat", float("inf"), model, guide, args, kwargs)
+
+    def loss(self, model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any) -> float:
+        """Minus the bound, in nats."""
+        with torch.no_grad():
+            loss = -torch_item(self._total(model, guide, args, kwargs).value)
+        warn_if_nan(loss, "loss")
+        return loss
+
+    def differentiable_loss(
+        self, model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Tensor:
+        """Minus the bound, () in nats, with the estimator's gradient."""
+        estimate = self._total(model, guide, args, kwargs)
+        return -estimate.value - (estimate.surrogate - estimate.surrogate.detach())
+
+    def loss_and_grads(self, model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any) -> float:
+        """Minus the bound; adds minus the surrogate's gradient to the parameters' `.grad`."""
+        estimate = self._total(model, guide, args, kwargs)
+        if estimate.surrogate.requires_grad:
+            (-estimate.surrogate).backward(retain_graph=self.retain_graph)  # type: ignore[no-untyped-call]
+        loss = -torch_item(estimate.value)
+        warn_if_nan(loss, "loss")
+        return loss
+
+
+def total(estimate: Estimate, particles: Particles) -> Estimate:
+    """The estimate for the whole data set: summed over the local plates, times their common N/M."""
+    whole = (
+        None if part is None else part.sum() * particles.scale
+        for part in (estimate.value, estimate.surrogate, estimate.control)
+    )
+    return Estimate(*whole)  # type: ignore[arg-type]
+
+
+def leaves_of(surrogate: Tensor) -> list[Tensor]:
+    """The parameters that a tensor was made from, in the order in which its graph meets them."""
+    found: dict[int, Tensor] = {}
+    met, todo = set(), [surrogate.grad_fn]
+    while todo:
+        node: Any = todo.pop()
+        if node is None or node in met:
+            continue
+        met.add(node)
+        if hasattr(node, "variable"):
+            found[id(node.variable)] = node.variable
+        todo.extend(parent for parent, _ in node.next_functions)
+    return list(found.values())
+
+
+def gradient(estimator: Any, model: Callable[..., Any], guide: Callable[..., Any], *args: Any) -> dict[str, Tensor]:
+    """One draw of the gradient of the bound (not of the loss) with respect to each unconstrained parameter.
+
+    Args:
+        estimator: Any `pyro.infer.ELBO`.
+        model, guide: Run in the current param store.
+    """
+    estimator.loss_and_grads(model, guide, *args)
+    leaves = dict(pyro.get_param_store().named_parameters())
+    result = {k: torch.zeros_like(p) if p.grad is None else -p.grad for k, p in leaves.items()}
+    for leaf in leaves.values():
+        leaf.grad = None
+    return result

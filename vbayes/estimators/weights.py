@@ -1,0 +1,74 @@
+"""Importance weights of K particles: their means, their normalisation, each one left out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..drawing.particles import Particles
+from ..errors import BadInput
+from .base import Estimate, Estimator
+
+
+def log_mean_exp(log_w: Tensor, dim: int = 0) -> Tensor:
+    """log (1/K) Σ exp along a dimension."""
+    return torch.logsumexp(log_w, dim) - math.log(log_w.shape[dim])
+
+
+def normalised(log_w: Tensor, dim: int = 0) -> Tensor:
+    """v = w / Σ w along a dimension."""
+    return torch.softmax(log_w, dim)
+
+
+def others(log_w: Tensor, in_place: Tensor | None = None) -> Tensor:
+    """log (1/K) Σ_{j≠k} w_j for each k, or with another weight in the place of w_k: (K, *local) in and out.
+
+    Args:
+        in_place: (K, *local) logarithms of what stands in for w_k; nothing if None.
+    """
+    k = len(log_w)
+    own = torch.eye(k, dtype=torch.bool, device=log_w.device).view(k, k, *[1] * (log_w.dim() - 1))
+    stand_in = log_w.new_full((), -math.inf) if in_place is None else in_place.unsqueeze(1)
+    # Summed anew for each k: taking w_k off the whole sum would lose all digits where w_k is nearly all of it.
+    return torch.logsumexp(torch.where(own, stand_in, log_w.unsqueeze(0)), 1) - math.log(k)
+
+
+def multi_sample_score(particles: Particles, log_w: Tensor, without: Tensor) -> Estimate:
+    """The score-function gradient of log (1/K) Σ w.
+
+    Args:
+        particles: With `log_p_fixed`, `log_q_fixed` and `score`.
+        log_w: (K, *local), constant.
+        without: (K, *local) the bound as it would be without particle k, which is its baseline.
+    """
+    bound = log_mean_exp(log_w)
+    direct = normalised(log_w) * (particles.log_p_fixed - particles.log_q_fixed)
+    return Estimate(bound, (direct + (bound - without) * particles.score).sum(0))
+
+
+@dataclass(frozen=True)
+class Grouped(Estimator):
+    """An estimator whose particles stand in groups of equal size.
+
+    Args:
+        num_particles: In all the groups together.
+        groups: How many.
+    """
+
+    num_particles: int = 10
+    groups: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.groups, int) or self.groups < 1 or self.num_particles % self.groups:
+            raise BadInput(
+                f"{type(self).__name__}(num_particles={self.num_particles}, groups={self.groups!r}) won't do. Wanted: a number of groups "
+                "that divides the number of particles."
+            )
+
+    def grouped(self, values: Tensor) -> Tensor:
+        """(K, *local) → (groups, K / groups, *local)."""
+        return values.unflatten(0, (self.groups, -1))

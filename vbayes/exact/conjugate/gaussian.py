@@ -1,0 +1,59 @@
+"""A Gaussian with all its correlations, approximated by one without any."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...errors import BadInput
+from ..linear_gaussian import mean_field
+
+
+@dataclass(frozen=True)
+class FactoredGaussian:
+    """p(z) = N(mean, precision⁻¹), q(z) = Π_i N(m_i, 1/Λᵢᵢ).
+
+    The variances are those of z_i given all the others, and so too small; only the means take turns (Bishop 2006, eqs. 10.12 to 10.15).
+
+    Attributes:
+        mean: (L,) μ.
+        precision: (L, L) Λ, positive definite.
+
+    Raises:
+        BadInput: Λ is no precision matrix.
+    """
+
+    mean: Tensor
+    precision: Tensor
+
+    def __post_init__(self) -> None:
+        size = len(self.mean)
+        _, failed = torch.linalg.cholesky_ex(self.precision)
+        if self.precision.shape != (size, size) or not torch.allclose(self.precision, self.precision.mT) or failed:
+            raise BadInput(
+                f"precision={self.precision.tolist()} is none for a mean of {size}. Wanted: a symmetric positive definite matrix."
+            )
+
+    @property
+    def variances(self) -> Tensor:
+        """(L,) of q: 1/Λᵢᵢ."""
+        return mean_field(self.precision)[0]
+
+    def start(self, seed: int) -> Tensor:
+        """(L,) the means of q, anywhere."""
+        return torch.randn(len(self.mean), generator=torch.Generator().manual_seed(seed), dtype=self.mean.dtype)
+
+    def sweep(self, q: Tensor) -> Tensor:
+        """Each mean in turn: m_i = μ_i − Σ_{j≠i} Λᵢⱼ (m_j − μ_j) / Λᵢᵢ."""
+        found = q.clone()
+        for i, row in enumerate(self.precision):
+            pull = row @ (found - self.mean) - row[i] * (found[i] - self.mean[i])
+            found[i] = self.mean[i] - pull / row[i]
+        return found
+
+    def elbo(self, q: Tensor) -> Tensor:
+        """() −KL(q ‖ p) in nats: p is normalised, so its evidence is 1."""
+        away = q - self.mean
+        return -0.5 * away @ self.precision @ away - mean_field(self.precision)[1]

@@ -1,0 +1,1 @@
+"""To ArviZ and to files that other tools open."""

@@ -1,0 +1,162 @@
+"""Draws from a trained pair, as arrays and as ArviZ's own object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from pyro.distributions import ImproperUniform, Unit
+from pyro.distributions.util import scale_and_mask
+from pyro.poutine import Trace
+from torch import Tensor
+
+from .. import rng
+from ..data.dataset import Batch, Dataset
+from ..errors import BadInput, checks_keywords
+from ..estimators import name_of
+from ..pair.pair import Pair
+from ..pair.sites import base, plates, sites
+from ..training.result import Fit
+from ..validation import validation
+from . import arviz as export
+
+Arrays = dict[str, np.ndarray]
+
+
+def sample(pair: Pair, batch: Batch, draws: int, *, seed: int = 0, prior: bool = True) -> dict[str, Arrays]:
+    """Draws from the guide, the model given those, and the prior.
+
+    Args:
+        pair: Model and guide.
+        batch: What they are called with. Its `total` is not used: nothing is scaled here.
+        draws: S.
+        seed: Of the draws.
+        prior: Also draw from the prior, where it is one that can be drawn from (not Pyro's `ImproperUniform`).
+
+    Returns:
+        ArviZ's group → variable → (1, S, *shape) array; `observed_data` without the first two axes.
+        `sample_stats` has log_p = log p(x, z) and log_q = log q(z), summed over all sites.
+    """
+    batch = Batch(batch.args)
+    pair = pair.copy()  # drawing moves the running statistics of some modules
+    rows: dict[str, dict[str, list[Tensor]]] = {}
+
+    def keep(group: str, name: str, value: Any) -> None:
+        rows.setdefault(group, {}).setdefault(name, []).append(torch.as_tensor(value))
+
+    with pair.scope(), rng.seeded(seed), torch.no_grad(), validation(False):
+        for _ in range(draws):
+            q, p = pair.run(batch)
+            _need_all_rows(pair, p)
+            keep("sample_stats", "log_p", p.log_prob_sum())
+            keep("sample_stats", "log_q", q.log_prob_sum())
+            for site in sites(p):
+                if _is_data(site):
+                    log_p = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
+                    keep("log_likelihood", site["name"], scale_and_mask(log_p, mask=site["mask"]))
+                elif not isinstance(base(site["fn"]), Unit):
+                    keep("posterior", site["name"], site["value"])
+            made = pair.generate(batch, q)
+            for site in sites(p):
+                if _is_data(site):
+                    keep("posterior_predictive", site["name"], made.nodes[site["name"]]["value"])
+            for site in sites(pair.generate(batch)) if prior and not _improper(p) else ():
+                if isinstance(base(site["fn"]), Unit):
+                    continue
+                group = "prior_predictive" if site["name"] in rows.get("log_likelihood", {}) else "prior"
+                keep(group, site["name"], site["value"])
+    groups = {
+        group: {name: torch.stack(values)[None].cpu().numpy() for name, values in variables.items()}
+        for group, variables in rows.items()
+    }
+    groups["observed_data"] = {s["name"]: s["value"].cpu().numpy() for s in sites(p) if _is_data(s)}
+    return groups
+
+
+def _improper(p: Any) -> bool:
+    """Whether some latent of the model has a density that has no integral."""
+    return any(isinstance(base(site["fn"]), ImproperUniform) for site in sites(p))
+
+
+@checks_keywords
+def to_arviz(
+    fit: Fit | Sequence[Fit], data: Any = None, *, draws: int = 1000, seed: int = 0, prior: bool = True
+) -> Any:
+    """A fit as ArviZ's own object: `InferenceData` on ArviZ 0.23, `xarray.DataTree` on 1.x.
+
+    Groups: posterior, posterior_predictive, log_likelihood, observed_data, prior, prior_predictive, and sample_stats with
+    log_p and log_q, which PSIS and LOO for draws from q need. Dimensions carry the names of the plates.
+
+    Args:
+        fit: From `vb.fit`; several fits of one pair become chains.
+        data: Rows to look at; those it was fitted to if None. Draws × rows × features numbers are kept in memory.
+        draws: S, in one chain: q is sampled independently, so one chain says it all of a fit.
+        seed: Of the draws.
+        prior: Also draw from the prior, where it is one that can be drawn from (not Pyro's `ImproperUniform`).
+
+    Raises:
+        BadInput: No draws asked for, or data that the pair can't take.
+
+    Examples:
+        >>> idata = vb.to_arviz(fit)
+        >>> az.summary(idata)
+    """
+    if draws < 1:
+        raise BadInput(f"draws={draws}. Wanted: at least 1.")
+    fits = [fit] if isinstance(fit, Fit) else list(fit) if isinstance(fit, Sequence) else []
+    if not fits or not all(isinstance(one, Fit) for one in fits):
+        raise BadInput(f"fit is a {type(fit).__name__}. Wanted: a vb.Fit, or several of one pair in a list.")
+    fit = fits[0]
+    dataset = (fit.data if data is None else Dataset.of(data)).to(fit.data.first.device)
+    batch = dataset.batch(fit.pair.model)
+    groups = sample(fit.pair, batch, draws, seed=seed, prior=prior)
+    for number, other in enumerate(fits[1:], start=1):
+        more = sample(other.pair, batch, draws, seed=seed + number, prior=prior)
+        for group, variables in groups.items():
+            if group != "observed_data":
+                groups[group] = {k: np.concatenate([v, more[group][k]]) for k, v in variables.items()}
+    attributes = {
+        "pair": fit.pair.name,
+        "estimator": name_of(fit.estimator),
+        "inference_library": "vbayes",
+        "seed": seed,
+    }
+    return export.from_arrays(groups, dims=_dims(fit.pair, batch, dataset.dims), attrs=attributes)
+
+
+def _is_data(site: Any) -> bool:
+    """Neither a `pyro.deterministic` nor a `pyro.factor`."""
+    return site["is_observed"] and not site["infer"].get("_deterministic") and not isinstance(base(site["fn"]), Unit)
+
+
+def _need_all_rows(pair: Pair, trace: Trace) -> None:
+    for site in sites(trace):
+        for frame in plates(site):
+            if frame.full_size not in (None, frame.size):
+                raise BadInput(
+                    f"Plate {frame.name!r} of pair {pair.name!r} draws {frame.size} of {frame.full_size} rows anew each time, so "
+                    "draws don't belong to the same rows. Wanted: all of them. Let the model take its plate's size from "
+                    "its data, and leave minibatches to vb.fit(batch_size=...)."
+                )
+
+
+def _dims(pair: Pair, batch: Batch, columns: Mapping[str, tuple[str, ...]]) -> dict[str, list[str]]:
+    """Variable → names of its dimensions: plates, then a column's own, else `site_dim_i`."""
+    pair = pair.copy()
+    with pair.scope(), rng.seeded(0), torch.no_grad():
+        _, p = pair.run(Batch(batch.args))
+    found = {}
+    for site in sites(p):
+        name, rank = site["name"], site["value"].dim()
+        event = site["fn"].event_dim
+        dims = [f"{name}_dim_{i}" for i in range(rank)]
+        for frame in plates(site):
+            if frame.dim - event >= -rank:
+                dims[frame.dim - event] = frame.name
+        own = columns.get(name, ())
+        if event and len(own) == event:
+            dims[-event:] = own
+        found[name] = dims
+    return found

@@ -1,0 +1,121 @@
+"""Recognition: which of several models data are from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import BadInput, Unsuitable
+from ..pair.pair import Pair
+from ..training.result import Trained
+from .evidence import SURE, Evidence, log_evidence
+
+
+@dataclass(frozen=True)
+class ModelComparison:
+    """Evidences of the same data under several models.
+
+    Attributes:
+        evidences: Model → evidence.
+        prior: Model → its probability before the data.
+    """
+
+    evidences: dict[str, Evidence] = field(repr=False)
+    prior: dict[str, float]
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row for each model, the best first: `log_evidence` in nats with `se` of its draws and `direction`, `behind` the best, and
+        `behind_se` over the rows of the data (by pairs of the same row) or, where they hang together, over the draws.
+        """
+        best = max(self.evidences.values(), key=lambda e: e.value)
+        rows = []
+        for name, one in self.evidences.items():
+            behind, se = best.value - one.value, math.hypot(best.se, one.se)
+            if best.per_datum is not None and one.per_datum is not None and one.rows > 1:
+                se = float(np.std(best.per_datum - one.per_datum, ddof=1)) * one.rows**0.5
+            rows.append(
+                {"model": name, "log_evidence": one.value, "se": one.se, "direction": one.direction, "behind": behind, "behind_se": se if one is not best else 0.0}
+            )  # fmt: skip
+        return pd.DataFrame(rows).sort_values("log_evidence", ascending=False, ignore_index=True)
+
+    def probabilities(self) -> pd.DataFrame:
+        """One row for each datum, one column for each model: p(model | x) of each datum by itself.
+
+        Raises:
+            Unsuitable: A model under which the rows hang together.
+        """
+        columns = []
+        for name, one in self.evidences.items():
+            if one.per_datum is None:
+                raise Unsuitable(
+                    f"Model {name!r} has no evidence of each row by itself ({one.method}). Wanted: method='iw' or 'elbo', on a pair whose rows are independent."
+                )
+            columns.append(one.per_datum + math.log(self.prior[name]))
+        log_joint = np.stack(columns, 1)
+        log_joint = log_joint - log_joint.max(1, keepdims=True)
+        chance = np.exp(log_joint)
+        return pd.DataFrame(chance / chance.sum(1, keepdims=True), columns=list(self.evidences))
+
+    def classify(self) -> np.ndarray:
+        """(N,) the most probable model of each datum."""
+        return self.probabilities().idxmax(axis=1).to_numpy()
+
+    def verdict(self) -> str:
+        """In a sentence."""
+        table = self.to_dataframe()
+        best, rest = table.iloc[0], table.iloc[1:]
+        rows = next(iter(self.evidences.values())).rows
+        near = [
+            f"{r.model} ({r.behind:.3g} ± {r.behind_se:.2g} nats behind)"
+            for r in rest.itertuples()
+            if r.behind <= SURE * r.behind_se
+        ]
+        far = [
+            f"{r.model} by {r.behind:.3g} ± {r.behind_se:.2g}"
+            for r in rest.itertuples()
+            if r.behind > SURE * r.behind_se
+        ]
+        text = (
+            f"Of {len(table)} models {best.model} gives {rows} rows the highest evidence, {best.log_evidence:.6g} nats"
+        )
+        text += f"; it beats {', '.join(far)} nats" if far else ""
+        text += f"; it can't be told from {', '.join(near)}" if near else ""
+        bounds = [r.model for r in table.itertuples() if r.direction == "lower"]
+        return text + (f". The numbers of {', '.join(bounds)} are lower bounds." if bounds else ".")
+
+
+def compare_models(
+    models: Mapping[str, Pair | Trained], data: Any, *, prior: Mapping[str, float] | None = None, **options: Any
+) -> ModelComparison:
+    """Compares models by the evidence of data, in total and for each datum: which model is best, and of which class is x?
+
+    Args:
+        models: Name → pair or fit. For Bayes' rule over classes: one for each class, trained on its data.
+        data: Rows for all of them; held out, unless the models' parameters were integrated over.
+        prior: Name → probability; the same for all if None.
+        options: Of `log_evidence`, as `method="iw", num_particles=100`.
+
+    Raises:
+        BadInput: Fewer than two models, or a prior of others.
+
+    Examples:
+        >>> sizes = {f"{j} latents": vb.fit(vb.pairs.vae(latent=j), x, epochs=50, batch_size=100) for j in (2, 5, 10)}
+        >>> print(vb.compare_models(sizes, x_new).verdict())
+        >>> digits = {str(d): vb.fit(vb.pairs.vae(), x[label == d], epochs=200) for d in range(10)}
+        >>> vb.compare_models(digits, x_new).classify()
+    """
+    if len(models) < 2:
+        raise BadInput(
+            f"{len(models)} model{'s' * (len(models) != 1)}. Wanted: at least two to compare, as {{'a': fit_a, 'b': fit_b}}."
+        )
+    prior = dict.fromkeys(models, 1 / len(models)) if prior is None else dict(prior)
+    if set(prior) != set(models) or not all(p > 0 for p in prior.values()):
+        raise BadInput(f"prior={prior}. Wanted: a probability above 0 for each of {', '.join(map(repr, models))}.")
+    whole = sum(prior.values())
+    evidences = {name: log_evidence(model, data, **options) for name, model in models.items()}
+    return ModelComparison(evidences, {name: p / whole for name, p in prior.items()})

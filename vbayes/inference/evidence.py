@@ -1,0 +1,241 @@
+"""Recognition: how probable some data are under a model, and which side of the truth a number is on."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from .. import rng
+from ..data.dataset import Batch, Dataset
+from ..drawing.simulation import simulate
+from ..errors import BadInput, checks_keywords
+from ..pair.check import examine
+from ..pair.device import choose_device
+from ..pair.pair import Pair
+from ..pair.sites import sites
+from ..progress import bar
+from ..training.result import Trained, pair_and_data
+from .annealing import annealed
+from .importance import Weights, require_densities, weights
+from .tabulate import tabulate
+
+Method = Literal["auto", "exact", "elbo", "iw", "ais", "sandwich"]
+Direction = Literal["exact", "lower", "between"]
+
+PARTICLES = {"elbo": 100, "iw": 100, "ais": 16, "sandwich": 16}
+SURE = 2.0  # standard errors in words
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """log p(x) of some data, or bounds of it, in nats.
+
+    Attributes:
+        value: Of all rows; in the middle of two bounds.
+        se: Its standard error over the draws; 0 for exact numbers.
+        direction: "exact"; "lower": its mean is at most the truth; "between": the truth is between `low` and `high`.
+        low, high: Bounds, ±∞ where there is none; both are `value` for exact numbers.
+        method: In words, with the number of draws.
+        pair, data: Names.
+        rows: N.
+        per_datum: (N,) of each row, `per_datum_se` alike; None where the rows hang together by a latent of all.
+        effective: (N,) or (1,) effective number of draws that an importance-weighted value rests on; None for others.
+    """
+
+    value: float
+    se: float
+    direction: Direction
+    low: float
+    high: float
+    method: str
+    pair: str
+    data: str
+    rows: int
+    per_datum: np.ndarray | None = field(default=None, repr=False)
+    per_datum_se: np.ndarray | None = field(default=None, repr=False)
+    effective: np.ndarray | None = field(default=None, repr=False)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row for each datum, `log_evidence` and `se` in nats; one for all where they hang together."""
+        if self.per_datum is None:
+            return pd.DataFrame({"log_evidence": [self.value], "se": [self.se]})
+        return pd.DataFrame({"log_evidence": self.per_datum, "se": self.per_datum_se})
+
+    def verdict(self) -> str:
+        """In a sentence."""
+        each = f", {self.value / self.rows:.4g} a datum" if self.rows > 1 else ""
+        if self.direction == "exact":
+            return f"log p(x) = {self.value:.6g} nats{each} ({self.method})."
+        if self.direction == "between":
+            gap = f"a lower bound of {self.low:.6g} and an upper one of {self.high:.6g} on average"
+            if self.low > self.high:
+                gap += ", which cross, so that their noise is larger than what is between them"
+            return f"log p(x) is about {self.value:.6g} ± {self.se:.2g} nats{each}: {gap} ({self.method})."
+        text = f"log p(x) is at least {self.value:.6g} ± {self.se:.2g} nats{each} ({self.method})"
+        if self.effective is None or (least := float(np.min(self.effective))) >= 10:
+            return text + "."
+        return text + f"; {least:.1f} draws carry the weight of one datum: more particles would raise it."
+
+
+@checks_keywords
+def log_evidence(
+    pair: Pair | Trained,
+    data: Any = None,
+    method: Method = "auto",
+    *,
+    num_particles: int | None = None,
+    temperatures: int = 200,
+    batch_size: int = 1000,
+    seed: int = 0,
+    device: str = "auto",
+    progress: bool = True,
+) -> Evidence:
+    """log p(x) by the best that there is for a pair, with the direction in which it errs.
+
+    Args:
+        pair: Model and guide; a fit brings its data.
+        data: As for `fit`; new rows are welcome where the guide computes q from a row.
+        method: "exact": closed form, or a table of all values of few latents. "elbo": E_q[log w]. "iw": the importance-weighted bound of K
+            particles (Burda, Grosse & Salakhutdinov 2016, arXiv:1509.00519), which rises with K towards the truth. "ais": annealed
+            importance sampling from the guide to the posterior (Neal 2001, doi:10.1023/A:1008923215028; Wu et al. 2017,
+            arXiv:1611.04273), for continuous latents. "sandwich": a lower and an upper bound, by annealing there and back on data that the model
+            simulates in the shape of these, whose latents are then known (Grosse, Ghahramani & Adams 2015, arXiv:1511.02543). "auto": exact where
+            the pair has a closed form, else "iw".
+        num_particles: K, draws or chains for each datum; 100, and 16 chains, if None.
+        temperatures: T of annealing.
+        batch_size: Rows at a time, where each has latents of its own; the numbers do not depend on it but for the draws.
+        seed: Of everything.
+        device: As for `fit`.
+        progress: Show a bar.
+
+    Returns:
+        Its value in total and for each datum, with standard errors.
+
+    Raises:
+        BadInput: An unknown method, or fewer than one particle, temperature or row at a time.
+        BadPair: Model and guide do not fit together, or not with the data.
+        Unsuitable: The method is not for this pair, with the reason.
+
+    Examples:
+        >>> fit = vb.fit(vb.pairs.vae(), vb.data.digits(), epochs=50, batch_size=100)
+        >>> print(vb.log_evidence(fit, method="iw", num_particles=1000).verdict())
+    """
+    known = ("auto", "exact", *PARTICLES)
+    if method not in known:
+        raise BadInput(f"method={method!r} is no way to an evidence. Wanted: {', '.join(known)}.")
+    pair, data = pair_and_data(pair, data)
+    count = PARTICLES.get(method, PARTICLES["iw"]) if num_particles is None else num_particles
+    for name, number in {"num_particles": count, "temperatures": temperatures, "batch_size": batch_size}.items():
+        if not isinstance(number, int) or number < 1:
+            raise BadInput(f"{name}={number!r}. Wanted: a whole number, at least 1.")
+    where, dataset = choose_device(device), Dataset.of(data)
+    pair = pair.copy()
+    whole = Batch(dataset.batch(pair.model).args)
+    examine(pair, whole)
+    pair, whole, dataset = pair.to(where), whole.to(where), dataset.to(where)
+    named = {"pair": pair.name, "data": dataset.name, "rows": len(dataset)}
+    if method in ("auto", "exact") and pair.exact is not None:
+        with pair.scope(), torch.no_grad():
+            closed = pair.exact.log_evidence_per_datum or pair.exact.log_evidence
+            return _exact(closed(*whole.args).double(), "closed form", named)
+    if not _latents(pair, whole):
+        return _exact(weights(pair, whole, 1, seed).elbo()[0], "no latent variables", named)
+    if method == "exact":
+        with pair.scope(), torch.no_grad():
+            return _exact(tabulate(pair, whole).log_evidence(), "tabulated", named)
+    require_densities(pair, whole)
+    chunks = _chunks(pair, dataset, whole, batch_size, seed)
+    if method in ("ais", "sandwich"):
+        how: dict[str, Any] = {"chains": count, "temperatures": temperatures, "progress": progress}
+        words = f"{count} chains, {temperatures} temperatures"
+        if method == "ais":
+            there = [annealed(pair, chunk, seed=seed + n, origin=None, **how) for n, chunk in enumerate(chunks)]
+            return _lower(there, f"annealed importance sampling, {words}", named)
+        made = [simulate(pair, chunk, seed + n) for n, chunk in enumerate(chunks)]
+        first = seed + len(chunks)
+        there = [annealed(pair, m.batch, seed=first + n, origin=None, **how) for n, m in enumerate(made)]
+        first += len(chunks)
+        back = [annealed(pair, m.batch, seed=first + n, origin=m.made, **how) for n, m in enumerate(made)]
+        return _between(there, back, f"annealing there and back, {words}, on data simulated by the model", named)
+    found = _weighed(pair, chunks, count, seed, progress=progress)
+    if method == "elbo":
+        return _lower(found, f"ELBO, {count} draws", named, Weights.elbo)
+    return _lower(found, f"importance-weighted bound, {count} particles", named)
+
+
+def _latents(pair: Pair, batch: Batch) -> list[str]:
+    with pair.scope(), torch.no_grad(), rng.seeded(0):
+        q, _ = pair.run(batch)
+    return [site["name"] for site in sites(q)]
+
+
+def _chunks(pair: Pair, data: Dataset, whole: Batch, batch_size: int, seed: int) -> list[Batch]:
+    """So many rows at a time where each has a weight of its own; otherwise all of them."""
+    if batch_size >= len(data) or weights(pair, whole, 1, seed).mean.shape != (len(data),):
+        return [whole]
+    index = torch.arange(len(data), device=data.first.device)
+    return [Batch(data.batch(pair.model, part).args) for part in index.split(batch_size)]
+
+
+def _weighed(pair: Pair, chunks: Sequence[Batch], count: int, seed: int, *, progress: bool) -> list[Weights]:
+    found: list[Weights] = []
+    done = 0
+    with bar("evidence", len(chunks) * count, show=progress) as advance:
+
+        def drawn() -> None:
+            nonlocal done
+            done += 1
+            advance(done, functools.partial("{} of {} parts".format, len(found), len(chunks)))
+
+        for number, batch in enumerate(chunks):
+            found.append(weights(pair, batch, count, seed + number, drawn))
+    return found
+
+
+def _cat(parts: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Of all chunks."""
+    values, errors = zip(*parts, strict=True)
+    return torch.cat([v.reshape(-1) for v in values]), torch.cat([e.reshape(-1) for e in errors])
+
+
+def _each(value: Tensor, rows: int) -> np.ndarray | None:
+    return value.reshape(-1).cpu().numpy() if value.dim() and value.numel() == rows else None
+
+
+def _exact(value: Tensor, words: str, named: dict[str, Any]) -> Evidence:
+    each = _each(value, named["rows"])
+    total = float(value.sum())
+    zeros = None if each is None else np.zeros_like(each)
+    return Evidence(total, 0.0, "exact", total, total, words, **named, per_datum=each, per_datum_se=zeros)
+
+
+def _lower(
+    found: Sequence[Weights], words: str, named: dict[str, Any], of: Callable[..., Any] = Weights.bound
+) -> Evidence:
+    values, errors = _cat(of(one) for one in found)
+    total, se, rows = float(values.sum()), float(errors.square().sum().sqrt()), named["rows"]
+    effective = torch.cat([one.effective().reshape(-1) for one in found]).cpu().numpy()
+    return Evidence(
+        total, se, "lower", total, math.inf, words, **named,
+        per_datum=_each(values, rows), per_datum_se=_each(errors, rows), effective=effective if of is Weights.bound else None,
+    )  # fmt: skip
+
+
+def _between(there: Sequence[Weights], back: Sequence[Weights], words: str, named: dict[str, Any]) -> Evidence:
+    """From chains that end at the posterior, and those that begin there: the mean of 1/w over these is 1/p(x)."""
+    low, low_se = _cat(one.bound() for one in there)
+    high, high_se = _cat(one.bound() for one in back)
+    se, rows = (low_se.square() + high_se.square()).sqrt(), named["rows"]
+    bottom, top = float(low.sum()), -float(high.sum())
+    return Evidence(
+        (bottom + top) / 2, float(se.square().sum().sqrt()), "between", bottom, top, words, **named,
+        per_datum=_each((low - high) / 2, rows), per_datum_se=_each(se, rows),
+    )  # fmt: skip

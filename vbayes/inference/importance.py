@@ -1,0 +1,96 @@
+"""The evidence by draws from the guide: the ELBO, and the importance-weighted bound, one weight at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .. import rng
+from ..data.dataset import Batch
+from ..drawing.draw import draw, draw_one
+from ..errors import Unsuitable
+from ..pair.pair import Pair
+from ..validation import validation
+
+WEIGHTS = {"log_p", "log_q"}
+
+
+@dataclass
+class Weights:
+    """What K log-weights add up to, as they come: four numbers for each datum, however many there are.
+
+    Attributes:
+        count: K.
+        mean, squares: Of log w: the mean and the sum of squared deviations (Welford 1962, doi:10.1080/00401706.1962.10490022).
+        log_sum, log_sum_of_squares: log Σ w and log Σ w².
+    """
+
+    count: int
+    mean: Tensor
+    squares: Tensor
+    log_sum: Tensor
+    log_sum_of_squares: Tensor
+
+    @classmethod
+    def of(cls, weights: Iterator[Tensor]) -> Weights:
+        """From log-weights, each (*local)."""
+        first = next(weights)
+        found = cls(1, first, torch.zeros_like(first), first, 2 * first)
+        for log_w in weights:
+            found.count += 1
+            away = log_w - found.mean
+            found.mean = found.mean + away / found.count
+            found.squares = found.squares + away * (log_w - found.mean)
+            found.log_sum = torch.logaddexp(found.log_sum, log_w)
+            found.log_sum_of_squares = torch.logaddexp(found.log_sum_of_squares, 2 * log_w)
+        return found
+
+    def elbo(self) -> tuple[Tensor, Tensor]:
+        """(*local) E log w, and its standard error."""
+        return self.mean, (self.squares / max(self.count - 1, 1) / self.count).sqrt()
+
+    def bound(self) -> tuple[Tensor, Tensor]:
+        """(*local) log of the mean of w, and its standard error by the delta method: √(1/ESS − 1/K)."""
+        spread = (self.log_sum_of_squares - 2 * self.log_sum).exp() - 1 / self.count
+        return self.log_sum - math.log(self.count), spread.clamp(min=0.0).sqrt()
+
+    def effective(self) -> Tensor:
+        """(*local) the effective number of draws, (Σ w)² / Σ w² (Kong 1992)."""
+        return (2 * self.log_sum - self.log_sum_of_squares).exp()
+
+
+def weights(pair: Pair, batch: Batch, count: int, seed: int, drawn: Callable[[], None] = lambda: None) -> Weights:
+    """K log-weights log p(x, z) − log q(z|x) with z drawn from the guide.
+
+    Args:
+        pair: Initialised.
+        batch: Rows, which are not scaled to any whole.
+        count: K.
+        seed: Of the draws.
+        drawn: Called after each, for a progress bar.
+    """
+
+    def each() -> Iterator[Tensor]:
+        for _ in range(count):
+            one = draw_one(pair.model, pair.guide, batch.args, {}, WEIGHTS)
+            yield (one.log_p - one.log_q).double() * one.scale
+            drawn()
+
+    with pair.scope(), torch.no_grad(), rng.seeded(seed), validation(False):
+        return Weights.of(each())
+
+
+def require_densities(pair: Pair, batch: Batch) -> None:
+    """Raises `Unsuitable` for a guide that puts a point mass somewhere: its weights say nothing of the evidence."""
+    try:
+        with pair.scope(), rng.seeded(0), validation(False):
+            draw(pair, batch, 1, {"score"})
+    except Unsuitable as error:
+        raise Unsuitable(
+            f"Pair {pair.name!r} has no weights that estimate its evidence: {str(error).split(': ')[0].replace('The guide', 'its guide')}. "
+            "Wanted: a guide with a density, such as a Normal around that point."
+        ) from error

@@ -1,0 +1,197 @@
+"""Recognition: what is missing from data, given the rest."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor
+
+from .. import rng
+from ..data.dataset import Batch, Dataset
+from ..drawing.densities import drawing_density, run_at
+from ..errors import BadInput, Unsuitable, checks_keywords
+from ..pair.check import examine
+from ..pair.pair import DATA_PLATE, Pair
+from ..pair.sites import Layout, Term, base, is_point_mass, sites
+from ..progress import bar
+from ..training.result import Trained, pair_and_data
+from ..validation import validation
+from .importance import require_densities
+
+
+@dataclass(frozen=True)
+class Imputation:
+    """What may stand where data are missing.
+
+    Attributes:
+        x: (N, *features) the data with the mean of p(x_missing | x_known) filled in.
+        sd: (N, *features) its standard deviation; 0 where x is known.
+        draws: (S, N, *features) from that distribution, one after the other along a chain.
+        acceptance: (N,) share of the proposals taken: near 0, the guide is too far from the posterior for the chain to move.
+    """
+
+    x: Tensor
+    sd: Tensor
+    draws: Tensor
+    acceptance: Tensor
+
+
+@checks_keywords
+def impute(
+    pair: Pair | Trained,
+    data: Any,
+    known: Any,
+    *,
+    draws: int = 200,
+    burn_in: int = 100,
+    seed: int = 0,
+    progress: bool = True,
+) -> Imputation:
+    """Fills in what is missing, by a chain whose draws are of p(x_missing | x_known) whatever the guide.
+
+    In turn: z is proposed by the guide from the data as they are filled in now, and taken or refused by its weight p(x, z) / q(z|x)
+    (Metropolis–Hastings); what is missing is drawn from p(x|z). Without the second half of the first step, as in Rezende et al. 2014, the draws would be
+    right for a perfect guide only.
+
+    Args:
+        pair: With latents for each row, and one observed site whose features are independent given the latents; trained.
+        data: Rows; what stands in missing places does not matter, but it must be a number.
+        known: (N, *features) or (*features,) of booleans: True where data are known.
+        draws: S, that are kept.
+        burn_in: Draws before them, that are not.
+        seed: Of the draws.
+        progress: Show a bar.
+
+    Raises:
+        BadInput: `known` is of another shape or type, or no draws were asked for.
+        BadPair: Pair and data do not fit together.
+        Unsuitable: Another kind of pair, with the reason.
+
+    References:
+        Rezende, Mohamed & Wierstra 2014, arXiv:1401.4082, appendix F; Mattei & Frellsen 2018, arXiv:1802.04826, section 3, for the Metropolis step.
+
+    Examples:
+        >>> upper = torch.arange(64) < 32
+        >>> found = vb.impute(fit, x_new, known=upper)
+        >>> found.x, found.sd
+    """
+    if draws < 2 or burn_in < 0:
+        raise BadInput(f"draws={draws}, burn_in={burn_in}. Wanted: at least 2 draws, and a burn-in of 0 or more.")
+    pair, data = pair_and_data(pair, data)
+    dataset = Dataset.of(data)
+    pair = pair.copy()
+    batch = Batch(dataset.batch(pair.model).args)
+    examine(pair, batch)
+    require_densities(pair, batch)
+    device = next(iter(pair.parameters.values()), dataset.first).device
+    batch = batch.to(device)
+    chain = _Chain(pair, batch, known)
+    kept, mean, taken = [], torch.zeros_like(chain.x), chain.x.new_zeros(len(chain.x))
+    with (
+        pair.scope(),
+        torch.no_grad(),
+        rng.seeded(seed),
+        validation(False),
+        bar("impute", burn_in + draws, show=progress) as advance,
+    ):
+        chain.start()
+        for number in range(burn_in + draws):
+            accepted, expected = chain.sweep()
+            taken = taken + accepted
+            if number >= burn_in:
+                kept.append(chain.x)
+                mean = mean + expected / draws
+            advance(number + 1, functools.partial("acceptance {:.2f}".format, float((taken / (number + 1)).mean())))
+    stacked = torch.stack(kept)
+    sd = torch.where(chain.known, 0.0, stacked.std(0))
+    return Imputation(torch.where(chain.known, chain.x, mean), sd, stacked, taken / (burn_in + draws))
+
+
+class _Chain:
+    """Latents and missing data in turn; its methods run inside the pair's scope."""
+
+    def __init__(self, pair: Pair, batch: Batch, known: Any) -> None:
+        self.pair, self.args = pair, list(batch.args)
+        with pair.scope(), torch.no_grad(), rng.seeded(0), validation(False):
+            q, p = pair.run(batch)
+        observed: list[Any] = [s for s in sites(p) if s["is_observed"]]
+        if len(observed) != 1:
+            raise Unsuitable(
+                f"Pair {pair.name!r} has {len(observed)} observed sites. Wanted: one, of which some is missing."
+            )
+        (self.site,) = observed
+        self.name = self.site["name"]
+        places = [i for i, a in enumerate(self.args) if isinstance(a, Tensor) and a is self.site["value"]]
+        if not places:
+            raise Unsuitable(
+                f"Data of site {self.name!r} are not an argument of pair {pair.name!r} as it is, so nothing can be filled in. Wanted: obs=x with x an argument."
+            )
+        if base(self.site["fn"]).event_dim:
+            raise Unsuitable(
+                f"The features of {self.name!r} in pair {pair.name!r} hang together given the latents ({type(base(self.site['fn'])).__name__}). Wanted: features that are "
+                "independent given the latents, such as Bernoulli or Normal ones."
+            )
+        self.place, self.x = places[0], self.site["value"]
+        self.drawn = [s["name"] for s in sites(q) if not is_point_mass(s["fn"])]
+        rows = tuple(frame.size for frame in Layout(q, p).local)
+        latents: dict[str, Any] = dict(q.nodes)
+        leading = [tuple(latents[name]["value"].shape[:1]) for name in self.drawn]
+        if rows != (len(self.x),) or any(first != rows for first in leading):
+            raise Unsuitable(
+                f"The latents of pair {pair.name!r} are not one set for each row of the plate {DATA_PLATE!r}. Wanted: a pair such as vb.pairs.vae(), whose rows are "
+                "independent of each other."
+            )
+        known = torch.as_tensor(known, device=self.x.device)
+        if known.dtype != torch.bool or known.shape not in (self.x.shape, self.x.shape[1:]):
+            raise BadInput(
+                f"known has shape {tuple(known.shape)} and type {str(known.dtype).removeprefix('torch.')}. Wanted: booleans of shape {tuple(self.x.shape)} or "
+                f"{tuple(self.x.shape[1:])}, True where the data are known."
+            )
+        self.known = known.expand(self.x.shape)
+
+    def start(self) -> None:
+        """What is missing comes from the model, whatever is known."""
+        made: Any = self.pair.generate(Batch(tuple(self.args))).nodes[self.name]
+        self._fill(made["value"])
+        self.z, _, self.log_w = self._propose()
+
+    def sweep(self) -> tuple[Tensor, Tensor]:
+        """One turn: (N,) whether z was taken, and (N, *features) the mean of p(x|z)."""
+        proposed, p, log_w = self._propose()
+        taken = torch.rand_like(log_w).log() < (log_w - self.log_w).nan_to_num(nan=-torch.inf)
+        self.z = {name: _where(taken, proposed[name], old) for name, old in self.z.items()}
+        fn = self._at(self.z)[0].nodes[self.name]["fn"]
+        self._fill(fn.sample())
+        self.log_w = self._at(self.z)[1]  # of the same latents for other data
+        return taken.to(self.x.dtype), _mean(fn, self.x)
+
+    def _fill(self, value: Tensor) -> None:
+        self.x = torch.where(self.known, self.x, value.to(self.x.dtype))
+        self.args[self.place] = self.x
+
+    def _propose(self) -> tuple[dict[str, Tensor], Any, Tensor]:
+        q: Any = pyro.poutine.trace(self.pair.guide).get_trace(*self.args)
+        z = {name: q.nodes[name]["value"] for name in self.drawn}
+        return z, *self._at(z)
+
+    def _at(self, z: dict[str, Tensor]) -> tuple[Any, Tensor]:
+        """The model's run at latents, and their log-weight (N,)."""
+        q, p, shared = run_at(self.pair.model, self.pair.guide, tuple(self.args), z)
+        log_p = shared.total([Term.of(s, shared) for s in sites(p)])
+        return p, (log_p - drawing_density(q, shared, z)).double()
+
+
+def _where(taken: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    return torch.where(taken.reshape(-1, *[1] * (new.dim() - 1)), new, old)
+
+
+def _mean(fn: Any, like: Tensor) -> Tensor:
+    """Of p(x|z), or a draw where it has none."""
+    try:
+        return fn.mean.expand(like.shape)  # type: ignore[no-any-return]
+    except NotImplementedError:
+        return like

@@ -1,0 +1,208 @@
+"""The latent space of a trained pair: from data to codes, and from codes to data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyro
+import torch
+from torch import Tensor
+from torch.distributions import Normal
+
+from .. import rng
+from ..data.dataset import Batch, Dataset
+from ..errors import BadInput
+from ..pair.check import examine
+from ..pair.pair import Pair
+from ..pair.sites import is_point_mass
+from ..training.result import Trained, pair_and_data
+from ..validation import validation
+from .reconstruct import one_of_each
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+EDGE = 0.03  # probability that a chart leaves out at each end of an axis
+CHARTED = 15  # pictures along an axis of it
+SHOWN, WALKS = 12, 6  # in a row of a figure; rows of walks
+
+
+class LatentSpace:
+    """Codes of data, and what each place of the latent space generates.
+
+    Args:
+        pair: With one latent vector for each row and one observed site, as an autoencoder; a fit brings its data.
+        data: As for `fit`; its first row stands for what a model must be called with when it generates.
+
+    Raises:
+        BadInput: No data, or another number of sites.
+
+    Examples:
+        >>> space = vb.LatentSpace(vb.fit(vb.pairs.vae(latent=2), vb.data.digits(), epochs=50, batch_size=100))
+        >>> mean, sd = space.encode()
+        >>> space.decode(mean[:5])
+        >>> space.plot()
+    """
+
+    def __init__(self, pair: Pair | Trained, data: Any = None) -> None:
+        pair, data = pair_and_data(pair, data)
+        self.data = Dataset.of(data)
+        self.pair = pair.copy()
+        whole = Batch(self.data.batch(self.pair.model).args)
+        examine(self.pair, whole)
+        self._device = next(iter(self.pair.parameters.values()), self.data.first).device
+        with self.pair.scope(), torch.no_grad(), rng.seeded(0), validation(False):
+            latent, observed = one_of_each(self.pair, *self.pair.run(whole.to(self._device)))
+        self.latent, self.observed = str(latent["name"]), str(observed["name"])
+        shape = latent["value"].shape
+        if len(shape) != 2 or shape[0] != len(self.data):
+            raise BadInput(
+                f"Latent {self.latent!r} of pair {self.pair.name!r} has shape {tuple(shape)} for {len(self.data)} rows. Wanted: one vector for each row."
+            )
+        self.size = int(shape[1])
+
+    def __repr__(self) -> str:
+        return f"LatentSpace({self.pair.name}; {self.latent}: {self.size} dimensions; {self.data.name})"
+
+    def encode(self, data: Any = None, *, seed: int = 0) -> tuple[Tensor, Tensor]:
+        """Where q(z|x) is.
+
+        Args:
+            data: Rows; the data of this object if None.
+            seed: Of the draw, for a guide whose mean is not known.
+
+        Returns:
+            Means and standard deviations, each (N, J); the latter 0 for a deterministic code.
+        """
+        dataset = self.data if data is None else Dataset.of(data)
+        batch = Batch(dataset.batch(self.pair.model).args).to(self._device)
+        with self.pair.scope(), torch.no_grad(), rng.seeded(seed), validation(False):
+            q, _ = self.pair.run(batch)
+        site: Any = q.nodes[self.latent]
+        if is_point_mass(site["fn"]):
+            return site["value"].detach(), torch.zeros_like(site["value"])
+        return site["fn"].mean.expand(site["value"].shape), site["fn"].stddev.expand(site["value"].shape)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """(S, *features) mean of p(x|z) for z (S, J)."""
+        return self._model_at(z).mean.detach()
+
+    def sample(self, z: Tensor, *, seed: int = 0) -> Tensor:
+        """(S, *features) draws from p(x|z) for z (S, J): with the noise that a likelihood gives to each feature."""
+        with rng.seeded(seed):
+            return self._model_at(z).sample()
+
+    def generate(self, count: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
+        """Latents (S, J) from the prior p(z), and the mean (S, *features) of p(x|z) at each."""
+        index = torch.zeros(count, dtype=torch.long, device=self.data.first.device)
+        batch = Batch(self.data.batch(self.pair.model, index).args).to(self._device)
+        with self.pair.scope(), torch.no_grad(), rng.seeded(seed), validation(False):
+            z: Any = self.pair.generate(batch).nodes[self.latent]["value"]
+        return z.detach(), self.decode(z.detach())
+
+    def walk(self, start: Tensor, end: Tensor, *, steps: int = 9) -> Tensor:
+        """(steps, *features) what lies on the straight line between two latents (J,), the ends among them."""
+        along = torch.linspace(0, 1, steps, device=self._device)[:, None]
+        return self.decode((1 - along) * start + along * end)
+
+    def chart(self, *, side: int = CHARTED, dimensions: tuple[int, int] = (0, 1)) -> Tensor:
+        """(side², *features) what lies at the quantiles of a standard normal prior, row by row from the upper left: a grid of equal probability
+        in two dimensions, the others at 0 (Kingma & Welling 2013, arXiv:1312.6114, appendix A).
+        """
+        across, up = dimensions
+        if not all(0 <= d < self.size for d in dimensions) or across == up:
+            raise BadInput(
+                f"dimensions={dimensions}, but z has {self.size}. Wanted: two different ones of 0 to {self.size - 1}."
+            )
+        line = Normal(0.0, 1.0).icdf(torch.linspace(EDGE, 1 - EDGE, side)).to(self._device)
+        z = torch.zeros(side * side, self.size, device=self._device)
+        z[:, across], z[:, up] = line.repeat(side), line.flip(0).repeat_interleave(side)
+        return self.decode(z)
+
+    def codes(self, label: str | None = None) -> pd.DataFrame:
+        """One row for each datum: `z0`, `z1`, … the mean of q(z|x), and its label.
+
+        Args:
+            label: Column of the data; none if None.
+
+        Raises:
+            BadInput: The data have no such column.
+        """
+        if label is not None and label not in self.data.tensors:
+            raise BadInput(
+                f"Data set {self.data.name!r} has no column {label!r} to tell classes by; it has {', '.join(map(repr, self.data.tensors))}. Wanted: data with labels, as "
+                "vb.Dataset({'x': x, 'label': y}), or label=None for codes without colours."
+            )
+        table = pd.DataFrame({f"z{i}": column.tolist() for i, column in enumerate(self.encode()[0].T)})
+        return table if label is None else table.assign(label=self.data.tensors[label].tolist())
+
+    def as_images(self, pictures: Tensor) -> np.ndarray:
+        """(n, height, width) of rows of the first column, as `plots.images` draws them: 1 is ink, so photographs are turned to negatives.
+
+        Raises:
+            BadInput: The data are no pictures, or these are not of their size.
+        """
+        if self.data.image is None:
+            raise BadInput(
+                f"Data set {self.data.name!r} does not say that its rows are pictures. Wanted: vb.Dataset({{'x': x}}, image=(height, width))."
+            )
+        height, width = self.data.image
+        if pictures[0].numel() != height * width:
+            raise BadInput(
+                f"Pictures of {pictures[0].numel()} pixels are not {height} × {width} = {height * width}. Wanted: rows of data set {self.data.name!r}."
+            )
+        ink = 1 - pictures if self.data.photograph else pictures
+        return ink.reshape(-1, height, width).cpu().numpy()
+
+    def plot(self, label: str | None = None, *, seed: int = 0) -> Figure:
+        """Reconstructions, pictures drawn from the prior, walks between data, the chart and the codes by class.
+
+        Args:
+            label: Column of the data that colours the codes; "label" if None, where the data have it.
+            seed: Of the data shown and the draws.
+        """
+        from ..plots import latent_figure
+        from ..plots.codes import widest
+
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(self.data), generator=generator).to(self.data.first.device)
+        some = self.data.rows(order[: 2 * max(SHOWN, WALKS)])
+        mean, _ = self.encode(some)
+        walks = [self.walk(mean[i], mean[i + 1], steps=SHOWN) for i in range(0, min(2 * WALKS, len(mean) - 1), 2)]
+        table = self.codes(label or ("label" if "label" in self.data.tensors else None))
+        across, up = widest(table)
+        given = some.first[:SHOWN].to(mean.device)
+        panels = {
+            "rebuilt": (torch.cat([given, self.decode(mean[:SHOWN])]), len(given)),
+            "drawn": (self.generate(SHOWN * SHOWN, seed=seed)[1], SHOWN),
+            "walks": (torch.cat(walks), SHOWN),
+        }
+        if across != up:
+            panels["chart"] = self.chart(dimensions=(int(across[1:]), int(up[1:]))), CHARTED
+        shown = {name: (self.as_images(pictures), columns) for name, (pictures, columns) in panels.items()}
+        return latent_figure(shown, table, (across, up))
+
+    def plot_codes(self, label: str | None = "label", ax: Axes | None = None) -> Axes:
+        """The two dimensions of z that vary most over the data, by class."""
+        from matplotlib import pyplot
+
+        from ..plots import codes
+
+        if ax is None:
+            _, ax = pyplot.subplots(figsize=(5.5, 5), layout="constrained")
+        return codes(self.codes(label), ax)
+
+    def _model_at(self, z: Tensor) -> Any:
+        if z.dim() != 2 or z.shape[1] != self.size:
+            raise BadInput(
+                f"z has shape {tuple(z.shape)}. Wanted: (S, {self.size}), latents of pair {self.pair.name!r}."
+            )
+        index = torch.zeros(len(z), dtype=torch.long, device=self.data.first.device)
+        batch = Batch(self.data.batch(self.pair.model, index).args).to(self._device)
+        model = pyro.poutine.condition(self.pair.model, data={self.latent: z.to(self._device)})
+        with self.pair.scope(), torch.no_grad(), rng.seeded(0), validation(False):
+            trace = pyro.poutine.trace(model).get_trace(*batch.args)
+        return trace.nodes[self.observed]["fn"]

@@ -1,0 +1,90 @@
+"""Which dimensions of a latent a guide makes use of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import torch
+from torch.distributions import Independent, kl_divergence
+
+from .. import rng
+from ..data.dataset import Batch, Dataset
+from ..errors import Unsuitable, checks_keywords
+from ..pair.check import examine
+from ..pair.pair import DATA_PLATE, Pair
+from ..pair.sites import is_point_mass, plates, sites
+from ..training.result import Trained, pair_and_data
+from ..validation import validation
+
+COLLAPSED = 0.01  # nats a datum, below which a dimension says nothing of x
+ACTIVE = 0.01  # variance of the mean over the data, above which a dimension is active (Burda et al. 2016, section 5.2)
+
+
+@checks_keywords
+def latent_use(pair: Pair | Trained, data: Any = None, *, seed: int = 0) -> pd.DataFrame:
+    """How much of x each dimension of z holds.
+
+    Args:
+        pair: With latents for each row, in the plate "data", whose KL has a closed form; a fit brings its data.
+        data: As for `fit`.
+        seed: Of the draws that sites further on see.
+
+    Returns:
+        One row for each site and dimension: `kl`, of q(z|x) to the prior in nats a datum; `variance_of_mean`, of E[z|x] over the data; `active`, whether that is above 0.01
+        (Burda, Grosse & Salakhutdinov 2016, arXiv:1509.00519); `collapsed`, whether the KL is below 0.01.
+
+    Raises:
+        BadInput: No data.
+        Unsuitable: No latent of this kind.
+
+    Examples:
+        >>> use = vb.latent_use(vb.fit(vb.pairs.vae(latent=20), vb.data.digits(), epochs=50, batch_size=100))
+        >>> int(use.active.sum()), use.dimension[use.collapsed].tolist()
+    """
+    pair, data = pair_and_data(pair, data)
+    dataset = Dataset.of(data)
+    pair = pair.copy()
+    batch = Batch(dataset.batch(pair.model).args)
+    examine(pair, batch)
+    device = next(iter(pair.parameters.values()), torch.zeros(())).device
+    with pair.scope(), torch.no_grad(), rng.seeded(seed), validation(False):
+        q, p = pair.run(batch.to(device))
+    tables = [
+        table for site in sites(q) if site["name"] in p and (table := _of_site(site, p.nodes[site["name"]])) is not None
+    ]
+    if not tables:
+        raise Unsuitable(
+            f'Pair {pair.name!r} has no latent in the plate "{DATA_PLATE}" whose KL has a closed form. Wanted: one such as that of vb.pairs.vae().'
+        )
+    return pd.concat(tables, ignore_index=True)
+
+
+def _of_site(site: Any, prior: Any) -> pd.DataFrame | None:
+    if [frame.name for frame in plates(site)] != [DATA_PLATE] or is_point_mass(site["fn"]):
+        return None
+    ours, theirs = (_elementwise(s["fn"]) for s in (site, prior))
+    try:
+        kl, mean = kl_divergence(ours, theirs), ours.mean
+    except NotImplementedError:
+        return None
+    rows = len(site["value"])
+    kl, mean = (part.expand(site["value"].shape).reshape(rows, -1).double() for part in (kl, mean))
+    variance = mean.var(0, correction=0)
+    return pd.DataFrame(
+        {
+            "site": site["name"],
+            "dimension": range(kl.shape[1]),
+            "kl": kl.mean(0).tolist(),
+            "variance_of_mean": variance.tolist(),
+            "active": (variance > ACTIVE).tolist(),
+            "collapsed": (kl.mean(0) < COLLAPSED).tolist(),
+        }
+    )
+
+
+def _elementwise(fn: Any) -> Any:
+    """Without what `to_event` declared."""
+    while isinstance(fn, Independent):
+        fn = fn.base_dist
+    return fn

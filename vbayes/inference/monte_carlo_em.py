@@ -1,0 +1,258 @@
+"""Monte Carlo EM: learning without a recognition model, by chains that follow the posterior of each datum."""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from .. import rng
+from ..data.dataset import Batch, Dataset
+from ..drawing.densities import densities
+from ..errors import BadInput, NonFinite, Unsuitable, checks_keywords
+from ..pair.check import examine_minibatches, require_parameters
+from ..pair.device import choose_device
+from ..pair.pair import DATA_PLATE, Pair
+from ..progress import bar, between_steps
+from ..training.optimizer import LeftTheReals, optimizer_for
+from ..training.steps import Order
+from ..validation import no_warnings_of_nan, validation
+from .hmc import move
+from .unconstrained import Seen, Unconstrained
+
+WISHED = 0.9  # of the proposals taken, as in Kingma & Welling 2013, appendix E
+FIRST, PATIENCE = (
+    0.1,
+    0.5,
+)  # length of a leap at the start, and how far its logarithm goes in a step that misses the wish by all
+Row = tuple[int, int, float, float, float, float]
+
+
+@dataclass(frozen=True)
+class MonteCarloEM:
+    """What `vb.monte_carlo_em` learnt.
+
+    Attributes:
+        pair: The trained model, with its prior for a guide: `vb.log_evidence(found, method="ais")` says what it is worth.
+        data: What it was fitted to, on the device of the fit.
+        chains: (C, N, n) where the chains of each datum are, in unconstrained numbers; (C, n) for latents of all data.
+        rows: The history; `history` shows it as a table.
+        interrupted: Whether it was stopped by Ctrl-C before its time.
+        batch_size, moves, updates, optimizer, learning_rate, seed: As given.
+    """
+
+    pair: Pair
+    data: Dataset
+    chains: Tensor = field(repr=False)
+    batch_size: int | None
+    moves: int
+    updates: int
+    optimizer: Any
+    learning_rate: float | None
+    seed: int
+    leap: float = FIRST
+    rows: tuple[Row, ...] = field(default=(), repr=False)
+    interrupted: bool = False
+    generator: dict[str, Any] = field(default_factory=dict, repr=False)
+    moments: dict[str, Any] | None = field(default=None, repr=False)
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row a step: step, epoch, log_joint (mean of log p(x, z) over the chains, nats, whole data), acceptance, leap, seconds."""
+        return pd.DataFrame(self.rows, columns=["step", "epoch", "log_joint", "acceptance", "leap", "seconds"])
+
+    @property
+    def steps(self) -> int:
+        """Minibatches seen."""
+        return len(self.rows)
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """Name → trained value, in the constrained space."""
+        return self.pair.constrained()
+
+    def latents(self) -> dict[str, Tensor]:
+        """Site → (C, N, …) where the chains are now."""
+        batch = Batch(self.data.batch(self.pair.model).args)
+        space = Unconstrained(self.pair, batch)
+        with self.pair.scope(), torch.no_grad(), rng.seeded(0), validation(False):
+            each = [space.values(state) for state in self.chains]
+        return {name: torch.stack([values[name] for values in each]) for name in each[0]}
+
+    def resume(self, *, steps: int, progress: bool = True) -> MonteCarloEM:
+        """Goes on from here, bit for bit as if it had never stopped. This one stays as it is."""
+        return _learn(replace(self, pair=self.pair.copy(), chains=self.chains.clone()), steps, show=progress)
+
+
+@checks_keywords
+def monte_carlo_em(
+    pair: Pair,
+    data: Any,
+    *,
+    steps: int | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    chains: int = 1,
+    moves: int = 1,
+    updates: int = 5,
+    optimizer: Any = torch.optim.Adam,
+    learning_rate: float | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    progress: bool = True,
+) -> MonteCarloEM:
+    """Learns a model by maximum likelihood where z is sampled from its posterior, not from a guide.
+
+    E: each datum of a minibatch has chains, begun at the prior, which make `moves` of Hamiltonian Monte Carlo under p_θ(z|x) ∝ p_θ(x, z), of ten leaps
+    each, whose length is tuned so that nine in ten are taken. M: θ makes `updates` steps up mean log p_θ(x, z). No guide, and no bound: what is
+    maximised is log p(x) itself, as far as the chains keep up with θ. The price: a datum's chain moves once in an epoch, and nothing is learnt about new data.
+
+    Args:
+        pair: Whose model is learnt; its guide is not used. Its latents are continuous.
+        data: As for `fit`.
+        steps: Minibatches; or
+        epochs: passes over the data. 1000 minibatches if neither is given.
+        batch_size: M, rows in a minibatch; None takes all rows in each step.
+        chains: C for each datum.
+        moves: In each visit to a datum.
+        updates: Of θ in each visit.
+        optimizer, learning_rate, seed, device: As for `fit`.
+        progress: Show a bar.
+
+    Raises:
+        BadInput: A number below 1.
+        BadPair: Model and data do not fit together.
+        Unsuitable: Discrete latents, or latents of all data where minibatches were asked for.
+        NonFinite: log p(x, z) or its gradient left the real numbers; the error's `fit` has what was reached.
+
+    References:
+        Wei & Tanner 1990, doi:10.1080/01621459.1990.10474930; Kingma & Welling 2013, arXiv:1312.6114, appendix E, whose baseline this is.
+
+    Examples:
+        >>> found = vb.monte_carlo_em(vb.pairs.vae(latent=3), vb.data.digits(), epochs=20, batch_size=100)
+        >>> vb.log_evidence(found, method="ais")
+    """
+    counts = {"chains": chains, "moves": moves, "updates": updates}
+    for name, number in counts.items():
+        if not isinstance(number, int) or number < 1:
+            raise BadInput(f"{name}={number!r}. Wanted: a whole number, at least 1.")
+    dataset, where = Dataset.of(data), choose_device(device)
+    dataset.check_batch_size(batch_size)
+    pair = pair.copy()
+    whole = Batch(dataset.batch(pair.model).args)
+    pair = pair.guided_by_prior(whole)
+    examine_minibatches(pair, dataset, batch_size)
+    pair, dataset, whole = pair.to(where), dataset.to(where), whole.to(where)
+    space = Unconstrained(pair, whole)
+    require_parameters(pair)
+    if batch_size not in (None, len(dataset)) and space.local != (len(dataset),):
+        raise Unsuitable(
+            f"batch_size={batch_size}, but the latents of pair {pair.name!r} are not one set for each row of the plate {DATA_PLATE!r}, so a minibatch has no chains of its own. "
+            "Wanted: batch_size=None."
+        )
+    with pair.scope(), torch.no_grad(), rng.seeded(seed), validation(False):
+        begun = space.draws(chains)
+        state = rng.get_state()
+    fresh = MonteCarloEM(
+        pair, dataset, begun, batch_size, moves, updates, optimizer, learning_rate, seed, generator=state
+    )  # fmt: skip
+    per_epoch = Order(dataset, batch_size, seed).per_epoch
+    if steps is not None and epochs is not None:
+        raise BadInput(f"Both steps={steps} and epochs={epochs} were given. Wanted: one of them.")
+    return _learn(fresh, steps if steps is not None else 1000 if epochs is None else epochs * per_epoch, show=progress)
+
+
+def _learn(found: MonteCarloEM, steps: int, *, show: bool) -> MonteCarloEM:
+    """`steps` more. `found.pair` and `found.chains` are ours to change."""
+    pair, data, chains, leap, rows = found.pair, found.data, found.chains, found.leap, list(found.rows)
+    order = Order(data, found.batch_size, found.seed)
+    spaces: dict[int, Unconstrained] = {}
+    before, start, interrupted = rows[-1][5] if rows else 0.0, time.perf_counter(), False
+    generator, failure = dict(found.generator), ""
+    with (
+        pair.scope(),
+        rng.continued(generator),
+        validation(False),
+        no_warnings_of_nan(),
+        bar("Monte Carlo EM", steps, show=show) as advance,
+        between_steps() as asked_to_stop,
+    ):
+        stepper = optimizer_for(pair.leaves, found.optimizer, found.learning_rate, found.moments)
+        for done in range(1, steps + 1):
+            number = len(rows) + 1
+            index = order.index(number)
+            batch = Batch(order.data(number).batch(pair.model, index).args)
+            size = len(data) if index is None else len(index)
+            if size not in spaces:
+                spaces[size] = Unconstrained(pair, batch)
+            space = spaces[size].on(batch)
+            state = chains if index is None else chains[:, index]
+            state, taken = _follow(space, state, leap, found.moves)
+            leap *= math.exp(PATIENCE * (taken - WISHED))
+            if index is None:
+                chains = state
+            else:
+                chains[:, index] = state
+            try:
+                joint = _climb(space, state, stepper, found.updates, len(data) / size)
+            except LeftTheReals as error:
+                failure = str(error)
+                break
+            rows.append((number, order.epoch(number), joint, taken, leap, before + time.perf_counter() - start))
+            if number % order.per_epoch == 0:
+                stepper.end_epoch()
+            advance(done, functools.partial("log p(x, z) per datum {:.4g}".format, joint / len(data)))
+            if interrupted := asked_to_stop():
+                break
+        moments = stepper.get_state()
+    reached = replace(
+        found, chains=chains, leap=leap, rows=tuple(rows), interrupted=interrupted, generator=generator, moments=moments
+    )
+    if failure:
+        raise NonFinite(
+            f"The {failure} of pair {pair.name!r} under Monte Carlo EM is not finite at step {len(rows) + 1}. Common mends: a smaller learning_rate, a scale bounded away "
+            f"from 0. Nothing is lost: this error's `.fit` has the history of {len(rows)} steps and the last finite parameters.",
+            step=len(rows) + 1, sites=(), fit=reached,  # type: ignore[arg-type]  # a fit of its own kind
+        )  # fmt: skip
+    return reached
+
+
+def _follow(space: Unconstrained, state: Tensor, leap: float, moves: int) -> tuple[Tensor, float]:
+    """E: states (C, *local, n) after some moves, and the share of proposals taken."""
+
+    def target(states: Tensor) -> Seen:
+        each = [space.one(one) for one in states]
+        return tuple(torch.stack(part) for part in zip(*each, strict=True))  # type: ignore[return-value]
+
+    length, shares = torch.as_tensor(leap, dtype=state.dtype, device=state.device), []
+    with torch.no_grad():
+        before = target(state)
+        for _ in range(moves):
+            state, before, taken = move(target, state, before, 1.0, length)
+            shares.append(float(taken.mean()))
+    return state, sum(shares) / len(shares)
+
+
+def _climb(space: Unconstrained, state: Tensor, stepper: Any, updates: int, scale: float) -> float:
+    """M: steps of θ up the mean of log p(x, z) over the chains, times N/M; that mean before the first."""
+    pair, first = space.pair, math.nan
+    leaves = list(pair.leaves.values())
+    values = [space.values(one) for one in state]
+    for update in range(updates):
+        each = [densities(pair.model, pair.guide, space.batch.args, one)[0].sum() for one in values]
+        joint = scale * torch.stack(each).mean()
+        if update == 0:
+            first = float(joint.detach())
+        if not torch.isfinite(joint):
+            raise LeftTheReals("log p(x, z)")
+        gradients = torch.autograd.grad(-joint, leaves, materialize_grads=True)
+        for leaf, gradient in zip(leaves, gradients, strict=True):
+            leaf.grad = gradient
+        stepper(leaves)
+    return first

@@ -1,0 +1,183 @@
+"""Segmentation: which latents may have made some data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import rng
+from ..data.dataset import Batch, Dataset
+from ..drawing.densities import densities
+from ..errors import BadInput, Unsuitable, checks_keywords
+from ..pair.check import examine
+from ..pair.device import choose_device
+from ..pair.pair import Pair
+from ..pair.sites import Frames, Layout, is_point_mass, sites
+from ..training.result import Trained, pair_and_data
+from ..validation import validation
+
+Method = Literal["auto", "exact", "guide", "importance"]
+POOR = 0.1  # of the draws: an effective number below says that q is far from the posterior
+PROPOSALS = 10  # for each draw that importance resampling keeps
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Draws of the latents given some data, and what they are worth.
+
+    Attributes:
+        draws: Site → (S, …) values.
+        method: Where they are from: "exact", "guide" or "importance".
+        pair, data: Names.
+        log_density: (S, *local) of each draw in nats, normalised; of the sites together, `*local` as in `Particles`. Where the exact posterior is
+            given site by site, or draws were resampled, None.
+        effective: (*local) the effective number of S independent draws from the posterior that they are worth by their importance weights
+            (Kong 1992); None for exact ones.
+    """
+
+    draws: Mapping[str, Tensor]
+    method: str
+    pair: str
+    data: str
+    log_density: Tensor | None = field(default=None, repr=False)
+    effective: Tensor | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.draws.values())))
+
+    def mean(self) -> dict[str, Tensor]:
+        """Site → its mean."""
+        return {name: values.double().mean(0) for name, values in self.draws.items()}
+
+    def std(self) -> dict[str, Tensor]:
+        """Site → its standard deviation."""
+        return {name: values.double().std(0) for name, values in self.draws.items()}
+
+    def quantile(self, q: float) -> dict[str, Tensor]:
+        """Site → the value below which a part q of its draws lies."""
+        return {name: values.double().quantile(q, dim=0) for name, values in self.draws.items()}
+
+    def to_arviz(self) -> Any:
+        """ArviZ's own object, with one chain and the group `posterior`."""
+        from ..export import arviz as export
+
+        arrays: dict[str, np.ndarray] = {name: values.cpu().numpy()[None] for name, values in self.draws.items()}
+        return export.from_arrays({"posterior": arrays})
+
+    def verdict(self) -> str:
+        """In a sentence."""
+        if self.effective is None:
+            return f"{len(self)} draws from the exact posterior, each latent by itself."
+        least = float(self.effective.min())
+        where = " of the worst datum" if self.effective.numel() > 1 else ""
+        if self.method == "importance":
+            text = f"{len(self)} draws, resampled by weights that are worth {least:.0f} draws{where}."
+            return text + (
+                " They repeat each other: take more proposals, or train longer." if least < POOR * len(self) else ""
+            )
+        text = f"{len(self)} draws from q, worth {least:.0f} from the posterior{where}."
+        return text + (
+            " q is far from it: use method='importance', or a richer guide." if least < POOR * len(self) else ""
+        )
+
+
+@checks_keywords
+def posterior(
+    pair: Pair | Trained,
+    data: Any = None,
+    draws: int = 1000,
+    method: Method = "auto",
+    *,
+    proposals: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+) -> Posterior:
+    """Draws of the latents given data: exact where the pair knows its posterior, otherwise from the guide.
+
+    Args:
+        pair: Model and guide; a fit brings its data.
+        data: As for `fit`; new rows are welcome where the guide computes q from a row.
+        draws: S.
+        method: "exact", each latent from its own marginal; "guide"; "importance", draws from the guide that are resampled by their weights, for each
+            datum by itself where it has latents of its own (Rubin 1987); "auto": exact where the pair has a closed form, else the guide.
+        proposals: K that "importance" draws; 10 for each of S if None.
+        seed: Of everything.
+        device: As for `fit`.
+
+    Raises:
+        BadInput: An unknown method, or fewer than two draws.
+        BadPair: Model and guide do not fit together, or not with the data.
+        Unsuitable: No closed form, or a guide without densities.
+
+    Examples:
+        >>> found = vb.posterior(fit, x_new, draws=500)
+        >>> found.mean()["z"], found.verdict()
+    """
+    if method not in ("auto", "exact", "guide", "importance"):
+        raise BadInput(f"method={method!r} is no way to a posterior. Wanted: auto, exact, guide, importance.")
+    if draws < 2:
+        raise BadInput(f"draws={draws}. Wanted: at least 2.")
+    pair, data = pair_and_data(pair, data)
+    where, dataset = choose_device(device), Dataset.of(data)
+    pair = pair.copy()
+    batch = Batch(dataset.batch(pair.model).args)
+    examine(pair, batch)
+    pair, batch = pair.to(where), batch.to(where)
+    names: dict[str, Any] = {"pair": pair.name, "data": dataset.name}
+    with pair.scope(), torch.no_grad(), rng.seeded(seed), validation(False):
+        if method in ("auto", "exact") and pair.exact is not None:
+            known = pair.exact.posterior(*batch.args)
+            values = {name: fn.sample((draws,)) for name, fn in known.items()}
+            only = next(iter(known)) if len(known) == 1 else None
+            return Posterior(values, "exact", **names, log_density=known[only].log_prob(values[only]) if only else None)
+        if method == "exact":
+            raise Unsuitable(
+                f"Pair {pair.name!r} knows no exact posterior. Wanted: a pair with exact=vb.Exact(...), or method='guide'."
+            )
+        count = draws if method != "importance" else proposals or PROPOSALS * draws
+        values, log_w, log_q, frames, events = _proposals(pair, batch, count)
+    effective = (2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp()
+    if method != "importance":
+        return Posterior(values, "guide", **names, log_density=log_q, effective=effective)
+    with rng.seeded(seed + 1):
+        chosen = torch.distributions.Categorical(logits=log_w.movedim(0, -1)).sample((draws,))
+    kept = {name: _take(each, chosen, frames, events[name]) for name, each in values.items()}
+    return Posterior(kept, "importance", **names, effective=effective)
+
+
+def _proposals(
+    pair: Pair, batch: Batch, count: int
+) -> tuple[dict[str, Tensor], Tensor, Tensor, Frames, dict[str, int]]:
+    """Site → (K, …) draws of the guide; their log-weights and log-densities (K, *local); the local plates; event dimensions."""
+    found: dict[str, list[Tensor]] = {}
+    log_w, log_q, events = [], [], {}
+    frames: Frames = ()
+    for _ in range(count):
+        q, p = pair.run(batch)
+        drawn = {s["name"]: s["value"] for s in sites(q) if not is_point_mass(s["fn"])}
+        if not drawn:
+            raise Unsuitable(f"The guide of pair {pair.name!r} draws nothing. Wanted: latents with a density.")
+        seen, by, _ = densities(pair.model, pair.guide, batch.args, drawn)
+        log_w.append((seen - by).double())
+        log_q.append(by.double())
+        frames = Layout(q, p).local
+        for site in sites(q):
+            if site["name"] in p:
+                found.setdefault(site["name"], []).append(site["value"])
+                events[site["name"]] = site["fn"].event_dim
+    return {n: torch.stack(v) for n, v in found.items()}, torch.stack(log_w), torch.stack(log_q), frames, events
+
+
+def _take(values: Tensor, chosen: Tensor, frames: Frames, event: int) -> Tensor:
+    """(S, …) of (K, …), the draw of each datum as chosen, (S, *local)."""
+    rank = values.dim() - 1
+    shape = [1] * rank
+    for frame in frames:
+        shape[rank + frame.dim - event] = frame.size
+    index = chosen.reshape(len(chosen), *shape)
+    return torch.take_along_dim(values, index.expand(len(chosen), *values.shape[1:]), 0)

@@ -1,0 +1,82 @@
+"""What a pair makes of data: their code, and the data rebuilt from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor
+
+from .. import rng
+from ..data.dataset import Dataset
+from ..errors import BadInput
+from ..pair.pair import Pair
+from ..pair.sites import sites
+from ..training.result import Trained, pair_and_data
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Data, their code, and the data rebuilt from it.
+
+    Attributes:
+        x: (N, *features) the data.
+        code: (N, *latent) the guide's draw: for a point mass the code itself.
+        mean: (N, *features) of the model's x given that code.
+    """
+
+    x: Tensor
+    code: Tensor
+    mean: Tensor
+
+    @property
+    def squared_error(self) -> Tensor:
+        """(N,) |x − mean|² of each datum, in the data's units squared."""
+        return (self.x - self.mean).square().flatten(1).sum(1)
+
+
+def reconstruct(pair: Pair | Trained, data: Any = None, *, seed: int = 0) -> Reconstruction:
+    """Data through the guide and back through the model.
+
+    Args:
+        pair: With one latent and one observed site, as autoencoders and variational autoencoders have; a fit brings its data.
+        data: Any rows, also some that the pair was not fitted to: a `Dataset`, a tensor or array of shape (N, ...).
+        seed: Of the guide's draw, where it draws.
+
+    Raises:
+        BadInput: The pair has more sites, or its x has no mean.
+
+    Examples:
+        >>> vb.reconstruct(fit, held_out).squared_error.mean()
+    """
+    pair, data = pair_and_data(pair, data)
+    dataset = Dataset.of(data)
+    batch = dataset.batch(pair.model)
+    pair.initialise(batch)
+    with pair.scope(), rng.seeded(seed), torch.no_grad():
+        q, p = pair.run(batch)
+    latent, observed = one_of_each(pair, q, p)
+    try:
+        mean = observed["fn"].mean
+    except NotImplementedError as error:
+        raise BadInput(f"The distribution of {observed['name']!r} in pair {pair.name!r} has no mean.") from error
+    return Reconstruction(observed["value"], latent["value"].detach(), mean.detach())
+
+
+def one_of_each(pair: Pair, q: pyro.poutine.Trace, p: pyro.poutine.Trace) -> tuple[Any, Any]:
+    """The latent site of the guide and the observed site of the model, of which there is one each.
+
+    Raises:
+        BadInput: There are more, or fewer.
+    """
+    latent: list[Any] = [s for s in sites(q) if not s["is_observed"]]
+    observed: list[Any] = [s for s in sites(p) if s["is_observed"]]
+    if len(latent) != 1 or len(observed) != 1:
+        names = [", ".join(s["name"] for s in some) or "none" for some in (latent, observed)]
+        raise BadInput(
+            f"Pair {pair.name!r} has the latent sites {names[0]} and the observed sites {names[1]}. Wanted: one of each, to have a code and what "
+            "is rebuilt from it."
+        )
+    return latent[0], observed[0]

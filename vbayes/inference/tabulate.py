@@ -1,0 +1,186 @@
+"""Exact truth for any pair with few latents: all their values looked at, instead of drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import rng
+from ..data.dataset import Batch
+from ..drawing.densities import densities
+from ..errors import BadInput, Unsuitable
+from ..exact.table import Table
+from ..pair.pair import Pair
+from ..pair.sites import Layout, is_point_mass, plates, sites
+from ..validation import validation
+from .quadrature import Axis, Grid, SiteNodes
+
+DRAWS = 64  # from the guide, to place nodes by: locations and scales need be right to a factor of two only
+DEAD = -40.0  # nats below the highest node, e^−40 = 4e−18, at which a density has died out
+CLOSE = 1e-6  # between a rule and that with twice the spacing: halving it squares the error
+ROUNDS = 40  # of longer or finer rows
+
+
+def tabulate(pair: Pair, batch: Batch, *, nodes: int = 500_000) -> Table:
+    """log p and log q at all values of the latents: their sums are the exact evidence, ELBO, gradient, KL.
+
+    Discrete latents are enumerated, continuous ones laid out in equally spaced rows, which are lengthened until guide and
+    posterior have both died out at their ends and refined until that changes nothing. Sites in the plates that all sites
+    share take their nodes for all data at once; whatever else a site has (event dimensions, plates of its own) and further
+    sites multiply up.
+
+    Args:
+        pair: Initialised. The table is live in its parameters if this is called inside `pair.scope()`, and constant if not.
+        batch: The whole data.
+        nodes: The most that there may be.
+
+    Returns:
+        In double precision, evidence, ELBO, KL and their gradients to ten digits, bounds of several particles (less smooth
+        functions) to eight; in single precision to five.
+
+    Raises:
+        Unsuitable: More nodes would be needed; a latent can't be enumerated, or is in the model alone.
+        BadInput: The batch is a part of the data, or the density has no end.
+
+    Examples:
+        >>> with pair.scope():
+        ...     elbo = vb.tabulate(pair, batch).elbo().sum()
+        ...     gradients = torch.autograd.grad(elbo, list(pair.leaves.values()))
+    """
+    pair.initialise(batch)
+    with pair.scope(), rng.seeded(0), validation(False):
+        table = _Tabulation(pair, batch, nodes).table()
+    leaves = pair.leaves
+    if all(leaves[name].data_ptr() == value.data_ptr() for name, value in pair.parameters.items()):
+        return table
+    # The leaves hold other numbers again, at which a gradient would be taken without a word.
+    return Table(table.log_p.detach(), table.log_q.detach(), table.log_measure.detach())
+
+
+class _Tabulation:
+    def __init__(self, pair: Pair, batch: Batch, nodes: int) -> None:
+        self.pair, self.batch, self.nodes = pair, batch, nodes
+        q, p = pair.run(batch)  # live, to see what depends on parameters
+        self._check(q, p)
+        layout = Layout(q, p)
+        latent: list[Any] = [s for s in sites(q) if not s["is_observed"] and not is_point_mass(s["fn"])]
+        placed = any(not s["fn"].support.is_discrete for s in latent)  # others have their values without draws
+        with torch.no_grad():
+            traces: list[Any] = [q, *(pair.run(batch)[0] for _ in range(DRAWS * placed))]
+        self.sites = [
+            SiteNodes(s, torch.stack([t.nodes[s["name"]]["value"].detach() for t in traces]), layout) for s in latent
+        ]
+
+    def _check(self, q: Any, p: Any) -> None:
+        name = self.pair.name
+        alone = [s["name"] for s in sites(p) if not s["is_observed"] and s["name"] not in q.nodes]
+        if alone:
+            raise Unsuitable(
+                f"Site{'s' * (len(alone) > 1)} {', '.join(map(repr, alone))} of pair {name!r} {'are' if len(alone) > 1 else 'is'} in the "
+                "model alone, so there is no q to take an expectation under. Wanted: a site of that name in the guide."
+            )
+        part = [f for s in sites(q) + sites(p) for f in plates(s) if f.full_size not in (None, f.size)]
+        if Layout(q, p).scale != 1.0 or part or _is_part(self.batch, q, p):
+            raise BadInput(
+                f"Pair {name!r} was given a part of its data, scaled up to the whole. Wanted: all of them at once, "
+                "such as data.batch(pair.model)."
+            )
+
+    def table(self) -> Table:
+        grid = Grid(tuple(axis for site in self.sites for axis in site.axes))
+        for _ in range(ROUNDS):
+            self._check_size(grid)
+            with torch.no_grad():
+                better = _better(grid, self._at(grid))
+            if better is None:
+                table = self._at(grid)
+                self._check_mass(table)
+                return table
+            grid = grid.replaced(better)
+        raise BadInput(
+            f"The densities of pair {self.pair.name!r} do not die out along its latents, even far from the guide's draws. Wanted: a "
+            "normalisable model and a guide that does not degenerate."
+        )
+
+    def _check_size(self, grid: Grid) -> None:
+        if len(grid) > self.nodes:
+            shape = " × ".join(f"{len(axis.points)} ({axis.site})" for axis in grid.axes)
+            raise Unsuitable(
+                f"Pair {self.pair.name!r} would need {len(grid)} nodes or more: {shape[:300]}. Wanted: at most nodes={self.nodes}. Every "
+                "latent outside the plates that all sites share multiplies them: use fewer latents or less data."
+            )
+
+    def _check_mass(self, table: Table) -> None:
+        off = float((table.mass.detach() - 1).abs().max())
+        if not off < 100 * _tolerance(table.log_q):
+            raise BadInput(
+                f"The nodes of pair {self.pair.name!r} hold all of q but {off:.1e} of it. Wanted: a guide that is normalised "
+                "over the latents' own supports, which depend neither on parameters nor on each other."
+            )
+
+    def _at(self, grid: Grid) -> Table:
+        values, measure = grid.place(self.sites)
+        log_p, log_q, density = self._weighed(values, len(grid))
+        for name, found in (("p", log_p), ("q", log_q)):
+            if found.isnan().any() or found.eq(torch.inf).any():
+                raise BadInput(
+                    f"log {name} of pair {self.pair.name!r} is NaN or infinite at some value of its latents."
+                )
+        # Where masks and scales make log q another thing than the density that the guide draws by, the measure says so:
+        # then sums with m q still are expectations over draws.
+        other = torch.where(density == log_q, 0.0, density - log_q)
+        return Table(log_p, log_q, other + measure)
+
+    def _weighed(self, values: Mapping[str, Tensor], count: int) -> tuple[Tensor, ...]:
+        model, guide = self.pair.scaled(self.batch.total)
+
+        def one(values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+            return densities(model, guide, self.batch.args, values)
+
+        if not values:
+            return tuple(part[None] for part in one({}))
+        try:
+            return torch.vmap(one)(values)
+        except Exception:  # a model that looks at its values, or an operation that vmap does not know: one by one then
+            found = [one({name: value[g] for name, value in values.items()}) for g in range(count)]
+            return tuple(torch.stack(parts) for parts in zip(*found, strict=True))
+
+
+def _is_part(batch: Batch, q: Any, p: Any) -> bool:
+    sizes = [f.size for s in sites(q) + sites(p) for f in plates(s) if f.name == "data"]
+    return batch.total is not None and any(size < batch.total for size in sizes)
+
+
+def _tolerance(like: Tensor) -> float:
+    return max(CLOSE, 100 * torch.finfo(like.dtype).eps)
+
+
+def _better(grid: Grid, table: Table) -> Sequence[Axis] | None:
+    """Longer axes where a density is still alive at an end, or else finer ones where that matters; None if all is well."""
+    densities = torch.stack([table.log_p, table.log_q]) + table.log_measure
+    height = densities - densities.amax(1, keepdim=True)
+    height = height.flatten(2).amax((0, 2)) if height.dim() > 2 else height.amax(0)
+    height = height.reshape(grid.sizes)
+    axes, changed = list(grid.axes), False
+    for a, axis in enumerate(grid.axes):
+        if axis.spacing is None:
+            continue
+        below, above = (float(height.select(a, end).max()) > DEAD for end in (0, -1))
+        if below or above:
+            half = float(axis.points[-1] - axis.points[0]) / 2
+            axes[a], changed = axis.longer(half * below, half * above), True
+    if changed:
+        return axes
+    shaped = densities.reshape(2, *grid.sizes, *densities.shape[2:])
+    whole = densities.logsumexp(1)
+    for a, axis in enumerate(grid.axes):
+        if axis.spacing is None:
+            continue
+        every_second = shaped.index_select(1 + a, torch.arange(0, grid.sizes[a], 2, device=shaped.device))
+        rough = every_second.flatten(1, len(grid.axes)).logsumexp(1) + torch.log(torch.tensor(2.0))
+        if float((rough - whole).abs().max()) > _tolerance(densities):
+            axes[a], changed = axis.finer(), True
+    return axes if changed else None

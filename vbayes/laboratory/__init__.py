@@ -1,0 +1,1 @@
+"""Estimators measured side by side: bias, variance, cost, and which of them to use."""

@@ -1,0 +1,77 @@
+"""Training by whatever estimator the laboratory recommends, asked again on the way."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import torch
+
+from ..errors import BadInput, Unsuitable
+from ..estimators import STL, name_of
+from ..estimators.memory import with_memory
+from ..training.result import Fit, Row
+from ..training.steps import WORTH
+from .oracle import suits
+from .recommend import recommend
+
+REVISITED = (0.0, 0.1, 0.5)  # of the steps: the noise of estimators changes most in the beginning
+BUDGET = 5.0  # seconds of each look
+PATH = (
+    "analytic_kl",
+    "stl",
+    "adaptive_stl",
+    "pathwise",
+)  # candidates where there is a path: others are seldom near them
+
+
+def fit_automatically(
+    start: Fit, steps: int, *, callbacks: Sequence[Callable[[Sequence[Row]], object]], progress: bool
+) -> Fit:
+    """`steps` steps of a fit, by estimators of the ELBO that minimise variance × time where they are used.
+
+    A fit too short to be compiled looks once, at its start. What is chosen depends on the clock of the machine; `Fit.switches` keeps it.
+
+    References:
+        Geffner & Domke 2020, A rule for gradient estimator selection, arXiv:1911.01894.
+    """
+    if start.compile not in (True, False):
+        start = replace(start, compile=steps >= WORTH)
+    where = next(iter(start.pair.parameters.values())).device
+    first = start.data.batch(
+        start.pair.model, None if start.batch_size is None else torch.arange(start.batch_size, device=where)
+    )
+    candidates = PATH if suits(start.pair, first, STL()) else None
+    marks = [int(share * steps) for share in REVISITED] if steps >= WORTH else [0]
+    reached = start
+    for mark, until in pairwise([*marks, steps]):
+        try:
+            advice = recommend(
+                reached, candidates=candidates, particles=(1, 4), budget=BUDGET, seed=start.seed + mark, compile=bool(start.compile), progress=progress,
+                device=str(where),
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            return replace(reached, interrupted=True)
+        except Unsuitable:
+            if mark == 0:
+                raise
+        else:
+            pair = reached.pair.copy()
+            method = copy.copy(with_memory(advice.estimator, pair))
+            switches = (*reached.switches, (mark, name_of(method)))
+            reached = replace(reached, pair=pair, estimator=method, switches=switches)
+        reached = reached.resume(steps=until - mark, callbacks=callbacks, progress=progress)
+        if reached.interrupted:
+            break
+    return reached
+
+
+def refuse_restarts(restarts: int | None) -> None:
+    """Raises `BadInput` if there are to be any."""
+    if restarts is not None:
+        raise BadInput(
+            f"estimator='auto' chooses for one fit, and restarts={restarts} are several in one loop. Ask vb.recommend first, and hand in "
+            "what it says."
+        )

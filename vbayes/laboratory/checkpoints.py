@@ -1,0 +1,84 @@
+"""Points of a training at which gradients are measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..data.dataset import Batch
+from ..errors import BadInput
+from ..pair.check import examine
+from ..pair.pair import Pair
+from ..training.result import Fit
+
+Place = Fit | Pair | Mapping[str, Tensor]
+"""A trained pair, a pair, or its parameters' values as `Fit.parameters` has them."""
+
+TRAJECTORY = 7  # points along a training, ends included
+
+
+def given_places(at: Any, **training: Any) -> dict[str, Place]:
+    """Name → place, of those that were given by hand.
+
+    Args:
+        at: A mapping, or a sequence of fits, which are named by their steps.
+        training: Name → option that would do nothing, if it is not None.
+
+    Raises:
+        BadInput: Something else, or an option of a training that is not to be.
+    """
+    idle = [name for name, value in training.items() if value is not None]
+    if idle:
+        raise BadInput(
+            f"at=... was given, so nothing is trained, and {', '.join(idle)} would do nothing. Leave it out."
+        )
+    if isinstance(at, Sequence) and not isinstance(at, str) and all(isinstance(place, Fit) for place in at):
+        named: dict[str, Place] = {f"step {place.steps}": place for place in at}
+        if len(named) < len(at):
+            raise BadInput(f"at=... has {len(at)} fits of {len(named)} lengths. Name them by a mapping.")
+    else:
+        named = dict(at) if isinstance(at, Mapping) else {}
+    wrong = [name for name, place in named.items() if not isinstance(place, (Fit, Pair, Mapping))]
+    if wrong or not named:
+        got = {name: type(named[name]).__name__ for name in wrong} or repr(at)
+        raise BadInput(
+            f"at={got} won't do. Wanted: None, 'trajectory', fits, or a mapping from a name to a vb.Fit, vb.Pair or parameters, one at least."
+        )
+    return named
+
+
+def trained_places(start: Fit, steps: int, at: str | None, *, progress: bool) -> dict[str, Place]:
+    """Start, middle and end of a training, or a trajectory: points that lie evenly on a logarithmic scale of steps; none twice."""
+    if at is None:
+        names = {steps // 2: "middle", steps: "end", 0: "start"}  # of two at one step, the later one here
+        marks = {names[mark]: mark for mark in sorted(names)}
+    else:
+        between = torch.logspace(0.0, 1.0, TRAJECTORY - 1, base=max(steps, 1)).round().int().tolist()
+        marks = {f"step {mark}": mark for mark in [0, *between] if mark <= steps}
+    reached, found = start, {}
+    for name, mark in marks.items():
+        if mark > reached.steps:
+            reached = reached.resume(steps=mark - reached.steps, progress=progress)
+        if reached.interrupted:  # a fit takes Ctrl-C as its end; here it ends everything
+            raise KeyboardInterrupt
+        found[name] = reached
+    return dict(found)
+
+
+def pair_at(name: str, place: Place, pair: Pair, batch: Batch) -> Pair:
+    """A copy of the pair to measure at.
+
+    Raises:
+        BadInput: It has other parameters than the pair that is measured.
+    """
+    if isinstance(place, Mapping):
+        return pair.at(place)
+    here = (place.pair if isinstance(place, Fit) else place).copy()
+    examine(here, batch)
+    got, wanted = ({k: tuple(v.shape) for k, v in p.parameters.items()} for p in (here, pair))
+    if got != wanted:
+        raise BadInput(f"at[{name!r}] has parameters {got}. Wanted: those of pair {pair.name!r}, {wanted}.")
+    return here

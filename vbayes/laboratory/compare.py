@@ -1,0 +1,209 @@
+"""Measuring estimators side by side: the same batch, the same draws, the same clock."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import torch
+from pyro.infer import ELBO
+
+from .. import rng
+from ..data.dataset import Batch, Dataset
+from ..errors import BadInput, Unsuitable, checks_keywords
+from ..estimators import AnalyticKL, name_of, resolve
+from ..estimators.base import Estimator
+from ..pair.check import examine_minibatches, require_parameters
+from ..pair.device import choose_device
+from ..pair.pair import Pair
+from ..pair.parameter_groups import parameter_groups
+from ..progress import bar
+from ..training.fit import count_steps, fit
+from ..training.result import Fit
+from ..training.steps import WORTH
+from ..validation import no_warnings_of_nan, validation
+from .bench import BLOCKS, Bench
+from .checkpoints import Place, given_places, pair_at, trained_places
+from .comparison import Comparison, Point
+from .oracle import check_oracle, check_suits, judge_of, target
+
+DEFAULT = ("score", "rloo", "pathwise", "analytic_kl", "stl")
+
+
+@checks_keywords
+def compare(
+    pair: Pair,
+    data: Any,
+    estimators: Sequence[Any] | Mapping[str, Any] | None = None,
+    *,
+    particles: Sequence[int] | None = None,
+    at: str | Sequence[Fit] | Mapping[str, Place] | None = None,
+    steps: int | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    optimizer: Any = torch.optim.Adam,
+    learning_rate: float | None = None,
+    replicas: int = 1000,
+    oracle: Any = "auto",
+    groups: str | Mapping[str, Sequence[str]] = "role",
+    seed: int = 0,
+    device: str = "auto",
+    compile: Literal["auto"] | bool = "auto",
+    memory: int | None = None,
+    progress: bool = True,
+) -> Comparison:
+    """Measures the gradients of estimators side by side: bias, variance, signal-to-noise ratios and cost, along a training run.
+
+    At each point one minibatch is held fixed, and each estimator's gradient is drawn `replicas` times with the same base
+    noise for all. So what is measured is the noise of the estimator, apart from that of the minibatch.
+
+    Args:
+        pair: Model and guide; never changed.
+        data: As for `fit`.
+        estimators: Names or objects, or a mapping from your own names to those; those of score, rloo, pathwise, analytic_kl and stl that suit the pair, if None.
+        particles: K's to measure each estimator at, as far as it can have them; those that they come with, if None.
+        at: None trains here, and measures at its start, middle and end; "trajectory" at seven points of it, evenly on a logarithmic
+            scale of steps. Or where to measure instead of training: fits, or name → fit, pair or values of the parameters.
+        steps, epochs, batch_size, optimizer, learning_rate: Of the training, as for `fit`; it follows `AnalyticKL`.
+            The gradients measured are those of a batch of the same size.
+        replicas: R; rounded up to a multiple of 50.
+        oracle: What bias is judged by, each estimator by the bound that it is of: "auto" is the pair's exact ELBO, or else an
+            unbiased estimator of the bound with 10 R replicas of its own; "tabulated" the truth from `vb.tabulate`, where the
+            latents are few enough; an unbiased estimator judges those of its bound.
+        groups: Of parameters: "role", "parameter", or a mapping; see `vbayes.pair.parameter_groups.parameter_groups`.
+        seed: Of everything.
+        device: As for `fit`.
+        compile: As for `fit`, of the training and the gradients measured: they cost what they cost in such a fit. "auto"
+            with `at` does not compile.
+        memory: Bytes that a chunk of gradients may take; a quarter of what is free if None.
+        progress: Show bars.
+
+    Raises:
+        Unsuitable: An estimator that was asked for can't work on this pair, or the pair can't be tabulated.
+        BadInput: As for `fit`.
+
+    Examples:
+        >>> result = vb.compare(pair, vb.data.digits(), ["pathwise", "stl"], epochs=50, batch_size=100)
+        >>> print(result.verdict())
+        >>> result.plot()
+    """
+    if replicas < 2 * BLOCKS:
+        raise BadInput(f"replicas={replicas} is too few for a standard error. Wanted: at least {2 * BLOCKS}.")
+    size = -(-replicas // BLOCKS)
+    where = choose_device(device)
+    check_oracle(oracle)
+    trains = at is None or at == "trajectory"
+    places = {} if trains else given_places(at, steps=steps, epochs=epochs, learning_rate=learning_rate)
+    dataset = Dataset.of(data)
+    dataset.check_batch_size(batch_size)
+    pair = pair.copy()
+    examine_minibatches(pair, dataset, batch_size)
+    at_home = dataset.batch(pair.model, None if batch_size is None else torch.arange(batch_size))
+    # Parameters are made where the caller's modules and data are; then all of it moves.
+    pair, dataset = pair.to(where), dataset.to(where)
+    with rng.seeded(seed):
+        batch = next(iter(dataset.minibatches(pair.model, batch_size)))
+    methods = suitable(pair, batch, estimators, particles)
+    require_parameters(pair)
+    last: Fit | None = None
+    if trains:
+        options = {
+            "batch_size": batch_size,
+            "optimizer": optimizer,
+            "learning_rate": learning_rate,
+            "seed": seed,
+            "compile": compile,
+        }
+        start = fit(pair, dataset, AnalyticKL(), steps=0, device=str(where), progress=False, **options)
+        steps = count_steps(start, steps, epochs)
+        compile = compile is True or (compile == "auto" and steps >= WORTH)
+        assert at is None or isinstance(at, str)
+        places = trained_places(replace(start, compile=compile), steps, at, progress=progress)
+        last = list(places.values())[-1]  # type: ignore[assignment]
+    whole = batch_size in (None, len(dataset))
+    judges, judged = {}, {}
+    for name, method in methods.items():
+        bound = target(method)
+        if bound not in judged:
+            judged[bound] = judge_of(method, pair, batch, oracle, whole=whole)
+        judges[name] = judged[bound]
+    grouped = parameter_groups(pair, batch, groups)
+    bench = Bench(pair, batch, methods, judges, grouped, size, seed, compiled=compile is True, memory=memory)
+    rows, points = [], []
+    with bar("compare", len(places) * bench.pieces, show=progress) as advance:
+        for number, (name, place) in enumerate(places.items()):
+            here = pair_at(name, place, pair, at_home).to(where)
+            points.append(_point(name, place, here, batch, len(dataset), seed))
+            for piece, row in enumerate(bench.measure(name, here, seed + 1000 * number), start=1):
+                rows.extend(row)
+                advance(number * bench.pieces + piece, functools.partial("at the {}".format, name))
+    return Comparison(
+        pair=pair.name,
+        data=dataset.name,
+        batch_size=batch_size or len(dataset),
+        replicas=size * BLOCKS,
+        seed=seed,
+        oracle="; ".join(dict.fromkeys(bench.oracles.values())),
+        estimators=tuple(methods),
+        rows=tuple(rows),
+        points=tuple(points),
+        fit=last,
+    )
+
+
+def suitable(
+    pair: Pair,
+    batch: Batch,
+    estimators: Sequence[Any] | Mapping[str, Any] | None,
+    particles: Sequence[int] | None = None,
+) -> dict[str, ELBO]:
+    """Name → estimator. One that was asked for and can't work here is an error; a default one is left out."""
+    if isinstance(estimators, Mapping):
+        chosen = [(name, resolve(e)) for name, e in estimators.items()]
+    else:
+        chosen = [(name_of(e), e) for e in map(resolve, DEFAULT if estimators is None else estimators)]
+    if not chosen:
+        raise BadInput("No estimators to compare. Wanted: at least one, or None for the usual ones.")
+    if particles is not None:
+        kinds = [_with_particles(name, method, particles) for name, method in chosen]
+        if any(not kind if estimators is not None else not any(kinds) for kind in kinds):
+            name, method = next(one for one, kind in zip(chosen, kinds, strict=True) if not kind)
+            least = getattr(method, "min_particles", 1)
+            raise BadInput(f"particles={tuple(particles)} are none that {name} can have. Wanted: at least {least}.")
+        chosen = [one for kind in kinds for one in kind]
+    found: dict[str, ELBO] = {}
+    for name, method in chosen:
+        try:
+            check_suits(pair, batch, method)
+        except Unsuitable:
+            if estimators is not None:
+                raise
+            continue
+        if name in found:
+            raise BadInput(
+                f"Estimator {name!r} was given twice. Give the two names of their own, by a mapping from name to estimator."
+            )
+        found[name] = method
+    return found
+
+
+def _with_particles(name: str, method: ELBO, particles: Sequence[int]) -> list[tuple[str, ELBO]]:
+    if not isinstance(method, Estimator):
+        raise BadInput(f"particles={tuple(particles)} can't be set for {name}, which is Pyro's. Leave one of them out.")
+    found: list[tuple[str, ELBO]] = []
+    for count in particles:
+        try:
+            other = replace(method, num_particles=count)
+        except BadInput:  # it can't have so few, or so many that its groups don't divide
+            continue
+        found.append((name_of(other) if name == name_of(method) else f"{name}({count})", other))
+    return found
+
+
+def _point(name: str, place: Place, pair: Pair, batch: Batch, rows: int, seed: int) -> Point:
+    model, guide = pair.scaled(batch.total)
+    with pair.scope(), rng.seeded(seed), validation(False), no_warnings_of_nan():
+        elbo = -AnalyticKL(8).loss(model, guide, *batch.args)
+    return Point(name, place.steps if isinstance(place, Fit) else 0, elbo / rows)

@@ -1,0 +1,120 @@
+"""Comparisons as a function of something: the minibatch's size, the latent dimension, the width of a network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ..errors import BadInput
+from ..summaries.bias_alarms import at_one_point
+from .comparison import COLUMNS, Comparison
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class ComparedOver:
+    """What `vb.compare_over` measured.
+
+    Attributes:
+        name: Of what was varied.
+        comparisons: Its value → comparison.
+    """
+
+    name: str
+    comparisons: Mapping[float, Comparison] = field(repr=False)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """The tables of all comparisons; the first column is what was varied."""
+        tables = [result.to_dataframe().assign(**{self.name: value}) for value, result in self.comparisons.items()]
+        table = pd.concat(tables, ignore_index=True)
+        return table[[self.name, *(column for column in table if column != self.name)]]
+
+    def slopes(self, y: str = "variance", *, at: str | None = None, group: str = "all") -> pd.DataFrame:
+        """The exponent b of y ∝ value^b for each estimator, by least squares on logarithms weighed by their errors.
+
+        Args:
+            y: A column with an error, such as "variance", "snr" or "ms_per_gradient".
+            at: Point of training; the last of each comparison if None.
+            group: Of parameters.
+
+        Returns:
+            One row for each estimator that was measured, above zero, at two values at least: `estimator`, `slope`, `slope_se`; the larger of the errors that the points have and that their distance from the line shows.
+        """
+        table = at_one_point(self.to_dataframe(), at)
+        table = table[(table.group == group) & (table[y] > 0)]
+        rows = []
+        for estimator, own in table.groupby("estimator", sort=False):
+            if own[self.name].nunique() < 2:
+                continue
+            x, v = np.log(own[self.name].to_numpy(float)), np.log(own[y].to_numpy(float))
+            weight = (own[y] / own[f"{y}_se"].clip(lower=1e-12)).to_numpy(float) ** 2
+            x = x - np.average(x, weights=weight)
+            slope = float((weight * x * v).sum() / (weight * x**2).sum())
+            left = v - np.average(v, weights=weight) - slope * x
+            scale = max(1.0, float((weight * left**2).sum()) / max(len(x) - 2, 1))
+            rows.append(
+                {"estimator": estimator, "slope": slope, "slope_se": math.sqrt(scale / float((weight * x**2).sum()))}
+            )
+        return pd.DataFrame(rows, columns=["estimator", "slope", "slope_se"])
+
+    def verdict(self) -> str:
+        """Which estimator is best at each value, within error, and how the variances grow."""
+        best = {value: result.ties() for value, result in self.comparisons.items()}
+        words = self.name.replace("_", " ")
+        always = [name for name in next(iter(best.values())) if all(name in names for names in best.values())]
+        if always:
+            alone = all(len(names) == 1 for names in best.values())
+            are = "is best for its cost" if len(always) == 1 else "are best for their cost"
+            text = f"{' and '.join(always)} {are}{'' if alone else ', or within error of it,'} at every {words}."
+        else:
+            text = (
+                "Best for its cost: "
+                + ", ".join(f"{' or '.join(names)} at {words} {value}" for value, names in best.items())
+                + "."
+            )
+        slopes = self.slopes()
+        if len(self.comparisons) > 2 and len(slopes):
+            grown = [f"{r.estimator} {r.slope:+.2f} ± {r.slope_se:.2f}" for r in slopes.itertuples()]
+            text += f" Variance goes like {words} to the power of: {', '.join(grown)}."
+        return text
+
+    def plot(self, y: str = "variance", *, at: str | None = None, group: str = "all") -> Figure:
+        """A column of the table against what was varied."""
+        from matplotlib import pyplot
+
+        from ..plots import over
+
+        figure, ax = pyplot.subplots(figsize=(8, 4.2), layout="constrained")
+        over(self.to_dataframe(), ax, y=y, at=at, group=group)
+        return figure
+
+
+def compare_over(name: str, values: Iterable[float], comparison: Callable[[float], Comparison]) -> ComparedOver:
+    """Comparisons for several values of something.
+
+    Args:
+        name: Of what is varied; the column's name.
+        values: Numbers.
+        comparison: From one of them to a comparison.
+
+    Raises:
+        BadInput: No values, or one twice; a name that the table has already.
+
+    Examples:
+        >>> over = vb.compare_over("batch_size", (10, 100, 1000), lambda m: vb.compare(pair, data, batch_size=m, steps=0))
+        >>> over = vb.compare_over("latents", (2, 8, 32), lambda d: vb.compare(vb.pairs.vae(latent=d), data, steps=500))
+        >>> over.plot("variance")
+    """
+    values = list(values)
+    if not values or len(set(values)) < len(values):
+        raise BadInput(f"values={values} won't do. Wanted: different numbers, one at least.")
+    if name in COLUMNS:
+        raise BadInput(f"name={name!r} is a column of a comparison already. Wanted: another name.")
+    return ComparedOver(name, {value: comparison(value) for value in values})

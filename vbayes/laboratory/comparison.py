@@ -1,0 +1,200 @@
+"""The laboratory: which estimator gives the least gradient noise, and the least for its cost."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from ..errors import BadInput
+from ..summaries.bias_alarms import bounds, trusted
+from ..summaries.differences import differences, ties
+from ..summaries.verdict import verdict
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ..training.result import Fit
+
+COLUMNS: tuple[str, ...] = ("at", "estimator", "group", "mean_norm", "bias_z", "variance", "variance_se", "snr")
+COLUMNS += ("ms_per_gradient", "variance_time", "mean_norm_se", "snr_se", "ms_se", "variance_time_se")
+COLUMNS += ("dsnr", "dsnr_se", "bias", "bias_se", "bias_resolution", "num_particles", "bound", "oracle")
+COLUMNS += ("step", "elbo_per_datum", "truth")
+WORDS = ("at", "estimator", "group", "bound", "oracle")  # columns that hold no numbers
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of the training at which gradients were measured.
+
+    Attributes:
+        at: Its name ("start").
+        step: Optimiser steps before it.
+        elbo_per_datum: There, in nats, on the batch that was measured.
+    """
+
+    at: str
+    step: int
+    elbo_per_datum: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `vb.compare` measured.
+
+    Attributes:
+        pair, data: Names.
+        batch_size: M, rows in the one minibatch whose gradient is estimated again and again.
+        replicas: R, gradients for each estimator at each point.
+        seed: Of everything.
+        oracle: What bias is judged by.
+        estimators: Names, in the order given.
+        rows: One for each point, estimator and group; see `to_dataframe`.
+        points: Where in the training.
+        fit: The training run that led there; None where points were given.
+    """
+
+    pair: str
+    data: str
+    batch_size: int
+    replicas: int
+    seed: int
+    oracle: str
+    estimators: tuple[str, ...]
+    rows: tuple[dict[str, Any], ...] = field(repr=False)
+    points: tuple[Point, ...] = field(repr=False)
+    fit: Fit | None = field(default=None, repr=False, compare=False)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row for each point of training, estimator and group of parameters.
+
+        The gradient is that of the bound of the whole data set (nats), as estimated from one minibatch.
+
+        - `mean_norm`: the norm of its mean.
+        - `bias_z`: the distance of its mean from the right one in standard errors; NaN where nothing can judge it, as an estimator that
+          is its own oracle. `bias`: that distance in nats. `bias_resolution`: the smallest that would have been seen, at 4 standard
+          errors. `truth`: the length of the right one. `oracle`: what it was judged by, for the `bound` that the estimator is after.
+        - `variance`: the trace of its covariance over the draws of z (nats²), the minibatch held fixed.
+        - `snr` = mean_norm / √variance. `dsnr`: the mean of ‖g∥‖ / ‖g⊥‖, along and across the right gradient.
+        - `ms_per_gradient`: as training pays it. `variance_time` = variance × ms_per_gradient.
+        - `step`, `elbo_per_datum`: of the point.
+        - `…_se`: standard errors, by the jackknife over blocks of draws.
+        """
+        points = {point.at: {"step": point.step, "elbo_per_datum": point.elbo_per_datum} for point in self.points}
+        return pd.DataFrame([{**row, **points.get(row["at"], {})} for row in self.rows], columns=list(COLUMNS))
+
+    def differences(self, reference: str | None = None) -> pd.DataFrame:
+        """How many times the variance of one estimator each has, with the errors of pairs.
+
+        The estimators saw the same base noise, so that what one draw does to two of them largely cancels in their ratio: its standard
+        error comes from leaving the same block out of both.
+
+        Args:
+            reference: Name of an estimator; `best()` if None.
+
+        Returns:
+            `at`, `estimator`, `group`; `variance_ratio` and `variance_time_ratio` to the reference; `…_se`, paired; `unpaired_se`, what the
+            variance ratio's would be without common noise.
+
+        Raises:
+            BadInput: No such estimator.
+        """
+        return differences(self, reference or self.best())
+
+    def best(self) -> str:
+        """The estimator of the least variance × time at the last point, of those of the ELBO, if there are any, that show no bias."""
+        table = self.to_dataframe()
+        rows = trusted(table)
+        last = rows[(rows["at"] == rows["at"].iloc[-1]) & (rows.bound == bounds(table)[0])]
+        whole = last[last.group == "all"] if (last.group == "all").any() else last
+        return str(whole.loc[whole.variance_time.idxmin(), "estimator"])
+
+    def ties(self) -> tuple[str, ...]:
+        """The best, and those that are as good within two standard errors, in the order of the estimators."""
+        table = self.to_dataframe()
+        at = table["at"].iloc[-1]
+        group = "all" if (table.group == "all").any() else str(table.group.iloc[0])
+        honest = set(trusted(table).query("bound == @bound", local_dict={"bound": bounds(table)[0]}).estimator)
+        return tuple(name for name in ties(self.differences(), at, group) if name in honest)
+
+    def verdict(self) -> str:
+        """What to make of it, in a paragraph."""
+        return verdict(self)
+
+    def plot(self) -> Figure:
+        """The table as a figure: variance by group along the training, and variance × time at its end; see `vbayes.plots` for others."""
+        from ..plots import comparison_figure
+
+        return comparison_figure(self.to_dataframe())
+
+    def along(self, at: str | None = None, group: str = "all") -> dict[str, tuple[tuple[float, ...], float]]:
+        """Draws for a histogram: name → what some hundred draws have along the right gradient, and that gradient's own length, in nats.
+
+        Args:
+            at: A point; the last if None.
+            group: Of parameters.
+        """
+        at = at or self.rows[-1]["at"]
+        here = [row for row in self.rows if row["at"] == at and row["group"] == group]
+        return {row["estimator"]: (tuple(row["along"]), row["truth"]) for row in here}
+
+    def save(self, path: str | Path) -> Path:
+        """Writes everything but the fit as JSON; infinite numbers as words, and what is none as null."""
+        from .. import __version__
+
+        described = {
+            "vbayes": __version__,
+            "pair": self.pair,
+            "data": self.data,
+            "batch_size": self.batch_size,
+            "replicas": self.replicas,
+            "seed": self.seed,
+            "oracle": self.oracle,
+            "estimators": list(self.estimators),
+            "rows": [{k: _written(v) for k, v in row.items()} for row in self.rows],
+            "points": [{k: _written(v) for k, v in vars(point).items()} for point in self.points],
+            "verdict": self.verdict(),
+        }
+        path = Path(path)
+        path.write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Comparison:
+        """What `save` wrote, without the fit."""
+        try:
+            described = json.loads(Path(path).read_text(encoding="utf-8"))
+            names = ("pair", "data", "batch_size", "replicas", "seed", "oracle")
+            return cls(
+                **{name: described[name] for name in names},
+                estimators=tuple(described["estimators"]),
+                rows=tuple({k: v if k in WORDS else _read(v) for k, v in row.items()} for row in described["rows"]),
+                points=tuple(
+                    Point(**{k: v if k in WORDS else _read(v) for k, v in point.items()})
+                    for point in described["points"]
+                ),
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BadInput(
+                f"{path} is no comparison: {error!r}. Wanted: a file that `Comparison.save` wrote."
+            ) from error
+
+
+def _written(value: Any) -> Any:
+    """A number as JSON has it, which knows neither infinity nor NaN."""
+    if isinstance(value, (list, tuple)):
+        return [_written(v) for v in value]
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    return None if math.isnan(value) else str(value)
+
+
+def _read(value: Any) -> Any:
+    """What `_written` wrote."""
+    if isinstance(value, list):
+        return [_read(v) for v in value]
+    return math.nan if value is None else float(value) if value in ("inf", "-inf") else value

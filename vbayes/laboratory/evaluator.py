@@ -1,0 +1,124 @@
+"""One good estimate of the ELBO, the same for whoever is measured by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+import torch
+from torch import Tensor
+
+from .. import rng
+from ..data.dataset import Dataset
+from ..errors import CaptureFailed
+from ..estimators import AnalyticKL
+from ..pair.pair import Pair
+from ..staging import Program, draw_noise, stage
+from ..staging.native import Native, compiled_or_why
+from ..staging.replicate import footprint, free_memory
+from ..validation import no_warnings_of_nan, validation
+
+ROWS = 2000  # of the data that are looked at, at most, where a pair takes minibatches
+WORK = 2**14  # rows × draws of one look ...
+DRAWS = (8, 1000)  # ... with so many draws at least and at most
+BY_PYRO = 100  # draws at most, where Pyro makes them one by one
+
+
+class Yardstick:
+    """The ELBO per datum of a pair at any of its parameters.
+
+    The exact one, where the pair has that. Else the mean over many draws, with closed-form KLs where there are some, on the same
+    rows with the same base noise each time: so the difference between two looks has far less noise than either.
+
+    Args:
+        pair: Initialised.
+        data: All of it.
+        subset: Whether some of the rows may stand for all, as a pair that is fitted in minibatches allows.
+        seed: Of the rows and the noise.
+
+    Attributes:
+        description: What it measures by, in words.
+    """
+
+    def __init__(self, pair: Pair, data: Dataset, *, subset: bool, seed: int = 0) -> None:
+        self._data, self._exact = data, pair.exact
+        if self._exact:
+            self.description = "exact ELBO"
+            self._batch = data.batch(pair.model)
+            return
+        index = None
+        if subset and len(data) > ROWS:
+            index = torch.randperm(len(data), generator=rng.stream(seed, 0))[:ROWS].sort().values.to(data.first.device)
+        rows = len(data) if index is None else ROWS
+        self._draws = max(DRAWS[0], min(DRAWS[1], WORK // rows))
+        self._batch, self._seed = data.batch(pair.model, index), seed
+        self._program: Program | None = None
+        pair = pair.copy()
+        try:
+            self._program = stage(pair, AnalyticKL(), self._batch)
+        except CaptureFailed:
+            self._draws = min(self._draws, BY_PYRO)
+        else:
+            self._prepare(pair)
+        self.description = f"{self._draws} draws for each of {rows} rows"
+
+    def __call__(self, pair: Pair) -> float:
+        """In nats; NaN where it is not finite."""
+        with torch.no_grad(), validation(False), no_warnings_of_nan():
+            elbo = float(self._elbo(pair)) / len(self._data)
+        return elbo if abs(elbo) < float("inf") else float("nan")
+
+    def _elbo(self, pair: Pair) -> Tensor | float:
+        if self._exact:
+            with pair.scope():
+                return self._exact.elbo(*self._batch.args)
+        with rng.seeded(self._seed):  # for the draws that are not made of base noise
+            if self._program is not None:
+                return self._values(pair).double().mean()
+            model, guide = pair.scaled(self._batch.total)
+            with pair.scope():
+                return -AnalyticKL(self._draws).loss(model, guide, *self._batch.args)
+
+    def _prepare(self, pair: Pair) -> None:
+        """Makes machine code of the value without its gradient, or else the same for many draws at once, if they can be had."""
+        assert self._program is not None
+        like, program = next(iter(pair.parameters.values())), self._program
+        self._noise = draw_noise(program.sizes, self._draws, like, rng.stream(self._seed, 1, device=like.device))
+        self._chunk = min(self._draws, max(1, free_memory(like.device) // 4 // max(1, footprint(program))))
+        self._native: Native | None = None
+        inputs = self._inputs(pair)
+        if program.static and like.device.type == "cpu":
+            self._native, _ = compiled_or_why(self._value, [*(numbers[0] for numbers in self._noise), *inputs])
+        many = torch.vmap(self._value, in_dims=(0, 0, *[None] * len(inputs)), randomness="different")
+        self._many: Callable[..., list[Tensor]] | None = None
+        with rng.seeded(0), suppress(RuntimeError, NotImplementedError):  # what vmap has no rule for goes one by one
+            if self._native is None:
+                many(*(numbers[:2] for numbers in self._noise), *inputs)
+                self._many = many
+
+    def _value(self, normals: Tensor, uniforms: Tensor, *rest: Tensor) -> list[Tensor]:
+        """The ELBO of one draw; the gradient beside it in the program is not asked for."""
+        program = self._program
+        assert program is not None
+        values = iter(rest)
+        parameters = {name: next(values) for name in program.parameters}
+        buffers = {name: next(values) for name in program.buffers}
+        return [program.graph(parameters, buffers, (normals, uniforms), tuple(values))[1]]
+
+    def _inputs(self, pair: Pair) -> list[Tensor]:
+        assert self._program is not None
+        state = pair.state()
+        return [*(state[name] for name in (*self._program.parameters, *self._program.buffers)), *self._batch.args]
+
+    def _values(self, pair: Pair) -> Tensor:
+        """(draws,) the ELBO of each."""
+        inputs = self._inputs(pair)
+        if self._native is not None:
+            ((shape, dtype),) = self._native.results
+            values = torch.empty(self._draws, *shape, dtype=dtype)
+            self._native.run(self._draws, [*self._noise, *inputs], [values], rows=(0, 1), reported=(0,))
+            return values
+        if self._many is None:
+            return torch.stack([self._value(*noise, *inputs)[0] for noise in zip(*self._noise, strict=True)])
+        chunks = zip(*(numbers.split(self._chunk) for numbers in self._noise), strict=True)
+        return torch.cat([self._many(*noise, *inputs)[0] for noise in chunks])

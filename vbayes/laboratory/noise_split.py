@@ -1,0 +1,255 @@
+"""Where the noise of a gradient comes from: the minibatch, or the draws of the latents."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import torch
+from pyro.infer import ELBO
+from torch import Tensor
+
+from .. import rng
+from ..data.dataset import Dataset
+from ..errors import BadInput, Unsuitable, checks_keywords
+from ..estimators import name_of, resolve
+from ..estimators.base import Estimator
+from ..pair.check import examine_minibatches, require_parameters
+from ..pair.pair import Pair
+from ..progress import bar
+from ..staging import draw_noise
+from ..training.result import Fit
+from .replicas import Replicas
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLUMNS = (
+    "batch_size",
+    "particles",
+    "minibatch",
+    "minibatch_se",
+    "particle",
+    "particle_se",
+    "total",
+    "total_se",
+    "predicted",
+)
+
+
+@dataclass(frozen=True)
+class NoiseSplit:
+    """What `vb.noise_split` measured, and what it says of other splits of the same budget.
+
+    The trace of the covariance of a gradient from M of N rows, drawn without replacement, with L draws of the latents, is
+    predicted as S (1/M − 1/N) + a / (M L) + b / L: minibatches; latents of each row's own; latents that all rows share.
+
+    Attributes:
+        pair, estimator: Names.
+        rows: N.
+        table: One row for each M and L measured; see `to_dataframe`.
+        between, local, shared: S, a and b, nats².
+    """
+
+    pair: str
+    estimator: str
+    rows: int
+    table: tuple[dict[str, float], ...] = field(repr=False)
+    between: float
+    local: float
+    shared: float
+
+    def predict(self, batch_size: int, particles: int) -> float:
+        """Variance of a gradient from so many rows and draws, nats²."""
+        return self.between * (1 / batch_size - 1 / self.rows) + (self.local / batch_size + self.shared) / particles
+
+    def splits(self, budget: int) -> pd.DataFrame:
+        """Every way to spend M × L = budget evaluations, with the variance it gives; the best first."""
+        whole = [m for m in range(1, min(budget, self.rows) + 1) if budget % m == 0]
+        rows = [{"batch_size": m, "particles": budget // m, "variance": self.predict(m, budget // m)} for m in whole]
+        return pd.DataFrame(rows).sort_values("variance", ignore_index=True)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row for each M and L: the noise of the minibatch, that of the draws, both; nats², with standard errors.
+
+        `predicted` is the law's `total`, fitted to the other rows alone, so that it can fail; NaN with fewer than three others.
+        """
+        found = []
+        for number, row in enumerate(self.table):
+            others = [*self.table[:number], *self.table[number + 1 :]]
+            predicted = math.nan
+            if len(others) >= 3:
+                between, local, shared = _fitted(others, self.rows)
+                law = replace(self, between=between, local=local, shared=shared)
+                predicted = law.predict(int(row["batch_size"]), int(row["particles"]))
+            found.append({**row, "predicted": predicted})
+        return pd.DataFrame(found)[list(COLUMNS)]
+
+    def verdict(self, budget: int = 100) -> str:
+        """What to make of it: where the noise is, and the best split of a budget of evaluations."""
+        table = self.to_dataframe()
+        row = table.iloc[(table.batch_size - budget).abs().argmin()]
+        share = row.minibatch / row.total if row.total else 0.0
+        best = self.splits(budget)
+        first, one = best.iloc[0], best[best.particles == best.particles.min()].iloc[0]
+        text = (
+            f"With {row.batch_size:.0f} of {self.rows} rows and {row.particles:.0f} draw{'s' * int(row.particles != 1)} of {self.estimator}, {share:.0%} of the gradient's variance "
+            f"comes from the minibatch. {budget} evaluations are best spent on {first.batch_size:.0f} rows with {first.particles:.0f} draw{'s' * int(first.particles != 1)} each"
+        )
+        if first.particles == one.particles:
+            return text + "."
+        return (
+            text
+            + f": {one.variance / first.variance:.2g}× less variance than {one.batch_size:.0f} rows with {one.particles:.0f}."
+        )
+
+    def plot(self) -> Figure:
+        """Both parts of the noise for each M and L."""
+        from matplotlib import pyplot
+
+        from ..plots import noise_split as draw
+
+        figure, ax = pyplot.subplots(figsize=(7, 4), layout="constrained")
+        draw(self.to_dataframe(), ax)
+        return figure
+
+
+@checks_keywords
+def noise_split(
+    pair: Pair | Fit,
+    data: Any = None,
+    estimator: Any = "analytic_kl",
+    *,
+    batch_sizes: Sequence[int] = (10, 100),
+    particles: Sequence[int] = (1, 4),
+    minibatches: int = 200,
+    draws: int = 50,
+    seed: int = 0,
+    memory: int | None = None,
+    progress: bool = True,
+) -> NoiseSplit:
+    """Splits the variance of a gradient by the law of total variance: Var = Var_B(E[g|B]) + E_B(Var[g|B]).
+
+    A nested design: many minibatches B, many draws for each. Both parts are estimated without bias (analysis of variance), with
+    jackknife errors over the minibatches.
+
+    Args:
+        pair: Where to measure; a fit brings its data.
+        data: As for `fit`.
+        estimator: A name, a vbayes estimator with `num_particles`.
+        batch_sizes: M.
+        particles: L; those that the estimator can't have are left out.
+        minibatches, draws: Of the design, at least 10 and 2.
+        seed: Of everything.
+        memory: Bytes that a chunk of gradients may take; a quarter of what is free if None.
+        progress: Show a bar.
+
+    Raises:
+        BadInput: A design without a variance, or batches as large as the data, which have no minibatch noise.
+
+    References:
+        Kingma & Welling 2013, arXiv:1312.6114, section 2.3, who take M = 100 and L = 1.
+    """
+    if isinstance(pair, Fit):
+        data = pair.data if data is None else data
+        pair = pair.pair
+    dataset, method = Dataset.of(data), resolve(estimator)
+    _check(dataset, method, batch_sizes, minibatches, draws)
+    least = getattr(method, "min_particles", 1)
+    counts = [n for n in particles if n >= least]
+    if not counts:
+        raise BadInput(f"particles={tuple(particles)} are too few for {name_of(method)}. Wanted: at least {least}.")
+    pair = pair.copy()
+    examine_minibatches(pair, dataset, batch_sizes[0])
+    require_parameters(pair)
+    rows: list[dict[str, float]] = []
+    cells = [(m, n) for m in batch_sizes for n in counts]
+    with bar("noise", len(cells), show=progress) as advance:
+        for done, (m, n) in enumerate(cells, start=1):
+            cell = replace(method, num_particles=n)  # type: ignore[type-var]
+            rows.append(split_of(pair, dataset, cell, m, n, minibatches, draws, seed, memory))
+            advance(done, functools.partial("{} rows, {} draws".format, m, n))
+    between, local, shared = _fitted(rows, len(dataset))
+    return NoiseSplit(pair.name, name_of(method), len(dataset), tuple(rows), between, local, shared)
+
+
+def _check(data: Dataset, method: ELBO, batch_sizes: Sequence[int], minibatches: int, draws: int) -> None:
+    if not isinstance(method, Estimator):
+        raise Unsuitable(
+            f"{name_of(method)} has no particles that could be varied. Wanted: an estimator of vbayes, such as vb.AnalyticKL()."
+        )
+    if minibatches < 10 or draws < 2:
+        raise BadInput(f"minibatches={minibatches}, draws={draws} leave no standard error. Wanted: at least 10 and 2.")
+    if not batch_sizes or any(not 1 <= m < len(data) for m in batch_sizes):
+        raise BadInput(
+            f"batch_sizes={tuple(batch_sizes)}. Wanted: sizes from 1 to {len(data) - 1}, for {len(data)} rows."
+        )
+
+
+def split_of(
+    pair: Pair, data: Dataset, method: ELBO, m: int, n: int, minibatches: int, draws: int, seed: int, memory: int | None
+) -> dict[str, float]:
+    """Both parts of the variance at M = m and L = n, as `NoiseSplit.to_dataframe` has them."""
+    like = next(iter(pair.parameters.values()))
+    generator = rng.stream(seed, m)  # the same minibatches for every number of draws
+    replicas: Replicas | None = None
+    means, inner = [], []
+    for number in range(minibatches):
+        batch = data.batch(pair.model, torch.randperm(len(data), generator=generator)[:m])
+        if replicas is None:
+            replicas = Replicas(pair, method, batch, compiled=minibatches * draws > 2000, memory=memory)
+        replicas.batch = batch
+        noise = draw_noise(replicas.sizes, draws, like, rng.stream(seed, m, n, number))
+        gradients = torch.cat([chunk.double() for chunk in replicas.gradients(pair, noise, number)])
+        means.append(gradients.mean(0))
+        inner.append(gradients.var(0).sum())
+    return {"batch_size": m, "particles": n, **_anova(torch.stack(means), torch.stack(inner), draws)}
+
+
+def _anova(means: Tensor, inner: Tensor, draws: int) -> dict[str, float]:
+    """Both parts of the variance and their jackknife errors, from (B, P) means and (B,) variances within."""
+    count = len(means)
+
+    def parts(keep: Tensor) -> tuple[float, float]:
+        within = float(inner[keep].mean())
+        return float(means[keep].var(0).sum()) - within / draws, within
+
+    every = torch.ones(count, dtype=torch.bool)
+    minibatch, particle = parts(every)
+    without = []
+    for left in range(count):
+        keep = every.clone()
+        keep[left] = False
+        without.append(parts(keep))
+    spread = torch.tensor(without, dtype=torch.float64)
+    both = torch.cat([spread, spread.sum(1, keepdim=True)], 1)
+    se = ((count - 1) / count * (both - both.mean(0)).square().sum(0)).sqrt().tolist()
+    return {
+        "minibatch": minibatch, "minibatch_se": se[0], "particle": particle, "particle_se": se[1],
+        "total": minibatch + particle, "total_se": se[2],
+    }  # fmt: skip
+
+
+def _fitted(rows: list[dict[str, float]], total: int) -> tuple[float, float, float]:
+    """S, a and b by least squares on the measured parts, each weighed by its error; none below zero."""
+    table = pd.DataFrame(rows)
+    x, weight = 1 / table.batch_size - 1 / total, 1 / table.minibatch_se.clip(lower=1e-300) ** 2
+    between = max(0.0, float((weight * x * table.minibatch).sum() / (weight * x**2).sum()))
+    weight = 1 / table.particle_se.clip(lower=1e-300) ** 2
+    local, shared = 1 / (table.batch_size * table.particles), 1 / table.particles
+    best, least = (0.0, 0.0), math.inf
+    for which in ((True, True), (True, False), (False, True)):  # the best of those without a negative part
+        design = torch.tensor(
+            [[a * which[0], b * which[1]] for a, b in zip(local, shared, strict=True)], dtype=torch.float64
+        )
+        scale = torch.tensor((weight / weight.max()).to_numpy(), dtype=torch.float64).sqrt()[:, None]
+        right = torch.tensor(table.particle.to_numpy(), dtype=torch.float64)[:, None] * scale
+        found = torch.linalg.lstsq(design * scale, right, driver="gelsd").solution
+        misfit = float((design * scale @ found - right).square().sum())
+        if float(found.min()) >= 0 and misfit < least * (1 - 1e-9):
+            best, least = (float(found[0]), float(found[1])), misfit
+    return between, *best

@@ -1,0 +1,240 @@
+"""The training race: several estimators from one start, their learning curves by steps and by time."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import torch
+from pyro.infer import ELBO
+
+from .. import rng
+from ..data.dataset import Dataset
+from ..errors import BadInput, checks_keywords
+from ..pair.check import examine_minibatches, require_parameters
+from ..pair.device import choose_device
+from ..pair.pair import Pair
+from ..progress import bar, between_steps
+from ..staging import Compiled
+from ..summaries.ranking import Entry
+from ..training.fit import fit
+from ..training.result import Progress
+from ..training.run import Stretches
+from ..training.steps import WORTH
+from .compare import suitable
+from .evaluator import Yardstick
+from .race_result import Race
+
+Runs = dict[tuple[str, int], Stretches]
+
+
+@checks_keywords
+def race(
+    pair: Pair,
+    data: Any,
+    estimators: Sequence[Any] | Mapping[str, Any] | None = None,
+    *,
+    steps: int | None = None,
+    seconds: float | None = None,
+    seeds: int | Sequence[int] = 3,
+    batch_size: int | None = None,
+    optimizer: Any = torch.optim.Adam,
+    learning_rate: float | None = None,
+    evaluations: int = 20,
+    device: str = "auto",
+    compile: Literal["auto"] | bool = "auto",
+    progress: bool = True,
+) -> Race:
+    """Trains a pair with several estimators from the same start, and takes down how the ELBO rises with steps and with time.
+
+    Each estimator runs once for each seed: the fit that `vb.fit` makes of that seed. The runs take turns, a stretch each, in an order
+    that turns, so a busy machine is unfair to all alike. The clock of a run counts its steps alone: not what was compiled before the
+    first one, nor the looks at the ELBO. Those are the same for all: the pair's exact ELBO, or else an estimate from the same rows
+    and the same draws. Estimators of another bound are judged by the ELBO too.
+
+    Ctrl-C ends it; what all have been through by then comes back.
+
+    Args:
+        pair: Model and guide; never changed. All runs start at its initial parameters.
+        data: As for `fit`.
+        estimators: Names or objects, or a mapping from your own names to those; the usual ones that suit the pair, if None.
+        steps: Optimiser steps of each run; or
+        seconds: time of each. 1000 steps if neither is given.
+        seeds: Of the draws and the order of the data: how many (0, 1, …), or which.
+        batch_size, optimizer, learning_rate, device, compile: As for `fit`; with `seconds`, compile="auto" compiles.
+        evaluations: Looks at the ELBO beside the one at the start: the k-th of E after (k/E)² of the run, for it moves most at first.
+        progress: Show a bar.
+
+    Raises:
+        Unsuitable: An estimator that was asked for can't work on this pair.
+        BadInput: As for `fit`.
+
+    Examples:
+        >>> result = vb.race(pair, vb.data.digits(), ["pathwise", "stl"], steps=2000, batch_size=100, learning_rate=1e-3)
+        >>> print(result.verdict())
+        >>> result.plot()
+    """
+    numbers = _seeds(seeds)
+    goals = _goals(steps, seconds, evaluations)
+    if compile not in ("auto", True, False):
+        raise BadInput(f"compile={compile!r}. Wanted: 'auto', True or False.")
+    dataset, where = Dataset.of(data), choose_device(device)
+    dataset.check_batch_size(batch_size)
+    pair = pair.copy()
+    buffers = pair.snapshot_of_buffers()
+    examine_minibatches(pair, dataset, batch_size)
+    # Parameters are made where the caller's modules and data are; then all of it moves.
+    pair, dataset = pair.load(buffers).to(where), dataset.to(where)
+    index = None if batch_size is None else torch.arange(batch_size, device=where)
+    methods = suitable(pair, dataset.batch(pair.model, index), estimators)
+    require_parameters(pair)
+    staged = compile is True or (compile == "auto" and (seconds is not None or goals[-1][0] >= WORTH))
+    options = {"batch_size": batch_size, "optimizer": optimizer, "learning_rate": learning_rate}
+    options |= {"device": str(where), "compile": staged}
+    yardstick = Yardstick(pair, dataset, subset=batch_size is not None)
+    if staged:  # the first to be compiled would else pay for what is loaded once
+        Compiled(lambda x: (x + 1,), torch.zeros(1))
+    runs: Runs = {}
+    rows: list[dict[str, Any]] = []
+    start = yardstick(pair)
+    with (
+        between_steps() as asked_to_stop,
+        bar("race", len(goals) * len(methods) * len(numbers), show=progress) as advance,
+    ):
+        for name, method in methods.items():
+            runs |= _entered(name, method, pair, dataset, numbers, staged, options)
+            rows += [_row(name, seed, 0, 0.0, start) for seed in numbers]
+        for done, (name, seed, goal) in enumerate(_turns(list(methods), numbers, goals), start=1):
+            if asked_to_stop():
+                break
+            run = runs[name, seed]
+            rows += _stretch(name, seed, run, goal, yardstick, asked_to_stop)
+            advance(done, functools.partial("{}, {} steps".format, name, run.steps))
+        interrupted = asked_to_stop()
+    if interrupted and not _comparable(rows, runs):
+        raise KeyboardInterrupt
+    order = {name: number for number, name in enumerate(methods)}
+    return Race(
+        pair=pair.name,
+        data=dataset.name,
+        batch_size=batch_size or len(dataset),
+        seeds=numbers,
+        yardstick=yardstick.description,
+        entries=tuple(_entry(name, method, runs, numbers) for name, method in methods.items()),
+        rows=tuple(sorted(rows, key=lambda row: (order[row["estimator"]], numbers.index(row["seed"]), row["step"]))),
+        interrupted=interrupted,
+        fits={key: run.fit for key, run in runs.items()},
+    )
+
+
+def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    wanted = f"seeds={seeds!r}. Wanted: how many, at least 1, or a list of different integers of at least 0."
+    if isinstance(seeds, bool) or (isinstance(seeds, int) and seeds < 1):
+        raise BadInput(wanted)
+    if isinstance(seeds, int):
+        return tuple(range(seeds))
+    try:
+        chosen = tuple(seeds)
+    except TypeError as error:
+        raise BadInput(wanted) from error
+    if not chosen or len(set(chosen)) < len(chosen) or any(not isinstance(s, int) or s < 0 for s in chosen):
+        raise BadInput(wanted)
+    return chosen
+
+
+def _goals(steps: int | None, seconds: float | None, evaluations: int) -> list[tuple[float, float]]:
+    """Where each run stops for a look: (step, second), whichever it comes to first."""
+    if steps is not None and seconds is not None:
+        raise BadInput(f"Both steps={steps} and seconds={seconds} were given. Wanted: one of them.")
+    if not isinstance(evaluations, int) or evaluations < 1:
+        raise BadInput(f"evaluations={evaluations!r}. Wanted: an integer of at least 1.")
+    shares = [(k / evaluations) ** 2 for k in range(1, evaluations + 1)]
+    never = float("inf")
+    if seconds is not None:
+        if not isinstance(seconds, (int, float)) or not 0 < seconds < never:
+            raise BadInput(f"seconds={seconds!r}. Wanted: a positive number.")
+        return [(never, seconds * share) for share in shares]
+    steps = 1000 if steps is None else steps
+    if not isinstance(steps, int) or steps < 1:
+        raise BadInput(f"steps={steps!r}. Wanted: an integer of at least 1.")
+    return [(step, never) for step in sorted({max(1, round(steps * share)) for share in shares})]
+
+
+def _entered(
+    name: str,
+    method: ELBO,
+    pair: Pair,
+    data: Dataset,
+    seeds: tuple[int, ...],
+    staged: bool,
+    options: dict[str, Any],
+) -> Runs:
+    """The runs of an estimator, ready to start."""
+    first = fit(pair, data, method, steps=0, seed=seeds[0], progress=False, **options)
+    runs: Runs = {}
+    for seed in seeds:
+        with rng.seeded(seed):
+            begin = Progress(rng.get_state())
+        fresh = replace(first, pair=first.pair.copy(), seed=seed, progress=begin)
+        like = runs.get((name, seeds[0]))
+        runs[name, seed] = Stretches(fresh, staged=staged, like=like)
+        if like is None:
+            runs[name, seed].rehearse()
+    return runs
+
+
+def _turns(
+    names: list[str], seeds: tuple[int, ...], goals: list[tuple[float, float]]
+) -> Iterator[tuple[str, int, tuple[float, float]]]:
+    """Who runs to where: in each round each run once, in each with another one first."""
+    for number, goal in enumerate(goals):
+        for place, seed in enumerate(seeds):
+            turn = (number + place) % len(names)
+            for name in names[turn:] + names[:turn]:
+                yield name, seed, goal
+
+
+def _stretch(
+    name: str,
+    seed: int,
+    run: Stretches,
+    goal: tuple[float, float],
+    yardstick: Yardstick,
+    asked_to_stop: Callable[[], bool],
+) -> list[dict[str, Any]]:
+    """Goes on to a goal, and looks at the ELBO there; nothing if it could not get there."""
+    if run.failure or run.steps >= goal[0] or run.seconds >= goal[1]:
+        return []
+    run.run(to_step=goal[0], to_second=goal[1], asked_to_stop=asked_to_stop)
+    if run.failure:
+        return [_row(name, seed, run.steps + 1, run.seconds, float("nan"))]
+    if run.steps < goal[0] and run.seconds < goal[1]:
+        return []
+    return [_row(name, seed, run.steps, run.seconds, yardstick(run.reached))]
+
+
+def _row(name: str, seed: int, step: int, seconds: float, elbo: float) -> dict[str, Any]:
+    return {"estimator": name, "seed": seed, "step": step, "seconds": seconds, "elbo_per_datum": elbo}
+
+
+def _comparable(rows: list[dict[str, Any]], runs: Runs) -> bool:
+    """Whether each run has come to a first look."""
+    return {(row["estimator"], row["seed"]) for row in rows if row["step"]} == set(runs) and bool(runs)
+
+
+def _entry(name: str, method: ELBO, runs: Runs, seeds: tuple[int, ...]) -> Entry:
+    own = [runs[name, seed] for seed in seeds]
+    return Entry(
+        estimator=name,
+        bound=getattr(method, "bound", "ELBO"),
+        engine=own[0].engine,
+        setup_seconds=own[0].setup_seconds,
+        failures=tuple(
+            f"seed {run_seed}: {run.failure.what} at step {run.steps + 1}"
+            + (f", site {', '.join(map(repr, run.failure.sites))}" if run.failure.sites else "")
+            for run_seed, run in zip(seeds, own, strict=True)
+            if run.failure
+        ),
+    )

@@ -1,0 +1,106 @@
+"""What a training race found: learning curves by steps and by time."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from ..errors import BadInput
+from ..summaries.ranking import Entry, summary, verdict
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ..training.result import Fit
+
+COLUMNS = ("estimator", "seed", "step", "seconds", "elbo_per_datum")
+
+
+@dataclass(frozen=True)
+class Race:
+    """What `vb.race` measured.
+
+    Attributes:
+        pair, data: Names.
+        batch_size: M, rows in a minibatch.
+        seeds: Of the runs of each estimator.
+        yardstick: What the ELBO on the curves is.
+        entries: The estimators in the order given: their bound, engine, set-up time, and what became of runs that left the reals.
+        rows: One for each look at a run; see `to_dataframe`.
+        interrupted: Whether Ctrl-C stopped it before its end.
+        fits: (estimator, seed) → the fit; empty in a race from a file.
+    """
+
+    pair: str
+    data: str
+    batch_size: int
+    seeds: tuple[int, ...]
+    yardstick: str
+    entries: tuple[Entry, ...]
+    rows: tuple[dict[str, Any], ...] = field(repr=False)
+    interrupted: bool = False
+    fits: Mapping[tuple[str, int], Fit] = field(default_factory=dict, repr=False, compare=False)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row for each look: estimator, seed, step (0 is the start), seconds on the run's own clock (without set-up and looks),
+        elbo_per_datum by the common yardstick. A run that left the reals ends in a NaN, at the step that it could not take."""
+        return pd.DataFrame(list(self.rows), columns=list(COLUMNS))
+
+    def summary(self) -> pd.DataFrame:
+        """One row for each estimator, best at equal time first.
+
+        `finished` runs; mean over seeds of the ELBO per datum after equal `steps` and after equal `seconds`, as far as every finished
+        run has come; `seconds_to_level`, when the runs come to a common `level`: the ELBO per datum above which every run of the better
+        half of the estimators ends (NaN where not all runs come there); `ms_per_step`, the median over
+        the stretches between two looks; `setup_seconds`, paid before the clock starts;
+        `engine`; `bound`. `…_se` are standard errors over seeds: of draws and data order, not of initial parameters.
+        """
+        return summary(self.to_dataframe(), self.entries).sort_values(
+            "elbo_at_seconds", ascending=False, ignore_index=True
+        )
+
+    def verdict(self) -> str:
+        """What to make of it, in a paragraph: who leads at equal steps and at equal time, by differences paired over seeds."""
+        return verdict(self.to_dataframe(), self.entries, interrupted=self.interrupted)
+
+    def plot(self) -> Figure:
+        """The learning curves against steps and against seconds."""
+        from ..plots import race
+
+        return race(self.to_dataframe())
+
+    def save(self, path: str | Path) -> Path:
+        """Writes everything but the fits as JSON; a NaN becomes null."""
+        from .. import __version__
+
+        described = {
+            "vbayes": __version__,
+            **{name: getattr(self, name) for name in ("pair", "data", "batch_size", "yardstick", "interrupted")},
+            "seeds": list(self.seeds),
+            "entries": [vars(entry) for entry in self.entries],
+            "rows": [{k: None if v != v else v for k, v in row.items()} for row in self.rows],
+            "verdict": self.verdict(),
+        }
+        path = Path(path)
+        path.write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Race:
+        """What `save` wrote, without the fits."""
+        try:
+            described = json.loads(Path(path).read_text(encoding="utf-8"))
+            return cls(
+                **{name: described[name] for name in ("pair", "data", "batch_size", "yardstick", "interrupted")},
+                seeds=tuple(described["seeds"]),
+                entries=tuple(Entry(**{**e, "failures": tuple(e["failures"])}) for e in described["entries"]),
+                rows=tuple({k: math.nan if row[k] is None else row[k] for k in COLUMNS} for row in described["rows"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BadInput(f"{path} is no race: {error!r}. Wanted: a file that `Race.save` wrote.") from error

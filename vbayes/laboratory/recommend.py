@@ -1,0 +1,228 @@
+"""Which estimator to use, for this pair at this point: the laboratory, run briefly."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from .. import rng
+from ..data.dataset import Batch, Dataset
+from ..drawing.base_noise import NoiseKind
+from ..errors import BadInput, Unsuitable, checks_keywords
+from ..estimators import ESTIMATORS, name_of, resolve
+from ..estimators.base import Estimator
+from ..estimators.memory import Remembering
+from ..pair.check import examine_minibatches, require_parameters
+from ..pair.device import choose_device
+from ..pair.pair import Pair
+from ..progress import bar
+from ..summaries.differences import TIE, cost_ratio
+from ..training.result import Fit
+from .bench import Bench
+from .noise_split import split_of
+from .oracle import labels, suits, target
+from .recommendation import Recommendation
+
+FIRST, LATER = (
+    2,
+    10,
+)  # replicas in each of 50 blocks: the first round parts the good from the hopeless, the last the good from the best
+KEPT = (3, 5)  # candidates after the first and the second round, at most ...
+HOPELESS = 3.0  # ... and none that costs so many times what the best does
+MINIBATCHES, DRAWS = 60, 8  # of the nested design that tells the minibatch's noise
+DEARER = 2  # times the seconds of a candidate in the first round: one in the last, with machine code
+
+CANDIDATES = tuple(
+    name
+    for name, kind in ESTIMATORS.items()
+    if kind.bound == "ELBO" and kind.unbiased_in == {"model", "guide"} and name not in ("trace", "rebar")
+)
+"""Those of the ELBO without bias; Trace is Pathwise or Score, and REBAR wants its temperature chosen by hand."""
+
+
+@checks_keywords
+def recommend(
+    pair: Pair | Fit,
+    data: Any = None,
+    candidates: Sequence[Any] | None = None,
+    *,
+    batch_size: int | None = None,
+    particles: Sequence[int] = (1, 4, 16),
+    noise: Sequence[NoiseKind] = ("iid", "antithetic", "sobol"),
+    budget: float = 30.0,
+    seed: int = 0,
+    device: str = "auto",
+    compile: bool = True,
+    memory: int | None = None,
+    progress: bool = True,
+) -> Recommendation:
+    """The estimator of the ELBO, its number of particles and its kind of noise that minimise variance × time, here and now.
+
+    Three rounds: every candidate as it comes; the best few with other numbers of particles and other noise; the best of those once
+    more, with more draws. The variance is that over the draws plus that of the minibatch, which is the same for all: where the rows
+    make the noise, more particles are no bargain.
+
+    Args:
+        pair: Where to measure; a fit brings its data and batch size.
+        data: As for `fit`.
+        candidates: Names or objects, without bias for the same bound; those of the ELBO that suit the pair if None.
+        batch_size: M; None takes all rows.
+        particles: K's to try.
+        noise: Kinds to try.
+        budget: Seconds, about; the second round tries as many variants as they allow.
+        seed: Of the draws. What is measured follows from it, but for the clock.
+        device: As for `fit`.
+        compile: Time the gradients as a compiled training pays them. Step by step in Pyro, calls cost more than arithmetic, and other
+            estimators may win.
+        memory: Bytes that a chunk of gradients may take; a quarter of what is free if None.
+        progress: Show a bar.
+
+    Raises:
+        BadInput: No candidates, or two bounds among them.
+        Unsuitable: No candidate suits the pair.
+
+    Examples:
+        >>> advice = vb.recommend(pair, vb.data.digits(), batch_size=100)
+        >>> print(advice.verdict())
+        >>> fit = vb.fit(pair, vb.data.digits(), advice.estimator, batch_size=100)
+
+    References:
+        Geffner & Domke 2020, A rule for gradient estimator selection, arXiv:1911.01894.
+    """
+    began = time.perf_counter()
+    if isinstance(pair, Fit):
+        data, batch_size = (pair.data if data is None else data), batch_size or pair.batch_size
+        pair = pair.pair
+    if not budget > 0:
+        raise BadInput(f"budget={budget!r}. Wanted: seconds, more than 0.")
+    where, dataset = choose_device(device), Dataset.of(data)
+    dataset.check_batch_size(batch_size)
+    pair = pair.copy()
+    examine_minibatches(pair, dataset, batch_size)
+    require_parameters(pair)
+    pair, dataset = pair.to(where), dataset.to(where)
+    with rng.seeded(seed):
+        batch = next(iter(dataset.minibatches(pair.model, batch_size)))
+    contest = _Contest(pair, batch, seed, compile, memory)
+    with bar("recommend", 3, show=progress) as advance:
+        first = contest.round(_suitable(pair, batch, candidates), FIRST)
+        split = {"minibatch": 0.0, "minibatch_se": 0.0}
+        if batch_size not in (None, len(dataset)):
+            quiet = first[0][0]
+            split = split_of(
+                pair, dataset, quiet, batch_size or 0, quiet.num_particles, MINIBATCHES, DRAWS, seed, memory
+            )
+            contest.minibatch = max(0.0, split["minibatch"])
+            first = contest.ranked(first)
+        each = (time.perf_counter() - began) / len(first)  # seconds: most of it is the capture
+        advance(1, functools.partial(str, name_of(first[0][0])))
+        varied = _varied(pair, batch, _best(first, KEPT[0]), particles, noise)
+        room = int((budget - (time.perf_counter() - began)) / each) - KEPT[1] * DEARER
+        second = contest.round(varied[: max(room, 1)], FIRST) if varied else []
+        advance(2, functools.partial("{} variants".format, len(second)))
+        both = contest.ranked([*first, *second])
+        third = contest.round(_best(both, KEPT[1]), LATER, last=True)
+        advance(3, functools.partial(str, name_of(third[0][0])))
+    tied = [method for method, row in third if row["cost_ratio"] - 1 <= TIE * row["cost_ratio_se"]]
+    return Recommendation(
+        estimator=min(tied, key=_simplicity),
+        pair=pair.name,
+        data=dataset.name,
+        batch_size=batch_size or len(dataset),
+        minibatch=contest.minibatch,
+        minibatch_se=split["minibatch_se"],
+        rows=tuple({"round": n, **row} for n, rows in enumerate((first, second, third), start=1) for _, row in rows),
+        seconds=time.perf_counter() - began,
+    )
+
+
+Entry = tuple[Estimator, dict[str, Any]]
+
+
+class _Contest:
+    """Measures candidates side by side and ranks them by cost."""
+
+    def __init__(self, pair: Pair, batch: Batch, seed: int, compiled: bool, memory: int | None) -> None:
+        self.pair, self.batch, self.seed, self.compiled, self.memory = pair, batch, seed, compiled, memory
+        self.minibatch = 0.0
+
+    def round(self, methods: Sequence[Estimator], size: int, *, last: bool = False) -> list[Entry]:
+        """Each with its row, the best first; `size` replicas in each block. Only in the last round is machine code made, which takes longer."""
+        named = {name_of(method): method for method in methods}
+        everything = {"all": tuple(self.pair.parameters)}
+        bench = Bench(
+            self.pair, self.batch, dict(named), {}, everything, size, self.seed,
+            compiled=self.compiled and last, together=self.compiled, strict=False, memory=self.memory,
+        )  # fmt: skip
+        rows = [row for piece in bench.measure("here", self.pair, self.seed) for row in piece]
+        if not rows:
+            raise Unsuitable(
+                f"No gradient of pair {self.pair.name!r} by {', '.join(named)} is finite here. Wanted: another point."
+            )
+        return self.ranked([(named[row["estimator"]], row | {"noise": named[row["estimator"]].noise}) for row in rows])
+
+    def ranked(self, entries: Sequence[Entry]) -> list[Entry]:
+        """The same by cost = (variance + that of the minibatch) × time, and the ratio to the best with the error of a pair."""
+        cost = [(row["variance"] + self.minibatch) * row["ms_per_gradient"] for _, row in entries]
+        order = sorted(range(len(cost)), key=cost.__getitem__)
+        best = entries[order[0]][1]
+        found = []
+        for i in order:
+            method, row = entries[i]
+            ratio, se = cost_ratio(row, best, self.minibatch)
+            found.append(
+                (method, row | {"minibatch": self.minibatch, "cost": cost[i], "cost_ratio": ratio, "cost_ratio_se": se})
+            )
+        return found
+
+
+def _simplicity(method: Estimator) -> tuple[int, bool, bool]:
+    """Fewer particles, independent ones, no memory."""
+    return method.num_particles, method.noise != "iid", isinstance(method, Remembering)
+
+
+def _best(entries: Sequence[Entry], most: int) -> list[Estimator]:
+    return [method for method, row in entries[:most] if row["cost_ratio"] < HOPELESS]
+
+
+def _suitable(pair: Pair, batch: Batch, candidates: Sequence[Any] | None) -> list[Estimator]:
+    found = [resolve(e) for e in (CANDIDATES if candidates is None else candidates)]
+    wrong = [name_of(e) for e in found if not isinstance(e, Estimator)]
+    if wrong or not found:
+        raise BadInput(f"candidates={wrong} won't do. Wanted: names or estimators of vbayes, one at least.")
+    methods = [e for e in found if isinstance(e, Estimator)]
+    if biased := [name_of(e) for e in methods if e.unbiased_in != {"model", "guide"}]:
+        raise BadInput(f"candidates={biased} are biased, and little noise is no merit then. Leave them out.")
+    bounds = list(dict.fromkeys(labels({name_of(e): e for e in methods}).values()))
+    if len(bounds) > 1:
+        raise BadInput(
+            f"candidates are after {'; '.join(bounds)}: their gradients are different things. Wanted: one bound."
+        )
+    suitable = [e for e in methods if suits(pair, batch, e)]
+    if not suitable:
+        raise Unsuitable(
+            f"None of {', '.join(map(name_of, methods))} can work on pair {pair.name!r}; `vbayes list` shows what each needs."
+        )
+    return suitable
+
+
+def _varied(
+    pair: Pair, batch: Batch, methods: Sequence[Estimator], particles: Sequence[int], noise: Sequence[NoiseKind]
+) -> list[Estimator]:
+    """The same with other numbers of particles and other noise, where they can have them and are after the same bound then."""
+    found: list[Estimator] = []
+    for method in methods:
+        for count in particles:
+            for kind in noise if count > 1 else ("iid",):
+                try:
+                    other = replace(method, num_particles=count, noise=kind)
+                except BadInput:
+                    continue
+                if target(other) != target(method):
+                    continue
+                if other != method and other not in found and suits(pair, batch, other):
+                    found.append(other)
+    return found

@@ -1,0 +1,110 @@
+"""What the laboratory recommends, with the evidence for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from ..estimators.base import Estimator
+from ..summaries.differences import cost_ratio
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLUMNS: tuple[str, ...] = (
+    "round",
+    "estimator",
+    "num_particles",
+    "noise",
+    "variance",
+    "variance_se",
+    "minibatch",
+    "ms_per_gradient",
+)
+COLUMNS += ("cost", "cost_ratio", "cost_ratio_se")
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """What `vb.recommend` found.
+
+    Attributes:
+        estimator: The one to use, with its number of particles and its noise.
+        pair, data: Names.
+        batch_size: M, rows in a gradient.
+        minibatch, minibatch_se: Variance that comes from which rows they are, nats², the same for every unbiased estimator; 0 for all rows.
+        rows: One for each candidate and round; see `to_dataframe`.
+        seconds: That it took.
+    """
+
+    estimator: Estimator
+    pair: str
+    data: str
+    batch_size: int
+    minibatch: float
+    minibatch_se: float
+    rows: tuple[dict[str, Any], ...] = field(repr=False)
+    seconds: float
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row for each candidate in each round, the best first.
+
+        `variance` over the draws and `minibatch` over the rows (nats²), `ms_per_gradient`, `cost` = their sum × time, which a search for the
+        optimum pays for its precision (Geffner & Domke 2020, arXiv:1911.01894); `cost_ratio` to the best of the round, with an error
+        from the noise that both saw.
+        """
+        return pd.DataFrame(list(self.rows), columns=list(COLUMNS)).sort_values(["round", "cost"], ignore_index=True)
+
+    def verdict(self) -> str:
+        """What to use and why, in a paragraph."""
+        from ..estimators import name_of
+
+        table = self.to_dataframe()
+        last = table[table["round"] == table["round"].max()]
+        chosen = name_of(self.estimator)
+        row = last[last.estimator == chosen].iloc[0]
+        text = f"Use {chosen}: {row.ms_per_gradient:.3g} ms and a variance of {row.variance:.3g} nats² a gradient"
+        if self.minibatch > 0:
+            share = self.minibatch / (self.minibatch + row.variance)
+            text += f", beside {self.minibatch:.3g} (± {self.minibatch_se:.1g}) of the minibatch, {share:.0%} of both"
+        text += "."
+        rest = last[last.estimator != chosen]
+        if rest.empty:
+            return text + " Nothing else was left to hold against it."
+        best = last.iloc[0]
+        if best.estimator != chosen:
+            text += f" {best.estimator} can't be told from it, and is less simple."
+        second = rest[rest.estimator != best.estimator]
+        if not second.empty:
+            other = second.iloc[0]
+            ratio, se = self._ratio(other.estimator, chosen)
+            text += f" {other.estimator} needs {ratio:.2g} ± {se:.1g} times the time for the same precision."
+        first = table[table["round"] == table["round"].min()]
+        worst = first.iloc[-1]
+        return (
+            text
+            + f" The worst of the {len(first)} of the first round, {worst.estimator}, needed {worst.cost_ratio:,.3g} times that of its best."
+        )
+
+    def _ratio(self, estimator: str, to: str) -> tuple[float, float]:
+        """What one costs in the last round in what another does, with the error of a pair."""
+        last = max(row["round"] for row in self.rows)
+        rows = {row["estimator"]: row for row in self.rows if row["round"] == last}
+        return cost_ratio(rows[estimator], rows[to], self.minibatch)
+
+    def plot(self) -> Figure:
+        """Variance against time of every candidate, with lines of equal cost."""
+        from matplotlib import pyplot
+
+        from ..plots import recommendation
+
+        figure, ax = pyplot.subplots(figsize=(8, 4.6), layout="constrained")
+        recommendation(self.to_dataframe(), ax, chosen=str(self._name()))
+        return figure
+
+    def _name(self) -> str:
+        from ..estimators import name_of
+
+        return name_of(self.estimator)

@@ -1,0 +1,301 @@
+"""A look at a pair before it is fitted: what each site is, and whether it can work at all."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import astuple, dataclass
+from typing import Any
+
+import torch
+from pyro.infer.autoguide import AutoGuide
+from pyro.util import check_site_shape
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from .. import rng
+from ..data.dataset import Batch, Dataset
+from ..errors import BadInput, BadPair
+from ..summaries.tables import plain_table
+from ..validation import validation
+from .pair import DATA_PLATE, Pair
+from .sites import base, closed_form_kls, has_path, plates, sites
+
+FAILURES = (ValueError, RuntimeError, IndexError, TypeError)  # of a user's own code on arguments that do not fit
+HEADINGS = ("site", "shape", "plates", "scale", "reparameterised?", "analytic KL?", "in the guide?")
+
+
+@dataclass(frozen=True)
+class Site:
+    """One row of the table that `check` prints.
+
+    Attributes:
+        name: The site.
+        shape: Of its value.
+        plates: Name and size of each plate around it.
+        scale: Factor on its log-density (N/M in a minibatch).
+        reparameterised: Whether its draw has a pathwise gradient; empty for observed sites.
+        analytic_kl: "yes" where `AnalyticKL` uses a closed form, else "sampled"; empty for observed sites.
+        in_guide: "yes", "observed", "auxiliary" for sites of the guide alone, "summed out" for enumerated sites of the
+            model alone.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    plates: tuple[tuple[str, int], ...]
+    scale: float
+    reparameterised: str
+    analytic_kl: str
+    in_guide: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """What `check` found: the pair's sites, the guide's own first."""
+
+    pair: str
+    sites: tuple[Site, ...]
+
+    @property
+    def data_plate(self) -> bool:
+        """Whether any site is in the plate `"data"`, which minibatches need."""
+        return any(name == DATA_PLATE for site in self.sites for name, _ in site.plates)
+
+    def table(self) -> Table:
+        """As a rich table."""
+        table = plain_table(*HEADINGS, title=f"pair {self.pair!r}")
+        for site in self.sites:
+            name, shape, frames, scale, *rest = astuple(site)
+            where = ", ".join(f"{plate}[{size}]" for plate, size in frames) or "–"
+            table.add_row(name, str(shape), where, f"{scale:g}", *rest)
+        return table
+
+
+def check(pair: Pair, *batch: Any, show: bool = True) -> Check:
+    """Draws once from guide and model and reports on each site.
+
+    Args:
+        pair: Model and guide.
+        batch: The arguments that they are called with.
+        show: Print the table.
+
+    Raises:
+        BadPair: A site that only one of the two has, shapes that differ, or a value outside its site's support.
+
+    Examples:
+        >>> vb.check(pair, x)
+    """
+    found = examine(pair, Batch(batch))
+    if show:
+        Console().print(found.table())
+    return found
+
+
+def examine(pair: Pair, batch: Batch) -> Check:
+    """`check` for a batch that knows how many rows the whole data set has; prints nothing."""
+    try:
+        pair.initialise(batch)
+        with pair.scope(), rng.seeded(0), torch.no_grad(), validation(True):
+            q, p = pair.run(batch)
+    except BadInput as error:  # the pair itself knows what is wrong; Pyro adds the shapes of sites
+        raise BadPair(str(error).split("\nTrace Shapes:")[0]) from error
+    except FAILURES as error:
+        raise BadPair(_explain(pair, batch, error)) from error
+    with pair.scope(), torch.no_grad(), validation(True):
+        latents = _match(pair, q, p)
+        for site in sites(q) + sites(p):
+            _weigh(site, latent=site["name"] in latents)
+        closed = closed_form_kls(q, p)
+    own = [s for s in sites(q) if s["name"] not in p]
+    return Check(pair.name, tuple(_row(s, q, closed) for s in own + sites(p)))
+
+
+def examine_minibatches(pair: Pair, data: Dataset, size: int | None) -> Check:
+    """`examine` for a pair that is to see `size` rows of a data set at a time; None stands for all.
+
+    Raises:
+        BadPair: As `examine`, or minibatches would not do what the whole data set does.
+    """
+    device = data.first.device
+    found = examine(pair, data.batch(pair.model, None if size is None else torch.arange(size, device=device)))
+    if size is None or size == len(data):
+        return found
+    whole = f"batch_size={size} of {len(data)} rows, but"
+    if not found.data_plate:
+        raise BadPair(
+            f"{whole} no site of pair {pair.name!r} is in a plate named 'data', so a minibatch can't be scaled to the "
+            'whole. Put the observations in pyro.plate("data", ...), or leave batch_size out.'
+        )
+    local = [site.name for site in found.sites if site.in_guide == "yes" and DATA_PLATE in dict(site.plates)]
+    if isinstance(pair.guide, AutoGuide) and local:
+        raise BadPair(
+            f"{whole} {type(pair.guide).__name__} has parameters for the rows of one minibatch only: all others would share "
+            f"their {_quoted(local)}. Leave batch_size out, or write a guide that computes them from a row (as "
+            "vb.pairs.vae) or looks them up by its number (an argument `rows`, as vb.pairs.mean_field)."
+        )
+    if size > 1 and (moved := _sized_by_the_batch(pair, data, size - 1)):
+        raise BadPair(
+            f"{whole} the parameters {_quoted(moved)} of pair {pair.name!r} are as large as the minibatch, so different "
+            "rows would share them. Leave batch_size out, or look them up by the row's number (an argument `rows`, as "
+            "vb.pairs.mean_field)."
+        )
+    return found
+
+
+def require_parameters(pair: Pair) -> None:
+    """Raises `BadPair` where there is nothing to learn."""
+    if not pair.parameters:
+        raise BadPair(
+            f"Pair {pair.name!r} has no parameters: there is nothing to learn. Give the guide (or the model) some, by "
+            "pyro.param, pyro.module, a PyroModule or an autoguide."
+        )
+
+
+def _sized_by_the_batch(pair: Pair, data: Dataset, size: int) -> list[str]:
+    """Parameters that have another shape where a pair first meets a batch of another size."""
+    fresh = Pair(pair.model, pair.guide)
+    try:
+        fresh.initialise(data.batch(pair.model, torch.arange(size, device=data.first.device)))
+    except FAILURES:
+        return []  # it can't take such a batch, and training will say so
+    shapes = {name: value.shape for name, value in pair.parameters.items()}
+    return [name for name, value in fresh.parameters.items() if shapes.get(name, value.shape) != value.shape]
+
+
+def _match(pair: Pair, q: Any, p: Any) -> set[str]:
+    """The latent sites that model and guide share; anything else is an error."""
+    # A site that the model sums out needs no guide.
+    latent = {
+        s["name"] for s in sites(p) if not s["is_observed"] and (s["name"] in q or not s["infer"].get("enumerate"))
+    }
+    guided = {s["name"] for s in sites(q) if not s["infer"].get("is_auxiliary")}
+    if missing := sorted(latent - guided):
+        raise BadPair(
+            f"The guide of pair {pair.name!r} does not sample {_quoted(missing)}, which the model samples and does not "
+            f"observe. The guide has: {_quoted(sorted(guided)) or 'no sites'}. Add pyro.sample({missing[0]!r}, ...) to the "
+            "guide, or give the site its data with obs=."
+        )
+    observed = {s["name"] for s in sites(p)} - latent
+    if unknown := sorted(guided - latent):
+        why = "observes" if set(unknown) & observed else "does not have"
+        raise BadPair(
+            f"The guide of pair {pair.name!r} samples {_quoted(unknown)}, which the model {why}. The model's latent sites: "
+            f"{_quoted(sorted(latent)) or 'none'}. Rename or remove it, or mark it infer={{'is_auxiliary': True}}."
+        )
+    for name in sorted(latent):
+        ours, theirs = p.nodes[name], q.nodes[name]
+        if ours["fn"].event_dim != theirs["fn"].event_dim:
+            raise BadPair(
+                f"Site {name!r}: the model has {ours['fn'].event_dim} event dims {tuple(ours['fn'].event_shape)}, the guide "
+                f"{theirs['fn'].event_dim} {tuple(theirs['fn'].event_shape)}. They must agree: use .to_event(n) with the "
+                "same n on both sides."
+            )
+        if ours["fn"].shape() != theirs["fn"].shape():
+            raise BadPair(
+                f"Site {name!r}: the model's shape is {tuple(ours['fn'].shape())}, the guide's {tuple(theirs['fn'].shape())}. "
+                "They must agree, batch and event dims alike: look at the sizes of the plates and the parameters."
+            )
+    return latent
+
+
+def _outsider(kind: Any, inside: Tensor, value: Tensor) -> float | Tensor:
+    """A number that is outside, where each stands by itself; the whole value, or its first number, where they hang together."""
+    try:
+        each = kind.support.check(value)
+    except (NotImplementedError, AttributeError, RuntimeError):
+        each = inside
+    if not each.dim():
+        return value
+    if each.all():
+        each = inside
+    return value[~each.expand(value.shape[: each.dim()])].reshape(-1)[0].item()
+
+
+def _is_grey(kind: Any, value: Tensor) -> bool:
+    return type(kind).__name__ == "Bernoulli" and bool(((value >= 0) & (value <= 1)).all())
+
+
+def _weigh(site: Any, *, latent: bool) -> None:
+    """Raises `BadPair` where a site's value has no density or its batch dims are not its plates'."""
+    name, fn, value = site["name"], site["fn"], site["value"]
+    try:
+        inside = fn.support.check(value)
+    except (NotImplementedError, AttributeError):  # a distribution that does not know its support
+        inside = torch.tensor(True)
+    except RuntimeError as error:
+        raise BadPair(f"Site {name!r}: a value of shape {tuple(value.shape)} does not fit {fn}. {error}") from error
+    kind = base(fn)
+    if not latent and not inside.all() and _is_grey(kind, value):
+        warnings.warn(
+            f"Site {name!r}: its data run from {float(value.min()):.4g} to {float(value.max()):.4g} with values between, such as {_outsider(kind, inside, value):.4g}, under a "
+            "Bernoulli likelihood. What that makes of them is no log-probability, so the ELBO is none of theirs. Make them 0 or 1 by vb.fit(..., binarize='threshold', 'static' or "
+            "'dynamic') or Dataset.binarized, or choose a likelihood for such numbers, as output='gaussian' is.",
+            stacklevel=2,
+        )
+        value = value.round()
+    elif not inside.all():
+        raise BadPair(
+            f"Site {name!r}: {'the guide draws' if latent else 'the data have'} a value ({_outsider(kind, inside, value)}) outside the support of "
+            f"the model's {type(kind).__name__}. "
+            + (
+                "Use a guide over the same support."
+                if latent
+                else f"They run from {float(value.min()):.4g} to {float(value.max()):.4g}. Choose a likelihood for such data, or rescale them."
+            )
+        )
+    try:
+        site["log_prob"] = fn.log_prob(value, *site["args"], **site["kwargs"])
+        check_site_shape(site, max_plate_nesting=10**6)
+    except ValueError as error:
+        raise BadPair(
+            f"Site {name!r} does not fit its plates ({', '.join(f.name for f in plates(site)) or 'none'}): "
+            f"{' '.join(str(error).split())}"
+        ) from error
+
+
+def _row(site: Any, q: Any, closed: Any) -> Site:
+    name, observed = site["name"], site["is_observed"]
+    scale = site["scale"]
+    latent = "" if observed or name not in q else "yes" if name in closed else "sampled"
+    return Site(
+        name,
+        tuple(site["value"].shape),
+        tuple((f.name, f.size) for f in plates(site)),
+        float(scale if isinstance(scale, (int, float)) else scale.max()),
+        "" if observed or name not in q else "yes" if has_path(q.nodes[name]) else "no",
+        latent,
+        "observed"
+        if observed
+        else "summed out"
+        if name not in q
+        else "auxiliary"
+        if q.nodes[name]["infer"].get("is_auxiliary")
+        else "yes",
+    )
+
+
+def _explain(pair: Pair, batch: Batch, error: Exception) -> str:
+    """Why a pair does not run: a site that does not match, if it is that; else what the run said."""
+    try:
+        with pair.copy().scope(), rng.seeded(0), torch.no_grad(), validation(False):
+            _match(pair, *pair.apart(batch))
+    except BadPair as mismatch:
+        return str(mismatch)
+    except FAILURES:
+        pass  # not even alone: the first error says more
+    return (
+        f"Pair {pair.name!r} does not run on this batch: {type(error).__name__}: {error}\n"
+        f"They were called with {_described(batch)}; look at the shapes and types they expect, at to_event, and at the "
+        "sizes of plates."
+    )
+
+
+def _described(batch: Batch) -> str:
+    return ", ".join(
+        f"{tuple(a.shape)} {str(a.dtype).removeprefix('torch.')}" if isinstance(a, torch.Tensor) else repr(a)
+        for a in batch.args
+    )
+
+
+def _quoted(names: list[str]) -> str:
+    return ", ".join(map(repr, names))

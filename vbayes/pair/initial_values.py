@@ -1,0 +1,73 @@
+"""Other initial values for a pair: where several fits of it start."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pyro
+import torch
+from pyro.infer.autoguide import AutoGuide
+from torch import Tensor
+
+from .. import rng
+from ..data.dataset import Batch
+from ..validation import validation
+from .pair import Pair
+
+WIDTH = 2.0  # of the interval that Stan draws initial values from, to either side, on the unconstrained scale
+
+
+def another_start(pair: Pair, batch: Batch, seed: int) -> Pair:
+    """A copy of a pair with initial values drawn anew, each in the way that it was drawn first.
+
+    Modules draw by their `reset_parameters`, autoguides by their `init_loc_fn`, functions by what they hand to `pyro.param`. A
+    parameter that starts at a constant starts there again: but an autoguide's location, which then is moved by a uniform draw
+    from (−2, 2).
+
+    Args:
+        pair: Initialised.
+        batch: What model and guide are called with.
+        seed: Of the draws.
+    """
+    twin = pair.copy()
+    with twin.scope(), rng.seeded(seed), torch.no_grad():
+        parts = [part for module in twin.modules for part in module.modules()]
+        for part in parts:
+            if callable(reset := getattr(part, "reset_parameters", None)):
+                reset()
+    before = twin.parameters
+    fresh = _created(twin, batch, seed)
+    fresh = {k: v for k, v in fresh.items() if k in before and v.shape == before[k].shape}
+    if isinstance(pair.guide, AutoGuide):
+        with rng.seeded(seed):
+            for name in sorted(fresh):
+                if pair.is_real(name) and torch.equal(fresh[name], before[name]):
+                    fresh[name] += WIDTH * (2 * torch.rand_like(fresh[name]) - 1)
+    return twin.load(fresh)
+
+
+def _created(pair: Pair, batch: Batch, seed: int) -> dict[str, Tensor]:
+    """The parameters that functions and autoguides create in a store that has none, by name."""
+    twin = pair.copy()
+    store = pyro.get_param_store()
+    guide: Any = pair.guide
+    with twin.scope(), store.scope(), rng.seeded(seed), torch.no_grad(), validation(False):
+        store.clear()
+        owned = {id(p) for module in twin.modules for p in module.parameters()}
+        if isinstance(guide, AutoGuide):
+            guide = _forgetful(guide)
+        Pair(pair.model, guide).run(batch)
+        return {k: v.detach().clone() for k, v in store.get_state()["params"].items() if id(v) not in owned}
+
+
+def _forgetful(guide: AutoGuide) -> AutoGuide:
+    """A copy of an autoguide that will set itself up again."""
+    parts = [part for part in guide.modules() if isinstance(part, AutoGuide)]
+    held = [(part._model, part.master) for part in parts]
+    twin = copy.deepcopy(guide)  # takes model and master from both
+    twins = (part for part in twin.modules() if isinstance(part, AutoGuide))
+    for part, mine, (model, master) in zip(parts, twins, held, strict=True):
+        part._model, part.master = model, master
+        mine._model, mine.prototype_trace = model, None
+    return twin

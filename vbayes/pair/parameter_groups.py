@@ -1,0 +1,92 @@
+"""Which parameters belong together: those that move the guide's locations, its scales, the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from pyro.distributions import Delta
+from torch import Tensor
+
+from .. import rng
+from ..data.dataset import Batch
+from ..errors import BadInput
+from .pair import Pair
+from .sites import sites
+
+Groups = dict[str, tuple[str, ...]]
+"""Group → names of its parameters."""
+
+
+def parameter_groups(pair: Pair, batch: Batch, by: str | Mapping[str, Sequence[str]] = "role") -> Groups:
+    """Groups of parameters, and one of them all.
+
+    Args:
+        pair: Initialised.
+        batch: Arguments for model and guide.
+        by: "role" sorts them by what they reach in a run: "guide location" reaches only the locations of the guide's
+            sites, "guide scale" only their scales, "guide (shared)" both, or a family without the two; "model" reaches
+            the model alone. "parameter" makes each a group of its own. A mapping says it outright.
+
+    Raises:
+        BadInput: Another word, or a mapping that names an unknown parameter.
+    """
+    names = tuple(pair.parameters)
+    if isinstance(by, Mapping):
+        if unknown := sorted({name for group in by.values() for name in group} - set(names)):
+            raise BadInput(f"Pair {pair.name!r} has no parameters {', '.join(unknown)}. It has: {', '.join(names)}.")
+        found: Groups = {group: tuple(members) for group, members in by.items()}
+    elif by == "parameter":
+        found = {name: (name,) for name in names}
+    elif by == "role":
+        found = _by_role(pair, batch)
+    else:
+        raise BadInput(f"groups={by!r}. Wanted: 'role', 'parameter' or a mapping from group to parameter names.")
+    return found if len(found) == 1 and "all" in found else found | {"all": names}
+
+
+def _by_role(pair: Pair, batch: Batch) -> Groups:
+    with pair.scope(), rng.seeded(0):
+        q, _ = pair.run(batch)
+        heads: dict[str, list[Tensor]] = {"location": [], "scale": [], "other": []}
+        for site in sites(q):
+            for kind, tensor in _heads(site["fn"]):
+                heads[kind].append(tensor)
+        reached = {kind: _reached(tensors, pair.leaves) for kind, tensors in heads.items()}
+        drawn = [t for s in sites(q) for t in (s["value"], s["fn"].log_prob(s["value"], *s["args"], **s["kwargs"]))]
+        reached["other"] |= _reached(drawn, pair.leaves) - reached["location"] - reached["scale"]
+    found: dict[str, list[str]] = {"guide location": [], "guide scale": [], "guide (shared)": [], "model": []}
+    for name in pair.parameters:
+        location, scale, other = (name in reached[kind] for kind in ("location", "scale", "other"))
+        role = (
+            "guide (shared)" if other or (location and scale) else
+            "guide location" if location else
+            "guide scale" if scale else
+            "model"
+        )  # fmt: skip
+        found[role].append(name)
+    return {role: tuple(names) for role, names in found.items() if names}
+
+
+def _heads(fn: Any) -> list[tuple[str, Tensor]]:
+    """The tensors that a guide site is made of."""
+    while hasattr(fn, "base_dist") and not (hasattr(fn, "loc") and hasattr(fn, "scale")):
+        fn = fn.base_dist
+    if isinstance(fn, Delta):  # a transformed copy of another site
+        return []
+    kinds = {"loc": "location", "mean": "location", "scale": "scale", "scale_tril": "scale"}
+    found = [(kinds[name], getattr(fn, name)) for name in ("loc", "scale", "scale_tril") if hasattr(fn, name)]
+    if found:
+        return found
+    return [("other", getattr(fn, name)) for name in fn.arg_constraints if isinstance(getattr(fn, name, None), Tensor)]
+
+
+def _reached(tensors: list[Tensor], leaves: Mapping[str, Tensor]) -> set[str]:
+    live = [t.sum() for t in tensors if t.requires_grad]
+    if not live:
+        return set()
+    gradients = torch.autograd.grad(
+        torch.stack(live).sum(), list(leaves.values()), allow_unused=True, retain_graph=True
+    )
+    return {name for name, gradient in zip(leaves, gradients, strict=True) if gradient is not None}

@@ -1,0 +1,180 @@
+"""An experiment: a question, a claim, and what measures the answer."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from ..errors import BadInput
+from .fingerprint import sources
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A question and how it is answered; `vbayes run FILE` looks for one by the name `experiment`.
+
+    Args:
+        question: In a sentence.
+        claim: What is held to be true, in a sentence.
+        measure: Called with the settings by name; returns the table that everything else is made from.
+        full: Settings of the measurement that counts.
+        quick: Those that differ in a quick one.
+        figure: Table → figure.
+        verdict: Table → what to make of it, in words with numbers.
+        notes: How to read the table.
+        sections: Columns that head parts of the table.
+        cells: Names of list settings whose entries have nothing to do with each other: each is measured by itself, as a
+            list of one, with the same seed and on one torch thread, several at a time under `--jobs`, and the tables
+            are put below each other.
+        summary: Table → the part of it that the terminal shows; all of it if None.
+        slow: Why `vbayes run --all` leaves it out, in a few words; such a one runs when its file is named.
+
+    Examples:
+        >>> experiment = vb.Experiment(
+        ...     question="Does STL's variance vanish at the exact posterior?", claim="Yes: its gradient is zero there.",
+        ...     measure=measure, full={"replicas": 10_000}, quick={"replicas": 100}, figure=plot, verdict=say)
+    """
+
+    question: str
+    claim: str
+    measure: Callable[..., pd.DataFrame]
+    full: Mapping[str, Any]
+    quick: Mapping[str, Any]
+    figure: Callable[[pd.DataFrame], Figure]
+    verdict: Callable[[pd.DataFrame], str]
+    notes: str = ""
+    sections: tuple[str, ...] = ()
+    cells: tuple[str, ...] = ()
+    summary: Callable[[pd.DataFrame], pd.DataFrame] | None = None
+    slow: str = ""
+
+    def __post_init__(self) -> None:
+        for name in self.cells:
+            if not isinstance(self.full.get(name), (list, tuple)):
+                raise BadInput(
+                    f"cells names {name!r}, which is no setting with a list. Wanted: names of such settings."
+                )
+
+    def shown(self, table: pd.DataFrame) -> pd.DataFrame:
+        """What the terminal shows."""
+        return self.summary(table) if self.summary else table
+
+    def settings(self, *, quick: bool, given: Mapping[str, str]) -> dict[str, Any]:
+        """The settings of a run.
+
+        Args:
+            quick: Whether to take the quick ones.
+            given: Name → text, of those that somebody set by hand; read in the type that they have, and where that
+                is None, as a whole number, a number, none, or text, the first that it can be.
+
+        Raises:
+            BadInput: A setting that there is not, or of another type.
+        """
+        settings = {**self.full, **(self.quick if quick else {})}
+        for name, text in given.items():
+            if name not in settings:
+                raise BadInput(f"The experiment has no setting {name!r}. It has: {', '.join(settings)}.")
+            settings[name] = _read(name, text, settings[name])
+        return settings
+
+
+def _read(name: str, text: str, like: Any) -> Any:
+    if isinstance(like, (list, tuple)):
+        return type(like)(
+            _read(name, part.strip(), like[0] if like else "") for part in text.split(",") if part.strip()
+        )
+    if like is None:
+        return _guess(text)
+    if isinstance(like, bool):
+        known = {"true": True, "false": False, "yes": True, "no": False}
+        if text.lower() in known:
+            return known[text.lower()]
+    else:
+        try:
+            return type(like)(text)
+        except (TypeError, ValueError):
+            pass
+    raise BadInput(f"{name}={text!r}. Wanted: {'true or false' if isinstance(like, bool) else type(like).__name__}.")
+
+
+def _guess(text: str) -> int | float | str | None:
+    """What a text is that nothing says the type of."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return None if text.lower() == "none" else text
+
+
+def find(folder: Path) -> list[Path]:
+    """The files of a folder that have an experiment, by name; what only lies beside them is no experiment.
+
+    Raises:
+        BadInput: No such folder, or no experiment in it.
+    """
+    found = [file for file in sorted(folder.glob("*.py")) if _names_one(file)]
+    if not found:
+        raise BadInput(
+            f"There is no experiment in {folder}. Wanted: Python files with a vb.Experiment named `experiment`."
+        )
+    return found
+
+
+def _names_one(file: Path) -> bool:
+    try:
+        body = ast.parse(file.read_bytes()).body
+    except SyntaxError:
+        return True  # running it will tell
+    targets = [t for node in body if isinstance(node, ast.Assign) for t in node.targets]
+    targets += [node.target for node in body if isinstance(node, ast.AnnAssign)]
+    return any(isinstance(target, ast.Name) and target.id == "experiment" for target in targets)
+
+
+@contextmanager
+def load(path: Path) -> Iterator[Experiment]:
+    """The experiment in a file, which may import what lies beside it.
+
+    Raises:
+        BadInput: No such file, or none in it.
+    """
+    if not path.is_file():
+        raise BadInput(f"There is no file {path}. Wanted: a Python file with a vb.Experiment named `experiment`.")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    own = {file.resolve() for file in sources(path)}
+    already = set(sys.modules)
+    home = str(path.parent.resolve())  # Python remembers where a relative one once was
+    sys.path.insert(0, home)
+    before = sys.modules.get(spec.name)
+    sys.modules[spec.name] = module  # where dataclasses in the file look for it
+    # Python takes a file that was changed in the second in which its machine code was kept for unchanged: none is kept.
+    keeps, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        spec.loader.exec_module(module)
+        found = getattr(module, "experiment", None)
+        if not isinstance(found, Experiment):
+            raise BadInput(f"{path} has no vb.Experiment named `experiment`, but {type(found).__name__}.")
+        yield found
+    finally:
+        sys.dont_write_bytecode = keeps
+        sys.path.remove(home)
+        for name in set(sys.modules) - already:  # another experiment may have a neighbour of the same name
+            file = getattr(sys.modules[name], "__file__", None)
+            if file and Path(file).resolve() in own:
+                del sys.modules[name]
+        sys.modules.pop(spec.name, None)
+        if before is not None:
+            sys.modules[spec.name] = before

@@ -1,0 +1,135 @@
+"""A sweep: an experiment over seeds and settings, cell by cell."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from .task import Cell
+from ..errors import BadInput
+from .experiment import Experiment
+from ..progress import bar
+from .parallel import measured
+
+
+@dataclass(frozen=True)
+class Combination:
+    """One seed, and one value of each swept setting: a table, a figure and a verdict of its own.
+
+    Attributes:
+        label: What tells it from the others; empty for the only one.
+        settings: All of them.
+        seed: Of everything random.
+    """
+
+    label: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """`seed=0, replicas=100`."""
+        return ", ".join(f"{name}={_shown(value)}" for name, value in self.label.items())
+
+    def cells(self, path: Path, names: Sequence[str]) -> list[Cell]:
+        """Its parts that can be measured apart: one for each entry of the settings of these names."""
+        lists = [self.settings[name] for name in names]
+        parts = [[type(entries)([entry]) for entry in entries] or [entries] for entries in lists]
+        return [
+            Cell(path.resolve(), {**self.settings, **dict(zip(names, part, strict=True))}, self.seed).marked()
+            for part in itertools.product(*parts)
+        ]
+
+
+def combinations(
+    experiment: Experiment, *, quick: bool, given: Mapping[str, str], seeds: Sequence[int], sweep: Mapping[str, str]
+) -> list[Combination]:
+    """The product of seeds and swept values.
+
+    Args:
+        experiment: Whose settings.
+        quick: Whether to take the quick ones.
+        given: Name → text, the same for all.
+        seeds: At least one.
+        sweep: Name → texts with commas; of a list setting, each is a list of one.
+
+    Raises:
+        BadInput: A setting that there is not, or of another type.
+    """
+    lists = {name: [text.strip() for text in texts.split(",") if text.strip()] for name, texts in sweep.items()}
+    for name, texts in lists.items():
+        if not texts or name in given:
+            raise BadInput(f"--sweep {name}={sweep[name]} wants values with commas, and no --set {name}.")
+    found = []
+    for seed, chosen in itertools.product(seeds, itertools.product(*lists.values())):
+        settings = experiment.settings(quick=quick, given={**given, **dict(zip(lists, chosen, strict=True))})
+        label: dict[str, Any] = {"seed": seed} if len(seeds) > 1 else {}
+        found.append(Combination(label | {name: settings[name] for name in lists}, settings, seed))
+    return found
+
+
+def measure(
+    path: Path, experiment: Experiment, wanted: Sequence[Combination], *, jobs: int, backend: str, force: bool
+) -> list[pd.DataFrame]:
+    """The table of each combination, whose cells are kept as they come; kept ones aren't measured again.
+
+    Args:
+        path: The experiment's file.
+        experiment: What is in it.
+        wanted: Which tables.
+        jobs: How many cells at a time on this machine.
+        backend: Where; see `workers.measured`.
+        force: Whether to measure kept cells too.
+
+    Raises:
+        CellFailed: A measurement failed; what was measured before is kept.
+        BadInput: No such backend, or one out of reach.
+    """
+    cells = [combination.cells(path, experiment.cells) for combination in wanted]
+    every = list(itertools.chain(*cells))
+    found = {} if force else {number: kept for number, cell in enumerate(every) if (kept := cell.kept()) is not None}
+    left = [number for number in range(len(every)) if number not in found]
+    with bar("cells", len(every), show=sys.stderr.isatty()) as advance:
+        for index, table in measured([every[number] for number in left], jobs=jobs, backend=backend):
+            every[left[index]].keep(table)
+            found[left[index]] = table
+            advance(len(found), lambda: "")
+    numbers = iter(range(len(every)))
+    return [_joined([found[next(numbers)] for _ in own]) for own in cells]
+
+
+def stacked(wanted: Sequence[Combination], tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """One table, with a column for what tells the combinations apart."""
+    return _joined([_labelled(table, c.label) for table, c in zip(tables, wanted, strict=True)])
+
+
+def _labelled(table: pd.DataFrame, label: Mapping[str, Any]) -> pd.DataFrame:
+    table = table.copy()
+    for place, (name, value) in enumerate(label.items()):
+        shown = _shown(value)
+        if name in table and not (table[name] == shown).all():
+            name = f"{name} (set)"  # the table has something else by that name
+        if name not in table:
+            table.insert(min(place, table.shape[1]), name, shown)
+    return table
+
+
+def one_or_all(values: Sequence[Any]) -> Any:
+    """The only one of some values, or those that differ, in order."""
+    different = [value for number, value in enumerate(values) if value not in values[:number]]
+    return different[0] if len(different) == 1 else different
+
+
+def _shown(value: Any) -> Any:
+    """A list of one by its entry."""
+    return value[0] if isinstance(value, (list, tuple)) and len(value) == 1 else value
+
+
+def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    return tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)

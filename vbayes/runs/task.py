@@ -1,0 +1,94 @@
+"""A cell of a sweep: one measurement, with one seed and one set of settings, the same wherever it is made."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import platformdirs
+import torch
+
+from .. import rng
+from ..errors import BadInput
+from .experiment import load
+from .fingerprint import fingerprint
+
+_ONE_AT_A_TIME = (
+    threading.Lock()
+)  # a process has one generator and one number of threads; a worker may have many threads
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a table is a function of.
+
+    Attributes:
+        path: The experiment's file.
+        settings: Of its measurement.
+        seed: Of everything random.
+        fingerprint: Of these and of what the numbers depend on besides; empty until `marked`.
+    """
+
+    path: Path
+    settings: Mapping[str, Any]
+    seed: int
+    fingerprint: str = ""
+
+    def marked(self) -> Cell:
+        """The same with the fingerprint that it has in this process."""
+        mark = fingerprint(self.path, settings=dict(self.settings), seed=self.seed, threads=1)
+        return Cell(self.path, self.settings, self.seed, mark)
+
+    def described(self) -> str:
+        """Its settings and seed."""
+        return ", ".join(f"{name}={value}" for name, value in [*self.settings.items(), ("seed", self.seed)])
+
+    def measure(self, *, quiet: bool) -> pd.DataFrame:
+        """The table, on one torch thread, so that it doesn't depend on how many processors there are.
+
+        Args:
+            quiet: Whether to keep what it prints to itself.
+
+        Raises:
+            BadInput: The files or the versions here are not those that the fingerprint was taken of.
+        """
+        with _ONE_AT_A_TIME, contextlib.ExitStack() as stack:
+            if self.marked().fingerprint != self.fingerprint:
+                raise BadInput(
+                    f"A worker has another {self.path}, vbayes, Python or torch than the process that sent it work. "
+                    "Wanted: the same files at the same places, and the same versions."
+                )
+            if quiet:
+                stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
+            stack.callback(torch.set_num_threads, torch.get_num_threads())
+            torch.set_num_threads(1)
+            experiment = stack.enter_context(load(self.path))
+            stack.enter_context(rng.seeded(self.seed))
+            return experiment.measure(**self.settings)
+
+    def kept(self) -> pd.DataFrame | None:
+        """The table, if it was measured before."""
+        try:
+            return pd.read_pickle(_folder() / f"{self.fingerprint}.pickle")
+        except (OSError, EOFError, pickle.UnpicklingError):
+            return None
+
+    def keep(self, table: pd.DataFrame) -> None:
+        """Keeps the table, whole or not at all."""
+        target = _folder() / f"{self.fingerprint}.pickle"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_suffix(f".{os.getpid()}")
+        table.to_pickle(part)
+        os.replace(part, target)
+
+
+def _folder() -> Path:
+    """`$VBAYES_CACHE`, or the user's cache."""
+    return Path(os.environ.get("VBAYES_CACHE") or platformdirs.user_cache_dir("vbayes")) / "cells"

@@ -1,0 +1,106 @@
+"""K particles of one program: one is captured, `vmap` makes them many, and the estimator works on all of them.
+
+So the graph of an estimator with a thousand particles is no longer than that of one with two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..drawing.base_noise import Draw, shared_draws, spread
+from ..drawing.draw import STACKED, draw_one
+from ..drawing.particles import Particles, ScoredSite
+from ..errors import CaptureFailed
+from ..estimators.base import Estimator, total
+from ..pair.pair import Pair
+from .noise import Noise, Recorder
+from .trace import trace
+
+Tensors = dict[str, Tensor]
+SEQUENTIAL = frozenset({"latents", "enumerated"})  # these ask model and guide more than once
+PARTS = ("log_q", "cost", "scale")  # of a scored site
+
+
+def several(estimator: Any) -> bool:
+    """Whether an estimator has particles that can stand side by side."""
+    return isinstance(estimator, Estimator) and estimator.num_particles > 1 and not estimator.needs & SEQUENTIAL
+
+
+class SideBySide:
+    """The function that `eager` makes, with all particles at once.
+
+    Args:
+        pair, estimator, total_rows: As for `eager`.
+        substitute: Parameters → a context in which model and guide use them in place of the pair's own.
+        example: Parameters, buffers and arguments to capture one particle with, inside the pair's scope.
+
+    Attributes:
+        draws: The calls for base noise of all particles.
+
+    Raises:
+        CaptureFailed: A draw changes the modules' buffers, so that the particles can't be exchanged.
+    """
+
+    def __init__(
+        self,
+        pair: Pair,
+        estimator: Estimator,
+        total_rows: int | None,
+        substitute: Callable[[Tensors], Any],
+        example: tuple[Tensors, Tensors, tuple[Any, ...]],
+    ) -> None:
+        self._pair, self._estimator, self._substitute = pair, estimator, substitute
+        self._model, self._guide = pair.scaled(total_rows)
+        self._one: Particles = None  # type: ignore[assignment]
+        parameters, buffers, args = example
+        live = {name: value.detach().requires_grad_() for name, value in parameters.items()}
+        with Recorder() as calls:
+            self._particle(live, buffers, None, args)
+        self._draws = tuple(calls.draws)
+        like = next(iter(parameters.values()), torch.zeros(()))
+        noise = tuple(like.new_zeros(size) + 0.5 for size in calls.sizes)
+        self._graph = trace(
+            lambda *given: self._particle(*given), live, buffers, noise, args
+        )  # no method: it has `self`
+        self.draws: tuple[Draw, ...] = shared_draws(estimator.noise, self._draws, estimator.num_particles)
+
+    def _particle(
+        self, parameters: Tensors, buffers: Tensors, noise: Noise | None, args: tuple[Any, ...]
+    ) -> list[Tensor]:
+        given = {name: value.clone() for name, value in buffers.items()}
+        self._pair.set_buffers(given)
+        with Recorder(noise), self._substitute(parameters):
+            self._one = one = draw_one(self._model, self._guide, args, {}, self._estimator.needs)
+        if any(self._pair.buffers[name] is not value or value._version > 1 for name, value in given.items()):
+            raise CaptureFailed("drawing changes the buffers of a module")
+        fields = [getattr(one, field) for field in (*STACKED, "kl")]
+        scored = [getattr(site, part) for site in one.scored for part in PARTS]
+        return [value for value in fields if value is not None] + scored
+
+    def _many(self, flat: list[Tensor]) -> Particles:
+        values, one = iter(flat), self._one
+        fields: dict[str, Any] = {f: next(values) for f in (*STACKED, "kl") if getattr(one, f) is not None}
+        if "kl" in fields:
+            fields["kl"] = fields["kl"].mean(0)
+        scored = tuple(ScoredSite(site.name, *(next(values) for _ in PARTS)) for site in one.scored)
+        return Particles(**fields, scored=scored, scale=one.scale, closed_form=one.closed_form)
+
+    def __call__(
+        self, parameters: Tensors, buffers: Tensors, noise: Noise, args: tuple[Any, ...]
+    ) -> tuple[Tensors, Tensor, Tensors]:
+        """(parameters, buffers, noise, arguments) → (gradients, value, buffers)."""
+        estimator = self._estimator
+        live = {name: value.detach().requires_grad_() for name, value in parameters.items()}
+        own = spread(estimator.noise, self._draws, estimator.num_particles, *noise)
+        flat = torch.vmap(self._graph, in_dims=(None, None, 0, None))(live, buffers, own, args)
+        self._pair.set_buffers({name: value.clone() for name, value in buffers.items()})
+        particles = self._many(flat)
+        estimate = estimator.finish(total(estimator.estimate(particles), particles))
+        gradients = torch.autograd.grad(
+            estimate.surrogate, list(live.values()), allow_unused=True, materialize_grads=True
+        )
+        return dict(zip(live, gradients, strict=True)), estimate.value, self._pair.buffers

@@ -1,0 +1,1 @@
+"""Tables and verdicts in words. Nothing here needs torch."""

@@ -1,0 +1,75 @@
+"""Ratios of variances between estimators that saw the same noise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import BadInput
+
+if TYPE_CHECKING:
+    from ..laboratory.comparison import Comparison
+
+
+TIE = 2.0  # standard errors within which two numbers are called equal
+
+
+def differences(result: Comparison, reference: str) -> pd.DataFrame:
+    """See `Comparison.differences`."""
+    if reference not in result.estimators:
+        raise BadInput(f"reference={reference!r} was not compared. Wanted: one of {', '.join(result.estimators)}.")
+    others = {(row["at"], row["group"]): row for row in result.rows if row["estimator"] == reference}
+    return pd.DataFrame([_ratio(row, others[row["at"], row["group"]]) for row in result.rows])
+
+
+def _ratio(row: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    value, se = cost_ratio(row, other, timed=False)
+    times, times_se = cost_ratio(row, other)
+    by = other["variance"]
+    unpaired = math.hypot(row["variance_se"], value * other["variance_se"]) / by if by > 0 else se
+    return {
+        "at": row["at"],
+        "estimator": row["estimator"],
+        "group": row["group"],
+        "variance_ratio": value,
+        "variance_ratio_se": se,
+        "unpaired_se": unpaired,
+        "variance_time_ratio": times,
+        "variance_time_ratio_se": times_se,
+    }
+
+
+def cost_ratio(
+    row: Mapping[str, Any], other: Mapping[str, Any], common: float = 0.0, *, timed: bool = True
+) -> tuple[float, float]:
+    """(variance + common) × time of one row of a bench in that of another, and its standard error from leaving the same block out of both.
+
+    Two without any noise are equal, and infinitely better than one with some.
+
+    Args:
+        common: Variance that both have besides, as that of the minibatch.
+        timed: Whether time counts.
+    """
+    variance, by = row["variance"] + common, other["variance"] + common
+    if row["estimator"] == other["estimator"] or variance == by == 0.0:
+        return 1.0, 0.0
+    if by == 0.0:
+        return math.inf, math.nan
+    without = np.divide(*(np.asarray(r["variances_without"]) + common for r in (row, other)))
+    value, se = variance / by, math.sqrt((len(without) - 1) * np.var(without))  # the jackknife's
+    if not timed:
+        return value, se
+    time = row["ms_per_gradient"] / other["ms_per_gradient"]
+    time_se = time * math.hypot(*(r["ms_se"] / r["ms_per_gradient"] for r in (row, other)))
+    return value * time, math.hypot(se * time, value * time_se)
+
+
+def ties(rows: pd.DataFrame, at: str, group: str) -> list[str]:
+    """The reference and those that can't be told from it by variance × time, from `differences`, in their order."""
+    here = rows[(rows["at"] == at) & (rows.group == group)]
+    near = (here.variance_time_ratio - 1.0).abs() <= TIE * here.variance_time_ratio_se
+    return list(here.estimator[near])

@@ -1,0 +1,132 @@
+"""A comparison in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from .bias_alarms import alarm_limit, alarmed, bounds, trusted
+from .differences import ties
+
+if TYPE_CHECKING:
+    from ..laboratory.comparison import Comparison
+
+UNSEEN = 0.5  # of a typical draw: a bias of this size must have been seen if there was to be one
+
+Equal = Callable[[str, str, str], bool]  # at, estimator, estimator
+
+
+def verdict(result: Comparison) -> str:
+    """What to make of a comparison, in a paragraph. What shows bias is recommended nowhere."""
+    table = result.to_dataframe()
+    honest = trusted(table)
+    whole = honest[honest.group == "all"] if (honest.group == "all").any() else honest
+    places = list(dict.fromkeys(whole["at"]))
+    biased = set(alarmed(table))
+    last = whole[whole["at"] == places[-1]].sort_values("variance_time")
+    group = whole.group.iloc[0]
+
+    def equal(at: str, a: str, b: str) -> bool:
+        return a in ties(result.differences(b), at, group)
+
+    parts = []
+    for of in bounds(whole):
+        dropped = biased & set(table.estimator[table.bound == of])
+        parts.append(_winner(last[last.bound == of], places[-1], equal, of, dropped))
+        if len(places) > 1:
+            parts.append(_along(whole[whole.bound == of], places, equal))
+    parts.append(_bias(table))
+    return " ".join(part for part in parts if part)
+
+
+def _winner(rows: pd.DataFrame, at: str, equal: Equal, of: str, dropped: set[str]) -> str:
+    best, rest = rows.iloc[0], rows.iloc[1:]
+    start = f"At {_the(at)}" if of == "ELBO" else f"Of the {of}, at {_the(at)}"
+    if rest.empty:
+        why = "shows no bias" if dropped - {best.estimator} else "was measured"
+        return f"{start}, only {best.estimator} {why}: its variance × time is {best.variance_time:.3g}."
+    tied = [r.estimator for r in rest.itertuples() if equal(at, r.estimator, best.estimator)]
+    others = [r for r in rest.itertuples() if r.estimator not in tied]
+    if tied:
+        text = f"{start}, {_list([best.estimator, *tied])} can't be told apart in gradient noise per second"
+        text += ", and beat the rest" if others else ""
+    else:
+        text = f"{start}, {best.estimator} gives the least gradient noise per second"
+    if others:
+        text += ": " + "; ".join(
+            f"{r.estimator} needs {_times(_ratio(r.variance_time, best.variance_time))} the time" for r in others
+        )
+        text += " for the same precision"
+    return text + ("." if best.estimator in dropped else f". Use {best.estimator} here.")
+
+
+def _along(rows: pd.DataFrame, places: list[str], equal: Equal) -> str:
+    best = rows[rows["at"] == places[-1]].sort_values("variance_time").iloc[0]
+    first = rows[rows["at"] == places[0]].sort_values("variance_time").iloc[0]
+    text = ""
+    if first.estimator != best.estimator:
+        before = rows[(rows["at"] == places[0]) & (rows.estimator == best.estimator)].iloc[0]
+        if equal(places[0], before.estimator, first.estimator):
+            text = f"At {_the(places[0])} it ties with {first.estimator}."
+        else:
+            ratio = _times(_ratio(before.variance_time, first.variance_time))
+            text = f"At {_the(places[0])} {first.estimator} is better: {best.estimator} needs {ratio} its time there."
+    if "pathwise" in set(rows.estimator) and best.estimator != "pathwise":
+        ratios = []
+        for at in _few(places):
+            here = rows[rows["at"] == at].set_index("estimator").variance
+            ratios.append(f"{_times(_ratio(here['pathwise'], here[best.estimator]))} at {_the(at)}")
+        text += f" The variance of pathwise is, against that of {best.estimator}, {_list(ratios)}."
+    return text.strip()
+
+
+def _few(places: list[str]) -> list[str]:
+    return places if len(places) <= 3 else [places[0], places[len(places) // 2], places[-1]]
+
+
+def _the(at: str) -> str:
+    return f"the {at}" if at in ("start", "middle", "end", "prior", "posterior") else at
+
+
+def _bias(table: pd.DataFrame) -> str:
+    """Who is biased, who is not, and who could not be judged."""
+    tests = table.dropna(subset="bias_z")
+    if tests.empty:
+        return ""
+    limit = alarm_limit(table)
+    alarm = tests.bias_z.abs() > limit
+    wholly = tests[tests.group == "all"] if (tests.group == "all").any() else tests
+    typical = (wholly.mean_norm**2 + wholly.variance) ** 0.5  # of a draw
+    blind = ~alarm[wholly.index] & (wholly.bias_resolution > UNSEEN * typical)
+    text = ""
+    if alarm.any():
+        biased = tests[alarm]
+        text = (
+            f"Biased here: {_list(alarmed(table))} (|z| up to {biased.bias_z.abs().max():.1f}, alarm at {limit:.1f}); "
+            "don't trust a low variance."
+        )
+    elif not blind.all():
+        text = f"No estimator shows bias: the largest |z| of {len(tests)} tests is {tests.bias_z.abs().max():.1f} (alarm at {limit:.1f})."
+    if blind.any():
+        worst = (wholly.bias_resolution / typical)[blind].max()
+        unseen = wholly[blind]
+        text += (
+            f" Can't judge the bias of {_list(list(dict.fromkeys(unseen.estimator)))} at {_list(list(dict.fromkeys(unseen['at'])))}: one of {worst:.1f} × a typical draw "
+            "would have stayed unseen in the noise of the oracle and the draws. Take more replicas, or a quieter oracle."
+        )
+    return text.strip()
+
+
+def _ratio(a: float, b: float) -> float:
+    return a / b if b > 0 else 1.0 if a == b else math.inf
+
+
+def _times(ratio: float) -> str:
+    return "infinitely many times" if math.isinf(ratio) else f"{ratio:,.0f}×" if ratio >= 10 else f"{ratio:.2g}×"
+
+
+def _list(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

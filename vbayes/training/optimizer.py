@@ -1,0 +1,206 @@
+"""One way to step, whatever optimiser a user hands in: `pyro.infer.SVI` wants a `PyroOptim`."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import pyro
+import torch
+from pyro.optim import PyroOptim
+from pyro.optim.lr_scheduler import PyroLRScheduler
+from torch import Tensor
+
+from ..errors import BadInput
+
+
+class LeftTheReals(ArithmeticError):
+    """An ELBO or gradient is not finite; raised before the step, so that the parameters stay what they were."""
+
+
+def _require_finite(params: Iterable[Tensor]) -> None:
+    gradients = [p.grad for p in params if p.grad is not None]
+    if gradients and not torch.isfinite(torch.stack(torch._foreach_norm(gradients, float("inf")))).all():
+        raise LeftTheReals("gradient")
+
+
+class OneOptimizer(PyroOptim):
+    """One torch optimiser over all parameters, where `PyroOptim` makes one for each.
+
+    Args:
+        leaves: Name → parameter, in a fixed order.
+        constructor: A `torch.optim.Optimizer` class.
+        arguments: Its keyword arguments.
+    """
+
+    def __init__(
+        self, leaves: Mapping[str, Tensor], constructor: Callable[..., torch.optim.Optimizer], arguments: dict[str, Any]
+    ) -> None:
+        super().__init__(constructor, arguments)
+        self._optimizer = constructor(list(leaves.values()), **arguments)
+
+    def __call__(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        params = list(params)
+        _require_finite(params)
+        known = {id(p) for group in self._optimizer.param_groups for p in group["params"]}
+        if new := [p for p in params if id(p) not in known]:  # a model may create parameters late
+            self._optimizer.add_param_group({"params": new})
+        self._optimizer.step()
+
+    def get_state(self) -> dict[str, Any]:
+        """A copy of the torch optimiser's state."""
+        return copy.deepcopy(self._optimizer.state_dict())
+
+    def set_state(self, state_dict: dict[str, Any]) -> None:
+        """Takes on a state."""
+        self._optimizer.load_state_dict(copy.deepcopy(state_dict))
+
+    def each(self, leaves: Mapping[str, Tensor]) -> dict[str, torch.optim.Optimizer]:
+        """Name → the torch optimiser that steps this parameter."""
+        return dict.fromkeys(leaves, self._optimizer)
+
+    def end_epoch(self) -> None:
+        """Nothing to do: no schedule."""
+
+
+class GuardedOptimizer(PyroOptim):
+    """A user's `PyroOptim` that refuses to step on gradients that are not finite. The user's own is never stepped."""
+
+    def __init__(self, optimizer: PyroOptim) -> None:
+        fresh = copy.copy(optimizer)
+        fresh.optim_objs, fresh.grad_clip, fresh._state_waiting_to_be_consumed = {}, {}, {}
+        super().__init__(optimizer.pt_optim_constructor, optimizer.pt_optim_args)
+        self._inner = fresh
+
+    def __call__(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        params = list(params)
+        _require_finite(params)
+        self._inner(params, *args, **kwargs)
+
+    def get_state(self) -> dict[str, Any]:
+        # What was handed to `set_state` waits there until a parameter's first step.
+        return copy.deepcopy(self._inner._state_waiting_to_be_consumed | self._inner.get_state())
+
+    def set_state(self, state_dict: dict[str, Any]) -> None:
+        self._inner.set_state(copy.deepcopy(state_dict))
+
+    def each(self, leaves: Mapping[str, Tensor]) -> dict[str, torch.optim.Optimizer]:
+        """Name → the torch optimiser that steps this parameter; empty where more than that is done in a step."""
+        return torch_optimizers(self._inner, leaves)
+
+    def end_epoch(self) -> None:
+        """Steps a scheduler."""
+        if isinstance(self._inner, PyroLRScheduler):
+            self._inner.step()
+
+
+class GivenOptimizer(PyroOptim):
+    """A torch optimiser that already holds its parameters, where `pyro.infer.SVI` wants a `PyroOptim`."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        super().__init__(type(optimizer), {})
+        self.optimizer = optimizer
+
+    def __call__(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        known = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
+        unknown = [pyro.get_param_store().param_name(p) or "?" for p in params if id(p) not in known]
+        if unknown:
+            raise BadInput(
+                f"{type(self.optimizer).__name__} was not given the parameters {', '.join(map(repr, sorted(unknown)))} of model "
+                "and guide. Pass the class, or a pyro.optim optimiser: those take all."
+            )
+        self.optimizer.step(*args, **kwargs)
+
+    def get_state(self) -> dict[str, Any]:
+        return self.optimizer.state_dict()
+
+    def set_state(self, state_dict: dict[str, Any]) -> None:
+        self.optimizer.load_state_dict(state_dict)
+
+
+def as_pyro(optimizer: Any) -> PyroOptim:
+    """A `PyroOptim` of itself, a torch optimiser, a class of those, or a `functools.partial` of one.
+
+    Raises:
+        BadInput: Anything else.
+    """
+    if isinstance(optimizer, PyroOptim):
+        return optimizer
+    if isinstance(optimizer, torch.optim.Optimizer):
+        return GivenOptimizer(optimizer)
+    constructor = getattr(optimizer, "func", optimizer)
+    if isinstance(constructor, type) and issubclass(constructor, torch.optim.Optimizer):
+        return PyroOptim(constructor, dict(getattr(optimizer, "keywords", {})))
+    raise BadInput(
+        f"optim={optimizer!r} is no optimiser. Wanted: one of pyro.optim, such as pyro.optim.Adam({{'lr': 1e-3}}), a "
+        "torch.optim optimiser, or its class."
+    )
+
+
+def torch_optimizers(optimizer: PyroOptim, leaves: Mapping[str, Tensor]) -> dict[str, torch.optim.Optimizer]:
+    """Name → the torch optimiser that a `PyroOptim` has for this parameter, made now if it must be.
+
+    Empty where it has a schedule, clips gradients, or is not a `PyroOptim` as Pyro made it.
+    """
+    if isinstance(optimizer, GivenOptimizer):
+        return dict.fromkeys(leaves, optimizer.optimizer)
+    if type(optimizer) is not PyroOptim or optimizer.pt_clip_args:
+        return {}
+    for name, leaf in leaves.items():
+        if leaf not in optimizer.optim_objs:
+            made = optimizer.optim_objs[leaf] = optimizer._get_optim(leaf)
+            optimizer.grad_clip[leaf] = None
+            if (state := optimizer._state_waiting_to_be_consumed.pop(name, None)) is not None:
+                made.load_state_dict(state)
+    return {name: optimizer.optim_objs[leaf] for name, leaf in leaves.items()}
+
+
+def optimizer_for(
+    leaves: Mapping[str, Tensor], optimizer: Any, learning_rate: float | None, state: dict[str, Any] | None = None
+) -> OneOptimizer | GuardedOptimizer:
+    """The optimiser that SVI steps with.
+
+    Args:
+        leaves: Name → parameter.
+        optimizer: A `torch.optim.Optimizer` class, a `functools.partial` of one, or a `PyroOptim` object.
+        learning_rate: For a class; None leaves its own default.
+        state: From `get_state` of an earlier one.
+
+    Raises:
+        BadInput: Anything else, or a learning rate that the optimiser refuses.
+    """
+    stepper: OneOptimizer | GuardedOptimizer
+    if isinstance(optimizer, PyroOptim):
+        if learning_rate is not None:
+            raise BadInput(
+                f"learning_rate={learning_rate} has no effect on a {type(optimizer).__name__} object, which brings its own. "
+                "Set it there, or pass a torch.optim class."
+            )
+        stepper = GuardedOptimizer(optimizer)
+    elif isinstance(optimizer, torch.optim.Optimizer):
+        raise BadInput(
+            f"optimizer is a {type(optimizer).__name__} that holds parameters of its own. Pass the class "
+            f"(torch.optim.{type(optimizer).__name__}) or functools.partial of it with its arguments."
+        )
+    elif getattr(optimizer, "func", optimizer) is torch.optim.LBFGS:
+        raise BadInput(
+            "LBFGS evaluates the loss several times in a step, which a stochastic ELBO does not allow. Wanted: a first-order "
+            "optimiser, such as torch.optim.Adam."
+        )
+    elif callable(optimizer) and not inspect.isfunction(optimizer):
+        try:
+            stepper = OneOptimizer(leaves, optimizer, {} if learning_rate is None else {"lr": learning_rate})
+        except (TypeError, ValueError) as error:
+            raise BadInput(
+                f"{getattr(optimizer, '__name__', optimizer)} refuses learning_rate={learning_rate!r}: {error}."
+            ) from error
+    else:
+        raise BadInput(
+            f"optimizer={optimizer!r} is no optimiser. Wanted: a torch.optim class such as torch.optim.Adam, or an object "
+            "such as pyro.optim.ClippedAdam({'lr': 1e-3})."
+        )
+    if state is not None:
+        stepper.set_state(state)
+    return stepper
