@@ -16,7 +16,7 @@ from tests.training.test_fit import exploding, same
 from vbayes.staging import Recorder
 from vbayes.staging.native import build
 from vbayes.staging.native.program import _say_once
-from vbayes.training.steps import Order
+from vbayes.training.minibatches import Minibatches
 from vbayes.validation import validation
 
 compiled = functools.partial(vb.fit, progress=False, compile=True)
@@ -33,7 +33,7 @@ def test_the_steps_are_those_of_pyro(double, monkeypatch, batch_size, estimator)
     """Twelve steps by hand: Pyro's loss and gradient on the program's noise, torch's Adam."""
     x = vb.Dataset({"x": binary(50).double()})
     drawn = []
-    from vbayes.training.steps import Staged
+    from vbayes.training.staged import Staged
 
     before = Staged.upcoming
 
@@ -44,7 +44,7 @@ def test_the_steps_are_those_of_pyro(double, monkeypatch, batch_size, estimator)
 
     monkeypatch.setattr(Staged, "upcoming", noted)
     fit = compiled(small_vae(), x, estimator, steps=12, batch_size=batch_size, learning_rate=0.01)
-    order, pair = Order(x, batch_size, 0), small_vae()
+    order, pair = Minibatches(x, batch_size, 0), small_vae()
     pair.initialise(x.batch(pair.model, order.index(1)))
     model, guide = pair.scaled(50)
     method, step = vb.estimators.resolve(estimator), 0
@@ -69,7 +69,7 @@ def test_the_steps_are_those_of_pyro(double, monkeypatch, batch_size, estimator)
 
 def test_the_order_is_a_permutation_in_each_epoch_and_depends_on_the_seed():
     data = vb.Dataset({"x": torch.arange(23.0)})
-    order, other = Order(data, 5, 0), Order(data, 5, 1)
+    order, other = Minibatches(data, 5, 0), Minibatches(data, 5, 1)
     assert order.per_epoch == 5 and order.sizes == (5, 3)
     seen = [order.index(step).tolist() for step in range(1, 11)]
     for epoch in (seen[:5], seen[5:]):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from pyro.distributions import ImproperUniform, Unit
 from pyro.distributions.util import scale_and_mask
+from pyro.infer import ELBO
 from pyro.poutine import Trace
 from torch import Tensor
 
@@ -17,12 +18,20 @@ from ..data.dataset import Batch, Dataset
 from ..errors import BadInput, checks_keywords
 from ..estimators import name_of
 from ..pair.pair import Pair
+from ..pair.problem import Trained
 from ..pair.sites import base, plates, sites
-from ..training.result import Fit
 from ..validation import validation
 from . import arviz as export
 
 Arrays = dict[str, np.ndarray]
+
+
+@runtime_checkable
+class Fitted(Trained, Protocol):
+    """What was trained, and by which estimator: a `Fit`."""
+
+    @property
+    def estimator(self) -> ELBO: ...
 
 
 def sample(pair: Pair, batch: Batch, draws: int, *, seed: int = 0, prior: bool = True) -> dict[str, Arrays]:
@@ -82,7 +91,7 @@ def _improper(p: Any) -> bool:
 
 @checks_keywords
 def to_arviz(
-    fit: Fit | Sequence[Fit], data: Any = None, *, draws: int = 1000, seed: int = 0, prior: bool = True
+    fit: Fitted | Sequence[Fitted], data: Any = None, *, draws: int = 1000, seed: int = 0, prior: bool = True
 ) -> Any:
     """A fit as ArviZ's own object: `InferenceData` on ArviZ 0.23, `xarray.DataTree` on 1.x.
 
@@ -105,8 +114,8 @@ def to_arviz(
     """
     if draws < 1:
         raise BadInput(f"draws={draws}. Wanted: at least 1.")
-    fits = [fit] if isinstance(fit, Fit) else list(fit) if isinstance(fit, Sequence) else []
-    if not fits or not all(isinstance(one, Fit) for one in fits):
+    fits = [fit] if isinstance(fit, Fitted) else list(fit) if isinstance(fit, Sequence) else []
+    if not fits or not all(isinstance(one, Fitted) for one in fits):
         raise BadInput(f"fit is a {type(fit).__name__}. Wanted: a vb.Fit, or several of one pair in a list.")
     fit = fits[0]
     dataset = (fit.data if data is None else Dataset.of(data)).to(fit.data.first.device)

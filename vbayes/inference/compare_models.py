@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..errors import BadInput, Unsuitable
 from ..pair.pair import Pair
-from ..training.result import Trained
+from ..pair.problem import Trained
 from .evidence import SURE, Evidence, log_evidence
 
 

@@ -13,16 +13,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .. import rng
 from ..data.dataset import Batch, Dataset
 from ..drawing.simulation import simulate
 from ..errors import BadInput, checks_keywords
-from ..pair.check import examine
-from ..pair.device import choose_device
 from ..pair.pair import Pair
+from ..pair.problem import Problem, Trained
 from ..pair.sites import sites
 from ..progress import bar
-from ..training.result import Trained, pair_and_data
 from .annealing import annealed
 from .importance import Weights, require_densities, weights
 from .tabulate import tabulate
@@ -131,16 +128,12 @@ def log_evidence(
     known = ("auto", "exact", *PARTICLES)
     if method not in known:
         raise BadInput(f"method={method!r} is no way to an evidence. Wanted: {', '.join(known)}.")
-    pair, data = pair_and_data(pair, data)
     count = PARTICLES.get(method, PARTICLES["iw"]) if num_particles is None else num_particles
     for name, number in {"num_particles": count, "temperatures": temperatures, "batch_size": batch_size}.items():
         if not isinstance(number, int) or number < 1:
             raise BadInput(f"{name}={number!r}. Wanted: a whole number, at least 1.")
-    where, dataset = choose_device(device), Dataset.of(data)
-    pair = pair.copy()
-    whole = Batch(dataset.batch(pair.model).args)
-    examine(pair, whole)
-    pair, whole, dataset = pair.to(where), whole.to(where), dataset.to(where)
+    problem = Problem.of(pair, data, device=device)
+    pair, dataset, whole = problem.pair, problem.data, problem.whole
     named = {"pair": pair.name, "data": dataset.name, "rows": len(dataset)}
     if method in ("auto", "exact") and pair.exact is not None:
         with pair.scope(), torch.no_grad():
@@ -172,7 +165,7 @@ def log_evidence(
 
 
 def _latents(pair: Pair, batch: Batch) -> list[str]:
-    with pair.scope(), torch.no_grad(), rng.seeded(0):
+    with pair.look(), torch.no_grad():
         q, _ = pair.run(batch)
     return [site["name"] for site in sites(q)]
 

@@ -11,14 +11,13 @@ import torch
 from torch import Tensor
 
 from .. import rng
-from ..data.dataset import Batch, Dataset
+from ..data.dataset import Batch
 from ..drawing.densities import drawing_density, run_at
 from ..errors import BadInput, Unsuitable, checks_keywords
-from ..pair.check import examine
 from ..pair.pair import DATA_PLATE, Pair
+from ..pair.problem import Problem, Trained
 from ..pair.sites import Layout, Term, base, is_point_mass, sites
 from ..progress import bar
-from ..training.result import Trained, pair_and_data
 from ..validation import validation
 from .importance import require_densities
 
@@ -81,14 +80,9 @@ def impute(
     """
     if draws < 2 or burn_in < 0:
         raise BadInput(f"draws={draws}, burn_in={burn_in}. Wanted: at least 2 draws, and a burn-in of 0 or more.")
-    pair, data = pair_and_data(pair, data)
-    dataset = Dataset.of(data)
-    pair = pair.copy()
-    batch = Batch(dataset.batch(pair.model).args)
-    examine(pair, batch)
+    problem = Problem.of(pair, data)
+    pair, batch = problem.pair, problem.whole
     require_densities(pair, batch)
-    device = next(iter(pair.parameters.values()), dataset.first).device
-    batch = batch.to(device)
     chain = _Chain(pair, batch, known)
     kept, mean, taken = [], torch.zeros_like(chain.x), chain.x.new_zeros(len(chain.x))
     with (
@@ -116,7 +110,7 @@ class _Chain:
 
     def __init__(self, pair: Pair, batch: Batch, known: Any) -> None:
         self.pair, self.args = pair, list(batch.args)
-        with pair.scope(), torch.no_grad(), rng.seeded(0), validation(False):
+        with pair.look(), torch.no_grad(), validation(False):
             q, p = pair.run(batch)
         observed: list[Any] = [s for s in sites(p) if s["is_observed"]]
         if len(observed) != 1:

@@ -14,10 +14,9 @@ from torch.distributions import Normal
 from .. import rng
 from ..data.dataset import Batch, Dataset
 from ..errors import BadInput
-from ..pair.check import examine
 from ..pair.pair import Pair
+from ..pair.problem import Problem, Trained
 from ..pair.sites import is_point_mass
-from ..training.result import Trained, pair_and_data
 from ..validation import validation
 from .reconstruct import one_of_each
 
@@ -48,14 +47,10 @@ class LatentSpace:
     """
 
     def __init__(self, pair: Pair | Trained, data: Any = None) -> None:
-        pair, data = pair_and_data(pair, data)
-        self.data = Dataset.of(data)
-        self.pair = pair.copy()
-        whole = Batch(self.data.batch(self.pair.model).args)
-        examine(self.pair, whole)
-        self._device = next(iter(self.pair.parameters.values()), self.data.first).device
-        with self.pair.scope(), torch.no_grad(), rng.seeded(0), validation(False):
-            latent, observed = one_of_each(self.pair, *self.pair.run(whole.to(self._device)))
+        problem = Problem.of(pair, data)
+        self.pair, self.data, self._device = problem.pair, problem.data, problem.device
+        with self.pair.look(), torch.no_grad(), validation(False):
+            latent, observed = one_of_each(self.pair, *self.pair.run(problem.whole))
         self.latent, self.observed = str(latent["name"]), str(observed["name"])
         shape = latent["value"].shape
         if len(shape) != 2 or shape[0] != len(self.data):

@@ -9,12 +9,10 @@ import torch
 from torch.distributions import Independent, kl_divergence
 
 from .. import rng
-from ..data.dataset import Batch, Dataset
 from ..errors import Unsuitable, checks_keywords
-from ..pair.check import examine
 from ..pair.pair import DATA_PLATE, Pair
+from ..pair.problem import Problem, Trained
 from ..pair.sites import is_point_mass, plates, sites
-from ..training.result import Trained, pair_and_data
 from ..validation import validation
 
 COLLAPSED = 0.01  # nats a datum, below which a dimension says nothing of x
@@ -42,14 +40,10 @@ def latent_use(pair: Pair | Trained, data: Any = None, *, seed: int = 0) -> pd.D
         >>> use = vb.latent_use(vb.fit(vb.pairs.vae(latent=20), vb.data.digits(), epochs=50, batch_size=100))
         >>> int(use.active.sum()), use.dimension[use.collapsed].tolist()
     """
-    pair, data = pair_and_data(pair, data)
-    dataset = Dataset.of(data)
-    pair = pair.copy()
-    batch = Batch(dataset.batch(pair.model).args)
-    examine(pair, batch)
-    device = next(iter(pair.parameters.values()), torch.zeros(())).device
+    problem = Problem.of(pair, data)
+    pair = problem.pair
     with pair.scope(), torch.no_grad(), rng.seeded(seed), validation(False):
-        q, p = pair.run(batch.to(device))
+        q, p = pair.run(problem.whole)
     tables = [
         table for site in sites(q) if site["name"] in p and (table := _of_site(site, p.nodes[site["name"]])) is not None
     ]

@@ -16,12 +16,12 @@ from .. import rng
 from ..data.dataset import Batch, Dataset
 from ..drawing.densities import densities
 from ..errors import BadInput, NonFinite, Unsuitable, checks_keywords
-from ..pair.check import examine_minibatches, require_parameters
-from ..pair.device import choose_device
+from ..pair.check import require_parameters
 from ..pair.pair import DATA_PLATE, Pair
+from ..pair.problem import Problem, Trained, pair_and_data
 from ..progress import bar, between_steps
-from ..training.optimizer import LeftTheReals, optimizer_for
-from ..training.steps import Order
+from ..training.minibatches import Minibatches, count_steps
+from ..training.optimizer import NonFiniteStep, optimizer_for
 from ..validation import no_warnings_of_nan, validation
 from .hmc import move
 from .unconstrained import Seen, Unconstrained
@@ -92,8 +92,8 @@ class MonteCarloEM:
 
 @checks_keywords
 def monte_carlo_em(
-    pair: Pair,
-    data: Any,
+    pair: Pair | Trained,
+    data: Any = None,
     *,
     steps: int | None = None,
     epochs: int | None = None,
@@ -142,14 +142,12 @@ def monte_carlo_em(
     for name, number in counts.items():
         if not isinstance(number, int) or number < 1:
             raise BadInput(f"{name}={number!r}. Wanted: a whole number, at least 1.")
-    dataset, where = Dataset.of(data), choose_device(device)
-    dataset.check_batch_size(batch_size)
-    pair = pair.copy()
-    whole = Batch(dataset.batch(pair.model).args)
-    pair = pair.guided_by_prior(whole)
-    examine_minibatches(pair, dataset, batch_size)
-    pair, dataset, whole = pair.to(where), dataset.to(where), whole.to(where)
-    space = Unconstrained(pair, whole)
+    pair, data = pair_and_data(pair, data)
+    dataset = Dataset.of(data)
+    by_prior = pair.copy().guided_by_prior(Batch(dataset.batch(pair.model).args))
+    problem = Problem.of(by_prior, dataset, batch_size=batch_size, device=device)
+    pair, dataset = problem.pair, problem.data
+    space = Unconstrained(pair, problem.whole)
     require_parameters(pair)
     if batch_size not in (None, len(dataset)) and space.local != (len(dataset),):
         raise Unsuitable(
@@ -162,16 +160,13 @@ def monte_carlo_em(
     fresh = MonteCarloEM(
         pair, dataset, begun, batch_size, moves, updates, optimizer, learning_rate, seed, generator=state
     )  # fmt: skip
-    per_epoch = Order(dataset, batch_size, seed).per_epoch
-    if steps is not None and epochs is not None:
-        raise BadInput(f"Both steps={steps} and epochs={epochs} were given. Wanted: one of them.")
-    return _learn(fresh, steps if steps is not None else 1000 if epochs is None else epochs * per_epoch, show=progress)
+    return _learn(fresh, count_steps(dataset, batch_size, steps, epochs), show=progress)
 
 
 def _learn(found: MonteCarloEM, steps: int, *, show: bool) -> MonteCarloEM:
     """`steps` more. `found.pair` and `found.chains` are ours to change."""
     pair, data, chains, leap, rows = found.pair, found.data, found.chains, found.leap, list(found.rows)
-    order = Order(data, found.batch_size, found.seed)
+    order = Minibatches(data, found.batch_size, found.seed)
     spaces: dict[int, Unconstrained] = {}
     before, start, interrupted = rows[-1][5] if rows else 0.0, time.perf_counter(), False
     generator, failure = dict(found.generator), ""
@@ -201,7 +196,7 @@ def _learn(found: MonteCarloEM, steps: int, *, show: bool) -> MonteCarloEM:
                 chains[:, index] = state
             try:
                 joint = _climb(space, state, stepper, found.updates, len(data) / size)
-            except LeftTheReals as error:
+            except NonFiniteStep as error:
                 failure = str(error)
                 break
             rows.append((number, order.epoch(number), joint, taken, leap, before + time.perf_counter() - start))
@@ -250,7 +245,7 @@ def _climb(space: Unconstrained, state: Tensor, stepper: Any, updates: int, scal
         if update == 0:
             first = float(joint.detach())
         if not torch.isfinite(joint):
-            raise LeftTheReals("log p(x, z)")
+            raise NonFiniteStep("log p(x, z)")
         gradients = torch.autograd.grad(-joint, leaves, materialize_grads=True)
         for leaf, gradient in zip(leaves, gradients, strict=True):
             leaf.grad = gradient

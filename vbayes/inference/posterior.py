@@ -11,14 +11,12 @@ import torch
 from torch import Tensor
 
 from .. import rng
-from ..data.dataset import Batch, Dataset
+from ..data.dataset import Batch
 from ..drawing.densities import densities
 from ..errors import BadInput, Unsuitable, checks_keywords
-from ..pair.check import examine
-from ..pair.device import choose_device
 from ..pair.pair import Pair
+from ..pair.problem import Problem, Trained
 from ..pair.sites import Frames, Layout, is_point_mass, sites
-from ..training.result import Trained, pair_and_data
 from ..validation import validation
 
 Method = Literal["auto", "exact", "guide", "importance"]
@@ -122,13 +120,9 @@ def posterior(
         raise BadInput(f"method={method!r} is no way to a posterior. Wanted: auto, exact, guide, importance.")
     if draws < 2:
         raise BadInput(f"draws={draws}. Wanted: at least 2.")
-    pair, data = pair_and_data(pair, data)
-    where, dataset = choose_device(device), Dataset.of(data)
-    pair = pair.copy()
-    batch = Batch(dataset.batch(pair.model).args)
-    examine(pair, batch)
-    pair, batch = pair.to(where), batch.to(where)
-    names: dict[str, Any] = {"pair": pair.name, "data": dataset.name}
+    problem = Problem.of(pair, data, device=device)
+    pair, batch = problem.pair, problem.whole
+    names: dict[str, Any] = {"pair": pair.name, "data": problem.data.name}
     with pair.scope(), torch.no_grad(), rng.seeded(seed), validation(False):
         if method in ("auto", "exact") and pair.exact is not None:
             known = pair.exact.posterior(*batch.args)

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from .. import rng
-from ..data.dataset import Dataset
 from ..errors import BadInput
 from ..pair.pair import Pair
+from ..pair.problem import Problem, Trained
 from ..pair.sites import sites
-from ..training.result import Trained, pair_and_data
 
 
 @dataclass(frozen=True)
@@ -51,12 +50,10 @@ def reconstruct(pair: Pair | Trained, data: Any = None, *, seed: int = 0) -> Rec
     Examples:
         >>> vb.reconstruct(fit, held_out).squared_error.mean()
     """
-    pair, data = pair_and_data(pair, data)
-    dataset = Dataset.of(data)
-    batch = dataset.batch(pair.model)
-    pair.initialise(batch)
+    problem = Problem.of(pair, data)
+    pair = problem.pair
     with pair.scope(), rng.seeded(seed), torch.no_grad():
-        q, p = pair.run(batch)
+        q, p = pair.run(problem.whole)
     latent, observed = one_of_each(pair, q, p)
     try:
         mean = observed["fn"].mean

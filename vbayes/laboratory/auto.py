@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -12,9 +12,10 @@ import torch
 from ..errors import BadInput, Unsuitable
 from ..estimators import STL, name_of
 from ..estimators.memory import with_memory
-from ..training.result import Fit, Row
-from ..training.steps import WORTH
-from .oracle import suits
+from ..estimators.suits import suits
+from ..training.engine import WORTH
+from ..training.fit_run import Callback
+from ..training.result import Fit
 from .recommend import recommend
 
 REVISITED = (0.0, 0.1, 0.5)  # of the steps: the noise of estimators changes most in the beginning
@@ -27,9 +28,7 @@ PATH = (
 )  # candidates where there is a path: others are seldom near them
 
 
-def fit_automatically(
-    start: Fit, steps: int, *, callbacks: Sequence[Callable[[Sequence[Row]], object]], progress: bool
-) -> Fit:
+def fit_automatically(start: Fit, steps: int, *, callbacks: Sequence[Callback], progress: bool) -> Fit:
     """`steps` steps of a fit, by estimators of the ELBO that minimise variance × time where they are used.
 
     A fit too short to be compiled looks once, at its start. What is chosen depends on the clock of the machine; `Fit.switches` keeps it.

@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data.dataset import Batch
 from ..errors import BadInput
-from ..pair.check import examine
 from ..pair.pair import Pair
+from ..pair.problem import Problem
 from ..training.result import Fit
 
 Place = Fit | Pair | Mapping[str, Tensor]
@@ -68,17 +67,12 @@ def trained_places(start: Fit, steps: int, at: str | None, *, progress: bool) ->
     return dict(found)
 
 
-def pair_at(name: str, place: Place, pair: Pair, batch: Batch) -> Pair:
+def pair_at(name: str, place: Place, problem: Problem) -> Pair:
     """A copy of the pair to measure at.
 
     Raises:
         BadInput: It has other parameters than the pair that is measured.
     """
     if isinstance(place, Mapping):
-        return pair.at(place)
-    here = (place.pair if isinstance(place, Fit) else place).copy()
-    examine(here, batch)
-    got, wanted = ({k: tuple(v.shape) for k, v in p.parameters.items()} for p in (here, pair))
-    if got != wanted:
-        raise BadInput(f"at[{name!r}] has parameters {got}. Wanted: those of pair {pair.name!r}, {wanted}.")
-    return here
+        return problem.pair.at(place)
+    return problem.alike(place.pair if isinstance(place, Fit) else place, f"at[{name!r}]")

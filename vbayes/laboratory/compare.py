@@ -11,31 +11,32 @@ import torch
 from pyro.infer import ELBO
 
 from .. import rng
-from ..data.dataset import Batch, Dataset
+from ..data.dataset import Batch
 from ..errors import BadInput, Unsuitable, checks_keywords
 from ..estimators import AnalyticKL, name_of, resolve
 from ..estimators.base import Estimator
-from ..pair.check import examine_minibatches, require_parameters
-from ..pair.device import choose_device
+from ..estimators.suits import check_suits
+from ..pair.check import require_parameters
 from ..pair.pair import Pair
 from ..pair.parameter_groups import parameter_groups
+from ..pair.problem import Problem, Trained
 from ..progress import bar
+from ..training.engine import WORTH
 from ..training.fit import count_steps, fit
 from ..training.result import Fit
-from ..training.steps import WORTH
 from ..validation import no_warnings_of_nan, validation
 from .bench import BLOCKS, Bench
 from .checkpoints import Place, given_places, pair_at, trained_places
 from .comparison import Comparison, Point
-from .oracle import check_oracle, check_suits, judge_of, target
+from .oracle import check_oracle, judge_of, target
 
 DEFAULT = ("score", "rloo", "pathwise", "analytic_kl", "stl")
 
 
 @checks_keywords
 def compare(
-    pair: Pair,
-    data: Any,
+    pair: Pair | Trained,
+    data: Any = None,
     estimators: Sequence[Any] | Mapping[str, Any] | None = None,
     *,
     particles: Sequence[int] | None = None,
@@ -92,19 +93,11 @@ def compare(
     if replicas < 2 * BLOCKS:
         raise BadInput(f"replicas={replicas} is too few for a standard error. Wanted: at least {2 * BLOCKS}.")
     size = -(-replicas // BLOCKS)
-    where = choose_device(device)
     check_oracle(oracle)
     trains = at is None or at == "trajectory"
     places = {} if trains else given_places(at, steps=steps, epochs=epochs, learning_rate=learning_rate)
-    dataset = Dataset.of(data)
-    dataset.check_batch_size(batch_size)
-    pair = pair.copy()
-    examine_minibatches(pair, dataset, batch_size)
-    at_home = dataset.batch(pair.model, None if batch_size is None else torch.arange(batch_size))
-    # Parameters are made where the caller's modules and data are; then all of it moves.
-    pair, dataset = pair.to(where), dataset.to(where)
-    with rng.seeded(seed):
-        batch = next(iter(dataset.minibatches(pair.model, batch_size)))
+    problem = Problem.of(pair, data, batch_size=batch_size, device=device)
+    pair, dataset, batch = problem.pair, problem.data, problem.draw(seed)
     methods = suitable(pair, batch, estimators, particles)
     require_parameters(pair)
     last: Fit | None = None
@@ -116,8 +109,8 @@ def compare(
             "seed": seed,
             "compile": compile,
         }
-        start = fit(pair, dataset, AnalyticKL(), steps=0, device=str(where), progress=False, **options)
-        steps = count_steps(start, steps, epochs)
+        start = fit(pair, dataset, AnalyticKL(), steps=0, device=str(problem.device), progress=False, **options)
+        steps = count_steps(dataset, batch_size, steps, epochs)
         compile = compile is True or (compile == "auto" and steps >= WORTH)
         assert at is None or isinstance(at, str)
         places = trained_places(replace(start, compile=compile), steps, at, progress=progress)
@@ -134,7 +127,7 @@ def compare(
     rows, points = [], []
     with bar("compare", len(places) * bench.pieces, show=progress) as advance:
         for number, (name, place) in enumerate(places.items()):
-            here = pair_at(name, place, pair, at_home).to(where)
+            here = pair_at(name, place, problem)
             points.append(_point(name, place, here, batch, len(dataset), seed))
             for piece, row in enumerate(bench.measure(name, here, seed + 1000 * number), start=1):
                 rows.extend(row)

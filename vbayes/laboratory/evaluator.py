@@ -70,14 +70,14 @@ class Yardstick:
 
     def _elbo(self, pair: Pair) -> Tensor | float:
         if self._exact:
-            with pair.scope():
+            with pair.look():
                 return self._exact.elbo(*self._batch.args)
-        with rng.seeded(self._seed):  # for the draws that are not made of base noise
-            if self._program is not None:
+        if self._program is not None:
+            with rng.seeded(self._seed):  # for the draws that are not made of base noise
                 return self._values(pair).double().mean()
-            model, guide = pair.scaled(self._batch.total)
-            with pair.scope():
-                return -AnalyticKL(self._draws).loss(model, guide, *self._batch.args)
+        model, guide = pair.scaled(self._batch.total)
+        with pair.look(self._seed):
+            return -AnalyticKL(self._draws).loss(model, guide, *self._batch.args)
 
     def _prepare(self, pair: Pair) -> None:
         """Makes machine code of the value without its gradient, or else the same for many draws at once, if they can be had."""

@@ -18,11 +18,11 @@ from ..data.dataset import Dataset
 from ..errors import BadInput, Unsuitable, checks_keywords
 from ..estimators import name_of, resolve
 from ..estimators.base import Estimator
-from ..pair.check import examine_minibatches, require_parameters
+from ..pair.check import require_parameters
 from ..pair.pair import Pair
+from ..pair.problem import Problem, Trained, pair_and_data
 from ..progress import bar
 from ..staging import draw_noise
-from ..training.result import Fit
 from .replicas import Replicas
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class NoiseSplit:
 
 @checks_keywords
 def noise_split(
-    pair: Pair | Fit,
+    pair: Pair | Trained,
     data: Any = None,
     estimator: Any = "analytic_kl",
     *,
@@ -154,17 +154,15 @@ def noise_split(
     References:
         Kingma & Welling 2013, arXiv:1312.6114, section 2.3, who take M = 100 and L = 1.
     """
-    if isinstance(pair, Fit):
-        data = pair.data if data is None else data
-        pair = pair.pair
+    pair, data = pair_and_data(pair, data)
     dataset, method = Dataset.of(data), resolve(estimator)
     _check(dataset, method, batch_sizes, minibatches, draws)
     least = getattr(method, "min_particles", 1)
     counts = [n for n in particles if n >= least]
     if not counts:
         raise BadInput(f"particles={tuple(particles)} are too few for {name_of(method)}. Wanted: at least {least}.")
-    pair = pair.copy()
-    examine_minibatches(pair, dataset, batch_sizes[0])
+    problem = Problem.of(pair, dataset, batch_size=batch_sizes[0])
+    pair, dataset = problem.pair, problem.data
     require_parameters(pair)
     rows: list[dict[str, float]] = []
     cells = [(m, n) for m in batch_sizes for n in counts]

@@ -20,15 +20,13 @@ from pyro.infer import (
 )
 from torch import Tensor
 
-from .. import rng
 from ..data.dataset import Batch
-from ..drawing.draw import draw
 from ..errors import BadInput, Unsuitable
 from ..estimators import RLOO, VIMCO, AnalyticKL, DReG, Pathwise, name_of, resolve
 from ..estimators.base import Estimator
+from ..estimators.suits import suits
 from ..inference.tabulate import tabulate
 from ..pair.pair import Pair
-from ..validation import values_unchecked
 
 PYROS: tuple[type[ELBO], ...] = (Trace_ELBO, TraceMeanField_ELBO, TraceGraph_ELBO, TraceEnum_ELBO)
 PYROS += (JitTrace_ELBO, JitTraceMeanField_ELBO, JitTraceGraph_ELBO, JitTraceEnum_ELBO)
@@ -58,22 +56,6 @@ class Known:
 
 
 Judge = Known | ELBO
-
-
-def suits(pair: Pair, batch: Batch, method: ELBO) -> bool:
-    """Whether an estimator can work on a pair; one of Pyro's can."""
-    try:
-        check_suits(pair, batch, method)
-    except Unsuitable:
-        return False
-    return True
-
-
-def check_suits(pair: Pair, batch: Batch, method: ELBO) -> None:
-    """Raises `Unsuitable` where `suits` is false."""
-    if isinstance(method, Estimator):
-        with pair.scope(), rng.seeded(0), values_unchecked():
-            draw(pair, batch, method.num_particles, method.needs, noise=method.noise)
 
 
 def target(method: ELBO) -> tuple[Any, ...]:

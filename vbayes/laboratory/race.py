@@ -10,30 +10,28 @@ from typing import Any, Literal
 import torch
 from pyro.infer import ELBO
 
-from .. import rng
 from ..data.dataset import Dataset
 from ..errors import BadInput, checks_keywords
-from ..pair.check import examine_minibatches, require_parameters
-from ..pair.device import choose_device
+from ..pair.check import require_parameters
 from ..pair.pair import Pair
+from ..pair.problem import Problem, Trained
 from ..progress import bar, between_steps
 from ..staging import Compiled
 from ..summaries.ranking import Entry
+from ..training.engine import WORTH
 from ..training.fit import fit
-from ..training.result import Progress
-from ..training.run import Stretches
-from ..training.steps import WORTH
+from ..training.fit_run import FitRun, Progress
 from .compare import suitable
 from .evaluator import Yardstick
 from .race_result import Race
 
-Runs = dict[tuple[str, int], Stretches]
+Runs = dict[tuple[str, int], FitRun]
 
 
 @checks_keywords
 def race(
-    pair: Pair,
-    data: Any,
+    pair: Pair | Trained,
+    data: Any = None,
     estimators: Sequence[Any] | Mapping[str, Any] | None = None,
     *,
     steps: int | None = None,
@@ -80,19 +78,13 @@ def race(
     goals = _goals(steps, seconds, evaluations)
     if compile not in ("auto", True, False):
         raise BadInput(f"compile={compile!r}. Wanted: 'auto', True or False.")
-    dataset, where = Dataset.of(data), choose_device(device)
-    dataset.check_batch_size(batch_size)
-    pair = pair.copy()
-    buffers = pair.snapshot_of_buffers()
-    examine_minibatches(pair, dataset, batch_size)
-    # Parameters are made where the caller's modules and data are; then all of it moves.
-    pair, dataset = pair.load(buffers).to(where), dataset.to(where)
-    index = None if batch_size is None else torch.arange(batch_size, device=where)
-    methods = suitable(pair, dataset.batch(pair.model, index), estimators)
+    problem = Problem.of(pair, data, batch_size=batch_size, device=device)
+    pair, dataset = problem.pair, problem.data
+    methods = suitable(pair, problem.first, estimators)
     require_parameters(pair)
     staged = compile is True or (compile == "auto" and (seconds is not None or goals[-1][0] >= WORTH))
     options = {"batch_size": batch_size, "optimizer": optimizer, "learning_rate": learning_rate}
-    options |= {"device": str(where), "compile": staged}
+    options |= {"device": str(problem.device), "compile": staged}
     yardstick = Yardstick(pair, dataset, subset=batch_size is not None)
     if staged:  # the first to be compiled would else pay for what is loaded once
         Compiled(lambda x: (x + 1,), torch.zeros(1))
@@ -112,7 +104,9 @@ def race(
             run = runs[name, seed]
             rows += _stretch(name, seed, run, goal, yardstick, asked_to_stop)
             advance(done, functools.partial("{}, {} steps".format, name, run.steps))
-        interrupted = asked_to_stop()
+            if run.interrupted:
+                break
+        interrupted = asked_to_stop() or any(run.interrupted for run in runs.values())
     if interrupted and not _comparable(rows, runs):
         raise KeyboardInterrupt
     order = {name: number for number, name in enumerate(methods)}
@@ -175,11 +169,9 @@ def _entered(
     first = fit(pair, data, method, steps=0, seed=seeds[0], progress=False, **options)
     runs: Runs = {}
     for seed in seeds:
-        with rng.seeded(seed):
-            begin = Progress(rng.get_state())
-        fresh = replace(first, pair=first.pair.copy(), seed=seed, progress=begin)
+        fresh = replace(first, pair=first.pair.copy(), seed=seed, progress=Progress.start(seed))
         like = runs.get((name, seeds[0]))
-        runs[name, seed] = Stretches(fresh, staged=staged, like=like)
+        runs[name, seed] = FitRun(fresh, staged=staged, prepared=True, like=like)
         if like is None:
             runs[name, seed].rehearse()
     return runs
@@ -199,7 +191,7 @@ def _turns(
 def _stretch(
     name: str,
     seed: int,
-    run: Stretches,
+    run: FitRun,
     goal: tuple[float, float],
     yardstick: Yardstick,
     asked_to_stop: Callable[[], bool],
@@ -207,12 +199,12 @@ def _stretch(
     """Goes on to a goal, and looks at the ELBO there; nothing if it could not get there."""
     if run.failure or run.steps >= goal[0] or run.seconds >= goal[1]:
         return []
-    run.run(to_step=goal[0], to_second=goal[1], asked_to_stop=asked_to_stop)
+    run.go(goal[0], until=goal[1], asked_to_stop=asked_to_stop)
     if run.failure:
         return [_row(name, seed, run.steps + 1, run.seconds, float("nan"))]
     if run.steps < goal[0] and run.seconds < goal[1]:
         return []
-    return [_row(name, seed, run.steps, run.seconds, yardstick(run.reached))]
+    return [_row(name, seed, run.steps, run.seconds, yardstick(run.pair))]
 
 
 def _row(name: str, seed: int, step: int, seconds: float, elbo: float) -> dict[str, Any]:

@@ -8,22 +8,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from .. import rng
-from ..data.dataset import Batch, Dataset
+from ..data.dataset import Batch
 from ..drawing.base_noise import NoiseKind
 from ..errors import BadInput, Unsuitable, checks_keywords
 from ..estimators import ESTIMATORS, name_of, resolve
 from ..estimators.base import Estimator
 from ..estimators.memory import Remembering
-from ..pair.check import examine_minibatches, require_parameters
-from ..pair.device import choose_device
+from ..estimators.suits import suits
+from ..pair.check import require_parameters
 from ..pair.pair import Pair
+from ..pair.problem import Problem, Trained
 from ..progress import bar
 from ..summaries.differences import TIE, cost_ratio
 from ..training.result import Fit
 from .bench import Bench
 from .noise_split import split_of
-from .oracle import labels, suits, target
+from .oracle import labels, target
 from .recommendation import Recommendation
 
 FIRST, LATER = (
@@ -45,7 +45,7 @@ CANDIDATES = tuple(
 
 @checks_keywords
 def recommend(
-    pair: Pair | Fit,
+    pair: Pair | Trained,
     data: Any = None,
     candidates: Sequence[Any] | None = None,
     *,
@@ -94,18 +94,12 @@ def recommend(
     """
     began = time.perf_counter()
     if isinstance(pair, Fit):
-        data, batch_size = (pair.data if data is None else data), batch_size or pair.batch_size
-        pair = pair.pair
+        batch_size = batch_size or pair.batch_size
     if not budget > 0:
         raise BadInput(f"budget={budget!r}. Wanted: seconds, more than 0.")
-    where, dataset = choose_device(device), Dataset.of(data)
-    dataset.check_batch_size(batch_size)
-    pair = pair.copy()
-    examine_minibatches(pair, dataset, batch_size)
+    problem = Problem.of(pair, data, batch_size=batch_size, device=device)
+    pair, dataset, batch = problem.pair, problem.data, problem.draw(seed)
     require_parameters(pair)
-    pair, dataset = pair.to(where), dataset.to(where)
-    with rng.seeded(seed):
-        batch = next(iter(dataset.minibatches(pair.model, batch_size)))
     contest = _Contest(pair, batch, seed, compile, memory)
     with bar("recommend", 3, show=progress) as advance:
         first = contest.round(_suitable(pair, batch, candidates), FIRST)

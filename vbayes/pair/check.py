@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import astuple, dataclass
 from typing import Any
 
 import torch
 from pyro.infer.autoguide import AutoGuide
-from pyro.util import check_site_shape
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
-from .. import rng
 from ..data.dataset import Batch, Dataset
 from ..errors import BadInput, BadPair
 from ..summaries.tables import plain_table
 from ..validation import validation
+from .agreement import match, quoted, weigh
 from .pair import DATA_PLATE, Pair
-from .sites import base, closed_form_kls, has_path, plates, sites
+from .sites import closed_form_kls, has_path, plates, sites
 
 FAILURES = (ValueError, RuntimeError, IndexError, TypeError)  # of a user's own code on arguments that do not fit
 HEADINGS = ("site", "shape", "plates", "scale", "reparameterised?", "analytic KL?", "in the guide?")
@@ -95,16 +92,16 @@ def examine(pair: Pair, batch: Batch) -> Check:
     """`check` for a batch that knows how many rows the whole data set has; prints nothing."""
     try:
         pair.initialise(batch)
-        with pair.scope(), rng.seeded(0), torch.no_grad(), validation(True):
+        with pair.look(), torch.no_grad(), validation(True):
             q, p = pair.run(batch)
     except BadInput as error:  # the pair itself knows what is wrong; Pyro adds the shapes of sites
         raise BadPair(str(error).split("\nTrace Shapes:")[0]) from error
     except FAILURES as error:
         raise BadPair(_explain(pair, batch, error)) from error
-    with pair.scope(), torch.no_grad(), validation(True):
-        latents = _match(pair, q, p)
+    with pair.look(), torch.no_grad(), validation(True):
+        latents = match(pair, q, p)
         for site in sites(q) + sites(p):
-            _weigh(site, latent=site["name"] in latents)
+            weigh(site, latent=site["name"] in latents)
         closed = closed_form_kls(q, p)
     own = [s for s in sites(q) if s["name"] not in p]
     return Check(pair.name, tuple(_row(s, q, closed) for s in own + sites(p)))
@@ -130,12 +127,12 @@ def examine_minibatches(pair: Pair, data: Dataset, size: int | None) -> Check:
     if isinstance(pair.guide, AutoGuide) and local:
         raise BadPair(
             f"{whole} {type(pair.guide).__name__} has parameters for the rows of one minibatch only: all others would share "
-            f"their {_quoted(local)}. Leave batch_size out, or write a guide that computes them from a row (as "
+            f"their {quoted(local)}. Leave batch_size out, or write a guide that computes them from a row (as "
             "vb.pairs.vae) or looks them up by its number (an argument `rows`, as vb.pairs.mean_field)."
         )
     if size > 1 and (moved := _sized_by_the_batch(pair, data, size - 1)):
         raise BadPair(
-            f"{whole} the parameters {_quoted(moved)} of pair {pair.name!r} are as large as the minibatch, so different "
+            f"{whole} the parameters {quoted(moved)} of pair {pair.name!r} are as large as the minibatch, so different "
             "rows would share them. Leave batch_size out, or look them up by the row's number (an argument `rows`, as "
             "vb.pairs.mean_field)."
         )
@@ -162,97 +159,6 @@ def _sized_by_the_batch(pair: Pair, data: Dataset, size: int) -> list[str]:
     return [name for name, value in fresh.parameters.items() if shapes.get(name, value.shape) != value.shape]
 
 
-def _match(pair: Pair, q: Any, p: Any) -> set[str]:
-    """The latent sites that model and guide share; anything else is an error."""
-    # A site that the model sums out needs no guide.
-    latent = {
-        s["name"] for s in sites(p) if not s["is_observed"] and (s["name"] in q or not s["infer"].get("enumerate"))
-    }
-    guided = {s["name"] for s in sites(q) if not s["infer"].get("is_auxiliary")}
-    if missing := sorted(latent - guided):
-        raise BadPair(
-            f"The guide of pair {pair.name!r} does not sample {_quoted(missing)}, which the model samples and does not "
-            f"observe. The guide has: {_quoted(sorted(guided)) or 'no sites'}. Add pyro.sample({missing[0]!r}, ...) to the "
-            "guide, or give the site its data with obs=."
-        )
-    observed = {s["name"] for s in sites(p)} - latent
-    if unknown := sorted(guided - latent):
-        why = "observes" if set(unknown) & observed else "does not have"
-        raise BadPair(
-            f"The guide of pair {pair.name!r} samples {_quoted(unknown)}, which the model {why}. The model's latent sites: "
-            f"{_quoted(sorted(latent)) or 'none'}. Rename or remove it, or mark it infer={{'is_auxiliary': True}}."
-        )
-    for name in sorted(latent):
-        ours, theirs = p.nodes[name], q.nodes[name]
-        if ours["fn"].event_dim != theirs["fn"].event_dim:
-            raise BadPair(
-                f"Site {name!r}: the model has {ours['fn'].event_dim} event dims {tuple(ours['fn'].event_shape)}, the guide "
-                f"{theirs['fn'].event_dim} {tuple(theirs['fn'].event_shape)}. They must agree: use .to_event(n) with the "
-                "same n on both sides."
-            )
-        if ours["fn"].shape() != theirs["fn"].shape():
-            raise BadPair(
-                f"Site {name!r}: the model's shape is {tuple(ours['fn'].shape())}, the guide's {tuple(theirs['fn'].shape())}. "
-                "They must agree, batch and event dims alike: look at the sizes of the plates and the parameters."
-            )
-    return latent
-
-
-def _outsider(kind: Any, inside: Tensor, value: Tensor) -> float | Tensor:
-    """A number that is outside, where each stands by itself; the whole value, or its first number, where they hang together."""
-    try:
-        each = kind.support.check(value)
-    except (NotImplementedError, AttributeError, RuntimeError):
-        each = inside
-    if not each.dim():
-        return value
-    if each.all():
-        each = inside
-    return value[~each.expand(value.shape[: each.dim()])].reshape(-1)[0].item()
-
-
-def _is_grey(kind: Any, value: Tensor) -> bool:
-    return type(kind).__name__ == "Bernoulli" and bool(((value >= 0) & (value <= 1)).all())
-
-
-def _weigh(site: Any, *, latent: bool) -> None:
-    """Raises `BadPair` where a site's value has no density or its batch dims are not its plates'."""
-    name, fn, value = site["name"], site["fn"], site["value"]
-    try:
-        inside = fn.support.check(value)
-    except (NotImplementedError, AttributeError):  # a distribution that does not know its support
-        inside = torch.tensor(True)
-    except RuntimeError as error:
-        raise BadPair(f"Site {name!r}: a value of shape {tuple(value.shape)} does not fit {fn}. {error}") from error
-    kind = base(fn)
-    if not latent and not inside.all() and _is_grey(kind, value):
-        warnings.warn(
-            f"Site {name!r}: its data run from {float(value.min()):.4g} to {float(value.max()):.4g} with values between, such as {_outsider(kind, inside, value):.4g}, under a "
-            "Bernoulli likelihood. What that makes of them is no log-probability, so the ELBO is none of theirs. Make them 0 or 1 by vb.fit(..., binarize='threshold', 'static' or "
-            "'dynamic') or Dataset.binarized, or choose a likelihood for such numbers, as output='gaussian' is.",
-            stacklevel=2,
-        )
-        value = value.round()
-    elif not inside.all():
-        raise BadPair(
-            f"Site {name!r}: {'the guide draws' if latent else 'the data have'} a value ({_outsider(kind, inside, value)}) outside the support of "
-            f"the model's {type(kind).__name__}. "
-            + (
-                "Use a guide over the same support."
-                if latent
-                else f"They run from {float(value.min()):.4g} to {float(value.max()):.4g}. Choose a likelihood for such data, or rescale them."
-            )
-        )
-    try:
-        site["log_prob"] = fn.log_prob(value, *site["args"], **site["kwargs"])
-        check_site_shape(site, max_plate_nesting=10**6)
-    except ValueError as error:
-        raise BadPair(
-            f"Site {name!r} does not fit its plates ({', '.join(f.name for f in plates(site)) or 'none'}): "
-            f"{' '.join(str(error).split())}"
-        ) from error
-
-
 def _row(site: Any, q: Any, closed: Any) -> Site:
     name, observed = site["name"], site["is_observed"]
     scale = site["scale"]
@@ -277,8 +183,8 @@ def _row(site: Any, q: Any, closed: Any) -> Site:
 def _explain(pair: Pair, batch: Batch, error: Exception) -> str:
     """Why a pair does not run: a site that does not match, if it is that; else what the run said."""
     try:
-        with pair.copy().scope(), rng.seeded(0), torch.no_grad(), validation(False):
-            _match(pair, *pair.apart(batch))
+        with pair.copy().look(), torch.no_grad(), validation(False):
+            match(pair, *pair.apart(batch))
     except BadPair as mismatch:
         return str(mismatch)
     except FAILURES:
@@ -295,7 +201,3 @@ def _described(batch: Batch) -> str:
         f"{tuple(a.shape)} {str(a.dtype).removeprefix('torch.')}" if isinstance(a, torch.Tensor) else repr(a)
         for a in batch.args
     )
-
-
-def _quoted(names: list[str]) -> str:
-    return ", ".join(map(repr, names))

@@ -11,12 +11,11 @@ import pyro
 import torch
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
-from torch.distributions import constraints, transform_to
+from torch.distributions import constraints
 
 from .. import rng
 from ..data.dataset import Batch
-from ..errors import BadInput
-from .modules import reachable_modules
+from .ownership import BUFFER, Ownership
 
 DATA_PLATE = "data"
 
@@ -71,18 +70,11 @@ class Pair:
     ) -> None:
         self.model, self.guide, self.exact = model, guide, exact
         self.name = name or str(getattr(model, "__name__", type(model).__name__))
-        # The tensors that model and guide hold in their hands (shared by every copy of the pair) ...
-        self._leaves: dict[str, Tensor] = {}
-        self._constraints: dict[str, Any] = {}
-        # ... and the numbers that this pair puts into them.
-        self._values: dict[str, Tensor] = {}
-        self._modules = reachable_modules(model, guide)
-        self._held_beside: list[torch.nn.Module] = []
-        self.inside_scope = False
-        self._buffers = self._read_buffers()
+        self._own = Ownership(model, guide)
 
     def __repr__(self) -> str:
-        return f"Pair({self.name}, {len(self._values) or 'no'} parameters{'' if self._values else ' yet'})"
+        count = len(self._own.values)
+        return f"Pair({self.name}, {count or 'no'} parameters{'' if count else ' yet'})"
 
     # ---- parameters ------------------------------------------------------------------------------------------------
 
@@ -92,54 +84,48 @@ class Pair:
 
         A tensor that goes by several names (tied weights) is here once, under the first in the alphabet.
         """
-        return dict(self._values)
+        return self._own.values
 
     def constrained(self) -> dict[str, Tensor]:
         """Name → value in the constrained space (a scale is positive), as `at` takes it."""
-        with self.scope():
-            return {name: value.detach().clone() for name, value in pyro.get_param_store().items()}
+        return self._own.constrained()
 
     @property
     def leaves(self) -> dict[str, Tensor]:
         """Name → the tensor that gradients are taken with respect to; it holds the value only inside `scope`."""
-        return {name: self._leaves[name] for name in self._values}
+        return self._own.leaves
+
+    @property
+    def device(self) -> torch.device | None:
+        """Where its parameters are; None without any."""
+        return next((value.device for value in self._own.values.values()), None)
 
     def is_real(self, name: str) -> bool:
         """Whether a parameter is any real number, so that its value is the same constrained and not."""
-        constraint = self._constraints.get(name, constraints.real)
+        constraint = self._own.constraint(name)
         return getattr(constraint, "base_constraint", constraint) is constraints.real
 
     @property
     def modules(self) -> list[torch.nn.Module]:
         """The modules that model and guide hold."""
-        return list(self._modules)
+        return list(self._own.modules)
 
     @property
     def buffers(self) -> dict[str, Tensor]:
         """`buffer.i.name` → what the modules hold now; only inside `scope` is that this pair's."""
-        return {f"buffer.{i}.{name}": self._modules[i].get_buffer(name) for i, name in self._buffers}
+        return self._own.buffers
 
     def set_buffers(self, buffers: Mapping[str, Tensor]) -> None:
         """Hands the modules other buffers, inside `scope`."""
-        self._set_buffers({(int(k.split(".", 2)[1]), k.split(".", 2)[2]): b for k, b in buffers.items()})
+        self._own.set_buffers(buffers)
 
     def state(self) -> dict[str, Tensor]:
         """A snapshot of every parameter (unconstrained) and module buffer, for `load`."""
-        buffers = {f"buffer.{i}.{k}": b.clone() for (i, k), b in self._buffers.items()}
-        return {k: v.detach().clone() for k, v in self._values.items()} | buffers
-
-    def snapshot_of_buffers(self) -> dict[str, Tensor]:
-        """The part of `state` that is the modules' buffers."""
-        return {k: v for k, v in self.state().items() if k.startswith("buffer.")}
+        return self._own.state()
 
     def load(self, state: Mapping[str, Tensor]) -> Pair:
         """Takes on the values of a snapshot; returns itself."""
-        for key, value in state.items():
-            if key.startswith("buffer."):
-                _, i, name = key.split(".", 2)
-                self._buffers[int(i), name] = value.detach().clone()
-            else:
-                self._values[key] = value.detach().clone()
+        self._own.load(state)
         return self
 
     def at(self, parameters: Mapping[str, Tensor]) -> Pair:
@@ -151,42 +137,17 @@ class Pair:
         Raises:
             BadInput: An unknown name, another shape, or a value that breaks the constraint.
         """
-        state: dict[str, Tensor] = {}
-        for name, value in parameters.items():
-            if name not in self._values:
-                raise BadInput(f"Pair {self.name!r} has no parameter {name!r}. It has: {', '.join(self._values)}.")
-            constraint, old = self._constraints.get(name, constraints.real), self._values[name]
-            if not constraint.check(value).all():
-                raise BadInput(f"Parameter {name!r} = {value.tolist()} of pair {self.name!r} is not in {constraint}.")
-            state[name] = transform_to(constraint).inv(value).to(old)
-            if state[name].shape != old.shape:
-                raise BadInput(
-                    f"Parameter {name!r} of pair {self.name!r} has shape {tuple(value.shape)}, {tuple(state[name].shape)} unconstrained. "
-                    f"Wanted: {tuple(old.shape)} unconstrained."
-                )
-        return self.copy().load(state)
+        return self.copy().load(self._own.unconstrained(self.name, parameters))
 
     def adopt(self, names: Iterable[str]) -> Pair:
         """Takes the parameters of those names that Pyro's global store holds now for its own; returns itself."""
-        state = pyro.get_param_store().get_state()
-        self._leaves = {name: state["params"][name] for name in names}
-        self._constraints = {name: state["constraints"][name] for name in names}
-        self._values = self._held(self._leaves)
+        self._own.adopt(names)
         return self
-
-    def _held(self, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The values in some leaves, each under the first of its names."""
-        names: dict[int, list[str]] = {}
-        for name, leaf in leaves.items():
-            names.setdefault(id(leaf), []).append(name)
-        return {min(same): self._leaves[same[0]].data for same in names.values()}
 
     def copy(self) -> Pair:
         """The same model and guide with parameters of its own, at the same values."""
         twin = Pair(self.model, self.guide, name=self.name, exact=self.exact)
-        twin._leaves, twin._constraints = dict(self._leaves), dict(self._constraints)
-        for module in self._held_beside:
-            twin.hold(module)
+        twin._own.share(self._own)
         return twin.load(self.state())
 
     def guided_by_prior(self, batch: Batch) -> Pair:
@@ -204,21 +165,17 @@ class Pair:
                 model(*args)
 
         twin = Pair(model, prior, name=self.name)
-        with self.scope(), rng.seeded(0), torch.no_grad(), pyro.poutine.trace(param_only=True) as seen:
+        with self.look(), torch.no_grad(), pyro.poutine.trace(param_only=True) as seen:
             model(*batch.args)
         mine = set(seen.trace.nodes)
-        twin._leaves = {name: leaf for name, leaf in self._leaves.items() if name in mine}
-        twin._constraints = {name: self._constraints[name] for name in self._constraints if name in mine}
+        twin._own.share(self._own, mine)
         return twin.load(
-            {name: value for name, value in self.state().items() if name.startswith("buffer.") or name in mine}
+            {name: value for name, value in self.state().items() if name.startswith(BUFFER) or name in mine}
         )
 
     def hold(self, module: torch.nn.Module) -> Pair:
         """Counts one more module among those of model and guide, so that its buffers are this pair's; returns itself."""
-        if all(module is not other for other in self._modules):
-            self._modules.append(module)
-            self._held_beside.append(module)
-            self._buffers = self._read_buffers() | self._buffers
+        self._own.hold(module)
         return self
 
     def to(self, device: str | torch.device) -> Pair:
@@ -227,67 +184,27 @@ class Pair:
 
     def initialise(self, batch: Batch) -> Pair:
         """Lets model and guide create their parameters, from a fixed seed; returns itself. Done once."""
-        if not self._values:
+        if not self._own.values:
             try:
-                with self.scope(), rng.seeded(0), torch.no_grad():
+                with self.look(), torch.no_grad():
                     self.run(batch)
             except BaseException:  # half of the parameters is none
-                self._values, self._leaves, self._constraints = {}, {}, {}
+                self._own.forget()
                 raise
-            self._buffers = self._read_buffers() | self._buffers  # an autoguide builds its parts only now
+            self._own.look_for_buffers()  # an autoguide builds its parts only now
         return self
 
     @contextmanager
     def scope(self) -> Iterator[None]:
         """Pyro's param store and the modules' parameters hold this pair's values; afterwards what they held before."""
-        store, mine = pyro.get_param_store(), self.leaves
-        before, self.inside_scope = self.inside_scope, True
-        met = {id(leaf) for leaf in mine.values()}
-        unmet = [p for module in self._modules for p in module.parameters() if id(p) not in met]
-        with (
-            pyro.settings.context(module_local_params=False),
-            store.scope(
-                {
-                    "params": {name: leaf for name, leaf in self._leaves.items() if id(leaf) in met},
-                    "constraints": dict(self._constraints),
-                }
-            ),
-        ):
-            outside = {id(leaf): (leaf.data, leaf.grad) for leaf in (*mine.values(), *unmet)}
-            buffers = {key: self._modules[key[0]].get_buffer(key[1]) for key in self._buffers}
-            for name, leaf in mine.items():
-                leaf.grad, leaf.data = None, self._values[name]
-            for leaf in unmet:  # a model may come to them later
-                leaf.grad, leaf.data = None, leaf.data.clone()
-            self._set_buffers(self._buffers)
-            try:
-                yield
-            finally:
-                self.inside_scope = before
-                self._buffers = {(i, k): self._modules[i].get_buffer(k) for i, k in self._buffers}
-                self._set_buffers(buffers)
-                state = store.get_state()
-                self._constraints |= state["constraints"]
-                self._leaves |= state["params"]
-                held = self._held(state["params"])
-                self._values = {k: v for k, v in self._values.items() if k not in state["params"]} | held
-                for leaf in (*state["params"].values(), *unmet):
-                    value, gradient = outside.get(id(leaf), (leaf.data.clone(), None))
-                    leaf.grad = None
-                    leaf.data = value
-                    leaf.grad = gradient
+        with self._own.scope():
+            yield
 
-    def _read_buffers(self) -> dict[tuple[int, str], Tensor]:
-        return {
-            (i, name): buffer.clone()
-            for i, module in enumerate(self._modules)
-            for name, buffer in module.named_buffers()
-        }
-
-    def _set_buffers(self, buffers: Mapping[tuple[int, str], Tensor]) -> None:
-        for (i, name), value in buffers.items():
-            owner, _, last = name.rpartition(".")
-            self._modules[i].get_submodule(owner)._buffers[last] = value
+    @contextmanager
+    def look(self, seed: int = 0) -> Iterator[None]:
+        """`scope`, for a look that leaves no trace: its draws are a function of `seed`, and what it does to the modules' running statistics is undone."""
+        with self._own.scope(keep_buffers=True), rng.seeded(seed):
+            yield
 
     # ---- running ---------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,6 @@ import torch
 from pyro.distributions import Delta
 from torch import Tensor
 
-from .. import rng
 from ..data.dataset import Batch
 from ..errors import BadInput
 from .pair import Pair
@@ -47,7 +46,7 @@ def parameter_groups(pair: Pair, batch: Batch, by: str | Mapping[str, Sequence[s
 
 
 def _by_role(pair: Pair, batch: Batch) -> Groups:
-    with pair.scope(), rng.seeded(0):
+    with pair.look():
         q, _ = pair.run(batch)
         heads: dict[str, list[Tensor]] = {"location": [], "scale": [], "other": []}
         for site in sites(q):

@@ -19,10 +19,10 @@ from ..errors import BadInput, OutputUnwritable
 from ..estimators import name_of
 from ..estimators.memory import with_memory
 from ..pair.pair import Pair
-from .result import Fit, Progress
+from .fit_run import Progress
 
 
-def save(fit: Fit, path: Path) -> Path:
+def save(fit: Any, path: Path) -> Path:
     """Writes a fit; see `Fit.save`.
 
     Raises:
@@ -53,8 +53,8 @@ def save(fit: Fit, path: Path) -> Path:
     return path
 
 
-def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO, optimizer: Any) -> Fit:
-    """Reads a fit; see `Fit.load`.
+def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO, optimizer: Any) -> dict[str, Any]:
+    """What a `Fit` is made of, from a file; see `Fit.load`.
 
     Raises:
         BadInput: No such file, not one of ours, or one of another pair or estimator.
@@ -78,20 +78,17 @@ def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO, optimizer: Any)
         raise BadInput(
             f"{path} has parameters {got}; pair {pair.name!r} has {expected}. Build the pair with the same sizes."
         )
-    return Fit(
-        trained.load(state),
-        data,
-        estimator,
-        described["batch_size"],
-        optimizer,
-        described["learning_rate"],
-        described["seed"],
-        Progress(**_unpack(described["progress"], tensors)),
-        tuple((int(r[0]), int(r[1]), *r[2:]) for r in tensors["history"].tolist()),
-        described["interrupted"],
-        described.get("compile", "auto"),
-        tuple((step, name) for step, name in described.get("switches", ())),
-    )
+    return {
+        "pair": trained.load(state),
+        "data": data,
+        "estimator": estimator,
+        "optimizer": optimizer,
+        **{name: described[name] for name in ("batch_size", "learning_rate", "seed", "interrupted")},
+        "compile": described.get("compile", "auto"),
+        "progress": Progress(**_unpack(described["progress"], tensors)),
+        "rows": tuple((int(r[0]), int(r[1]), *r[2:]) for r in tensors["history"].tolist()),
+        "switches": tuple((step, name) for step, name in described.get("switches", ())),
+    }
 
 
 def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:

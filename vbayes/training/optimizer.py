@@ -16,14 +16,14 @@ from torch import Tensor
 from ..errors import BadInput
 
 
-class LeftTheReals(ArithmeticError):
+class NonFiniteStep(ArithmeticError):
     """An ELBO or gradient is not finite; raised before the step, so that the parameters stay what they were."""
 
 
 def _require_finite(params: Iterable[Tensor]) -> None:
     gradients = [p.grad for p in params if p.grad is not None]
     if gradients and not torch.isfinite(torch.stack(torch._foreach_norm(gradients, float("inf")))).all():
-        raise LeftTheReals("gradient")
+        raise NonFiniteStep("gradient")
 
 
 class OneOptimizer(PyroOptim):

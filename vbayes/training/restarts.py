@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import functools
 import itertools
-import time
+import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import torch
 
 from .. import rng
 from ..errors import CaptureFailed, NonFinite
+from ..export.to_arviz import to_arviz
 from ..pair.initial_values import another_start
 from ..progress import bar, between_steps
-from ..staging.loop import Loop, Part, run_loops
 from ..validation import no_warnings_of_nan, validation
-from .fit import INTERVAL, Callback, train
+from .engine import WORTH
+from .fit_run import Callback, Progress, Row, rows_of, train
+from .minibatches import Minibatches
 from .optimizer import optimizer_for
-from .result import Fit, Progress
-from .steps import WORTH, Order, Staged
+from .result import Fit
+from .run import BY_PYRO, Run
+from .side_by_side import SideBySide
+from .staged import Staged
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,8 +82,6 @@ class Restarts:
 
     def to_arviz(self, data: Any = None, *, draws: int = 1000, **options: Any) -> Any:
         """As `vb.to_arviz` of one fit, with a chain for each: R-hat then tells whether the starts led to one posterior."""
-        from ..export.to_arviz import to_arviz
-
         return to_arviz(self.fits, data, draws=draws, **options)
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -99,19 +101,76 @@ def fit_restarts(first: Fit, count: int, steps: int, *, show: bool, callbacks: S
     fits = [first]
     for number in range(1, count):
         seed = rng.stream(first.seed, number).initial_seed() % 2**32
-        with rng.seeded(seed):
-            start = Progress(rng.get_state())
-        fits.append(replace(first, pair=another_start(first.pair, batch, seed), seed=seed, progress=start))
+        fits.append(
+            replace(first, pair=another_start(first.pair, batch, seed), seed=seed, progress=Progress.start(seed))
+        )
     if steps and (first.compile is True or (first.compile == "auto" and steps * count >= WORTH)):
         try:
             return _together(fits, steps, show=show, callbacks=callbacks)
         except CaptureFailed:  # the fits will say why
             pass
+    return _one_after_the_other(fits, steps, show=show, callbacks=callbacks)
+
+
+def _one_after_the_other(
+    fits: Sequence[Fit], steps: int, *, show: bool, callbacks: Sequence[Callback], staged: bool | None = None
+) -> Restarts:
+    """Each goes on to so many steps, if it can."""
     reached: list[Fit] = []
     for fit in fits:
-        reached.append(_alone(fit, steps, show=show, callbacks=callbacks))
+        try:
+            reached.append(train(fit, steps - fit.steps, show=show, callbacks=callbacks, staged=staged))
+        except NonFinite as error:
+            assert error.fit is not None
+            reached.append(error.fit)
         if reached[-1].interrupted:
             break
+    return _checked(Restarts(tuple(reached), steps))
+
+
+def _together(fits: list[Fit], steps: int, *, show: bool, callbacks: Sequence[Callback]) -> Restarts:
+    engines: list[Staged] = []
+    steppers = []
+    with validation(False), no_warnings_of_nan():
+        for fit in fits:
+            with fit.pair.scope():
+                steppers.append(optimizer_for(fit.pair.leaves, fit.optimizer, fit.learning_rate))
+                minibatches = Minibatches(fit.data, fit.batch_size, fit.seed)
+                engines.append(Staged(fit, minibatches, steppers[-1], 0, engines[0] if engines else None))
+        run, rows, changed = Run(SideBySide(engines)), [list[Row]() for _ in fits], ""
+        with (
+            fits[0].pair.scope(),
+            bar(f"{len(fits)} fits", steps, show=show) as advance,
+            between_steps() as asked_to_stop,
+        ):
+
+            def report(values: Sequence[Sequence[float]], began: float, ended: float) -> None:
+                each = list(zip(*values, strict=True))
+                fresh = []
+                for history, elbos in zip(rows, each, strict=True):
+                    made = rows_of(elbos, run.taken - len(values), began, ended, minibatches, len(fits[0].data))
+                    fresh.append([row for row in made if not math.isnan(row[2])])
+                    history += fresh[-1]
+                best = max(history[-1][3] for history in rows if history)
+                alive = sum(not math.isnan(elbo) for elbo in values[-1])
+                note = "best ELBO per datum {:.4g}, {} going on"
+                advance(run.taken, functools.partial(note.format, best, alive))
+                for callback, taken in itertools.product(callbacks, filter(None, fresh)):
+                    callback(taken)
+
+            try:
+                run.go(steps, report=report, asked_to_stop=asked_to_stop)
+            except CaptureFailed as error:  # the model is not what it was
+                changed = str(error)
+        reached = []
+        for fit, engine, stepper, history in zip(fits, engines, steppers, rows, strict=True):
+            with fit.pair.scope():
+                engine.finish()
+                progress = Progress(fit.progress.generator, not changed, stepper.get_state())
+            reached.append(replace(fit, rows=tuple(history), interrupted=run.interrupted, progress=progress))
+    if changed:
+        warnings.warn(f"{changed}\n{BY_PYRO}", stacklevel=4)
+        return _one_after_the_other(reached, steps, show=show, callbacks=callbacks, staged=False)
     return _checked(Restarts(tuple(reached), steps))
 
 
@@ -125,92 +184,3 @@ def _checked(restarts: Restarts) -> Restarts:
             step=last.steps + 1, sites=(), fit=last,
         )  # fmt: skip
     return restarts
-
-
-def _alone(fit: Fit, steps: int, *, show: bool, callbacks: Sequence[Callback]) -> Fit:
-    try:
-        return train(fit, steps, show=show, callbacks=callbacks)
-    except NonFinite as error:
-        assert error.fit is not None
-        return error.fit
-
-
-def _together(fits: list[Fit], steps: int, *, show: bool, callbacks: Sequence[Callback]) -> Restarts:
-    engines: list[Staged] = []
-    steppers = []
-    with validation(False), no_warnings_of_nan():
-        for fit in fits:
-            with fit.pair.scope():
-                stepper = optimizer_for(fit.pair.leaves, fit.optimizer, fit.learning_rate)
-                order = Order(fit.data, fit.batch_size, fit.seed)
-                shared = engines[0] if engines else None
-                engine = Staged(fit.pair, fit.estimator, fit.data, order, stepper, 0, fit.seed, shared)
-            if engine.state is None or not all(program.static for program in engine.programs.values()):
-                raise CaptureFailed("This optimiser, or these random numbers, have no pure form.")
-            engines.append(engine)
-            steppers.append(stepper)
-        rows, interrupted = _loop(fits, engines, steps, show=show, callbacks=callbacks)
-        reached = []
-        for fit, engine, stepper, history in zip(fits, engines, steppers, rows, strict=True):
-            with fit.pair.scope():
-                engine.finish()
-                progress = Progress(fit.progress.generator, True, stepper.get_state())
-            reached.append(replace(fit, rows=tuple(history), interrupted=interrupted, progress=progress))
-    return _checked(Restarts(tuple(reached), steps))
-
-
-def _loop(
-    fits: list[Fit], engines: list[Staged], steps: int, *, show: bool, callbacks: Sequence[Callback]
-) -> tuple[list[list[Any]], bool]:
-    """The histories of all fits, and whether they were interrupted."""
-    like = engines[0].state
-    assert like is not None
-    flat = [torch.stack(tensors) for tensors in zip(*(e.state.flat() for e in engines if e.state), strict=True)]
-    state = like.filled(flat)
-    loops: dict[int | None, Loop] = {}
-    rows: list[list[Any]] = [[] for _ in fits]
-    order, total = Order(fits[0].data, fits[0].batch_size, fits[0].seed), len(fits[0].data)
-    done, pace, start, ended, interrupted = 0, 1, time.perf_counter(), 0.0, False
-    with (
-        fits[0].pair.scope(),
-        bar(f"{len(fits)} fits", steps, show=show) as advance,
-        between_steps() as asked_to_stop,
-    ):
-        while done < steps and not interrupted:
-            every = [engine.upcoming(min(pace, steps - done)) for engine in engines]
-            parts = []
-            for same in zip(*(stretches for stretches, _ in every), strict=True):
-                first = same[0]
-                if first.size not in loops:
-                    loops[first.size] = engines[0].loop(first.program, first.size, len(fits))
-                normals, uniforms = (torch.stack([s.noise[kind] for s in same], 1) for kind in (0, 1))
-                indices = [s.index for s in same if s.index is not None]
-                index = torch.stack(indices, 1) if indices else None
-                parts.append(Part(loops[first.size], (normals, uniforms), index, first.columns))
-            state, values = run_loops(state, parts, every[0][1])
-            began, ended = ended, time.perf_counter() - start
-            finite, fresh = values.isfinite(), []
-            for number, (engine, history) in enumerate(zip(engines, rows, strict=True)):
-                elbos = values[:, number][finite[:, number]].tolist()
-                for i, (step, elbo) in enumerate(zip(itertools.count(len(history) + 1), elbos, strict=False), start=1):
-                    seconds = began + (ended - began) * i / len(values)
-                    history.append((step, order.epoch(step), elbo, elbo / total, seconds))
-                engine.advance(len(values))
-                fresh.append(history[len(history) - len(elbos) :])
-            if not len(values):  # none of them has a next step
-                break
-            done += len(values)
-            pace = max(1, min(2 * pace, int(pace * INTERVAL / max(ended - began, 1e-6))))
-            alive = int(finite[-1].sum())
-            best = max(history[-1][3] for history in rows if history)
-            advance(done, functools.partial("best ELBO per datum {:.4g}, {} going on".format, best, alive))
-            try:
-                for callback, taken in itertools.product(callbacks, fresh):
-                    if taken:
-                        callback(taken)
-            except KeyboardInterrupt:
-                interrupted = True
-            interrupted = interrupted or asked_to_stop()
-    for number, engine in enumerate(engines):
-        engine.state = like.filled([tensor[number] for tensor in state.flat()])
-    return rows, interrupted

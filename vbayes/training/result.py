@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
@@ -13,24 +13,15 @@ from pyro.infer import ELBO
 from torch import Tensor
 
 from ..data.dataset import Dataset
-from ..errors import BadInput
 from ..estimators import resolve
+from ..export.to_arviz import to_arviz
 from ..pair.pair import Pair
+from . import checkpoint
+from .fit_run import HISTORY, Callback, Progress, Row, train
+from .minibatches import count_steps
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-Row = tuple[int, int, float, float, float]
-HISTORY = ("step", "epoch", "elbo", "elbo_per_datum", "seconds")
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a training run stands, to the last bit: with it, resuming equals never having stopped."""
-
-    generator: dict[str, Any]
-    staged: bool = False
-    optimizer: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +72,7 @@ class Fit:
         *,
         steps: int | None = None,
         epochs: int | None = None,
-        callbacks: Sequence[Callable[[Sequence[Row]], object]] = (),
+        callbacks: Sequence[Callback] = (),
         progress: bool = True,
     ) -> Fit:
         """Goes on from here. This fit stays as it is.
@@ -89,15 +80,11 @@ class Fit:
         It is bit for bit what a longer fit would have done: but for a fit too short for `compile="auto"` to compile,
         which is compiled now if there are steps enough, and then draws other random numbers than Pyro did.
         """
-        from .fit import count_steps, train
-
-        unchanged = replace(self, pair=self.pair.copy())
-        return train(unchanged, count_steps(self, steps, epochs), show=progress, callbacks=callbacks)
+        more = count_steps(self.data, self.batch_size, steps, epochs)
+        return train(replace(self, pair=self.pair.copy()), more, show=progress, callbacks=callbacks)
 
     def to_arviz(self, **options: Any) -> Any:
         """`vb.to_arviz(fit, **options)`."""
-        from ..export.to_arviz import to_arviz
-
         return to_arviz(self, **options)
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -112,9 +99,7 @@ class Fit:
 
     def save(self, path: str | Path) -> Path:
         """Writes parameters, history and what `resume` needs into one safetensors file; see `Fit.load`."""
-        from .checkpoint import save
-
-        return save(self, Path(path))
+        return checkpoint.save(self, Path(path))
 
     @classmethod
     def load(
@@ -127,31 +112,4 @@ class Fit:
         optimizer: Any = torch.optim.Adam,
     ) -> Fit:
         """A fit that `save` wrote, for the same pair, data, estimator and optimiser."""
-        from .checkpoint import load
-
-        return load(Path(path), pair, Dataset.of(data), resolve(estimator), optimizer)
-
-
-@runtime_checkable
-class Trained(Protocol):
-    """What has a trained pair and the data that it was trained on: a `Fit`, a `MonteCarloEM`."""
-
-    @property
-    def pair(self) -> Pair: ...
-    @property
-    def data(self) -> Dataset: ...
-
-
-def pair_and_data(pair: Pair | Trained, data: Any) -> tuple[Pair, Any]:
-    """A pair and data to look at it with; what was trained has both.
-
-    Raises:
-        BadInput: A pair without data, or no pair.
-    """
-    if isinstance(pair, Trained):
-        return pair.pair, pair.data if data is None else data
-    if not isinstance(pair, Pair):
-        raise BadInput(f"{type(pair).__name__} is no pair. Wanted: a vb.Pair, or a vb.Fit of one.")
-    if data is None:
-        raise BadInput("data=None. Wanted: data, or a vb.Fit, which brings its own.")
-    return pair, data
+        return cls(**checkpoint.load(Path(path), pair, Dataset.of(data), resolve(estimator), optimizer))

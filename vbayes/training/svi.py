@@ -4,76 +4,29 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Literal
 
 import pyro
 import torch
 from pyro.infer import ELBO
-from pyro.infer.util import zero_grads
 from pyro.poutine import trace
 from pyro.poutine.runtime import _PYRO_STACK
 from pyro.util import warn_if_nan
-from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from ..data.dataset import Batch
 from ..errors import BadInput, CaptureFailed, NonFinite
-from ..estimators.memory import Remembering
-from ..pair.pair import Pair
 from ..progress import bar, between_steps
-from ..staging import Compiled, FreshNoise, draw_noise, faithful, stage
-from ..staging.loop import Loop, LoopState
-from ..staging.optimizers import Updates
-from .optimizer import as_pyro, torch_optimizers
-from .steps import BLOCK, CHANGED, FIRST_LOOK, LATER, NUMBERS
+from .call import Call
+from .engine import CHANGED, Failure
+from .optimizer import as_pyro
+from .run import Run
+from .svi_program import SVIProgram, name_of_model
 
 WARM = (
     100  # calls with arguments of one kind after which it compiles for them: by then it has cost as much as that will
 )
 CHANGES = 2  # of learning rates and the like, after which the optimiser takes its steps itself
 KINDS = 20  # of arguments, after which somebody is told that they always differ
-
-
-@dataclass(frozen=True)
-class Call:
-    """The arguments of a step: their tensors, and all else.
-
-    Attributes:
-        tensors: In the order in which they are met.
-        key: What a program is made for: shapes, types and devices of the tensors, and everything that is no tensor.
-    """
-
-    tensors: tuple[Tensor, ...]
-    key: Hashable
-    _constants: tuple[Any, ...]
-    _structure: Any
-
-    @classmethod
-    def of(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-        leaves, structure = tree_flatten((args, kwargs))
-        tensors = tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
-        constants = tuple(TENSOR if isinstance(leaf, Tensor) else leaf for leaf in leaves)
-        kinds = tuple((t.shape, t.dtype, t.device, t.requires_grad) for t in tensors)
-        return cls(tensors, (structure, kinds, tuple(map(_name, constants))), constants, structure)
-
-    def bound(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        """`fn` as a function of the tensors alone."""
-
-        def called(*tensors: Tensor) -> Any:
-            left = iter(tensors)
-            args, kwargs = tree_unflatten([next(left) if c is TENSOR else c for c in self._constants], self._structure)
-            return fn(*args, **kwargs)
-
-        return called
-
-
-TENSOR = object()
-
-
-def _name(constant: Any) -> Hashable:
-    return (type(constant), constant) if isinstance(constant, (int, float, str, bool, type(None))) else id(constant)
 
 
 class SVI(pyro.infer.SVI):
@@ -119,7 +72,7 @@ class SVI(pyro.infer.SVI):
         ] = {}  # of the parameters that model and guide ask for, by kind of call
         self._seen: dict[Hashable, int] = {}
         self._stale: dict[Hashable, int] = {}
-        self._staged: dict[Hashable, _Staged | None] = {}
+        self._staged: dict[Hashable, SVIProgram | None] = {}
 
     def step(self, *args: Any, **kwargs: Any) -> float:
         """One gradient step. Arguments go to model and guide.
@@ -160,21 +113,21 @@ class SVI(pyro.infer.SVI):
             return super().run(*args, **kwargs)
         if not isinstance(num_steps, int) or num_steps < 0:
             raise BadInput(f"num_steps={num_steps!r}. Wanted: an integer of at least 0.")
-        losses: list[float] = []
+        steps = _Steps(self, args, kwargs, num_steps)
+        run, losses = Run(steps), list[float]()
         with bar("SVI", num_steps, show=progress) as advance, between_steps() as asked_to_stop:
-            while len(losses) < num_steps and not asked_to_stop():
-                left = num_steps - len(losses)
-                call = Call.of(args, kwargs)
-                staged = self._program(call, left)
-                taken = [self._by_pyro(call, args, kwargs)] if staged is None else staged.steps(call, left)
-                losses += taken
-                if not taken:
-                    raise NonFinite(
-                        f"The loss is not finite at step {len(losses) + 1} of this run, or its gradient is not. The parameters are "
-                        "those before that step. Common mends: a smaller learning rate, a scale bounded away from 0.",
-                        step=len(losses) + 1, sites=(), fit=None,
-                    )  # fmt: skip
+
+            def report(taken: Sequence[float], began: float, ended: float) -> None:
+                losses.extend(taken)
                 advance(len(losses), functools.partial("loss {:.5g}".format, losses[-1]))
+
+            run.go(num_steps, report=report, asked_to_stop=asked_to_stop)
+        if steps.failure:
+            raise NonFinite(
+                f"The loss is not finite at step {len(losses) + 1} of this run, or its gradient is not. The parameters are "
+                "those before that step. Common mends: a smaller learning rate, a scale bounded away from 0.",
+                step=len(losses) + 1, sites=(), fit=None,
+            )  # fmt: skip
         return torch.tensor(losses, dtype=torch.float64)
 
     def _by_pyro(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float:
@@ -183,7 +136,7 @@ class SVI(pyro.infer.SVI):
         self._names[call.key] = tuple(seen.trace.nodes)
         return loss
 
-    def _program(self, call: Call, ahead: int = 1) -> _Staged | None:
+    def _program(self, call: Call, ahead: int = 1) -> SVIProgram | None:
         """The program for arguments of this kind; None where Pyro is to run them.
 
         Args:
@@ -211,15 +164,15 @@ class SVI(pyro.infer.SVI):
             return None
         try:
             often = self._stale.get(call.key, 0) >= CHANGES
-            self._staged[call.key] = _Staged(self, call, names, pure=not often)
+            self._staged[call.key] = SVIProgram(self, call, names, pure=not often)
         except CaptureFailed as error:
             self._give_up(call, error)
         return self._staged[call.key]
 
-    def _still(self, held: _Staged, call: Call) -> bool:
+    def _still(self, held: SVIProgram, call: Call) -> bool:
         """Whether a program still does what model and guide do."""
         if held.due() and not held.faithful(call):
-            self._give_up(call, CaptureFailed(CHANGED.format(pair=_called(self.model), steps=held.taken)))
+            self._give_up(call, CaptureFailed(CHANGED.format(pair=name_of_model(self.model), steps=held.taken)))
             return False
         return True
 
@@ -228,111 +181,32 @@ class SVI(pyro.infer.SVI):
         self._staged[call.key] = None
 
 
-class _Staged:
-    """The steps of an `SVI` on arguments of one kind, as a program over the tensors in Pyro's store."""
+class _Steps:
+    """An engine: the steps of `SVI.run`, by Pyro until there is a program."""
 
-    def __init__(self, svi: SVI, call: Call, names: Iterable[str], *, pure: bool) -> None:
-        self._svi = svi
-        if any(tensor.requires_grad for tensor in call.tensors):
-            raise CaptureFailed("An argument of model and guide requires a gradient: a program would not pass it on.")
-        self._pair = Pair(call.bound(svi.model), call.bound(svi.guide), name=_called(svi.model)).adopt(names)
-        if isinstance(svi._elbo, Remembering):
-            self._pair.hold(svi._elbo.memory)
-        self._leaves = self._pair.leaves
-        for leaf in self._leaves.values():
-            leaf.data = leaf.data.contiguous()
-        self._program = stage(self._pair, self._elbo, Batch(call.tensors))
-        self._like = next(iter(self._leaves.values()))
-        self._fresh = FreshNoise(self._program.draws, self._like)
-        self._modes = self._read_modes()
-        # An optimiser whose options change all the time takes its steps itself.
-        self._updates = Updates.of(torch_optimizers(svi.optim, self._leaves), self._leaves) if pure else None
-        self._state: LoopState | None = None
-        if self._updates:
-            steps, states = self._updates.read()
-            parameters = {name: leaf.data for name, leaf in self._leaves.items()}
-            self._state = LoopState(steps, parameters, states, self._pair.buffers)
-            self._updates.write(int(steps), states)
-            self._loop = Loop(self._program, self._updates.rules, self._state, call.tensors)
-        self._gradient: Compiled | None = None
-        self._value: Compiled | None = None
-        self.taken, self._next_look = 0, FIRST_LOOK
+    several = True
+    failure: Failure | None = None
 
-    @property
-    def _elbo(self) -> Any:
-        return self._svi._elbo
+    def __init__(self, svi: SVI, args: tuple[Any, ...], kwargs: dict[str, Any], total: int) -> None:
+        self._svi, self._args, self._kwargs, self._left = svi, args, kwargs, total
+        for program in filter(None, svi._staged.values()):
+            program.begin()
 
-    def stale(self) -> bool:
-        """Whether Pyro's store, or the optimiser, has other tensors now than those that this works on."""
-        held = pyro.get_param_store()._params
-        if any(held.get(name) is not leaf for name, leaf in self._leaves.items()) or self._read_modes() != self._modes:
-            return True
-        if not self._state or not self._updates:
-            return False
-        values = self._state.parameters
-        if not self._updates.hold(self._state.optimizer) or any(
-            leaf.data_ptr() != values[name].data_ptr() for name, leaf in self._leaves.items()
-        ):
-            return True
-        buffers = self._pair.buffers
-        return any(buffers[name] is not buffer for name, buffer in self._state.buffers.items())
+    def take(self, count: int) -> list[float]:
+        """Up to `count` more losses."""
+        call = Call.of(self._args, self._kwargs)
+        program = self._svi._program(call, self._left)
+        if program is None:
+            losses = [self._svi._by_pyro(call, self._args, self._kwargs)]
+        else:
+            losses = program.steps(call, count, self._left)
+        self._left -= len(losses)
+        if not losses:
+            self.failure = Failure("loss", ())
+        return losses
 
-    def _read_modes(self) -> list[bool]:
-        """What modules are told beside their tensors: whether they train, and which of their parameters are to move."""
-        parts = [part.training for module in self._pair.modules for part in module.modules()]
-        return parts + [p.requires_grad for module in self._pair.modules for p in module.parameters()]
+    def look_again(self) -> None:
+        """An `SVI` looks before each call."""
 
-    def step(self, call: Call) -> float:
-        noise = self._fresh()
-        self.taken += 1
-        if self._state and self._updates:
-            self._updates.refresh(self._state.steps, self._state.optimizer)
-            value = self._loop.step(self._state, noise, call.tensors)
-            self._updates.count(int(self._state.steps), self._state.optimizer)
-            return -value.item()
-        parameters = {name: leaf.data for name, leaf in self._leaves.items()}
-        inputs = parameters, self._pair.buffers, noise, call.tensors
-        if self._gradient is None:
-            self._gradient = Compiled(self._program.graph, *inputs)
-        gradients, value, buffers = self._gradient(*inputs)
-        for name, leaf in self._leaves.items():
-            leaf.grad = -gradients[name]
-        self._svi.optim(set(self._leaves.values()))
-        zero_grads(self._leaves.values())
-        self._pair.set_buffers(buffers)
-        return -value.item()
-
-    def steps(self, call: Call, count: int) -> list[float]:
-        """Up to `count` steps; none if the first is not finite."""
-        count = min(count, BLOCK, max(1, NUMBERS // max(1, sum(self._program.sizes))))
-        if not (self._state and self._updates):
-            return [self.step(call) for _ in range(min(count, 64))]
-        self._updates.refresh(self._state.steps, self._state.optimizer)
-        noise = draw_noise(self._program.sizes, count, self._like)
-        reached, values = self._loop.run(self._state, noise, columns=call.tensors)
-        for held, new in zip(self._state.flat(), reached.flat(), strict=True):
-            held.copy_(new)
-        self.taken += len(values)
-        self._updates.count(int(self._state.steps), self._state.optimizer)
-        return (-values).tolist()
-
-    def evaluate(self, call: Call) -> float:
-        parameters = {name: leaf.data for name, leaf in self._leaves.items()}
-        inputs = parameters, self._pair.buffers, self._fresh(), call.tensors
-        if self._value is None:
-            self._value = Compiled(lambda *given: self._program.graph(*given)[1:], *inputs)
-        value, buffers = self._value(*inputs)
-        self._pair.set_buffers(buffers)
-        return -value.item()
-
-    def due(self) -> bool:
-        """Whether it is time to hold it against Pyro again: more and more rarely."""
-        return self.taken >= self._next_look
-
-    def faithful(self, call: Call) -> bool:
-        self._next_look = LATER * self.taken
-        return faithful(self._pair, self._elbo, self._program, Batch(call.tensors), self.taken)
-
-
-def _called(model: Callable[..., Any]) -> str:
-    return str(getattr(model, "__name__", type(model).__name__))
+    def finish(self) -> None:
+        """Nothing is held back."""

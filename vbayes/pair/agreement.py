@@ -1,0 +1,109 @@
+"""Whether model and guide agree: on their sites, on shapes and plates, on where values may lie."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from pyro.util import check_site_shape
+from torch import Tensor
+
+from ..errors import BadPair
+from .pair import Pair
+from .sites import base, plates, sites
+
+
+def match(pair: Pair, q: Any, p: Any) -> set[str]:
+    """The latent sites that model and guide share; anything else is an error."""
+    # A site that the model sums out needs no guide.
+    latent = {
+        s["name"] for s in sites(p) if not s["is_observed"] and (s["name"] in q or not s["infer"].get("enumerate"))
+    }
+    guided = {s["name"] for s in sites(q) if not s["infer"].get("is_auxiliary")}
+    if missing := sorted(latent - guided):
+        raise BadPair(
+            f"The guide of pair {pair.name!r} does not sample {quoted(missing)}, which the model samples and does not "
+            f"observe. The guide has: {quoted(sorted(guided)) or 'no sites'}. Add pyro.sample({missing[0]!r}, ...) to the "
+            "guide, or give the site its data with obs=."
+        )
+    observed = {s["name"] for s in sites(p)} - latent
+    if unknown := sorted(guided - latent):
+        why = "observes" if set(unknown) & observed else "does not have"
+        raise BadPair(
+            f"The guide of pair {pair.name!r} samples {quoted(unknown)}, which the model {why}. The model's latent sites: "
+            f"{quoted(sorted(latent)) or 'none'}. Rename or remove it, or mark it infer={{'is_auxiliary': True}}."
+        )
+    for name in sorted(latent):
+        ours, theirs = p.nodes[name], q.nodes[name]
+        if ours["fn"].event_dim != theirs["fn"].event_dim:
+            raise BadPair(
+                f"Site {name!r}: the model has {ours['fn'].event_dim} event dims {tuple(ours['fn'].event_shape)}, the guide "
+                f"{theirs['fn'].event_dim} {tuple(theirs['fn'].event_shape)}. They must agree: use .to_event(n) with the "
+                "same n on both sides."
+            )
+        if ours["fn"].shape() != theirs["fn"].shape():
+            raise BadPair(
+                f"Site {name!r}: the model's shape is {tuple(ours['fn'].shape())}, the guide's {tuple(theirs['fn'].shape())}. "
+                "They must agree, batch and event dims alike: look at the sizes of the plates and the parameters."
+            )
+    return latent
+
+
+def _outsider(kind: Any, inside: Tensor, value: Tensor) -> float | Tensor:
+    """A number that is outside, where each stands by itself; the whole value, or its first number, where they hang together."""
+    try:
+        each = kind.support.check(value)
+    except (NotImplementedError, AttributeError, RuntimeError):
+        each = inside
+    if not each.dim():
+        return value
+    if each.all():
+        each = inside
+    return value[~each.expand(value.shape[: each.dim()])].reshape(-1)[0].item()
+
+
+def _is_grey(kind: Any, value: Tensor) -> bool:
+    return type(kind).__name__ == "Bernoulli" and bool(((value >= 0) & (value <= 1)).all())
+
+
+def weigh(site: Any, *, latent: bool) -> None:
+    """Raises `BadPair` where a site's value has no density or its batch dims are not its plates'."""
+    name, fn, value = site["name"], site["fn"], site["value"]
+    try:
+        inside = fn.support.check(value)
+    except (NotImplementedError, AttributeError):  # a distribution that does not know its support
+        inside = torch.tensor(True)
+    except RuntimeError as error:
+        raise BadPair(f"Site {name!r}: a value of shape {tuple(value.shape)} does not fit {fn}. {error}") from error
+    kind = base(fn)
+    if not latent and not inside.all() and _is_grey(kind, value):
+        warnings.warn(
+            f"Site {name!r}: its data run from {float(value.min()):.4g} to {float(value.max()):.4g} with values between, such as {_outsider(kind, inside, value):.4g}, under a "
+            "Bernoulli likelihood. What that makes of them is no log-probability, so the ELBO is none of theirs. Make them 0 or 1 by vb.fit(..., binarize='threshold', 'static' or "
+            "'dynamic') or Dataset.binarized, or choose a likelihood for such numbers, as output='gaussian' is.",
+            stacklevel=2,
+        )
+        value = value.round()
+    elif not inside.all():
+        raise BadPair(
+            f"Site {name!r}: {'the guide draws' if latent else 'the data have'} a value ({_outsider(kind, inside, value)}) outside the support of "
+            f"the model's {type(kind).__name__}. "
+            + (
+                "Use a guide over the same support."
+                if latent
+                else f"They run from {float(value.min()):.4g} to {float(value.max()):.4g}. Choose a likelihood for such data, or rescale them."
+            )
+        )
+    try:
+        site["log_prob"] = fn.log_prob(value, *site["args"], **site["kwargs"])
+        check_site_shape(site, max_plate_nesting=10**6)
+    except ValueError as error:
+        raise BadPair(
+            f"Site {name!r} does not fit its plates ({', '.join(f.name for f in plates(site)) or 'none'}): "
+            f"{' '.join(str(error).split())}"
+        ) from error
+
+
+def quoted(names: list[str]) -> str:
+    return ", ".join(map(repr, names))

@@ -1,0 +1,209 @@
+"""Parameters and buffers that are a pair's own, in tensors that everybody shares.
+
+Model and guide hold tensors in their hands: Pyro's store has them, modules have them, and every copy of a pair has the same ones. What a
+pair owns are the numbers in them. Inside `scope` the tensors hold the pair's numbers, outside whatever they held before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor
+from torch.distributions import constraints, transform_to
+
+from ..errors import BadInput
+from .modules import reachable_modules
+
+BUFFER = "buffer."  # starts the name of a module's buffer in a snapshot: `buffer.0.running_mean`
+
+
+class Ownership:
+    """The numbers of one pair.
+
+    Args:
+        callables: Model and guide, whose modules' buffers are the pair's too.
+
+    Attributes:
+        modules: Which those are, and what was held beside them.
+    """
+
+    def __init__(self, *callables: Callable[..., Any]) -> None:
+        # The tensors that model and guide hold in their hands (shared by every copy of the pair) ...
+        self._leaves: dict[str, Tensor] = {}
+        self._constraints: dict[str, Any] = {}
+        # ... and the numbers that this pair puts into them.
+        self._values: dict[str, Tensor] = {}
+        self.modules: list[torch.nn.Module] = reachable_modules(*callables)
+        self._held_beside: list[torch.nn.Module] = []
+        self._buffers = self._read_buffers()
+
+    @property
+    def values(self) -> dict[str, Tensor]:
+        """Name → unconstrained value, in the order in which Pyro met them; tied weights once, under the first name in the alphabet."""
+        return dict(self._values)
+
+    @property
+    def leaves(self) -> dict[str, Tensor]:
+        """Name → the tensor that gradients are taken with respect to."""
+        return {name: self._leaves[name] for name in self._values}
+
+    @property
+    def buffers(self) -> dict[str, Tensor]:
+        """`buffer.i.name` → what the modules hold now."""
+        return {f"{BUFFER}{i}.{name}": self.modules[i].get_buffer(name) for i, name in self._buffers}
+
+    def constraint(self, name: str) -> Any:
+        """Where the constrained value of a parameter lies."""
+        return self._constraints.get(name, constraints.real)
+
+    def constrained(self) -> dict[str, Tensor]:
+        """Name → value in the constrained space."""
+        with self.scope():
+            return {name: value.detach().clone() for name, value in pyro.get_param_store().items()}
+
+    def unconstrained(self, owner: str, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The other way: values for `load`.
+
+        Raises:
+            BadInput: An unknown name, another shape, or a value that breaks the constraint.
+        """
+        state: dict[str, Tensor] = {}
+        for name, value in parameters.items():
+            if name not in self._values:
+                raise BadInput(f"Pair {owner!r} has no parameter {name!r}. It has: {', '.join(self._values)}.")
+            constraint, old = self.constraint(name), self._values[name]
+            if not constraint.check(value).all():
+                raise BadInput(f"Parameter {name!r} = {value.tolist()} of pair {owner!r} is not in {constraint}.")
+            state[name] = transform_to(constraint).inv(value).to(old)
+            if state[name].shape != old.shape:
+                raise BadInput(
+                    f"Parameter {name!r} of pair {owner!r} has shape {tuple(value.shape)}, {tuple(state[name].shape)} unconstrained. "
+                    f"Wanted: {tuple(old.shape)} unconstrained."
+                )
+        return state
+
+    def state(self) -> dict[str, Tensor]:
+        """A snapshot of every parameter (unconstrained) and buffer."""
+        return {k: v.detach().clone() for k, v in self._values.items()} | self._snapshot_of_buffers()
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Takes on the numbers of a snapshot, or of a part of one."""
+        for key, value in state.items():
+            if key.startswith(BUFFER):
+                self._buffers[_place(key)] = value.detach().clone()
+            else:
+                self._values[key] = value.detach().clone()
+
+    def share(self, other: Ownership, names: Iterable[str] | None = None) -> None:
+        """Has the tensors of another pair's parameters for its own too.
+
+        Args:
+            names: Of which; of all if None.
+        """
+        mine = set(other._leaves if names is None else names)
+        self._leaves = {name: leaf for name, leaf in other._leaves.items() if name in mine}
+        self._constraints = {name: other._constraints[name] for name in other._constraints if name in mine}
+        if names is None:
+            for module in other._held_beside:
+                self.hold(module)
+
+    def adopt(self, names: Iterable[str]) -> None:
+        """Has the parameters of those names that Pyro's store holds now, numbers and all."""
+        store = pyro.get_param_store().get_state()
+        self._leaves = {name: store["params"][name] for name in names}
+        self._constraints = {name: store["constraints"][name] for name in names}
+        self._values = self._numbers_in(self._leaves)
+
+    def hold(self, module: torch.nn.Module) -> None:
+        """Counts one more module among those whose buffers are the pair's."""
+        if all(module is not other for other in self.modules):
+            self.modules.append(module)
+            self._held_beside.append(module)
+            self.look_for_buffers()
+
+    def look_for_buffers(self) -> None:
+        """Takes in the buffers that modules have made since the last look, as they are."""
+        self._buffers = self._read_buffers() | self._buffers
+
+    def forget(self) -> None:
+        """Is without parameters, as it was when it was made."""
+        self._values, self._leaves, self._constraints = {}, {}, {}
+
+    def set_buffers(self, buffers: Mapping[str, Tensor]) -> None:
+        """Hands the modules other buffers, inside `scope`."""
+        self._set_buffers({_place(key): buffer for key, buffer in buffers.items()})
+
+    @contextmanager
+    def scope(self, *, keep_buffers: bool = False) -> Iterator[None]:
+        """Pyro's param store and the modules hold these numbers; afterwards what they held before.
+
+        Args:
+            keep_buffers: Own the same buffers afterwards, whatever has moved them.
+        """
+        store, mine = pyro.get_param_store(), self.leaves
+        met = {id(leaf) for leaf in mine.values()}
+        unmet = [p for module in self.modules for p in module.parameters() if id(p) not in met]
+        kept = {key: buffer.clone() for key, buffer in self._buffers.items()} if keep_buffers else {}
+        with (
+            pyro.settings.context(module_local_params=False),
+            store.scope(
+                {
+                    "params": {name: leaf for name, leaf in self._leaves.items() if id(leaf) in met},
+                    "constraints": dict(self._constraints),
+                }
+            ),
+        ):
+            outside = {id(leaf): (leaf.data, leaf.grad) for leaf in (*mine.values(), *unmet)}
+            buffers = {key: self.modules[key[0]].get_buffer(key[1]) for key in self._buffers}
+            for name, leaf in mine.items():
+                leaf.grad, leaf.data = None, self._values[name]
+            for leaf in unmet:  # a model may come to them later
+                leaf.grad, leaf.data = None, leaf.data.clone()
+            self._set_buffers(self._buffers)
+            try:
+                yield
+            finally:
+                self._buffers = {(i, k): self.modules[i].get_buffer(k) for i, k in self._buffers} | kept
+                self._set_buffers(buffers)
+                state = store.get_state()
+                self._constraints |= state["constraints"]
+                self._leaves |= state["params"]
+                met_now = self._numbers_in(state["params"])
+                self._values = {k: v for k, v in self._values.items() if k not in state["params"]} | met_now
+                for leaf in (*state["params"].values(), *unmet):
+                    value, gradient = outside.get(id(leaf), (leaf.data.clone(), None))
+                    leaf.grad = None
+                    leaf.data = value
+                    leaf.grad = gradient
+
+    def _numbers_in(self, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The values in some leaves, each under the first of its names."""
+        names: dict[int, list[str]] = {}
+        for name, leaf in leaves.items():
+            names.setdefault(id(leaf), []).append(name)
+        return {min(same): self._leaves[same[0]].data for same in names.values()}
+
+    def _snapshot_of_buffers(self) -> dict[str, Tensor]:
+        return {f"{BUFFER}{i}.{name}": buffer.clone() for (i, name), buffer in self._buffers.items()}
+
+    def _read_buffers(self) -> dict[tuple[int, str], Tensor]:
+        return {
+            (i, name): buffer.clone()
+            for i, module in enumerate(self.modules)
+            for name, buffer in module.named_buffers()
+        }
+
+    def _set_buffers(self, buffers: Mapping[tuple[int, str], Tensor]) -> None:
+        for (i, name), value in buffers.items():
+            owner, _, last = name.rpartition(".")
+            self.modules[i].get_submodule(owner)._buffers[last] = value
+
+
+def _place(key: str) -> tuple[int, str]:
+    """Number of the module, and the buffer's name in it."""
+    _, i, name = key.split(".", 2)
+    return int(i), name

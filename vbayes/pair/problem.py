@@ -1,0 +1,120 @@
+"""A pair and its data, looked at once: what every verb starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+
+from .. import rng
+from ..data.dataset import Batch, Dataset
+from ..errors import BadInput
+from .check import examine, examine_minibatches
+from .device import choose_device
+from .pair import Pair
+
+
+@runtime_checkable
+class Trained(Protocol):
+    """What has a trained pair and the data that it was trained on: a `Fit`, a `MonteCarloEM`."""
+
+    @property
+    def pair(self) -> Pair: ...
+    @property
+    def data(self) -> Dataset: ...
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A pair and data that fit together, on one device.
+
+    Attributes:
+        pair: A copy of the one that was handed in, initialised; nothing that was looked at has moved its modules' running statistics.
+        data: Where the pair is.
+        batch_size: M, rows in a minibatch; None for all.
+        home: The data where they were looked at: parameters are made where the caller's modules are, and moved then.
+    """
+
+    pair: Pair
+    data: Dataset
+    batch_size: int | None
+    home: Dataset = field(repr=False)
+
+    @classmethod
+    def of(
+        cls, pair: Pair | Trained, data: Any = None, *, batch_size: int | None = None, device: str | None = None
+    ) -> Problem:
+        """Checks all of it, and brings it together.
+
+        Args:
+            pair: It is copied; what was trained brings its data.
+            data: A `Dataset`, a tensor or array of shape (N, ...), or a tuple or mapping of those.
+            batch_size: M, where the pair is to see so many rows at a time.
+            device: As for `fit`; where the pair is if None.
+
+        Raises:
+            BadInput: No pair, no data, or no such device.
+            BadData: Data that can't be used, or `batch_size` below 1 or above N.
+            BadPair: Model and guide do not fit together, or not with the data.
+        """
+        pair, data = pair_and_data(pair, data)
+        dataset = Dataset.of(data)
+        dataset.check_batch_size(batch_size)
+        where = None if device is None else choose_device(device)
+        pair = pair.copy()
+        home = dataset if pair.device is None else dataset.to(pair.device)
+        examine_minibatches(pair, home, batch_size)
+        where = where or pair.device or home.first.device
+        return cls(pair.to(where), home.to(where), batch_size, home)
+
+    @property
+    def device(self) -> torch.device:
+        """Where pair and data are."""
+        return self.data.first.device
+
+    @property
+    def whole(self) -> Batch:
+        """All rows, as they are: nothing is scaled to any larger whole."""
+        return Batch(self.data.batch(self.pair.model).args)
+
+    @property
+    def first(self) -> Batch:
+        """The first minibatch, in the order of the data: to look with."""
+        return self.data.batch(self.pair.model, self._first(self.device))
+
+    def draw(self, seed: int) -> Batch:
+        """A minibatch."""
+        with rng.seeded(seed):
+            return next(iter(self.data.minibatches(self.pair.model, self.batch_size)))
+
+    def alike(self, pair: Pair, name: str) -> Pair:
+        """A copy of another pair, checked on the same data and brought to the same place.
+
+        Raises:
+            BadInput: It has other parameters than this problem's pair.
+        """
+        other = pair.copy()
+        examine(other, self.home.batch(other.model, self._first(self.home.first.device)))
+        got, wanted = ({k: tuple(v.shape) for k, v in p.parameters.items()} for p in (other, self.pair))
+        if got != wanted:
+            raise BadInput(f"{name} has parameters {got}. Wanted: those of pair {self.pair.name!r}, {wanted}.")
+        return other.to(self.device)
+
+    def _first(self, device: torch.device) -> torch.Tensor | None:
+        return None if self.batch_size is None else torch.arange(self.batch_size, device=device)
+
+
+def pair_and_data(pair: Pair | Trained, data: Any) -> tuple[Pair, Any]:
+    """A pair and data to look at it with; what was trained has both.
+
+    Raises:
+        BadInput: A pair without data, or no pair.
+    """
+    if isinstance(pair, Trained):
+        return pair.pair, pair.data if data is None else data
+    if not isinstance(pair, Pair):
+        raise BadInput(f"{type(pair).__name__} is no pair. Wanted: a vb.Pair, or a vb.Fit of one.")
+    if data is None:
+        raise BadInput("data=None. Wanted: data, or a vb.Fit, which brings its own.")
+    return pair, data

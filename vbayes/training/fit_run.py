@@ -1,0 +1,235 @@
+"""The steps of one fit, some at a time."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from .. import rng
+from ..errors import CaptureFailed, NonFinite
+from ..estimators import name_of
+from ..progress import bar, between_steps
+from ..validation import no_warnings_of_nan, validation
+from .eager import Eager
+from .engine import WORTH, Engine, Failure
+from .minibatches import Minibatches
+from .optimizer import optimizer_for
+from .run import BY_PYRO, Run
+from .staged import Staged
+
+Row = tuple[int, int, float, float, float]
+HISTORY = ("step", "epoch", "elbo", "elbo_per_datum", "seconds")
+Callback = Callable[[Sequence[Row]], object]
+F = TypeVar("F", bound=Any)  # a `Fit`
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training run stands, to the last bit: with it, resuming equals never having stopped."""
+
+    generator: dict[str, Any]
+    staged: bool = False
+    optimizer: dict[str, Any] | None = None
+
+    @classmethod
+    def start(cls, seed: int) -> Progress:
+        """Of a run that has taken no steps."""
+        with rng.seeded(seed):
+            return cls(rng.get_state())
+
+
+def rows_of(
+    values: Sequence[float], before: int, began: float, ended: float, minibatches: Minibatches, total: int
+) -> list[Row]:
+    """The history of some steps.
+
+    Args:
+        values: Their ELBO, nats.
+        before: Steps before them.
+        began, ended: Seconds at the first one's start and the last one's end.
+        minibatches: Of the fit.
+        total: N.
+    """
+    each = (ended - began) / len(values) if values else 0.0
+    return [
+        (step, minibatches.epoch(step), elbo, elbo / total, began + each * (step - before))
+        for step, elbo in enumerate(values, start=before + 1)
+    ]
+
+
+class FitRun:
+    """A run of a fit. The numbers are those of any other division of the steps.
+
+    Args:
+        fit: What has been reached. Its pair is ours to change.
+        staged: Try to make a program of it; what can't be one goes step by step in Pyro, after a warning that says why.
+        prepared: Capture and compile all that the steps will need now, before the clock starts.
+        like: The run of the same fit with another seed, whose programs serve here too.
+
+    Attributes:
+        rows: The history.
+        setup_seconds: What was paid before the first step.
+    """
+
+    def __init__(self, fit: Any, *, staged: bool, prepared: bool = False, like: FitRun | None = None) -> None:
+        began = time.perf_counter()
+        self._fit, self.rows = fit, list(fit.rows)
+        self._before = self.rows[-1][4] if self.rows else 0.0
+        self._generator = copy.deepcopy(fit.progress.generator)
+        with self._inside():
+            self._stepper = optimizer_for(fit.pair.leaves, fit.optimizer, fit.learning_rate, fit.progress.optimizer)
+            self._minibatches = Minibatches(fit.data, fit.batch_size, fit.seed)
+            engine = self._staged(prepared, like) if staged else None
+            self._run = Run(engine or self._eager(), self._eager)
+        self.setup_seconds = time.perf_counter() - began
+
+    @property
+    def steps(self) -> int:
+        """In all."""
+        return len(self.rows)
+
+    @property
+    def seconds(self) -> float:
+        """On the clock, of this run's steps."""
+        return self._run.seconds
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why there is no next step."""
+        return self._run.engine.failure
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C has ended it."""
+        return self._run.interrupted
+
+    @property
+    def staged(self) -> bool:
+        """Whether a program takes its steps."""
+        return isinstance(self._run.engine, Staged)
+
+    @property
+    def engine(self) -> str:
+        """What takes the steps: "machine code", "captured program" or "Pyro"."""
+        engine = self._run.engine
+        if not isinstance(engine, Staged):
+            return "Pyro"
+        return "machine code" if engine.compiled else "captured program"
+
+    @property
+    def pair(self) -> Any:
+        """The pair as it is now."""
+        return self._fit.pair
+
+    @property
+    def fit(self) -> Any:
+        """What has been reached, as `vb.fit` would hand it back."""
+        with self._fit.pair.scope():
+            optimizer = self._stepper.get_state()
+        progress = Progress(copy.deepcopy(self._generator), self.staged, optimizer)
+        return replace(self._fit, rows=tuple(self.rows), interrupted=self.interrupted, progress=progress)
+
+    def go(
+        self,
+        steps: float,
+        *,
+        until: float = float("inf"),
+        report: Callback = lambda rows: None,
+        asked_to_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """So many steps in all of this run, or to a second on its clock; see `Run.go`.
+
+        Args:
+            report: Called some ten times a second with the new rows of the history.
+        """
+
+        def taken(values: Sequence[float], began: float, ended: float) -> None:
+            began, ended = self._before + began, self._before + ended
+            rows = rows_of(values, self.steps, began, ended, self._minibatches, len(self._fit.data))
+            self.rows += rows
+            report(rows)
+
+        with self._inside():
+            self._run.go(steps, until=until, report=taken, asked_to_stop=asked_to_stop)
+
+    def rehearse(self) -> None:
+        """Takes a first step on a copy, for what is loaded, built or recorded only then; it counts as set-up."""
+        began = time.perf_counter()
+        twin = replace(self._fit, pair=self._fit.pair.copy())
+        FitRun(twin, staged=self.staged, prepared=True, like=self).go(1)
+        self.setup_seconds += time.perf_counter() - began
+
+    def _staged(self, prepared: bool, like: FitRun | None) -> Engine | None:
+        shared = like._run.engine if like and isinstance(like._run.engine, Staged) else None
+        try:
+            made = Staged(self._fit, self._minibatches, self._stepper, self.steps, shared)
+            if prepared:
+                made.prepare()
+            return made
+        except CaptureFailed as error:
+            warnings.warn(f"{error}\n{BY_PYRO}", stacklevel=5)
+            return None
+
+    def _eager(self) -> Eager:
+        return Eager(self._fit, self._minibatches, self._stepper, self.steps)
+
+    @contextmanager
+    def _inside(self) -> Iterator[None]:
+        # `Problem` has validated; a value that is not finite must reach the ELBO.
+        with self._fit.pair.scope(), rng.continued(self._generator), validation(False), no_warnings_of_nan():
+            yield
+
+
+def train(fit: F, steps: int, *, show: bool, callbacks: Sequence[Callback] = (), staged: bool | None = None) -> F:
+    """`steps` more steps of a fit, whose pair is ours to change.
+
+    Args:
+        staged: Whether to make a program of it; None lets the fit and the number of steps say.
+
+    Raises:
+        NonFinite: A step could not be taken. The error's `fit` has what was reached.
+    """
+    if staged is None:
+        staged = fit.progress.staged or fit.compile is True or (fit.compile == "auto" and steps >= WORTH)
+    run = FitRun(fit, staged=staged and steps > 0)
+    with bar("fit", steps, show=show) as advance, between_steps() as asked_to_stop:
+
+        def report(rows: Sequence[Row]) -> None:
+            advance(run.steps - fit.steps, functools.partial(_note, run.rows))
+            for callback in callbacks:
+                callback(rows)
+
+        run.go(steps, report=report, asked_to_stop=asked_to_stop)
+    reached = run.fit
+    if staged and not steps:  # it would be a program if there were any steps
+        reached = replace(reached, progress=replace(reached.progress, staged=True))
+    if failure := run.failure:
+        raise NonFinite(_not_finite(failure, reached), step=reached.steps + 1, sites=failure.sites, fit=reached)
+    return reached
+
+
+def _not_finite(failure: Failure, fit: Any) -> str:
+    culprits = failure.sites
+    where = f"site{'s' * (len(culprits) > 1)} {', '.join(map(repr, culprits))}" if culprits else "no single site"
+    return (
+        f"The {failure.what} of pair {fit.pair.name!r} under {name_of(fit.estimator)} is not finite at step {fit.steps + 1}; "
+        f"{where} {'have' if len(culprits) > 1 else 'has'} a log-density that is not finite there. "
+        "Common mends: a smaller learning_rate, a scale bounded away from 0, other initial values. "
+        f"Nothing is lost: this error's `.fit` has the history of {fit.steps} steps and the last finite parameters."
+    )
+
+
+def _note(rows: list[Row]) -> str:
+    """The ELBO per datum and its trend: the mean of the last tenth of the steps against the tenth before."""
+    width = max(1, min(len(rows) // 10, 1000))
+    recent = sum(row[3] for row in rows[-width:]) / width
+    if len(rows) < 2 * width:
+        return f"ELBO per datum {recent:.4g}"
+    change = recent - sum(row[3] for row in rows[-2 * width : -width]) / width
+    return f"ELBO per datum {recent:.4g} {'↑' if change > 0 else '↓'} {change:+.2g} in {width} steps"

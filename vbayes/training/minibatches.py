@@ -1,0 +1,108 @@
+"""Which rows each step of a fit takes, and how many steps there are."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from .. import rng
+from ..data.dataset import Dataset
+from ..errors import BadInput
+
+ORDER, NOISE = 0, 1  # what a stream of random numbers is for
+DEFAULT = 1000  # steps, where nobody says how many
+
+
+class Minibatches:
+    """The order of an epoch is a function of seed and epoch.
+
+    Args:
+        data: All of it.
+        batch_size: M; None takes all rows in each step.
+        seed: Of the fit.
+
+    Attributes:
+        sizes: Rows in a minibatch, and in the smaller one at the end of an epoch if there is one; None for all.
+        per_epoch: Steps.
+    """
+
+    def __init__(self, data: Dataset, batch_size: int | None, seed: int) -> None:
+        self._data, self._seed, total = data, seed, len(data)
+        self.sizes: tuple[int | None, ...] = (None,)
+        self.per_epoch = 1
+        if batch_size is not None and batch_size < total:
+            self.per_epoch = math.ceil(total / batch_size)
+            self.sizes = (batch_size, total % batch_size) if total % batch_size else (batch_size,)
+        self._held: dict[int, Tensor] = {}
+        self._drawn: tuple[int, Dataset] = 0, data
+
+    def data(self, step: int) -> Dataset:
+        """What a step sees the rows of."""
+        epoch = self.epoch(step)
+        if self._data.chances is not None and self._drawn[0] != epoch:
+            self._drawn = epoch, self._data.in_epoch(epoch)
+        return self._drawn[1]
+
+    def room(self, step: int) -> float:
+        """Steps from this one on that see the same data."""
+        return math.inf if self._data.chances is None else self.per_epoch - (step - 1) % self.per_epoch
+
+    def epoch(self, step: int) -> int:
+        """The epoch, from 1, of a step, from 1."""
+        return (step - 1) // self.per_epoch + 1
+
+    def share(self, size: int | None) -> float:
+        """Of all steps, how many take so many rows."""
+        rest = (len(self.sizes) - 1) / self.per_epoch
+        return 1 - rest if size == self.sizes[0] else rest
+
+    def index(self, step: int) -> Tensor | None:
+        """(M,) the rows of a step; None for all of them."""
+        rows, which = self.ahead(step, 1)
+        chosen = rows[0 if which is None else int(which[0])]
+        return None if chosen is None else chosen[0]
+
+    def ahead(self, first: int, count: int) -> tuple[list[Tensor | None], Tensor | None]:
+        """The rows of `count` steps.
+
+        Returns:
+            For each of the sizes the rows of its steps, (n, size); and (count,) uint8, the number of each step's size. None
+            where there is but one.
+        """
+        size = self.sizes[0]
+        if size is None:
+            return [None], None
+        orders = torch.stack([self._epoch(e) for e in range(self.epoch(first), self.epoch(first + count - 1) + 1)])
+        start, whole = (first - 1) % self.per_epoch, len(self._data) // size
+        if len(self.sizes) == 1:
+            return [orders.view(-1, size)[start : start + count]], None
+        which = torch.zeros(len(orders), self.per_epoch, dtype=torch.uint8)
+        which[:, -1] = 1
+        which = which.flatten()[start : start + count]
+        rest = int(which.sum())
+        full = orders[:, : whole * size].reshape(-1, size)[start : start + count - rest]
+        return [full, orders[:rest, whole * size :]], which
+
+    def _epoch(self, epoch: int) -> Tensor:
+        if epoch not in self._held:
+            self._held = {e: rows for e, rows in self._held.items() if e >= epoch - 1}
+            # On the CPU whatever the device, so that a seed gives the same batches everywhere.
+            order = torch.randperm(len(self._data), generator=rng.stream(self._seed, ORDER, epoch))
+            self._held[epoch] = order.to(self._data.first.device)
+        return self._held[epoch]
+
+
+def count_steps(data: Dataset, batch_size: int | None, steps: int | None, epochs: int | None) -> int:
+    """Optimiser steps in `steps` or `epochs`, of which at most one is given; 1000 if none is.
+
+    Raises:
+        BadInput: Both, or a number that is none.
+    """
+    if steps is not None and epochs is not None:
+        raise BadInput(f"Both steps={steps} and epochs={epochs} were given. Wanted: one of them.")
+    wanted = steps if steps is not None else epochs if epochs is not None else DEFAULT
+    if not isinstance(wanted, int) or wanted < 0:
+        raise BadInput(f"{'steps' if epochs is None else 'epochs'}={wanted!r}. Wanted: an integer of at least 0.")
+    return wanted if epochs is None else epochs * Minibatches(data, batch_size, 0).per_epoch

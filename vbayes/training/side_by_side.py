@@ -1,0 +1,67 @@
+"""Steps of several fits at once, by one program that has all of them in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from ..errors import CaptureFailed
+from ..staging.loop import Loop, Part, run_loops
+from .engine import Failure
+from .staged import Staged
+
+
+class SideBySide:
+    """An engine over those of R fits of one pair, each with a state, noise and minibatches of its own.
+
+    One that leaves the reals stays where it was, and the others go on.
+
+    Args:
+        engines: Of which the first was captured, and the others are like it.
+
+    Raises:
+        CaptureFailed: Their optimiser or their random numbers have no pure form.
+    """
+
+    several = True
+    failure: Failure | None = None
+
+    def __init__(self, engines: Sequence[Staged]) -> None:
+        for engine in engines:
+            if engine.state is None or not all(program.static for program in engine.programs.values()):
+                raise CaptureFailed("This optimiser, or these random numbers, have no pure form.")
+        self._engines = list(engines)
+        flat = [torch.stack(same) for same in zip(*(e.state.flat() for e in engines if e.state), strict=True)]
+        first = engines[0].state
+        assert first is not None
+        self._like, self._state = first, first.filled(flat)
+        self._loops: dict[int | None, Loop] = {}
+
+    def take(self, count: int) -> list[list[float]]:
+        """Up to `count` more steps: for each the R ELBOs in nats before it, NaN for a fit that has no next step."""
+        every = [engine.upcoming(count) for engine in self._engines]
+        parts = []
+        for same in zip(*(blocks for blocks, _ in every), strict=True):
+            first = same[0]
+            if first.size not in self._loops:
+                self._loops[first.size] = self._engines[0].loop(first.program, first.size, len(self._engines))
+            normals, uniforms = (torch.stack([block.noise[kind] for block in same], 1) for kind in (0, 1))
+            indices = [block.index for block in same if block.index is not None]
+            index = torch.stack(indices, 1) if indices else None
+            parts.append(Part(self._loops[first.size], (normals, uniforms), index, first.columns))
+        self._state, values = run_loops(self._state, parts, every[0][1])
+        for engine in self._engines:
+            engine.advance(len(values))
+        if not len(values):
+            self.failure = Failure("ELBO", ())  # of all of them
+        return values.where(values.isfinite(), torch.nan).tolist()  # type: ignore[no-any-return]
+
+    def look_again(self) -> None:
+        """Raises `CaptureFailed` where the model is not what it was; inside the first fit's scope."""
+        self._engines[0].look_again()
+
+    def finish(self) -> None:
+        """Each fit's own engine stands where it is, to be finished in the scope of its pair."""
+        for number, engine in enumerate(self._engines):
+            engine.state = self._like.filled([tensor[number] for tensor in self._state.flat()])

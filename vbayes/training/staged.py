@@ -1,0 +1,244 @@
+"""Steps by a captured program, many in a call."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import rng
+from ..errors import CaptureFailed
+from ..staging import Compiled, Noise, Program, Recorder, draw_noise, faithful, stage
+from ..staging.loop import Loop, LoopState, Part, run_loops
+from ..staging.optimizers import Updates
+from .engine import CHANGED, Failure, Setup, Stepper, culprits
+from .minibatches import NOISE, Minibatches
+from .optimizer import NonFiniteStep
+
+BLOCK = 1024  # steps whose noise is drawn together, at most
+NUMBERS = 2**22  # and how many numbers that may be
+RARE = 0.05  # of the steps: too few to compile for, as those of an epoch's last, smaller minibatch often are
+FIRST_LOOK, LATER = 64, 4  # steps after which a program is held against Pyro again, and how much later the next time
+
+
+@dataclass(frozen=True)
+class Block:
+    """Steps on minibatches of one size, whose noise was drawn together.
+
+    Attributes:
+        size: M; None for all rows.
+        program: Of such a minibatch.
+        noise: (n, normals) and (n, uniforms).
+        index: (n, M) row numbers; None for all rows.
+        columns: What the rows are of, where it changes from epoch to epoch.
+    """
+
+    size: int | None
+    program: Program
+    noise: Noise
+    index: Tensor | None
+    columns: tuple[Any, ...] | None = None
+
+
+class Staged:
+    """Steps by a captured program. The base noise of a step is a function of seed and step.
+
+    Args:
+        setup, minibatches, stepper, taken: As for `Eager`.
+        like: The steps of another fit of the same pair, data and optimiser: what was captured and compiled for them serves here too.
+
+    Attributes:
+        programs: Rows in a minibatch → what is captured for it.
+        state: Where it stands; None where the optimiser itself takes the steps, because it has no pure form.
+
+    Raises:
+        CaptureFailed: As `stage`.
+    """
+
+    several = True
+    failure: Failure | None = None
+
+    def __init__(
+        self,
+        setup: Setup,
+        minibatches: Minibatches,
+        stepper: Stepper,
+        taken: int,
+        like: Staged | None = None,
+    ) -> None:
+        self._setup, self._minibatches, self._stepper, self._taken = setup, minibatches, stepper, taken
+        self._pair, self._data = setup.pair, setup.data
+        leaves = self._pair.leaves
+        self._like = next(iter(leaves.values()))
+        self._updates = Updates.of(stepper.each(leaves), leaves)
+        self.programs: dict[int | None, Program] = {} if like is None else like.programs
+        self._loops: dict[int | None, Loop] = {} if like is None else like._loops
+        self._gradients: dict[int | None, Compiled] = {} if like is None else like._gradients
+        self._blocks: dict[tuple[int, int], tuple[int, Noise]] = {}
+        self._next_look = taken + FIRST_LOOK
+        self._program(minibatches.sizes[0])  # what can't be captured says so now
+        self.state: LoopState | None = None
+        if self._updates:
+            parameters = {name: leaf.detach() for name, leaf in leaves.items()}
+            steps, states = self._updates.read()
+            self.state = LoopState(steps, parameters, states, self._pair.buffers)
+
+    def take(self, count: int) -> list[float]:
+        """Up to `count` more steps: the ELBO of each, in nats, before it."""
+        elbos: list[float] = []
+        while len(elbos) < count and self.failure is None:
+            elbos += self._run(count - len(elbos))
+        return elbos
+
+    def prepare(self) -> None:
+        """Captures and compiles now what the steps will need, instead of when they need it."""
+        for size in self._minibatches.sizes:
+            self._program(size)
+            if self.state:
+                self._loop(size)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether all that was made so far is machine code."""
+        made: list[Loop | Compiled] = [*self._loops.values(), *self._gradients.values()]
+        return bool(made) and all(each.native is not None for each in made)
+
+    def look_again(self) -> None:
+        """Now and then, more and more rarely: whether the model still is what it was when it was captured."""
+        if self._taken < self._next_look:
+            return
+        self._next_look = LATER * self._taken
+        size = self._minibatches.sizes[0]
+        batch = self._data.batch(self._pair.model, None if size is None else self._minibatches.ahead(1, 1)[0][0][0])  # type: ignore[index]
+        if not faithful(self._pair, self._setup.estimator, self._program(size), batch, self._taken):
+            raise CaptureFailed(CHANGED.format(pair=self._pair.name, steps=self._taken))
+
+    def finish(self) -> None:
+        """Hands the pair's parameters and buffers and the optimiser's state to where others look for them."""
+        if self.state and self._updates:
+            leaves = self._pair.leaves
+            with torch.no_grad():
+                for name, value in self.state.parameters.items():
+                    leaves[name].data = value.clone()
+            self._pair.set_buffers(self.state.buffers)
+            self._updates.write(int(self.state.steps), self.state.optimizer)
+
+    def upcoming(self, count: int) -> tuple[list[Block], Tensor | None]:
+        """The next steps, up to `count`, whose noise is of one block.
+
+        Returns:
+            What they need, for each size of minibatch among them; and (n,) uint8, the number of each step's size, if there are
+            two.
+        """
+        first = self._taken + 1
+        programs = [self._program(size) for size in self._minibatches.sizes[: 1 if count == 1 else None]]
+        count = int(min(count, self._minibatches.room(first), *(self._left(program, first) for program in programs)))
+        fresh = None if self._data.chances is None else self._minibatches.data(first).batch(self._pair.model).args
+        indices, which = self._minibatches.ahead(first, count)
+        blocks = []
+        for number, (size, index) in enumerate(zip(self._minibatches.sizes, indices, strict=True)):
+            if which is None or (mine := which == number).any():
+                program = self._program(size)
+                noise = self._noise(program, first, count)
+                if which is not None:
+                    noise = noise[0][mine], noise[1][mine]
+                blocks.append(Block(size, program, noise, index, fresh))
+        return blocks, which if len(blocks) > 1 else None
+
+    def _run(self, count: int) -> list[float]:
+        blocks, which = self.upcoming(count)
+        if self.state is None:
+            values = self._one_by_one(blocks, which)
+        else:
+            parts = [Part(self._loop(each.size), each.noise, each.index, each.columns) for each in blocks]
+            self.state, reported = run_loops(self.state, parts, which)
+            values = reported.tolist()
+        self.advance(len(values))
+        if len(values) < (len(blocks[0].noise[0]) if which is None else len(which)):
+            self.finish()
+            self.failure = self._why(self._taken + 1)
+        return values
+
+    def advance(self, steps: int) -> None:
+        """So many more steps have been taken."""
+        self._taken += steps
+
+    def _program(self, size: int | None) -> Program:
+        if size not in self.programs:
+            index = None if size is None else torch.arange(size, device=self._like.device)
+            self.programs[size] = stage(self._pair, self._setup.estimator, self._data.batch(self._pair.model, index))
+        return self.programs[size]
+
+    def _loop(self, size: int | None) -> Loop:
+        if size not in self._loops:
+            self._loops[size] = self.loop(self._program(size), size)
+        return self._loops[size]
+
+    def loop(self, program: Program, size: int | None, together: int | None = None) -> Loop:
+        """Steps on minibatches of a size."""
+        assert self.state and self._updates
+        columns = self._data.batch(self._pair.model).args
+        # Not for its number of steps, which resuming would change: resumed or not, it is the same program.
+        often = self._minibatches.share(size) > RARE
+        return Loop(program, self._updates.rules, self.state, columns, size, together=together, compiled=often)
+
+    def _one_by_one(self, blocks: list[Block], which: Tensor | None) -> list[float]:
+        """The gradient by the program, the step by the optimiser itself."""
+        leaves, values, taken = self._pair.leaves, [], [0] * len(blocks)
+        data = self._minibatches.data(self._taken + 1)
+        for number in [0] * len(blocks[0].noise[0]) if which is None else which.tolist():
+            each, row = blocks[number], taken[number]
+            taken[number] += 1
+            args = data.batch(self._pair.model, None if each.index is None else each.index[row]).args
+            parameters = {name: leaf.detach() for name, leaf in leaves.items()}
+            inputs = parameters, self._pair.buffers, (each.noise[0][row], each.noise[1][row]), args
+            if each.size not in self._gradients:
+                self._gradients[each.size] = Compiled(each.program.graph, *inputs)
+            gradients, value, buffers = self._gradients[each.size](*inputs)
+            for name, leaf in leaves.items():
+                leaf.grad = -gradients[name]
+            try:
+                if not math.isfinite(elbo := float(value)):
+                    break
+                self._stepper(leaves.values())
+            except NonFiniteStep:
+                break
+            self._pair.set_buffers(buffers)
+            values.append(elbo)
+            if (self._taken + len(values)) % self._minibatches.per_epoch == 0:
+                self._stepper.end_epoch()
+        return values
+
+    def _left(self, program: Program, step: int) -> int:
+        """Steps from this one to the end of its block of noise."""
+        rows = _rows(program)
+        return rows - (step - 1) % rows
+
+    def _noise(self, program: Program, step: int, count: int) -> Noise:
+        """The noise of `count` steps from this one."""
+        sizes = program.sizes
+        number, start = divmod(step - 1, _rows(program))
+        if sizes not in self._blocks or self._blocks[sizes][0] != number:
+            generator = rng.stream(self._setup.seed, NOISE, *sizes, number, device=self._like.device)
+            self._blocks[sizes] = number, draw_noise(sizes, _rows(program), self._like, generator)
+        normals, uniforms = self._blocks[sizes][1]
+        return normals[start : start + count], uniforms[start : start + count]
+
+    def _why(self, step: int) -> Failure:
+        index = self._minibatches.index(step)
+        program = self._program(None if index is None else len(index))
+        normals, uniforms = self._noise(program, step, 1)
+        batch = self._minibatches.data(step).batch(self._pair.model, index)
+        parameters = {name: leaf.detach() for name, leaf in self._pair.leaves.items()}
+        _, value, _ = program.graph(parameters, self._pair.buffers, (normals[0], uniforms[0]), batch.args)
+        with Recorder((normals[0], uniforms[0]), in_place=True):
+            found = culprits(self._pair, batch)
+        return Failure("gradient" if torch.isfinite(value) else "ELBO", found)
+
+
+def _rows(program: Program) -> int:
+    """Steps whose noise is drawn together."""
+    return max(1, min(BLOCK, NUMBERS // max(1, sum(program.sizes))))
