@@ -155,9 +155,9 @@ def test_ctrl_c_ends_a_run_at_an_interval(monkeypatch):
     (staged,) = svi._staged.values()
     steps = staged.steps
 
-    def pressing(call, count):
+    def pressing(call, count, left):
         signal.raise_signal(signal.SIGINT)
-        return steps(call, count)
+        return steps(call, count, left)
 
     monkeypatch.setattr(staged, "steps", pressing)
     losses = svi.run(Y.double(), SIGMA.double(), num_steps=10**6, progress=False)
