@@ -108,7 +108,7 @@ def test_a_state_can_not_shrink_onto_a_datum():
     learnt = vb.baum_welch(x, 2, restarts=4)
     assert (learnt.model.emission.scale >= 0.999 * hm.emissions.LEAST_SPREAD * x.std(correction=0)).all()
     with pytest.raises(vb.errors.BadInput, match="never change"):
-        vb.baum_welch(torch.ones(2, 5), 1)
+        vb.baum_welch(torch.full((2, 5), 0.1), 1)  # whose mean need not be 0.1
 
 
 def test_what_is_refused():
