@@ -130,11 +130,13 @@ def test_a_sweep_that_loses_is_an_error():
     ("make", "message"),
     [
         (lambda: vb.conjugate.FactoredGaussian(torch.zeros(2), torch.ones(2, 2)), "Wanted: a symmetric positive definite"),
+        (lambda: vb.conjugate.FactoredGaussian(torch.zeros(2), torch.ones(2, 3)), "Wanted: a symmetric positive definite"),
         (lambda: vb.conjugate.NormalGamma(torch.zeros(0)), "Wanted: \\(N,\\)"),
         (lambda: vb.conjugate.NormalGamma(X, rate=0.0), "make no prior"),
         (lambda: vb.conjugate.GaussianMixture(CLOUD[:2], 3), "a row for each component"),
         (lambda: vb.conjugate.GaussianMixture(CLOUD, 3, freedom=1.0), "a freedom above 1"),
         (lambda: vb.conjugate.GaussianMixture(CLOUD[:, :1].repeat(1, 2), 3), "singular"),
+        (lambda: vb.conjugate.GaussianMixture(CLOUD.index_fill(1, torch.tensor([0]), 0.1), 3), "singular"),
         (lambda: vb.cavi(vb.conjugate.NormalGamma(X), sweeps=0, progress=False), "at least 1"),
     ],
 )  # fmt: skip

@@ -156,11 +156,14 @@ def test_loo_says_what_it_misses():
 def test_psis_without_a_tail_to_fit_is_not_trusted():
     """Few draws, equal weights, NaN: the versions of ArviZ raise, or give a NaN that no threshold catches."""
     rng = np.random.default_rng(2)
-    for log_w in (rng.normal(size=24), np.zeros(100), np.zeros((2, 100)), np.r_[np.nan, rng.normal(size=99)]):
+    alike = -700.0 + 3 * np.spacing(700.0) * (rng.uniform(size=100) < 0.5)  # but for their last bits
+    for log_w in (rng.normal(size=24), np.zeros(100), np.zeros((2, 100)), alike, np.r_[np.nan, rng.normal(size=99)]):
         smoothed, k = export.psis(log_w)
         assert np.isinf(k).all() and smoothed.shape == log_w.shape and k.shape == log_w.shape[:-1]
     assert np.logaddexp.reduce(export.psis(rng.normal(size=24))[0]) == pytest.approx(0.0, abs=1e-12)
     assert not np.isnan(export.psis(rng.normal(size=25))[1])
+    apart = -700.0 + 1e-11 * rng.uniform(size=100)  # a hundred times as far: a tail, if a short one
+    assert np.isfinite(export.psis(apart)[1]) and export.psis(apart)[1] < 0.7
 
 
 def test_psis_has_the_right_sign():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import pyro
 import pyro.distributions as dist
@@ -191,19 +192,24 @@ def test_moments_against_numbers_made_for_it():
     assert (wrong.abs() > 3).float().mean() > 0.9
 
 
-def test_timing_is_per_call_and_interleaved():
-    import time
+def test_timing_is_per_call_and_interleaved(monkeypatch):
+    """On a clock that only the tasks move: a slow one by 4 ms a call, with one hiccup, a quick one by 1 ms and now and then 2."""
+    now, order = [0.0], []
+    monkeypatch.setattr("vbayes.laboratory.timing.time", SimpleNamespace(perf_counter=lambda: now[0]))
 
-    order = []
-    times = interleaved(
-        {
-            "slow": lambda: (order.append("s"), time.sleep(0.004)),
-            "quick": lambda: (order.append("q"), time.sleep(0.001)),
-        },
-        rounds=10,
-    )
-    assert times["slow"][0] > 2 * times["quick"][0] > 1.0 and times["slow"][1] > 0
-    assert sorted(order[:2]) == ["q", "s"] and len(order) == 24
+    def slow():
+        order.append("s")
+        now[0] += 4.0 if len(order) == 21 else 0.004
+
+    def quick():
+        order.append("q")
+        now[0] += 0.002 if order.count("q") % 3 == 0 else 0.001
+
+    times = interleaved({"slow": slow, "quick": quick}, rounds=12)
+    assert times["slow"] == pytest.approx((4.0, 0.0)) and times["quick"][0] == pytest.approx(1.0)
+    # Six times 1 ms and three times 2 ms have the quartiles 1 and 2. After nine rounds three seconds were over.
+    assert times["quick"][1] == pytest.approx(1.2533 / 1.349 / 9**0.5, rel=1e-4)
+    assert order[:4] == ["s", "q", "q", "s"] and len(order) == 2 * (2 + 9)
 
 
 def amortised() -> vb.Pair:

@@ -102,6 +102,18 @@ def test_no_part_is_below_zero():
     assert split.predict(2, 4) == pytest.approx((1 / 2 - 1 / 10) + (2 / 2 + 3) / 4)
 
 
+@pytest.mark.parametrize("size", [3, 7, 1000])
+def test_batches_of_one_size_do_not_tell_local_noise_from_shared(size):
+    """Their columns are proportional but for rounding: the shortest of the solutions, not the difference of two huge numbers."""
+    rows = [
+        {"batch_size": size, "particles": n, "minibatch": 1.0, "minibatch_se": 1.0, "particle": part, "particle_se": 0.1}
+        for n, part in ((1, 6.01), (3, 1.99), (7, 0.86))
+    ]  # fmt: skip
+    _, local, shared = _fitted(rows, 10_000)
+    slope = (6.01 + 1.99 / 3 + 0.86 / 7) / (1 + 1 / 9 + 1 / 49)
+    assert (local, shared) == pytest.approx((slope / size / (1 + size**-2), slope / (1 + size**-2)), rel=1e-9)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pandas as pd
 import pytest
 
-from vbayes.runs import task as cell, parallel as workers
 from vbayes.cli import app as cli
-from vbayes.runs.task import Cell
 from vbayes.errors import BadInput, CellFailed
+from vbayes.runs import parallel as workers
+from vbayes.runs import task as cell
 from vbayes.runs.experiment import load
 from vbayes.runs.sweep import combinations, measure, stacked
+from vbayes.runs.task import Cell
 
 FILE = """
 import os, signal, time
@@ -22,10 +25,12 @@ import vbayes as vb
 
 HERE = Path(__file__).parent
 
-def measure(sizes, scale, wait, dies):
+def measure(sizes, scale, wait, dies, together):
     (HERE / "log").mkdir(exist_ok=True)
     (HERE / "log" / f"{os.getpid()}-{time.monotonic_ns()}").touch()
     time.sleep(wait)
+    while together and len({p.name.split("-")[0] for p in (HERE / "log").iterdir()}) < 2:
+        time.sleep(0.01)  # until a second process has begun, however late
     if dies and scale == 2 and 100 in sizes and not (HERE / "died").exists():
         (HERE / "died").touch()
         os.kill(os.getpid(), signal.SIGKILL)
@@ -40,7 +45,7 @@ def figure(table):
 
 experiment = vb.Experiment(
     question="Do means shrink?", claim="They do.", measure=measure,
-    full={"sizes": [10, 100, 1000], "scale": 1.0, "wait": 0.0, "dies": False}, quick={"sizes": [10]},
+    full={"sizes": [10, 100, 1000], "scale": 1.0, "wait": 0.0, "dies": False, "together": False}, quick={"sizes": [10]},
     figure=figure, verdict=lambda table: f"Down to {table['mean'].abs().min():.3g}.", cells=("sizes",),
 )
 """
@@ -83,7 +88,8 @@ def test_the_table(file):
 def test_processes_give_the_same_numbers(file, capfd):
     serial = tables(file)
     capfd.readouterr()
-    pd.testing.assert_frame_equal(tables(file, jobs=2), serial, check_exact=True)
+    shutil.rmtree(file.parent / "log")
+    pd.testing.assert_frame_equal(tables(file, jobs=2, together="true"), serial, check_exact=True)
     assert "measured" not in capfd.readouterr().out  # workers keep what they print to themselves
     assert len({p.name.split("-")[0] for p in (file.parent / "log").iterdir()}) > 1
 
@@ -134,7 +140,7 @@ def test_processes_that_always_die(file):
 
 
 def test_a_worker_with_other_files(file):
-    sent = Cell(file, {"sizes": [1], "scale": 1.0, "wait": 0.0, "dies": False}, 0).marked()
+    sent = Cell(file, {"sizes": [1], "scale": 1.0, "wait": 0.0, "dies": False, "together": False}, 0).marked()
     file.write_text(FILE + "\n")
     with pytest.raises(BadInput, match="the same files at the same places"):
         sent.measure(quiet=True)
@@ -212,7 +218,7 @@ def test_a_worker_of_a_cluster_dies_in_the_middle(file, cluster):
     """The numbers are those of one process, although cells were begun twice and two threads share a generator."""
     swept = tables(file, backend=f"dask:{cluster.scheduler_address}", wait="0.1", dies="true")
     assert (file.parent / "died").exists() and measurements(file) > 12  # what the dead one had begun was done again
-    pd.testing.assert_frame_equal(swept, tables(file, wait="0.1", dies="true"), check_exact=True)
+    pd.testing.assert_frame_equal(swept, tables(file, dies="true"), check_exact=True)
 
 
 def test_a_failure_on_a_cluster(file, cluster):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BadInput
+from .degenerate import unchanging
 from .linear_gaussian import LinearGaussian
 from .probabilistic_pca import check_data
 
@@ -39,8 +40,7 @@ def maximum_likelihood(x: Tensor, latent: int, *, tolerance: float = 1e-9, most_
     offset = x.mean(0)
     centred = x - offset
     variances = centred.square().mean(0)
-    if not (variances > 0).all():
-        still = (~(variances > 0)).nonzero().flatten().tolist()
+    if still := unchanging(x).nonzero().flatten().tolist():
         raise BadInput(
             f"Features {still} never change, so their noise goes to 0 and the likelihood has no bound. Wanted: data without them."
         )

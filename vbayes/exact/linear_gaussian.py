@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal, kl_divergence
 
 from ..errors import BadInput
+from .degenerate import require_positive_definite
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class LinearGaussian:
         Raises:
             BadInput: The noise is not positive definite.
         """
+        self._require_noise()
         pull, shift, gain = self._pull(x)
         # (x − Wm − b)ᵀ (W S Wᵀ + R)⁻¹ (x − Wm − b) = rᵀR⁻¹r + pullᵀ S pull, with r what the posterior mean leaves: both positive,
         # so that little noise cancels nothing.
@@ -58,6 +60,8 @@ class LinearGaussian:
         Raises:
             BadInput: The noise or the prior's covariance is not positive definite.
         """
+        self._require_noise()
+        require_positive_definite(self.covariance, "prior's covariance")  # the posterior's is singular where it is
         _, shift, gain = self._pull(x)
         covariance = torch.linalg.solve(gain, self.covariance, left=False)  # S (I + G S)⁻¹
         # Symmetric but for rounding.
@@ -70,6 +74,7 @@ class LinearGaussian:
         Raises:
             BadInput: The noise or the prior's covariance is not positive definite.
         """
+        self._require_noise()
         # E_q[(x − Wz − b)ᵀ R⁻¹ (x − Wz − b)]: at q's mean, and what its covariance adds.
         left = x - self._mean_given(q.mean)
         squares = (left * self._over_noise(left)).sum(-1)
@@ -101,37 +106,28 @@ class LinearGaussian:
     def _over_noise(self, rows: Tensor) -> Tensor:
         """(*B, M, D) each row times R⁻¹."""
         if self._diagonal:
-            return rows / self._variances().unsqueeze(-2)
-        return torch.cholesky_solve(rows.mT, _cholesky(self.noise, "noise")).mT
+            return rows / self.noise.unsqueeze(-2)
+        return torch.cholesky_solve(rows.mT, torch.linalg.cholesky(self.noise)).mT
 
     def _noise_log_det(self) -> Tensor:
         """(*B) ln det R."""
         if self._diagonal:
-            return self._variances().log().sum(-1)
-        return 2 * _cholesky(self.noise, "noise").diagonal(dim1=-2, dim2=-1).log().sum(-1)
+            return self.noise.log().sum(-1)
+        return 2 * torch.linalg.cholesky(self.noise).diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
-    def _variances(self) -> Tensor:
-        if not (self.noise > 0).all():
+    def _require_noise(self) -> None:
+        if not self._diagonal:
+            require_positive_definite(self.noise, "noise")
+        elif not (self.noise > 0).all():
             raise BadInput(
                 f"The smallest variance of the noise is {float(self.noise.detach().min()):.3g}, so x has no density given z. Wanted: "
                 "variances above 0. A feature that never changes has none: leave it out, or add a little noise."
             )
-        return self.noise
-
-
-def _cholesky(covariance: Tensor, what: str) -> Tensor:
-    factor, failed = torch.linalg.cholesky_ex(covariance)
-    if failed.any():
-        smallest = float(torch.linalg.eigvalsh(covariance.detach()).min())
-        raise BadInput(
-            f"The {what} is singular or no covariance: its smallest eigenvalue is {smallest:.3g}. Wanted: a positive definite matrix. "
-            "Leave out the directions that never change, or add a little to the diagonal."
-        )
-    return factor
 
 
 def _gaussian(mean: Tensor, covariance: Tensor, what: str) -> MultivariateNormal:
-    return MultivariateNormal(mean, scale_tril=_cholesky(covariance, what))
+    require_positive_definite(covariance, what)
+    return MultivariateNormal(mean, scale_tril=torch.linalg.cholesky(covariance))
 
 
 def mean_field(precision: Tensor) -> tuple[Tensor, Tensor]:

@@ -188,6 +188,9 @@ def _smooth(log_w: np.ndarray) -> tuple[np.ndarray, float]:
     try:
         if log_w.size < 25:
             raise ValueError("a fifth of the draws is the tail, and ArviZ 1.x fits no fewer than five")
+        # Differences of numbers that were equal but for rounding, each off by an eps or two, have no tail either.
+        if np.ptp(log_w) <= 4 * np.finfo(float).eps * np.abs(log_w).max():
+            raise ValueError("weights that are all alike")
         if _modern():
             from arviz_stats.base import array_stats
 
@@ -195,7 +198,7 @@ def _smooth(log_w: np.ndarray) -> tuple[np.ndarray, float]:
             smoothed, k = array_stats.psislw(-log_w)
         else:
             smoothed, k = arviz().psislw(log_w)
-    except ValueError:  # also from 1.x for weights that are all alike, where 0.x returns inf
+    except ValueError:
         return log_w - np.logaddexp.reduce(log_w), np.inf
     return smoothed, np.inf if np.isnan(k) else float(k)
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ...errors import BadInput
+from ..degenerate import positive_definite
 from ..linear_gaussian import mean_field
 
 
@@ -30,8 +31,8 @@ class FactoredGaussian:
 
     def __post_init__(self) -> None:
         size = len(self.mean)
-        _, failed = torch.linalg.cholesky_ex(self.precision)
-        if self.precision.shape != (size, size) or not torch.allclose(self.precision, self.precision.mT) or failed:
+        square = self.precision.shape == (size, size)
+        if not (square and torch.allclose(self.precision, self.precision.mT) and positive_definite(self.precision)):
             raise BadInput(
                 f"precision={self.precision.tolist()} is none for a mean of {size}. Wanted: a symmetric positive definite matrix."
             )

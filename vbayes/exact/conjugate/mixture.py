@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.distributions import Dirichlet, kl_divergence
 
 from ...errors import BadInput
+from ..degenerate import positive_definite, unchanging
 
 
 class Factors(NamedTuple):
@@ -69,7 +70,7 @@ class GaussianMixture:
                 f"Wanted: numbers above 0, and a freedom above {features - 1}."
             )
         covariance = torch.atleast_2d(torch.cov(self.x.T))
-        if torch.linalg.matrix_rank(covariance, hermitian=True) < features:
+        if unchanging(self.x).any() or not positive_definite(covariance):
             raise BadInput("The covariance of x is singular. Leave out features that follow from the others.")
         one = self.x.new_ones(self.components)
         scale = torch.linalg.inv(covariance * freedom).expand(self.components, -1, -1)

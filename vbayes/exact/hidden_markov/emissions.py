@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal
 
 from ...errors import BadInput
+from ..degenerate import unchanging
 
 LEAST_SPREAD = 1e-3
 """Of the data's standard deviation: a state that shrinks onto one datum has unbounded density otherwise."""
@@ -126,13 +127,14 @@ class GaussianEmission(Emission):
         mean = torch.einsum("nts,ntd->sd", share, wide)
         variance = torch.stack([torch.einsum("nt,ntd->d", share[..., s], (wide - mean[s]) ** 2) for s in range(len(seen))])  # fmt: skip
         # The variance of all the data that count, below which no state's may fall by more than LEAST_SPREAD².
-        counted = (weights.sum(-1) > 0)[..., None].to(wide)
-        centre = (counted * wide).sum((0, 1)) / counted.sum()
-        floor = LEAST_SPREAD**2 * (counted * (wide - centre) ** 2).sum((0, 1)) / counted.sum()
-        if bool((floor <= 0).any()):
+        rows = wide[weights.sum(-1) > 0]
+        if len(rows) and unchanging(rows).any():
             raise BadInput(
                 "The data never change in some feature, so their density has no maximum. Wanted: data that vary."
             )
+        counted = (weights.sum(-1) > 0)[..., None].to(wide)
+        centre = (counted * wide).sum((0, 1)) / counted.sum()
+        floor = LEAST_SPREAD**2 * (counted * (wide - centre) ** 2).sum((0, 1)) / counted.sum()
         scale = torch.maximum(variance, floor).sqrt()
         kept = (seen > 0).expand_as(mean).reshape(self.mean.shape)
         return GaussianEmission(
