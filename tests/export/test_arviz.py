@@ -213,9 +213,7 @@ def test_nothing_half_written_is_left(data, tmp_path):
     assert same(data, export.from_netcdf(path))
 
 
-@pytest.mark.skipif(
-    "VBAYES_EXCHANGE" not in os.environ, reason="run by test_arviz1.py, with the other ArviZ's file"
-)
+@pytest.mark.skipif("VBAYES_EXCHANGE" not in os.environ, reason="run by test_arviz1.py, with the other ArviZ's file")
 def test_exchange_with_the_other_version(data):
     folder = Path(os.environ["VBAYES_EXCHANGE"])
     theirs = export.from_netcdf(folder / "theirs.nc")

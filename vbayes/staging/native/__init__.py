@@ -7,9 +7,9 @@ passing on each small tensor. Matrix products go to the BLAS that torch itself u
 """
 
 from .build import CompilerMissing as CompilerMissing
+from .ir import Unsupported as Unsupported
 from .program import Native as Native
 from .program import Run as Run
 from .program import compile_native as compile_native
 from .program import compiled_or_why as compiled_or_why
 from .program import run as run
-from .values import Unsupported as Unsupported

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from .pointwise import ARITHMETIC, BITS, INTEGERS, LOGIC, TYPES
-from .values import (
+from .ir import (
     Assembly,
     Cholesky,
     Counter,
@@ -27,6 +26,7 @@ from .values import (
     Unsupported,
     View,
 )
+from .ops import ARITHMETIC, BITS, INTEGERS, LOGIC, TYPES
 
 Operand = View | float | int | bool
 RULES: dict[str, Callable[..., Any]] = {}

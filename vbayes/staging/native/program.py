@@ -19,10 +19,10 @@ from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 from ... import rng
 from ..trace import trace
 from .build import CompilerMissing, build, vector_math
+from .emit import Source
+from .ir import Given, Pointwise, Unsupported, Value
 from .lower import Lowering, supported
 from .schedule import schedule
-from .source import Source
-from .values import Given, Pointwise, Unsupported, Value
 
 
 def compile_native(fn: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor], states: int = 0) -> Native:

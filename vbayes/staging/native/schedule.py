@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from .values import Counter, Gather, Given, Pointwise, Reduction, Value, View
+from .ir import Counter, Gather, Given, Pointwise, Reduction, Value, View
 
 Domain = tuple[int, ...]
 COPIES = 4  # of one value, at most

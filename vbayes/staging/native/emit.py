@@ -8,9 +8,7 @@ from typing import Any
 
 import torch
 
-from .pointwise import PRELUDE, TYPES, literal
-from .schedule import LARGE, Domain, Kernel, same_place, splits
-from .values import (
+from .ir import (
     Assembly,
     Cholesky,
     Counter,
@@ -26,6 +24,8 @@ from .values import (
     Value,
     View,
 )
+from .ops import PRELUDE, TYPES, literal
+from .schedule import LARGE, Domain, Kernel, same_place, splits
 
 IDENTITY = {"sum": 0, "prod": 1, "any": 0, "all": 1}
 COMBINE = {
