@@ -1,145 +1,27 @@
-"""What a captured graph computes, as a list of values: each a contiguous array made by one kernel or by part of one."""
+"""The intermediate form: what a program computes, as values, each a contiguous array that is made from others.
+
+Values are immutable and equal to themselves only: a pass that changes something returns new ones. What is known later, in which
+loops values are made and where they lie, stands beside the graph: see `schedule` and `memory`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from .ops import Code, Combine, Op
+
+V = TypeVar("V", bound="Value")
+
 
 class Unsupported(Exception):
     """The graph has an operation that there is no C for."""
-
-
-@dataclass(eq=False)
-class Value:
-    """A contiguous array.
-
-    Attributes:
-        shape, dtype: Its own.
-        operands: What it is made from.
-    """
-
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-    operands: list[View | float | int | bool] = field(default_factory=list)
-
-    @property
-    def sources(self) -> list[Value]:
-        return [o.value for o in self.operands if isinstance(o, View)]
-
-    @property
-    def size(self) -> int:
-        return torch.Size(self.shape).numel()
-
-
-@dataclass(eq=False)
-class Given(Value):
-    """An input of the program, or a constant of the graph."""
-
-    constant: Tensor | None = None
-
-
-@dataclass(eq=False)
-class Pointwise(Value):
-    """Each element an expression in the elements of the operands at the same place.
-
-    Attributes:
-        template: C, with a field for each operand.
-        types: The type that each operand is cast to.
-    """
-
-    template: str = "{0}"
-    types: list[torch.dtype] = field(default_factory=list)
-
-
-@dataclass(eq=False)
-class Gather(Value):
-    """Elements of the first operand, at places that the others (int64 arrays) name for some of its dimensions.
-
-    Attributes:
-        places: For each dimension of the first operand, which operand holds its index; None: the loop's own.
-        loops: For each dimension that is not indexed, the dimension of the result that runs over it.
-    """
-
-    places: list[int | None] = field(default_factory=list)
-    loops: list[int] = field(default_factory=list)
-
-
-@dataclass(eq=False)
-class Counter(Value):
-    """start + step · i over its one dimension."""
-
-    start: float = 0
-    step: float = 1
-
-
-@dataclass(eq=False)
-class Reduction(Value):
-    """The operand summed (or else combined) over some of its dimensions.
-
-    Attributes:
-        dims: Of the operand, that are gone from the shape.
-        kind: "sum", "prod", "amax", "amin", "any", "all".
-    """
-
-    dims: tuple[int, ...] = ()
-    kind: str = "sum"
-
-
-@dataclass(eq=False)
-class Product(Value):
-    """(batch..., m, k) @ (batch..., k, n), of matrices or stacks of them."""
-
-
-@dataclass(eq=False)
-class Assembly(Value):
-    """An array put together: each operand is written to a strided part of it, in turn.
-
-    Attributes:
-        parts: Of the array, as (offset, strides, shape).
-    """
-
-    parts: list[tuple[int, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
-
-
-@dataclass(eq=False)
-class Scatter(Value):
-    """The first operand, with the second added or put at the places that the others name; see `Gather`."""
-
-    places: list[int | None] = field(default_factory=list)
-    loops: list[int] = field(default_factory=list)
-    accumulate: bool = True
-
-
-@dataclass(eq=False)
-class Scan(Value):
-    """The running sum of the operand along one dimension."""
-
-    dim: int = 0
-
-
-@dataclass(eq=False)
-class Extreme(Value):
-    """Where along one dimension the operand is largest (or smallest), for the first time."""
-
-    dim: int = 0
-    kind: str = "amax"
-
-
-@dataclass(eq=False)
-class Cholesky(Value):
-    """The lower factor of each matrix of a stack."""
-
-
-@dataclass(eq=False)
-class Triangular(Value):
-    """The solution X of A X = B for each triangular A of a stack and its B."""
-
-    upper: bool = False
-    unit: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,22 +35,222 @@ class View:
     def whole(cls, value: Value) -> View:
         return cls(value, torch.empty(value.shape, dtype=value.dtype, device="meta"))
 
-    @property
+    @classmethod
+    def shaped(cls, value: Value, shape: Iterable[int]) -> View:
+        """The whole value, its dimensions of size 1 given or taken."""
+        return cls(value, cls.whole(value).meta.view(tuple(shape)))
+
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         return tuple(self.meta.shape)
 
-    @property
+    @cached_property
     def strides(self) -> tuple[int, ...]:
-        return tuple(0 if n == 1 else s for n, s in zip(self.meta.shape, self.meta.stride(), strict=True))
+        """Zero for what has one element only, so that loops are seen to run together where they can."""
+        return tuple(0 if n == 1 else s for n, s in zip(self.shape, self.meta.stride(), strict=True))
 
-    @property
+    @cached_property
     def offset(self) -> int:
         return int(self.meta.storage_offset())
 
-    @property
+    @cached_property
     def is_whole(self) -> bool:
         """Whether it reads the value from first to last, in its order."""
         return self.offset == 0 and self.meta.is_contiguous() and self.meta.numel() == self.value.size
 
-    def expand(self, shape: Any) -> View:
-        return View(self.value, self.meta.expand(shape))
+    def expand(self, shape: Iterable[int]) -> View:
+        return View(self.value, self.meta.expand(tuple(shape)))
+
+    def transpose(self) -> View:
+        """Its matrices turned."""
+        return View(self.value, self.meta.transpose(-1, -2))
+
+
+Operand = View | float | int | bool
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """A contiguous array.
+
+    Attributes:
+        shape, dtype: Its own.
+        operands: What it is made from: views of other values, and numbers.
+    """
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    operands: tuple[Operand, ...] = ()
+
+    @cached_property
+    def views(self) -> tuple[View, ...]:
+        """The operands that are arrays."""
+        return tuple(o for o in self.operands if isinstance(o, View))
+
+    @cached_property
+    def sources(self) -> tuple[Value, ...]:
+        return tuple(view.value for view in self.views)
+
+    @cached_property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    def reading(self: V, operands: Iterable[Operand]) -> V:
+        """A new value: the same operation on other operands."""
+        return replace(self, operands=tuple(operands))
+
+
+@dataclass(frozen=True, eq=False)
+class Input(Value):
+    """An array that is handed in, or a constant of the program."""
+
+    constant: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Pointwise(Value):
+    """Each element an operation on the elements of the operands at the same place.
+
+    Attributes:
+        op: The operation.
+        types: The type that each operand is cast to.
+    """
+
+    op: Op
+    types: tuple[torch.dtype, ...]
+
+    @property
+    def code(self) -> Code:
+        return self.op.code(self.dtype)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Gather(Value):
+    """Elements of the first operand, at places that the others (arrays of integers) name for some of its dimensions.
+
+    Attributes:
+        places: For each dimension of the first operand, which of the other operands holds its index; None: the loop's own.
+        loops: For each dimension that is not indexed, the dimension of the result that runs over it.
+    """
+
+    places: tuple[int | None, ...]
+    loops: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Scatter(Value):
+    """The first operand, with the second added or put at the places that the others name; see `Gather`.
+
+    Attributes:
+        accumulate: Added, not put.
+    """
+
+    places: tuple[int | None, ...]
+    loops: tuple[int, ...]
+    accumulate: bool
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Iota(Value):
+    """start + step · i over its one dimension."""
+
+    start: float = 0
+    step: float = 1
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Reduction(Value):
+    """The operand summed (or else combined) over some of its dimensions.
+
+    Attributes:
+        dims: Of the operand, that are gone from the shape; ascending.
+        by: What combines two numbers.
+    """
+
+    dims: tuple[int, ...]
+    by: Combine
+
+
+@dataclass(frozen=True, eq=False)
+class Product(Value):
+    """(batch..., m, k) @ (batch..., k, n), of matrices or a stack of them."""
+
+
+Part = tuple[int, tuple[int, ...], tuple[int, ...]]
+"""Offset, strides and shape."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Assembly(Value):
+    """An array put together: each operand is written to a strided part of it, in turn.
+
+    Attributes:
+        parts: Of the array.
+    """
+
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Scan(Value):
+    """The running sum of the operand along one dimension."""
+
+    dim: int
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ArgExtreme(Value):
+    """Where along one dimension the operand is largest (or else smallest), for the first time; NaN counts as either."""
+
+    dim: int
+    largest: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Cholesky(Value):
+    """The lower factor of each matrix of a stack; NaN on the diagonal of one that has none."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Triangular(Value):
+    """The solution X of A X = B for each triangular A of a stack and its B.
+
+    Attributes:
+        upper: The other triangle of A is not read.
+        unit: The diagonal of A counts as ones.
+    """
+
+    upper: bool
+    unit: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A program, as what its outputs are made from.
+
+    Attributes:
+        inputs: What the caller hands in.
+        constants: What is handed in beside, the same each time.
+        outputs: Each an array of its own.
+        states: The first so many inputs are overwritten with the first as many outputs.
+    """
+
+    inputs: tuple[Input, ...]
+    constants: tuple[Input, ...]
+    outputs: tuple[Value, ...]
+    states: int = 0
+
+    def values(self) -> list[Value]:
+        """Everything that the outputs need, each after what it needs itself."""
+        order: dict[Value, None] = {}
+        stack: list[tuple[Value, bool]] = [(v, False) for v in reversed(self.outputs)]
+        while stack:
+            value, opened = stack.pop()
+            if value in order:
+                continue
+            if opened:
+                order[value] = None
+            else:
+                stack.append((value, True))
+                stack.extend((s, False) for s in reversed(value.sources) if s not in order)
+        return list(order)

@@ -1,125 +1,223 @@
-"""Pointwise operations of ATen as C expressions."""
+"""The operations on single numbers: one row for each, with its C, its cost, and the same in NumPy.
+
+A new operation is one row here and one row in the test of this table.
+"""
 
 from __future__ import annotations
 
-import math
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from scipy import special
 
-TYPES = {
-    torch.float32: "float",
-    torch.float64: "double",
-    torch.int64: "int64_t",
-    torch.int32: "int32_t",
-    torch.uint8: "uint8_t",
-    torch.bool: "uint8_t",
+
+class Cost(enum.Enum):
+    """What a large value costs: a cheap one may be made anew wherever it is read, a dear one is made once and kept."""
+
+    CHEAP = "cheap"
+    DEAR = "dear"
+
+
+@dataclass(frozen=True)
+class Code:
+    """C for one element.
+
+    Attributes:
+        text: An expression with a field for each operand; `{f}` is the suffix of C's float functions.
+        cost: Of computing it.
+    """
+
+    text: str
+    cost: Cost
+
+
+class Casts(enum.Enum):
+    """What operands are cast to before the operation."""
+
+    RESULT = "the type of the result"
+    TOGETHER = "the type that they have together; the result is true or false"
+    CHOICE = "the first to true or false, the others to the type of the result"
+
+
+@dataclass(frozen=True)
+class Op:
+    """A pointwise operation.
+
+    Attributes:
+        name: Its own.
+        floats: C where the result is of floats, and where nothing else is said.
+        numpy: The same on arrays.
+        integers: C where the result is of integers.
+        booleans: C where it is true or false; None: as for integers.
+        casts: Its operands.
+        aten: The operations of ATen that are this one, with the same operands.
+        operands: Their number.
+    """
+
+    name: str
+    floats: Code
+    numpy: Callable[..., Any]
+    integers: Code | None = None
+    booleans: Code | None = None
+    casts: Casts = Casts.RESULT
+    aten: tuple[str, ...] = ()
+
+    def code(self, dtype: torch.dtype) -> Code:
+        """The C for a result of this type."""
+        if dtype.is_floating_point:
+            return self.floats
+        return (self.booleans if dtype == torch.bool else None) or self.integers or self.floats
+
+    @property
+    def operands(self) -> int:
+        return max([1, *(n + 1 for n in range(4) if f"{{{n}}}" in self.floats.text)])
+
+
+def cheap(text: str) -> Code:
+    return Code(text, Cost.CHEAP)
+
+
+def dear(text: str) -> Code:
+    return Code(text, Cost.DEAR)
+
+
+def _function(name: str, numpy: Callable[..., Any], c: str = "", operands: int = 1, **options: Any) -> Op:
+    """A function of C's library, or of `runtime.h`, with ATen's name for it."""
+    arguments = ", ".join(f"{{{n}}}" for n in range(operands))
+    return Op(name, dear(f"{c or name}{{f}}({arguments})"), numpy, aten=(name,), **options)
+
+
+def _operator(name: str, text: str, numpy: Callable[..., Any], **options: Any) -> Op:
+    return Op(name, cheap(text), numpy, aten=(name,), **options)
+
+
+def _logic(name: str, code: Code, numpy: Callable[..., Any], aten: str = "") -> Op:
+    return Op(name, code, numpy, casts=Casts.TOGETHER, aten=(aten or name,))
+
+
+_SAME = cheap("{0}")
+
+_ROWS = (
+    # functions
+    _function("abs", np.abs, c="fabs", integers=cheap("{0} < 0 ? -{0} : {0}")),
+    _function("acos", np.arccos),
+    _function("asin", np.arcsin),
+    _function("atan", np.arctan),
+    _function("atan2", np.arctan2, operands=2),
+    _function("ceil", np.ceil, integers=_SAME),
+    _function("cos", np.cos),
+    _function("cosh", np.cosh),
+    _function("digamma", special.digamma),
+    _function("erf", special.erf),
+    _function("erfc", special.erfc),
+    _function("erfinv", special.erfinv),
+    _function("exp", np.exp),
+    _function("expm1", np.expm1),
+    _function("floor", np.floor, integers=_SAME),
+    _function("fmod", np.fmod, operands=2, integers=cheap("{0} % {1}")),
+    _function("hypot", np.hypot, operands=2),
+    _function("lgamma", special.gammaln),
+    _function("log", np.log),
+    _function("log10", np.log10),
+    _function("log1p", np.log1p),
+    _function("log2", np.log2),
+    _function("sin", np.sin),
+    _function("sinh", np.sinh),
+    _function("sqrt", np.sqrt),
+    _function("tan", np.tan),
+    _function("tanh", np.tanh),
+    _function("trunc", np.trunc, integers=_SAME),
+    Op("pow", dear("pow{f}({0}, {1})"), np.power),
+    Op("round", dear("rint{f}({0})"), np.rint, integers=_SAME),
+    Op("rsqrt", dear("1 / sqrt{f}({0})"), lambda x: 1 / np.sqrt(x), aten=("rsqrt",)),
+    Op("sigmoid", dear("1 / (1 + exp{f}(-{0}))"), lambda x: 1 / (1 + np.exp(-x)), aten=("sigmoid",)),
+    Op("trigamma", dear("trigamma{f}({0})"), lambda x: special.polygamma(1, x)),
+    # arithmetic
+    Op("add", cheap("{0} + {1}"), np.add),
+    Op("add_scaled", cheap("{0} + {2} * {1}"), lambda x, y, a: x + a * y),
+    Op("sub", cheap("{0} - {1}"), np.subtract),
+    Op("sub_scaled", cheap("{0} - {2} * {1}"), lambda x, y, a: x - a * y),
+    Op("sum_scaled", cheap("{0} * {2} + {1} * {3}"), lambda x, y, a, b: x * a + y * b),
+    _operator("mul", "{0} * {1}", np.multiply),
+    Op("div", cheap("{0} / {1}"), np.divide),
+    Op("div_floor", dear("floor{f}({0} / {1})"), lambda x, y: np.floor(x / y)),
+    Op("div_trunc", dear("trunc{f}({0} / {1})"), lambda x, y: np.trunc(x / y)),
+    Op("remainder", dear("{0} - floor{f}({0} / {1}) * {1}"), np.remainder, integers=dear("({0} % {1} + {1}) % {1}")),
+    _operator("neg", "-{0}", np.negative),
+    _operator("reciprocal", "1 / {0}", lambda x: 1 / x),
+    _operator("relu", "{0} < 0 ? 0 : {0}", lambda x: np.where(x < 0, 0, x)),
+    Op("sign", dear("({0} > 0) - ({0} < 0)"), lambda x: 1.0 * (x > 0) - (x < 0), aten=("sign",)),
+    _operator("square", "{0} * {0}", np.square),
+    Op("cube", cheap("{0} * {0} * {0}"), lambda x: x * x * x),
+    Op("one", cheap("1"), np.ones_like),
+    Op("reciprocal_square", dear("1 / ({0} * {0})"), lambda x: 1 / (x * x)),
+    Op("square_difference", dear("({0} - {1}) * ({0} - {1})"), lambda x, y: (x - y) * (x - y)),
+    _operator("maximum", "{0} > {1} || {0} != {0} ? {0} : {1}", np.maximum),
+    _operator("minimum", "{0} < {1} || {0} != {0} ? {0} : {1}", np.minimum),
+    Op("copy", _SAME, lambda x: x, aten=("lift_fresh_copy", "detach")),
+    Op("where", cheap("{0} ? {1} : {2}"), np.where, casts=Casts.CHOICE),
+    # bits
+    _operator("bitwise_and", "{0} & {1}", np.bitwise_and),
+    _operator("bitwise_or", "{0} | {1}", np.bitwise_or),
+    _operator("bitwise_xor", "{0} ^ {1}", np.bitwise_xor),
+    _operator("bitwise_not", "~{0}", np.invert, booleans=cheap("!{0}")),
+    Op("shift_left", cheap("{0} << {1}"), np.left_shift, aten=("__lshift__",)),
+    Op("shift_right", cheap("{0} >> {1}"), np.right_shift, aten=("__rshift__",)),
+    # true or false
+    _logic("eq", cheap("{0} == {1}"), np.equal),
+    _logic("ne", cheap("{0} != {1}"), np.not_equal),
+    _logic("lt", cheap("{0} < {1}"), np.less),
+    _logic("le", cheap("{0} <= {1}"), np.less_equal),
+    _logic("gt", cheap("{0} > {1}"), np.greater),
+    _logic("ge", cheap("{0} >= {1}"), np.greater_equal),
+    _logic("logical_and", cheap("{0} != 0 & {1} != 0"), np.logical_and),
+    _logic("logical_or", cheap("{0} != 0 | {1} != 0"), np.logical_or),
+    _logic("logical_xor", dear("({0} != 0) ^ ({1} != 0)"), np.logical_xor),
+    _logic("logical_not", cheap("{0} == 0"), np.logical_not),
+    _logic("isnan", cheap("{0} != {0}"), np.isnan),
+    _logic("isinf", cheap("{0} == INFINITY || {0} == -INFINITY"), np.isinf),
+    Op("nonzero", cheap("{0} != 0"), lambda x: x != 0, casts=Casts.TOGETHER),
+)  # fmt: skip
+
+OPS = {op.name: op for op in _ROWS}
+BY_ATEN = {name: op for op in _ROWS for name in op.aten}
+
+
+@dataclass(frozen=True)
+class Combine:
+    """How a reduction takes in one number more.
+
+    Attributes:
+        name: ATen's, and ours.
+        code: A C statement for the total `{a}` and the number `{x}`.
+        openmp: OpenMP's name for it.
+        numpy: The same over axes of an array.
+        start: What changes nothing when it is combined with; None: the end of the type's range.
+    """
+
+    name: str
+    code: str
+    openmp: str
+    numpy: Callable[..., Any]
+    start: int | None
+
+    @property
+    def is_extreme(self) -> bool:
+        return self.start is None
+
+
+COMBINES = {
+    by.name: by
+    for by in (
+        Combine("sum", "{a} += {x}", "+", np.sum, 0),
+        Combine("prod", "{a} *= {x}", "*", np.prod, 1),
+        Combine("any", "{a} |= {x}", "|", np.any, 0),
+        Combine("all", "{a} &= {x}", "&", np.all, 1),
+        Combine("amax", "{a} = {x} > {a} || {x} != {x} ? {x} : {a}", "max", np.max, None),
+        Combine("amin", "{a} = {x} < {a} || {x} != {x} ? {x} : {a}", "min", np.min, None),
+    )
 }
-
-# Operands are cast to the type that the result has; `{f}` is the suffix of C's float functions.
-ARITHMETIC = {
-    "abs": "fabs{f}({0})", "acos": "acos{f}({0})", "asin": "asin{f}({0})", "atan": "atan{f}({0})",
-    "ceil": "ceil{f}({0})", "cos": "cos{f}({0})", "cosh": "cosh{f}({0})", "erf": "erf{f}({0})", "erfc": "erfc{f}({0})",
-    "exp": "exp{f}({0})", "expm1": "expm1{f}({0})", "floor": "floor{f}({0})", "log": "log{f}({0})",
-    "log10": "log10{f}({0})", "log1p": "log1p{f}({0})", "log2": "log2{f}({0})", "neg": "-{0}",
-    "reciprocal": "1 / {0}", "relu": "{0} < 0 ? 0 : {0}", "round": "rint{f}({0})", "rsqrt": "1 / sqrt{f}({0})",
-    "sigmoid": "1 / (1 + exp{f}(-{0}))", "sign": "({0} > 0) - ({0} < 0)", "sin": "sin{f}({0})", "sinh": "sinh{f}({0})",
-    "sqrt": "sqrt{f}({0})", "square": "{0} * {0}", "tan": "tan{f}({0})", "tanh": "tanh{f}({0})", "trunc": "trunc{f}({0})",
-    "digamma": "digamma{f}({0})", "lgamma": "lgamma{f}({0})", "erfinv": "erfinv{f}({0})",
-    "add": "{0} + {1}", "sub": "{0} - {1}", "mul": "{0} * {1}", "div": "{0} / {1}", "pow": "pow{f}({0}, {1})",
-    "maximum": "{0} > {1} || {0} != {0} ? {0} : {1}", "minimum": "{0} < {1} || {0} != {0} ? {0} : {1}",
-    "fmod": "fmod{f}({0}, {1})", "hypot": "hypot{f}({0}, {1})", "atan2": "atan2{f}({0}, {1})",
-    "clone": "{0}", "_to_copy": "{0}", "lift_fresh_copy": "{0}", "detach": "{0}",
-}  # fmt: skip
-
-# Operands are cast to the type that they have together; the result is true or false.
-LOGIC = {
-    "eq": "{0} == {1}", "ne": "{0} != {1}", "lt": "{0} < {1}", "le": "{0} <= {1}", "gt": "{0} > {1}", "ge": "{0} >= {1}",
-    "logical_and": "{0} != 0 & {1} != 0", "logical_or": "{0} != 0 | {1} != 0", "logical_xor": "({0} != 0) ^ ({1} != 0)",
-    "logical_not": "{0} == 0", "isnan": "{0} != {0}", "isinf": "{0} == INFINITY || {0} == -INFINITY",
-}  # fmt: skip
-
-BITS = {
-    "bitwise_and": "{0} & {1}", "bitwise_or": "{0} | {1}", "bitwise_xor": "{0} ^ {1}",
-    "__lshift__": "{0} << {1}", "__rshift__": "{0} >> {1}",
-}  # fmt: skip
-
-# Where C has another word for integers.
-INTEGERS = {
-    "abs": "{0} < 0 ? -{0} : {0}",
-    "floor": "{0}",
-    "ceil": "{0}",
-    "round": "{0}",
-    "trunc": "{0}",
-    "fmod": "{0} % {1}",
-}
-
-PRELUDE = """\
-#include <math.h>
-#include <stdint.h>
-#include <string.h>
-#include <omp.h>
-
-{vector_math}
-static double digamma(double x) {{
-  double shift = 0;
-  if (x == 0) return copysign(INFINITY, -x);
-  if (x < 0) {{
-    if (x == floor(x)) return NAN;
-    shift = -M_PI / tan(M_PI * x);
-    x = 1 - x;
-  }}
-  while (x < 10) {{ shift -= 1 / x; x += 1; }}
-  const double y = 1 / (x * x);
-  const double series = y * (1. / 12 - y * (1. / 120 - y * (1. / 252 - y * (1. / 240 - y * (1. / 132 - y * 691. / 32760)))));
-  return shift + log(x) - 0.5 / x - series;
-}}
-static float digammaf(float x) {{ return (float)digamma(x); }}
-static double trigamma(double x) {{
-  double shift = 0;
-  if (x <= 0) {{
-    if (x == floor(x)) return INFINITY;
-    const double s = M_PI / sin(M_PI * x);
-    return s * s - trigamma(1 - x);
-  }}
-  while (x < 10) {{ shift += 1 / (x * x); x += 1; }}
-  const double y = 1 / (x * x);
-  const double series = 1. / 6 - y * (1. / 30 - y * (1. / 42 - y * (1. / 30 - y * (5. / 66 - y * (691. / 2730)))));
-  return shift + (1 + 0.5 / x + y * series) / x;
-}}
-static float trigammaf(float x) {{ return (float)trigamma(x); }}
-static double erfinv(double y) {{
-  /* Giles 2010, Approximating the erfinv function, for a start; two steps of Newton make it exact. */
-  if (!(fabs(y) < 1)) return fabs(y) == 1 ? copysign(INFINITY, y) : NAN;
-  const double a = fabs(y);
-  double w = -log((1 - a) * (1 + a)), x;
-  if (w < 5) {{
-    w -= 2.5;
-    x = 2.81022636e-08;
-    x = 3.43273939e-07 + x * w; x = -3.5233877e-06 + x * w; x = -4.39150654e-06 + x * w;
-    x = 0.00021858087 + x * w; x = -0.00125372503 + x * w; x = -0.00417768164 + x * w;
-    x = 0.246640727 + x * w; x = 1.50140941 + x * w;
-  }} else {{
-    w = sqrt(w) - 3;
-    x = -0.000200214257;
-    x = 0.000100950558 + x * w; x = 0.00134934322 + x * w; x = -0.00367342844 + x * w;
-    x = 0.00573950773 + x * w; x = -0.0076224613 + x * w; x = 0.00943887047 + x * w;
-    x = 1.00167406 + x * w; x = 2.83297682 + x * w;
-  }}
-  x *= a;
-  for (int i = 0; i < 2; i++) x += (erfc(x) - (1 - a)) / (M_2_SQRTPI * exp(-x * x));
-  return copysign(x, y);
-}}
-static float erfinvf(float y) {{ return (float)erfinv(y); }}
-"""
-
-
-def literal(value: float | int | bool, dtype: torch.dtype) -> str:
-    """A Python number as a C constant of that type."""
-    if not dtype.is_floating_point:
-        return f"INT64_C({int(value)})" if dtype == torch.int64 else f"({int(value)})"
-    value, suffix = float(value), "f" if dtype == torch.float32 else ""
-    if math.isnan(value):
-        return "NAN"
-    if math.isinf(value):
-        return "INFINITY" if value > 0 else "(-INFINITY)"
-    return f"({float(torch.tensor(value, dtype=dtype))!r}{suffix})"
