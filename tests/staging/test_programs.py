@@ -1,4 +1,4 @@
-"""Programs in users' styles: captured and compiled, they give Pyro's own numbers on the same noise."""
+"""Programs in users' styles: captured and compiled, and after each pass of the compiler, they give Pyro's own numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import torch
 import vbayes as vb
 from tests.staging.programs import PROGRAMS, made
 from vbayes.staging import Recorder, draw_noise, stage
-from vbayes.staging.native import Unsupported, compile_native
+from vbayes.staging.machine_code import compile_native
+from vbayes.staging.native import Unsupported, interpret
 from vbayes.validation import validation
 
 SAMPLERS = {"subsampling", "topic_model", "gamma_poisson"}  # draws that stay in the graph, which has no C for them
@@ -47,7 +48,11 @@ def test_captured_and_compiled_are_pyro(name, double):
         with pytest.raises(Unsupported):
             compile_native(run, inputs)
     else:
-        close(compile_native(run, inputs)(*inputs), right)
+        native = compile_native(run, inputs)
+        close(native(*inputs), right)
+        passes = native.translation
+        for form in (passes.graph, passes.schedule, passes.layout):
+            close(interpret(form, inputs), right)
 
 
 def close(found, right):

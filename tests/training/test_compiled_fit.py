@@ -14,8 +14,8 @@ import vbayes as vb
 from tests.models import binary, small_vae
 from tests.training.test_fit import exploding, same
 from vbayes.staging import Recorder
+from vbayes.staging.machine_code import say_once
 from vbayes.staging.native import build
-from vbayes.staging.native.program import _say_once
 from vbayes.training.minibatches import Minibatches
 from vbayes.validation import validation
 
@@ -202,7 +202,7 @@ def no_compiler(monkeypatch, tmp_path):
     monkeypatch.setenv("VBAYES_CACHE", str(tmp_path))
     monkeypatch.setenv("CC", "/nowhere/cc")
     monkeypatch.setenv("PATH", "/nowhere")
-    functions = (build.compiler, build.compiler_version, build.vector_math, build.processor, _say_once)
+    functions = (build.compiler, build.compiler_version, build.vector_math, build.processor, say_once)
     for function in functions:
         function.cache_clear()
     yield

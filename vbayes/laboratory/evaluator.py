@@ -14,7 +14,8 @@ from ..errors import CaptureFailed
 from ..estimators import AnalyticKL
 from ..pair.pair import Pair
 from ..staging import Program, draw_noise, stage
-from ..staging.native import Native, compiled_or_why
+from ..staging.machine_code import compiled_or_why
+from ..staging.native import Native
 from ..staging.replicate import footprint, free_memory
 from ..validation import no_warnings_of_nan, validation
 

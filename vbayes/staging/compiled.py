@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from .native import Native, compiled_or_why
+from .machine_code import compiled_or_why
+from .native import Native
 
 
 class Compiled:

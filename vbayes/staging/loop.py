@@ -13,7 +13,8 @@ from torch import Tensor
 from .. import rng
 from .capture import Program, Tensors
 from .cuda_graph import Replay
-from .native import Native, Run, compiled_or_why, run
+from .machine_code import compiled_or_why
+from .native import Native, Run, run
 from .noise import Noise, draw_noise
 from .optimizers import State, Update
 

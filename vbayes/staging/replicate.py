@@ -13,7 +13,8 @@ from torch import Tensor
 
 from .. import rng
 from .capture import Program, Tensors
-from .native import Native, compiled_or_why
+from .machine_code import compiled_or_why
+from .native import Native
 from .noise import Noise, draw_noise
 
 

@@ -1,15 +1,33 @@
-"""A small compiler: captured tensor programs to C, where all of a step is one call and nothing is allocated.
-
-graph (ATen) → values (`lower`) → kernels (`schedule`) → C (`source`) → machine code (`build`) → `Native`.
+"""A small compiler: a graph of tensor operations to C, where all of a step is one call and nothing is allocated.
 
 What it is for is small programs run very often: there, the time of a general compiler's code goes into allocating and
-passing on each small tensor. Matrix products go to the BLAS that torch itself uses.
+passing on each small tensor. It knows of torch, and of nothing else in this package.
+
+The passes, in their order, and what each makes:
+
+| pass | from | to | |
+|---|---|---|---|
+| `lower` | a graph of ATen operations | `ir.Graph` | values, each made from others; rules by family in `rules/` |
+| `schedule` | `Graph` | `Schedule` | which values one loop nest makes |
+| `memory` | `Schedule` | `Layout` | what is stored, and where |
+| `emit` | `Layout` | C | a function for each kernel: `loops`, `arrays`, `matrices`; it includes `runtime.h` |
+| `build` | C | machine code | by the compiler that is there, kept in a folder |
+
+`passes.translate` runs all but the last, `program.Native` is the result, called with tensors. Any of the forms can be read
+(`show`), checked (`verify`) and run by NumPy (`interpret`). What single numbers can undergo is the table in `ops`.
 """
 
 from .build import CompilerMissing as CompilerMissing
+from .interpret import interpret as interpret
+from .ir import Unsupported as Unsupported
+from .lower import supported as supported
+from .passes import PassFailed as PassFailed
+from .passes import Translation as Translation
+from .passes import first_departure as first_departure
+from .passes import translate as translate
+from .printer import show as show
 from .program import Native as Native
 from .program import Run as Run
-from .program import compile_native as compile_native
-from .program import compiled_or_why as compiled_or_why
 from .program import run as run
-from .values import Unsupported as Unsupported
+from .verify import Broken as Broken
+from .verify import verify as verify

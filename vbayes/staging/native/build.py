@@ -1,4 +1,4 @@
-"""C to machine code: the compiler, and the folder where its results are kept."""
+"""Building: C to machine code, by the compiler that is there, and the folder where its results are kept."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class CompilerMissing(Exception):
 
 FLAGS = ("-O3", "-fwrapv", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffp-contract=fast",
          "-fopenmp", "-fPIC", "-shared", "-std=gnu11", "-w")  # fmt: skip
+RUNTIME = Path(__file__).with_name("runtime.h")  # what every source includes
 VECTORISED = ("exp", "log", "log1p", "expm1", "tanh", "sin", "cos", "pow", "erf")
 
 
@@ -101,13 +102,13 @@ def processor() -> str:
 def build(source: str) -> ctypes.CDLL:
     """The shared library of a C source, compiled now or kept from an earlier time.
 
-    The key is the source itself, with compiler, flags and processor. A file that does not load is made anew; a folder
-    that can't be written is done without.
+    The key is the source itself and what it includes, with compiler, flags and processor. A file that does not load is made
+    anew; a folder that can't be written is done without.
 
     Raises:
         CompilerMissing: There is no compiler, or it fails.
     """
-    parts = (source, compiler_version(), " ".join(FLAGS), processor())
+    parts = (source, RUNTIME.read_text(), compiler_version(), " ".join(FLAGS), processor())
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
     folder = cache_folder()
     kept = folder / f"{key}.so"
@@ -129,7 +130,7 @@ def _compile(source: str, folder: Path, target: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         text, made = Path(temporary) / "program.c", Path(temporary) / "program.so"
         text.write_text(source)
-        command = [compiler(), *FLAGS, str(text), "-o", str(made), "-lm"]
+        command = [compiler(), *FLAGS, f"-I{RUNTIME.parent}", str(text), "-o", str(made), "-lm"]
         if vector_math():
             command.append("-lmvec")
         done = subprocess.run(command, capture_output=True, text=True)

@@ -3,153 +3,39 @@
 from __future__ import annotations
 
 import ctypes
-import functools
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch._decomp import decomposition_table
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.fx import GraphModule
-from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 
-from ... import rng
-from ..trace import trace
-from .build import CompilerMissing, build, vector_math
-from .lower import Lowering, supported
-from .schedule import schedule
-from .source import Source
-from .values import Given, Pointwise, Unsupported, Value
-
-
-def compile_native(fn: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor], states: int = 0) -> Native:
-    """A function of tensors as machine code.
-
-    Args:
-        fn: Takes tensors, returns a sequence of them; pure, of static shapes, on the CPU.
-        examples: Tensors of the shapes and types that it will be called with.
-        states: The first so many inputs are overwritten with the first as many outputs, for the next run.
-
-    Raises:
-        Unsupported: An operation that there is no C for.
-        CompilerMissing: No C compiler, or it fails.
-    """
-    return Native(simplified(fn, examples), examples, states)
-
-
-def compiled_or_why(
-    fn: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor], states: int = 0
-) -> tuple[Native | None, str | None]:
-    """`compile_native`, or why it can't be. Where there is no compiler, it says so once."""
-    try:
-        native = compile_native(fn, examples, states)
-        wrong = _differs(native, fn, examples, states)
-    except Unsupported as error:
-        return None, f"there is no machine code for {error}"
-    except CompilerMissing as error:
-        _say_once(f"{error}. Install gcc, or set $CC.")
-        return None, str(error)
-    except Exception as error:  # a fault of ours must not cost anybody a fit
-        wrong = f"making machine code failed: {error!r}"
-    if wrong:
-        _say_once(f"{wrong}. Please report this, with the model.")
-        return None, wrong
-    return native, None
-
-
-def _differs(native: Native, fn: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor], states: int) -> str:
-    """How machine code differs from the function that it was made from; empty if by rounding at most."""
-    inputs = [*(t.clone(memory_format=torch.contiguous_format) for t in examples[:states]), *examples[states:]]
-    outputs = native(*inputs)
-    with torch.no_grad(), rng.seeded(0):
-        right = fn(*examples)
-    coarsest = max((torch.finfo(t.dtype).eps for t in [*examples, *right] if t.is_floating_point()), default=0.0)
-    sizes = [_largest(theirs) for theirs in right]
-    for number, (mine, theirs) in enumerate(zip([*inputs[:states], *outputs], right, strict=True)):
-        # Half of the digits; of what cancels to nothing, none but those that the other numbers leave.
-        near = coarsest**0.5 * sizes[number] + 100 * coarsest * max(sizes) if theirs.is_floating_point() else 0.0
-        if not torch.allclose(mine, theirs, rtol=0.0, atol=near, equal_nan=True):
-            return f"machine code gave other numbers than torch for output {number}"
-    return ""
-
-
-def _largest(tensor: Tensor) -> float:
-    if not tensor.is_floating_point() or not tensor.numel():
-        return 0.0
-    return float(tensor.abs().nan_to_num(posinf=0.0).max())
-
-
-@functools.cache
-def _say_once(reason: str) -> None:
-    warnings.warn(
-        f"Programs run as torch interprets them, which takes many times as long: {reason}",
-        stacklevel=2,
-    )
-
-
-def simplified(fn: Callable[..., Sequence[Tensor]], examples: Sequence[Tensor]) -> GraphModule:
-    """The graph of a function, without mutation, and in operations that have a C form as far as possible."""
-    table = {op: rule for op, rule in decomposition_table.items() if not _kept(op)}
-    with rng.seeded(0):  # to trace is to run
-        graph = trace(lambda *inputs: list(fn(*inputs)), *examples, decompositions=table)
-        if any(_mutates(node.target) for node in graph.graph.nodes):
-            # First gradients, which are not taken inside functionalize, and normalisation layers, whose rules mutate.
-            mutating = {op: rule for op, rule in table.items() if "batch_norm" in str(op)}
-            captured = trace(lambda *inputs: list(fn(*inputs)), *examples, decompositions=mutating)
-            functional = torch.func.functionalize(captured, remove="mutations")
-            graph = trace(functional, *examples, decompositions=table)
-        graph.graph.eliminate_dead_code()
-        FakeTensorProp(graph, FakeTensorMode(allow_non_fake_inputs=True)).propagate(*examples)
-    return graph
-
-
-def _mutates(op: Any) -> bool:
-    return isinstance(op, torch._ops.OpOverload) and op._schema.is_mutable
-
-
-def _kept(op: Any) -> bool:
-    return isinstance(op, torch._ops.OpOverload) and op.namespace in ("aten", "prims") and supported(op)
+from .build import build
+from .passes import Translation
 
 
 class Native:
     """A program in machine code.
 
     Args:
-        graph: Of ATen operations; see `simplified`.
-        examples: Of its inputs.
-        states: See `compile_native`.
+        translation: What the passes made of it.
 
     Attributes:
         source: Its C.
+        states: The first so many inputs are overwritten with the first as many outputs, for the next run.
         takes: Number and type of the elements of each input.
         results: Shape and type of each output that is no state.
     """
 
-    def __init__(self, graph: GraphModule, examples: Sequence[Tensor], states: int = 0) -> None:
-        lowered = Lowering(graph)
-        ends: list[Value] = []
-        for number, view in enumerate(lowered.outputs):  # each output an array of its own, contiguous
-            value = view.value
-            whole = view.is_whole and view.shape == value.shape
-            stays = number < states and value is lowered.inputs[number]
-            if not whole or value in ends or (isinstance(value, Given) and not stays):
-                value = Pointwise(view.shape, value.dtype, [view], types=[value.dtype])
-            ends.append(value)
-        self._constants = [c.constant.contiguous() for c in lowered.constants if c.constant is not None]
-        inputs: list[Value] = [*lowered.inputs, *lowered.constants]
-        if any((a.shape, a.dtype) != (b.shape, b.dtype) for a, b in zip(inputs[:states], ends, strict=False)):
-            raise Unsupported("a state that changes its shape or type")
-        written = Source(schedule(ends), inputs, ends, states, vector_math())
-        self.source = written.text
-        self._states = states
-        self.takes = [(t.numel(), t.dtype) for t in examples]
-        self.results = [(v.shape, v.dtype) for v in ends[states:]]
+    def __init__(self, translation: Translation) -> None:
+        graph = translation.graph
+        self.translation, self.source = translation, translation.source
+        self.states = graph.states
+        self.takes = [(v.size, v.dtype) for v in graph.inputs]
+        self.results = [(v.shape, v.dtype) for v in graph.outputs[graph.states :]]
+        self._constants = [c.constant for c in graph.constants if c.constant is not None]
         self._library = build(self.source)
         self._entry = ctypes.cast(self._library.program, ctypes.c_void_p).value
-        self._size = written.work
+        self._size = translation.layout.work
         self._work = torch.empty(0, dtype=torch.uint8)
 
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
@@ -224,7 +110,7 @@ def run(steps: int, runs: Sequence[Run], which: Tensor | None = None) -> int:
     threads = torch.get_num_threads()
     first = runs[0]
     # Steps that do not need each other are shared out; inside, neither a loop nor BLAS starts threads of its own.
-    shared = steps > 1 and not first.native._states and first.finite < 0 and which is None
+    shared = steps > 1 and not first.native.states and first.finite < 0 and which is None
     calls, held = (_Call * len(runs))(), []
     for call, each in zip(calls, runs, strict=True):
         _check(each)

@@ -1,19 +1,20 @@
-"""Which values are made by one loop nest."""
+"""Scheduling: which values are made by one loop nest, and in which order."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
-from .values import Counter, Gather, Given, Pointwise, Reduction, Value, View
+from .ir import Gather, Graph, Input, Iota, Pointwise, Reduction, Value, View
+from .ops import Cost
 
 Domain = tuple[int, ...]
 COPIES = 4  # of one value, at most
 LARGE = 2**14  # elements from which a loop is worth a second thread
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Kernel:
     """Values made together.
 
@@ -23,19 +24,37 @@ class Kernel:
     """
 
     domain: Domain | None
-    values: list[Value]
+    values: tuple[Value, ...]
+
+    @cached_property
+    def inside(self) -> frozenset[Value]:
+        return frozenset(self.values)
+
+    def at_hand(self, view: View) -> bool:
+        """Whether its loops also make just the element that is read here."""
+        return self.domain is not None and view.value in self.inside and same_place(view, self.domain)
 
 
-def schedule(outputs: Iterable[Value]) -> list[Kernel]:
-    """Kernels in an order in which each has what it needs.
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """A program in kernels, in an order in which each has what it needs.
+
+    Attributes:
+        graph: Its values; some may be copies of those that the graph before it had.
+    """
+
+    graph: Graph
+    kernels: tuple[Kernel, ...]
+
+
+def schedule(graph: Graph) -> Schedule:
+    """Kernels of a graph.
 
     Greedy: the smallest loops that are ready first, each joined by all that can join it, so that the largest ones find
     the most to fuse. What costs less to make than to keep is made where it is read, each time anew.
     """
-    ends = set(outputs)
-    pending = _needed(outputs)
-    cheap = _made_where_read(pending, ends)
-    done: set[Value] = {v for v in pending if isinstance(v, Given)}
+    graph, pending, cheap = made_where_read(graph)
+    done: set[Value] = {v for v in pending if isinstance(v, Input)}
     pending = [v for v in pending if v not in done]
     kernels = []
     while pending:
@@ -45,78 +64,87 @@ def schedule(outputs: Iterable[Value]) -> list[Kernel]:
                 at_hand.add(v)
         ready = [v for v in pending if v not in cheap and all(s in at_hand for s in v.sources)]
         first = min(ready, key=lambda v: -1 if domain(v) is None else math.prod(domain(v) or ()))
-        if domain(first) is None:
-            members = [first]
-        else:
-            members = _without_idle(_joined(pending, domain(first), done, cheap), cheap)
+        over = domain(first)
+        members = [first] if over is None else _without_idle(_joined(pending, over, done, cheap), cheap)
         assert members, "a schedule that does not move on"
-        kernels.append(Kernel(domain(first), members))
+        kernels.append(Kernel(over, tuple(members)))
         done.update(members)
         gone = set(members)
         pending = [v for v in pending if v not in gone]
-    return kernels
+    return Schedule(graph, tuple(kernels))
+
+
+def real(shape: tuple[int, ...]) -> Domain:
+    """A shape without dimensions of size 1."""
+    return tuple(n for n in shape if n != 1)
 
 
 def domain(value: Value) -> Domain | None:
     """What the loops that make a value run over."""
-    if isinstance(value, (Pointwise, Counter, Gather)):
-        return tuple(n for n in value.shape if n != 1)
+    if isinstance(value, (Pointwise, Iota, Gather)):
+        return real(value.shape)
     if isinstance(value, Reduction):
-        (operand,) = value.operands
-        assert isinstance(operand, View)
-        return tuple(n for n in operand.shape if n != 1)
+        return real(value.views[0].shape)
     return None
 
 
 def same_place(view: View, over: Domain) -> bool:
     """Whether a loop over `over` that makes the value also has just this element of it at hand."""
-    return view.is_whole and tuple(n for n in view.shape if n != 1) == over == domain(view.value)
+    return view.is_whole and real(view.shape) == over == domain(view.value)
 
 
-def _needed(outputs: Iterable[Value]) -> list[Value]:
-    """Everything that the outputs need, each after what it needs itself."""
-    order: dict[Value, None] = {}
-    stack: list[tuple[Value, bool]] = [(v, False) for v in reversed(list(outputs))]
-    while stack:
-        value, opened = stack.pop()
-        if value in order:
-            continue
-        if opened:
-            order[value] = None
-        else:
-            stack.append((value, True))
-            stack.extend((s, False) for s in reversed(value.sources) if s not in order)
-    return list(order)
+def splits(value: Reduction) -> bool:
+    """Whether threads that share out the outermost loop would not write to the same place, or to one number only."""
+    in_loops = [d for d, n in enumerate(value.views[0].shape) if n != 1]
+    gone = [d for d in in_loops if d in value.dims]
+    return gone == in_loops or not gone or gone == in_loops[-len(gone) :]
 
 
-def _made_where_read(values: list[Value], ends: set[Value]) -> set[Value]:
-    """Large values of little arithmetic, of which each reader gets one of its own. Readers are changed in place."""
+def made_where_read(graph: Graph) -> tuple[Graph, list[Value], set[Value]]:
+    """The graph in which each reader of a large value of little arithmetic has a copy of its own.
+
+    Returns:
+        The graph, its values in their order, and which of them are such copies.
+    """
+    values = graph.values()
+    ends = set(graph.outputs)
     readers: dict[Value, list[tuple[Value, int]]] = {}
     for value in values:
         for i, operand in enumerate(value.operands):
             if isinstance(operand, View):
                 readers.setdefault(operand.value, []).append((value, i))
-    own: dict[Value, list[Value]] = {}
+    # From the outputs back: a reader that has copies reads its operands once for each of them.
+    copies: dict[Value, int] = {}
+    reads: dict[tuple[Value, int, int], int] = {}  # a reader, which copy of it, which operand → which copy it reads
     for value in reversed(values):
-        if not isinstance(value, Pointwise) or value in ends or value.size < LARGE or "(" in value.template:
+        if not isinstance(value, Pointwise) or value in ends or value.size < LARGE or value.code.cost is not Cost.CHEAP:
             continue
-        every = [(copy, i) for reader, i in readers.get(value, []) for copy in own.get(reader, [reader])]
-        over = domain(value)
-        loops = all(domain(r) == over and not isinstance(r, Gather) for r, _ in every)
-        if len(every) > COPIES or not loops or not all(same_place(r.operands[i], over or ()) for r, i in every):  # type: ignore[arg-type]
-            continue
-        own[value] = []
-        for reader, i in every:
-            twin = replace(value, operands=list(value.operands))
-            view = reader.operands[i]
-            assert isinstance(view, View)
-            reader.operands[i] = View(twin, view.meta)
-            own[value].append(twin)
-    order: list[Value] = []
+        every = [(r, copy, i) for r, i in readers.get(value, []) for copy in range(copies.get(r, 1))]
+        over = domain(value) or ()
+        in_step = all(domain(r) == over and not isinstance(r, Gather) for r, _, _ in every)
+        if len(every) <= COPIES and in_step and all(same_place(_view(r, i), over) for r, _, i in every):
+            copies[value] = len(every)
+            reads.update({read: number for number, read in enumerate(every)})
+    if not copies:
+        return graph, values, set()
+    made: dict[Value, list[Value]] = {}
     for value in values:
-        order += own.get(value, [value])
-    values[:] = order
-    return {twin for twins in own.values() for twin in twins}
+        made[value] = []
+        for copy in range(copies.get(value, 1)):
+            operands = tuple(
+                View(made[o.value][reads.get((value, copy, i), 0)], o.meta) if isinstance(o, View) else o
+                for i, o in enumerate(value.operands)
+            )
+            made[value].append(value.reading(operands) if value.operands else value)
+    graph = replace(graph, outputs=tuple(made[v][0] for v in graph.outputs))
+    order = [each for value in values for each in made[value]]
+    return graph, order, {copy for value in copies for copy in made[value]}
+
+
+def _view(value: Value, number: int) -> View:
+    view = value.operands[number]
+    assert isinstance(view, View)
+    return view
 
 
 def _without_idle(members: list[Value], cheap: set[Value]) -> list[Value]:
@@ -128,20 +156,21 @@ def _without_idle(members: list[Value], cheap: set[Value]) -> list[Value]:
     return [v for v in members if v in wanted]
 
 
-def _joined(pending: list[Value], over: Domain | None, done: set[Value], cheap: set[Value]) -> list[Value]:
+def _joined(pending: list[Value], over: Domain, done: set[Value], cheap: set[Value]) -> list[Value]:
+    """All that can be made in loops over `over`, from what is done and from each other."""
     inside: set[Value] = set()
     members: list[Value] = []
-    alone = math.prod(over or ()) >= LARGE
+    large = math.prod(over) >= LARGE
     for value in pending:
-        if domain(value) != over or over is None:
+        if domain(value) != over:
             continue
-        if alone and isinstance(value, Reduction) and not splits(value) and any(m not in cheap for m in members):
+        if large and isinstance(value, Reduction) and not splits(value) and any(m not in cheap for m in members):
             continue  # it can't run on two threads, and would keep the others from it
-        if all(_at_hand(o, over, done, inside, value) for o in value.operands if isinstance(o, View)):
+        if all(_at_hand(view, over, done, inside, value) for view in value.views):
             members.append(value)
             if not isinstance(value, Reduction):
                 inside.add(value)
-            elif alone and not splits(value):
+            elif large and not splits(value):
                 break
     return members
 
@@ -152,12 +181,3 @@ def _at_hand(view: View, over: Domain, done: set[Value], inside: set[Value], val
     if isinstance(value, Gather) and view is value.operands[0]:
         return False
     return view.value in inside and same_place(view, over)
-
-
-def splits(value: Reduction) -> bool:
-    """Whether threads that share out the outermost loop would not write to the same place, or to one number only."""
-    (operand,) = value.operands
-    assert isinstance(operand, View)
-    real = [d for d, n in enumerate(operand.shape) if n != 1]
-    gone = [d for d in real if d in value.dims]
-    return gone == real or not gone or gone == real[-len(gone) :]

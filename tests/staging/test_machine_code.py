@@ -8,8 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vbayes.staging.native import Unsupported, compile_native, compiled_or_why
-from vbayes.staging.native.program import _say_once
+from vbayes.staging.machine_code import compile_native, compiled_or_why, say_once
+from vbayes.staging.native import Unsupported
 
 POINTWISE = {
     "abs": torch.abs, "acos": torch.acos, "asin": torch.asin, "atan": torch.atan, "ceil": lambda x: torch.ceil(3 * x),
@@ -193,11 +193,11 @@ def test_what_it_was_not_made_for_is_refused():
 
 def test_code_that_gives_other_numbers_than_torch_is_not_used():
     factors = itertools.count(1)
-    _say_once.cache_clear()
+    say_once.cache_clear()
     with pytest.warns(UserWarning, match="gave other numbers than torch for output 0. Please report this"):
         native, why = compiled_or_why(lambda x: [x * next(factors)], [numbers(3)])
     assert native is None and "other numbers" in why
-    _say_once.cache_clear()
+    say_once.cache_clear()
     assert compiled_or_why(lambda x: [torch.fft.fft(x).real], [numbers(3)])[1].startswith(
         "there is no machine code for"
     )

@@ -1,0 +1,132 @@
+"""A Python function of tensors as machine code: traced, compiled by `native`, and held against torch before it is used."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._decomp import decomposition_table
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx import GraphModule
+from torch.fx.passes.fake_tensor_prop import FakeTensorProp
+
+from .. import rng
+from .native import CompilerMissing, Native, PassFailed, Unsupported, first_departure, supported, translate
+from .trace import trace
+
+Function = Callable[..., Sequence[Tensor]]
+
+
+def compile_native(fn: Function, examples: Sequence[Tensor], states: int = 0) -> Native:
+    """A function of tensors as machine code.
+
+    Args:
+        fn: Takes tensors, returns a sequence of them; pure, of static shapes, on the CPU.
+        examples: Tensors of the shapes and types that it will be called with.
+        states: The first so many inputs are overwritten with the first as many outputs, for the next run.
+
+    Raises:
+        Unsupported: An operation that there is no C for.
+        CompilerMissing: No C compiler, or it fails.
+    """
+    return Native(translate(simplified(fn, examples), states))
+
+
+def compiled_or_why(fn: Function, examples: Sequence[Tensor], states: int = 0) -> tuple[Native | None, str | None]:
+    """`compile_native`, or why it can't be. Where there is no compiler, or a fault of ours, it says so once."""
+    try:
+        graph = simplified(fn, examples)
+        native = Native(translate(graph, states))
+        wrong = _wrong(native, graph, fn, examples)
+    except Unsupported as error:
+        return None, f"there is no machine code for {error}"
+    except CompilerMissing as error:
+        say_once(f"{error}. Install gcc, or set $CC.")
+        return None, str(error)
+    except PassFailed as error:
+        wrong = f"making machine code failed: {error}"
+    except Exception as error:  # a fault of ours must not cost anybody a fit
+        wrong = f"making machine code failed: {error!r}"
+    if wrong:
+        say_once(f"{wrong}. Please report this, with the model.")
+        return None, wrong
+    return native, None
+
+
+@functools.cache
+def say_once(reason: str) -> None:
+    """Warns that programs are not compiled; for each reason one time, until `say_once.cache_clear()`."""
+    warnings.warn(
+        f"Programs run as torch interprets them, which takes many times as long: {reason}",
+        stacklevel=2,
+    )
+
+
+def _wrong(native: Native, graph: GraphModule, fn: Function, examples: Sequence[Tensor]) -> str:
+    """Which output differs from that of the function, and since which pass; empty if none does but by rounding."""
+    states = native.states
+    inputs = [*(t.clone(memory_format=torch.contiguous_format) for t in examples[:states]), *examples[states:]]
+    outputs = native(*inputs)
+    with torch.no_grad(), rng.seeded(0):
+        right = fn(*examples)
+    number = _differing([*inputs[:states], *outputs], right, examples)
+    if number is None:
+        return ""
+    since = _first_wrong(native, graph, examples, right)
+    return (
+        f"machine code gave other numbers than torch for output {number}; the first pass with other numbers is {since}"
+    )
+
+
+def _first_wrong(native: Native, graph: GraphModule, examples: Sequence[Tensor], right: Sequence[Tensor]) -> str:
+    with torch.no_grad():
+        traced = graph(*examples)
+    if _differing(traced, right, examples) is not None:
+        return "tracing"
+    return first_departure(native.translation, examples, lambda made: _differing(made, right, examples) is None)
+
+
+def _differing(mine: Sequence[Tensor], right: Sequence[Tensor], examples: Sequence[Tensor]) -> int | None:
+    """The first output with other numbers than torch's, rounding aside."""
+    coarsest = max((torch.finfo(t.dtype).eps for t in [*examples, *right] if t.is_floating_point()), default=0.0)
+    sizes = [_largest(theirs) for theirs in right]
+    for number, (one, theirs) in enumerate(zip(mine, right, strict=True)):
+        # Half of the digits; of what cancels to nothing, none but those that the other numbers leave.
+        near = coarsest**0.5 * sizes[number] + 100 * coarsest * max(sizes) if theirs.is_floating_point() else 0.0
+        if not torch.allclose(one, theirs, rtol=0.0, atol=near, equal_nan=True):
+            return number
+    return None
+
+
+def _largest(tensor: Tensor) -> float:
+    if not tensor.is_floating_point() or not tensor.numel():
+        return 0.0
+    return float(tensor.abs().nan_to_num(posinf=0.0).max())
+
+
+def simplified(fn: Function, examples: Sequence[Tensor]) -> GraphModule:
+    """The graph of a function, without mutation, and in operations that have a C form as far as possible."""
+    table = {op: rule for op, rule in decomposition_table.items() if not _stays(op)}
+    with rng.seeded(0):  # to trace is to run
+        graph = trace(lambda *inputs: list(fn(*inputs)), *examples, decompositions=table)
+        if any(_mutates(node.target) for node in graph.graph.nodes):
+            # First gradients, which are not taken inside functionalize, and normalisation layers, whose rules mutate.
+            mutating = {op: rule for op, rule in table.items() if "batch_norm" in str(op)}
+            captured = trace(lambda *inputs: list(fn(*inputs)), *examples, decompositions=mutating)
+            functional = torch.func.functionalize(captured, remove="mutations")
+            graph = trace(functional, *examples, decompositions=table)
+        graph.graph.eliminate_dead_code()
+        FakeTensorProp(graph, FakeTensorMode(allow_non_fake_inputs=True)).propagate(*examples)
+    return graph
+
+
+def _mutates(op: Any) -> bool:
+    return isinstance(op, torch._ops.OpOverload) and op._schema.is_mutable
+
+
+def _stays(op: Any) -> bool:
+    return isinstance(op, torch._ops.OpOverload) and op.namespace in ("aten", "prims") and supported(op)

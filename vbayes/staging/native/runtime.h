@@ -1,0 +1,119 @@
+/* What every program stands on: functions that C's library does not have, indices that are checked, and the driver.
+
+   A program includes this after <math.h> and, where there are some, the declarations of vectorised functions. */
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+#include <omp.h>
+
+/* Functions */
+
+static double digamma(double x) {
+  double shift = 0;
+  if (x == 0) return copysign(INFINITY, -x);
+  if (x < 0) {
+    if (x == floor(x)) return NAN;
+    shift = -M_PI / tan(M_PI * x);
+    x = 1 - x;
+  }
+  while (x < 10) { shift -= 1 / x; x += 1; }
+  const double y = 1 / (x * x);
+  const double series = y * (1. / 12 - y * (1. / 120 - y * (1. / 252 - y * (1. / 240 - y * (1. / 132 - y * 691. / 32760)))));
+  return shift + log(x) - 0.5 / x - series;
+}
+static float digammaf(float x) { return (float)digamma(x); }
+
+static double trigamma(double x) {
+  double shift = 0;
+  if (x <= 0) {
+    if (x == floor(x)) return INFINITY;
+    const double s = M_PI / sin(M_PI * x);
+    return s * s - trigamma(1 - x);
+  }
+  while (x < 10) { shift += 1 / (x * x); x += 1; }
+  const double y = 1 / (x * x);
+  const double series = 1. / 6 - y * (1. / 30 - y * (1. / 42 - y * (1. / 30 - y * (5. / 66 - y * (691. / 2730)))));
+  return shift + (1 + 0.5 / x + y * series) / x;
+}
+static float trigammaf(float x) { return (float)trigamma(x); }
+
+static double erfinv(double y) {
+  /* Giles 2010, Approximating the erfinv function, for a start; two steps of Newton make it exact. */
+  if (!(fabs(y) < 1)) return fabs(y) == 1 ? copysign(INFINITY, y) : NAN;
+  const double a = fabs(y);
+  double w = -log((1 - a) * (1 + a)), x;
+  if (w < 5) {
+    w -= 2.5;
+    x = 2.81022636e-08;
+    x = 3.43273939e-07 + x * w; x = -3.5233877e-06 + x * w; x = -4.39150654e-06 + x * w;
+    x = 0.00021858087 + x * w; x = -0.00125372503 + x * w; x = -0.00417768164 + x * w;
+    x = 0.246640727 + x * w; x = 1.50140941 + x * w;
+  } else {
+    w = sqrt(w) - 3;
+    x = -0.000200214257;
+    x = 0.000100950558 + x * w; x = 0.00134934322 + x * w; x = -0.00367342844 + x * w;
+    x = 0.00573950773 + x * w; x = -0.0076224613 + x * w; x = 0.00943887047 + x * w;
+    x = 1.00167406 + x * w; x = 2.83297682 + x * w;
+  }
+  x *= a;
+  for (int i = 0; i < 2; i++) x += (erfc(x) - (1 - a)) / (M_2_SQRTPI * exp(-x * x));
+  return copysign(x, y);
+}
+static float erfinvf(float y) { return (float)erfinv(y); }
+
+/* BLAS, as torch has it; its addresses are handed in when the library is loaded. */
+
+typedef void (*sgemm_t)(const char*, const char*, const int*, const int*, const int*, const float*, const float*,
+                        const int*, const float*, const int*, const float*, float*, const int*);
+typedef void (*dgemm_t)(const char*, const char*, const int*, const int*, const int*, const double*, const double*,
+                        const int*, const double*, const int*, const double*, double*, const int*);
+static sgemm_t sgemm; static dgemm_t dgemm;
+void set_blas(void* s, void* d) { sgemm = (sgemm_t)s; dgemm = (dgemm_t)d; }
+void set_threads(int n) { omp_set_num_threads(n); }
+
+/* An index into a dimension of n, counted from its end if it is negative. One that is out of range reads the first element, and
+   is told of when the step is over. */
+static int out_of_range;
+static inline long place(long i, long n) {
+  if (i < 0) i += n;
+  if ((unsigned long)i >= (unsigned long)n) { out_of_range = 1; return 0; }
+  return i;
+}
+
+/* A program with its arrays. Input i moves on by forward[i] bytes after each of its steps, output i by back[i] after every step.
+   Where `finite` is an output, a step with 0 there is the last one. */
+typedef struct {
+  int (*program)(void**, void**, char*);
+  void** in; void** out; char* work;
+  long ins, outs;
+  const long* forward; const long* back;
+  long finite;
+} call_t;
+
+/* Steps by one program, or by several that overwrite the same states: step t by calls[which[t]].
+   Returns the number of steps before one that is not finite, or -1 for an index that is out of range. */
+long run(long steps, call_t* calls, long count, const uint8_t* which) {
+  for (long t = 0; t < steps; t++) {
+    call_t* c = calls + (which ? which[t] : 0);
+    if (c->program(c->in, c->out, c->work)) return -1;
+    if (c->finite >= 0 && !*(const uint8_t*)c->out[c->finite]) return t;
+    for (long i = 0; i < c->ins; i++) c->in[i] = (char*)c->in[i] + c->forward[i];
+    for (call_t* each = calls; each < calls + count; each++)
+      for (long i = 0; i < each->outs; i++) each->out[i] = (char*)each->out[i] + each->back[i];
+  }
+  return steps;
+}
+
+/* The same where no step needs another one: threads share them out, and each has `size` bytes of working memory. */
+long map(long steps, const call_t* c, long size, int threads) {
+  int wrong = 0;
+  #pragma omp parallel for schedule(static) num_threads(threads) reduction(|:wrong)
+  for (long t = 0; t < steps; t++) {
+    void* from[c->ins + 1];
+    void* to[c->outs + 1];
+    for (long i = 0; i < c->ins; i++) from[i] = (char*)c->in[i] + t * c->forward[i];
+    for (long i = 0; i < c->outs; i++) to[i] = (char*)c->out[i] + t * c->back[i];
+    wrong |= c->program(from, to, c->work + omp_get_thread_num() * size);
+  }
+  return wrong ? -1 : steps;
+}
