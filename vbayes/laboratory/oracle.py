@@ -22,7 +22,6 @@ from torch import Tensor
 
 from .. import rng
 from ..data.dataset import Batch
-from ..drawing.draw import draw
 from ..errors import BadInput, Unsuitable
 from ..estimators import RLOO, VIMCO, AnalyticKL, DReG, Pathwise, name_of, resolve
 from ..estimators.base import Estimator
@@ -73,7 +72,7 @@ def check_suits(pair: Pair, batch: Batch, method: ELBO) -> None:
     """Raises `Unsuitable` where `suits` is false."""
     if isinstance(method, Estimator):
         with pair.scope(), rng.seeded(0), values_unchecked():
-            draw(pair, batch, method.num_particles, method.needs, noise=method.noise)
+            method.draw(pair, batch)
 
 
 def target(method: ELBO) -> tuple[Any, ...]:

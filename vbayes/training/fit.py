@@ -17,7 +17,6 @@ from pyro.infer import ELBO
 
 from .. import rng
 from ..data.dataset import Binarize, Dataset
-from ..drawing.draw import draw
 from ..errors import BadInput, CaptureFailed, NonFinite, checks_keywords
 from ..estimators import AnalyticKL, name_of, resolve
 from ..estimators.base import Estimator
@@ -119,7 +118,7 @@ def fit(
     if isinstance(method, Estimator):  # one that can't work on this pair says so now
         looked_at = pair.copy()
         with looked_at.scope(), rng.seeded(0), values_unchecked():
-            draw(looked_at, first, method.num_particles, method.needs, noise=method.noise)
+            method.draw(looked_at, first)
     require_parameters(pair)
     method = with_memory(method, pair)
     with rng.seeded(seed):
