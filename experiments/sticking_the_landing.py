@@ -23,7 +23,8 @@ class StickyIWAE(vb.Estimator):
 
     num_particles: int = 5
     bound, unbiased_for, unbiased_in = "IWAE", "IWAE (model)", frozenset({"model"})
-    needs = frozenset({"log_p", "log_q", "log_q_fixed", "path"})
+    needs = frozenset({"log_p", "log_q", "log_q_fixed"})
+    requires = frozenset({"path"})
 
     def bound_of(self, log_w: torch.Tensor) -> torch.Tensor:
         return log_mean_exp(log_w)

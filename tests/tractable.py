@@ -38,7 +38,7 @@ def suits(estimator: vb.Estimator, pair: vb.Pair, batch: vb.Batch) -> bool:
     """Whether an estimator can work on a pair; it says so when it draws."""
     try:
         with pair.initialise(batch).scope(), vb.seeded(0):
-            vb.draw(pair, batch, estimator.num_particles, estimator.needs)
+            estimator.draw(pair, batch)
     except vb.errors.Unsuitable:
         return False
     return True

@@ -8,6 +8,7 @@
     │   ├── UnknownKeyword (TypeError)
     │   ├── BadData                   empty, NaN, wrong lengths, a batch larger than the data
     │   ├── BadPair                   model and guide do not fit each other
+    │   ├── BadEstimator              a class of estimator that does not say, or keep, what it promises
     │   └── Unsuitable                an estimator that can't work on this pair
     ├── DataUnavailable (OSError)     a file that is missing, damaged or out of reach
     ├── OutputUnwritable (OSError)    a run folder that can't be written
@@ -66,6 +67,10 @@ class BadData(BadInput):
 
 class BadPair(BadInput):
     """A model and a guide that do not fit each other."""
+
+
+class BadEstimator(BadInput):
+    """A class of estimator that does not say, or keep, what it promises."""
 
 
 class Unsuitable(BadInput):

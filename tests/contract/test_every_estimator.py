@@ -17,7 +17,6 @@ import vbayes as vb
 from tests import tractable
 from tests.models import X, binary, coin, mixed, schools_by_hand, small_vae
 from tests.tractable import small, suits
-from vbayes.drawing.latents import FAMILIES
 from vbayes.estimators import name_of, resolve
 from vbayes.estimators.memory import with_memory
 from vbayes.laboratory import moments
@@ -239,10 +238,7 @@ def test_claims(name):
     assert name_of(kind(num_particles=6)) == f"{name}(6)"
     assert kind.reference and kind.bound and kind.unbiased_for
     assert kind.__doc__ and "References" in kind.__doc__ and "surrogate" in kind.__doc__
-    assert (
-        kind.needs
-        <= {f.name for f in dataclasses.fields(vb.Particles)} | {"path", "downstream", "antithetic"} | FAMILIES
-    )
+    assert kind.needs <= {f.name for f in dataclasses.fields(vb.Particles)} and estimator.request.needs == kind.needs
     assert kind.unbiased_in <= {"model", "guide"}
     with pytest.raises(dataclasses.FrozenInstanceError):
         estimator.num_particles = 7
@@ -256,11 +252,9 @@ def test_only_what_it_needs_is_computed(name):
     make = next(make for make, _ in (PAIRS["normal_normal"], PAIRS["coin"]) if suits(resolve(name), make(), BATCH))
     pair, estimator = make().initialise(BATCH), resolve(name)
     with pair.scope(), vb.seeded(0):
-        particles = vb.draw(pair, BATCH, estimator.num_particles, estimator.needs)
+        particles = estimator.draw(pair, BATCH)
         estimate = estimator.estimate(particles)
-    given = {k for k, v in vars(particles).items() if v is not None and v != ()} - {"scale", "weigh", "closed_form"}
-    derived = {"path", "closed_form", "downstream", "antithetic", "scored", "weigh"} | FAMILIES
-    assert given - {"scored"} == estimator.needs - derived
+    assert vars(particles).keys() - {"scale", "local", "closed_form"} == estimator.needs
     assert estimate.value.shape == estimate.surrogate.shape == (() if name == "enumerated" else (2,))
     assert not estimate.value.requires_grad and estimate.surrogate.requires_grad
 
@@ -269,11 +263,11 @@ def test_stl_has_no_noise_at_the_exact_posterior():
     pair = vb.pairs.normal_normal().initialise(BATCH)
     pair.load({"loc": X / 2, "scale": torch.tensor(0.5).sqrt().log()})
     with pair.scope(), vb.seeded(0):
-        particles = vb.draw(pair, BATCH, 1, vb.STL.needs)
+        particles = vb.STL().draw(pair, BATCH)
         surrogate = vb.STL().estimate(particles).surrogate.sum()
         gradients = torch.autograd.grad(surrogate, list(pair.leaves.values()))
         assert all(g.abs().max() < 1e-12 for g in gradients)
-        pathwise = vb.draw(pair, BATCH, 1, vb.Pathwise.needs).log_w.sum()
+        pathwise = vb.Pathwise().draw(pair, BATCH).log_w.sum()
         assert max(g.abs().max() for g in torch.autograd.grad(pathwise, list(pair.leaves.values()))) > 0.1
 
 

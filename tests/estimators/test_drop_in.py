@@ -52,7 +52,7 @@ def pairs_for(kind) -> list[tuple[vb.Pair, vb.Batch]]:
     for pair, batch in every:
         try:
             with pair.initialise(batch).scope(), vb.seeded(0):
-                vb.draw(pair, batch, kind().num_particles, kind.needs)
+                kind().draw(pair, batch)
             suited.append((pair, batch))
         except vb.errors.Unsuitable as error:
             assert "Use vb." in str(error)  # and says what would do

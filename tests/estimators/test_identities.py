@@ -130,7 +130,7 @@ def test_beta_weighs_the_kl_and_reports_the_elbo(beta):
         value, g = gradients(pair, vb.Beta(beta=beta), batch)
         plain, of_elbo = gradients(pair, vb.AnalyticKL(), batch)
         with pair.scope(), vb.seeded(3):
-            particles = vb.draw(pair, batch, 1, vb.Beta.needs)
+            particles = vb.Beta().draw(pair, batch)
             leaves = [pair.leaves[k] for k in pair.parameters]
             kl = torch.autograd.grad((particles.kl * particles.scale).sum(), leaves, materialize_grads=True)
         assert value == pytest.approx(plain, rel=1e-12)
@@ -161,8 +161,8 @@ def test_asleep_the_guide_follows_what_the_model_draws():
     with vb.seeded(0), pair.scope():
         drawn = []
         for _ in range(400):
-            particles = vb.draw(pair, BATCH, 50, vb.SleepPhase.needs)
-            asleep = particles.dreamt.mean(0).sum()
+            particles = vb.SleepPhase(50).draw(pair, BATCH)
+            asleep = particles.sleep_log_q.mean(0).sum()
             drawn.append(
                 torch.cat([g.reshape(-1) for g in torch.autograd.grad(asleep, [pair.leaves[k] for k in leaves])])
             )
@@ -191,4 +191,4 @@ def test_asleep_the_data_are_the_models_own():
     far = vb.Batch((torch.full((5,), 1e6),))
     pair = vb.Pair(model, guide).initialise(far)
     with pair.scope(), vb.seeded(0):
-        assert (vb.draw(pair, far, 1, {"dreamt"}).dreamt > 0).all()
+        assert (vb.draw(pair, far, 1, {"sleep_log_q"}).sleep_log_q > 0).all()

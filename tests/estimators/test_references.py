@@ -105,7 +105,8 @@ class StickyIWAE(vb.Estimator):
 
     num_particles: int = 2
     bound, unbiased_for, unbiased_in = "IWAE", "IWAE (model)", frozenset({"model"})
-    needs = frozenset({"log_p", "log_q", "log_q_fixed", "path"})
+    needs = frozenset({"log_p", "log_q", "log_q_fixed"})
+    requires = frozenset({"path"})
 
     def estimate(self, particles):
         v = torch.softmax(particles.log_w.detach(), 0)

@@ -40,7 +40,7 @@ def value(pair: vb.Pair, estimator: vb.Estimator, x: torch.Tensor) -> tuple[torc
     pair.initialise(batch)
     with pair.scope(), vb.seeded(0):
         leaves = pair.leaves
-        found = estimator.estimate(vb.draw(pair, batch, estimator.num_particles, estimator.needs))
+        found = estimator.estimate(estimator.draw(pair, batch))
         gradients = torch.autograd.grad(found.surrogate.sum(), list(leaves.values()))
     return found.value.sum().detach(), dict(zip(leaves, gradients, strict=True))
 

@@ -14,6 +14,14 @@ from ..estimators.base import Estimator
 from ..pairs import PAIRS
 from ..summaries.tables import plain_table
 
+ASKED = {
+    "path": "a path at every site",
+    "closed_form_kl": "a closed-form KL at every site",
+    "sleep_log_q": "data that are an argument of the model",
+    "enumerated": "finite discrete sites, broadcasting",
+}
+"""What asks something of a pair, among what an estimator requires and the fields that it needs."""
+
 
 def catalogue() -> Iterator[Table]:
     """Pairs, estimators and data sets that have a name."""
@@ -34,12 +42,9 @@ def catalogue() -> Iterator[Table]:
 
 def needs(kind: type[Estimator]) -> str:
     """What an estimator asks of a pair, in words."""
-    families = [word for family, word in WORDS.items() if family in kind.needs]
+    families = [word for family, word in WORDS.items() if family in kind.families]
     said = [f"independent {' or '.join(families)} sites"] if families else []
-    said += ["a path at every site"] if "path" in kind.needs else []
-    said += ["a closed-form KL at every site"] if "closed_form" in kind.needs else []
-    said += ["data that are an argument of the model"] if "dreamt" in kind.needs else []
-    said += ["finite discrete sites, broadcasting"] if "enumerated" in kind.needs else []
+    said += [words for name, words in ASKED.items() if name in kind.requires | kind.needs]
     return "; ".join(said) or "nothing"
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
+
+from ..errors import BadEstimator
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,7 @@ class ScoredSite:
         name: The site.
         log_q: (K, *local, own) log q(z_k|parents), unscaled; `own` are its plates beyond the local ones, flattened.
         cost: (K, *local, own) what the draw did to log w, held constant: the terms within its plates, and of those only the ones
-            that depend on the draw where "downstream" was needed.
+            that depend on the draw where "downstream_costs" was required.
         scale: (K, *local, own) what log w's own −∇ log q of this site is multiplied by. That gradient is pure noise; scale · log q takes it out.
     """
 
@@ -24,6 +27,9 @@ class ScoredSite:
     log_q: Tensor
     cost: Tensor
     scale: Tensor
+
+    PARTS: ClassVar = ("log_q", "cost", "scale")
+    """Those that are tensors."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +50,14 @@ class Latent:
     value: Tensor
 
 
-@dataclass(frozen=True)
+def _if_needed() -> Any:
+    """The default of a field that is there only if it was asked for: the class then has no value that could be read by mistake."""
+    return field(default_factory=lambda: None)
+
+
+@dataclass(frozen=True, repr=False)
 class Particles:
-    """What an estimator sees of K draws. Fields that it did not declare in `needs` are None.
+    """What an estimator sees of K draws: the fields that it declares in `needs`. Reading any other is an error that says so.
 
     `*local` are the plates that all sites share (for a VAE the data; with a global latent none).
 
@@ -56,32 +67,57 @@ class Particles:
         log_p_fixed: (K, *local) the same value with z held constant: gradients reach the parameters alone.
         log_q_fixed: (K, *local) likewise.
         score: (K, *local) log q with z held constant and without any minibatch scale: its gradient is the score.
-        dreamt: (K, *local) log q(z̃_k|x̃_k) of latents and data that the model drew, held constant.
+        sleep_log_q: (K, *local) log q(z̃_k|x̃_k) of latents and data that the model drew, held constant: the sleep phase of wake-sleep.
         kl: (*local) Σ KL(q‖p) of the sites where it is closed-form, averaged over the particles' parents. When it is
             needed, those sites are left out of log_p and log_q.
+        closed_form: Names of the sites in `kl`, with which it comes.
         scored: The sites without a reparameterised path.
-        scale: Factor on the estimate where all sites carry the same N/M; inside a logarithm it would change the bound.
-        closed_form: Names of the sites in `kl`.
-        enumerated: (K,) the ELBO for all data with its finite discrete sites summed out.
-        latents: Every site of the guide, where it was said which families will do.
+        enumerated: (K,) the ELBO for all data with its finite discrete sites summed out. It stands alone.
+        latents: Every site of the guide, of the `families` that will do.
         weigh: Values for all the latents, as `Latent.value`, paths live → (log_p, log_q) there, each (K, *local).
+        scale: Always there: factor on the estimate where all sites carry the same N/M; inside a logarithm it would change the bound.
+        local: Always there: sizes of the plates in `*local`.
     """
 
-    log_p: Tensor = None  # type: ignore[assignment]
-    log_q: Tensor = None  # type: ignore[assignment]
-    log_p_fixed: Tensor = None  # type: ignore[assignment]
-    log_q_fixed: Tensor = None  # type: ignore[assignment]
-    score: Tensor = None  # type: ignore[assignment]
-    dreamt: Tensor = None  # type: ignore[assignment]
-    kl: Tensor = None  # type: ignore[assignment]
-    scored: tuple[ScoredSite, ...] = ()
+    log_p: Tensor = _if_needed()
+    log_q: Tensor = _if_needed()
+    log_p_fixed: Tensor = _if_needed()
+    log_q_fixed: Tensor = _if_needed()
+    score: Tensor = _if_needed()
+    sleep_log_q: Tensor = _if_needed()
+    kl: Tensor = _if_needed()
+    closed_form: tuple[str, ...] = _if_needed()
+    scored: tuple[ScoredSite, ...] = _if_needed()
+    enumerated: Tensor = _if_needed()
+    latents: tuple[Latent, ...] = _if_needed()
+    weigh: Callable[[Sequence[Tensor]], tuple[Tensor, Tensor]] = _if_needed()
     scale: float = 1.0
-    closed_form: tuple[str, ...] = ()
-    enumerated: Tensor = None  # type: ignore[assignment]
-    latents: tuple[Latent, ...] = ()
-    weigh: Callable[[Sequence[Tensor]], tuple[Tensor, Tensor]] = None  # type: ignore[assignment]
+    local: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in [name for name, value in vars(self).items() if value is None]:
+            del self.__dict__[name]
 
     @property
     def log_w(self) -> Tensor:
         """(K, *local) log p(x, z_k) − log q(z_k|x)."""
         return self.log_p - self.log_q
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Called for what is not there, and for nothing else: fields that are there cost no more for it."""
+            if name not in self.__dataclass_fields__:
+                raise AttributeError(f"Particles have no field {name!r}.")
+            given = ", ".join(repr(n) for n in vars(self) if n not in ALWAYS)
+            raise BadEstimator(
+                f"`particles.{name}` was read, but it was not asked for and so not drawn. Asked for: {given or 'nothing'}. An estimator "
+                f"declares what its `estimate` reads: add {name!r} to its `needs`."
+            )
+
+    def __repr__(self) -> str:
+        return f"Particles({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+
+
+ALWAYS = ("scale", "local")
+"""Fields that nobody need ask for."""

@@ -61,7 +61,7 @@ def _in_place_of(
     return tuple(found)
 
 
-def dreamt(
+def sleep_log_q(
     model: Callable[..., Any],
     guide: Callable[..., Any],
     args: tuple[Any, ...],

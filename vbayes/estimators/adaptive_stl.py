@@ -32,7 +32,8 @@ class AdaptiveSTL(Averaging):
 
     decay: float = 0.99
 
-    needs = frozenset({"log_p", "log_q", "log_q_fixed", "path"})
+    needs = frozenset({"log_p", "log_q", "log_q_fixed"})
+    requires = frozenset({"path"})
     reference = "Geffner & Domke 2018, arXiv:1810.12482"
     remembers = ("gradient_control", "control_control", "weight")
 

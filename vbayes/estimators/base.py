@@ -15,30 +15,15 @@ from pyro.infer.util import torch_item
 from pyro.util import warn_if_nan
 from torch import Tensor
 
+from ..data.dataset import Batch
 from ..drawing.base_noise import NOISE_KINDS, NoiseKind
 from ..drawing.draw import draw_from
 from ..drawing.particles import Particles
+from ..drawing.request import Request
 from ..errors import BadInput
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """An estimate of a bound and a function whose gradient estimates the bound's.
-
-    Attributes:
-        value: (*local) the bound in nats; carries no gradient.
-        surrogate: (*local) differentiate this one. Its own value means nothing.
-        control: (*local) its gradient has mean zero; `Estimator.finish` may mix some of it in.
-    """
-
-    value: Tensor
-    surrogate: Tensor
-    control: Tensor | None = None
-
-    @classmethod
-    def of(cls, surrogate: Tensor) -> Estimate:
-        """For estimators whose surrogate is the bound itself."""
-        return cls(surrogate.detach(), surrogate)
+from ..pair.pair import Pair
+from .contract import check_class, check_estimate, request_of
+from .estimate import Estimate as Estimate
 
 
 @dataclass(frozen=True)
@@ -71,7 +56,12 @@ class Estimator(ELBO, ABC):
     unbiased_in: ClassVar[frozenset[str]] = frozenset({"model", "guide"})
     """For the parameters of which part the gradient is that of the expected value, `bound_of`."""
     needs: ClassVar[frozenset[str]]
-    """Fields of `Particles` that `estimate` reads, and `"path"` if every site must have a reparameterised path."""
+    """Fields of `Particles` that `estimate` reads, and nothing else. Only these are computed."""
+    requires: ClassVar[frozenset[str]] = frozenset()
+    """What must hold of every site of the guide, or of the draws, as `vbayes.drawing.request.REQUIREMENTS` has it: "path", "closed_form_kl",
+    "downstream_costs", "antithetic_pairs"."""
+    families: ClassVar[frozenset[str]] = frozenset()
+    """Of the latents that will do, for one that needs `latents` or `weigh`: "bernoulli", "one_hot", "normal"."""
     min_particles: ClassVar[int] = 1
     independent: ClassVar[bool] = False
     """Whether the particles must be independent, so that only `noise="iid"` will do."""
@@ -79,6 +69,7 @@ class Estimator(ELBO, ABC):
     """Author year, arXiv number, equation."""
 
     def __post_init__(self) -> None:
+        check_class(self)
         if not isinstance(self.num_particles, int) or self.num_particles < self.min_particles:
             raise BadInput(
                 f"{type(self).__name__}(num_particles={self.num_particles!r}) won't do: wanted an integer of at least "
@@ -107,14 +98,42 @@ class Estimator(ELBO, ABC):
         """A last word on the estimate for the whole data, () each, after everything was summed."""
         return estimate
 
+    # ---- what others ask of it -------------------------------------------------------------------------------------
+
+    @property
+    def request(self) -> Request:
+        """What it asks of its draws."""
+        return request_of(self)
+
+    def draw(self, pair: Pair, batch: Batch) -> Particles:
+        """The particles that it would see of a batch, inside `pair.scope()`.
+
+        Raises:
+            Unsuitable: It can't work on this pair.
+        """
+        model, guide = pair.scaled(batch.total)
+        return self._draw(model, guide, batch.args, {})
+
+    def total(self, particles: Particles) -> Estimate:
+        """The estimate for the whole data set: summed over the local plates, times their common N/M, and finished."""
+        found = self.estimate(particles)
+        check_estimate(self, found, particles)
+        whole = (
+            None if part is None else part.sum() * particles.scale
+            for part in (found.value, found.surrogate, found.control)
+        )
+        return self.finish(Estimate(*whole))  # type: ignore[arg-type]
+
     # ---- as a pyro.infer.ELBO --------------------------------------------------------------------------------------
 
-    def _total(self, model: Callable[..., Any], guide: Callable[..., Any], args: Any, kwargs: Any) -> Estimate:
-        particles = draw_from(
-            model, guide, args, kwargs, self.num_particles, self.needs, noise=self.noise, max_plate_nesting=self.max_plate_nesting,
+    def _draw(self, model: Callable[..., Any], guide: Callable[..., Any], args: Any, kwargs: Any) -> Particles:
+        return draw_from(
+            model, guide, args, kwargs, self.num_particles, self.request, noise=self.noise, max_plate_nesting=self.max_plate_nesting,
             strict_enumeration_warning=self.strict_enumeration_warning,
         )  # fmt: skip
-        return self.finish(total(self.estimate(particles), particles))
+
+    def _total(self, model: Callable[..., Any], guide: Callable[..., Any], args: Any, kwargs: Any) -> Estimate:
+        return self.total(self._draw(model, guide, args, kwargs))
 
     def _get_trace(self, model: Callable[..., Any], guide: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Pyro's abstract hook: one pair of traces, (model's, guide's)."""
@@ -142,15 +161,6 @@ class Estimator(ELBO, ABC):
         loss = -torch_item(estimate.value)
         warn_if_nan(loss, "loss")
         return loss
-
-
-def total(estimate: Estimate, particles: Particles) -> Estimate:
-    """The estimate for the whole data set: summed over the local plates, times their common N/M."""
-    whole = (
-        None if part is None else part.sum() * particles.scale
-        for part in (estimate.value, estimate.surrogate, estimate.control)
-    )
-    return Estimate(*whole)  # type: ignore[arg-type]
 
 
 def leaves_of(surrogate: Tensor) -> list[Tensor]:

@@ -35,7 +35,8 @@ class Beta(Remembering):
 
     unbiased_for = "E_q[ln p(x|z)] − β KL"
     unbiased_in = frozenset()
-    needs = frozenset({"log_p", "log_q", "kl", "path", "closed_form"})
+    needs = frozenset({"log_p", "log_q", "kl"})
+    requires = frozenset({"path", "closed_form_kl"})
     reference = "Higgins et al. 2017; Bowman et al. 2016, arXiv:1511.06349"
     remembers = ("steps",)
 

@@ -32,7 +32,8 @@ class CIWAE(Estimator):
 
     bound = "CIWAE"
     unbiased_for = "CIWAE"
-    needs = frozenset({"log_p", "log_q", "path"})
+    needs = frozenset({"log_p", "log_q"})
+    requires = frozenset({"path"})
     reference = "Rainforth et al. 2018, arXiv:1802.04537"
 
     def __post_init__(self) -> None:

@@ -26,7 +26,9 @@ class DisARM(Estimator):
 
     num_particles: int = 2
 
-    needs = frozenset({"log_p_fixed", "log_q_fixed", "latents", "bernoulli", "antithetic"})
+    needs = frozenset({"log_p_fixed", "log_q_fixed", "latents"})
+    requires = frozenset({"antithetic_pairs"})
+    families = frozenset({"bernoulli"})
     min_particles = 2
     independent = True
     reference = "Dong, Mnih & Tucker 2020, arXiv:2006.10680"

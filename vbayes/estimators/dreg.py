@@ -29,7 +29,8 @@ class DReG(Estimator):
 
     bound = "IWAE"
     unbiased_for = "IWAE"
-    needs = frozenset({"log_p", "log_q", "log_p_fixed", "log_q_fixed", "path"})
+    needs = frozenset({"log_p", "log_q", "log_p_fixed", "log_q_fixed"})
+    requires = frozenset({"path"})
     independent = True
     reference = "Tucker et al. 2019, arXiv:1810.04152"
 

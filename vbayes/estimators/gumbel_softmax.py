@@ -33,7 +33,8 @@ class GumbelSoftmax(Estimator):
 
     unbiased_for = "the relaxed ELBO"
     unbiased_in = frozenset()
-    needs = frozenset({"log_p_fixed", "log_q_fixed", "latents", "bernoulli", "one_hot", "weigh"})
+    needs = frozenset({"log_p_fixed", "log_q_fixed", "latents", "weigh"})
+    families = frozenset({"bernoulli", "one_hot"})
     reference = "Jang, Gu & Poole 2017, arXiv:1611.01144"
 
     def __post_init__(self) -> None:

@@ -28,7 +28,8 @@ class IWAE(Estimator):
 
     bound = "IWAE"
     unbiased_for = "IWAE"
-    needs = frozenset({"log_p", "log_q", "path"})
+    needs = frozenset({"log_p", "log_q"})
+    requires = frozenset({"path"})
     reference = "Burda et al. 2015, arXiv:1509.00519"
 
     def bound_of(self, log_w: Tensor) -> Tensor:

@@ -28,7 +28,8 @@ class MeasureValued(Estimator):
         Mohamed, Rosca, Figurnov & Mnih 2020, Monte Carlo gradient estimation, arXiv:1906.10652.
     """
 
-    needs = frozenset({"log_p_fixed", "log_q_fixed", "latents", "normal", "bernoulli", "weigh"})
+    needs = frozenset({"log_p_fixed", "log_q_fixed", "latents", "weigh"})
+    families = frozenset({"normal", "bernoulli"})
     reference = "Mohamed et al. 2020, arXiv:1906.10652"
 
     def estimate(self, particles: Particles) -> Estimate:

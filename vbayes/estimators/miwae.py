@@ -29,7 +29,8 @@ class MIWAE(Grouped):
 
     bound = "MIWAE"
     unbiased_for = "MIWAE"
-    needs = frozenset({"log_p", "log_q", "path"})
+    needs = frozenset({"log_p", "log_q"})
+    requires = frozenset({"path"})
     reference = "Rainforth et al. 2018, arXiv:1802.04537"
 
     def bound_of(self, log_w: Tensor) -> Tensor:

@@ -21,7 +21,8 @@ class Pathwise(Estimator):
         Rezende, Mohamed & Wierstra 2014, arXiv:1401.4082.
     """
 
-    needs = frozenset({"log_p", "log_q", "path"})
+    needs = frozenset({"log_p", "log_q"})
+    requires = frozenset({"path"})
     reference = "Kingma & Welling 2013, arXiv:1312.6114, eq. 6"
 
     def estimate(self, particles: Particles) -> Estimate:

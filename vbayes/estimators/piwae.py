@@ -31,7 +31,8 @@ class PIWAE(Grouped):
     bound = "IWAE"
     unbiased_for = "IWAE (model), MIWAE (guide)"
     unbiased_in = frozenset({"model"})
-    needs = frozenset({"log_p", "log_q", "log_p_fixed", "path"})
+    needs = frozenset({"log_p", "log_q", "log_p_fixed"})
+    requires = frozenset({"path"})
     reference = "Rainforth et al. 2018, arXiv:1802.04537"
 
     def bound_of(self, log_w: Tensor) -> Tensor:

@@ -25,7 +25,8 @@ class RaoBlackwell(Estimator):
 
     num_particles: int = 2
 
-    needs = frozenset({"log_p", "log_q", "downstream"})
+    needs = frozenset({"log_p", "log_q", "scored"})
+    requires = frozenset({"downstream_costs"})
     independent = True
     reference = "Ranganath et al. 2014, arXiv:1401.0118, § 3.1"
 

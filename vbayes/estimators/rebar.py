@@ -33,7 +33,8 @@ class REBAR(Estimator):
     temperature: float = 0.5
     strength: float = 1.0
 
-    needs = frozenset({"log_p_fixed", "log_q_fixed", "score", "latents", "bernoulli", "weigh"})
+    needs = frozenset({"log_p_fixed", "log_q_fixed", "score", "latents", "weigh"})
+    families = frozenset({"bernoulli"})
     reference = "Tucker et al. 2017, arXiv:1703.07370"
 
     def __post_init__(self) -> None:

@@ -33,7 +33,8 @@ class Renyi(Estimator):
 
     bound = "Rényi"
     unbiased_for = "Rényi"
-    needs = frozenset({"log_p", "log_q", "path"})
+    needs = frozenset({"log_p", "log_q"})
+    requires = frozenset({"path"})
     reference = "Li & Turner 2016, arXiv:1602.02311"
 
     def __post_init__(self) -> None:

@@ -24,9 +24,9 @@ class SleepPhase(Estimator):
 
     unbiased_for = "ELBO (model)"
     unbiased_in = frozenset({"model"})
-    needs = frozenset({"log_p_fixed", "log_q_fixed", "dreamt"})
+    needs = frozenset({"log_p_fixed", "log_q_fixed", "sleep_log_q"})
     reference = "Hinton et al. 1995, doi:10.1126/science.7761831"
 
     def estimate(self, particles: Particles) -> Estimate:
         value = (particles.log_p_fixed - particles.log_q_fixed).detach()
-        return Estimate(value.mean(0), (particles.log_p_fixed + particles.dreamt).mean(0))
+        return Estimate(value.mean(0), (particles.log_p_fixed + particles.sleep_log_q).mean(0))

@@ -21,7 +21,8 @@ class STL(Estimator):
         Roeder, Wu & Duvenaud 2017, Sticking the landing, arXiv:1703.09194, eq. 8.
     """
 
-    needs = frozenset({"log_p", "log_q", "log_q_fixed", "path"})
+    needs = frozenset({"log_p", "log_q", "log_q_fixed"})
+    requires = frozenset({"path"})
     reference = "Roeder, Wu & Duvenaud 2017, arXiv:1703.09194"
 
     def estimate(self, particles: Particles) -> Estimate:

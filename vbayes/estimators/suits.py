@@ -5,7 +5,6 @@ from __future__ import annotations
 from pyro.infer import ELBO
 
 from ..data.dataset import Batch
-from ..drawing.draw import draw
 from ..errors import Unsuitable
 from ..pair.pair import Pair
 from ..validation import values_unchecked
@@ -25,4 +24,4 @@ def check_suits(pair: Pair, batch: Batch, method: ELBO) -> None:
     """Raises `Unsuitable` where `suits` is false."""
     if isinstance(method, Estimator):
         with pair.copy().look(), values_unchecked():
-            draw(pair, batch, method.num_particles, method.needs, noise=method.noise)
+            method.draw(pair, batch)

@@ -12,11 +12,12 @@ from torch import Tensor
 from .. import rng
 from ..data.dataset import Batch
 from ..drawing.draw import draw, draw_one
+from ..drawing.request import Request
 from ..errors import Unsuitable
 from ..pair.pair import Pair
 from ..validation import validation
 
-WEIGHTS = {"log_p", "log_q"}
+WEIGHTS = Request(frozenset({"log_p", "log_q"}))
 
 
 @dataclass

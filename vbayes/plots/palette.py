@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import re
+from pathlib import Path
 from typing import Any
 
 # Okabe & Ito's colours, told apart with any colour vision, for the usual estimators; relatives have shades of one hue. Marks differ
@@ -35,17 +38,29 @@ STYLES = {
     "renyi": ("Renyi", "#17BECF", "o"),
     "tvo": ("TVO", "#BCBD22", "D"),
 }
+# For all others, in turn; as their numbers have no common divisor, it takes 28 estimators until two look alike.
 OTHERS = ("#A65628", "#999933", "#117733", "#882255")
+MARKS = ("v", "o", "s", "D", "^", "P", "X")
 GRID: dict[str, Any] = {"color": "#888888", "alpha": 0.25, "linewidth": 0.6}
 
 
 def style(estimator: str, names: list[str]) -> tuple[str, str, str]:
-    """Label, colour and marker of one of several estimators; "stl(4)" looks like "stl", and what has no fixed colour takes its turn."""
+    """Label, colour and marker of one of several estimators; "stl(4)" looks like "stl", and what has no fixed look takes its turn among `names`."""
+    kind, bracket, setting = estimator.partition("(")
     if estimator in STYLES:
         return STYLES[estimator]
-    kind, _, setting = estimator.partition("(")
     if kind in STYLES:
         label, colour, marker = STYLES[kind]
-        return f"{label.split(' (')[0]} ({setting}", colour, marker
-    unknown = [name for name in names if name.partition("(")[0] not in STYLES]
-    return estimator, OTHERS[unknown.index(estimator) % len(OTHERS)], "v"
+        label = label.split(" (")[0]
+    else:
+        others = [name for name in names if name.partition("(")[0] not in STYLES]
+        turn = others.index(estimator) if estimator in others else len(others)
+        label, colour, marker = _classes().get(kind, kind), OTHERS[turn % len(OTHERS)], MARKS[turn % len(MARKS)]
+    return f"{label} ({setting}" if bracket else label, colour, marker
+
+
+@functools.cache
+def _classes() -> dict[str, str]:
+    """Name of an estimator → its class: read as text, for figures are drawn without torch."""
+    lines = (Path(__file__).parents[1] / "estimators" / "__init__.py").read_text(encoding="utf-8")
+    return dict(re.findall(r"^from \.(\w+) import (\w+) as \2$", lines, re.M))

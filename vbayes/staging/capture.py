@@ -23,7 +23,7 @@ from torch.utils._pytree import tree_map
 from .. import rng
 from ..data.dataset import Batch
 from ..drawing.base_noise import Draw
-from ..errors import CaptureFailed
+from ..errors import BadEstimator, CaptureFailed
 from ..pair.pair import Pair
 from ..validation import no_warnings_of_nan, validation
 from .noise import Noise, Recorder, draw_noise
@@ -169,6 +169,7 @@ def stage(pair: Pair, estimator: ELBO, batch: Batch) -> Program:
 
     Raises:
         CaptureFailed: The pair branches on drawn values, or does something else that leaves the graph.
+        BadEstimator: The estimator does not keep its contract, captured or not.
     """
     estimator = copy.copy(estimator)  # Pyro's ELBOs remember the plates of the first model that they meet
     if several(estimator):
@@ -213,6 +214,8 @@ def _captured(pair: Pair, estimator: Any, batch: Batch, prepare: Callable[..., A
             run, draws = prepare(pair, estimator, batch.total, (parameters, buffers, batch.args))
             noise = draw_noise(sizes_of(draws), 1, like)
             graph = trace(run, parameters, buffers, tuple(n[0] for n in noise), batch.args)
+        except BadEstimator:  # which fails in Pyro as well
+            raise
         except Exception as error:  # a trace raises whatever the model's own code raises on a traced value
             reason = str(error).split("\n")[0]
             raise CaptureFailed(f"Pair {pair.name!r} can't be captured{_where(error)}: {reason}") from error

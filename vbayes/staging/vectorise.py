@@ -12,22 +12,21 @@ import torch
 from torch import Tensor
 
 from ..drawing.base_noise import Draw, shared_draws, spread
-from ..drawing.draw import STACKED, draw_one
+from ..drawing.draw import draw_one
 from ..drawing.particles import Particles, ScoredSite
 from ..errors import CaptureFailed
-from ..estimators.base import Estimator, total
+from ..estimators.base import Estimator
 from ..pair.pair import Pair
 from .noise import Noise, Recorder
 from .trace import trace
 
 Tensors = dict[str, Tensor]
-SEQUENTIAL = frozenset({"latents", "enumerated"})  # these ask model and guide more than once
-PARTS = ("log_q", "cost", "scale")  # of a scored site
+SEQUENTIAL = frozenset({"latents", "weigh", "enumerated"})  # these ask model and guide more than once
 
 
 def several(estimator: Any) -> bool:
     """Whether an estimator has particles that can stand side by side."""
-    return isinstance(estimator, Estimator) and estimator.num_particles > 1 and not estimator.needs & SEQUENTIAL
+    return isinstance(estimator, Estimator) and estimator.num_particles > 1 and not estimator.request.needs & SEQUENTIAL
 
 
 class SideBySide:
@@ -66,7 +65,8 @@ class SideBySide:
         self._graph = trace(
             lambda *given: self._particle(*given), live, buffers, noise, args
         )  # no method: it has `self`
-        self.draws: tuple[Draw, ...] = shared_draws(estimator.noise, self._draws, estimator.num_particles)
+        self._noise = estimator.request.noise(estimator.noise)
+        self.draws: tuple[Draw, ...] = shared_draws(self._noise, self._draws, estimator.num_particles)
 
     def _particle(
         self, parameters: Tensors, buffers: Tensors, noise: Noise | None, args: tuple[Any, ...]
@@ -74,20 +74,25 @@ class SideBySide:
         given = {name: value.clone() for name, value in buffers.items()}
         self._pair.set_buffers(given)
         with Recorder(noise), self._substitute(parameters):
-            self._one = one = draw_one(self._model, self._guide, args, {}, self._estimator.needs)
+            self._one = one = draw_one(self._model, self._guide, args, {}, self._estimator.request)
         if any(self._pair.buffers[name] is not value or value._version > 1 for name, value in given.items()):
             raise CaptureFailed("drawing changes the buffers of a module")
-        fields = [getattr(one, field) for field in (*STACKED, "kl")]
-        scored = [getattr(site, part) for site in one.scored for part in PARTS]
-        return [value for value in fields if value is not None] + scored
+        return [value for value in vars(one).values() if isinstance(value, Tensor)] + [
+            getattr(site, part) for site in vars(one).get("scored", ()) for part in ScoredSite.PARTS
+        ]
 
     def _many(self, flat: list[Tensor]) -> Particles:
-        values, one = iter(flat), self._one
-        fields: dict[str, Any] = {f: next(values) for f in (*STACKED, "kl") if getattr(one, f) is not None}
+        values = iter(flat)
+        fields: dict[str, Any] = {
+            name: next(values) if isinstance(v, Tensor) else v for name, v in vars(self._one).items()
+        }
         if "kl" in fields:
             fields["kl"] = fields["kl"].mean(0)
-        scored = tuple(ScoredSite(site.name, *(next(values) for _ in PARTS)) for site in one.scored)
-        return Particles(**fields, scored=scored, scale=one.scale, closed_form=one.closed_form)
+        if "scored" in fields:
+            fields["scored"] = tuple(
+                ScoredSite(site.name, *(next(values) for _ in ScoredSite.PARTS)) for site in fields["scored"]
+            )
+        return Particles(**fields)
 
     def __call__(
         self, parameters: Tensors, buffers: Tensors, noise: Noise, args: tuple[Any, ...]
@@ -95,11 +100,10 @@ class SideBySide:
         """(parameters, buffers, noise, arguments) → (gradients, value, buffers)."""
         estimator = self._estimator
         live = {name: value.detach().requires_grad_() for name, value in parameters.items()}
-        own = spread(estimator.noise, self._draws, estimator.num_particles, *noise)
+        own = spread(self._noise, self._draws, estimator.num_particles, *noise)
         flat = torch.vmap(self._graph, in_dims=(None, None, 0, None))(live, buffers, own, args)
         self._pair.set_buffers({name: value.clone() for name, value in buffers.items()})
-        particles = self._many(flat)
-        estimate = estimator.finish(total(estimator.estimate(particles), particles))
+        estimate = estimator.total(self._many(flat))
         gradients = torch.autograd.grad(
             estimate.surrogate, list(live.values()), allow_unused=True, materialize_grads=True
         )

@@ -1,0 +1,90 @@
+"""What `Particles` hold of one draw: a function for each field, and the table of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import Unsuitable
+from ..pair.sites import Term, base, has_path, is_point_mass, sites
+from .enumeration import enumerated
+from .particles import ScoredSite
+from .run import Run
+from .simulation import sleep_log_q
+
+
+def log_p_fixed(run: Run) -> Tensor:
+    _, p = run.traces_fixed
+    return run.layout.total([Term.of(s, run.layout) for s in sites(p)])
+
+
+def score(run: Run) -> Tensor:
+    q, _ = run.traces_fixed
+    if points := [s["name"] for s in sites(q) if _moves_a_point(s)]:
+        raise Unsuitable(
+            f"The guide puts a point mass with parameters at {', '.join(map(repr, points))}: it has no score function, "
+            "so this estimator would never move it. Use vb.Trace() or vb.Pathwise()."
+        )
+    return run.layout.total(run.terms_fixed, scaled=False)
+
+
+def _moves_a_point(site: Any) -> bool:
+    return not site["is_observed"] and is_point_mass(site["fn"]) and base(site["fn"]).v.requires_grad
+
+
+def scored(run: Run) -> tuple[ScoredSite, ...]:
+    q, _ = run.traces
+    return tuple(_scored(site, run) for site in sites(q) if not has_path(site))
+
+
+def _scored(site: Any, run: Run) -> ScoredSite:
+    """A site's score and its cost within its own plates (as Pyro's `Trace_ELBO` has it), or of those only what follows
+    from the draw (`TraceGraph_ELBO`).
+    """
+    layout, terms = run.layout, run.terms
+    own = Term.of(site, layout)
+    downstream = "downstream_costs" in run.request.requires
+
+    def cost_in(terms: list[Term]) -> Any:
+        return sum(t.sum_to(own.frames) for t in terms if not downstream or own.name in t.follows)
+
+    cost = torch.as_tensor(cost_in(terms.p) - cost_in(terms.q) - cost_in(terms.kl)).detach()
+    scale = torch.as_tensor(own.scale if any(t.name == own.name for t in terms.q) else 0.0, dtype=cost.dtype)
+    arranged = (layout.arrange(t) for t in torch.broadcast_tensors(own.unscaled, cost, scale))
+    return ScoredSite(own.name, *arranged)
+
+
+def weigh(run: Run) -> Callable[[Sequence[Tensor]], tuple[Tensor, Tensor]]:
+    found = run.latents
+
+    def weigh(values: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        return run.at({latent.name: restore(value) for (latent, restore), value in zip(found, values, strict=True)})
+
+    return weigh
+
+
+def asleep(run: Run) -> Tensor:
+    _, p = run.traces
+    return sleep_log_q(run.model, run.guide, run.args, run.kwargs, p, run.layout)
+
+
+FIELDS: dict[str, Callable[[Run], Any]] = {
+    "enumerated": lambda run: enumerated(run.model, run.guide, run.args, run.kwargs, **run.enumeration),
+    "scale": lambda run: run.layout.scale,
+    "local": lambda run: tuple(frame.size for frame in run.layout.local),
+    "latents": lambda run: tuple(latent for latent, _ in run.latents),
+    "weigh": weigh,
+    "closed_form": lambda run: tuple(run.closed_form_kls),
+    "log_p": lambda run: run.layout.total(run.terms.p),
+    "log_q": lambda run: run.layout.total(run.terms.q),
+    "kl": lambda run: run.layout.total(run.terms.kl),
+    "scored": scored,
+    "log_q_fixed": lambda run: run.layout.total(run.terms_fixed),
+    "score": score,
+    "log_p_fixed": log_p_fixed,
+    "sleep_log_q": asleep,
+}
+"""Field of `Particles` → how one draw gives it, without the leading K. Filled in this order, in which guide and model are run."""

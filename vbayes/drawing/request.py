@@ -1,0 +1,96 @@
+"""What an estimator asks of its draws: which numbers, what must hold of them, and which latents will do."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+
+from ..errors import BadInput, UnknownName
+from .base_noise import NoiseKind
+from .latents import FAMILIES
+from .particles import ALWAYS, Particles
+
+FIELDS = tuple(f.name for f in fields(Particles))
+REQUIREMENTS = {
+    "path": "Every site of the guide has a reparameterised path.",
+    "closed_form_kl": "Every site of the guide has its KL in closed form.",
+    "downstream_costs": "The costs in `scored` are of the terms that depend on the draw, no others.",
+    "antithetic_pairs": "Particles 1 and 2, 3 and 4, … come from antithetic base noise.",
+}
+"""What can be required, and what it means."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of draws. It is checked when it is made.
+
+    Args:
+        needs: Fields of `Particles`.
+        requires: What must hold of every site or of the draws, from `REQUIREMENTS`.
+        families: Of latents that will do, from `FAMILIES`, where `needs` has "latents" or "weigh".
+
+    Raises:
+        UnknownName: A name that isn't among these.
+        BadInput: Names that don't go together.
+    """
+
+    needs: frozenset[str]
+    requires: frozenset[str] = frozenset()
+    families: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        known: dict[str, Iterable[str]] = {"needs": FIELDS, "requires": REQUIREMENTS, "families": FAMILIES}
+        for what, kind in (
+            ("needs", "field of Particles"),
+            ("requires", "requirement"),
+            ("families", "family of latents"),
+        ):
+            for name in sorted(getattr(self, what)):
+                if name not in known[what]:
+                    if place := next((place for place, names in known.items() if name in names), None):
+                        raise BadInput(f"{name!r} is no {kind} and does not belong in `{what}`. Put it in `{place}`.")
+                    raise UnknownName(kind, name, known[what])
+        if "enumerated" in self.needs and (others := sorted(self.needs - {"enumerated", *ALWAYS})):
+            raise BadInput(
+                f"needs has 'enumerated' beside {', '.join(map(repr, others))}. Where discrete sites are summed out nothing else is drawn: it stands alone."
+            )
+        of_latents = self.needs & {"latents", "weigh"}
+        if bool(of_latents) != bool(self.families):
+            raise BadInput(
+                f"needs has {', '.join(map(repr, sorted(of_latents)))}, but `families` is empty. Wanted: the families of latents that will do, of {_said(FAMILIES)}."
+                if of_latents
+                else f"families={_said(self.families)} say which latents will do, but needs has neither 'latents' nor 'weigh'. Add one, or leave families out."
+            )
+        if "downstream_costs" in self.requires and "scored" not in self.needs:
+            raise BadInput("requires has 'downstream_costs', which are those of `scored`. Add 'scored' to needs.")
+
+    @classmethod
+    def of(cls, needs: Iterable[str], requires: Iterable[str] = (), families: Iterable[str] = ()) -> Request:
+        """From any collections of names."""
+        for what, names in (("needs", needs), ("requires", requires), ("families", families)):
+            if isinstance(names, str) or not isinstance(names, Iterable):
+                example = {"needs": "log_p", "requires": "path", "families": "bernoulli"}[what]
+                raise BadInput(f"{what}={names!r}. Wanted: a set of names, such as frozenset({{'{example}'}}).")
+        return _made(frozenset(needs), frozenset(requires), frozenset(families))
+
+    @functools.cached_property
+    def fields(self) -> frozenset[str]:
+        """Of `Particles`, those to be filled."""
+        if "enumerated" in self.needs:
+            return frozenset({"enumerated"})
+        return self.needs | {*ALWAYS} | ({"closed_form"} if "kl" in self.needs else set())
+
+    def noise(self, kind: NoiseKind) -> NoiseKind:
+        """How the base noise of the particles hangs together, where nothing is required `kind`."""
+        return "antithetic" if "antithetic_pairs" in self.requires else kind
+
+
+@functools.lru_cache(maxsize=256)
+def _made(needs: frozenset[str], requires: frozenset[str], families: frozenset[str]) -> Request:
+    """Made, and checked, once: this is asked for at every step."""
+    return Request(needs, requires, families)
+
+
+def _said(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, sorted(names)))

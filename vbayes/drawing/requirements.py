@@ -1,0 +1,32 @@
+"""What can be required of a guide's sites, checked on a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..errors import Unsuitable
+from ..pair.sites import has_path, sites
+from .run import Run
+
+
+def path(run: Run) -> None:
+    q, _ = run.traces
+    if without := [s["name"] for s in sites(q) if not has_path(s)]:
+        raise Unsuitable(
+            f"Site{'s' * (len(without) > 1)} {', '.join(map(repr, without))} of the guide {'have' if len(without) > 1 else 'has'} no "
+            "reparameterised path (`has_rsample` is false), which this estimator needs. Use vb.Trace(), vb.RaoBlackwell(), "
+            "vb.RLOO() or vb.VIMCO(), or give the site a reparameterised distribution."
+        )
+
+
+def closed_form_kl(run: Run) -> None:
+    q, _ = run.traces
+    if without := [s["name"] for s in sites(q) if s["name"] not in run.closed_form_kls]:
+        raise Unsuitable(
+            f"Site{'s' * (len(without) > 1)} {', '.join(map(repr, without))} of the guide {'have' if len(without) > 1 else 'has'} no KL in closed form, "
+            "which this estimator needs. Use vb.AnalyticKL(), which samples what has none."
+        )
+
+
+CHECKS: dict[str, Callable[[Run], None]] = {"path": path, "closed_form_kl": closed_form_kl}
+"""Requirement → what raises `Unsuitable` where it does not hold. The others of `REQUIREMENTS` say how to draw, and always hold."""

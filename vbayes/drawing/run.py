@@ -1,0 +1,138 @@
+"""One draw from a guide: the runs of guide and model that it takes, and their terms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import pyro
+from pyro.infer.tracegraph_elbo import TrackNonReparam
+from pyro.infer.util import is_validation_enabled
+from pyro.poutine import Trace
+from pyro.poutine.messenger import Messenger
+from pyro.util import check_model_guide_match
+from torch import Tensor
+
+from ..pair.sites import Layout, Term, closed_form_kls, sites
+from ..validation import validation
+from .latents import Restore, latents_of
+from .particles import Latent
+from .request import Request
+
+
+class Terms(NamedTuple):
+    """Log-densities and KLs, site by site: the sites whose KL stands in `kl` are in neither of the others."""
+
+    p: list[Term]
+    q: list[Term]
+    kl: list[Term]
+
+
+class _HoldConstant(Messenger):
+    """Cuts every draw off the path that made it. Stands outside the trace, so that the trace records the constant."""
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        if not msg["is_observed"] and isinstance(msg["value"], Tensor):
+            msg["value"] = msg["value"].detach()
+
+
+class Run:
+    """One draw, of which each part is made when it is first asked for: no run of guide or model is made that nobody needs.
+
+    Args:
+        model, guide, args, kwargs: Pyro callables and what they are called with.
+        request: What is asked of the draw.
+        enumeration: Keywords for `enumerated`.
+    """
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        guide: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        request: Request,
+        enumeration: dict[str, Any],
+    ) -> None:
+        self.model, self.guide, self.args, self.kwargs = model, guide, args, kwargs
+        self.request, self.enumeration = request, enumeration
+        # Where only held-constant values are wanted, no path need be recorded at all. A child then sees its parents'
+        # constants, which is what replaying the whole guide at constants gives.
+        self.live = bool(request.fields & {"log_p", "log_q", "kl", "closed_form", "scored"})
+
+    def trace(self, fn: Callable[..., Any], replayed: Trace | None = None) -> Trace:
+        """Model or guide, run; with the values of another trace in place of draws."""
+        fn = fn if replayed is None else pyro.poutine.replay(fn, trace=replayed)
+        return pyro.poutine.trace(fn).get_trace(*self.args, **self.kwargs)
+
+    @cached_property
+    def traces(self) -> tuple[Trace, Trace]:
+        """The guide's draw, and the model at it."""
+        downstream = "downstream_costs" in self.request.requires
+        with nullcontext() if self.live else _HoldConstant(), TrackNonReparam() if downstream else nullcontext():
+            q = self.trace(self.guide)
+            p = self.trace(self.model, q)
+        if is_validation_enabled():
+            check_model_guide_match(p, q)
+        return q, p
+
+    @cached_property
+    def layout(self) -> Layout:
+        return Layout(*self.traces)
+
+    @cached_property
+    def latents(self) -> list[tuple[Latent, Restore]]:
+        q, _ = self.traces
+        return latents_of(q, self.layout, self.request.families, lambda: self.guide(*self.args, **self.kwargs))
+
+    @cached_property
+    def closed_form_kls(self) -> dict[str, tuple[Any, Tensor]]:
+        return closed_form_kls(*self.traces)
+
+    @cached_property
+    def terms(self) -> Terms:
+        q, p = self.traces
+        closed = self.closed_form_kls if "kl" in self.request.needs else {}
+        return Terms(
+            [Term.of(s, self.layout) for s in sites(p) if s["name"] not in closed],
+            [Term.of(s, self.layout) for s in sites(q) if s["name"] not in closed],
+            [Term(s, self.layout, kl) for s, kl in closed.values()],
+        )
+
+    @cached_property
+    def traces_fixed(self) -> tuple[Trace, Trace]:
+        """The same with the draw held constant: the *whole* guide is run at it, and so is the model if anyone asks.
+
+        Detaching site by site would be wrong for a guide whose sites depend on each other.
+        """
+        q, p = self.traces
+        if not self.live:
+            return q, p
+        constants = q.copy()
+        for site in sites(constants):
+            site["value"] = site["value"].detach()
+        q = self.trace(self.guide, constants)
+        return q, self.trace(self.model, constants) if "log_p_fixed" in self.request.needs else p
+
+    @cached_property
+    def terms_fixed(self) -> list[Term]:
+        """Of the guide, its draw held constant."""
+        q, _ = self.traces_fixed
+        return [Term.of(s, self.layout) for s in sites(q)]
+
+    def at(self, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """log p and log q, each (*local), at other values of the latents than drawn; they need not be in the support.
+
+        Args:
+            values: Site → value. What is not given, the rows of a subsample, stays as it was drawn.
+        """
+        q, _ = self.traces
+        given = q.copy()
+        for name, value in values.items():
+            given.nodes[name]["value"] = value
+        with validation(False):
+            q, p = self.trace(self.guide, given), self.trace(self.model, given)
+            log_p, log_q = (self.layout.total([Term.of(s, self.layout) for s in sites(t)]) for t in (p, q))
+        return log_p, log_q

@@ -1,0 +1,95 @@
+"""What a class of estimator must say and keep, checked where somebody first uses it: one error, with the mend.
+
+The checks look at names and shapes alone, so they work on real tensors and on those of a capture, and cost no arithmetic.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields
+from typing import Any
+
+from torch import Tensor
+
+from ..drawing.particles import Particles
+from ..drawing.request import FIELDS, Request
+from ..errors import BadEstimator, BadInput
+from .estimate import Estimate
+
+
+def check_class(estimator: Any) -> None:
+    """Raises `BadEstimator` for an estimator whose class is no dataclass where it should be one, or claims nothing, or what there is not."""
+    kind = type(estimator)
+    for cls in kind.__mro__:
+        if hasattr(cls, "__dataclass_fields__"):
+            _check_settings(cls)
+    if getattr(estimator, "needs", None) is None:
+        raise BadEstimator(
+            f"{kind.__name__} has no `needs`. Wanted: the fields of vb.Particles that its `estimate` reads, as in\n"
+            f'    needs = frozenset({{"log_p", "log_q"}})\nFields: {", ".join(FIELDS)}.'
+        )
+    try:
+        request_of(estimator)
+    except BadInput as error:
+        raise BadEstimator(f"{kind.__name__}: {error}") from None
+
+
+def _check_settings(cls: type) -> None:
+    """A setting that the dataclass does not know of would silently keep its default."""
+    own = {name for name, kind in inspect.get_annotations(cls).items() if "ClassVar" not in str(kind)}
+    if "__dataclass_fields__" not in vars(cls):
+        inherited = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+        if set_here := sorted(own | (inherited & set(vars(cls)))):
+            raise BadEstimator(
+                f"{cls.__name__} sets {', '.join(set_here)} but is no dataclass of its own, so they would not be settings. "
+                f"Write @dataclass(frozen=True) above `class {cls.__name__}`."
+            )
+    elif bare := sorted({f.name for f in fields(cls) if f.name in vars(cls)} - own):  # type: ignore[arg-type]
+        raise BadEstimator(
+            f"{cls.__name__} sets {', '.join(bare)} without a type, so a dataclass keeps the inherited default. Write for example "
+            f"`{bare[0]}: {type(vars(cls)[bare[0]]).__name__} = {vars(cls)[bare[0]]!r}`."
+        )
+
+
+def request_of(estimator: Any) -> Request:
+    """What an estimator asks of its draws."""
+    return Request.of(estimator.needs, estimator.requires, estimator.families)
+
+
+def check_estimate(estimator: Any, found: Any, particles: Particles) -> None:
+    """Raises `BadEstimator` for what is no `Estimate`, or one of another shape than (*local)."""
+    name = f"{type(estimator).__name__}.estimate"
+    if not isinstance(found, Estimate):
+        raise BadEstimator(
+            f"{name} returned {_said(found)}. Wanted: vb.Estimate(value, surrogate), or vb.Estimate.of(surrogate) where the surrogate is "
+            "the bound itself."
+        )
+    for part in ("value", "surrogate", "control"):
+        got = getattr(found, part)
+        if part == "control" and got is None:
+            continue
+        if not isinstance(got, Tensor):
+            raise BadEstimator(f"{name} returned {_said(got)} for its {part}. Wanted: a tensor.")
+        if got.shape != particles.local:
+            raise BadEstimator(
+                f"{name} returned a {part} of shape {tuple(got.shape)}. Wanted: {particles.local}, the shape *local of the plates that all "
+                f"sites share. {_mend(tuple(got.shape), particles.local)}"
+            )
+    if found.value.requires_grad:
+        raise BadEstimator(f"{name} returned a value that carries a gradient. Wanted: a number; write value.detach().")
+
+
+def _mend(got: tuple[int, ...], local: tuple[int, ...]) -> str:
+    if got[1:] == local:
+        return "The first dimension is that of the particles: take their mean, as in `.mean(0)`."
+    if got == ():
+        return "Sum over the particles only, as in `.sum(0)`; the sum over the data is taken afterwards."
+    return "Fields are (K, *local): reduce the first dimension, K particles, and no other."
+
+
+def _said(thing: Any) -> str:
+    return (
+        f"a tensor of shape {tuple(thing.shape)}"
+        if isinstance(thing, Tensor)
+        else f"{type(thing).__name__} {thing!r}"[:200]
+    )
