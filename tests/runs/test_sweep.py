@@ -5,12 +5,13 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from vbayes.runs import task as cell, parallel as workers
 from vbayes.cli import app as cli
-from vbayes.runs.task import Cell
 from vbayes.errors import BadInput, CellFailed
+from vbayes.runs import parallel as workers
+from vbayes.runs import task as cell
 from vbayes.runs.experiment import load
 from vbayes.runs.sweep import combinations, measure, stacked
+from vbayes.runs.task import Cell
 
 FILE = """
 import os, signal, time

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import joblib
 import pandas as pd
 
-from .task import Cell
 from ..errors import BadInput, CellFailed
+from .task import Cell
 
 if TYPE_CHECKING:
     from distributed import Client

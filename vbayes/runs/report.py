@@ -53,7 +53,11 @@ def report(folder: str | Path) -> Path:
             f"{folder} is no run folder: it has no config.json. Wanted: a folder that `vbayes compare`, `vbayes train` or `vbayes run` wrote."
         )
     page = Environment(
-        loader=PackageLoader("vbayes.runs"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("vbayes.runs"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     page.filters |= {"short": _short, "cell": _cell, "signed": lambda v: "–" if v is None else f"{v:+.1f}"}
     comparison = _json(folder / "comparison.json") if (folder / "comparison.json").exists() else None

@@ -16,14 +16,14 @@ import pandas as pd
 from rich.console import Console
 
 from .. import rng
-from . import sweep
 from ..errors import BadInput, VBayesError
+from . import sweep
 from .experiment import Experiment, find, load
 from .fingerprint import fingerprint
+from .folder import environment, save_figure, unfinished, write_json
 from .index import index
 from .page import page
 from .report import report
-from .folder import environment, save_figure, unfinished, write_json
 
 RUNS = Path("runs")
 LONGEST = 100  # characters of a folder's name; a file system takes 255 bytes

@@ -11,11 +11,11 @@ from typing import Any
 
 import pandas as pd
 
-from .task import Cell
 from ..errors import BadInput
-from .experiment import Experiment
 from ..progress import bar
+from .experiment import Experiment
 from .parallel import measured
+from .task import Cell
 
 
 @dataclass(frozen=True)
