@@ -24,13 +24,10 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-if TYPE_CHECKING:
-    from .training.fit import Fit
 
 
 class VBayesError(Exception):
@@ -90,10 +87,10 @@ class NonFinite(VBayesError, ArithmeticError):
     Attributes:
         step: The step at which it happened, counted from 1.
         sites: The sample sites whose log-probability is not finite there.
-        fit: What training had reached: the history and the last finite parameters.
+        fit: What training had reached, a `Fit` or a `MonteCarloEM`: the history and the last finite parameters; None outside of training.
     """
 
-    def __init__(self, message: str, *, step: int, sites: tuple[str, ...], fit: Fit | None) -> None:
+    def __init__(self, message: str, *, step: int, sites: tuple[str, ...], fit: Any) -> None:
         super().__init__(message)
         self.step, self.sites, self.fit = step, sites, fit
 

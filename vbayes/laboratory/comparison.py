@@ -103,7 +103,7 @@ class Comparison:
         Raises:
             BadInput: No such estimator.
         """
-        return differences(self, reference or self.best())
+        return differences(self.rows, reference or self.best())
 
     def best(self) -> str:
         """The estimator of the least variance × time at the last point, of those of the ELBO, if there are any, that show no bias."""
@@ -123,7 +123,7 @@ class Comparison:
 
     def verdict(self) -> str:
         """What to make of it, in a paragraph."""
-        return verdict(self)
+        return verdict(self.to_dataframe(), self.differences)
 
     def plot(self) -> Figure:
         """The table as a figure: variance by group along the training, and variance × time at its end; see `vbayes.plots` for others."""

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..errors import BadInput
 
-if TYPE_CHECKING:
-    from ..laboratory.comparison import Comparison
-
-
 TIE = 2.0  # standard errors within which two numbers are called equal
 
 
-def differences(result: Comparison, reference: str) -> pd.DataFrame:
-    """See `Comparison.differences`."""
-    if reference not in result.estimators:
-        raise BadInput(f"reference={reference!r} was not compared. Wanted: one of {', '.join(result.estimators)}.")
-    others = {(row["at"], row["group"]): row for row in result.rows if row["estimator"] == reference}
-    return pd.DataFrame([_ratio(row, others[row["at"], row["group"]]) for row in result.rows])
+def differences(rows: Sequence[Mapping[str, Any]], reference: str) -> pd.DataFrame:
+    """What `Comparison.differences` returns, from the rows of a comparison.
+
+    Raises:
+        BadInput: No such estimator in them.
+    """
+    estimators = list(dict.fromkeys(row["estimator"] for row in rows))
+    if reference not in estimators:
+        raise BadInput(f"reference={reference!r} was not compared. Wanted: one of {', '.join(estimators)}.")
+    others = {(row["at"], row["group"]): row for row in rows if row["estimator"] == reference}
+    return pd.DataFrame([_ratio(row, others[row["at"], row["group"]]) for row in rows])
 
 
-def _ratio(row: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+def _ratio(row: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     value, se = cost_ratio(row, other, timed=False)
     times, times_se = cost_ratio(row, other)
     by = other["variance"]

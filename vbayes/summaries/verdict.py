@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from .bias_alarms import alarm_limit, alarmed, bounds, trusted
 from .differences import ties
 
-if TYPE_CHECKING:
-    from ..laboratory.comparison import Comparison
-
 UNSEEN = 0.5  # of a typical draw: a bias of this size must have been seen if there was to be one
 
 Equal = Callable[[str, str, str], bool]  # at, estimator, estimator
 
 
-def verdict(result: Comparison) -> str:
-    """What to make of a comparison, in a paragraph. What shows bias is recommended nowhere."""
-    table = result.to_dataframe()
+def verdict(table: pd.DataFrame, differences: Callable[[str], pd.DataFrame]) -> str:
+    """What to make of a comparison, in a paragraph. What shows bias is recommended nowhere.
+
+    Args:
+        table: `Comparison.to_dataframe()`.
+        differences: `Comparison.differences`, from the name of a reference.
+    """
     honest = trusted(table)
     whole = honest[honest.group == "all"] if (honest.group == "all").any() else honest
     places = list(dict.fromkeys(whole["at"]))
@@ -30,7 +30,7 @@ def verdict(result: Comparison) -> str:
     group = whole.group.iloc[0]
 
     def equal(at: str, a: str, b: str) -> bool:
-        return a in ties(result.differences(b), at, group)
+        return a in ties(differences(b), at, group)
 
     parts = []
     for of in bounds(whole):
