@@ -11,7 +11,7 @@
     │   └── Unsuitable                an estimator that can't work on this pair
     ├── DataUnavailable (OSError)     a file that is missing, damaged or out of reach
     ├── OutputUnwritable (OSError)    a run folder that can't be written
-    ├── CellFailed (RuntimeError)     one measurement of a sweep went wrong
+    ├── TaskFailed (RuntimeError)     one measurement of a sweep went wrong
     ├── NonFinite (ArithmeticError)   the ELBO or its gradient left the real numbers
     └── CaptureFailed (RuntimeError)  a pair that can't be turned into a tensor program
 
@@ -77,7 +77,7 @@ class OutputUnwritable(VBayesError, OSError):
     """A run folder that can't be written."""
 
 
-class CellFailed(VBayesError, RuntimeError):
+class TaskFailed(VBayesError, RuntimeError):
     """One measurement of a sweep went wrong; those that were made are kept."""
 
 

@@ -20,7 +20,7 @@ from ..estimators import resolve
 from ..export.arviz import to_netcdf
 from ..export.to_arviz import to_arviz
 from ..laboratory import compare as laboratory
-from ..laboratory import recommend as advice
+from ..laboratory import recommend as recommending
 from ..laboratory.comparison import Comparison
 from ..laboratory.recommendation import Recommendation
 from ..pair.device import choose_device
@@ -146,7 +146,7 @@ def recommend(
     """`vbayes recommend`."""
     job = find(pair, data, batch_size=batch_size)
     console.print(f"[b]{job.pair.name}[/b] on {job.data!r}")
-    return advice.recommend(
+    return recommending.recommend(
         job.pair, job.data, batch_size=job.training["batch_size"], budget=budget, seed=seed, device=device
     )
 

@@ -1,4 +1,4 @@
-"""Segmentation: which latents may have made some data."""
+"""The posterior: which latents may have made some data."""
 
 from __future__ import annotations
 

@@ -14,14 +14,14 @@ from ..pair.check import examine
 from ..pair.pair import Pair
 from ..training.result import Fit
 
-Place = Fit | Pair | Mapping[str, Tensor]
-"""A trained pair, a pair, or its parameters' values as `Fit.parameters` has them."""
+Checkpoint = Fit | Pair | Mapping[str, Tensor]
+"""Where in a training gradients are measured: a trained pair, a pair, or its parameters' values as `Fit.parameters` has them."""
 
 TRAJECTORY = 7  # points along a training, ends included
 
 
-def given_places(at: Any, **training: Any) -> dict[str, Place]:
-    """Name → place, of those that were given by hand.
+def given_checkpoints(at: Any, **training: Any) -> dict[str, Checkpoint]:
+    """Name → checkpoint, of those that were given by hand.
 
     Args:
         at: A mapping, or a sequence of fits, which are named by their steps.
@@ -35,13 +35,13 @@ def given_places(at: Any, **training: Any) -> dict[str, Place]:
         raise BadInput(
             f"at=... was given, so nothing is trained, and {', '.join(idle)} would do nothing. Leave it out."
         )
-    if isinstance(at, Sequence) and not isinstance(at, str) and all(isinstance(place, Fit) for place in at):
-        named: dict[str, Place] = {f"step {place.steps}": place for place in at}
+    if isinstance(at, Sequence) and not isinstance(at, str) and all(isinstance(one, Fit) for one in at):
+        named: dict[str, Checkpoint] = {f"step {fit.steps}": fit for fit in at}
         if len(named) < len(at):
             raise BadInput(f"at=... has {len(at)} fits of {len(named)} lengths. Name them by a mapping.")
     else:
         named = dict(at) if isinstance(at, Mapping) else {}
-    wrong = [name for name, place in named.items() if not isinstance(place, (Fit, Pair, Mapping))]
+    wrong = [name for name, checkpoint in named.items() if not isinstance(checkpoint, (Fit, Pair, Mapping))]
     if wrong or not named:
         got = {name: type(named[name]).__name__ for name in wrong} or repr(at)
         raise BadInput(
@@ -50,7 +50,7 @@ def given_places(at: Any, **training: Any) -> dict[str, Place]:
     return named
 
 
-def trained_places(start: Fit, steps: int, at: str | None, *, progress: bool) -> dict[str, Place]:
+def trained_checkpoints(start: Fit, steps: int, at: str | None, *, progress: bool) -> dict[str, Checkpoint]:
     """Start, middle and end of a training, or a trajectory: points that lie evenly on a logarithmic scale of steps; none twice."""
     if at is None:
         names = {steps // 2: "middle", steps: "end", 0: "start"}  # of two at one step, the later one here
@@ -68,15 +68,15 @@ def trained_places(start: Fit, steps: int, at: str | None, *, progress: bool) ->
     return dict(found)
 
 
-def pair_at(name: str, place: Place, pair: Pair, batch: Batch) -> Pair:
+def pair_at(name: str, checkpoint: Checkpoint, pair: Pair, batch: Batch) -> Pair:
     """A copy of the pair to measure at.
 
     Raises:
         BadInput: It has other parameters than the pair that is measured.
     """
-    if isinstance(place, Mapping):
-        return pair.at(place)
-    here = (place.pair if isinstance(place, Fit) else place).copy()
+    if isinstance(checkpoint, Mapping):
+        return pair.at(checkpoint)
+    here = (checkpoint.pair if isinstance(checkpoint, Fit) else checkpoint).copy()
     examine(here, batch)
     got, wanted = ({k: tuple(v.shape) for k, v in p.parameters.items()} for p in (here, pair))
     if got != wanted:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ComparedOver:
+class ComparisonOver:
     """What `vb.compare_over` measured.
 
     Attributes:
@@ -96,7 +96,7 @@ class ComparedOver:
         return figure
 
 
-def compare_over(name: str, values: Iterable[float], comparison: Callable[[float], Comparison]) -> ComparedOver:
+def compare_over(name: str, values: Iterable[float], comparison: Callable[[float], Comparison]) -> ComparisonOver:
     """Comparisons for several values of something.
 
     Args:
@@ -117,4 +117,4 @@ def compare_over(name: str, values: Iterable[float], comparison: Callable[[float
         raise BadInput(f"values={values} won't do. Wanted: different numbers, one at least.")
     if name in COLUMNS:
         raise BadInput(f"name={name!r} is a column of a comparison already. Wanted: another name.")
-    return ComparedOver(name, {value: comparison(value) for value in values})
+    return ComparisonOver(name, {value: comparison(value) for value in values})

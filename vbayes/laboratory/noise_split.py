@@ -167,11 +167,11 @@ def noise_split(
     examine_minibatches(pair, dataset, batch_sizes[0])
     require_parameters(pair)
     rows: list[dict[str, float]] = []
-    cells = [(m, n) for m in batch_sizes for n in counts]
-    with bar("noise", len(cells), show=progress) as advance:
-        for done, (m, n) in enumerate(cells, start=1):
-            cell = replace(method, num_particles=n)  # type: ignore[type-var]
-            rows.append(split_of(pair, dataset, cell, m, n, minibatches, draws, seed, memory))
+    designs = [(m, n) for m in batch_sizes for n in counts]
+    with bar("noise", len(designs), show=progress) as advance:
+        for done, (m, n) in enumerate(designs, start=1):
+            varied = replace(method, num_particles=n)  # type: ignore[type-var]
+            rows.append(split_of(pair, dataset, varied, m, n, minibatches, draws, seed, memory))
             advance(done, functools.partial("{} rows, {} draws".format, m, n))
     between, local, shared = _fitted(rows, len(dataset))
     return NoiseSplit(pair.name, name_of(method), len(dataset), tuple(rows), between, local, shared)

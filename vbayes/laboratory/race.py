@@ -24,7 +24,7 @@ from ..training.result import Progress
 from ..training.run import Stretches
 from ..training.steps import WORTH
 from .compare import suitable
-from .evaluator import Yardstick
+from .evaluator import Evaluator
 from .race_result import Race
 
 Runs = dict[tuple[str, int], Stretches]
@@ -93,12 +93,12 @@ def race(
     staged = compile is True or (compile == "auto" and (seconds is not None or goals[-1][0] >= WORTH))
     options = {"batch_size": batch_size, "optimizer": optimizer, "learning_rate": learning_rate}
     options |= {"device": str(where), "compile": staged}
-    yardstick = Yardstick(pair, dataset, subset=batch_size is not None)
+    evaluator = Evaluator(pair, dataset, subset=batch_size is not None)
     if staged:  # the first to be compiled would else pay for what is loaded once
         Compiled(lambda x: (x + 1,), torch.zeros(1))
     runs: Runs = {}
     rows: list[dict[str, Any]] = []
-    start = yardstick(pair)
+    start = evaluator(pair)
     with (
         between_steps() as asked_to_stop,
         bar("race", len(goals) * len(methods) * len(numbers), show=progress) as advance,
@@ -110,7 +110,7 @@ def race(
             if asked_to_stop():
                 break
             run = runs[name, seed]
-            rows += _stretch(name, seed, run, goal, yardstick, asked_to_stop)
+            rows += _stretch(name, seed, run, goal, evaluator, asked_to_stop)
             advance(done, functools.partial("{}, {} steps".format, name, run.steps))
         interrupted = asked_to_stop()
     if interrupted and not _comparable(rows, runs):
@@ -121,7 +121,7 @@ def race(
         data=dataset.name,
         batch_size=batch_size or len(dataset),
         seeds=numbers,
-        yardstick=yardstick.description,
+        evaluator=evaluator.description,
         entries=tuple(_entry(name, method, runs, numbers) for name, method in methods.items()),
         rows=tuple(sorted(rows, key=lambda row: (order[row["estimator"]], numbers.index(row["seed"]), row["step"]))),
         interrupted=interrupted,
@@ -201,7 +201,7 @@ def _stretch(
     seed: int,
     run: Stretches,
     goal: tuple[float, float],
-    yardstick: Yardstick,
+    evaluator: Evaluator,
     asked_to_stop: Callable[[], bool],
 ) -> list[dict[str, Any]]:
     """Goes on to a goal, and looks at the ELBO there; nothing if it could not get there."""
@@ -212,7 +212,7 @@ def _stretch(
         return [_row(name, seed, run.steps + 1, run.seconds, float("nan"))]
     if run.steps < goal[0] and run.seconds < goal[1]:
         return []
-    return [_row(name, seed, run.steps, run.seconds, yardstick(run.reached))]
+    return [_row(name, seed, run.steps, run.seconds, evaluator(run.reached))]
 
 
 def _row(name: str, seed: int, step: int, seconds: float, elbo: float) -> dict[str, Any]:

@@ -30,9 +30,9 @@ class Race:
         pair, data: Names.
         batch_size: M, rows in a minibatch.
         seeds: Of the runs of each estimator.
-        yardstick: What the ELBO on the curves is.
+        evaluator: How the ELBO on the curves was evaluated, in words.
         entries: The estimators in the order given: their bound, engine, set-up time, and what became of runs that left the reals.
-        rows: One for each look at a run; see `to_dataframe`.
+        rows: One for each evaluation of a run; see `to_dataframe`.
         interrupted: Whether Ctrl-C stopped it before its end.
         fits: (estimator, seed) → the fit; empty in a race from a file.
     """
@@ -41,15 +41,15 @@ class Race:
     data: str
     batch_size: int
     seeds: tuple[int, ...]
-    yardstick: str
+    evaluator: str
     entries: tuple[Entry, ...]
     rows: tuple[dict[str, Any], ...] = field(repr=False)
     interrupted: bool = False
     fits: Mapping[tuple[str, int], Fit] = field(default_factory=dict, repr=False, compare=False)
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row for each look: estimator, seed, step (0 is the start), seconds on the run's own clock (without set-up and looks),
-        elbo_per_datum by the common yardstick. A run that left the reals ends in a NaN, at the step that it could not take."""
+        """One row for each evaluation: estimator, seed, step (0 is the start), seconds on the run's own clock (without set-up and evaluations),
+        elbo_per_datum by the common evaluator. A run that left the reals ends in a NaN, at the step that it could not take."""
         return pd.DataFrame(list(self.rows), columns=list(COLUMNS))
 
     def summary(self) -> pd.DataFrame:
@@ -58,7 +58,7 @@ class Race:
         `finished` runs; mean over seeds of the ELBO per datum after equal `steps` and after equal `seconds`, as far as every finished
         run has come; `seconds_to_level`, when the runs come to a common `level`: the ELBO per datum above which every run of the better
         half of the estimators ends (NaN where not all runs come there); `ms_per_step`, the median over
-        the stretches between two looks; `setup_seconds`, paid before the clock starts;
+        the steps between two evaluations; `setup_seconds`, paid before the clock starts;
         `engine`; `bound`. `…_se` are standard errors over seeds: of draws and data order, not of initial parameters.
         """
         return summary(self.to_dataframe(), self.entries).sort_values(
@@ -81,7 +81,7 @@ class Race:
 
         described = {
             "vbayes": __version__,
-            **{name: getattr(self, name) for name in ("pair", "data", "batch_size", "yardstick", "interrupted")},
+            **{name: getattr(self, name) for name in ("pair", "data", "batch_size", "evaluator", "interrupted")},
             "seeds": list(self.seeds),
             "entries": [vars(entry) for entry in self.entries],
             "rows": [{k: None if v != v else v for k, v in row.items()} for row in self.rows],
@@ -97,7 +97,10 @@ class Race:
         try:
             described = json.loads(Path(path).read_text(encoding="utf-8"))
             return cls(
-                **{name: described[name] for name in ("pair", "data", "batch_size", "yardstick", "interrupted")},
+                **{name: described[name] for name in ("pair", "data", "batch_size", "interrupted")},
+                evaluator=described[
+                    "yardstick" if "yardstick" in described else "evaluator"
+                ],  # its name in older files
                 seeds=tuple(described["seeds"]),
                 entries=tuple(Entry(**{**e, "failures": tuple(e["failures"])}) for e in described["entries"]),
                 rows=tuple({k: math.nan if row[k] is None else row[k] for k in COLUMNS} for row in described["rows"]),

@@ -85,9 +85,9 @@ def recommend(
         Unsuitable: No candidate suits the pair.
 
     Examples:
-        >>> advice = vb.recommend(pair, vb.data.digits(), batch_size=100)
-        >>> print(advice.verdict())
-        >>> fit = vb.fit(pair, vb.data.digits(), advice.estimator, batch_size=100)
+        >>> found = vb.recommend(pair, vb.data.digits(), batch_size=100)
+        >>> print(found.verdict())
+        >>> fit = vb.fit(pair, vb.data.digits(), found.estimator, batch_size=100)
 
     References:
         Geffner & Domke 2020, A rule for gradient estimator selection, arXiv:1911.01894.

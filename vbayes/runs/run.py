@@ -129,7 +129,7 @@ def run(path: Path, asked: Asked, *, named: bool, out: Path | None, console: Con
             return outcome
         with unfinished(final, replaces="fingerprint" in kept and (out is None or asked.force)) as folder:
             start = time.perf_counter()
-            if len(wanted) > 1 or experiment.cells:
+            if len(wanted) > 1 or experiment.tasks:
                 tables = sweep.measure(
                     path, experiment, wanted, jobs=asked.jobs, backend=asked.backend, force=asked.force
                 )

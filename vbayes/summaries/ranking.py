@@ -1,4 +1,4 @@
-"""Who leads in a training race, at equal steps and at equal time, in numbers and in words."""
+"""The ranking of a training race: who leads, at equal steps and at equal time, in numbers and in words."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def at_equal(table: pd.DataFrame, axis: str) -> tuple[float, pd.DataFrame]:
         axis: "step" or "seconds".
 
     Returns:
-        That point; and a seed × estimator table, NaN for a run that left the reals. Between two looks the ELBO is taken to be straight.
+        That point; and a seed × estimator table, NaN for a run that left the reals. Between two evaluations the ELBO is taken to be straight.
     """
     good, names = finished(table), list(dict.fromkeys(table.estimator))
     every = pd.MultiIndex.from_product([list(dict.fromkeys(table.seed)), names], names=["seed", "estimator"])
@@ -84,9 +84,9 @@ def seconds_to(run: pd.DataFrame, level: float) -> float:
 
 
 def pace(runs: Sequence[pd.DataFrame]) -> float:
-    """Seconds that a step takes: half of all stretches between two looks went faster. NaN if there are none."""
-    stretches = pd.concat([run[["step", "seconds"]].diff() for run in runs])
-    return float((stretches.seconds / stretches.step).median())
+    """Seconds that a step takes: the median over the steps between two evaluations. NaN if there are none."""
+    intervals = pd.concat([run[["step", "seconds"]].diff() for run in runs])
+    return float((intervals.seconds / intervals.step).median())
 
 
 def summary(table: pd.DataFrame, entries: Sequence[Entry]) -> pd.DataFrame:

@@ -24,9 +24,9 @@ def verdict(table: pd.DataFrame, differences: Callable[[str], pd.DataFrame]) -> 
     """
     honest = trusted(table)
     whole = honest[honest.group == "all"] if (honest.group == "all").any() else honest
-    places = list(dict.fromkeys(whole["at"]))
+    points = list(dict.fromkeys(whole["at"]))
     biased = set(alarmed(table))
-    last = whole[whole["at"] == places[-1]].sort_values("variance_time")
+    last = whole[whole["at"] == points[-1]].sort_values("variance_time")
     group = whole.group.iloc[0]
 
     def equal(at: str, a: str, b: str) -> bool:
@@ -35,9 +35,9 @@ def verdict(table: pd.DataFrame, differences: Callable[[str], pd.DataFrame]) -> 
     parts = []
     for of in bounds(whole):
         dropped = biased & set(table.estimator[table.bound == of])
-        parts.append(_winner(last[last.bound == of], places[-1], equal, of, dropped))
-        if len(places) > 1:
-            parts.append(_along(whole[whole.bound == of], places, equal))
+        parts.append(_winner(last[last.bound == of], points[-1], equal, of, dropped))
+        if len(points) > 1:
+            parts.append(_along(whole[whole.bound == of], points, equal))
     parts.append(_bias(table))
     return " ".join(part for part in parts if part)
 
@@ -63,28 +63,28 @@ def _winner(rows: pd.DataFrame, at: str, equal: Equal, of: str, dropped: set[str
     return text + ("." if best.estimator in dropped else f". Use {best.estimator} here.")
 
 
-def _along(rows: pd.DataFrame, places: list[str], equal: Equal) -> str:
-    best = rows[rows["at"] == places[-1]].sort_values("variance_time").iloc[0]
-    first = rows[rows["at"] == places[0]].sort_values("variance_time").iloc[0]
+def _along(rows: pd.DataFrame, points: list[str], equal: Equal) -> str:
+    best = rows[rows["at"] == points[-1]].sort_values("variance_time").iloc[0]
+    first = rows[rows["at"] == points[0]].sort_values("variance_time").iloc[0]
     text = ""
     if first.estimator != best.estimator:
-        before = rows[(rows["at"] == places[0]) & (rows.estimator == best.estimator)].iloc[0]
-        if equal(places[0], before.estimator, first.estimator):
-            text = f"At {_the(places[0])} it ties with {first.estimator}."
+        before = rows[(rows["at"] == points[0]) & (rows.estimator == best.estimator)].iloc[0]
+        if equal(points[0], before.estimator, first.estimator):
+            text = f"At {_the(points[0])} it ties with {first.estimator}."
         else:
             ratio = _times(_ratio(before.variance_time, first.variance_time))
-            text = f"At {_the(places[0])} {first.estimator} is better: {best.estimator} needs {ratio} its time there."
+            text = f"At {_the(points[0])} {first.estimator} is better: {best.estimator} needs {ratio} its time there."
     if "pathwise" in set(rows.estimator) and best.estimator != "pathwise":
         ratios = []
-        for at in _few(places):
+        for at in _few(points):
             here = rows[rows["at"] == at].set_index("estimator").variance
             ratios.append(f"{_times(_ratio(here['pathwise'], here[best.estimator]))} at {_the(at)}")
         text += f" The variance of pathwise is, against that of {best.estimator}, {_list(ratios)}."
     return text.strip()
 
 
-def _few(places: list[str]) -> list[str]:
-    return places if len(places) <= 3 else [places[0], places[len(places) // 2], places[-1]]
+def _few(points: list[str]) -> list[str]:
+    return points if len(points) <= 3 else [points[0], points[len(points) // 2], points[-1]]
 
 
 def _the(at: str) -> str:
