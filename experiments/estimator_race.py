@@ -11,6 +11,7 @@ import torch
 import vbayes as vb
 from vbayes import plots
 from vbayes.summaries import ranking
+from vbayes.summaries.ties import chance
 
 BY_PATH = ("pathwise", "analytic_kl", "stl")
 PROBLEMS = {
@@ -52,7 +53,7 @@ def verdict(table: pd.DataFrame) -> str:
 def _behind(values: pd.DataFrame) -> bool:
     """Whether the score function is behind each estimator with a path, by more than chance, paired by seed."""
     gaps = [values[name] - values["score"] for name in BY_PATH]
-    return all(gap.mean() > ranking.chance(len(gap)) * gap.sem() for gap in gaps)
+    return all(gap.mean() > chance(len(gap)) * gap.sem() for gap in gaps)
 
 
 def figure(table: pd.DataFrame) -> plt.Figure:

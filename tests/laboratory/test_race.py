@@ -16,7 +16,7 @@ import torch
 import vbayes as vb
 from tests.models import binary, small_vae
 from vbayes.laboratory.evaluator import Evaluator
-from vbayes.laboratory.race import _turns
+from vbayes.laboratory.turns import turns
 from vbayes.summaries import ranking
 from vbayes.summaries.ranking import Entry
 
@@ -170,9 +170,9 @@ def test_the_figure_shows_what_matters(known):
 
 
 def test_who_runs_first_changes():
-    turns = list(_turns(["a", "b", "c"], (0, 1), [(1.0, 2.0)] * 3))
-    assert len(turns) == 18 and [turn[0] for turn in turns[::3]] == ["a", "b", "b", "c", "c", "a"]
-    assert all({name for name, _, _ in turns[i : i + 3]} == {"a", "b", "c"} for i in range(0, 18, 3))
+    order = list(turns(["a", "b", "c"], (0, 1), [(1.0, 2.0)] * 3))
+    assert len(order) == 18 and [turn[0] for turn in order[::3]] == ["a", "b", "b", "c", "c", "a"]
+    assert all({name for name, _, _ in order[i : i + 3]} == {"a", "b", "c"} for i in range(0, 18, 3))
 
 
 @pytest.mark.parametrize(

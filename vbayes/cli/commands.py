@@ -26,7 +26,8 @@ from ..laboratory.recommendation import Recommendation
 from ..pair.device import choose_device
 from ..pair.pair import Pair
 from ..pairs import PAIRS, Recipe
-from ..runs.folder import default_folder, environment, save_figure, unfinished, write_json
+from ..runs.folder import default_folder, environment, save_figure, unfinished
+from ..runs.json_files import write_json
 from ..runs.report import report
 from ..training import fit as training
 from ..training.result import Fit

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import torch
 from pyro.infer import ELBO
-from torch import Tensor
 
 from .. import rng
 from ..data.dataset import Dataset
@@ -24,6 +23,7 @@ from ..progress import bar
 from ..staging import draw_noise
 from ..training.result import Fit
 from .replicas import Replicas
+from .variance_parts import fitted_law, variance_parts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -83,7 +83,7 @@ class NoiseSplit:
             others = [*self.table[:number], *self.table[number + 1 :]]
             predicted = math.nan
             if len(others) >= 3:
-                between, local, shared = _fitted(others, self.rows)
+                between, local, shared = fitted_law(others, self.rows)
                 law = replace(self, between=between, local=local, shared=shared)
                 predicted = law.predict(int(row["batch_size"]), int(row["particles"]))
             found.append({**row, "predicted": predicted})
@@ -173,7 +173,7 @@ def noise_split(
             varied = replace(method, num_particles=n)  # type: ignore[type-var]
             rows.append(split_of(pair, dataset, varied, m, n, minibatches, draws, seed, memory))
             advance(done, functools.partial("{} rows, {} draws".format, m, n))
-    between, local, shared = _fitted(rows, len(dataset))
+    between, local, shared = fitted_law(rows, len(dataset))
     return NoiseSplit(pair.name, name_of(method), len(dataset), tuple(rows), between, local, shared)
 
 
@@ -207,49 +207,4 @@ def split_of(
         gradients = torch.cat([chunk.double() for chunk in replicas.gradients(pair, noise, number)])
         means.append(gradients.mean(0))
         inner.append(gradients.var(0).sum())
-    return {"batch_size": m, "particles": n, **_anova(torch.stack(means), torch.stack(inner), draws)}
-
-
-def _anova(means: Tensor, inner: Tensor, draws: int) -> dict[str, float]:
-    """Both parts of the variance and their jackknife errors, from (B, P) means and (B,) variances within."""
-    count = len(means)
-
-    def parts(keep: Tensor) -> tuple[float, float]:
-        within = float(inner[keep].mean())
-        return float(means[keep].var(0).sum()) - within / draws, within
-
-    every = torch.ones(count, dtype=torch.bool)
-    minibatch, particle = parts(every)
-    without = []
-    for left in range(count):
-        keep = every.clone()
-        keep[left] = False
-        without.append(parts(keep))
-    spread = torch.tensor(without, dtype=torch.float64)
-    both = torch.cat([spread, spread.sum(1, keepdim=True)], 1)
-    se = ((count - 1) / count * (both - both.mean(0)).square().sum(0)).sqrt().tolist()
-    return {
-        "minibatch": minibatch, "minibatch_se": se[0], "particle": particle, "particle_se": se[1],
-        "total": minibatch + particle, "total_se": se[2],
-    }  # fmt: skip
-
-
-def _fitted(rows: list[dict[str, float]], total: int) -> tuple[float, float, float]:
-    """S, a and b by least squares on the measured parts, each weighed by its error; none below zero."""
-    table = pd.DataFrame(rows)
-    x, weight = 1 / table.batch_size - 1 / total, 1 / table.minibatch_se.clip(lower=1e-300) ** 2
-    between = max(0.0, float((weight * x * table.minibatch).sum() / (weight * x**2).sum()))
-    weight = 1 / table.particle_se.clip(lower=1e-300) ** 2
-    local, shared = 1 / (table.batch_size * table.particles), 1 / table.particles
-    best, least = (0.0, 0.0), math.inf
-    for which in ((True, True), (True, False), (False, True)):  # the best of those without a negative part
-        design = torch.tensor(
-            [[a * which[0], b * which[1]] for a, b in zip(local, shared, strict=True)], dtype=torch.float64
-        )
-        scale = torch.tensor((weight / weight.max()).to_numpy(), dtype=torch.float64).sqrt()[:, None]
-        right = torch.tensor(table.particle.to_numpy(), dtype=torch.float64)[:, None] * scale
-        found = torch.linalg.lstsq(design * scale, right, driver="gelsd").solution
-        misfit = float((design * scale @ found - right).square().sum())
-        if float(found.min()) >= 0 and misfit < least * (1 - 1e-9):
-            best, least = (float(found[0]), float(found[1])), misfit
-    return between, *best
+    return {"batch_size": m, "particles": n, **variance_parts(torch.stack(means), torch.stack(inner), draws)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -26,6 +26,7 @@ from ..training.steps import WORTH
 from .compare import suitable
 from .evaluator import Evaluator
 from .race_result import Race
+from .turns import turns
 
 Runs = dict[tuple[str, int], Stretches]
 
@@ -106,7 +107,7 @@ def race(
         for name, method in methods.items():
             runs |= _entered(name, method, pair, dataset, numbers, staged, options)
             rows += [_row(name, seed, 0, 0.0, start) for seed in numbers]
-        for done, (name, seed, goal) in enumerate(_turns(list(methods), numbers, goals), start=1):
+        for done, (name, seed, goal) in enumerate(turns(list(methods), numbers, goals), start=1):
             if asked_to_stop():
                 break
             run = runs[name, seed]
@@ -183,17 +184,6 @@ def _entered(
         if like is None:
             runs[name, seed].rehearse()
     return runs
-
-
-def _turns(
-    names: list[str], seeds: tuple[int, ...], goals: list[tuple[float, float]]
-) -> Iterator[tuple[str, int, tuple[float, float]]]:
-    """Who runs to where: in each round each run once, in each with another one first."""
-    for number, goal in enumerate(goals):
-        for place, seed in enumerate(seeds):
-            turn = (number + place) % len(names)
-            for name in names[turn:] + names[:turn]:
-                yield name, seed, goal
 
 
 def _stretch(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ..errors import BadInput
+from ..summaries import result_file
 from ..summaries.ranking import Entry, summary, verdict
 
 if TYPE_CHECKING:
@@ -20,6 +18,8 @@ if TYPE_CHECKING:
     from ..training.result import Fit
 
 COLUMNS = ("estimator", "seed", "step", "seconds", "elbo_per_datum")
+ENTRY_WORDS = ("estimator", "bound", "engine", "failures")
+PLAIN = ("pair", "data", "batch_size", "interrupted")  # fields that a file has as they are
 
 
 @dataclass(frozen=True)
@@ -77,33 +77,27 @@ class Race:
 
     def save(self, path: str | Path) -> Path:
         """Writes everything but the fits as JSON; a NaN becomes null."""
-        from .. import __version__
-
-        described = {
-            "vbayes": __version__,
-            **{name: getattr(self, name) for name in ("pair", "data", "batch_size", "evaluator", "interrupted")},
-            "seeds": list(self.seeds),
-            "entries": [vars(entry) for entry in self.entries],
-            "rows": [{k: None if v != v else v for k, v in row.items()} for row in self.rows],
-            "verdict": self.verdict(),
-        }
-        path = Path(path)
-        path.write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        return path
+        described = {name: getattr(self, name) for name in (*PLAIN, "evaluator", "seeds", "rows")}
+        described |= {"entries": [vars(entry) for entry in self.entries], "verdict": self.verdict()}
+        return result_file.save(path, described)
 
     @classmethod
     def load(cls, path: str | Path) -> Race:
         """What `save` wrote, without the fits."""
-        try:
-            described = json.loads(Path(path).read_text(encoding="utf-8"))
+
+        def made(described: dict[str, Any]) -> Race:
+            evaluator = described["yardstick" if "yardstick" in described else "evaluator"]  # its name in older files
             return cls(
-                **{name: described[name] for name in ("pair", "data", "batch_size", "interrupted")},
-                evaluator=described[
-                    "yardstick" if "yardstick" in described else "evaluator"
-                ],  # its name in older files
+                **{name: described[name] for name in PLAIN},
+                evaluator=evaluator,
                 seeds=tuple(described["seeds"]),
-                entries=tuple(Entry(**{**e, "failures": tuple(e["failures"])}) for e in described["entries"]),
-                rows=tuple({k: math.nan if row[k] is None else row[k] for k in COLUMNS} for row in described["rows"]),
+                entries=tuple(
+                    Entry(**{**result_file.numbers(entry, ENTRY_WORDS), "failures": tuple(entry["failures"])})
+                    for entry in described["entries"]
+                ),
+                rows=tuple(
+                    result_file.numbers({k: row[k] for k in COLUMNS}, {"estimator"}) for row in described["rows"]
+                ),
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"{path} is no race: {error!r}. Wanted: a file that `Race.save` wrote.") from error
+
+        return result_file.load(path, made, "race")

@@ -19,7 +19,8 @@ from ..pair.check import examine_minibatches, require_parameters
 from ..pair.device import choose_device
 from ..pair.pair import Pair
 from ..progress import bar
-from ..summaries.differences import TIE, cost_ratio
+from ..summaries.differences import cost_ratio
+from ..summaries.ties import TIE
 from ..training.result import Fit
 from .bench import Bench
 from .noise_split import split_of

@@ -11,8 +11,6 @@ import pandas as pd
 
 from ..errors import BadInput
 
-TIE = 2.0  # standard errors within which two numbers are called equal
-
 
 def differences(rows: Sequence[Mapping[str, Any]], reference: str) -> pd.DataFrame:
     """What `Comparison.differences` returns, from the rows of a comparison.
@@ -67,10 +65,3 @@ def cost_ratio(
     time = row["ms_per_gradient"] / other["ms_per_gradient"]
     time_se = time * math.hypot(*(r["ms_se"] / r["ms_per_gradient"] for r in (row, other)))
     return value * time, math.hypot(se * time, value * time_se)
-
-
-def ties(rows: pd.DataFrame, at: str, group: str) -> list[str]:
-    """The reference and those that can't be told from it by variance × time, from `differences`, in their order."""
-    here = rows[(rows["at"] == at) & (rows.group == group)]
-    near = (here.variance_time_ratio - 1.0).abs() <= TIE * here.variance_time_ratio_se
-    return list(here.estimator[near])

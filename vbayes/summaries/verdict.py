@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pandas as pd
 
 from .bias_alarms import alarm_limit, alarmed, bounds, trusted
-from .differences import ties
+from .listed import listed
+from .ties import ties
 
 UNSEEN = 0.5  # of a typical draw: a bias of this size must have been seen if there was to be one
 
@@ -51,7 +52,7 @@ def _winner(rows: pd.DataFrame, at: str, equal: Equal, of: str, dropped: set[str
     tied = [r.estimator for r in rest.itertuples() if equal(at, r.estimator, best.estimator)]
     others = [r for r in rest.itertuples() if r.estimator not in tied]
     if tied:
-        text = f"{start}, {_list([best.estimator, *tied])} can't be told apart in gradient noise per second"
+        text = f"{start}, {listed([best.estimator, *tied])} can't be told apart in gradient noise per second"
         text += ", and beat the rest" if others else ""
     else:
         text = f"{start}, {best.estimator} gives the least gradient noise per second"
@@ -79,7 +80,7 @@ def _along(rows: pd.DataFrame, points: list[str], equal: Equal) -> str:
         for at in _few(points):
             here = rows[rows["at"] == at].set_index("estimator").variance
             ratios.append(f"{_times(_ratio(here['pathwise'], here[best.estimator]))} at {_the(at)}")
-        text += f" The variance of pathwise is, against that of {best.estimator}, {_list(ratios)}."
+        text += f" The variance of pathwise is, against that of {best.estimator}, {listed(ratios)}."
     return text.strip()
 
 
@@ -105,7 +106,7 @@ def _bias(table: pd.DataFrame) -> str:
     if alarm.any():
         biased = tests[alarm]
         text = (
-            f"Biased here: {_list(alarmed(table))} (|z| up to {biased.bias_z.abs().max():.1f}, alarm at {limit:.1f}); "
+            f"Biased here: {listed(alarmed(table))} (|z| up to {biased.bias_z.abs().max():.1f}, alarm at {limit:.1f}); "
             "don't trust a low variance."
         )
     elif not blind.all():
@@ -114,7 +115,7 @@ def _bias(table: pd.DataFrame) -> str:
         worst = (wholly.bias_resolution / typical)[blind].max()
         unseen = wholly[blind]
         text += (
-            f" Can't judge the bias of {_list(list(dict.fromkeys(unseen.estimator)))} at {_list(list(dict.fromkeys(unseen['at'])))}: one of {worst:.1f} × a typical draw "
+            f" Can't judge the bias of {listed(list(dict.fromkeys(unseen.estimator)))} at {listed(list(dict.fromkeys(unseen['at'])))}: one of {worst:.1f} × a typical draw "
             "would have stayed unseen in the noise of the oracle and the draws. Take more replicas, or a quieter oracle."
         )
     return text.strip()
@@ -126,7 +127,3 @@ def _ratio(a: float, b: float) -> float:
 
 def _times(ratio: float) -> str:
     return "infinitely many times" if math.isinf(ratio) else f"{ratio:,.0f}×" if ratio >= 10 else f"{ratio:.2g}×"
-
-
-def _list(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
