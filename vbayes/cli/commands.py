@@ -146,7 +146,7 @@ def recommend(
 ) -> Recommendation:
     """`vbayes recommend`."""
     job = find(pair, data, batch_size=batch_size)
-    console.print(f"[b]{job.pair.name}[/b] on {job.data!r}")
+    console.print(f"[b]{job.pair.name}[/b] on {job.data.name} of {len(job.data):,} rows")
     return recommending.recommend(
         job.pair, job.data, batch_size=job.training["batch_size"], budget=budget, seed=seed, device=device
     )
@@ -199,7 +199,7 @@ def _run(
     where = str(choose_device(device))
     config: dict[str, Any] = {"command": command, "pair": pair, "data": job.data.name, **job.training}
     config |= {"optimizer": "Adam", "binarize": options.get("binarize"), "seed": seed, "device": where}
-    console.print(f"[b]{job.pair.name}[/b] on {job.data!r}, device {where}")
+    console.print(f"[b]{job.pair.name}[/b] on {job.data.name} of {len(job.data):,} rows, device {where}")
     with unfinished(final) as folder:
         yield job, folder, config
         write_json(folder / "config.json", config)

@@ -20,6 +20,8 @@ from ..pair.check import examine_minibatches, require_parameters
 from ..pair.device import choose_device
 from ..pair.pair import DATA_PLATE, Pair
 from ..progress import bar, between_steps
+from ..summaries.card import Card, Displayable, rounded
+from ..summaries.history import End, trained
 from ..training.optimizer import LeftTheReals, optimizer_for
 from ..training.steps import Order
 from ..validation import no_warnings_of_nan, validation
@@ -32,8 +34,8 @@ ADAPTATION = 0.5  # of the logarithm of the step size, for each unit by which th
 Row = tuple[int, int, float, float, float, float]
 
 
-@dataclass(frozen=True)
-class MonteCarloEM:
+@dataclass(frozen=True, repr=False)
+class MonteCarloEM(Displayable):
     """What `vb.monte_carlo_em` learnt.
 
     Attributes:
@@ -47,7 +49,7 @@ class MonteCarloEM:
 
     pair: Pair
     data: Dataset
-    chains: Tensor = field(repr=False)
+    chains: Tensor
     batch_size: int | None
     moves: int
     updates: int
@@ -55,10 +57,10 @@ class MonteCarloEM:
     learning_rate: float | None
     seed: int
     step_size: float = FIRST_STEP_SIZE
-    rows: tuple[Row, ...] = field(default=(), repr=False)
+    rows: tuple[Row, ...] = ()
     interrupted: bool = False
-    generator: dict[str, Any] = field(default_factory=dict, repr=False)
-    moments: dict[str, Any] | None = field(default=None, repr=False)
+    generator: dict[str, Any] = field(default_factory=dict)
+    moments: dict[str, Any] | None = None
 
     @property
     def history(self) -> pd.DataFrame:
@@ -74,6 +76,21 @@ class MonteCarloEM:
     def parameters(self) -> dict[str, Tensor]:
         """Name → trained value, in the constrained space."""
         return self.pair.constrained()
+
+    def card(self) -> Card:
+        """How far it came, how the chains move, and where it stands."""
+        _, epochs, _, _, _, seconds = self.rows[-1] if self.rows else (0, 0, 0.0, 0.0, 0.0, 0.0)
+        accepted = End.of([row[3] for row in self.rows]).mean
+        chains = f"{tuple(self.chains.shape)}, accepted {rounded(accepted, 2)}, step size {rounded(self.step_size, 3)}"
+        rows = (
+            trained(
+                self.steps, epochs, len(self.data),
+                batch_size=self.batch_size, seconds=seconds, interrupted=self.interrupted,
+            ),
+            ("chains", chains),
+            *End.of([row[2] / len(self.data) for row in self.rows]).rows("log p(x, z)"),
+        )  # fmt: skip
+        return Card(f"MonteCarloEM: {self.pair.name} on {self.data.name}", rows)
 
     def latents(self) -> dict[str, Tensor]:
         """Site → (C, N, …) where the chains are now."""

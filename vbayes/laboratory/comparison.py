@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ..summaries import result_file
-from ..summaries.bias_alarms import bounds, trusted
+from ..summaries.bias_alarms import alarmed, bounds, trusted
+from ..summaries.card import Card, Displayable, first_few
 from ..summaries.differences import differences
 from ..summaries.ties import ties
 from ..summaries.verdict import verdict
@@ -42,8 +44,8 @@ class Point:
     elbo_per_datum: float
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Displayable):
     """What `vb.compare` measured.
 
     Attributes:
@@ -65,9 +67,9 @@ class Comparison:
     seed: int
     oracle: str
     estimators: tuple[str, ...]
-    rows: tuple[dict[str, Any], ...] = field(repr=False)
-    points: tuple[Point, ...] = field(repr=False)
-    fit: Fit | None = field(default=None, repr=False, compare=False)
+    rows: tuple[dict[str, Any], ...]
+    points: tuple[Point, ...]
+    fit: Fit | None = field(default=None, compare=False)
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row for each point of training, estimator and group of parameters.
@@ -86,6 +88,21 @@ class Comparison:
         """
         points = {point.at: {"step": point.step, "elbo_per_datum": point.elbo_per_datum} for point in self.points}
         return pd.DataFrame([{**row, **points.get(row["at"], {})} for row in self.rows], columns=list(COLUMNS))
+
+    def card(self) -> Card:
+        """What was compared where, who is best at the end, and who is biased."""
+        rows = [
+            ("estimators", first_few(self.estimators, 6)),
+            ("gradients", f"{self.replicas:,} of each, of {self.batch_size:,} rows"),
+            ("points", first_few((point.at for point in self.points), 7)),
+        ]
+        if self.rows and not any(math.isnan(row["variance_time"]) for row in self.rows):
+            best = self.best()
+            tied = [name for name in self.ties() if name != best]
+            rows.append(("best at the end", best + (f"; within error: {first_few(tied)}" if tied else "")))
+        if biased := alarmed(self.to_dataframe()):
+            rows.append(("biased", first_few(biased)))
+        return Card(f"Comparison: {self.pair} on {self.data}", tuple(rows))
 
     def differences(self, reference: str | None = None) -> pd.DataFrame:
         """How many times the variance of one estimator each has, with the errors of pairs.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -21,6 +21,7 @@ from ..pair.check import examine_minibatches, require_parameters
 from ..pair.pair import Pair
 from ..progress import bar
 from ..staging import draw_noise
+from ..summaries.card import Card, Displayable, rounded
 from ..training.result import Fit
 from .replicas import Replicas
 from .variance_parts import fitted_law, variance_parts
@@ -40,9 +41,11 @@ COLUMNS = (
     "predicted",
 )
 
+MOST = 4  # M and L on a card
 
-@dataclass(frozen=True)
-class NoiseSplit:
+
+@dataclass(frozen=True, repr=False)
+class NoiseSplit(Displayable):
     """What `vb.noise_split` measured, and what it says of other splits of the same budget.
 
     The trace of the covariance of a gradient from M of N rows, drawn without replacement, with L draws of the latents, is
@@ -58,10 +61,20 @@ class NoiseSplit:
     pair: str
     estimator: str
     rows: int
-    table: tuple[dict[str, float], ...] = field(repr=False)
+    table: tuple[dict[str, float], ...]
     between: float
     local: float
     shared: float
+
+    def card(self) -> Card:
+        """How much of the noise is the minibatch's, for each M and L."""
+        rows = []
+        for row in self.table[:MOST]:
+            share = row["minibatch"] / row["total"] if row["total"] else 0.0
+            part = f"{rounded(100 * share, 2)} % of {rounded(row['total'], 3)} nats² are the minibatch's"
+            rows.append((f"M = {row['batch_size']:g}, L = {row['particles']:g}", part))
+        law = f"{rounded(self.between, 3)} (1/M − 1/{self.rows}) + {rounded(self.local, 3)} / (M L) + {rounded(self.shared, 3)} / L"
+        return Card(f"NoiseSplit: {self.estimator} on {self.pair}, N = {self.rows:,}", (*rows, ("law", law)))
 
     def predict(self, batch_size: int, particles: int) -> float:
         """Variance of a gradient from so many rows and draws, nats²."""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ..summaries import result_file
-from ..summaries.ranking import Entry, summary, verdict
+from ..summaries.card import Card, Displayable, first_few, rounded, with_error
+from ..summaries.ranking import Entry, finished, summary, verdict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,8 +23,8 @@ ENTRY_WORDS = ("estimator", "bound", "engine", "failures")
 PLAIN = ("pair", "data", "batch_size", "interrupted")  # fields that a file has as they are
 
 
-@dataclass(frozen=True)
-class Race:
+@dataclass(frozen=True, repr=False)
+class Race(Displayable):
     """What `vb.race` measured.
 
     Attributes:
@@ -43,14 +44,31 @@ class Race:
     seeds: tuple[int, ...]
     evaluator: str
     entries: tuple[Entry, ...]
-    rows: tuple[dict[str, Any], ...] = field(repr=False)
+    rows: tuple[dict[str, Any], ...]
     interrupted: bool = False
-    fits: Mapping[tuple[str, int], Fit] = field(default_factory=dict, repr=False, compare=False)
+    fits: Mapping[tuple[str, int], Fit] = field(default_factory=dict, compare=False)
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row for each evaluation: estimator, seed, step (0 is the start), seconds on the run's own clock (without set-up and evaluations),
         elbo_per_datum by the common evaluator. A run that left the reals ends in a NaN, at the step that it could not take."""
         return pd.DataFrame(list(self.rows), columns=list(COLUMNS))
+
+    def card(self) -> Card:
+        """Who ran how far, and who is highest at equal time."""
+        table = self.to_dataframe()
+        rows = [
+            ("estimators", first_few((entry.estimator for entry in self.entries), 6)),
+            ("seeds", f"{len(self.seeds)}" + (", stopped by Ctrl-C" if self.interrupted else "")),
+        ]
+        if table.empty or finished(table).empty:
+            return Card(f"Race: {self.pair} on {self.data}", (*rows, ("highest", "–: no run stayed in the reals")))
+        first = self.summary().iloc[0]
+        reached = with_error(first.elbo_at_seconds, first.elbo_at_seconds_se)
+        rows.append(("highest", f"{first.estimator}: {reached} nats a datum after {rounded(first.seconds, 3)} s each"))
+        rows.append(("evaluated by", self.evaluator))
+        if failed := [entry.estimator for entry in self.entries if entry.failures]:
+            rows.append(("left the reals", first_few(failed)))
+        return Card(f"Race: {self.pair} on {self.data}", tuple(rows))
 
     def summary(self) -> pd.DataFrame:
         """One row for each estimator, best at equal time first.

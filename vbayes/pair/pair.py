@@ -16,6 +16,7 @@ from torch.distributions import constraints, transform_to
 from .. import rng
 from ..data.dataset import Batch
 from ..errors import BadInput
+from ..summaries.card import Card, Displayable, counted, first_few
 from .modules import reachable_modules
 
 DATA_PLATE = "data"
@@ -40,7 +41,7 @@ class Exact:
     log_evidence_per_datum: Callable[..., Tensor] | None = None
 
 
-class Pair:
+class Pair(Displayable):
     """A Pyro model and guide with parameters of their own.
 
     `model` and `guide` are any Pyro callables with the same arguments: functions that call `pyro.param`, methods of an
@@ -81,8 +82,19 @@ class Pair:
         self.inside_scope = False
         self._buffers = self._read_buffers()
 
-    def __repr__(self) -> str:
-        return f"Pair({self.name}, {len(self._values) or 'no'} parameters{'' if self._values else ' yet'})"
+    def card(self) -> Card:
+        """Its parameters, and what is known of it in closed form."""
+        numbers = sum(value.numel() for value in self._values.values())
+        rows = [
+            (
+                "parameters",
+                f"{counted(numbers, 'number')} in {first_few(self._values, 2)}" if self._values else "none yet",
+            )
+        ]
+        if self.exact is not None:
+            known = [name.replace("_", " ") for name, value in vars(self.exact).items() if value is not None]
+            rows.append(("exact", ", ".join(known)))
+        return Card(f"Pair: {self.name}", tuple(rows))
 
     # ---- parameters ------------------------------------------------------------------------------------------------
 
