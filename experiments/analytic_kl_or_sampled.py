@@ -31,7 +31,7 @@ def measure(*, dimensions: list[int], replicas: int, epochs: int) -> pd.DataFram
 
 
 def ratios(table: pd.DataFrame) -> pd.DataFrame:
-    """Variance of the others in that of the analytic KL, by dimension and place, with errors as if each had noise of its own; what they share would make them smaller."""
+    """Variance of the others in that of the analytic KL, by dimension and point, with errors as if each had noise of its own; what they share would make them smaller."""
     rows = table.set_index(["latents", "at", "estimator"])
     found = []
     for latents, at in dict.fromkeys(zip(table.latents, table["at"], strict=True)):
@@ -73,11 +73,11 @@ def _of(row: Any, name: str) -> str:
 
 
 def figure(table: pd.DataFrame) -> plt.Figure:
-    places = list(dict.fromkeys(table["at"]))
+    points = list(dict.fromkeys(table["at"]))
     drawing, axes = plt.subplots(
-        1, len(places), figsize=(4 * len(places) + 1.5, 3.8), layout="constrained", sharey=True
+        1, len(points), figsize=(4 * len(points) + 1.5, 3.8), layout="constrained", sharey=True
     )
-    for ax, at in zip(axes, places, strict=True):
+    for ax, at in zip(axes, points, strict=True):
         over(table, ax, at=at)
         ax.set_title(at, loc="left", fontsize=11)
         if ax is not axes[-1]:

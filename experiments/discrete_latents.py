@@ -45,9 +45,9 @@ def measure(*, replicas: int) -> pd.DataFrame:
 
 def verdict(table: pd.DataFrame) -> str:
     said = []
-    for place, own in table.groupby("at", sort=False):
+    for point, own in table.groupby("at", sort=False):
         fair = own[~own.estimator.isin(["gumbel_softmax", "enumerated"])].sort_values("variance_time")
-        said.append(f"{place}: {fair.estimator.iloc[0]} gives the least noise for its time")
+        said.append(f"{point}: {fair.estimator.iloc[0]} gives the least noise for its time")
     off = [
         f"{name} at t = {t}"
         for t, known in TOY.items()
@@ -65,14 +65,14 @@ def verdict(table: pd.DataFrame) -> str:
 
 
 def figure(table: pd.DataFrame) -> plt.Figure:
-    places = list(dict.fromkeys(table["at"]))
-    drawing, axes = plt.subplots(1, len(places), figsize=(4 * len(places), 4), layout="constrained", sharey=True)
+    points = list(dict.fromkeys(table["at"]))
+    drawing, axes = plt.subplots(1, len(points), figsize=(4 * len(points), 4), layout="constrained", sharey=True)
     names = list(dict.fromkeys(table.estimator))
-    for ax, place in zip(axes, places, strict=True):
-        own = table[(table["at"] == place) & (table.variance > 1e-15)]
+    for ax, point in zip(axes, points, strict=True):
+        own = table[(table["at"] == point) & (table.variance > 1e-15)]
         labels, colours, _ = zip(*(style(n, names) for n in own.estimator), strict=True)
         ax.barh(labels, own.variance, xerr=own.variance_se, color=colours, height=0.62, ecolor="#444444")
-        ax.set(xscale="log", xlabel="variance of the gradient (nats²)", title=place)
+        ax.set(xscale="log", xlabel="variance of the gradient (nats²)", title=point)
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.grid(axis="x", **GRID)
         ax.set_axisbelow(True)

@@ -10,7 +10,8 @@ import torch
 
 import vbayes as vb
 from vbayes import plots
-from vbayes.summaries import ranking as standings
+from vbayes.summaries import ranking
+from vbayes.summaries.ties import chance
 
 BY_PATH = ("pathwise", "analytic_kl", "stl")
 PROBLEMS = {
@@ -42,17 +43,17 @@ def verdict(table: pd.DataFrame) -> str:
     names = list(dict.fromkeys(table.estimator))
     left = table[table.elbo_per_datum.isna()]
     entries = [
-        standings.Entry(name, "ELBO", "machine code", math.nan, tuple(f"seed {s}" for s in left[left.estimator == name].seed))
+        ranking.Entry(name, "ELBO", "machine code", math.nan, tuple(f"seed {s}" for s in left[left.estimator == name].seed))
         for name in names
     ]  # fmt: skip
-    holds = all(_behind(standings.at_equal(table, axis)[1]) for axis in ("step", "seconds"))
-    return f"{'Holds' if holds else 'Fails here'}: {standings.verdict(table, entries)}"
+    holds = all(_behind(ranking.at_equal(table, axis)[1]) for axis in ("step", "seconds"))
+    return f"{'Holds' if holds else 'Fails here'}: {ranking.verdict(table, entries)}"
 
 
 def _behind(values: pd.DataFrame) -> bool:
     """Whether the score function is behind each estimator with a path, by more than chance, paired by seed."""
     gaps = [values[name] - values["score"] for name in BY_PATH]
-    return all(gap.mean() > standings.chance(len(gap)) * gap.sem() for gap in gaps)
+    return all(gap.mean() > chance(len(gap)) * gap.sem() for gap in gaps)
 
 
 def figure(table: pd.DataFrame) -> plt.Figure:

@@ -45,7 +45,7 @@ def per_draw(rows: pd.DataFrame, name: str) -> float:
 
 
 def best(rows: pd.DataFrame) -> list[str]:
-    """Those without bias that have the least variance × time at one place, within two standard errors."""
+    """Those without bias that have the least variance × time at one point, within two standard errors."""
     honest = trusted(rows.reset_index()).set_index("estimator")
     cost, error = honest.variance_time, honest.variance_time_se
     least = cost.idxmin()
@@ -55,20 +55,20 @@ def best(rows: pd.DataFrame) -> list[str]:
 def verdict(table: pd.DataFrame) -> str:
     """Each part of the claim by itself."""
     whole = table[(table.group == "all") & (table.bound == "ELBO")]
-    places = list(dict.fromkeys(whole["at"]))
-    by_place = [whole[whole["at"] == at].set_index("estimator") for at in places]
-    first, last = by_place[0], by_place[-1]
+    points = list(dict.fromkeys(whole["at"]))
+    by_point = [whole[whole["at"] == at].set_index("estimator") for at in points]
+    first, last = by_point[0], by_point[-1]
     start, end = best(first), best(last)
-    paths = [per_draw(rows, "score") / per_draw(rows, "pathwise") for rows in by_place]
-    cured = [per_draw(rows, "rloo") / per_draw(rows, "pathwise") for rows in by_place]
-    moving = [per_draw(rows, "baselined") / per_draw(rows, "pathwise") for rows in by_place]
+    paths = [per_draw(rows, "score") / per_draw(rows, "pathwise") for rows in by_point]
+    cured = [per_draw(rows, "rloo") / per_draw(rows, "pathwise") for rows in by_point]
+    moving = [per_draw(rows, "baselined") / per_draw(rows, "pathwise") for rows in by_point]
     biased = alarmed(table)
     parts = {
         "paths beat plain scores by orders of magnitude": min(paths) > 100,
         "a leave-one-out baseline brings scores to the level of paths": max(cured) < 2,
-        f"best for its time at {places[0]}, within error, is {' or '.join(start)} (claimed: analytic_kl)": "analytic_kl"
+        f"best for its time at {points[0]}, within error, is {' or '.join(start)} (claimed: analytic_kl)": "analytic_kl"
         in start,
-        f"at {places[-1]} {' or '.join(end)} (claimed: stl, plain or adaptive)": set(end) <= {"stl", "adaptive_stl"},
+        f"at {points[-1]} {' or '.join(end)} (claimed: stl, plain or adaptive)": set(end) <= {"stl", "adaptive_stl"},
         f"biased: {', '.join(biased) or 'none'}": not biased,
     }
     head = "Holds" if all(parts.values()) else "Holds in part" if any(list(parts.values())[:4]) else "Fails here"
@@ -76,7 +76,7 @@ def verdict(table: pd.DataFrame) -> str:
     return (
         f"{head}: {'; '.join(f'{part}: {_yes(holds)}' for part, holds in parts.items())}. Draw for draw, in the variance of pathwise: score {_span(paths)}, with a "
         f"moving baseline {_span(moving)}, leave-one-out {_span(cured)}. Sticking the landing has {landing[0]:.2g}× the variance of the analytic KL "
-        f"at {places[0]}, {landing[1]:.2g}× at {places[-1]}."
+        f"at {points[0]}, {landing[1]:.2g}× at {points[-1]}."
     )
 
 

@@ -17,12 +17,17 @@ def measure(*, minibatches: int, draws: int, epochs: int) -> pd.DataFrame:
     """Noise of the minibatch and of the draws, at the start and the end of the training of the VAE of the digits."""
     data = vb.data.digits()
     start = vb.fit(vb.pairs.vae(), data, batch_size=100, learning_rate=1e-3, epochs=0, progress=False)
-    places = {"start": start, "end": start.resume(epochs=epochs)}
+    checkpoints = {"start": start, "end": start.resume(epochs=epochs)}
     tables = []
-    for at, place in places.items():
+    for at, checkpoint in checkpoints.items():
         for estimator in ("analytic_kl", "score"):
             split = vb.noise_split(
-                place, estimator=estimator, batch_sizes=SIZES, particles=DRAWS, minibatches=minibatches, draws=draws
+                checkpoint,
+                estimator=estimator,
+                batch_sizes=SIZES,
+                particles=DRAWS,
+                minibatches=minibatches,
+                draws=draws,
             )
             tables.append(split.to_dataframe().assign(at=at, estimator=estimator))
     table = pd.concat(tables, ignore_index=True)
@@ -34,8 +39,8 @@ def measure(*, minibatches: int, draws: int, epochs: int) -> pd.DataFrame:
 def ratio(own: pd.DataFrame, rows: int, draws: int) -> tuple[float, float]:
     """The variance of so many rows and draws in that of 100 rows with one draw, and its standard error: the two saw other minibatches or
     other draws."""
-    cells = own.set_index(["batch_size", "particles"])
-    other, one = cells.loc[(rows, draws)], cells.loc[(100, 1)]
+    by_design = own.set_index(["batch_size", "particles"])
+    other, one = by_design.loc[(rows, draws)], by_design.loc[(100, 1)]
     value = other.total / one.total
     return value, value * math.hypot(other.total_se / other.total, one.total_se / one.total)
 
@@ -63,14 +68,14 @@ def verdict(table: pd.DataFrame) -> str:
     )
     return (
         f"{head}: 100 evaluations as 25 rows with 4 draws have, in the variance of 100 rows with one draw, {'; '.join(said)}. "
-        f"The law of total variance predicts each cell from the three others within {max(misses):.0%}."
+        f"The law of total variance predicts each design from the three others within {max(misses):.0%}."
     )
 
 
 def figure(table: pd.DataFrame) -> plt.Figure:
-    cells = list(table.groupby(["at", "estimator"], sort=False))
-    drawing, axes = plt.subplots(1, len(cells), figsize=(4 * len(cells), 3.8), layout="constrained")
-    for ax, ((at, name), own) in zip(axes, cells, strict=True):
+    panels = list(table.groupby(["at", "estimator"], sort=False))
+    drawing, axes = plt.subplots(1, len(panels), figsize=(4 * len(panels), 3.8), layout="constrained")
+    for ax, ((at, name), own) in zip(axes, panels, strict=True):
         noise_split(own.reset_index(drop=True), ax)
         ax.set_title(f"{name} at the {at}", loc="left", fontsize=11)
         ax.set_ylabel("variance of the gradient (nats², ± 1 SE)" if ax is axes[0] else "")
@@ -87,7 +92,7 @@ experiment = vb.Experiment(
     quick={"minibatches": 100, "draws": 10, "epochs": 30},
     figure=figure,
     verdict=verdict,
-    notes="An evaluation is one row with one draw. `predicted`: the total of a cell, by the law fitted to the three others.",
+    notes="An evaluation is one row with one draw. `predicted`: the total of a row, by the law fitted to the three others.",
     summary=lambda table: table.drop(columns=["predicted"]),
     sections=("at", "estimator"),
 )

@@ -35,10 +35,10 @@ def divergence(mu: float, sigma: float) -> float:
 
 def measure(*, particles: int, replicas: int, points: int) -> pd.DataFrame:
     """Standard deviation of the gradient in μ on the way from N(−3, 1) to N(1.9, 2.9²)."""
-    places = {"far": FAR, "near": NEAR}
+    points = {"far": FAR, "near": NEAR}
     for i in range(1, points - 1):
         t = i / (points - 1)
-        places[f"{t:.2f}"] = tuple(a + t * (b - a) for a, b in zip(FAR, NEAR, strict=True))
+        points[f"{t:.2f}"] = tuple(a + t * (b - a) for a, b in zip(FAR, NEAR, strict=True))
     estimators = {
         "pathwise": vb.Pathwise(particles),
         "stl": vb.STL(particles),
@@ -46,10 +46,10 @@ def measure(*, particles: int, replicas: int, points: int) -> pd.DataFrame:
         "dreg": vb.DReG(particles),
     }
     table = vb.compare(
-        pair_at(*FAR), torch.zeros(1), estimators, at={name: pair_at(*place) for name, place in places.items()},
+        pair_at(*FAR), torch.zeros(1), estimators, at={name: pair_at(*point) for name, point in points.items()},
         groups="parameter", replicas=replicas, compile=True,
     ).to_dataframe()  # fmt: skip
-    table = table[table.group == "mu"].assign(kl=lambda t: [divergence(*places[at]) for at in t["at"]])
+    table = table[table.group == "mu"].assign(kl=lambda t: [divergence(*points[at]) for at in t["at"]])
     table["sd"] = table.variance**0.5
     table["sd_se"] = table.variance_se / (2 * table.sd)
     return table[["at", "kl", "estimator", "sd", "sd_se", "mean_norm", "snr"]].sort_values("kl", ascending=False)
@@ -58,16 +58,16 @@ def measure(*, particles: int, replicas: int, points: int) -> pd.DataFrame:
 def verdict(table: pd.DataFrame) -> str:
     at = table.set_index(["at", "estimator"])
     said = []
-    for place in ("far", "near"):
-        ratio = at.loc[(place, "iwae")].sd / at.loc[(place, "dreg")].sd
+    for point in ("far", "near"):
+        ratio = at.loc[(point, "iwae")].sd / at.loc[(point, "dreg")].sd
         word = "quieter" if ratio > 1 else "noisier"
-        said.append(f"{place}, DReG's gradient is {max(ratio, 1 / ratio):.3g}× {word} than IWAE's")
+        said.append(f"{point}, DReG's gradient is {max(ratio, 1 / ratio):.3g}× {word} than IWAE's")
     turned = table.pivot(index="kl", columns="estimator", values="sd").sort_index()
     better = turned.index[turned.dreg < turned.iwae]
     off = [
-        f"{place} {name}: {at.loc[(place, name)].sd:.3g} ± {at.loc[(place, name)].sd_se:.1g}, wanted {wanted}"
-        for (place, name), wanted in REFERENCE.items()
-        if abs(at.loc[(place, name)].sd - wanted) > 4 * at.loc[(place, name)].sd_se + 0.006 * wanted
+        f"{point} {name}: {at.loc[(point, name)].sd:.3g} ± {at.loc[(point, name)].sd_se:.1g}, wanted {wanted}"
+        for (point, name), wanted in REFERENCE.items()
+        if abs(at.loc[(point, name)].sd - wanted) > 4 * at.loc[(point, name)].sd_se + 0.006 * wanted
     ]
     known = "The four known deviations come out" if not off else "Not as known: " + "; ".join(off)
     holds = (

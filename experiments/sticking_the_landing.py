@@ -44,11 +44,11 @@ def pair_at(distance: float) -> vb.Pair:
 
 def measure(*, distances: list[float], replicas: int, particles: int) -> pd.DataFrame:
     """Variance of each gradient at several distances, and bias against one that is unbiased for the same bound."""
-    places = {f"{distance:g}": pair_at(distance) for distance in distances}
+    points = {f"{distance:g}": pair_at(distance) for distance in distances}
     single = {"pathwise": vb.Pathwise(), "stl": vb.STL(), "adaptive_stl": vb.AdaptiveSTL()}
     several = {"dreg": vb.DReG(particles), "sticky": StickyIWAE(particles)}
     tables = [
-        vb.compare(pair_at(1.0), X, methods, at=places, replicas=replicas, oracle=oracle, compile=True).to_dataframe()
+        vb.compare(pair_at(1.0), X, methods, at=points, replicas=replicas, oracle=oracle, compile=True).to_dataframe()
         for methods, oracle in ((single, "auto"), (several, vb.DReG(particles)))
     ]
     table = pd.concat(tables)

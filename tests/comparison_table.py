@@ -12,13 +12,13 @@ VARIANCE = {
     "stl": (110.0, 50.0, 20.0),
 }
 MS = {"score": 2.0, "pathwise": 2.0, "analytic_kl": 2.0, "stl": 3.0}
-PLACES = ("start", "middle", "end")
+POINTS = ("start", "middle", "end")
 
 
 def made(pair: str = "vae", **changes) -> vb.Comparison:
     """Its rows can be changed by column: `made(bias_z=9.0)`."""
     rows = []
-    for i, at in enumerate(PLACES):
+    for i, at in enumerate(POINTS):
         for name, variances in VARIANCE.items():
             for group, share in {"guide location": 0.3, "guide scale": 0.3, "model": 0.4, "all": 1.0}.items():
                 variance = variances[i] * share
@@ -37,7 +37,7 @@ def made(pair: str = "vae", **changes) -> vb.Comparison:
                 row |= {"bias": 0.1, "bias_se": 0.1, "along": [1.0, 2.0], "truth": 5.0}
                 row["variances_without"] = [variance * (1 + 0.0002 * (b % 7 - 3) * (1 + i)) for b in range(50)]
                 rows.append(row | changes)
-    points = tuple(Point(at, 100 * i, -40.0 + 10 * i) for i, at in enumerate(PLACES))
+    points = tuple(Point(at, 100 * i, -40.0 + 10 * i) for i, at in enumerate(POINTS))
     return vb.Comparison(
         pair, "digits", 100, 1000, 0, "analytic_kl, 10000 replicas", tuple(VARIANCE), tuple(rows), points
     )

@@ -142,9 +142,9 @@ CASES = {
         E.BadInput,
         ["nothing is trained", "steps, learning_rate", "Leave it out"],
     ),
-    "no places": (lambda: vb.compare(PAIR, X, at={}), E.BadInput, ["at={}", "one at least"]),
-    "a place that is none": (lambda: vb.compare(PAIR, X, at={"end": 3}), E.BadInput, ["'end': 'int'", "vb.Fit"]),
-    "a place of another pair": (
+    "no checkpoints": (lambda: vb.compare(PAIR, X, at={}), E.BadInput, ["at={}", "one at least"]),
+    "a checkpoint that is none": (lambda: vb.compare(PAIR, X, at={"end": 3}), E.BadInput, ["'end': 'int'", "vb.Fit"]),
+    "a checkpoint of another pair": (
         lambda: vb.compare(PAIR, X, at={"here": vb.Pair(plain_model, guide_by_rows)}),
         E.BadInput,
         ["at['here']", "'locs': (3,)", "'plain'"],

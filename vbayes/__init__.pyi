@@ -62,7 +62,7 @@ from .inference.reconstruct import Reconstruction as Reconstruction
 from .inference.reconstruct import reconstruct as reconstruct
 from .inference.tabulate import tabulate as tabulate
 from .laboratory.compare import compare as compare
-from .laboratory.compare_over import ComparedOver as ComparedOver
+from .laboratory.compare_over import ComparisonOver as ComparisonOver
 from .laboratory.compare_over import compare_over as compare_over
 from .laboratory.comparison import Comparison as Comparison
 from .laboratory.noise_split import NoiseSplit as NoiseSplit

@@ -12,7 +12,7 @@
     │   └── Unsuitable                an estimator that can't work on this pair
     ├── DataUnavailable (OSError)     a file that is missing, damaged or out of reach
     ├── OutputUnwritable (OSError)    a run folder that can't be written
-    ├── CellFailed (RuntimeError)     one measurement of a sweep went wrong
+    ├── TaskFailed (RuntimeError)     one measurement of a sweep went wrong
     ├── NonFinite (ArithmeticError)   the ELBO or its gradient left the real numbers
     └── CaptureFailed (RuntimeError)  a pair that can't be turned into a tensor program
 
@@ -25,13 +25,10 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-if TYPE_CHECKING:
-    from .training.fit import Fit
 
 
 class VBayesError(Exception):
@@ -85,7 +82,7 @@ class OutputUnwritable(VBayesError, OSError):
     """A run folder that can't be written."""
 
 
-class CellFailed(VBayesError, RuntimeError):
+class TaskFailed(VBayesError, RuntimeError):
     """One measurement of a sweep went wrong; those that were made are kept."""
 
 
@@ -95,10 +92,10 @@ class NonFinite(VBayesError, ArithmeticError):
     Attributes:
         step: The step at which it happened, counted from 1.
         sites: The sample sites whose log-probability is not finite there.
-        fit: What training had reached: the history and the last finite parameters.
+        fit: What training had reached, a `Fit` or a `MonteCarloEM`: the history and the last finite parameters; None outside of training.
     """
 
-    def __init__(self, message: str, *, step: int, sites: tuple[str, ...], fit: Fit | None) -> None:
+    def __init__(self, message: str, *, step: int, sites: tuple[str, ...], fit: Any) -> None:
         super().__init__(message)
         self.step, self.sites, self.fit = step, sites, fit
 

@@ -14,7 +14,7 @@ from torch import Tensor
 import vbayes as vb
 
 WIDTH = 0.1  # of each maximum; they stand 2 apart
-STEP, LEAPS = 0.1, 5  # of Hamiltonian Monte Carlo: good for one maximum
+STEP, LEAPFROG_STEPS = 0.1, 5  # of Hamiltonian Monte Carlo: good for one maximum
 
 
 def centres(maxima: int) -> Tensor:
@@ -60,7 +60,7 @@ def by_chains(maxima: int, length: int, chains: int) -> Tensor:
         kernel = HMC(
             potential_fn=potential(maxima),
             step_size=STEP,
-            num_steps=LEAPS,
+            num_steps=LEAPFROG_STEPS,
             adapt_step_size=False,
             adapt_mass_matrix=False,
         )

@@ -105,5 +105,5 @@ experiment = vb.Experiment(
     verdict=verdict,
     notes="The paper's setting is the full one, and --set data=frey_face --set latents=2,5,10,20; it goes on to 10⁸ samples. Nats, of data to train on and of data held out.",
     sections=("latents",),
-    cells=("latents",),
+    tasks=("latents",),
 )

@@ -147,5 +147,5 @@ experiment = vb.Experiment(
     verdict=verdict,
     notes="The full setting is the paper's.",
     summary=summary,
-    cells=("methods",),
+    tasks=("methods",),
 )

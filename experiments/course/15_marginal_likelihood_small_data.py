@@ -155,5 +155,5 @@ experiment = vb.Experiment(
     notes="The full setting is the paper's: 100 hidden units, three latents, Adagrad, N = 1000 and 50,000. Evidence by annealed importance sampling from the prior (the paper: by a density of HMC draws).",
     summary=summary,
     sections=("rows",),
-    cells=("rows", "methods"),
+    tasks=("rows", "methods"),
 )

@@ -41,7 +41,7 @@ def test_no_point_is_measured_twice(at, steps, names):
     assert [p.at for p in result.points] == names == list(dict.fromkeys(result.to_dataframe()["at"]))
 
 
-def test_the_places_of_a_trajectory_are_those_of_one_training():
+def test_the_points_of_a_trajectory_are_those_of_one_training():
     options = {"steps": 8, "learning_rate": 0.01}
     result = vb.compare(small_vae(), binary(40), ["stl"], at="trajectory", **options, **QUICK)
     whole = vb.fit(small_vae(), binary(40), **options, progress=False)
@@ -73,7 +73,7 @@ def test_fits_and_parameter_values():
         ({"here": {"loc": torch.zeros(3)}}, r"Parameter 'loc' .* has shape \(3,\)"),
     ],
 )
-def test_bad_places(at, message):
+def test_bad_checkpoints(at, message):
     with pytest.raises(vb.errors.BadInput, match=message):
         vb.compare(vb.pairs.normal_normal(), X.float(), ["pathwise"], at=at, **QUICK)
 
@@ -191,7 +191,7 @@ def test_a_biased_oracle_is_refused():
         vb.compare(vb.pairs.normal_normal(), X.float(), ["pathwise"], oracle="gumbel_softmax", **QUICK)
 
 
-def over_batch_sizes(sizes: tuple[int, ...], estimators: list[str], replicas: int = 100) -> vb.ComparedOver:
+def over_batch_sizes(sizes: tuple[int, ...], estimators: list[str], replicas: int = 100) -> vb.ComparisonOver:
     def model(x):
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", dist.Normal(0.0, 1.0))
@@ -230,11 +230,11 @@ def test_over_trajectories_of_other_lengths_and_estimators_without_noise():
     still = tuple(
         {**row, "variance": 0.0, "variance_time": 0.0} if row["estimator"] == "stl" else row for row in longer.rows
     )
-    over = vb.ComparedOver("width", {1: longer, 2: renamed, 4: replace(longer, rows=still)})
+    over = vb.ComparisonOver("width", {1: longer, 2: renamed, 4: replace(longer, rows=still)})
     slopes = over.slopes().set_index("estimator")
     assert set(slopes.index) == set(longer.estimators) and slopes.slope["score"] == pytest.approx(0.0, abs=1e-9)
     assert "stl is best for its cost at every width" in over.verdict() and "score +0.00" in over.verdict()
-    assert vb.ComparedOver("width", {1: longer}).slopes().empty
+    assert vb.ComparisonOver("width", {1: longer}).slopes().empty
     over.plot()
 
 

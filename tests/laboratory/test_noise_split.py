@@ -9,7 +9,7 @@ import torch
 from matplotlib import pyplot
 
 import vbayes as vb
-from vbayes.laboratory.noise_split import NoiseSplit, _anova, _fitted
+from vbayes.laboratory.variance_parts import fitted_law, variance_parts
 
 N = 40
 DATA = torch.linspace(-1.0, 2.0, N)
@@ -77,7 +77,7 @@ def test_without_taking_off_what_draws_add_the_minibatch_would_look_noisier():
     """The mutant of the analysis of variance: means of few draws vary by themselves."""
     generator = torch.Generator().manual_seed(0)
     g = torch.randn(2000, 4, 3, generator=generator, dtype=torch.float64) * 2  # no minibatch noise at all
-    parts = _anova(g.mean(1), g.var(1).sum(1), 4)
+    parts = variance_parts(g.mean(1), g.var(1).sum(1), 4)
     assert abs(parts["minibatch"]) < 4 * parts["minibatch_se"]
     assert float(g.mean(1).var(0).sum()) > 10 * parts["minibatch_se"]
     assert parts["particle"] == pytest.approx(12.0, abs=4 * parts["particle_se"])
@@ -96,9 +96,9 @@ def test_no_part_is_below_zero():
         for m in (2, 4)
         for n in (1, 2)
     ]
-    between, local, shared = _fitted(rows, 10)
+    between, local, shared = fitted_law(rows, 10)
     assert between == 0 and shared == 0 and local == pytest.approx(7.95, abs=0.1)
-    split = NoiseSplit("p", "e", 10, (), 1.0, 2.0, 3.0)
+    split = vb.NoiseSplit("p", "e", 10, (), 1.0, 2.0, 3.0)
     assert split.predict(2, 4) == pytest.approx((1 / 2 - 1 / 10) + (2 / 2 + 3) / 4)
 
 
@@ -109,7 +109,7 @@ def test_batches_of_one_size_do_not_tell_local_noise_from_shared(size):
         {"batch_size": size, "particles": n, "minibatch": 1.0, "minibatch_se": 1.0, "particle": part, "particle_se": 0.1}
         for n, part in ((1, 6.01), (3, 1.99), (7, 0.86))
     ]  # fmt: skip
-    _, local, shared = _fitted(rows, 10_000)
+    _, local, shared = fitted_law(rows, 10_000)
     slope = (6.01 + 1.99 / 3 + 0.86 / 7) / (1 + 1 / 9 + 1 / 49)
     assert (local, shared) == pytest.approx((slope / size / (1 + size**-2), slope / (1 + size**-2)), rel=1e-9)
 

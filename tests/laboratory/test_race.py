@@ -1,4 +1,4 @@
-"""A race: one start, one yardstick, clocks that count steps alone, and curves that are those of `vb.fit`."""
+"""A race: one start, one evaluator, clocks that count steps alone, and curves that are those of `vb.fit`."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ import torch
 
 import vbayes as vb
 from tests.models import binary, small_vae
-from vbayes.laboratory.evaluator import Yardstick
-from vbayes.laboratory.race import _turns
-from vbayes.summaries import ranking as standings
+from vbayes.laboratory.evaluator import Evaluator
+from vbayes.laboratory.turns import turns
+from vbayes.summaries import ranking
 from vbayes.summaries.ranking import Entry
 
 matplotlib.use("Agg")
@@ -40,7 +40,7 @@ def test_the_known_winner_wins(known):
     exact = float(vb.exact.normal_normal.log_evidence(X)) / 2  # the guide can be the posterior
     assert summary.elbo_at_steps["stl"] == pytest.approx(exact, abs=1e-5)
     assert exact - summary.elbo_at_steps["score"] > 5 * summary.elbo_at_steps_se["stl"] + 0.001
-    assert known.yardstick == "exact ELBO" and summary.finished.tolist() == [5, 5]
+    assert known.evaluator == "exact ELBO" and summary.finished.tolist() == [5, 5]
 
 
 def test_all_start_at_the_same_point_and_clocks_go_forward(known):
@@ -76,11 +76,11 @@ def test_a_run_is_the_fit_of_its_seed(compile, names, rows):
     options = {"batch_size": 20, "steps": 8, "learning_rate": 0.01, "compile": compile}
     data = binary(rows)
     race = run(small_vae(), data, names, seeds=[4, 7], evaluations=3, **options)
-    for (name, seed), raced in race.fits.items():
+    for (name, seed), own in race.fits.items():
         fit = vb.fit(small_vae(), data, name, seed=seed, progress=False, **options)
-        assert raced.history.elbo.tolist() == fit.history.elbo.tolist()
-        assert all(torch.equal(v, raced.pair.state()[k]) for k, v in fit.pair.state().items())
-    on, whole = raced.resume(steps=5, progress=False), fit.resume(steps=5, progress=False)
+        assert own.history.elbo.tolist() == fit.history.elbo.tolist()
+        assert all(torch.equal(v, own.pair.state()[k]) for k, v in fit.pair.state().items())
+    on, whole = own.resume(steps=5, progress=False), fit.resume(steps=5, progress=False)
     assert on.history.elbo.tolist() == whole.history.elbo.tolist()
     assert {entry.engine for entry in race.entries} == {"machine code" if compile else "Pyro"}
 
@@ -161,6 +161,12 @@ def test_a_race_survives_its_file(tmp_path, known):
         vb.Race.load(tmp_path / "nowhere.json")
 
 
+def test_a_file_with_the_old_name_of_the_evaluator_loads(tmp_path, known):
+    path = known.save(tmp_path / "race.json")
+    path.write_text(path.read_text().replace('"evaluator":', '"yardstick":'))
+    assert '"yardstick"' in path.read_text() and vb.Race.load(path) == known
+
+
 def test_the_figure_shows_what_matters(known):
     left, right = known.plot().axes
     low, high = left.get_ylim()
@@ -169,9 +175,9 @@ def test_the_figure_shows_what_matters(known):
 
 
 def test_who_runs_first_changes():
-    turns = list(_turns(["a", "b", "c"], (0, 1), [(1.0, 2.0)] * 3))
-    assert len(turns) == 18 and [turn[0] for turn in turns[::3]] == ["a", "b", "b", "c", "c", "a"]
-    assert all({name for name, _, _ in turns[i : i + 3]} == {"a", "b", "c"} for i in range(0, 18, 3))
+    order = list(turns(["a", "b", "c"], (0, 1), [(1.0, 2.0)] * 3))
+    assert len(order) == 18 and [turn[0] for turn in order[::3]] == ["a", "b", "b", "c", "c", "a"]
+    assert all({name for name, _, _ in order[i : i + 3]} == {"a", "b", "c"} for i in range(0, 18, 3))
 
 
 @pytest.mark.parametrize(
@@ -196,7 +202,7 @@ def test_wrong_input(options, message):
         run(vb.pairs.normal_normal(), X, **options)
 
 
-# ---- the yardstick
+# ---- the evaluator
 
 
 def without_truth() -> vb.Pair:
@@ -205,7 +211,7 @@ def without_truth() -> vb.Pair:
 
 
 @pytest.mark.parametrize("way", ["machine code", "vmap", "Pyro"])
-def test_the_yardstick_is_unbiased_and_always_the_same(way, monkeypatch):
+def test_the_evaluator_is_unbiased_and_always_the_same(way, monkeypatch):
     if way == "vmap":
         monkeypatch.setattr("vbayes.laboratory.evaluator.compiled_or_why", lambda *_: (None, ""))
     if way == "Pyro":
@@ -216,30 +222,30 @@ def test_the_yardstick_is_unbiased_and_always_the_same(way, monkeypatch):
         monkeypatch.setattr("vbayes.laboratory.evaluator.stage", fails)
     pair = without_truth().load({"loc": torch.tensor([0.3, 0.2]), "scale": torch.tensor(-0.5)})
     data = vb.Dataset.of(X)
-    yardstick = Yardstick(pair, data, subset=False)
+    evaluator = Evaluator(pair, data, subset=False)
     exact = vb.exact.normal_normal.elbo(X, pair.parameters["loc"], pair.parameters["scale"].exp())
     # Var of Σ −½ (x − loc − s ε)²: Σ s² (x − loc)² + s⁴ / 2
     s = math.exp(-0.5)
     variance = float((s**2 * (X - pair.parameters["loc"]) ** 2 + s**4 / 2).sum())
     se = math.sqrt(variance / (100 if way == "Pyro" else 1000)) / 2
-    assert abs(yardstick(pair) - float(exact) / 2) < 5 * se
-    assert yardstick(pair) == yardstick(pair.copy()) == Yardstick(pair, data, subset=False)(pair)
+    assert abs(evaluator(pair) - float(exact) / 2) < 5 * se
+    assert evaluator(pair) == evaluator(pair.copy()) == Evaluator(pair, data, subset=False)(pair)
     # The same draws for all: of a difference that no draw tells apart nothing is noise.
     moved = pair.copy().load({"loc": pair.parameters["loc"], "scale": torch.tensor(-20.0)})
     wanted = float(vb.exact.normal_normal.elbo(X, pair.parameters["loc"], torch.tensor(-20.0).exp())) / 2
-    assert yardstick(moved) == pytest.approx(wanted, abs=1e-4)
+    assert evaluator(moved) == pytest.approx(wanted, abs=1e-4)
 
 
-def test_the_yardstick_takes_some_rows_of_many(monkeypatch):
+def test_the_evaluator_takes_some_rows_of_many(monkeypatch):
     monkeypatch.setattr("vbayes.laboratory.evaluator.ROWS", 30)
     pair, data = small_vae(), vb.Dataset.of(binary(100))
     pair.initialise(data.batch(pair.model))
-    part, whole = (Yardstick(pair, data, subset=subset) for subset in (True, False))
+    part, whole = (Evaluator(pair, data, subset=subset) for subset in (True, False))
     assert part.description.endswith("each of 30 rows") and whole.description.endswith("each of 100 rows")
     assert part(pair) != whole(pair) and part(pair) == pytest.approx(whole(pair), rel=0.1)
 
 
-# ---- the standings
+# ---- the ranking
 
 
 def curves(**ends: list[float]) -> tuple[pd.DataFrame, list[Entry]]:
@@ -256,11 +262,11 @@ def curves(**ends: list[float]) -> tuple[pd.DataFrame, list[Entry]]:
 
 def test_equal_steps_and_equal_time_have_their_own_leaders():
     table, entries = curves(quick=[-5.0, -5.1, -4.9], slow=[-2.0, -2.1, -1.9])
-    text = standings.verdict(table, entries)
+    text = ranking.verdict(table, entries)
     assert text.startswith("After 100 steps each, slow leads, at an ELBO of -2 nats per datum: quick is 3")
     assert "After 1 s each, quick leads, at an ELBO of -5 nats per datum: slow is 1 " in text
     assert "To come to -2.1, slow" in text and "not all runs of quick came there" in text
-    rows = standings.summary(table, entries).set_index("estimator")
+    rows = ranking.summary(table, entries).set_index("estimator")
     assert rows.elbo_at_seconds["slow"] == pytest.approx(-6.0) and rows.seconds.iloc[0] == 1.0
     assert rows.level.iloc[0] == pytest.approx(-2.1) and np.isnan(rows.seconds_to_level["quick"])
     assert rows.seconds_to_level["slow"] == pytest.approx(2 * np.mean([7.9 / 8, 1, 7.9 / 8.1]), rel=1e-3)
@@ -269,18 +275,18 @@ def test_equal_steps_and_equal_time_have_their_own_leaders():
 
 def test_differences_are_paired_and_three_seeds_are_few():
     paired, entries = curves(a=[-5.0, -4.0, -3.0], b=[-5.1, -4.11, -3.09])  # far apart seed by seed only
-    assert "a leads" in standings.verdict(paired, entries)
+    assert "a leads" in ranking.verdict(paired, entries)
     # 3 SE is not enough of three seeds (Student's t asks for 4.5), but is of twelve.
     gaps = np.array([0.1, 0.2, 0.06])
     few, entries = curves(a=[0.0] * 3, b=(-gaps).tolist())
-    assert gaps.mean() > 2.5 * gaps.std(ddof=1) / 3**0.5 and "can't be told apart" in standings.verdict(few, entries)
+    assert gaps.mean() > 2.5 * gaps.std(ddof=1) / 3**0.5 and "can't be told apart" in ranking.verdict(few, entries)
     many, entries = curves(a=[0.0] * 12, b=(-np.tile(gaps, 4)).tolist())
-    assert "a leads" in standings.verdict(many, entries)
+    assert "a leads" in ranking.verdict(many, entries)
 
 
 def test_a_tie_with_the_best_is_not_a_lead_over_the_others():
     table, entries = curves(a=[-1.0, -1.0, -1.0], b=[-1.5, -1.5, -1.5], c=[-1.0, -1.0, -4.0])
-    text = standings.verdict(table, entries)
+    text = ranking.verdict(table, entries)
     assert text.startswith(
         "After 100 steps each, a is highest, at an ELBO of -1 nats per datum, but can't be told apart from c (1 ± 1 behind); b is 0.5"
     )
@@ -288,9 +294,9 @@ def test_a_tie_with_the_best_is_not_a_lead_over_the_others():
 
 def test_an_unsteady_clock_and_a_slow_engine_are_named():
     table, entries = curves(a=[-5.0, -5.0], b=[-6.0, -6.0])
-    assert "unsteady" not in standings.verdict(table, entries) and "Pyro" not in standings.verdict(table, entries)
+    assert "unsteady" not in ranking.verdict(table, entries) and "Pyro" not in ranking.verdict(table, entries)
     table.loc[(table.estimator == "b") & (table.seed == 1) & (table.step == 100), "seconds"] += 5
     entries[0] = replace(entries[0], engine="Pyro")
-    text = standings.verdict(table, entries)
+    text = ranking.verdict(table, entries)
     assert "The clock was unsteady: the steps of b with seed 1 took 3.5 times" in text
     assert "a went step by step in Pyro, and the others did not" in text

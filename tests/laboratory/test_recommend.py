@@ -13,11 +13,11 @@ def test_a_known_winner():
     """At the exact posterior STL has no noise at all, and every other has some."""
     pair, x = vb.pairs.normal_normal(), X.float()
     pair.initialise(vb.Batch((x,))).load({"loc": x / 2, "scale": torch.full((2,), 0.5).sqrt().log()})
-    advice = vb.recommend(pair, x, ["pathwise", "score", "stl"], particles=(1, 2), noise=("iid",), progress=False)
-    assert isinstance(advice.estimator, vb.STL)
-    table = advice.to_dataframe()
+    found = vb.recommend(pair, x, ["pathwise", "score", "stl"], particles=(1, 2), noise=("iid",), progress=False)
+    assert isinstance(found.estimator, vb.STL)
+    table = found.to_dataframe()
     assert set(table["round"]) == {1, 2, 3} and table.groupby("round").cost_ratio.min().eq(1.0).all()
-    assert advice.minibatch == 0.0 and advice.verdict().startswith("Use stl")
+    assert found.minibatch == 0.0 and found.verdict().startswith("Use stl")
     assert "score" not in set(table[table["round"] == 3].estimator)
 
 
@@ -41,7 +41,7 @@ def test_where_rows_make_the_noise_more_particles_are_no_bargain():
             pyro.sample("z", dist.Normal(0.0, 0.01))
 
     x = 10.0 * torch.linspace(-1, 1, 200)
-    advice = vb.recommend(
+    found = vb.recommend(
         vb.Pair(model, guide),
         x,
         ["pathwise"],
@@ -51,17 +51,17 @@ def test_where_rows_make_the_noise_more_particles_are_no_bargain():
         compile=False,
         progress=False,
     )
-    share = advice.minibatch / (advice.minibatch + advice.to_dataframe().variance.max())
-    assert share > 0.99 and advice.estimator.num_particles == 1 and "of the minibatch" in advice.verdict()
+    share = found.minibatch / (found.minibatch + found.to_dataframe().variance.max())
+    assert share > 0.99 and found.estimator.num_particles == 1 and "of the minibatch" in found.verdict()
     exact = float(
         (200 * x).var(correction=0)
     )  # Var of N (x − mu) over the rows; one row, so no correction for the others
-    assert advice.minibatch == pytest.approx(exact, rel=6 * advice.minibatch_se / advice.minibatch)
+    assert found.minibatch == pytest.approx(exact, rel=6 * found.minibatch_se / found.minibatch)
 
 
 def test_by_default_what_suits():
-    advice = vb.recommend(coin(), X.float(), particles=(2,), noise=("iid",), compile=False, progress=False)
-    assert "pathwise" not in set(advice.to_dataframe().estimator) and advice.estimator.bound == "ELBO"
+    found = vb.recommend(coin(), X.float(), particles=(2,), noise=("iid",), compile=False, progress=False)
+    assert "pathwise" not in set(found.to_dataframe().estimator) and found.estimator.bound == "ELBO"
 
 
 @pytest.mark.parametrize(
@@ -98,10 +98,10 @@ def test_no_gradient_is_finite():
 
 
 def test_variants_are_after_the_same_bound():
-    advice = vb.recommend(
+    found = vb.recommend(
         vb.pairs.normal_normal(), X.float(), ["iwae", "dreg"], particles=(1, 5, 16), compile=False, progress=False
     )
-    assert set(advice.to_dataframe().num_particles) == {5} and set(advice.to_dataframe().noise) == {"iid"}
+    assert set(found.to_dataframe().num_particles) == {5} and set(found.to_dataframe().noise) == {"iid"}
 
 
 def test_the_verdict_compares_with_what_it_chose():
@@ -114,8 +114,8 @@ def test_the_verdict_compares_with_what_it_chose():
         for name, v, us in (("adaptive_stl", 0.99, [1.0] * 50), ("stl", 1.0, without), ("score", 2.0, without))
     ]  # fmt: skip
     first = [rows[2] | {"round": 1, "cost_ratio": 1.0}, rows[1] | {"round": 1, "cost_ratio": 7.0, "cost": 9.0}]
-    advice = vb.Recommendation(vb.STL(), "pair", "data", 2, 0.0, 0.0, (*first, *rows), 1.0)
-    text = advice.verdict()
+    found = vb.Recommendation(vb.STL(), "pair", "data", 2, 0.0, 0.0, (*first, *rows), 1.0)
+    text = found.verdict()
     assert "adaptive_stl can't be told from it" in text and "score needs 2 ± 0 times" in text
     assert "The worst of the 2 of the first round, stl, needed 7 times" in text
 

@@ -8,7 +8,7 @@ import pytest
 from matplotlib import pyplot
 
 import vbayes as vb
-from tests.comparison_table import MS, PLACES, VARIANCE, made
+from tests.comparison_table import MS, POINTS, VARIANCE, made
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def ax():
 def test_gradient_variance(ax):
     vb.plots.gradient_variance(made().to_dataframe(), ax, group="all")
     assert ax.get_yscale() == "log"
-    assert [t.get_text() for t in ax.get_xticklabels()] == list(PLACES)
+    assert [t.get_text() for t in ax.get_xticklabels()] == list(POINTS)
     lines = {c.get_label(): c.lines[0].get_ydata().astype(float) for c in ax.containers}
     assert list(lines) == ["Score", "Pathwise", "AnalyticKL", "STL"]
     for label, name in zip(lines, VARIANCE, strict=True):

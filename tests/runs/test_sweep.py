@@ -1,19 +1,16 @@
-"""Sweeps: the same numbers wherever and in whatever order the cells are measured, and nothing measured twice."""
+"""Sweeps: the same numbers wherever and in whatever order the tasks are measured, and nothing measured twice."""
 
 from __future__ import annotations
-
-import shutil
 
 import pandas as pd
 import pytest
 
 from vbayes.cli import app as cli
-from vbayes.errors import BadInput, CellFailed
-from vbayes.runs import parallel as workers
-from vbayes.runs import task as cell
+from vbayes.errors import BadInput, TaskFailed
+from vbayes.runs import parallel
 from vbayes.runs.experiment import load
 from vbayes.runs.sweep import combinations, measure, stacked
-from vbayes.runs.task import Cell
+from vbayes.runs.task import Task
 
 FILE = """
 import os, signal, time
@@ -25,12 +22,10 @@ import vbayes as vb
 
 HERE = Path(__file__).parent
 
-def measure(sizes, scale, wait, dies, together):
+def measure(sizes, scale, wait, dies):
     (HERE / "log").mkdir(exist_ok=True)
     (HERE / "log" / f"{os.getpid()}-{time.monotonic_ns()}").touch()
     time.sleep(wait)
-    while together and len({p.name.split("-")[0] for p in (HERE / "log").iterdir()}) < 2:
-        time.sleep(0.01)  # until a second process has begun, however late
     if dies and scale == 2 and 100 in sizes and not (HERE / "died").exists():
         (HERE / "died").touch()
         os.kill(os.getpid(), signal.SIGKILL)
@@ -45,8 +40,8 @@ def figure(table):
 
 experiment = vb.Experiment(
     question="Do means shrink?", claim="They do.", measure=measure,
-    full={"sizes": [10, 100, 1000], "scale": 1.0, "wait": 0.0, "dies": False, "together": False}, quick={"sizes": [10]},
-    figure=figure, verdict=lambda table: f"Down to {table['mean'].abs().min():.3g}.", cells=("sizes",),
+    full={"sizes": [10, 100, 1000], "scale": 1.0, "wait": 0.0, "dies": False}, quick={"sizes": [10]},
+    figure=figure, verdict=lambda table: f"Down to {table['mean'].abs().min():.3g}.", tasks=("sizes",),
 )
 """
 
@@ -60,7 +55,7 @@ def file(tmp_path, monkeypatch):
 
 
 def tables(path, *, jobs=1, backend="loky", force=True, **given):
-    """Of two seeds and two scales, in cells of three sizes."""
+    """Of two seeds and two scales, in tasks of three sizes."""
     with load(path) as experiment:
         wanted = combinations(experiment, quick=False, given=given, seeds=(0, 7), sweep={"scale": "1,2"})
         return stacked(wanted, measure(path, experiment, wanted, jobs=jobs, backend=backend, force=force))
@@ -88,8 +83,7 @@ def test_the_table(file):
 def test_processes_give_the_same_numbers(file, capfd):
     serial = tables(file)
     capfd.readouterr()
-    shutil.rmtree(file.parent / "log")
-    pd.testing.assert_frame_equal(tables(file, jobs=2, together="true"), serial, check_exact=True)
+    pd.testing.assert_frame_equal(tables(file, jobs=2), serial, check_exact=True)
     assert "measured" not in capfd.readouterr().out  # workers keep what they print to themselves
     assert len({p.name.split("-")[0] for p in (file.parent / "log").iterdir()}) > 1
 
@@ -102,7 +96,7 @@ def test_a_dead_process_changes_nothing(file):
 
 def test_what_is_measured_is_kept(file, monkeypatch):
     """An interrupted sweep goes on where it was."""
-    original, calls = cell.Cell.measure, []
+    original, calls = Task.measure, []
 
     def interrupted(self, *, quiet):
         calls.append(self)
@@ -110,13 +104,13 @@ def test_what_is_measured_is_kept(file, monkeypatch):
             raise KeyboardInterrupt
         return original(self, quiet=quiet)
 
-    monkeypatch.setattr(cell.Cell, "measure", interrupted)
+    monkeypatch.setattr(Task, "measure", interrupted)
     with pytest.raises(KeyboardInterrupt):
         tables(file, force=False)
     resumed = tables(file, force=False)
     assert len(calls) == 6 + (12 - 5)
     pd.testing.assert_frame_equal(resumed, tables(file), check_exact=True)
-    (kept, *others) = (file.parent / "cache" / "cells").iterdir()
+    (kept, *others) = (file.parent / "cache" / "tasks").iterdir()
     assert len(others) == 11
     kept.write_bytes(b"not a table")  # damaged: measured again
     before = measurements(file)
@@ -127,20 +121,20 @@ def test_what_is_measured_is_kept(file, monkeypatch):
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_failure(file, jobs):
     file.write_text(FILE.replace('print("measured")', "[][0] if 100 in sizes else None"))
-    with pytest.raises(CellFailed, match=r"4 of 12 (.|\n)*sizes=\[100\], scale=(.|\n)*index out of range"):
+    with pytest.raises(TaskFailed, match=r"4 of 12 (.|\n)*sizes=\[100\], scale=(.|\n)*index out of range"):
         tables(file, jobs=jobs)
-    assert len(list((file.parent / "cache" / "cells").iterdir())) == 8  # all the others
+    assert len(list((file.parent / "cache" / "tasks").iterdir())) == 8  # all the others
 
 
 @pytest.mark.slow
 def test_processes_that_always_die(file):
     file.write_text(FILE.replace('dies and scale == 2 and 100 in sizes and not (HERE / "died").exists()', "dies"))
-    with pytest.raises(CellFailed, match="died 3 times in a row"):
+    with pytest.raises(TaskFailed, match="died 3 times in a row"):
         tables(file, jobs=2, dies="true")
 
 
 def test_a_worker_with_other_files(file):
-    sent = Cell(file, {"sizes": [1], "scale": 1.0, "wait": 0.0, "dies": False, "together": False}, 0).marked()
+    sent = Task(file, {"sizes": [1], "scale": 1.0, "wait": 0.0, "dies": False}, 0).marked()
     file.write_text(FILE + "\n")
     with pytest.raises(BadInput, match="the same files at the same places"):
         sent.measure(quiet=True)
@@ -190,8 +184,8 @@ def test_a_missing_extra(file, monkeypatch, backend, package):
         tables(file, backend=backend)
 
 
-def test_cells_must_be_lists(file):
-    file.write_text(FILE.replace('cells=("sizes",)', 'cells=("scale",)'))
+def test_tasks_must_be_lists(file):
+    file.write_text(FILE.replace('tasks=("sizes",)', 'tasks=("scale",)'))
     with pytest.raises(BadInput, match="no setting with a list"), load(file):
         pass
 
@@ -215,23 +209,23 @@ def cluster():
 
 
 def test_a_worker_of_a_cluster_dies_in_the_middle(file, cluster):
-    """The numbers are those of one process, although cells were begun twice and two threads share a generator."""
+    """The numbers are those of one process, although tasks were begun twice and two threads share a generator."""
     swept = tables(file, backend=f"dask:{cluster.scheduler_address}", wait="0.1", dies="true")
     assert (file.parent / "died").exists() and measurements(file) > 12  # what the dead one had begun was done again
-    pd.testing.assert_frame_equal(swept, tables(file, dies="true"), check_exact=True)
+    pd.testing.assert_frame_equal(swept, tables(file, wait="0.1", dies="true"), check_exact=True)
 
 
 def test_a_failure_on_a_cluster(file, cluster):
     file.write_text(FILE.replace('print("measured")', "[][0] if 100 in sizes else None"))
-    with pytest.raises(CellFailed, match="index out of range"):
+    with pytest.raises(TaskFailed, match="index out of range"):
         tables(file, backend=f"dask:{cluster.scheduler_address}")
 
 
 @pytest.mark.slow
-def test_a_cell_that_kills_every_worker_of_a_cluster(file, cluster, monkeypatch):
+def test_a_task_that_kills_every_worker_of_a_cluster(file, cluster, monkeypatch):
     """It ends, by Dask's count of tries or, should no worker come back, by ours."""
-    monkeypatch.setattr(workers, "LONELY", 15)
+    monkeypatch.setattr(parallel, "LONELY", 15)
     file.write_text(FILE.replace('and not (HERE / "died").exists()', ""))
-    with pytest.raises(CellFailed, match="killed each worker|no workers"):
+    with pytest.raises(TaskFailed, match="killed each worker|no workers"):
         tables(file, backend=f"dask:{cluster.scheduler_address}", dies="true")
-    assert list((file.parent / "cache" / "cells").iterdir())  # others came out, if not those that ran beside it
+    assert list((file.parent / "cache" / "tasks").iterdir())  # others came out, if not those that ran beside it

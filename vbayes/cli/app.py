@@ -94,10 +94,10 @@ def recommend(
     from ..summaries.tables import table
     from . import commands
 
-    advice = commands.recommend(pair, data, batch_size, budget=budget, seed=seed, device=device, console=console)
+    found = commands.recommend(pair, data, batch_size, budget=budget, seed=seed, device=device, console=console)
     columns = ["round", "estimator", "variance", "ms_per_gradient", "cost_ratio", "cost_ratio_se"]
-    console.print(table(advice.to_dataframe()[columns], sections=("round",)))
-    console.print(Panel(advice.verdict(), title="Verdict", title_align="left"))
+    console.print(table(found.to_dataframe()[columns], sections=("round",)))
+    console.print(Panel(found.verdict(), title="Verdict", title_align="left"))
 
 
 @app.command(

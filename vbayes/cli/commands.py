@@ -20,13 +20,14 @@ from ..estimators import resolve
 from ..export.arviz import to_netcdf
 from ..export.to_arviz import to_arviz
 from ..laboratory import compare as laboratory
-from ..laboratory import recommend as advice
+from ..laboratory import recommend as recommending
 from ..laboratory.comparison import Comparison
 from ..laboratory.recommendation import Recommendation
 from ..pair.device import choose_device
 from ..pair.pair import Pair
 from ..pairs import PAIRS, Recipe
-from ..runs.folder import default_folder, environment, save_figure, unfinished, write_json
+from ..runs.folder import default_folder, environment, save_figure, unfinished
+from ..runs.json_files import write_json
 from ..runs.report import report
 from ..training import fit as training
 from ..training.result import Fit
@@ -145,8 +146,8 @@ def recommend(
 ) -> Recommendation:
     """`vbayes recommend`."""
     job = find(pair, data, batch_size=batch_size)
-    console.print(f"[b]{job.pair.name}[/b] on {job.data!r}")
-    return advice.recommend(
+    console.print(f"[b]{job.pair.name}[/b] on {job.data.name} of {len(job.data):,} rows")
+    return recommending.recommend(
         job.pair, job.data, batch_size=job.training["batch_size"], budget=budget, seed=seed, device=device
     )
 
@@ -198,7 +199,7 @@ def _run(
     where = str(choose_device(device))
     config: dict[str, Any] = {"command": command, "pair": pair, "data": job.data.name, **job.training}
     config |= {"optimizer": "Adam", "binarize": options.get("binarize"), "seed": seed, "device": where}
-    console.print(f"[b]{job.pair.name}[/b] on {job.data!r}, device {where}")
+    console.print(f"[b]{job.pair.name}[/b] on {job.data.name} of {len(job.data):,} rows, device {where}")
     with unfinished(final) as folder:
         yield job, folder, config
         write_json(folder / "config.json", config)

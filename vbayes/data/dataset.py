@@ -12,9 +12,13 @@ from torch import Tensor
 
 from .. import rng
 from ..errors import BadData, BadInput
+from ..summaries.card import Card, Displayable, counted
 
 Support = Literal["binary", "unit", "real"]
 Binarize = Literal["threshold", "static", "dynamic"]
+
+VALUES: dict[Support, str] = {"binary": "each 0 or 1", "unit": "in [0, 1]", "real": "real"}  # in words
+MOST = 4  # columns on a card
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,8 @@ class Batch:
         return replace(self, args=tuple(a.to(device) if isinstance(a, Tensor) else a for a in self.args))
 
 
-@dataclass(frozen=True)
-class Dataset:
+@dataclass(frozen=True, repr=False)
+class Dataset(Displayable):
     """Named tensors over the same N rows.
 
     A model asks for columns by the names of its arguments: `def model(x)` gets the column `x`, `def model(x, rows)`
@@ -119,11 +123,16 @@ class Dataset:
     def __len__(self) -> int:
         return len(next(iter(self.tensors.values())))
 
-    def __repr__(self) -> str:
-        columns = ", ".join(
-            f"{k}: {tuple(v.shape)} {str(v.dtype).removeprefix('torch.')}" for k, v in self.tensors.items()
-        )
-        return f"Dataset({self.name}; {columns})"
+    def card(self) -> Card:
+        """Its columns with shapes and types, and where it is from."""
+        columns = [(k, f"{tuple(v.shape)} {str(v.dtype).removeprefix('torch.')}") for k, v in self.tensors.items()]
+        (name, first), *others = columns
+        rows = [(name, f"{first}, {VALUES[self.support]}"), *others[: MOST - 1]]
+        if (more := len(columns) - MOST) > 0:
+            rows.append(("", f"and {counted(more, 'more column')}"))
+        if self.source:
+            rows.append(("source", self.source))
+        return Card(f"Dataset: {self.name}, {counted(len(self), 'row')}", tuple(rows))
 
     @property
     def first(self) -> Tensor:

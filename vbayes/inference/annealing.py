@@ -16,8 +16,8 @@ from .hmc import move
 from .importance import Weights
 from .unconstrained import Unconstrained
 
-WISHED = (
-    0.65  # of the proposals are taken: best for a leapfrog in many dimensions (Beskos et al. 2013, arXiv:1001.4460)
+TARGET_ACCEPTANCE = (
+    0.65  # of the proposals are accepted: best for a leapfrog in many dimensions (Beskos et al. 2013, arXiv:1001.4460)
 )
 STEP = 0.2  # the first; both it and its changes are those of Wu et al. 2017, arXiv:1611.04273
 CHANGE = 1.02
@@ -73,7 +73,7 @@ def annealed(
                         log_w -= (cold - hot) * (before[0] - before[1]).double()
                     taken = taken.mean(0)
                     if pilot:
-                        grown = (taken > WISHED).to(steps.dtype) * 2 - 1
+                        grown = (taken > TARGET_ACCEPTANCE).to(steps.dtype) * 2 - 1
                         steps[t] *= CHANGE**grown
                         steps[t - 1 if back else (t + 1) % temperatures] = steps[t]
                     advance(number + 1 + (not pilot) * temperatures, functools.partial("β = {:.3f}".format, cold))

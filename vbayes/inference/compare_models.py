@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,14 @@ import pandas as pd
 from ..errors import BadInput, Unsuitable
 from ..pair.pair import Pair
 from ..pair.problem import Trained
+from ..summaries.card import Card, Displayable, counted, with_error
 from .evidence import SURE, Evidence, log_evidence
 
+MOST = 5  # models on a card
 
-@dataclass(frozen=True)
-class ModelComparison:
+
+@dataclass(frozen=True, repr=False)
+class ModelComparison(Displayable):
     """Evidences of the same data under several models.
 
     Attributes:
@@ -25,8 +28,19 @@ class ModelComparison:
         prior: Model → its probability before the data.
     """
 
-    evidences: dict[str, Evidence] = field(repr=False)
+    evidences: dict[str, Evidence]
     prior: dict[str, float]
+
+    def card(self) -> Card:
+        """The evidence of each model, the best first."""
+        rows: list[tuple[str, str]] = []
+        for row in self.to_dataframe().head(MOST).itertuples():
+            text = f"{with_error(row.log_evidence, row.se or math.nan, 6)} nats ({row.direction})"
+            rows.append((row.model, text + (f", {with_error(row.behind, row.behind_se, 3)} behind" if rows else "")))
+        if (more := len(self.evidences) - MOST) > 0:
+            rows.append(("", f"and {more} more"))
+        data = dict.fromkeys(one.data for one in self.evidences.values())
+        return Card(f"ModelComparison: {counted(len(self.evidences), 'model')} on {', '.join(data)}", tuple(rows))
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row for each model, the best first: `log_evidence` in nats with `se` of its draws and `direction`, `behind` the best, and

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +20,7 @@ from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained
 from ..pair.sites import sites
 from ..progress import bar
+from ..summaries.card import Card, Displayable, rounded, with_error
 from .annealing import annealed
 from .importance import Weights, require_densities, weights
 from .tabulate import tabulate
@@ -31,8 +32,8 @@ PARTICLES = {"elbo": 100, "iw": 100, "ais": 16, "sandwich": 16}
 SURE = 2.0  # standard errors in words
 
 
-@dataclass(frozen=True)
-class Evidence:
+@dataclass(frozen=True, repr=False)
+class Evidence(Displayable):
     """log p(x) of some data, or bounds of it, in nats.
 
     Attributes:
@@ -56,9 +57,20 @@ class Evidence:
     pair: str
     data: str
     rows: int
-    per_datum: np.ndarray | None = field(default=None, repr=False)
-    per_datum_se: np.ndarray | None = field(default=None, repr=False)
-    effective: np.ndarray | None = field(default=None, repr=False)
+    per_datum: np.ndarray | None = None
+    per_datum_se: np.ndarray | None = None
+    effective: np.ndarray | None = None
+
+    def card(self) -> Card:
+        """The value, its error, and on which side of the truth it is."""
+        bounds = f"between {rounded(self.low, 6)} and {rounded(self.high, 6)}"
+        direction = {"exact": "exact", "lower": "a lower bound, on average", "between": bounds}[self.direction]
+        rows = [("log p(x)", f"{with_error(self.value, self.se or math.nan, 6)} nats, {direction}")]
+        if self.rows > 1:
+            rows.append(("each", f"{rounded(self.value / self.rows)} nats a datum, of {self.rows:,}"))
+        if self.effective is not None:
+            rows.append(("carried by", f"{rounded(float(np.min(self.effective)), 3)} draws for the worst datum"))
+        return Card(f"Evidence: {self.pair} on {self.data}", (*rows, ("method", self.method)))
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row for each datum, `log_evidence` and `se` in nats; one for all where they hang together."""

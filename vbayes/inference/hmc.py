@@ -9,10 +9,10 @@ from torch import Tensor
 
 from .unconstrained import Seen, Target
 
-LEAPS = 10  # leapfrog steps of a proposal
+LEAPFROG_STEPS = 10  # of a proposal
 
 
-def move(target: Target, state: Tensor, before: Seen, at: float, step: Tensor) -> tuple[Tensor, Seen, Tensor]:
+def move(target: Target, state: Tensor, before: Seen, at: float, step_size: Tensor) -> tuple[Tensor, Seen, Tensor]:
     """One proposal for the density q^(1 − β) p^β, taken or refused for each chain and datum by itself.
 
     Args:
@@ -20,27 +20,27 @@ def move(target: Target, state: Tensor, before: Seen, at: float, step: Tensor) -
         state: (C, *local, n).
         before: What the target says of it.
         at: β.
-        step: Length of a leap, that broadcasts with (*local).
+        step_size: Of the leapfrog, that broadcasts with (*local).
 
     Returns:
         The states, what the target says of them, and (C, *local) whether a proposal was taken, as a number.
     """
-    size = step[..., None]
+    size = step_size[..., None]
     momentum = torch.randn_like(state)
     energy = _mixed(before, at)[0] - 0.5 * momentum.square().sum(-1)
-    place, there = state, before
-    for _ in range(LEAPS):
-        momentum = momentum + 0.5 * size * _mixed(there, at)[1]
-        place = place + size * momentum
-        there = target(place)
-        momentum = momentum + 0.5 * size * _mixed(there, at)[1]
-    change = _mixed(there, at)[0] - 0.5 * momentum.square().sum(-1) - energy
+    position, seen = state, before
+    for _ in range(LEAPFROG_STEPS):
+        momentum = momentum + 0.5 * size * _mixed(seen, at)[1]
+        position = position + size * momentum
+        seen = target(position)
+        momentum = momentum + 0.5 * size * _mixed(seen, at)[1]
+    change = _mixed(seen, at)[0] - 0.5 * momentum.square().sum(-1) - energy
     taken = torch.rand_like(change).log() < change.nan_to_num(nan=-torch.inf)
     kept: Any = tuple(
         torch.where(taken[..., None] if new.dim() > taken.dim() else taken, new, old)
-        for new, old in zip(there, before, strict=True)
+        for new, old in zip(seen, before, strict=True)
     )
-    return torch.where(taken[..., None], place, state), kept, taken.to(step.dtype)
+    return torch.where(taken[..., None], position, state), kept, taken.to(step_size.dtype)
 
 
 def _mixed(seen: Seen, at: float) -> tuple[Tensor, Tensor]:

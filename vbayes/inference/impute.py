@@ -18,12 +18,13 @@ from ..pair.pair import DATA_PLATE, Pair
 from ..pair.problem import Problem, Trained
 from ..pair.sites import Layout, Term, base, is_point_mass, sites
 from ..progress import bar
+from ..summaries.card import Card, Displayable, rounded
 from ..validation import validation
 from .importance import require_densities
 
 
-@dataclass(frozen=True)
-class Imputation:
+@dataclass(frozen=True, repr=False)
+class Imputation(Displayable):
     """What may stand where data are missing.
 
     Attributes:
@@ -37,6 +38,20 @@ class Imputation:
     sd: Tensor
     draws: Tensor
     acceptance: Tensor
+
+    def card(self) -> Card:
+        """How much was filled in, by how many draws, and whether the chain moved."""
+        moved = self.acceptance.double()
+        uncertain = self.sd > 0
+        rows = (
+            ("x", f"{tuple(self.x.shape)}, {int(uncertain.sum()):,} of {self.x.numel():,} numbers uncertain"),
+            ("draws", f"{len(self.draws):,}"),
+            (
+                "accepted",
+                f"{rounded(float(moved.mean()), 2)} of the proposals, {rounded(float(moved.min()), 2)} at worst",
+            ),
+        )
+        return Card("Imputation", rows)
 
 
 @checks_keywords

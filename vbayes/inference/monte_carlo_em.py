@@ -20,22 +20,22 @@ from ..pair.check import require_parameters
 from ..pair.pair import DATA_PLATE, Pair
 from ..pair.problem import Problem, Trained, pair_and_data
 from ..progress import bar, between_steps
+from ..summaries.card import Card, Displayable, rounded
+from ..summaries.history import End, trained
 from ..training.minibatches import Minibatches, count_steps
 from ..training.optimizer import NonFiniteStep, optimizer_for
 from ..validation import no_warnings_of_nan, validation
 from .hmc import move
 from .unconstrained import Seen, Unconstrained
 
-WISHED = 0.9  # of the proposals taken, as in Kingma & Welling 2013, appendix E
-FIRST, PATIENCE = (
-    0.1,
-    0.5,
-)  # length of a leap at the start, and how far its logarithm goes in a step that misses the wish by all
+TARGET_ACCEPTANCE = 0.9  # of the proposals accepted, as in Kingma & Welling 2013, appendix E
+FIRST_STEP_SIZE = 0.1
+ADAPTATION = 0.5  # of the logarithm of the step size, for each unit by which the accepted share misses its target
 Row = tuple[int, int, float, float, float, float]
 
 
-@dataclass(frozen=True)
-class MonteCarloEM:
+@dataclass(frozen=True, repr=False)
+class MonteCarloEM(Displayable):
     """What `vb.monte_carlo_em` learnt.
 
     Attributes:
@@ -49,23 +49,23 @@ class MonteCarloEM:
 
     pair: Pair
     data: Dataset
-    chains: Tensor = field(repr=False)
+    chains: Tensor
     batch_size: int | None
     moves: int
     updates: int
     optimizer: Any
     learning_rate: float | None
     seed: int
-    leap: float = FIRST
-    rows: tuple[Row, ...] = field(default=(), repr=False)
+    step_size: float = FIRST_STEP_SIZE
+    rows: tuple[Row, ...] = ()
     interrupted: bool = False
-    generator: dict[str, Any] = field(default_factory=dict, repr=False)
-    moments: dict[str, Any] | None = field(default=None, repr=False)
+    generator: dict[str, Any] = field(default_factory=dict)
+    moments: dict[str, Any] | None = None
 
     @property
     def history(self) -> pd.DataFrame:
-        """One row a step: step, epoch, log_joint (mean of log p(x, z) over the chains, nats, whole data), acceptance, leap, seconds."""
-        return pd.DataFrame(self.rows, columns=["step", "epoch", "log_joint", "acceptance", "leap", "seconds"])
+        """One row a step: step, epoch, log_joint (mean of log p(x, z) over the chains, nats, whole data), acceptance, step_size, seconds."""
+        return pd.DataFrame(self.rows, columns=["step", "epoch", "log_joint", "acceptance", "step_size", "seconds"])
 
     @property
     def steps(self) -> int:
@@ -76,6 +76,21 @@ class MonteCarloEM:
     def parameters(self) -> dict[str, Tensor]:
         """Name → trained value, in the constrained space."""
         return self.pair.constrained()
+
+    def card(self) -> Card:
+        """How far it came, how the chains move, and where it stands."""
+        _, epochs, _, _, _, seconds = self.rows[-1] if self.rows else (0, 0, 0.0, 0.0, 0.0, 0.0)
+        accepted = End.of([row[3] for row in self.rows]).mean
+        chains = f"{tuple(self.chains.shape)}, accepted {rounded(accepted, 2)}, step size {rounded(self.step_size, 3)}"
+        rows = (
+            trained(
+                self.steps, epochs, len(self.data),
+                batch_size=self.batch_size, seconds=seconds, interrupted=self.interrupted,
+            ),
+            ("chains", chains),
+            *End.of([row[2] / len(self.data) for row in self.rows]).rows("log p(x, z)"),
+        )  # fmt: skip
+        return Card(f"MonteCarloEM: {self.pair.name} on {self.data.name}", rows)
 
     def latents(self) -> dict[str, Tensor]:
         """Site → (C, N, …) where the chains are now."""
@@ -109,8 +124,8 @@ def monte_carlo_em(
 ) -> MonteCarloEM:
     """Learns a model by maximum likelihood where z is sampled from its posterior, not from a guide.
 
-    E: each datum of a minibatch has chains, begun at the prior, which make `moves` of Hamiltonian Monte Carlo under p_θ(z|x) ∝ p_θ(x, z), of ten leaps
-    each, whose length is tuned so that nine in ten are taken. M: θ makes `updates` steps up mean log p_θ(x, z). No guide, and no bound: what is
+    E: each datum of a minibatch has chains, begun at the prior, which make `moves` of Hamiltonian Monte Carlo under p_θ(z|x) ∝ p_θ(x, z), of ten
+    leapfrog steps each, whose size is tuned so that nine proposals in ten are accepted. M: θ makes `updates` steps up mean log p_θ(x, z). No guide, and no bound: what is
     maximised is log p(x) itself, as far as the chains keep up with θ. The price: a datum's chain moves once in an epoch, and nothing is learnt about new data.
 
     Args:
@@ -165,7 +180,7 @@ def monte_carlo_em(
 
 def _learn(found: MonteCarloEM, steps: int, *, show: bool) -> MonteCarloEM:
     """`steps` more. `found.pair` and `found.chains` are ours to change."""
-    pair, data, chains, leap, rows = found.pair, found.data, found.chains, found.leap, list(found.rows)
+    pair, data, chains, step_size, rows = found.pair, found.data, found.chains, found.step_size, list(found.rows)
     order = Minibatches(data, found.batch_size, found.seed)
     spaces: dict[int, Unconstrained] = {}
     before, start, interrupted = rows[-1][5] if rows else 0.0, time.perf_counter(), False
@@ -188,8 +203,8 @@ def _learn(found: MonteCarloEM, steps: int, *, show: bool) -> MonteCarloEM:
                 spaces[size] = Unconstrained(pair, batch)
             space = spaces[size].on(batch)
             state = chains if index is None else chains[:, index]
-            state, taken = _follow(space, state, leap, found.moves)
-            leap *= math.exp(PATIENCE * (taken - WISHED))
+            state, taken = _follow(space, state, step_size, found.moves)
+            step_size *= math.exp(ADAPTATION * (taken - TARGET_ACCEPTANCE))
             if index is None:
                 chains = state
             else:
@@ -199,7 +214,7 @@ def _learn(found: MonteCarloEM, steps: int, *, show: bool) -> MonteCarloEM:
             except NonFiniteStep as error:
                 failure = str(error)
                 break
-            rows.append((number, order.epoch(number), joint, taken, leap, before + time.perf_counter() - start))
+            rows.append((number, order.epoch(number), joint, taken, step_size, before + time.perf_counter() - start))
             if number % order.per_epoch == 0:
                 stepper.end_epoch()
             advance(done, functools.partial("log p(x, z) per datum {:.4g}".format, joint / len(data)))
@@ -207,25 +222,31 @@ def _learn(found: MonteCarloEM, steps: int, *, show: bool) -> MonteCarloEM:
                 break
         moments = stepper.get_state()
     reached = replace(
-        found, chains=chains, leap=leap, rows=tuple(rows), interrupted=interrupted, generator=generator, moments=moments
+        found,
+        chains=chains,
+        step_size=step_size,
+        rows=tuple(rows),
+        interrupted=interrupted,
+        generator=generator,
+        moments=moments,
     )
     if failure:
         raise NonFinite(
             f"The {failure} of pair {pair.name!r} under Monte Carlo EM is not finite at step {len(rows) + 1}. Common mends: a smaller learning_rate, a scale bounded away "
             f"from 0. Nothing is lost: this error's `.fit` has the history of {len(rows)} steps and the last finite parameters.",
-            step=len(rows) + 1, sites=(), fit=reached,  # type: ignore[arg-type]  # a fit of its own kind
+            step=len(rows) + 1, sites=(), fit=reached,
         )  # fmt: skip
     return reached
 
 
-def _follow(space: Unconstrained, state: Tensor, leap: float, moves: int) -> tuple[Tensor, float]:
+def _follow(space: Unconstrained, state: Tensor, step_size: float, moves: int) -> tuple[Tensor, float]:
     """E: states (C, *local, n) after some moves, and the share of proposals taken."""
 
     def target(states: Tensor) -> Seen:
         each = [space.one(one) for one in states]
         return tuple(torch.stack(part) for part in zip(*each, strict=True))  # type: ignore[return-value]
 
-    length, shares = torch.as_tensor(leap, dtype=state.dtype, device=state.device), []
+    length, shares = torch.as_tensor(step_size, dtype=state.dtype, device=state.device), []
     with torch.no_grad():
         before = target(state)
         for _ in range(moves):

@@ -1,9 +1,9 @@
-"""Segmentation: which latents may have made some data."""
+"""The posterior: which latents may have made some data."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +17,7 @@ from ..errors import BadInput, Unsuitable, checks_keywords
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained
 from ..pair.sites import Frames, Layout, is_point_mass, sites
+from ..summaries.card import Card, Displayable, first_few, rounded
 from ..validation import validation
 
 Method = Literal["auto", "exact", "guide", "importance"]
@@ -24,8 +25,8 @@ POOR = 0.1  # of the draws: an effective number below says that q is far from th
 PROPOSALS = 10  # for each draw that importance resampling keeps
 
 
-@dataclass(frozen=True)
-class Posterior:
+@dataclass(frozen=True, repr=False)
+class Posterior(Displayable):
     """Draws of the latents given some data, and what they are worth.
 
     Attributes:
@@ -42,11 +43,23 @@ class Posterior:
     method: str
     pair: str
     data: str
-    log_density: Tensor | None = field(default=None, repr=False)
-    effective: Tensor | None = field(default=None, repr=False)
+    log_density: Tensor | None = None
+    effective: Tensor | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.draws.values())))
+
+    def card(self) -> Card:
+        """The draws, their sites with shapes, and what they are worth."""
+        rows = [
+            ("draws", f"{len(self) if self.draws else 0:,}, by method {self.method!r}"),
+            ("sites", first_few(f"{name} {tuple(values.shape[1:])}" for name, values in self.draws.items())),
+        ]
+        if self.effective is not None:
+            least = rounded(float(self.effective.min()), 3)
+            worth = f"{least} independent draws" + (" for the worst datum" if self.effective.numel() > 1 else "")
+            rows.append(("worth", worth))
+        return Card(f"Posterior: {self.pair} on {self.data}", tuple(rows))
 
     def mean(self) -> dict[str, Tensor]:
         """Site → its mean."""

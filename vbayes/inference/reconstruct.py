@@ -14,10 +14,11 @@ from ..errors import BadInput
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained
 from ..pair.sites import sites
+from ..summaries.card import Card, Displayable, rounded
 
 
-@dataclass(frozen=True)
-class Reconstruction:
+@dataclass(frozen=True, repr=False)
+class Reconstruction(Displayable):
     """Data, their code, and the data rebuilt from it.
 
     Attributes:
@@ -34,6 +35,16 @@ class Reconstruction:
     def squared_error(self) -> Tensor:
         """(N,) |x − mean|² of each datum, in the data's units squared."""
         return (self.x - self.mean).square().flatten(1).sum(1)
+
+    def card(self) -> Card:
+        """Shapes, and how far the rebuilt data are from those given."""
+        error = self.squared_error
+        rows = (
+            ("x", str(tuple(self.x.shape))),
+            ("code", str(tuple(self.code.shape))),
+            ("error", f"{rounded(float(error.mean()), 4)} squared a datum, {rounded(float(error.max()), 4)} at worst"),
+        )
+        return Card("Reconstruction", rows)
 
 
 def reconstruct(pair: Pair | Trained, data: Any = None, *, seed: int = 0) -> Reconstruction:

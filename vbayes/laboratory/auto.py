@@ -47,7 +47,7 @@ def fit_automatically(start: Fit, steps: int, *, callbacks: Sequence[Callback], 
     reached = start
     for mark, until in pairwise([*marks, steps]):
         try:
-            advice = recommend(
+            found = recommend(
                 reached, candidates=candidates, particles=(1, 4), budget=BUDGET, seed=start.seed + mark, compile=bool(start.compile), progress=progress,
                 device=str(where),
             )  # fmt: skip
@@ -58,7 +58,7 @@ def fit_automatically(start: Fit, steps: int, *, callbacks: Sequence[Callback], 
                 raise
         else:
             pair = reached.pair.copy()
-            method = copy.copy(with_memory(advice.estimator, pair))
+            method = copy.copy(with_memory(found.estimator, pair))
             switches = (*reached.switches, (mark, name_of(method)))
             reached = replace(reached, pair=pair, estimator=method, switches=switches)
         reached = reached.resume(steps=until - mark, callbacks=callbacks, progress=progress)

@@ -13,14 +13,14 @@ from ..pair.pair import Pair
 from ..pair.problem import Problem
 from ..training.result import Fit
 
-Place = Fit | Pair | Mapping[str, Tensor]
-"""A trained pair, a pair, or its parameters' values as `Fit.parameters` has them."""
+Checkpoint = Fit | Pair | Mapping[str, Tensor]
+"""Where in a training gradients are measured: a trained pair, a pair, or its parameters' values as `Fit.parameters` has them."""
 
 TRAJECTORY = 7  # points along a training, ends included
 
 
-def given_places(at: Any, **training: Any) -> dict[str, Place]:
-    """Name → place, of those that were given by hand.
+def given_checkpoints(at: Any, **training: Any) -> dict[str, Checkpoint]:
+    """Name → checkpoint, of those that were given by hand.
 
     Args:
         at: A mapping, or a sequence of fits, which are named by their steps.
@@ -34,13 +34,13 @@ def given_places(at: Any, **training: Any) -> dict[str, Place]:
         raise BadInput(
             f"at=... was given, so nothing is trained, and {', '.join(idle)} would do nothing. Leave it out."
         )
-    if isinstance(at, Sequence) and not isinstance(at, str) and all(isinstance(place, Fit) for place in at):
-        named: dict[str, Place] = {f"step {place.steps}": place for place in at}
+    if isinstance(at, Sequence) and not isinstance(at, str) and all(isinstance(one, Fit) for one in at):
+        named: dict[str, Checkpoint] = {f"step {fit.steps}": fit for fit in at}
         if len(named) < len(at):
             raise BadInput(f"at=... has {len(at)} fits of {len(named)} lengths. Name them by a mapping.")
     else:
         named = dict(at) if isinstance(at, Mapping) else {}
-    wrong = [name for name, place in named.items() if not isinstance(place, (Fit, Pair, Mapping))]
+    wrong = [name for name, checkpoint in named.items() if not isinstance(checkpoint, (Fit, Pair, Mapping))]
     if wrong or not named:
         got = {name: type(named[name]).__name__ for name in wrong} or repr(at)
         raise BadInput(
@@ -49,7 +49,7 @@ def given_places(at: Any, **training: Any) -> dict[str, Place]:
     return named
 
 
-def trained_places(start: Fit, steps: int, at: str | None, *, progress: bool) -> dict[str, Place]:
+def trained_checkpoints(start: Fit, steps: int, at: str | None, *, progress: bool) -> dict[str, Checkpoint]:
     """Start, middle and end of a training, or a trajectory: points that lie evenly on a logarithmic scale of steps; none twice."""
     if at is None:
         names = {steps // 2: "middle", steps: "end", 0: "start"}  # of two at one step, the later one here
@@ -67,12 +67,12 @@ def trained_places(start: Fit, steps: int, at: str | None, *, progress: bool) ->
     return dict(found)
 
 
-def pair_at(name: str, place: Place, problem: Problem) -> Pair:
+def pair_at(name: str, checkpoint: Checkpoint, problem: Problem) -> Pair:
     """A copy of the pair to measure at.
 
     Raises:
         BadInput: It has other parameters than the pair that is measured.
     """
-    if isinstance(place, Mapping):
-        return problem.pair.at(place)
-    return problem.alike(place.pair if isinstance(place, Fit) else place, f"at[{name!r}]")
+    if isinstance(checkpoint, Mapping):
+        return problem.pair.at(checkpoint)
+    return problem.alike(checkpoint.pair if isinstance(checkpoint, Fit) else checkpoint, f"at[{name!r}]")

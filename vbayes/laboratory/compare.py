@@ -26,7 +26,7 @@ from ..training.fit import count_steps, fit
 from ..training.result import Fit
 from ..validation import no_warnings_of_nan, validation
 from .bench import BLOCKS, Bench
-from .checkpoints import Place, given_places, pair_at, trained_places
+from .checkpoints import Checkpoint, given_checkpoints, pair_at, trained_checkpoints
 from .comparison import Comparison, Point
 from .oracle import check_oracle, judge_of, target
 
@@ -40,7 +40,7 @@ def compare(
     estimators: Sequence[Any] | Mapping[str, Any] | None = None,
     *,
     particles: Sequence[int] | None = None,
-    at: str | Sequence[Fit] | Mapping[str, Place] | None = None,
+    at: str | Sequence[Fit] | Mapping[str, Checkpoint] | None = None,
     steps: int | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
@@ -95,7 +95,7 @@ def compare(
     size = -(-replicas // BLOCKS)
     check_oracle(oracle)
     trains = at is None or at == "trajectory"
-    places = {} if trains else given_places(at, steps=steps, epochs=epochs, learning_rate=learning_rate)
+    checkpoints = {} if trains else given_checkpoints(at, steps=steps, epochs=epochs, learning_rate=learning_rate)
     problem = Problem.of(pair, data, batch_size=batch_size, device=device)
     pair, dataset, batch = problem.pair, problem.data, problem.draw(seed)
     methods = suitable(pair, batch, estimators, particles)
@@ -113,8 +113,8 @@ def compare(
         steps = count_steps(dataset, batch_size, steps, epochs)
         compile = compile is True or (compile == "auto" and steps >= WORTH)
         assert at is None or isinstance(at, str)
-        places = trained_places(replace(start, compile=compile), steps, at, progress=progress)
-        last = list(places.values())[-1]  # type: ignore[assignment]
+        checkpoints = trained_checkpoints(replace(start, compile=compile), steps, at, progress=progress)
+        last = list(checkpoints.values())[-1]  # type: ignore[assignment]
     whole = batch_size in (None, len(dataset))
     judges, judged = {}, {}
     for name, method in methods.items():
@@ -125,10 +125,10 @@ def compare(
     grouped = parameter_groups(pair, batch, groups)
     bench = Bench(pair, batch, methods, judges, grouped, size, seed, compiled=compile is True, memory=memory)
     rows, points = [], []
-    with bar("compare", len(places) * bench.pieces, show=progress) as advance:
-        for number, (name, place) in enumerate(places.items()):
-            here = pair_at(name, place, problem)
-            points.append(_point(name, place, here, batch, len(dataset), seed))
+    with bar("compare", len(checkpoints) * bench.pieces, show=progress) as advance:
+        for number, (name, checkpoint) in enumerate(checkpoints.items()):
+            here = pair_at(name, checkpoint, problem)
+            points.append(_point(name, checkpoint, here, batch, len(dataset), seed))
             for piece, row in enumerate(bench.measure(name, here, seed + 1000 * number), start=1):
                 rows.extend(row)
                 advance(number * bench.pieces + piece, functools.partial("at the {}".format, name))
@@ -195,8 +195,8 @@ def _with_particles(name: str, method: ELBO, particles: Sequence[int]) -> list[t
     return found
 
 
-def _point(name: str, place: Place, pair: Pair, batch: Batch, rows: int, seed: int) -> Point:
+def _point(name: str, checkpoint: Checkpoint, pair: Pair, batch: Batch, rows: int, seed: int) -> Point:
     model, guide = pair.scaled(batch.total)
     with pair.scope(), rng.seeded(seed), validation(False), no_warnings_of_nan():
         elbo = -AnalyticKL(8).loss(model, guide, *batch.args)
-    return Point(name, place.steps if isinstance(place, Fit) else 0, elbo / rows)
+    return Point(name, checkpoint.steps if isinstance(checkpoint, Fit) else 0, elbo / rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,14 +12,17 @@ import pandas as pd
 
 from ..errors import BadInput
 from ..summaries.bias_alarms import at_one_point
+from ..summaries.card import Card, Displayable, first_few
 from .comparison import COLUMNS, Comparison
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+MOST = 4  # values on a card
 
-@dataclass(frozen=True)
-class ComparedOver:
+
+@dataclass(frozen=True, repr=False)
+class ComparisonOver(Displayable):
     """What `vb.compare_over` measured.
 
     Attributes:
@@ -28,7 +31,19 @@ class ComparedOver:
     """
 
     name: str
-    comparisons: Mapping[float, Comparison] = field(repr=False)
+    comparisons: Mapping[float, Comparison]
+
+    def card(self) -> Card:
+        """What was varied, and who is best at the end of each training."""
+        each = list(self.comparisons.items())
+        pairs, data = (dict.fromkeys(getattr(result, name) for _, result in each) for name in ("pair", "data"))
+        rows = [("estimators", first_few(dict.fromkeys(name for _, result in each for name in result.estimators), 6))]
+        for value, result in each[:MOST]:
+            found = dict(result.card().rows).get("best at the end", "–")
+            rows.append((f"{self.name} {value:g}", found))
+        if (more := len(each) - MOST) > 0:
+            rows.append(("", f"and {more} more"))
+        return Card(f"ComparisonOver: {self.name}, {', '.join(pairs)} on {', '.join(data)}", tuple(rows))
 
     def to_dataframe(self) -> pd.DataFrame:
         """The tables of all comparisons; the first column is what was varied."""
@@ -96,7 +111,7 @@ class ComparedOver:
         return figure
 
 
-def compare_over(name: str, values: Iterable[float], comparison: Callable[[float], Comparison]) -> ComparedOver:
+def compare_over(name: str, values: Iterable[float], comparison: Callable[[float], Comparison]) -> ComparisonOver:
     """Comparisons for several values of something.
 
     Args:
@@ -117,4 +132,4 @@ def compare_over(name: str, values: Iterable[float], comparison: Callable[[float
         raise BadInput(f"values={values} won't do. Wanted: different numbers, one at least.")
     if name in COLUMNS:
         raise BadInput(f"name={name!r} is a column of a comparison already. Wanted: another name.")
-    return ComparedOver(name, {value: comparison(value) for value in values})
+    return ComparisonOver(name, {value: comparison(value) for value in values})

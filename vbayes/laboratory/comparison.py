@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ..errors import BadInput
-from ..summaries.bias_alarms import bounds, trusted
-from ..summaries.differences import differences, ties
+from ..summaries import result_file
+from ..summaries.bias_alarms import alarmed, bounds, trusted
+from ..summaries.card import Card, Displayable, first_few
+from ..summaries.differences import differences
+from ..summaries.ties import ties
 from ..summaries.verdict import verdict
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ COLUMNS += ("ms_per_gradient", "variance_time", "mean_norm_se", "snr_se", "ms_se
 COLUMNS += ("dsnr", "dsnr_se", "bias", "bias_se", "bias_resolution", "num_particles", "bound", "oracle")
 COLUMNS += ("step", "elbo_per_datum", "truth")
 WORDS = ("at", "estimator", "group", "bound", "oracle")  # columns that hold no numbers
+PLAIN = ("pair", "data", "batch_size", "replicas", "seed", "oracle")  # fields that a file has as they are
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,8 @@ class Point:
     elbo_per_datum: float
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Displayable):
     """What `vb.compare` measured.
 
     Attributes:
@@ -65,9 +67,9 @@ class Comparison:
     seed: int
     oracle: str
     estimators: tuple[str, ...]
-    rows: tuple[dict[str, Any], ...] = field(repr=False)
-    points: tuple[Point, ...] = field(repr=False)
-    fit: Fit | None = field(default=None, repr=False, compare=False)
+    rows: tuple[dict[str, Any], ...]
+    points: tuple[Point, ...]
+    fit: Fit | None = field(default=None, compare=False)
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row for each point of training, estimator and group of parameters.
@@ -87,6 +89,21 @@ class Comparison:
         points = {point.at: {"step": point.step, "elbo_per_datum": point.elbo_per_datum} for point in self.points}
         return pd.DataFrame([{**row, **points.get(row["at"], {})} for row in self.rows], columns=list(COLUMNS))
 
+    def card(self) -> Card:
+        """What was compared where, who is best at the end, and who is biased."""
+        rows = [
+            ("estimators", first_few(self.estimators, 6)),
+            ("gradients", f"{self.replicas:,} of each, of {self.batch_size:,} rows"),
+            ("points", first_few((point.at for point in self.points), 7)),
+        ]
+        if self.rows and not any(math.isnan(row["variance_time"]) for row in self.rows):
+            best = self.best()
+            tied = [name for name in self.ties() if name != best]
+            rows.append(("best at the end", best + (f"; within error: {first_few(tied)}" if tied else "")))
+        if biased := alarmed(self.to_dataframe()):
+            rows.append(("biased", first_few(biased)))
+        return Card(f"Comparison: {self.pair} on {self.data}", tuple(rows))
+
     def differences(self, reference: str | None = None) -> pd.DataFrame:
         """How many times the variance of one estimator each has, with the errors of pairs.
 
@@ -103,7 +120,7 @@ class Comparison:
         Raises:
             BadInput: No such estimator.
         """
-        return differences(self, reference or self.best())
+        return differences(self.rows, reference or self.best())
 
     def best(self) -> str:
         """The estimator of the least variance × time at the last point, of those of the ELBO, if there are any, that show no bias."""
@@ -123,7 +140,7 @@ class Comparison:
 
     def verdict(self) -> str:
         """What to make of it, in a paragraph."""
-        return verdict(self)
+        return verdict(self.to_dataframe(), self.differences)
 
     def plot(self) -> Figure:
         """The table as a figure: variance by group along the training, and variance × time at its end; see `vbayes.plots` for others."""
@@ -144,57 +161,20 @@ class Comparison:
 
     def save(self, path: str | Path) -> Path:
         """Writes everything but the fit as JSON; infinite numbers as words, and what is none as null."""
-        from .. import __version__
-
-        described = {
-            "vbayes": __version__,
-            "pair": self.pair,
-            "data": self.data,
-            "batch_size": self.batch_size,
-            "replicas": self.replicas,
-            "seed": self.seed,
-            "oracle": self.oracle,
-            "estimators": list(self.estimators),
-            "rows": [{k: _written(v) for k, v in row.items()} for row in self.rows],
-            "points": [{k: _written(v) for k, v in vars(point).items()} for point in self.points],
-            "verdict": self.verdict(),
-        }
-        path = Path(path)
-        path.write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        return path
+        described = {name: getattr(self, name) for name in (*PLAIN, "estimators", "rows")}
+        described |= {"points": [vars(point) for point in self.points], "verdict": self.verdict()}
+        return result_file.save(path, described)
 
     @classmethod
     def load(cls, path: str | Path) -> Comparison:
         """What `save` wrote, without the fit."""
-        try:
-            described = json.loads(Path(path).read_text(encoding="utf-8"))
-            names = ("pair", "data", "batch_size", "replicas", "seed", "oracle")
+
+        def made(described: dict[str, Any]) -> Comparison:
             return cls(
-                **{name: described[name] for name in names},
+                **{name: described[name] for name in PLAIN},
                 estimators=tuple(described["estimators"]),
-                rows=tuple({k: v if k in WORDS else _read(v) for k, v in row.items()} for row in described["rows"]),
-                points=tuple(
-                    Point(**{k: v if k in WORDS else _read(v) for k, v in point.items()})
-                    for point in described["points"]
-                ),
+                rows=tuple(result_file.numbers(row, WORDS) for row in described["rows"]),
+                points=tuple(Point(**result_file.numbers(point, WORDS)) for point in described["points"]),
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BadInput(
-                f"{path} is no comparison: {error!r}. Wanted: a file that `Comparison.save` wrote."
-            ) from error
 
-
-def _written(value: Any) -> Any:
-    """A number as JSON has it, which knows neither infinity nor NaN."""
-    if isinstance(value, (list, tuple)):
-        return [_written(v) for v in value]
-    if not isinstance(value, float) or math.isfinite(value):
-        return value
-    return None if math.isnan(value) else str(value)
-
-
-def _read(value: Any) -> Any:
-    """What `_written` wrote."""
-    if isinstance(value, list):
-        return [_read(v) for v in value]
-    return math.nan if value is None else float(value) if value in ("inf", "-inf") else value
+        return result_file.load(path, made, "comparison")

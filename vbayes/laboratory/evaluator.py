@@ -19,17 +19,17 @@ from ..staging.native import Native
 from ..staging.replicate import footprint, free_memory
 from ..validation import no_warnings_of_nan, validation
 
-ROWS = 2000  # of the data that are looked at, at most, where a pair takes minibatches
-WORK = 2**14  # rows × draws of one look ...
+ROWS = 2000  # of the data that are evaluated, at most, where a pair takes minibatches
+WORK = 2**14  # rows × draws of one evaluation ...
 DRAWS = (8, 1000)  # ... with so many draws at least and at most
 BY_PYRO = 100  # draws at most, where Pyro makes them one by one
 
 
-class Yardstick:
+class Evaluator:
     """The ELBO per datum of a pair at any of its parameters.
 
     The exact one, where the pair has that. Else the mean over many draws, with closed-form KLs where there are some, on the same
-    rows with the same base noise each time: so the difference between two looks has far less noise than either.
+    rows with the same base noise each time: so the difference between two evaluations has far less noise than either.
 
     Args:
         pair: Initialised.

@@ -5,13 +5,12 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
 from pyro.infer import ELBO
-from torch import Tensor
 
 from .. import rng
 from ..data.dataset import Dataset
@@ -23,7 +22,9 @@ from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained, pair_and_data
 from ..progress import bar
 from ..staging import draw_noise
+from ..summaries.card import Card, Displayable, rounded
 from .replicas import Replicas
+from .variance_parts import fitted_law, variance_parts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,9 +41,11 @@ COLUMNS = (
     "predicted",
 )
 
+MOST = 4  # M and L on a card
 
-@dataclass(frozen=True)
-class NoiseSplit:
+
+@dataclass(frozen=True, repr=False)
+class NoiseSplit(Displayable):
     """What `vb.noise_split` measured, and what it says of other splits of the same budget.
 
     The trace of the covariance of a gradient from M of N rows, drawn without replacement, with L draws of the latents, is
@@ -58,10 +61,20 @@ class NoiseSplit:
     pair: str
     estimator: str
     rows: int
-    table: tuple[dict[str, float], ...] = field(repr=False)
+    table: tuple[dict[str, float], ...]
     between: float
     local: float
     shared: float
+
+    def card(self) -> Card:
+        """How much of the noise is the minibatch's, for each M and L."""
+        rows = []
+        for row in self.table[:MOST]:
+            share = row["minibatch"] / row["total"] if row["total"] else 0.0
+            part = f"{rounded(100 * share, 2)} % of {rounded(row['total'], 3)} nats² are the minibatch's"
+            rows.append((f"M = {row['batch_size']:g}, L = {row['particles']:g}", part))
+        law = f"{rounded(self.between, 3)} (1/M − 1/{self.rows}) + {rounded(self.local, 3)} / (M L) + {rounded(self.shared, 3)} / L"
+        return Card(f"NoiseSplit: {self.estimator} on {self.pair}, N = {self.rows:,}", (*rows, ("law", law)))
 
     def predict(self, batch_size: int, particles: int) -> float:
         """Variance of a gradient from so many rows and draws, nats²."""
@@ -83,7 +96,7 @@ class NoiseSplit:
             others = [*self.table[:number], *self.table[number + 1 :]]
             predicted = math.nan
             if len(others) >= 3:
-                between, local, shared = _fitted(others, self.rows)
+                between, local, shared = fitted_law(others, self.rows)
                 law = replace(self, between=between, local=local, shared=shared)
                 predicted = law.predict(int(row["batch_size"]), int(row["particles"]))
             found.append({**row, "predicted": predicted})
@@ -165,13 +178,13 @@ def noise_split(
     pair, dataset = problem.pair, problem.data
     require_parameters(pair)
     rows: list[dict[str, float]] = []
-    cells = [(m, n) for m in batch_sizes for n in counts]
-    with bar("noise", len(cells), show=progress) as advance:
-        for done, (m, n) in enumerate(cells, start=1):
-            cell = replace(method, num_particles=n)  # type: ignore[type-var]
-            rows.append(split_of(pair, dataset, cell, m, n, minibatches, draws, seed, memory))
+    designs = [(m, n) for m in batch_sizes for n in counts]
+    with bar("noise", len(designs), show=progress) as advance:
+        for done, (m, n) in enumerate(designs, start=1):
+            varied = replace(method, num_particles=n)  # type: ignore[type-var]
+            rows.append(split_of(pair, dataset, varied, m, n, minibatches, draws, seed, memory))
             advance(done, functools.partial("{} rows, {} draws".format, m, n))
-    between, local, shared = _fitted(rows, len(dataset))
+    between, local, shared = fitted_law(rows, len(dataset))
     return NoiseSplit(pair.name, name_of(method), len(dataset), tuple(rows), between, local, shared)
 
 
@@ -205,51 +218,4 @@ def split_of(
         gradients = torch.cat([chunk.double() for chunk in replicas.gradients(pair, noise, number)])
         means.append(gradients.mean(0))
         inner.append(gradients.var(0).sum())
-    return {"batch_size": m, "particles": n, **_anova(torch.stack(means), torch.stack(inner), draws)}
-
-
-def _anova(means: Tensor, inner: Tensor, draws: int) -> dict[str, float]:
-    """Both parts of the variance and their jackknife errors, from (B, P) means and (B,) variances within."""
-    count = len(means)
-
-    def parts(keep: Tensor) -> tuple[float, float]:
-        within = float(inner[keep].mean())
-        return float(means[keep].var(0).sum()) - within / draws, within
-
-    every = torch.ones(count, dtype=torch.bool)
-    minibatch, particle = parts(every)
-    without = []
-    for left in range(count):
-        keep = every.clone()
-        keep[left] = False
-        without.append(parts(keep))
-    spread = torch.tensor(without, dtype=torch.float64)
-    both = torch.cat([spread, spread.sum(1, keepdim=True)], 1)
-    se = ((count - 1) / count * (both - both.mean(0)).square().sum(0)).sqrt().tolist()
-    return {
-        "minibatch": minibatch, "minibatch_se": se[0], "particle": particle, "particle_se": se[1],
-        "total": minibatch + particle, "total_se": se[2],
-    }  # fmt: skip
-
-
-def _fitted(rows: list[dict[str, float]], total: int) -> tuple[float, float, float]:
-    """S, a and b by least squares on the measured parts, each weighed by its error; none below zero."""
-    table = pd.DataFrame(rows)
-    x, weight = 1 / table.batch_size - 1 / total, 1 / table.minibatch_se.clip(lower=1e-300) ** 2
-    between = max(0.0, float((weight * x * table.minibatch).sum() / (weight * x**2).sum()))
-    weight = 1 / table.particle_se.clip(lower=1e-300) ** 2
-    local, shared = 1 / (table.batch_size * table.particles), 1 / table.particles
-    best, least = (0.0, 0.0), math.inf
-    for which in ((True, True), (True, False), (False, True)):  # the best of those without a negative part
-        design = torch.tensor(
-            [[a * which[0], b * which[1]] for a, b in zip(local, shared, strict=True)], dtype=torch.float64
-        )
-        scale = torch.tensor((weight / weight.max()).to_numpy(), dtype=torch.float64).sqrt()[:, None]
-        right = torch.tensor(table.particle.to_numpy(), dtype=torch.float64)[:, None] * scale
-        # Of batches of one size a is not told from b. Rounding leaves 1e−16 between their columns, two sizes as much as 1 over them.
-        found = torch.linalg.lstsq(design * scale, right, rcond=1e-12, driver="gelsd").solution
-        misfit = float((design * scale @ found - right).square().sum())
-        better = misfit < least * (1 - 1e-9) - 1e-24 * float(right.square().sum())  # by more than rounding
-        if float(found.min()) >= 0 and better:
-            best, least = (float(found[0]), float(found[1])), misfit
-    return between, *best
+    return {"batch_size": m, "particles": n, **variance_parts(torch.stack(means), torch.stack(inner), draws)}

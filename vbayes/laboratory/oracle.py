@@ -116,11 +116,11 @@ def judge_of(method: ELBO, pair: Pair, batch: Batch, oracle: Any, *, whole: bool
         whole: Whether the batch is all of the data.
 
     Returns:
-        The pair's exact ELBO; or the bound tabulated, if wished for; or an unbiased estimator of the bound, which may be the one under
+        The pair's exact ELBO; or the bound tabulated, if asked for; or an unbiased estimator of the bound, which may be the one under
         test itself: that says where the gradient points, and nothing of bias. None for a class of which nobody knows the bound.
 
     Raises:
-        Unsuitable: Tabulation was wished for, of a pair or batch that is not for it.
+        Unsuitable: Tabulation was asked for, of a pair or batch that is not for it.
     """
     if not (is_elbo(method) or isinstance(method, Estimator)):
         return None

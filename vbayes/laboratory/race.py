@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -22,8 +22,9 @@ from ..training.engine import WORTH
 from ..training.fit import fit
 from ..training.fit_run import FitRun, Progress
 from .compare import suitable
-from .evaluator import Yardstick
+from .evaluator import Evaluator
 from .race_result import Race
+from .turns import turns
 
 Runs = dict[tuple[str, int], FitRun]
 
@@ -85,12 +86,12 @@ def race(
     staged = compile is True or (compile == "auto" and (seconds is not None or goals[-1][0] >= WORTH))
     options = {"batch_size": batch_size, "optimizer": optimizer, "learning_rate": learning_rate}
     options |= {"device": str(problem.device), "compile": staged}
-    yardstick = Yardstick(pair, dataset, subset=batch_size is not None)
+    evaluator = Evaluator(pair, dataset, subset=batch_size is not None)
     if staged:  # the first to be compiled would else pay for what is loaded once
         Compiled(lambda x: (x + 1,), torch.zeros(1))
     runs: Runs = {}
     rows: list[dict[str, Any]] = []
-    start = yardstick(pair)
+    start = evaluator(pair)
     with (
         between_steps() as asked_to_stop,
         bar("race", len(goals) * len(methods) * len(numbers), show=progress) as advance,
@@ -98,11 +99,11 @@ def race(
         for name, method in methods.items():
             runs |= _entered(name, method, pair, dataset, numbers, staged, options)
             rows += [_row(name, seed, 0, 0.0, start) for seed in numbers]
-        for done, (name, seed, goal) in enumerate(_turns(list(methods), numbers, goals), start=1):
+        for done, (name, seed, goal) in enumerate(turns(list(methods), numbers, goals), start=1):
             if asked_to_stop():
                 break
             run = runs[name, seed]
-            rows += _stretch(name, seed, run, goal, yardstick, asked_to_stop)
+            rows += _stretch(name, seed, run, goal, evaluator, asked_to_stop)
             advance(done, functools.partial("{}, {} steps".format, name, run.steps))
             if run.interrupted:
                 break
@@ -115,7 +116,7 @@ def race(
         data=dataset.name,
         batch_size=batch_size or len(dataset),
         seeds=numbers,
-        yardstick=yardstick.description,
+        evaluator=evaluator.description,
         entries=tuple(_entry(name, method, runs, numbers) for name, method in methods.items()),
         rows=tuple(sorted(rows, key=lambda row: (order[row["estimator"]], numbers.index(row["seed"]), row["step"]))),
         interrupted=interrupted,
@@ -177,23 +178,12 @@ def _entered(
     return runs
 
 
-def _turns(
-    names: list[str], seeds: tuple[int, ...], goals: list[tuple[float, float]]
-) -> Iterator[tuple[str, int, tuple[float, float]]]:
-    """Who runs to where: in each round each run once, in each with another one first."""
-    for number, goal in enumerate(goals):
-        for place, seed in enumerate(seeds):
-            turn = (number + place) % len(names)
-            for name in names[turn:] + names[:turn]:
-                yield name, seed, goal
-
-
 def _stretch(
     name: str,
     seed: int,
     run: FitRun,
     goal: tuple[float, float],
-    yardstick: Yardstick,
+    evaluator: Evaluator,
     asked_to_stop: Callable[[], bool],
 ) -> list[dict[str, Any]]:
     """Goes on to a goal, and looks at the ELBO there; nothing if it could not get there."""
@@ -204,7 +194,7 @@ def _stretch(
         return [_row(name, seed, run.steps + 1, run.seconds, float("nan"))]
     if run.steps < goal[0] and run.seconds < goal[1]:
         return []
-    return [_row(name, seed, run.steps, run.seconds, yardstick(run.pair))]
+    return [_row(name, seed, run.steps, run.seconds, evaluator(run.pair))]
 
 
 def _row(name: str, seed: int, step: int, seconds: float, elbo: float) -> dict[str, Any]:

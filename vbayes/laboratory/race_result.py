@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ..errors import BadInput
-from ..summaries.ranking import Entry, summary, verdict
+from ..summaries import result_file
+from ..summaries.card import Card, Displayable, first_few, rounded, with_error
+from ..summaries.ranking import Entry, finished, summary, verdict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,19 +19,21 @@ if TYPE_CHECKING:
     from ..training.result import Fit
 
 COLUMNS = ("estimator", "seed", "step", "seconds", "elbo_per_datum")
+ENTRY_WORDS = ("estimator", "bound", "engine", "failures")
+PLAIN = ("pair", "data", "batch_size", "interrupted")  # fields that a file has as they are
 
 
-@dataclass(frozen=True)
-class Race:
+@dataclass(frozen=True, repr=False)
+class Race(Displayable):
     """What `vb.race` measured.
 
     Attributes:
         pair, data: Names.
         batch_size: M, rows in a minibatch.
         seeds: Of the runs of each estimator.
-        yardstick: What the ELBO on the curves is.
+        evaluator: How the ELBO on the curves was evaluated, in words.
         entries: The estimators in the order given: their bound, engine, set-up time, and what became of runs that left the reals.
-        rows: One for each look at a run; see `to_dataframe`.
+        rows: One for each evaluation of a run; see `to_dataframe`.
         interrupted: Whether Ctrl-C stopped it before its end.
         fits: (estimator, seed) → the fit; empty in a race from a file.
     """
@@ -41,16 +42,33 @@ class Race:
     data: str
     batch_size: int
     seeds: tuple[int, ...]
-    yardstick: str
+    evaluator: str
     entries: tuple[Entry, ...]
-    rows: tuple[dict[str, Any], ...] = field(repr=False)
+    rows: tuple[dict[str, Any], ...]
     interrupted: bool = False
-    fits: Mapping[tuple[str, int], Fit] = field(default_factory=dict, repr=False, compare=False)
+    fits: Mapping[tuple[str, int], Fit] = field(default_factory=dict, compare=False)
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row for each look: estimator, seed, step (0 is the start), seconds on the run's own clock (without set-up and looks),
-        elbo_per_datum by the common yardstick. A run that left the reals ends in a NaN, at the step that it could not take."""
+        """One row for each evaluation: estimator, seed, step (0 is the start), seconds on the run's own clock (without set-up and evaluations),
+        elbo_per_datum by the common evaluator. A run that left the reals ends in a NaN, at the step that it could not take."""
         return pd.DataFrame(list(self.rows), columns=list(COLUMNS))
+
+    def card(self) -> Card:
+        """Who ran how far, and who is highest at equal time."""
+        table = self.to_dataframe()
+        rows = [
+            ("estimators", first_few((entry.estimator for entry in self.entries), 6)),
+            ("seeds", f"{len(self.seeds)}" + (", stopped by Ctrl-C" if self.interrupted else "")),
+        ]
+        if table.empty or finished(table).empty:
+            return Card(f"Race: {self.pair} on {self.data}", (*rows, ("highest", "–: no run stayed in the reals")))
+        first = self.summary().iloc[0]
+        reached = with_error(first.elbo_at_seconds, first.elbo_at_seconds_se)
+        rows.append(("highest", f"{first.estimator}: {reached} nats a datum after {rounded(first.seconds, 3)} s each"))
+        rows.append(("evaluated by", self.evaluator))
+        if failed := [entry.estimator for entry in self.entries if entry.failures]:
+            rows.append(("left the reals", first_few(failed)))
+        return Card(f"Race: {self.pair} on {self.data}", tuple(rows))
 
     def summary(self) -> pd.DataFrame:
         """One row for each estimator, best at equal time first.
@@ -58,7 +76,7 @@ class Race:
         `finished` runs; mean over seeds of the ELBO per datum after equal `steps` and after equal `seconds`, as far as every finished
         run has come; `seconds_to_level`, when the runs come to a common `level`: the ELBO per datum above which every run of the better
         half of the estimators ends (NaN where not all runs come there); `ms_per_step`, the median over
-        the stretches between two looks; `setup_seconds`, paid before the clock starts;
+        the steps between two evaluations; `setup_seconds`, paid before the clock starts;
         `engine`; `bound`. `…_se` are standard errors over seeds: of draws and data order, not of initial parameters.
         """
         return summary(self.to_dataframe(), self.entries).sort_values(
@@ -77,30 +95,27 @@ class Race:
 
     def save(self, path: str | Path) -> Path:
         """Writes everything but the fits as JSON; a NaN becomes null."""
-        from .. import __version__
-
-        described = {
-            "vbayes": __version__,
-            **{name: getattr(self, name) for name in ("pair", "data", "batch_size", "yardstick", "interrupted")},
-            "seeds": list(self.seeds),
-            "entries": [vars(entry) for entry in self.entries],
-            "rows": [{k: None if v != v else v for k, v in row.items()} for row in self.rows],
-            "verdict": self.verdict(),
-        }
-        path = Path(path)
-        path.write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        return path
+        described = {name: getattr(self, name) for name in (*PLAIN, "evaluator", "seeds", "rows")}
+        described |= {"entries": [vars(entry) for entry in self.entries], "verdict": self.verdict()}
+        return result_file.save(path, described)
 
     @classmethod
     def load(cls, path: str | Path) -> Race:
         """What `save` wrote, without the fits."""
-        try:
-            described = json.loads(Path(path).read_text(encoding="utf-8"))
+
+        def made(described: dict[str, Any]) -> Race:
+            evaluator = described["yardstick" if "yardstick" in described else "evaluator"]  # its name in older files
             return cls(
-                **{name: described[name] for name in ("pair", "data", "batch_size", "yardstick", "interrupted")},
+                **{name: described[name] for name in PLAIN},
+                evaluator=evaluator,
                 seeds=tuple(described["seeds"]),
-                entries=tuple(Entry(**{**e, "failures": tuple(e["failures"])}) for e in described["entries"]),
-                rows=tuple({k: math.nan if row[k] is None else row[k] for k in COLUMNS} for row in described["rows"]),
+                entries=tuple(
+                    Entry(**{**result_file.numbers(entry, ENTRY_WORDS), "failures": tuple(entry["failures"])})
+                    for entry in described["entries"]
+                ),
+                rows=tuple(
+                    result_file.numbers({k: row[k] for k in COLUMNS}, {"estimator"}) for row in described["rows"]
+                ),
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"{path} is no race: {error!r}. Wanted: a file that `Race.save` wrote.") from error
+
+        return result_file.load(path, made, "race")

@@ -19,7 +19,8 @@ from ..pair.check import require_parameters
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained
 from ..progress import bar
-from ..summaries.differences import TIE, cost_ratio
+from ..summaries.differences import cost_ratio
+from ..summaries.ties import TIE
 from ..training.result import Fit
 from .bench import Bench
 from .noise_split import split_of
@@ -85,9 +86,9 @@ def recommend(
         Unsuitable: No candidate suits the pair.
 
     Examples:
-        >>> advice = vb.recommend(pair, vb.data.digits(), batch_size=100)
-        >>> print(advice.verdict())
-        >>> fit = vb.fit(pair, vb.data.digits(), advice.estimator, batch_size=100)
+        >>> found = vb.recommend(pair, vb.data.digits(), batch_size=100)
+        >>> print(found.verdict())
+        >>> fit = vb.fit(pair, vb.data.digits(), found.estimator, batch_size=100)
 
     References:
         Geffner & Domke 2020, A rule for gradient estimator selection, arXiv:1911.01894.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from ..estimators.base import Estimator
+from ..summaries.card import Card, Displayable, rounded, with_error
 from ..summaries.differences import cost_ratio
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ COLUMNS: tuple[str, ...] = (
 COLUMNS += ("cost", "cost_ratio", "cost_ratio_se")
 
 
-@dataclass(frozen=True)
-class Recommendation:
+@dataclass(frozen=True, repr=False)
+class Recommendation(Displayable):
     """What `vb.recommend` found.
 
     Attributes:
@@ -45,8 +46,23 @@ class Recommendation:
     batch_size: int
     minibatch: float
     minibatch_se: float
-    rows: tuple[dict[str, Any], ...] = field(repr=False)
+    rows: tuple[dict[str, Any], ...]
     seconds: float
+
+    def card(self) -> Card:
+        """What to use, and what its gradient costs."""
+        chosen = self._name()
+        last = max((row["round"] for row in self.rows), default=0)
+        rows = [("use", chosen)]
+        for row in self.rows:
+            if row["round"] == last and row["estimator"] == chosen:
+                rows.append(("variance", f"{with_error(row['variance'], row['variance_se'], 3)} nats² over the draws"))
+                rows.append(("time", f"{rounded(row['ms_per_gradient'], 3)} ms a gradient"))
+        if self.minibatch > 0:
+            rows.append(("minibatch", f"{with_error(self.minibatch, self.minibatch_se, 3)} nats² besides"))
+        tried = len({row["estimator"] for row in self.rows})
+        rows.append(("tried", f"{tried} in {rounded(self.seconds, 3)} s, in batches of {self.batch_size:,}"))
+        return Card(f"Recommendation: {self.pair} on {self.data}", tuple(rows))
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row for each candidate in each round, the best first.

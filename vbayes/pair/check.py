@@ -12,6 +12,7 @@ from rich.table import Table
 
 from ..data.dataset import Batch, Dataset
 from ..errors import BadInput, BadPair
+from ..summaries.card import Card, Displayable, first_few
 from ..summaries.tables import plain_table
 from ..validation import validation
 from .agreement import match, quoted, weigh
@@ -46,8 +47,8 @@ class Site:
     in_guide: str
 
 
-@dataclass(frozen=True)
-class Check:
+@dataclass(frozen=True, repr=False)
+class Check(Displayable):
     """What `check` found: the pair's sites, the guide's own first."""
 
     pair: str
@@ -57,6 +58,18 @@ class Check:
     def data_plate(self) -> bool:
         """Whether any site is in the plate `"data"`, which minibatches need."""
         return any(name == DATA_PLATE for site in self.sites for name, _ in site.plates)
+
+    def card(self) -> Card:
+        """The sites with their shapes, and what an estimator may have to do without."""
+        kinds: dict[str, list[Site]] = {}
+        for site in self.sites:
+            kinds.setdefault("latent" if site.in_guide == "yes" else site.in_guide, []).append(site)
+        rows = [(kind, first_few(f"{site.name} {site.shape}" for site in own)) for kind, own in kinds.items()]
+        frames = dict.fromkeys(frame for site in self.sites for frame in site.plates)
+        rows.append(("plates", first_few(f"{name}[{size}]" for name, size in frames)))
+        if rough := [site.name for site in self.sites if site.reparameterised == "no"]:
+            rows.append(("score alone", first_few(rough)))
+        return Card(f"Check: {self.pair}", tuple(rows))
 
     def table(self) -> Table:
         """As a rich table."""

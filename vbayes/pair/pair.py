@@ -15,6 +15,7 @@ from torch.distributions import constraints
 
 from .. import rng
 from ..data.dataset import Batch
+from ..summaries.card import Card, Displayable, counted, first_few
 from .ownership import BUFFER, Ownership
 
 DATA_PLATE = "data"
@@ -39,7 +40,7 @@ class Exact:
     log_evidence_per_datum: Callable[..., Tensor] | None = None
 
 
-class Pair:
+class Pair(Displayable):
     """A Pyro model and guide with parameters of their own.
 
     `model` and `guide` are any Pyro callables with the same arguments: functions that call `pyro.param`, methods of an
@@ -72,9 +73,19 @@ class Pair:
         self.name = name or str(getattr(model, "__name__", type(model).__name__))
         self._own = Ownership(model, guide)
 
-    def __repr__(self) -> str:
-        count = len(self._own.values)
-        return f"Pair({self.name}, {count or 'no'} parameters{'' if count else ' yet'})"
+    def card(self) -> Card:
+        """Its parameters, and what is known of it in closed form."""
+        numbers = sum(value.numel() for value in self._own.values.values())
+        rows = [
+            (
+                "parameters",
+                f"{counted(numbers, 'number')} in {first_few(self._own.values, 2)}" if self._own.values else "none yet",
+            )
+        ]
+        if self.exact is not None:
+            known = [name.replace("_", " ") for name, value in vars(self.exact).items() if value is not None]
+            rows.append(("exact", ", ".join(known)))
+        return Card(f"Pair: {self.name}", tuple(rows))
 
     # ---- parameters ------------------------------------------------------------------------------------------------
 

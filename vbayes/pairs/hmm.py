@@ -140,7 +140,9 @@ def hidden_markov_of(pair: Pair) -> HiddenMarkov:
         BadInput: Another pair, or one without parameters yet.
     """
     if not {"initial", "transition"} <= set(pair.parameters):
-        raise BadInput(f"{pair!r} has no hidden Markov model. Wanted: a trained pair of vb.pairs.hmm or hmm_summed.")
+        raise BadInput(
+            f"Pair {pair.name!r} has no hidden Markov model. Wanted: a trained pair of vb.pairs.hmm or hmm_summed."
+        )
     store = pair.constrained()
     if "mean" in store:
         emission: Emission = GaussianEmission(store["mean"], store["scale"])

@@ -17,14 +17,14 @@ def gradient_variance(table: pd.DataFrame, ax: Axes, *, group: str = "all") -> A
         group: Of parameters.
     """
     rows = table[table.group == group]
-    places = list(dict.fromkeys(rows["at"]))
+    points = list(dict.fromkeys(rows["at"]))
     names = list(dict.fromkeys(rows.estimator))
     for i, name in enumerate(names):
         label, colour, marker = style(name, names)
         own = rows[rows.estimator == name]
         # Side by side, so that equal variances do not hide each other.
         step = min(0.05, 0.3 / len(names))
-        x = [places.index(at) + step * (i - (len(names) - 1) / 2) for at in own["at"]]
+        x = [points.index(at) + step * (i - (len(names) - 1) / 2) for at in own["at"]]
         ax.errorbar(
             x,
             own.variance.to_numpy(),
@@ -38,11 +38,11 @@ def gradient_variance(table: pd.DataFrame, ax: Axes, *, group: str = "all") -> A
             mew=0.5,
         )
     ax.set_yscale("log")
-    steps = [at.removeprefix("step ") for at in places]  # of a trajectory
-    ax.set_xticks(range(len(places)), steps)
-    if steps != places:
+    steps = [at.removeprefix("step ") for at in points]  # of a trajectory
+    ax.set_xticks(range(len(points)), steps)
+    if steps != points:
         ax.set_xlabel("step", fontsize=9)
-    ax.set_xlim(-0.3, len(places) - 0.7)
+    ax.set_xlim(-0.3, len(points) - 0.7)
     ax.set_title(group, loc="left", fontsize=10)
     ax.grid(axis="y", **GRID)
     ax.spines[["top", "right"]].set_visible(False)

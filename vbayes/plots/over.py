@@ -14,7 +14,7 @@ def over(table: pd.DataFrame, ax: Axes, *, y: str = "variance", at: str | None =
     """A column against the first one, one line an estimator, on logarithmic scales.
 
     Args:
-        table: `ComparedOver.to_dataframe()`.
+        table: `ComparisonOver.to_dataframe()`.
         ax: Where to draw.
         y: "snr", "dsnr", "variance" or "variance_time".
         at: Point of training; the last for each value if None.

@@ -34,7 +34,7 @@ class Experiment:
         verdict: Table → what to make of it, in words with numbers.
         notes: How to read the table.
         sections: Columns that head parts of the table.
-        cells: Names of list settings whose entries have nothing to do with each other: each is measured by itself, as a
+        tasks: Names of list settings whose entries have nothing to do with each other: each is measured by itself, as a
             list of one, with the same seed and on one torch thread, several at a time under `--jobs`, and the tables
             are put below each other.
         summary: Table → the part of it that the terminal shows; all of it if None.
@@ -55,15 +55,15 @@ class Experiment:
     verdict: Callable[[pd.DataFrame], str]
     notes: str = ""
     sections: tuple[str, ...] = ()
-    cells: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
     summary: Callable[[pd.DataFrame], pd.DataFrame] | None = None
     slow: str = ""
 
     def __post_init__(self) -> None:
-        for name in self.cells:
+        for name in self.tasks:
             if not isinstance(self.full.get(name), (list, tuple)):
                 raise BadInput(
-                    f"cells names {name!r}, which is no setting with a list. Wanted: names of such settings."
+                    f"tasks names {name!r}, which is no setting with a list. Wanted: names of such settings."
                 )
 
     def shown(self, table: pd.DataFrame) -> pd.DataFrame:

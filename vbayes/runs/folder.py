@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -78,11 +77,6 @@ def save_figure(figure: Any, path: Path) -> None:
 
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Indented, in UTF-8."""
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
 
 
 def environment(*, device: str, seed: int) -> dict[str, Any]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
-from ..errors import OutputUnwritable
+from .json_files import read_json_or_nothing
+from .template import write_page
 
 
 def index(folder: Path) -> Path:
@@ -26,36 +25,10 @@ def index(folder: Path) -> Path:
     return write_page(folder / "index.html", "index.html.j2", runs=runs)
 
 
-def write_page(target: Path, template: str, **values: Any) -> Path:
-    """A template filled in, in place of an older page only when it is whole.
-
-    Raises:
-        OutputUnwritable: The page can't be written; an older one is still there.
-    """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    pages = Environment(
-        loader=PackageLoader("vbayes.runs"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    part = target.with_name(target.name + ".part")
-    try:
-        part.write_text(pages.get_template(template).render(**values), encoding="utf-8")
-        os.replace(part, target)
-    except OSError as error:
-        raise OutputUnwritable(
-            f"Can't write {target}: {error}. Choose another --out, in a folder that is yours."
-        ) from error
-    return target
-
-
 def summary(folder: Path) -> dict[str, Any]:
     """What a run folder says of itself in a few words."""
     config, results, where, comparison = (
-        _read(folder / f"{name}.json") for name in ("config", "results", "environment", "comparison")
+        read_json_or_nothing(folder / f"{name}.json") for name in ("config", "results", "environment", "comparison")
     )
     return {
         "name": folder.name,
@@ -65,11 +38,3 @@ def summary(folder: Path) -> dict[str, Any]:
         "date": where.get("date", ""),
         "seconds": where.get("seconds"),
     }
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """A file of a run; empty for a missing or damaged one, which takes nothing from the others."""
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return {}

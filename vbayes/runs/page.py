@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from .index import summary, write_page
+from .index import summary
 from .report import pictures
+from .template import write_page
 
 
 def page(target: Path, runs: Sequence[Path], *, title: str) -> Path:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import csv
-import json
 import math
-import os
 import re
 from pathlib import Path
 from typing import Any
 
-from ..errors import BadInput, OutputUnwritable
+from ..errors import BadInput
+from .json_files import read_json
+from .template import write_page
 
 CAPTIONS = {
     "comparison.png": "Variance of the gradient by group of parameters along the training, and the time that each estimator "
@@ -45,46 +45,25 @@ def report(folder: str | Path) -> Path:
         BadInput: No such folder, no run, or a damaged file in it.
         OutputUnwritable: The page can't be written; an older one is still there.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     folder = Path(folder)
     if not (folder / "config.json").is_file():
         raise BadInput(
             f"{folder} is no run folder: it has no config.json. Wanted: a folder that `vbayes compare`, `vbayes train` or `vbayes run` wrote."
         )
-    page = Environment(
-        loader=PackageLoader("vbayes.runs"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page.filters |= {"short": _short, "cell": _cell, "signed": lambda v: "–" if v is None else f"{v:+.1f}"}
-    comparison = _json(folder / "comparison.json") if (folder / "comparison.json").exists() else None
-    html = page.get_template("report.html.j2").render(
-        config=_json(folder / "config.json"),
-        environment=_json(folder / "environment.json") if (folder / "environment.json").exists() else {},
+    filters = {"short": _short, "cell": _cell, "signed": lambda v: "–" if v is None else f"{v:+.1f}"}
+    comparison = read_json(folder / "comparison.json") if (folder / "comparison.json").exists() else None
+    return write_page(
+        folder / "report.html",
+        "report.html.j2",
+        filters=filters,
+        config=read_json(folder / "config.json"),
+        environment=read_json(folder / "environment.json") if (folder / "environment.json").exists() else {},
         comparison=comparison,
-        experiment=_json(folder / "results.json") if (folder / "results.json").exists() else None,
+        experiment=read_json(folder / "results.json") if (folder / "results.json").exists() else None,
         last=_last_row(folder / "history.csv"),
         figures=pictures(folder),
         files=[(name, about) for name, about in FILES.items() if (folder / name).exists()],
     )
-    target = folder / "report.html"
-    unfinished = folder / "report.html.part"
-    try:
-        unfinished.write_text(html, encoding="utf-8")
-        os.replace(unfinished, target)
-    except OSError as error:
-        raise OutputUnwritable(f"Can't write {target}: {error}. Copy the run to a folder that is yours.") from error
-    return target
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{path} can't be read: {error}. Wanted: the JSON that the run wrote.") from error
 
 
 def _last_row(path: Path) -> dict[str, str]:

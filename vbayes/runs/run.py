@@ -20,8 +20,9 @@ from ..errors import BadInput, VBayesError
 from . import sweep
 from .experiment import Experiment, find, load
 from .fingerprint import fingerprint
-from .folder import environment, save_figure, unfinished, write_json
+from .folder import environment, save_figure, unfinished
 from .index import index
+from .json_files import read_json_or_nothing, write_json
 from .page import page
 from .report import report
 
@@ -124,12 +125,12 @@ def run(path: Path, asked: Asked, *, named: bool, out: Path | None, console: Con
         )
         final = out or RUNS / asked.folder_name(path.stem)
         mark = fingerprint(path, wanted=[(c.label, c.settings, c.seed) for c in wanted])
-        kept = _json(final / "config.json")
+        kept = read_json_or_nothing(final / "config.json")
         if kept.get("fingerprint") == mark and not asked.force and (outcome := _kept(path.stem, final, experiment)):
             return outcome
         with unfinished(final, replaces="fingerprint" in kept and (out is None or asked.force)) as folder:
             start = time.perf_counter()
-            if len(wanted) > 1 or experiment.cells:
+            if len(wanted) > 1 or experiment.tasks:
                 tables = sweep.measure(
                     path, experiment, wanted, jobs=asked.jobs, backend=asked.backend, force=asked.force
                 )
@@ -214,21 +215,12 @@ def _file_name(text: str) -> str:
 
 def _kept(name: str, folder: Path, experiment: Experiment) -> Outcome | None:
     """What an earlier run left; None where some of it is gone."""
-    verdict = _json(folder / "results.json").get("verdict")
+    verdict = read_json_or_nothing(folder / "results.json").get("verdict")
     try:
         table = pd.read_csv(folder / "table.csv")
     except (OSError, ValueError):
         return None
     if verdict is None or not (folder / "report.html").exists():
         return None
-    seconds = _json(folder / "environment.json").get("seconds", float("nan"))
+    seconds = read_json_or_nothing(folder / "environment.json").get("seconds", float("nan"))
     return Outcome(name, "unchanged", verdict, seconds, folder, experiment.shown(table), experiment.sections)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    """What a file holds; empty for no file, and for one that is not ours."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

@@ -1,4 +1,4 @@
-"""A sweep: an experiment over seeds and settings, cell by cell."""
+"""A sweep: an experiment over seeds and settings, task by task."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..errors import BadInput
 from ..progress import bar
 from .experiment import Experiment
 from .parallel import measured
-from .task import Cell
+from .task import Task
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class Combination:
         """`seed=0, replicas=100`."""
         return ", ".join(f"{name}={_shown(value)}" for name, value in self.label.items())
 
-    def cells(self, path: Path, names: Sequence[str]) -> list[Cell]:
+    def tasks(self, path: Path, names: Sequence[str]) -> list[Task]:
         """Its parts that can be measured apart: one for each entry of the settings of these names."""
         lists = [self.settings[name] for name in names]
         parts = [[type(entries)([entry]) for entry in entries] or [entries] for entries in lists]
         return [
-            Cell(path.resolve(), {**self.settings, **dict(zip(names, part, strict=True))}, self.seed).marked()
+            Task(path.resolve(), {**self.settings, **dict(zip(names, part, strict=True))}, self.seed).marked()
             for part in itertools.product(*parts)
         ]
 
@@ -77,31 +77,31 @@ def combinations(
 def measure(
     path: Path, experiment: Experiment, wanted: Sequence[Combination], *, jobs: int, backend: str, force: bool
 ) -> list[pd.DataFrame]:
-    """The table of each combination, whose cells are kept as they come; kept ones aren't measured again.
+    """The table of each combination, whose tasks are kept as they come; kept ones aren't measured again.
 
     Args:
         path: The experiment's file.
         experiment: What is in it.
         wanted: Which tables.
-        jobs: How many cells at a time on this machine.
-        backend: Where; see `workers.measured`.
-        force: Whether to measure kept cells too.
+        jobs: How many tasks at a time on this machine.
+        backend: Where; see `parallel.measured`.
+        force: Whether to measure kept tasks too.
 
     Raises:
-        CellFailed: A measurement failed; what was measured before is kept.
+        TaskFailed: A measurement failed; what was measured before is kept.
         BadInput: No such backend, or one out of reach.
     """
-    cells = [combination.cells(path, experiment.cells) for combination in wanted]
-    every = list(itertools.chain(*cells))
-    found = {} if force else {number: kept for number, cell in enumerate(every) if (kept := cell.kept()) is not None}
+    tasks = [combination.tasks(path, experiment.tasks) for combination in wanted]
+    every = list(itertools.chain(*tasks))
+    found = {} if force else {number: kept for number, task in enumerate(every) if (kept := task.kept()) is not None}
     left = [number for number in range(len(every)) if number not in found]
-    with bar("cells", len(every), show=sys.stderr.isatty()) as advance:
+    with bar("tasks", len(every), show=sys.stderr.isatty()) as advance:
         for index, table in measured([every[number] for number in left], jobs=jobs, backend=backend):
             every[left[index]].keep(table)
             found[left[index]] = table
             advance(len(found), lambda: "")
     numbers = iter(range(len(every)))
-    return [_joined([found[next(numbers)] for _ in own]) for own in cells]
+    return [_joined([found[next(numbers)] for _ in own]) for own in tasks]
 
 
 def stacked(wanted: Sequence[Combination], tables: Sequence[pd.DataFrame]) -> pd.DataFrame:

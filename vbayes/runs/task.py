@@ -1,4 +1,4 @@
-"""A cell of a sweep: one measurement, with one seed and one set of settings, the same wherever it is made."""
+"""A task of a sweep: one measurement, with one seed and one set of settings, the same wherever it is made."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ONE_AT_A_TIME = (
 
 
 @dataclass(frozen=True)
-class Cell:
+class Task:
     """What a table is a function of.
 
     Attributes:
@@ -41,10 +41,10 @@ class Cell:
     seed: int
     fingerprint: str = ""
 
-    def marked(self) -> Cell:
+    def marked(self) -> Task:
         """The same with the fingerprint that it has in this process."""
         mark = fingerprint(self.path, settings=dict(self.settings), seed=self.seed, threads=1)
-        return Cell(self.path, self.settings, self.seed, mark)
+        return Task(self.path, self.settings, self.seed, mark)
 
     def described(self) -> str:
         """Its settings and seed."""
@@ -91,4 +91,4 @@ class Cell:
 
 def _folder() -> Path:
     """`$VBAYES_CACHE`, or the user's cache."""
-    return Path(os.environ.get("VBAYES_CACHE") or platformdirs.user_cache_dir("vbayes")) / "cells"
+    return Path(os.environ.get("VBAYES_CACHE") or platformdirs.user_cache_dir("vbayes")) / "tasks"

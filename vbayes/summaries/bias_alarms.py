@@ -1,4 +1,4 @@
-"""Reading the table of a comparison: who is biased, who competes with whom, which rows are the last."""
+"""Which rows of a comparison's table show bias, which compete with each other, and which are the last."""
 
 from __future__ import annotations
 

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..errors import BadInput
 
-if TYPE_CHECKING:
-    from ..laboratory.comparison import Comparison
+
+def differences(rows: Sequence[Mapping[str, Any]], reference: str) -> pd.DataFrame:
+    """What `Comparison.differences` returns, from the rows of a comparison.
+
+    Raises:
+        BadInput: No such estimator in them.
+    """
+    estimators = list(dict.fromkeys(row["estimator"] for row in rows))
+    if reference not in estimators:
+        raise BadInput(f"reference={reference!r} was not compared. Wanted: one of {', '.join(estimators)}.")
+    others = {(row["at"], row["group"]): row for row in rows if row["estimator"] == reference}
+    return pd.DataFrame([_ratio(row, others[row["at"], row["group"]]) for row in rows])
 
 
-TIE = 2.0  # standard errors within which two numbers are called equal
-
-
-def differences(result: Comparison, reference: str) -> pd.DataFrame:
-    """See `Comparison.differences`."""
-    if reference not in result.estimators:
-        raise BadInput(f"reference={reference!r} was not compared. Wanted: one of {', '.join(result.estimators)}.")
-    others = {(row["at"], row["group"]): row for row in result.rows if row["estimator"] == reference}
-    return pd.DataFrame([_ratio(row, others[row["at"], row["group"]]) for row in result.rows])
-
-
-def _ratio(row: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+def _ratio(row: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     value, se = cost_ratio(row, other, timed=False)
     times, times_se = cost_ratio(row, other)
     by = other["variance"]
@@ -66,10 +65,3 @@ def cost_ratio(
     time = row["ms_per_gradient"] / other["ms_per_gradient"]
     time_se = time * math.hypot(*(r["ms_se"] / r["ms_per_gradient"] for r in (row, other)))
     return value * time, math.hypot(se * time, value * time_se)
-
-
-def ties(rows: pd.DataFrame, at: str, group: str) -> list[str]:
-    """The reference and those that can't be told from it by variance × time, from `differences`, in their order."""
-    here = rows[(rows["at"] == at) & (rows.group == group)]
-    near = (here.variance_time_ratio - 1.0).abs() <= TIE * here.variance_time_ratio_se
-    return list(here.estimator[near])

@@ -1,4 +1,4 @@
-"""Who leads in a training race, at equal steps and at equal time, in numbers and in words."""
+"""The ranking of a training race: who leads, at equal steps and at equal time, in numbers and in words."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-TIE = 2.0  # standard errors within which two means of many seeds are called equal
+from .listed import listed
+from .ties import chance
+
 STEADY = 1.5  # times what steps cost usually, that they may have cost in all before the clock is called unsteady
 
 
@@ -47,7 +48,7 @@ def at_equal(table: pd.DataFrame, axis: str) -> tuple[float, pd.DataFrame]:
         axis: "step" or "seconds".
 
     Returns:
-        That point; and a seed × estimator table, NaN for a run that left the reals. Between two looks the ELBO is taken to be straight.
+        That point; and a seed × estimator table, NaN for a run that left the reals. Between two evaluations the ELBO is taken to be straight.
     """
     good, names = finished(table), list(dict.fromkeys(table.estimator))
     every = pd.MultiIndex.from_product([list(dict.fromkeys(table.seed)), names], names=["seed", "estimator"])
@@ -84,9 +85,9 @@ def seconds_to(run: pd.DataFrame, level: float) -> float:
 
 
 def pace(runs: Sequence[pd.DataFrame]) -> float:
-    """Seconds that a step takes: half of all stretches between two looks went faster. NaN if there are none."""
-    stretches = pd.concat([run[["step", "seconds"]].diff() for run in runs])
-    return float((stretches.seconds / stretches.step).median())
+    """Seconds that a step takes: the median over the steps between two evaluations. NaN if there are none."""
+    intervals = pd.concat([run[["step", "seconds"]].diff() for run in runs])
+    return float((intervals.seconds / intervals.step).median())
 
 
 def summary(table: pd.DataFrame, entries: Sequence[Entry]) -> pd.DataFrame:
@@ -162,14 +163,9 @@ def _leader(values: pd.DataFrame, when: str) -> str:
     if not tied:
         return f"{when}, {best} leads, at {where}: {rest}."
     if not rest:
-        return f"{when}, {_list([best, *tied])} can't be told apart, the highest at {where}."
-    near = _list([f"{name} ({said[name]})" for name in tied])
+        return f"{when}, {listed([best, *tied])} can't be told apart, the highest at {where}."
+    near = listed([f"{name} ({said[name]})" for name in tied])
     return f"{when}, {best} is highest, at {where}, but can't be told apart from {near}; {rest}."
-
-
-def chance(seeds: int) -> float:
-    """Standard errors that chance exceeds as rarely as 2 where there are many seeds: Student's t."""
-    return float(stats.t.ppf(stats.norm.cdf(TIE), seeds - 1)) if seeds > 1 else 0.0
 
 
 def _race_to(table: pd.DataFrame, entries: Sequence[Entry]) -> str:
@@ -178,8 +174,8 @@ def _race_to(table: pd.DataFrame, entries: Sequence[Entry]) -> str:
     if came.empty:
         return ""
     times = [f"{row.estimator} {_time(row.seconds_to_level)}" for row in came.itertuples()]
-    text = f"To come to {rows.level.iloc[0]:.5g}, {_list(times)} of training"
-    return text + (f"; not all runs of {_list(list(late.estimator))} came there." if len(late) else ".")
+    text = f"To come to {rows.level.iloc[0]:.5g}, {listed(times)} of training"
+    return text + (f"; not all runs of {listed(list(late.estimator))} came there." if len(late) else ".")
 
 
 def _failed(entry: Entry, seeds: int) -> str:
@@ -191,10 +187,10 @@ def _asides(entries: Sequence[Entry]) -> str:
     others = [f"{entry.estimator} ({entry.bound})" for entry in entries if entry.bound != "ELBO"]
     text = ""
     if others:
-        text = f"{_list(others)} {'follow other bounds' if len(others) > 1 else 'follows another bound'}; the ELBO is what is compared."
+        text = f"{listed(others)} {'follow other bounds' if len(others) > 1 else 'follows another bound'}; the ELBO is what is compared."
     slow = [entry.estimator for entry in entries if entry.engine == "Pyro"]
     if slow and len(slow) < len(entries):
-        text += f" {_list(slow)} went step by step in Pyro, and the others did not: don't trust the times."
+        text += f" {listed(slow)} went step by step in Pyro, and the others did not: don't trust the times."
     return text.strip()
 
 
@@ -213,7 +209,3 @@ def _time(seconds: float) -> str:
     if seconds < 1:
         return f"{1e3 * seconds:.3g} ms"
     return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:,.0f} s"
-
-
-def _list(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -4,40 +4,41 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from .bias_alarms import alarm_limit, alarmed, bounds, trusted
-from .differences import ties
-
-if TYPE_CHECKING:
-    from ..laboratory.comparison import Comparison
+from .listed import listed
+from .ties import ties
 
 UNSEEN = 0.5  # of a typical draw: a bias of this size must have been seen if there was to be one
 
 Equal = Callable[[str, str, str], bool]  # at, estimator, estimator
 
 
-def verdict(result: Comparison) -> str:
-    """What to make of a comparison, in a paragraph. What shows bias is recommended nowhere."""
-    table = result.to_dataframe()
+def verdict(table: pd.DataFrame, differences: Callable[[str], pd.DataFrame]) -> str:
+    """What to make of a comparison, in a paragraph. What shows bias is recommended nowhere.
+
+    Args:
+        table: `Comparison.to_dataframe()`.
+        differences: `Comparison.differences`, from the name of a reference.
+    """
     honest = trusted(table)
     whole = honest[honest.group == "all"] if (honest.group == "all").any() else honest
-    places = list(dict.fromkeys(whole["at"]))
+    points = list(dict.fromkeys(whole["at"]))
     biased = set(alarmed(table))
-    last = whole[whole["at"] == places[-1]].sort_values("variance_time")
+    last = whole[whole["at"] == points[-1]].sort_values("variance_time")
     group = whole.group.iloc[0]
 
     def equal(at: str, a: str, b: str) -> bool:
-        return a in ties(result.differences(b), at, group)
+        return a in ties(differences(b), at, group)
 
     parts = []
     for of in bounds(whole):
         dropped = biased & set(table.estimator[table.bound == of])
-        parts.append(_winner(last[last.bound == of], places[-1], equal, of, dropped))
-        if len(places) > 1:
-            parts.append(_along(whole[whole.bound == of], places, equal))
+        parts.append(_winner(last[last.bound == of], points[-1], equal, of, dropped))
+        if len(points) > 1:
+            parts.append(_along(whole[whole.bound == of], points, equal))
     parts.append(_bias(table))
     return " ".join(part for part in parts if part)
 
@@ -51,7 +52,7 @@ def _winner(rows: pd.DataFrame, at: str, equal: Equal, of: str, dropped: set[str
     tied = [r.estimator for r in rest.itertuples() if equal(at, r.estimator, best.estimator)]
     others = [r for r in rest.itertuples() if r.estimator not in tied]
     if tied:
-        text = f"{start}, {_list([best.estimator, *tied])} can't be told apart in gradient noise per second"
+        text = f"{start}, {listed([best.estimator, *tied])} can't be told apart in gradient noise per second"
         text += ", and beat the rest" if others else ""
     else:
         text = f"{start}, {best.estimator} gives the least gradient noise per second"
@@ -63,28 +64,28 @@ def _winner(rows: pd.DataFrame, at: str, equal: Equal, of: str, dropped: set[str
     return text + ("." if best.estimator in dropped else f". Use {best.estimator} here.")
 
 
-def _along(rows: pd.DataFrame, places: list[str], equal: Equal) -> str:
-    best = rows[rows["at"] == places[-1]].sort_values("variance_time").iloc[0]
-    first = rows[rows["at"] == places[0]].sort_values("variance_time").iloc[0]
+def _along(rows: pd.DataFrame, points: list[str], equal: Equal) -> str:
+    best = rows[rows["at"] == points[-1]].sort_values("variance_time").iloc[0]
+    first = rows[rows["at"] == points[0]].sort_values("variance_time").iloc[0]
     text = ""
     if first.estimator != best.estimator:
-        before = rows[(rows["at"] == places[0]) & (rows.estimator == best.estimator)].iloc[0]
-        if equal(places[0], before.estimator, first.estimator):
-            text = f"At {_the(places[0])} it ties with {first.estimator}."
+        before = rows[(rows["at"] == points[0]) & (rows.estimator == best.estimator)].iloc[0]
+        if equal(points[0], before.estimator, first.estimator):
+            text = f"At {_the(points[0])} it ties with {first.estimator}."
         else:
             ratio = _times(_ratio(before.variance_time, first.variance_time))
-            text = f"At {_the(places[0])} {first.estimator} is better: {best.estimator} needs {ratio} its time there."
+            text = f"At {_the(points[0])} {first.estimator} is better: {best.estimator} needs {ratio} its time there."
     if "pathwise" in set(rows.estimator) and best.estimator != "pathwise":
         ratios = []
-        for at in _few(places):
+        for at in _few(points):
             here = rows[rows["at"] == at].set_index("estimator").variance
             ratios.append(f"{_times(_ratio(here['pathwise'], here[best.estimator]))} at {_the(at)}")
-        text += f" The variance of pathwise is, against that of {best.estimator}, {_list(ratios)}."
+        text += f" The variance of pathwise is, against that of {best.estimator}, {listed(ratios)}."
     return text.strip()
 
 
-def _few(places: list[str]) -> list[str]:
-    return places if len(places) <= 3 else [places[0], places[len(places) // 2], places[-1]]
+def _few(points: list[str]) -> list[str]:
+    return points if len(points) <= 3 else [points[0], points[len(points) // 2], points[-1]]
 
 
 def _the(at: str) -> str:
@@ -105,7 +106,7 @@ def _bias(table: pd.DataFrame) -> str:
     if alarm.any():
         biased = tests[alarm]
         text = (
-            f"Biased here: {_list(alarmed(table))} (|z| up to {biased.bias_z.abs().max():.1f}, alarm at {limit:.1f}); "
+            f"Biased here: {listed(alarmed(table))} (|z| up to {biased.bias_z.abs().max():.1f}, alarm at {limit:.1f}); "
             "don't trust a low variance."
         )
     elif not blind.all():
@@ -114,7 +115,7 @@ def _bias(table: pd.DataFrame) -> str:
         worst = (wholly.bias_resolution / typical)[blind].max()
         unseen = wholly[blind]
         text += (
-            f" Can't judge the bias of {_list(list(dict.fromkeys(unseen.estimator)))} at {_list(list(dict.fromkeys(unseen['at'])))}: one of {worst:.1f} × a typical draw "
+            f" Can't judge the bias of {listed(list(dict.fromkeys(unseen.estimator)))} at {listed(list(dict.fromkeys(unseen['at'])))}: one of {worst:.1f} × a typical draw "
             "would have stayed unseen in the noise of the oracle and the draws. Take more replicas, or a quieter oracle."
         )
     return text.strip()
@@ -126,7 +127,3 @@ def _ratio(a: float, b: float) -> float:
 
 def _times(ratio: float) -> str:
     return "infinitely many times" if math.isinf(ratio) else f"{ratio:,.0f}×" if ratio >= 10 else f"{ratio:.2g}×"
-
-
-def _list(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

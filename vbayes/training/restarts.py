@@ -17,6 +17,7 @@ from ..errors import CaptureFailed, NonFinite
 from ..export.to_arviz import to_arviz
 from ..pair.initial_values import another_start
 from ..progress import bar, between_steps
+from ..summaries.card import Card, Displayable, counted, rounded, with_error
 from ..validation import no_warnings_of_nan, validation
 from .engine import WORTH
 from .fit_run import Callback, Progress, Row, rows_of, train
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 TAIL = 10  # a fit's ELBO is its mean over the last of so many parts of the steps
 
 
-@dataclass(frozen=True)
-class Restarts:
+@dataclass(frozen=True, repr=False)
+class Restarts(Displayable):
     """Several fits of one pair, each from a start and with draws of its own.
 
     Attributes:
@@ -79,6 +80,18 @@ class Restarts:
         table = pd.DataFrame(rows)
         winner = table.elbo.where(table.finished).idxmax() if (table.finished & table.elbo.notna()).any() else 0
         return table.assign(best=table.index == winner)
+
+    def card(self) -> Card:
+        """The best of the fits, and how far apart they end."""
+        table, first = self.to_dataframe(), self.fits[0]
+        best, rows = table[table.best].iloc[0], len(first.data)
+        found = (
+            ("fits", f"{len(self.fits)}, of which {int(table.finished.sum())} finished"),
+            ("steps", counted(self.steps, "step") + " each"),
+            ("best", f"restart {best.restart}: {with_error(best.elbo / rows, best.elbo_se / rows)} nats a datum"),
+            ("spread", f"{rounded(self.spread, 3)} nats a datum between the fits"),
+        )
+        return Card(f"Restarts: {first.pair.name} on {first.data.name}", found)
 
     def to_arviz(self, data: Any = None, *, draws: int = 1000, **options: Any) -> Any:
         """As `vb.to_arviz` of one fit, with a chain for each: R-hat then tells whether the starts led to one posterior."""

@@ -13,9 +13,11 @@ from pyro.infer import ELBO
 from torch import Tensor
 
 from ..data.dataset import Dataset
-from ..estimators import resolve
+from ..estimators import name_of, resolve
 from ..export.to_arviz import to_arviz
 from ..pair.pair import Pair
+from ..summaries.card import Card, Displayable
+from ..summaries.history import End, trained
 from . import checkpoint
 from .fit_run import HISTORY, Callback, Progress, Row, train
 from .minibatches import count_steps
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-@dataclass(frozen=True)
-class Fit:
+@dataclass(frozen=True, repr=False)
+class Fit(Displayable):
     """A trained pair and how it got there.
 
     Attributes:
@@ -66,6 +68,19 @@ class Fit:
     def parameters(self) -> dict[str, Tensor]:
         """Name → trained value, in the constrained space (a scale is positive)."""
         return self.pair.constrained()
+
+    def card(self) -> Card:
+        """What followed which gradient, how far, and where it stands."""
+        _, epochs, _, _, seconds = self.rows[-1] if self.rows else (0, 0, 0.0, 0.0, 0.0)
+        rows = (
+            ("estimator", name_of(self.estimator) + (", chosen on the way" if self.switches else "")),
+            trained(
+                self.steps, epochs, len(self.data),
+                batch_size=self.batch_size, seconds=seconds, interrupted=self.interrupted,
+            ),
+            *End.of([row[3] for row in self.rows]).rows("ELBO"),
+        )  # fmt: skip
+        return Card(f"Fit: {self.pair.name} on {self.data.name}", rows)
 
     def resume(
         self,

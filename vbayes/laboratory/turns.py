@@ -1,0 +1,17 @@
+"""Who runs when, so that a busy machine is unfair to everyone alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+Goal = TypeVar("Goal")
+
+
+def turns(names: list[str], seeds: Sequence[int], goals: Sequence[Goal]) -> Iterator[tuple[str, int, Goal]]:
+    """Estimator, seed and goal of each run: towards each goal each runs once, with each seed another one first."""
+    for number, goal in enumerate(goals):
+        for place, seed in enumerate(seeds):
+            turn = (number + place) % len(names)
+            for name in names[turn:] + names[:turn]:
+                yield name, seed, goal

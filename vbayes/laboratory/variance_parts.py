@@ -1,0 +1,70 @@
+"""The parts of a gradient's variance, from draws, and the law that they follow."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+
+def variance_parts(means: Tensor, inner: Tensor, draws: int) -> dict[str, float]:
+    """Both parts of the variance of a gradient and their jackknife errors, by analysis of variance.
+
+    Args:
+        means: (B, P) of each minibatch's draws.
+        inner: (B,) trace of the covariance of each minibatch's draws.
+        draws: Of each minibatch.
+
+    Returns:
+        `minibatch`, `particle` and `total` in nats², each with `…_se`; what the draws add to the variance of the means is taken off.
+    """
+    count = len(means)
+
+    def parts(keep: Tensor) -> tuple[float, float]:
+        within = float(inner[keep].mean())
+        return float(means[keep].var(0).sum()) - within / draws, within
+
+    every = torch.ones(count, dtype=torch.bool)
+    minibatch, particle = parts(every)
+    without = []
+    for left in range(count):
+        keep = every.clone()
+        keep[left] = False
+        without.append(parts(keep))
+    spread = torch.tensor(without, dtype=torch.float64)
+    both = torch.cat([spread, spread.sum(1, keepdim=True)], 1)
+    se = ((count - 1) / count * (both - both.mean(0)).square().sum(0)).sqrt().tolist()
+    return {
+        "minibatch": minibatch, "minibatch_se": se[0], "particle": particle, "particle_se": se[1],
+        "total": minibatch + particle, "total_se": se[2],
+    }  # fmt: skip
+
+
+def fitted_law(rows: list[dict[str, float]], total: int) -> tuple[float, float, float]:
+    """S, a and b of `NoiseSplit` by least squares on the measured parts, each weighed by its error; none below zero.
+
+    Args:
+        rows: As `NoiseSplit.table` has them.
+        total: N, rows of the data.
+    """
+    table = pd.DataFrame(rows)
+    x, weight = 1 / table.batch_size - 1 / total, 1 / table.minibatch_se.clip(lower=1e-300) ** 2
+    between = max(0.0, float((weight * x * table.minibatch).sum() / (weight * x**2).sum()))
+    weight = 1 / table.particle_se.clip(lower=1e-300) ** 2
+    local, shared = 1 / (table.batch_size * table.particles), 1 / table.particles
+    best, least = (0.0, 0.0), math.inf
+    for which in ((True, True), (True, False), (False, True)):  # the best of those without a negative part
+        design = torch.tensor(
+            [[a * which[0], b * which[1]] for a, b in zip(local, shared, strict=True)], dtype=torch.float64
+        )
+        scale = torch.tensor((weight / weight.max()).to_numpy(), dtype=torch.float64).sqrt()[:, None]
+        right = torch.tensor(table.particle.to_numpy(), dtype=torch.float64)[:, None] * scale
+        # Of batches of one size a is not told from b. Rounding leaves 1e−16 between their columns, two sizes as much as 1 over them.
+        found = torch.linalg.lstsq(design * scale, right, rcond=1e-12, driver="gelsd").solution
+        misfit = float((design * scale @ found - right).square().sum())
+        better = misfit < least * (1 - 1e-9) - 1e-24 * float(right.square().sum())  # by more than rounding
+        if float(found.min()) >= 0 and better:
+            best, least = (float(found[0]), float(found[1])), misfit
+    return between, *best

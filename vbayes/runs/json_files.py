@@ -1,0 +1,35 @@
+"""The JSON files of a run folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..errors import BadInput
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Indented, in UTF-8."""
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """What a file holds.
+
+    Raises:
+        BadInput: It is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path} can't be read: {error}. Wanted: the JSON that the run wrote.") from error
+
+
+def read_json_or_nothing(path: Path) -> dict[str, Any]:
+    """The same; empty for a missing or damaged file, and for one that is not ours: it takes nothing from the others."""
+    try:
+        content = read_json(path)
+    except BadInput:
+        return {}
+    return content if isinstance(content, dict) else {}

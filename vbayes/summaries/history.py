@@ -1,0 +1,75 @@
+"""Where a training stands, by the end of its history."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .card import counted, rounded, with_error
+
+TENTH = 10  # of the steps are its end, in so many parts
+
+
+@dataclass(frozen=True)
+class End:
+    """The last tenth of a history, and what it gained on the tenth before.
+
+    Attributes:
+        steps: In it.
+        mean, se: Of its values; the steps are taken for independent. NaN where there are too few.
+        change, change_se: To the mean of as many steps before; NaN where there are none.
+    """
+
+    steps: int
+    mean: float
+    se: float
+    change: float
+    change_se: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> End:
+        """Of the values of every step."""
+        steps = max(1, len(values) // TENTH)
+        mean, se = _mean(values[-steps:])
+        before, before_se = _mean(values[-2 * steps : -steps] if len(values) >= 2 * steps else ())
+        return cls(min(steps, len(values)), mean, se, mean - before, math.hypot(se, before_se))
+
+    def rows(self, name: str) -> tuple[tuple[str, str], ...]:
+        """Of a card, for values in nats a datum."""
+        if not self.steps:
+            return ((name, "–"),)
+        last = f"the last {self.steps:,} steps" if self.steps > 1 else "the last step"
+        rows = ((name, f"{with_error(self.mean, self.se)} nats a datum, over {last}"),)
+        if math.isnan(self.change):
+            return rows
+        sign = "+" if self.change >= 0 else ""
+        error = "" if math.isnan(self.change_se) else f" ± {rounded(self.change_se, 2)}"
+        return (*rows, ("trend", f"{sign}{rounded(self.change, 3)}{error} on as many steps before"))
+
+
+def trained(
+    steps: int, epochs: int, rows: int, *, batch_size: int | None, seconds: float, interrupted: bool
+) -> tuple[str, str]:
+    """How far a training came, as the row of a card.
+
+    Args:
+        steps, epochs: That it took.
+        rows: N, of the data.
+        batch_size: M; None for all rows.
+        seconds: That it took.
+        interrupted: Whether Ctrl-C ended it.
+    """
+    words = f"{counted(steps, 'step')}, {counted(epochs, 'epoch')} of {counted(rows, 'row')}"
+    words += f" in batches of {batch_size:,}" if batch_size else ""
+    return "trained", f"{words}, {rounded(seconds, 3)} s" + (", stopped by Ctrl-C" if interrupted else "")
+
+
+def _mean(values: Sequence[float]) -> tuple[float, float]:
+    array = np.asarray(values, dtype=float)
+    if not len(array):
+        return math.nan, math.nan
+    se = float(array.std(ddof=1)) / math.sqrt(len(array)) if len(array) > 1 else math.nan
+    return float(array.mean()), se

@@ -1,0 +1,20 @@
+"""When two numbers with errors are called equal."""
+
+from __future__ import annotations
+
+import pandas as pd
+from scipy import stats
+
+TIE = 2.0  # standard errors within which two numbers are called equal
+
+
+def ties(rows: pd.DataFrame, at: str, group: str) -> list[str]:
+    """The reference and those that can't be told from it by variance × time, from `differences`, in their order."""
+    here = rows[(rows["at"] == at) & (rows.group == group)]
+    near = (here.variance_time_ratio - 1.0).abs() <= TIE * here.variance_time_ratio_se
+    return list(here.estimator[near])
+
+
+def chance(seeds: int) -> float:
+    """Standard errors, of so many seeds, that chance exceeds as rarely as `TIE` where there are many: Student's t."""
+    return float(stats.t.ppf(stats.norm.cdf(TIE), seeds - 1)) if seeds > 1 else 0.0
