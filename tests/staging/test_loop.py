@@ -12,8 +12,9 @@ import vbayes as vb
 from tests.models import binary, small_vae
 from vbayes.staging import draw_noise, stage
 from vbayes.staging.cuda_graph import Replay
-from vbayes.staging.loop import Loop, LoopState
+from vbayes.staging.loop import Loop
 from vbayes.staging.optimizers import Updates, update_for
+from vbayes.staging.step import LoopState
 
 OPTIMISERS = {
     "Adam": (torch.optim.Adam, {"lr": 0.02}),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,8 +16,6 @@ import torch
 from pyro.infer import ELBO
 from torch import Tensor
 from torch.fx import GraphModule
-from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map
 
 from .. import rng
 from ..data.dataset import Batch
@@ -27,6 +24,7 @@ from ..errors import BadEstimator, CaptureFailed
 from ..pair.pair import Pair
 from ..validation import no_warnings_of_nan, validation
 from .noise import Noise, Recorder, draw_noise
+from .pure import Deferred, Substitute, no_branch_on_values
 from .trace import trace
 from .vectorise import SideBySide, several
 
@@ -75,52 +73,6 @@ def sizes_of(draws: Iterable[Draw]) -> tuple[int, int]:
     return normals, uniforms
 
 
-class _Substitute(TorchFunctionMode):
-    """Wherever one of some tensors is used, uses another in its place."""
-
-    def __init__(self, replacements: Iterable[tuple[Tensor, Tensor]]) -> None:
-        super().__init__()
-        self._new = {id(old): new for old, new in replacements}
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        args, kwargs = tree_map(lambda a: self._new.get(id(a), a), (args, kwargs or {}))
-        return func(*args, **kwargs)
-
-
-class _Deferred(TorchFunctionMode):
-    """Lets an ELBO's `loss_and_grads` run as a function of tensors: `item` stays a tensor, `backward` waits."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.losses: list[Tensor] = []
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        if func is torch.Tensor.item:
-            return args[0].detach()
-        if func is torch.Tensor.backward:
-            self.losses.append(args[0])
-            return None
-        if func is torch.Tensor.masked_select:  # of terms to sum: those left out count nothing, and shapes stay
-            return torch.where(args[1], args[0], 0.0)
-        if func is torch.Tensor.__setitem__ and _fills_a_mask(*args):
-            return args[0].masked_fill_(args[1], args[2])
-        if func is torch._is_all_true:  # a distribution that was made with validation of its own
-            return True
-        if func is torch.nn.functional.one_hot and len(args) == 2:
-            return (args[0].unsqueeze(-1) == torch.arange(args[1], device=args[0].device)).long()
-        return func(*args, **(kwargs or {}))
-
-
-def _fills_a_mask(target: Tensor, key: Any, value: Any) -> bool:
-    """Whether an assignment is of one number to the places of a mask, which `vmap` knows under another name only."""
-    mask = isinstance(key, Tensor) and key.dtype == torch.bool and key.shape == target.shape
-    return mask and (isinstance(value, (int, float)) or (isinstance(value, Tensor) and value.dim() == 0))
-
-
 def eager(pair: Pair, estimator: ELBO, total_rows: int | None) -> Callable[..., tuple[Tensors, Tensor, Tensors]]:
     """The function that `stage` captures, run by Pyro: (parameters, buffers, noise, arguments) → (gradients, value, buffers).
 
@@ -141,8 +93,8 @@ def eager(pair: Pair, estimator: ELBO, total_rows: int | None) -> Callable[..., 
         pair.set_buffers({name: value.clone() for name, value in buffers.items()})
         with (
             Recorder(noise),
-            _Substitute((leaves[name], value) for name, value in live.items()),
-            _Deferred() as deferred,
+            Substitute((leaves[name], value) for name, value in live.items()),
+            Deferred() as deferred,
         ):
             loss = method.loss_and_grads(model, guide, *args)
         zero = torch.zeros((), dtype=next((v.dtype for v in live.values()), None))
@@ -198,7 +150,7 @@ def _side_by_side(
     @contextmanager
     def substitute(parameters: Tensors) -> Iterator[None]:
         leaves = pair.leaves
-        with _Substitute((leaves[name], value) for name, value in parameters.items()), _Deferred():
+        with Substitute((leaves[name], value) for name, value in parameters.items()), Deferred():
             yield
 
     run = SideBySide(pair, estimator, total_rows, substitute, example)
@@ -206,7 +158,7 @@ def _side_by_side(
 
 
 def _captured(pair: Pair, estimator: Any, batch: Batch, prepare: Callable[..., Any]) -> Program:
-    with pair.scope(), rng.seeded(0), validation(False), _no_branch_on_values():
+    with pair.scope(), rng.seeded(0), validation(False), no_branch_on_values():
         parameters = {k: v.detach().clone() for k, v in pair.parameters.items()}
         buffers = {k: v.clone() for k, v in pair.buffers.items()}
         like = next(iter(parameters.values()), torch.zeros(()))
@@ -273,40 +225,6 @@ def _close(mine: Tensor, right: Tensor, eps: float, longest: float) -> bool:
 
 def _largest(tensor: Tensor) -> float:
     return float(tensor.abs().nan_to_num(posinf=0.0).max()) if tensor.numel() else 0.0
-
-
-@contextmanager
-def _no_branch_on_values() -> Iterator[None]:
-    """Pyro's ELBOs warn of a loss that is not a number, and leave out terms that are zero: branches on data.
-
-    They have a way without the second, for `torch.jit.trace`; only they are told to take it.
-    """
-    changed = [
-        m
-        for name, m in list(sys.modules.items())
-        if name.startswith(("pyro.infer", "vbayes")) and hasattr(m, "warn_if_nan")
-    ]
-    try:
-        pyro.infer.util.torch = _Tracing()  # type: ignore[assignment]
-        for module in changed:
-            module.warn_if_nan = lambda *_: None  # type: ignore[attr-defined]
-        yield
-    finally:
-        pyro.infer.util.torch = torch
-        for module in changed:
-            module.warn_if_nan = pyro.util.warn_if_nan  # type: ignore[attr-defined]
-
-
-class _Tracing:
-    """torch, as it is while it traces."""
-
-    class _C:
-        @staticmethod
-        def _get_tracing_state() -> bool:
-            return True
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(torch, name)
 
 
 def _where(error: Exception) -> str:

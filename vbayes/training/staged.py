@@ -12,8 +12,9 @@ from torch import Tensor
 from .. import rng
 from ..errors import CaptureFailed
 from ..staging import Compiled, Noise, Program, Recorder, draw_noise, faithful, stage
-from ..staging.loop import Loop, LoopState, Part, run_loops
+from ..staging.loop import Loop, Part, run_loops
 from ..staging.optimizers import Updates
+from ..staging.step import LoopState
 from .engine import CHANGED, Failure, Setup, Stepper, culprits
 from .minibatches import NOISE, Minibatches
 from .optimizer import NonFiniteStep

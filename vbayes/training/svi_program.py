@@ -13,8 +13,9 @@ from ..errors import CaptureFailed
 from ..estimators.memory import Remembering
 from ..pair.pair import Pair
 from ..staging import Compiled, FreshNoise, Noise, draw_noise, faithful, stage
-from ..staging.loop import Loop, LoopState
+from ..staging.loop import Loop
 from ..staging.optimizers import Updates
+from ..staging.step import LoopState
 from .call import Call
 from .optimizer import torch_optimizers
 from .staged import BLOCK, FIRST_LOOK, LATER, NUMBERS

@@ -1,0 +1,94 @@
+"""What lets an ELBO of Pyro's run as a function of tensors: no values are read out, nothing branches on them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map
+
+
+class Substitute(TorchFunctionMode):
+    """Wherever one of some tensors is used, uses another in its place."""
+
+    def __init__(self, replacements: Iterable[tuple[Tensor, Tensor]]) -> None:
+        super().__init__()
+        self._new = {id(old): new for old, new in replacements}
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        args, kwargs = tree_map(lambda a: self._new.get(id(a), a), (args, kwargs or {}))
+        return func(*args, **kwargs)
+
+
+class Deferred(TorchFunctionMode):
+    """Lets an ELBO's `loss_and_grads` run as a function of tensors: `item` stays a tensor, `backward` waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.losses: list[Tensor] = []
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is torch.Tensor.item:
+            return args[0].detach()
+        if func is torch.Tensor.backward:
+            self.losses.append(args[0])
+            return None
+        if func is torch.Tensor.masked_select:  # of terms to sum: those left out count nothing, and shapes stay
+            return torch.where(args[1], args[0], 0.0)
+        if func is torch.Tensor.__setitem__ and _fills_a_mask(*args):
+            return args[0].masked_fill_(args[1], args[2])
+        if func is torch._is_all_true:  # a distribution that was made with validation of its own
+            return True
+        if func is torch.nn.functional.one_hot and len(args) == 2:
+            return (args[0].unsqueeze(-1) == torch.arange(args[1], device=args[0].device)).long()
+        return func(*args, **(kwargs or {}))
+
+
+def _fills_a_mask(target: Tensor, key: Any, value: Any) -> bool:
+    """Whether an assignment is of one number to the places of a mask, which `vmap` knows under another name only."""
+    mask = isinstance(key, Tensor) and key.dtype == torch.bool and key.shape == target.shape
+    return mask and (isinstance(value, (int, float)) or (isinstance(value, Tensor) and value.dim() == 0))
+
+
+@contextmanager
+def no_branch_on_values() -> Iterator[None]:
+    """Pyro's ELBOs warn of a loss that is not a number, and leave out terms that are zero: branches on data.
+
+    They have a way without the second, for `torch.jit.trace`; only they are told to take it.
+    """
+    changed = [
+        m
+        for name, m in list(sys.modules.items())
+        if name.startswith(("pyro.infer", "vbayes")) and hasattr(m, "warn_if_nan")
+    ]
+    try:
+        pyro.infer.util.torch = _Tracing()  # type: ignore[assignment]
+        for module in changed:
+            module.warn_if_nan = lambda *_: None  # type: ignore[attr-defined]
+        yield
+    finally:
+        pyro.infer.util.torch = torch
+        for module in changed:
+            module.warn_if_nan = pyro.util.warn_if_nan  # type: ignore[attr-defined]
+
+
+class _Tracing:
+    """torch, as it is while it traces."""
+
+    class _C:
+        @staticmethod
+        def _get_tracing_state() -> bool:
+            return True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)

@@ -1,0 +1,105 @@
+"""One optimiser step as a pure function of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .capture import Program, Tensors
+from .optimizers import State, Update
+
+SQUARES = ("exp_avg_sq", "square_avg", "sum")  # of an optimiser's state: means of squared gradients
+
+
+@dataclass(frozen=True)
+class LoopState:
+    """Where training stands.
+
+    Attributes:
+        steps: () float64, optimiser steps taken.
+        parameters: Name → unconstrained value.
+        optimizer: Name → the optimiser's state for this parameter.
+        buffers: Name → value, of the modules' buffers.
+    """
+
+    steps: Tensor
+    parameters: Tensors
+    optimizer: dict[str, State]
+    buffers: Tensors
+
+    def flat(self) -> list[Tensor]:
+        """All of it, in one order."""
+        states = [tensor for state in self.optimizer.values() for tensor in state.values()]
+        return [self.steps, *self.parameters.values(), *states, *self.buffers.values()]
+
+    def filled(self, tensors: Sequence[Tensor]) -> LoopState:
+        """The same names over other tensors."""
+        left = iter(tensors)
+        steps = next(left)
+        parameters = {k: next(left) for k in self.parameters}
+        optimizer = {k: {name: next(left) for name in state} for k, state in self.optimizer.items()}
+        return replace(
+            self, steps=steps, parameters=parameters, optimizer=optimizer, buffers={k: next(left) for k in self.buffers}
+        )
+
+
+def step_of(
+    program: Program, rules: Mapping[str, Update], like: LoopState, batch_size: int | None
+) -> Callable[..., list[Tensor]]:
+    """(state, noise, rows, columns) → (state, ELBO, whether it and the parameters are finite)."""
+    count = len(like.flat())
+
+    def step(*inputs: Any) -> list[Tensor]:
+        state = like.filled(inputs[:count])
+        normals, uniforms, *args = inputs[count:]
+        if batch_size is not None:
+            index, *columns = args
+            args = [column.index_select(0, index) for column in columns]
+        gradients, value, buffers = program.graph(state.parameters, state.buffers, (normals, uniforms), tuple(args))
+        steps = state.steps + 1
+        moved = {
+            name: rules[name](parameter, -gradients[name], state.optimizer[name], steps)
+            for name, parameter in state.parameters.items()
+        }
+        # What is not finite in a gradient is not in the parameter either.
+        finite = torch.stack([torch.isfinite(value).all(), *(torch.isfinite(p).all() for p, _ in moved.values())]).all()
+        after = LoopState(steps, {k: p for k, (p, _) in moved.items()}, {k: s for k, (_, s) in moved.items()}, buffers)
+        return [*after.flat(), value, finite]
+
+    return step
+
+
+def midway(state: LoopState) -> LoopState:
+    """A state as of a run that is under way, to try a step on.
+
+    An optimiser's first step can be discontinuous: where a gradient is zero but for rounding, Adam moves by its sign.
+    """
+    optimizer = {
+        name: {
+            key: held if key == "lr" else torch.full_like(held, 1.0 if key in SQUARES else 0.5)
+            for key, held in each.items()
+        }
+        for name, each in state.optimizer.items()
+    }
+    return replace(state, optimizer=optimizer)
+
+
+def side_by_side(step: Callable[..., list[Tensor]], states: int, rows: int) -> Callable[..., list[Tensor]]:
+    """A step of many fits, all but the columns their own. It is finite as long as one of them is."""
+
+    def steps(*inputs: Any) -> list[Tensor]:
+        dims = (0,) * (states + rows) + (None,) * (len(inputs) - states - rows)
+        *after, values, finite = torch.vmap(step, in_dims=dims)(*inputs)
+        taken = inputs[0]
+        going = finite & (taken == taken.amax())  # who stopped once has taken fewer
+        kept = [
+            torch.where(going.view(-1, *[1] * (new.dim() - 1)), new, old)
+            for new, old in zip(after, inputs[:states], strict=True)
+        ]
+        return [*kept, torch.where(going, values, torch.nan), going.any()]
+
+    return steps
