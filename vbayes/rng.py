@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pyro
+import numpy as np
 import torch
 
 
 def get_state() -> dict[str, Any]:
     """The state of every global generator: Python's, NumPy's, torch's on CPU and on each CUDA device in use."""
-    state = pyro.util.get_rng_state()
+    state = {"torch": torch.get_rng_state(), "random": random.getstate(), "numpy": np.random.get_state()}
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         state["cuda"] = torch.cuda.get_rng_state_all()
     return state
@@ -20,7 +21,9 @@ def get_state() -> dict[str, Any]:
 
 def set_state(state: dict[str, Any]) -> None:
     """Puts back what `get_state` took."""
-    pyro.util.set_rng_state({k: v for k, v in state.items() if k != "cuda"})
+    torch.set_rng_state(state["torch"])
+    random.setstate(state["random"])
+    np.random.set_state(state["numpy"])
     if "cuda" in state:
         torch.cuda.set_rng_state_all(state["cuda"])
 
@@ -40,7 +43,9 @@ def seeded(seed: int) -> Iterator[None]:
     """
     before = get_state()
     try:
-        pyro.util.set_rng_seed(seed % 2**32)
+        torch.manual_seed(seed % 2**32)
+        random.seed(seed % 2**32)
+        np.random.seed(seed % 2**32)
         yield
     finally:
         set_state(before)
@@ -75,3 +80,15 @@ def stream(*path: int, device: str | torch.device = "cpu") -> torch.Generator:
         state = (state ^ state >> 27) * 0x94D049BB133111EB % 2**64
         state ^= state >> 31
     return torch.Generator(device).manual_seed(state >> 1)
+
+
+def child(seed: int, *path: int) -> int:
+    """A seed that hangs on another: a function of the integers, and of no others. Seeds that were counted up would meet: the second of seed 0 would
+    be the first of seed 1.
+    """
+    return stream(seed, *path).initial_seed() % 2**32
+
+
+def children(seed: int, count: int) -> list[int]:
+    """Seeds of several runs of one thing: the first has the seed itself, so that one alone is what it always was, and each of the others a `child`."""
+    return [seed, *(child(seed, number) for number in range(1, count))][:count]

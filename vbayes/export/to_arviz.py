@@ -122,7 +122,7 @@ def to_arviz(
     batch = dataset.batch(fit.pair.model)
     groups = sample(fit.pair, batch, draws, seed=seed, prior=prior)
     for number, other in enumerate(fits[1:], start=1):
-        more = sample(other.pair, batch, draws, seed=seed + number, prior=prior)
+        more = sample(other.pair, batch, draws, seed=rng.child(seed, number), prior=prior)
         for group, variables in groups.items():
             if group != "observed_data":
                 groups[group] = {k: np.concatenate([v, more[group][k]]) for k, v in variables.items()}

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from .. import rng
 from ..data.dataset import Batch, Dataset
 from ..drawing.simulation import simulate
 from ..errors import BadInput, checks_keywords
@@ -29,6 +30,7 @@ Method = Literal["auto", "exact", "elbo", "iw", "ais", "sandwich"]
 Direction = Literal["exact", "lower", "between"]
 
 PARTICLES = {"elbo": 100, "iw": 100, "ais": 16, "sandwich": 16}
+THERE, BACK = 1, 2  # what a stream of random numbers is for: chains to the posterior, and from it
 SURE = 2.0  # standard errors in words
 
 
@@ -158,19 +160,22 @@ def log_evidence(
             return _exact(tabulate(pair, whole).log_evidence(), "tabulated", named)
     require_densities(pair, whole)
     chunks = _chunks(pair, dataset, whole, batch_size, seed)
+    seeds = rng.children(seed, len(chunks))
     if method in ("ais", "sandwich"):
         how: dict[str, Any] = {"chains": count, "temperatures": temperatures, "progress": progress}
         words = f"{count} chains, {temperatures} temperatures"
         if method == "ais":
-            there = [annealed(pair, chunk, seed=seed + n, origin=None, **how) for n, chunk in enumerate(chunks)]
+            there = [annealed(pair, b, seed=s, origin=None, **how) for b, s in zip(chunks, seeds, strict=True)]
             return _lower(there, f"annealed importance sampling, {words}", named)
-        made = [simulate(pair, chunk, seed + n) for n, chunk in enumerate(chunks)]
-        first = seed + len(chunks)
-        there = [annealed(pair, m.batch, seed=first + n, origin=None, **how) for n, m in enumerate(made)]
-        first += len(chunks)
-        back = [annealed(pair, m.batch, seed=first + n, origin=m.made, **how) for n, m in enumerate(made)]
+        made = [simulate(pair, b, s) for b, s in zip(chunks, seeds, strict=True)]
+        there = [
+            annealed(pair, m.batch, seed=rng.child(seed, THERE, n), origin=None, **how) for n, m in enumerate(made)
+        ]
+        back = [
+            annealed(pair, m.batch, seed=rng.child(seed, BACK, n), origin=m.made, **how) for n, m in enumerate(made)
+        ]
         return _between(there, back, f"annealing there and back, {words}, on data simulated by the model", named)
-    found = _weighed(pair, chunks, count, seed, progress=progress)
+    found = _weighed(pair, chunks, count, seeds, progress=progress)
     if method == "elbo":
         return _lower(found, f"ELBO, {count} draws", named, Weights.elbo)
     return _lower(found, f"importance-weighted bound, {count} particles", named)
@@ -190,7 +195,7 @@ def _chunks(pair: Pair, data: Dataset, whole: Batch, batch_size: int, seed: int)
     return [Batch(data.batch(pair.model, part).args) for part in index.split(batch_size)]
 
 
-def _weighed(pair: Pair, chunks: Sequence[Batch], count: int, seed: int, *, progress: bool) -> list[Weights]:
+def _weighed(pair: Pair, chunks: Sequence[Batch], count: int, seeds: Sequence[int], *, progress: bool) -> list[Weights]:
     found: list[Weights] = []
     done = 0
     with bar("evidence", len(chunks) * count, show=progress) as advance:
@@ -200,8 +205,8 @@ def _weighed(pair: Pair, chunks: Sequence[Batch], count: int, seed: int, *, prog
             done += 1
             advance(done, functools.partial("{} of {} parts".format, len(found), len(chunks)))
 
-        for number, batch in enumerate(chunks):
-            found.append(weights(pair, batch, count, seed + number, drawn))
+        for batch, seed in zip(chunks, seeds, strict=True):
+            found.append(weights(pair, batch, count, seed, drawn))
     return found
 
 

@@ -159,6 +159,7 @@ def monte_carlo_em(
             raise BadInput(f"{name}={number!r}. Wanted: a whole number, at least 1.")
     pair, data = pair_and_data(pair, data)
     dataset = Dataset.of(data)
+    dataset.check_batch_size(batch_size)
     by_prior = pair.copy().guided_by_prior(Batch(dataset.batch(pair.model).args))
     problem = Problem.of(by_prior, dataset, batch_size=batch_size, device=device)
     pair, dataset = problem.pair, problem.data

@@ -151,7 +151,7 @@ def posterior(
     effective = (2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp()
     if method != "importance":
         return Posterior(values, "guide", **names, log_density=log_q, effective=effective)
-    with rng.seeded(seed + 1):
+    with rng.seeded(rng.child(seed, 1)):
         chosen = torch.distributions.Categorical(logits=log_w.movedim(0, -1)).sample((draws,))
     kept = {name: _take(each, chosen, frames, events[name]) for name, each in values.items()}
     return Posterior(kept, "importance", **names, effective=effective)

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import torch
 
+from .. import rng
 from ..errors import BadInput, Unsuitable
 from ..estimators import STL, name_of
 from ..estimators.memory import with_memory
@@ -48,7 +49,7 @@ def fit_automatically(start: Fit, steps: int, *, callbacks: Sequence[Callback], 
     for mark, until in pairwise([*marks, steps]):
         try:
             found = recommend(
-                reached, candidates=candidates, particles=(1, 4), budget=BUDGET, seed=start.seed + mark, compile=bool(start.compile), progress=progress,
+                reached, candidates=candidates, particles=(1, 4), budget=BUDGET, seed=rng.child(start.seed, mark), compile=bool(start.compile), progress=progress,
                 device=str(where),
             )  # fmt: skip
         except KeyboardInterrupt:

@@ -29,6 +29,11 @@ from .timing import interleaved
 
 BLOCKS = 50  # of replicas: enough for a standard error good to 10 %, few enough to keep their sums
 ROUNDING = 64  # units in the last place that sums over data and layers may lose
+TRUTH, BASE, OTHER = (
+    1,
+    2,
+    3,
+)  # what a stream of random numbers is for: the oracle's draws; base noise of a block, and all else random in it
 ORACLE = 10  # times as many replicas for the oracle, so that its own error hardly counts
 
 
@@ -102,10 +107,16 @@ class Bench:
         return len(self.replicas) + len(self.judges) + 2
 
     def measure(self, at: str, pair: Pair, seed: int) -> Iterator[list[dict[str, Any]]]:
-        """Rows of the table at one point, in pieces of work for a progress bar."""
+        """Rows of the table at one point, in pieces of work for a progress bar.
+
+        Args:
+            at: The point's name.
+            pair: As it is there.
+            seed: Of the draws there.
+        """
         truths: dict[Any, Moments | Tensor | None] = {}
         for bound, judge in self.judges.items():
-            truths[bound] = self._truth(at, bound, judge, pair, seed + 1)
+            truths[bound] = self._truth(at, bound, judge, pair, rng.child(seed, TRUTH))
             yield []
         times = self._times(pair)
         yield []
@@ -186,9 +197,9 @@ class Bench:
     def _blocks(self, replicas: Replicas, pair: Pair, size: int, seed: int) -> Iterator[Iterator[Tensor]]:
         like = next(iter(pair.parameters.values()))
         for block in range(BLOCKS):
-            with rng.seeded(hash((self.seed, seed, block)) % 2**32):
+            with rng.seeded(rng.child(seed, BASE, block)):
                 noise = draw_noise(self.sizes, size, like)
-            yield replicas.gradients(pair, noise, hash((self.seed, seed, block, 1)) % 2**32)
+            yield replicas.gradients(pair, noise, rng.child(seed, OTHER, block))
 
     def _times(self, pair: Pair) -> dict[str, tuple[float, float]]:
         """Milliseconds of one gradient as `fit` pays it."""

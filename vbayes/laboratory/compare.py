@@ -124,12 +124,12 @@ def compare(
         judges[name] = judged[bound]
     grouped = parameter_groups(pair, batch, groups)
     bench = Bench(pair, batch, methods, judges, grouped, size, seed, compiled=compile is True, memory=memory)
-    rows, points = [], []
+    rows, points, seeds = [], [], rng.children(seed, len(checkpoints))
     with bar("compare", len(checkpoints) * bench.pieces, show=progress) as advance:
         for number, (name, checkpoint) in enumerate(checkpoints.items()):
             here = pair_at(name, checkpoint, problem)
             points.append(_point(name, checkpoint, here, batch, len(dataset), seed))
-            for piece, row in enumerate(bench.measure(name, here, seed + 1000 * number), start=1):
+            for piece, row in enumerate(bench.measure(name, here, seeds[number]), start=1):
                 rows.extend(row)
                 advance(number * bench.pieces + piece, functools.partial("at the {}".format, name))
     return Comparison(

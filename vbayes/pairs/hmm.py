@@ -10,6 +10,7 @@ import torch
 from pyro.infer.util import is_validation_enabled
 from torch import Tensor
 
+from .. import rng
 from ..errors import BadInput
 from ..exact import hidden_markov as truth
 from ..exact.hidden_markov import CategoricalEmission, Emission, GaussianEmission, HiddenMarkov
@@ -58,7 +59,7 @@ def hmm(
 
     def q(x: Tensor, lengths: Tensor | None) -> Tensor:
         """(N, T, S) log-probabilities; past a row's end all the same, as in the model."""
-        logits = pyro.param("states", lambda: _noise(seed + 1, rows, steps, p.start.states))
+        logits = pyro.param("states", lambda: _noise(seed, 1, rows, steps, p.start.states))
         return torch.where(inside(x, lengths)[..., None], logits, 0.0).log_softmax(-1)
 
     def check(x: Tensor, lengths: Tensor | None) -> None:
@@ -203,12 +204,12 @@ def _start(states: int | HiddenMarkov, emission: str, features: int | None, symb
         return states
     if states < 1 or symbols < 1 or (features is not None and features < 1):
         raise BadInput(f"states={states}, symbols={symbols}, features={features}. Wanted: at least 1 of each.")
-    initial, transition = _noise(seed, states).softmax(-1), _noise(seed + 2, states, states).softmax(-1)
+    initial, transition = _noise(seed, 0, states).softmax(-1), _noise(seed, 2, states, states).softmax(-1)
     if emission == "gaussian":
         shape = (states,) if features is None else (states, features)
-        shown: Emission = GaussianEmission(_noise(seed + 3, *shape), torch.ones(shape))
+        shown: Emission = GaussianEmission(_noise(seed, 3, *shape), torch.ones(shape))
     elif emission == "categorical":
-        shown = CategoricalEmission(_noise(seed + 3, states, symbols).softmax(-1))
+        shown = CategoricalEmission(_noise(seed, 3, states, symbols).softmax(-1))
     else:
         raise BadInput(f"emission={emission!r}. Wanted: 'gaussian' or 'categorical'.")
     return HiddenMarkov(initial, transition, shown)
@@ -219,5 +220,6 @@ def _logits(probability: Tensor) -> Tensor:
     return probability.clamp(min=torch.finfo(probability.dtype).eps).log()
 
 
-def _noise(seed: int, *shape: int) -> Tensor:
-    return SPREAD * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+def _noise(seed: int, which: int, *shape: int) -> Tensor:
+    """Small normal draws; `which` tells the parts of a model apart."""
+    return SPREAD * torch.randn(shape, generator=rng.stream(seed, which))

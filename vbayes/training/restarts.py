@@ -112,8 +112,7 @@ def fit_restarts(first: Fit, count: int, steps: int, *, show: bool, callbacks: S
     """`count` fits like `first`, which has taken no steps yet."""
     batch = first.data.batch(first.pair.model)
     fits = [first]
-    for number in range(1, count):
-        seed = rng.stream(first.seed, number).initial_seed() % 2**32
+    for seed in rng.children(first.seed, count)[1:]:
         fits.append(
             replace(first, pair=another_start(first.pair, batch, seed), seed=seed, progress=Progress.start(seed))
         )

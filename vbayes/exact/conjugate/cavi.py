@@ -10,6 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import pandas as pd
 from torch import Tensor
 
+from ... import rng
 from ...errors import BadInput, NonFinite, checks_keywords
 from ...progress import bar
 
@@ -74,7 +75,7 @@ def cavi(
         sweeps: The most.
         tolerance: A sweep that gains less than this, as a part of the ELBO, is the last.
         restarts: Starts; the best is returned, for most of these ELBOs have several maxima.
-        seed: Of the first start; the others have the numbers after it.
+        seed: Of the first start; those of the others hang on it.
         progress: Show a bar.
 
     Raises:
@@ -93,9 +94,9 @@ def cavi(
         raise BadInput(f"sweeps={sweeps}, restarts={restarts}. Wanted: at least 1 of each.")
     found: list[tuple[Any, tuple[float, ...], bool]] = []
     with bar("cavi", restarts, show=progress) as advance:
-        for number in range(restarts):
-            found.append(_ascend(model, seed + number, sweeps, tolerance))
-            advance(number + 1, functools.partial("ELBO {:.6g}".format, found[-1][1][-1]))
+        for number, start in enumerate(rng.children(seed, restarts), start=1):
+            found.append(_ascend(model, start, sweeps, tolerance))
+            advance(number, functools.partial("ELBO {:.6g}".format, found[-1][1][-1]))
     q, history, converged = max(found, key=lambda one: one[1][-1])
     return CAVI(q, history[-1], converged, history, tuple(one[1][-1] for one in found))
 

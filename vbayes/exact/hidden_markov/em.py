@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ... import rng
 from ...errors import BadInput
 from . import factored, messages
 from .emissions import Emission, shares
@@ -121,7 +122,9 @@ def baum_welch(
     if isinstance(start, HiddenMarkov):
         starts = [start]
     else:
-        starts = [random_start(x, start, lengths=lengths, observed=observed, seed=seed + r) for r in range(restarts)]
+        starts = [
+            random_start(x, start, lengths=lengths, observed=observed, seed=s) for s in rng.children(seed, restarts)
+        ]
     found = [_climb(one, x, lengths, observed, expectation, tolerance, iterations) for one in starts]
     best = max(found, key=lambda one: one.log_evidence)
     return Learnt(best.model, best.bound, best.converged, tuple(one.log_evidence for one in found))
