@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from .palette import GRID, style
+from .frame import framed, legend_beside
+from .palette import style
 
 WORDS = {
     "snr": "signal-to-noise ratio",
@@ -62,8 +63,5 @@ def against_particles(
     ax.minorticks_off()
     ax.set_xlabel("particles K")
     ax.set_ylabel(WORDS[y])
-    ax.set_title(f"{group} at the {at} (± 1 SE)", loc="left", fontsize=11)
-    ax.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    ax.grid(**GRID)
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax
+    legend_beside(ax)
+    return framed(ax, f"{group} at the {at} (± 1 SE)")

@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from ..summaries.bias_alarms import alarm_limit
-from .palette import GRID, style
+from .frame import framed, legend_beside
+from .palette import style
 
 
 def bias_variance_cost(table: pd.DataFrame, ax: Axes, *, at: str | None = None, group: str = "all") -> Axes:
@@ -50,9 +51,6 @@ def bias_variance_cost(table: pd.DataFrame, ax: Axes, *, at: str | None = None, 
     unit = " / length of the gradient" if relative else ", nats"
     ax.set_xlabel(f"bias{unit} (filled: seen; open: at most)")
     ax.set_ylabel(f"noise of one draw{unit}")
-    ax.set_title(f"Bias, noise and time of a gradient at the {at}: {group}", loc="left", fontsize=11)
-    ax.legend(handles=handles, frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    ax.grid(**GRID)
+    legend_beside(ax, handles=handles)
     ax.set_axisbelow(True)
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax
+    return framed(ax, f"Bias, noise and time of a gradient at the {at}: {group}")

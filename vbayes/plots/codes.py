@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 
-from .palette import GRID
+from .frame import framed
 
 SEVERAL = 20  # classes that colours tell apart
 
@@ -31,10 +31,7 @@ def codes(table: pd.DataFrame, ax: Axes) -> Axes:
         shown = ax.scatter(table[across], table[up], s=8, c=table.label, cmap="viridis")
         ax.figure.colorbar(shown, ax=ax)
     ax.set(xlabel=across, ylabel=up)
-    ax.set_title("Data at the mean of q(z|x)", loc="left", fontsize=11)
-    ax.grid(**GRID)
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax
+    return framed(ax, "Data at the mean of q(z|x)")
 
 
 def widest(table: pd.DataFrame) -> tuple[str, str]:

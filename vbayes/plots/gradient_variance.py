@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
-from .palette import GRID, style
+from .frame import framed
+from .palette import style
 
 
 def gradient_variance(table: pd.DataFrame, ax: Axes, *, group: str = "all") -> Axes:
@@ -43,7 +44,4 @@ def gradient_variance(table: pd.DataFrame, ax: Axes, *, group: str = "all") -> A
     if steps != points:
         ax.set_xlabel("step", fontsize=9)
     ax.set_xlim(-0.3, len(points) - 0.7)
-    ax.set_title(group, loc="left", fontsize=10)
-    ax.grid(axis="y", **GRID)
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax
+    return framed(ax, group, grid="y", size=10)

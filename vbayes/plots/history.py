@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
-from .palette import GRID
+from .frame import framed
 
 
 def history(table: pd.DataFrame, ax: Axes) -> Axes:
@@ -25,8 +25,5 @@ def history(table: pd.DataFrame, ax: Axes) -> Axes:
         ax.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))
     ax.set_xlabel("step")
     ax.set_ylabel("ELBO per datum (nats)")
-    ax.set_title("ELBO during training: higher is better", loc="left", fontsize=11)
     ax.legend(frameon=False, loc="lower right")
-    ax.grid(**GRID)
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax
+    return framed(ax, "ELBO during training: higher is better")

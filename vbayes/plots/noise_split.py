@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
-from .palette import GRID
+from .frame import framed
 
 
 def noise_split(table: pd.DataFrame, ax: Axes) -> Axes:
@@ -28,9 +28,6 @@ def noise_split(table: pd.DataFrame, ax: Axes) -> Axes:
     ax.errorbar(labels, table.total, yerr=table.total_se, fmt="none", ecolor="#444444", capsize=3)
     ax.plot(labels, table.predicted, "_", color="black", ms=24, label="predicted by the others")
     ax.set_ylabel("variance of the gradient (nats²)")
-    ax.set_title("Where the noise of a gradient comes from (± 1 SE)", loc="left", fontsize=11)
-    ax.grid(axis="y", **GRID)
     ax.set_axisbelow(True)
-    ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False)
-    return ax
+    return framed(ax, "Where the noise of a gradient comes from (± 1 SE)", grid="y")

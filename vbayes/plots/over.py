@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 
 from ..summaries.bias_alarms import at_one_point
 from .against_particles import WORDS
-from .palette import GRID, style
+from .frame import framed, legend_beside
+from .palette import style
 
 
 def over(table: pd.DataFrame, ax: Axes, *, y: str = "variance", at: str | None = None, group: str = "all") -> Axes:
@@ -38,8 +39,5 @@ def over(table: pd.DataFrame, ax: Axes, *, y: str = "variance", at: str | None =
     ax.minorticks_off()
     ax.set_xlabel(str(name).replace("_", " "))
     ax.set_ylabel(WORDS[y])
-    ax.set_title(f"{group} at the {at or 'end'} (± 1 SE)", loc="left", fontsize=11)
-    ax.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    ax.grid(**GRID)
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax
+    legend_beside(ax)
+    return framed(ax, f"{group} at the {at or 'end'} (± 1 SE)")

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from .palette import GRID, style
+from .frame import framed, legend_beside
+from .palette import style
 
 
 def recommendation(table: pd.DataFrame, ax: Axes, *, chosen: str) -> Axes:
@@ -34,8 +35,5 @@ def recommendation(table: pd.DataFrame, ax: Axes, *, chosen: str) -> Axes:
     ax.set_ylim(total.min() / 2, total.max() * 2)
     ax.set_xlabel("ms per gradient (grey: equal variance × time)")
     ax.set_ylabel("variance of the gradient (nats²)")
-    ax.set_title("The finalists, and the one to use (ringed)", loc="left", fontsize=11)
-    ax.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    ax.grid(**GRID)
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax
+    legend_beside(ax)
+    return framed(ax, "The finalists, and the one to use (ringed)")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 
-from .palette import GRID
+from .frame import framed
 
 
 def restarts(tables: Sequence[pd.DataFrame], best: int, ax: Axes) -> Axes:
@@ -30,8 +30,5 @@ def restarts(tables: Sequence[pd.DataFrame], best: int, ax: Axes) -> Axes:
         ax.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))
     ax.set_xlabel("step")
     ax.set_ylabel("ELBO per datum (nats)")
-    ax.set_title("ELBO during training from several starts", loc="left", fontsize=11)
     ax.legend(frameon=False, loc="lower right")
-    ax.grid(**GRID)
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax
+    return framed(ax, "ELBO during training from several starts")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
-from .palette import GRID, style
+from .frame import framed
+from .palette import style
 
 
 def variance_bars(table: pd.DataFrame, ax: Axes, *, at: str | None = None, group: str = "all") -> Axes:
@@ -27,8 +28,5 @@ def variance_bars(table: pd.DataFrame, ax: Axes, *, at: str | None = None, group
     ax.set_xscale("log")
     ax.set_xlim(shown.min() / 3, shown.max() * 30)
     ax.set_xlabel("variance of the gradient (nats², ± 1 SE) and time of one")
-    ax.set_title(f"Gradient noise at the {at}: {group}", loc="left", fontsize=11)
-    ax.grid(axis="x", **GRID)
     ax.set_axisbelow(True)
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax
+    return framed(ax, f"Gradient noise at the {at}: {group}", grid="x")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
-from .palette import GRID, style
+from .frame import framed, legend_beside
+from .palette import style
 
 
 def variance_near_optimum(table: pd.DataFrame, ax: Axes, *, group: str = "all") -> Axes:
@@ -32,8 +33,5 @@ def variance_near_optimum(table: pd.DataFrame, ax: Axes, *, group: str = "all") 
     ax.invert_xaxis()
     ax.set_xlabel("ELBO per datum below the best point (nats)")
     ax.set_ylabel("variance of the gradient (nats²)")
-    ax.set_title(f"Gradient noise on the way to the optimum: {group} (± 1 SE)", loc="left", fontsize=11)
-    ax.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    ax.grid(**GRID)
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax
+    legend_beside(ax)
+    return framed(ax, f"Gradient noise on the way to the optimum: {group} (± 1 SE)")

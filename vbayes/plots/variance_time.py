@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
-from .palette import GRID, style
+from .frame import framed
+from .palette import style
 
 
 def variance_time(table: pd.DataFrame, ax: Axes, *, at: str | None = None, group: str = "all") -> Axes:
@@ -35,8 +36,5 @@ def variance_time(table: pd.DataFrame, ax: Axes, *, at: str | None = None, group
     ax.set_xscale("log")
     ax.set_xlim(0.5, ratios.max() * 12)
     ax.set_xlabel("time for equal precision, best = 1")
-    ax.set_title(f"variance × time at the {at}", loc="left", fontsize=10)
-    ax.grid(axis="x", **GRID)
     ax.set_axisbelow(True)
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax
+    return framed(ax, f"variance × time at the {at}", grid="x", size=10)
