@@ -35,8 +35,8 @@ from .estimators import SleepPhase as SleepPhase
 from .estimators import Trace as Trace
 from .estimators import VarGrad as VarGrad
 from .estimators import WakeSleep as WakeSleep
-from .estimators.base import Estimate as Estimate
 from .estimators.base import Estimator as Estimator
+from .estimators.estimate import Estimate as Estimate
 from .exact import conjugate as conjugate
 from .exact.conjugate.cavi import CAVI as CAVI
 from .exact.conjugate.cavi import cavi as cavi

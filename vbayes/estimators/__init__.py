@@ -37,6 +37,9 @@ from .sleep_phase import SleepPhase as SleepPhase
 from .renyi import Renyi as Renyi
 from .tvo import TVO as TVO
 
-from .registry import ESTIMATORS as ESTIMATORS  # after all of them: it is made from the lines above
+from .registry import ESTIMATORS as ESTIMATORS
 from .registry import name_of as name_of
+from .registry import register as register
 from .registry import resolve as resolve
+
+register(list(vars().values()))

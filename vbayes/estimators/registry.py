@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import MISSING, fields
 
 from pyro.infer import ELBO
 
-from .. import estimators
 from ..errors import BadInput, UnknownName
 from .base import Estimator
 
-ESTIMATORS: dict[str, type[Estimator]] = {
-    kind.__module__.rpartition(".")[2]: kind
-    for kind in vars(estimators).values()
-    if isinstance(kind, type) and issubclass(kind, Estimator) and kind is not Estimator
-}
+ESTIMATORS: dict[str, type[Estimator]] = {}
 """Name on the command line, which is that of its file → class, for what `vbayes.estimators` imports, in its order."""
+
+
+def register(things: Iterable[object]) -> None:
+    """Makes the estimators among some things known."""
+    for kind in things:
+        if isinstance(kind, type) and issubclass(kind, Estimator) and kind is not Estimator:
+            ESTIMATORS[kind.__module__.rpartition(".")[2]] = kind
 
 
 def resolve(estimator: str | type[ELBO] | ELBO) -> ELBO:
