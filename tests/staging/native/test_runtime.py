@@ -24,7 +24,7 @@ long call_place(long i, long n) { return place(i, n); }
 int call_out_of_range(void) { const int was = out_of_range; out_of_range = 0; return was; }
 """
 REALS = np.concatenate([np.linspace(-9.7, 20, 331), *(s * np.logspace(-12, 12, 49) for s in (1, -1.03))])
-INSIDE = np.concatenate([np.linspace(-1, 1, 201)[1:-1], 1 - np.logspace(-8, -1, 40), np.logspace(-300, -1, 40)])
+INSIDE = np.concatenate([np.linspace(-1, 1, 201)[1:-1], 1 - np.logspace(-15.9, -1, 40), np.logspace(-300, -1, 40)])
 INF, NAN = np.inf, np.nan
 FUNCTIONS = {  # SciPy's, a grid, edges, and what it is there
     "digamma": (special.digamma, REALS[REALS > -20], [0.0, -1.0, -7.0, INF, NAN], [-INF, NAN, NAN, INF, NAN]),
