@@ -1,4 +1,4 @@
-"""The small compiler against torch itself, operation by operation and in whole programs."""
+"""Functions as machine code, and after each pass on the way there, against torch itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from vbayes.staging.machine_code import compile_native, compiled_or_why, say_once
-from vbayes.staging.native import Unsupported
+from vbayes.staging.native import Unsupported, interpret
 
 POINTWISE = {
     "abs": torch.abs, "acos": torch.acos, "asin": torch.asin, "atan": torch.atan, "ceil": lambda x: torch.ceil(3 * x),
@@ -113,12 +113,16 @@ def numbers(*shape: int) -> torch.Tensor:
 
 
 def agree(fn, *inputs, rtol):
-    program = compile_native(fn, inputs)
-    for index, (mine, right) in enumerate(zip(program(*inputs), fn(*inputs), strict=True)):
-        assert mine.dtype == right.dtype and mine.shape == right.shape, index
-        torch.testing.assert_close(
-            mine, right, rtol=rtol, atol=rtol, equal_nan=True, msg=lambda m, i=index: f"{i}: {m}"
-        )
+    program, right = compile_native(fn, inputs), fn(*inputs)
+    passes = program.translation
+    made = {"C": program(*inputs)}
+    made |= {type(form).__name__: interpret(form, inputs) for form in (passes.graph, passes.schedule, passes.layout)}
+    for form, outputs in made.items():
+        for index, (mine, theirs) in enumerate(zip(outputs, right, strict=True)):
+            assert mine.dtype == theirs.dtype and mine.shape == theirs.shape, (form, index)
+            torch.testing.assert_close(
+                mine, theirs, rtol=rtol, atol=rtol, equal_nan=True, msg=lambda m, at=(form, index): f"{at}: {m}"
+            )
     return program
 
 
@@ -194,7 +198,9 @@ def test_what_it_was_not_made_for_is_refused():
 def test_code_that_gives_other_numbers_than_torch_is_not_used():
     factors = itertools.count(1)
     say_once.cache_clear()
-    with pytest.warns(UserWarning, match="gave other numbers than torch for output 0. Please report this"):
+    with pytest.warns(
+        UserWarning, match="gave other numbers than torch for output 0; the first pass with other numbers is tracing"
+    ):
         native, why = compiled_or_why(lambda x: [x * next(factors)], [numbers(3)])
     assert native is None and "other numbers" in why
     say_once.cache_clear()

@@ -65,13 +65,17 @@ def interpret(form: Graph | Schedule | Layout, inputs: Sequence[Tensor]) -> list
 def _in_memory(layout: Layout, start: dict[Value, Array]) -> dict[Value, Array]:
     """The outputs, by way of memory; what is not stored is gone after its kernel."""
     graph, work = layout.schedule.graph, np.full(layout.work, 0xA5, dtype=np.uint8)
-    caller: dict[Place, Array] = {layout.places[v]: array.copy() for v, array in start.items()}
+    caller = {Place("in", i): array.copy() for i, array in enumerate(start.values())}
+    looked_for = [Place("in", i) for i in range(graph.states)]
+    for number, value in enumerate(graph.outputs[graph.states :]):
+        looked_for.append(Place("out", number))
+        caller[looked_for[-1]] = np.zeros(value.size, numpy_type(value.dtype))
 
     def array(value: Value) -> Array:
         place, dtype = layout.places[value], numpy_type(value.dtype)
         if place.area == "work":
             return work[place.at : place.at + value.size * dtype.itemsize].view(dtype)
-        return caller.setdefault(place, np.zeros(value.size, dtype))
+        return caller[place]
 
     for kernel in layout.schedule.kernels:
         here: dict[Value, Array] = {}
@@ -86,8 +90,7 @@ def _in_memory(layout: Layout, start: dict[Value, Array]) -> dict[Value, Array]:
                 array(value)[:] = here[value]
     for new, old in layout.moves:
         array(old)[:] = array(new)
-    last: dict[Value, Value] = dict(zip(graph.outputs[: graph.states], graph.inputs, strict=False))
-    return {v: array(last.get(v, v)) for v in graph.outputs}
+    return dict(zip(graph.outputs, (caller[place] for place in looked_for), strict=True))
 
 
 def _seen(view: View, flat: Array) -> Array:

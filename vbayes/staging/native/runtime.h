@@ -38,10 +38,12 @@ static double trigamma(double x) {
 static float trigammaf(float x) { return (float)trigamma(x); }
 
 static double erfinv(double y) {
-  /* Giles 2010, Approximating the erfinv function, for a start; two steps of Newton make it exact. */
+  /* Giles 2010, Approximating the erfinv function, for a start; two steps of Newton make it exact. Giles made it for floats: nearer
+     to 1 than those come it is too far off, and is led back by Newton on the logarithm, which is all but straight there. */
   if (!(fabs(y) < 1)) return fabs(y) == 1 ? copysign(INFINITY, y) : NAN;
   const double a = fabs(y);
   double w = -log((1 - a) * (1 + a)), x;
+  const int beyond_floats = w > 16;
   if (w < 5) {
     w -= 2.5;
     x = 2.81022636e-08;
@@ -56,6 +58,7 @@ static double erfinv(double y) {
     x = 1.00167406 + x * w; x = 2.83297682 + x * w;
   }
   x *= a;
+  for (int i = 0; i < 2 * beyond_floats; i++) x += log(erfc(x) / (1 - a)) * erfc(x) / (M_2_SQRTPI * exp(-x * x));
   for (int i = 0; i < 2; i++) x += (erfc(x) - (1 - a)) / (M_2_SQRTPI * exp(-x * x));
   return copysign(x, y);
 }

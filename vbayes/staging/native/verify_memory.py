@@ -46,8 +46,8 @@ def _span(place: Place, value: Value) -> tuple[str, int, int]:
 def check_memory(layout: Layout) -> Wrong | None:
     """The first value that is not where it is read, and what is wrong; None if nothing is."""
     graph, contents = layout.schedule.graph, _Contents()
-    for given in (*graph.inputs, *graph.constants):
-        contents.write(layout.places[given], given)
+    for number, given in enumerate((*graph.inputs, *graph.constants)):
+        contents.write(Place("in", number), given)
     for kernel in layout.schedule.kernels:
         if wrong := _read(kernel, layout, contents) or _written(kernel, layout):
             return wrong
@@ -58,9 +58,9 @@ def check_memory(layout: Layout) -> Wrong | None:
         if not contents.holds(layout.places[new], new):
             return new, "it is overwritten before it is moved"
         contents.write(layout.places[old], new)
-    states: dict[Value, Value] = dict(zip(graph.outputs[: graph.states], graph.inputs, strict=False))
-    for value in graph.outputs:
-        if not contents.holds(layout.places[states.get(value, value)], value):
+    for number, value in enumerate(graph.outputs):
+        place = Place("in", number) if number < graph.states else Place("out", number - graph.states)
+        if not contents.holds(place, value):
             return value, "an output that is not where the caller looks for it"
     return None
 
