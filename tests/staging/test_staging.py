@@ -87,7 +87,7 @@ def test_pyro_is_as_it_was_after_a_capture():
     pair, batch = small_vae(), vb.Batch((binary(),))
     stage(pair.initialise(batch), vb.Trace(), batch)
     assert pyro.infer.util.torch is torch
-    for module in (pyro.infer.trace_elbo, pyro.infer.tracegraph_elbo, vb.estimator):
+    for module in (pyro.infer.trace_elbo, pyro.infer.tracegraph_elbo, vb.estimators.base):
         assert module.warn_if_nan is pyro.util.warn_if_nan
     assert torch.is_grad_enabled() and torch.get_default_dtype() == torch.float32
 
