@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pyro
 import torch
 
@@ -40,10 +42,19 @@ def seeded(seed: int) -> Iterator[None]:
     """
     before = get_state()
     try:
-        pyro.util.set_rng_seed(seed % 2**32)
+        _seed(seed % 2**32)
         yield
     finally:
         set_state(before)
+
+
+def _seed(seed: int) -> None:
+    if torch.accelerator.is_available():
+        pyro.util.set_rng_seed(seed)
+    else:  # torch.manual_seed would write down the call stack three times, for devices that may wake up later; that is most of its time
+        torch.default_generator.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed)
 
 
 @contextmanager

@@ -39,7 +39,9 @@ def flat(x: torch.Tensor, lengths: torch.Tensor) -> np.ndarray:
     return np.concatenate([x[i, :n].reshape(int(n), -1).numpy() for i, n in enumerate(lengths)])
 
 
-@pytest.mark.filterwarnings("ignore:Setting the shape on a NumPy array:DeprecationWarning:hmmlearn")  # 0.3.3 does so itself
+@pytest.mark.filterwarnings(
+    "ignore:Setting the shape on a NumPy array:DeprecationWarning:hmmlearn"
+)  # 0.3.3 does so itself
 @pytest.mark.parametrize("name", MODELS)
 def test_hmmlearn_climbs_the_same_way(name):
     """The evidence after each iteration, several sequences of unequal lengths."""
