@@ -92,6 +92,8 @@ OPTIMISERS = {
 
 @pytest.mark.parametrize("options", OPTIMISERS.values(), ids=OPTIMISERS)
 def test_resuming_equals_never_having_stopped(options, data, tmp_path):
+    if options is not OPTIMISERS["Adam"]:
+        data = data.rows(slice(0, 40))  # batches of one size, and so one program; Adam has two
     options = {"batch_size": 20, **options}
     whole = compiled(small_vae(), data, "stl", steps=10, **options)
     part = compiled(small_vae(), data, "stl", steps=4, **options)
