@@ -10,7 +10,6 @@ import torch
 from pyro.distributions import ImproperUniform, Unit
 from pyro.distributions.util import scale_and_mask
 from pyro.infer import ELBO
-from pyro.poutine import Trace
 from torch import Tensor
 
 from .. import rng
@@ -20,6 +19,7 @@ from ..estimators import name_of
 from ..pair.pair import Pair
 from ..pair.problem import Trained
 from ..pair.sites import base, plates, sites
+from ..pair.subsample import refuse, subsample
 from ..validation import validation
 from . import arviz as export
 
@@ -58,7 +58,8 @@ def sample(pair: Pair, batch: Batch, draws: int, *, seed: int = 0, prior: bool =
     with pair.scope(), rng.seeded(seed), torch.no_grad(), validation(False):
         for _ in range(draws):
             q, p = pair.run(batch)
-            _need_all_rows(pair, p)
+            if part := subsample(q, p):
+                raise refuse(pair, part, "draws don't belong to the same rows")
             keep("sample_stats", "log_p", p.log_prob_sum())
             keep("sample_stats", "log_q", q.log_prob_sum())
             for site in sites(p):
@@ -138,17 +139,6 @@ def to_arviz(
 def _is_data(site: Any) -> bool:
     """Neither a `pyro.deterministic` nor a `pyro.factor`."""
     return site["is_observed"] and not site["infer"].get("_deterministic") and not isinstance(base(site["fn"]), Unit)
-
-
-def _need_all_rows(pair: Pair, trace: Trace) -> None:
-    for site in sites(trace):
-        for frame in plates(site):
-            if frame.full_size not in (None, frame.size):
-                raise BadInput(
-                    f"Plate {frame.name!r} of pair {pair.name!r} draws {frame.size} of {frame.full_size} rows anew each time, so "
-                    "draws don't belong to the same rows. Wanted: all of them. Let the model take its plate's size from "
-                    "its data, and leave minibatches to vb.fit(batch_size=...)."
-                )
 
 
 def _dims(pair: Pair, batch: Batch, columns: Mapping[str, tuple[str, ...]]) -> dict[str, list[str]]:
