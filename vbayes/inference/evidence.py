@@ -19,7 +19,7 @@ from ..drawing.simulation import simulate
 from ..errors import BadInput, checks_keywords
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained
-from ..pair.sites import sites
+from ..pair.sites import latents
 from ..progress import bar
 from ..summaries.card import Card, Displayable, rounded, with_error
 from .annealing import annealed
@@ -184,7 +184,7 @@ def log_evidence(
 def _latents(pair: Pair, batch: Batch) -> list[str]:
     with pair.look(), torch.no_grad():
         q, _ = pair.run(batch)
-    return [site["name"] for site in sites(q)]
+    return [site["name"] for site in latents(q)]
 
 
 def _chunks(pair: Pair, data: Dataset, whole: Batch, batch_size: int, seed: int) -> list[Batch]:

@@ -17,7 +17,7 @@ from ..summaries.tables import plain_table
 from ..validation import validation
 from .agreement import match, quoted, weigh
 from .pair import DATA_PLATE, Pair
-from .sites import closed_form_kls, has_path, plates, sites
+from .sites import closed_form_kls, has_path, kind, plates, recorded
 
 FAILURES = (ValueError, RuntimeError, IndexError, TypeError)  # of a user's own code on arguments that do not fit
 HEADINGS = ("site", "shape", "plates", "scale", "reparameterised?", "analytic KL?", "in the guide?")
@@ -34,7 +34,7 @@ class Site:
         scale: Factor on its log-density (N/M in a minibatch).
         reparameterised: Whether its draw has a pathwise gradient; empty for observed sites.
         analytic_kl: "yes" where `AnalyticKL` uses a closed form, else "sampled"; empty for observed sites.
-        in_guide: "yes", "observed", "auxiliary" for sites of the guide alone, "summed out" for enumerated sites of the
+        in_guide: "yes", "observed" (data alone), "deterministic", "factor", "auxiliary" for sites of the guide alone, "summed out" for enumerated sites of the
             model alone.
     """
 
@@ -113,11 +113,11 @@ def examine(pair: Pair, batch: Batch) -> Check:
         raise BadPair(_explain(pair, batch, error)) from error
     with pair.look(), torch.no_grad(), validation(True):
         latents = match(pair, q, p)
-        for site in sites(q) + sites(p):
+        for site in recorded(q) + recorded(p):
             weigh(site, latent=site["name"] in latents)
         closed = closed_form_kls(q, p)
-    own = [s for s in sites(q) if s["name"] not in p]
-    return Check(pair.name, tuple(_row(s, q, closed) for s in own + sites(p)))
+    own = [s for s in recorded(q) if s["name"] not in p]
+    return Check(pair.name, tuple(_row(s, q, closed) for s in own + recorded(p)))
 
 
 def examine_minibatches(pair: Pair, data: Dataset, size: int | None) -> Check:
@@ -173,18 +173,19 @@ def _sized_by_the_batch(pair: Pair, data: Dataset, size: int) -> list[str]:
 
 
 def _row(site: Any, q: Any, closed: Any) -> Site:
-    name, observed = site["name"], site["is_observed"]
+    name, what = site["name"], kind(site)
+    given = what != "latent"
     scale = site["scale"]
-    latent = "" if observed or name not in q else "yes" if name in closed else "sampled"
+    latent = "" if given or name not in q else "yes" if name in closed else "sampled"
     return Site(
         name,
         tuple(site["value"].shape),
         tuple((f.name, f.size) for f in plates(site)),
         float(scale if isinstance(scale, (int, float)) else scale.max()),
-        "" if observed or name not in q else "yes" if has_path(q.nodes[name]) else "no",
+        "" if given or name not in q else "yes" if has_path(q.nodes[name]) else "no",
         latent,
-        "observed"
-        if observed
+        ("observed" if what == "data" else what)
+        if given
         else "summed out"
         if name not in q
         else "auxiliary"
