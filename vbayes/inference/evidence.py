@@ -19,7 +19,7 @@ from ..drawing.simulation import simulate
 from ..errors import BadInput, Unsuitable, checks_keywords
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained
-from ..pair.sites import sites
+from ..pair.sites import latents
 from ..pair.subsample import refuse, seen_of
 from ..pair.support import missed
 from ..progress import bar
@@ -219,7 +219,7 @@ def _all_rows(problem: Problem) -> Batch:
 def _latents(pair: Pair, batch: Batch) -> list[str]:
     with pair.look(), torch.no_grad():
         q, _ = pair.run(batch)
-    return [site["name"] for site in sites(q)]
+    return [site["name"] for site in latents(q)]
 
 
 def _chunks(pair: Pair, data: Dataset, whole: Batch, batch_size: int, seed: int) -> list[Batch]:

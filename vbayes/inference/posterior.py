@@ -16,7 +16,7 @@ from ..drawing.densities import densities
 from ..errors import BadInput, Unsuitable, checks_keywords
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained
-from ..pair.sites import Frames, Layout, is_point_mass, sites
+from ..pair.sites import Frames, Layout, is_point_mass, latents
 from ..pair.support import missed
 from ..summaries.card import Card, Displayable, first_few, rounded
 from ..validation import validation
@@ -209,14 +209,14 @@ def _proposals(
     frames: Frames = ()
     for _ in range(count):
         q, p = pair.run(batch)
-        drawn = {s["name"]: s["value"] for s in sites(q) if not is_point_mass(s["fn"])}
+        drawn = {s["name"]: s["value"] for s in latents(q) if not is_point_mass(s["fn"])}
         if not drawn:
             raise Unsuitable(f"The guide of pair {pair.name!r} draws nothing. Wanted: latents with a density.")
         seen, by, _ = densities(pair.model, pair.guide, batch.args, drawn)
         log_w.append((seen - by).double())
         log_q.append(by.double())
         frames = Layout(q, p).local
-        for site in sites(q):
+        for site in latents(q):
             if site["name"] in p:
                 found.setdefault(site["name"], []).append(site["value"])
                 events[site["name"]] = site["fn"].event_dim

@@ -15,7 +15,7 @@ from ..drawing.densities import densities
 from ..errors import BadInput, Unsuitable
 from ..exact.table import Table
 from ..pair.pair import Pair
-from ..pair.sites import Layout, is_point_mass, sites
+from ..pair.sites import Layout, is_point_mass, latents
 from ..pair.subsample import subsample
 from ..pair.support import uncovered
 from ..validation import validation
@@ -72,7 +72,7 @@ class _Tabulation:
         self._check(q, p)
         self.uncovered = uncovered(q, p)
         layout = Layout(q, p)
-        latent: list[Any] = [s for s in sites(q) if not s["is_observed"] and not is_point_mass(s["fn"])]
+        latent: list[Any] = [s for s in latents(q) if not is_point_mass(s["fn"])]
         placed = any(not s["fn"].support.is_discrete for s in latent)  # others have their values without draws
         with torch.no_grad():
             traces: list[Any] = [q, *(pair.run(batch)[0] for _ in range(DRAWS * placed))]
@@ -82,7 +82,7 @@ class _Tabulation:
 
     def _check(self, q: Any, p: Any) -> None:
         name = self.pair.name
-        alone = [s["name"] for s in sites(p) if not s["is_observed"] and s["name"] not in q.nodes]
+        alone = [s["name"] for s in latents(p) if s["name"] not in q.nodes]
         if alone:
             raise Unsuitable(
                 f"Site{'s' * (len(alone) > 1)} {', '.join(map(repr, alone))} of pair {name!r} {'are' if len(alone) > 1 else 'is'} in the "

@@ -18,7 +18,7 @@ from ..summaries.tables import plain_table
 from ..validation import validation
 from .agreement import match, quoted, weigh
 from .pair import DATA_PLATE, Pair
-from .sites import base, closed_form_kls, has_path, plates, sites
+from .sites import base, closed_form_kls, has_path, kind, plates, recorded
 from .support import coverages
 
 UNLIKE = "Site {site!r} of pair {pair!r}: the support of the guide's {ours} is {found}, compared with that of the model's {theirs}. {so}"
@@ -45,7 +45,7 @@ class Site:
         scale: Factor on its log-density (N/M in a minibatch).
         reparameterised: Whether its draw has a pathwise gradient; empty for observed sites.
         analytic_kl: "yes" where `AnalyticKL` uses a closed form, else "sampled"; empty for observed sites.
-        in_guide: "yes", "observed", "auxiliary" for sites of the guide alone, "summed out" for enumerated sites of the
+        in_guide: "yes", "observed" (data alone), "deterministic", "factor", "auxiliary" for sites of the guide alone, "summed out" for enumerated sites of the
             model alone.
         support: Of the guide beside the model's: "same", "smaller" (what the guide leaves out no weight of its draws can show), "larger", "overlapping",
             or "of another kind"; empty where there is nothing to compare, as for a point mass.
@@ -132,7 +132,7 @@ def examine(pair: Pair, batch: Batch) -> Check:
         raise BadPair(_explain(pair, batch, error)) from error
     with pair.look(), torch.no_grad(), validation(True):
         latents = match(pair, q, p)
-        for site in sites(q) + sites(p):
+        for site in recorded(q) + recorded(p):
             weigh(site, latent=site["name"] in latents)
         closed = closed_form_kls(q, p)
     supports = coverages(q, p)
@@ -150,8 +150,8 @@ def examine(pair: Pair, batch: Batch) -> Check:
                 ),
                 stacklevel=2,
             )
-    own = [s for s in sites(q) if s["name"] not in p]
-    return Check(pair.name, tuple(_row(s, q, closed, supports) for s in own + sites(p)))
+    own = [s for s in recorded(q) if s["name"] not in p]
+    return Check(pair.name, tuple(_row(s, q, closed, supports) for s in own + recorded(p)))
 
 
 def examine_minibatches(pair: Pair, data: Dataset, size: int | None) -> Check:
@@ -207,18 +207,19 @@ def _sized_by_the_batch(pair: Pair, data: Dataset, size: int) -> list[str]:
 
 
 def _row(site: Any, q: Any, closed: Any, supports: Any) -> Site:
-    name, observed = site["name"], site["is_observed"]
+    name, what = site["name"], kind(site)
+    given = what != "latent"
     scale = site["scale"]
-    latent = "" if observed or name not in q else "yes" if name in closed else "sampled"
+    latent = "" if given or name not in q else "yes" if name in closed else "sampled"
     return Site(
         name,
         tuple(site["value"].shape),
         tuple((f.name, f.size) for f in plates(site)),
         float(scale if isinstance(scale, (int, float)) else scale.max()),
-        "" if observed or name not in q else "yes" if has_path(q.nodes[name]) else "no",
+        "" if given or name not in q else "yes" if has_path(q.nodes[name]) else "no",
         latent,
-        "observed"
-        if observed
+        ("observed" if what == "data" else what)
+        if given
         else "summed out"
         if name not in q
         else "auxiliary"
