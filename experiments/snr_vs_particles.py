@@ -35,7 +35,7 @@ def linear_gaussian(dimensions: int, rows: int, away: float) -> tuple[vb.Pair, v
     References:
         Rainforth et al. 2018, Tighter variational bounds are not necessarily better, arXiv:1802.04537, section 4.
     """
-    with vb.seeded(0):
+    with vb.seeded(None):
         x = torch.randn(rows, dimensions) * math.sqrt(2)
         start = {name: away * torch.randn(dimensions) for name in ("mu", "b")}
 
@@ -60,6 +60,7 @@ def measure(*, particles: list[int], replicas: int, dimensions: int, rows: int, 
     index = {"model": torch.arange(dimensions), "guide": torch.arange(dimensions) + dimensions}
     if list(pair.parameters) != ["mu", "b"]:
         index = {"guide": index["model"], "model": index["guide"]}
+    first = BLOCKS * vb.default_seed()
     size, found = -(-replicas // BLOCKS), []
     jobs = [(name, k) for name in ("iwae", "dreg", "vimco", "ovis") for k in particles]
     with bar("SNR", len(jobs), show=True) as advance:
@@ -68,9 +69,9 @@ def measure(*, particles: list[int], replicas: int, dimensions: int, rows: int, 
 
             def blocks(method: Replicas = method):
                 for block in range(BLOCKS):
-                    with vb.seeded(block):
+                    with vb.seeded(first + block):
                         noise = draw_noise(method.sizes, size, batch.args[0])
-                    yield method.gradients(pair, noise, block)
+                    yield method.gradients(pair, noise, first + block)
 
             drawn = moments.collect(blocks(), torch.zeros(2 * dimensions, dtype=torch.float64), size)
             for part, where in index.items():

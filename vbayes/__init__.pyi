@@ -76,6 +76,7 @@ from .pair.check import check as check
 from .pair.pair import Exact as Exact
 from .pair.pair import Pair as Pair
 from .pair.parameter_groups import parameter_groups as parameter_groups
+from .rng import default_seed as default_seed
 from .rng import seeded as seeded
 from .runs.experiment import Experiment as Experiment
 from .runs.report import report as report

@@ -28,12 +28,41 @@ def set_state(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state_all(state["cuda"])
 
 
+_default = 0
+
+
+def default_seed() -> int:
+    """The seed of whatever is called without one: 0, and inside an experiment the seed of the run.
+
+    For what in an experiment draws by a generator of its own: `torch.Generator().manual_seed(vb.default_seed())`.
+    """
+    return _default
+
+
+def or_default(seed: int | None) -> int:
+    """The seed, or the default one where none was given."""
+    return _default if seed is None else seed
+
+
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
+def by_default(seed: int) -> Iterator[None]:
+    """Inside, the seed of whatever is called without one; for a process as a whole, whatever its threads."""
+    global _default
+    before, _default = _default, seed
+    try:
+        yield
+    finally:
+        _default = before
+
+
+@contextmanager
+def seeded(seed: int | None) -> Iterator[None]:
     """Everything random inside is a function of `seed`; outside, nothing has happened.
 
+    Functions of vbayes draw by a `seed` of their own, whatever the generators around them: pass it to them.
+
     Args:
-        seed: Any integer ≥ 0; 32 bits of it reach NumPy.
+        seed: Any integer ≥ 0; 32 bits of it reach NumPy. None is `default_seed()`.
 
     Examples:
         >>> with seeded(0): a = torch.randn(3)
@@ -41,7 +70,7 @@ def seeded(seed: int) -> Iterator[None]:
         >>> torch.equal(a, b)
         True
     """
-    before = get_state()
+    seed, before = or_default(seed), get_state()
     try:
         _seed(seed % 2**32)
         yield

@@ -59,7 +59,7 @@ def by_likelihood(pair: vb.Pair, x: torch.Tensor, steps: list[int], rate: float)
 def elbo_and_gradient(pair: vb.Pair, x: torch.Tensor) -> tuple[float, torch.Tensor]:
     """Per datum, in double precision; the gradient in all parameters of the networks."""
     precise = pair.copy().load({name: value.double() for name, value in pair.parameters.items()})
-    with precise.scope(), vb.seeded(0):
+    with precise.scope(), vb.seeded(None):
         names = [name for name in precise.parameters if name != "scale"]
         particles = vb.draw(precise, vb.Batch((x.double(),)), 1, {"log_p", "log_q"})
         elbo = particles.log_w.mean()

@@ -41,7 +41,7 @@ def measure(*, hidden: list[int], seeds: int, steps: int) -> pd.DataFrame:
         for k in range(1, len(eigenvalues))
     ]
     for size in hidden:
-        for seed in range(seeds):
+        for seed in range(seeds * vb.default_seed(), seeds * (vb.default_seed() + 1)):
             pair = vb.pairs.linear_autoencoder(x.shape[1], size, seed=seed)
             fit = trained(pair, data, steps, seed)
             weight, offset = (fit.parameters[k].double().numpy() for k in ("weight", "offset"))
@@ -62,7 +62,7 @@ def measure(*, hidden: list[int], seeds: int, steps: int) -> pd.DataFrame:
                     "orthonormal": float(np.abs(weight.T @ weight - np.eye(size)).max()),
                 }
             rows.append(row)
-            if size == SHOWN and seed == 0:
+            if size == SHOWN and seed % seeds == 0:
                 rows += _pictures(weight, pca.components_, fit.pair, data)
     return pd.DataFrame(rows)
 

@@ -19,7 +19,7 @@ HELD_OUT, SHOWN = 297, 10
 def measure(*, penalties: list[float], hidden: int, epochs: int) -> pd.DataFrame:
     """Codes of held-out digits under several penalties; the log-joint of a Laplace prior, and the codes that maximise it."""
     data, rows = vb.data.digits(binary=False), []
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(vb.default_seed()))
     seen, new = data.rows(order[HELD_OUT:]), data.rows(order[:HELD_OUT])
     first = [int((new.tensors["label"] == label).nonzero()[0]) for label in range(SHOWN)]
     rows += [{"what": "digit", "place": i, "pixels": as_text(new.first[row])} for i, row in enumerate(first)]
@@ -40,7 +40,7 @@ def measure(*, penalties: list[float], hidden: int, epochs: int) -> pd.DataFrame
             return likelihood + stats.laplace.logpdf(h, scale=1 / rate).sum(1)
 
         ours, highest, none = joint(code), joint(best), joint(np.zeros_like(code))
-        with pair.scope(), vb.seeded(0), torch.no_grad():
+        with pair.scope(), vb.seeded(None), torch.no_grad():
             elbo = vb.draw(pair, vb.Batch((new.first,)), 1, {"log_p", "log_q"}).log_w.squeeze(0).numpy()
         zero = (code == 0).mean(1)
         near = (np.abs(code) < 0.05 * np.abs(code).max(1, keepdims=True)).mean(1)

@@ -24,7 +24,14 @@ def measure(*, particles: list[int], repeats: int, chains: int, temperatures: in
         for count in particles:
             values = torch.tensor(
                 [
-                    vb.log_evidence(pair, *data, method="iw", num_particles=count, seed=n, progress=False).value
+                    vb.log_evidence(
+                        pair,
+                        *data,
+                        method="iw",
+                        num_particles=count,
+                        seed=repeats * vb.default_seed() + n,
+                        progress=False,
+                    ).value
                     for n in range(repeats)
                 ]
             )

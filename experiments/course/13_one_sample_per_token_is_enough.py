@@ -14,7 +14,7 @@ LATENT = 8
 def measure(*, draws: list[int], epochs: int, hidden: int, repeats: int) -> pd.DataFrame:
     """ELBO of data held out after training with L draws for each datum: for as many steps as L = 1 has, and for as many evaluations."""
     rows = []
-    for seed in range(repeats):
+    for seed in range(repeats * vb.default_seed(), repeats * (vb.default_seed() + 1)):
         x, new = split(seed=seed)
         for count in draws:
             for equal, passes in (("steps", epochs), ("evaluations", max(1, epochs // count))):

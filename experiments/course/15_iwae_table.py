@@ -44,10 +44,10 @@ def two_layers(features: int, latent: int, hidden: int, seed: int) -> vb.Pair:
 
 
 def measure(
-    *, methods: list[str], data: str, latent: int, hidden: int, batch_size: int, stages: int, particles: int, seed: int
+    *, methods: list[str], data: str, latent: int, hidden: int, batch_size: int, stages: int, particles: int
 ) -> pd.DataFrame:
     """−log p(x) of data held out by the bound of many particles, and active units, of VAE and IWAE with k draws."""
-    train, new = split(data)
+    train, new, seed = *split(data), vb.default_seed()
     features = train.first.shape[1]
     tables = []
     for method in methods:
@@ -57,12 +57,12 @@ def measure(
         for stage in range(stages):
             fit = vb.fit(
                 pair,
-                replace(train, seed=stage),  # other draws in each stage, where they are drawn anew
+                replace(train, seed=stages * seed + stage),  # other draws in each stage, where they are drawn anew
                 estimator,
                 epochs=3**stage,
                 batch_size=batch_size,
                 learning_rate=10 ** (-3 - stage / 7),
-                seed=seed + stage,
+                seed=stages * seed + stage,
                 progress=False,
             )
             pair = fit.pair
@@ -132,7 +132,6 @@ experiment = vb.Experiment(
         "batch_size": 20,
         "stages": STAGES,
         "particles": 5000,
-        "seed": 0,
     },
     quick={
         "methods": ["VAE-1", "VAE-5", "IWAE-5"],

@@ -9,7 +9,7 @@ import vbayes as vb
 HELD = {"digits": 600, "mnist": 1000, "binarized_mnist": 1000}
 
 
-def split(name: str = "digits", seed: int = 0, *, rows: int | None = None) -> tuple[vb.Dataset, vb.Dataset]:
+def split(name: str = "digits", seed: int | None = None, *, rows: int | None = None) -> tuple[vb.Dataset, vb.Dataset]:
     """Data to train on, the first `rows` of them if given, and data held out.
 
     Digits are shuffled by the seed. MNIST's test split is held out; "stochastic_mnist" is MNIST drawn anew in each epoch with its grey values as
@@ -18,7 +18,9 @@ def split(name: str = "digits", seed: int = 0, *, rows: int | None = None) -> tu
     """
     if name == "digits":
         data = vb.data.digits()
-        order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+        order = torch.randperm(
+            len(data), generator=torch.Generator().manual_seed(vb.default_seed() if seed is None else seed)
+        )
         train, held = data.rows(order[HELD[name] :]), data.rows(order[: HELD[name]])
     elif name == "frey_face":
         data = vb.data.frey_face()

@@ -126,11 +126,35 @@ def test_a_failure(file, jobs):
     assert len(list((file.parent / "cache" / "tasks").iterdir())) == 8  # all the others
 
 
+def test_a_task_whose_process_dies_is_named(file):
+    """And keeps none of the others from being measured."""
+    always = 'dies and scale == 2 and 100 in sizes and not (HERE / "died").exists()'
+    file.write_text(FILE.replace(always, "dies and scale == 2 and 100 in sizes"))
+    with pytest.raises(
+        TaskFailed, match=r"2 of 12 (.|\n)*sizes=\[100\], scale=2.0(.|\n)*seed=0 failed: its process died"
+    ):
+        tables(file, jobs=2, dies="true")
+    assert len(list((file.parent / "cache" / "tasks").iterdir())) == 10
+
+
 @pytest.mark.slow
 def test_processes_that_always_die(file):
+    """Not all of them are tried."""
     file.write_text(FILE.replace('dies and scale == 2 and 100 in sizes and not (HERE / "died").exists()', "dies"))
-    with pytest.raises(TaskFailed, match="died 3 times in a row"):
+    with pytest.raises(TaskFailed, match=r"3 in a row died, so the other 9 are not tried(.|\n)*sizes=\[10\]"):
         tables(file, jobs=2, dies="true")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_error_of_the_librarys_is_its_message(file, jobs):
+    """No traceback, whose last line is the one that counts; of the other tasks that failed, the names."""
+    file.write_text(FILE.replace('print("measured")', "vb.fit(1, torch.zeros(3)) if scale == 2 else None"))
+    with pytest.raises(TaskFailed) as caught:
+        tables(file, jobs=jobs)
+    text = str(caught.value)
+    assert "Traceback" not in text and "sizes=[10], scale=2.0" in text and len(text.splitlines()) <= 9
+    first, named = text.splitlines()[0], [line for line in text.splitlines() if line.startswith("So did")]
+    assert first == "6 of 12 measurements failed. The others are kept." and len(named) == 5
 
 
 def test_a_worker_with_other_files(file):

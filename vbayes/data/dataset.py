@@ -78,7 +78,7 @@ class Dataset(Displayable):
     named: bool = True
     numbers: Tensor | None = None
     chances: Tensor | None = None
-    seed: int = 0
+    seed: int = field(default_factory=rng.default_seed)
 
     def __post_init__(self) -> None:
         if not self.tensors:
@@ -145,7 +145,7 @@ class Dataset(Displayable):
         tensors = {k: v[index] for k, v in self.tensors.items()}
         return replace(self, tensors=tensors, numbers=self._numbers[index], chances=chances)
 
-    def binarized(self, how: Binarize, *, seed: int = 0) -> Dataset:
+    def binarized(self, how: Binarize, *, seed: int | None = None) -> Dataset:
         """The first column, of grey values in [0, 1], made 0 or 1.
 
         Args:
@@ -171,7 +171,7 @@ class Dataset(Displayable):
             )
         if how == "threshold":
             return self._with((grey >= 0.5).to(grey.dtype), chances=None)
-        drawn = replace(self, chances=grey, seed=seed).in_epoch(0)
+        drawn = replace(self, chances=grey, seed=rng.or_default(seed)).in_epoch(0)
         return drawn if how == "dynamic" else replace(drawn, chances=None)
 
     def in_epoch(self, epoch: int) -> Dataset:

@@ -35,7 +35,7 @@ class Fitted(Trained, Protocol):
     def estimator(self) -> ELBO: ...
 
 
-def sample(pair: Pair, batch: Batch, draws: int, *, seed: int = 0, prior: bool = True) -> dict[str, Arrays]:
+def sample(pair: Pair, batch: Batch, draws: int, *, seed: int | None = None, prior: bool = True) -> dict[str, Arrays]:
     """Draws from the guide, the model given those, and the prior.
 
     Args:
@@ -99,7 +99,7 @@ def _improper(p: Any) -> bool:
 
 @checks_keywords
 def to_arviz(
-    fit: Fitted | Sequence[Fitted], data: Any = None, *, draws: int = 1000, seed: int = 0, prior: bool = True
+    fit: Fitted | Sequence[Fitted], data: Any = None, *, draws: int = 1000, seed: int | None = None, prior: bool = True
 ) -> Any:
     """A fit as ArviZ's own object: `InferenceData` on ArviZ 0.23, `xarray.DataTree` on 1.x.
 
@@ -125,7 +125,7 @@ def to_arviz(
     fits = [fit] if isinstance(fit, Fitted) else list(fit) if isinstance(fit, Sequence) else []
     if not fits or not all(isinstance(one, Fitted) for one in fits):
         raise BadInput(f"fit is a {type(fit).__name__}. Wanted: a vb.Fit, or several of one pair in a list.")
-    fit = fits[0]
+    fit, seed = fits[0], rng.or_default(seed)
     dataset = (fit.data if data is None else Dataset.of(data)).to(fit.data.first.device)
     batch = dataset.batch(fit.pair.model)
     groups = sample(fit.pair, batch, draws, seed=seed, prior=prior)

@@ -119,7 +119,7 @@ def log_evidence(
     num_particles: int | None = None,
     temperatures: int = 200,
     batch_size: int = 1000,
-    seed: int = 0,
+    seed: int | None = None,
     device: str = "auto",
     progress: bool = True,
 ) -> Evidence:
@@ -161,7 +161,7 @@ def log_evidence(
     for name, number in {"num_particles": count, "temperatures": temperatures, "batch_size": batch_size}.items():
         if not isinstance(number, int) or number < 1:
             raise BadInput(f"{name}={number!r}. Wanted: a whole number, at least 1.")
-    problem = Problem.of(pair, data, device=device)
+    seed, problem = rng.or_default(seed), Problem.of(pair, data, device=device)
     pair, dataset = problem.pair, problem.data
     named: dict[str, Any] = {"pair": pair.name, "data": dataset.name, "rows": len(dataset)}
     if method in ("auto", "exact") and pair.exact is not None:

@@ -62,7 +62,7 @@ def impute(
     *,
     draws: int = 200,
     burn_in: int = 100,
-    seed: int = 0,
+    seed: int | None = None,
     progress: bool = True,
 ) -> Imputation:
     """Fills in what is missing, by a chain whose draws are of p(x_missing | x_known) whatever the guide.

@@ -62,7 +62,7 @@ class LatentSpace:
     def __repr__(self) -> str:
         return f"LatentSpace({self.pair.name}; {self.latent}: {self.size} dimensions; {self.data.name})"
 
-    def encode(self, data: Any = None, *, seed: int = 0) -> tuple[Tensor, Tensor]:
+    def encode(self, data: Any = None, *, seed: int | None = None) -> tuple[Tensor, Tensor]:
         """Where q(z|x) is.
 
         Args:
@@ -85,12 +85,12 @@ class LatentSpace:
         """(S, *features) mean of p(x|z) for z (S, J)."""
         return self._model_at(z).mean.detach()
 
-    def sample(self, z: Tensor, *, seed: int = 0) -> Tensor:
+    def sample(self, z: Tensor, *, seed: int | None = None) -> Tensor:
         """(S, *features) draws from p(x|z) for z (S, J): with the noise that a likelihood gives to each feature."""
         with rng.seeded(seed):
             return self._model_at(z).sample()
 
-    def generate(self, count: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
+    def generate(self, count: int, *, seed: int | None = None) -> tuple[Tensor, Tensor]:
         """Latents (S, J) from the prior p(z), and the mean (S, *features) of p(x|z) at each."""
         index = torch.zeros(count, dtype=torch.long, device=self.data.first.device)
         batch = Batch(self.data.batch(self.pair.model, index).args).to(self._device)
@@ -152,7 +152,7 @@ class LatentSpace:
         ink = 1 - pictures if self.data.photograph else pictures
         return ink.reshape(-1, height, width).cpu().numpy()
 
-    def plot(self, label: str | None = None, *, seed: int = 0) -> Figure:
+    def plot(self, label: str | None = None, *, seed: int | None = None) -> Figure:
         """Reconstructions, pictures drawn from the prior, walks between data, the chart and the codes by class.
 
         Args:
@@ -162,7 +162,7 @@ class LatentSpace:
         from ..plots import latent_figure
         from ..plots.codes import widest
 
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(rng.or_default(seed))
         order = torch.randperm(len(self.data), generator=generator).to(self.data.first.device)
         some = self.data.rows(order[: 2 * max(SHOWN, WALKS)])
         mean, _ = self.encode(some)

@@ -20,7 +20,7 @@ ACTIVE = 0.01  # variance of the mean over the data, above which a dimension is 
 
 
 @checks_keywords
-def latent_use(pair: Pair | Trained, data: Any = None, *, seed: int = 0) -> pd.DataFrame:
+def latent_use(pair: Pair | Trained, data: Any = None, *, seed: int | None = None) -> pd.DataFrame:
     """How much of x each dimension of z holds.
 
     Args:

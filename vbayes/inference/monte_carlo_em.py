@@ -118,7 +118,7 @@ def monte_carlo_em(
     updates: int = 5,
     optimizer: Any = torch.optim.Adam,
     learning_rate: float | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     device: str = "auto",
     progress: bool = True,
 ) -> MonteCarloEM:
@@ -157,6 +157,7 @@ def monte_carlo_em(
     for name, number in counts.items():
         if not isinstance(number, int) or number < 1:
             raise BadInput(f"{name}={number!r}. Wanted: a whole number, at least 1.")
+    seed = rng.or_default(seed)
     pair, data = pair_and_data(pair, data)
     dataset = Dataset.of(data)
     dataset.check_batch_size(batch_size)

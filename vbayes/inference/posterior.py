@@ -127,7 +127,7 @@ def posterior(
     method: Method = "auto",
     *,
     proposals: int | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     device: str = "auto",
 ) -> Posterior:
     """Draws of the latents given data: exact where the pair knows its posterior, otherwise from the guide.
@@ -158,7 +158,7 @@ def posterior(
         raise BadInput(f"method={method!r} is no way to a posterior. Wanted: auto, exact, guide, importance.")
     if draws < 2:
         raise BadInput(f"draws={draws}. Wanted: at least 2.")
-    problem = Problem.of(pair, data, device=device)
+    seed, problem = rng.or_default(seed), Problem.of(pair, data, device=device)
     pair, batch = problem.pair, problem.whole
     names: dict[str, Any] = {"pair": pair.name, "data": problem.data.name, "uncovered": problem.uncovered}
     with pair.scope(), torch.no_grad(), rng.seeded(seed), validation(False):

@@ -47,7 +47,7 @@ class Reconstruction(Displayable):
         return Card("Reconstruction", rows)
 
 
-def reconstruct(pair: Pair | Trained, data: Any = None, *, seed: int = 0) -> Reconstruction:
+def reconstruct(pair: Pair | Trained, data: Any = None, *, seed: int | None = None) -> Reconstruction:
     """Data through the guide and back through the model.
 
     Args:

@@ -49,7 +49,7 @@ def compare(
     replicas: int = 1000,
     oracle: Any = "auto",
     groups: str | Mapping[str, Sequence[str]] = "role",
-    seed: int = 0,
+    seed: int | None = None,
     device: str = "auto",
     compile: Literal["auto"] | bool = "auto",
     memory: int | None = None,
@@ -92,7 +92,7 @@ def compare(
     """
     if replicas < 2 * BLOCKS:
         raise BadInput(f"replicas={replicas} is too few for a standard error. Wanted: at least {2 * BLOCKS}.")
-    size = -(-replicas // BLOCKS)
+    size, seed = -(-replicas // BLOCKS), rng.or_default(seed)
     check_oracle(oracle)
     trains = at is None or at == "trajectory"
     checkpoints = {} if trains else given_checkpoints(at, steps=steps, epochs=epochs, learning_rate=learning_rate)

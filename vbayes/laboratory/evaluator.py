@@ -41,13 +41,13 @@ class Evaluator:
         description: What it measures by, in words.
     """
 
-    def __init__(self, pair: Pair, data: Dataset, *, subset: bool, seed: int = 0) -> None:
+    def __init__(self, pair: Pair, data: Dataset, *, subset: bool, seed: int | None = None) -> None:
         self._data, self._exact = data, pair.exact
         if self._exact:
             self.description = "exact ELBO"
             self._batch = data.batch(pair.model)
             return
-        index = None
+        index, seed = None, rng.or_default(seed)
         if subset and len(data) > ROWS:
             index = torch.randperm(len(data), generator=rng.stream(seed, 0))[:ROWS].sort().values.to(data.first.device)
         rows = len(data) if index is None else ROWS

@@ -141,7 +141,7 @@ def noise_split(
     particles: Sequence[int] = (1, 4),
     minibatches: int = 200,
     draws: int = 50,
-    seed: int = 0,
+    seed: int | None = None,
     memory: int | None = None,
     progress: bool = True,
 ) -> NoiseSplit:
@@ -167,6 +167,7 @@ def noise_split(
     References:
         Kingma & Welling 2013, arXiv:1312.6114, section 2.3, who take M = 100 and L = 1.
     """
+    seed = rng.or_default(seed)
     pair, data = pair_and_data(pair, data)
     dataset, method = Dataset.of(data), resolve(estimator)
     _check(dataset, method, batch_sizes, minibatches, draws)

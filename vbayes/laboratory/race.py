@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from pyro.infer import ELBO
 
+from .. import rng
 from ..data.dataset import Dataset
 from ..errors import BadInput, checks_keywords
 from ..pair.check import require_parameters
@@ -61,7 +62,7 @@ def race(
         estimators: Names or objects, or a mapping from your own names to those; the usual ones that suit the pair, if None.
         steps: Optimiser steps of each run; or
         seconds: time of each. 1000 steps if neither is given.
-        seeds: Of the draws and the order of the data: how many (0, 1, …), or which.
+        seeds: Of the draws and the order of the data: how many (0, 1, …, or others that hang on `vb.default_seed()` where that is not 0), or which.
         batch_size, optimizer, learning_rate, device, compile: As for `fit`; with `seconds`, compile="auto" compiles.
         evaluations: Looks at the ELBO beside the one at the start: the k-th of E after (k/E)² of the run, for it moves most at first.
         progress: Show a bar.
@@ -129,7 +130,8 @@ def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     if isinstance(seeds, bool) or (isinstance(seeds, int) and seeds < 1):
         raise BadInput(wanted)
     if isinstance(seeds, int):
-        return tuple(range(seeds))
+        first = rng.default_seed()
+        return tuple(range(seeds) if first == 0 else (rng.child(first, number) for number in range(seeds)))
     try:
         chosen = tuple(seeds)
     except TypeError as error:

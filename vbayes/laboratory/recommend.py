@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from .. import rng
 from ..data.dataset import Batch
 from ..drawing.base_noise import NoiseKind
 from ..errors import BadInput, Unsuitable, checks_keywords
@@ -54,7 +55,7 @@ def recommend(
     particles: Sequence[int] = (1, 4, 16),
     noise: Sequence[NoiseKind] = ("iid", "antithetic", "sobol"),
     budget: float = 30.0,
-    seed: int = 0,
+    seed: int | None = None,
     device: str = "auto",
     compile: bool = True,
     memory: int | None = None,
@@ -93,7 +94,7 @@ def recommend(
     References:
         Geffner & Domke 2020, A rule for gradient estimator selection, arXiv:1911.01894.
     """
-    began = time.perf_counter()
+    began, seed = time.perf_counter(), rng.or_default(seed)
     if isinstance(pair, Fit):
         batch_size = batch_size or pair.batch_size
     if not budget > 0:

@@ -195,10 +195,10 @@ class Pair(Displayable):
         return self.load({k: v.to(device) for k, v in self.state().items()})
 
     def initialise(self, batch: Batch) -> Pair:
-        """Lets model and guide create their parameters, from a fixed seed; returns itself. Done once."""
+        """Lets model and guide create their parameters, from `rng.default_seed()`; returns itself. Done once."""
         if not self._own.values:
             try:
-                with self.look(), torch.no_grad():
+                with self.look(rng.default_seed()), torch.no_grad():
                     self.run(batch)
             except BaseException:  # half of the parameters is none
                 self._own.forget()

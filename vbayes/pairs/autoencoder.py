@@ -74,7 +74,7 @@ def autoencoder(
     return Pair(model, guide, name=name)
 
 
-def start(features: int, hidden: int, *, seed: int) -> Tensor:
+def start(features: int, hidden: int, *, seed: int | None) -> Tensor:
     """(features, hidden) random initial weights, with columns of about unit length."""
     from .. import rng
 

@@ -11,7 +11,7 @@ from .sizes import check_sizes
 
 
 def bottleneck_autoencoder(
-    features: int = 64, hidden: int = 5, *, width: int = 128, scale: float | None = 1.0, seed: int = 0
+    features: int = 64, hidden: int = 5, *, width: int = 128, scale: float | None = 1.0, seed: int | None = None
 ) -> Pair:
     """Autoencoder with a low-dimensional code between two networks: non-linear PCA.
 

@@ -6,7 +6,9 @@ from ..pair.pair import Pair
 from .linear_factors import Covariance, linear_factors
 
 
-def factor_analysis(features: int = 64, latent: int = 5, *, covariance: Covariance = "diagonal", seed: int = 0) -> Pair:
+def factor_analysis(
+    features: int = 64, latent: int = 5, *, covariance: Covariance = "diagonal", seed: int | None = None
+) -> Pair:
     """Factor analysis with a linear guide, with exact ELBO, evidence and posterior.
 
     z ~ N(0, I), x ~ N(W z + b, diag ψ); q(z|x) = N(V(x − b), C) with the same C for all x. Unlike in probabilistic PCA each feature has a noise

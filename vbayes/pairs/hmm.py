@@ -31,7 +31,7 @@ def hmm(
     emission: Kind = "gaussian",
     features: int | None = None,
     symbols: int = 2,
-    seed: int = 0,
+    seed: int | None = None,
 ) -> Pair:
     """Hidden Markov model under a factored guide, with exact ELBO, evidence and posterior marginals.
 
@@ -55,6 +55,7 @@ def hmm(
     """
     if rows < 1 or steps < 1:
         raise BadInput(f"rows={rows}, steps={steps}. Wanted: at least 1 of each.")
+    seed = rng.or_default(seed)
     p = _Generative(_start(states, emission, features, symbols, seed))
 
     def q(x: Tensor, lengths: Tensor | None) -> Tensor:
@@ -102,7 +103,7 @@ def hmm_summed(
     emission: Kind = "gaussian",
     features: int | None = None,
     symbols: int = 2,
-    seed: int = 0,
+    seed: int | None = None,
 ) -> Pair:
     """The model of `hmm` with its states summed out, in O(log T) steps: its ELBO is the evidence, without noise.
 
@@ -199,7 +200,9 @@ def _observed(x: Tensor, within: Tensor, lengths: Tensor | None) -> Tensor:
     return x if lengths is None else filled(x, within)
 
 
-def _start(states: int | HiddenMarkov, emission: str, features: int | None, symbols: int, seed: int) -> HiddenMarkov:
+def _start(
+    states: int | HiddenMarkov, emission: str, features: int | None, symbols: int, seed: int | None
+) -> HiddenMarkov:
     if isinstance(states, HiddenMarkov):
         return states
     if states < 1 or symbols < 1 or (features is not None and features < 1):
@@ -220,6 +223,6 @@ def _logits(probability: Tensor) -> Tensor:
     return probability.clamp(min=torch.finfo(probability.dtype).eps).log()
 
 
-def _noise(seed: int, which: int, *shape: int) -> Tensor:
+def _noise(seed: int | None, which: int, *shape: int) -> Tensor:
     """Small normal draws; `which` tells the parts of a model apart."""
-    return SPREAD * torch.randn(shape, generator=rng.stream(seed, which))
+    return SPREAD * torch.randn(shape, generator=rng.stream(rng.or_default(seed), which))

@@ -11,7 +11,9 @@ from .autoencoder import autoencoder, start
 from .sizes import check_sizes
 
 
-def linear_autoencoder(features: int = 64, hidden: int = 5, *, scale: float | None = 1.0, seed: int = 0) -> Pair:
+def linear_autoencoder(
+    features: int = 64, hidden: int = 5, *, scale: float | None = 1.0, seed: int | None = None
+) -> Pair:
     """Linear autoencoder with tied weights; its optimum is PCA.
 
     h = Wᵀ(x − b), x ~ N(b + W h, scale² I): the ELBO is −Σ|(x − b) − W Wᵀ(x − b)|² / (2 scale²) and a constant. With hidden < features the

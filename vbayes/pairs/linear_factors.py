@@ -20,7 +20,7 @@ Covariance = Literal["diagonal", "full"]
 
 
 def linear_factors(
-    name: str, features: int, latent: int, *, noises: tuple[int, ...], covariance: Covariance, seed: int
+    name: str, features: int, latent: int, *, noises: tuple[int, ...], covariance: Covariance, seed: int | None
 ) -> Pair:
     """z ~ N(0, I), x ~ N(W z + b, diag scale²); q(z|x) = N(gainᵀ(x − b), guide_scale guide_scaleᵀ), with exact ELBO, evidence, posterior.
 

@@ -18,7 +18,7 @@ def mean_field(
     *,
     rows: int,
     output: Output = "bernoulli",
-    seed: int = 0,
+    seed: int | None = None,
 ) -> Pair:
     """Factored baseline: the autoencoder's model, and a free Gaussian for each datum.
 

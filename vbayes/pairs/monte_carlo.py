@@ -11,7 +11,7 @@ from .vae import Output, networks
 
 
 def monte_carlo(
-    features: int = 64, hidden: int = 128, latent: int = 5, *, output: Output = "bernoulli", seed: int = 0
+    features: int = 64, hidden: int = 128, latent: int = 5, *, output: Output = "bernoulli", seed: int | None = None
 ) -> Pair:
     """Sampling baseline: the autoencoder's model and guide, without a reparameterised path.
 

@@ -7,7 +7,7 @@ from .linear_factors import Covariance, linear_factors
 
 
 def probabilistic_pca(
-    features: int = 64, latent: int = 5, *, covariance: Covariance = "diagonal", seed: int = 0
+    features: int = 64, latent: int = 5, *, covariance: Covariance = "diagonal", seed: int | None = None
 ) -> Pair:
     """Probabilistic PCA with a linear guide, the linear variational autoencoder, with exact ELBO, evidence and posterior.
 

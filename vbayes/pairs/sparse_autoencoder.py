@@ -14,7 +14,7 @@ from .sizes import check_positive, check_sizes
 
 
 def sparse_autoencoder(
-    features: int = 64, hidden: int = 128, *, penalty: float = 0.1, scale: float = 1.0, seed: int = 0
+    features: int = 64, hidden: int = 128, *, penalty: float = 0.1, scale: float = 1.0, seed: int | None = None
 ) -> Pair:
     """Autoencoder with a penalty on |h|, which makes most of a wide code zero.
 

@@ -70,7 +70,9 @@ class Encoder(nn.Module):
         return self.location(h), torch.exp(0.5 * self.log_variance(h))
 
 
-def vae(features: int = 64, hidden: int = 128, latent: int = 5, *, output: Output = "bernoulli", seed: int = 0) -> Pair:
+def vae(
+    features: int = 64, hidden: int = 128, latent: int = 5, *, output: Output = "bernoulli", seed: int | None = None
+) -> Pair:
     """Variational autoencoder of Kingma & Welling.
 
     Args:
@@ -95,7 +97,7 @@ def vae(features: int = 64, hidden: int = 128, latent: int = 5, *, output: Outpu
     return Pair(decoder.model, guide, name="vae")
 
 
-def networks(features: int, hidden: int, latent: int, *, output: Output, seed: int) -> tuple[Encoder, Decoder]:
+def networks(features: int, hidden: int, latent: int, *, output: Output, seed: int | None) -> tuple[Encoder, Decoder]:
     """Encoder and decoder with initial weights from `seed`."""
     from .. import rng
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ..errors import BadInput
-from .fingerprint import sources
+from .fingerprint import declared
+from .sources import theirs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,6 +39,9 @@ class Experiment:
             list of one, with the same seed and on one torch thread, several at a time under `--jobs`, and the tables
             are put below each other.
         summary: Table → the part of it that the terminal shows; all of it if None.
+        files: Data files that it reads, and folders of them, from its own folder: where one has changed, kept numbers do not count.
+        deterministic: Whether the table hangs on no seed. Of any other experiment, two seeds with equal tables are an error: they
+            would look like certainty.
         slow: Why `vbayes run --all` leaves it out, in a few words; such a one runs when its file is named.
 
     Examples:
@@ -57,6 +61,8 @@ class Experiment:
     sections: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
     summary: Callable[[pd.DataFrame], pd.DataFrame] | None = None
+    files: tuple[str, ...] = ()
+    deterministic: bool = False
     slow: str = ""
 
     def __post_init__(self) -> None:
@@ -144,7 +150,7 @@ def _names_one(file: Path) -> bool:
 
 @contextmanager
 def load(path: Path) -> Iterator[Experiment]:
-    """The experiment in a file, which may import what lies beside it.
+    """The experiment in a file, which may import what lies beside it. Its modules are loaded anew each time.
 
     Raises:
         BadInput: No such file, or none in it.
@@ -154,8 +160,7 @@ def load(path: Path) -> Iterator[Experiment]:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
-    own = {file.resolve() for file in sources(path)}
-    already = set(sys.modules)
+    already, places = set(sys.modules), list(sys.path)
     home = str(path.parent.resolve())  # Python remembers where a relative one once was
     sys.path.insert(0, home)
     before = sys.modules.get(spec.name)
@@ -167,14 +172,15 @@ def load(path: Path) -> Iterator[Experiment]:
         found = getattr(module, "experiment", None)
         if not isinstance(found, Experiment):
             raise BadInput(f"{path} has no vb.Experiment named `experiment`, but {type(found).__name__}.")
+        declared(path, found.files)  # one that there is not is said before anything is measured
         yield found
     finally:
         sys.dont_write_bytecode = keeps
-        sys.path.remove(home)
-        for name in set(sys.modules) - already:  # another experiment may have a neighbour of the same name
-            file = getattr(sys.modules[name], "__file__", None)
-            if file and Path(file).resolve() in own:
-                del sys.modules[name]
+        sys.path[:] = places  # the file may have added some
+        for name in theirs(
+            already
+        ):  # another experiment may have a neighbour of the same name, and this one another text
+            del sys.modules[name]
         sys.modules.pop(spec.name, None)
         if before is not None:
             sys.modules[spec.name] = before

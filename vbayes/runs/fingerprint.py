@@ -2,56 +2,72 @@
 
 from __future__ import annotations
 
-import ast
+import functools
 import hashlib
 import json
+import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "pyro-ppl", "numpy", "scipy", "pandas")  # a new version of these may bring other numbers
+from ..errors import BadInput
+from .sources import installed, sources
+
+# A new version of these may bring other numbers, whether or not the experiment names them itself.
+PACKAGES = ("torch", "pyro-ppl", "numpy", "scipy", "pandas", "scikit-learn")
 
 
-def fingerprint(path: Path, **what: Any) -> str:
-    """SHA-256 of an experiment's file, the files it imports from beside it, vbayes, PACKAGES, and what was asked of it.
+def fingerprint(path: Path, *, files: Sequence[str] = (), **what: Any) -> str:
+    """SHA-256 of an experiment's file, what it imports, the data files it declares, vbayes, and what was asked of it.
 
-    A data file that the experiment reads is not in it.
+    Of what it imports, in turn: the text of all that is neither Python's own nor an installed package (one that is installed editable counts
+    as text), and the version of what is installed. It is to be taken while the experiment is loaded, when the places are known at which it
+    looks for modules.
 
     Args:
         path: The experiment.
+        files: Data files and folders of them, from the experiment's folder.
         what: Settings, seeds and the like; JSON, or something whose `str` says all.
+
+    Raises:
+        BadInput: A data file that there is not.
     """
     digest = hashlib.sha256()
-    own = Path(__file__).parents[1]
-    for root, files in ((path.parent, sources(path)), (own, sorted(own.rglob("*.py")))):
-        for file in files:
-            digest.update(f"{file.relative_to(root)}\0".encode() + file.read_bytes() + b"\0")
-    versions = {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
+    own, home = Path(__file__).parents[1], path.parent.resolve()
+    for root, found in ((home, sources(path)), (own, sorted(own.rglob("*.py"))), (home, declared(path, files))):
+        for file in found:
+            digest.update(f"{os.path.relpath(file, root)}\0{_hash(file)}\0".encode())
+    packages = {*PACKAGES, *installed(path)}
+    versions = {"python": platform.python_version(), **{name: _version(name) for name in packages}}
     digest.update(json.dumps([versions, what], sort_keys=True, default=str).encode())
     return digest.hexdigest()
 
 
-def sources(path: Path) -> list[Path]:
-    """A Python file and the ones beside it that it imports, wherever in them the import stands; of a package, all of it."""
-    found, left = {path}, [path]
-    while left:
-        for file in _beside(left.pop(), path.parent):
-            if file not in found:
-                found.add(file)
-                left.append(file)
-    return sorted(found)
+def declared(path: Path, files: Sequence[str]) -> list[Path]:
+    """The data files of an experiment, those of a folder one by one."""
+    found: list[Path] = []
+    for name in files:
+        place = path.parent / name
+        if not place.exists():
+            raise BadInput(
+                f"files names {name!r}, but there is no {place}. Wanted: data files, from the experiment's folder."
+            )
+        found += sorted(filter(Path.is_file, place.rglob("*"))) if place.is_dir() else [place]
+    return found
 
 
-def _beside(file: Path, root: Path) -> Iterator[Path]:
-    for node in ast.walk(ast.parse(file.read_bytes())):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom) and not node.level:
-            names = [node.module or ""]
-        for name in {name.partition(".")[0] for name in names} - {"", "vbayes"}:
-            yield from filter(Path.is_file, [root / f"{name}.py"])
-            yield from (root / name).rglob("*.py")
+def _hash(file: Path) -> str:
+    seen = file.stat()
+    return _hash_of(file, seen.st_size, seen.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=10_000)
+def _hash_of(file: Path, size: int, time: int) -> str:
+    """Once for each state of a file: a sweep has a fingerprint for each of its tasks."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _version(package: str) -> str:

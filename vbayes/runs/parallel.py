@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import joblib
 import pandas as pd
 
-from ..errors import BadInput, TaskFailed
+from ..errors import BadInput, TaskFailed, VBayesError
 from .task import Task
 
 if TYPE_CHECKING:
@@ -22,7 +22,9 @@ Outcomes: TypeAlias = Callable[[Sequence[tuple[int, Task]]], Iterable[tuple[int,
 
 PATIENCE = 10  # seconds between looks at whether a Dask cluster still has workers
 LONELY = 120  # seconds that it may have none, while it starts some
-ATTEMPTS = 3  # in a row in which no task came out, because worker processes died
+ATTEMPTS = 3  # that a task gets whose process dies, and tasks in a row that may die
+NAMED = 5  # of the tasks that failed beside the first
+DIED = f"its process died, {ATTEMPTS} times, the last ones with the machine for itself. Wanted: enough memory; or no os._exit, signal or fault in what it calls."
 
 
 def measured(tasks: Sequence[Task], *, jobs: int, backend: str) -> Iterator[tuple[int, pd.DataFrame]]:
@@ -37,33 +39,66 @@ def measured(tasks: Sequence[Task], *, jobs: int, backend: str) -> Iterator[tupl
         TaskFailed: In the end, if some did not come out; or where worker processes die again and again.
         BadInput: No such backend, one that isn't installed, or a cluster out of reach.
     """
-    left, failed = dict(enumerate(tasks)), []
+    left, failed = dict(enumerate(tasks)), dict[int, str]()
+    dead = 0  # tasks in a row that were the death of their process
     with _configured(backend, jobs) as outcomes:
-        attempts = 0
         while left:
-            attempts += 1
             try:
                 for number, outcome in outcomes(list(left.items())):
-                    task, attempts = left.pop(number), 0
+                    del left[number]
                     if isinstance(outcome, pd.DataFrame):
                         yield number, outcome
                     else:
-                        failed.append(f"{task.path.stem} with {task.described()} failed:\n{outcome}")
-            except BrokenProcessPool as error:  # those that came out have been kept; the others are tried anew
-                if attempts >= ATTEMPTS:
+                        failed[number] = outcome
+                continue
+            except BrokenProcessPool:  # nothing says by which of those that ran: each of them runs by itself
+                suspects = list(left.items())[: 2 * jobs]  # as many as joblib sends ahead
+            for number, task in suspects:
+                alone = _alone(outcomes, number, task)
+                dead = 0 if alone is not None else dead + 1
+                del left[number]
+                if isinstance(alone, pd.DataFrame):
+                    yield number, alone
+                else:
+                    failed[number] = alone or DIED
+                if dead >= ATTEMPTS:
                     raise TaskFailed(
-                        f"A worker process died {ATTEMPTS} times in a row ({error}). Wanted: enough memory for each; try fewer --jobs."
-                    ) from error
+                        _said(tasks, failed, f"{dead} in a row died, so the other {len(left)} are not tried.")
+                    )
     if failed:
-        raise TaskFailed(f"{len(failed)} of {len(tasks)} measurements failed, the others are kept. {failed[0]}")
+        raise TaskFailed(_said(tasks, failed, "The others are kept."))
+
+
+def _alone(outcomes: Outcomes, number: int, task: Task) -> pd.DataFrame | str | None:
+    """What comes of a task that has the workers for itself; None where its process dies again, twice."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return next(outcome for _, outcome in list(outcomes([(number, task)])))
+        except BrokenProcessPool:
+            pass
+    return None
+
+
+def _said(tasks: Sequence[Task], failed: Mapping[int, str], rest: str) -> str:
+    """Every task that failed by name, and of the first what went wrong."""
+    (first, why), *others = failed.items()
+    named = "".join(f"\nSo did {tasks[number].described()}: {why.splitlines()[0]}" for number, why in others[:NAMED])
+    more = f"\nSo did {len(others) - NAMED} more." if len(others) > NAMED else ""
+    start = f"{len(failed)} of {len(tasks)} measurements failed. {rest}"
+    return f"{start}\n{tasks[first].path.stem} with {tasks[first].described()} failed: {why}{named}{more}"
 
 
 def _measure(number: int, task: Task, *, quiet: bool = True) -> tuple[int, pd.DataFrame | str]:
-    """The table, or what went wrong in words: an error's class may be in a file that can't be imported elsewhere."""
+    """The table, or what went wrong in words: an error's class may be in a file that can't be imported elsewhere.
+
+    An error that vbayes raises on purpose says it all in its message; of another the place comes after it.
+    """
     try:
         return number, task.measure(quiet=quiet)
-    except Exception:
-        return number, traceback.format_exc()
+    except VBayesError as error:
+        return number, f"{type(error).__name__}: {error}"
+    except Exception as error:
+        return number, f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
 
 
 @contextmanager

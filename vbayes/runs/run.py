@@ -15,7 +15,6 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from .. import rng
 from ..errors import BadInput, VBayesError
 from . import sweep
 from .experiment import Experiment, find, load
@@ -25,6 +24,7 @@ from .index import index
 from .json_files import read_json_or_nothing, write_json
 from .page import page
 from .report import report
+from .task import UNFORESEEN, measure
 
 RUNS = Path("runs")
 LONGEST = 100  # characters of a folder's name; a file system takes 255 bytes
@@ -124,7 +124,7 @@ def run(path: Path, asked: Asked, *, named: bool, out: Path | None, console: Con
             experiment, quick=asked.quick, given=asked.given, seeds=asked.seeds, sweep=asked.sweep
         )
         final = out or RUNS / asked.folder_name(path.stem)
-        mark = fingerprint(path, wanted=[(c.label, c.settings, c.seed) for c in wanted])
+        mark = fingerprint(path, files=experiment.files, wanted=[(c.label, c.settings, c.seed) for c in wanted])
         kept = read_json_or_nothing(final / "config.json")
         if kept.get("fingerprint") == mark and not asked.force and (outcome := _kept(path.stem, final, experiment)):
             return outcome
@@ -137,13 +137,19 @@ def run(path: Path, asked: Asked, *, named: bool, out: Path | None, console: Con
             else:  # with all the threads of this machine
                 if asked.jobs > 1 or asked.backend != "loky":
                     console.print("There is one measurement only, which is made in this process.")
-                with rng.seeded(wanted[0].seed):
-                    tables = [experiment.measure(**wanted[0].settings)]
+                tables = [measure(experiment, path, wanted[0].settings, wanted[0].seed)]
+            sweep.check_seeds(experiment, wanted, tables)
             seconds = round(time.perf_counter() - start, 3)
             table, verdict = _write(folder, experiment, wanted, tables)
             config: dict[str, Any] = {"command": "run", "experiment": path.stem, "quick": asked.quick}
             config |= {name: sweep.one_or_all([c.settings[name] for c in wanted]) for name in experiment.full}
             config |= {"seed": sweep.one_or_all([c.seed for c in wanted]), "fingerprint": mark}
+            if unforeseen := sorted({file for table in tables for file in table.attrs.get(UNFORESEEN, ())}):
+                config["fingerprint"] = ""  # no kept run is like it
+                console.print(
+                    f"{', '.join(unforeseen)} was imported only while measuring, so whether it has changed can't be known: this is measured anew each "
+                    "time. Mend: import it at the head of the file."
+                )
             write_json(folder / "config.json", config)
             where = environment(device="cpu", seed=wanted[0].seed) | {"seed": config["seed"], "seconds": seconds}
             write_json(folder / "environment.json", where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ from ..errors import BadInput
 from ..progress import bar
 from .experiment import Experiment
 from .parallel import measured
-from .task import Task
+from .task import UNFORESEEN, Task
+
+CLOCK = re.compile(r"second|(^|_)(ms|us|µs|ns|time|speed)(_|$)")  # columns that differ by themselves
 
 
 @dataclass(frozen=True)
@@ -37,12 +40,15 @@ class Combination:
         """`seed=0, replicas=100`."""
         return ", ".join(f"{name}={_shown(value)}" for name, value in self.label.items())
 
-    def tasks(self, path: Path, names: Sequence[str]) -> list[Task]:
-        """Its parts that can be measured apart: one for each entry of the settings of these names."""
+    def tasks(self, path: Path, experiment: Experiment) -> list[Task]:
+        """Its parts that can be measured apart: one for each entry of the settings that the experiment's `tasks` names."""
+        names = experiment.tasks
         lists = [self.settings[name] for name in names]
         parts = [[type(entries)([entry]) for entry in entries] or [entries] for entries in lists]
         return [
-            Task(path.resolve(), {**self.settings, **dict(zip(names, part, strict=True))}, self.seed).marked()
+            Task(
+                path.resolve(), {**self.settings, **dict(zip(names, part, strict=True))}, self.seed, experiment.files
+            ).marked()
             for part in itertools.product(*parts)
         ]
 
@@ -91,7 +97,7 @@ def measure(
         TaskFailed: A measurement failed; what was measured before is kept.
         BadInput: No such backend, or one out of reach.
     """
-    tasks = [combination.tasks(path, experiment.tasks) for combination in wanted]
+    tasks = [combination.tasks(path, experiment) for combination in wanted]
     every = list(itertools.chain(*tasks))
     found = {} if force else {number: kept for number, task in enumerate(every) if (kept := task.kept()) is not None}
     left = [number for number in range(len(every)) if number not in found]
@@ -102,6 +108,35 @@ def measure(
             advance(len(found), lambda: "")
     numbers = iter(range(len(every)))
     return [_joined([found[next(numbers)] for _ in own]) for own in tasks]
+
+
+def check_seeds(experiment: Experiment, wanted: Sequence[Combination], tables: Sequence[pd.DataFrame]) -> None:
+    """That seeds differ in their tables, as far as they should.
+
+    Raises:
+        BadInput: Two seeds have equal tables, clocks aside, and the experiment doesn't say that it is deterministic; or it does, and they differ.
+    """
+    for (one, a), (other, b) in itertools.combinations(zip(wanted, map(_without_clocks, tables), strict=True), 2):
+        if (
+            one.seed == other.seed
+            or a.empty
+            or one.settings != other.settings
+            or a.equals(b) == experiment.deterministic
+        ):
+            continue
+        if experiment.deterministic:
+            raise BadInput(
+                f"The tables of seeds {one.seed} and {other.seed} differ, but the experiment says deterministic=True. Wanted: what it says, or deterministic=False."
+            )
+        raise BadInput(
+            f"Seeds {one.seed} and {other.seed} have equal tables: many of them would say no more than one. Wanted: a measurement that the seed reaches, or "
+            "vb.Experiment(..., deterministic=True) where nothing is random.\nMend: leave out what fixes it, as seed=0 or torch.manual_seed(0): whatever is called "
+            "without a seed takes the run's, which is vb.default_seed()."
+        )
+
+
+def _without_clocks(table: pd.DataFrame) -> pd.DataFrame:
+    return table[[name for name in table if not CLOCK.search(str(name))]]
 
 
 def stacked(wanted: Sequence[Combination], tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -132,4 +167,8 @@ def _shown(value: Any) -> Any:
 
 
 def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    return tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
+    if len(tables) == 1:
+        return tables[0]
+    joined = pd.concat(tables, ignore_index=True)
+    joined.attrs = {UNFORESEEN: sorted({file for table in tables for file in table.attrs.get(UNFORESEEN, ())})}
+    return joined

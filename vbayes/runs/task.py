@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import sys
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ import torch
 
 from .. import rng
 from ..errors import BadInput
-from .experiment import load
+from .experiment import Experiment, load
 from .fingerprint import fingerprint
+from .sources import sources, theirs
 
+UNFORESEEN = "unforeseen"
 _ONE_AT_A_TIME = (
     threading.Lock()
 )  # a process has one generator and one number of threads; a worker may have many threads
@@ -33,18 +36,20 @@ class Task:
         path: The experiment's file.
         settings: Of its measurement.
         seed: Of everything random.
+        files: The experiment's data files.
         fingerprint: Of these and of what the numbers depend on besides; empty until `marked`.
     """
 
     path: Path
     settings: Mapping[str, Any]
     seed: int
+    files: tuple[str, ...] = ()
     fingerprint: str = ""
 
     def marked(self) -> Task:
-        """The same with the fingerprint that it has in this process."""
-        mark = fingerprint(self.path, settings=dict(self.settings), seed=self.seed, threads=1)
-        return Task(self.path, self.settings, self.seed, mark)
+        """The same with the fingerprint that it has in this process, while the experiment is loaded."""
+        mark = fingerprint(self.path, files=self.files, settings=dict(self.settings), seed=self.seed, threads=1)
+        return replace(self, fingerprint=mark)
 
     def described(self) -> str:
         """Its settings and seed."""
@@ -60,6 +65,7 @@ class Task:
             BadInput: The files or the versions here are not those that the fingerprint was taken of.
         """
         with _ONE_AT_A_TIME, contextlib.ExitStack() as stack:
+            experiment = stack.enter_context(load(self.path))
             if self.marked().fingerprint != self.fingerprint:
                 raise BadInput(
                     f"A worker has another {self.path}, vbayes, Python or torch than the process that sent it work. "
@@ -69,9 +75,7 @@ class Task:
                 stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
             stack.callback(torch.set_num_threads, torch.get_num_threads())
             torch.set_num_threads(1)
-            experiment = stack.enter_context(load(self.path))
-            stack.enter_context(rng.seeded(self.seed))
-            return experiment.measure(**self.settings)
+            return measure(experiment, self.path, self.settings, self.seed)
 
     def kept(self) -> pd.DataFrame | None:
         """The table, if it was measured before."""
@@ -81,12 +85,28 @@ class Task:
             return None
 
     def keep(self, table: pd.DataFrame) -> None:
-        """Keeps the table, whole or not at all."""
+        """Keeps the table, whole or not at all; one whose files were not to be foreseen is not kept."""
+        if table.attrs.get(UNFORESEEN):
+            return
         target = _folder() / f"{self.fingerprint}.pickle"
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_suffix(f".{os.getpid()}")
         table.to_pickle(part)
         os.replace(part, target)
+
+
+def measure(experiment: Experiment, path: Path, settings: Mapping[str, Any], seed: int) -> pd.DataFrame:
+    """The table of one seed, which is that of whatever is called without one too.
+
+    Where the measurement imports a file that was not to be foreseen, the table's `attrs` name it under "unforeseen": nobody can tell
+    whether such a table is still right.
+    """
+    before = set(sys.modules)
+    with rng.seeded(seed), rng.by_default(seed):
+        table = experiment.measure(**settings)
+    if new := set(theirs(before).values()) - set(sources(path)):
+        table.attrs[UNFORESEEN] = sorted(map(str, new))
+    return table
 
 
 def _folder() -> Path:

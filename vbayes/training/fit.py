@@ -9,6 +9,7 @@ from typing import Any, Literal, overload
 import torch
 from pyro.infer import ELBO
 
+from .. import rng
 from ..data.dataset import Binarize, Dataset
 from ..errors import BadInput, checks_keywords
 from ..estimators import AnalyticKL, resolve
@@ -40,7 +41,7 @@ def fit(
     batch_size: int | None = None,
     optimizer: Any = torch.optim.Adam,
     learning_rate: float | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     device: str = "auto",
     compile: Literal["auto"] | bool = "auto",
     restarts: int | None = None,
@@ -62,7 +63,7 @@ def fit(
         batch_size: M, rows in a minibatch; None takes all rows in each step.
         optimizer: A `torch.optim` class, or a `pyro.optim` object (a scheduler among them steps once an epoch).
         learning_rate: For a `torch.optim` class; None leaves its default.
-        seed: Of the draws and the order of the data. Initial parameters belong to the pair.
+        seed: Of the draws and the order of the data; `vb.default_seed()` if None. Initial parameters belong to the pair.
         device: "cpu", "cuda", "cuda:1"; "auto" takes CUDA where there is one.
         compile: Turn pair, estimator and optimiser into one program: True, False (Pyro takes the steps, so that one can
             look on), or "auto": where the number of steps repays it. What can't be turned into one is trained by Pyro,
@@ -92,6 +93,7 @@ def fit(
         raise BadInput(f"compile={compile!r}. Wanted: 'auto', True or False.")
     if restarts is not None and (not isinstance(restarts, int) or restarts < 1):
         raise BadInput(f"restarts={restarts!r}. Wanted: an integer of at least 1, or None for a single fit.")
+    seed = rng.or_default(seed)
     pair, data = pair_and_data(pair, data)
     dataset = Dataset.of(data) if binarize is None else Dataset.of(data).binarized(binarize, seed=seed)
     problem = Problem.of(pair, dataset, batch_size=batch_size, device=device)

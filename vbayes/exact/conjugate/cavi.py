@@ -65,7 +65,7 @@ def cavi(
     sweeps: int = 1000,
     tolerance: float = 1e-10,
     restarts: int = 1,
-    seed: int = 0,
+    seed: int | None = None,
     progress: bool = True,
 ) -> CAVI[Q]:
     """Coordinate-ascent variational inference: each factor in turn at its best, so that no sweep loses ELBO.
@@ -94,7 +94,7 @@ def cavi(
         raise BadInput(f"sweeps={sweeps}, restarts={restarts}. Wanted: at least 1 of each.")
     found: list[tuple[Any, tuple[float, ...], bool]] = []
     with bar("cavi", restarts, show=progress) as advance:
-        for number, start in enumerate(rng.children(seed, restarts), start=1):
+        for number, start in enumerate(rng.children(rng.or_default(seed), restarts), start=1):
             found.append(_ascend(model, start, sweeps, tolerance))
             advance(number, functools.partial("ELBO {:.6g}".format, found[-1][1][-1]))
     q, history, converged = max(found, key=lambda one: one[1][-1])

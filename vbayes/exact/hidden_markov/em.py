@@ -93,7 +93,7 @@ def baum_welch(
     tolerance: float = 1e-6,
     iterations: int = 2000,
     restarts: int = 10,
-    seed: int = 0,
+    seed: int | None = None,
 ) -> Learnt:
     """Learns initial, transition and emission probabilities by expectation maximisation, in double precision.
 
@@ -123,7 +123,8 @@ def baum_welch(
         starts = [start]
     else:
         starts = [
-            random_start(x, start, lengths=lengths, observed=observed, seed=s) for s in rng.children(seed, restarts)
+            random_start(x, start, lengths=lengths, observed=observed, seed=s)
+            for s in rng.children(rng.or_default(seed), restarts)
         ]
     found = [_climb(one, x, lengths, observed, expectation, tolerance, iterations) for one in starts]
     best = max(found, key=lambda one: one.log_evidence)

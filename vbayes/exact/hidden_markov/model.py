@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from ... import rng
 from ...errors import BadInput
 from . import messages, paths
 from .emissions import Emission, check_probabilities, log_of
@@ -89,7 +90,7 @@ class HiddenMarkov:
         return paths.viterbi(*self.log_densities(x, lengths, observed=observed), lengths)[0]
 
     def sample_states(
-        self, x: Tensor, lengths: Tensor | None = None, *, observed: Tensor | None = None, seed: int = 0
+        self, x: Tensor, lengths: Tensor | None = None, *, observed: Tensor | None = None, seed: int | None = None
     ) -> Tensor:
         """(N, T) a path of states from p(z | x), −1 past a row's end."""
         given = self.log_densities(x, lengths, observed=observed)
@@ -103,14 +104,16 @@ class HiddenMarkov:
         given = self.log_densities(x, lengths, observed=observed)
         return self.emission.mixture(messages.marginals(*given, lengths))
 
-    def complete(self, x: Tensor, observed: Tensor, lengths: Tensor | None = None, *, seed: int = 0) -> Tensor:
+    def complete(
+        self, x: Tensor, observed: Tensor, lengths: Tensor | None = None, *, seed: int | None = None
+    ) -> Tensor:
         """x with the steps that were not observed drawn from their joint posterior predictive."""
         generator = _generator(x, seed)
         path = paths.sample_posterior(*self.log_densities(x, lengths, observed=observed), lengths, generator=generator)
         drawn = self.emission.sample(path.clamp(min=0), generator).to(x)
         return where_seen(observed | ~inside(x, lengths), x, drawn)
 
-    def sample(self, rows: int, steps: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
+    def sample(self, rows: int, steps: int, *, seed: int | None = None) -> tuple[Tensor, Tensor]:
         """Sequences from the model.
 
         Returns:
@@ -123,5 +126,5 @@ class HiddenMarkov:
         return self.emission.sample(path, generator), path
 
 
-def _generator(like: Tensor, seed: int) -> torch.Generator:
-    return torch.Generator(like.device).manual_seed(seed)
+def _generator(like: Tensor, seed: int | None) -> torch.Generator:
+    return torch.Generator(like.device).manual_seed(rng.or_default(seed))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ... import rng
 from ...errors import BadInput
 from .emissions import CategoricalEmission, Emission, GaussianEmission
 from .model import HiddenMarkov
@@ -20,7 +21,7 @@ def random_start(
     symbols: int | None = None,
     lengths: Tensor | None = None,
     observed: Tensor | None = None,
-    seed: int = 0,
+    seed: int | None = None,
 ) -> HiddenMarkov:
     """A model that could have made the data, with states that differ.
 
@@ -36,7 +37,7 @@ def random_start(
     """
     if states < 1:
         raise BadInput(f"states={states}. Wanted: at least 1.")
-    generator = torch.Generator(x.device).manual_seed(seed)
+    generator = torch.Generator(x.device).manual_seed(rng.or_default(seed))
     check_shapes(tuple(x.shape[2:]) if x.is_floating_point() else (), x, lengths)
     emission: Emission
     if x.is_floating_point():
