@@ -88,10 +88,11 @@ class Check(Displayable):
         return Card(f"Check: {self.pair}", tuple(rows))
 
     def table(self) -> Table:
-        """As a rich table."""
-        table = plain_table(*HEADINGS, title=f"pair {self.pair!r}")
+        """As a rich table; with a column for supports where the guide has another one than the model."""
+        columns = len(HEADINGS) - all(site.support in ("", "same") for site in self.sites)
+        table = plain_table(*HEADINGS[:columns], title=f"pair {self.pair!r}")
         for site in self.sites:
-            name, shape, frames, scale, *rest = astuple(site)
+            name, shape, frames, scale, *rest = astuple(site)[:columns]
             where = ", ".join(f"{plate}[{size}]" for plate, size in frames) or "–"
             table.add_row(name, str(shape), where, f"{scale:g}", *rest)
         return table
