@@ -47,6 +47,21 @@ def make(model, guide, name="made") -> vb.Pair:
     return vb.Pair(model, guide, name=name)
 
 
+def test_data_are_taken_as_by_every_other_verb():
+    pair = vb.pairs.normal_normal()
+    right = vb.tabulate(pair, BATCH).log_p
+    fit = vb.fit(pair, X, steps=0, progress=False)
+    for table in (vb.tabulate(pair, X), vb.tabulate(pair, vb.Dataset({"x": X})), vb.tabulate(fit), vb.tabulate(fit, X)):
+        assert torch.equal(table.log_p, right)
+    with pair.initialise(BATCH).scope(), vb.seeded(0):
+        one = vb.draw(pair, X, 2, {"log_p"}).log_p
+    with pair.scope(), vb.seeded(0):
+        assert torch.equal(one, vb.draw(pair, BATCH, 2, {"log_p"}).log_p)
+    assert vb.check(pair, vb.Dataset({"x": X}), show=False) == vb.check(pair, X, show=False)
+    with pytest.raises(vb.errors.BadInput, match="data=None. Wanted: data"):
+        vb.tabulate(pair)
+
+
 def test_events_multiply_up():
     """A Bernoulli vector and a simplex for each datum: 2³ nodes, times two real coordinates."""
 

@@ -39,11 +39,22 @@ def test_a_trajectory(trajectory):
         (None, 2, ["start", "middle", "end"]),
         ("trajectory", 0, ["step 0"]),
         ("trajectory", 1, ["step 0", "step 1"]),
+        ("start", 4, ["start"]),
+        (["end", "step 1"], 4, ["step 1", "end"]),
     ],
 )
 def test_no_point_is_measured_twice(at, steps, names):
     result = vb.compare(vb.pairs.normal_normal(), X.float(), ["stl"], at=at, steps=steps, learning_rate=0.1, **QUICK)
     assert [p.at for p in result.points] == names == list(dict.fromkeys(result.to_dataframe()["at"]))
+
+
+def test_a_name_that_the_table_has_is_a_place_to_measure_at():
+    options = {"steps": 4, "learning_rate": 0.1, **QUICK}
+    pair, x = vb.pairs.normal_normal(), X.float()
+    whole = vb.compare(pair, x, ["stl"], **options)
+    alone = vb.compare(pair, x, ["stl"], at="start", **options)
+    assert alone.points == whole.points[:1] and alone.rows == tuple(row for row in whole.rows if row["at"] == "start")
+    assert vb.compare(pair, x, ["stl"], at="end", **options).points == whole.points[2:]
 
 
 def test_the_points_of_a_trajectory_are_those_of_one_training(trajectory):
@@ -69,6 +80,7 @@ def test_fits_and_parameter_values():
     ("at", "message"),
     [
         ("everywhere", "at='everywhere' won't do"),
+        ("step 2000", "at='step 2000', but the training has 1000 steps"),
         ({}, "one at least"),
         ({"here": 3}, "at={'here': 'int'} won't do"),
         ({"here": {"lok": torch.zeros(2)}}, "has no parameter 'lok'. It has: loc, scale"),

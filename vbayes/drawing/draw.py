@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data.dataset import Batch
+from ..data.dataset import Batch, Dataset
 from ..pair.pair import Pair
 from .base_noise import NoiseKind, contexts
 from .fields import FIELDS
@@ -24,7 +24,7 @@ from .run import Run
 
 def draw(
     pair: Pair,
-    batch: Batch,
+    batch: Any,
     num_particles: int,
     needs: Collection[str],
     *,
@@ -36,7 +36,7 @@ def draw(
 
     Args:
         pair: Model and guide; its parameters are live in the result only inside `pair.scope()`.
-        batch: What they are called with.
+        batch: What they are called with, a `vb.Batch`; or data, as for `fit`.
         num_particles: K.
         needs: Which fields of `Particles` to compute.
         requires: What must hold of every site or of the draws: "path" (every site of the guide has a reparameterised path),
@@ -49,6 +49,8 @@ def draw(
         BadInput: There is no such field, requirement or family.
         Unsuitable: A site of the guide is not what is needed.
     """
+    if not isinstance(batch, Batch):
+        batch = Dataset.of(batch).batch(pair.model)
     model, guide = pair.scaled(batch.total)
     request = Request.of(needs, requires, families)
     return draw_from(model, guide, batch.args, {}, num_particles, request, noise=noise)

@@ -22,7 +22,7 @@ from ..pair.problem import Problem, Trained, pair_and_data
 from ..progress import bar, between_steps
 from ..summaries.card import Card, Displayable, rounded
 from ..summaries.history import End, trained
-from ..training.minibatches import Minibatches, count_steps
+from ..training.minibatches import EpochLoss, Minibatches, count_steps
 from ..training.optimizer import NonFiniteStep, optimizer_for
 from ..validation import no_warnings_of_nan, validation
 from .hmc import move
@@ -184,6 +184,7 @@ def _learn(found: MonteCarloEM, steps: int, *, show: bool) -> MonteCarloEM:
     """`steps` more. `found.pair` and `found.chains` are ours to change."""
     pair, data, chains, step_size, rows = found.pair, found.data, found.chains, found.step_size, list(found.rows)
     order = Minibatches(data, found.batch_size, found.seed)
+    epoch = EpochLoss(order, len(rows), [row[2] for row in rows])
     spaces: dict[int, Unconstrained] = {}
     before, start, interrupted = rows[-1][5] if rows else 0.0, time.perf_counter(), False
     generator, failure = dict(found.generator), ""
@@ -217,8 +218,8 @@ def _learn(found: MonteCarloEM, steps: int, *, show: bool) -> MonteCarloEM:
                 failure = str(error)
                 break
             rows.append((number, order.epoch(number), joint, taken, step_size, before + time.perf_counter() - start))
-            if number % order.per_epoch == 0:
-                stepper.end_epoch()
+            if (mean := epoch.after(number, joint)) is not None:
+                stepper.end_epoch(mean)
             advance(done, functools.partial("log p(x, z) per datum {:.4g}".format, joint / len(data)))
             if interrupted := asked_to_stop():
                 break

@@ -15,6 +15,7 @@ from ..drawing.densities import densities
 from ..errors import BadInput, Unsuitable
 from ..exact.table import Table
 from ..pair.pair import Pair
+from ..pair.problem import Problem, Trained, pair_and_data
 from ..pair.sites import Layout, is_point_mass, latents
 from ..pair.subsample import subsample
 from ..pair.support import uncovered
@@ -27,7 +28,7 @@ CLOSE = 1e-6  # between a rule and that with twice the spacing: halving it squar
 ROUNDS = 40  # of longer or finer rows
 
 
-def tabulate(pair: Pair, batch: Batch, *, nodes: int = 500_000) -> Table:
+def tabulate(pair: Pair | Trained, data: Any = None, *, nodes: int = 500_000) -> Table:
     """log p and log q at all values of the latents: their sums are the exact evidence, ELBO, gradient, KL.
 
     Discrete latents are enumerated, continuous ones laid out in equally spaced rows, which are lengthened until guide and
@@ -36,8 +37,8 @@ def tabulate(pair: Pair, batch: Batch, *, nodes: int = 500_000) -> Table:
     sites multiply up.
 
     Args:
-        pair: Initialised. The table is live in its parameters if this is called inside `pair.scope()`, and constant if not.
-        batch: The whole data.
+        pair: Model and guide; a fit brings its data. The table is live in its parameters if this is called inside `pair.scope()`, and constant if not.
+        data: All of them: as for `fit`, or a `vb.Batch` of what model and guide are called with.
         nodes: The most that there may be.
 
     Returns:
@@ -46,13 +47,17 @@ def tabulate(pair: Pair, batch: Batch, *, nodes: int = 500_000) -> Table:
 
     Raises:
         Unsuitable: More nodes would be needed; a latent can't be enumerated, or is in the model alone.
-        BadInput: The batch is a part of the data, or the density has no end.
+        BadInput: No data, a batch that is a part of them, or a density that has no end.
+        BadPair: Pair and data do not fit together.
 
     Examples:
+        >>> vb.tabulate(pair, x).log_evidence()
         >>> with pair.scope():
-        ...     elbo = vb.tabulate(pair, batch).elbo().sum()
+        ...     elbo = vb.tabulate(pair, x).elbo().sum()
         ...     gradients = torch.autograd.grad(elbo, list(pair.leaves.values()))
     """
+    pair, data = pair_and_data(pair, data)
+    batch = data if isinstance(data, Batch) else Problem.of(pair, data).whole
     pair.initialise(batch)
     with pair.scope(), rng.seeded(0), validation(False):
         table = _Tabulation(pair, batch, nodes).table()

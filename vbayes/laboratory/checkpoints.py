@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..training.result import Fit
 Checkpoint = Fit | Pair | Mapping[str, Tensor]
 """Where in a training gradients are measured: a trained pair, a pair, or its parameters' values as `Fit.parameters` has them."""
 
+NAMED = r"trajectory|start|middle|end|step \d+"
 TRAJECTORY = 7  # points along a training, ends included
 
 
@@ -44,19 +46,45 @@ def given_checkpoints(at: Any, **training: Any) -> dict[str, Checkpoint]:
     if wrong or not named:
         got = {name: type(named[name]).__name__ for name in wrong} or repr(at)
         raise BadInput(
-            f"at={got} won't do. Wanted: None, 'trajectory', fits, or a mapping from a name to a vb.Fit, vb.Pair or parameters, one at least."
+            f"at={got} won't do. Wanted: None, 'start', 'middle', 'end', 'step 10', 'trajectory', fits, or a mapping from a name to a vb.Fit, vb.Pair or parameters, one at least."
         )
     return named
 
 
-def trained_checkpoints(start: Fit, steps: int, at: str | None, *, progress: bool) -> dict[str, Checkpoint]:
-    """Start, middle and end of a training, or a trajectory: points that lie evenly on a logarithmic scale of steps; none twice."""
-    if at is None:
-        names = {steps // 2: "middle", steps: "end", 0: "start"}  # of two at one step, the later one here
-        marks = {names[mark]: mark for mark in sorted(names)}
-    else:
-        between = torch.logspace(0.0, 1.0, TRAJECTORY - 1, base=max(steps, 1)).round().int().tolist()
-        marks = {f"step {mark}": mark for mark in [0, *between] if mark <= steps}
+def points_of_training(at: Any) -> tuple[str, ...] | None:
+    """The points of a training that `at` asks for, by the names that they have in a table; None where it is no training's."""
+    asked: Any = (at,) if at is None or isinstance(at, str) else at
+    if not isinstance(asked, Sequence) or not asked:
+        return None
+    known = all(one is None or isinstance(one, str) and re.fullmatch(NAMED, one) for one in asked)
+    return tuple("three" if one is None else one for one in asked) if known else None
+
+
+def trained_checkpoints(start: Fit, steps: int, at: Sequence[str], *, progress: bool) -> dict[str, Checkpoint]:
+    """Points of one training, none twice.
+
+    Args:
+        start: Before the first step.
+        steps: In all.
+        at: "three" for start, middle and end; "trajectory", evenly on a logarithmic scale of steps; "start", "middle", "end" or "step 10".
+
+    Raises:
+        BadInput: A step beyond the last.
+    """
+    marks: dict[str, int] = {}
+    for one in at:
+        if one == "trajectory":
+            between = torch.logspace(0.0, 1.0, TRAJECTORY - 1, base=max(steps, 1)).round().int().tolist()
+            marks |= {f"step {mark}": mark for mark in [0, *between] if mark <= steps}
+        elif one == "three":
+            names = {steps // 2: "middle", steps: "end", 0: "start"}  # of two at one step, the later one here
+            marks |= {names[mark]: mark for mark in sorted(names)}
+        else:
+            places = {"start": 0, "middle": steps // 2, "end": steps}
+            marks[one] = places[one] if one in places else int(one.removeprefix("step "))
+    if late := [name for name, mark in marks.items() if mark > steps]:
+        raise BadInput(f"at={late[0]!r}, but the training has {steps} steps. Wanted: a step of it, or more steps.")
+    marks = dict(sorted(marks.items(), key=lambda mark: mark[1]))
     reached, found = start, {}
     for name, mark in marks.items():
         if mark > reached.steps:

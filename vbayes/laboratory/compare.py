@@ -26,7 +26,7 @@ from ..training.fit import count_steps, fit
 from ..training.result import Fit
 from ..validation import no_warnings_of_nan, validation
 from .bench import BLOCKS, Bench
-from .checkpoints import Checkpoint, given_checkpoints, pair_at, trained_checkpoints
+from .checkpoints import Checkpoint, given_checkpoints, pair_at, points_of_training, trained_checkpoints
 from .comparison import Comparison, Point
 from .oracle import check_oracle, judge_of, target
 
@@ -66,7 +66,7 @@ def compare(
         estimators: Names or objects, or a mapping from your own names to those; those of score, rloo, pathwise, analytic_kl and stl that suit the pair, if None.
         particles: K's to measure each estimator at, as far as it can have them; those that they come with, if None.
         at: None trains here, and measures at its start, middle and end; "trajectory" at seven points of it, evenly on a logarithmic
-            scale of steps. Or where to measure instead of training: fits, or name → fit, pair or values of the parameters.
+            scale of steps; "start", "middle", "end" or "step 10", as the table names them, or several in a list, at those alone. Or where to measure instead of training: fits, or name → fit, pair or values of the parameters.
         steps, epochs, batch_size, optimizer, learning_rate: Of the training, as for `fit`; it follows `AnalyticKL`.
             The gradients measured are those of a batch of the same size.
         replicas: R; rounded up to a multiple of 50.
@@ -94,14 +94,14 @@ def compare(
         raise BadInput(f"replicas={replicas} is too few for a standard error. Wanted: at least {2 * BLOCKS}.")
     size, seed = -(-replicas // BLOCKS), rng.or_default(seed)
     check_oracle(oracle)
-    trains = at is None or at == "trajectory"
-    checkpoints = {} if trains else given_checkpoints(at, steps=steps, epochs=epochs, learning_rate=learning_rate)
+    training = points_of_training(at)
+    checkpoints = {} if training else given_checkpoints(at, steps=steps, epochs=epochs, learning_rate=learning_rate)
     problem = Problem.of(pair, data, batch_size=batch_size, device=device)
     pair, dataset, batch = problem.pair, problem.data, problem.draw(seed)
     methods = suitable(pair, batch, estimators, particles)
     require_parameters(pair)
     last: Fit | None = None
-    if trains:
+    if training:
         options = {
             "batch_size": batch_size,
             "optimizer": optimizer,
@@ -112,8 +112,7 @@ def compare(
         start = fit(pair, dataset, AnalyticKL(), steps=0, device=str(problem.device), progress=False, **options)
         steps = count_steps(dataset, batch_size, steps, epochs)
         compile = compile is True or (compile == "auto" and steps >= WORTH)
-        assert at is None or isinstance(at, str)
-        checkpoints = trained_checkpoints(replace(start, compile=compile), steps, at, progress=progress)
+        checkpoints = trained_checkpoints(replace(start, compile=compile), steps, training, progress=progress)
         last = list(checkpoints.values())[-1]  # type: ignore[assignment]
     whole = batch_size in (None, len(dataset))
     judges, judged = {}, {}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from dataclasses import astuple, dataclass
 from typing import Any
 
+import pyro
 import torch
 from pyro.infer.autoguide import AutoGuide
 from rich.console import Console
@@ -18,7 +20,7 @@ from ..summaries.tables import plain_table
 from ..validation import validation
 from .agreement import match, quoted, weigh
 from .pair import DATA_PLATE, Pair
-from .sites import base, closed_form_kls, has_path, kind, plates, recorded
+from .sites import base, closed_form_kls, has_path, kind, plates, recorded, sites
 from .support import coverages
 
 UNLIKE = "Site {site!r} of pair {pair!r}: the support of the guide's {ours} is {found}, compared with that of the model's {theirs}. {so}"
@@ -106,15 +108,19 @@ def check(pair: Pair, *batch: Any, show: bool = True) -> Check:
 
     Args:
         pair: Model and guide.
-        batch: The arguments that they are called with.
+        batch: The arguments that they are called with, or a `Dataset` that has them.
         show: Print the table.
 
     Raises:
-        BadPair: A site that only one of the two has, shapes that differ, or a value outside its site's support.
+        BadPair: A site that only one of the two has, shapes that differ, a value outside its site's support, or a model that takes no data.
 
     Examples:
         >>> vb.check(pair, x)
     """
+    if len(batch) == 1 and isinstance(batch[0], Dataset):
+        batch = batch[0].batch(pair.model).args
+    if batch:
+        require_arguments(pair)
     found = examine(pair, Batch(batch))
     if show:
         Console().print(found.table())
@@ -172,10 +178,11 @@ def examine_minibatches(pair: Pair, data: Dataset, size: int | None) -> Check:
             'whole. Put the observations in pyro.plate("data", ...), or leave batch_size out.'
         )
     local = [site.name for site in found.sites if site.in_guide == "yes" and DATA_PLATE in dict(site.plates)]
-    if isinstance(pair.guide, AutoGuide) and local:
+    if isinstance(pair.guide, AutoGuide) and local and not _looks_rows_up(pair, data, size):
         raise BadPair(
             f"{whole} {type(pair.guide).__name__} has parameters for the rows of one minibatch only: all others would share "
-            f"their {quoted(local)}. Leave batch_size out, or write a guide that computes them from a row (as "
+            f"their {quoted(local)}. Leave batch_size out, hand {type(pair.guide).__name__} create_plates=lambda ..., rows: pyro.plate('data', {len(data)}, subsample=rows), with the "
+            "same plate in the model, or write a guide that computes them from a row (as "
             "vb.pairs.vae) or looks them up by its number (an argument `rows`, as vb.pairs.mean_field)."
         )
     if size > 1 and (moved := _sized_by_the_batch(pair, data, size - 1)):
@@ -187,6 +194,19 @@ def examine_minibatches(pair: Pair, data: Dataset, size: int | None) -> Check:
     return found
 
 
+def require_arguments(pair: Pair) -> None:
+    """Raises `BadPair` where the model takes nothing that data could be handed in by."""
+    try:
+        parameters = inspect.signature(getattr(pair.model, "forward", pair.model)).parameters
+    except (TypeError, ValueError):
+        return
+    if not parameters:
+        raise BadPair(
+            f"Model {pair.name!r} takes no arguments, so no data can be handed to it. Write it as `def {pair.name}(x): ... obs=x`, the guide too, and hand the data in: "
+            "vb.fit(pair, x). vb.SVI takes model and guide as they are, and vb.check(pair) looks at them."
+        )
+
+
 def require_parameters(pair: Pair) -> None:
     """Raises `BadPair` where there is nothing to learn."""
     if not pair.parameters:
@@ -194,6 +214,20 @@ def require_parameters(pair: Pair) -> None:
             f"Pair {pair.name!r} has no parameters: there is nothing to learn. Give the guide (or the model) some, by "
             "pyro.param, pyro.module, a PyroModule or an autoguide."
         )
+
+
+def _looks_rows_up(pair: Pair, data: Dataset, size: int) -> bool:
+    """Whether an autoguide's plate is told which rows of all it sees (`create_plates`): it has parameters for all, and takes those."""
+    batch = data.batch(pair.model, torch.arange(size, device=data.first.device))
+    with pair.look(), torch.no_grad(), validation(False):
+        q = pyro.poutine.trace(pair.guide).get_trace(*batch.args)
+    frames = [frame for site in sites(q) for frame in plates(site) if frame.name == DATA_PLATE]
+    if DATA_PLATE not in q or any(frame.full_size != len(data) for frame in frames):
+        return False
+    rows: Any = q.nodes[DATA_PLATE]
+    # A plate that is told its rows has no size to draw.
+    told = rows["fn"].subsample_size is None
+    return told and any(isinstance(a, torch.Tensor) and torch.equal(a, rows["value"]) for a in batch.args)
 
 
 def _sized_by_the_batch(pair: Pair, data: Dataset, size: int) -> list[str]:

@@ -12,7 +12,7 @@ from .. import rng
 from ..data.dataset import Batch, Dataset
 from ..errors import BadInput
 from ..validation import validation
-from .check import examine, examine_minibatches
+from .check import examine, examine_minibatches, require_arguments
 from .device import choose_device
 from .pair import Pair
 from .subsample import Subsample, refuse, seen_of
@@ -136,11 +136,14 @@ def pair_and_data(pair: Pair | Trained, data: Any) -> tuple[Pair, Any]:
 
     Raises:
         BadInput: A pair without data, or no pair.
+        BadPair: A model that data can't be handed to.
     """
     if isinstance(pair, Trained):
         return pair.pair, pair.data if data is None else data
     if not isinstance(pair, Pair):
         raise BadInput(f"{type(pair).__name__} is no pair. Wanted: a vb.Pair, or a vb.Fit of one.")
+    if not isinstance(data, Batch):
+        require_arguments(pair)
     if data is None:
         raise BadInput("data=None. Wanted: data, or a vb.Fit, which brings its own.")
     return pair, data

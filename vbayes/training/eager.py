@@ -10,7 +10,7 @@ from pyro.infer import SVI
 
 from .. import rng
 from .engine import Failure, Setup, Stepper, culprits
-from .minibatches import Minibatches
+from .minibatches import EpochLoss, Minibatches
 from .optimizer import NonFiniteStep
 
 
@@ -32,6 +32,7 @@ class Eager:
 
     def __init__(self, setup: Setup, minibatches: Minibatches, stepper: Stepper, taken: int) -> None:
         self._pair, self._minibatches, self._stepper, self._taken = setup.pair, minibatches, stepper, taken
+        self._epoch = EpochLoss(minibatches, taken, [row[2] for row in setup.rows])
         model, guide = setup.pair.scaled(len(setup.data))
         method: Any = setup.estimator
         # As a bare function Pyro lets us look at the loss before it steps.
@@ -50,9 +51,9 @@ class Eager:
                 self.failure = Failure(str(error), culprits(self._pair, batch))
                 break
             self._taken = step
-            if step % self._minibatches.per_epoch == 0:
-                self._stepper.end_epoch()
-            elbos.append(-float(loss[0] if isinstance(loss, tuple) else loss))
+            elbos.append(elbo := -float(loss[0] if isinstance(loss, tuple) else loss))
+            if (mean := self._epoch.after(step, elbo)) is not None:
+                self._stepper.end_epoch(mean)
         return elbos
 
     def look_again(self) -> None:

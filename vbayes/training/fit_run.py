@@ -177,7 +177,7 @@ class FitRun:
             return None
 
     def _eager(self) -> Eager:
-        return Eager(self._fit, self._minibatches, self._stepper, self.steps)
+        return Eager(replace(self._fit, rows=tuple(self.rows)), self._minibatches, self._stepper, self.steps)
 
     @contextmanager
     def _inside(self) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -92,6 +93,28 @@ class Minibatches:
             order = torch.randperm(len(self._data), generator=rng.stream(self._seed, ORDER, epoch))
             self._held[epoch] = order.to(self._data.first.device)
         return self._held[epoch]
+
+
+class EpochLoss:
+    """The mean loss of each epoch, which some schedules follow.
+
+    Args:
+        minibatches: Of the steps.
+        taken: Those before.
+        elbos: Of those before, nats: an epoch that was begun goes on.
+    """
+
+    def __init__(self, minibatches: Minibatches, taken: int, elbos: Sequence[float]) -> None:
+        begun = taken % minibatches.per_epoch
+        self._per_epoch, self._sum = minibatches.per_epoch, -math.fsum(elbos[len(elbos) - begun :])
+
+    def after(self, step: int, elbo: float) -> float | None:
+        """The mean where this step ends an epoch."""
+        self._sum -= elbo
+        if step % self._per_epoch:
+            return None
+        mean, self._sum = self._sum / self._per_epoch, 0.0
+        return mean
 
 
 def count_steps(data: Dataset, batch_size: int | None, steps: int | None, epochs: int | None) -> int:

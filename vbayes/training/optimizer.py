@@ -12,6 +12,7 @@ import torch
 from pyro.optim import PyroOptim
 from pyro.optim.lr_scheduler import PyroLRScheduler
 from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..errors import BadInput
 
@@ -61,7 +62,7 @@ class OneOptimizer(PyroOptim):
         """Name → the torch optimiser that steps this parameter."""
         return dict.fromkeys(leaves, self._optimizer)
 
-    def end_epoch(self) -> None:
+    def end_epoch(self, loss: float) -> None:
         """Nothing to do: no schedule."""
 
 
@@ -90,10 +91,11 @@ class GuardedOptimizer(PyroOptim):
         """Name → the torch optimiser that steps this parameter; empty where more than that is done in a step."""
         return torch_optimizers(self._inner, leaves)
 
-    def end_epoch(self) -> None:
-        """Steps a scheduler."""
+    def end_epoch(self, loss: float) -> None:
+        """Steps a scheduler: one that waits for a plateau by the epoch's mean loss."""
         if isinstance(self._inner, PyroLRScheduler):
-            self._inner.step()
+            for scheduler in self._inner.optim_objs.values():
+                scheduler.step(*[loss] * isinstance(scheduler, ReduceLROnPlateau))
 
 
 class GivenOptimizer(PyroOptim):

@@ -16,7 +16,7 @@ from ..staging.loop import Loop, Part, run_loops
 from ..staging.optimizers import Updates
 from ..staging.step import LoopState
 from .engine import CHANGED, Failure, Setup, Stepper, culprits
-from .minibatches import NOISE, Minibatches
+from .minibatches import NOISE, EpochLoss, Minibatches
 from .optimizer import NonFiniteStep
 
 BLOCK = 1024  # steps whose noise is drawn together, at most
@@ -74,6 +74,7 @@ class Staged:
         self._pair, self._data = setup.pair, setup.data
         leaves = self._pair.leaves
         self._like = next(iter(leaves.values()))
+        self._epoch = EpochLoss(minibatches, taken, [row[2] for row in setup.rows])
         self.programs: dict[int | None, Program] = {} if like is None else like.programs
         self._loops: dict[int | None, Loop] = {} if like is None else like._loops
         self._gradients: dict[int | None, Compiled] = {} if like is None else like._gradients
@@ -216,8 +217,8 @@ class Staged:
                 break
             self._pair.set_buffers(buffers)
             values.append(elbo)
-            if (self._taken + len(values)) % self._minibatches.per_epoch == 0:
-                self._stepper.end_epoch()
+            if (mean := self._epoch.after(self._taken + len(values), elbo)) is not None:
+                self._stepper.end_epoch(mean)
         return values
 
     def _left(self, program: Program, step: int) -> int:
