@@ -72,12 +72,19 @@ def seeded(seed: int | None) -> Iterator[None]:
     """
     seed, before = or_default(seed), get_state()
     try:
-        torch.manual_seed(seed % 2**32)
-        random.seed(seed % 2**32)
-        np.random.seed(seed % 2**32)
+        _seed(seed % 2**32)
         yield
     finally:
         set_state(before)
+
+
+def _seed(seed: int) -> None:
+    if torch.accelerator.is_available():
+        torch.manual_seed(seed)
+    else:  # torch.manual_seed would write down the call stack three times, for devices that may wake up later; that is most of its time
+        torch.default_generator.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)
 
 
 @contextmanager

@@ -47,7 +47,8 @@ def inside(tmp_path, monkeypatch, capsys):
 
 
 def test_compare(inside, tmp_path):
-    done = vbayes("compare", "--replicas", 100, "--epochs", 2, "--out", "here/run", cwd=tmp_path)
+    options = ["--estimators", "score,analytic_kl", "--replicas", 100, "--epochs", 2, "--out", "here/run"]
+    done = vbayes("compare", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Verdict" in done.stdout and "score" in done.stdout and "report.html" in done.stdout
     folder = tmp_path / "here" / "run"

@@ -157,16 +157,17 @@ def test_a_fit_counts_the_steps_of_a_warm_up(compile):
 
 def test_asleep_the_guide_follows_what_the_model_draws():
     """Its gradient is that of E_p[log q(z)], in closed form for z ~ N(0, 1) and q = N(loc, scale²)."""
-    pair, leaves = normal(), ("loc", "scale")
+    loc, log_scale = torch.tensor([0.2, 0.4]), torch.tensor(-0.3)
+    many = vb.Batch(
+        (X.repeat(50),)
+    )  # each row draws for itself: as good as fifty particles, and in one run of the model
+    pair = vb.pairs.normal_normal(100).initialise(many).load({"loc": loc.repeat(50), "scale": log_scale})
     with vb.seeded(0), pair.scope():
         drawn = []
         for _ in range(400):
-            particles = vb.SleepPhase(50).draw(pair, BATCH)
-            asleep = particles.sleep_log_q.mean(0).sum()
-            drawn.append(
-                torch.cat([g.reshape(-1) for g in torch.autograd.grad(asleep, [pair.leaves[k] for k in leaves])])
-            )
-        loc, log_scale = pair.leaves["loc"].detach(), pair.leaves["scale"].detach()
+            asleep = vb.SleepPhase().draw(pair, many).sleep_log_q.sum() / 50
+            of_loc, of_scale = torch.autograd.grad(asleep, [pair.leaves[k] for k in ("loc", "scale")])
+            drawn.append(torch.cat([of_loc.reshape(50, 2).sum(0), of_scale.reshape(1)]))
     drawn = torch.stack(drawn)
     variance = (2 * log_scale).exp()
     expected = torch.cat([-loc / variance, ((1 + loc.square()) / variance - 1).sum()[None]])

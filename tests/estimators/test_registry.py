@@ -10,7 +10,7 @@ from pathlib import Path
 import vbayes as vb
 from vbayes import estimators
 from vbayes.cli.catalogue import estimators_in_markdown
-from vbayes.estimators import name_of, resolve
+from vbayes.estimators import name_of, registry, resolve
 
 FOLDER = Path(estimators.__file__).parent
 
@@ -20,7 +20,7 @@ def test_every_file_with_an_estimator_is_known_in_the_order_of_the_lines():
     wanted = {name: kind for name, kind in lines if name not in ("base", "registry")}
     assert {name: kind.__name__ for name, kind in vb.ESTIMATORS.items()} == wanted
     assert list(vb.ESTIMATORS) == list(wanted)
-    grounds = {"__init__", "base", "contract", "estimate", "memory", "registry", "weights"}
+    grounds = {"__init__", "base", "contract", "estimate", "memory", "registry", "suits", "weights"}
     assert {file.stem for file in FOLDER.glob("*.py")} - grounds == set(vb.ESTIMATORS)
 
 
@@ -30,17 +30,15 @@ def test_names_and_classes_find_each_other():
 
 
 def test_a_new_line_is_all_that_it_takes(monkeypatch):
-    """The registry made anew after one more import: it stands there under its file's name, and in the README's table."""
+    """Of one more import the registry has one more name, its file's, and the README's table one more row."""
     module = types.ModuleType("vbayes.estimators.sticky_iwae")
     source = (FOLDER / "stl.py").read_text("utf-8").replace("class STL(", "class StickyIWAE(")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     module.__package__ = "vbayes.estimators"
     exec(compile(source, "sticky_iwae.py", "exec"), vars(module))
-    monkeypatch.setattr(estimators, "StickyIWAE", module.StickyIWAE, raising=False)
-    again = types.ModuleType("vbayes.estimators.registry")
-    again.__package__ = "vbayes.estimators"
-    exec(compile((FOLDER / "registry.py").read_text("utf-8"), "registry.py", "exec"), vars(again))
-    assert list(again.ESTIMATORS) == [*vb.ESTIMATORS, "sticky_iwae"]
-    assert again.name_of(again.resolve("sticky_iwae")) == "sticky_iwae"
+    monkeypatch.setattr(registry, "ESTIMATORS", before := dict(vb.ESTIMATORS))
+    registry.register([*vars(estimators).values(), module.StickyIWAE])
+    assert before is registry.ESTIMATORS and list(before) == [*vb.ESTIMATORS, "sticky_iwae"]
+    assert name_of(resolve("sticky_iwae")) == "sticky_iwae"
     monkeypatch.setitem(vb.ESTIMATORS, "sticky_iwae", module.StickyIWAE)
     assert "| `StickyIWAE` | The pathwise gradient without its score term" in estimators_in_markdown()

@@ -83,27 +83,20 @@ def test_a_mixture_has_the_fixed_point_of_scikit_learn():
 def test_the_elbo_of_a_mixture_against_draws():
     model = vb.conjugate.GaussianMixture(CLOUD[::6], 3)
     q, prior, x = vb.cavi(model, sweeps=5, **QUIET).q, model.prior, CLOUD[::6]
-    total = []
+    count = (4000,)
     with vb.seeded(1):
-        for _ in range(4000):
-            weights, z = Dirichlet(q.concentration).sample(), Categorical(q.responsibilities).sample()
-            value = Dirichlet(prior.concentration).log_prob(weights) - Dirichlet(q.concentration).log_prob(weights)
-            value = value - Categorical(q.responsibilities).log_prob(z).sum() + weights[z].log().sum()
-            scatter = Wishart(q.freedom, q.scale).sample()
-            value = (
-                value
-                + (
-                    Wishart(prior.freedom, prior.scale.contiguous()).log_prob(scatter)
-                    - Wishart(q.freedom, q.scale).log_prob(scatter)
-                ).sum()
-            )
-            ours = MultivariateNormal(q.location, precision_matrix=q.strength[:, None, None] * scatter)
-            theirs = MultivariateNormal(prior.location, precision_matrix=prior.strength[:, None, None] * scatter)
-            means = ours.sample()
-            value = value + (theirs.log_prob(means) - ours.log_prob(means)).sum()
-            value = value + MultivariateNormal(means[z], precision_matrix=scatter[z]).log_prob(x).sum()
-            total.append(value)
-    draws = torch.stack(total)
+        weights, z = Dirichlet(q.concentration).sample(count), Categorical(q.responsibilities).sample(count)
+        scatter = Wishart(q.freedom, q.scale).sample(count)
+        ours = MultivariateNormal(q.location, precision_matrix=q.strength[:, None, None] * scatter)
+        means = ours.sample()
+    theirs = MultivariateNormal(prior.location, precision_matrix=prior.strength[:, None, None] * scatter)
+    draws = Dirichlet(prior.concentration).log_prob(weights) - Dirichlet(q.concentration).log_prob(weights)
+    draws = draws - Categorical(q.responsibilities).log_prob(z).sum(1) + weights.gather(1, z).log().sum(1)
+    prior_scatter = Wishart(prior.freedom, prior.scale.contiguous())
+    draws = draws + (prior_scatter.log_prob(scatter) - Wishart(q.freedom, q.scale).log_prob(scatter)).sum(1)
+    draws = draws + (theirs.log_prob(means) - ours.log_prob(means)).sum(1)
+    row = torch.arange(count[0])[:, None]
+    draws = draws + MultivariateNormal(means[row, z], precision_matrix=scatter[row, z]).log_prob(x).sum(1)
     se = float(draws.std()) / len(draws) ** 0.5
     assert abs(float(model.elbo(q)) - float(draws.mean())) < 4 * se < 1.0
 

@@ -9,6 +9,7 @@ from hmmlearn.hmm import CategoricalHMM, GaussianHMM
 
 import vbayes as vb
 from tests.exact.chains import MODELS
+from vbayes import rng
 from vbayes.exact import hidden_markov as hm
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -91,7 +92,7 @@ def test_restarts_take_the_best():
     x, lengths, _ = some("gaussian")
     several = vb.baum_welch(x, 3, lengths=lengths, restarts=4, seed=2, tolerance=1e-3)
     assert len(several.restarts) == 4 and several.log_evidence == max(several.restarts)
-    singles = [vb.baum_welch(x, hm.random_start(x, 3, lengths=lengths, seed=2 + r), lengths=lengths, tolerance=1e-3) for r in range(4)]  # fmt: skip
+    singles = [vb.baum_welch(x, hm.random_start(x, 3, lengths=lengths, seed=s), lengths=lengths, tolerance=1e-3) for s in rng.children(2, 4)]  # fmt: skip
     assert several.restarts == tuple(one.log_evidence for one in singles)
     assert max(several.restarts) - min(several.restarts) > 1e-3  # they did differ
 

@@ -139,3 +139,49 @@ def test_drawing_leaves_the_fit_as_it_is():
     before = fit.pair.state()
     fit.to_arviz(draws=10)
     assert all(torch.equal(value, before[name]) for name, value in fit.pair.state().items())
+
+
+def slope(x, y=None):
+    """In Pyro's own convention: without `y` the model draws it. Its mean is recorded inside the plate, a total of it outside."""
+    a = pyro.sample("a", dist.Normal(x.new_zeros(()), 1.0))
+    with pyro.plate("data", len(x)):
+        mu = pyro.deterministic("mu", a * x)
+        y = pyro.sample("y", dist.Normal(mu, 1e-3), obs=y)
+    pyro.deterministic("total", y.sum())
+    pyro.factor("pull", -(a**2))
+
+
+def slope_guide(x, y=None):
+    pyro.sample("a", dist.Normal(pyro.param("a_loc", torch.tensor(0.7)), 0.3))
+
+
+ROWS = torch.arange(1.0, 6.0)
+
+
+@pytest.fixture(scope="module")
+def sloping() -> vb.Fit:
+    return vb.fit(vb.Pair(slope, slope_guide), {"x": ROWS, "y": 2 * ROWS}, steps=2, progress=False)
+
+
+def test_deterministic_sites_are_computed_from_what_was_drawn(sloping):
+    data = sloping.to_arviz(draws=7)
+    for latent, predictive in (("posterior", "posterior_predictive"), ("prior", "prior_predictive")):
+        a, mu, y = (data[g][n].values for g, n in ((latent, "a"), (latent, "mu"), (predictive, "y")))
+        assert mu.shape == y.shape == (1, 7, 5)
+        np.testing.assert_allclose(mu, a[..., None] * ROWS.numpy(), rtol=1e-6)
+        assert (abs(y - mu) < 6e-3).all() and (y != mu).all()
+    np.testing.assert_allclose(data["prior"]["total"].values, data["prior_predictive"]["y"].values.sum(-1), rtol=1e-5)
+    np.testing.assert_allclose(data["posterior"]["total"].values, np.full((1, 7), 30.0))
+    assert set(data["posterior"].data_vars) == {"a", "mu", "total"} and set(data["log_likelihood"].data_vars) == {"y"}
+
+
+def test_data_that_are_not_given_are_predicted(sloping):
+    new = torch.tensor([10.0, 20.0])
+    data = sloping.to_arviz(data={"x": new}, draws=7)
+    assert set(data["posterior"].data_vars) == {"a", "mu", "total"} == set(data["prior"].data_vars)
+    assert set(data["posterior_predictive"].data_vars) == {"y"} == set(data["prior_predictive"].data_vars)
+    a, y = data["posterior"]["a"].values, data["posterior_predictive"]["y"].values
+    assert y.shape == (1, 7, 2) and (abs(y - a[..., None] * new.numpy()) < 6e-3).all()
+    # The density is that of the latents: a factor counts, what was predicted does not.
+    expected = torch.distributions.Normal(0.0, 1.0).log_prob(torch.as_tensor(a)) - torch.as_tensor(a) ** 2
+    np.testing.assert_allclose(data["sample_stats"]["log_p"].values, expected.numpy(), rtol=1e-5)

@@ -25,7 +25,7 @@ def test_it_reaches_the_maximum_of_the_likelihood():
     """Against probabilistic PCA's closed form; the chains keep up with θ."""
     x = factors()
     found = vb.monte_carlo_em(
-        vb.pairs.probabilistic_pca(3, 1), x, steps=400, updates=3, learning_rate=0.01, progress=False
+        vb.pairs.probabilistic_pca(3, 1), x, steps=200, updates=3, learning_rate=0.02, progress=False
     )
     pair = vb.pairs.probabilistic_pca(3, 1).initialise(vb.Batch((x,)))
     pair = pair.at({name: value for name, value in found.parameters.items()})

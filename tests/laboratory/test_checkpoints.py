@@ -18,8 +18,13 @@ from vbayes.pairs import TRACTABLE
 QUICK = {"replicas": 100, "progress": False}
 
 
-def test_a_trajectory():
-    result = vb.compare(small_vae(), binary(40), ["stl"], at="trajectory", steps=32, learning_rate=0.01, **QUICK)
+@pytest.fixture(scope="module")
+def trajectory() -> vb.Comparison:
+    return vb.compare(small_vae(), binary(40), ["stl"], at="trajectory", steps=32, learning_rate=0.01, **QUICK)
+
+
+def test_a_trajectory(trajectory):
+    result = trajectory
     assert [p.step for p in result.points] == [0, 1, 2, 4, 8, 16, 32] and result.fit.steps == 32
     table = result.to_dataframe()
     assert list(dict.fromkeys(table["step"])) == [0, 1, 2, 4, 8, 16, 32]
@@ -41,12 +46,10 @@ def test_no_point_is_measured_twice(at, steps, names):
     assert [p.at for p in result.points] == names == list(dict.fromkeys(result.to_dataframe()["at"]))
 
 
-def test_the_points_of_a_trajectory_are_those_of_one_training():
-    options = {"steps": 8, "learning_rate": 0.01}
-    result = vb.compare(small_vae(), binary(40), ["stl"], at="trajectory", **options, **QUICK)
-    whole = vb.fit(small_vae(), binary(40), **options, progress=False)
+def test_the_points_of_a_trajectory_are_those_of_one_training(trajectory):
+    whole = vb.fit(small_vae(), binary(40), steps=32, learning_rate=0.01, progress=False)
     for name, value in whole.parameters.items():
-        torch.testing.assert_close(result.fit.parameters[name], value, rtol=0, atol=0)
+        torch.testing.assert_close(trajectory.fit.parameters[name], value, rtol=0, atol=0)
 
 
 def test_fits_and_parameter_values():

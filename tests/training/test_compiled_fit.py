@@ -38,9 +38,9 @@ def test_the_steps_are_those_of_pyro(double, monkeypatch, batch_size, estimator)
     before = Staged.upcoming
 
     def noted(self, count):
-        stretches, which = before(self, count)
-        drawn.append((stretches, which))
-        return stretches, which
+        blocks, which = before(self, count)
+        drawn.append((blocks, which))
+        return blocks, which
 
     monkeypatch.setattr(Staged, "upcoming", noted)
     fit = compiled(small_vae(), x, estimator, steps=12, batch_size=batch_size, learning_rate=0.01)
@@ -50,11 +50,11 @@ def test_the_steps_are_those_of_pyro(double, monkeypatch, batch_size, estimator)
     method, step = vb.estimators.resolve(estimator), 0
     with pair.scope(), validation(False):
         optimizer = torch.optim.Adam(pair.leaves.values(), lr=0.01)
-        for stretches, which in drawn:
-            rows = [0] * len(stretches)
-            for number in [0] * len(stretches[0].noise[0]) if which is None else which.tolist():
+        for blocks, which in drawn:
+            rows = [0] * len(blocks)
+            for number in [0] * len(blocks[0].noise[0]) if which is None else which.tolist():
                 step += 1
-                noise = tuple(kind[rows[number]] for kind in stretches[number].noise)
+                noise = tuple(kind[rows[number]] for kind in blocks[number].noise)
                 rows[number] += 1
                 index = order.index(step)
                 with Recorder(noise, in_place=True):
@@ -92,6 +92,8 @@ OPTIMISERS = {
 
 @pytest.mark.parametrize("options", OPTIMISERS.values(), ids=OPTIMISERS)
 def test_resuming_equals_never_having_stopped(options, data, tmp_path):
+    if options is not OPTIMISERS["Adam"]:
+        data = data.rows(slice(0, 40))  # batches of one size, and so one program; Adam has two
     options = {"batch_size": 20, **options}
     whole = compiled(small_vae(), data, "stl", steps=10, **options)
     part = compiled(small_vae(), data, "stl", steps=4, **options)

@@ -12,7 +12,7 @@ from pyro.infer.util import is_validation_enabled
 from torch import Tensor
 
 from ..errors import Unsuitable
-from ..pair.sites import plates, sites
+from ..pair.sites import kind, plates, sites
 
 
 def enumerated(
@@ -50,4 +50,4 @@ def enumerated(
 
 
 def _can_be_enumerated(site: Any) -> bool:
-    return not site["is_observed"] and site["fn"].has_enumerate_support and not site["fn"].event_dim
+    return kind(site) == "latent" and site["fn"].has_enumerate_support and not site["fn"].event_dim

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import Unsuitable
-from ..pair.sites import Term, base, has_path, is_point_mass, sites
+from ..pair.sites import Term, base, has_path, is_point_mass, latents, sites
 from .enumeration import enumerated
 from .particles import ScoredSite
 from .run import Run
@@ -23,7 +23,7 @@ def log_p_fixed(run: Run) -> Tensor:
 
 def score(run: Run) -> Tensor:
     q, _ = run.traces_fixed
-    if points := [s["name"] for s in sites(q) if _moves_a_point(s)]:
+    if points := [s["name"] for s in latents(q) if _moves_a_point(s)]:
         raise Unsuitable(
             f"The guide puts a point mass with parameters at {', '.join(map(repr, points))}: it has no score function, "
             "so this estimator would never move it. Use vb.Trace() or vb.Pathwise()."
@@ -32,7 +32,7 @@ def score(run: Run) -> Tensor:
 
 
 def _moves_a_point(site: Any) -> bool:
-    return not site["is_observed"] and is_point_mass(site["fn"]) and base(site["fn"]).v.requires_grad
+    return is_point_mass(site["fn"]) and base(site["fn"]).v.requires_grad
 
 
 def scored(run: Run) -> tuple[ScoredSite, ...]:

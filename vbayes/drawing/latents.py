@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Normal, OneHotCategorical, TransformedDistribution
 
 from ..errors import Unsuitable
-from ..pair.sites import Layout, sites
+from ..pair.sites import Layout, latents
 from .particles import Latent
 
 FAMILIES = frozenset({"bernoulli", "normal", "one_hot"})
@@ -41,7 +41,7 @@ def latents_of(
         Unsuitable: A site is of another family, or depends on other draws.
     """
     found = []
-    every = [site for site in sites(q) if not site["is_observed"]]
+    every = latents(q)
     for site in every:
         family = next((f for f in families if type(_inside(site["fn"])) in _with_pyros(KINDS[f][0])), None)
         if family is None:

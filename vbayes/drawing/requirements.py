@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ..errors import Unsuitable
 from ..pair.sites import has_path, sites
+from ..pair.subsample import subsample
 from .run import Run
 
 
@@ -28,5 +29,15 @@ def closed_form_kl(run: Run) -> None:
         )
 
 
-CHECKS: dict[str, Callable[[Run], None]] = {"path": path, "closed_form_kl": closed_form_kl}
+def same_rows(run: Run) -> None:
+    part = subsample(*run.traces)
+    if part and (part.anew or not part.alike):
+        raise Unsuitable(
+            f"{part}, and this estimator weighs particles against each other: particles of different rows, or weights with N/M inside, make another bound, which "
+            "may lie above log p(x). Use vb.Trace() or another estimator of the ELBO, or let the model take its plate's size from its data and leave minibatches to "
+            "vb.fit(batch_size=...)."
+        )
+
+
+CHECKS: dict[str, Callable[[Run], None]] = {"path": path, "closed_form_kl": closed_form_kl, "same_rows": same_rows}
 """Requirement → what raises `Unsuitable` where it does not hold. The others of `REQUIREMENTS` say how to draw, and always hold."""

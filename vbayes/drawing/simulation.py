@@ -13,8 +13,9 @@ from torch import Tensor
 from .. import rng
 from ..data.dataset import Batch
 from ..errors import Unsuitable
+from ..pair.generation import forgetful
 from ..pair.pair import Pair
-from ..pair.sites import Layout, Term, sites
+from ..pair.sites import Layout, Term, factors, observed, sites
 from ..validation import validation
 
 
@@ -35,7 +36,8 @@ def simulate(pair: Pair, batch: Batch, seed: int) -> Simulated:
     """Data in the shape of a batch.
 
     Raises:
-        Unsuitable: An observed site takes its data from something made of an argument, which can't be replaced.
+        Unsuitable: An observed site takes its data from something made of an argument, which can't be replaced; or a `pyro.factor` weighs
+            what the model makes, so that its draws are not of the joint density that it scores.
     """
     with pair.scope(), torch.no_grad(), validation(False), rng.seeded(seed):
         made = pair.generate(batch)
@@ -47,10 +49,13 @@ def _in_place_of(
     args: tuple[Any, ...], seen: pyro.poutine.Trace, made: pyro.poutine.Trace, mend: str
 ) -> tuple[Any, ...]:
     """Arguments with what was made, in a run without observations, where the data were that a run has seen."""
+    if weighing := factors(seen):
+        raise Unsuitable(
+            f"Site {weighing[0]['name']!r} of the model is a pyro.factor: it weighs what the model draws, and draws that do not know the weight are of another density than the "
+            f"model's. {mend}, or write the factor as pyro.sample(..., obs=...)."
+        )
     found = list(args)
-    for site in sites(seen):
-        if not site["is_observed"]:
-            continue
+    for site in observed(seen):
         which = [i for i, a in enumerate(args) if isinstance(a, Tensor) and a is site["value"]]
         if not which:
             raise Unsuitable(
@@ -76,7 +81,7 @@ def sleep_log_q(
         layout: Of the plates.
     """
     with torch.no_grad():
-        made = pyro.poutine.trace(pyro.poutine.uncondition(model)).get_trace(*args, **kwargs)
+        made = pyro.poutine.trace(forgetful(model)).get_trace(*args, **kwargs)
         instead = _in_place_of(args, seen, made, "Use vb.WakeSleep()")
     q = pyro.poutine.trace(pyro.poutine.replay(guide, trace=made)).get_trace(*instead, **kwargs)
     for site in sites(q):

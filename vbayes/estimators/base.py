@@ -101,9 +101,19 @@ class Estimator(ELBO, ABC):
     # ---- what others ask of it -------------------------------------------------------------------------------------
 
     @property
+    def weighs(self) -> bool:
+        """Whether it weighs particles against each other: its bound is another function of their log-weights than the mean, or they come in pairs.
+
+        They must then be of the same rows, and hold no N/M: a K-particle bound of minibatches under a latent of all lies above that of all rows.
+        """
+        alone = type(self).bound_of is Estimator.bound_of and "antithetic_pairs" not in self.requires
+        return self.num_particles > 1 and not alone
+
+    @property
     def request(self) -> Request:
-        """What it asks of its draws."""
-        return request_of(self)
+        """What it asks of its draws; where it weighs them against each other, that they are of the same rows."""
+        asked = request_of(self)
+        return Request.of(asked.needs, asked.requires | {"same_rows"}, asked.families) if self.weighs else asked
 
     def draw(self, pair: Pair, batch: Batch) -> Particles:
         """The particles that it would see of a batch, inside `pair.scope()`.

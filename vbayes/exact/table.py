@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from ..errors import BadInput
+from ..errors import BadInput, Unsuitable
 
 NEGLIGIBLE = 1e-14  # of q's mass: below the rounding of the sums
 MOST = 2**27  # log-weights in all tuples: some ten seconds
@@ -30,11 +30,13 @@ class Table:
         log_q: (G, *local) log q(z_g|x).
         log_measure: (G, *local) log m_g: 0 for discrete latents; for others the quadrature weight and the Jacobian of
             whatever transform made the nodes.
+        uncovered: Latents of which q can't draw all values: nodes are where q is, so they know the ELBO and not the evidence.
     """
 
     log_p: Tensor
     log_q: Tensor
     log_measure: Tensor
+    uncovered: tuple[str, ...] = ()
 
     @property
     def weight(self) -> Tensor:
@@ -54,7 +56,16 @@ class Table:
         return self.weight.sum(0)
 
     def log_evidence(self) -> Tensor:
-        """(*local) log p(x) = log Σ m p(x, z_g), in nats."""
+        """(*local) log p(x) = log Σ m p(x, z_g), in nats.
+
+        Raises:
+            Unsuitable: q can't draw all values of a latent; the sum over those that it can was taken for the evidence, of which it is a part.
+        """
+        if self.uncovered:
+            raise Unsuitable(
+                f"q can't draw all values that {', '.join(map(repr, self.uncovered))} may have, and a table of those that it can has the ELBO, but neither evidence nor "
+                "posterior. Wanted: a guide over the model's support."
+            )
         return (self.log_p + self.log_measure).logsumexp(0)
 
     def posterior(self) -> Tensor:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from pyro.distributions import ImproperUniform, Unit
+from pyro.distributions import ImproperUniform
 from pyro.distributions.util import scale_and_mask
 from pyro.infer import ELBO
-from pyro.poutine import Trace
 from torch import Tensor
 
 from .. import rng
@@ -19,7 +19,8 @@ from ..errors import BadInput, checks_keywords
 from ..estimators import name_of
 from ..pair.pair import Pair
 from ..pair.problem import Trained
-from ..pair.sites import base, plates, sites
+from ..pair.sites import base, kind, latents, observed, plates, recorded, sites
+from ..pair.subsample import refuse, subsample
 from ..validation import validation
 from . import arviz as export
 
@@ -46,7 +47,9 @@ def sample(pair: Pair, batch: Batch, draws: int, *, seed: int | None = None, pri
 
     Returns:
         ArviZ's group → variable → (1, S, *shape) array; `observed_data` without the first two axes.
-        `sample_stats` has log_p = log p(x, z) and log_q = log q(z), summed over all sites.
+        `sample_stats` has log_p = log p(x, z) and log_q = log q(z), summed over all sites. What `pyro.deterministic` computes
+        stands beside the draws that it was computed from. A site that the model draws and the guide does not, as one without its
+        data (`model(x, y=None)`), is predicted: it stands in the predictive groups, and is in neither density.
     """
     batch = Batch(batch.args)
     pair = pair.copy()  # drawing moves the running statistics of some modules
@@ -58,30 +61,35 @@ def sample(pair: Pair, batch: Batch, draws: int, *, seed: int | None = None, pri
     with pair.scope(), rng.seeded(seed), torch.no_grad(), validation(False):
         for _ in range(draws):
             q, p = pair.run(batch)
-            _need_all_rows(pair, p)
-            keep("sample_stats", "log_p", p.log_prob_sum())
+            if part := subsample(q, p):
+                raise refuse(pair, part, "draws don't belong to the same rows")
+            predicted = {s["name"] for s in latents(p) if s["name"] not in q and not s["infer"].get("enumerate")}
+            keep("sample_stats", "log_p", p.log_prob_sum(functools.partial(_is_given, predicted)))
             keep("sample_stats", "log_q", q.log_prob_sum())
-            for site in sites(p):
-                if _is_data(site):
+            data = {s["name"] for s in observed(p)}
+            for site in recorded(p):
+                if site["name"] in data:
                     log_p = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
                     keep("log_likelihood", site["name"], scale_and_mask(log_p, mask=site["mask"]))
-                elif not isinstance(base(site["fn"]), Unit):
+                elif kind(site) != "factor" and site["name"] not in predicted:
                     keep("posterior", site["name"], site["value"])
             made = pair.generate(batch, q)
-            for site in sites(p):
-                if _is_data(site):
-                    keep("posterior_predictive", site["name"], made.nodes[site["name"]]["value"])
-            for site in sites(pair.generate(batch)) if prior and not _improper(p) else ():
-                if isinstance(base(site["fn"]), Unit):
-                    continue
-                group = "prior_predictive" if site["name"] in rows.get("log_likelihood", {}) else "prior"
-                keep(group, site["name"], site["value"])
+            for name in (s["name"] for s in sites(p) if s["name"] in data | predicted):
+                keep("posterior_predictive", name, made.nodes[name]["value"])
+            for site in recorded(pair.generate(batch)) if prior and not _improper(p) else ():
+                if kind(site) != "factor":
+                    group = "prior_predictive" if site["name"] in data | predicted else "prior"
+                    keep(group, site["name"], site["value"])
     groups = {
         group: {name: torch.stack(values)[None].cpu().numpy() for name, values in variables.items()}
         for group, variables in rows.items()
     }
-    groups["observed_data"] = {s["name"]: s["value"].cpu().numpy() for s in sites(p) if _is_data(s)}
+    groups["observed_data"] = {s["name"]: s["value"].cpu().numpy() for s in observed(p)}
     return groups
+
+
+def _is_given(predicted: set[str], name: str, _: Any) -> bool:
+    return name not in predicted
 
 
 def _improper(p: Any) -> bool:
@@ -135,29 +143,13 @@ def to_arviz(
     return export.from_arrays(groups, dims=_dims(fit.pair, batch, dataset.dims), attrs=attributes)
 
 
-def _is_data(site: Any) -> bool:
-    """Neither a `pyro.deterministic` nor a `pyro.factor`."""
-    return site["is_observed"] and not site["infer"].get("_deterministic") and not isinstance(base(site["fn"]), Unit)
-
-
-def _need_all_rows(pair: Pair, trace: Trace) -> None:
-    for site in sites(trace):
-        for frame in plates(site):
-            if frame.full_size not in (None, frame.size):
-                raise BadInput(
-                    f"Plate {frame.name!r} of pair {pair.name!r} draws {frame.size} of {frame.full_size} rows anew each time, so "
-                    "draws don't belong to the same rows. Wanted: all of them. Let the model take its plate's size from "
-                    "its data, and leave minibatches to vb.fit(batch_size=...)."
-                )
-
-
 def _dims(pair: Pair, batch: Batch, columns: Mapping[str, tuple[str, ...]]) -> dict[str, list[str]]:
     """Variable → names of its dimensions: plates, then a column's own, else `site_dim_i`."""
     pair = pair.copy()
     with pair.scope(), rng.seeded(0), torch.no_grad():
         _, p = pair.run(Batch(batch.args))
     found = {}
-    for site in sites(p):
+    for site in recorded(p):
         name, rank = site["name"], site["value"].dim()
         event = site["fn"].event_dim
         dims = [f"{name}_dim_{i}" for i in range(rank)]

@@ -16,10 +16,12 @@ from torch import Tensor
 from .. import rng
 from ..data.dataset import Batch, Dataset
 from ..drawing.simulation import simulate
-from ..errors import BadInput, checks_keywords
+from ..errors import BadInput, Unsuitable, checks_keywords
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained
-from ..pair.sites import sites
+from ..pair.sites import latents
+from ..pair.subsample import refuse, seen_of
+from ..pair.support import missed
 from ..progress import bar
 from ..summaries.card import Card, Displayable, rounded, with_error
 from .annealing import annealed
@@ -47,6 +49,8 @@ class Evidence(Displayable):
         pair, data: Names.
         rows: N.
         per_datum: (N,) of each row, `per_datum_se` alike; None where the rows hang together by a latent of all.
+        elbo: Of the guide, beside a closed form, which is the model's alone; None for others.
+        uncovered: Sites of which the guide can't draw all values, where the value comes from its draws: it stays below log p(x), however many they are.
         effective: (N,) or (1,) effective number of draws that an importance-weighted value rests on; None for others.
     """
 
@@ -62,6 +66,8 @@ class Evidence(Displayable):
     per_datum: np.ndarray | None = None
     per_datum_se: np.ndarray | None = None
     effective: np.ndarray | None = None
+    elbo: float | None = None
+    uncovered: tuple[str, ...] = ()
 
     def card(self) -> Card:
         """The value, its error, and on which side of the truth it is."""
@@ -70,8 +76,12 @@ class Evidence(Displayable):
         rows = [("log p(x)", f"{with_error(self.value, self.se or math.nan, 6)} nats, {direction}")]
         if self.rows > 1:
             rows.append(("each", f"{rounded(self.value / self.rows)} nats a datum, of {self.rows:,}"))
+        if self.elbo is not None:
+            rows.append(("ELBO", f"{rounded(self.elbo, 6)} nats, of the guide"))
         if self.effective is not None:
             rows.append(("carried by", f"{rounded(float(np.min(self.effective)), 3)} draws for the worst datum"))
+        if self.uncovered:
+            rows.append(("not covered", f"by the guide: {', '.join(self.uncovered)}"))
         return Card(f"Evidence: {self.pair} on {self.data}", (*rows, ("method", self.method)))
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -81,10 +91,14 @@ class Evidence(Displayable):
         return pd.DataFrame({"log_evidence": self.per_datum, "se": self.per_datum_se})
 
     def verdict(self) -> str:
-        """In a sentence."""
+        """In a sentence, or two where the guide can't be trusted."""
+        return self._value() + missed(self.uncovered)
+
+    def _value(self) -> str:
         each = f", {self.value / self.rows:.4g} a datum" if self.rows > 1 else ""
         if self.direction == "exact":
-            return f"log p(x) = {self.value:.6g} nats{each} ({self.method})."
+            guide = "" if self.elbo is None else f" The ELBO of the guide is {self.elbo:.6g}."
+            return f"log p(x) = {self.value:.6g} nats{each} ({self.method}).{guide}"
         if self.direction == "between":
             gap = f"a lower bound of {self.low:.6g} and an upper one of {self.high:.6g} on average"
             if self.low > self.high:
@@ -133,7 +147,8 @@ def log_evidence(
     Raises:
         BadInput: An unknown method, or fewer than one particle, temperature or row at a time.
         BadPair: Model and guide do not fit together, or not with the data.
-        Unsuitable: The method is not for this pair, with the reason.
+        Unsuitable: The method is not for this pair, with the reason. A model that draws a part of its rows itself (`plate(..., subsample_size=)`) has an
+            ELBO, which is right on average; the logarithm of a mean of such weights was said to be a lower bound, and lay above log p(x).
 
     Examples:
         >>> fit = vb.fit(vb.pairs.vae(), vb.data.digits(), epochs=50, batch_size=100)
@@ -147,12 +162,19 @@ def log_evidence(
         if not isinstance(number, int) or number < 1:
             raise BadInput(f"{name}={number!r}. Wanted: a whole number, at least 1.")
     seed, problem = rng.or_default(seed), Problem.of(pair, data, device=device)
-    pair, dataset, whole = problem.pair, problem.data, problem.whole
-    named = {"pair": pair.name, "data": dataset.name, "rows": len(dataset)}
+    pair, dataset = problem.pair, problem.data
+    named: dict[str, Any] = {"pair": pair.name, "data": dataset.name, "rows": len(dataset)}
     if method in ("auto", "exact") and pair.exact is not None:
         with pair.scope(), torch.no_grad():
             closed = pair.exact.log_evidence_per_datum or pair.exact.log_evidence
-            return _exact(closed(*whole.args).double(), "closed form", named)
+            named["elbo"] = float(pair.exact.elbo(*problem.rows.args))
+            return _exact(closed(*problem.rows.args).double(), "closed form", named)
+    named["uncovered"] = problem.uncovered
+    if problem.seen and method == "elbo":
+        require_densities(pair, problem.rows)
+        drawn = weights(pair, problem.rows, count, seed, together=True)
+        return _lower([drawn], f"ELBO, {count} draws of latents and rows", named, Weights.elbo)
+    whole = _all_rows(problem)
     if not _latents(pair, whole):
         return _exact(weights(pair, whole, 1, seed).elbo()[0], "no latent variables", named)
     if method == "exact":
@@ -164,6 +186,11 @@ def log_evidence(
     if method in ("ais", "sandwich"):
         how: dict[str, Any] = {"chains": count, "temperatures": temperatures, "progress": progress}
         words = f"{count} chains, {temperatures} temperatures"
+        if method == "sandwich" and problem.uncovered:
+            raise Unsuitable(
+                f"The guide of pair {pair.name!r} can't draw all values that {', '.join(map(repr, problem.uncovered))} may have, so there is no way back to it from "
+                "all of them, and no upper bound. Wanted: a guide over the model's support, or method='iw'."
+            )
         if method == "ais":
             there = [annealed(pair, b, seed=s, origin=None, **how) for b, s in zip(chunks, seeds, strict=True)]
             return _lower(there, f"annealed importance sampling, {words}", named)
@@ -181,18 +208,27 @@ def log_evidence(
     return _lower(found, f"importance-weighted bound, {count} particles", named)
 
 
+def _all_rows(problem: Problem) -> Batch:
+    """All rows, of a pair that looks at them all."""
+    if problem.seen:
+        why = "a weight of its draws is none of the data, and the logarithm of a mean of such weights may lie above log p(x)"
+        raise Unsuitable(f"{refuse(problem.pair, problem.seen, why)} Or method='elbo', which is right on average.")
+    return problem.whole
+
+
 def _latents(pair: Pair, batch: Batch) -> list[str]:
     with pair.look(), torch.no_grad():
         q, _ = pair.run(batch)
-    return [site["name"] for site in sites(q)]
+    return [site["name"] for site in latents(q)]
 
 
 def _chunks(pair: Pair, data: Dataset, whole: Batch, batch_size: int, seed: int) -> list[Batch]:
-    """So many rows at a time where each has a weight of its own; otherwise all of them."""
+    """So many rows at a time where each has a weight of its own, and the model does not scale them up to all; otherwise all of them."""
     if batch_size >= len(data) or weights(pair, whole, 1, seed).mean.shape != (len(data),):
         return [whole]
     index = torch.arange(len(data), device=data.first.device)
-    return [Batch(data.batch(pair.model, part).args) for part in index.split(batch_size)]
+    chunks = [Batch(data.batch(pair.model, part).args) for part in index.split(batch_size)]
+    return [whole] if seen_of(pair, chunks[0]) else chunks
 
 
 def _weighed(pair: Pair, chunks: Sequence[Batch], count: int, seeds: Sequence[int], *, progress: bool) -> list[Weights]:

@@ -64,7 +64,9 @@ class Weights:
         return (2 * self.log_sum - self.log_sum_of_squares).exp()
 
 
-def weights(pair: Pair, batch: Batch, count: int, seed: int, drawn: Callable[[], None] = lambda: None) -> Weights:
+def weights(
+    pair: Pair, batch: Batch, count: int, seed: int, drawn: Callable[[], None] = lambda: None, *, together: bool = False
+) -> Weights:
     """K log-weights log p(x, z) − log q(z|x) with z drawn from the guide.
 
     Args:
@@ -73,12 +75,14 @@ def weights(pair: Pair, batch: Batch, count: int, seed: int, drawn: Callable[[],
         count: K.
         seed: Of the draws.
         drawn: Called after each, for a progress bar.
+        together: One weight of all rows, where each draw sees others: what they say hangs together.
     """
 
     def each() -> Iterator[Tensor]:
         for _ in range(count):
             one = draw_one(pair.model, pair.guide, batch.args, {}, WEIGHTS)
-            yield (one.log_p - one.log_q).double() * one.scale
+            log_w = (one.log_p - one.log_q).double() * one.scale
+            yield log_w.sum() if together else log_w
             drawn()
 
     with pair.scope(), torch.no_grad(), rng.seeded(seed), validation(False):

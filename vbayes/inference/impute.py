@@ -16,7 +16,7 @@ from ..drawing.densities import drawing_density, run_at
 from ..errors import BadInput, Unsuitable, checks_keywords
 from ..pair.pair import DATA_PLATE, Pair
 from ..pair.problem import Problem, Trained
-from ..pair.sites import Layout, Term, base, is_point_mass, sites
+from ..pair.sites import Layout, Term, base, factors, is_point_mass, latents, observed, sites
 from ..progress import bar
 from ..summaries.card import Card, Displayable, rounded
 from ..validation import validation
@@ -127,12 +127,12 @@ class _Chain:
         self.pair, self.args = pair, list(batch.args)
         with pair.look(), torch.no_grad(), validation(False):
             q, p = pair.run(batch)
-        observed: list[Any] = [s for s in sites(p) if s["is_observed"]]
-        if len(observed) != 1:
+        data = observed(p)
+        if len(data) != 1:
             raise Unsuitable(
-                f"Pair {pair.name!r} has {len(observed)} observed sites. Wanted: one, of which some is missing."
+                f"Pair {pair.name!r} has {len(data)} sites with data ({', '.join(s['name'] for s in data) or 'none'}). Wanted: one, of which some is missing."
             )
-        (self.site,) = observed
+        (self.site,) = data
         self.name = self.site["name"]
         places = [i for i, a in enumerate(self.args) if isinstance(a, Tensor) and a is self.site["value"]]
         if not places:
@@ -145,10 +145,10 @@ class _Chain:
                 "independent given the latents, such as Bernoulli or Normal ones."
             )
         self.place, self.x = places[0], self.site["value"]
-        self.drawn = [s["name"] for s in sites(q) if not is_point_mass(s["fn"])]
+        self.drawn = [s["name"] for s in latents(q) if not is_point_mass(s["fn"])]
         rows = tuple(frame.size for frame in Layout(q, p).local)
-        latents: dict[str, Any] = dict(q.nodes)
-        leading = [tuple(latents[name]["value"].shape[:1]) for name in self.drawn]
+        nodes: dict[str, Any] = dict(q.nodes)
+        leading = [tuple(nodes[name]["value"].shape[:1]) for name in self.drawn]
         if rows != (len(self.x),) or any(first != rows for first in leading):
             raise Unsuitable(
                 f"The latents of pair {pair.name!r} are not one set for each row of the plate {DATA_PLATE!r}. Wanted: a pair such as vb.pairs.vae(), whose rows are "
@@ -165,8 +165,18 @@ class _Chain:
     def start(self) -> None:
         """What is missing comes from the model, whatever is known."""
         made: Any = self.pair.generate(Batch(tuple(self.args))).nodes[self.name]
+        before = self.args[self.place]
         self._fill(made["value"])
-        self.z, _, self.log_w = self._propose()
+        self.z, p, self.log_w = self._propose()
+        for site in factors(p):
+            self.args[self.place] = before
+            weight = self._at(self.z)[0].nodes[site["name"]]["fn"].log_factor
+            self.args[self.place] = self.x
+            if not torch.equal(weight, site["fn"].log_factor):
+                raise Unsuitable(
+                    f"The pyro.factor {site['name']!r} of pair {self.pair.name!r} weighs the data, so what is missing can't be drawn from p(x|z). Wanted: factors of the "
+                    "latents alone."
+                )
 
     def sweep(self) -> tuple[Tensor, Tensor]:
         """One turn: (N,) whether z was taken, and (N, *features) the mean of p(x|z)."""

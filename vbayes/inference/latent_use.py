@@ -12,7 +12,7 @@ from .. import rng
 from ..errors import Unsuitable, checks_keywords
 from ..pair.pair import DATA_PLATE, Pair
 from ..pair.problem import Problem, Trained
-from ..pair.sites import is_point_mass, plates, sites
+from ..pair.sites import is_point_mass, latents, plates
 from ..validation import validation
 
 COLLAPSED = 0.01  # nats a datum, below which a dimension says nothing of x
@@ -45,7 +45,9 @@ def latent_use(pair: Pair | Trained, data: Any = None, *, seed: int | None = Non
     with pair.scope(), torch.no_grad(), rng.seeded(seed), validation(False):
         q, p = pair.run(problem.whole)
     tables = [
-        table for site in sites(q) if site["name"] in p and (table := _of_site(site, p.nodes[site["name"]])) is not None
+        table
+        for site in latents(q)
+        if site["name"] in p and (table := _of_site(site, p.nodes[site["name"]])) is not None
     ]
     if not tables:
         raise Unsuitable(

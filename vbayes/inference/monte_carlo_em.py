@@ -269,7 +269,8 @@ def _climb(space: Unconstrained, state: Tensor, stepper: Any, updates: int, scal
             first = float(joint.detach())
         if not torch.isfinite(joint):
             raise NonFiniteStep("log p(x, z)")
-        gradients = torch.autograd.grad(-joint, leaves, materialize_grads=True)
+        # None where no gradient reaches, as `backward` has it: the optimiser leaves those alone, weight decay and all.
+        gradients = torch.autograd.grad(-joint, leaves, allow_unused=True)
         for leaf, gradient in zip(leaves, gradients, strict=True):
             leaf.grad = gradient
         stepper(leaves)

@@ -16,12 +16,14 @@ from ..drawing.densities import densities
 from ..errors import BadInput, Unsuitable, checks_keywords
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained
-from ..pair.sites import Frames, Layout, is_point_mass, sites
+from ..pair.sites import Frames, Layout, is_point_mass, latents
+from ..pair.support import missed
 from ..summaries.card import Card, Displayable, first_few, rounded
 from ..validation import validation
 
 Method = Literal["auto", "exact", "guide", "importance"]
 POOR = 0.1  # of the draws: an effective number below says that q is far from the posterior
+GUIDE_DRAWS = 200  # that say what q is worth beside exact draws
 PROPOSALS = 10  # for each draw that importance resampling keeps
 
 
@@ -37,6 +39,9 @@ class Posterior(Displayable):
             given site by site, or draws were resampled, None.
         effective: (*local) the effective number of S independent draws from the posterior that they are worth by their importance weights
             (Kong 1992); None for exact ones.
+        guide_effective: (*local) the same of 200 draws of the guide, beside exact ones: what q is worth, that the exact draws do not show. None for others, and
+            where the guide has no density.
+        uncovered: Sites of which the guide can't draw all values: importance weights can't see what it leaves out.
     """
 
     draws: Mapping[str, Tensor]
@@ -45,6 +50,8 @@ class Posterior(Displayable):
     data: str
     log_density: Tensor | None = None
     effective: Tensor | None = None
+    guide_effective: Tensor | None = None
+    uncovered: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(next(iter(self.draws.values())))
@@ -59,6 +66,12 @@ class Posterior(Displayable):
             least = rounded(float(self.effective.min()), 3)
             worth = f"{least} independent draws" + (" for the worst datum" if self.effective.numel() > 1 else "")
             rows.append(("worth", worth))
+        if self.guide_effective is not None:
+            rows.append(
+                ("q is worth", f"{rounded(float(self.guide_effective.min()), 3)} of {GUIDE_DRAWS} independent draws")
+            )
+        if self.uncovered:
+            rows.append(("not covered", f"by the guide: {', '.join(self.uncovered)}"))
         return Card(f"Posterior: {self.pair} on {self.data}", tuple(rows))
 
     def mean(self) -> dict[str, Tensor]:
@@ -81,9 +94,18 @@ class Posterior(Displayable):
         return export.from_arrays({"posterior": arrays})
 
     def verdict(self) -> str:
-        """In a sentence."""
+        """In a sentence, or two where the guide can't be trusted."""
+        return self._worth() + missed(self.uncovered)
+
+    def _worth(self) -> str:
         if self.effective is None:
-            return f"{len(self)} draws from the exact posterior, each latent by itself."
+            text = f"{len(self)} draws from the exact posterior, each latent by itself."
+            if self.guide_effective is None:
+                return text
+            least = float(self.guide_effective.min())
+            where = " of the worst datum" if self.guide_effective.numel() > 1 else ""
+            far = " q is far from it: train longer, or use a richer guide." if least < POOR * GUIDE_DRAWS else ""
+            return f"{text} {GUIDE_DRAWS} draws from q would be worth {least:.0f}{where}.{far}"
         least = float(self.effective.min())
         where = " of the worst datum" if self.effective.numel() > 1 else ""
         if self.method == "importance":
@@ -110,6 +132,9 @@ def posterior(
 ) -> Posterior:
     """Draws of the latents given data: exact where the pair knows its posterior, otherwise from the guide.
 
+    Either way the verdict says what q is worth, for exact draws are as good after a fit that went wrong; and whether q can draw all that the model allows, for
+    weights can't see what it leaves out.
+
     Args:
         pair: Model and guide; a fit brings its data.
         data: As for `fit`; new rows are welcome where the guide computes q from a row.
@@ -135,26 +160,44 @@ def posterior(
         raise BadInput(f"draws={draws}. Wanted: at least 2.")
     seed, problem = rng.or_default(seed), Problem.of(pair, data, device=device)
     pair, batch = problem.pair, problem.whole
-    names: dict[str, Any] = {"pair": pair.name, "data": problem.data.name}
+    names: dict[str, Any] = {"pair": pair.name, "data": problem.data.name, "uncovered": problem.uncovered}
     with pair.scope(), torch.no_grad(), rng.seeded(seed), validation(False):
         if method in ("auto", "exact") and pair.exact is not None:
             known = pair.exact.posterior(*batch.args)
             values = {name: fn.sample((draws,)) for name, fn in known.items()}
             only = next(iter(known)) if len(known) == 1 else None
-            return Posterior(values, "exact", **names, log_density=known[only].log_prob(values[only]) if only else None)
+            density = known[only].log_prob(values[only]) if only else None
+            return Posterior(
+                values, "exact", **names, log_density=density, guide_effective=_guide_effective(pair, batch, seed)
+            )
         if method == "exact":
             raise Unsuitable(
                 f"Pair {pair.name!r} knows no exact posterior. Wanted: a pair with exact=vb.Exact(...), or method='guide'."
             )
         count = draws if method != "importance" else proposals or PROPOSALS * draws
         values, log_w, log_q, frames, events = _proposals(pair, batch, count)
-    effective = (2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp()
+    effective = _effective(log_w)
     if method != "importance":
         return Posterior(values, "guide", **names, log_density=log_q, effective=effective)
     with rng.seeded(rng.child(seed, 1)):
         chosen = torch.distributions.Categorical(logits=log_w.movedim(0, -1)).sample((draws,))
     kept = {name: _take(each, chosen, frames, events[name]) for name, each in values.items()}
     return Posterior(kept, "importance", **names, effective=effective)
+
+
+def _effective(log_w: Tensor) -> Tensor:
+    """(*local) of log-weights (K, *local); 0 where all of them are."""
+    found = (2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp()
+    return found.nan_to_num(nan=0.0)
+
+
+def _guide_effective(pair: Pair, batch: Batch, seed: int) -> Tensor | None:
+    """(*local) what draws of the guide are worth, inside the pair's scope; None where it has no density."""
+    try:
+        with rng.seeded(rng.child(seed, 2)):
+            return _effective(_proposals(pair, batch, GUIDE_DRAWS)[1])
+    except Unsuitable:
+        return None
 
 
 def _proposals(
@@ -166,14 +209,14 @@ def _proposals(
     frames: Frames = ()
     for _ in range(count):
         q, p = pair.run(batch)
-        drawn = {s["name"]: s["value"] for s in sites(q) if not is_point_mass(s["fn"])}
+        drawn = {s["name"]: s["value"] for s in latents(q) if not is_point_mass(s["fn"])}
         if not drawn:
             raise Unsuitable(f"The guide of pair {pair.name!r} draws nothing. Wanted: latents with a density.")
         seen, by, _ = densities(pair.model, pair.guide, batch.args, drawn)
         log_w.append((seen - by).double())
         log_q.append(by.double())
         frames = Layout(q, p).local
-        for site in sites(q):
+        for site in latents(q):
             if site["name"] in p:
                 found.setdefault(site["name"], []).append(site["value"])
                 events[site["name"]] = site["fn"].event_dim

@@ -13,7 +13,7 @@ from .. import rng
 from ..errors import BadInput
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained
-from ..pair.sites import sites
+from ..pair.sites import latents, observed
 from ..summaries.card import Card, Displayable, rounded
 
 
@@ -65,12 +65,12 @@ def reconstruct(pair: Pair | Trained, data: Any = None, *, seed: int | None = No
     pair = problem.pair
     with pair.scope(), rng.seeded(seed), torch.no_grad():
         q, p = pair.run(problem.whole)
-    latent, observed = one_of_each(pair, q, p)
+    latent, data = one_of_each(pair, q, p)
     try:
-        mean = observed["fn"].mean
+        mean = data["fn"].mean
     except NotImplementedError as error:
-        raise BadInput(f"The distribution of {observed['name']!r} in pair {pair.name!r} has no mean.") from error
-    return Reconstruction(observed["value"], latent["value"].detach(), mean.detach())
+        raise BadInput(f"The distribution of {data['name']!r} in pair {pair.name!r} has no mean.") from error
+    return Reconstruction(data["value"], latent["value"].detach(), mean.detach())
 
 
 def one_of_each(pair: Pair, q: pyro.poutine.Trace, p: pyro.poutine.Trace) -> tuple[Any, Any]:
@@ -79,12 +79,11 @@ def one_of_each(pair: Pair, q: pyro.poutine.Trace, p: pyro.poutine.Trace) -> tup
     Raises:
         BadInput: There are more, or fewer.
     """
-    latent: list[Any] = [s for s in sites(q) if not s["is_observed"]]
-    observed: list[Any] = [s for s in sites(p) if s["is_observed"]]
-    if len(latent) != 1 or len(observed) != 1:
-        names = [", ".join(s["name"] for s in some) or "none" for some in (latent, observed)]
+    latent, data = latents(q), observed(p)
+    if len(latent) != 1 or len(data) != 1:
+        names = [", ".join(s["name"] for s in some) or "none" for some in (latent, data)]
         raise BadInput(
             f"Pair {pair.name!r} has the latent sites {names[0]} and the observed sites {names[1]}. Wanted: one of each, to have a code and what "
             "is rebuilt from it."
         )
-    return latent[0], observed[0]
+    return latent[0], data[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,7 +15,9 @@ from ..drawing.densities import densities
 from ..errors import BadInput, Unsuitable
 from ..exact.table import Table
 from ..pair.pair import Pair
-from ..pair.sites import Layout, is_point_mass, plates, sites
+from ..pair.sites import Layout, is_point_mass, latents
+from ..pair.subsample import subsample
+from ..pair.support import uncovered
 from ..validation import validation
 from .quadrature import Axis, Grid, SiteNodes
 
@@ -57,7 +60,9 @@ def tabulate(pair: Pair, batch: Batch, *, nodes: int = 500_000) -> Table:
     if all(leaves[name].data_ptr() == value.data_ptr() for name, value in pair.parameters.items()):
         return table
     # The leaves hold other numbers again, at which a gradient would be taken without a word.
-    return Table(table.log_p.detach(), table.log_q.detach(), table.log_measure.detach())
+    return replace(
+        table, log_p=table.log_p.detach(), log_q=table.log_q.detach(), log_measure=table.log_measure.detach()
+    )
 
 
 class _Tabulation:
@@ -65,8 +70,9 @@ class _Tabulation:
         self.pair, self.batch, self.nodes = pair, batch, nodes
         q, p = pair.run(batch)  # live, to see what depends on parameters
         self._check(q, p)
+        self.uncovered = uncovered(q, p)
         layout = Layout(q, p)
-        latent: list[Any] = [s for s in sites(q) if not s["is_observed"] and not is_point_mass(s["fn"])]
+        latent: list[Any] = [s for s in latents(q) if not is_point_mass(s["fn"])]
         placed = any(not s["fn"].support.is_discrete for s in latent)  # others have their values without draws
         with torch.no_grad():
             traces: list[Any] = [q, *(pair.run(batch)[0] for _ in range(DRAWS * placed))]
@@ -76,14 +82,13 @@ class _Tabulation:
 
     def _check(self, q: Any, p: Any) -> None:
         name = self.pair.name
-        alone = [s["name"] for s in sites(p) if not s["is_observed"] and s["name"] not in q.nodes]
+        alone = [s["name"] for s in latents(p) if s["name"] not in q.nodes]
         if alone:
             raise Unsuitable(
                 f"Site{'s' * (len(alone) > 1)} {', '.join(map(repr, alone))} of pair {name!r} {'are' if len(alone) > 1 else 'is'} in the "
                 "model alone, so there is no q to take an expectation under. Wanted: a site of that name in the guide."
             )
-        part = [f for s in sites(q) + sites(p) for f in plates(s) if f.full_size not in (None, f.size)]
-        if Layout(q, p).scale != 1.0 or part or _is_part(self.batch, q, p):
+        if Layout(q, p).scale != 1.0 or subsample(q, p, self.batch.total):
             raise BadInput(
                 f"Pair {name!r} was given a part of its data, scaled up to the whole. Wanted: all of them at once, "
                 "such as data.batch(pair.model)."
@@ -132,7 +137,7 @@ class _Tabulation:
         # Where masks and scales make log q another thing than the density that the guide draws by, the measure says so:
         # then sums with m q still are expectations over draws.
         other = torch.where(density == log_q, 0.0, density - log_q)
-        return Table(log_p, log_q, other + measure)
+        return Table(log_p, log_q, other + measure, self.uncovered)
 
     def _weighed(self, values: Mapping[str, Tensor], count: int) -> tuple[Tensor, ...]:
         model, guide = self.pair.scaled(self.batch.total)
@@ -147,11 +152,6 @@ class _Tabulation:
         except Exception:  # a model that looks at its values, or an operation that vmap does not know: one by one then
             found = [one({name: value[g] for name, value in values.items()}) for g in range(count)]
             return tuple(torch.stack(parts) for parts in zip(*found, strict=True))
-
-
-def _is_part(batch: Batch, q: Any, p: Any) -> bool:
-    sizes = [f.size for s in sites(q) + sites(p) for f in plates(s) if f.name == "data"]
-    return batch.total is not None and any(size < batch.total for size in sizes)
 
 
 def _tolerance(like: Tensor) -> float:

@@ -17,7 +17,7 @@ from ..data.dataset import Batch
 from ..drawing.densities import flow
 from ..errors import Unsuitable
 from ..pair.pair import Pair
-from ..pair.sites import Layout, is_point_mass, sites
+from ..pair.sites import Layout, is_point_mass, latents
 from ..staging.trace import trace
 from ..validation import no_warnings_of_nan, validation
 
@@ -51,7 +51,7 @@ class Unconstrained:
                 q, p = pair.run(batch)
             with rng.seeded(1):
                 other, _ = pair.run(batch)
-        self.sites: dict[str, Any] = {s["name"]: s for s in sites(q) if not is_point_mass(s["fn"])}
+        self.sites: dict[str, Any] = {s["name"]: s for s in latents(q) if not is_point_mass(s["fn"])}
         self._require(other)
         self.transforms: dict[str, Transform] = {name: biject_to(s["fn"].support) for name, s in self.sites.items()}
         layout = Layout(q, p)

@@ -49,7 +49,7 @@ def race(
 ) -> Race:
     """Trains a pair with several estimators from the same start, and takes down how the ELBO rises with steps and with time.
 
-    Each estimator runs once for each seed: the fit that `vb.fit` makes of that seed. The runs take turns, a stretch each, in an order
+    Each estimator runs once for each seed: the fit that `vb.fit` makes of that seed. The runs take turns, some steps each, in an order
     that turns, so a busy machine is unfair to all alike. The clock of a run counts its steps alone: not what was compiled before the
     first one, nor the looks at the ELBO. Those are the same for all: the pair's exact ELBO, or else an estimate from the same rows
     and the same draws. Estimators of another bound are judged by the ELBO too.
@@ -104,7 +104,7 @@ def race(
             if asked_to_stop():
                 break
             run = runs[name, seed]
-            rows += _stretch(name, seed, run, goal, evaluator, asked_to_stop)
+            rows += _to_goal(name, seed, run, goal, evaluator, asked_to_stop)
             advance(done, functools.partial("{}, {} steps".format, name, run.steps))
             if run.interrupted:
                 break
@@ -180,7 +180,7 @@ def _entered(
     return runs
 
 
-def _stretch(
+def _to_goal(
     name: str,
     seed: int,
     run: FitRun,

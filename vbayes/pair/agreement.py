@@ -11,15 +11,13 @@ from torch import Tensor
 
 from ..errors import BadPair
 from .pair import Pair
-from .sites import base, plates, sites
+from .sites import base, latents, plates, sites
 
 
 def match(pair: Pair, q: Any, p: Any) -> set[str]:
     """The latent sites that model and guide share; anything else is an error."""
     # A site that the model sums out needs no guide.
-    latent = {
-        s["name"] for s in sites(p) if not s["is_observed"] and (s["name"] in q or not s["infer"].get("enumerate"))
-    }
+    latent = {s["name"] for s in latents(p) if s["name"] in q or not s["infer"].get("enumerate")}
     guided = {s["name"] for s in sites(q) if not s["infer"].get("is_auxiliary")}
     if missing := sorted(latent - guided):
         raise BadPair(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -17,10 +18,20 @@ from ..summaries.tables import plain_table
 from ..validation import validation
 from .agreement import match, quoted, weigh
 from .pair import DATA_PLATE, Pair
-from .sites import closed_form_kls, has_path, plates, sites
+from .sites import base, closed_form_kls, has_path, kind, plates, recorded
+from .support import coverages
 
+UNLIKE = "Site {site!r} of pair {pair!r}: the support of the guide's {ours} is {found}, compared with that of the model's {theirs}. {so}"
+SO = {
+    "smaller": "The ELBO stays a bound, but what the guide leaves out no weight of its draws can show. Use a guide over the model's support.",
+    "larger": "Where it draws what the model excludes, the ELBO is -inf or none. Use a guide over the model's support.",
+    "of another kind": "A probability and a density can't be compared, so their ELBO is none. Use a guide of the model's kind.",
+}
+SO["overlapping"] = (
+    f"{SO['larger'].split('. ')[0]}; and what it leaves out no weight of its draws can show. Use a guide over the model's support."
+)
 FAILURES = (ValueError, RuntimeError, IndexError, TypeError)  # of a user's own code on arguments that do not fit
-HEADINGS = ("site", "shape", "plates", "scale", "reparameterised?", "analytic KL?", "in the guide?")
+HEADINGS = ("site", "shape", "plates", "scale", "reparameterised?", "analytic KL?", "in the guide?", "guide's support")
 
 
 @dataclass(frozen=True)
@@ -34,8 +45,10 @@ class Site:
         scale: Factor on its log-density (N/M in a minibatch).
         reparameterised: Whether its draw has a pathwise gradient; empty for observed sites.
         analytic_kl: "yes" where `AnalyticKL` uses a closed form, else "sampled"; empty for observed sites.
-        in_guide: "yes", "observed", "auxiliary" for sites of the guide alone, "summed out" for enumerated sites of the
+        in_guide: "yes", "observed" (data alone), "deterministic", "factor", "auxiliary" for sites of the guide alone, "summed out" for enumerated sites of the
             model alone.
+        support: Of the guide beside the model's: "same", "smaller" (what the guide leaves out no weight of its draws can show), "larger", "overlapping",
+            or "of another kind"; empty where there is nothing to compare, as for a point mass.
     """
 
     name: str
@@ -45,6 +58,7 @@ class Site:
     reparameterised: str
     analytic_kl: str
     in_guide: str
+    support: str = ""
 
 
 @dataclass(frozen=True, repr=False)
@@ -69,6 +83,8 @@ class Check(Displayable):
         rows.append(("plates", first_few(f"{name}[{size}]" for name, size in frames)))
         if rough := [site.name for site in self.sites if site.reparameterised == "no"]:
             rows.append(("score alone", first_few(rough)))
+        if odd := [f"{site.name}: {site.support}" for site in self.sites if site.support not in ("", "same")]:
+            rows.append(("guide's support", first_few(odd)))
         return Card(f"Check: {self.pair}", tuple(rows))
 
     def table(self) -> Table:
@@ -83,6 +99,9 @@ class Check(Displayable):
 
 def check(pair: Pair, *batch: Any, show: bool = True) -> Check:
     """Draws once from guide and model and reports on each site.
+
+    Supports are compared both ways. A guide that can't draw all that the model allows (a `Uniform` or `LogNormal` for a `Normal` latent) is warned of: its
+    weights look well, for they can't see what they miss.
 
     Args:
         pair: Model and guide.
@@ -113,11 +132,26 @@ def examine(pair: Pair, batch: Batch) -> Check:
         raise BadPair(_explain(pair, batch, error)) from error
     with pair.look(), torch.no_grad(), validation(True):
         latents = match(pair, q, p)
-        for site in sites(q) + sites(p):
+        for site in recorded(q) + recorded(p):
             weigh(site, latent=site["name"] in latents)
         closed = closed_form_kls(q, p)
-    own = [s for s in sites(q) if s["name"] not in p]
-    return Check(pair.name, tuple(_row(s, q, closed) for s in own + sites(p)))
+    supports = coverages(q, p)
+    for name, found in supports.items():
+        if found != "same":
+            fns = [base(trace.nodes[name]["fn"]) for trace in (q, p)]
+            warnings.warn(
+                UNLIKE.format(
+                    pair=pair.name,
+                    site=name,
+                    ours=type(fns[0]).__name__,
+                    theirs=type(fns[1]).__name__,
+                    found=found,
+                    so=SO[found],
+                ),
+                stacklevel=2,
+            )
+    own = [s for s in recorded(q) if s["name"] not in p]
+    return Check(pair.name, tuple(_row(s, q, closed, supports) for s in own + recorded(p)))
 
 
 def examine_minibatches(pair: Pair, data: Dataset, size: int | None) -> Check:
@@ -172,24 +206,26 @@ def _sized_by_the_batch(pair: Pair, data: Dataset, size: int) -> list[str]:
     return [name for name, value in fresh.parameters.items() if shapes.get(name, value.shape) != value.shape]
 
 
-def _row(site: Any, q: Any, closed: Any) -> Site:
-    name, observed = site["name"], site["is_observed"]
+def _row(site: Any, q: Any, closed: Any, supports: Any) -> Site:
+    name, what = site["name"], kind(site)
+    given = what != "latent"
     scale = site["scale"]
-    latent = "" if observed or name not in q else "yes" if name in closed else "sampled"
+    latent = "" if given or name not in q else "yes" if name in closed else "sampled"
     return Site(
         name,
         tuple(site["value"].shape),
         tuple((f.name, f.size) for f in plates(site)),
         float(scale if isinstance(scale, (int, float)) else scale.max()),
-        "" if observed or name not in q else "yes" if has_path(q.nodes[name]) else "no",
+        "" if given or name not in q else "yes" if has_path(q.nodes[name]) else "no",
         latent,
-        "observed"
-        if observed
+        ("observed" if what == "data" else what)
+        if given
         else "summed out"
         if name not in q
         else "auxiliary"
         if q.nodes[name]["infer"].get("is_auxiliary")
         else "yes",
+        supports.get(name, ""),
     )
 
 

@@ -16,6 +16,7 @@ from torch.distributions import constraints
 from .. import rng
 from ..data.dataset import Batch
 from ..summaries.card import Card, Displayable, counted, first_few
+from .generation import forgetful
 from .ownership import BUFFER, Ownership
 
 DATA_PLATE = "data"
@@ -252,8 +253,11 @@ class Pair(Displayable):
         Args:
             batch: Its arguments; only their shapes and the covariates among them still matter.
             latents: A guide trace to take latents from (posterior predictive); None draws them from the prior.
+
+        Returns:
+            Its trace. What `pyro.deterministic` and `pyro.factor` hold is computed from what was made; a factor does not move the draws.
         """
-        model = pyro.poutine.uncondition(self.model)
+        model = forgetful(self.model)
         if latents is not None:
             model = pyro.poutine.replay(model, trace=latents)
         return pyro.poutine.trace(model).get_trace(*batch.args)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -10,9 +11,12 @@ import torch
 from .. import rng
 from ..data.dataset import Batch, Dataset
 from ..errors import BadInput
+from ..validation import validation
 from .check import examine, examine_minibatches
 from .device import choose_device
 from .pair import Pair
+from .subsample import Subsample, refuse, seen_of
+from .support import uncovered
 
 
 @runtime_checkable
@@ -74,9 +78,31 @@ class Problem:
         return self.data.first.device
 
     @property
-    def whole(self) -> Batch:
-        """All rows, as they are: nothing is scaled to any larger whole."""
+    def rows(self) -> Batch:
+        """All rows, as they are: nothing is scaled to any larger whole. What the model makes of them may still be a part; see `seen`."""
         return Batch(self.data.batch(self.pair.model).args)
+
+    @property
+    def whole(self) -> Batch:
+        """`rows`, of a pair that looks at all of them: what weights of draws, their ratios and the logarithm of their mean are right for.
+
+        Raises:
+            Unsuitable: The model draws a part of its rows itself, or scales some of its sites up from a part.
+        """
+        if (part := self.seen) and (part.anew or not part.alike):
+            raise refuse(self.pair, part, "what its draws weigh is not what all rows say")
+        return self.rows
+
+    @cached_property
+    def uncovered(self) -> tuple[str, ...]:
+        """The latents of which the guide can't draw all values."""
+        with self.pair.look(), torch.no_grad(), validation(False):
+            return uncovered(*self.pair.run(self.rows))
+
+    @cached_property
+    def seen(self) -> Subsample | None:
+        """What the model shows a part of when it is handed all rows; None where that is all."""
+        return seen_of(self.pair, self.rows)
 
     @property
     def first(self) -> Batch:

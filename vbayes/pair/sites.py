@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pyro
 import torch
-from pyro.distributions import Delta
+from pyro.distributions import Delta, Unit
 from pyro.distributions.util import scale_and_mask
 from pyro.ops.provenance import detach_provenance, get_provenance
 from torch import Tensor
@@ -15,10 +15,41 @@ from torch.distributions import kl_divergence
 Frames = tuple[Any, ...]  # pyro.poutine.indep_messenger.CondIndepStackFrame, the vectorised ones
 
 
-def sites(trace: pyro.poutine.Trace) -> list[Any]:
-    """The random variables of a trace; not the row numbers that a subsampling plate has drawn."""
+Kind = Literal["latent", "data", "factor", "deterministic", "subsample"]
+
+
+def kind(site: Any) -> Kind:
+    """What a sample site is: all but latents and row numbers are `is_observed` to Pyro, though only data were observed."""
+    if type(site["fn"]).__name__ == "_Subsample":
+        return "subsample"
+    if site["infer"].get("_deterministic"):
+        return "deterministic"
+    if isinstance(base(site["fn"]), Unit):
+        return "factor"
+    return "data" if site["is_observed"] else "latent"
+
+
+def recorded(trace: pyro.poutine.Trace) -> list[Any]:
+    """All sites of a trace but the row numbers that a subsampling plate has drawn."""
     found: list[Any] = [site for site in trace.nodes.values() if site["type"] == "sample"]
-    return [site for site in found if type(site["fn"]).__name__ != "_Subsample"]
+    return [site for site in found if kind(site) != "subsample"]
+
+
+def sites(trace: pyro.poutine.Trace) -> list[Any]:
+    """What has a density: latents, data and factors. A `pyro.deterministic` has none, and its plates say nothing of the others'."""
+    return [site for site in recorded(trace) if kind(site) != "deterministic"]
+
+
+def latents(trace: pyro.poutine.Trace) -> list[Any]:
+    return [site for site in recorded(trace) if kind(site) == "latent"]
+
+
+def observed(trace: pyro.poutine.Trace) -> list[Any]:
+    return [site for site in recorded(trace) if kind(site) == "data"]
+
+
+def factors(trace: pyro.poutine.Trace) -> list[Any]:
+    return [site for site in recorded(trace) if kind(site) == "factor"]
 
 
 def has_path(site: Any) -> bool:

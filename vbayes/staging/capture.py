@@ -45,6 +45,8 @@ class Program:
         buffers: Of the modules, when it was captured.
         draws: The calls for base noise of one run, in their order.
         static: Whether no randomness is left inside the graph.
+        still: Names of the parameters that no gradient reaches, as under `torch.no_grad`. The graph has zeros for them; in Pyro
+            their `.grad` stays None, and torch's optimisers leave them alone: no weight decay, no momentum, no state.
     """
 
     graph: GraphModule | Callable[..., Any]
@@ -52,6 +54,7 @@ class Program:
     buffers: Tensors
     draws: tuple[Draw, ...]
     static: bool
+    still: frozenset[str] = frozenset()
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -73,7 +76,9 @@ def sizes_of(draws: Iterable[Draw]) -> tuple[int, int]:
     return normals, uniforms
 
 
-def eager(pair: Pair, estimator: ELBO, total_rows: int | None) -> Callable[..., tuple[Tensors, Tensor, Tensors]]:
+def eager(
+    pair: Pair, estimator: ELBO, total_rows: int | None, still: set[str] | None = None
+) -> Callable[..., tuple[Tensors, Tensor, Tensors]]:
     """The function that `stage` captures, run by Pyro: (parameters, buffers, noise, arguments) → (gradients, value, buffers).
 
     It works inside `pair.scope()` and with validation off.
@@ -81,6 +86,7 @@ def eager(pair: Pair, estimator: ELBO, total_rows: int | None) -> Callable[..., 
     Args:
         estimator: Any `pyro.infer.ELBO` with `loss_and_grads`.
         total_rows: N; see `Pair.scaled`.
+        still: Each run fills it with the names of the parameters that no gradient reaches.
     """
     model, guide = pair.scaled(total_rows)
     method: Any = estimator
@@ -88,8 +94,8 @@ def eager(pair: Pair, estimator: ELBO, total_rows: int | None) -> Callable[..., 
     def run(
         parameters: Tensors, buffers: Tensors, noise: Noise | None, args: tuple[Any, ...]
     ) -> tuple[Tensors, Tensor, Tensors]:
-        live = {name: value.detach().requires_grad_() for name, value in parameters.items()}
         leaves = pair.leaves
+        live = moving(parameters, leaves)
         pair.set_buffers({name: value.clone() for name, value in buffers.items()})
         with (
             Recorder(noise),
@@ -99,16 +105,27 @@ def eager(pair: Pair, estimator: ELBO, total_rows: int | None) -> Callable[..., 
             loss = method.loss_and_grads(model, guide, *args)
         zero = torch.zeros((), dtype=next((v.dtype for v in live.values()), None))
         total = sum(deferred.losses, zero)
-        gradients: Iterable[Tensor | None] = (None,) * len(live)
-        if total.requires_grad:
-            gradients = torch.autograd.grad(-total, list(live.values()), allow_unused=True)
-        complete = {
-            name: torch.zeros_like(value) if gradient is None else gradient
-            for gradient, (name, value) in zip(gradients, live.items(), strict=True)
-        }
-        return complete, -torch.as_tensor(loss), pair.buffers
+        return gradients_of(-total, live, still), -torch.as_tensor(loss), pair.buffers
 
     return run
+
+
+def moving(parameters: Tensors, leaves: Tensors) -> Tensors:
+    """Leaves of a new graph, which take gradients where the pair's own do."""
+    return {name: value.detach().requires_grad_(leaves[name].requires_grad) for name, value in parameters.items()}
+
+
+def gradients_of(total: Tensor, live: Tensors, still: set[str] | None) -> Tensors:
+    """The gradient for each parameter; zeros for those that it does not reach, whose names go into `still`."""
+    asked = {name: value for name, value in live.items() if value.requires_grad}
+    found: Sequence[Tensor | None] = (None,) * len(asked)
+    if total.requires_grad and asked:
+        found = torch.autograd.grad(total, list(asked.values()), allow_unused=True)
+    reached = {name: gradient for name, gradient in zip(asked, found, strict=True) if gradient is not None}
+    if still is not None:
+        still.clear()
+        still.update(live.keys() - reached.keys())
+    return {name: reached.get(name, torch.zeros_like(value)) for name, value in live.items()}
 
 
 def stage(pair: Pair, estimator: ELBO, batch: Batch) -> Program:
@@ -133,10 +150,10 @@ def stage(pair: Pair, estimator: ELBO, batch: Batch) -> Program:
 
 
 def _one_after_the_other(
-    pair: Pair, estimator: Any, total_rows: int | None, example: Example
+    pair: Pair, estimator: Any, total_rows: int | None, example: Example, still: set[str]
 ) -> tuple[Callable[..., Any], Sequence[Draw]]:
     """The function to capture, and its calls for base noise."""
-    run = eager(pair, estimator, total_rows)
+    run = eager(pair, estimator, total_rows, still)
     parameters, buffers, args = example
     run(parameters, buffers, None, args)  # some ELBOs look at model and guide once before they start
     with Recorder() as calls:
@@ -145,7 +162,7 @@ def _one_after_the_other(
 
 
 def _side_by_side(
-    pair: Pair, estimator: Any, total_rows: int | None, example: Example
+    pair: Pair, estimator: Any, total_rows: int | None, example: Example, still: set[str]
 ) -> tuple[Callable[..., Any], Sequence[Draw]]:
     @contextmanager
     def substitute(parameters: Tensors) -> Iterator[None]:
@@ -153,7 +170,10 @@ def _side_by_side(
         with Substitute((leaves[name], value) for name, value in parameters.items()), Deferred():
             yield
 
-    run = SideBySide(pair, estimator, total_rows, substitute, example)
+    def gradients(total: Tensor, live: Tensors) -> Tensors:
+        return gradients_of(total, live, still)
+
+    run = SideBySide(pair, estimator, total_rows, substitute, gradients, example)
     return lambda *given: run(*given), run.draws
 
 
@@ -162,8 +182,9 @@ def _captured(pair: Pair, estimator: Any, batch: Batch, prepare: Callable[..., A
         parameters = {k: v.detach().clone() for k, v in pair.parameters.items()}
         buffers = {k: v.clone() for k, v in pair.buffers.items()}
         like = next(iter(parameters.values()), torch.zeros(()))
+        still = set[str]()
         try:
-            run, draws = prepare(pair, estimator, batch.total, (parameters, buffers, batch.args))
+            run, draws = prepare(pair, estimator, batch.total, (parameters, buffers, batch.args), still)
             noise = draw_noise(sizes_of(draws), 1, like)
             graph = trace(run, parameters, buffers, tuple(n[0] for n in noise), batch.args)
         except BadEstimator:  # which fails in Pyro as well
@@ -173,7 +194,9 @@ def _captured(pair: Pair, estimator: Any, batch: Batch, prepare: Callable[..., A
             raise CaptureFailed(f"Pair {pair.name!r} can't be captured{_where(error)}: {reason}") from error
         finally:
             pair.set_buffers(buffers)
-    program = Program(graph, tuple(parameters), buffers, tuple(draws), static=not _draws_inside(graph))
+    program = Program(
+        graph, tuple(parameters), buffers, tuple(draws), static=not _draws_inside(graph), still=frozenset(still)
+    )
     try:
         same = all(faithful(pair, estimator, program, batch, seed) for seed in (1, 2))
     except Exception as error:  # whatever the model's code raises the second time
@@ -201,6 +224,8 @@ def faithful(pair: Pair, estimator: Any, program: Program, batch: Batch, seed: i
     with there.scope(), rng.seeded(seed), validation(False), no_warnings_of_nan():
         with Recorder(noise, in_place=True):
             loss = estimator.loss_and_grads(model, guide, *batch.args)
+        if program.still != {k for k, v in there.leaves.items() if v.grad is None}:
+            return False
         right = {k: torch.zeros_like(v) if v.grad is None else -v.grad for k, v in there.leaves.items()}
     pairs = [
         (value, torch.as_tensor(-loss, dtype=value.dtype, device=value.device)),

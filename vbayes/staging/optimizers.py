@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,6 +117,16 @@ def _clipped_adam(p: Tensor, g: Tensor, state: State, t: Tensor, options: Mappin
     return p - size * (m / (v.sqrt() + options["eps"])), {"exp_avg": m, "exp_avg_sq": v, "lr": rate}
 
 
+def _clipped_start_still(parameter: Tensor, options: Mapping[str, Any]) -> State:
+    return {"lr": _clipped_start(parameter, options)["lr"]}
+
+
+def _clipped_adam_still(
+    p: Tensor, g: Tensor, state: State, t: Tensor, options: Mapping[str, Any]
+) -> tuple[Tensor, State]:
+    return p, {"lr": state["lr"] * options["lrd"]}  # its rate decays whether a gradient has come or not
+
+
 RULES: dict[type, tuple[Callable[[Tensor, Mapping[str, Any]], State], Rule]] = {
     torch.optim.Adam: (_zeros("exp_avg", "exp_avg_sq"), _adam),
     torch.optim.AdamW: (_zeros("exp_avg", "exp_avg_sq"), _adam),
@@ -145,8 +155,9 @@ class Updates:
 
     Attributes:
         optimizers: Name of a parameter → the torch optimiser that steps it.
-        leaves: Name → the parameter, as that optimiser knows it.
-        rules: Name → what it does.
+        leaves: Name → the parameter, as that optimiser knows it; of those that a gradient reaches.
+        rules: Name → what it does. For a parameter without a gradient there is none, and no state, as torch has it; but a
+            `ClippedAdam` lets its rate decay also then.
     """
 
     optimizers: Mapping[str, torch.optim.Optimizer]
@@ -154,12 +165,27 @@ class Updates:
     rules: Mapping[str, Update]
 
     @classmethod
-    def of(cls, optimizers: Mapping[str, torch.optim.Optimizer], leaves: Mapping[str, Tensor]) -> Updates | None:
-        """None where one of them has no pure form, or they have not taken equally many steps."""
+    def of(
+        cls,
+        optimizers: Mapping[str, torch.optim.Optimizer],
+        leaves: Mapping[str, Tensor],
+        still: Collection[str] = frozenset(),
+    ) -> Updates | None:
+        """None where one of them has no pure form, or they have not taken equally many steps.
+
+        Args:
+            still: Names of the parameters whose `.grad` is None.
+        """
         each = {id(optimizer): update_for(optimizer) for optimizer in optimizers.values()}
-        rules = {name: update for name, optimizer in optimizers.items() if (update := each[id(optimizer)])}
-        made = cls(optimizers, leaves, rules)
-        return made if len(rules) == len(leaves) and len(set(made._counts())) == 1 else None
+        known = {name: update for name, optimizer in optimizers.items() if (update := each[id(optimizer)])}
+        rules = {}
+        for name, update in known.items():
+            if name not in still:
+                rules[name] = update
+            elif isinstance(optimizers[name], ClippedAdam):
+                rules[name] = Update(_clipped_start_still, _clipped_adam_still, update.options)
+        made = cls(optimizers, {name: leaf for name, leaf in leaves.items() if name not in still}, rules)
+        return made if len(known) == len(leaves) and len(set(made._counts())) == 1 else None
 
     def _counts(self, parameters: int | None = None) -> list[int]:
         some = itertools.islice(self.leaves.items(), parameters)
@@ -169,11 +195,13 @@ class Updates:
 
     def read(self) -> tuple[Tensor, dict[str, State]]:
         """Steps taken, and the state of each parameter: the optimisers' own tensors, where they have them already."""
-        device = next(iter(self.leaves.values())).device
+        like = next(iter(self.leaves.values())).detach()
+        device = like.device
         states = {}
-        for name, leaf in self.leaves.items():
+        for name, rule in self.rules.items():
+            leaf = self.leaves.get(name, like)
             held = self.optimizers[name].state.get(leaf, {})
-            fresh = self.rules[name].init(leaf.detach())
+            fresh = rule.init(leaf.detach())
             states[name] = {k: v if held.get(k) is None else held[k] for k, v in fresh.items()}
         return torch.tensor(float(self._counts()[0]), dtype=torch.float64, device=device), states
 
@@ -186,12 +214,13 @@ class Updates:
 
     def hold(self, states: Mapping[str, State]) -> bool:
         """Whether the optimisers still have these very tensors, equally many steps behind them, and the options they had."""
-        for name, leaf in self.leaves.items():
+        for name, rule in self.rules.items():
             optimizer, state = self.optimizers[name], states[name]
-            held, group = optimizer.state.get(leaf, {}), optimizer.param_groups[0]
+            leaf, group = self.leaves.get(name), optimizer.param_groups[0]
+            held = {} if leaf is None else optimizer.state.get(leaf, {})
             if any(held.get(key) is not tensor for key, tensor in state.items() if key != "lr"):
                 return False
-            if any(group[key] != value for key, value in self.rules[name].options.items() if key not in state):
+            if any(group[key] != value for key, value in rule.options.items() if key not in state):
                 return False
         return len(set(self._counts())) == 1
 
@@ -206,11 +235,14 @@ class Updates:
 
     def count(self, steps: int, states: Mapping[str, State]) -> None:
         """Tells the optimisers, whose tensors have been overwritten, how many steps they have taken."""
-        for name, leaf in self.leaves.items():
+        for name in self.rules:
             optimizer = self.optimizers[name]
+            if "lr" in states[name]:
+                optimizer.param_groups[0]["lr"] = float(states[name]["lr"])
+            if (leaf := self.leaves.get(name)) is None:
+                continue
             if isinstance(optimizer, ClippedAdam):
                 optimizer.state[leaf]["step"] = steps
-                optimizer.param_groups[0]["lr"] = float(states[name]["lr"])
             elif isinstance(held := optimizer.state[leaf].get("step"), Tensor):
                 held.fill_(steps)
             elif not isinstance(optimizer, torch.optim.SGD):

@@ -22,7 +22,7 @@ class LoopState:
     Attributes:
         steps: () float64, optimiser steps taken.
         parameters: Name → unconstrained value.
-        optimizer: Name → the optimiser's state for this parameter.
+        optimizer: Name → the optimiser's state for this parameter; of those that an optimiser moves.
         buffers: Name → value, of the modules' buffers.
     """
 
@@ -50,7 +50,10 @@ class LoopState:
 def step_of(
     program: Program, rules: Mapping[str, Update], like: LoopState, batch_size: int | None
 ) -> Callable[..., list[Tensor]]:
-    """(state, noise, rows, columns) → (state, ELBO, whether it and the parameters are finite)."""
+    """(state, noise, rows, columns) → (state, ELBO, whether it and the parameters are finite).
+
+    A parameter without a rule stays what it is.
+    """
     count = len(like.flat())
 
     def step(*inputs: Any) -> list[Tensor]:
@@ -64,10 +67,12 @@ def step_of(
         moved = {
             name: rules[name](parameter, -gradients[name], state.optimizer[name], steps)
             for name, parameter in state.parameters.items()
+            if name in rules
         }
         # What is not finite in a gradient is not in the parameter either.
         finite = torch.stack([torch.isfinite(value).all(), *(torch.isfinite(p).all() for p, _ in moved.values())]).all()
-        after = LoopState(steps, {k: p for k, (p, _) in moved.items()}, {k: s for k, (_, s) in moved.items()}, buffers)
+        parameters = state.parameters | {name: parameter for name, (parameter, _) in moved.items()}
+        after = LoopState(steps, parameters, {name: after for name, (_, after) in moved.items()}, buffers)
         return [*after.flat(), value, finite]
 
     return step

@@ -35,6 +35,7 @@ class SideBySide:
     Args:
         pair, estimator, total_rows: As for `eager`.
         substitute: Parameters → a context in which model and guide use them in place of the pair's own.
+        gradients: (surrogate, parameters) → its gradient for each of them.
         example: Parameters, buffers and arguments to capture one particle with, inside the pair's scope.
 
     Attributes:
@@ -50,13 +51,14 @@ class SideBySide:
         estimator: Estimator,
         total_rows: int | None,
         substitute: Callable[[Tensors], Any],
+        gradients: Callable[[Tensor, Tensors], Tensors],
         example: tuple[Tensors, Tensors, tuple[Any, ...]],
     ) -> None:
-        self._pair, self._estimator, self._substitute = pair, estimator, substitute
+        self._pair, self._estimator, self._substitute, self._gradients = pair, estimator, substitute, gradients
         self._model, self._guide = pair.scaled(total_rows)
         self._one: Particles = None  # type: ignore[assignment]
         parameters, buffers, args = example
-        live = {name: value.detach().requires_grad_() for name, value in parameters.items()}
+        live = self._live(parameters)
         with Recorder() as calls:
             self._particle(live, buffers, None, args)
         self._draws = tuple(calls.draws)
@@ -67,6 +69,11 @@ class SideBySide:
         )  # no method: it has `self`
         self._noise = estimator.request.noise(estimator.noise)
         self.draws: tuple[Draw, ...] = shared_draws(self._noise, self._draws, estimator.num_particles)
+
+    def _live(self, parameters: Tensors) -> Tensors:
+        """Leaves of a new graph, which take gradients where the pair's own do."""
+        leaves = self._pair.leaves
+        return {name: value.detach().requires_grad_(leaves[name].requires_grad) for name, value in parameters.items()}
 
     def _particle(
         self, parameters: Tensors, buffers: Tensors, noise: Noise | None, args: tuple[Any, ...]
@@ -99,12 +106,9 @@ class SideBySide:
     ) -> tuple[Tensors, Tensor, Tensors]:
         """(parameters, buffers, noise, arguments) → (gradients, value, buffers)."""
         estimator = self._estimator
-        live = {name: value.detach().requires_grad_() for name, value in parameters.items()}
+        live = self._live(parameters)
         own = spread(self._noise, self._draws, estimator.num_particles, *noise)
         flat = torch.vmap(self._graph, in_dims=(None, None, 0, None))(live, buffers, own, args)
         self._pair.set_buffers({name: value.clone() for name, value in buffers.items()})
         estimate = estimator.total(self._many(flat))
-        gradients = torch.autograd.grad(
-            estimate.surrogate, list(live.values()), allow_unused=True, materialize_grads=True
-        )
-        return dict(zip(live, gradients, strict=True)), estimate.value, self._pair.buffers
+        return self._gradients(estimate.surrogate, live), estimate.value, self._pair.buffers

@@ -74,13 +74,13 @@ class Staged:
         self._pair, self._data = setup.pair, setup.data
         leaves = self._pair.leaves
         self._like = next(iter(leaves.values()))
-        self._updates = Updates.of(stepper.each(leaves), leaves)
         self.programs: dict[int | None, Program] = {} if like is None else like.programs
         self._loops: dict[int | None, Loop] = {} if like is None else like._loops
         self._gradients: dict[int | None, Compiled] = {} if like is None else like._gradients
         self._blocks: dict[tuple[int, int], tuple[int, Noise]] = {}
         self._next_look = taken + FIRST_LOOK
-        self._program(minibatches.sizes[0])  # what can't be captured says so now
+        program = self._program(minibatches.sizes[0])  # what can't be captured says so now
+        self._updates = Updates.of(stepper.each(leaves), leaves, program.still)
         self.state: LoopState | None = None
         if self._updates:
             parameters = {name: leaf.detach() for name, leaf in leaves.items()}
@@ -170,7 +170,13 @@ class Staged:
     def _program(self, size: int | None) -> Program:
         if size not in self.programs:
             index = None if size is None else torch.arange(size, device=self._like.device)
-            self.programs[size] = stage(self._pair, self._setup.estimator, self._data.batch(self._pair.model, index))
+            made = stage(self._pair, self._setup.estimator, self._data.batch(self._pair.model, index))
+            if any(made.still != other.still for other in self.programs.values()):
+                raise CaptureFailed(
+                    f"Pair {self._pair.name!r} gives gradients to other parameters in minibatches of another size, which a "
+                    "program does not."
+                )
+            self.programs[size] = made
         return self.programs[size]
 
     def _loop(self, size: int | None) -> Loop:
@@ -200,7 +206,8 @@ class Staged:
                 self._gradients[each.size] = Compiled(each.program.graph, *inputs)
             gradients, value, buffers = self._gradients[each.size](*inputs)
             for name, leaf in leaves.items():
-                leaf.grad = -gradients[name]
+                if name not in each.program.still:
+                    leaf.grad = -gradients[name]
             try:
                 if not math.isfinite(elbo := float(value)):
                     break

@@ -39,7 +39,8 @@ class SVIProgram:
         self._fresh = FreshNoise(self._program.draws, self._like)
         self._modes = self._read_modes()
         # An optimiser whose options change all the time takes its steps itself.
-        self._updates = Updates.of(torch_optimizers(svi.optim, self._leaves), self._leaves) if pure else None
+        optimizers = torch_optimizers(svi.optim, self._leaves) if pure else {}
+        self._updates = Updates.of(optimizers, self._leaves, self._untouched()) if pure else None
         self._state: LoopState | None = None
         if self._updates:
             steps, states = self._updates.read()
@@ -72,9 +73,15 @@ class SVIProgram:
         return any(buffers[name] is not buffer for name, buffer in self._state.buffers.items())
 
     def _read_modes(self) -> list[bool]:
-        """What modules are told beside their tensors: whether they train, and which of their parameters are to move."""
+        """What modules and parameters are told beside their numbers: whether they train, which are to move, which never have."""
         parts = [part.training for module in self._pair.modules for part in module.modules()]
-        return parts + [p.requires_grad for module in self._pair.modules for p in module.parameters()]
+        parts += [p.requires_grad for module in self._pair.modules for p in module.parameters()]
+        parts += [leaf.requires_grad for leaf in self._leaves.values()]
+        return parts + [self._leaves[name].grad is None for name in sorted(self._program.still)]
+
+    def _untouched(self) -> set[str]:
+        """Parameters whose `.grad` is None, and stays so: for torch that is not the same as zeros, which earlier steps may have left."""
+        return {name for name in self._program.still if self._leaves[name].grad is None}
 
     def step(self, call: Call) -> float:
         noise = self._fresh()
@@ -90,7 +97,8 @@ class SVIProgram:
             self._gradient = Compiled(self._program.graph, *inputs)
         gradients, value, buffers = self._gradient(*inputs)
         for name, leaf in self._leaves.items():
-            leaf.grad = -gradients[name]
+            if name not in self._program.still:
+                leaf.grad = -gradients[name]
         self._svi.optim(set(self._leaves.values()))
         zero_grads(self._leaves.values())
         self._pair.set_buffers(buffers)

@@ -1,0 +1,111 @@
+"""Where a guide can draw, against where the model's latents may lie.
+
+A guide that can't draw everywhere is a guide all the same, and its ELBO a bound; but what it leaves out no weight of its draws can show.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, Literal
+
+import pyro
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from .. import rng
+from ..validation import validation
+from .sites import is_point_mass, sites
+
+Coverage = Literal["same", "smaller", "larger", "overlapping", "of another kind"]
+DRAWS = 100  # from a distribution whose support has no ends, to see whether the other one holds them
+CLOSE = 1e-6  # of two ends, relative to their size
+
+
+def coverage(ours: Any, theirs: Any) -> Coverage:
+    """The support of a guide's site, compared with that of the model's.
+
+    Ends of intervals are compared as numbers, an open one being as good as a closed one; what has no ends (a simplex, a matrix) by draws of the
+    one that the other should hold.
+
+    Args:
+        ours: The guide's distribution.
+        theirs: The model's.
+    """
+    q, p = (_inside(fn.support) for fn in (ours, theirs))
+    if bool(q.is_discrete) != bool(p.is_discrete):
+        return "of another kind"
+    q_ends, p_ends = _ends(q), _ends(p)
+    if q_ends is None or p_ends is None:
+        if type(q) is type(p):
+            return "same"
+        short, long = not _holds(ours, theirs), not _holds(theirs, ours)
+    else:
+        (q_low, q_high), (p_low, p_high) = q_ends, p_ends
+        short = _above(q_low, p_low) or _above(p_high, q_high)
+        long = _above(p_low, q_low) or _above(q_high, p_high)
+    return "overlapping" if short and long else "smaller" if short else "larger" if long else "same"
+
+
+def coverages(q: pyro.poutine.Trace, p: pyro.poutine.Trace) -> dict[str, Coverage]:
+    """Site → `coverage`, of the latents that guide and model share; a point mass, which is meant to be one, has none."""
+    theirs: dict[str, Any] = dict(p.nodes)
+    found: dict[str, Coverage] = {}
+    for site in sites(q):
+        name = site["name"]
+        if site["is_observed"] or name not in theirs or is_point_mass(site["fn"]):
+            continue
+        try:
+            with rng.seeded(0), torch.no_grad(), validation(False):
+                found[name] = coverage(site["fn"], theirs[name]["fn"])
+        except (
+            NotImplementedError,
+            AttributeError,
+            RuntimeError,
+            ValueError,
+        ):  # a distribution that does not know its support
+            continue
+    return found
+
+
+def uncovered(q: pyro.poutine.Trace, p: pyro.poutine.Trace) -> tuple[str, ...]:
+    """The sites where a guide leaves a part of the model's support out."""
+    return tuple(name for name, found in coverages(q, p).items() if found in ("smaller", "overlapping"))
+
+
+def missed(names: tuple[str, ...]) -> str:
+    """The same in a sentence for a verdict; empty where nothing is left out."""
+    if not names:
+        return ""
+    where = f"site{'s' * (len(names) > 1)} {', '.join(map(repr, names))}"
+    return f" The guide can't draw all values that {where} may have, and what it leaves out no weight of its draws can show: use a guide over the model's support."
+
+
+def _inside(support: Any) -> Any:
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return support
+
+
+def _ends(support: Any) -> tuple[Tensor, Tensor] | None:
+    """Lower and upper end of an interval."""
+    if support is constraints.boolean:
+        low, high = 0.0, 1.0
+    elif support is constraints.real or hasattr(support, "lower_bound") or hasattr(support, "upper_bound"):
+        low, high = getattr(support, "lower_bound", -torch.inf), getattr(support, "upper_bound", torch.inf)
+    else:
+        return None
+    return torch.as_tensor(low, dtype=torch.float64), torch.as_tensor(high, dtype=torch.float64)
+
+
+def _above(one: Tensor, other: Tensor) -> bool:
+    """Whether an end lies above another one somewhere, by more than rounding."""
+    one, other = torch.broadcast_tensors(one, other)
+    return bool(((one > other) & ~torch.isclose(one, other, rtol=CLOSE, atol=CLOSE)).any())
+
+
+def _holds(one: Any, other: Any) -> bool:
+    """Whether the support of one distribution holds the draws of another."""
+    draw: Callable[[], Tensor] = functools.partial(other.sample, (DRAWS,))
+    return bool(one.support.check(draw()).all())
