@@ -20,7 +20,7 @@ from ..validation import no_warnings_of_nan, validation
 from . import moments
 from .bias import UNKNOWN, bias
 from .directions import Directions
-from .moments import Moments, mean_norm, root_mean_square, variances_without
+from .moments import Moments, heaviest_block, mean_norm, root_mean_square, variances_without
 from .moments import snr as snr_of
 from .moments import variance as variance_of
 from .oracle import Judge, Known, labels, said, target
@@ -29,11 +29,8 @@ from .timing import interleaved
 
 BLOCKS = 50  # of replicas: enough for a standard error good to 10 %, few enough to keep their sums
 ROUNDING = 64  # units in the last place that sums over data and layers may lose
-TRUTH, BASE, OTHER = (
-    1,
-    2,
-    3,
-)  # what a stream of random numbers is for: the oracle's draws; base noise of a block, and all else random in it
+# What a stream of random numbers is for: the oracle's draws; base noise of a block, all else random in it, and what an estimator remembers there.
+TRUTH, BASE, OTHER, MEMORY = 1, 2, 3, 4
 ORACLE = 10  # times as many replicas for the oracle, so that its own error hardly counts
 
 
@@ -197,6 +194,8 @@ class Bench:
     def _blocks(self, replicas: Replicas, pair: Pair, size: int, seed: int) -> Iterator[Iterator[Tensor]]:
         like = next(iter(pair.parameters.values()))
         for block in range(BLOCKS):
+            if block:
+                replicas.refresh(pair, rng.child(seed, MEMORY, block))
             with rng.seeded(rng.child(seed, BASE, block)):
                 noise = draw_noise(self.sizes, size, like)
             yield replicas.gradients(pair, noise, rng.child(seed, OTHER, block))
@@ -223,6 +222,7 @@ def _statistics(m: Moments, time: tuple[float, float]) -> dict[str, Any]:
         "snr_se": snr_se,
         "ms_se": ms_se,
         "variance_time_se": math.hypot(variance_se * ms, variance * ms_se),
+        "heaviest_block": heaviest_block(m),
         "variances_without": variances_without(m).tolist(),
     }
 

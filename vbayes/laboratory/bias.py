@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from .moments import Moments, spread
+from .moments import Moments, noise_along, root, spread
 
 SEEN = 4.0  # standard errors that make a bias
 
@@ -21,7 +21,7 @@ class Bias:
     Attributes:
         z: In standard errors, as a z-score: standard normal without bias.
         norm: ‖E g − right‖; 0 where noise drowns it.
-        norm_se: Its standard error.
+        norm_se: Its standard error; where noise drowns the distance, half of an upper bound for it.
         resolution: The smallest distance that would have made |z| 4, on average.
         oracle_share: Of the squared error of the difference, what is the oracle's.
     """
@@ -83,7 +83,7 @@ def _norm(ours: Tensor, theirs: Tensor) -> tuple[float, float]:
     """The distance of the means of (B, P) and (B′, P), and its standard error; B′ = 1 is no draw but the truth."""
 
     def squared(a: Tensor, b: Tensor, noise: Tensor) -> Tensor:
-        return ((a - b).square().sum(-1) - noise).clamp(min=0.0).sqrt()
+        return (a - b).square().sum(-1) - noise
 
     def means_and_noise(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Mean and its noise, of all and of all but one."""
@@ -99,10 +99,15 @@ def _norm(ours: Tensor, theirs: Tensor) -> tuple[float, float]:
 
     a, a_noise, a_without, a_left = means_and_noise(ours)
     b, b_noise, b_without, b_left = means_and_noise(theirs)
-    value = float(squared(a, b, a_noise + b_noise))
+    value = squared(a, b, a_noise + b_noise)
     parts = [squared(a_without, b, a_left + b_noise)]
     parts += [squared(a, b_without, a_noise + b_left)] if len(theirs) > 1 else []
-    return value, math.hypot(*(spread(part) for part in parts))
+
+    def clear() -> tuple[float, float]:
+        return float(value.clamp(min=0.0).sqrt()), math.hypot(*(spread(part.clamp(min=0.0).sqrt()) for part in parts))
+
+    along = sum(noise_along(x) for x in (ours, theirs) if len(x) > 1)
+    return root(float(value), math.hypot(*map(spread, parts)), along, clear)
 
 
 def _resolution(along: float, chosen_by: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -21,6 +22,7 @@ from ..pair.pair import Pair
 from ..pair.parameter_groups import parameter_groups
 from ..pair.problem import Problem, Trained
 from ..progress import bar
+from ..summaries.heavy_tails import heavy_tailed
 from ..training.engine import WORTH
 from ..training.fit import count_steps, fit
 from ..training.result import Fit
@@ -83,6 +85,8 @@ def compare(
 
     Raises:
         Unsuitable: An estimator that was asked for can't work on this pair, or the pair can't be tabulated.
+
+    Warns where one block of draws carries most of a variance: then its error is too small.
         BadInput: As for `fit`.
 
     Examples:
@@ -131,7 +135,7 @@ def compare(
             for piece, row in enumerate(bench.measure(name, here, seeds[number]), start=1):
                 rows.extend(row)
                 advance(number * bench.pieces + piece, functools.partial("at the {}".format, name))
-    return Comparison(
+    found = Comparison(
         pair=pair.name,
         data=dataset.name,
         batch_size=batch_size or len(dataset),
@@ -143,6 +147,9 @@ def compare(
         points=tuple(points),
         fit=last,
     )
+    if heavy := heavy_tailed(found.to_dataframe()):
+        warnings.warn(heavy, stacklevel=3)
+    return found
 
 
 def suitable(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 COLUMNS: tuple[str, ...] = ("at", "estimator", "group", "mean_norm", "bias_z", "variance", "variance_se", "snr")
 COLUMNS += ("ms_per_gradient", "variance_time", "mean_norm_se", "snr_se", "ms_se", "variance_time_se")
 COLUMNS += ("dsnr", "dsnr_se", "bias", "bias_se", "bias_resolution", "num_particles", "bound", "oracle")
-COLUMNS += ("step", "elbo_per_datum", "truth")
+COLUMNS += ("step", "elbo_per_datum", "truth", "heaviest_block")
 WORDS = ("at", "estimator", "group", "bound", "oracle")  # columns that hold no numbers
 PLAIN = ("pair", "data", "batch_size", "replicas", "seed", "oracle")  # fields that a file has as they are
 
@@ -84,7 +84,9 @@ class Comparison(Displayable):
         - `snr` = mean_norm / √variance. `dsnr`: the mean of ‖g∥‖ / ‖g⊥‖, along and across the right gradient.
         - `ms_per_gradient`: as training pays it. `variance_time` = variance × ms_per_gradient.
         - `step`, `elbo_per_datum`: of the point.
-        - `…_se`: standard errors, by the jackknife over blocks of draws.
+        - `…_se`: standard errors, by the jackknife over blocks of draws. That of a norm which noise drowns is half of an upper bound.
+        - `heaviest_block`: the part of the variance that one of the 50 blocks of draws carries. Above a half the tails are so heavy that the
+          standard errors are too small.
         """
         points = {point.at: {"step": point.step, "elbo_per_datum": point.elbo_per_datum} for point in self.points}
         return pd.DataFrame([{**row, **points.get(row["at"], {})} for row in self.rows], columns=list(COLUMNS))

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+NEAR = 2.0  # standard errors from 0 within which the root of a square has another error
+TINY = 1e-300
 TOGETHER = 2**18  # numbers looked at together: they fit into a cache
 
 
@@ -114,14 +116,65 @@ def variance(m: Moments) -> Measured:
     return _jackknife(m, lambda norm, noise: noise)
 
 
+def root(squared: float, squared_se: float, along: float, clear: Callable[[], Measured]) -> Measured:
+    """The root of an unbiased estimate of a squared length, which noise may have made negative, and its standard error.
+
+    Near 0 the error of the root does not follow from that of the square: it is half of what lies between the root and the ends of its
+    interval, by the square's two standard errors or by two of the vector along itself, whichever is longer. Where the
+    square is not above 0, twice the error is an upper bound of the length.
+
+    Args:
+        squared: The estimate.
+        squared_se: Its standard error.
+        along: The variance of the vector along one direction.
+        clear: What they are of a length that is clear of 0.
+    """
+    if not squared_se > 0 or squared > NEAR * squared_se:
+        return clear()
+    square, width = max(squared, 0.0), math.sqrt(along)
+    value, whole = math.sqrt(square), math.sqrt(square + along)
+    above = max(math.sqrt(square + 2 * squared_se), whole + 2 * width) - value
+    below = value - min(math.sqrt(max(squared - 2 * squared_se, 0.0)), max(whole - 2 * width, 0.0))
+    return value, max(above, below) / 2
+
+
+def noise_along(means: Tensor) -> float:
+    """The variance of the mean of (B, P) block means along one direction, where most of it is: Σ λ² / Σ λ of its covariance's eigenvalues."""
+    centred = means - means.mean(0)
+    gram = centred @ centred.T
+    total = float(gram.trace())
+    return float(gram.square().sum()) / total / (len(means) - 1) / len(means) if total > 0 else 0.0
+
+
+def _root(
+    m: Moments,
+    squared: Callable[[Tensor, Tensor], Tensor],
+    clear: Callable[[Tensor, Tensor], Tensor],
+    scale: float = 1.0,
+) -> Measured:
+    return root(*_jackknife(m, squared), scale * noise_along(m.sums / m.size), lambda: _jackknife(m, clear))
+
+
 def mean_norm(m: Moments) -> Measured:
-    """‖E g‖; 0 where the noise drowns it."""
-    return _jackknife(m, lambda norm, noise: norm.clamp(min=0.0).sqrt())
+    """‖E g‖; 0 where the noise drowns it, and then twice the error is an upper bound."""
+    return _root(m, lambda norm, noise: norm, lambda norm, noise: norm.clamp(min=0.0).sqrt())
 
 
 def snr(m: Moments) -> Measured:
-    """‖E g‖ / √(trace of the covariance); infinite without noise."""
-    return _jackknife(m, lambda norm, noise: norm.clamp(min=0.0).sqrt() / noise.sqrt())
+    """‖E g‖ / √(trace of the covariance); infinite without noise. Its error is as that of `mean_norm`."""
+    unit = 1 / max(variance(m)[0], TINY)
+    return _root(
+        m, lambda norm, noise: norm / noise, lambda norm, noise: norm.clamp(min=0.0).sqrt() / noise.sqrt(), unit
+    )
+
+
+def heaviest_block(m: Moments) -> float:
+    """The part of the variance that one of the B blocks has, that with the most: 1/B where the draws are alike. Where it is most of the variance, tails are
+    so heavy that no standard error is to be believed, for the draws that matter most may not have come yet.
+    """
+    own = m.squares - 2 * (m.mean - m.centre) * (m.sums - m.size * m.centre) + m.size * (m.mean - m.centre).square()
+    parts = own.sum(-1).clamp(min=0.0)  # Σ (g − mean)² in each block
+    return float(parts.max() / parts.sum()) if parts.sum() > 0 else 1 / len(parts)
 
 
 def root_mean_square(m: Moments) -> float:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,12 +16,13 @@ from .. import rng
 from ..data.dataset import Batch
 from ..errors import CaptureFailed
 from ..estimators.base import gradient
-from ..estimators.memory import Remembering, with_memory
+from ..estimators.memory import Averaging, Remembering, with_memory
 from ..pair.pair import Pair
 from ..staging import Noise, Program, Replicated, draw_noise, stage
 from ..validation import validation
 
 SETTLED = 200  # draws that a memory is filled with
+FORGOTTEN = 0.05  # what may be left of an average when it counts as another
 TIMED = 50  # compiled gradients that are timed together: one alone is shorter than the call
 
 
@@ -83,7 +85,7 @@ class Replicas:
 
     def settle(self, pair: Pair, seed: int) -> None:
         """Lets an estimator that remembers forget, and see draws at the pair's parameters as a fit that stayed there would have; the
-        gradients drawn then are with the memory that it has in the end, which none of them changes.
+        gradients drawn then are with the memory that it has in the end, which none of them changes, up to the next `refresh`.
         """
         if self.program is None or not isinstance(self.estimator, Remembering):
             return
@@ -94,8 +96,20 @@ class Replicas:
             name: torch.zeros_like(value) if id(held[name]) in kept else value
             for name, value in self.program.buffers.items()
         }
+        self._see(parameters, buffers, SETTLED, seed)
+
+    def refresh(self, pair: Pair, seed: int) -> None:
+        """Lets moving averages see as many draws more as they need to be others: what they happen to be is part of a gradient's noise."""
+        if self.program is None or not isinstance(self.estimator, Averaging):
+            return
+        decay = max(self.estimator.decay, FORGOTTEN)
+        count = min(SETTLED, math.ceil(math.log(FORGOTTEN) / math.log(decay)))
+        self._see({k: v.detach() for k, v in pair.parameters.items()}, self.program.buffers, count, seed)
+
+    def _see(self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], count: int, seed: int) -> None:
+        assert self.program is not None
         with rng.seeded(seed):
-            normals, uniforms = draw_noise(self.program.sizes, SETTLED, next(iter(parameters.values())))
+            normals, uniforms = draw_noise(self.program.sizes, count, next(iter(parameters.values())))
             for noise in zip(normals, uniforms, strict=True):
                 _, _, buffers = self.program.graph(parameters, buffers, noise, self.batch.args)
         self.program = replace(self.program, buffers={name: value.detach() for name, value in buffers.items()})

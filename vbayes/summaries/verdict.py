@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from .bias_alarms import alarm_limit, alarmed, bounds, trusted
+from .heavy_tails import heavy_tailed
 from .listed import listed
 from .ties import ties
 
@@ -40,6 +41,7 @@ def verdict(table: pd.DataFrame, differences: Callable[[str], pd.DataFrame]) -> 
         if len(points) > 1:
             parts.append(_along(whole[whole.bound == of], points, equal))
     parts.append(_bias(table))
+    parts.append(heavy_tailed(table))
     return " ".join(part for part in parts if part)
 
 

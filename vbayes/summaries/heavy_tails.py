@@ -1,0 +1,28 @@
+"""Who drew gradients so seldom large and so large that a standard error says little."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from .listed import listed
+
+MOST = 0.5  # of the variance, in one block of draws
+ROUNDING = 1e-10  # of the largest square of a gradient: a variance below it is of rounding, which has no tails
+
+
+def heavy_tailed(table: pd.DataFrame) -> str:
+    """The estimators of whose variance one block of draws carries most, in words; empty if there are none.
+
+    Args:
+        table: `Comparison.to_dataframe()`; one from an older file has no `heaviest_block`.
+    """
+    if "heaviest_block" not in table or table.empty:
+        return ""
+    real = table.variance > ROUNDING * (table.variance + table.mean_norm**2).max()
+    heavy = table[real & (table.heaviest_block > MOST)]
+    if heavy.empty:
+        return ""
+    return (
+        f"Heavy tails: one block of draws carries up to {heavy.heaviest_block.max():.0%} of the variance of {listed(list(dict.fromkeys(heavy.estimator)))}. Standard errors "
+        "are too small there, and the variance may be. Take more replicas until no block stands out, or don't trust it."
+    )
