@@ -18,6 +18,11 @@ CHANGED = (
     "Pair {pair!r} has changed since it was captured, {steps} steps ago: model or guide must depend on something beside "
     "parameters, arguments and draws, such as a counter of its own. Hand that in as a tensor argument."
 )
+KEEPS_CHANGING = (
+    "Pair {pair!r} reads {places} beside its arguments, which keeps changing, and a program has its value built in. Hand it in as a "
+    "tensor argument."
+)
+CHANGES = 4  # of such values that another program is made for
 WORTH = 300  # steps from which compiling pays: it takes some seconds, and saves some ten milliseconds in each step
 
 Stepper = OneOptimizer | GuardedOptimizer

@@ -59,7 +59,11 @@ class SideBySide:
 
     def look_again(self) -> None:
         """Raises `CaptureFailed` where the model is not what it was; inside the first fit's scope."""
-        self._engines[0].look_again()
+        first = self._engines[0]
+        before = first.renewed
+        first.look_again()
+        if first.renewed > before:
+            self._loops.clear()
 
     def finish(self) -> None:
         """Each fit's own engine stands where it is, to be finished in the scope of its pair."""

@@ -11,18 +11,19 @@ from torch import Tensor
 
 from .. import rng
 from ..errors import CaptureFailed
+from ..pair.watch import Watch
 from ..staging import Compiled, Noise, Program, Recorder, draw_noise, faithful, stage
 from ..staging.loop import Loop, Part, run_loops
 from ..staging.optimizers import Updates
 from ..staging.step import LoopState
-from .engine import CHANGED, Failure, Setup, Stepper, culprits
+from .engine import CHANGED, CHANGES, KEEPS_CHANGING, Failure, Setup, Stepper, culprits
+from .looks import Looks
 from .minibatches import NOISE, EpochLoss, Minibatches
 from .optimizer import NonFiniteStep
 
 BLOCK = 1024  # steps whose noise is drawn together, at most
 NUMBERS = 2**22  # and how many numbers that may be
 RARE = 0.05  # of the steps: too few to compile for, as those of an epoch's last, smaller minibatch often are
-FIRST_LOOK, LATER = 64, 4  # steps after which a program is held against Pyro again, and how much later the next time
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Staged:
     Attributes:
         programs: Rows in a minibatch → what is captured for it.
         state: Where it stands; None where the optimiser itself takes the steps, because it has no pure form.
+        renewed: How often other programs were made, because what model and guide read has changed.
 
     Raises:
         CaptureFailed: As `stage`.
@@ -79,7 +81,9 @@ class Staged:
         self._loops: dict[int | None, Loop] = {} if like is None else like._loops
         self._gradients: dict[int | None, Compiled] = {} if like is None else like._gradients
         self._blocks: dict[tuple[int, int], tuple[int, Noise]] = {}
-        self._next_look = taken + FIRST_LOOK
+        self._looks, self.renewed = Looks(taken), 0
+        watch = Watch(self._pair.model, self._pair.guide, settings=setup.estimator) if like is None else like._watch
+        self._watch: Watch = watch
         program = self._program(minibatches.sizes[0])  # what can't be captured says so now
         self._updates = Updates.of(stepper.each(leaves), leaves, program.still)
         self.state: LoopState | None = None
@@ -87,6 +91,8 @@ class Staged:
             parameters = {name: leaf.detach() for name, leaf in leaves.items()}
             steps, states = self._updates.read()
             self.state = LoopState(steps, parameters, states, self._pair.buffers)
+        if like is None:
+            watch.reset()
 
     def take(self, count: int) -> list[float]:
         """Up to `count` more steps: the ELBO of each, in nats, before it."""
@@ -109,10 +115,33 @@ class Staged:
         return bool(made) and all(each.native is not None for each in made)
 
     def look_again(self) -> None:
-        """Now and then, more and more rarely: whether the model still is what it was when it was captured."""
-        if self._taken < self._next_look:
-            return
-        self._next_look = LATER * self._taken
+        """Whether the model still is what it was when it was captured: what can be watched each time, the rest now and then.
+
+        Where a number, flag or the like has changed that model, guide or estimator read, other programs are made.
+        """
+        if self._watch.changed():
+            self._renew()
+        if self._looks.due(self._taken):
+            with self._looks.look(self._taken):
+                self._hold_against_pyro()
+            self._watch.reset()  # a model that counts its calls has counted these
+
+    def _renew(self) -> None:
+        changed = ", ".join(f"`{place.name}`" for place, _ in self._watch.what_changed()) or "A list"
+        self.renewed += 1
+        if self.renewed > CHANGES:
+            raise CaptureFailed(KEEPS_CHANGING.format(places=changed, pair=self._pair.name))
+        first = self._minibatches.sizes[0]
+        still = self._program(first).still
+        for made in (self.programs, self._loops, self._gradients, self._blocks):
+            made.clear()  # type: ignore[attr-defined]
+        if self._program(first).still != still:
+            raise CaptureFailed(
+                f"Pair {self._pair.name!r} gives gradients to other parameters since {changed} has changed, which a program does not."
+            )
+        self._watch.reset()
+
+    def _hold_against_pyro(self) -> None:
         size = self._minibatches.sizes[0]
         batch = self._data.batch(self._pair.model, None if size is None else self._minibatches.ahead(1, 1)[0][0][0])  # type: ignore[index]
         if not faithful(self._pair, self._setup.estimator, self._program(size), batch, self._taken):

@@ -15,9 +15,12 @@ from pyro.poutine.runtime import _PYRO_STACK
 from pyro.util import warn_if_nan
 
 from ..errors import BadInput, CaptureFailed, NonFinite
+from ..pair.places import Place
+from ..pair.watch import Watch
 from ..progress import bar, between_steps
 from .call import Call
-from .engine import CHANGED, Failure
+from .engine import CHANGED, CHANGES, KEEPS_CHANGING, Failure
+from .fed import can_be_fed
 from .optimizer import as_pyro
 from .run import Run
 from .svi_program import SVIProgram, name_of_model
@@ -25,7 +28,7 @@ from .svi_program import SVIProgram, name_of_model
 WARM = (
     100  # calls with arguments of one kind after which it compiles for them: by then it has cost as much as that will
 )
-CHANGES = 2  # of learning rates and the like, after which the optimiser takes its steps itself
+RATES = 2  # changes of learning rates and the like, after which the optimiser takes its steps itself
 KINDS = 20  # of arguments, after which somebody is told that they always differ
 
 
@@ -36,6 +39,10 @@ class SVI(pyro.infer.SVI):
     The first steps are Pyro's own: they create the parameters, and validate. Then model, guide, loss and optimiser become one
     program, which reads and overwrites the tensors in Pyro's store and in the optimiser. It is held against Pyro when it is
     made, and now and then after. What can't become a program goes on as before, after a warning that says why.
+
+    What model, guide and loss read beside their arguments may change between steps: a float or a tensor in a closure, a global or an
+    attribute (the weight of an annealed KL) becomes an input of the program, after anything else that code of theirs names another program
+    is made. What no code names, such as a file, is found to have changed at a later look only.
 
     Args:
         model, guide: Any Pyro callables.
@@ -73,6 +80,12 @@ class SVI(pyro.infer.SVI):
         self._seen: dict[Hashable, int] = {}
         self._stale: dict[Hashable, int] = {}
         self._staged: dict[Hashable, SVIProgram | None] = {}
+        # What model, guide and loss read beside their arguments: before there is a program, and what has changed in it.
+        self._watches: dict[Hashable, Watch] = {}
+        self._fed: dict[Hashable, dict[Place, Any]] = {}
+        self._built_in: set[Hashable] = set()  # where that can't be an input
+        self._changes: dict[Hashable, int] = {}
+        self._own_loss = self.loss_and_grads
 
     def step(self, *args: Any, **kwargs: Any) -> float:
         """One gradient step. Arguments go to model and guide.
@@ -144,7 +157,12 @@ class SVI(pyro.infer.SVI):
         """
         if self._wait is None or _PYRO_STACK:  # a handler around the call wants to see its sites
             return None
+        if self.loss_and_grads != self._own_loss:  # set by hand
+            return None
         held = self._staged.get(call.key)
+        if held is not None and held.changed():
+            self._note(call, held)
+            return None
         if held is not None and held.stale():
             # Pyro takes a step, by which one sees what model and guide ask for now; then another program is made.
             del self._staged[call.key], self._names[call.key]
@@ -153,6 +171,8 @@ class SVI(pyro.infer.SVI):
         if call.key in self._staged:
             return held if held is None or self._still(held, call) else None
         seen = self._seen[call.key] = self._seen.get(call.key, 0) + 1
+        if seen == 1:
+            self._watches[call.key] = Watch(self.model, self.guide, settings=self._elbo)
         if seen == 1 and len(self._seen) == KINDS and max(self._seen.values()) < self._wait:
             warnings.warn(
                 f"SVI was called with {KINDS} kinds of arguments, and so runs at Pyro's speed: it compiles for one kind at a time. "
@@ -163,11 +183,36 @@ class SVI(pyro.infer.SVI):
         if not names or not pyro.get_param_store()._params.keys() >= set(names) or seen - 2 + ahead < self._wait:
             return None
         try:
-            often = self._stale.get(call.key, 0) >= CHANGES
-            self._staged[call.key] = SVIProgram(self, call, names, pure=not often)
+            often = self._stale.get(call.key, 0) >= RATES
+            self._staged[call.key] = self._capture(call, names, pure=not often)
         except CaptureFailed as error:
             self._give_up(call, error)
         return self._staged[call.key]
+
+    def _capture(self, call: Call, names: tuple[str, ...], *, pure: bool) -> SVIProgram:
+        """A program, with the numbers that have changed so far as its inputs, if it can be."""
+        fed = self._fed.setdefault(call.key, {})
+        if watch := self._watches.pop(call.key, None):
+            fed |= _to_feed(watch)
+        if fed:
+            try:
+                return SVIProgram(self, call, names, pure=pure, fed=list(fed.items()))
+            except CaptureFailed:  # it branches on one, say
+                fed.clear()
+                self._built_in.add(call.key)
+        return SVIProgram(self, call, names, pure=pure)
+
+    def _note(self, call: Call, held: SVIProgram) -> None:
+        """Something that model, guide or loss read has changed: Pyro takes a step, then another program is made, if it is worth that."""
+        changed = [place.name for place, _ in held.watch.what_changed()]
+        self._changes[call.key] = self._changes.get(call.key, 0) + 1
+        if self._changes[call.key] > CHANGES:
+            places = ", ".join(f"`{name}`" for name in changed) or "a list"
+            self._give_up(call, CaptureFailed(KEEPS_CHANGING.format(places=places, pair=name_of_model(self.model))))
+            return
+        if call.key not in self._built_in:
+            self._fed.setdefault(call.key, {}).update(_to_feed(held.watch))
+        del self._staged[call.key], self._names[call.key]
 
     def _still(self, held: SVIProgram, call: Call) -> bool:
         """Whether a program still does what model and guide do."""
@@ -179,6 +224,11 @@ class SVI(pyro.infer.SVI):
     def _give_up(self, call: Call, error: CaptureFailed) -> None:
         warnings.warn(f"{error}\nSVI goes on step by step in Pyro, which is slower.", stacklevel=5)
         self._staged[call.key] = None
+
+
+def _to_feed(watch: Watch) -> dict[Place, Any]:
+    """What has changed and can be an input of a program, each with its value before."""
+    return {place: before for place, before in watch.what_changed() if can_be_fed(place, before)}
 
 
 class _Steps:

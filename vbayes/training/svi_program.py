@@ -2,39 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pyro
+import torch
 from pyro.infer.util import zero_grads
 
 from ..data.dataset import Batch
 from ..errors import CaptureFailed
 from ..estimators.memory import Remembering
 from ..pair.pair import Pair
+from ..pair.places import Place
+from ..pair.watch import Watch
 from ..staging import Compiled, FreshNoise, Noise, draw_noise, faithful, stage
 from ..staging.loop import Loop
 from ..staging.optimizers import Updates
 from ..staging.step import LoopState
 from .call import Call
+from .fed import Fed
+from .looks import Looks
 from .optimizer import torch_optimizers
-from .staged import BLOCK, FIRST_LOOK, LATER, NUMBERS
+from .staged import BLOCK, NUMBERS
 
 
 class SVIProgram:
-    """The steps of an `SVI` on arguments of one kind, as a program over the tensors in Pyro's store."""
+    """The steps of an `SVI` on arguments of one kind, as a program over the tensors in Pyro's store.
 
-    def __init__(self, svi: Any, call: Call, names: Iterable[str], *, pure: bool) -> None:
+    Args:
+        svi: Whose steps they are.
+        call: The arguments.
+        names: Of the parameters.
+        pure: Whether the optimiser's step is to be part of the program.
+        fed: Places that model and guide read whose values are inputs of the program, each with a value that it had before.
+
+    Attributes:
+        watch: Everything else that model, guide and loss read, which the program has built in.
+    """
+
+    def __init__(
+        self, svi: Any, call: Call, names: Iterable[str], *, pure: bool, fed: Sequence[tuple[Place, Any]] = ()
+    ) -> None:
         self._svi = svi
+        self._made_of = svi.model, svi.guide, svi.optim
+        self.watch = Watch(svi.model, svi.guide, settings=svi._elbo, without=[place for place, _ in fed])
+        types = {t.dtype for t in [*call.tensors, *pyro.get_param_store()._params.values()]}
+        self._fed = Fed([place for place, _ in fed], wide=torch.float64 in types)
+        self._given = self._fed.now() or ()
         if any(tensor.requires_grad for tensor in call.tensors):
             raise CaptureFailed("An argument of model and guide requires a gradient: a program would not pass it on.")
-        self._pair = Pair(call.bound(svi.model), call.bound(svi.guide), name=name_of_model(svi.model)).adopt(names)
+        model, guide = self._fed.into(call.bound(svi.model)), self._fed.into(call.bound(svi.guide))
+        self._pair = Pair(model, guide, name=name_of_model(svi.model)).adopt(names)
         if isinstance(svi._elbo, Remembering):
             self._pair.hold(svi._elbo.memory)
         self._leaves = self._pair.leaves
         for leaf in self._leaves.values():
             leaf.data = leaf.data.contiguous()
-        self._program = stage(self._pair, self._elbo, Batch(call.tensors))
+        self._program = stage(self._pair, self._elbo, self._batch(call))
+        earlier = Batch((*self._fed.as_tensors([before for _, before in fed]), *call.tensors))
+        if fed and not faithful(self._pair, self._elbo, self._program, earlier, 3):
+            raise CaptureFailed(
+                "A number that changes can't be an input: with its earlier value the program gives others than Pyro."
+            )
         self._like = next(iter(self._leaves.values()))
         self._fresh = FreshNoise(self._program.draws, self._like)
         self._modes = self._read_modes()
@@ -47,18 +76,25 @@ class SVIProgram:
             parameters = {name: leaf.data for name, leaf in self._leaves.items()}
             self._state = LoopState(steps, parameters, states, self._pair.buffers)
             self._updates.write(int(steps), states)
-            self._loop = Loop(self._program, self._updates.rules, self._state, call.tensors)
+            self._loop = Loop(self._program, self._updates.rules, self._state, self._batch(call).args)
         self._gradient: Compiled | None = None
         self._value: Compiled | None = None
-        self.taken, self._next_look = 0, FIRST_LOOK
+        self.taken, self._looks = 0, Looks()
         self._ahead: Noise | None = None  # drawn for steps of a run that are not taken yet
+        self.watch.reset()  # a model that counts its calls has counted these
+
+    def _batch(self, call: Call) -> Batch:
+        return Batch((*self._given, *call.tensors))
 
     @property
     def _elbo(self) -> Any:
         return self._svi._elbo
 
     def stale(self) -> bool:
-        """Whether Pyro's store, or the optimiser, has other tensors now than those that this works on."""
+        """Whether Pyro's store, or the optimiser, has other tensors now than those that this works on, or the SVI another part."""
+        model, guide, optim = self._made_of
+        if self._svi.model is not model or self._svi.guide is not guide or self._svi.optim is not optim:
+            return True
         held = pyro.get_param_store()._params
         if any(held.get(name) is not leaf for name, leaf in self._leaves.items()) or self._read_modes() != self._modes:
             return True
@@ -71,6 +107,14 @@ class SVIProgram:
             return True
         buffers = self._pair.buffers
         return any(buffers[name] is not buffer for name, buffer in self._state.buffers.items())
+
+    def changed(self) -> bool:
+        """Whether something that model, guide and loss read is not what it was; what is fed is read for the next step."""
+        given = self._fed.now()
+        if given is None:
+            return True
+        self._given = given
+        return self.watch.changed()
 
     def _read_modes(self) -> list[bool]:
         """What modules and parameters are told beside their numbers: whether they train, which are to move, which never have."""
@@ -88,11 +132,11 @@ class SVIProgram:
         self.taken += 1
         if self._state and self._updates:
             self._updates.refresh(self._state.steps, self._state.optimizer)
-            value = self._loop.step(self._state, noise, call.tensors)
+            value = self._loop.step(self._state, noise, self._batch(call).args)
             self._updates.count(int(self._state.steps), self._state.optimizer)
             return -value.item()
         parameters = {name: leaf.data for name, leaf in self._leaves.items()}
-        inputs = parameters, self._pair.buffers, noise, call.tensors
+        inputs = parameters, self._pair.buffers, noise, self._batch(call).args
         if self._gradient is None:
             self._gradient = Compiled(self._program.graph, *inputs)
         gradients, value, buffers = self._gradient(*inputs)
@@ -118,7 +162,7 @@ class SVIProgram:
             self._ahead = draw_noise(self._program.sizes, together, self._like)
         noise = self._ahead[0][:count], self._ahead[1][:count]
         self._ahead = self._ahead[0][count:], self._ahead[1][count:]
-        reached, values = self._loop.run(self._state, noise, columns=call.tensors)
+        reached, values = self._loop.run(self._state, noise, columns=self._batch(call).args)
         for held, new in zip(self._state.flat(), reached.flat(), strict=True):
             held.copy_(new)
         self.taken += len(values)
@@ -131,7 +175,7 @@ class SVIProgram:
 
     def evaluate(self, call: Call) -> float:
         parameters = {name: leaf.data for name, leaf in self._leaves.items()}
-        inputs = parameters, self._pair.buffers, self._fresh(), call.tensors
+        inputs = parameters, self._pair.buffers, self._fresh(), self._batch(call).args
         if self._value is None:
             self._value = Compiled(lambda *given: self._program.graph(*given)[1:], *inputs)
         value, buffers = self._value(*inputs)
@@ -139,12 +183,14 @@ class SVIProgram:
         return -value.item()
 
     def due(self) -> bool:
-        """Whether it is time to hold it against Pyro again: more and more rarely."""
-        return self.taken >= self._next_look
+        """Whether it is time to hold it against Pyro again."""
+        return self._looks.due(self.taken)
 
     def faithful(self, call: Call) -> bool:
-        self._next_look = LATER * self.taken
-        return faithful(self._pair, self._elbo, self._program, Batch(call.tensors), self.taken)
+        with self._looks.look(self.taken):
+            same = faithful(self._pair, self._elbo, self._program, self._batch(call), self.taken)
+        self.watch.reset()
+        return same
 
 
 def name_of_model(model: Callable[..., Any]) -> str:

@@ -1,0 +1,40 @@
+"""When a program is held against Pyro again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+DOUBLING = 64  # steps in which looks come after 1, 2, 4, …
+NEAREST = 256  # steps between two later looks, at least
+SHARE = 0.01  # of the time, at most, that the later looks may take
+
+
+class Looks:
+    """After 1, 2, 4, … 64 steps, and from then on as often as a hundredth of the time allows: at a bounded distance on the clock.
+
+    Args:
+        taken: Steps before the first.
+    """
+
+    def __init__(self, taken: int = 0) -> None:
+        self._first, self._next = taken, taken + 1
+        self._last, self._ended = taken, time.perf_counter()
+
+    def due(self, taken: int) -> bool:
+        return taken >= self._next
+
+    @contextmanager
+    def look(self, taken: int) -> Iterator[None]:
+        """A look, which says when the next one is."""
+        began = time.perf_counter()
+        yield
+        ended = time.perf_counter()
+        steps = taken - self._first
+        if steps < DOUBLING:
+            self._next = self._first + 2 ** steps.bit_length()
+        else:
+            pace = max(began - self._ended, 1e-9) / max(taken - self._last, 1)  # seconds for a step
+            self._next = taken + max(NEAREST, int((ended - began) / (SHARE * pace)))
+        self._last, self._ended = taken, ended
