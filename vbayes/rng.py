@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from .turns import TURN
+
 
 def get_state() -> dict[str, Any]:
     """The state of every global generator: Python's, NumPy's, torch's on CPU and on each CUDA device in use."""
@@ -30,7 +32,7 @@ def set_state(state: dict[str, Any]) -> None:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Everything random inside is a function of `seed`; outside, nothing has happened.
+    """Everything random inside is a function of `seed`; outside, nothing has happened. Other threads wait for their turn.
 
     Args:
         seed: Any integer ≥ 0; 32 bits of it reach NumPy.
@@ -41,26 +43,28 @@ def seeded(seed: int) -> Iterator[None]:
         >>> torch.equal(a, b)
         True
     """
-    before = get_state()
-    try:
-        torch.manual_seed(seed % 2**32)
-        random.seed(seed % 2**32)
-        np.random.seed(seed % 2**32)
-        yield
-    finally:
-        set_state(before)
+    with TURN:
+        before = get_state()
+        try:
+            torch.manual_seed(seed % 2**32)
+            random.seed(seed % 2**32)
+            np.random.seed(seed % 2**32)
+            yield
+        finally:
+            set_state(before)
 
 
 @contextmanager
 def continued(state: dict[str, Any]) -> Iterator[None]:
     """Goes on from a saved state; `state` is updated to where the block left off."""
-    before = get_state()
-    try:
-        set_state(state)
-        yield
-        state.update(get_state())
-    finally:
-        set_state(before)
+    with TURN:
+        before = get_state()
+        try:
+            set_state(state)
+            yield
+            state.update(get_state())
+        finally:
+            set_state(before)
 
 
 def stream(*path: int, device: str | torch.device = "cpu") -> torch.Generator:

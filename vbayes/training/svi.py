@@ -16,6 +16,7 @@ from pyro.util import warn_if_nan
 
 from ..errors import BadInput, CaptureFailed, NonFinite
 from ..progress import bar, between_steps
+from ..turns import takes_turns
 from .call import Call
 from .engine import CHANGED, Failure
 from .optimizer import as_pyro
@@ -74,6 +75,7 @@ class SVI(pyro.infer.SVI):
         self._stale: dict[Hashable, int] = {}
         self._staged: dict[Hashable, SVIProgram | None] = {}
 
+    @takes_turns
     def step(self, *args: Any, **kwargs: Any) -> float:
         """One gradient step. Arguments go to model and guide.
 
@@ -87,11 +89,13 @@ class SVI(pyro.infer.SVI):
         warn_if_nan(loss, "loss")  # type: ignore[call-overload]
         return loss
 
+    @takes_turns
     def evaluate_loss(self, *args: Any, **kwargs: Any) -> float:
         """The loss at another draw, without a step."""
         staged = self._program(call := Call.of(args, kwargs))
         return super().evaluate_loss(*args, **kwargs) if staged is None else staged.evaluate(call)
 
+    @takes_turns
     def run(self, *args: Any, num_steps: int | None = None, progress: bool = True, **kwargs: Any) -> Any:
         """`num_steps` steps on the same arguments, many in one call; they draw other random numbers than `step` does.
 
