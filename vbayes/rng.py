@@ -1,14 +1,66 @@
-"""Randomness enters by a seed and leaves no trace."""
+"""Randomness enters by a seed and leaves no trace; and threads take turns at what a process has once."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
+
+from .errors import VBayesError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+LOOKS = 3  # in a row, a second apart, at which whoever holds the turn waits for threads
+WAITING = ("threading.py", "joblib", "concurrent")  # in the name of the file in which somebody waits for threads
+
+
+class Turn:
+    """A lock that the same thread may take again, and that does not hang where its holder waits for those who wait for it."""
+
+    def __init__(self) -> None:
+        self._lock, self._holder = threading.RLock(), 0
+
+    def __enter__(self) -> None:
+        looks = 0
+        while not self._lock.acquire(timeout=1.0):
+            frame = sys._current_frames().get(self._holder)
+            file = frame.f_code.co_filename if frame else ""
+            looks = looks + 1 if any(name in file for name in WAITING) else 0
+            if looks == LOOKS:
+                raise VBayesError(
+                    "Another thread waits for threads inside vb.seeded, Pair.scope or the like, and holds what this one needs: Pyro's parameter store and the global "
+                    "random numbers, of which a process has one each. Wanted: threads that are started outside of such a block; each fit has a seed of its own."
+                )
+        self._holder = threading.get_ident()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+TURN = Turn()
+"""Whose turn it is to use what a process has once: Pyro's parameter store and handlers, the global random numbers, the validation of distributions.
+
+Whoever seeds, enters a pair's scope or takes a step of an `SVI` holds it meanwhile, so fits in several threads take turns.
+"""
+
+
+def takes_turns(function: Callable[P, R]) -> Callable[P, R]:
+    """Lets one thread at a time in."""
+
+    @wraps(function)
+    def alone(*args: P.args, **kwargs: P.kwargs) -> R:
+        with TURN:
+            return function(*args, **kwargs)
+
+    return alone
 
 
 def get_state() -> dict[str, Any]:
@@ -57,7 +109,7 @@ def by_default(seed: int) -> Iterator[None]:
 
 @contextmanager
 def seeded(seed: int | None) -> Iterator[None]:
-    """Everything random inside is a function of `seed`; outside, nothing has happened.
+    """Everything random inside is a function of `seed`; outside, nothing has happened. Other threads wait for their turn.
 
     Functions of vbayes draw by a `seed` of their own, whatever the generators around them: pass it to them.
 
@@ -70,12 +122,13 @@ def seeded(seed: int | None) -> Iterator[None]:
         >>> torch.equal(a, b)
         True
     """
-    seed, before = or_default(seed), get_state()
-    try:
-        _seed(seed % 2**32)
-        yield
-    finally:
-        set_state(before)
+    with TURN:
+        seed, before = or_default(seed), get_state()
+        try:
+            _seed(seed % 2**32)
+            yield
+        finally:
+            set_state(before)
 
 
 def _seed(seed: int) -> None:
@@ -90,13 +143,14 @@ def _seed(seed: int) -> None:
 @contextmanager
 def continued(state: dict[str, Any]) -> Iterator[None]:
     """Goes on from a saved state; `state` is updated to where the block left off."""
-    before = get_state()
-    try:
-        set_state(state)
-        yield
-        state.update(get_state())
-    finally:
-        set_state(before)
+    with TURN:
+        before = get_state()
+        try:
+            set_state(state)
+            yield
+            state.update(get_state())
+        finally:
+            set_state(before)
 
 
 def stream(*path: int, device: str | torch.device = "cpu") -> torch.Generator:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import pyro
 from torch.distributions import Distribution
 
+from .rng import TURN
+
 
 @contextmanager
 def validation(on: bool) -> Iterator[None]:
@@ -17,28 +19,30 @@ def validation(on: bool) -> Iterator[None]:
     Off, a value that is not finite reaches the ELBO and is named there, and a model can be captured: checks branch on
     data. Pyro's own context puts back Pyro's setting, but not one that the caller made in torch.
     """
-    before = Distribution._validate_args
-    try:
-        with pyro.validation_enabled(on):
-            yield
-    finally:
-        Distribution._validate_args = before
+    with TURN:
+        before = Distribution._validate_args
+        try:
+            with pyro.validation_enabled(on):
+                yield
+        finally:
+            Distribution._validate_args = before
 
 
 @contextmanager
 def values_unchecked() -> Iterator[None]:
     """Torch's validation off inside, Pyro's as it is: a model may be looked at whose data are outside their support."""
-    before = Distribution._validate_args
-    try:
-        Distribution.set_default_validate_args(False)
-        yield
-    finally:
-        Distribution._validate_args = before
+    with TURN:
+        before = Distribution._validate_args
+        try:
+            Distribution.set_default_validate_args(False)
+            yield
+        finally:
+            Distribution._validate_args = before
 
 
 @contextmanager
 def no_warnings_of_nan() -> Iterator[None]:
     """For those who look at the values themselves: Pyro warns of a loss that is not finite."""
-    with warnings.catch_warnings():
+    with TURN, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Encountered (NaN|\\+inf|-inf|infinity)", UserWarning)
         yield

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.distributions import constraints, transform_to
 
 from ..errors import BadInput
+from ..rng import TURN
 from .modules import reachable_modules
 
 BUFFER = "buffer."  # starts the name of a module's buffer in a snapshot: `buffer.0.running_mean`
@@ -139,11 +140,17 @@ class Ownership:
 
     @contextmanager
     def scope(self, *, keep_buffers: bool = False) -> Iterator[None]:
-        """Pyro's param store and the modules hold these numbers; afterwards what they held before.
+        """Pyro's param store and the modules hold these numbers; afterwards what they held before. Other threads wait for their turn.
 
         Args:
             keep_buffers: Own the same buffers afterwards, whatever has moved them.
         """
+        with TURN:
+            with self._inside(keep_buffers):
+                yield
+
+    @contextmanager
+    def _inside(self, keep_buffers: bool) -> Iterator[None]:
         store, mine = pyro.get_param_store(), self.leaves
         met = {id(leaf) for leaf in mine.values()}
         unmet = [p for module in self.modules for p in module.parameters() if id(p) not in met]

@@ -18,6 +18,7 @@ from ..errors import BadInput, CaptureFailed, NonFinite
 from ..pair.places import Place
 from ..pair.watch import Watch
 from ..progress import bar, between_steps
+from ..rng import takes_turns
 from .call import Call
 from .engine import CHANGED, CHANGES, KEEPS_CHANGING, Failure
 from .fed import can_be_fed
@@ -87,6 +88,7 @@ class SVI(pyro.infer.SVI):
         self._changes: dict[Hashable, int] = {}
         self._own_loss = self.loss_and_grads
 
+    @takes_turns
     def step(self, *args: Any, **kwargs: Any) -> float:
         """One gradient step. Arguments go to model and guide.
 
@@ -100,11 +102,13 @@ class SVI(pyro.infer.SVI):
         warn_if_nan(loss, "loss")  # type: ignore[call-overload]
         return loss
 
+    @takes_turns
     def evaluate_loss(self, *args: Any, **kwargs: Any) -> float:
         """The loss at another draw, without a step."""
         staged = self._program(call := Call.of(args, kwargs))
         return super().evaluate_loss(*args, **kwargs) if staged is None else staged.evaluate(call)
 
+    @takes_turns
     def run(self, *args: Any, num_steps: int | None = None, progress: bool = True, **kwargs: Any) -> Any:
         """`num_steps` steps on the same arguments, many in one call; they draw other random numbers than `step` does.
 
