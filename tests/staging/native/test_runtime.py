@@ -27,7 +27,7 @@ REALS = np.concatenate([np.linspace(-9.7, 20, 331), *(s * np.logspace(-12, 12, 4
 INSIDE = np.concatenate([np.linspace(-1, 1, 201)[1:-1], 1 - np.logspace(-15.9, -1, 40), np.logspace(-300, -1, 40)])
 INF, NAN = np.inf, np.nan
 FUNCTIONS = {  # SciPy's, a grid, edges, and what it is there
-    "digamma": (special.digamma, REALS[REALS > -20], [0.0, -1.0, -7.0, INF, NAN], [-INF, NAN, NAN, INF, NAN]),
+    "digamma": (special.digamma, REALS[REALS > -20], [0.0, -0.0, -1.0, -7.0, INF, NAN], [-INF, INF, NAN, NAN, INF, NAN]),
     "trigamma": (lambda x: special.polygamma(1, x), REALS[REALS > -20], [0.0, -0.0, -3.0, INF, NAN], [INF, INF, INF, 0.0, NAN]),
     "erfinv": (special.erfinv, INSIDE, [1.0, -1.0, 0.0, 1.5, -INF, NAN], [INF, -INF, 0.0, NAN, NAN, NAN]),
 }  # fmt: skip

@@ -102,8 +102,8 @@ def processor() -> str:
 def build(source: str) -> ctypes.CDLL:
     """The shared library of a C source, compiled now or kept from an earlier time.
 
-    The key is the source itself and what it includes, with compiler, flags and processor. A file that does not load is made
-    anew; a folder that can't be written is done without.
+    The key is the source itself and what it includes, with compiler, flags and processor. A file that is not whole, by the hash beside it, is
+    made anew and never loaded: to load one that was cut short ends the process. A folder that can't be written is done without.
 
     Raises:
         CompilerMissing: There is no compiler, or it fails.
@@ -112,11 +112,11 @@ def build(source: str) -> ctypes.CDLL:
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
     folder = cache_folder()
     kept = folder / f"{key}.so"
-    if kept.exists():
+    if _is_whole(kept):
         try:
             return _load(kept)
         except (OSError, AttributeError):
-            kept.unlink(missing_ok=True)
+            pass
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return _load(_compile(source, folder, kept))
@@ -136,8 +136,28 @@ def _compile(source: str, folder: Path, target: Path) -> Path:
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise CompilerMissing(f"{compiler()} fails: {done.stderr.strip().splitlines()[0] if done.stderr else '?'}")
+        # The hash last: where another process comes between, they do not agree, and it is made once more.
+        hashed = Path(temporary) / "hash"
+        hashed.write_text(_hash(made))
         os.replace(made, target)
+        os.replace(hashed, _beside(target))
     return target
+
+
+def _beside(library: Path) -> Path:
+    return library.with_suffix(".sha256")
+
+
+def _hash(library: Path) -> str:
+    return hashlib.sha256(library.read_bytes()).hexdigest()
+
+
+def _is_whole(library: Path) -> bool:
+    """Whether a kept library is there, as it was made."""
+    try:
+        return _beside(library).read_text() == _hash(library)
+    except OSError:
+        return False
 
 
 def _load(path: Path) -> ctypes.CDLL:

@@ -21,6 +21,8 @@ TYPES = {
 def literal(value: float | int | bool, dtype: torch.dtype) -> str:
     """A Python number as a C constant of that type."""
     if not dtype.is_floating_point:
+        if int(value) == torch.iinfo(torch.int64).min:  # which has no literal of its own
+            return f"(INT64_C({int(value) + 1}) - 1)"
         return f"INT64_C({int(value)})" if dtype == torch.int64 else f"({int(value)})"
     value, suffix = float(value), "f" if dtype == torch.float32 else ""
     if math.isnan(value):

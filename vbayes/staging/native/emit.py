@@ -41,7 +41,7 @@ def emit(layout: Layout, vector_math: str) -> str:
         calls.append(f"  memcpy({_pointer(layout.places[old])}, {_pointer(layout.places[new])}, {size});")
     # Of steps that run side by side, one of those that see the mark tells of it.
     program = "int program(void** in, void** out, char* work) {\n" + "\n".join(calls)
-    program += "\n  const int wrong = out_of_range;\n  if (wrong) out_of_range = 0;\n  return wrong;\n}"
+    program += "\n  const int wrong = out_of_range | division_by_zero << 1;\n  if (wrong) out_of_range = division_by_zero = 0;\n  return wrong;\n}"
     return "\n".join(["#include <math.h>", vector_math, '#include "runtime.h"', *functions, program, ""])
 
 

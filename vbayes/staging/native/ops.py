@@ -99,6 +99,21 @@ def _logic(name: str, code: Code, numpy: Callable[..., Any], aten: str = "") -> 
     return Op(name, code, numpy, casts=Casts.TOGETHER, aten=(aten or name,))
 
 
+def _floor_divide(x: Any, y: Any) -> Any:
+    """By zero torch divides as it always does; NumPy's own has NaN there too, but for some signs."""
+    return np.where(y == 0, x / y, np.floor_divide(x, y))
+
+
+def _shift_left(x: Any, by: Any) -> Any:
+    bits = 8 * x.dtype.itemsize
+    return np.where((by < 0) | (by >= bits), 0, np.left_shift(x, np.clip(by, 0, bits - 1)))
+
+
+def _shift_right(x: Any, by: Any) -> Any:
+    bits = 8 * x.dtype.itemsize
+    return np.right_shift(x, np.where((by < 0) | (by >= bits), bits - 1, by))
+
+
 _SAME = cheap("{0}")
 
 _ROWS = (
@@ -118,7 +133,7 @@ _ROWS = (
     _function("exp", np.exp),
     _function("expm1", np.expm1),
     _function("floor", np.floor, integers=_SAME),
-    _function("fmod", np.fmod, operands=2, integers=cheap("{0} % {1}")),
+    _function("fmod", np.fmod, operands=2, integers=dear("rest({0}, {1})")),
     _function("hypot", np.hypot, operands=2),
     _function("lgamma", special.gammaln),
     _function("log", np.log),
@@ -144,9 +159,9 @@ _ROWS = (
     Op("sum_scaled", cheap("{0} * {2} + {1} * {3}"), lambda x, y, a, b: x * a + y * b),
     _operator("mul", "{0} * {1}", np.multiply),
     Op("div", cheap("{0} / {1}"), np.divide),
-    Op("div_floor", dear("floor{f}({0} / {1})"), lambda x, y: np.floor(x / y)),
+    Op("div_floor", dear("div_floor{f}({0}, {1})"), _floor_divide),
     Op("div_trunc", dear("trunc{f}({0} / {1})"), lambda x, y: np.trunc(x / y)),
-    Op("remainder", dear("{0} - floor{f}({0} / {1}) * {1}"), np.remainder, integers=dear("({0} % {1} + {1}) % {1}")),
+    Op("remainder", dear("modulo{f}({0}, {1})"), np.remainder, integers=dear("modulo_of_integers({0}, {1})")),
     _operator("neg", "-{0}", np.negative),
     _operator("reciprocal", "1 / {0}", lambda x: 1 / x),
     _operator("relu", "{0} < 0 ? 0 : {0}", lambda x: np.where(x < 0, 0, x)),
@@ -165,8 +180,8 @@ _ROWS = (
     _operator("bitwise_or", "{0} | {1}", np.bitwise_or),
     _operator("bitwise_xor", "{0} ^ {1}", np.bitwise_xor),
     _operator("bitwise_not", "~{0}", np.invert, booleans=cheap("!{0}")),
-    Op("shift_left", cheap("{0} << {1}"), np.left_shift, aten=("__lshift__",)),
-    Op("shift_right", cheap("{0} >> {1}"), np.right_shift, aten=("__rshift__",)),
+    Op("shift_left", dear("shifted_left({0}, {1}, 8 * (int)sizeof({0}))"), _shift_left, aten=("__lshift__",)),
+    Op("shift_right", dear("shifted_right({0}, {1}, 8 * (int)sizeof({0}))"), _shift_right, aten=("__rshift__",)),
     # true or false
     _logic("eq", cheap("{0} == {1}"), np.equal),
     _logic("ne", cheap("{0} != {1}"), np.not_equal),

@@ -105,6 +105,7 @@ def run(steps: int, runs: Sequence[Run], which: Tensor | None = None) -> int:
 
     Raises:
         IndexError: A program read or wrote beyond an array.
+        ZeroDivisionError: A program divided an integer by zero. (torch has a RuntimeError for it, with this name in it.)
         TypeError: An array is not of the size or type that its program was made for.
     """
     threads = torch.get_num_threads()
@@ -133,6 +134,8 @@ def run(steps: int, runs: Sequence[Run], which: Tensor | None = None) -> int:
     else:
         order = None if which is None else ctypes.c_void_p(which.data_ptr())
         done = library.run(ctypes.c_long(steps), calls, ctypes.c_long(len(runs)), order)
+    if done == -2:
+        raise ZeroDivisionError("an integer is divided by zero")
     if done < 0:
         raise IndexError("an index is out of the range of its dimension")
     return int(done)

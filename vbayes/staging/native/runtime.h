@@ -10,7 +10,9 @@
 
 static double digamma(double x) {
   double shift = 0;
-  if (x == 0) return copysign(INFINITY, -x);
+  uint64_t bits;  /* under -fno-signed-zeros nothing else tells the zeros apart */
+  memcpy(&bits, &x, sizeof bits);
+  if (!(bits << 1)) return bits ? INFINITY : -INFINITY;
   if (x < 0) {
     if (x == floor(x)) return NAN;
     shift = -M_PI / tan(M_PI * x);
@@ -74,6 +76,49 @@ static sgemm_t sgemm; static dgemm_t dgemm;
 void set_blas(void* s, void* d) { sgemm = (sgemm_t)s; dgemm = (dgemm_t)d; }
 void set_threads(int n) { omp_set_num_threads(n); }
 
+/* Division of integers. By zero the processor would end the process, and so it would where the quotient is too large for its type, of the
+   least number by -1. The first gives 0, and is told of when the step is over; the rest of the second is 0. */
+static int division_by_zero;
+static inline int64_t rest(int64_t a, int64_t b) {
+  if (b == 0) { division_by_zero = 1; return 0; }
+  return b == -1 ? 0 : a % b;
+}
+static inline int64_t modulo_of_integers(int64_t a, int64_t b) {
+  const int64_t r = rest(a, b);
+  return r != 0 && (r < 0) != (b < 0) ? r + b : r;
+}
+
+/* The rest that has the divisor's sign, and the quotient rounded down, to the last digit as torch has them: a quotient that was rounded up to
+   a whole number would be one too large, and its rest negative. */
+static double modulo(double a, double b) {
+  const double r = fmod(a, b);
+  return r != 0 && (b < 0) != (r < 0) ? r + b : r;
+}
+static float modulof(float a, float b) {
+  const float r = fmodf(a, b);
+  return r != 0 && (b < 0) != (r < 0) ? r + b : r;
+}
+static double div_floor(double a, double b) {
+  if (b == 0) return a / b;
+  const double r = fmod(a, b);
+  double q = (a - r) / b;
+  if (r != 0 && (b < 0) != (r < 0)) q -= 1;
+  const double down = floor(q);
+  return q - down > 0.5 ? down + 1 : down;
+}
+static float div_floorf(float a, float b) {
+  if (b == 0) return a / b;
+  const float r = fmodf(a, b);
+  float q = (a - r) / b;
+  if (r != 0 && (b < 0) != (r < 0)) q -= 1;
+  const float down = floorf(q);
+  return q - down > 0.5f ? down + 1 : down;
+}
+
+/* Shifts, also by more bits than there are, of which C says nothing. */
+static inline int64_t shifted_left(int64_t a, int64_t by, int bits) { return by < 0 || by >= bits ? 0 : (int64_t)((uint64_t)a << by); }
+static inline int64_t shifted_right(int64_t a, int64_t by, int bits) { return a >> (by < 0 || by >= bits ? bits - 1 : by); }
+
 /* An index into a dimension of n, counted from its end if it is negative. One that is out of range reads the first element, and
    is told of when the step is over. */
 static int out_of_range;
@@ -94,11 +139,12 @@ typedef struct {
 } call_t;
 
 /* Steps by one program, or by several that overwrite the same states: step t by calls[which[t]].
-   Returns the number of steps before one that is not finite, or -1 for an index that is out of range. */
+   Returns the number of steps before one that is not finite, or what is wrong: -1 for an index that is out of range, -2 for a division by zero. */
 long run(long steps, call_t* calls, long count, const uint8_t* which) {
   for (long t = 0; t < steps; t++) {
     call_t* c = calls + (which ? which[t] : 0);
-    if (c->program(c->in, c->out, c->work)) return -1;
+    const int wrong = c->program(c->in, c->out, c->work);
+    if (wrong) return wrong & 1 ? -1 : -2;
     if (c->finite >= 0 && !*(const uint8_t*)c->out[c->finite]) return t;
     for (long i = 0; i < c->ins; i++) c->in[i] = (char*)c->in[i] + c->forward[i];
     for (call_t* each = calls; each < calls + count; each++)
@@ -118,5 +164,5 @@ long map(long steps, const call_t* c, long size, int threads) {
     for (long i = 0; i < c->outs; i++) to[i] = (char*)c->out[i] + t * c->back[i];
     wrong |= c->program(from, to, c->work + omp_get_thread_num() * size);
   }
-  return wrong ? -1 : steps;
+  return wrong ? (wrong & 1 ? -1 : -2) : steps;
 }

@@ -64,7 +64,7 @@ def _var(
     mean = elementwise("div", beside, out.dtype, sums, _terms(operand, sums))
     squares = elementwise("square_difference", operand.shape, out.dtype, operand, mean)
     total = reduced(out, "sum", squares, dims, keep or keepdim)
-    return pointwise(out, "div", [total, _terms(operand, total) - correction])
+    return pointwise(out, "div", [total, max(0.0, _terms(operand, total) - correction)])
 
 
 @rule("cumsum")
