@@ -11,8 +11,11 @@ from pyro.infer import TraceEnum_ELBO, config_enumerate
 from pyro.infer.util import is_validation_enabled
 from torch import Tensor
 
+from .. import rng
 from ..errors import Unsuitable
 from ..pair.sites import kind, plates, sites
+
+NOTHING_TO_DIFFERENTIATE = "cannot be differentiated"  # of Pyro's message
 
 
 def enumerated(
@@ -38,15 +41,29 @@ def enumerated(
     elbo = TraceEnum_ELBO(max_plate_nesting=max_plate_nesting, strict_enumeration_warning=False)
     given = config_enumerate(model), config_enumerate(guide), *args
     try:
-        ask = elbo.differentiable_loss if torch.is_grad_enabled() else elbo.loss
-        return -torch.as_tensor(ask(*given, **kwargs))
+        return -torch.as_tensor(_loss(elbo, given, kwargs))
     except (RuntimeError, ValueError, NotImplementedError) as error:
         if not is_validation_enabled():
             raise
+        reason = " ".join(line.strip() for line in str(error).splitlines()).rstrip(".")
         raise Unsuitable(
-            f"Model and guide can't be enumerated: {str(error).splitlines()[0]}. Pyro gives each enumerated site a dimension of its own on "
+            f"Model and guide can't be enumerated: {reason}. Pyro gives each enumerated site a dimension of its own on "
             "the left, over which model and guide must broadcast. Use vb.RaoBlackwell() or vb.RLOO()."
         ) from error
+
+
+def _loss(elbo: TraceEnum_ELBO, given: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Minus the ELBO; where nothing in it can be differentiated, which Pyro refuses, a number at the same draw."""
+    if not torch.is_grad_enabled():
+        return elbo.loss(*given, **kwargs)
+    here = rng.get_state()
+    try:
+        return elbo.differentiable_loss(*given, **kwargs)
+    except ValueError as error:
+        if NOTHING_TO_DIFFERENTIATE not in str(error):
+            raise
+    rng.set_state(here)
+    return elbo.loss(*given, **kwargs)
 
 
 def _can_be_enumerated(site: Any) -> bool:

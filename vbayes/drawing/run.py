@@ -12,13 +12,13 @@ from pyro.infer.tracegraph_elbo import TrackNonReparam
 from pyro.infer.util import is_validation_enabled
 from pyro.poutine import Trace
 from pyro.poutine.messenger import Messenger
-from pyro.util import check_model_guide_match
 from torch import Tensor
 
 from ..pair.sites import Layout, Term, closed_form_kls, sites
 from ..validation import validation
 from .latents import Restore, latents_of
 from .particles import Latent
+from .pyros_checks import check_as_pyro
 from .request import Request
 
 
@@ -75,7 +75,7 @@ class Run:
             q = self.trace(self.guide)
             p = self.trace(self.model, q)
         if is_validation_enabled():
-            check_model_guide_match(p, q)
+            check_as_pyro(q, p)
         return q, p
 
     @cached_property

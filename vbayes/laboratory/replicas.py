@@ -136,7 +136,9 @@ class Replicas:
             try:
                 list(self.gradients(pair, noise, 0))
             except (RuntimeError, NotImplementedError) as error:
-                raise CaptureFailed(f"Pair {pair.name!r} can't be replicated: {str(error).splitlines()[0]}") from error
+                raise CaptureFailed(
+                    f"Pair {pair.name!r} can't be replicated: {' '.join(str(error).split())}"
+                ) from error
 
     def _one_by_one(self, pair: Pair, replicas: int, seed: int) -> Iterator[Tensor]:
         model, guide = pair.scaled(self.batch.total)

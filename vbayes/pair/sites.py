@@ -66,12 +66,13 @@ class Layout:
     def __init__(self, q: pyro.poutine.Trace, p: pyro.poutine.Trace) -> None:
         every = sites(q) + sites(p)
         shared = [f for f in plates(every[0]) if all(f in plates(s) for s in every)] if every else []
-        self.local: Frames = tuple(sorted(shared, key=lambda f: f.dim))
+        # A plate without a size has as many rows as are met; nobody knows them before, so that it is no local one.
+        self.local: Frames = tuple(sorted((f for f in shared if f.size >= 0), key=lambda f: f.dim))
         scales = [s["scale"] for s in every]
         common = all(isinstance(s, (int, float)) for s in scales) and len(set(scales)) == 1
         self.scale = float(scales[0]) if common else 1.0
-        like = next(s["value"] for s in every if isinstance(s["value"], Tensor))
-        self._zero = torch.zeros((), device=like.device, dtype=torch.get_default_dtype())
+        device = next((s["value"].device for s in every if isinstance(s["value"], Tensor)), None)
+        self._zero = torch.zeros((), device=device, dtype=torch.get_default_dtype())
 
     def total(self, terms: list[Term], *, scaled: bool = True) -> Tensor:
         """(*local) Σ over the terms, each summed over its plates beyond the local ones."""
