@@ -10,6 +10,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ..pair.sites import Layout, Term, sites
+from .summed import model_terms
 
 
 class _Given(Messenger):
@@ -29,7 +30,7 @@ def densities(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """log p(x, z) and log q(z|x) at given values of the latents, which are constants: gradients reach the parameters alone.
 
-    Model and guide are run as a whole, so a guide whose sites depend on each other is right. Point masses, as autoguides have
+    Model and guide are run as a whole, so a guide whose sites depend on each other is right. What the model sums out is summed out. Point masses, as autoguides have
     them, are left to compute their own value.
 
     Args:
@@ -41,8 +42,13 @@ def densities(
         the density by which the guide draws, which knows neither masks nor scales.
     """
     q, p, shared = run_at(model, guide, args, values)
-    log_p, log_q = (shared.total([Term.of(s, shared) for s in sites(t)]) for t in (p, q))
+    log_p, log_q = shared.total(model_terms(model, args, {}, q, p, shared)), guide_density(q, shared)
     return log_p, log_q, drawing_density(q, shared, values)
+
+
+def guide_density(q: pyro.poutine.Trace, shared: Layout) -> Tensor:
+    """(*local) log q of a guide's run, masks and scales applied."""
+    return shared.total([Term.of(s, shared) for s in sites(q)])
 
 
 def drawing_density(q: pyro.poutine.Trace, shared: Layout, values: Mapping[str, Tensor]) -> Tensor:
@@ -74,7 +80,7 @@ def flow(
             for s in drawn
         ]
     )
-    log_p, log_q = (shared.total([Term.of(s, shared) for s in sites(t)]) for t in (p, q))
+    log_p, log_q = shared.total(model_terms(model, args, {}, q, p, shared)), guide_density(q, shared)
     return (log_p - log_q) * shared.scale + density, density
 
 

@@ -89,10 +89,15 @@ def draw_one(
 ) -> Particles:
     """One particle; its fields lack the leading K."""
     run = Run(model, guide, args, kwargs, request, enumeration)
+    asked = request.requires | ({"all_drawn"} if request.fields & OF_DRAWS else set())
     for requirement, check in CHECKS.items():
-        if requirement in request.requires:
+        if requirement in asked:
             check(run)
     return Particles(**{name: field(run) for name, field in FIELDS.items() if name in request.fields})
+
+
+OF_DRAWS = frozenset({"kl", "scored", "latents", "weigh", "sleep_log_q"})
+"""Fields that are of the draws of all latents; a log-density has summed out what the model sums out."""
 
 
 def stacked(drawn: Sequence[Particles]) -> Particles:

@@ -35,7 +35,7 @@ def enumerated(
         max_plate_nesting = max((-frame.dim for site in every for frame in plates(site)), default=0)
         if strict_enumeration_warning and not any(_can_be_enumerated(site) for site in every):
             raise Unsuitable(
-                "Neither guide nor model has a site that can be enumerated: one of finite support and without event dimensions. "
+                "Neither guide nor model has a site that can be enumerated: one of finite support, each of whose values has a probability of its own (no .to_event()). "
                 "Use vb.RaoBlackwell() or vb.Trace(), or hand in strict_enumeration_warning=False to go on."
             )
     elbo = TraceEnum_ELBO(max_plate_nesting=max_plate_nesting, strict_enumeration_warning=False)
@@ -67,4 +67,4 @@ def _loss(elbo: TraceEnum_ELBO, given: tuple[Any, ...], kwargs: dict[str, Any]) 
 
 
 def _can_be_enumerated(site: Any) -> bool:
-    return kind(site) == "latent" and site["fn"].has_enumerate_support and not site["fn"].event_dim
+    return bool(kind(site) == "latent" and site["fn"].has_enumerate_support)

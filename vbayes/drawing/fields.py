@@ -17,8 +17,7 @@ from .simulation import sleep_log_q
 
 
 def log_p_fixed(run: Run) -> Tensor:
-    _, p = run.traces_fixed
-    return run.layout.total([Term.of(s, run.layout) for s in sites(p)])
+    return run.layout.total(run.terms_of_model(*run.traces_fixed))
 
 
 def score(run: Run) -> Tensor:

@@ -16,6 +16,7 @@ REQUIREMENTS = {
     "path": "Every site of the guide has a reparameterised path.",
     "closed_form_kl": "Every site of the guide has its KL in closed form.",
     "downstream_costs": "The costs in `scored` are of the terms that depend on the draw, no others.",
+    "all_drawn": "The guide has every latent of the model: none is marked to be summed out.",
     "same_rows": "All particles are of the same rows, which no scale inside their weights stands for.",
     "antithetic_pairs": "Particles 1 and 2, 3 and 4, … come from antithetic base noise.",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..errors import Unsuitable
-from ..pair.sites import has_path, sites
+from ..pair.sites import has_path, sites, summed_out
 from ..pair.subsample import subsample
 from .run import Run
 
@@ -39,5 +39,16 @@ def same_rows(run: Run) -> None:
         )
 
 
-CHECKS: dict[str, Callable[[Run], None]] = {"path": path, "closed_form_kl": closed_form_kl, "same_rows": same_rows}
+def all_drawn(run: Run) -> None:
+    if names := summed_out(*run.traces):
+        raise Unsuitable(
+            f"The model marks {', '.join(map(repr, names))} for enumeration, and the guide does not have {'it' if len(names) == 1 else 'them'}: this estimator would draw "
+            f"{'it' if len(names) == 1 else 'them'} from the prior, whatever the data. Use vb.Enumerated() or pyro.infer.TraceEnum_ELBO(), which sum over all values, or add "
+            f"pyro.sample({names[0]!r}, ...) to the guide."
+        )
+
+
+CHECKS: dict[str, Callable[[Run], None]] = {
+    "all_drawn": all_drawn, "path": path, "closed_form_kl": closed_form_kl, "same_rows": same_rows,
+}  # fmt: skip
 """Requirement → what raises `Unsuitable` where it does not hold. The others of `REQUIREMENTS` say how to draw, and always hold."""

@@ -14,12 +14,13 @@ from pyro.poutine import Trace
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from ..pair.sites import Layout, Term, closed_form_kls, sites
+from ..pair.sites import Layout, Term, closed_form_kls, sites, summed_out
 from ..validation import validation
 from .latents import Restore, latents_of
 from .particles import Latent
 from .pyros_checks import check_as_pyro
 from .request import Request
+from .summed import model_terms
 
 
 class Terms(NamedTuple):
@@ -74,7 +75,7 @@ class Run:
         with nullcontext() if self.live else _HoldConstant(), TrackNonReparam() if downstream else nullcontext():
             q = self.trace(self.guide)
             p = self.trace(self.model, q)
-        if is_validation_enabled():
+        if is_validation_enabled() and not summed_out(q, p):
             check_as_pyro(q, p)
         return q, p
 
@@ -96,10 +97,14 @@ class Run:
         q, p = self.traces
         closed = self.closed_form_kls if "kl" in self.request.needs else {}
         return Terms(
-            [Term.of(s, self.layout) for s in sites(p) if s["name"] not in closed],
+            [term for term in self.terms_of_model(q, p) if term.name not in closed],
             [Term.of(s, self.layout) for s in sites(q) if s["name"] not in closed],
             [Term(s, self.layout, kl) for s, kl in closed.values()],
         )
+
+    def terms_of_model(self, q: Trace, p: Trace) -> list[Term]:
+        """Of the model's run, what it sums out summed."""
+        return model_terms(self.model, self.args, self.kwargs, q, p, self.layout)
 
     @cached_property
     def traces_fixed(self) -> tuple[Trace, Trace]:

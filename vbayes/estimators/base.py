@@ -116,9 +116,14 @@ class Estimator(ELBO, ABC):
 
     @property
     def request(self) -> Request:
-        """What it asks of its draws; where it weighs them against each other, that they are of the same rows."""
+        """What it asks of its draws: beside what it says, that all latents are drawn, where it does not enumerate; and all particles of the same rows,
+        where it weighs them against each other.
+        """
         asked = request_of(self)
-        return Request.of(asked.needs, asked.requires | {"same_rows"}, asked.families) if self.weighs else asked
+        more = {"all_drawn"} - ({"all_drawn"} if "enumerated" in asked.needs else set()) | (
+            {"same_rows"} if self.weighs else set()
+        )
+        return Request.of(asked.needs, asked.requires | more, asked.families) if more else asked
 
     def draw(self, pair: Pair, batch: Batch) -> Particles:
         """The particles that it would see of a batch, inside `pair.scope()`.

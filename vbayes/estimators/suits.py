@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from pyro.infer import ELBO, RenyiELBO, ReweightedWakeSleep, TraceTailAdaptive_ELBO
+import torch
+from pyro.infer import ELBO, RenyiELBO, ReweightedWakeSleep, Trace_ELBO, TraceGraph_ELBO, TraceTailAdaptive_ELBO
 
 from ..data.dataset import Batch
 from ..errors import Unsuitable
 from ..pair.pair import Pair
+from ..pair.sites import summed_out
 from ..pair.subsample import seen_of
 from ..validation import values_unchecked
+from .analytic_kl import AnalyticKL
 from .base import Estimator
+from .enumerated import Enumerated
 
 OF_SEVERAL: tuple[type[ELBO], ...] = (RenyiELBO, ReweightedWakeSleep, TraceTailAdaptive_ELBO)
 """Pyro's own that weigh particles against each other, summed over all rows."""
+OF_DRAWS: tuple[type[ELBO], ...] = (Trace_ELBO, TraceGraph_ELBO, RenyiELBO)
+"""Pyro's own, and what inherits from them, that sum over no values."""
 
 
 def suits(pair: Pair, batch: Batch, method: ELBO) -> bool:
-    """Whether an estimator can work on a pair; one of Pyro's can."""
+    """Whether an estimator can work on a pair."""
     try:
         check_suits(pair, batch, method)
     except Unsuitable:
@@ -25,19 +31,33 @@ def suits(pair: Pair, batch: Batch, method: ELBO) -> bool:
 
 
 def check_suits(pair: Pair, batch: Batch, method: ELBO) -> None:
-    """Raises `Unsuitable` where `suits` is false, and for one of Pyro's that weighs particles of different rows against each other."""
+    """Raises `Unsuitable` where `suits` is false: for one of Pyro's, if it draws what is to be summed out, or weighs particles of different rows."""
     if isinstance(method, Estimator):
         with pair.copy().look(), values_unchecked():
             method.draw(pair, batch)
-    several = (
-        method.weighs if isinstance(method, Estimator) else isinstance(method, OF_SEVERAL) and method.num_particles > 1
-    )
-    if (
-        several
-        and (part := seen_of(pair, batch))
-        and (part.anew or not part.alike or not isinstance(method, Estimator))
-    ):
+        several = method.weighs
+    else:
+        several = isinstance(method, OF_SEVERAL) and method.num_particles > 1
+        if isinstance(method, OF_DRAWS) and (names := summed_by(pair, batch)):
+            raise Unsuitable(
+                f"The model of pair {pair.name!r} marks {', '.join(map(repr, names))} for enumeration, and the guide lacks it: {type(method).__name__} would draw it from "
+                "the prior, whatever the data. Use vb.Enumerated() or pyro.infer.TraceEnum_ELBO(), which sum over all values, or put it in the guide."
+            )
+    part = seen_of(pair, batch) if several else None
+    if part and (part.anew or not part.alike or not isinstance(method, Estimator)):
         raise Unsuitable(
-            f"{part} under {type(method).__name__} of {method.num_particles} particles. What is inside the logarithm of a mean can't be scaled up to all rows, or be of "
-            "different ones: on average that may lie above log p(x). Use an estimator of the ELBO, such as vb.Trace(), or leave batch_size out and let the plate show all rows."
+            f"{part} under {type(method).__name__} of {method.num_particles} particles. What is inside the logarithm of a mean can't be scaled up to all rows, "
+            "or be of different ones: on average that may lie above log p(x). Use an estimator of the ELBO, such as vb.Trace(), or leave batch_size out and let the "
+            "plate show all rows."
         )
+
+
+def summed_by(pair: Pair, batch: Batch) -> list[str]:
+    """The sites that a pair's model sums out."""
+    with pair.copy().look(), torch.no_grad(), values_unchecked():
+        return summed_out(*pair.run(batch))
+
+
+def of_elbo(pair: Pair, batch: Batch, num_particles: int = 1) -> Estimator:
+    """The estimator of the ELBO that a pair is judged by where nobody says which: `AnalyticKL`, or `Enumerated` where the model sums sites out."""
+    return Enumerated(num_particles) if summed_by(pair, batch) else AnalyticKL(num_particles)

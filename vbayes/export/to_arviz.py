@@ -9,22 +9,25 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 from pyro.distributions import ImproperUniform
-from pyro.distributions.util import scale_and_mask
 from pyro.infer import ELBO
 from torch import Tensor
 
 from .. import rng
 from ..data.dataset import Batch, Dataset
+from ..drawing.summed import Summed, log_likelihood
 from ..errors import BadInput, checks_keywords
 from ..estimators import name_of
 from ..pair.pair import Pair
 from ..pair.problem import Trained
-from ..pair.sites import base, kind, latents, observed, plates, recorded, sites
+from ..pair.sites import base, kind, latents, observed, plates, recorded, sites, summed_out
 from ..pair.subsample import refuse, subsample
 from ..validation import validation
 from . import arviz as export
 
 Arrays = dict[str, np.ndarray]
+PROBABILITY = (
+    "_probability"  # after the name of a site that is summed out: of each of its values, given the draw of the rest
+)
 
 
 @runtime_checkable
@@ -63,14 +66,21 @@ def sample(pair: Pair, batch: Batch, draws: int, *, seed: int | None = None, pri
             q, p = pair.run(batch)
             if part := subsample(q, p):
                 raise refuse(pair, part, "draws don't belong to the same rows")
-            predicted = {s["name"] for s in latents(p) if s["name"] not in q and not s["infer"].get("enumerate")}
-            keep("sample_stats", "log_p", p.log_prob_sum(functools.partial(_is_given, predicted)))
+            summed = Summed(pair.model, batch.args, {}, q, p) if summed_out(q, p) else None
+            apart = set(summed_out(q, p))
+            predicted = {s["name"] for s in latents(p) if s["name"] not in q and s["name"] not in apart}
+            given = functools.partial(_is_given, predicted)
+            keep("sample_stats", "log_p", p.log_prob_sum(given) if summed is None else summed.log_p())
             keep("sample_stats", "log_q", q.log_prob_sum())
+            if summed is not None:
+                q, p = summed.together(q)
+                for name, values in summed.probabilities().items():
+                    keep("posterior", name + PROBABILITY, values)
             data = {s["name"] for s in observed(p)}
             for site in recorded(p):
                 if site["name"] in data:
-                    log_p = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
-                    keep("log_likelihood", site["name"], scale_and_mask(log_p, mask=site["mask"]))
+                    each = summed.log_likelihood(site) if summed else log_likelihood(site)
+                    keep("log_likelihood", site["name"], each)
                 elif kind(site) != "factor" and site["name"] not in predicted:
                     keep("posterior", site["name"], site["value"])
             made = pair.generate(batch, q)
@@ -105,6 +115,9 @@ def to_arviz(
 
     Groups: posterior, posterior_predictive, log_likelihood, observed_data, prior, prior_predictive, and sample_stats with
     log_p and log_q, which PSIS and LOO for draws from q need. Dimensions carry the names of the plates.
+
+    A site k that the model sums out is drawn from its conditional given the other draws and the data (it used to be drawn from the prior), with the probability of each of its
+    values beside it as `k_probability`; log_p and log_likelihood have it summed out, the latter as far as each row has its own.
 
     Args:
         fit: From `vb.fit`; several fits of one pair become chains.
@@ -147,8 +160,15 @@ def _dims(pair: Pair, batch: Batch, columns: Mapping[str, tuple[str, ...]]) -> d
     """Variable → names of its dimensions: plates, then a column's own, else `site_dim_i`."""
     pair = pair.copy()
     with pair.scope(), rng.seeded(0), torch.no_grad():
-        _, p = pair.run(Batch(batch.args))
+        q, p = pair.run(Batch(batch.args))
     found = {}
+    for name in summed_out(q, p):
+        frames = plates(p.nodes[name])
+        rank = max((-frame.dim for frame in frames), default=0)
+        dims = [f"{name}{PROBABILITY}_dim_{i}" for i in range(rank)]
+        for frame in frames:
+            dims[frame.dim] = frame.name
+        found[name + PROBABILITY] = [*dims, f"{name}_value"]
     for site in recorded(p):
         name, rank = site["name"], site["value"].dim()
         event = site["fn"].event_dim

@@ -176,7 +176,7 @@ def log_evidence(
         return _lower([drawn], f"ELBO, {count} draws of latents and rows", named, Weights.elbo)
     whole = _all_rows(problem)
     if not _latents(pair, whole):
-        return _exact(weights(pair, whole, 1, seed).elbo()[0], "no latent variables", named)
+        return _exact(weights(pair, whole, 1, seed).elbo()[0], "nothing is drawn", named)
     if method == "exact":
         with pair.scope(), torch.no_grad():
             return _exact(tabulate(pair, whole).log_evidence(), "tabulated", named)

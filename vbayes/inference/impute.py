@@ -13,10 +13,11 @@ from torch import Tensor
 from .. import rng
 from ..data.dataset import Batch
 from ..drawing.densities import drawing_density, run_at
+from ..drawing.summed import Summed, model_terms
 from ..errors import BadInput, Unsuitable, checks_keywords
 from ..pair.pair import DATA_PLATE, Pair
 from ..pair.problem import Problem, Trained
-from ..pair.sites import Layout, Term, base, factors, is_point_mass, latents, observed, sites
+from ..pair.sites import Layout, base, factors, is_point_mass, latents, observed, summed_out
 from ..progress import bar
 from ..summaries.card import Card, Displayable, rounded
 from ..validation import validation
@@ -200,7 +201,9 @@ class _Chain:
     def _at(self, z: dict[str, Tensor]) -> tuple[Any, Tensor]:
         """The model's run at latents, and their log-weight (N,)."""
         q, p, shared = run_at(self.pair.model, self.pair.guide, tuple(self.args), z)
-        log_p = shared.total([Term.of(s, shared) for s in sites(p)])
+        log_p = shared.total(model_terms(self.pair.model, tuple(self.args), {}, q, p, shared))
+        if summed_out(q, p):  # x then comes from what these may be, given all else
+            p = Summed(self.pair.model, tuple(self.args), {}, q, p).drawn
         return p, (log_p - drawing_density(q, shared, z)).double()
 
 

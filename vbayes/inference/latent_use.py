@@ -9,10 +9,11 @@ import torch
 from torch.distributions import Independent, kl_divergence
 
 from .. import rng
+from ..drawing.summed import Summed
 from ..errors import Unsuitable, checks_keywords
 from ..pair.pair import DATA_PLATE, Pair
 from ..pair.problem import Problem, Trained
-from ..pair.sites import is_point_mass, latents, plates
+from ..pair.sites import is_point_mass, latents, plates, sites, summed_out
 from ..validation import validation
 
 COLLAPSED = 0.01  # nats a datum, below which a dimension says nothing of x
@@ -44,6 +45,12 @@ def latent_use(pair: Pair | Trained, data: Any = None, *, seed: int | None = Non
     pair = problem.pair
     with pair.scope(), torch.no_grad(), rng.seeded(seed), validation(False):
         q, p = pair.run(problem.whole)
+        summed = Summed(pair.model, problem.whole.args, {}, q, p).touched if summed_out(q, p) else ()
+    if mixed := [site["name"] for site in sites(q) if site["name"] in summed]:
+        raise Unsuitable(
+            f"The prior of {', '.join(map(repr, mixed))} depends on what the model of pair {pair.name!r} sums out: it is a mixture, to which no KL has a closed form. Wanted: "
+            "latents whose prior is one distribution."
+        )
     tables = [
         table
         for site in latents(q)

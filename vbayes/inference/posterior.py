@@ -13,10 +13,11 @@ from torch import Tensor
 from .. import rng
 from ..data.dataset import Batch
 from ..drawing.densities import densities
+from ..drawing.summed import Summed
 from ..errors import BadInput, Unsuitable, checks_keywords
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained
-from ..pair.sites import Frames, Layout, is_point_mass, latents
+from ..pair.sites import Frames, Layout, is_point_mass, latents, summed_out
 from ..pair.support import missed
 from ..summaries.card import Card, Displayable, first_few, rounded
 from ..validation import validation
@@ -133,7 +134,8 @@ def posterior(
     """Draws of the latents given data: exact where the pair knows its posterior, otherwise from the guide.
 
     Either way the verdict says what q is worth, for exact draws are as good after a fit that went wrong; and whether q can draw all that the model allows, for
-    weights can't see what it leaves out.
+    weights can't see what it leaves out. Sites that the model sums out are summed out in the weights, and drawn from their conditional given the rest: they used to be drawn
+    from the prior, and such weights were worth next to nothing.
 
     Args:
         pair: Model and guide; a fit brings its data.
@@ -216,10 +218,13 @@ def _proposals(
         log_w.append((seen - by).double())
         log_q.append(by.double())
         frames = Layout(q, p).local
-        for site in latents(q):
-            if site["name"] in p:
-                found.setdefault(site["name"], []).append(site["value"])
-                events[site["name"]] = site["fn"].event_dim
+        known = [site for site in latents(q) if site["name"] in p]
+        if names := summed_out(q, p):
+            made: dict[str, Any] = dict(Summed(pair.model, batch.args, {}, q, p).drawn.nodes)
+            known += [made[name] for name in names]
+        for site in known:
+            found.setdefault(site["name"], []).append(site["value"])
+            events[site["name"]] = site["fn"].event_dim
     return {n: torch.stack(v) for n, v in found.items()}, torch.stack(log_w), torch.stack(log_q), frames, events
 
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from .. import rng
-from ..errors import BadInput
+from ..errors import BadInput, Unsuitable
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained
-from ..pair.sites import latents, observed
+from ..pair.sites import latents, observed, summed_out
 from ..summaries.card import Card, Displayable, rounded
 
 
@@ -79,6 +79,11 @@ def one_of_each(pair: Pair, q: pyro.poutine.Trace, p: pyro.poutine.Trace) -> tup
     Raises:
         BadInput: There are more, or fewer.
     """
+    if names := summed_out(q, p):
+        raise Unsuitable(
+            f"The model of pair {pair.name!r} sums out {', '.join(map(repr, names))}, so a code alone does not say what is rebuilt from it. Wanted: a model whose latents are all "
+            "in the guide; vb.posterior and vb.to_arviz draw what is summed out."
+        )
     latent, data = latents(q), observed(p)
     if len(latent) != 1 or len(data) != 1:
         names = [", ".join(s["name"] for s in some) or "none" for some in (latent, data)]

@@ -14,9 +14,9 @@ from pyro.infer import ELBO
 from .. import rng
 from ..data.dataset import Batch
 from ..errors import BadInput, Unsuitable, checks_keywords
-from ..estimators import AnalyticKL, name_of, resolve
+from ..estimators import name_of, resolve
 from ..estimators.base import Estimator
-from ..estimators.suits import check_suits
+from ..estimators.suits import check_suits, of_elbo
 from ..pair.check import require_parameters
 from ..pair.pair import Pair
 from ..pair.parameter_groups import parameter_groups
@@ -70,7 +70,8 @@ def compare(
         at: None trains here, and measures at its start, middle and end; "trajectory" at seven points of it, evenly on a logarithmic
             scale of steps; "start", "middle", "end" or "step 10", as the table names them, or several in a list, at those alone. Or where to measure instead of training: fits, or name → fit, pair or values of the parameters.
         steps, epochs, batch_size, optimizer, learning_rate: Of the training, as for `fit`; it follows `AnalyticKL`.
-            The gradients measured are those of a batch of the same size.
+            The gradients measured are those of a batch of the same size. A model that sums sites out is trained by `Enumerated`, which then is the usual
+            estimator too.
         replicas: R; rounded up to a multiple of 50.
         oracle: What bias is judged by, each estimator by the bound that it is of: "auto" is the pair's exact ELBO, or else an
             unbiased estimator of the bound with 10 R replicas of its own; "tabulated" the truth from `vb.tabulate`, where the
@@ -113,7 +114,7 @@ def compare(
             "seed": seed,
             "compile": compile,
         }
-        start = fit(pair, dataset, AnalyticKL(), steps=0, device=str(problem.device), progress=False, **options)
+        start = fit(pair, dataset, of_elbo(pair, batch), steps=0, device=str(problem.device), progress=False, **options)
         steps = count_steps(dataset, batch_size, steps, epochs)
         compile = compile is True or (compile == "auto" and steps >= WORTH)
         checkpoints = trained_checkpoints(replace(start, compile=compile), steps, training, progress=progress)
@@ -185,6 +186,10 @@ def suitable(
                 f"Estimator {name!r} was given twice. Give the two names of their own, by a mapping from name to estimator."
             )
         found[name] = method
+    if not found:  # none of the usual ones: a model that sums sites out has one that does
+        method = of_elbo(pair, batch)
+        check_suits(pair, batch, method)
+        found[name_of(method)] = method
     return found
 
 
@@ -203,6 +208,7 @@ def _with_particles(name: str, method: ELBO, particles: Sequence[int]) -> list[t
 
 def _point(name: str, checkpoint: Checkpoint, pair: Pair, batch: Batch, rows: int, seed: int) -> Point:
     model, guide = pair.scaled(batch.total)
+    method = of_elbo(pair, batch, 8)
     with pair.scope(), rng.seeded(seed), validation(False), no_warnings_of_nan():
-        elbo = -AnalyticKL(8).loss(model, guide, *batch.args)
+        elbo = -method.loss(model, guide, *batch.args)
     return Point(name, checkpoint.steps if isinstance(checkpoint, Fit) else 0, elbo / rows)

@@ -11,7 +11,7 @@ from torch import Tensor
 from .. import rng
 from ..data.dataset import Dataset
 from ..errors import CaptureFailed
-from ..estimators import AnalyticKL
+from ..estimators.suits import of_elbo
 from ..pair.pair import Pair
 from ..staging import Program, draw_noise, stage
 from ..staging.machine_code import compiled_or_why
@@ -56,9 +56,10 @@ class Evaluator:
         self._program: Program | None = None
         pair = pair.copy()
         try:
-            self._program = stage(pair, AnalyticKL(), self._batch)
+            self._program = stage(pair, of_elbo(pair, self._batch), self._batch)
         except CaptureFailed:
             self._draws = min(self._draws, BY_PYRO)
+            self._by_pyro = of_elbo(pair, self._batch, self._draws)
         else:
             self._prepare(pair)
         self.description = f"{self._draws} draws for each of {rows} rows"
@@ -78,7 +79,7 @@ class Evaluator:
                 return self._values(pair).double().mean()
         model, guide = pair.scaled(self._batch.total)
         with pair.look(self._seed):
-            return -AnalyticKL(self._draws).loss(model, guide, *self._batch.args)
+            return -self._by_pyro.loss(model, guide, *self._batch.args)
 
     def _prepare(self, pair: Pair) -> None:
         """Makes machine code of the value without its gradient, or else the same for many draws at once, if they can be had."""

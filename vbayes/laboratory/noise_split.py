@@ -17,6 +17,7 @@ from ..data.dataset import Dataset
 from ..errors import BadInput, Unsuitable, checks_keywords
 from ..estimators import name_of, resolve
 from ..estimators.base import Estimator
+from ..estimators.suits import check_suits
 from ..pair.check import require_parameters
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained, pair_and_data
@@ -177,6 +178,7 @@ def noise_split(
         raise BadInput(f"particles={tuple(particles)} are too few for {name_of(method)}. Wanted: at least {least}.")
     problem = Problem.of(pair, dataset, batch_size=batch_sizes[0])
     pair, dataset = problem.pair, problem.data
+    check_suits(pair, problem.first, method)
     require_parameters(pair)
     rows: list[dict[str, float]] = []
     designs = [(m, n) for m in batch_sizes for n in counts]

@@ -22,9 +22,9 @@ from torch import Tensor
 
 from ..data.dataset import Batch
 from ..errors import BadInput, Unsuitable
-from ..estimators import RLOO, VIMCO, AnalyticKL, DReG, Pathwise, name_of, resolve
+from ..estimators import RLOO, VIMCO, DReG, Enumerated, Pathwise, name_of, resolve
 from ..estimators.base import Estimator
-from ..estimators.suits import suits
+from ..estimators.suits import of_elbo, suits
 from ..inference.tabulate import tabulate
 from ..pair.pair import Pair
 
@@ -151,7 +151,8 @@ def judge_of(method: ELBO, pair: Pair, batch: Batch, oracle: Any, *, whole: bool
         exact = pair.exact
         if exact is not None and whole:
             return Known("exact ELBO", lambda here: exact.elbo(*batch.args))
-        candidates: list[ELBO] = [AnalyticKL() if suits(pair, batch, Pathwise()) else RLOO(8)]
+        usual = of_elbo(pair, batch)
+        candidates: list[ELBO] = [usual if isinstance(usual, Enumerated) or suits(pair, batch, Pathwise()) else RLOO(8)]
     elif bound[0] == "IWAE" and bound[-1] == "iid":
         candidates = [DReG(bound[1])] + ([VIMCO(bound[1])] if bound[1] >= VIMCO.min_particles else [])
     else:

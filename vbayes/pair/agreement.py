@@ -23,7 +23,7 @@ def match(pair: Pair, q: Any, p: Any) -> set[str]:
         raise BadPair(
             f"The guide of pair {pair.name!r} does not sample {quoted(missing)}, which the model samples and does not "
             f"observe. The guide has: {quoted(sorted(guided)) or 'no sites'}. Add pyro.sample({missing[0]!r}, ...) to the "
-            "guide, or give the site its data with obs=."
+            f"guide, or give the site its data with obs=.{_or_sum(p.nodes[missing[0]])}"
         )
     observed = {s["name"] for s in sites(p)} - latent
     if unknown := sorted(guided - latent):
@@ -46,6 +46,12 @@ def match(pair: Pair, q: Any, p: Any) -> set[str]:
                 "They must agree, batch and event dims alike: look at the sizes of the plates and the parameters."
             )
     return latent
+
+
+def _or_sum(site: Any) -> str:
+    if not getattr(site["fn"], "has_enumerate_support", False):
+        return ""
+    return " Or mark it infer={'enumerate': 'parallel'}, and train with vb.Enumerated(), which sums over its values."
 
 
 def _outsider(kind: Any, inside: Tensor, value: Tensor) -> float | Tensor:

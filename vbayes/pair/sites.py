@@ -52,6 +52,12 @@ def factors(trace: pyro.poutine.Trace) -> list[Any]:
     return [site for site in recorded(trace) if kind(site) == "factor"]
 
 
+def summed_out(q: pyro.poutine.Trace, p: pyro.poutine.Trace) -> list[str]:
+    """The latent sites that a model marks for enumeration and the guide lacks: they are summed over their values, and a draw of them is none of the posterior's."""
+    found = [site for site in sites(p) if not site["is_observed"] and site["name"] not in q]
+    return [site["name"] for site in found if site["infer"].get("enumerate")]
+
+
 def has_path(site: Any) -> bool:
     return site["is_observed"] or site["fn"].has_rsample
 

@@ -14,7 +14,7 @@ from ..data.dataset import Binarize, Dataset
 from ..errors import BadInput, checks_keywords
 from ..estimators import AnalyticKL, resolve
 from ..estimators.memory import with_memory
-from ..estimators.suits import check_suits
+from ..estimators.suits import check_suits, of_elbo
 from ..pair.check import require_parameters
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained, pair_and_data
@@ -97,6 +97,8 @@ def fit(
     pair, data = pair_and_data(pair, data)
     dataset = Dataset.of(data) if binarize is None else Dataset.of(data).binarized(binarize, seed=seed)
     problem = Problem.of(pair, dataset, batch_size=batch_size, device=device)
+    if automatic:
+        method = of_elbo(problem.pair, problem.first)
     check_suits(problem.pair, problem.first, method)  # one that can't work on this pair says so now
     require_parameters(problem.pair)
     method = with_memory(method, problem.pair)

@@ -1,0 +1,233 @@
+"""Sites of the model that are summed out: marked for enumeration, and not in the guide.
+
+Where the model draws such a site from its prior, neither that draw nor any density at it says anything of the data. Here the model is run with all of
+its values at once, as Pyro's `TraceEnum_ELBO` does it, and the sum over them is taken; or they are drawn from their conditional given all else.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import pyro
+import torch
+from pyro.ops import packed
+from pyro.ops.contract import contract_tensor_tree, contract_to_tensor
+from pyro.poutine import Trace
+from pyro.poutine.enum_messenger import EnumMessenger
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import prune_subsample_sites
+from torch import Tensor
+
+from ..errors import Unsuitable
+from ..pair.sites import Layout, Term, plates, sites, summed_out
+
+Factors = OrderedDict[frozenset[str], list[Tensor]]
+
+
+def model_terms(
+    model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], q: Trace, p: Trace, layout: Layout
+) -> list[Term]:
+    """The log-densities of a model's run, site by site; what its sites that are summed out touch is one term, summed over them.
+
+    Args:
+        model, args, kwargs: What was run.
+        q: The guide's draw.
+        p: The model's run at it.
+        layout: Of the two.
+
+    Raises:
+        Unsuitable: The sites to be summed out differ in scale.
+    """
+    if not summed_out(q, p):
+        return [Term.of(site, layout) for site in sites(p)]
+    return Summed(model, args, kwargs, q, p).terms(layout)
+
+
+class Summed:
+    """A model at a guide's draw, at all values of the sites that are summed out.
+
+    Args:
+        model, args, kwargs, q, p: As for `model_terms`.
+
+    Attributes:
+        names: The sites that are summed out.
+    """
+
+    def __init__(
+        self, model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], q: Trace, p: Trace
+    ) -> None:
+        self.names, self._q, self._p = summed_out(q, p), q, p
+        self._args, self._kwargs = args, kwargs
+        self._replayed = pyro.poutine.replay(model, trace=q)
+        depth = max((-frame.dim for site in sites(q) + sites(p) for frame in plates(site)), default=0)
+        marked = EnumMessenger(-1 - depth)(_Marked(self.names)(self._replayed))
+        every = pyro.poutine.trace(marked).get_trace(*args, **kwargs)
+        self._run = prune_subsample_sites(every)
+        self._run.compute_log_prob()
+        self._run.pack_tensors()
+        symbols = set(self._run.plate_to_symbol.values())
+        used = [set(site["packed"]["unscaled_log_prob"]._pyro_dims) for site in sites(self._run)]
+        self._symbols = set[str]().union(*used) - symbols
+
+    @cached_property
+    def touched(self) -> list[str]:
+        """The other sites whose density depends on those that are summed out."""
+        return [s["name"] for s in sites(self._run) if s["name"] not in self.names and self._values_of(s)]
+
+    def terms(self, layout: Layout) -> list[Term]:
+        """As `model_terms` has them."""
+        tied = self._tied
+        free = [site for site in sites(self._run) if not self._values_of(site)]
+        scales = {float(site["scale"]) for site in tied}
+        if len(scales) > 1:
+            raise Unsuitable(
+                f"Sites {', '.join(repr(s['name']) for s in tied)} hang together by what is summed out, and have scales {', '.join(f'{s:g}' for s in sorted(scales))}. "
+                "Wanted: one, for a sum of densities of different powers is none. Use one poutine.scale around all of them."
+            )
+        found = [Term.of(site, layout) for site in free]
+        name, scale = " + ".join(s["name"] for s in tied), tied[0]["scale"]
+        for ordinal, terms in contract_tensor_tree(self._factors(tied), set(self._symbols)).items():
+            stack = tuple(f for f in self._frames.values() if self._run.plate_to_symbol[f.name] in ordinal)
+            summed = {"name": name, "cond_indep_stack": stack, "mask": None, "scale": scale}
+            found += [Term(summed, layout, self._shaped(term, stack)) for term in terms]
+        return found
+
+    def log_p(self) -> Tensor:
+        """() log p(x, z), scaled, of all sites together."""
+        layout = Layout(self._q, self._p)
+        return layout.total(self.terms(layout)).sum() * layout.scale
+
+    def together(self, q: Trace) -> tuple[Trace, Trace]:
+        """The guide's trace with `drawn` sites added, to make data from, and the model's run at them."""
+        found = q.copy()
+        for name in self.names:
+            found.add_node(name, **self.drawn.nodes[name])
+        return found, self.drawn
+
+    @cached_property
+    def drawn(self) -> Trace:
+        """The model's run at a draw of these sites from their joint conditional, given the guide's draw and the data.
+
+        One after the other, each from its conditional given those before it, the rest summed out. (Pyro's `infer_discrete` knows no one-hot sites.)
+        """
+        model = _Drawn(self)(self._replayed)
+        return pyro.poutine.trace(model).get_trace(*self._args, **self._kwargs)
+
+    def probabilities(self) -> dict[str, Tensor]:
+        """Site → (*plates, values) probability of each of its values, given the guide's draw and the data."""
+        factors = self._factors(self._tied)
+        return {name: self._logits(name, factors, self._symbols).softmax(-1) for name in self.names}
+
+    def log_likelihood(self, site: Any) -> Tensor:
+        """An observed site's log-density for each of its rows, with what its row alone has summed out.
+
+        Where rows or sites hang together by what is summed out, no row has a likelihood of its own but at its values: then it is that at `drawn`.
+
+        Args:
+            site: Of the model's run.
+        """
+        name = site["name"]
+        mine: Any = self._run.nodes[name]
+        if not self._values_of(mine):
+            return log_likelihood(mine)
+        symbols, members = self._values_of(mine), [mine]
+        others = [s for s in sites(self._run) if s["name"] != name and self._values_of(s)]
+        while more := [s for s in others if s not in members and self._values_of(s) & symbols]:
+            members += more
+            symbols = symbols.union(*(self._values_of(s) for s in more))
+        alone = all(s is mine or s["name"] in self.names for s in members)
+        if not alone or any(self._ordinal(s) != self._ordinal(mine) for s in members):
+            return log_likelihood(self.drawn.nodes[name])
+        summed = contract_to_tensor(self._factors(members), symbols, target_ordinal=self._ordinal(mine))
+        return self._shaped(summed, plates(mine))
+
+    # ---- Pyro's packed tensors -------------------------------------------------------------------------------------
+
+    @cached_property
+    def _tied(self) -> list[Any]:
+        """The sites that hang together by what is summed out."""
+        return [site for site in sites(self._run) if self._values_of(site)]
+
+    def _logits(self, name: str, factors: Factors, symbols: set[str]) -> Tensor:
+        """(*plates, values) log-probabilities of a site's values but for a constant, whatever else is in `symbols` summed out."""
+        site: Any = self._run.nodes[name]
+        symbol, dim = site["infer"]["_enumerate_symbol"], site["infer"]["_enumerate_dim"]
+        logits = contract_to_tensor(factors, set(symbols), target_ordinal=self._ordinal(site), target_dims={symbol})
+        logits = self._shaped(logits, plates(site)).unsqueeze(-1).transpose(-1, dim - 1)
+        rank = max((-frame.dim for frame in plates(site)), default=0)
+        return logits.reshape(logits.shape[logits.dim() - 1 - rank :])
+
+    @cached_property
+    def _frames(self) -> dict[str, Any]:
+        return {frame.name: frame for site in sites(self._run) for frame in plates(site)}
+
+    def _values_of(self, site: Any) -> set[str]:
+        """The dimensions of a site's density that are values of sites that are summed out."""
+        return self._symbols & set(site["packed"]["unscaled_log_prob"]._pyro_dims)
+
+    def _ordinal(self, site: Any) -> frozenset[str]:
+        return frozenset(self._run.plate_to_symbol[frame.name] for frame in plates(site))
+
+    def _factors(self, tied: list[Any]) -> Factors:
+        """Plates → densities. A mask is inside of a sum, but for the sites that are summed out, whose probabilities add up to one."""
+        found: Factors = OrderedDict()
+        for site in sorted(tied, key=lambda s: s["name"] in self.names):
+            value = site["packed"]["unscaled_log_prob"]
+            if site["name"] not in self.names:
+                value = packed.scale_and_mask(value, mask=site["packed"]["mask"])
+            found.setdefault(self._ordinal(site), []).append(value)
+        return found
+
+    def _shaped(self, value: Tensor, stack: Any) -> Tensor:
+        """With its plates where the model has them, each of its size."""
+        plain = packed.unpack(value, self._run.symbol_to_dim)
+        rank = max([plain.dim(), *(-frame.dim for frame in stack)])
+        shape = [1] * (rank - plain.dim()) + list(plain.shape)
+        for frame in stack:
+            shape[frame.dim] = frame.size
+        return plain.expand(shape)
+
+
+class _Marked(Messenger):
+    """Marks some sites, and no others, for enumeration in parallel; what has a value already stays as it is."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__()
+        self._names = names
+
+    def _pyro_sample(self, msg: Any) -> None:
+        msg["infer"] = {k: v for k, v in msg["infer"].items() if k not in ("enumerate", "num_samples")}
+        if msg["name"] in self._names:
+            msg["infer"]["enumerate"] = "parallel"
+
+
+class _Drawn(Messenger):
+    """Answers for the sites that are summed out with draws from their conditional; factors then are those at the drawn values."""
+
+    def __init__(self, summed: Summed) -> None:
+        super().__init__()
+        self._summed = summed
+        self._factors, self._symbols = summed._factors(summed._tied), set(summed._symbols)
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["name"] not in self._summed.names or msg["done"]:
+            return
+        logits = self._summed._logits(msg["name"], self._factors, self._symbols)
+        index = torch.distributions.Categorical(logits=logits).sample()
+        values = msg["fn"].enumerate_support(expand=False)
+        msg["value"], msg["done"] = values.reshape(len(values), *msg["fn"].event_shape)[index], True
+        known: Any = self._summed._run.nodes[msg["name"]]
+        symbol = known["infer"]["_enumerate_symbol"]
+        chosen = packed.pack(index, known["infer"]["_dim_to_symbol"])
+        for terms in self._factors.values():
+            terms[:] = [packed.gather(t, chosen, symbol) if symbol in t._pyro_dims else t for t in terms]  # type: ignore[attr-defined]
+        self._symbols.remove(symbol)
+
+
+def log_likelihood(site: Any) -> Tensor:
+    """A site's log-density at its value over its plates, unscaled, with its mask."""
+    log_p = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
+    return torch.as_tensor(pyro.distributions.util.scale_and_mask(log_p, mask=site["mask"]))
