@@ -267,5 +267,16 @@ def _where(error: Exception) -> str:
 
 
 def _draws_inside(graph: GraphModule) -> bool:
-    tags = (getattr(node.target, "tags", ()) for node in graph.graph.nodes)
-    return any(torch.Tag.nondeterministic_seeded in tag for tag in tags)
+    return any(
+        torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()) and not _drops_nothing(node)
+        for node in graph.graph.nodes
+    )
+
+
+def _drops_nothing(node: Any) -> bool:
+    """Whether it is random by its dropout alone, as attention is, and has none."""
+    places = {argument.name: place for place, argument in enumerate(node.target._schema.arguments)}
+    if (place := places.get("dropout_p")) is None:
+        return False
+    given = node.args[place] if place < len(node.args) else node.kwargs.get("dropout_p", 0.0)
+    return bool(given == 0.0)
