@@ -192,8 +192,8 @@ def _captured(pair: Pair, estimator: Any, batch: Batch, prepare: Callable[..., A
         except Exception as error:  # a trace raises whatever the model's own code raises on a traced value
             reason = str(error).split("\n")[0]
             raise CaptureFailed(f"Pair {pair.name!r} can't be captured{_where(error)}: {reason}") from error
-        finally:
-            pair.set_buffers(buffers)
+        finally:  # the pair's own, which steps move; the program keeps those that it was captured with
+            pair.set_buffers({name: value.clone() for name, value in buffers.items()})
     program = Program(
         graph, tuple(parameters), buffers, tuple(draws), static=not _draws_inside(graph), still=frozenset(still)
     )
