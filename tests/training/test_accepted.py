@@ -12,6 +12,7 @@ from pyro.infer import Trace_ELBO, TraceEnum_ELBO
 from pyro.infer.autoguide import AutoNormal
 
 import vbayes as vb
+from vbayes.staging import capture
 
 X = torch.tensor([0.5, 1.5, -0.5, 2.0])
 fitted = functools.partial(vb.fit, progress=False)
@@ -107,3 +108,29 @@ def test_a_model_without_arguments_is_one_answer(ask):
     ):
         ask(pair)
     assert vb.check(pair, show=False).sites
+
+
+def test_a_laplace_without_dimensions_is_captured():
+    """Torch draws it by `loc.new(shape)`, which made nothing of the shape () in a capture."""
+
+    def model(x):
+        z = pyro.sample("z", dist.Laplace(torch.tensor(0.0), 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x):
+        scale = pyro.param("scale", torch.tensor(0.5), constraint=dist.constraints.positive)
+        pyro.sample("z", dist.Laplace(pyro.param("loc", torch.tensor(0.1)), scale))
+
+    fit = fitted(vb.Pair(model, guide), X, "trace", steps=20, compile=True)
+    assert fit.progress.staged and fit.parameters["loc"].shape == ()
+
+
+@pytest.mark.parametrize(("dropout", "static"), [(0.0, True), (0.5, False)])
+def test_attention_is_random_by_its_dropout_alone(dropout, static):
+    """Torch tags it as random whatever its dropout."""
+    attend = torch.ops.aten._scaled_dot_product_flash_attention.default
+    graph = torch.fx.Graph()
+    x = graph.placeholder("x")
+    graph.output(graph.call_function(attend, (x, x, x, dropout)))
+    assert capture._draws_inside(torch.fx.GraphModule(torch.nn.Module(), graph)) is not static

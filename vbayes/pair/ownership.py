@@ -154,7 +154,7 @@ class Ownership:
         store, mine = pyro.get_param_store(), self.leaves
         met = {id(leaf) for leaf in mine.values()}
         unmet = [p for module in self.modules for p in module.parameters() if id(p) not in met]
-        kept = {key: buffer.clone() for key, buffer in self._buffers.items()} if keep_buffers else {}
+        kept = dict(self._buffers) if keep_buffers else {}  # others may hold these very tensors: copies are moved
         with (
             pyro.settings.context(module_local_params=False),
             store.scope(
@@ -170,7 +170,7 @@ class Ownership:
                 leaf.grad, leaf.data = None, self._values[name]
             for leaf in unmet:  # a model may come to them later
                 leaf.grad, leaf.data = None, leaf.data.clone()
-            self._set_buffers(self._buffers)
+            self._set_buffers(self._buffers | {key: buffer.clone() for key, buffer in kept.items()})
             try:
                 yield
             finally:

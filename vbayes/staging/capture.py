@@ -192,8 +192,8 @@ def _captured(pair: Pair, estimator: Any, batch: Batch, prepare: Callable[..., A
         except Exception as error:  # a trace raises whatever the model's own code raises on a traced value
             reason = str(error).split("\n")[0]
             raise CaptureFailed(f"Pair {pair.name!r} can't be captured{_where(error)}: {reason}") from error
-        finally:
-            pair.set_buffers(buffers)
+        finally:  # the pair's own, which steps move; the program keeps those that it was captured with
+            pair.set_buffers({name: value.clone() for name, value in buffers.items()})
     program = Program(
         graph, tuple(parameters), buffers, tuple(draws), static=not _draws_inside(graph), still=frozenset(still)
     )
@@ -267,5 +267,16 @@ def _where(error: Exception) -> str:
 
 
 def _draws_inside(graph: GraphModule) -> bool:
-    tags = (getattr(node.target, "tags", ()) for node in graph.graph.nodes)
-    return any(torch.Tag.nondeterministic_seeded in tag for tag in tags)
+    return any(
+        torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()) and not _drops_nothing(node)
+        for node in graph.graph.nodes
+    )
+
+
+def _drops_nothing(node: Any) -> bool:
+    """Whether it is random by its dropout alone, as attention is, and has none."""
+    places = {argument.name: place for place, argument in enumerate(node.target._schema.arguments)}
+    if (place := places.get("dropout_p")) is None:
+        return False
+    given = node.args[place] if place < len(node.args) else node.kwargs.get("dropout_p", 0.0)
+    return bool(given == 0.0)

@@ -24,6 +24,10 @@ class Substitute(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
+        if func is torch.Tensor.new and len(args) == 2 and isinstance(args[1], torch.Size):
+            func = (
+                torch.Tensor.new_empty
+            )  # on the way a `torch.Size` becomes a tuple, of which `new` makes data: of () nothing at all
         args, kwargs = tree_map(lambda a: self._new.get(id(a), a), (args, kwargs or {}))
         return func(*args, **kwargs)
 
