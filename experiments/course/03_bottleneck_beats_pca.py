@@ -27,7 +27,7 @@ def trained(hidden: int, data: vb.Dataset, epochs: int, seed: int) -> vb.Pair:
 def measure(*, hidden: list[int], splits: int, epochs: int) -> pd.DataFrame:
     """Squared errors of PCA and of the autoencoder, for digits that they were fitted to and for others."""
     data, rows = vb.data.digits(binary=False), []
-    for split in range(splits):
+    for split in range(splits * vb.default_seed(), splits * (vb.default_seed() + 1)):
         order = torch.randperm(len(data), generator=torch.Generator().manual_seed(split))
         parts = {"seen": data.rows(order[HELD_OUT:]), "held out": data.rows(order[:HELD_OUT])}
         for size in hidden:
@@ -45,7 +45,7 @@ def measure(*, hidden: list[int], splits: int, epochs: int) -> pd.DataFrame:
                         "gain": gain.mean(), "gain_se": gain.std(ddof=1) / len(gain) ** 0.5,
                     }
                 )  # fmt: skip
-            if split == 0:
+            if split % splits == 0:
                 first = digits.tensors["label"].numpy()
                 chosen = [int(np.flatnonzero(first == label)[0]) for label in range(SHOWN)]
                 shown = {"digit": x, "PCA": linear, "autoencoder": ours.mean.numpy()}

@@ -19,6 +19,11 @@ CHANGE = 1898  # the last year before it: Cobb 1978
 CLOSE = 0.05  # nats that gradient ascent may stay below EM, of some thousands
 
 
+def own(number: int) -> int:
+    """The seed of a sample of this run; runs of different seeds share none."""
+    return 1000 * vb.default_seed() + number
+
+
 def chain(stay: float, *, mean: float = 1.0, scale: float = 1.0) -> vb.HiddenMarkov:
     """Two states that overlap, each kept with the probability `stay`; in the long run both are equally frequent."""
     moves = torch.tensor([[stay, 1 - stay], [1 - stay, stay]], dtype=torch.float64)
@@ -42,9 +47,9 @@ def recognition(training: int, held_out: int, steps: int) -> list[tuple]:
     """Which of two models made a sequence? They show the same numbers equally often, in another order."""
     models = [chain(0.9), chain(0.6)]
     learnt = [
-        vb.baum_welch(m.sample(training, steps, seed=i)[0], m, tolerance=1e-3).model for i, m in enumerate(models)
+        vb.baum_welch(m.sample(training, steps, seed=own(i))[0], m, tolerance=1e-3).model for i, m in enumerate(models)
     ]
-    x = torch.cat([m.sample(held_out, steps, seed=10 + i)[0] for i, m in enumerate(models)])
+    x = torch.cat([m.sample(held_out, steps, seed=own(10 + i))[0] for i, m in enumerate(models)])
     label = torch.arange(2).repeat_interleave(held_out)
     scores = {
         "evidence, true models": [m.log_evidence(x) for m in models],
@@ -71,7 +76,7 @@ def recognition(training: int, held_out: int, steps: int) -> list[tuple]:
 def segmentation(held_out: int, steps: int) -> list[tuple]:
     """Which state was it in at each step? On simulated sequences, and on the Nile."""
     model = chain(0.9)
-    x, states = model.sample(held_out, steps, seed=20)
+    x, states = model.sample(held_out, steps, seed=own(20))
     posterior = model.posterior(x)
     paths = {
         "posterior": posterior.argmax(-1),
@@ -112,8 +117,8 @@ def learning(stays: list[float], repeats: int, rows: int, steps: int, ascent: in
     for stay in stays:
         true, kl, apart, lost = chain(stay), [], [], []
         for repeat in range(repeats):
-            x, _ = true.sample(rows, steps, seed=100 + repeat)
-            fresh, _ = true.sample(20 * rows, steps, seed=500 + repeat)
+            x, _ = true.sample(rows, steps, seed=own(100 + repeat))
+            fresh, _ = true.sample(20 * rows, steps, seed=own(500 + repeat))
             exact = vb.baum_welch(x, true, tolerance=1e-5)
             factored = vb.baum_welch(x, true, tolerance=1e-5, expectation=hm.by_factored)
             kl.append((exact.model.log_evidence(x) - factored_elbo(exact.model, x)[0]).mean())

@@ -31,7 +31,7 @@ def measure(
     for number in states:
         model = chain(number)
         for length in lengths:
-            x, _ = model.sample(1, length, seed=length)
+            x, _ = model.sample(1, length)
             given = model.log_densities(x)
 
             def gradient(engine, given=given) -> torch.Tensor:

@@ -49,6 +49,8 @@ class Bench:
         together: Time many gradients at once, where they are not machine code: a cheap guess at what they would cost if they were.
         strict: Raise at gradients that are not finite, instead of leaving out the estimator.
         memory: Bytes that a chunk of them may take; a quarter of what is free if None.
+        settled_once: Moving averages are what they are after the first block, not others in each: the standard errors leave out their chance, and hundreds
+            of steps, one after the other, are saved in each block.
     """
 
     def __init__(
@@ -65,8 +67,9 @@ class Bench:
         together: bool = False,
         strict: bool = True,
         memory: int | None = None,
+        settled_once: bool = False,
     ) -> None:
-        self.together, self.strict = together, strict
+        self.together, self.strict, self.settled_once = together, strict, settled_once
         self.batch, self.methods, self.size, self.seed = batch, methods, size, seed
         how: dict[str, Any] = {"compiled": compiled, "memory": memory}
         self.replicas = {name: Replicas(pair, method, batch, **how) for name, method in methods.items()}
@@ -194,7 +197,7 @@ class Bench:
     def _blocks(self, replicas: Replicas, pair: Pair, size: int, seed: int) -> Iterator[Iterator[Tensor]]:
         like = next(iter(pair.parameters.values()))
         for block in range(BLOCKS):
-            if block:
+            if block and not self.settled_once:
                 replicas.refresh(pair, rng.child(seed, MEMORY, block))
             with rng.seeded(rng.child(seed, BASE, block)):
                 noise = draw_noise(self.sizes, size, like)

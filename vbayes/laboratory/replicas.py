@@ -51,7 +51,7 @@ class Replicas:
         self.why_slow: str | None = None
         try:
             self.program = stage(pair, self.estimator, batch)
-            parameters = {k: v.detach() for k, v in pair.parameters.items()}
+            parameters = _values(pair)
             self._many = Replicated(self.program, parameters, batch.args, memory=memory, compiled=compiled)
             self._try_two(pair)
             self.settle(pair, 0)
@@ -78,7 +78,7 @@ class Replicas:
         if self.program is None:
             yield from self._one_by_one(pair, len(noise[0]), seed)
             return
-        parameters = {k: v.detach() for k, v in pair.parameters.items()}
+        parameters = _values(pair)
         normals, uniforms = (n[:, :size].contiguous() for n, size in zip(noise, self.sizes, strict=True))
         with rng.seeded(seed), torch.no_grad():
             yield from self._many(parameters, (normals, uniforms), self.batch.args)
@@ -89,7 +89,7 @@ class Replicas:
         """
         if self.program is None or not isinstance(self.estimator, Remembering):
             return
-        parameters = {k: v.detach() for k, v in pair.parameters.items()}
+        parameters = _values(pair)
         kept = {id(buffer) for buffer in self.estimator.memory.buffers()}
         held = self._pair.buffers
         buffers = {
@@ -104,7 +104,7 @@ class Replicas:
             return
         decay = max(self.estimator.decay, FORGOTTEN)
         count = min(SETTLED, math.ceil(math.log(FORGOTTEN) / math.log(decay)))
-        self._see({k: v.detach() for k, v in pair.parameters.items()}, self.program.buffers, count, seed)
+        self._see(_values(pair), self.program.buffers, count, seed)
 
     def _see(self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], count: int, seed: int) -> None:
         assert self.program is not None
@@ -122,7 +122,7 @@ class Replicas:
             together: Of a program that is not machine code, many at once: what its arithmetic costs, without the calls around it.
         """
         if self.program and (self._many.native or together):
-            parameters = {k: v.detach() for k, v in pair.parameters.items()}
+            parameters = _values(pair)
             noise = draw_noise(self.program.sizes, TIMED, next(iter(parameters.values())))
             return lambda: list(self._many(parameters, noise, self.batch.args)), TIMED
         model, guide = pair.scaled(self.batch.total)
@@ -147,3 +147,8 @@ class Replicas:
                 drawn = gradient(self.estimator, model, guide, *self.batch.args)
                 parts = [drawn.get(name, torch.zeros_like(value)) for name, value in pair.parameters.items()]
                 yield torch.cat([p.reshape(-1) for p in parts])[None]
+
+
+def _values(pair: Pair) -> dict[str, Tensor]:
+    """Name → value of a parameter, which takes no gradients."""
+    return {name: value.detach() for name, value in pair.parameters.items()}
