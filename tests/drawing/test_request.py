@@ -20,7 +20,7 @@ BATCH = vb.Batch((torch.tensor([-0.5, 2.0]),))
         ),
         (
             {"needs": {"log_q"}, "requires": {"pathh"}},
-            r"There is no requirement named 'pathh'\. Did you mean 'path'\?\nKnown: antithetic_pairs, closed_form_kl",
+            r"There is no requirement named 'pathh'\. Did you mean 'path'\?\nKnown: all_drawn, antithetic_pairs, closed_form_kl",
         ),
         (
             {"needs": {"latents"}, "families": {"bernouli"}},

@@ -6,23 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyro
-from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ..pair.sites import Layout, Term, sites
+from .given import Given
 from .summed import model_terms
-
-
-class _Given(Messenger):
-    """Answers for some latents with values from outside, as a draw would."""
-
-    def __init__(self, values: Mapping[str, Tensor]) -> None:
-        super().__init__()
-        self.values = values
-
-    def _pyro_sample(self, msg: Any) -> None:
-        if msg["name"] in self.values and not msg["is_observed"]:
-            msg["value"], msg["done"] = self.values[msg["name"]], True
 
 
 def densities(
@@ -30,8 +18,8 @@ def densities(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """log p(x, z) and log q(z|x) at given values of the latents, which are constants: gradients reach the parameters alone.
 
-    Model and guide are run as a whole, so a guide whose sites depend on each other is right. What the model sums out is summed out. Point masses, as autoguides have
-    them, are left to compute their own value.
+    Model and guide are run as a whole, so a guide whose sites depend on each other is right. Point masses, as autoguides have
+    them, are left to compute their own value. What the model sums out is summed out.
 
     Args:
         model, guide, args: And what they are called with.
@@ -88,7 +76,7 @@ def run_at(
     model: Callable[..., Any], guide: Callable[..., Any], args: tuple[Any, ...], values: Mapping[str, Tensor]
 ) -> tuple[pyro.poutine.Trace, pyro.poutine.Trace, Layout]:
     """Guide and model run with given values in place of draws, and their plates; what has no value is drawn."""
-    with _Given(values):
+    with Given(values):
         q = pyro.poutine.trace(guide).get_trace(*args)
     p = pyro.poutine.trace(pyro.poutine.replay(model, trace=q)).get_trace(*args)
     return q, p, Layout(q, p)

@@ -14,6 +14,7 @@ from pyro.poutine import Trace
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from ..pair.modules import buffers_stay
 from ..pair.sites import Layout, Term, closed_form_kls, sites, summed_out
 from ..validation import validation
 from .latents import Restore, latents_of
@@ -86,7 +87,8 @@ class Run:
     @cached_property
     def latents(self) -> list[tuple[Latent, Restore]]:
         q, _ = self.traces
-        return latents_of(q, self.layout, self.request.families, lambda: self.guide(*self.args, **self.kwargs))
+        with buffers_stay():
+            return latents_of(q, self.layout, self.request.families, lambda: self.guide(*self.args, **self.kwargs))
 
     @cached_property
     def closed_form_kls(self) -> dict[str, tuple[Any, Tensor]]:
@@ -118,8 +120,9 @@ class Run:
         constants = q.copy()
         for site in sites(constants):
             site["value"] = site["value"].detach()
-        q = self.trace(self.guide, constants)
-        return q, self.trace(self.model, constants) if "log_p_fixed" in self.request.needs else p
+        with buffers_stay():
+            q = self.trace(self.guide, constants)
+            return q, self.trace(self.model, constants) if "log_p_fixed" in self.request.needs else p
 
     @cached_property
     def terms_fixed(self) -> list[Term]:
@@ -137,7 +140,7 @@ class Run:
         given = q.copy()
         for name, value in values.items():
             given.nodes[name]["value"] = value
-        with validation(False):
+        with validation(False), buffers_stay():
             q, p = self.trace(self.guide, given), self.trace(self.model, given)
             log_p, log_q = (self.layout.total([Term.of(s, self.layout) for s in sites(t)]) for t in (p, q))
         return log_p, log_q

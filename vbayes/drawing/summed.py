@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ..errors import Unsuitable
 from ..pair.sites import Layout, Term, plates, sites, summed_out
+from .given import Given
 
 Factors = OrderedDict[frozenset[str], list[Tensor]]
 
@@ -63,8 +64,13 @@ class Summed:
         self._args, self._kwargs = args, kwargs
         self._replayed = pyro.poutine.replay(model, trace=q)
         depth = max((-frame.dim for site in sites(q) + sites(p) for frame in plates(site)), default=0)
-        marked = EnumMessenger(-1 - depth)(_Marked(self.names)(self._replayed))
-        every = pyro.poutine.trace(marked).get_trace(*args, **kwargs)
+        # Pyro's handler must see each site before it has its value: it notes which sums a density lies in.
+        known: dict[str, Any] = {
+            str(site["name"]): site["value"] for site in q.nodes.values() if site["type"] == "sample"
+        }
+        with Given(known):
+            marked = EnumMessenger(-1 - depth)(_Marked(self.names)(model))
+            every = pyro.poutine.trace(marked).get_trace(*args, **kwargs)
         self._run = prune_subsample_sites(every)
         self._run.compute_log_prob()
         self._run.pack_tensors()

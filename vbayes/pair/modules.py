@@ -1,12 +1,15 @@
-"""Which modules a callable holds."""
+"""Which modules a callable holds, and what they count while they run."""
 
 from __future__ import annotations
 
 import functools
 import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 
 def reachable_modules(*callables: Any) -> list[nn.Module]:
@@ -45,3 +48,29 @@ def reachable_modules(*callables: Any) -> list[nn.Module]:
     for thing in callables:
         visit(thing)
     return found
+
+
+@contextmanager
+def buffers_stay() -> Iterator[None]:
+    """Modules that are trained run on copies of their buffers: a further run at the same draw is no further look at the data for running statistics."""
+    running: list[tuple[nn.Module, dict[str, Tensor | None]]] = []
+
+    def hand_out_copies(module: nn.Module, _args: Any) -> None:
+        own = module._buffers
+        running.append((module, dict(own)))
+        if module.training:
+            own.update({name: buffer.clone() for name, buffer in own.items() if buffer is not None})
+
+    def take_back(_module: nn.Module, _args: Any, _output: Any) -> None:
+        module, own = running.pop()
+        module._buffers.update(own)
+
+    hooks = [
+        register_module_forward_pre_hook(hand_out_copies),
+        register_module_forward_hook(take_back, always_call=True),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
