@@ -9,11 +9,12 @@ from typing import Any
 import pyro
 import torch
 from pyro.infer import SVI, JitTrace_ELBO, Trace_ELBO
-from vbayes.optimizer import optimizer_for
-from vbayes.steps import Order, Staged
 
 import vbayes as vb
 from vbayes.staging import Replicated, draw_noise, stage
+from vbayes.training.minibatches import Minibatches
+from vbayes.training.optimizer import optimizer_for
+from vbayes.training.staged import Staged
 from vbayes.validation import validation
 
 from .problems import Problem
@@ -97,11 +98,14 @@ def vbayes_captured(problem: Problem) -> Callable[[int], object]:
 
 def vbayes_loop(problem: Problem) -> Callable[[int], object]:
     """What `vb.fit` runs."""
-    pair, data = _ready(problem)
+    options = {"batch_size": problem.batch_size, "learning_rate": problem.learning_rate, "seed": 0}
+    fit = vb.fit(
+        problem.pair(), vb.Dataset.of(problem.data), vb.Trace(), steps=0, device="cpu", progress=False, **options
+    )
+    pair = fit.pair
     with pair.scope(), validation(False):
-        stepper = optimizer_for(pair.leaves, torch.optim.Adam, problem.learning_rate)
-        order = Order(data, problem.batch_size, 0)
-        steps = Staged(pair, vb.Trace(), data, order, stepper, 0, 0)
+        stepper = optimizer_for(pair.leaves, fit.optimizer, fit.learning_rate)
+        steps = Staged(fit, Minibatches(fit.data, fit.batch_size, fit.seed), stepper, 0)
 
     def run(count: int) -> object:
         with pair.scope(), validation(False):
