@@ -1,6 +1,7 @@
 from . import data as data
 from . import errors as errors
 from . import exact as exact
+from . import guides as guides
 from . import pairs as pairs
 from . import plots as plots
 from .data.dataset import Batch as Batch
@@ -50,12 +51,15 @@ from .inference.compare_models import ModelComparison as ModelComparison
 from .inference.compare_models import compare_models as compare_models
 from .inference.evidence import Evidence as Evidence
 from .inference.evidence import log_evidence as log_evidence
+from .inference.find_map import find_map as find_map
 from .inference.impute import Imputation as Imputation
 from .inference.impute import impute as impute
+from .inference.laplace import laplace as laplace
 from .inference.latent_space import LatentSpace as LatentSpace
 from .inference.latent_use import latent_use as latent_use
 from .inference.monte_carlo_em import MonteCarloEM as MonteCarloEM
 from .inference.monte_carlo_em import monte_carlo_em as monte_carlo_em
+from .inference.pathfinder import pathfinder as pathfinder
 from .inference.posterior import Posterior as Posterior
 from .inference.posterior import posterior as posterior
 from .inference.reconstruct import Reconstruction as Reconstruction
