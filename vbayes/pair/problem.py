@@ -14,6 +14,7 @@ from ..errors import BadInput
 from ..validation import validation
 from .check import examine, examine_minibatches, require_arguments
 from .device import choose_device
+from .gaps import check_gaps
 from .pair import Pair
 from .subsample import Subsample, refuse, seen_of
 from .support import uncovered
@@ -59,7 +60,7 @@ class Problem:
 
         Raises:
             BadInput: No pair, no data, or no such device.
-            BadData: Data that can't be used, or `batch_size` below 1 or above N.
+            BadData: Data that can't be used (NaN that no mask keeps out), or `batch_size` below 1 or above N.
             BadPair: Model and guide do not fit together, or not with the data.
         """
         pair, data = pair_and_data(pair, data)
@@ -68,6 +69,7 @@ class Problem:
         where = None if device is None else choose_device(device)
         pair = pair.copy()
         home = dataset if pair.device is None else dataset.to(pair.device)
+        check_gaps(pair, home, batch_size)
         examine_minibatches(pair, home, batch_size)
         where = where or pair.device or home.first.device
         return cls(pair.to(where), home.to(where), batch_size, home)
