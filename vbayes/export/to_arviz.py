@@ -17,6 +17,7 @@ from ..data.dataset import Batch, Dataset
 from ..drawing.summed import Summed, log_likelihood
 from ..errors import BadInput, checks_keywords
 from ..estimators import name_of
+from ..pair.gaps import check_gaps
 from ..pair.pair import Pair
 from ..pair.problem import Trained
 from ..pair.sites import base, kind, latents, observed, plates, recorded, sites, summed_out
@@ -140,6 +141,8 @@ def to_arviz(
         raise BadInput(f"fit is a {type(fit).__name__}. Wanted: a vb.Fit, or several of one pair in a list.")
     fit, seed = fits[0], rng.or_default(seed)
     dataset = (fit.data if data is None else Dataset.of(data)).to(fit.data.first.device)
+    if data is not None:
+        check_gaps(fit.pair, dataset, None)
     batch = dataset.batch(fit.pair.model)
     groups = sample(fit.pair, batch, draws, seed=seed, prior=prior)
     for number, other in enumerate(fits[1:], start=1):

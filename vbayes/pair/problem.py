@@ -15,6 +15,7 @@ from ..guides import AUTO
 from ..validation import validation
 from .check import examine, examine_minibatches, require_arguments
 from .device import choose_device
+from .gaps import check_gaps
 from .pair import DATA_PLATE, Pair
 from .subsample import Subsample, refuse, seen_of
 from .support import uncovered
@@ -60,7 +61,7 @@ class Problem:
 
         Raises:
             BadInput: No pair, no data, or no such device.
-            BadData: Data that can't be used, or `batch_size` below 1 or above N.
+            BadData: Data that can't be used (NaN that no mask keeps out), or `batch_size` below 1 or above N.
             BadPair: Model and guide do not fit together, or not with the data.
         """
         pair, data = pair_and_data(pair, data)
@@ -71,6 +72,7 @@ class Problem:
         home = dataset if pair.device is None else dataset.to(pair.device)
         if pair.word is not None:
             settle(pair, home, batch_size)
+        check_gaps(pair, home, batch_size)
         examine_minibatches(pair, home, batch_size)
         where = where or pair.device or home.first.device
         return cls(pair.to(where), home.to(where), batch_size, home)
