@@ -16,7 +16,7 @@ from ..drawing.summed import Summed, model_terms
 from ..errors import Unsuitable
 from ..pair.pair import Pair
 from ..pair.sites import Frames, Layout, is_point_mass, latents, summed_out
-from ..staging.many import many
+from ..staging.many import Affordable, many
 from ..validation import validation
 
 
@@ -67,7 +67,7 @@ class Draws:
         return found
 
 
-def draws_of(pair: Pair, batch: Batch, count: int, seed: int) -> Draws:
+def draws_of(pair: Pair, batch: Batch, count: int | Affordable, seed: int) -> Draws:
     """K draws, at once where pair and data allow it.
 
     Args:

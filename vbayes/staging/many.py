@@ -33,13 +33,28 @@ ROOM = (
 TOGETHER = 4  # runs in a chunk, at least: fewer are no quicker than one after the other
 
 
-def many(run: Run, count: int, device: torch.device) -> Values:
+@dataclass(frozen=True)
+class Affordable:
+    """As many runs as cost little.
+
+    Attributes:
+        most: Where they are cheap.
+        least: Also where they are not, or have to be done one by one.
+        room: Bytes of intermediate results in all of them: what they cost.
+    """
+
+    most: int
+    least: int
+    room: int
+
+
+def many(run: Run, count: int | Affordable, device: torch.device) -> Values:
     """All chunks of `in_chunks` in one: name → (K, …)."""
     parts = list(in_chunks(run, count, device))
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def in_chunks(run: Run, count: int, device: torch.device) -> Iterator[Values]:
+def in_chunks(run: Run, count: int | Affordable, device: torch.device) -> Iterator[Values]:
     """What a run returns, K times, in chunks: name → (k, …). To be used in the pair's scope, without gradients and without validation.
 
     Side by side, runs draw other numbers than one after the other, of the same distribution. They are held against the run alone, on the same noise, before any counts;
@@ -50,13 +65,17 @@ def in_chunks(run: Run, count: int, device: torch.device) -> Iterator[Values]:
         count: K.
         device: Where it draws.
     """
-    together = _side_by_side(run, device) if count >= FEW else None
+    together = _side_by_side(run, device) if not isinstance(count, int) or count >= FEW else None
+    if isinstance(count, Affordable):
+        each = count.room if together is None else together.bytes
+        count = min(count.most, max(count.least, count.room // max(1, each)))
     if together is None:
         for _ in range(count):
             yield {name: value[None] for name, value in run().items()}
         return
-    for start in range(0, count, together.most):
-        yield together(draw_noise(together.sizes, min(together.most, count - start), together.like))
+    most = ROOM // max(1, together.bytes)
+    for start in range(0, count, most):
+        yield together(draw_noise(together.sizes, min(most, count - start), together.like))
 
 
 @dataclass(frozen=True)
@@ -68,14 +87,14 @@ class _SideBySide:
         names: Of what it returns.
         sizes: Normals and uniforms that one run asks for.
         like: Of the type and on the device of that noise.
-        most: Runs in a chunk.
+        bytes: Of all intermediate results of one run.
     """
 
     one: Callable[[Noise], list[Tensor]]
     names: list[Any]
     sizes: tuple[int, int]
     like: Tensor
-    most: int
+    bytes: int
 
     def __call__(self, noise: Noise) -> Values:
         """On noise (k, n) and (k, u)."""
@@ -93,8 +112,7 @@ def _side_by_side(run: Run, device: torch.device) -> _SideBySide | None:
             right = run()
         if _other_generators() != before:  # the same numbers would come in every run
             return None
-    most = ROOM // max(1, cost.bytes)
-    if most < TOGETHER:
+    if cost.bytes * TOGETHER > ROOM:
         return None
     noise = look.seen()
 
@@ -110,7 +128,7 @@ def _side_by_side(run: Run, device: torch.device) -> _SideBySide | None:
     for make in (lambda: one, traced):
         try:
             with rng.seeded(1):
-                found = _SideBySide(make(), list(right), look.sizes, noise[0], most)
+                found = _SideBySide(make(), list(right), look.sizes, noise[0], cost.bytes)
             with rng.seeded(0):  # what a run draws by other ways than noise comes in the same order in one alone
                 made = found((noise[0][None], noise[1][None]))
         except Exception:  # whatever the model's own code raises on tensors of another kind
