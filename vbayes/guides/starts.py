@@ -28,7 +28,7 @@ Start = Callable[[LogDensity, Form, int], Places]
 def best_normal(density: LogDensity, form: Form, seed: int) -> Places:
     """The normal of the best ELBO: of all places on the way to the modes the best one, and from there natural gradients.
 
-    With many numbers it is the mode, and widths from the diagonal of the curvature there.
+    With more than 300 numbers it is the mode, and widths from the diagonal of the curvature there.
     """
     if not bends(density):
         return Places(mode_and_widths(density, seed=seed), (), 0)
@@ -62,6 +62,16 @@ def pathfinder(paths: int) -> Start:
         return _ordered(bfgs_paths(density, paths, noise_of(density, DRAWS, seed), seed), 0)
 
     return start
+
+
+def at(place: Place, others: tuple[Place, ...] = ()) -> Start:
+    """A place that is known already.
+
+    Args:
+        place: Of a normal.
+        others: Other modes.
+    """
+    return lambda density, form, seed: Places(place, others, 0)
 
 
 def mode(density: LogDensity, seed: int) -> dict[str, Tensor]:
