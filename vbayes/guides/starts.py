@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import Unsuitable
-from .curvature import DRAWS, Form, Place, Places, along, apart, improved, noise_of, ways_up
+from .curvature import DRAWS, Form, Place, Places, along, apart, improved, noise_of, ways_up, whole
 from .large import bfgs_paths, mode_and_widths
 from .log_density import LogDensity
 
@@ -74,12 +74,14 @@ def at(place: Place, others: tuple[Place, ...] = ()) -> Start:
     return lambda density, form, seed: Places(place, others, 0)
 
 
-def mode(density: LogDensity, seed: int) -> dict[str, Tensor]:
-    """Site → unconstrained numbers at the highest place that was found."""
-    if bends(density):
-        ends = torch.stack([way[-1] for way in ways_up(density, STARTS, seed)])
-        return density.values(ends[int(density.many(ends).argmax())])
-    return density.values(mode_and_widths(density, seed=seed).centre)
+def mode(density: LogDensity, seed: int) -> tuple[dict[str, Tensor], bool]:
+    """Site → unconstrained numbers at the highest place that was found; and whether it is a mode, as far as was looked."""
+    if not bends(density):
+        return density.values(mode_and_widths(density, seed=seed).centre), False
+    ends = torch.stack([way[-1] for way in ways_up(density, STARTS, seed)])
+    highest = ends[int(density.many(ends).argmax())]
+    (place,) = along(density, highest[None], noise_of(density, 2, seed), whole) or (None,)
+    return density.values(highest), place is not None and place.gain < A_MODE
 
 
 def bends(density: LogDensity) -> bool:

@@ -115,6 +115,11 @@ class Whitened(AutoContinuous):
         """
         raise NotImplementedError
 
+    @property
+    def settled(self) -> bool:
+        """Whether it is at the best ELBO already, as far as the draws of its search can tell."""
+        return self.places is not None and self.places.best.settled
+
     def missed_modes(self) -> tuple[float, ...]:
         """The mass of each other mode that the search has found and that this guide draws next to nothing of, in parts of all that was found."""
         if self.places is None or not self.places.others:
