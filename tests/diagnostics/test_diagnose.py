@@ -59,7 +59,7 @@ def test_a_guide_beside_a_known_posterior(shift, width, trust):
     found = vb.diagnose(guided(shift, width), X)
     assert found.trust == trust and found.draws == 50_000
     words = {"good": "Use the draws.", "reweight": "method='psis'", "bad": "Do not use the draws"}
-    assert words[trust] in found.verdict() and trust in repr(found)
+    assert words[trust] in found.verdict() and trust in repr(found) and len(repr(found).splitlines()) <= 7
     table = found.sites.set_index("element")
     if trust != "bad":
         for element in table.index:
