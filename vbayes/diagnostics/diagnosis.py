@@ -108,14 +108,16 @@ class Diagnosis(Displayable):
         """The part of the data whose k̂ is .7 or more; of all at once 0 or 1."""
         return float(np.mean(self.k_hat >= WORST_K if self.each is None else self.each.k_hat >= WORST_K))
 
+    def short(self) -> str:
+        """In a few words: what to do with the draws."""
+        words = {"good": "use the draws", "reweight": "use weighted draws", "bad": "do not use the draws"}
+        return f"{self.trust}: {words[self.trust]}"
+
     def card(self) -> Card:
         """The verdict in a word, and what it rests on."""
-        words = {
-            "good": "good: use the draws", "reweight": "reweight: use weighted draws", "bad": "bad: do not use the draws",
-        }  # fmt: skip
-        rows = [("trust", words[self.trust])]
+        rows = [("trust", self.short())]
         if self.training:
-            rows.append(("training", self.training.short()))
+            rows.append(("trained", self.training.short()))
         if not self.points:
             k_hat = (
                 f"{with_error(self.k_hat, self.k_hat_se, 2)}, {self.draws:,} draws worth {rounded(self.effective, 3)}"
