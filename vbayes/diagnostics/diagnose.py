@@ -103,7 +103,7 @@ def _judged(found: Diagnosis, made: Draws) -> Diagnosis:
     if found.uncovered or found.modes or broken.any():
         judged = "bad"
     sums = Weights.of_chunk(made.log_w)
-    (elbo, elbo_se), (bound, bound_se) = sums.elbo(), sums.bound()
+    (elbo, elbo_se), (bound, bound_se) = sums.elbo(), sums.evidence()
     each = pd.DataFrame({"k_hat": k.reshape(-1), "effective": effective.reshape(-1)}) if made.frames else None
     return replace(
         found, trust=judged, k_hat=k_hat, k_hat_se=k_hat_se, effective=worth, draws=len(made),
