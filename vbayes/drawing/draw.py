@@ -51,6 +51,7 @@ def draw(
     """
     if not isinstance(batch, Batch):
         batch = Dataset.of(batch).batch(pair.model)
+    batch = pair.beside(batch)
     model, guide = pair.scaled(batch.total)
     request = Request.of(needs, requires, families)
     return draw_from(model, guide, batch.args, {}, num_particles, request, noise=noise)

@@ -213,11 +213,11 @@ def split_of(
     replicas: Replicas | None = None
     means, inner = [], []
     for number in range(minibatches):
-        batch = data.batch(pair.model, torch.randperm(len(data), generator=generator)[:m])
+        batch = data.batch(pair.model, torch.randperm(len(data), generator=generator, device="cpu")[:m].to(like.device))
         if replicas is None:
             replicas = Replicas(pair, method, batch, compiled=minibatches * draws > 2000, memory=memory)
         replicas.batch = batch
-        noise = draw_noise(replicas.sizes, draws, like, rng.stream(seed, m, n, number))
+        noise = draw_noise(replicas.sizes, draws, like, rng.stream(seed, m, n, number, device=like.device))
         gradients = torch.cat([chunk.double() for chunk in replicas.gradients(pair, noise, number)])
         means.append(gradients.mean(0))
         inner.append(gradients.var(0).sum())

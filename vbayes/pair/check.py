@@ -129,6 +129,7 @@ def check(pair: Pair, *batch: Any, show: bool = True) -> Check:
 
 def examine(pair: Pair, batch: Batch) -> Check:
     """`check` for a batch that knows how many rows the whole data set has; prints nothing."""
+    batch = pair.beside(batch)
     try:
         pair.initialise(batch)
         with pair.look(), torch.no_grad(), validation(True):
