@@ -247,5 +247,7 @@ class Updates:
                 held.fill_(steps)
             elif not isinstance(optimizer, torch.optim.SGD):
                 wide = torch.get_default_dtype() == torch.float64
-                held = torch.tensor(float(steps), dtype=torch.float64 if wide else torch.float32)
+                held = torch.tensor(
+                    float(steps), dtype=torch.float64 if wide else torch.float32, device="cpu"
+                )  # where torch has it
                 optimizer.state[leaf]["step"] = held

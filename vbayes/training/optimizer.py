@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..errors import BadInput
+from ..pair.device import on_the_cpu
 
 
 class NonFiniteStep(ArithmeticError):
@@ -48,7 +49,8 @@ class OneOptimizer(PyroOptim):
         known = {id(p) for group in self._optimizer.param_groups for p in group["params"]}
         if new := [p for p in params if id(p) not in known]:  # a model may create parameters late
             self._optimizer.add_param_group({"params": new})
-        self._optimizer.step()
+        with on_the_cpu(params):  # where torch counts its steps
+            self._optimizer.step()
 
     def get_state(self) -> dict[str, Any]:
         """A copy of the torch optimiser's state."""
@@ -78,7 +80,8 @@ class GuardedOptimizer(PyroOptim):
     def __call__(self, params: Any, *args: Any, **kwargs: Any) -> None:
         params = list(params)
         _require_finite(params)
-        self._inner(params, *args, **kwargs)
+        with on_the_cpu(params):
+            self._inner(params, *args, **kwargs)
 
     def get_state(self) -> dict[str, Any]:
         # What was handed to `set_state` waits there until a parameter's first step.

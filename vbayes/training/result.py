@@ -15,6 +15,7 @@ from torch import Tensor
 from ..data.dataset import Dataset
 from ..estimators import name_of, resolve
 from ..export.to_arviz import to_arviz
+from ..pair.device import choose_device
 from ..pair.pair import Pair
 from ..summaries.card import Card, Displayable
 from ..summaries.history import End, trained
@@ -67,8 +68,8 @@ class Fit(Displayable):
 
     @property
     def parameters(self) -> dict[str, Tensor]:
-        """Name → trained value, in the constrained space (a scale is positive)."""
-        return self.pair.constrained()
+        """Name → trained value, in the constrained space (a scale is positive); on the CPU."""
+        return {name: value.cpu() for name, value in self.pair.constrained().items()}
 
     def card(self) -> Card:
         """What followed which gradient, how far, and where it stands."""
@@ -84,6 +85,15 @@ class Fit(Displayable):
         )  # fmt: skip
         return Card(f"Fit: {self.pair.name} on {self.data.name}", rows)
 
+    def to(self, device: str | torch.device) -> Fit:
+        """The same fit with pair and data on another device, where `resume` then goes on. This one stays where it is.
+
+        Examples:
+            >>> fit.to("cpu").save("fit.safetensors")
+        """
+        where = choose_device(str(device))
+        return replace(self, pair=self.pair.copy().to(where), data=self.data.to(where))
+
     def resume(
         self,
         *,
@@ -96,6 +106,10 @@ class Fit(Displayable):
 
         It is bit for bit what a longer fit would have done: but for a fit too short for `compile="auto"` to compile,
         which is compiled now if there are steps enough, and then draws other random numbers than Pyro did.
+
+        On CUDA it sees the same minibatches and noise, and that is what is promised there: kernels that add in an order of their own, as those
+        of rows that are looked up by an index, leave the last bits open. Under `torch.use_deterministic_algorithms(True)`, which chooses others, it is bit for
+        bit there too. A fit that was moved to another device goes on with noise of that device's own.
         """
         more = count_steps(self.data, self.batch_size, steps, epochs)
         return train(replace(self, pair=self.pair.copy()), more, show=progress, callbacks=callbacks)
@@ -151,6 +165,12 @@ class Fit(Displayable):
         *,
         estimator: Any = "analytic_kl",
         optimizer: Any = torch.optim.Adam,
+        device: str = "auto",
     ) -> Fit:
-        """A fit that `save` wrote, for the same pair, data, estimator and optimiser."""
-        return cls(**checkpoint.load(Path(path), pair, Dataset.of(data), resolve(estimator), optimizer))
+        """A fit that `save` wrote, for the same pair, data, estimator and optimiser.
+
+        Args:
+            device: Where it is to go on, as for `fit`, whichever it was on before.
+        """
+        made = checkpoint.load(Path(path), pair, Dataset.of(data), resolve(estimator), optimizer)
+        return cls(**made).to(device)
