@@ -15,7 +15,7 @@ PACKAGE = ROOT / "vbayes"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 STUB = PACKAGE / "__init__.pyi"
 
-LAYERS = 12
+LAYERS = 14
 AT_THE_TOP = 8  # files
 LINES = 300
 

@@ -5,6 +5,8 @@ from . import pairs as pairs
 from . import plots as plots
 from .data.dataset import Batch as Batch
 from .data.dataset import Dataset as Dataset
+from .diagnostics.calibrate import Calibration as Calibration
+from .diagnostics.calibrate import calibrate as calibrate
 from .drawing.draw import draw as draw
 from .drawing.particles import Particles as Particles
 from .estimators import CIWAE as CIWAE

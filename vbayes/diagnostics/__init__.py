@@ -1,0 +1,1 @@
+"""Is a fit to be believed: has it converged, and what is its guide worth."""
