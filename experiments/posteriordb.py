@@ -18,7 +18,7 @@ from vbayes.errors import BadInput, VBayesError
 from vbayes.plots.palette import GRID
 from vbayes.progress import bar
 
-OURS, NUTS, SVI, OLD = "vbayes, no settings", "NumPyro NUTS", "NumPyro SVI", "vbayes, old default"
+OURS, NUTS, SVI, OLD = "no settings", "NumPyro NUTS", "NumPyro SVI", "old default"  # the first and the last are ours
 FLOOR = 1e-3  # below which nothing is shown on a logarithmic scale
 SHOWN = ("posterior", "method", "mean_error", "sd_ratio", "k_hat", "outcome", "seconds", "effective_per_second")
 LOOKS = {OURS: ("#0072B2", "D"), NUTS: ("#D55E00", "s"), SVI: ("#E69F00", "^"), OLD: ("#7F7F7F", "o")}
@@ -30,7 +30,7 @@ def measure(
     """A row for each posterior and method."""
     # NumPyro runs chains side by side on as many devices as it is told that there are, before it looks.
     os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
-    from references.found import Errors, Found, row
+    from references.found import FAILED, Errors, Found, row
     from references.posteriors import POSTERIORS
 
     if unknown := {*posteriors} - {*POSTERIORS} | {*methods} - {*LOOKS}:
@@ -47,8 +47,11 @@ def measure(
                 with _cold():
                     try:
                         found = task(posterior)
-                    except VBayesError as error:  # what a method refuses, it does not pass off for an answer
-                        rows.append(row(name, method, Found({}, "bad", float("nan"), says=str(error)), Errors()))
+                    except Exception as error:  # one that fails does not end the others
+                        # What a method refuses in words, it does not pass off for an answer.
+                        trust = "bad" if isinstance(error, VBayesError) else FAILED
+                        found = Found({}, trust, float("nan"), says=f"{type(error).__name__}: {error}")
+                        rows.append(row(name, method, found, Errors()))
                         continue
                 errors = Errors.of(posterior.parameters(found.draws, reference), reference)
                 rows.append(row(name, method, found, errors))
@@ -103,16 +106,24 @@ def counts(table: pd.DataFrame) -> pd.DataFrame:
 
 def verdict(table: pd.DataFrame) -> str:
     """What each method got right, what it flagged, and how long it took."""
+    from references.found import FAILED
+
     found, seconds = counts(table), table.set_index(["posterior", "method"]).seconds.unstack()
     said = []
     for method in dict.fromkeys(table.method):
-        parts = [f"{number} {what}" for what, number in found.loc[method].items()]
+        parts = [f"{number} {what}" for what, number in found.loc[method].items() if number or what != FAILED]
         said.append(f"{method}: {', '.join(parts)}; {seconds[method].median():.1f} s in the median")
     text = "; ".join(said) + "."
     if OURS not in found.index:
         return text
     silent = table[(table.method == OURS) & (table.outcome == "silently bad")]
-    head = "Holds" if silent.empty else f"Fails here: silently bad are {', '.join(silent.posterior)}"
+    failed = table[(table.method == OURS) & (table.outcome == "failed")]
+    said = [
+        f"{what} {', '.join(rows.posterior)}"
+        for what, rows in (("silently bad:", silent), ("failed:", failed))
+        if len(rows)
+    ]
+    head = f"Fails here: {'; '.join(said)}" if said else "Holds"
     if NUTS in seconds:
         ratio = (seconds[OURS] / seconds[NUTS]).median()
         text += f" Without settings it takes {ratio:.2g} × the time of NUTS in the median."

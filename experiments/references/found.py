@@ -11,7 +11,8 @@ import numpy as np
 
 MEANS = 0.1  # reference standard deviations that a mean may be off
 SDS = 0.1  # parts that a standard deviation may be off
-OUTCOMES = ("good", "rightly flagged", "silently bad", "falsely flagged")
+OUTCOMES = ("good", "rightly flagged", "silently bad", "falsely flagged", "failed")
+FAILED = "failed"  # in place of trust, where a method broke off with an error that it did not mean
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ def _last(value: float) -> float:
 
 def outcome(errors: Errors, trust: str) -> str:
     """One of `OUTCOMES`: whether the draws are right, and whether the method said that they are not."""
+    if trust == FAILED:
+        return FAILED
     if trust == "bad":
         return "falsely flagged" if errors.small else "rightly flagged"
     return "good" if errors.small else "silently bad"

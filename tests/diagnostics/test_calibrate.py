@@ -204,7 +204,7 @@ def silent(x):
         (factored, "pyro.factor"),
         (stretched, r"makes data of shape \(1,\) in place of column 'x' of shape \(4,\)"),
         (silent, "observes nothing"),
-        (wide, "Simulated data set 0 is not finite"),
+        (wide, "Simulated data set 0 has values in column 'x' that are not finite"),
     ],
 )
 def test_models_that_make_no_data(bad, words):

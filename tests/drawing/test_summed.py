@@ -289,7 +289,7 @@ def test_one_hot_classes_are_enumerated(known):
 
 def test_the_evidence_is_that_of_the_sum():
     truth = evidence_by_hand()
-    bound = vb.log_evidence(pair_of(), X, num_particles=800, **quiet)
+    bound = vb.log_evidence(pair_of(), X, num_particles=800, seed=1, **quiet)
     assert bound.direction == "lower" and abs(bound.value - truth) < 5 * bound.se and bound.se < 0.2
     annealed = vb.log_evidence(pair_of(), X, method="ais", num_particles=20, temperatures=10, **quiet)
     assert abs(annealed.value - truth) < 5 * annealed.se + 0.02

@@ -107,7 +107,7 @@ def test_it_copies_and_checks_once():
     ("arguments", "message"),
     [
         (("vae", X), "str is no pair"),
-        ((vb.pairs.normal_normal, X), "function is no pair"),
+        (((vb.pairs.normal_normal,), X), "tuple is no pair"),
         ((vb.pairs.normal_normal(), None), "data=None. Wanted: data"),
     ],
 )

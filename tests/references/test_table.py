@@ -42,6 +42,7 @@ def test_errors_are_in_sds_of_the_reference():
         ({"b_sd": 1.7}, "reweight", "silently bad"),
         ({"a_mean": float("nan")}, "good", "silently bad"),
         ({"a_sd": 0.0}, "bad", "rightly flagged"),
+        ({}, "failed", "failed"),
     ],
 )
 def test_outcomes(wrong, trust, wanted):
@@ -51,7 +52,7 @@ def test_outcomes(wrong, trust, wanted):
 def table():
     rows = []
     for posterior, seconds, off in (("one-a", 1.0, 0.0), ("two-b", 3.0, 0.3)):
-        for method, times, trust in (("vbayes, no settings", 1.0, "bad" if off else "good"), ("NumPyro NUTS", 4.0, "")):
+        for method, times, trust in (("no settings", 1.0, "bad" if off else "good"), ("NumPyro NUTS", 4.0, "")):
             found = Found(draws(a_mean=off), trust, times * seconds, 1.0, 100.0)
             rows.append(row(posterior, method, found, Errors.of(found.draws, REFERENCE)))
     return pd.DataFrame(rows)
@@ -66,7 +67,7 @@ def test_verdict_counts_and_figure_shows():
         assert "no settings: 1 good, 1 rightly flagged, 0 silently bad, 0 falsely flagged; 2.0 s" in said
         assert "NUTS: 1 good, 0 rightly flagged, 1 silently bad" in said and "0.25 × the time of NUTS" in said
         silent = found.assign(outcome=found.outcome.replace("rightly flagged", "silently bad"))
-        assert experiment.verdict(silent).startswith("Fails here: silently bad are two-b")
+        assert experiment.verdict(silent).startswith("Fails here: silently bad: two-b.")
         drawn = experiment.figure(found)
         dots = drawn.axes[0].collections[0]  # of the first method: full, then hollow
         assert len(dots.get_facecolors()) == 2 and dots.get_facecolors()[0][3] == 1 and dots.get_facecolors()[1][3] == 0
@@ -81,17 +82,25 @@ def test_what_there_is_not_is_said():
 
 
 @pytest.mark.skipif(not os.environ.get("VBAYES_DATA"), reason="set VBAYES_DATA to a folder with posteriordb/")
-def test_a_method_that_refuses_has_a_row(monkeypatch):
-    """It does not end the others, and it is no silent failure."""
-    given = {"posteriors": "sblrc-blr", "methods": "vbayes, no settings"}
+def test_a_method_that_refuses_or_breaks_has_a_row(monkeypatch):
+    """It does not end the others. What is refused in words is no silent failure."""
+    given = {"posteriors": "sblrc-blr", "methods": "no settings"}
 
-    def refuse(*_, **__):
-        raise vb.errors.Unsuitable("no mode")
+    def fails(error):
+        def method(*_, **__):
+            raise error
+
+        return method
 
     with load(EXPERIMENT) as experiment:
         import references.by_vbayes
 
-        monkeypatch.setattr(references.by_vbayes, "no_settings", refuse)
         settings = {**experiment.settings(quick=True, given={}), **{k: [v] for k, v in given.items()}}
-        found = experiment.measure(**settings)
-    assert found.outcome.tolist() == ["rightly flagged"] and found.says.tolist() == ["no mode"]
+        rows = []
+        for error in (vb.errors.Unsuitable("no mode"), ValueError("a bug")):
+            monkeypatch.setattr(references.by_vbayes, "no_settings", fails(error))
+            rows.append(experiment.measure(**settings).iloc[0])
+        broken = experiment.verdict(pd.DataFrame(rows[1:]))
+    assert [row.outcome for row in rows] == ["rightly flagged", "failed"]
+    assert [row.says for row in rows] == ["Unsuitable: no mode", "ValueError: a bug"]
+    assert broken.startswith("Fails here: failed: sblrc-blr")

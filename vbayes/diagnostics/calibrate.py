@@ -12,15 +12,14 @@ import pandas as pd
 import torch
 from pyro.distributions import ImproperUniform
 from pyro.infer import ELBO
-from pyro.infer.autoguide import AutoNormal
 from torch import Tensor
 
 from .. import rng
 from ..data.dataset import Batch, Dataset
 from ..drawing.simulation import Simulated, simulate
-from ..errors import BadData, BadInput, Unsuitable, checks_keywords
+from ..errors import BadInput, Unsuitable, checks_keywords
 from ..pair.pair import Pair
-from ..pair.problem import Problem, Trained, pair_and_data
+from ..pair.problem import Problem, Trained, pair_and_data, paired
 from ..pair.sites import base, factors, latents, observed
 from ..progress import bar
 from ..summaries.card import Card, Displayable, counted
@@ -135,7 +134,7 @@ def calibrate(
     is on *your* data, ask that of the fit. All fits start where the pair is, and go side by side in one compiled loop where that can be.
 
     Args:
-        pair: Model and guide; a model alone gets a mean-field Gaussian; a fit brings its data.
+        pair: Model and guide; a model alone, whose guide comes by itself; a fit brings its data.
         data_like: As for `fit`. Of what the model observes only shapes and types matter; the other columns are covariates and stay.
         simulations: R data sets. The error of a bias is 1/√R of q's standard deviation, that of a ratio of standard deviations 1/√(2R).
         draws: S from each q; 199 make 200 ranks, which bins share evenly.
@@ -167,9 +166,7 @@ def calibrate(
         raise BadInput(
             "estimator='auto' chooses anew in every fit, by the clock. Wanted: one estimator, such as the one that vb.recommend names."
         )
-    if not isinstance(pair, (Pair, Trained)) and callable(pair):
-        pair = Pair(pair, AutoNormal(pair))
-    seed, (pair, data) = rng.or_default(seed), pair_and_data(pair, data_like)
+    seed, (pair, data) = rng.or_default(seed), pair_and_data(paired(pair), data_like)
     _require_proper(Problem.of(pair, data, batch_size=batch_size, device=device))
     first = fit(
         pair, data, estimator, steps=0, batch_size=batch_size, optimizer=optimizer, learning_rate=learning_rate,
@@ -252,10 +249,10 @@ def _dataset(data: Dataset, like: Batch, made: Simulated, columns: Mapping[int, 
                 f"The model makes data of shape {tuple(values.shape)} in place of column {columns.get(place, place)!r} of shape {tuple(before.shape)}: an observed site's "
                 "distribution is broadcast against its data. Wanted: a distribution of the data's shape, such as one in pyro.plate('data', len(x))."
             )
+        if not torch.isfinite(values).all():
+            raise Unsuitable(
+                f"Simulated data set {number} has values in column {columns[place]!r} that are not finite: the prior reaches places where the model makes no numbers. "
+                "Wanted: a narrower prior."
+            )
         tensors[columns[place]] = values.to(before.dtype)
-    try:
-        return replace(data, tensors=tensors, chances=None)
-    except BadData as error:
-        raise Unsuitable(
-            f"Simulated data set {number} is not finite: {error} The prior reaches places where the model makes no numbers. Wanted: a narrower prior."
-        ) from error
+    return replace(data, tensors=tensors, chances=None)

@@ -45,6 +45,10 @@ Base = Callable[[str, Tensor], Tensor]
 """("normal" or "uniform", a tensor) → base noise of its shape, type and device."""
 
 
+IN_PLACE = (torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.exponential_, torch.Tensor.cauchy_)
+"""Draws that fill the tensor that they are called on."""
+
+
 class Intercept(TorchFunctionMode):
     """Answers calls for base noise.
 
@@ -63,7 +67,7 @@ class Intercept(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         answer = self._answer(func, args, kwargs)
-        if self.in_place and func in (torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.exponential_):
+        if self.in_place and func in IN_PLACE:
             return answer if answer is args[0] else args[0].copy_(answer)
         return answer
 
@@ -78,6 +82,9 @@ class Intercept(TorchFunctionMode):
             (rate,) = args[1:] or (kwargs.get("lambd", 1.0),)
             uniform = self._base("uniform", args[0])  # which is 0 now and then, as an exponential never is
             return -torch.log1p(-uniform.clamp(min=torch.finfo(uniform.dtype).tiny)) / rate
+        if func is torch.Tensor.cauchy_ and not kwargs.get("generator"):
+            median, sigma = _two(args[1:], kwargs, ("median", "sigma"), (0.0, 1.0))
+            return median + sigma * torch.tan(math.pi * (self._base("uniform", args[0]) - 0.5))
         if func is torch.normal and len(args) == 2 and all(isinstance(a, Tensor) for a in args) and not kwargs:
             mean, std = torch.broadcast_tensors(*args)
             return mean + std * self._base("normal", mean)

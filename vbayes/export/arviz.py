@@ -184,6 +184,7 @@ def psis(log_w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.reshape(smoothed, log_w.shape), np.reshape(k, log_w.shape[:-1])
 
 
+@np.errstate(over="ignore")  # of the ends of a tail that is too heavy, which are infinite then
 def _smooth(log_w: np.ndarray) -> tuple[np.ndarray, float]:
     try:
         if log_w.size < 25:

@@ -17,10 +17,12 @@ from ..data.dataset import Batch, Dataset
 from ..drawing.summed import Summed, log_likelihood
 from ..errors import BadInput, checks_keywords
 from ..estimators import name_of
+from ..pair.gaps import check_gaps
 from ..pair.pair import Pair
 from ..pair.problem import Trained
 from ..pair.sites import base, kind, latents, observed, plates, recorded, sites, summed_out
 from ..pair.subsample import refuse, subsample
+from ..staging.many import many
 from ..validation import validation
 from . import arviz as export
 
@@ -56,46 +58,52 @@ def sample(pair: Pair, batch: Batch, draws: int, *, seed: int | None = None, pri
     """
     batch = Batch(batch.args)
     pair = pair.copy()  # drawing moves the running statistics of some modules
-    rows: dict[str, dict[str, list[Tensor]]] = {}
-
-    def keep(group: str, name: str, value: Any) -> None:
-        rows.setdefault(group, {}).setdefault(name, []).append(torch.as_tensor(value))
-
+    device = batch.args[0].device if batch.args else torch.device("cpu")
     with pair.scope(), rng.seeded(seed), torch.no_grad(), validation(False):
-        for _ in range(draws):
-            q, p = pair.run(batch)
-            if part := subsample(q, p):
-                raise refuse(pair, part, "draws don't belong to the same rows")
-            summed = Summed(pair.model, batch.args, {}, q, p) if summed_out(q, p) else None
-            apart = set(summed_out(q, p))
-            predicted = {s["name"] for s in latents(p) if s["name"] not in q and s["name"] not in apart}
-            given = functools.partial(_is_given, predicted)
-            keep("sample_stats", "log_p", p.log_prob_sum(given) if summed is None else summed.log_p())
-            keep("sample_stats", "log_q", q.log_prob_sum())
-            if summed is not None:
-                q, p = summed.together(q)
-                for name, values in summed.probabilities().items():
-                    keep("posterior", name + PROBABILITY, values)
-            data = {s["name"] for s in observed(p)}
-            for site in recorded(p):
-                if site["name"] in data:
-                    each = summed.log_likelihood(site) if summed else log_likelihood(site)
-                    keep("log_likelihood", site["name"], each)
-                elif kind(site) != "factor" and site["name"] not in predicted:
-                    keep("posterior", site["name"], site["value"])
-            made = pair.generate(batch, q)
-            for name in (s["name"] for s in sites(p) if s["name"] in data | predicted):
-                keep("posterior_predictive", name, made.nodes[name]["value"])
-            for site in recorded(pair.generate(batch)) if prior and not _improper(p) else ():
-                if kind(site) != "factor":
-                    group = "prior_predictive" if site["name"] in data | predicted else "prior"
-                    keep(group, site["name"], site["value"])
-    groups = {
-        group: {name: torch.stack(values)[None].cpu().numpy() for name, values in variables.items()}
-        for group, variables in rows.items()
-    }
+        rows = many(functools.partial(_one, pair, batch, prior), draws, device)
+        _, p = pair.run(batch)
+    groups: dict[str, Arrays] = {}
+    for (group, name), values in rows.items():
+        groups.setdefault(group, {})[name] = values[None].cpu().numpy()
     groups["observed_data"] = {s["name"]: s["value"].cpu().numpy() for s in observed(p)}
     return groups
+
+
+def _one(pair: Pair, batch: Batch, prior: bool) -> dict[tuple[str, str], Tensor]:
+    """(group, variable) → its value in one draw."""
+    found: dict[tuple[str, str], Tensor] = {}
+
+    def keep(group: str, name: str, value: Any) -> None:
+        found[group, name] = torch.as_tensor(value)
+
+    q, p = pair.run(batch)
+    if part := subsample(q, p):
+        raise refuse(pair, part, "draws don't belong to the same rows")
+    summed = Summed(pair.model, batch.args, {}, q, p) if summed_out(q, p) else None
+    apart = set(summed_out(q, p))
+    predicted = {s["name"] for s in latents(p) if s["name"] not in q and s["name"] not in apart}
+    given = functools.partial(_is_given, predicted)
+    keep("sample_stats", "log_p", p.log_prob_sum(given) if summed is None else summed.log_p())
+    keep("sample_stats", "log_q", q.log_prob_sum())
+    if summed is not None:
+        q, p = summed.together(q)
+        for name, values in summed.probabilities().items():
+            keep("posterior", name + PROBABILITY, values)
+    data = {s["name"] for s in observed(p)}
+    for site in recorded(p):
+        if site["name"] in data:
+            each = summed.log_likelihood(site) if summed else log_likelihood(site)
+            keep("log_likelihood", site["name"], each)
+        elif kind(site) != "factor" and site["name"] not in predicted:
+            keep("posterior", site["name"], site["value"])
+    made = pair.generate(batch, q)
+    for name in (s["name"] for s in sites(p) if s["name"] in data | predicted):
+        keep("posterior_predictive", name, made.nodes[name]["value"])
+    for site in recorded(pair.generate(batch)) if prior and not _improper(p) else ():
+        if kind(site) != "factor":
+            group = "prior_predictive" if site["name"] in data | predicted else "prior"
+            keep(group, site["name"], site["value"])
+    return found
 
 
 def _is_given(predicted: set[str], name: str, _: Any) -> bool:
@@ -140,6 +148,8 @@ def to_arviz(
         raise BadInput(f"fit is a {type(fit).__name__}. Wanted: a vb.Fit, or several of one pair in a list.")
     fit, seed = fits[0], rng.or_default(seed)
     dataset = (fit.data if data is None else Dataset.of(data)).to(fit.data.first.device)
+    if data is not None:
+        check_gaps(fit.pair, dataset, None)
     batch = dataset.batch(fit.pair.model)
     groups = sample(fit.pair, batch, draws, seed=seed, prior=prior)
     for number, other in enumerate(fits[1:], start=1):

@@ -236,9 +236,9 @@ def _weighed(pair: Pair, chunks: Sequence[Batch], count: int, seeds: Sequence[in
     done = 0
     with bar("evidence", len(chunks) * count, show=progress) as advance:
 
-        def drawn() -> None:
+        def drawn(more: int) -> None:
             nonlocal done
-            done += 1
+            done += more
             advance(done, functools.partial("{} of {} parts".format, len(found), len(chunks)))
 
         for batch, seed in zip(chunks, seeds, strict=True):

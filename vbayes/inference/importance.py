@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,7 @@ from ..drawing.draw import draw, draw_one
 from ..drawing.request import Request
 from ..errors import Unsuitable
 from ..pair.pair import Pair
+from ..staging.many import in_chunks
 from ..validation import validation
 
 WEIGHTS = Request(frozenset({"log_p", "log_q"}))
@@ -37,18 +39,28 @@ class Weights:
     log_sum_of_squares: Tensor
 
     @classmethod
-    def of(cls, weights: Iterator[Tensor]) -> Weights:
+    def of(cls, weights: Iterable[Tensor]) -> Weights:
         """From log-weights, each (*local)."""
-        first = next(weights)
-        found = cls(1, first, torch.zeros_like(first), first, 2 * first)
-        for log_w in weights:
-            found.count += 1
-            away = log_w - found.mean
-            found.mean = found.mean + away / found.count
-            found.squares = found.squares + away * (log_w - found.mean)
-            found.log_sum = torch.logaddexp(found.log_sum, log_w)
-            found.log_sum_of_squares = torch.logaddexp(found.log_sum_of_squares, 2 * log_w)
-        return found
+        return functools.reduce(cls.joined, (cls(1, w, torch.zeros_like(w), w, 2 * w) for w in weights))
+
+    @classmethod
+    def of_chunk(cls, log_w: Tensor) -> Weights:
+        """From log-weights (k, *local)."""
+        mean = log_w.mean(0)
+        return cls(
+            len(log_w), mean, (log_w - mean).square().sum(0), log_w.logsumexp(0), (2 * log_w).logsumexp(0)
+        )  # fmt: skip
+
+    def joined(self, other: Weights) -> Weights:
+        """What the weights of both add up to (Chan, Golub & LeVeque 1983, doi:10.1080/00031305.1983.10483115)."""
+        count, away = self.count + other.count, other.mean - self.mean
+        return Weights(
+            count,
+            self.mean + away * other.count / count,
+            self.squares + other.squares + away.square() * self.count * other.count / count,
+            torch.logaddexp(self.log_sum, other.log_sum),
+            torch.logaddexp(self.log_sum_of_squares, other.log_sum_of_squares),
+        )
 
     def elbo(self) -> tuple[Tensor, Tensor]:
         """(*local) E log w, and its standard error."""
@@ -65,7 +77,13 @@ class Weights:
 
 
 def weights(
-    pair: Pair, batch: Batch, count: int, seed: int, drawn: Callable[[], None] = lambda: None, *, together: bool = False
+    pair: Pair,
+    batch: Batch,
+    count: int,
+    seed: int,
+    drawn: Callable[[int], None] = lambda _: None,
+    *,
+    together: bool = False,
 ) -> Weights:
     """K log-weights log p(x, z) − log q(z|x) with z drawn from the guide.
 
@@ -74,19 +92,22 @@ def weights(
         batch: Rows, which are not scaled to any whole.
         count: K.
         seed: Of the draws.
-        drawn: Called after each, for a progress bar.
+        drawn: Called with how many more there are, for a progress bar.
         together: One weight of all rows, where each draw sees others: what they say hangs together.
     """
 
-    def each() -> Iterator[Tensor]:
-        for _ in range(count):
-            one = draw_one(pair.model, pair.guide, batch.args, {}, WEIGHTS)
-            log_w = (one.log_p - one.log_q).double() * one.scale
-            yield log_w.sum() if together else log_w
-            drawn()
+    def one() -> dict[str, Tensor]:
+        made = draw_one(pair.model, pair.guide, batch.args, {}, WEIGHTS)
+        log_w = (made.log_p - made.log_q).double() * made.scale
+        return {"log_w": log_w.sum() if together else log_w}
+
+    def each() -> Iterator[Weights]:
+        for chunk in in_chunks(one, count, batch.args[0].device if batch.args else torch.device("cpu")):
+            yield Weights.of_chunk(chunk["log_w"])
+            drawn(len(chunk["log_w"]))
 
     with pair.scope(), torch.no_grad(), rng.seeded(seed), validation(False):
-        return Weights.of(each())
+        return functools.reduce(Weights.joined, each())
 
 
 def require_densities(pair: Pair, batch: Batch) -> None:

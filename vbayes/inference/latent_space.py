@@ -14,6 +14,7 @@ from torch.distributions import Normal
 from .. import rng
 from ..data.dataset import Batch, Dataset
 from ..errors import BadInput
+from ..pair.gaps import check_gaps
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained
 from ..pair.sites import is_point_mass
@@ -73,6 +74,7 @@ class LatentSpace:
             Means and standard deviations, each (N, J); the latter 0 for a deterministic code.
         """
         dataset = self.data if data is None else Dataset.of(data)
+        check_gaps(self.pair, dataset.to(self._device), None)
         batch = Batch(dataset.batch(self.pair.model).args).to(self._device)
         with self.pair.scope(), torch.no_grad(), rng.seeded(seed), validation(False):
             q, _ = self.pair.run(batch)

@@ -12,15 +12,13 @@ from torch import Tensor
 
 from .. import rng
 from ..data.dataset import Batch
-from ..drawing.densities import densities
-from ..drawing.summed import Summed
 from ..errors import BadInput, Unsuitable, checks_keywords
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained
-from ..pair.sites import Frames, Layout, is_point_mass, latents, summed_out
 from ..pair.support import missed
 from ..summaries.card import Card, Displayable, first_few, rounded
 from ..validation import validation
+from .draws import draws_of
 
 Method = Literal["auto", "exact", "guide", "importance"]
 POOR = 0.1  # of the draws: an effective number below says that q is far from the posterior
@@ -176,15 +174,13 @@ def posterior(
             raise Unsuitable(
                 f"Pair {pair.name!r} knows no exact posterior. Wanted: a pair with exact=vb.Exact(...), or method='guide'."
             )
-        count = draws if method != "importance" else proposals or PROPOSALS * draws
-        values, log_w, log_q, frames, events = _proposals(pair, batch, count)
-    effective = _effective(log_w)
+    made = draws_of(pair, batch, draws if method != "importance" else proposals or PROPOSALS * draws, seed)
+    effective = _effective(made.log_w)
     if method != "importance":
-        return Posterior(values, "guide", **names, log_density=log_q, effective=effective)
+        return Posterior(made.values, "guide", **names, log_density=made.log_q, effective=effective)
     with rng.seeded(rng.child(seed, 1)):
-        chosen = torch.distributions.Categorical(logits=log_w.movedim(0, -1)).sample((draws,))
-    kept = {name: _take(each, chosen, frames, events[name]) for name, each in values.items()}
-    return Posterior(kept, "importance", **names, effective=effective)
+        chosen = torch.distributions.Categorical(logits=made.log_w.movedim(0, -1)).sample((draws,))
+    return Posterior(made.taken(chosen), "importance", **names, effective=effective)
 
 
 def _effective(log_w: Tensor) -> Tensor:
@@ -194,45 +190,8 @@ def _effective(log_w: Tensor) -> Tensor:
 
 
 def _guide_effective(pair: Pair, batch: Batch, seed: int) -> Tensor | None:
-    """(*local) what draws of the guide are worth, inside the pair's scope; None where it has no density."""
+    """(*local) what draws of the guide are worth; None where it has no density."""
     try:
-        with rng.seeded(rng.child(seed, 2)):
-            return _effective(_proposals(pair, batch, GUIDE_DRAWS)[1])
+        return _effective(draws_of(pair, batch, GUIDE_DRAWS, rng.child(seed, 2)).log_w)
     except Unsuitable:
         return None
-
-
-def _proposals(
-    pair: Pair, batch: Batch, count: int
-) -> tuple[dict[str, Tensor], Tensor, Tensor, Frames, dict[str, int]]:
-    """Site → (K, …) draws of the guide; their log-weights and log-densities (K, *local); the local plates; event dimensions."""
-    found: dict[str, list[Tensor]] = {}
-    log_w, log_q, events = [], [], {}
-    frames: Frames = ()
-    for _ in range(count):
-        q, p = pair.run(batch)
-        drawn = {s["name"]: s["value"] for s in latents(q) if not is_point_mass(s["fn"])}
-        if not drawn:
-            raise Unsuitable(f"The guide of pair {pair.name!r} draws nothing. Wanted: latents with a density.")
-        seen, by, _ = densities(pair.model, pair.guide, batch.args, drawn)
-        log_w.append((seen - by).double())
-        log_q.append(by.double())
-        frames = Layout(q, p).local
-        known = [site for site in latents(q) if site["name"] in p]
-        if names := summed_out(q, p):
-            made: dict[str, Any] = dict(Summed(pair.model, batch.args, {}, q, p).drawn.nodes)
-            known += [made[name] for name in names]
-        for site in known:
-            found.setdefault(site["name"], []).append(site["value"])
-            events[site["name"]] = site["fn"].event_dim
-    return {n: torch.stack(v) for n, v in found.items()}, torch.stack(log_w), torch.stack(log_q), frames, events
-
-
-def _take(values: Tensor, chosen: Tensor, frames: Frames, event: int) -> Tensor:
-    """(S, …) of (K, …), the draw of each datum as chosen, (S, *local)."""
-    rank = values.dim() - 1
-    shape = [1] * rank
-    for frame in frames:
-        shape[rank + frame.dim - event] = frame.size
-    index = chosen.reshape(len(chosen), *shape)
-    return torch.take_along_dim(values, index.expand(len(chosen), *values.shape[1:]), 0)

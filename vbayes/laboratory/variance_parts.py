@@ -9,29 +9,30 @@ import torch
 from torch import Tensor
 
 
-def variance_parts(means: Tensor, inner: Tensor, draws: int) -> dict[str, float]:
+def variance_parts(means: Tensor, inner: Tensor, draws: int, blocks: int | None = None) -> dict[str, float]:
     """Both parts of the variance of a gradient and their jackknife errors, by analysis of variance.
 
     Args:
         means: (B, P) of each minibatch's draws.
         inner: (B,) trace of the covariance of each minibatch's draws.
         draws: Of each minibatch.
+        blocks: Minibatch i is of block i mod `blocks`, whose minibatches share something by chance, and are left out together; None: of its own.
 
     Returns:
         `minibatch`, `particle` and `total` in nats², each with `…_se`; what the draws add to the variance of the means is taken off.
     """
-    count = len(means)
+    count = min(blocks or len(means), len(means))
 
     def parts(keep: Tensor) -> tuple[float, float]:
         within = float(inner[keep].mean())
         return float(means[keep].var(0).sum()) - within / draws, within
 
-    every = torch.ones(count, dtype=torch.bool)
+    every = torch.ones(len(means), dtype=torch.bool)
     minibatch, particle = parts(every)
     without = []
     for left in range(count):
         keep = every.clone()
-        keep[left] = False
+        keep[left::count] = False
         without.append(parts(keep))
     spread = torch.tensor(without, dtype=torch.float64)
     both = torch.cat([spread, spread.sum(1, keepdim=True)], 1)

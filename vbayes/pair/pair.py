@@ -9,12 +9,14 @@ from typing import Any
 
 import pyro
 import torch
+from pyro.infer import config_enumerate
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.distributions import constraints
 
 from .. import rng
 from ..data.dataset import Batch
+from ..guides import AUTO, guide_of, word_of
 from ..summaries.card import Card, Displayable, counted, first_few
 from .generation import forgetful
 from .ownership import BUFFER, Ownership
@@ -53,11 +55,13 @@ class Pair(Displayable):
 
     Args:
         model: p_θ(x, z). Its plate over observations is named `"data"`.
-        guide: q_φ(z|x).
+        guide: q_φ(z|x); or a word for one over all continuous latents: "point", "diagonal", "low_rank", "full", "flow" (see `vbayes.guides`, whose objects are
+            welcome too), or "auto", which starts as "full", and which `vb.fit` exchanges for a richer one where that is not enough. The model's discrete latents are then summed out.
         name: For tables and files; the model's own name if not given.
         exact: Closed-form truth, where there is one.
 
     Examples:
+        >>> pair = vb.Pair(model)  # the guide comes by itself
         >>> pair = vb.Pair(model, AutoNormal(model))
         >>> fit = vb.fit(pair, data, steps=1000)
     """
@@ -65,19 +69,23 @@ class Pair(Displayable):
     def __init__(
         self,
         model: Callable[..., Any],
-        guide: Callable[..., Any],
+        guide: Callable[..., Any] | str = AUTO,
         *,
         name: str | None = None,
         exact: Exact | None = None,
     ) -> None:
-        self.model, self.guide, self.exact = model, guide, exact
         self.name = name or str(getattr(model, "__name__", type(model).__name__))
-        self._own = Ownership(model, guide)
+        self.guide: Callable[..., Any] = guide_of(guide, model) if isinstance(guide, str) else guide
+        self.word = guide if isinstance(guide, str) else word_of(guide)
+        self.model = model if self.word is None else config_enumerate(model)
+        self.exact = exact
+        self._own = Ownership(self.model, self.guide)
 
     def card(self) -> Card:
         """Its parameters, and what is known of it in closed form."""
         numbers = sum(value.numel() for value in self._own.values.values())
-        rows = [
+        rows = [("guide", repr(self.word))] if self.word else []
+        rows += [
             (
                 "parameters",
                 f"{counted(numbers, 'number')} in {first_few(self._own.values, 2)}" if self._own.values else "none yet",
@@ -159,6 +167,7 @@ class Pair(Displayable):
     def copy(self) -> Pair:
         """The same model and guide with parameters of its own, at the same values."""
         twin = Pair(self.model, self.guide, name=self.name, exact=self.exact)
+        twin.word = self.word
         twin._own.share(self._own)
         return twin.load(self.state())
 

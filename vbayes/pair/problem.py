@@ -11,10 +11,12 @@ import torch
 from .. import rng
 from ..data.dataset import Batch, Dataset
 from ..errors import BadInput
+from ..guides import AUTO
 from ..validation import validation
 from .check import examine, examine_minibatches, require_arguments
 from .device import choose_device
-from .pair import Pair
+from .gaps import check_gaps
+from .pair import DATA_PLATE, Pair
 from .subsample import Subsample, refuse, seen_of
 from .support import uncovered
 
@@ -59,7 +61,7 @@ class Problem:
 
         Raises:
             BadInput: No pair, no data, or no such device.
-            BadData: Data that can't be used, or `batch_size` below 1 or above N.
+            BadData: Data that can't be used (NaN that no mask keeps out), or `batch_size` below 1 or above N.
             BadPair: Model and guide do not fit together, or not with the data.
         """
         pair, data = pair_and_data(pair, data)
@@ -68,6 +70,9 @@ class Problem:
         where = None if device is None else choose_device(device)
         pair = pair.copy()
         home = dataset if pair.device is None else dataset.to(pair.device)
+        if pair.word is not None:
+            settle(pair, home, batch_size)
+        check_gaps(pair, home, batch_size)
         examine_minibatches(pair, home, batch_size)
         where = where or pair.device or home.first.device
         return cls(pair.to(where), home.to(where), batch_size, home)
@@ -129,6 +134,40 @@ class Problem:
 
     def _first(self, device: torch.device) -> torch.Tensor | None:
         return None if self.batch_size is None else torch.arange(self.batch_size, device=device)
+
+
+def settle(pair: Pair, data: Dataset, batch_size: int | None) -> None:
+    """A guide that comes by a word finds its place by all rows.
+
+    Raises:
+        BadInput: It has numbers for each row, and is to be trained by minibatches.
+    """
+    pair.initialise(data.batch(pair.model))
+    frames = {frame.name for stack in getattr(pair.guide, "_cond_indep_stacks", {}).values() for frame in stack}
+    if batch_size is not None and batch_size < len(data) and DATA_PLATE in frames:
+        raise BadInput(
+            f"batch_size={batch_size}, and the model of pair {pair.name!r} has latents of each row, for which guide={pair.word!r} has numbers of their own, one set for "
+            f"each of {len(data)} rows. Wanted: all rows at a time (leave batch_size out), or a guide of yours that computes q from a row."
+        )
+
+
+def paired(pair: Any, guide: Any = None) -> Any:
+    """A pair, of a model and a guide where it is none yet.
+
+    Args:
+        pair: A pair, what was trained, or a model.
+        guide: For a model: a guide, or a word for one; None for "auto".
+
+    Raises:
+        BadInput: A guide for what has one.
+    """
+    if isinstance(pair, Pair | Trained) or not callable(pair):
+        if guide is not None:
+            raise BadInput(
+                f"guide={guide!r} for a {type(pair).__name__}. Wanted: a model alone, or vb.Pair(model, guide)."
+            )
+        return pair
+    return Pair(pair, AUTO if guide is None else guide)
 
 
 def pair_and_data(pair: Pair | Trained, data: Any) -> tuple[Pair, Any]:

@@ -5,6 +5,7 @@ from .bias_variance_cost import bias_variance_cost as bias_variance_cost
 from .calibration import calibration as calibration
 from .codes import codes as codes
 from .comparison_figure import comparison_figure as comparison_figure
+from .diagnosis_figure import diagnosis_figure as diagnosis_figure
 from .gradient_histograms import gradient_histograms as gradient_histograms
 from .gradient_variance import gradient_variance as gradient_variance
 from .history import history as history

@@ -23,6 +23,7 @@ from ..drawing.base_noise import Draw
 from ..errors import BadEstimator, CaptureFailed
 from ..pair.pair import Pair
 from ..validation import no_warnings_of_nan, validation
+from .masks import with_known_places
 from .noise import Noise, Recorder, draw_noise
 from .pure import Deferred, Substitute, no_branch_on_values
 from .trace import trace
@@ -186,7 +187,7 @@ def _captured(pair: Pair, estimator: Any, batch: Batch, prepare: Callable[..., A
         try:
             run, draws = prepare(pair, estimator, batch.total, (parameters, buffers, batch.args), still)
             noise = draw_noise(sizes_of(draws), 1, like)
-            graph = trace(run, parameters, buffers, tuple(n[0] for n in noise), batch.args)
+            graph = with_known_places(trace(run, parameters, buffers, tuple(n[0] for n in noise), batch.args))
         except BadEstimator:  # which fails in Pyro as well
             raise
         except Exception as error:  # a trace raises whatever the model's own code raises on a traced value

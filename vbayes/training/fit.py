@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, overload
 
 import torch
@@ -17,25 +17,26 @@ from ..estimators.memory import with_memory
 from ..estimators.suits import check_suits, of_elbo
 from ..pair.check import require_parameters
 from ..pair.pair import Pair
-from ..pair.problem import Problem, Trained, pair_and_data
+from ..pair.problem import Problem, Trained, pair_and_data, paired
 from .fit_run import Callback, Progress, train
 from .minibatches import count_steps
 from .restarts import Restarts, fit_restarts
 from .result import Fit
 
+Model = Pair | Trained | Callable[..., Any]
+
 
 @overload
-def fit(
-    pair: Pair | Trained, data: Any = ..., estimator: Any = ..., *, restarts: None = None, **options: Any
-) -> Fit: ...
+def fit(pair: Model, data: Any = ..., estimator: Any = ..., *, restarts: None = None, **options: Any) -> Fit: ...
 @overload
-def fit(pair: Pair | Trained, data: Any = ..., estimator: Any = ..., *, restarts: int, **options: Any) -> Restarts: ...
+def fit(pair: Model, data: Any = ..., estimator: Any = ..., *, restarts: int, **options: Any) -> Restarts: ...
 @checks_keywords  # type: ignore[misc]  # the options stand here, in full
 def fit(
-    pair: Pair | Trained,
+    pair: Model,
     data: Any = None,
-    estimator: str | type[ELBO] | ELBO = "analytic_kl",
+    estimator: str | type[ELBO] | ELBO | None = None,
     *,
+    guide: str | Callable[..., Any] | None = None,
     steps: int | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
@@ -54,10 +55,11 @@ def fit(
     Ctrl-C returns what there is.
 
     Args:
-        pair: Model and guide; it is copied, never changed. A fit goes on from where it is, as a new fit.
+        pair: Model and guide; it is copied, never changed. A fit goes on from where it is, as a new fit. A model alone gets a guide by itself.
         data: A `Dataset`, a tensor or array of shape (N, ...), or a tuple or mapping of those.
-        estimator: A name, a vbayes estimator, or any `pyro.infer.ELBO`. "auto" asks `vb.recommend` at the start, after a tenth and after
+        estimator: A name, a vbayes estimator, or any `pyro.infer.ELBO`; `AnalyticKL` if None, or `Enumerated` where a guide by a word leaves sites to be summed out. "auto" asks `vb.recommend` at the start, after a tenth and after
             half of the steps; the fit's `switches` say what it chose. Its choice depends on the clock.
+        guide: For a model alone: a word (see `Pair`; "auto" if None), or a guide.
         steps: Optimiser steps; or
         epochs: passes over the data. 1000 steps if neither is given.
         batch_size: M, rows in a minibatch; None takes all rows in each step.
@@ -88,16 +90,16 @@ def fit(
         >>> fit.plot()
     """
     automatic = estimator == "auto"
-    method = AnalyticKL() if automatic else resolve(estimator)
+    method = AnalyticKL() if automatic or estimator is None else resolve(estimator)
     if compile not in ("auto", True, False):
         raise BadInput(f"compile={compile!r}. Wanted: 'auto', True or False.")
     if restarts is not None and (not isinstance(restarts, int) or restarts < 1):
         raise BadInput(f"restarts={restarts!r}. Wanted: an integer of at least 1, or None for a single fit.")
     seed = rng.or_default(seed)
-    pair, data = pair_and_data(pair, data)
+    pair, data = pair_and_data(paired(pair, guide), data)
     dataset = Dataset.of(data) if binarize is None else Dataset.of(data).binarized(binarize, seed=seed)
     problem = Problem.of(pair, dataset, batch_size=batch_size, device=device)
-    if automatic:
+    if automatic or (estimator is None and problem.pair.word):
         method = of_elbo(problem.pair, problem.first)
     check_suits(problem.pair, problem.first, method)  # one that can't work on this pair says so now
     require_parameters(problem.pair)

@@ -1,0 +1,153 @@
+"""Asks whether a fit is to be believed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from .. import rng
+from ..data.dataset import Batch
+from ..errors import BadInput, Unsuitable, checks_keywords
+from ..inference.draws import Draws, draws_of
+from ..inference.importance import Weights, require_densities
+from ..inference.psis import Smoothed, smoothed, trust
+from ..pair.pair import Pair
+from ..pair.problem import Problem, Trained
+from ..pair.sites import Layout, latents
+from ..pair.subsample import seen_of
+from ..staging.many import Affordable
+from ..validation import validation
+from .diagnosis import Diagnosis, Training, summary_of
+from .moved import aside, moved
+
+FEWEST = 100  # draws
+# On few draws the answer hangs on the seed: of 1000 of a guide for centred eight schools, of which a million are worth two, one seed in eight passes.
+DRAWS = Affordable(most=50_000, least=1000, room=2**31)
+ROWS = 1000  # of data that have latents of their own are enough to know how their k̂ are distributed
+OTHERS = 0.1  # of data with latents of their own that may be as they are: `summary_of` looks at nine of ten
+TAIL = 2000  # weights in a figure
+KEPT = 1000  # elements of latents, the most moved
+
+
+@checks_keywords
+def diagnose(
+    pair: Pair | Trained,
+    data: Any = None,
+    *,
+    draws: int | None = None,
+    seed: int | None = None,
+    device: str = "auto",
+) -> Diagnosis:
+    """What a guide is worth as a posterior, and what to do with its draws.
+
+    Draws of the guide are weighed by p(x, z)/q(z|x), and the weights' tail is fitted (Yao et al. 2018). The rule, tried on posteriors that are known:
+    *bad*, where k̂ ≥ 0.7, or the draws are worth less than 2 % of their number, or a weight is no number, or the guide can't draw all that the model allows, or it is a point;
+    otherwise *reweight*, where they are worth less than two thirds, or the weights move a mean or change an sd by more than a tenth of an sd; otherwise *good*.
+
+    Weights can't see mass that no draw has reached, such as a second mode: fits from several starts can.
+
+    Args:
+        pair: Model and guide; a fit brings its data.
+        data: As for `fit`; new rows are welcome where the guide computes q from a row.
+        draws: K of the guide; if None 50,000, fewer where a draw is costly, but at least 1000.
+        seed: Of everything.
+        device: As for `fit`.
+
+    Raises:
+        BadInput: Fewer than 100 draws.
+        BadPair: Model and guide do not fit together, or not with the data.
+        Unsuitable: There are no latents, or the model draws a part of its rows itself.
+
+    References:
+        Yao, Vehtari, Simpson & Gelman 2018, Yes, but did it work?: evaluating variational inference, arXiv:1802.02538.
+        Vehtari, Simpson, Gelman, Yao & Gabry 2024, Pareto smoothed importance sampling, arXiv:1507.02646.
+
+    Examples:
+        >>> found = vb.diagnose(fit)
+        >>> print(found.verdict())
+        >>> found.plot()
+    """
+    if draws is not None and (not isinstance(draws, int) or draws < FEWEST):
+        raise BadInput(f"draws={draws!r}. Wanted: a whole number, at least {FEWEST}.")
+    seed, problem = rng.or_default(seed), Problem.of(pair, data, device=device)
+    batch, rows = _rows(problem)
+    none = pd.DataFrame(columns=["site", "element", "moved", "sd_ratio", "se"])
+    nan = float("nan")
+    found = Diagnosis(
+        "bad", float("inf"), nan, 0.0, 0, nan, nan, nan, nan, none, problem.pair.name, problem.data.name, rows,
+        training=_training(pair), uncovered=problem.uncovered, history=getattr(pair, "history", None),
+    )  # fmt: skip
+    try:
+        require_densities(problem.pair, batch)
+        made = draws_of(problem.pair, batch, draws or DRAWS, seed)
+    except Unsuitable:
+        return replace(found, points=True)
+    return _judged(found, made)
+
+
+def _judged(found: Diagnosis, made: Draws) -> Diagnosis:
+    weights = smoothed(made.log_w)
+    k, se, effective = (one.cpu().numpy() for one in (weights.k_hat, weights.k_hat_se, weights.effective))
+    k_hat, k_hat_se, worth = summary_of(k, se, effective)
+    broken = (made.log_w.isnan() | made.log_w.isposinf()).reshape(len(made), -1).any(1)
+    table, judged = moved(made, weights), trust(k_hat, worth / len(made))
+    if judged == "good" and len(aside(table)) > (OTHERS * len(table) if made.frames else 0):
+        judged = "reweight"
+    if found.uncovered or broken.any():
+        judged = "bad"
+    sums = Weights.of_chunk(made.log_w)
+    (elbo, elbo_se), (bound, bound_se) = sums.elbo(), sums.bound()
+    each = pd.DataFrame({"k_hat": k.reshape(-1), "effective": effective.reshape(-1)}) if made.frames else None
+    return replace(
+        found, trust=judged, k_hat=k_hat, k_hat_se=k_hat_se, effective=worth, draws=len(made),
+        elbo=float(elbo.sum()), elbo_se=float(elbo_se.square().sum().sqrt()),
+        log_evidence=float(bound.sum()), log_evidence_se=float(bound_se.square().sum().sqrt()),
+        sites=table.head(KEPT), each=each, not_finite=int(broken.sum()), tail=_tail(made.log_w, weights),
+    )  # fmt: skip
+
+
+def _tail(log_w: Tensor, weights: Smoothed) -> np.ndarray:
+    """The heaviest weights of the datum with the largest k̂, in parts of their mean."""
+    flat = log_w.reshape(len(log_w), -1)
+    worst = flat[:, int(weights.k_hat.reshape(-1).argmax())].nan_to_num(nan=-torch.inf)
+    parts = (worst - worst.logsumexp(0)).exp() * len(worst)
+    return parts.sort(descending=True).values[:TAIL].cpu().numpy()
+
+
+def _training(pair: Any) -> Training | None:
+    """What a fit says of itself; what was trained by other means has no steps."""
+    rows = getattr(pair, "rows", None)
+    if rows is None or not isinstance(pair, Trained):
+        return None
+    convergence = getattr(pair, "convergence", None)
+    return Training(
+        len(rows),
+        float(rows[-1][4]) if rows else 0.0,
+        getattr(convergence, "converged", None),
+        str(getattr(convergence, "reason", "")),
+    )
+
+
+def _rows(problem: Problem) -> tuple[Batch, int]:
+    """All rows; where each has latents of its own, and there are many, some of them."""
+    pair, data, whole = problem.pair, problem.data, problem.whole
+    with pair.look(), torch.no_grad(), validation(False):
+        q, p = pair.run(whole)
+        if not latents(q):
+            raise Unsuitable(f"Pair {pair.name!r} has no latents, and so no posterior to diagnose.")
+        local = tuple(frame.size for frame in Layout(q, p).local)
+    if local != (len(data),) or len(data) <= ROWS:
+        return whole, len(data)
+    index = torch.linspace(0, len(data) - 1, ROWS, device=problem.device).long()
+    some = Batch(data.batch(pair.model, index).args)
+    try:
+        if seen_of(pair, some):
+            return whole, len(data)
+    except Exception:  # a guide with parameters for all rows may take no others
+        return whole, len(data)
+    return some, ROWS

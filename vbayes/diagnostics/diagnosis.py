@@ -1,0 +1,192 @@
+"""Whether a fit is to be believed: what its guide is worth, in numbers, in words, in a picture."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ..inference.psis import WORST_K, Trust
+from ..pair.support import missed
+from ..summaries.card import Card, Displayable, rounded, with_error
+from ..summaries.listed import listed
+from .moved import aside
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NAMED = 3  # latents that are moved, in a sentence
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a fit came to be what it is.
+
+    Attributes:
+        steps, seconds: That it took.
+        converged: None where nobody has tested it.
+        reason: Why it is said to have converged, or not.
+    """
+
+    steps: int
+    seconds: float
+    converged: bool | None = None
+    reason: str = ""
+
+    def words(self) -> str:
+        """In a sentence."""
+        took = f"after {self.steps:,} step{'s' * (self.steps != 1)} in {rounded(self.seconds, 2)} s"
+        why = f" ({self.reason})" if self.reason else ""
+        if self.converged is None:
+            return f"Stopped {took}; whether it had converged, nothing has tested{why}."
+        return f"{'Converged' if self.converged else 'Not converged'} {took}{why}."
+
+
+@dataclass(frozen=True, repr=False)
+class Diagnosis(Displayable):
+    """What the guide of a fit is worth as a posterior, by the weights of its own draws; what is known in closed form does not enter.
+
+    Where each datum has its own latents and no others are there, as in a variational autoencoder, the weights are of each datum by itself; `k_hat` and `effective` are then
+    what nine of ten data have or better.
+
+    Attributes:
+        trust: "good": use the draws. "reweight": use them weighted, `vb.posterior(fit, method="psis")`. "bad": neither can be trusted.
+        k_hat: Shape of the Pareto tail of the weights; from .7 on they have no variance to speak of, and `trust` is "bad".
+        k_hat_se: Its standard error.
+        effective: How many draws from the posterior the weighted draws are worth.
+        draws: K, of the guide.
+        elbo, elbo_se: Nats, of the data that were looked at.
+        log_evidence, log_evidence_se: log of the mean weight, a lower bound on average, and its error as far as the draws can tell; NaN where there is none.
+        sites: Where the weights move the draws, the most moved first: site, element, moved (sds of q), sd_ratio, se.
+        pair, data: Names.
+        rows: N that were looked at.
+        training: Of a fit; None for a pair.
+        each: Per datum k_hat and effective; None where all weigh as one.
+        uncovered: Latents of which the guide can't draw all values.
+        points: Whether the guide is of points without a spread.
+        not_finite: Draws whose weight is NaN or +∞.
+        tail: The heaviest weights, as parts of the mean weight, in falling order, of the datum with the largest k̂: for the figure.
+        history: ELBO per datum at each step, of a fit.
+    """
+
+    trust: Trust
+    k_hat: float
+    k_hat_se: float
+    effective: float
+    draws: int
+    elbo: float
+    elbo_se: float
+    log_evidence: float
+    log_evidence_se: float
+    sites: pd.DataFrame
+    pair: str
+    data: str
+    rows: int
+    training: Training | None = None
+    each: pd.DataFrame | None = None
+    uncovered: tuple[str, ...] = ()
+    points: bool = False
+    not_finite: int = 0
+    tail: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    history: pd.DataFrame | None = None
+
+    @property
+    def converged(self) -> bool | None:
+        """Whether training had converged; None where nobody has tested it."""
+        return self.training.converged if self.training else None
+
+    @property
+    def above(self) -> float:
+        """The part of the data whose k̂ is .7 or more; of all at once 0 or 1."""
+        return float(np.mean(self.k_hat >= WORST_K if self.each is None else self.each.k_hat >= WORST_K))
+
+    def card(self) -> Card:
+        """The verdict in a word, and what it rests on."""
+        words = {
+            "good": "good: use the draws", "reweight": "reweight: use weighted draws", "bad": "bad: do not use the draws",
+        }  # fmt: skip
+        rows = [("trust", words[self.trust]), ("looked at", f"{self.rows:,} rows, {self.draws:,} draws of q")]
+        if self.training:
+            rows.append(
+                ("training", self.training.words().rstrip("."))
+            )  # a card cuts what is longer than a terminal is wide
+        if not self.points:
+            of = "" if self.each is None else ", for nine of ten data at most"
+            least = "" if self.each is None else " for nine of ten data at least"
+            rows += [
+                ("k̂", f"{with_error(self.k_hat, self.k_hat_se, 2)}{of}"),
+                ("worth", f"{rounded(self.effective, 3)} draws from the posterior{least}"),
+                ("ELBO", f"{with_error(self.elbo, self.elbo_se)} nats"),
+                ("log p(x)", f"at least {with_error(self.log_evidence, self.log_evidence_se)} nats, on average"),
+            ]
+        if self.each is not None:
+            rows.append(("k̂ ≥ 0.7", f"{self.above:.1%} of {len(self.each):,} data"))
+        if off := self._moved():
+            rows.append(("moved", off))
+        if self.uncovered:
+            rows.append(("not covered", f"by the guide: {', '.join(self.uncovered)}"))
+        return Card(f"Diagnosis: {self.pair} on {self.data}", tuple(rows))
+
+    def verdict(self) -> str:
+        """In a few sentences: how far it is, what the draws are worth, and what to do."""
+        how_far = f"{self.training.words()} " if self.training else ""
+        return f"{how_far}{self._worth()} {self._advice()}{missed(self.uncovered)}"
+
+    def _worth(self) -> str:
+        if self.points:
+            return "The guide is a point, which has no spread: it says nothing of how sure the posterior is."
+        if self.not_finite:
+            return f"{self.not_finite:,} of {self.draws:,} draws have a weight that is no finite number."
+        if self.each is not None:
+            return (
+                f"Of {len(self.each):,} data, {self.above:.1%} have a k̂ of {WORST_K} or more (median {self.each.k_hat.median():.2f}, worst {self.each.k_hat.max():.2f}); "
+                f"{self.draws:,} draws are worth {rounded(self.effective, 3)} or more for nine of ten."
+            )
+        return (
+            f"k̂ = {self.k_hat:.2f} ± {self.k_hat_se:.2f}; {self.draws:,} draws are worth {rounded(self.effective, 3)}."
+        )
+
+    def _advice(self) -> str:
+        if self.trust == "good":
+            return "Use the draws."
+        if self.trust == "reweight":
+            off = self._moved()
+            where = f", which move {off}" if off else ""
+            return f"Use the weighted draws{where}: vb.posterior(fit, method='psis')."
+        if self.points:
+            return "Do not use it for more than its place: take a guide with a density, such as AutoNormal."
+        mend = "train longer" if self.converged is False else "use a richer guide"
+        mend = "train longer, or use a richer guide" if self.converged is None else mend
+        return f"Do not use the draws, weighted or not: {mend}."
+
+    def _moved(self) -> str:
+        """The latents that weights move, where the weights can be trusted, and there are not so many that the farthest is far by chance."""
+        if self.trust == "bad" or self.sites.empty or self.each is not None:
+            return ""
+        off = aside(self.sites).drop_duplicates("site")
+        words = [
+            f"{row.site}{f'[{row.element}]' if row.element else ''} by {row.moved:+.2f} sd (its sd by a factor of {row.sd_ratio:.2f})"
+            for row in off.head(NAMED).itertuples()
+        ]
+        left = len(off) - len(words)
+        return listed([*words, f"{left} more"] if left > 0 else words) if words else ""
+
+    def plot(self) -> Figure:
+        """The evidence for the verdict: the tail of the weights, or k̂ of each datum; where weights move the draws; the ELBO of a fit."""
+        from ..plots import diagnosis_figure
+
+        title = f"{self.pair} on {self.data}: {self.trust}"
+        k_hats = None if self.each is None else self.each.k_hat.to_numpy()
+        return diagnosis_figure(self.sites, self.tail, self.k_hat, title, k_hats=k_hats, history=self.history)
+
+
+def summary_of(k_hat: np.ndarray, se: np.ndarray, effective: np.ndarray) -> tuple[float, float, float]:
+    """k̂, its error and the effective number that nine of ten data have or better; of one number, that number."""
+    if k_hat.size == 1:
+        return float(k_hat.reshape(())), float(se.reshape(())), float(effective.reshape(()))
+    order = np.argsort(k_hat)
+    at = order[min(k_hat.size - 1, math.ceil(0.9 * k_hat.size) - 1)]
+    return float(k_hat[at]), float(se[at]), float(np.sort(effective)[max(0, math.floor(0.1 * k_hat.size))])

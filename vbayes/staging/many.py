@@ -1,0 +1,196 @@
+"""Many runs of something random: side by side where its operations allow it, else one after the other.
+
+A run of Pyro's handlers takes milliseconds, whatever is computed in it: mapped by `vmap` over the noise that it asks for, a thousand take little longer than one.
+What branches on what it drew, or draws by other means than torch's, is run again and again.
+"""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from .. import rng
+from ..drawing.base_noise import Draw
+from .noise import Noise, Recorder, draw_noise
+from .pure import Deferred
+from .trace import trace
+
+Values = dict[Any, Tensor]
+Run = Callable[[], Values]
+FEW = 32  # runs: fewer are done by the time that it is known whether they could be done at once
+ROOM = (
+    2**27
+)  # bytes of intermediate results in a chunk: more leaves the caches, and then each run takes longer than alone
+TOGETHER = 4  # runs in a chunk, at least: fewer are no quicker than one after the other
+
+
+@dataclass(frozen=True)
+class Affordable:
+    """As many runs as cost little.
+
+    Attributes:
+        most: Where they are cheap.
+        least: Also where they are not, or have to be done one by one.
+        room: Bytes of intermediate results in all of them: what they cost.
+    """
+
+    most: int
+    least: int
+    room: int
+
+
+def many(run: Run, count: int | Affordable, device: torch.device) -> Values:
+    """All chunks of `in_chunks` in one: name → (K, …)."""
+    parts = list(in_chunks(run, count, device))
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def in_chunks(run: Run, count: int | Affordable, device: torch.device) -> Iterator[Values]:
+    """What a run returns, K times, in chunks: name → (k, …). To be used in the pair's scope, without gradients and without validation.
+
+    Side by side, runs draw other numbers than one after the other, of the same distribution. They are held against the run alone, on the same noise, before any counts;
+    where a number differs, they are done one after the other.
+
+    Args:
+        run: Returns tensors of the same names and shapes each time, and draws from torch's own generator.
+        count: K.
+        device: Where it draws.
+    """
+    together = _side_by_side(run, device) if not isinstance(count, int) or count >= FEW else None
+    if isinstance(count, Affordable):
+        each = count.room if together is None else together.bytes
+        count = min(count.most, max(count.least, count.room // max(1, each)))
+    if together is None:
+        for _ in range(count):
+            yield {name: value[None] for name, value in run().items()}
+        return
+    most = ROOM // max(1, together.bytes)
+    for start in range(0, count, most):
+        yield together(draw_noise(together.sizes, min(most, count - start), together.like))
+
+
+@dataclass(frozen=True)
+class _SideBySide:
+    """Runs at once.
+
+    Attributes:
+        one: The noise of one run → what it returns, in the order of `names`.
+        names: Of what it returns.
+        sizes: Normals and uniforms that one run asks for.
+        like: Of the type and on the device of that noise.
+        bytes: Of all intermediate results of one run.
+    """
+
+    one: Callable[[Noise], list[Tensor]]
+    names: list[Any]
+    sizes: tuple[int, int]
+    like: Tensor
+    bytes: int
+
+    def __call__(self, noise: Noise) -> Values:
+        """On noise (k, n) and (k, u)."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+            made = torch.vmap(self.one, randomness="different")(noise)
+        return dict(zip(self.names, made, strict=True))
+
+
+def _side_by_side(run: Run, device: torch.device) -> _SideBySide | None:
+    """Runs at once; None where they can't be, or one after the other is as quick."""
+    with rng.seeded(0):
+        before = _other_generators()
+        with _Look(device) as look, _Cost() as cost:
+            right = run()
+        if _other_generators() != before:  # the same numbers would come in every run
+            return None
+    if cost.bytes * TOGETHER > ROOM:
+        return None
+    noise = look.seen()
+
+    def one(noise: Noise) -> list[Tensor]:
+        with Recorder(noise), Deferred():
+            return list(run().values())
+
+    def traced() -> Callable[[Noise], list[Tensor]]:
+        # Below Pyro's own autograd functions, and `.data`, which `vmap` knows nothing of.
+        normals, uniforms = draw_noise(look.sizes, 1, noise[0])
+        return trace(one, (normals[0], uniforms[0]))
+
+    for make in (lambda: one, traced):
+        try:
+            with rng.seeded(1):
+                found = _SideBySide(make(), list(right), look.sizes, noise[0], cost.bytes)
+            with rng.seeded(0):  # what a run draws by other ways than noise comes in the same order in one alone
+                made = found((noise[0][None], noise[1][None]))
+        except Exception:  # whatever the model's own code raises on tensors of another kind
+            continue
+        if all(_close(made[name][0], value) for name, value in right.items()):
+            return found
+    return None
+
+
+def _close(mine: Tensor, right: Tensor) -> bool:
+    """Equal but for rounding: half of the digits that single precision has, which they may have been in on their way, of the largest number among them."""
+    if mine.shape != right.shape or mine.dtype != right.dtype:
+        return False
+    if not right.is_floating_point():
+        return torch.equal(mine, right)
+    finite = right.abs().nan_to_num(posinf=0.0)
+    near = torch.finfo(torch.float32).eps ** 0.5 * (float(finite.max()) if right.numel() else 0.0)
+    return torch.allclose(mine, right, rtol=0.0, atol=near, equal_nan=True)
+
+
+class _Look(Recorder):
+    """Answers calls for noise from a generator of its own, and keeps what it answered.
+
+    Args:
+        device: Of the noise.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__(in_place=True)
+        self._device, self._generator = device, rng.stream(0, device=device)
+        self._kept: dict[str, list[Tensor]] = {"normal": [], "uniform": []}
+
+    def _next(self, kind: str, like: Tensor) -> Tensor:
+        self.draws.append(Draw.like(kind, like))
+        self._used[kind] += like.numel()
+        fresh = torch.randn if kind == "normal" else torch.rand
+        made = fresh(like.shape, dtype=like.dtype, device=self._device, generator=self._generator)
+        self._kept[kind].append(made.reshape(-1))
+        return made
+
+    def seen(self) -> Noise:
+        """(n,) and (u,), of the widest type that was asked for."""
+        wide = any(draw.dtype == torch.float64 for draw in self.draws)
+        empty = torch.zeros(0, device=self._device, dtype=torch.float64 if wide else torch.float32)
+        normals, uniforms = (torch.cat([empty, *(made.to(empty) for made in kept)]) for kept in self._kept.values())
+        return normals, uniforms
+
+
+class _Cost(TorchDispatchMode):
+    """Counts the bytes of all results of operations inside, as if none were freed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            self.bytes += sum(leaf.nbytes for leaf in tree_leaves(made) if isinstance(leaf, Tensor))
+        return made
+
+
+def _other_generators() -> tuple[Any, ...]:
+    """Where Python's and NumPy's random numbers are."""
+    return random.getstate(), str(np.random.get_state(legacy=False))
