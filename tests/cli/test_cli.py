@@ -24,6 +24,7 @@ RUN = {
     "training.png",
     "report.html",
 }
+DIAGNOSED = {"diagnosis.json", "diagnosis.png"}
 
 
 def vbayes(*args, cwd, **options):
@@ -93,7 +94,11 @@ def test_train_a_pair_of_ones_own(inside, tmp_path):
     )
     done = inside("train", "mine:pair", "--data", "digits", "--epochs", 1, "--estimator", "stl", "--out", "run")
     assert done.returncode == 0, done.stderr
-    assert {p.name for p in (tmp_path / "run").iterdir()} == RUN | {"reconstructions.png"}
+    assert {p.name for p in (tmp_path / "run").iterdir()} == RUN | DIAGNOSED | {"reconstructions.png"}
+    found = json.loads((tmp_path / "run" / "diagnosis.json").read_text())
+    assert found["trust"] in ("good", "reweight", "bad") and found["draws"] >= 1000 and "Verdict" in done.stdout
+    assert found["verdict"] in html.unescape((tmp_path / "run" / "report.html").read_text(encoding="utf-8"))
+    assert found["verdict"][:30] in done.stdout
     assert json.loads((tmp_path / "run" / "config.json").read_text())["estimator"] == repr(vb.STL())
     assert "ELBO per datum" in done.stdout
 
@@ -102,7 +107,7 @@ def test_default_folder_and_a_pair_without_pictures(inside, tmp_path):
     done = inside("train", "eight_schools", "--epochs", 20)
     assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "runs").iterdir()
-    assert folder.name.startswith("train-eight_schools-2") and {p.name for p in folder.iterdir()} == RUN
+    assert folder.name.startswith("train-eight_schools-2") and {p.name for p in folder.iterdir()} == RUN | DIAGNOSED
 
 
 def test_list(inside):

@@ -19,6 +19,7 @@ import vbayes as vb
 from tests.models import binary, small_vae
 from vbayes.export import arviz as export
 from vbayes.inference.psis import smoothed
+from vbayes.training.verbs import VERBS, verb
 
 X = torch.tensor([1.0, 2.0, 3.0])
 SIZE = 3  # latents
@@ -59,7 +60,7 @@ def test_a_guide_beside_a_known_posterior(shift, width, trust):
     found = vb.diagnose(guided(shift, width), X)
     assert found.trust == trust and found.draws == 50_000
     words = {"good": "Use the draws.", "reweight": "method='psis'", "bad": "Do not use the draws"}
-    assert words[trust] in found.verdict() and trust in repr(found)
+    assert words[trust] in found.verdict() and trust in repr(found) and len(repr(found).splitlines()) <= 7
     table = found.sites.set_index("element")
     if trust != "bad":
         for element in table.index:
@@ -189,6 +190,26 @@ class Trained:
 def test_what_training_says_of_itself(converged, words, mend):
     found = vb.diagnose(Trained(guided(4.0), vb.Dataset({"x": X}), converged))
     assert found.converged is converged and words in found.verdict() and mend in found.verdict()
+
+
+def test_a_fit_asks_for_itself():
+    """Once, unless asked again; of other data nothing is kept; `print` costs nothing and says nothing that nobody has looked at."""
+    fit = vb.fit(guided(0.6), X, "stl", steps=1, learning_rate=1e-6, progress=False)
+    assert fit.diagnosis is None and "trust" not in repr(fit)
+    fit.diagnose(X + 1.0)
+    assert fit.diagnosis is None
+    verdict = fit.verdict()
+    assert verdict == fit.diagnosis.verdict() == fit.verdict() and "reweight: use weighted draws" in repr(fit)
+    assert fit.diagnose(draws=200) is fit.diagnosis and fit.diagnosis.draws == 200
+    assert fit.posterior(draws=50).method == "psis" and fit.posterior(draws=50, method="guide").method == "guide"
+    right = vb.fit(guided(), X, "stl", steps=1, learning_rate=1e-6, progress=False)
+    assert right.posterior(draws=50).method == "guide"
+    assert fit.resume(steps=1, progress=False).diagnosis is None, "another fit is not the one that was looked at"
+
+
+def test_what_a_fit_offers_of_other_rooms_is_there():
+    for name in VERBS:
+        assert verb(name) is getattr(vb, name) and hasattr(vb.Fit, name)
 
 
 def test_the_figure():

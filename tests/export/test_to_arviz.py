@@ -7,7 +7,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from pyro.infer.autoguide import AutoNormal
+from pyro.infer.autoguide import AutoDelta, AutoNormal
 
 import vbayes as vb
 from tests.models import binary, small_vae
@@ -60,6 +60,47 @@ def test_the_posterior_is_that_of_the_guide():
     log_w = (stats["log_p"] - stats["log_q"]).values
     # At the exact posterior every log weight is the log evidence.
     assert log_w == pytest.approx(float(fit.pair.exact.log_evidence(fit.data.first)), abs=0.05)
+
+
+def test_weights_and_draws_resampled_by_them():
+    """A guide that is off, each datum by another amount: its own weights bring each home, whatever is plotted or counted afterwards."""
+    pair, data = vb.pairs.normal_normal(), vb.data.normal_normal()
+    pair = pair.initialise(data.batch(pair.model)).at({"loc": torch.tensor([0.4, 0.6])})
+    fit = vb.fit(pair, data, steps=1, learning_rate=1e-6, progress=False)
+    plain, better = (fit.to_arviz(draws=6000, resample=resample) for resample in (False, True))
+    stats = plain["sample_stats"]
+    assert stats["log_weight"].dims == ("chain", "draw", "data") == stats["pareto_k"].dims
+    np.testing.assert_allclose(np.exp(stats["log_weight"].values).sum(1), 1.0)
+    assert (stats["pareto_k"].values[0] == stats["pareto_k"].values[0, 0]).all()
+    x = np.array([-0.5, 2.0])
+    z = better["posterior"]["z"].values[0]
+    assert (abs(plain["posterior"]["z"].values[0].mean(0) - x / 2) > 0.3).all() and (
+        abs(z.mean(0) - x / 2) < 0.06
+    ).all()
+    made, likely = better["posterior_predictive"]["x"].values[0], better["log_likelihood"]["x"].values[0]
+    np.testing.assert_allclose(likely, -0.5 * (x - z) ** 2 - 0.5 * np.log(2 * np.pi), rtol=1e-4)  # of the same draws
+    assert abs((made - z).mean()) < 0.05 and abs((made - z).std() - 1) < 0.05
+    assert set(better["sample_stats"].data_vars) == {"pareto_k"}, "nothing that would weigh them again"
+    assert better.attrs["resampled"] and len(np.unique(z[:, 0])) < 6000
+
+
+def test_weights_of_all_data_and_of_a_point(schools):
+    found = schools.to_arviz(draws=200, resample=True)
+    assert found["sample_stats"]["pareto_k"].dims == ("chain", "draw")
+    mu, rows = found["posterior"]["mu"].values[0], found["posterior"]["theta_tilde"].values[0]
+    chosen = {}
+    for value, row in zip(mu, rows, strict=True):  # a draw stays together
+        assert np.array_equal(chosen.setdefault(float(value), row), row)
+
+    def model(x):
+        m = pyro.sample("m", dist.Normal(x.new_zeros(()), 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(m, 1.0), obs=x)
+
+    point = vb.fit(vb.Pair(model, AutoDelta(model)), torch.ones(3), steps=2, progress=False)
+    assert set(point.to_arviz(draws=5)["sample_stats"].data_vars) == {"log_p", "log_q"}
+    with pytest.raises(vb.errors.Unsuitable, match="is a point"):
+        point.to_arviz(draws=5, resample=True)
 
 
 def test_some_rows_of_a_minibatch_fit():

@@ -144,6 +144,9 @@ def test_discrete_latents_are_summed_out_and_both_orders_are_found():
     low = float((weight * one).sum() / weight.sum())
     assert float(places.best.centre.min()) == pytest.approx(low, abs=0.02)
     assert vb.fit(two_groups, X, steps=2, **quiet).estimator == vb.Enumerated()
+    found = vb.diagnose(fit, draws=500)
+    assert found.trust == "bad" and found.modes == pytest.approx((0.5,), abs=0.05)
+    assert "another mode, of about 0.5" in found.verdict() and "other modes" in repr(found)
 
 
 def test_where_there_is_no_mode_the_best_place_on_the_way_counts():
@@ -283,9 +286,13 @@ def nowhere(y):
         (lambda: vb.fit(all_discrete, Y[:1], steps=0, **quiet), r"no continuous latent"),
         (lambda: vb.fit(one_each, Y, steps=0, batch_size=10, **quiet), r"latents of each row.*all rows at a time"),
         (lambda: vb.fit(nowhere, Y[:1], steps=0, **quiet), r"No start has led to a place"),
+        (
+            lambda: vb.fit(one_each, torch.zeros(20_000), guide="full", steps=0, **quiet),
+            r"20,000 latents.*GB.*'low_rank'",
+        ),
         (lambda: vb.pathfinder(regression, DATA, paths=0), r"paths=0. Wanted: an integer of at least 1"),
     ],
-    ids=["word", "guide of a pair", "endless", "all discrete", "minibatches", "nowhere", "paths"],
+    ids=["word", "guide of a pair", "endless", "all discrete", "minibatches", "nowhere", "too many", "paths"],
 )
 def test_what_can_not_be_is_said(call, message):
     with pytest.raises(vb.errors.BadInput, match=message):

@@ -77,6 +77,38 @@ def test_weights_as_they_come_are_those_of_all_at_once():
     torch.testing.assert_close(found.bound()[1], delta)
 
 
+def test_chunks_of_weights_add_up_to_all():
+    log_w = torch.randn(500, 3, generator=torch.Generator().manual_seed(0)) * 3 - 700
+    one, two = Weights.of_chunk(log_w), Weights.of_chunk(log_w[:180]).joined(Weights.of_chunk(log_w[180:]))
+    for name in ("mean", "squares", "log_sum", "log_sum_of_squares"):
+        torch.testing.assert_close(getattr(one, name), getattr(two, name))
+    assert one.count == two.count == 500
+
+
+@pytest.mark.parametrize("sd", [1.0, 30.0, 3000.0])
+def test_the_error_of_a_bound_is_not_capped(sd):
+    """Over 400 sets of 100 draws it is as far from its mean as it says, also where one draw carries all: the delta method says 1 at most."""
+    log_w = sd * torch.randn(100, 400, generator=torch.Generator().manual_seed(0))
+    value, se = Weights.of_chunk(log_w).evidence()
+    assert float(se.mean()) == pytest.approx(float(value.std()), rel=0.35)
+
+
+def test_a_fit_that_is_far_off_is_told_to_train():
+    """One weight of all data, thousands of nats away: no number of particles helps."""
+
+    def model(x):
+        mu = pyro.sample("mu", dist.Normal(0.0, 10.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(mu, 0.1), obs=x)
+
+    def guide(x):
+        pyro.sample("mu", dist.Normal(pyro.param("loc", torch.tensor(-3.0)), 0.5))
+
+    found = vb.log_evidence(vb.Pair(model, guide), torch.ones(50), method="iw", progress=False)
+    assert found.se > 50 and "1.0 draws carry the weight of the data" in found.verdict()
+    assert "train longer" in found.verdict() and "more particles would raise" not in found.verdict()
+
+
 @pytest.mark.parametrize("name", CONTINUOUS)
 def test_annealing_ends_at_the_truth(name):
     truth = evidence(name, "exact")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.panel import Panel
 
 from ..errors import VBayesError
@@ -133,6 +134,8 @@ def train(
     if fit.steps:
         tail = fit.history.elbo_per_datum.tail(max(1, fit.steps // 10)).mean()
         console.print(f"ELBO per datum, mean of the last tenth of {fit.steps} steps: [b]{tail:.4f}[/b] nats")
+    if fit.diagnosis:
+        console.print(Panel(escape(fit.verdict()), title="Verdict", title_align="left"))
     _point_to(folder)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from rich.console import Console
 
 from ..data import DATASETS
 from ..data.dataset import Binarize, Dataset
-from ..errors import BadInput, NonFinite, UnknownName
+from ..errors import BadInput, NonFinite, UnknownName, Unsuitable
 from ..estimators import resolve
 from ..export.arviz import to_netcdf
 from ..export.to_arviz import to_arviz
@@ -176,6 +177,8 @@ def train(
         config |= {"steps": fit.steps, "interrupted": fit.interrupted}
         # Draws from parameters that were about to break would mean nothing.
         _keep(fit, job, folder, seed, draws=0 if failure else DRAWS)
+        if not failure:
+            _diagnose(fit, folder, seed)
     if failure:
         failure.args = (f"{failure.args[0]}\nKept in {config['folder']}.",)
         raise failure
@@ -219,6 +222,17 @@ def _keep(fit: Fit, job: Job, folder: Path, seed: int, *, draws: int = DRAWS) ->
         to_netcdf(posterior, folder / "posterior.nc")
         if job.data.image:
             save_figure(_reconstructions(posterior, job.data), folder / "reconstructions.png")
+
+
+def _diagnose(fit: Fit, folder: Path, seed: int) -> None:
+    """Whether the fit is to be believed: in words for its page, and as a picture. A pair without a posterior has none."""
+    with suppress(Unsuitable):
+        found = fit.diagnose(seed=seed)
+        numbers = {name: getattr(found, name) for name in ("k_hat", "k_hat_se", "effective", "elbo", "log_evidence")}
+        kept = {name: value if math.isfinite(value) else str(value) for name, value in numbers.items()}
+        words = {"verdict": found.verdict(), "trust": found.trust, "converged": found.converged, "draws": found.draws}
+        write_json(folder / "diagnosis.json", words | kept)
+        save_figure(found.plot(), folder / "diagnosis.png")
 
 
 def _reconstructions(draws: Any, data: Dataset) -> Any:

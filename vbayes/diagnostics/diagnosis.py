@@ -36,6 +36,11 @@ class Training:
     converged: bool | None = None
     reason: str = ""
 
+    def short(self) -> str:
+        """For a card."""
+        known = {None: "not tested for convergence", True: "converged", False: "not converged"}
+        return f"{self.steps:,} step{'s' * (self.steps != 1)}, {rounded(self.seconds, 2)} s, {known[self.converged]}"
+
     def words(self) -> str:
         """In a sentence."""
         took = f"after {self.steps:,} step{'s' * (self.steps != 1)} in {rounded(self.seconds, 2)} s"
@@ -66,6 +71,7 @@ class Diagnosis(Displayable):
         training: Of a fit; None for a pair.
         each: Per datum k_hat and effective; None where all weigh as one.
         uncovered: Latents of which the guide can't draw all values.
+        modes: Of guides by a word: the mass of each mode that the search for a start has found and that q does not cover, in parts of all modes.
         points: Whether the guide is of points without a spread.
         not_finite: Draws whose weight is NaN or +∞.
         tail: The heaviest weights, as parts of the mean weight, in falling order, of the datum with the largest k̂: for the figure.
@@ -88,6 +94,7 @@ class Diagnosis(Displayable):
     training: Training | None = None
     each: pd.DataFrame | None = None
     uncovered: tuple[str, ...] = ()
+    modes: tuple[float, ...] = ()
     points: bool = False
     not_finite: int = 0
     tail: np.ndarray = field(default_factory=lambda: np.zeros(0))
@@ -103,31 +110,31 @@ class Diagnosis(Displayable):
         """The part of the data whose k̂ is .7 or more; of all at once 0 or 1."""
         return float(np.mean(self.k_hat >= WORST_K if self.each is None else self.each.k_hat >= WORST_K))
 
+    def short(self) -> str:
+        """In a few words: what to do with the draws."""
+        words = {"good": "use the draws", "reweight": "use weighted draws", "bad": "do not use the draws"}
+        return f"{self.trust}: {words[self.trust]}"
+
     def card(self) -> Card:
         """The verdict in a word, and what it rests on."""
-        words = {
-            "good": "good: use the draws", "reweight": "reweight: use weighted draws", "bad": "bad: do not use the draws",
-        }  # fmt: skip
-        rows = [("trust", words[self.trust]), ("looked at", f"{self.rows:,} rows, {self.draws:,} draws of q")]
+        rows = [("trust", self.short())]
         if self.training:
-            rows.append(
-                ("training", self.training.words().rstrip("."))
-            )  # a card cuts what is longer than a terminal is wide
+            rows.append(("trained", self.training.short()))
         if not self.points:
-            of = "" if self.each is None else ", for nine of ten data at most"
-            least = "" if self.each is None else " for nine of ten data at least"
-            rows += [
-                ("k̂", f"{with_error(self.k_hat, self.k_hat_se, 2)}{of}"),
-                ("worth", f"{rounded(self.effective, 3)} draws from the posterior{least}"),
-                ("ELBO", f"{with_error(self.elbo, self.elbo_se)} nats"),
-                ("log p(x)", f"at least {with_error(self.log_evidence, self.log_evidence_se)} nats, on average"),
-            ]
+            k_hat = (
+                f"{with_error(self.k_hat, self.k_hat_se, 2)}, {self.draws:,} draws worth {rounded(self.effective, 3)}"
+            )
+            k_hat += "" if self.each is None else f", or better for nine of ten of {len(self.each):,} data"
+            low = f"at least {with_error(self.log_evidence, self.log_evidence_se)}"
+            rows += [("k̂", k_hat), ("ELBO", f"{with_error(self.elbo, self.elbo_se)} nats, log p(x) {low}")]
         if self.each is not None:
             rows.append(("k̂ ≥ 0.7", f"{self.above:.1%} of {len(self.each):,} data"))
         if off := self._moved():
             rows.append(("moved", off))
         if self.uncovered:
             rows.append(("not covered", f"by the guide: {', '.join(self.uncovered)}"))
+        if self.modes:
+            rows.append(("other modes", f"of about {', '.join(f'{part:.2f}' for part in self.modes)} of the mass"))
         return Card(f"Diagnosis: {self.pair} on {self.data}", tuple(rows))
 
     def verdict(self) -> str:
@@ -158,6 +165,12 @@ class Diagnosis(Displayable):
             return f"Use the weighted draws{where}: vb.posterior(fit, method='psis')."
         if self.points:
             return "Do not use it for more than its place: take a guide with a density, such as AutoNormal."
+        if self.modes:
+            share = " and ".join(f"{part:.2f}" for part in self.modes)
+            return (
+                f"From other starts there {'is another mode' if len(self.modes) == 1 else 'are other modes'}, of about {share} of the mass, which q does not cover: its draws are of "
+                "one mode. Do not use them, unless the modes differ by the names of things alone, as those of a mixture's components do."
+            )
         mend = "train longer" if self.converged is False else "use a richer guide"
         mend = "train longer, or use a richer guide" if self.converged is None else mend
         return f"Do not use the draws, weighted or not: {mend}."

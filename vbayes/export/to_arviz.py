@@ -14,19 +14,22 @@ from torch import Tensor
 
 from .. import rng
 from ..data.dataset import Batch, Dataset
+from ..drawing.densities import guide_density
 from ..drawing.summed import Summed, log_likelihood
-from ..errors import BadInput, checks_keywords
+from ..errors import BadInput, Unsuitable, checks_keywords
 from ..estimators import name_of
 from ..pair.gaps import check_gaps
 from ..pair.pair import Pair
 from ..pair.problem import Trained
-from ..pair.sites import base, kind, latents, observed, plates, recorded, sites, summed_out
+from ..pair.sites import Layout, Term, base, is_point_mass, kind, latents, observed, plates, recorded, sites, summed_out
 from ..pair.subsample import refuse, subsample
 from ..staging.many import many
 from ..validation import validation
 from . import arviz as export
+from .weights import resampled, statistics
 
 Arrays = dict[str, np.ndarray]
+RESAMPLING = 1  # what a seed that hangs on that of the draws is for
 PROBABILITY = (
     "_probability"  # after the name of a site that is summed out: of each of its values, given the draw of the rest
 )
@@ -52,7 +55,7 @@ def sample(pair: Pair, batch: Batch, draws: int, *, seed: int | None = None, pri
 
     Returns:
         ArviZ's group → variable → (1, S, *shape) array; `observed_data` without the first two axes.
-        `sample_stats` has log_p = log p(x, z) and log_q = log q(z), summed over all sites. What `pyro.deterministic` computes
+        `sample_stats` has log_p = log p(x, z) and log_q = log q(z), summed over all sites; and log_weight and pareto_k, of each datum where each has latents of its own. What `pyro.deterministic` computes
         stands beside the draws that it was computed from. A site that the model draws and the guide does not, as one without its
         data (`model(x, y=None)`), is predicted: it stands in the predictive groups, and is in neither density.
     """
@@ -63,8 +66,11 @@ def sample(pair: Pair, batch: Batch, draws: int, *, seed: int | None = None, pri
         rows = many(functools.partial(_one, pair, batch, prior), draws, device)
         _, p = pair.run(batch)
     groups: dict[str, Arrays] = {}
+    log_w = rows.pop(("", "log_w"), None)
     for (group, name), values in rows.items():
         groups.setdefault(group, {})[name] = values[None].cpu().numpy()
+    if log_w is not None:
+        groups["sample_stats"] |= {name: values[None] for name, values in statistics(log_w.cpu().numpy()).items()}
     groups["observed_data"] = {s["name"]: s["value"].cpu().numpy() for s in observed(p)}
     return groups
 
@@ -85,6 +91,11 @@ def _one(pair: Pair, batch: Batch, prior: bool) -> dict[tuple[str, str], Tensor]
     given = functools.partial(_is_given, predicted)
     keep("sample_stats", "log_p", p.log_prob_sum(given) if summed is None else summed.log_p())
     keep("sample_stats", "log_q", q.log_prob_sum())
+    if not all(is_point_mass(site["fn"]) for site in latents(q)):
+        shared = Layout(q, p)
+        known = [Term.of(site, shared) for site in sites(p)] if summed is None else summed.terms(shared)
+        terms = [term for term in known if term.name not in predicted]
+        keep("", "log_w", shared.total(terms).double() - guide_density(q, shared).double())
     if summed is not None:
         q, p = summed.together(q)
         for name, values in summed.probabilities().items():
@@ -117,12 +128,19 @@ def _improper(p: Any) -> bool:
 
 @checks_keywords
 def to_arviz(
-    fit: Fitted | Sequence[Fitted], data: Any = None, *, draws: int = 1000, seed: int | None = None, prior: bool = True
+    fit: Fitted | Sequence[Fitted],
+    data: Any = None,
+    *,
+    draws: int = 1000,
+    seed: int | None = None,
+    prior: bool = True,
+    resample: bool = False,
 ) -> Any:
     """A fit as ArviZ's own object: `InferenceData` on ArviZ 0.23, `xarray.DataTree` on 1.x.
 
     Groups: posterior, posterior_predictive, log_likelihood, observed_data, prior, prior_predictive, and sample_stats with
-    log_p and log_q, which PSIS and LOO for draws from q need. Dimensions carry the names of the plates.
+    log_p and log_q, which PSIS and LOO for draws from q need, log_weight, the logarithm of Pareto-smoothed weights that add up to one over the draws, and pareto_k, their k̂ (for a guide
+    that has a density). Dimensions carry the names of the plates.
 
     A site k that the model sums out is drawn from its conditional given the other draws and the data (it used to be drawn from the prior), with the probability of each of its
     values beside it as `k_probability`; log_p and log_likelihood have it summed out, the latter as far as each row has its own.
@@ -133,9 +151,12 @@ def to_arviz(
         draws: S, in one chain: q is sampled independently, so one chain says it all of a fit.
         seed: Of the draws.
         prior: Also draw from the prior, where it is one that can be drawn from (not Pyro's `ImproperUniform`).
+        resample: Choose S of the S draws by those weights, some more than once, so that all that counts draws alike is right: where `vb.diagnose` says "reweight". Each
+            datum's are chosen by themselves where it has latents of its own; what is of all data together is left out then, and so is always what would weigh the draws again.
 
     Raises:
         BadInput: No draws asked for, or data that the pair can't take.
+        Unsuitable: Weights asked for of a guide of points.
 
     Examples:
         >>> idata = vb.to_arviz(fit)
@@ -151,19 +172,35 @@ def to_arviz(
     if data is not None:
         check_gaps(fit.pair, dataset, None)
     batch = dataset.batch(fit.pair.model)
-    groups = sample(fit.pair, batch, draws, seed=seed, prior=prior)
-    for number, other in enumerate(fits[1:], start=1):
-        more = sample(other.pair, batch, draws, seed=rng.child(seed, number), prior=prior)
-        for group, variables in groups.items():
-            if group != "observed_data":
-                groups[group] = {k: np.concatenate([v, more[group][k]]) for k, v in variables.items()}
+    dims = _dims(fit.pair, batch, dataset.dims)
+    groups: dict[str, Arrays] = {}
+    for number, one in enumerate(fits):
+        own = seed if number == 0 else rng.child(seed, number)
+        made = sample(one.pair, batch, draws, seed=own, prior=prior)
+        if resample:
+            made = _resampled(one.pair, made, dims, rng.child(own, RESAMPLING))
+        for group, variables in made.items():
+            into = groups.setdefault(group, {})
+            for name, values in variables.items():
+                chained = name in into and group != "observed_data"
+                into[name] = np.concatenate([into[name], values]) if chained else values
     attributes = {
         "pair": fit.pair.name,
         "estimator": name_of(fit.estimator),
         "inference_library": "vbayes",
         "seed": seed,
     }
-    return export.from_arrays(groups, dims=_dims(fit.pair, batch, dataset.dims), attrs=attributes)
+    if resample:
+        attributes["resampled"] = "by Pareto-smoothed weights"
+    return export.from_arrays(groups, dims=dims, attrs=attributes)
+
+
+def _resampled(pair: Pair, groups: dict[str, Arrays], dims: Mapping[str, list[str]], seed: int) -> dict[str, Arrays]:
+    if "log_weight" not in groups["sample_stats"]:
+        raise Unsuitable(
+            f"The guide of pair {pair.name!r} is a point: its draws have no weights to resample them by. Wanted: a guide with a density, or resample=False."
+        )
+    return resampled(groups, dims, dims["log_weight"], np.random.default_rng(seed))
 
 
 def _dims(pair: Pair, batch: Batch, columns: Mapping[str, tuple[str, ...]]) -> dict[str, list[str]]:
@@ -171,7 +208,7 @@ def _dims(pair: Pair, batch: Batch, columns: Mapping[str, tuple[str, ...]]) -> d
     pair = pair.copy()
     with pair.scope(), rng.seeded(0), torch.no_grad():
         q, p = pair.run(Batch(batch.args))
-    found = {}
+    found = {name: [frame.name for frame in Layout(q, p).local] for name in ("log_weight", "pareto_k")}
     for name in summed_out(q, p):
         frames = plates(p.nodes[name])
         rank = max((-frame.dim for frame in frames), default=0)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import UnknownName
+from .auto import Auto as Auto
 from .diagonal import Diagonal as Diagonal
 from .flow import Flow as Flow
 from .full import Full as Full
@@ -13,20 +14,22 @@ from .low_rank import LowRank as LowRank
 from .point import Point as Point
 from .whitened import Whitened as Whitened
 
-GUIDES: dict[str, Any] = {"point": Point, "diagonal": Diagonal, "low_rank": LowRank, "full": Full, "flow": Flow}
-"""Word → its class."""
 AUTO = "auto"
+GUIDES: dict[str, Any] = {
+    AUTO: Auto, "point": Point, "diagonal": Diagonal, "low_rank": LowRank, "full": Full, "flow": Flow,
+}  # fmt: skip
+"""Word → its class."""
 
 
 def guide_of(word: str, model: Callable[..., Any]) -> Any:
-    """The guide that a word stands for; "auto" starts as "full", and `vb.fit` goes on from there.
+    """The guide that a word stands for.
 
     Raises:
         UnknownName: No such word.
     """
-    if word != AUTO and word not in GUIDES:
-        raise UnknownName("guide", word, [AUTO, *GUIDES])
-    return GUIDES["full" if word == AUTO else word](model)
+    if word not in GUIDES:
+        raise UnknownName("guide", word, GUIDES)
+    return GUIDES[word](model)
 
 
 def word_of(guide: Any) -> str | None:

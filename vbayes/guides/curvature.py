@@ -18,6 +18,10 @@ LOOKS = 16  # places of a path whose ELBO is taken, closer to each other towards
 ITERATIONS = 100
 FURTHEST, SHORTEST = 6, -24  # powers of two that a step is tried at
 CLOSE = 1e-3  # nats that a further natural-gradient step would gain: the draws do not say more
+FLAT_ENOUGH, ROUND_ENOUGH = (
+    0.01,
+    0.1,
+)  # nats of slope, and parts of a curvature, that are left at the best normal at most
 THERE = 1e-7  # nats that a further step would gain: no more
 FLAT = 1e-10  # of the largest curvature in scaled coordinates: less is none
 
@@ -45,12 +49,14 @@ class Place:
         root: (D, D) lower triangle L; L Lᵀ is the covariance.
         elbo: Of that normal, nats.
         gain: Nats that a Newton step from the centre promises; far above zero where it is no mode.
+        settled: Whether it is the normal of the best ELBO, as far as the draws of the search can tell.
     """
 
     centre: Tensor
     root: Tensor
     elbo: float
     gain: float
+    settled: bool = False
 
 
 @dataclass(frozen=True)
@@ -168,7 +174,9 @@ def improved(density: LogDensity, place: Place, noise: Tensor, form: Form) -> Pl
                 best = tried
                 break
         if best.elbo - place.elbo < CLOSE:
-            return best
+            off = place.root.T @ bend @ place.root - torch.eye(density.size, dtype=torch.float64)
+            slope = float((place.root.T @ gradient).square().sum()) / 2
+            return replace(place, settled=slope < FLAT_ENOUGH and float(off.abs().max()) < ROUND_ENOUGH)
         place = best
     return place
 

@@ -56,6 +56,11 @@ class Flow(Whitened):
         super().__init__(model, start=start, seed=seed)
         self.layers, self.units = layers, units
 
+    @property
+    def settled(self) -> bool:
+        """Never: only its start is at the best normal."""
+        return False
+
     def _start(self, like: Tensor) -> None:
         size = len(like)
         with rng.seeded(self._seed):

@@ -10,7 +10,10 @@ from pyro.distributions import constraints
 from pyro.nn import PyroParam
 from torch import Tensor
 
+from ..errors import Unsuitable
 from .whitened import Whitened
+
+MOST = 10_000  # latents: a step holds some matrices of them, and takes their product
 
 
 class Full(Whitened):
@@ -26,6 +29,11 @@ class Full(Whitened):
     scale_tril: Any
 
     def _start(self, like: Tensor) -> None:
+        if len(like) > MOST:
+            raise Unsuitable(
+                f"guide='full' for {len(like):,} latents has {len(like) ** 2:,} covariances, {len(like) ** 2 * 4 / 1e9:,.1f} GB for each of the matrices of a step. "
+                "Wanted: guide='low_rank' or 'diagonal'."
+            )
         self.loc = PyroParam(torch.zeros_like(like))
         self.scale_tril = PyroParam(
             torch.eye(len(like), dtype=like.dtype, device=like.device), constraints.lower_cholesky

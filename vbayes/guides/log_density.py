@@ -13,6 +13,7 @@ from pyro.infer import config_enumerate
 from pyro.infer.mcmc.util import TraceEinsumEvaluator
 from torch import Tensor
 from torch.distributions import Distribution, biject_to
+from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_map
 
@@ -146,9 +147,8 @@ class LogDensity:
             here = self.start.to(self.dtype)
             try:
                 with self._inside(), torch.no_grad():
-                    graph = make_fx(lambda numbers: self._by_model(numbers))(
-                        here
-                    )  # a method has one argument too many for the tracer
+                    # Not the method itself, which has one argument too many for the tracer.
+                    graph = _without_errors(make_fx(lambda numbers: self._by_model(numbers))(here))
                     two = [(run(here + 0.1), run(here)) for run in (graph, self._by_model)]
                 self.captured = all(
                     torch.isclose(a, b, rtol=1e-4, atol=1e-4, equal_nan=True) for a, b in zip(*two, strict=True)
@@ -186,3 +186,20 @@ def is_discrete(site: Any) -> bool:
 def _numbers(node: Any) -> int:
     value = node.meta.get("val")
     return value.numel() if isinstance(value, Tensor) else 0
+
+
+def _without_errors(graph: GraphModule) -> GraphModule:
+    """Has NaN where a matrix can't be factorised, instead of an error that would stop all other points beside it."""
+    (end,) = graph.graph.find_nodes(op="output")
+    result = end.args[0]
+    for node in graph.graph.find_nodes(op="call_function", target=torch.ops.aten._linalg_check_errors.default):
+        with graph.graph.inserting_before(end):
+            result = graph.graph.call_function(_or_nan, (result, node.args[0]))
+        graph.graph.erase_node(node)
+    end.args = (result,)
+    graph.recompile()
+    return graph
+
+
+def _or_nan(value: Tensor, failures: Tensor) -> Tensor:
+    return value + torch.where((failures != 0).any(), torch.nan, 0.0)

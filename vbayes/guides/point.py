@@ -19,18 +19,21 @@ class Point(AutoDelta):
 
     Args:
         model, seed: As for `Whitened`.
+
+    Attributes:
+        settled: Whether it is at a mode already.
     """
 
     _prototype_hide_fn = staticmethod(hidden)
 
     def __init__(self, model: Callable[..., Any], *, seed: int = 0) -> None:
         super().__init__(model, init_loc_fn=origin)
-        self._plain, self._seed = (model,), seed
+        self._plain, self._seed, self.settled = (model,), seed, False
 
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
         with pyro.poutine.block():  # what is recorded or scaled outside is the guide's first run, not its search
             density = density_of(self._plain[0], args, kwargs, volume=False)
-            highest = mode(density, self._seed)
+            highest, self.settled = mode(density, self._seed)
         values = {
             name: biject_to(site["fn"].support)(highest[name].to(site["value"])) for name, site in density.sites.items()
         }

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import Unsuitable
-from .curvature import DRAWS, Form, Place, Places, along, apart, improved, noise_of, ways_up
+from .curvature import DRAWS, Form, Place, Places, along, apart, improved, noise_of, ways_up, whole
 from .large import bfgs_paths, mode_and_widths
 from .log_density import LogDensity
 
@@ -28,7 +28,7 @@ Start = Callable[[LogDensity, Form, int], Places]
 def best_normal(density: LogDensity, form: Form, seed: int) -> Places:
     """The normal of the best ELBO: of all places on the way to the modes the best one, and from there natural gradients.
 
-    With many numbers it is the mode, and widths from the diagonal of the curvature there.
+    With more than 300 numbers it is the mode, and widths from the diagonal of the curvature there.
     """
     if not bends(density):
         return Places(mode_and_widths(density, seed=seed), (), 0)
@@ -64,12 +64,24 @@ def pathfinder(paths: int) -> Start:
     return start
 
 
-def mode(density: LogDensity, seed: int) -> dict[str, Tensor]:
-    """Site → unconstrained numbers at the highest place that was found."""
-    if bends(density):
-        ends = torch.stack([way[-1] for way in ways_up(density, STARTS, seed)])
-        return density.values(ends[int(density.many(ends).argmax())])
-    return density.values(mode_and_widths(density, seed=seed).centre)
+def at(place: Place, others: tuple[Place, ...] = ()) -> Start:
+    """A place that is known already.
+
+    Args:
+        place: Of a normal.
+        others: Other modes.
+    """
+    return lambda density, form, seed: Places(place, others, 0)
+
+
+def mode(density: LogDensity, seed: int) -> tuple[dict[str, Tensor], bool]:
+    """Site → unconstrained numbers at the highest place that was found; and whether it is a mode, as far as was looked."""
+    if not bends(density):
+        return density.values(mode_and_widths(density, seed=seed).centre), False
+    ends = torch.stack([way[-1] for way in ways_up(density, STARTS, seed)])
+    highest = ends[int(density.many(ends).argmax())]
+    (place,) = along(density, highest[None], noise_of(density, 2, seed), whole) or (None,)
+    return density.values(highest), place is not None and place.gain < A_MODE
 
 
 def bends(density: LogDensity) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,9 @@ from ..errors import Unsuitable
 from .curvature import Places, whole
 from .log_density import LogDensity, is_discrete
 from .starts import Start, best_normal
+
+SMALL = 0.01  # of the mass: a mode of less is none that a posterior is wrong without
+LITTLE = 0.05  # of a mode's density at its centre
 
 
 def origin(site: Any) -> Tensor:
@@ -110,6 +114,29 @@ class Whitened(AutoContinuous):
             like: (D,).
         """
         raise NotImplementedError
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is at the best ELBO already, as far as the draws of its search can tell."""
+        return self.places is not None and self.places.best.settled
+
+    def missed_modes(self) -> tuple[float, ...]:
+        """The mass of each other mode that the search has found and that this guide draws next to nothing of, in parts of all that was found."""
+        if self.places is None or not self.places.others:
+            return ()
+        every = (self.places.best, *self.places.others)
+        shares = torch.tensor([place.elbo for place in every]).softmax(0).tolist()
+        with torch.no_grad():
+            q = self.get_posterior()
+            here = [float(q.log_prob(place.centre.to(self.centre))) for place in every]
+        own = [
+            -float(place.root.diagonal().log().sum()) - len(place.centre) / 2 * math.log(2 * math.pi) for place in every
+        ]
+        return tuple(
+            share
+            for share, q_at, its in zip(shares, here, own, strict=True)
+            if share > SMALL and q_at < its + math.log(share * LITTLE)
+        )
 
     @property
     def widths(self) -> Tensor:

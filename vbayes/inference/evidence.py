@@ -25,7 +25,7 @@ from ..pair.support import missed
 from ..progress import bar
 from ..summaries.card import Card, Displayable, rounded, with_error
 from .annealing import annealed
-from .importance import Weights, require_densities, weights
+from .importance import FEW, Weights, require_densities, weights
 from .tabulate import tabulate
 
 Method = Literal["auto", "exact", "elbo", "iw", "ais", "sandwich"]
@@ -34,6 +34,7 @@ Direction = Literal["exact", "lower", "between"]
 PARTICLES = {"elbo": 100, "iw": 100, "ais": 16, "sandwich": 16}
 THERE, BACK = 1, 2  # what a stream of random numbers is for: chains to the posterior, and from it
 SURE = 2.0  # standard errors in words
+ALONE = 2.0  # effective draws: one carries the weight, and ten times as many would be carried by one again
 
 
 @dataclass(frozen=True, repr=False)
@@ -79,7 +80,13 @@ class Evidence(Displayable):
         if self.elbo is not None:
             rows.append(("ELBO", f"{rounded(self.elbo, 6)} nats, of the guide"))
         if self.effective is not None:
-            rows.append(("carried by", f"{rounded(float(np.min(self.effective)), 3)} draws for the worst datum"))
+            rows.append(
+                (
+                    "carried by",
+                    f"{rounded(float(np.min(self.effective)), 3)} draws"
+                    + (" for the worst datum" if self.per_datum is not None else ""),
+                )
+            )
         if self.uncovered:
             rows.append(("not covered", f"by the guide: {', '.join(self.uncovered)}"))
         return Card(f"Evidence: {self.pair} on {self.data}", (*rows, ("method", self.method)))
@@ -105,9 +112,12 @@ class Evidence(Displayable):
                 gap += ", which cross, so that their noise is larger than what is between them"
             return f"log p(x) is about {self.value:.6g} ± {self.se:.2g} nats{each}: {gap} ({self.method})."
         text = f"log p(x) is at least {self.value:.6g} ± {self.se:.2g} nats{each} ({self.method})"
-        if self.effective is None or (least := float(np.min(self.effective))) >= 10:
+        if self.effective is None or (least := float(np.min(self.effective))) >= FEW:
             return text + "."
-        return text + f"; {least:.1f} draws carry the weight of one datum: more particles would raise it."
+        carry = f"{least:.1f} draws carry the weight of {'the data' if self.per_datum is None else 'one datum'}"
+        if least < ALONE:
+            return f"{text}; {carry}, so that it may be far below: train longer, or use a richer guide."
+        return f"{text}; {carry}: more particles would raise it."
 
 
 @checks_keywords
@@ -264,14 +274,14 @@ def _exact(value: Tensor, words: str, named: dict[str, Any]) -> Evidence:
 
 
 def _lower(
-    found: Sequence[Weights], words: str, named: dict[str, Any], of: Callable[..., Any] = Weights.bound
+    found: Sequence[Weights], words: str, named: dict[str, Any], of: Callable[..., Any] = Weights.evidence
 ) -> Evidence:
     values, errors = _cat(of(one) for one in found)
     total, se, rows = float(values.sum()), float(errors.square().sum().sqrt()), named["rows"]
     effective = torch.cat([one.effective().reshape(-1) for one in found]).cpu().numpy()
     return Evidence(
         total, se, "lower", total, math.inf, words, **named,
-        per_datum=_each(values, rows), per_datum_se=_each(errors, rows), effective=effective if of is Weights.bound else None,
+        per_datum=_each(values, rows), per_datum_se=_each(errors, rows), effective=effective if of is Weights.evidence else None,
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from ..pair.pair import Pair
 from ..staging.many import in_chunks
 from ..validation import validation
 
+FEW = 10.0  # effective draws: below it an importance-weighted value hangs on single draws
 WEIGHTS = Request(frozenset({"log_p", "log_q"}))
 
 
@@ -70,6 +71,19 @@ class Weights:
         """(*local) log of the mean of w, and its standard error by the delta method: √(1/ESS − 1/K)."""
         spread = (self.log_sum_of_squares - 2 * self.log_sum).exp() - 1 / self.count
         return self.log_sum - math.log(self.count), spread.clamp(min=0.0).sqrt()
+
+    def evidence(self) -> tuple[Tensor, Tensor]:
+        """(*local) `bound`, with an error that also holds where few draws carry it.
+
+        The delta method knows no error above 1, however far off the weights are. Where one of K carries all, the bound is their largest, whose spread is that of the largest of K
+        normals, σ π / √(12 log K) (Gumbel's limit); by its share of the weights it counts where few do. Of one draw the error is infinite.
+        """
+        value, se = self.bound()
+        if self.count == 1:
+            return value, torch.full_like(value, math.inf)
+        sd = (self.squares / (self.count - 1)).sqrt()
+        largest = sd * math.pi / math.sqrt(12 * math.log(self.count)) / self.effective()
+        return value, torch.where(self.effective() < FEW, torch.hypot(se, largest), se)
 
     def effective(self) -> Tensor:
         """(*local) the effective number of draws, (Σ w)² / Σ w² (Kong 1992)."""

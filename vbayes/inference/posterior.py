@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -13,14 +13,16 @@ from torch import Tensor
 from .. import rng
 from ..data.dataset import Batch
 from ..errors import BadInput, Unsuitable, checks_keywords
+from ..export.weights import FEWEST
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained
 from ..pair.support import missed
 from ..summaries.card import Card, Displayable, first_few, rounded
 from ..validation import validation
 from .draws import draws_of
+from .psis import ENOUGH, Trust, smoothed, trust
 
-Method = Literal["auto", "exact", "guide", "importance"]
+Method = Literal["auto", "exact", "guide", "psis", "importance"]
 POOR = 0.1  # of the draws: an effective number below says that q is far from the posterior
 GUIDE_DRAWS = 200  # that say what q is worth beside exact draws
 PROPOSALS = 10  # for each draw that importance resampling keeps
@@ -32,15 +34,18 @@ class Posterior(Displayable):
 
     Attributes:
         draws: Site → (S, …) values.
-        method: Where they are from: "exact", "guide" or "importance".
+        method: Where they are from: "exact", "guide", "psis" or "importance".
         pair, data: Names.
         log_density: (S, *local) of each draw in nats, normalised; of the sites together, `*local` as in `Particles`. Where the exact posterior is
             given site by site, or draws were resampled, None.
-        effective: (*local) the effective number of S independent draws from the posterior that they are worth by their importance weights
-            (Kong 1992); None for exact ones.
+        effective: (*local) the number of independent draws from the posterior that they are worth by their importance weights (Kong 1992): of S that were resampled by weights
+            worth E, S E / (S + E). None for exact ones.
         guide_effective: (*local) the same of 200 draws of the guide, beside exact ones: what q is worth, that the exact draws do not show. None for others, and
             where the guide has no density.
         uncovered: Sites of which the guide can't draw all values: importance weights can't see what it leaves out.
+        k_hat: Pareto k̂ of the weights, of the worst datum; None where draws of the guide are worth so many that it needs no look, and for exact ones.
+        trust: What the weights say of the worst datum: "good", "reweight" or "bad", as `vb.diagnose` has it of few draws; None for exact draws.
+        different: Least number of different draws among those that were resampled, over the data; None for others.
     """
 
     draws: Mapping[str, Tensor]
@@ -51,6 +56,9 @@ class Posterior(Displayable):
     effective: Tensor | None = None
     guide_effective: Tensor | None = None
     uncovered: tuple[str, ...] = ()
+    k_hat: float | None = None
+    trust: Trust | None = None
+    different: int | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.draws.values())))
@@ -65,6 +73,8 @@ class Posterior(Displayable):
             least = rounded(float(self.effective.min()), 3)
             worth = f"{least} independent draws" + (" for the worst datum" if self.effective.numel() > 1 else "")
             rows.append(("worth", worth))
+        if self.k_hat is not None:
+            rows.append(("k̂", f"{rounded(self.k_hat, 2)} of the weights" + (f": {self.trust}" if self.trust else "")))
         if self.guide_effective is not None:
             rows.append(
                 ("q is worth", f"{rounded(float(self.guide_effective.min()), 3)} of {GUIDE_DRAWS} independent draws")
@@ -107,15 +117,16 @@ class Posterior(Displayable):
             return f"{text} {GUIDE_DRAWS} draws from q would be worth {least:.0f}{where}.{far}"
         least = float(self.effective.min())
         where = " of the worst datum" if self.effective.numel() > 1 else ""
-        if self.method == "importance":
-            text = f"{len(self)} draws, resampled by weights that are worth {least:.0f} draws{where}."
-            return text + (
-                " They repeat each other: take more proposals, or train longer." if least < POOR * len(self) else ""
-            )
-        text = f"{len(self)} draws from q, worth {least:.0f} from the posterior{where}."
-        return text + (
-            " q is far from it: use method='importance', or a richer guide." if least < POOR * len(self) else ""
-        )
+        k = "" if self.k_hat is None else f"; k̂ = {self.k_hat:.2f}"
+        if self.method == "guide":
+            text = f"{len(self)} draws from q, worth {least:.0f} from the posterior{where}{k}."
+            if self.trust == "bad":
+                return f"{text} q is far from it, so that weights can't mend it: train longer, or use a richer guide."
+            return text + (" Weighted ones are nearer: method='psis'." if self.trust == "reweight" else "")
+        text = f"{len(self)} draws, resampled by weights, {self.different} of them different, worth {least:.0f} from the posterior{where}{k}."
+        if self.trust == "bad":
+            return f"{text} Weights that few draws carry can't be trusted, however many there are: train longer, or use a richer guide."
+        return text + (" They repeat each other: take more proposals." if least < POOR * len(self) else "")
 
 
 @checks_keywords
@@ -140,8 +151,9 @@ def posterior(
         data: As for `fit`; new rows are welcome where the guide computes q from a row.
         draws: S.
         method: "exact", each latent from its own marginal; "guide"; "importance", draws from the guide that are resampled by their weights, for each
-            datum by itself where it has latents of its own (Rubin 1987); "auto": exact where the pair has a closed form, else the guide.
-        proposals: K that "importance" draws; 10 for each of S if None.
+            datum by itself where it has latents of its own (Rubin 1987); "psis", the same by Pareto-smoothed weights (Vehtari et al. 2024, arXiv:1507.02646), which is better
+            in nearly all cases; "auto": exact where the pair has a closed form, else the guide.
+        proposals: K that "psis" and "importance" draw; 10 for each of S if None.
         seed: Of everything.
         device: As for `fit`.
 
@@ -154,8 +166,10 @@ def posterior(
         >>> found = vb.posterior(fit, x_new, draws=500)
         >>> found.mean()["z"], found.verdict()
     """
-    if method not in ("auto", "exact", "guide", "importance"):
-        raise BadInput(f"method={method!r} is no way to a posterior. Wanted: auto, exact, guide, importance.")
+    if method not in get_args(Method):
+        raise BadInput(f"method={method!r} is no way to a posterior. Wanted: {', '.join(get_args(Method))}.")
+    if proposals is not None and (not isinstance(proposals, int) or proposals < 1):
+        raise BadInput(f"proposals={proposals!r}. Wanted: a whole number, at least 1.")
     if draws < 2:
         raise BadInput(f"draws={draws}. Wanted: at least 2.")
     seed, problem = rng.or_default(seed), Problem.of(pair, data, device=device)
@@ -174,13 +188,34 @@ def posterior(
             raise Unsuitable(
                 f"Pair {pair.name!r} knows no exact posterior. Wanted: a pair with exact=vb.Exact(...), or method='guide'."
             )
-    made = draws_of(pair, batch, draws if method != "importance" else proposals or PROPOSALS * draws, seed)
+    weighted = method in ("importance", "psis")
+    made = draws_of(pair, batch, (proposals or PROPOSALS * draws) if weighted else draws, seed)
     effective = _effective(made.log_w)
-    if method != "importance":
+    if not weighted:
+        names |= _judged(made.log_w, effective)
         return Posterior(made.values, "guide", **names, log_density=made.log_q, effective=effective)
+    log_w = made.log_w
+    if method == "psis":
+        weights = smoothed(log_w)
+        log_w, effective = weights.log_w, weights.effective
+    names |= _judged(made.log_w, effective, always=True)
     with rng.seeded(rng.child(seed, 1)):
-        chosen = torch.distributions.Categorical(logits=made.log_w.movedim(0, -1)).sample((draws,))
-    return Posterior(made.taken(chosen), "importance", **names, effective=effective)
+        chosen = torch.distributions.Categorical(logits=log_w.movedim(0, -1), validate_args=False).sample((draws,))
+    different = min(len(each.unique()) for each in chosen.reshape(draws, -1).T)
+    worth = draws * effective / (draws + effective)
+    return Posterior(made.taken(chosen), method, **names, effective=worth, different=different)
+
+
+def _judged(log_w: Tensor, effective: Tensor, *, always: bool = False) -> dict[str, Any]:
+    """k̂ and trust of the datum whose K draws are worth least, unless they are worth so much that nobody need look."""
+    count, worst = len(log_w), int(effective.reshape(-1).argmin())
+    part = float(effective.reshape(-1)[worst]) / count
+    if part >= ENOUGH and not always:
+        return {"trust": "good"}
+    k_hat = float(smoothed(log_w.reshape(count, -1)[:, worst]).k_hat)
+    if count < FEWEST:  # too few to fit a tail to; the effective number has to do
+        return {"trust": trust(0.0, part)}
+    return {"k_hat": k_hat, "trust": trust(k_hat, part)}
 
 
 def _effective(log_w: Tensor) -> Tensor:

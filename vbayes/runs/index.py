@@ -27,14 +27,15 @@ def index(folder: Path) -> Path:
 
 def summary(folder: Path) -> dict[str, Any]:
     """What a run folder says of itself in a few words."""
-    config, results, where, comparison = (
-        read_json_or_nothing(folder / f"{name}.json") for name in ("config", "results", "environment", "comparison")
+    config, results, where, comparison, diagnosis = (
+        read_json_or_nothing(folder / f"{name}.json")
+        for name in ("config", "results", "environment", "comparison", "diagnosis")
     )
     return {
         "name": folder.name,
         "question": results.get("question") or f"{config.get('pair', '')} on {config.get('data', '')}",
         "claim": results.get("claim", ""),
-        "verdict": results.get("verdict") or comparison.get("verdict", ""),
+        "verdict": results.get("verdict") or comparison.get("verdict") or diagnosis.get("verdict", ""),
         "date": where.get("date", ""),
         "seconds": where.get("seconds"),
     }

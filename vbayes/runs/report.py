@@ -16,6 +16,7 @@ from .template import write_page
 CAPTIONS = {
     "comparison.png": "Variance of the gradient by group of parameters along the training, and the time that each estimator "
     "needs for the same precision at its end.",
+    "diagnosis.png": "The weights of the draws, where they move the draws, and the ELBO during training: what the verdict rests on.",
     "training.png": "ELBO per datum at each step, and its running mean.",
     "figure.png": "What was measured.",
     "reconstructions.png": "Some data, and the mean of their posterior predictive.",
@@ -24,6 +25,7 @@ FILES = {
     "comparison.json": "every number above, and the settings",
     "table.csv": "every number above",
     "results.json": "the same, with question, claim and verdict",
+    "diagnosis.json": "the verdict, and its numbers",
     "history.csv": "the ELBO at each step",
     "posterior.nc": "draws for ArviZ: posterior, prior, predictive, log-likelihood",
     "fit.safetensors": "parameters, and what resuming needs",
@@ -60,6 +62,7 @@ def report(folder: str | Path) -> Path:
         environment=read_json(folder / "environment.json") if (folder / "environment.json").exists() else {},
         comparison=comparison,
         experiment=read_json(folder / "results.json") if (folder / "results.json").exists() else None,
+        diagnosis=read_json(folder / "diagnosis.json") if (folder / "diagnosis.json").exists() else None,
         last=_last_row(folder / "history.csv"),
         figures=pictures(folder),
         files=[(name, about) for name, about in FILES.items() if (folder / name).exists()],

@@ -21,6 +21,7 @@ from ..summaries.history import End, trained
 from . import checkpoint
 from .fit_run import HISTORY, Callback, Progress, Row, train
 from .minibatches import count_steps
+from .verbs import verb
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,6 +80,7 @@ class Fit(Displayable):
                 batch_size=self.batch_size, seconds=seconds, interrupted=self.interrupted,
             ),
             *End.of([row[3] for row in self.rows]).rows("ELBO"),
+            *([("trust", self.diagnosis.short())] if self.diagnosis else []),
         )  # fmt: skip
         return Card(f"Fit: {self.pair.name} on {self.data.name}", rows)
 
@@ -97,6 +99,30 @@ class Fit(Displayable):
         """
         more = count_steps(self.data, self.batch_size, steps, epochs)
         return train(replace(self, pair=self.pair.copy()), more, show=progress, callbacks=callbacks)
+
+    @property
+    def diagnosis(self) -> Any:
+        """The `vb.Diagnosis` that `diagnose` last made of its own data; None where nobody has asked."""
+        return self.__dict__.get("_diagnosis")
+
+    def diagnose(self, data: Any = None, **options: Any) -> Any:
+        """`vb.diagnose(fit, data, **options)`: is it to be believed? The `vb.Diagnosis` of its own data is kept, for `verdict` and `print`."""
+        found = verb("diagnose")(self, data, **options)
+        if data is None:
+            self.__dict__["_diagnosis"] = found
+        return found
+
+    def verdict(self) -> str:
+        """Whether it has converged, what its draws are worth, and what to do with them; see `diagnose`."""
+        return str((self.diagnosis or self.diagnose()).verdict())
+
+    def posterior(self, data: Any = None, draws: int = 1000, method: str | None = None, **options: Any) -> Any:
+        """`vb.posterior(fit, data, draws, method, **options)`, a `vb.Posterior`, by the method that the diagnosis advises if None is given: draws weighted and resampled where it says so, and exact ones where there
+        is a closed form.
+        """
+        if method is None and self.pair.exact is None:
+            method = "psis" if (self.diagnosis or self.diagnose()).trust == "reweight" else "guide"
+        return verb("posterior")(self, data, draws, method or "auto", **options)
 
     def to_arviz(self, **options: Any) -> Any:
         """`vb.to_arviz(fit, **options)`."""

@@ -1,0 +1,15 @@
+"""What a fit offers of the rooms above it: the one list of them. Each verb stands in its own room, and is imported when it is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+VERBS = {"diagnose": "..diagnostics.diagnose", "posterior": "..inference.posterior"}
+"""Method of a `Fit` → the module with the function of that name."""
+
+
+def verb(name: str) -> Callable[..., Any]:
+    """The function that a method of a fit is."""
+    return getattr(import_module(VERBS[name], __package__), name)  # type: ignore[no-any-return]
