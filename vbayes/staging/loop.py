@@ -19,6 +19,8 @@ from .noise import Noise, draw_noise
 from .optimizers import Update
 from .step import LoopState, midway, side_by_side, step_of
 
+Stacked = Mapping[int, Tensor] | None
+
 
 class Loop:
     """Optimiser steps under a captured program.
@@ -31,6 +33,7 @@ class Loop:
         batch_size: M, rows in a step; None: all of the columns in every step.
         together: R fits in one: each tensor of the state, noise, rows and values has a leading R. One of them that leaves the
             reals stays where it was, its values NaN from there on, and the others go on.
+        stacked: Place of a column → (R, …), one for each of those fits, where they have data of their own.
         compiled: Compile it, if it can be.
 
     Attributes:
@@ -47,12 +50,15 @@ class Loop:
         batch_size: int | None = None,
         *,
         together: int | None = None,
+        stacked: Stacked = None,
         compiled: bool = True,
     ) -> None:
+        own = stacked or {}
+        columns = [own.get(place, column) for place, column in enumerate(columns)]
         self._step = step_of(program, rules, state, batch_size)
         self._together = () if together is None else (together,)
         if together:
-            self._step = side_by_side(self._step, len(state.flat()), 2 + (batch_size is not None))
+            self._step = side_by_side(self._step, len(state.flat()), 2 + (batch_size is not None), own)
         self._columns = tuple(c.contiguous() if isinstance(c, Tensor) else c for c in columns)
         self._states = len(state.flat())
         self.native: Native | None = None
