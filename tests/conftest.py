@@ -39,7 +39,7 @@ def pytest_addoption(parser):
 @pytest.fixture(autouse=True)
 def on_the_device(request, monkeypatch):
     """`device="auto"` is the device that the suite was asked to run on, whatever this machine has."""
-    where = request.config.getoption("--device")
+    where = "cpu" if request.node.get_closest_marker("on_cpu") else request.config.getoption("--device")
     if where == "stand-in":
         with stand_in():
             yield

@@ -38,6 +38,7 @@ def test_what_is_drawn_anew_is_a_function_of_seed_and_epoch():
     assert torch.equal(vb.Dataset.of(grey()).in_epoch(7).first, grey().first)
 
 
+@pytest.mark.on_cpu
 @pytest.mark.parametrize("batch_size", [None, 8, 12])
 @pytest.mark.parametrize("compile", [True, False])
 def test_each_step_sees_the_draw_of_its_epoch(batch_size, compile):

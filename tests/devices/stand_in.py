@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 CUDA, CPU = torch.device("cuda", 0), torch.device("cpu")
+FREE = "wherever it is needed"
 aten = torch.ops.aten
 
 # What the card lets stand on the CPU beside a tensor of its own: indices, and the source of a copy.
@@ -41,7 +42,8 @@ def place(tensor: Tensor) -> str | None:
     if tensor.device.type != "cpu":
         return tensor.device.type
     with torch._C.DisableTorchFunction():
-        return getattr(tensor.untyped_storage(), "claims", None)
+        claims = getattr(tensor.untyped_storage(), "claims", "cpu")
+    return None if claims == FREE else claims
 
 
 def put(value: Any, where: str | None) -> Any:
@@ -49,8 +51,8 @@ def put(value: Any, where: str | None) -> Any:
     for tensor in tree_flatten(value)[0]:
         if isinstance(tensor, Tensor):
             tensor = _plain(tensor)
-            if where is not None and tensor.layout is torch.strided and not tensor.is_meta:
-                tensor.untyped_storage().claims = where
+            if tensor.layout is torch.strided and not tensor.is_meta:
+                tensor.untyped_storage().claims = where or FREE
     return value
 
 
@@ -101,7 +103,7 @@ class _Rules(TorchDispatchMode):
         if "cpu" in places:
             pointwise = torch.Tag.pointwise in func.tags or func.overloadpacket in (aten.where, aten.fill_, aten.lerp)
             for tensor, where in zip(tensors, places, strict=True):
-                if where != "cpu" or (pointwise and tensor.dim() == 0 and first_full(tensors, places)):
+                if where != "cpu" or (pointwise and tensor.dim() == 0):
                     continue
                 if func in INDEXING and first == "cuda" and tensor is not tensors[0]:
                     continue
@@ -109,11 +111,6 @@ class _Rules(TorchDispatchMode):
                     f"Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu! ({func})"
                 )
         return "cuda"
-
-
-def first_full(tensors: list[Tensor], places: list[str | None]) -> bool:
-    """What is written in place is on the card, or nothing is."""
-    return any(where == "cuda" for where in places)
 
 
 def _storages(tensors: list[Tensor]) -> set[int]:
@@ -150,7 +147,7 @@ class _Answers(TorchFunctionMode):
         wanted = None if wanted is None else torch.device(wanted)
         generator = kwargs.get("generator")
         if isinstance(generator, torch.Generator):
-            at = wanted or (ANSWERS[get](tensors[0]) if tensors and func not in MADE else CPU)
+            at = wanted or (ANSWERS[get](tensors[0]) if tensors else CPU)
             if at.type != generator.device.type and at.type in ("cuda", "cpu"):
                 raise RuntimeError(
                     f"Expected a '{at.type}' device type for generator but found '{generator.device.type}'"
@@ -215,14 +212,29 @@ class _Graph:
 @contextlib.contextmanager
 def stand_in() -> Iterator[None]:
     """Everything inside finds a CUDA device."""
+    from vbayes.pair import device
     from vbayes.staging import cuda_graph
 
     torch._C._ensureCUDADeviceGuardSet()
-    old = torch.cuda._lazy_init, torch.cuda.is_available, torch.Generator, cuda_graph.Replay._record
-    torch.cuda._lazy_init, torch.cuda.is_available, torch.Generator = (lambda: None), (lambda: True), Generator  # type: ignore[assignment, misc]
-    cuda_graph.Replay._record = lambda self: setattr(self, "_graph", _Graph(self._once))  # type: ignore[method-assign]
+    changed = {
+        (device, "_LIBRARIES"): (*device._LIBRARIES, __file__),
+        (torch, "Generator"): Generator,
+        (torch.cuda, "_lazy_init"): lambda: None,
+        (torch.cuda, "is_available"): lambda: True,
+        (torch.cuda, "mem_get_info"): lambda device=None: (2**30, 2**30),
+        (cuda_graph.Replay, "_record"): lambda self: setattr(self, "_graph", _Graph(self._once)),
+    }
+    before = {place: getattr(*place) for place in changed}
     try:
+        for (owner, name), value in changed.items():
+            setattr(owner, name, value)
         with _Rules(), _Answers():
             yield
     finally:
-        torch.cuda._lazy_init, torch.cuda.is_available, torch.Generator, cuda_graph.Replay._record = old  # type: ignore[misc, method-assign]
+        for (owner, name), value in before.items():
+            setattr(owner, name, value)
+
+
+def on_cuda(device: str) -> contextlib.AbstractContextManager[None]:
+    """A card inside: the stand-in, unless there is a real one or everything stands on the stand-in already."""
+    return stand_in() if device == "cpu" else contextlib.nullcontext()

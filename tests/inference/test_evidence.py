@@ -118,6 +118,7 @@ def test_annealing_ends_at_the_truth(name):
     assert found.se < 4 * quick.se and found.value > quick.value
 
 
+@pytest.mark.on_cpu
 @pytest.mark.parametrize("name", SIMULATED)
 def test_the_sandwich_holds_the_truth_of_the_data_it_made(name):
     known = TRACTABLE[name]

@@ -233,6 +233,7 @@ def amortised() -> vb.Pair:
     return vb.Pair(model, guide, name="amortised", exact=exact)
 
 
+@pytest.mark.on_cpu
 def test_a_minibatch_is_not_judged_by_the_exact_elbo_of_a_part():
     pair, x = amortised(), torch.linspace(-2, 3, 40)
     options = {"at": {"here": pair}, "replicas": 1000, "progress": False}

@@ -175,7 +175,7 @@ class Pair(Displayable):
             batch: What model and guide are called with.
         """
         self.initialise(batch)
-        model = self.model
+        model, batch = self.model, self.beside(batch)
 
         def prior(*args: Any) -> None:
             with pyro.poutine.block(hide_fn=lambda msg: msg["type"] == "sample" and msg["is_observed"]):
@@ -207,6 +207,7 @@ class Pair(Displayable):
         """Lets model and guide create their parameters, from `rng.default_seed()`; returns itself. Done once."""
         if not self._own.values:
             try:
+                batch = self.beside(batch)
                 first = next((a.device for a in batch.args if isinstance(a, Tensor)), None)
                 with self.look(rng.default_seed()), torch.no_grad(), one_device(self.name, self.device or first):
                     self.run(batch)
