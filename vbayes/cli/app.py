@@ -29,8 +29,11 @@ Seed = Annotated[int, typer.Option(help="Of everything random.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 Out = Annotated[Path | None, typer.Option(help="Run folder. [dim]Default: runs/COMMAND-PAIR-TIME.[/dim]")]
 Epochs = Annotated[int | None, typer.Option(min=0, help="Passes over the data. [dim]Default: the pair's own.[/dim]")]
+Length = Annotated[
+    int | None, typer.Option(min=0, help="Passes over the data. [dim]Default: until it converges.[/dim]")
+]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Rows in a minibatch. [dim]Default: the pair's own.[/dim]")]
-Rate = Annotated[float | None, typer.Option(help="Adam's step size. [dim]Default: the pair's own.[/dim]")]
+Rate = Annotated[float | None, typer.Option(help="Adam's step size. [dim]Default: the pair's own, or found.[/dim]")]
 
 
 @app.command(
@@ -102,7 +105,7 @@ def recommend(
 
 @app.command(
     epilog="Examples:\n\n"
-    "  vbayes train\n\n"
+    "  vbayes train                      [dim]until it has converged[/dim]\n\n"
     "  vbayes train vae --data mnist --epochs 10 --binarize dynamic\n\n"
     "  vbayes train eight_schools --estimator stl --out runs/schools"
 )
@@ -110,7 +113,10 @@ def train(
     pair: PairName = "vae",
     data: Data = None,
     estimator: Annotated[str, typer.Option(help="Whose gradient to follow; auto asks the laboratory on the way.")] = "",
-    epochs: Epochs = None,
+    epochs: Length = None,
+    steps: Annotated[int | None, typer.Option(min=0, help="Of the optimiser, in place of epochs.")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Until then, at most. [dim]Default: 100 000.[/dim]")] = None,
+    max_seconds: Annotated[float | None, typer.Option(help="The same on the clock. [dim]Default: 600.[/dim]")] = None,
     batch_size: BatchSize = None,
     learning_rate: Rate = None,
     binarize: Annotated[
@@ -126,9 +132,10 @@ def train(
     """Fit a pair to data; keep its history, its posterior as netCDF, and a page to look at."""
     from . import commands
 
-    options = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "binarize": binarize}
+    length = {"steps": steps, "epochs": epochs, "max_steps": max_steps, "max_seconds": max_seconds}
+    options = {"batch_size": batch_size, "learning_rate": learning_rate, "binarize": binarize}
     fit, folder = commands.train(
-        pair, data, estimator or None, seed=seed, device=device, out=out, console=console, **options
+        pair, data, estimator or None, length, seed=seed, device=device, out=out, console=console, **options
     )
     if fit.steps:
         tail = fit.history.elbo_per_datum.tail(max(1, fit.steps // 10)).mean()
