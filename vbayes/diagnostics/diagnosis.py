@@ -43,6 +43,8 @@ class Training:
 
     def words(self) -> str:
         """In a sentence."""
+        if not self.steps and self.converged:
+            return f"Converged: {self.reason}."
         took = f"after {self.steps:,} step{'s' * (self.steps != 1)} in {rounded(self.seconds, 2)} s"
         why = f" ({self.reason})" if self.reason else ""
         if self.converged is None:

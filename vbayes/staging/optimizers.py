@@ -11,6 +11,9 @@ import torch
 from pyro.optim.clipped_adam import ClippedAdam
 from torch import Tensor
 
+from .averaged_adam import AveragedAdam, averaged_adam
+from .averaged_adam import start as _averaged_start
+
 State = dict[str, Tensor]
 Rule = Callable[[Tensor, Tensor, State, Tensor, Mapping[str, Any]], tuple[Tensor, State]]
 
@@ -134,6 +137,7 @@ RULES: dict[type, tuple[Callable[[Tensor, Mapping[str, Any]], State], Rule]] = {
     torch.optim.Adagrad: (_adagrad_start, _adagrad),
     torch.optim.RMSprop: (_rmsprop_start, _rmsprop),
     ClippedAdam: (_clipped_start, _clipped_adam),
+    AveragedAdam: (_averaged_start, averaged_adam),
 }
 UNUSED = ("amsgrad", "maximize")  # options that the rules here do not know
 

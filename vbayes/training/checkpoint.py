@@ -19,6 +19,7 @@ from ..errors import BadInput, OutputUnwritable
 from ..estimators import name_of
 from ..estimators.memory import with_memory
 from ..pair.pair import Pair
+from .convergence import Convergence
 from .fit_run import Progress
 
 
@@ -41,6 +42,7 @@ def save(fit: Any, path: Path) -> Path:
         "interrupted": fit.interrupted,
         "compile": fit.compile,
         "switches": fit.switches,
+        "convergence": fit.convergence and fit.convergence.to_json(),
         "progress": _pack(vars(fit.progress), tensors),
     }
     unfinished = path.with_name(path.name + ".part")
@@ -89,6 +91,7 @@ def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO, optimizer: Any)
         "progress": Progress(**_unpack(described["progress"], tensors)),
         "rows": tuple((int(r[0]), int(r[1]), *r[2:]) for r in tensors["history"].tolist()),
         "switches": tuple((step, name) for step, name in described.get("switches", ())),
+        "convergence": Convergence.of_json(described.get("convergence")),
     }
 
 

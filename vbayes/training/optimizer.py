@@ -162,6 +162,20 @@ def torch_optimizers(optimizer: PyroOptim, leaves: Mapping[str, Tensor]) -> dict
     return {name: optimizer.optim_objs[leaf] for name, leaf in leaves.items()}
 
 
+def require_adam(optimizer: Any) -> None:
+    """For a training that finds its rates itself.
+
+    Raises:
+        BadInput: Another optimiser, or one with settings of its own.
+    """
+    if optimizer is not torch.optim.Adam:
+        name = getattr(optimizer, "__name__", type(optimizer).__name__)
+        raise BadInput(
+            f"optimizer={name}, and neither steps nor epochs: a fit that trains until it has converged finds the rates of its own Adam. Wanted: how "
+            "far to go by this one, as steps= or epochs=; or no optimizer."
+        )
+
+
 def optimizer_for(
     leaves: Mapping[str, Tensor], optimizer: Any, learning_rate: float | None, state: dict[str, Any] | None = None
 ) -> OneOptimizer | GuardedOptimizer:

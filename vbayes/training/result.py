@@ -20,8 +20,12 @@ from ..pair.pair import Pair
 from ..summaries.card import Card, Displayable
 from ..summaries.history import End, trained
 from . import checkpoint
+from .budget import refuse_budget
+from .convergence import Convergence
 from .fit_run import HISTORY, Callback, Progress, Row, train
 from .minibatches import count_steps
+from .optimizer import require_adam
+from .until_converged import until_converged
 from .verbs import verb
 
 if TYPE_CHECKING:
@@ -38,9 +42,11 @@ class Fit(Displayable):
         estimator: Whose gradient was followed.
         rows: The history; `history` shows it as a table.
         interrupted: Whether it was stopped by Ctrl-C before its time.
-        batch_size, optimizer, learning_rate, seed, compile: As given to `fit`.
+        batch_size, optimizer, learning_rate, seed, compile: As given to `fit`; the rate is that of the last phase where it was found.
         progress: What `resume` needs.
         switches: (steps before it, name) of each estimator that `estimator="auto"` went over to.
+        convergence: Whether it has converged, and why one thinks so; None where it has taken too few steps to look.
+        tried: (guide, what its draws were worth) of each that `guide="auto"` has tried.
     """
 
     pair: Pair
@@ -55,6 +61,8 @@ class Fit(Displayable):
     interrupted: bool = False
     compile: bool | str = "auto"
     switches: tuple[tuple[int, str], ...] = ()
+    tried: tuple[tuple[str, str], ...] = ()
+    convergence: Convergence | None = None
 
     @property
     def history(self) -> pd.DataFrame:
@@ -82,6 +90,7 @@ class Fit(Displayable):
             ),
             *End.of([row[3] for row in self.rows]).rows("ELBO"),
             *([("trust", self.diagnosis.short())] if self.diagnosis else []),
+            *(self.convergence.rows() if self.convergence else ()),
         )  # fmt: skip
         return Card(f"Fit: {self.pair.name} on {self.data.name}", rows)
 
@@ -99,10 +108,12 @@ class Fit(Displayable):
         *,
         steps: int | None = None,
         epochs: int | None = None,
+        max_steps: int | None = None,
+        max_seconds: float | None = None,
         callbacks: Sequence[Callback] = (),
         progress: bool = True,
     ) -> Fit:
-        """Goes on from here. This fit stays as it is.
+        """Goes on from here: so many steps or epochs, or, where neither is given, until it has converged, as `fit` does. This fit stays as it is.
 
         It is bit for bit what a longer fit would have done: but for a fit too short for `compile="auto"` to compile,
         which is compiled now if there are steps enough, and then draws other random numbers than Pyro did.
@@ -110,9 +121,26 @@ class Fit(Displayable):
         On CUDA it sees the same minibatches and noise, and that is what is promised there: kernels that add in an order of their own, as those
         of rows that are looked up by an index, leave the last bits open. Under `torch.use_deterministic_algorithms(True)`, which chooses others, it is bit for
         bit there too. A fit that was moved to another device goes on with noise of that device's own.
+        By `steps` or `epochs` it is bit for bit what a longer fit would have done: but for a fit too short for `compile="auto"` to compile,
+        which is compiled now if there are steps enough, and then draws other random numbers than Pyro did; and but for one that has trained until it
+        converged, which goes on from the means of its iterates by Adam at its last rate.
+
+        Args:
+            steps, epochs: How far.
+            max_steps, max_seconds: More, at most, where neither is given; as for `fit`.
+            callbacks, progress: As for `fit`.
         """
-        more = count_steps(self.data, self.batch_size, steps, epochs)
-        return train(replace(self, pair=self.pair.copy()), more, show=progress, callbacks=callbacks)
+        fresh = replace(self, pair=self.pair.copy())
+        if steps is None and epochs is None:
+            rate = (
+                self.convergence.phases[-1].rate if self.convergence and self.convergence.phases else self.learning_rate
+            )
+            require_adam(self.optimizer)
+            return until_converged(
+                fresh, max_steps=max_steps, max_seconds=max_seconds, callbacks=callbacks, progress=progress, rate=rate
+            )
+        refuse_budget("this one is told how far", max_steps, max_seconds)
+        return train(fresh, count_steps(self.data, self.batch_size, steps, epochs), show=progress, callbacks=callbacks)
 
     @property
     def diagnosis(self) -> Any:
