@@ -12,7 +12,8 @@ from rich.markup import escape
 from rich.panel import Panel
 
 from ..errors import VBayesError
-from . import options
+from .options import integers, settings
+from .options import seeds as seeds_of
 
 app = typer.Typer(
     add_completion=False,
@@ -74,7 +75,7 @@ def compare(
 
     names = None if estimators is None else [name.strip() for name in estimators.split(",") if name.strip()]
     options = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    counts = None if particles is None else options.integers("--particles", particles)
+    counts = None if particles is None else integers("--particles", particles)
     how = {"replicas": replicas, "particles": counts, "at": "trajectory" if trajectory else None, "oracle": oracle}
     result, folder = commands.compare(
         pair, data, names, how, seed=seed, device=device, out=out, console=console, **options
@@ -205,9 +206,9 @@ def run(
 
     asked = runner.Asked(
         quick=quick,
-        given=options.settings("--set", set_),
-        sweep=options.settings("--sweep", sweep),
-        seeds=options.seeds(seed, seeds),
+        given=settings("--set", set_),
+        sweep=settings("--sweep", sweep),
+        seeds=seeds_of(seed, seeds),
         jobs=jobs,
         backend=backend,
         force=force,
