@@ -6,10 +6,12 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-VERBS = {"climb": "..diagnostics.climb", "diagnose": "..diagnostics.diagnose", "posterior": "..inference.posterior"}
-"""Method of a `Fit`, or way to one → the module with the function of that name."""
+VERBS = {"diagnose": "..diagnostics.diagnose", "posterior": "..inference.posterior"}
+"""Method of a `Fit` → the module with the function of that name."""
+WAYS = {"climb": "..diagnostics.climb"}
+"""Way to a `Fit` that asks for diagnoses → likewise."""
 
 
 def verb(name: str) -> Callable[..., Any]:
-    """The function that a method of a fit is."""
-    return getattr(import_module(VERBS[name], __package__), name)  # type: ignore[no-any-return]
+    """The function that a method of a fit is, or a way to one."""
+    return getattr(import_module((VERBS | WAYS)[name], __package__), name)  # type: ignore[no-any-return]
