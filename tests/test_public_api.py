@@ -44,8 +44,10 @@ def test_importing_is_free():
 
 def test_the_readmes_examples_run():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    own_pair, estimator, laboratory, learning, svi = re.findall(r"```python\n(.*?)```", readme, re.S)
+    own_model, own_pair, estimator, laboratory, learning, svi = re.findall(r"```python\n(.*?)```", readme, re.S)
     scope: dict = {}
+    exec(compile(own_model, "README.md", "exec"), scope)
+    assert "Converged" in scope["fit"].verdict() and scope["found"].draws["t"].shape == (1000, 8)
     quick = own_pair.replace('"stl"], steps=2000', '"stl"], steps=200').replace("arviz(fit)", "arviz(fit, draws=50)")
     exec(compile(quick, "README.md", "exec"), scope)
     assert scope["fit"].steps == 2000 and "noise per second" in scope["result"].verdict()
