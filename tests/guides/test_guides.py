@@ -164,6 +164,29 @@ def test_where_there_is_no_mode_the_best_place_on_the_way_counts():
     assert truth - 3.0 < found.elbo < truth + 0.2
 
 
+def test_an_improper_posterior_is_told():
+    """Separated classes under a flat prior: the steeper the better, without end. Under a normal prior there is an end."""
+    x = torch.linspace(-2.0, 2.0, 20)
+
+    def separated(x, y, sd=None):
+        prior = (
+            dist.ImproperUniform(constraints.real_vector, (), (2,))
+            if sd is None
+            else dist.Normal(torch.zeros(2), sd).to_event(1)
+        )
+        beta = pyro.sample("beta", prior)
+        with pyro.plate("data", len(y)):
+            pyro.sample("y", dist.Bernoulli(logits=beta[0] + beta[1] * x), obs=y)
+
+    data = {"x": x, "y": (x > 0.15).float()}
+    fit = vb.fit(separated, data, steps=0, **quiet)
+    found = vb.diagnose(fit, draws=500)
+    assert found.trust == "bad" and "the density does not fall off" in found.verdict() and "beta[1]" in found.endless
+    proper = vb.fit(lambda x, y: separated(x, y, 3.0), data, steps=0, **quiet)
+    assert not proper.pair.guide.places.endless and not vb.diagnose(proper, draws=500).endless
+    assert not vb.fit(regression, DATA, steps=0, **quiet).pair.guide.places.endless  # flat priors, and data that speak
+
+
 def test_a_density_is_the_models_with_the_volume_of_the_map():
     def model(y):
         rate = pyro.sample("rate", dist.Gamma(2.0, 3.0))

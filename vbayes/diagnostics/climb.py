@@ -56,13 +56,7 @@ def climb(
     known = _judged(best)
     tried: list[tuple[str, str]] = [("normal", known.trust)]
     steps, seconds = budget.steps - best.steps, budget.seconds - (time.perf_counter() - began)
-    if (
-        known.trust == "bad"
-        and steps > 0
-        and seconds > 0
-        and not best.interrupted
-        and isinstance(best.pair.guide, Whitened)
-    ):
+    if known.trust == "bad" and steps > 0 and seconds > 0 and not best.interrupted and _can_bend(best):
         try:
             flow = until_converged(bent(best), max_steps=steps, max_seconds=seconds, rate=RATE, **options)
         except NonFinite:
@@ -93,6 +87,11 @@ def bent(fit: Fit) -> Fit:
     method = of_elbo(pair, batch, DRAWS)
     method = method if isinstance(method, Enumerated) else STL(DRAWS)
     return replace(fit, pair=pair, estimator=method, rows=(), convergence=None)
+
+
+def _can_bend(fit: Fit) -> bool:
+    """Whether a flow can be more than a normal: of one latent it is none."""
+    return isinstance(fit.pair.guide, Whitened) and len(fit.pair.guide.centre) > 1
 
 
 def _judged(fit: Fit) -> Diagnosis:

@@ -49,7 +49,7 @@ def diagnose(
         Draws of the guide are weighed by p(x, z)/q(z|x), and the weights' tail is fitted (Yao et al. 2018). The rule, tried on posteriors that are known:
     <<<<<<< HEAD
         *bad*, where k̂ ≥ 0.7, or the draws are worth less than 2 % of their number, or a weight is no number, or the guide can't draw all that the model allows, or it is a point, or the
-        search for its start has found another mode that it does not cover;
+        search for its start has found another mode that it does not cover, or that the density does not fall off;
         otherwise *reweight*, where they are worth less than two thirds, or the weights move a mean or change an sd by more than a tenth of an sd; otherwise *good*.
     =======
         *bad*, where k̂ ≥ 0.7, or the draws are worth less than 2 % of their number (5 % from k̂ = ⅓ on), or a weight is no number, or the guide can't draw all that the model
@@ -87,7 +87,7 @@ def diagnose(
     nan, history = float("nan"), _history(pair)
     found = Diagnosis(
         "bad", float("inf"), nan, 0.0, 0, nan, nan, nan, nan, none, problem.pair.name, problem.data.name, rows,
-        training=_training(pair, history), uncovered=problem.uncovered, modes=_modes(problem.pair), history=history,
+        training=_training(pair, history), uncovered=problem.uncovered, **_found_beside(problem.pair), history=history,
     )  # fmt: skip
     try:
         require_densities(problem.pair, batch)
@@ -105,7 +105,7 @@ def _judged(found: Diagnosis, made: Draws) -> Diagnosis:
     table, judged = moved(made, weights), trust(k_hat, worth / len(made))
     if judged == "good" and len(aside(table)) > (OTHERS * len(table) if made.frames else 0):
         judged = "reweight"
-    if found.uncovered or found.modes or broken.any():
+    if found.uncovered or found.modes or found.endless or broken.any():
         judged = "bad"
     sums = Weights.of_chunk(made.log_w)
     (elbo, elbo_se), (bound, bound_se) = sums.elbo(), sums.evidence()
@@ -118,11 +118,13 @@ def _judged(found: Diagnosis, made: Draws) -> Diagnosis:
     )  # fmt: skip
 
 
-def _modes(pair: Pair) -> tuple[float, ...]:
-    if not isinstance(pair.guide, Whitened):
-        return ()
+def _found_beside(pair: Pair) -> dict[str, Any]:
+    """What the search of a guide by a word has found beside its place."""
+    guide = pair.guide
+    if not isinstance(guide, Whitened):
+        return {}
     with pair.look():
-        return pair.guide.missed_modes()
+        return {"modes": guide.missed_modes(), "endless": guide.places.endless if guide.places else ()}
 
 
 def _tail(log_w: Tensor, weights: Smoothed) -> np.ndarray:

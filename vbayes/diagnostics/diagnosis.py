@@ -74,6 +74,7 @@ class Diagnosis(Displayable):
         each: Per datum k_hat and effective; None where all weigh as one.
         uncovered: Latents of which the guide can't draw all values.
         modes: Of guides by a word: the mass of each mode that the search for a start has found and that q does not cover, in parts of all modes.
+        endless: Of guides by a word: numbers along which the density was found not to fall off.
         points: Whether the guide is of points without a spread.
         not_finite: Draws whose weight is NaN or +∞.
         tail: The heaviest weights, as parts of the mean weight, in falling order, of the datum with the largest k̂: for the figure.
@@ -97,6 +98,7 @@ class Diagnosis(Displayable):
     each: pd.DataFrame | None = None
     uncovered: tuple[str, ...] = ()
     modes: tuple[float, ...] = ()
+    endless: tuple[str, ...] = ()
     points: bool = False
     not_finite: int = 0
     tail: np.ndarray = field(default_factory=lambda: np.zeros(0))
@@ -167,6 +169,11 @@ class Diagnosis(Displayable):
             return f"Use the weighted draws{where}: vb.posterior(fit, method='psis')."
         if self.points:
             return "Do not use it for more than its place: take a guide with a density, such as AutoNormal."
+        if self.endless:
+            return (
+                f"Do not use the draws: along {listed(self.endless[:NAMED])} the density does not fall off, so the posterior is improper, or next to it. Wanted: a proper prior, "
+                "or data that speak of it."
+            )
         if self.modes:
             share = " and ".join(f"{part:.2f}" for part in self.modes)
             return (

@@ -23,6 +23,7 @@ FLAT_ENOUGH, ROUND_ENOUGH = (
     0.1,
 )  # nats of slope, and parts of a curvature, that are left at the best normal at most
 THERE = 1e-7  # nats that a further step would gain: no more
+FAR = 300.0  # sds along an axis
 FLAT = 1e-10  # of the largest curvature in scaled coordinates: less is none
 
 
@@ -67,11 +68,13 @@ class Places:
         best: By its ELBO.
         others: From other starts, apart from the best by more than their widths, with an ELBO not far below.
         failed: Starts that ended nowhere.
+        endless: Numbers along which the density does not fall off far from the best place: the posterior is improper, or next to it.
     """
 
     best: Place
     others: tuple[Place, ...]
     failed: int
+    endless: tuple[str, ...] = ()
 
 
 def ways_up(density: LogDensity, starts: int, seed: int) -> list[Tensor]:
@@ -204,6 +207,18 @@ def _widths(hessian: Tensor) -> Tensor:
     """(D,) by which each number is scaled to a curvature of one; 1 where it has none."""
     bend = hessian.diagonal().abs()
     return torch.where((bend > 0) & bend.isfinite(), bend, 1.0).rsqrt()
+
+
+def endless(density: LogDensity, place: Place) -> tuple[str, ...]:
+    """Numbers along which the density falls no faster than 1/t, far from a place: so that its integral has no end."""
+    root = place.root if place.root.dim() == 2 else place.root.diag()
+    width = root.norm(dim=1)
+    axes, lengths, _ = torch.linalg.svd(root / width[:, None])
+    rays = torch.cat([axes.T, -axes.T]) * torch.cat([lengths, lengths])[:, None] * width
+    rays = torch.cat([rays, (place.centre - density.start)[None]])  # where the way has led
+    near, far = (density.many(place.centre + times * rays) for times in (FAR, 10 * FAR))
+    slow = far.isfinite() & (far > near - math.log(10.0))
+    return tuple(dict.fromkeys(density.name_of(int((ray / width).abs().argmax())) for ray in rays[slow]))
 
 
 def apart(one: Place, other: Place) -> bool:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pyro.distributions as dist
 import torch
+from pyro.distributions import constraints
 from pyro.distributions.transforms import AffineCoupling, LowerCholeskyAffine
-from pyro.nn import DenseNN
+from pyro.nn import DenseNN, PyroParam
 from torch import Tensor, nn
-from torch.distributions import constraints
 from torch.distributions.transforms import AffineTransform, Transform
 
 from .. import rng
@@ -37,7 +37,7 @@ class Reversed(Transform):
 
 
 class Flow(Whitened):
-    """centre + L f(ε), f affine couplings that start as the identity: so it starts where `Full` does.
+    """centre + L (m + s f(ε)), f affine couplings that start as the identity: so it starts where `Full` does.
 
     One latent alone has nothing to couple with, and stays normal.
 
@@ -65,6 +65,8 @@ class Flow(Whitened):
         size = len(like)
         with rng.seeded(self._seed):
             couplings = [_coupling(size, self.units) for _ in range(self.layers if size > 1 else 0)]
+        self.loc = PyroParam(torch.zeros_like(like))
+        self.scale = PyroParam(torch.ones_like(like), constraints.softplus_positive)
         self.couplings = nn.ModuleList(couplings).to(like)
 
     def get_posterior(self, *args: Any, **kwargs: Any) -> Any:
@@ -72,6 +74,7 @@ class Flow(Whitened):
         steps: list[Any] = []
         for coupling in self.couplings:
             steps += [coupling, Reversed(cache_size=1)]
+        steps.append(AffineTransform(self.loc, self.scale, event_dim=1, cache_size=1))
         place: Any = (
             LowerCholeskyAffine(self.centre, self.root, cache_size=1)
             if self.root.dim() == 2

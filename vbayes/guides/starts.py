@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import Unsuitable
-from .curvature import DRAWS, Form, Place, Places, along, apart, improved, noise_of, ways_up, whole
+from .curvature import DRAWS, Form, Place, Places, along, apart, endless, improved, noise_of, ways_up, whole
 from .large import bfgs_paths, mode_and_widths
 from .log_density import LogDensity
 
@@ -34,11 +34,11 @@ def best_normal(density: LogDensity, form: Form, seed: int) -> Places:
         return Places(mode_and_widths(density, seed=seed), (), 0)
     found = _best_of_each_way(density, form, seed)
     if not found:
-        return _ordered(found, STARTS)
+        return _ordered(density, found, STARTS)
     best = max(found, key=lambda place: place.elbo)
     found = [place for place in found if place is best or (place.elbo > best.elbo - NEAR and apart(place, best))]
     noise = noise_of(density, min(MORE, max(DRAWS, HESSIANS // density.size)), seed)
-    return _ordered([improved(density, place, noise, form) for place in found], STARTS - len(found))
+    return _ordered(density, [improved(density, place, noise, form) for place in found], STARTS - len(found))
 
 
 def laplace(density: LogDensity, form: Form, seed: int) -> Places:
@@ -48,7 +48,7 @@ def laplace(density: LogDensity, form: Form, seed: int) -> Places:
     noise = noise_of(density, DRAWS, seed)
     ends = [along(density, way[-1:], noise, form) for way in ways_up(density, STARTS, seed)]
     modes = [place for end in ends for place in end if place.gain < A_MODE]
-    return _ordered(modes or _best_of_each_way(density, form, seed), 0)
+    return _ordered(density, modes or _best_of_each_way(density, form, seed), 0)
 
 
 def pathfinder(paths: int) -> Start:
@@ -59,7 +59,7 @@ def pathfinder(paths: int) -> Start:
     """
 
     def start(density: LogDensity, form: Form, seed: int) -> Places:
-        return _ordered(bfgs_paths(density, paths, noise_of(density, DRAWS, seed), seed), 0)
+        return _ordered(density, bfgs_paths(density, paths, noise_of(density, DRAWS, seed), seed), 0)
 
     return start
 
@@ -95,7 +95,7 @@ def _best_of_each_way(density: LogDensity, form: Form, seed: int) -> list[Place]
     return [max(places, key=lambda place: place.elbo) for places in looked if places]
 
 
-def _ordered(found: list[Place], failed: int) -> Places:
+def _ordered(density: LogDensity, found: list[Place], failed: int) -> Places:
     if not found:
         raise Unsuitable(
             "No start has led to a place where the model's density and its derivatives are finite. Wanted: priors and a likelihood that are finite near zero "
@@ -106,4 +106,4 @@ def _ordered(found: list[Place], failed: int) -> Places:
     for place in found:
         if place.elbo > best.elbo - APART and all(apart(place, other) for other in (best, *others)):
             others.append(place)
-    return Places(best, tuple(others), failed)
+    return Places(best, tuple(others), failed, endless(density, best))
