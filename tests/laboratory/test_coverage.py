@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pandas as pd
@@ -9,12 +10,15 @@ import pytest
 import torch
 
 import vbayes as vb
+from tests.models import binary, small_vae
 from vbayes import rng
 from vbayes.laboratory import moments
 from vbayes.laboratory.bench import BLOCKS
 from vbayes.laboratory.bias import bias
 from vbayes.laboratory.oracle import labels, target
 from vbayes.laboratory.replicas import Replicas
+from vbayes.laboratory.variance_parts import variance_parts
+from vbayes.staging import Replicated
 from vbayes.summaries.heavy_tails import heavy_tailed
 
 SIMULATED, SIZE = 400, 4
@@ -82,6 +86,7 @@ def test_heavy_tails_are_said():
     assert heavy_tailed(pd.DataFrame(rows[1:])) == "" == heavy_tailed(pd.DataFrame(rows).drop(columns="heaviest_block"))
 
 
+@pytest.mark.on_cpu
 def test_compare_warns_of_heavy_tails():
     """The score function where q lies far from the posterior: Pareto-like weights, of which one block has nearly all."""
     import pyro
@@ -120,23 +125,64 @@ def test_a_bound_is_told_by_more_than_rounding():
     assert len({target(method) for method in named.values()}) == 2
 
 
-def test_a_moving_baseline_varies_over_the_blocks():
-    """Its gradients' noise given one baseline is not all: in each block of draws the baseline is another."""
-    pair, batch = vb.pairs.normal_normal(), vb.Batch((torch.tensor([-0.5, 2.0]),))
-    replicas = Replicas(pair.initialise(batch), vb.Baselined(), batch)
+def test_moving_baselines_are_filled_side_by_side():
+    """At q = prior log w is log N(x | z, 1) for each x, whose mean and variance are known, and so are those of the moving average over draws of its own."""
+    x, decay, draws = torch.tensor([-0.5, 2.0]), 0.9, 44  # after which a hundredth of the average is from before
+    pair, batch = vb.pairs.normal_normal(), vb.Batch((x,))
+    replicas, runs = Replicas(pair.initialise(batch), vb.Baselined(decay=decay), batch), []
+    graph = replicas.program.graph
+    replicas.program = dataclasses.replace(replicas.program, graph=lambda *given: runs.append(1) or graph(*given))
 
-    def baseline():
-        (value,) = (value for name, value in replicas.program.buffers.items() if name.endswith("baseline"))
-        return float(value)
+    def settled(count):
+        replicas.settle(pair, 0, memories=count)
+        found = []
+        for block in range(count):
+            replicas.recall(block)
+            kept = {name.rsplit(".")[-1]: float(value) for name, value in replicas.program.buffers.items()}
+            found.append(kept["baseline"] / kept["weight"])
+        return torch.tensor(found, dtype=torch.float64)
 
-    replicas.settle(pair, 0)
-    seen = [baseline()]
-    for block in range(1, 40):
-        replicas.refresh(pair, block)
-        seen.append(baseline())
-    values = torch.tensor(seen)
-    assert len(set(seen)) == 40
-    lagged = float(torch.corrcoef(torch.stack([values[1:], values[:-1]]))[0, 1])
-    assert abs(lagged) < 3 / math.sqrt(39)  # of what it was in the block before nothing to speak of is left
-    replicas.settle(pair, 0)
-    assert baseline() == seen[0]
+    found = settled(2000)
+    assert len(runs) == draws  # for all 2000
+    mean = float((-0.5 * (math.log(2 * math.pi) + 1 + x**2)).mean())
+    variance = (
+        float((0.5 + x**2).sum()) / len(x) ** 2 * (1 - decay) / (1 + decay) * (1 + decay**draws) / (1 - decay**draws)
+    )
+    assert abs(found.mean() - mean) < 4 * math.sqrt(variance / 2000)
+    squared = (found - mean).square()
+    assert abs(squared.mean() - variance) < 4 * squared.std() / math.sqrt(2000)
+    assert settled(3).tolist() == settled(3).tolist()
+
+
+@pytest.mark.filterwarnings("ignore:Heavy tails")  # of so few draws
+@pytest.mark.parametrize("verb", ["compare", "recommend", "noise_split"])
+def test_in_each_block_a_moving_baseline_is_another(monkeypatch, verb):
+    """What it happens to be is part of its gradients' noise: one for all draws was outside of the stated error."""
+    seen, remember = [], Replicated.remember
+
+    def spied(self, buffers):
+        seen.append(tuple(map(float, buffers.values())))
+        remember(self, buffers)
+
+    monkeypatch.setattr(Replicated, "remember", spied)
+    if verb == "noise_split":
+        pair, x = small_vae(), binary(20)
+        options = {"batch_sizes": (5,), "particles": (1,), "minibatches": BLOCKS, "draws": 2}
+        vb.noise_split(pair, x, "baselined", progress=False, **options)
+    else:
+        pair, x = vb.pairs.normal_normal(), torch.tensor([-0.5, 2.0])
+        options = {
+            "compare": {"at": {"here": pair}, "replicas": 100},
+            "recommend": {"particles": (1,), "noise": ("iid",), "budget": 1.0, "compile": False},
+        }
+        getattr(vb, verb)(pair, x, ["baselined"], progress=False, **options[verb])
+    assert len(set(seen)) == BLOCKS
+
+
+def test_minibatches_that_share_a_memory_are_left_out_together():
+    """The noise of each draw hangs on the block's chance alone, sd 1: the mean over 50 blocks is good to 1 / √50, however many minibatches are in them."""
+    chance = torch.randn(BLOCKS, generator=rng.stream(0), dtype=torch.float64)
+    inner = 10 + chance.repeat(4)
+    parts = variance_parts(torch.zeros(4 * BLOCKS, 1, dtype=torch.float64), inner, 2, BLOCKS)
+    assert parts["particle_se"] == pytest.approx(float(chance.std()) / math.sqrt(BLOCKS), rel=1e-9)
+    assert variance_parts(torch.zeros(4 * BLOCKS, 1), inner, 2)["particle_se"] < 0.51 * parts["particle_se"]

@@ -209,6 +209,36 @@ def test_code_that_gives_other_numbers_than_torch_is_not_used():
     )
 
 
+def test_a_mask_that_hangs_on_no_input_names_its_places():
+    """As `vec_to_tril_matrix` has it, from an arange; and one that is written down, read and written through, before and after a dimension."""
+    mask, x = torch.tensor([True, False, True]), numbers(4, 3)
+
+    def lower(x):
+        places = torch.arange(3)
+        below = places < places.view(-1, 1)
+        made = x.new_zeros(4, 3, 3)
+        made[..., below] = x
+        picked = x.clone()
+        picked[:, mask] = x[:, mask].exp()
+        picked[mask.new_tensor([False, True, True, False])] += 1.0
+        return [made, x[:, mask], picked]
+
+    for ours, theirs in zip(compile_native(lower, [x])(x), lower(x), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_a_mask_of_values_is_known_to_have_no_machine_code_before_anything_is_made(monkeypatch):
+    monkeypatch.setattr("vbayes.staging.machine_code.translate", None)
+    for fn in (lambda x: [x[x > 0].sum()], lambda x: [x.masked_select(x > 0).sum()], lambda x: [(x > 0).nonzero()]):
+        say_once.cache_clear()
+        with pytest.warns(
+            UserWarning, match=r"there is no machine code for .*hangs on values.* Wanted: fixed shapes"
+        ) as said:
+            native, why = compiled_or_why(fn, [numbers(4, 3)])
+        assert native is None and "report" not in why + str(said[0].message)
+    say_once.cache_clear()
+
+
 def test_a_second_thread_is_heard_and_threads_change_nothing():
     threads = torch.get_num_threads()
     try:

@@ -9,11 +9,12 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer.autoguide import AutoNormal
 
 import vbayes as vb
 from tests.models import X, binary, small_vae
 from vbayes.laboratory.replicas import Replicas
-from vbayes.staging import Recorder, draw_noise, replicate, stage
+from vbayes.staging import Recorder, Replicated, draw_noise, replicate, stage
 from vbayes.validation import validation
 
 DRAWS = {
@@ -199,3 +200,27 @@ def test_a_graph_with_other_numbers_than_pyro_is_refused(case):
         replicas = Replicas(pair, vb.Pathwise(), batch)
     drawn = torch.cat(list(replicas.gradients(pair, (torch.zeros(200, 0),) * 2, 0)))
     assert drawn.std(0).min() > 0.1
+
+
+@pytest.mark.parametrize("kind", [dist.LKJ, dist.LKJCholesky])
+def test_correlations_have_machine_code(kind):
+    """Their lower triangles are written through masks."""
+
+    def model(x):
+        made = pyro.sample("made", kind(3, 2.0))
+        name = "scale_tril" if kind is dist.LKJCholesky else "covariance_matrix"
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.MultivariateNormal(torch.zeros(3), **{name: made}), obs=x)
+
+    x = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+    batch = vb.Batch((x,))
+    pair = vb.Pair(model, AutoNormal(model)).initialise(batch)
+    program = stage(pair, vb.Pathwise(), batch)
+    replicated = Replicated(program, pair.parameters, batch.args, compiled=True)
+    assert replicated.native is not None
+    with vb.seeded(0), torch.no_grad():
+        noise = draw_noise(program.sizes, 3, x)
+        (ours,) = replicated(pair.parameters, noise, batch.args)
+        theirs, _ = replicate(program, pair.parameters, noise, batch.args)
+    theirs = torch.cat([value.reshape(3, -1) for value in theirs.values()], 1)
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)

@@ -63,7 +63,7 @@ class Dataset(Displayable):
         seed: Of those draws.
 
     Raises:
-        BadData: No columns or rows, unequal lengths, NaN or infinite values.
+        BadData: No columns or rows, unequal lengths.
     """
 
     tensors: Mapping[str, Tensor]
@@ -88,13 +88,6 @@ class Dataset(Displayable):
             raise BadData(f"The columns of {self.name!r} differ in length: {lengths}. Wanted: the same N rows in each.")
         if 0 in lengths.values():
             raise BadData(f"Data set {self.name!r} is empty: 0 rows. Wanted: at least one. Was a filter too strict?")
-        for column, values in self.tensors.items():
-            if values.is_floating_point() and not (finite := torch.isfinite(values)).all():
-                bad = (~finite.reshape(len(values), -1).all(-1)).nonzero().flatten()
-                raise BadData(
-                    f"Column {column!r} of {self.name!r} has NaN or infinite values in {len(bad)} of {len(values)} "
-                    f"rows (first: row {int(bad[0])}). Drop those rows or fill them in."
-                )
 
     @classmethod
     def of(cls, data: Any) -> Dataset:
@@ -139,6 +132,18 @@ class Dataset(Displayable):
         """The column that a model is fitted to."""
         return next(iter(self.tensors.values()))
 
+    def gaps(self) -> tuple[Tensor, str]:
+        """The numbers of the rows with NaN or infinite values, in the first column that has any, and that in words.
+
+        A model may leave such places out by a mask; what sees data and a pair together refuses them where they reach the log-density.
+        """
+        for column, values in self.tensors.items():
+            if values.is_floating_point() and not (finite := torch.isfinite(values)).all():
+                bad = (~finite.reshape(len(values), -1).all(-1)).nonzero().flatten()
+                some = f"{len(bad)} of {len(values)} rows (first: row {int(bad[0])})"
+                return bad, f"Column {column!r} of {self.name!r} has NaN or infinite values in {some}"
+        return torch.zeros(0, dtype=torch.long), ""
+
     def rows(self, index: Any) -> Dataset:
         """Some of the rows, as a data set of their own."""
         chances = None if self.chances is None else self.chances[index]
@@ -164,7 +169,7 @@ class Dataset(Displayable):
             )
         grey = self.first if self.first.is_floating_point() else self.first.to(torch.get_default_dtype())
         low, high = float(grey.min()), float(grey.max())
-        if low < 0 or high > 1:
+        if not (low >= 0 and high <= 1):
             raise BadData(
                 f"Column {next(iter(self.tensors))!r} of {self.name!r} runs from {low:.4g} to {high:.4g}. Wanted, to binarise it: values from 0 to 1, such as "
                 "grey values divided by the largest there can be."
@@ -239,7 +244,9 @@ class Dataset(Displayable):
         if size is None or size == len(self):
             return [None]
         # On the CPU whatever the device, so that a seed gives the same batches everywhere.
-        order = torch.randperm(len(self), generator=generator) if shuffle else torch.arange(len(self))
+        order = torch.arange(len(self), device="cpu")
+        if shuffle:
+            order = torch.randperm(len(self), generator=generator, device="cpu")
         return [index.to(self.first.device) for index in order.split(size)]
 
     def minibatches(

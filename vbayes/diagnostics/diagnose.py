@@ -14,6 +14,7 @@ from torch import Tensor
 from .. import rng
 from ..data.dataset import Batch
 from ..errors import BadInput, Unsuitable, checks_keywords
+from ..guides import Whitened
 from ..inference.draws import Draws, draws_of
 from ..inference.importance import Weights, require_densities
 from ..inference.psis import Smoothed, smoothed, trust
@@ -49,7 +50,8 @@ def diagnose(
 
     Draws of the guide are weighed by p(x, z)/q(z|x), and the weights' tail is fitted (Yao et al. 2018). The rule, tried on posteriors that are known:
     *bad*, where k̂ ≥ 0.7, or the draws are worth less than 2 % of their number (5 % from k̂ = ⅓ on), or a weight is no number, or the guide can't draw all that the model
-    allows, or it is a point; otherwise *reweight*, where they are worth less than two thirds, or the weights move a mean or change an sd by 8 % of an sd; otherwise *good*.
+    allows, or it is a point, or the search for its start has found another mode that it does not cover; otherwise *reweight*, where they are worth less than two thirds, or
+    the weights move a mean or change an sd by 8 % of an sd; otherwise *good*.
 
     Weights can't see mass that no draw has reached, such as a second mode: fits from several starts can.
 
@@ -83,7 +85,7 @@ def diagnose(
     nan, history = float("nan"), _history(pair)
     found = Diagnosis(
         "bad", float("inf"), nan, 0.0, 0, nan, nan, nan, nan, none, problem.pair.name, problem.data.name, rows,
-        training=_training(pair, history), uncovered=problem.uncovered, history=history,
+        training=_training(pair, history), uncovered=problem.uncovered, modes=_modes(problem.pair), history=history,
     )  # fmt: skip
     try:
         require_densities(problem.pair, batch)
@@ -101,7 +103,7 @@ def _judged(found: Diagnosis, made: Draws) -> Diagnosis:
     table, judged = moved(made, weights), trust(k_hat, worth / len(made))
     if judged == "good" and len(aside(table)) > (OTHERS * len(table) if made.frames else 0):
         judged = "reweight"
-    if found.uncovered or broken.any():
+    if found.uncovered or found.modes or broken.any():
         judged = "bad"
     sums = Weights.of_chunk(made.log_w)
     (elbo, elbo_se), (bound, bound_se) = sums.elbo(), sums.evidence()
@@ -112,6 +114,13 @@ def _judged(found: Diagnosis, made: Draws) -> Diagnosis:
         log_evidence=float(bound.sum()), log_evidence_se=float(bound_se.square().sum().sqrt()),
         sites=table.head(KEPT), each=each, not_finite=int(broken.sum()), tail=_tail(made.log_w, weights),
     )  # fmt: skip
+
+
+def _modes(pair: Pair) -> tuple[float, ...]:
+    if not isinstance(pair.guide, Whitened):
+        return ()
+    with pair.look():
+        return pair.guide.missed_modes()
 
 
 def _tail(log_w: Tensor, weights: Smoothed) -> np.ndarray:

@@ -43,6 +43,8 @@ class Training:
 
     def words(self) -> str:
         """In a sentence."""
+        if not self.steps and self.converged:
+            return f"Converged: {self.reason}."
         took = f"after {self.steps:,} step{'s' * (self.steps != 1)} in {rounded(self.seconds, 2)} s"
         why = f" ({self.reason})" if self.reason else ""
         if self.converged is None:
@@ -71,6 +73,7 @@ class Diagnosis(Displayable):
         training: Of a fit; None for a pair.
         each: Per datum k_hat and effective; None where all weigh as one.
         uncovered: Latents of which the guide can't draw all values.
+        modes: Of guides by a word: the mass of each mode that the search for a start has found and that q does not cover, in parts of all modes.
         points: Whether the guide is of points without a spread.
         not_finite: Draws whose weight is NaN or +∞.
         tail: The heaviest weights, as parts of the mean weight, in falling order, of the datum with the largest k̂: for the figure.
@@ -93,6 +96,7 @@ class Diagnosis(Displayable):
     training: Training | None = None
     each: pd.DataFrame | None = None
     uncovered: tuple[str, ...] = ()
+    modes: tuple[float, ...] = ()
     points: bool = False
     not_finite: int = 0
     tail: np.ndarray = field(default_factory=lambda: np.zeros(0))
@@ -131,6 +135,8 @@ class Diagnosis(Displayable):
             rows.append(("moved", off))
         if self.uncovered:
             rows.append(("not covered", f"by the guide: {', '.join(self.uncovered)}"))
+        if self.modes:
+            rows.append(("other modes", f"of about {', '.join(f'{part:.2f}' for part in self.modes)} of the mass"))
         return Card(f"Diagnosis: {self.pair} on {self.data}", tuple(rows))
 
     def verdict(self) -> str:
@@ -161,6 +167,12 @@ class Diagnosis(Displayable):
             return f"Use the weighted draws{where}: vb.posterior(fit, method='psis')."
         if self.points:
             return "Do not use it for more than its place: take a guide with a density, such as AutoNormal."
+        if self.modes:
+            share = " and ".join(f"{part:.2f}" for part in self.modes)
+            return (
+                f"From other starts there {'is another mode' if len(self.modes) == 1 else 'are other modes'}, of about {share} of the mass, which q does not cover: its draws are of "
+                "one mode. Do not use them, unless the modes differ by the names of things alone, as those of a mixture's components do."
+            )
         mend = "train longer" if self.converged is False else "use a richer guide"
         mend = "train longer, or use a richer guide" if self.converged is None else mend
         return f"Do not use the draws, weighted or not: {mend}."

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..data.dataset import Batch, Dataset
+from ..pair.gaps import check_gaps
 from ..pair.pair import Pair
 from .base_noise import NoiseKind, contexts
 from .fields import FIELDS
@@ -50,7 +51,10 @@ def draw(
         Unsuitable: A site of the guide is not what is needed.
     """
     if not isinstance(batch, Batch):
-        batch = Dataset.of(batch).batch(pair.model)
+        data = Dataset.of(batch)
+        check_gaps(pair, data, None)
+        batch = data.batch(pair.model)
+    batch = pair.beside(batch)
     model, guide = pair.scaled(batch.total)
     request = Request.of(needs, requires, families)
     return draw_from(model, guide, batch.args, {}, num_particles, request, noise=noise)

@@ -32,8 +32,12 @@ class Simulated:
     made: pyro.poutine.Trace
 
 
-def simulate(pair: Pair, batch: Batch, seed: int) -> Simulated:
+def simulate(pair: Pair, batch: Batch, seed: int, mend: str = "Use method='ais'") -> Simulated:
     """Data in the shape of a batch.
+
+    Args:
+        pair, batch, seed: As elsewhere.
+        mend: What to do where that can't be, in words.
 
     Raises:
         Unsuitable: An observed site takes its data from something made of an argument, which can't be replaced; or a `pyro.factor` weighs
@@ -42,7 +46,7 @@ def simulate(pair: Pair, batch: Batch, seed: int) -> Simulated:
     with pair.scope(), torch.no_grad(), validation(False), rng.seeded(seed):
         made = pair.generate(batch)
         seen = pyro.poutine.trace(pair.model).get_trace(*batch.args)
-    return Simulated(Batch(_in_place_of(batch.args, seen, made, "Use method='ais'")), made)
+    return Simulated(Batch(_in_place_of(batch.args, seen, made, mend)), made)
 
 
 def _in_place_of(

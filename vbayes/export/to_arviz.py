@@ -18,6 +18,7 @@ from ..drawing.densities import guide_density
 from ..drawing.summed import Summed, log_likelihood
 from ..errors import BadInput, Unsuitable, checks_keywords
 from ..estimators import name_of
+from ..pair.gaps import check_gaps
 from ..pair.pair import Pair
 from ..pair.problem import Trained
 from ..pair.sites import Layout, Term, base, is_point_mass, kind, latents, observed, plates, recorded, sites, summed_out
@@ -168,6 +169,8 @@ def to_arviz(
         raise BadInput(f"fit is a {type(fit).__name__}. Wanted: a vb.Fit, or several of one pair in a list.")
     fit, seed = fits[0], rng.or_default(seed)
     dataset = (fit.data if data is None else Dataset.of(data)).to(fit.data.first.device)
+    if data is not None:
+        check_gaps(fit.pair, dataset, None)
     batch = dataset.batch(fit.pair.model)
     dims = _dims(fit.pair, batch, dataset.dims)
     groups: dict[str, Arrays] = {}

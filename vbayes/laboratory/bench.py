@@ -29,7 +29,7 @@ from .timing import interleaved
 
 BLOCKS = 50  # of replicas: enough for a standard error good to 10 %, few enough to keep their sums
 ROUNDING = 64  # units in the last place that sums over data and layers may lose
-# What a stream of random numbers is for: the oracle's draws; base noise of a block, all else random in it, and what an estimator remembers there.
+# What a stream of random numbers is for: the oracle's draws; base noise of a block, all else random in it; what an estimator remembers in each.
 TRUTH, BASE, OTHER, MEMORY = 1, 2, 3, 4
 ORACLE = 10  # times as many replicas for the oracle, so that its own error hardly counts
 
@@ -49,8 +49,6 @@ class Bench:
         together: Time many gradients at once, where they are not machine code: a cheap guess at what they would cost if they were.
         strict: Raise at gradients that are not finite, instead of leaving out the estimator.
         memory: Bytes that a chunk of them may take; a quarter of what is free if None.
-        settled_once: Moving averages are what they are after the first block, not others in each: the standard errors leave out their chance, and hundreds
-            of steps, one after the other, are saved in each block.
     """
 
     def __init__(
@@ -67,9 +65,8 @@ class Bench:
         together: bool = False,
         strict: bool = True,
         memory: int | None = None,
-        settled_once: bool = False,
     ) -> None:
-        self.together, self.strict, self.settled_once = together, strict, settled_once
+        self.together, self.strict = together, strict
         self.batch, self.methods, self.size, self.seed = batch, methods, size, seed
         how: dict[str, Any] = {"compiled": compiled, "memory": memory}
         self.replicas = {name: Replicas(pair, method, batch, **how) for name, method in methods.items()}
@@ -83,9 +80,9 @@ class Bench:
             for bound, judge in self.judges.items()
             if isinstance(judge, ELBO)
         }
-        offsets = torch.tensor([v.numel() for v in pair.parameters.values()]).cumsum(0).tolist()
+        offsets = torch.tensor([v.numel() for v in pair.parameters.values()], device="cpu").cumsum(0).tolist()
         where = {
-            k: torch.arange(stop - v.numel(), stop)
+            k: torch.arange(stop - v.numel(), stop, device="cpu")
             for (k, v), stop in zip(pair.parameters.items(), offsets, strict=True)
         }
         self.groups = {group: torch.cat([where[name] for name in names]) for group, names in groups.items()}
@@ -122,7 +119,7 @@ class Bench:
         yield []
         drawn: dict[str, tuple[Moments, Directions]] = {}
         for name, replicas in self.replicas.items():
-            replicas.settle(pair, seed)
+            replicas.settle(pair, rng.child(seed, MEMORY), memories=BLOCKS)
             truth = truths[self.targets[name]]
             right = truth.mean if isinstance(truth, Moments) else truth
             centre = self._centre(replicas, pair, seed) if right is None else right
@@ -172,7 +169,7 @@ class Bench:
             truth = probe = judge.gradient(pair)
         else:
             replicas = self.quiet[bound]
-            replicas.settle(pair, seed)
+            replicas.settle(pair, rng.child(seed, MEMORY), memories=BLOCKS)
             truth = self._moments(replicas, pair, self._centre(replicas, pair, seed), ORACLE * self.size, seed)
             probe = truth.squares
         if torch.isfinite(probe).all():
@@ -197,8 +194,7 @@ class Bench:
     def _blocks(self, replicas: Replicas, pair: Pair, size: int, seed: int) -> Iterator[Iterator[Tensor]]:
         like = next(iter(pair.parameters.values()))
         for block in range(BLOCKS):
-            if block and not self.settled_once:
-                replicas.refresh(pair, rng.child(seed, MEMORY, block))
+            replicas.recall(block)
             with rng.seeded(rng.child(seed, BASE, block)):
                 noise = draw_noise(self.sizes, size, like)
             yield replicas.gradients(pair, noise, rng.child(seed, OTHER, block))

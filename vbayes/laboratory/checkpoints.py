@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .. import rng
 from ..errors import BadInput
 from ..pair.pair import Pair
 from ..pair.problem import Problem
@@ -17,6 +18,7 @@ from ..training.result import Fit
 Checkpoint = Fit | Pair | Mapping[str, Tensor]
 """Where in a training gradients are measured: a trained pair, a pair, or its parameters' values as `Fit.parameters` has them."""
 
+PLACES = ("start", "middle", "end")
 NAMED = r"trajectory|start|middle|end|step \d+"
 TRAJECTORY = 7  # points along a training, ends included
 
@@ -74,7 +76,7 @@ def trained_checkpoints(start: Fit, steps: int, at: Sequence[str], *, progress: 
     marks: dict[str, int] = {}
     for one in at:
         if one == "trajectory":
-            between = torch.logspace(0.0, 1.0, TRAJECTORY - 1, base=max(steps, 1)).round().int().tolist()
+            between = torch.logspace(0.0, 1.0, TRAJECTORY - 1, base=max(steps, 1), device="cpu").round().int().tolist()
             marks |= {f"step {mark}": mark for mark in [0, *between] if mark <= steps}
         elif one == "three":
             names = {steps // 2: "middle", steps: "end", 0: "start"}  # of two at one step, the later one here
@@ -93,6 +95,12 @@ def trained_checkpoints(start: Fit, steps: int, at: Sequence[str], *, progress: 
             raise KeyboardInterrupt
         found[name] = reached
     return dict(found)
+
+
+def seeds_of_training(seed: int, names: Iterable[str]) -> list[int]:
+    """Of the draws at some points of a training, by what a table calls them: at one alone they are those of that row of a longer table."""
+    places = [PLACES.index(name) if name in PLACES else len(PLACES) + int(name.removeprefix("step ")) for name in names]
+    return [rng.child(seed, place) if place else seed for place in places]
 
 
 def pair_at(name: str, checkpoint: Checkpoint, problem: Problem) -> Pair:

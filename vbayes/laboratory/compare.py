@@ -28,7 +28,14 @@ from ..training.fit import count_steps, fit
 from ..training.result import Fit
 from ..validation import no_warnings_of_nan, validation
 from .bench import BLOCKS, Bench
-from .checkpoints import Checkpoint, given_checkpoints, pair_at, points_of_training, trained_checkpoints
+from .checkpoints import (
+    Checkpoint,
+    given_checkpoints,
+    pair_at,
+    points_of_training,
+    seeds_of_training,
+    trained_checkpoints,
+)
 from .comparison import Comparison, Point
 from .oracle import check_oracle, judge_of, target
 
@@ -128,7 +135,8 @@ def compare(
         judges[name] = judged[bound]
     grouped = parameter_groups(pair, batch, groups)
     bench = Bench(pair, batch, methods, judges, grouped, size, seed, compiled=compile is True, memory=memory)
-    rows, points, seeds = [], [], rng.children(seed, len(checkpoints))
+    rows, points = [], []
+    seeds = seeds_of_training(seed, checkpoints) if training else rng.children(seed, len(checkpoints))
     with bar("compare", len(checkpoints) * bench.pieces, show=progress) as advance:
         for number, (name, checkpoint) in enumerate(checkpoints.items()):
             here = pair_at(name, checkpoint, problem)

@@ -13,10 +13,11 @@ import torch
 from pyro.infer import ELBO
 
 from .. import rng
-from ..data.dataset import Dataset
+from ..data.dataset import Batch, Dataset
 from ..errors import BadInput, Unsuitable, checks_keywords
 from ..estimators import name_of, resolve
 from ..estimators.base import Estimator
+from ..estimators.memory import Averaging
 from ..estimators.suits import check_suits
 from ..pair.check import require_parameters
 from ..pair.pair import Pair
@@ -42,6 +43,7 @@ COLUMNS = (
     "predicted",
 )
 
+MEMORIES = 50  # of an estimator that averages over earlier draws: what they happen to be is part of its noise
 MOST = 4  # M and L on a card
 
 
@@ -149,7 +151,8 @@ def noise_split(
     """Splits the variance of a gradient by the law of total variance: Var = Var_B(E[g|B]) + E_B(Var[g|B]).
 
     A nested design: many minibatches B, many draws for each. Both parts are estimated without bias (analysis of variance), with
-    jackknife errors over the minibatches.
+    jackknife errors over the minibatches; of an estimator with moving averages over blocks of minibatches, each with averages that have
+    seen other minibatches and draws, so that their chance is in the errors too.
 
     Args:
         pair: Where to measure; a fit brings its data.
@@ -210,15 +213,23 @@ def split_of(
     """Both parts of the variance at M = m and L = n, as `NoiseSplit.to_dataframe` has them."""
     like = next(iter(pair.parameters.values()))
     generator = rng.stream(seed, m)  # the same minibatches for every number of draws
+
+    def drawn(generator: torch.Generator) -> Batch:
+        return data.batch(pair.model, torch.randperm(len(data), generator=generator, device="cpu")[:m].to(like.device))
+
     replicas: Replicas | None = None
+    memories = MEMORIES if isinstance(method, Averaging) else minibatches
     means, inner = [], []
     for number in range(minibatches):
-        batch = data.batch(pair.model, torch.randperm(len(data), generator=generator)[:m])
+        batch = drawn(generator)
         if replicas is None:
             replicas = Replicas(pair, method, batch, compiled=minibatches * draws > 2000, memory=memory)
+            before = rng.stream(seed, m, n)  # the minibatches that moving averages have seen, in each block others
+            replicas.settle(pair, rng.child(seed, m, n), memories=memories, batch=functools.partial(drawn, before))
+        replicas.recall(number)
         replicas.batch = batch
-        noise = draw_noise(replicas.sizes, draws, like, rng.stream(seed, m, n, number))
+        noise = draw_noise(replicas.sizes, draws, like, rng.stream(seed, m, n, number, device=like.device))
         gradients = torch.cat([chunk.double() for chunk in replicas.gradients(pair, noise, number)])
         means.append(gradients.mean(0))
         inner.append(gradients.var(0).sum())
-    return {"batch_size": m, "particles": n, **variance_parts(torch.stack(means), torch.stack(inner), draws)}
+    return {"batch_size": m, "particles": n, **variance_parts(torch.stack(means), torch.stack(inner), draws, memories)}

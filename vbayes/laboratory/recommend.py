@@ -151,7 +151,7 @@ class _Contest:
         everything = {"all": tuple(self.pair.parameters)}
         bench = Bench(
             self.pair, self.batch, dict(named), {}, everything, size, self.seed,
-            compiled=self.compiled and last, together=self.compiled, strict=False, memory=self.memory, settled_once=True,
+            compiled=self.compiled and last, together=self.compiled, strict=False, memory=self.memory,
         )  # fmt: skip
         rows = [row for piece in bench.measure("here", self.pair, self.seed) for row in piece]
         if not rows:

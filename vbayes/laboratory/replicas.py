@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -19,10 +19,11 @@ from ..estimators.base import gradient
 from ..estimators.memory import Averaging, Remembering, with_memory
 from ..pair.pair import Pair
 from ..staging import Noise, Program, Replicated, draw_noise, stage
+from ..staging.capture import Tensors
 from ..validation import validation
 
-SETTLED = 200  # draws that a memory is filled with
-FORGOTTEN = 0.05  # what may be left of an average when it counts as another
+SETTLED = 200  # draws that a memory is filled with, at most
+FORGOTTEN = 0.01  # of an average, what more draws than those it is filled with would change
 TIMED = 50  # compiled gradients that are timed together: one alone is shorter than the call
 
 
@@ -45,7 +46,10 @@ class Replicas:
     ) -> None:
         pair = pair.copy()  # which may be given a memory to hold
         self.estimator: Any = with_memory(estimator, pair)
-        self._pair = pair
+        own = self.estimator.memory.buffers() if isinstance(self.estimator, Remembering) else ()
+        kept = {id(buffer) for buffer in own}
+        self._names = [name for name, buffer in pair.buffers.items() if id(buffer) in kept]
+        self._memories: list[Tensors] = []
         self.batch = batch
         self.program: Program | None = None
         self.why_slow: str | None = None
@@ -54,7 +58,6 @@ class Replicas:
             parameters = _values(pair)
             self._many = Replicated(self.program, parameters, batch.args, memory=memory, compiled=compiled)
             self._try_two(pair)
-            self.settle(pair, 0)
         except CaptureFailed as error:
             self.program, self.why_slow = None, str(error)
             warnings.warn(f"{error}\nIts gradients are drawn one by one, which is slow.", stacklevel=3)
@@ -78,42 +81,68 @@ class Replicas:
         if self.program is None:
             yield from self._one_by_one(pair, len(noise[0]), seed)
             return
+        if self._names and not self._memories:
+            self.settle(pair, 0)
         parameters = _values(pair)
         normals, uniforms = (n[:, :size].contiguous() for n, size in zip(noise, self.sizes, strict=True))
         with rng.seeded(seed), torch.no_grad():
             yield from self._many(parameters, (normals, uniforms), self.batch.args)
 
-    def settle(self, pair: Pair, seed: int) -> None:
-        """Lets an estimator that remembers forget, and see draws at the pair's parameters as a fit that stayed there would have; the
-        gradients drawn then are with the memory that it has in the end, which none of them changes, up to the next `refresh`.
+    def settle(self, pair: Pair, seed: int, *, memories: int = 1, batch: Callable[[], Batch] | None = None) -> None:
+        """Fills an estimator's memories, each with draws of its own at the pair's parameters, as a fit that stayed there would have.
+
+        What a memory happens to be is part of a gradient's noise, so each block of gradients has one of its own: see `recall`. They are filled
+        side by side, and start from nothing. Gradients that are drawn then change none of them. An estimator without a memory is left as it is.
+
+        Args:
+            pair: As for `gradients`.
+            seed: Of the draws.
+            memories: How many. They differ where an estimator averages over its draws.
+            batch: Where each draw's rows are from, anew for each memory and draw; those of `self.batch` if None.
         """
-        if self.program is None or not isinstance(self.estimator, Remembering):
+        if self.program is None or not self._names:
             return
-        parameters = _values(pair)
-        kept = {id(buffer) for buffer in self.estimator.memory.buffers()}
-        held = self._pair.buffers
-        buffers = {
-            name: torch.zeros_like(value) if id(held[name]) in kept else value
-            for name, value in self.program.buffers.items()
-        }
-        self._see(parameters, buffers, SETTLED, seed)
-
-    def refresh(self, pair: Pair, seed: int) -> None:
-        """Lets moving averages see as many draws more as they need to be others: what they happen to be is part of a gradient's noise."""
-        if self.program is None or not isinstance(self.estimator, Averaging):
-            return
-        decay = max(self.estimator.decay, FORGOTTEN)
-        count = min(SETTLED, math.ceil(math.log(FORGOTTEN) / math.log(decay)))
-        self._see(_values(pair), self.program.buffers, count, seed)
-
-    def _see(self, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], count: int, seed: int) -> None:
-        assert self.program is not None
+        count = SETTLED
+        if isinstance(self.estimator, Averaging):
+            count = min(SETTLED, math.ceil(math.log(FORGOTTEN) / math.log(max(self.estimator.decay, FORGOTTEN))))
+        else:  # it counts its draws, whatever they are
+            memories = 1
+        parameters, self._memories = _values(pair), []
+        room = self._many.side_by_side(memories)
         with rng.seeded(seed):
-            normals, uniforms = draw_noise(self.program.sizes, count, next(iter(parameters.values())))
-            for noise in zip(normals, uniforms, strict=True):
-                _, _, buffers = self.program.graph(parameters, buffers, noise, self.batch.args)
-        self.program = replace(self.program, buffers={name: value.detach() for name, value in buffers.items()})
-        self._many.remember(self.program.buffers)
+            for start in range(0, memories, room):
+                found = self._filled(parameters, count, min(room, memories - start), batch)
+                rows = zip(*(values.unbind() for values in found.values()), strict=True)
+                self._memories += [dict(zip(found, row, strict=True)) for row in rows]
+        self.recall(0)
+
+    def _filled(
+        self, parameters: Tensors, count: int, memories: int, batch: Callable[[], Batch] | None = None
+    ) -> Tensors:
+        """Name → (memories,): what empty memories are after so many draws each."""
+        assert self.program is not None
+        names = self._names
+        others = self.program.buffers
+        like = next(iter(parameters.values()))
+        found = {name: torch.zeros_like(others[name]).expand(memories, *others[name].shape) for name in names}
+        where = {name: 0 if name in found else None for name in others}
+        rows = None if batch is None else 0
+        many = torch.vmap(self.program.graph, in_dims=(None, where, 0, rows), randomness="different")
+        for _ in range(count):
+            args = self.batch.args
+            if batch is not None:
+                args = tuple(map(torch.stack, zip(*(batch().args for _ in range(memories)), strict=True)))
+            _, _, buffers = many(parameters, {**others, **found}, draw_noise(self.program.sizes, memories, like), args)
+            found = {name: buffers[name] for name in names}
+        return found
+
+    def recall(self, block: int) -> None:
+        """The memory of the gradients that are drawn from here on, one for each block; where there are fewer, they come round again."""
+        if self.program is None or not self._memories:
+            return
+        buffers = {**self.program.buffers, **self._memories[block % len(self._memories)]}
+        self.program = replace(self.program, buffers=buffers)
+        self._many.remember(buffers)
 
     def task(self, pair: Pair, *, together: bool = False) -> tuple[Callable[[], object], int]:
         """Something to time, inside the pair's scope, and how many gradients that is: as a fit pays for them.
@@ -131,10 +160,12 @@ class Replicas:
     def _try_two(self, pair: Pair) -> None:
         """Raises `CaptureFailed` where a captured program has an operation that can't be replicated."""
         assert self.program is not None
-        with rng.seeded(0):
+        with rng.seeded(0), torch.no_grad():
             noise = draw_noise(self.program.sizes, 2, next(iter(pair.parameters.values())))
             try:
-                list(self.gradients(pair, noise, 0))
+                list(self._many(_values(pair), noise, self.batch.args))
+                if self._names:
+                    self._filled(_values(pair), 1, 2)
             except (RuntimeError, NotImplementedError) as error:
                 raise CaptureFailed(
                     f"Pair {pair.name!r} can't be replicated: {' '.join(str(error).split())}"
@@ -149,6 +180,6 @@ class Replicas:
                 yield torch.cat([p.reshape(-1) for p in parts])[None]
 
 
-def _values(pair: Pair) -> dict[str, Tensor]:
+def _values(pair: Pair) -> Tensors:
     """Name → value of a parameter, which takes no gradients."""
     return {name: value.detach() for name, value in pair.parameters.items()}

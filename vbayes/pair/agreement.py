@@ -74,10 +74,12 @@ def _is_grey(kind: Any, value: Tensor) -> bool:
 def weigh(site: Any, *, latent: bool) -> None:
     """Raises `BadPair` where a site's value has no density or its batch dims are not its plates'."""
     name, fn, value = site["name"], site["fn"], site["value"]
+    if not latent:
+        value = _without_the_masked(site)
     try:
         inside = fn.support.check(value)
     except (NotImplementedError, AttributeError):  # a distribution that does not know its support
-        inside = torch.tensor(True)
+        inside = value.new_ones((), dtype=torch.bool)
     except RuntimeError as error:
         raise BadPair(f"Site {name!r}: a value of shape {tuple(value.shape)} does not fit {fn}. {error}") from error
     kind = base(fn)
@@ -107,6 +109,19 @@ def weigh(site: Any, *, latent: bool) -> None:
             f"Site {name!r} does not fit its plates ({', '.join(f.name for f in plates(site)) or 'none'}): "
             f"{' '.join(str(error).split())}"
         ) from error
+
+
+def _without_the_masked(site: Any) -> Any:
+    """A site's data, with draws in the places that are masked out: whatever stands there."""
+    value, fn = site["value"], site["fn"]
+    masks, level = [(site["mask"], fn.event_dim)], fn
+    while hasattr(level, "base_dist"):
+        masks.append((getattr(level, "_mask", None), level.event_dim))
+        level = level.base_dist
+    for mask, dims in masks:
+        if isinstance(mask, Tensor) and mask.dtype == torch.bool and not mask.all():
+            value = torch.where(mask.reshape(*mask.shape, *(1,) * dims), value, fn.sample())
+    return value
 
 
 def quoted(names: list[str]) -> str:

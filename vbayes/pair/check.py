@@ -19,6 +19,7 @@ from ..summaries.card import Card, Displayable, first_few
 from ..summaries.tables import plain_table
 from ..validation import validation
 from .agreement import match, quoted, weigh
+from .gaps import require_masked
 from .pair import DATA_PLATE, Pair
 from .sites import base, closed_form_kls, has_path, kind, plates, recorded, sites
 from .support import coverages
@@ -129,6 +130,10 @@ def check(pair: Pair, *batch: Any, show: bool = True) -> Check:
 
 def examine(pair: Pair, batch: Batch) -> Check:
     """`check` for a batch that knows how many rows the whole data set has; prints nothing."""
+    batch = pair.beside(batch)
+    floats = [a for a in batch.args if isinstance(a, torch.Tensor) and a.is_floating_point()]
+    if not all(torch.isfinite(a).all() for a in floats):
+        require_masked(pair, batch, "The data have NaN or infinite values")
     try:
         pair.initialise(batch)
         with pair.look(), torch.no_grad(), validation(True):

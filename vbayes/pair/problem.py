@@ -1,4 +1,8 @@
-"""A pair and its data, looked at once: what every verb starts from."""
+"""A pair and its data, looked at once: what every verb starts from.
+
+The rule of devices is kept here: data and draws follow the pair's parameters, whichever device they are handed in on. What a verb hands back
+for people to look at, as tables, figures and draws, it brings to the CPU.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,12 @@ import torch
 from .. import rng
 from ..data.dataset import Batch, Dataset
 from ..errors import BadInput
+from ..guides import AUTO
 from ..validation import validation
 from .check import examine, examine_minibatches, require_arguments
 from .device import choose_device
-from .pair import Pair
+from .gaps import check_gaps
+from .pair import DATA_PLATE, Pair
 from .subsample import Subsample, refuse, seen_of
 from .support import uncovered
 
@@ -55,22 +61,31 @@ class Problem:
             pair: It is copied; what was trained brings its data.
             data: A `Dataset`, a tensor or array of shape (N, ...), or a tuple or mapping of those.
             batch_size: M, where the pair is to see so many rows at a time.
-            device: As for `fit`; where the pair is if None.
+            device: As for `fit`, but that what was trained stays where it is under "auto"; where the pair is if None.
 
         Raises:
             BadInput: No pair, no data, or no such device.
-            BadData: Data that can't be used, or `batch_size` below 1 or above N.
+            BadData: Data that can't be used (NaN that no mask keeps out), or `batch_size` below 1 or above N.
             BadPair: Model and guide do not fit together, or not with the data.
         """
+        if device == "auto" and isinstance(pair, Trained):
+            device = None
         pair, data = pair_and_data(pair, data)
         dataset = Dataset.of(data)
         dataset.check_batch_size(batch_size)
         where = None if device is None else choose_device(device)
         pair = pair.copy()
         home = dataset if pair.device is None else dataset.to(pair.device)
+        if pair.word is not None:
+            settle(pair, home, batch_size)
+        check_gaps(pair, home, batch_size)
         examine_minibatches(pair, home, batch_size)
         where = where or pair.device or home.first.device
-        return cls(pair.to(where), home.to(where), batch_size, home)
+        found = cls(pair.to(where), home.to(where), batch_size, home)
+        if where != home.first.device:  # what stays behind says so now, and in whose line
+            with found.pair.look(), torch.no_grad(), validation(False):
+                found.pair.run(found.first)
+        return found
 
     @property
     def device(self) -> torch.device:
@@ -129,6 +144,40 @@ class Problem:
 
     def _first(self, device: torch.device) -> torch.Tensor | None:
         return None if self.batch_size is None else torch.arange(self.batch_size, device=device)
+
+
+def settle(pair: Pair, data: Dataset, batch_size: int | None) -> None:
+    """A guide that comes by a word finds its place by all rows.
+
+    Raises:
+        BadInput: It has numbers for each row, and is to be trained by minibatches.
+    """
+    pair.initialise(data.batch(pair.model))
+    frames = {frame.name for stack in getattr(pair.guide, "_cond_indep_stacks", {}).values() for frame in stack}
+    if batch_size is not None and batch_size < len(data) and DATA_PLATE in frames:
+        raise BadInput(
+            f"batch_size={batch_size}, and the model of pair {pair.name!r} has latents of each row, for which guide={pair.word!r} has numbers of their own, one set for "
+            f"each of {len(data)} rows. Wanted: all rows at a time (leave batch_size out), or a guide of yours that computes q from a row."
+        )
+
+
+def paired(pair: Any, guide: Any = None) -> Any:
+    """A pair, of a model and a guide where it is none yet.
+
+    Args:
+        pair: A pair, what was trained, or a model.
+        guide: For a model: a guide, or a word for one; None for "auto".
+
+    Raises:
+        BadInput: A guide for what has one.
+    """
+    if isinstance(pair, Pair | Trained) or not callable(pair):
+        if guide is not None:
+            raise BadInput(
+                f"guide={guide!r} for a {type(pair).__name__}. Wanted: a model alone, or vb.Pair(model, guide)."
+            )
+        return pair
+    return Pair(pair, AUTO if guide is None else guide)
 
 
 def pair_and_data(pair: Pair | Trained, data: Any) -> tuple[Pair, Any]:

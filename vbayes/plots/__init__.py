@@ -2,6 +2,7 @@
 
 from .against_particles import against_particles as against_particles
 from .bias_variance_cost import bias_variance_cost as bias_variance_cost
+from .calibration import calibration as calibration
 from .codes import codes as codes
 from .comparison_figure import comparison_figure as comparison_figure
 from .diagnosis_figure import diagnosis_figure as diagnosis_figure

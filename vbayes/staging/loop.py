@@ -19,6 +19,8 @@ from .noise import Noise, draw_noise
 from .optimizers import Update
 from .step import LoopState, midway, side_by_side, step_of
 
+Stacked = Mapping[int, Tensor] | None
+
 
 class Loop:
     """Optimiser steps under a captured program.
@@ -31,6 +33,7 @@ class Loop:
         batch_size: M, rows in a step; None: all of the columns in every step.
         together: R fits in one: each tensor of the state, noise, rows and values has a leading R. One of them that leaves the
             reals stays where it was, its values NaN from there on, and the others go on.
+        stacked: Place of a column → (R, …), one for each of those fits, where they have data of their own.
         compiled: Compile it, if it can be.
 
     Attributes:
@@ -47,12 +50,15 @@ class Loop:
         batch_size: int | None = None,
         *,
         together: int | None = None,
+        stacked: Stacked = None,
         compiled: bool = True,
     ) -> None:
+        own = stacked or {}
+        columns = [own.get(place, column) for place, column in enumerate(columns)]
         self._step = step_of(program, rules, state, batch_size)
         self._together = () if together is None else (together,)
         if together:
-            self._step = side_by_side(self._step, len(state.flat()), 2 + (batch_size is not None))
+            self._step = side_by_side(self._step, len(state.flat()), 2 + (batch_size is not None), own)
         self._columns = tuple(c.contiguous() if isinstance(c, Tensor) else c for c in columns)
         self._states = len(state.flat())
         self.native: Native | None = None
@@ -69,7 +75,7 @@ class Loop:
             noise = draw_noise(program.sizes, together or 1, like, rng.stream(0))
             rows = [numbers if together else numbers[0] for numbers in noise]
             if batch_size is not None:
-                rows.append(torch.arange(batch_size).expand((*self._together, batch_size)).contiguous())
+                rows.append(torch.arange(batch_size, device="cpu").expand((*self._together, batch_size)).contiguous())
             self.native, self.why_not = compiled_or_why(self._step, [*held, *rows, *self._columns], self._states)
 
     def _replay(self, state: LoopState, part: Part) -> Replay | None:
@@ -189,7 +195,7 @@ def _native(state: LoopState, parts: Sequence[Part], which: Tensor | None) -> tu
     native = parts[0].loop.native
     assert native is not None
     (shape, dtype), _ = native.results
-    values = torch.empty(steps, *shape, dtype=dtype)
+    values = torch.empty(steps, *shape, dtype=dtype, device="cpu")
     reached, done = _in_place(state, steps, parts, which, values)
     if done < steps:  # what the last one did is undone by doing all but that one again
         reached, _ = _in_place(state, done, parts, which, values)
@@ -200,7 +206,7 @@ def _in_place(
     state: LoopState, steps: int, parts: Sequence[Part], which: Tensor | None, values: Tensor
 ) -> tuple[LoopState, int]:
     tensors = [tensor.clone(memory_format=torch.contiguous_format) for tensor in state.flat()]
-    outputs = [values, torch.empty(1, dtype=torch.bool)]
+    outputs = [values, torch.empty(1, dtype=torch.bool, device="cpu")]
     runs = []
     for part in parts:
         assert part.loop.native is not None

@@ -15,6 +15,7 @@ from torch.fx import GraphModule
 from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 
 from .. import rng
+from .masks import ShapeOfValues, require_fixed_shapes, with_known_places
 from .native import CompilerMissing, Native, PassFailed, Unsupported, first_departure, supported, translate
 from .trace import trace
 
@@ -43,7 +44,10 @@ def compiled_or_why(fn: Function, examples: Sequence[Tensor], states: int = 0) -
         native = Native(translate(graph, states))
         wrong = _wrong(native, graph, fn, examples)
     except Unsupported as error:
-        return None, f"there is no machine code for {error}"
+        why = f"there is no machine code for {error}"
+        if isinstance(error, ShapeOfValues):  # the model may say the same by torch.where, and be quick
+            say_once(f"{why}. Wanted: fixed shapes, as torch.where(x > 0, ..., 0.0) has")
+        return None, why
     except CompilerMissing as error:
         say_once(f"{error}. Install gcc, or set $CC.")
         return None, str(error)
@@ -112,15 +116,18 @@ def simplified(fn: Function, examples: Sequence[Tensor]) -> GraphModule:
     """The graph of a function, without mutation, and in operations that have a C form as far as possible."""
     table = {op: rule for op, rule in decomposition_table.items() if not _stays(op)}
     with rng.seeded(0):  # to trace is to run
-        graph = trace(lambda *inputs: list(fn(*inputs)), *examples, decompositions=table)
+        graph = with_known_places(trace(lambda *inputs: list(fn(*inputs)), *examples, decompositions=table))
+        require_fixed_shapes(graph)
         if any(_mutates(node.target) for node in graph.graph.nodes):
             # First gradients, which are not taken inside functionalize, and normalisation layers, whose rules mutate.
             mutating = {op: rule for op, rule in table.items() if "batch_norm" in str(op)}
-            captured = trace(lambda *inputs: list(fn(*inputs)), *examples, decompositions=mutating)
+            captured = with_known_places(trace(lambda *inputs: list(fn(*inputs)), *examples, decompositions=mutating))
             functional = torch.func.functionalize(captured, remove="mutations")
             graph = trace(functional, *examples, decompositions=table)
         graph.graph.eliminate_dead_code()
-        FakeTensorProp(graph, FakeTensorMode(allow_non_fake_inputs=True)).propagate(*examples)
+        # The tracer has noted what each node makes; to run all of them once more took a quarter of a compilation.
+        if any("val" not in node.meta for node in graph.graph.nodes if node.op not in ("get_attr", "output")):
+            FakeTensorProp(graph, FakeTensorMode(allow_non_fake_inputs=True)).propagate(*examples)
     return graph
 
 

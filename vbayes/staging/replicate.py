@@ -108,9 +108,15 @@ class Replicated:
 
     def rows(self, replicas: int) -> int:
         """R in a chunk."""
+        return self._fitting(replicas, sum(self._sizes) * 8) if self.native else self.side_by_side(replicas)
+
+    def side_by_side(self, runs: int) -> int:
+        """How many of so many runs of the program fit into memory by `vmap`."""
+        return self._fitting(runs, footprint(self._program))
+
+    def _fitting(self, runs: int, each: int) -> int:
         room = self._memory or free_memory(self._device) // 4
-        one = sum(self._sizes) * 8 if self.native else footprint(self._program)
-        return max(1, min(replicas, room // max(1, one)))
+        return max(1, min(runs, room // max(1, each)))
 
 
 def free_memory(device: torch.device) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -93,11 +93,14 @@ def midway(state: LoopState) -> LoopState:
     return replace(state, optimizer=optimizer)
 
 
-def side_by_side(step: Callable[..., list[Tensor]], states: int, rows: int) -> Callable[..., list[Tensor]]:
-    """A step of many fits, all but the columns their own. It is finite as long as one of them is."""
+def side_by_side(
+    step: Callable[..., list[Tensor]], states: int, rows: int, own: Collection[int] = ()
+) -> Callable[..., list[Tensor]]:
+    """A step of many fits, all their own but the columns that are not at the places `own`. It is finite as long as one of them is."""
 
     def steps(*inputs: Any) -> list[Tensor]:
-        dims = (0,) * (states + rows) + (None,) * (len(inputs) - states - rows)
+        first = states + rows
+        dims = (0,) * first + tuple(0 if place in own else None for place in range(len(inputs) - first))
         *after, values, finite = torch.vmap(step, in_dims=dims)(*inputs)
         taken = inputs[0]
         going = finite & (taken == taken.amax())  # who stopped once has taken fewer

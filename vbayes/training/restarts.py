@@ -116,7 +116,17 @@ def fit_restarts(first: Fit, count: int, steps: int, *, show: bool, callbacks: S
         fits.append(
             replace(first, pair=another_start(first.pair, batch, seed), seed=seed, progress=Progress.start(seed))
         )
-    if steps and (first.compile is True or (first.compile == "auto" and steps * count >= WORTH)):
+    return fit_each(fits, steps, show=show, callbacks=callbacks)
+
+
+def fit_each(fits: list[Fit], steps: int, *, show: bool, callbacks: Sequence[Callback] = ()) -> Restarts:
+    """Fits of one pair that have taken no steps yet take so many: side by side in one program where that can be.
+
+    Args:
+        fits: They may have data of their own, of the same shapes.
+    """
+    compile = fits[0].compile
+    if steps and (compile is True or (compile == "auto" and steps * len(fits) >= WORTH)):
         try:
             return _together(fits, steps, show=show, callbacks=callbacks)
         except CaptureFailed:  # the fits will say why
@@ -149,7 +159,8 @@ def _together(fits: list[Fit], steps: int, *, show: bool, callbacks: Sequence[Ca
                 steppers.append(optimizer_for(fit.pair.leaves, fit.optimizer, fit.learning_rate))
                 minibatches = Minibatches(fit.data, fit.batch_size, fit.seed)
                 engines.append(Staged(fit, minibatches, steppers[-1], 0, engines[0] if engines else None))
-        run, rows, changed = Run(SideBySide(engines)), [list[Row]() for _ in fits], ""
+        columns = [fit.data.batch(fit.pair.model).args for fit in fits]
+        run, rows, changed = Run(SideBySide(engines, columns)), [list[Row]() for _ in fits], ""
         with (
             fits[0].pair.scope(),
             bar(f"{len(fits)} fits", steps, show=show) as advance,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..errors import CaptureFailed
 from ..staging.loop import Loop, Part, run_loops
@@ -19,6 +21,7 @@ class SideBySide:
 
     Args:
         engines: Of which the first was captured, and the others are like it.
+        columns: What model and guide of each are called with.
 
     Raises:
         CaptureFailed: Their optimiser or their random numbers have no pure form.
@@ -27,7 +30,7 @@ class SideBySide:
     several = True
     failure: Failure | None = None
 
-    def __init__(self, engines: Sequence[Staged]) -> None:
+    def __init__(self, engines: Sequence[Staged], columns: Sequence[Sequence[Any]]) -> None:
         for engine in engines:
             if engine.state is None or not all(program.static for program in engine.programs.values()):
                 raise CaptureFailed("This optimiser, or these random numbers, have no pure form.")
@@ -37,6 +40,8 @@ class SideBySide:
         assert first is not None
         self._like, self._state = first, first.filled(flat)
         self._loops: dict[int | None, Loop] = {}
+        every = enumerate(zip(*columns, strict=True))
+        self._stacked = {place: torch.stack(same) for place, same in every if _differ(same)}
 
     def take(self, count: int) -> list[list[float]]:
         """Up to `count` more steps: for each the R ELBOs in nats before it, NaN for a fit that has no next step."""
@@ -45,7 +50,9 @@ class SideBySide:
         for same in zip(*(blocks for blocks, _ in every), strict=True):
             first = same[0]
             if first.size not in self._loops:
-                self._loops[first.size] = self._engines[0].loop(first.program, first.size, len(self._engines))
+                self._loops[first.size] = self._engines[0].loop(
+                    first.program, first.size, len(self._engines), self._stacked
+                )
             normals, uniforms = (torch.stack([block.noise[kind] for block in same], 1) for kind in (0, 1))
             indices = [block.index for block in same if block.index is not None]
             index = torch.stack(indices, 1) if indices else None
@@ -69,3 +76,8 @@ class SideBySide:
         """Each fit's own engine stands where it is, to be finished in the scope of its pair."""
         for number, engine in enumerate(self._engines):
             engine.state = self._like.filled([tensor[number] for tensor in self._state.flat()])
+
+
+def _differ(columns: Sequence[Any]) -> bool:
+    first = columns[0]
+    return any(each is not first and isinstance(each, Tensor) and not torch.equal(each, first) for each in columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from .. import rng
 from ..errors import CaptureFailed
 from ..pair.watch import Watch
 from ..staging import Compiled, Noise, Program, Recorder, draw_noise, faithful, stage
-from ..staging.loop import Loop, Part, run_loops
+from ..staging.loop import Loop, Part, Stacked, run_loops
 from ..staging.optimizers import Updates
 from ..staging.step import LoopState
 from .engine import CHANGED, CHANGES, KEEPS_CHANGING, Failure, Setup, Stepper, culprits
@@ -157,6 +158,18 @@ class Staged:
             self._pair.set_buffers(self.state.buffers)
             self._updates.write(int(self.state.steps), self.state.optimizer)
 
+    def take_over(self) -> None:
+        """Goes on from what pair and optimiser hold now, for whoever has changed it."""
+        if self._updates:
+            steps, states = self._updates.read()
+            self._updates.refresh(steps, states)
+            parameters = {name: leaf.detach() for name, leaf in self._pair.leaves.items()}
+            self.stand(LoopState(steps, parameters, states, self._pair.buffers), self._taken)
+
+    def stand(self, state: LoopState, taken: int) -> None:
+        """Goes on from a state, so many steps into its noise and minibatches."""
+        self.state, self._taken, self.failure = state, taken, None
+
     def upcoming(self, count: int) -> tuple[list[Block], Tensor | None]:
         """The next steps, up to `count`, whose noise is of one block.
 
@@ -214,13 +227,14 @@ class Staged:
             self._loops[size] = self.loop(self._program(size), size)
         return self._loops[size]
 
-    def loop(self, program: Program, size: int | None, together: int | None = None) -> Loop:
-        """Steps on minibatches of a size."""
+    def loop(self, program: Program, size: int | None, together: int | None = None, stacked: Stacked = None) -> Loop:
+        """Steps on minibatches of a size; `together` and `stacked` are `Loop`'s."""
         assert self.state and self._updates
         columns = self._data.batch(self._pair.model).args
         # Not for its number of steps, which resuming would change: resumed or not, it is the same program.
         often = self._minibatches.share(size) > RARE
-        return Loop(program, self._updates.rules, self.state, columns, size, together=together, compiled=often)
+        made = functools.partial(Loop, program, self._updates.rules, self.state, columns, size)
+        return made(together=together, stacked=stacked, compiled=often)
 
     def _one_by_one(self, blocks: list[Block], which: Tensor | None) -> list[float]:
         """The gradient by the program, the step by the optimiser itself."""

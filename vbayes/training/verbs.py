@@ -1,4 +1,4 @@
-"""What a fit offers of the rooms above it: the one list of them. Each verb stands in its own room, and is imported when it is called."""
+"""What a fit has from the rooms above it: the one list of them. Each verb stands in its own room, and is imported when it is called."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 
 VERBS = {"diagnose": "..diagnostics.diagnose", "posterior": "..inference.posterior"}
 """Method of a `Fit` → the module with the function of that name."""
+WAYS = {"climb": "..diagnostics.climb"}
+"""Way to a `Fit` that asks for diagnoses → likewise."""
 
 
 def verb(name: str) -> Callable[..., Any]:
-    """The function that a method of a fit is."""
-    return getattr(import_module(VERBS[name], __package__), name)  # type: ignore[no-any-return]
+    """The function that a method of a fit is, or a way to one."""
+    return getattr(import_module((VERBS | WAYS)[name], __package__), name)  # type: ignore[no-any-return]

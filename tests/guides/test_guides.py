@@ -1,0 +1,299 @@
+"""Guides by a word, and the searches that place them, against posteriors in closed form."""
+
+from __future__ import annotations
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer import SVI, Trace_ELBO
+from pyro.infer.autoguide.initialization import InitMessenger
+from torch import Tensor
+from torch.distributions import constraints
+
+import vbayes as vb
+from vbayes.guides import GUIDES, Flow, Full
+from vbayes.guides.curvature import each_alone, inverse_root
+from vbayes.guides.log_density import LogDensity
+from vbayes.guides.whitened import origin
+
+quiet = {"progress": False, "device": "cpu"}
+HEIGHT = torch.linspace(1400.0, 2000.0, 40)  # millimetres, as they come: nothing is standardised
+COLUMNS = torch.stack([torch.ones(40), HEIGHT, HEIGHT / 1000 * torch.tensor([1.0, -1.0] * 20)], 1)
+Y = 3e4 + 12.0 * HEIGHT + 500.0 * torch.sin(torch.arange(40.0))
+SD = 700.0
+
+
+def regression(x, y):
+    """Flat priors and a known standard deviation, so that the posterior is normal."""
+    beta = pyro.sample("beta", dist.ImproperUniform(constraints.real_vector, (), (3,)))
+    with pyro.plate("data", len(y)):
+        pyro.sample("y", dist.Normal(x @ beta, SD), obs=y)
+
+
+def of_regression() -> tuple[Tensor, Tensor]:
+    x, y = COLUMNS.double(), Y.double()
+    covariance = torch.linalg.inv(x.T @ x) * SD**2
+    return covariance @ x.T @ y / SD**2, covariance
+
+
+def moments(fit: vb.Fit) -> tuple[Tensor, Tensor]:
+    with fit.pair.scope(), torch.no_grad():
+        q = fit.pair.guide.get_posterior()
+        return q.mean.double(), q.covariance_matrix.double()
+
+
+DATA = {"x": COLUMNS, "y": Y}
+
+
+@pytest.mark.parametrize(
+    "fitted",
+    [
+        lambda: vb.fit(regression, DATA, guide="full", steps=0, **quiet),
+        lambda: vb.laplace(regression, DATA, device="cpu"),
+        lambda: vb.fit(regression, DATA, steps=0, **quiet),
+    ],
+    ids=["full", "laplace", "auto"],
+)
+def test_a_normal_posterior_is_found_at_once_in_whatever_units(fitted):
+    """Columns of 1, 1400 to 2000 and ±2: Adam at 1e-3 would need some ten million steps."""
+    mean, covariance = of_regression()
+    ours, spread = moments(fitted())
+    sd = covariance.diagonal().sqrt()
+    assert ((ours - mean).abs() < 1e-3 * sd).all()
+    torch.testing.assert_close(spread / sd / sd[:, None], covariance / sd / sd[:, None], rtol=1e-3, atol=1e-3)
+
+
+def test_pathfinder_is_near_and_the_mode_is_the_mean():
+    mean, covariance = of_regression()
+    sd = covariance.diagonal().sqrt()
+    point = vb.find_map(regression, DATA, device="cpu").parameters["Point.beta"].double()
+    assert ((point - mean).abs() < 1e-3 * sd).all()
+
+    def scaled(x, y):
+        beta = pyro.sample("beta", dist.Normal(torch.zeros(3), 3.0).to_event(1))
+        with pyro.plate("data", len(y)):
+            pyro.sample("y", dist.Normal(x @ beta, 0.5), obs=y)
+
+    x = torch.stack([torch.ones(40), *torch.randn(2, 40, generator=torch.Generator().manual_seed(0))], 1)
+    y = x @ torch.tensor([1.0, 2.0, -1.0])
+    precision = (x.T @ x / 0.25 + torch.eye(3) / 9).double()
+    wanted = torch.linalg.solve(precision, (x.T @ y / 0.25).double())
+    ours, spread = moments(vb.pathfinder(scaled, {"x": x, "y": y}, device="cpu"))
+    sd = torch.linalg.inv(precision).diagonal().sqrt()
+    assert ((ours - wanted).abs() < 0.1 * sd).all()
+    assert ((spread.diagonal().sqrt() / sd).log().abs() < 0.3).all()
+
+
+def test_mean_field_has_the_conditional_widths():
+    """The best independent normals have the precision's diagonal, not the covariance's."""
+    mean, covariance = of_regression()
+    fit = vb.fit(regression, DATA, guide="diagonal", steps=0, **quiet)
+    with fit.pair.scope(), torch.no_grad():
+        q = fit.pair.guide.get_posterior()
+    wanted = torch.linalg.inv(covariance).diagonal().rsqrt()
+    torch.testing.assert_close(q.stddev.double() / wanted, torch.ones(3).double(), rtol=1e-2, atol=0.0)
+    assert ((q.mean.double() - mean).abs() < 0.05 * wanted).all()
+
+
+def test_a_low_rank_of_all_columns_has_all_covariances():
+    mean, covariance = of_regression()
+    guide = vb.guides.LowRank(regression, rank=3)
+    ours, spread = moments(vb.fit(vb.Pair(regression, guide), DATA, steps=0, **quiet))
+    sd = covariance.diagonal().sqrt()
+    assert ((ours - mean).abs() < 0.05 * sd).all()
+    torch.testing.assert_close(spread / sd / sd[:, None], covariance / sd / sd[:, None], rtol=0.05, atol=0.05)
+
+
+def test_a_flow_starts_where_the_full_normal_does():
+    full, flow = (vb.fit(regression, DATA, guide=word, steps=0, **quiet).pair for word in ("full", "flow"))
+    beta = of_regression()[0].float() * torch.tensor([1.001, 1.001, 0.9])
+    found = []
+    for pair in (full, flow):
+        with pair.scope(), torch.no_grad():
+            found.append(pair.guide.get_posterior().log_prob(beta))
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-3)
+    fit = vb.fit(flow, DATA, "stl", steps=3, learning_rate=1e-3, compile=False, **quiet)
+    assert fit.history.elbo.notna().all()
+    with fit.pair.scope(), pytest.raises(NotImplementedError, match="vb.posterior"):
+        fit.pair.guide.quantiles([0.5])
+
+
+def two_groups(x):
+    with pyro.plate("groups", 2):
+        loc = pyro.sample("loc", dist.Normal(0.0, 5.0))
+    with pyro.plate("data", len(x)):
+        k = pyro.sample("k", dist.Categorical(torch.tensor([0.5, 0.5])))
+        pyro.sample("x", dist.Normal(loc[k], 1.0), obs=x)
+
+
+X = torch.cat([torch.linspace(-4.0, -2.0, 10), torch.linspace(2.0, 4.0, 10)])
+
+
+def test_discrete_latents_are_summed_out_and_both_orders_are_found():
+    """Which group is which the data do not say: two modes of the same height, mirror images."""
+    fit = vb.fit(two_groups, X, steps=0, **quiet)
+    places = fit.pair.guide.places
+    assert len(places.others) == 1
+    torch.testing.assert_close(places.best.centre, places.others[0].centre.flip(0), rtol=0.02, atol=0.02)
+    assert abs(places.best.elbo - places.others[0].elbo) < 0.05
+    grid = torch.linspace(-5.0, 5.0, 201, dtype=torch.float64)
+    one, two = torch.meshgrid(grid, grid, indexing="ij")
+    like = torch.logaddexp(*(dist.Normal(at[..., None], 1.0).log_prob(X.double()) for at in (one, two))).sum(-1)
+    weight = (like + dist.Normal(0.0, 5.0).log_prob(one) + dist.Normal(0.0, 5.0).log_prob(two)).exp() * (one < two)
+    low = float((weight * one).sum() / weight.sum())
+    assert float(places.best.centre.min()) == pytest.approx(low, abs=0.02)
+    assert vb.fit(two_groups, X, steps=2, **quiet).estimator == vb.Enumerated()
+    found = vb.diagnose(fit, draws=500)
+    assert found.trust == "bad" and found.modes == pytest.approx((0.5,), abs=0.05)
+    assert "another mode, of about 0.5" in found.verdict() and "other modes" in repr(found)
+
+
+def test_where_there_is_no_mode_the_best_place_on_the_way_counts():
+    """Neal's funnel: the density grows without end towards v → −∞, where no mass is."""
+
+    def funnel(y):
+        v = pyro.sample("v", dist.Normal(0.0, 3.0))
+        pyro.sample("x", dist.Normal(torch.zeros(5), (v / 2).exp()).to_event(1))
+        pyro.sample("y", dist.Normal(0.0, 1.0), obs=y)
+
+    found = vb.fit(funnel, torch.tensor([0.0]), guide="full", steps=0, **quiet).pair.guide.places.best
+    assert found.gain > 0.1 and abs(float(found.centre[0])) < 6.0
+    # log p(y) is known, and any ELBO is below; that of the normal is within some nats.
+    truth = float(dist.Normal(0.0, 1.0).log_prob(torch.tensor(0.0)))
+    assert truth - 3.0 < found.elbo < truth + 0.2
+
+
+def test_a_density_is_the_models_with_the_volume_of_the_map():
+    def model(y):
+        rate = pyro.sample("rate", dist.Gamma(2.0, 3.0))
+        share = pyro.sample("share", dist.Dirichlet(torch.ones(3)))
+        pyro.sample("y", dist.Poisson(rate * share).to_event(1), obs=y)
+
+    y = torch.tensor([1.0, 0.0, 2.0])
+    run = pyro.poutine.trace(InitMessenger(origin)(model)).get_trace(y)
+    density = LogDensity(model, (y,), {}, run)
+    assert density.captured and density.size == 3 and density.dtype == torch.float64
+    numbers = torch.tensor([[0.3, 0.5, -0.2], [0.0, 0.0, 0.0]], dtype=torch.float64)
+    for row, value in zip(numbers, density.many(numbers), strict=True):
+        rate, to = row[0].exp(), constraints.simplex
+        transform = torch.distributions.biject_to(to)
+        share = transform(row[1:])
+        wanted = dist.Gamma(2.0, 3.0).log_prob(rate) + row[0] + dist.Dirichlet(torch.ones(3).double()).log_prob(share)
+        wanted = wanted + transform.log_abs_det_jacobian(row[1:], share) + dist.Poisson(rate * share).log_prob(y).sum()
+        torch.testing.assert_close(value, wanted, rtol=1e-6, atol=1e-6)
+    step = 1e-5
+    for place in range(3):
+        away = torch.zeros(3, dtype=torch.float64).index_fill(0, torch.tensor(place), step)
+        slope = (density.many(numbers + away) - density.many(numbers - away)) / (2 * step)
+        torch.testing.assert_close(density.gradients(numbers)[:, place], slope, rtol=1e-5, atol=1e-5)
+        bend = (density.gradients(numbers + away) - density.gradients(numbers - away)) / (2 * step)
+        torch.testing.assert_close(density.hessians(numbers)[:, place], bend, rtol=1e-4, atol=1e-4)
+
+
+def test_roots_of_what_bends_either_way():
+    hessian = torch.tensor([[4e8, 1e3, 0.0], [1e3, -1.0, 1e-4], [0.0, 1e-4, 1e-6]], dtype=torch.float64)
+    root = inverse_root(hessian)
+    assert root is not None and (root.triu(1) == 0).all() and (root.diagonal() > 0).all()
+    values, vectors = torch.linalg.eigh(root.T @ hessian @ root)
+    torch.testing.assert_close(values.abs(), torch.ones(3).double(), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(inverse_root(each_alone(hessian)), hessian.diagonal().abs().rsqrt().diag())
+    assert inverse_root(torch.zeros(2, 2, dtype=torch.float64)) is None
+
+
+def test_many_latents_have_their_mode_and_widths():
+    """400 latents, of which second derivatives are not taken; independent here, so that widths are known."""
+    sd = torch.linspace(0.1, 3.0, 400)
+
+    def model(y):
+        with pyro.plate("data", len(y)):
+            z = pyro.sample("z", dist.Normal(1.0, sd))
+            pyro.sample("y", dist.Normal(z, 1.0), obs=y)
+
+    y = torch.linspace(-2.0, 2.0, 400)
+    fit = vb.fit(model, y, guide="diagonal", steps=0, **quiet)
+    with fit.pair.scope(), torch.no_grad():
+        q = fit.pair.guide.get_posterior()
+    precision = 1 + sd**-2
+    torch.testing.assert_close(q.stddev, precision.rsqrt(), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(q.mean, (y + sd**-2) / precision, rtol=1e-2, atol=1e-2)
+
+
+def test_pyro_takes_them_as_any_guide():
+    with pyro.get_param_store().scope(), vb.seeded(0):
+        guide = Full(regression)
+        svi = SVI(regression, guide, pyro.optim.Adam({"lr": 1e-3}), Trace_ELBO())
+        svi.step(COLUMNS, Y)
+        low, high = guide.quantiles([0.16, 0.84])["beta"]
+        assert set(guide(COLUMNS, Y)) == {"beta"}
+    mean, covariance = of_regression()
+    torch.testing.assert_close(
+        ((high - low) / 2).double() / covariance.diagonal().sqrt(),
+        torch.full((3,), 0.9945).double(),
+        rtol=0.05,
+        atol=0.0,
+    )
+
+
+def test_a_pair_by_a_word_is_a_pair():
+    pair = vb.Pair(regression)
+    assert pair.word == "auto" and "auto" in repr(pair) and pair.copy().word == "auto"
+    assert vb.Pair(regression, Flow(regression)).word == "flow"
+    first = vb.fit(pair, DATA, steps=5, learning_rate=0.01, compile=False, **quiet)
+    assert not pair.parameters and first.pair.parameters
+    found = vb.compare(pair, DATA, ["stl", "trace"], at={"here": first.pair}, replicas=100, **quiet)
+    assert (found.to_dataframe().bias_z.dropna().abs() < 5).all()
+
+
+@pytest.mark.parametrize("word", GUIDES)
+def test_every_word_is_saved_and_loaded(word, tmp_path):
+    fit = vb.fit(regression, DATA, guide=word, steps=2, learning_rate=1e-4, compile=False, **quiet)
+    again = vb.Fit.load(
+        fit.save(tmp_path / "fit.safetensors"), vb.Pair(regression, word), DATA, estimator=fit.estimator
+    )
+    assert all(torch.equal(value, again.parameters[name]) for name, value in fit.parameters.items())
+    for name, value in fit.pair.state().items():
+        assert torch.equal(value, again.pair.state()[name])
+
+
+def endless(y):
+    n = pyro.sample("n", dist.Poisson(3.0))
+    mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+    pyro.sample("y", dist.Normal(mu + n, 1.0), obs=y)
+
+
+def all_discrete(y):
+    pyro.sample("y", dist.Normal(pyro.sample("k", dist.Bernoulli(0.5)), 1.0), obs=y)
+
+
+def one_each(y):
+    with pyro.plate("data", len(y)):
+        pyro.sample("y", dist.Normal(pyro.sample("z", dist.Normal(0.0, 1.0)), 1.0), obs=y)
+
+
+def nowhere(y):
+    mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+    pyro.factor("never", mu * 0 - torch.inf)
+    pyro.sample("y", dist.Normal(mu, 1.0), obs=y)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: vb.Pair(regression, "fulll"), r"no guide named 'fulll'. Did you mean 'full'"),
+        (lambda: vb.fit(vb.pairs.normal_normal(), Y, guide="full", steps=1, **quiet), r"guide='full' for a Pair"),
+        (lambda: vb.fit(endless, Y[:1], steps=0, **quiet), r"Latent 'n' is discrete and has no end of values"),
+        (lambda: vb.fit(all_discrete, Y[:1], steps=0, **quiet), r"no continuous latent"),
+        (lambda: vb.fit(one_each, Y, steps=0, batch_size=10, **quiet), r"latents of each row.*all rows at a time"),
+        (lambda: vb.fit(nowhere, Y[:1], steps=0, **quiet), r"No start has led to a place"),
+        (
+            lambda: vb.fit(one_each, torch.zeros(20_000), guide="full", steps=0, **quiet),
+            r"20,000 latents.*GB.*'low_rank'",
+        ),
+        (lambda: vb.pathfinder(regression, DATA, paths=0), r"paths=0. Wanted: an integer of at least 1"),
+    ],
+    ids=["word", "guide of a pair", "endless", "all discrete", "minibatches", "nowhere", "too many", "paths"],
+)
+def test_what_can_not_be_is_said(call, message):
+    with pytest.raises(vb.errors.BadInput, match=message):
+        call()

@@ -1,0 +1,258 @@
+"""Is the procedure calibrated: simulated data of which the truth is known, each fitted, and where the truth then lies."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from pyro.distributions import ImproperUniform
+from pyro.infer import ELBO
+from torch import Tensor
+
+from .. import rng
+from ..data.dataset import Batch, Dataset
+from ..drawing.simulation import Simulated, simulate
+from ..errors import BadInput, Unsuitable, checks_keywords
+from ..pair.pair import Pair
+from ..pair.problem import Problem, Trained, pair_and_data, paired
+from ..pair.sites import base, factors, latents, observed
+from ..progress import bar
+from ..summaries.card import Card, Displayable, counted
+from ..summaries.rank_tests import rank_tests, rank_verdict
+from ..training.fit import fit
+from ..training.fit_run import Progress
+from ..training.minibatches import count_steps
+from ..training.restarts import fit_each
+from ..training.result import Fit
+from ..validation import validation
+from .ranks import ranks_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SHOWN = 4  # parameters on a card
+MEND = "Calibrate a model that draws its data"
+
+
+@dataclass(frozen=True, repr=False)
+class Calibration(Displayable):
+    """Where the truth lay among draws of q, over many simulated data sets.
+
+    If q were the posterior each time, each rank would be as frequent as any other. That is necessary, not sufficient: it is seen for each parameter by itself, and
+    on the average over the data that the prior makes.
+
+    Attributes:
+        ranks: Site → (R, …) int64, how many of S draws of q were below the true value.
+        draws: S.
+        steps: Of each fit.
+        failed: Fits that left the reals, whose ranks are not among them.
+        pair, data: Names.
+    """
+
+    ranks: Mapping[str, Tensor]
+    draws: int
+    steps: int
+    failed: int
+    pair: str
+    data: str
+
+    def __len__(self) -> int:
+        return len(next(iter(self.ranks.values())))
+
+    @property
+    def each(self) -> dict[str, Any]:
+        """Parameter → (R,) ranks; the entries of a site are counted from 0, as `theta[3]`."""
+        found: dict[str, Any] = {}
+        for name, values in self.ranks.items():
+            for index in np.ndindex(*values.shape[1:]):
+                label = f"{name}[{', '.join(map(str, index))}]" if index else name
+                found[label] = values[(slice(None), *index)].numpy()
+        return found
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether nothing speaks against it, at a chance of 1 % that something does by accident."""
+        return not self.to_dataframe().said.any()
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """A row for each parameter: parameter, bias, bias_se, bias_p, spread, spread_se, spread_p, shape_p, said; see `rank_tests`."""
+        return rank_tests(self.each, self.draws)
+
+    def card(self) -> Card:
+        """How many fits, and what they say."""
+        table = self.to_dataframe()
+        alarmed = [f"{row.parameter}: {row.said}" for row in table.itertuples() if row.said]
+        rows = [
+            ("data sets", f"{len(self):,} simulated, {counted(self.steps, 'step')} each, {self.draws} draws"),
+            (
+                "parameters",
+                f"{len(table):,}, of which {len(alarmed) or 'none'} {'is' if len(alarmed) == 1 else 'are'} off",
+            ),
+        ]
+        rows += [("", line) for line in alarmed[:SHOWN]]
+        if self.failed:
+            rows.append(("not counted", f"{counted(self.failed, 'fit')} that left the reals"))
+        return Card(f"Calibration: {self.pair} on data like {self.data}", tuple(rows))
+
+    def verdict(self) -> str:
+        """In words, with what would have been seen."""
+        return rank_verdict(self.to_dataframe(), len(self), self.failed)
+
+    def plot(self) -> Figure:
+        """Histograms of the ranks, the least calibrated first."""
+        from ..plots import calibration
+
+        return calibration(self.each, self.draws, self.to_dataframe())
+
+
+@checks_keywords
+def calibrate(
+    pair: Pair | Trained | Callable[..., Any],
+    data_like: Any = None,
+    *,
+    simulations: int = 200,
+    draws: int = 199,
+    estimator: str | type[ELBO] | ELBO = "analytic_kl",
+    steps: int | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    optimizer: Any = torch.optim.Adam,
+    learning_rate: float | None = None,
+    seed: int | None = None,
+    device: str = "auto",
+    compile: Any = "auto",
+    progress: bool = True,
+) -> Calibration:
+    """Simulation-based calibration of a fit: latents are drawn from the prior, data from the model, and each data set is fitted as `vb.fit` would.
+
+    It asks of the whole procedure, guide, estimator and schedule, whether its q is biased, too narrow or too wide on the average over the data that the prior makes; where it
+    is on *your* data, ask that of the fit. All fits start where the pair is, and go side by side in one compiled loop where that can be.
+
+    Args:
+        pair: Model and guide; a model alone, whose guide comes by itself; a fit brings its data.
+        data_like: As for `fit`. Of what the model observes only shapes and types matter; the other columns are covariates and stay.
+        simulations: R data sets. The error of a bias is 1/√R of q's standard deviation, that of a ratio of standard deviations 1/√(2R).
+        draws: S from each q; 199 make 200 ranks, which bins share evenly.
+        estimator, steps, epochs, batch_size, optimizer, learning_rate, device, compile: As for `fit`.
+        seed: Of everything; `vb.default_seed()` if None.
+        progress: Show a bar.
+
+    Raises:
+        BadInput: Fewer than two simulations or draws, or what `fit` refuses.
+        Unsuitable: A prior that can't be drawn from, as it is improper; or data that can't be made: a factor, no latents, data that are no argument, or an observed
+            site whose draws have another shape than its data.
+        NonFinite: All fits left the real numbers.
+
+    References:
+        Yao, Vehtari, Simpson & Gelman 2018, Yes, but did it work? Evaluating variational inference, arXiv:1802.02538, section 3 (VSBC).
+        Talts, Betancourt, Simpson, Vehtari & Gelman 2018, Validating Bayesian inference algorithms with simulation-based calibration, arXiv:1804.06788.
+
+    Examples:
+        >>> found = vb.calibrate(pair, data, steps=2000, learning_rate=0.02)
+        >>> print(found.verdict())
+        >>> found.plot()
+    """
+    for name, value in (("simulations", simulations), ("draws", draws)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < 2:
+            raise BadInput(
+                f"{name}={value!r}. Wanted: an integer of at least 2{', better 200' * (name == 'simulations')}."
+            )
+    if estimator == "auto":
+        raise BadInput(
+            "estimator='auto' chooses anew in every fit, by the clock. Wanted: one estimator, such as the one that vb.recommend names."
+        )
+    seed, (pair, data) = rng.or_default(seed), pair_and_data(paired(pair), data_like)
+    _require_proper(Problem.of(pair, data, batch_size=batch_size, device=device))
+    first = fit(
+        pair, data, estimator, steps=0, batch_size=batch_size, optimizer=optimizer, learning_rate=learning_rate,
+        seed=seed, device=device, compile=compile, progress=False,
+    )  # fmt: skip
+    count = count_steps(first.data, batch_size, steps, epochs)
+    made = _simulations(first, simulations, rng.child(seed, 0), show=progress)
+    fits = [
+        replace(
+            first, pair=first.pair.copy(), data=data, seed=own, estimator=copy.copy(first.estimator), progress=Progress.start(own)
+        )
+        for (data, _), own in zip(made, rng.children(rng.child(seed, 1), simulations), strict=True)
+    ]  # fmt: skip
+    trained = fit_each(fits, count, show=progress)
+    finished = trained.to_dataframe().finished.tolist()
+    kept = [(fitted, truth) for fitted, (_, truth), whole in zip(trained.fits, made, finished, strict=False) if whole]
+    ranks = ranks_of(
+        [fitted.pair for fitted, _ in kept],
+        [Batch(fitted.data.batch(fitted.pair.model).args) for fitted, _ in kept],
+        [truth for _, truth in kept],
+        draws,
+        rng.children(rng.child(seed, 2), len(kept)),
+    )
+    return Calibration(ranks, draws, count, simulations - len(kept), first.pair.name, first.data.name)
+
+
+def _require_proper(problem: Problem) -> None:
+    """Raises `Unsuitable` where a latent's prior can't be drawn from."""
+    with problem.pair.look(), torch.no_grad(), validation(False):
+        _, p = problem.pair.run(problem.rows)
+    for site in latents(p):
+        fn: Any = site["fn"]
+        if isinstance(base(fn), ImproperUniform) or getattr(fn, "_mask", None) is False:
+            raise Unsuitable(
+                f"The prior of site {site['name']!r} is improper: no draws can be had from it, and so no data of which the truth is known. Wanted: a proper prior, "
+                "such as dist.Normal(0, 10), which says which data are to be expected."
+            )
+
+
+def _simulations(first: Fit, count: int, seed: int, *, show: bool) -> list[tuple[Dataset, dict[str, Tensor]]]:
+    """Data sets like a fit's, and the latents that they were made of."""
+    pair, data = first.pair, first.data
+    batch = Batch(data.batch(pair.model).args)
+    with pair.look(), torch.no_grad(), validation(False):
+        q, p = pair.run(batch)
+    if not observed(p) and not factors(p):
+        raise Unsuitable(
+            f"Pair {pair.name!r} observes nothing, so there are no data to simulate. Wanted: a model with an observed site."
+        )
+    wanted = [site["name"] for site in latents(p) if site["name"] in q]
+    if not wanted:
+        raise Unsuitable(
+            f"Pair {pair.name!r} has no latents, so there is nothing to be calibrated. Wanted: a model with latents."
+        )
+    columns = {
+        place: name for place, arg in enumerate(batch.args) for name, values in data.tensors.items() if values is arg
+    }
+    found: list[tuple[Dataset, dict[str, Any]]] = []
+    with bar("simulated data", count, show=show) as advance:
+        for number, own in enumerate(rng.children(seed, count)):
+            made = simulate(pair, batch, own, MEND)
+            found.append(
+                (
+                    _dataset(data, batch, made, columns, number),
+                    {name: made.made.nodes[name]["value"] for name in wanted},
+                )
+            )
+            advance(number + 1, str)
+    return found
+
+
+def _dataset(data: Dataset, like: Batch, made: Simulated, columns: Mapping[int, str], number: int) -> Dataset:
+    """Of simulated arguments."""
+    tensors = dict(data.tensors)
+    for place, (values, before) in enumerate(zip(made.batch.args, like.args, strict=True)):
+        if values is before or not isinstance(values, Tensor):
+            continue
+        if values.shape != before.shape:
+            raise Unsuitable(
+                f"The model makes data of shape {tuple(values.shape)} in place of column {columns.get(place, place)!r} of shape {tuple(before.shape)}: an observed site's "
+                "distribution is broadcast against its data. Wanted: a distribution of the data's shape, such as one in pyro.plate('data', len(x))."
+            )
+        if not torch.isfinite(values).all():
+            raise Unsuitable(
+                f"Simulated data set {number} has values in column {columns[place]!r} that are not finite: the prior reaches places where the model makes no numbers. "
+                "Wanted: a narrower prior."
+            )
+        tensors[columns[place]] = values.to(before.dtype)
+    return replace(data, tensors=tensors, chances=None)

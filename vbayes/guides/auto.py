@@ -1,0 +1,28 @@
+"""A normal with as many covariances as the number of latents allows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from .full import Full
+from .low_rank import LowRank
+from .starts import BENT
+
+
+class Auto(LowRank):
+    """`Full` for up to 300 numbers, else `LowRank`. `vb.fit` without steps exchanges it for a `Flow` where it is not enough."""
+
+    scale_tril: Any
+
+    @property
+    def kind(self) -> type[Full] | type[LowRank]:
+        """Which of the two it is, after the first call."""
+        return Full if len(self.centre) <= BENT else LowRank
+
+    def _start(self, like: Tensor) -> None:
+        self.kind._start(self, like)  # type: ignore[arg-type]
+
+    def get_posterior(self, *args: Any, **kwargs: Any) -> Any:
+        return self.kind.get_posterior(self, *args, **kwargs)  # type: ignore[arg-type]

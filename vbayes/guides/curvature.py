@@ -1,0 +1,213 @@
+"""Where a posterior lies, and how wide it is there: the start of the guides that come by a word."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import rng
+from .log_density import LogDensity
+
+DRAWS = 128  # at each place, for its ELBO
+LOOKS = 16  # places of a path whose ELBO is taken, closer to each other towards its end
+ITERATIONS = 100
+FURTHEST, SHORTEST = 6, -24  # powers of two that a step is tried at
+CLOSE = 1e-3  # nats that a further natural-gradient step would gain: the draws do not say more
+FLAT_ENOUGH, ROUND_ENOUGH = (
+    0.01,
+    0.1,
+)  # nats of slope, and parts of a curvature, that are left at the best normal at most
+THERE = 1e-7  # nats that a further step would gain: no more
+FLAT = 1e-10  # of the largest curvature in scaled coordinates: less is none
+
+
+Form = Callable[[Tensor], Tensor]
+"""Of a precision (D, D), what a kind of normal can have of it."""
+
+
+def whole(precision: Tensor) -> Tensor:
+    """All of it."""
+    return precision
+
+
+def each_alone(precision: Tensor) -> Tensor:
+    """Its diagonal: independent normals."""
+    return precision.diagonal().diag()
+
+
+@dataclass(frozen=True)
+class Place:
+    """A normal approximation of a posterior, in unconstrained numbers.
+
+    Attributes:
+        centre: (D,).
+        root: (D, D) lower triangle L; L Lᵀ is the covariance.
+        elbo: Of that normal, nats.
+        gain: Nats that a Newton step from the centre promises; far above zero where it is no mode.
+        settled: Whether it is the normal of the best ELBO, as far as the draws of the search can tell.
+    """
+
+    centre: Tensor
+    root: Tensor
+    elbo: float
+    gain: float
+    settled: bool = False
+
+
+@dataclass(frozen=True)
+class Places:
+    """What a search has found.
+
+    Attributes:
+        best: By its ELBO.
+        others: From other starts, apart from the best by more than their widths, with an ELBO not far below.
+        failed: Starts that ended nowhere.
+    """
+
+    best: Place
+    others: tuple[Place, ...]
+    failed: int
+
+
+def ways_up(density: LogDensity, starts: int, seed: int) -> list[Tensor]:
+    """Paths from several starts: the prototype's, and others within (−2, 2), as Stan's are."""
+    generator = rng.stream(seed, 1)
+    away = 4 * torch.rand(starts - 1, density.size, generator=generator, dtype=torch.float64) - 2
+    return path(density, torch.cat([density.start[None], density.start + away]))
+
+
+def noise_of(density: LogDensity, draws: int, seed: int) -> Tensor:
+    """(draws, D) standard normal, symmetric."""
+    half = torch.randn(draws // 2, density.size, generator=rng.stream(seed, 2), dtype=torch.float64)
+    return torch.cat([half, -half])
+
+
+def path(density: LogDensity, starts: Tensor) -> list[Tensor]:
+    """Where Newton's method comes by on its way up, from each of (S, D) starts: (places, D), the start first.
+
+    The step is |H|⁻¹ g, which is the same in any units, times the best of many factors.
+
+    References:
+        Dauphin et al. 2014, Identifying and attacking the saddle point problem, arXiv:1406.2572, for the absolute value.
+    """
+    here, height = starts, density.many(starts)
+    ways = [[each] for each in starts]
+    moving = height.isfinite()
+    factors = 2.0 ** torch.arange(FURTHEST, SHORTEST - 1, -1, dtype=torch.float64)
+    for _ in range(ITERATIONS):
+        which = moving.nonzero()[:, 0]
+        if not len(which):
+            break
+        gradient, hessian = density.gradients(here[which]), density.hessians(here[which])
+        for number, g, h in zip(which.tolist(), gradient, hessian, strict=True):
+            root = inverse_root(-h) if g.isfinite().all() and h.isfinite().all() else None
+            if root is None or (gain := float((root.T @ g).square().sum()) / 2) < THERE:
+                moving[number] = False
+                continue
+            ahead = here[number] + factors[:, None] * (root @ (root.T @ g))
+            heights = density.many(ahead)
+            best = int(heights.argmax())
+            if not float(heights[best] - height[number]) > THERE * min(1.0, gain):
+                moving[number] = False
+                continue
+            here[number], height[number] = ahead[best], heights[best]
+            ways[number].append(ahead[best])
+    return [torch.stack(way) for way in ways]
+
+
+def along(density: LogDensity, way: Tensor, noise: Tensor, form: Form) -> list[Place]:
+    """The normals at some places of a way, the end among them.
+
+    Args:
+        way: (places, D).
+        noise: (S, D) standard normal.
+        form: What normals there may be.
+    """
+    back = sorted({len(way) - 1 - int(round(k)) for k in np.geomspace(1, len(way), LOOKS) - 1})
+    centres = way[back]
+    values, gradients, hessians = density.many(centres), density.gradients(centres), -density.hessians(centres)
+    found = []
+    for centre, value, gradient, hessian in zip(centres, values, gradients, hessians, strict=True):
+        if (
+            value.isfinite()
+            and gradient.isfinite().all()
+            and hessian.isfinite().all()
+            and (root := inverse_root(form(hessian))) is not None
+        ):
+            gain = float((root.T @ gradient).square().sum()) / 2
+            found.append(Place(centre, root, elbo_of(density, centre, root, noise), gain))
+    return found
+
+
+def improved(density: LogDensity, place: Place, noise: Tensor, form: Form) -> Place:
+    """The normal of the best ELBO from some place on, by natural-gradient steps on draws that stay the same.
+
+    m ← m + t S E[g], S⁻¹ ← (1 − t) S⁻¹ + t E[−H], with the means over draws, and of many factors t that with the best ELBO.
+
+    Args:
+        noise: (S, D) standard normal, symmetric.
+        form: What normals there may be.
+
+    References:
+        Opper & Archambeau 2009, The variational Gaussian approximation revisited; Khan & Rue 2023, The Bayesian learning rule, arXiv:2107.04562.
+    """
+    place = replace(place, elbo=elbo_of(density, place.centre, place.root, noise))
+    for _ in range(ITERATIONS):
+        draws = place.centre + noise @ place.root.T
+        gradient, bend = density.gradients(draws).mean(0), form(-density.hessians(draws).mean(0))
+        if not (gradient.isfinite().all() and bend.isfinite().all()):
+            break
+        precision = torch.cholesky_inverse(place.root)
+        best = place
+        for factor in (1.0, 0.5, 0.25, 0.1, 0.03):
+            root = inverse_root((1 - factor) * precision + factor * bend)
+            if root is None:
+                continue
+            centre = place.centre + factor * (root @ (root.T @ gradient))
+            tried = Place(centre, root, elbo_of(density, centre, root, noise), place.gain)
+            if tried.elbo > best.elbo:
+                best = tried
+                break
+        if best.elbo - place.elbo < CLOSE:
+            off = place.root.T @ bend @ place.root - torch.eye(density.size, dtype=torch.float64)
+            slope = float((place.root.T @ gradient).square().sum()) / 2
+            return replace(place, settled=slope < FLAT_ENOUGH and float(off.abs().max()) < ROUND_ENOUGH)
+        place = best
+    return place
+
+
+def elbo_of(density: LogDensity, centre: Tensor, root: Tensor, noise: Tensor) -> float:
+    """Nats, of the normal with that centre and root."""
+    entropy = root.diagonal().log().sum() + density.size * (0.5 + 0.5 * math.log(2 * math.pi))
+    return float(density.many(centre + noise @ root.T).mean() + entropy)
+
+
+def inverse_root(hessian: Tensor) -> Tensor | None:
+    """Lower triangle L with L Lᵀ = |H|⁻¹, in whatever units; None where nothing bends at all."""
+    width = _widths(hessian)
+    values, vectors = torch.linalg.eigh(hessian * width * width[:, None])
+    size = values.abs()
+    if not float(size.max()) > 0:
+        return None
+    root = width[:, None] * vectors * size.clamp_min(FLAT * float(size.max())).rsqrt()
+    # Q R of the transpose: Rᵀ R is the same product, without ever squaring the condition number.
+    lower = torch.linalg.qr(root.T).R.T
+    return lower * lower.diagonal().sign()
+
+
+def _widths(hessian: Tensor) -> Tensor:
+    """(D,) by which each number is scaled to a curvature of one; 1 where it has none."""
+    bend = hessian.diagonal().abs()
+    return torch.where((bend > 0) & bend.isfinite(), bend, 1.0).rsqrt()
+
+
+def apart(one: Place, other: Place) -> bool:
+    """Whether the way from one to the other is longer than both normals are wide."""
+    way = (one.centre - other.centre)[:, None]
+    far = [float(torch.linalg.solve_triangular(p.root, way, upper=False).square().sum()) for p in (one, other)]
+    return min(far) > 4 * len(one.centre) + 12

@@ -1,0 +1,122 @@
+"""Starts by L-BFGS, which needs no second derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from torch import Tensor
+
+from .. import rng
+from .curvature import Place, elbo_of
+from .log_density import LogDensity
+
+ITERATIONS = 1000
+PROBES = 16  # random signs, whose products with the curvature give its diagonal
+HISTORY = 6  # steps that an estimate of the curvature knows, as in Pathfinder
+
+
+def mode_and_widths(density: LogDensity, *, seed: int = 0) -> Place:
+    """L-BFGS to the mode; widths by the diagonal of the curvature there, from products with random signs.
+
+    Args:
+        density: Of the model.
+        seed: Of the signs.
+
+    Returns:
+        With `root` (D,), and without an ELBO.
+
+    References:
+        Liu & Nocedal 1989, On the limited memory BFGS method; Bekas, Kokiopoulou & Saad 2007, An estimator for the diagonal of a matrix.
+    """
+    found = minimize(
+        _down(density), density.start.numpy(), jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS}
+    )
+    centre = torch.as_tensor(found.x)
+    signs = torch.randint(0, 2, (PROBES, density.size), generator=rng.stream(seed, 3)).double() * 2 - 1
+    step = 1e-4 * centre.abs().clamp_min(1.0)
+    ahead, back = (density.gradients(centre + side * step * signs) for side in (1, -1))
+    bend = (-signs * (ahead - back) / (2 * step)).mean(0)
+    usual = bend[bend > 0].median() if bool((bend > 0).any()) else torch.ones((), dtype=bend.dtype)
+    return Place(centre, torch.where(bend > 1e-3 * usual, bend, usual).rsqrt(), float("nan"), float("nan"))
+
+
+def bfgs_paths(density: LogDensity, paths: int, noise: Tensor, seed: int) -> list[Place]:
+    """The normal of the best ELBO on the way of L-BFGS, from each of several starts.
+
+    Args:
+        density: Of the model.
+        paths: Starts: the prototype's, and others within (−2, 2).
+        noise: (S, D) standard normal.
+        seed: Of the starts.
+
+    References:
+        Zhang, Carpenter, Gelman & Vehtari 2022, Pathfinder, arXiv:2108.03782, algorithms 1, 3 and 4.
+    """
+    generator = rng.stream(seed, 1)
+    away = 4 * torch.rand(paths - 1, density.size, generator=generator, dtype=torch.float64) - 2
+    found = []
+    for start in torch.cat([density.start[None], density.start + away]):
+        way = [start]
+        minimize(
+            _down(density), start.numpy(), jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS, "maxcor": HISTORY},
+            callback=lambda x, way=way: way.append(torch.as_tensor(x.copy())),
+        )  # fmt: skip
+        points = torch.stack(way)
+        places = [p for p in _known(density, points, density.gradients(points), noise) if np.isfinite(p.elbo)]
+        if places:
+            found.append(max(places, key=lambda place: place.elbo))
+    return found
+
+
+def _known(density: LogDensity, points: Tensor, gradients: Tensor, noise: Tensor) -> list[Place]:
+    """The normal that L-BFGS has at each point of its way after the first."""
+    alpha = torch.ones(density.size, dtype=torch.float64)
+    steps: list[tuple[Tensor, Tensor]] = []
+    found = []
+    for number in range(1, len(points)):
+        s, z = points[number] - points[number - 1], gradients[number - 1] - gradients[number]
+        if float(s @ z) > 1e-12 * float(z @ z):  # upwards it must bend down, or its estimate would not be positive
+            alpha = _diagonal(alpha, s, z)
+            steps = [*steps[1 - HISTORY :], (s, z)]
+        covariance = _inverse(alpha, steps)
+        root, wrong = torch.linalg.cholesky_ex(covariance)
+        if int(wrong) or not root.isfinite().all():
+            continue
+        centre = points[number] + covariance @ gradients[number]
+        found.append(
+            Place(
+                centre,
+                root,
+                elbo_of(density, centre, root, noise),
+                float(gradients[number] @ (covariance @ gradients[number])) / 2,
+            )
+        )
+    return found
+
+
+def _diagonal(alpha: Tensor, s: Tensor, z: Tensor) -> Tensor:
+    """Algorithm 3's update of the diagonal (Gilbert & Lemaréchal 1989)."""
+    a, b, c = (z * alpha * z).sum(), s @ z, (s / alpha * s).sum()
+    return 1 / (a / (b * alpha) + z.square() / b - a * (s / alpha).square() / (b * c))
+
+
+def _inverse(alpha: Tensor, steps: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """(D, D) the BFGS update of a diagonal by some steps, the oldest first."""
+    found = alpha.diag()
+    for s, z in steps:
+        rho = 1 / (s @ z)
+        left = torch.eye(len(s), dtype=s.dtype) - rho * torch.outer(s, z)
+        found = left @ found @ left.T + rho * torch.outer(s, s)
+    return (found + found.T) / 2
+
+
+def _down(density: LogDensity) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
+    def down(x: np.ndarray) -> tuple[float, np.ndarray]:
+        here = torch.as_tensor(x)[None]
+        value, gradient = density.many(here)[0], density.gradients(here)[0]
+        return float((-value).nan_to_num(1e30, 1e30, 1e30)), (-gradient).nan_to_num(0.0, 0.0, 0.0).numpy()
+
+    return down

@@ -1,0 +1,205 @@
+"""The joint density of a model as a function of one vector of unconstrained numbers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pyro
+import torch
+from pyro.infer import config_enumerate
+from pyro.infer.mcmc.util import TraceEinsumEvaluator
+from torch import Tensor
+from torch.distributions import Distribution, biject_to
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._pytree import tree_map
+
+from ..validation import no_warnings_of_nan, validation
+
+OF_TORCH = (
+    "An output with one or more elements was resized",
+    "There is a performance drop",
+)  # on the way to second derivatives
+NUMBERS = 2**24  # of one kind held at once: as many points are looked at together
+
+
+class LogDensity:
+    """log p(x, z) of a model's continuous latents, with the volume of the map to them; discrete latents are summed out.
+
+    It is worked out in float64 where the model can be: the curvature of a badly scaled posterior has no digits in less.
+
+    Args:
+        model, args, kwargs: A Pyro model and what it is called with.
+        prototype: A run of it, whose latents are laid out one after the other.
+        volume: Of the map from the numbers to the latents; without it, the highest place is that of the latents in their own space.
+
+    Attributes:
+        size: D.
+        captured: Whether it is a graph of tensor operations, which can be mapped over many points.
+        largest: Numbers in the largest tensor on the way.
+    """
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        prototype: pyro.poutine.Trace,
+        *,
+        volume: bool = True,
+    ) -> None:
+        self._volume = volume
+        self.sites: dict[str, Any] = {
+            name: site for name, site in prototype.iter_stochastic_nodes() if not is_discrete(site)
+        }
+        self._to = {name: biject_to(site["fn"].support) for name, site in self.sites.items()}
+        start = {name: self._to[name].inv(site["value"]).detach() for name, site in self.sites.items()}
+        self._shapes = {name: value.shape for name, value in start.items()}
+        self.start = torch.cat([value.reshape(-1) for value in start.values()]).double()
+        self.size = len(self.start)
+        self._summed = any(is_discrete(site) for _, site in prototype.iter_stochastic_nodes())
+        every: list[Any] = [site for site in prototype.nodes.values() if site["type"] == "sample"]
+        self._nesting = max(
+            (-frame.dim for site in every for frame in site["cond_indep_stack"] if frame.vectorized), default=0
+        )
+        self._model, self._args, self._kwargs = model, args, dict(kwargs)
+        self.dtype, self.captured = torch.float64, False
+        self.largest = max([self.size, *(a.numel() for a in (*args, *kwargs.values()) if isinstance(a, Tensor))])
+        self._run = self._captured()
+
+    def __call__(self, numbers: Tensor) -> Tensor:
+        """() nats, of (D,) numbers; float64, whatever the model works in."""
+        return self._run(numbers.to(self.dtype)).double()
+
+    def many(self, numbers: Tensor) -> Tensor:
+        """(S,) nats, of (S, D) numbers; minus infinity where they are not finite."""
+        return self._mapped(self, numbers, 1).nan_to_num(-torch.inf, -torch.inf, -torch.inf)
+
+    def gradients(self, numbers: Tensor) -> Tensor:
+        """(S, D), of (S, D) numbers."""
+        return self._mapped(torch.func.grad(self) if self.captured else self._gradient, numbers, 1)
+
+    def hessians(self, numbers: Tensor) -> Tensor:
+        """(S, D, D) second derivatives, of (S, D) numbers."""
+        one = (
+            torch.func.jacrev(torch.func.grad(self))
+            if self.captured
+            else lambda each: torch.autograd.functional.hessian(self, each)
+        )
+        return self._mapped(one, numbers, self.size)
+
+    def _gradient(self, numbers: Tensor) -> Tensor:
+        with torch.enable_grad():
+            live = numbers.detach().requires_grad_()
+            return torch.autograd.grad(self(live), live)[0]
+
+    def _mapped(self, one: Callable[[Tensor], Tensor], numbers: Tensor, copies: int) -> Tensor:
+        with self._inside(), torch.no_grad():
+            if not self.captured:
+                return torch.stack([one(each) for each in numbers]).detach()
+            return torch.cat(
+                [torch.func.vmap(one)(some) for some in numbers.split(max(1, NUMBERS // (copies * self.largest)))]
+            )
+
+    def values(self, numbers: Tensor) -> dict[str, Tensor]:
+        """Site → its unconstrained numbers in their shape, of (..., D)."""
+        parts = numbers.split([shape.numel() for shape in self._shapes.values()], -1)
+        return {
+            n: part.reshape((*numbers.shape[:-1], *shape))
+            for (n, shape), part in zip(self._shapes.items(), parts, strict=True)
+        }
+
+    def name_of(self, place: int) -> str:
+        """What a number is called: its site, with its index where that has several."""
+        for name, shape in self._shapes.items():
+            if place < shape.numel():
+                index = [int(i) for i in torch.unravel_index(torch.tensor(place), shape)] if shape else []
+                return f"{name}[{', '.join(map(str, index))}]" if index else name
+            place -= shape.numel()
+        raise IndexError(place)
+
+    # ---- how it is worked out ------------------------------------------------------------------------------------------
+
+    def _by_model(self, numbers: Tensor) -> Tensor:
+        to = numbers.dtype
+        args, kwargs = tree_map(
+            lambda a: a.to(to) if isinstance(a, Tensor) and a.is_floating_point() else a, (self._args, self._kwargs)
+        )
+        values, volume = {}, numbers.new_zeros(())
+        for name, part in self.values(numbers).items():
+            values[name] = self._to[name](part)
+            if self._volume:
+                volume = volume + self._to[name].log_abs_det_jacobian(part, values[name]).sum()
+        held = pyro.poutine.condition(self._model, data=values)
+        if not self._summed:
+            return pyro.poutine.trace(held).get_trace(*args, **kwargs).log_prob_sum() + volume
+        marked = pyro.poutine.enum(config_enumerate(held), first_available_dim=-1 - self._nesting)
+        seen = pyro.poutine.trace(marked).get_trace(*args, **kwargs)
+        return TraceEinsumEvaluator(seen, True, self._nesting).log_prob(seen) + volume
+
+    def _captured(self) -> Callable[[Tensor], Tensor]:
+        """A graph of tensor operations, by which it can be differentiated and mapped; the model itself where there can be none."""
+        for dtype in (torch.float64, self._own_dtype()):
+            self.dtype = dtype
+            here = self.start.to(self.dtype)
+            try:
+                with self._inside(), torch.no_grad():
+                    # Not the method itself, which has one argument too many for the tracer.
+                    graph = _without_errors(make_fx(lambda numbers: self._by_model(numbers))(here))
+                    two = [(run(here + 0.1), run(here)) for run in (graph, self._by_model)]
+                self.captured = all(
+                    torch.isclose(a, b, rtol=1e-4, atol=1e-4, equal_nan=True) for a, b in zip(*two, strict=True)
+                )
+            except Exception:  # whatever the model's code raises on traced values, or in float64
+                continue
+            self.largest = max([self.largest, *(_numbers(node) for node in graph.graph.nodes)])
+            return graph if self.captured else self._by_model
+        return self._by_model
+
+    def _own_dtype(self) -> torch.dtype:
+        found = next((a.dtype for a in self._args if isinstance(a, Tensor) and a.is_floating_point()), None)
+        return found or torch.get_default_dtype()
+
+    @contextmanager
+    def _inside(self) -> Iterator[None]:
+        before, check = torch.get_default_dtype(), Distribution._validate_sample
+        with validation(False), no_warnings_of_nan(), warnings.catch_warnings():
+            for text in OF_TORCH:
+                warnings.filterwarnings("ignore", text)
+            try:
+                torch.set_default_dtype(self.dtype)
+                Distribution._validate_sample = lambda *_: None  # type: ignore[method-assign]  # of those that were made with validation of their own
+                yield
+            finally:
+                Distribution._validate_sample = check  # type: ignore[method-assign]
+                torch.set_default_dtype(before)
+
+
+def is_discrete(site: Any) -> bool:
+    """Whether a latent has values that no gradient moves."""
+    return bool(site["fn"].support.is_discrete)
+
+
+def _numbers(node: Any) -> int:
+    value = node.meta.get("val")
+    return value.numel() if isinstance(value, Tensor) else 0
+
+
+def _without_errors(graph: GraphModule) -> GraphModule:
+    """Has NaN where a matrix can't be factorised, instead of an error that would stop all other points beside it."""
+    (end,) = graph.graph.find_nodes(op="output")
+    result = end.args[0]
+    for node in graph.graph.find_nodes(op="call_function", target=torch.ops.aten._linalg_check_errors.default):
+        with graph.graph.inserting_before(end):
+            result = graph.graph.call_function(_or_nan, (result, node.args[0]))
+        graph.graph.erase_node(node)
+    end.args = (result,)
+    graph.recompile()
+    return graph
+
+
+def _or_nan(value: Tensor, failures: Tensor) -> Tensor:
+    return value + torch.where((failures != 0).any(), torch.nan, 0.0)

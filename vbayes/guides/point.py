@@ -1,0 +1,45 @@
+"""A single value for each latent: the mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pyro
+from pyro.infer.autoguide import AutoDelta
+from pyro.infer.autoguide.initialization import InitMessenger
+from torch.distributions import biject_to
+
+from .starts import mode
+from .whitened import density_of, hidden, origin
+
+
+class Point(AutoDelta):
+    """The latents at one value, of the highest density in their own space (maximum a posteriori), as `AutoDelta` has it.
+
+    Args:
+        model, seed: As for `Whitened`.
+
+    Attributes:
+        settled: Whether it is at a mode already.
+    """
+
+    _prototype_hide_fn = staticmethod(hidden)
+
+    def __init__(self, model: Callable[..., Any], *, seed: int = 0) -> None:
+        super().__init__(model, init_loc_fn=origin)
+        self._plain, self._seed, self.settled = (model,), seed, False
+
+    def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
+        with pyro.poutine.block():  # what is recorded or scaled outside is the guide's first run, not its search
+            density = density_of(self._plain[0], args, kwargs, volume=False)
+            highest, self.settled = mode(density, self._seed)
+        values = {
+            name: biject_to(site["fn"].support)(highest[name].to(site["value"])) for name, site in density.sites.items()
+        }
+        self._model = (
+            InitMessenger(lambda site: values[site["name"]] if site["name"] in values else origin(site))(
+                self._plain[0]
+            ),
+        )
+        super()._setup_prototype(*args, **kwargs)

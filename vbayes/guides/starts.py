@@ -1,0 +1,109 @@
+"""Where a guide that comes by a word starts: ways from a density to a normal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..errors import Unsuitable
+from .curvature import DRAWS, Form, Place, Places, along, apart, improved, noise_of, ways_up, whole
+from .large import bfgs_paths, mode_and_widths
+from .log_density import LogDensity
+
+STARTS = 4
+BENT = 300  # numbers up to which second derivatives are taken
+MANY = 2**27  # and how many numbers one set of them may hold on the way
+MORE = 512  # draws for natural gradients, at most; and about
+HESSIANS = 2**14  # rows of second derivatives
+NEAR = 100.0  # nats: a normal at a mode may be that much worse than at its best
+APART = 10.0  # nats: another mode whose ELBO is further below says little of the posterior
+A_MODE = 1e-4  # nats that a Newton step would gain, at most
+
+Start = Callable[[LogDensity, Form, int], Places]
+"""(density, what normals there may be, seed) → what was found."""
+
+
+def best_normal(density: LogDensity, form: Form, seed: int) -> Places:
+    """The normal of the best ELBO: of all places on the way to the modes the best one, and from there natural gradients.
+
+    With more than 300 numbers it is the mode, and widths from the diagonal of the curvature there.
+    """
+    if not bends(density):
+        return Places(mode_and_widths(density, seed=seed), (), 0)
+    found = _best_of_each_way(density, form, seed)
+    if not found:
+        return _ordered(found, STARTS)
+    best = max(found, key=lambda place: place.elbo)
+    found = [place for place in found if place is best or (place.elbo > best.elbo - NEAR and apart(place, best))]
+    noise = noise_of(density, min(MORE, max(DRAWS, HESSIANS // density.size)), seed)
+    return _ordered([improved(density, place, noise, form) for place in found], STARTS - len(found))
+
+
+def laplace(density: LogDensity, form: Form, seed: int) -> Places:
+    """The normal by the curvature at the mode; where no start ends at one, the best on the way."""
+    if not bends(density):
+        return Places(mode_and_widths(density, seed=seed), (), 0)
+    noise = noise_of(density, DRAWS, seed)
+    ends = [along(density, way[-1:], noise, form) for way in ways_up(density, STARTS, seed)]
+    modes = [place for end in ends for place in end if place.gain < A_MODE]
+    return _ordered(modes or _best_of_each_way(density, form, seed), 0)
+
+
+def pathfinder(paths: int) -> Start:
+    """Pathfinder's: of the normals that L-BFGS knows on its way, the one of the best ELBO.
+
+    Args:
+        paths: From so many starts.
+    """
+
+    def start(density: LogDensity, form: Form, seed: int) -> Places:
+        return _ordered(bfgs_paths(density, paths, noise_of(density, DRAWS, seed), seed), 0)
+
+    return start
+
+
+def at(place: Place, others: tuple[Place, ...] = ()) -> Start:
+    """A place that is known already.
+
+    Args:
+        place: Of a normal.
+        others: Other modes.
+    """
+    return lambda density, form, seed: Places(place, others, 0)
+
+
+def mode(density: LogDensity, seed: int) -> tuple[dict[str, Tensor], bool]:
+    """Site → unconstrained numbers at the highest place that was found; and whether it is a mode, as far as was looked."""
+    if not bends(density):
+        return density.values(mode_and_widths(density, seed=seed).centre), False
+    ends = torch.stack([way[-1] for way in ways_up(density, STARTS, seed)])
+    highest = ends[int(density.many(ends).argmax())]
+    (place,) = along(density, highest[None], noise_of(density, 2, seed), whole) or (None,)
+    return density.values(highest), place is not None and place.gain < A_MODE
+
+
+def bends(density: LogDensity) -> bool:
+    """Whether second derivatives can be afforded."""
+    return density.size <= BENT and density.size * density.largest <= MANY
+
+
+def _best_of_each_way(density: LogDensity, form: Form, seed: int) -> list[Place]:
+    noise = noise_of(density, DRAWS, seed)
+    looked = [along(density, way, noise, form) for way in ways_up(density, STARTS, seed)]
+    return [max(places, key=lambda place: place.elbo) for places in looked if places]
+
+
+def _ordered(found: list[Place], failed: int) -> Places:
+    if not found:
+        raise Unsuitable(
+            "No start has led to a place where the model's density and its derivatives are finite. Wanted: priors and a likelihood that are finite near zero "
+            "(unconstrained), or a guide of your own with initial values."
+        )
+    best = max(found, key=lambda place: place.elbo)
+    others: list[Place] = []
+    for place in found:
+        if place.elbo > best.elbo - APART and all(apart(place, other) for other in (best, *others)):
+            others.append(place)
+    return Places(best, tuple(others), failed)

@@ -1,0 +1,151 @@
+"""What the guides that come by a word have in common: they find their place, and are whitened by the curvature there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pyro
+import torch
+from pyro.infer.autoguide import AutoContinuous
+from pyro.infer.autoguide.guides import prototype_hide_fn
+from pyro.infer.autoguide.initialization import InitMessenger
+from pyro.poutine.util import prune_subsample_sites
+from torch import Tensor
+from torch.distributions import transform_to
+
+from ..errors import Unsuitable
+from .curvature import Places, whole
+from .log_density import LogDensity, is_discrete
+from .starts import Start, best_normal
+
+SMALL = 0.01  # of the mass: a mode of less is none that a posterior is wrong without
+LITTLE = 0.05  # of a mode's density at its centre
+
+
+def origin(site: Any) -> Tensor:
+    """The middle of a site's support, where all unconstrained numbers are zero: it asks for no draw, which a flat prior has not."""
+    fn = site["fn"]
+    shape = fn.batch_shape + fn.event_shape
+    if is_discrete(site):
+        return fn.sample()
+    transform = transform_to(fn.support)
+    like = next((p for p in vars(fn).values() if isinstance(p, Tensor) and p.is_floating_point()), torch.zeros(()))
+    return transform(like.new_zeros(transform.inverse_shape(shape)))
+
+
+def hidden(msg: Any) -> bool:
+    """What is no latent of a continuous guide: discrete ones are summed out."""
+    return bool(prototype_hide_fn(msg)) or _enumerable(msg)
+
+
+def _enumerable(site: Any) -> bool:
+    return bool(getattr(site["fn"], "has_enumerate_support", False)) and is_discrete(site)
+
+
+def density_of(model: Callable[..., Any], args: tuple[Any, ...], kwargs: Any, *, volume: bool = True) -> LogDensity:
+    """The joint density of a model's continuous latents; `volume` as for `LogDensity`.
+
+    Raises:
+        Unsuitable: It has none, or a discrete one with infinitely many values.
+    """
+    with torch.no_grad():
+        run = pyro.poutine.block(pyro.poutine.trace(InitMessenger(origin)(model)).get_trace)(*args, **kwargs)
+    run = prune_subsample_sites(run)
+    found = [site for _, site in run.iter_stochastic_nodes()]
+    if endless := [site["name"] for site in found if is_discrete(site) and not _enumerable(site)]:
+        raise Unsuitable(
+            f"Latent {endless[0]!r} is discrete and has no end of values, so it can't be summed out, and no gradient moves it. Wanted: a guide of your own for it, "
+            "with vb.RLOO(8) or another estimator that needs no path."
+        )
+    if all(is_discrete(site) for site in found):
+        raise Unsuitable(
+            "The model has no continuous latent, so a guide by a word has nothing to do. Wanted: an empty guide (lambda *args: None) with vb.Enumerated() where all are "
+            "summed out, or vb.find_map's parameters alone."
+        )
+    return LogDensity(model, args, kwargs, run, volume=volume)
+
+
+class Whitened(AutoContinuous):
+    """A guide over all continuous latents in coordinates whitened by the curvature: centre + L u, where u is close to standard normal.
+
+    It looks for its place when it is first called. Its parameters are of u, so that one learning rate suits them all.
+
+    Args:
+        model: A Pyro model; discrete latents must be marked `infer={"enumerate": "parallel"}`, and are summed out.
+        start: What finds the place: the normal of the best ELBO, or one of those in `vbayes.guides.starts`.
+        seed: Of the search.
+
+    Attributes:
+        places: What the search has found; None before the first call.
+    """
+
+    centre: Tensor
+    root: Tensor
+    loc: Any
+    scale: Any
+    _prototype_hide_fn = staticmethod(hidden)
+    _form = staticmethod(whole)
+
+    def __init__(self, model: Callable[..., Any], *, start: Start = best_normal, seed: int = 0) -> None:
+        super().__init__(model, init_loc_fn=origin)
+        self._plain, self._look, self._seed = (
+            (model,),
+            start,
+            seed,
+        )  # in a tuple, so that a model that is a module is none of the guide's
+        self.places: Places | None = None
+
+    def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
+        with pyro.poutine.block():  # what is recorded or scaled outside is the guide's first run, not its search
+            density = density_of(self._plain[0], args, kwargs)  # which says what no guide by a word can do
+            super()._setup_prototype(*args, **kwargs)
+            self.places = self._look(density, self._form, self._seed)
+        best, like = self.places.best, self._init_loc()
+        self.register_buffer("centre", best.centre.to(like))
+        self.register_buffer("root", best.root.to(like))  # (D, D) lower triangle, or (D,) its diagonal
+        self._start(like)
+
+    def _start(self, like: Tensor) -> None:
+        """Makes the parameters.
+
+        Args:
+            like: (D,).
+        """
+        raise NotImplementedError
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is at the best ELBO already, as far as the draws of its search can tell."""
+        return self.places is not None and self.places.best.settled
+
+    def missed_modes(self) -> tuple[float, ...]:
+        """The mass of each other mode that the search has found and that this guide draws next to nothing of, in parts of all that was found."""
+        if self.places is None or not self.places.others:
+            return ()
+        every = (self.places.best, *self.places.others)
+        shares = torch.tensor([place.elbo for place in every]).softmax(0).tolist()
+        with torch.no_grad():
+            q = self.get_posterior()
+            here = [float(q.log_prob(place.centre.to(self.centre))) for place in every]
+        own = [
+            -float(place.root.diagonal().log().sum()) - len(place.centre) / 2 * math.log(2 * math.pi) for place in every
+        ]
+        return tuple(
+            share
+            for share, q_at, its in zip(shares, here, own, strict=True)
+            if share > SMALL and q_at < its + math.log(share * LITTLE)
+        )
+
+    @property
+    def widths(self) -> Tensor:
+        """(D,) of the normal that the search has found, each number by itself given the others."""
+        if self.root.dim() == 1:
+            return self.root
+        precision = torch.cholesky_inverse(self.root.double())
+        return precision.diagonal().rsqrt().to(self.root)
+
+    def _loc_scale(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        posterior = self.get_posterior()
+        return posterior.mean, posterior.stddev

@@ -1,0 +1,167 @@
+"""Ranks of the truth among draws, tested for what a right posterior would give: each rank as often as any other."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from .card import first_few, rounded
+
+LEVEL = 0.01  # chance that anything at all is alarmed where everything is calibrated
+PER_BIN = 10  # ranks expected in a bin, at least, for a chi-squared test (Cochran 1954 asks for 5)
+MOST_BINS = 20
+TESTS = ("bias_p", "spread_p", "shape_p")
+SAID = 4  # parameters that the verdict names
+
+
+def rank_tests(ranks: Mapping[str, Any], draws: int) -> pd.DataFrame:
+    """A row for each parameter, of its ranks' normal scores s = Φ⁻¹((r + ½) / (S + 1)).
+
+    Where q is a Gaussian, s is how many of q's standard deviations the truth lies above q's mean. If q is calibrated, ranks are uniform, and s has mean 0
+    and a variance just below 1, that is known exactly.
+
+    Args:
+        ranks: Parameter → (R,) ranks of the truth among S draws, 0 to S.
+        draws: S.
+
+    Returns:
+        parameter; bias, bias_se (of q's standard deviations, above 0 where q lies too high), bias_p (t test); spread, spread_se (how many times as widely the
+        truth scatters as q says: above 1 where q is too narrow), spread_p (chi-squared test of a variance); shape_p (chi-squared test of a flat
+        histogram; NaN for fewer than 20 ranks); said, what is alarmed, at a chance of `LEVEL` for all tests together (Bonferroni).
+    """
+    scores = stats.norm.ppf((np.arange(draws + 1) + 0.5) / (draws + 1))
+    usual = float(np.mean(scores**2))
+    rows = [_row(name, np.asarray(values), scores, usual) for name, values in ranks.items()]
+    table = pd.DataFrame(rows)
+    made = int(table[[*TESTS]].notna().sum().sum())
+    table["said"] = [_said(row, LEVEL / max(made, 1)) for row in table.itertuples()]
+    return table
+
+
+def _row(name: str, ranks: np.ndarray, scores: np.ndarray, usual: float) -> dict[str, Any]:
+    own, count = scores[ranks], len(ranks)
+    mean, variance = float(own.mean()), float(own.var(ddof=1))
+    error = math.sqrt(variance / count)
+    t = abs(mean) / error if error else math.inf
+    tails = stats.chi2.cdf((count - 1) * variance / usual, count - 1)
+    spread = math.sqrt(variance / usual)
+    fourth = float(np.mean((own - mean) ** 4))
+    of_variance = math.sqrt(max(fourth - variance**2, 0.0) / count)
+    return {
+        "parameter": name,
+        "bias": -mean,
+        "bias_se": error,
+        "bias_p": float(2 * stats.t.sf(t, count - 1)),
+        "spread": spread,
+        "spread_se": of_variance / (2 * math.sqrt(variance * usual)) if variance else 0.0,
+        "spread_p": float(min(1.0, 2 * min(tails, 1 - tails))),
+        "shape_p": _flat(ranks, len(scores)),
+    }
+
+
+def _flat(ranks: np.ndarray, values: int) -> float:
+    """p of a chi-squared test that all of so many values are as frequent."""
+    bins = min(MOST_BINS, values, len(ranks) // PER_BIN)
+    if bins < 2:
+        return math.nan
+    edges = histogram_edges(values - 1, bins)
+    seen, _ = np.histogram(ranks, edges)
+    expected = len(ranks) * np.diff(edges) / values
+    return float(stats.chisquare(seen, expected).pvalue)
+
+
+def histogram_edges(draws: int, bins: int) -> np.ndarray:
+    """Between ranks 0 to S, so that bins hold whole numbers of ranks, as even as can be."""
+    return np.round(np.linspace(0, draws + 1, bins + 1)) - 0.5
+
+
+def _said(row: Any, level: float) -> str:
+    words = []
+    if row.bias_p < level:
+        words.append("biased upwards" if row.bias > 0 else "biased downwards")
+    if row.spread_p < level:
+        words.append("under-dispersed" if row.spread > 1 else "over-dispersed")
+    if row.shape_p < level and not words:
+        words.append("of another shape")
+    return ", ".join(words)
+
+
+def rank_verdict(table: pd.DataFrame, simulations: int, failed: int) -> str:
+    """What the tests say, in a few sentences.
+
+    Args:
+        table: `rank_tests`.
+        simulations: R, of which the ranks are.
+        failed: How many more left the reals.
+    """
+    alarmed = table[table.said != ""]
+    parts = []
+    if alarmed.empty:
+        made = int(table[[*TESTS]].notna().sum().sum())
+        errors = float(stats.norm.isf(LEVEL / made / 2)) + 1  # so large an effect is seen five times in six
+        bias, spread = errors * float(table.bias_se.max()), errors * float(table.spread_se.max())
+        parts.append(
+            f"Calibrated, as far as {simulations} data sets can tell: q's means off by {rounded(bias, 2)} of its standard deviations, or those off by "
+            f"{100 * spread:.0f} %, would most likely have been seen."
+        )
+    else:
+        worst = alarmed.assign(least=alarmed[[*TESTS]].min(axis=1)).sort_values("least")
+        named = [_words(row) for row in worst.head(SAID).itertuples()]
+        more = (
+            f"; so {'is' if len(alarmed) == SAID + 1 else 'are'} {len(alarmed) - SAID} more"
+            if len(alarmed) > SAID
+            else ""
+        )
+        parts.append(f"Not calibrated over {simulations} data sets: {'; '.join(named)}{more}.")
+        if quiet := [name for name in table.parameter if name not in set(alarmed.parameter)]:
+            parts.append(f"Nothing is seen in {first_few(quiet, SAID)}.")
+    if failed:
+        parts.append(
+            f"{failed} more fit{'s' * (failed > 1)} left the real numbers and {'are' if failed > 1 else 'is'} not counted, which may flatter the rest."
+        )
+    return " ".join(parts)
+
+
+def _words(row: Any) -> str:
+    found = []
+    for word in row.said.split(", "):
+        side = {"biased upwards": "above", "biased downwards": "below"}.get(word)
+        if side:
+            found.append(
+                f"{word}: q lies {rounded(abs(row.bias), 2)} ± {rounded(row.bias_se, 1)} of its standard deviations {side} the truth ({_p(row.bias_p)})"
+            )
+        elif word == "of another shape":
+            found.append(f"{word} than q: its histogram is not flat ({_p(row.shape_p)})")
+        else:
+            found.append(
+                f"{word}: the truth scatters {rounded(row.spread, 2)} ± {rounded(row.spread_se, 1)} times as widely as q says ({_p(row.spread_p)})"
+            )
+    return f"{row.parameter} is {', and '.join(found)}"
+
+
+def _p(value: float) -> str:
+    return "p < 1e-15" if value < 1e-15 else f"p = {value:.1g}"
+
+
+@functools.lru_cache(maxsize=100)
+def band(count: int, part: float, level: float = LEVEL) -> tuple[float, float]:
+    """Between which numbers a bin's count lies with probability 1 − level.
+
+    Args:
+        count: Of all ranks.
+        part: Of the ranks that fall into the bin, where all are as frequent.
+    """
+    low, high = stats.binom.ppf([level / 2, 1 - level / 2], count, part)
+    return float(low), float(high)
+
+
+def ordered(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """Parameters, the least likely calibrated first; those that are as likely in their order."""
+    least = dict(zip(table.parameter, table[[*TESTS]].min(axis=1), strict=True))
+    return sorted(names, key=least.__getitem__)
