@@ -162,9 +162,12 @@ def test_data_with_latents_of_their_own_are_judged_one_by_one():
     assert "Of 60 data" in found.verdict() and "k̂ ≥ 0.7" in repr(found)
 
 
-def test_of_many_data_some_are_looked_at():
-    found = vb.diagnose(small_vae(), binary(1500), draws=100)
-    assert found.rows == 1000 == len(found.each)
+def test_of_many_data_some_are_looked_at(monkeypatch):
+    monkeypatch.setattr("vbayes.diagnostics.diagnose.ROWS", 20)
+    found = vb.diagnose(small_vae(), binary(30), draws=100)
+    assert found.rows == 20 == len(found.each)
+    monkeypatch.setattr("vbayes.diagnostics.diagnose.WEIGHTS", 12 * 1100)
+    assert vb.diagnose(small_vae(), binary(12)).draws == 1100, "all of them are smoothed"
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -10,7 +11,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
-from pyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
+from pyro.infer.autoguide import AutoIAFNormal, AutoMultivariateNormal, AutoNormal
 
 import vbayes as vb
 from tests import models
@@ -156,3 +157,18 @@ def test_as_many_as_cost_little():
             lambda: run(2), lambda: run(1000), lambda: run(100_000), lambda: run(2, True),
         )]  # fmt: skip
     assert found[0] == 300 and 100 <= found[1] <= 200 and found[2:] == [40, 40]
+
+
+def test_modules_keep_nothing_that_cannot_be_copied():
+    """Pyro's flows keep their last input and output, to invert it for free."""
+
+    def model(x):
+        z = pyro.sample("z", dist.Normal(0.0, 1.0).expand([3]).to_event(1))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(z.sum(), 1.0), obs=x)
+
+    with vb.seeded(0):
+        guide = AutoIAFNormal(model)
+        problem = Problem.of(vb.Pair(model, guide), X)
+    draws_of(problem.pair, problem.whole, 40, 0)
+    copy.deepcopy(guide)

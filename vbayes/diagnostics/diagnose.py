@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +30,7 @@ from .moved import aside, moved
 FEWEST = 100  # draws
 # On few draws the answer hangs on the seed: of 1000 of a guide for centred eight schools, of which a million are worth two, one seed in eight passes.
 DRAWS = Affordable(most=50_000, least=1000, room=2**31)
+WEIGHTS = 2_000_000  # of all data together, where each has its own: smoothing them takes a second
 ROWS = 1000  # of data that have latents of their own are enough to know how their k̂ are distributed
 OTHERS = 0.1  # of data with latents of their own that may be as they are: `summary_of` looks at nine of ten
 TAIL = 2000  # weights in a figure
@@ -46,43 +48,39 @@ def diagnose(
 ) -> Diagnosis:
     """What a guide is worth as a posterior, and what to do with its draws.
 
-        Draws of the guide are weighed by p(x, z)/q(z|x), and the weights' tail is fitted (Yao et al. 2018). The rule, tried on posteriors that are known:
-    <<<<<<< HEAD
-        *bad*, where k̂ ≥ 0.7, or the draws are worth less than 2 % of their number, or a weight is no number, or the guide can't draw all that the model allows, or it is a point, or the
-        search for its start has found another mode that it does not cover, or that the density does not fall off;
-        otherwise *reweight*, where they are worth less than two thirds, or the weights move a mean or change an sd by more than a tenth of an sd; otherwise *good*.
-    =======
-        *bad*, where k̂ ≥ 0.7, or the draws are worth less than 2 % of their number (5 % from k̂ = ⅓ on), or a weight is no number, or the guide can't draw all that the model
-        allows, or it is a point; otherwise *reweight*, where they are worth less than two thirds, or the weights move a mean or change an sd by 8 % of an sd; otherwise *good*.
-    >>>>>>> w15-diag
+    Draws of the guide are weighed by p(x, z)/q(z|x), and the weights' tail is fitted (Yao et al. 2018). The rule, tried on posteriors that are known:
+    *bad*, where k̂ ≥ 0.7, or the draws are worth less than 2 % of their number (5 % from k̂ = ⅓ on), or a weight is no number, or the guide can't draw all that the model
+    allows, or it is a point, or the search for its start has found another mode that it does not cover, or that the density does not fall off; otherwise *reweight*, where they are worth less than two thirds, or
+    the weights move a mean or change an sd by 8 % of an sd; otherwise *good*.
 
-        Weights can't see mass that no draw has reached, such as a second mode: fits from several starts can.
+    Weights can't see mass that no draw has reached, such as a second mode: fits from several starts can.
 
-        Args:
-            pair: Model and guide; a fit brings its data.
-            data: As for `fit`; new rows are welcome where the guide computes q from a row.
-            draws: K of the guide; if None 50,000, fewer where a draw is costly, but at least 1000.
-            seed: Of everything.
-            device: As for `fit`.
+    Args:
+        pair: Model and guide; a fit brings its data.
+        data: As for `fit`; new rows are welcome where the guide computes q from a row.
+        draws: K of the guide; if None 50,000, fewer where a draw is costly or each datum has weights of its own, but at least 1000.
+        seed: Of everything.
+        device: As for `fit`.
 
-        Raises:
-            BadInput: Fewer than 100 draws.
-            BadPair: Model and guide do not fit together, or not with the data.
-            Unsuitable: There are no latents, or the model draws a part of its rows itself.
+    Raises:
+        BadInput: Fewer than 100 draws.
+        BadPair: Model and guide do not fit together, or not with the data.
+        Unsuitable: There are no latents, or the model draws a part of its rows itself.
 
-        References:
-            Yao, Vehtari, Simpson & Gelman 2018, Yes, but did it work?: evaluating variational inference, arXiv:1802.02538.
-            Vehtari, Simpson, Gelman, Yao & Gabry 2024, Pareto smoothed importance sampling, arXiv:1507.02646.
+    References:
+        Yao, Vehtari, Simpson & Gelman 2018, Yes, but did it work?: evaluating variational inference, arXiv:1802.02538.
+        Vehtari, Simpson, Gelman, Yao & Gabry 2024, Pareto smoothed importance sampling, arXiv:1507.02646.
 
-        Examples:
-            >>> found = vb.diagnose(fit)
-            >>> print(found.verdict())
-            >>> found.plot()
+    Examples:
+        >>> found = vb.diagnose(fit)
+        >>> print(found.verdict())
+        >>> found.plot()
     """
     if draws is not None and (not isinstance(draws, int) or draws < FEWEST):
         raise BadInput(f"draws={draws!r}. Wanted: a whole number, at least {FEWEST}.")
     seed, problem = rng.or_default(seed), Problem.of(pair, data, device=device)
-    batch, rows = _rows(problem)
+    batch, rows, each = _rows(problem)
+    enough = replace(DRAWS, most=max(DRAWS.least, min(DRAWS.most, WEIGHTS // each)))
     none = pd.DataFrame(columns=["site", "element", "moved", "sd_ratio", "se"])
     nan, history = float("nan"), _history(pair)
     found = Diagnosis(
@@ -91,7 +89,7 @@ def diagnose(
     )  # fmt: skip
     try:
         require_densities(problem.pair, batch)
-        made = draws_of(problem.pair, batch, draws or DRAWS, seed)
+        made = draws_of(problem.pair, batch, draws or enough, seed)
     except Unsuitable:
         return replace(found, points=True)
     return _judged(found, made)
@@ -154,21 +152,22 @@ def _history(pair: Any) -> pd.DataFrame | None:
     return found if isinstance(found, pd.DataFrame) and "elbo_per_datum" in found else None
 
 
-def _rows(problem: Problem) -> tuple[Batch, int]:
-    """All rows; where each has latents of its own, and there are many, some of them."""
+def _rows(problem: Problem) -> tuple[Batch, int, int]:
+    """All rows, or, where each has latents of its own and there are many, some of them; how many those are; and how many weights one draw has."""
     pair, data, whole = problem.pair, problem.data, problem.whole
     with pair.look(), torch.no_grad(), validation(False):
         q, p = pair.run(whole)
         if not latents(q):
             raise Unsuitable(f"Pair {pair.name!r} has no latents, and so no posterior to diagnose.")
         local = tuple(frame.size for frame in Layout(q, p).local)
+    every = whole, len(data), math.prod(local)
     if local != (len(data),) or len(data) <= ROWS:
-        return whole, len(data)
+        return every
     index = torch.linspace(0, len(data) - 1, ROWS, device=problem.device).long()
     some = Batch(data.batch(pair.model, index).args)
     try:
         if seen_of(pair, some):
-            return whole, len(data)
+            return every
     except Exception:  # a guide with parameters for all rows may take no others
-        return whole, len(data)
-    return some, ROWS
+        return every
+    return some, ROWS, ROWS

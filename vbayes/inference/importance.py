@@ -19,7 +19,7 @@ from ..pair.pair import Pair
 from ..staging.many import in_chunks
 from ..validation import validation
 
-FEW = 10.0  # effective draws: below it an importance-weighted value hangs on single draws
+FEW = 10.0  # effective draws, of twice as many at least: below it an importance-weighted value hangs on single draws
 WEIGHTS = Request(frozenset({"log_p", "log_q"}))
 
 
@@ -83,7 +83,8 @@ class Weights:
             return value, torch.full_like(value, math.inf)
         sd = (self.squares / (self.count - 1)).sqrt()
         largest = sd * math.pi / math.sqrt(12 * math.log(self.count)) / self.effective()
-        return value, torch.where(self.effective() < FEW, torch.hypot(se, largest), se)
+        few = self.effective() < min(FEW, self.count / 2)
+        return value, torch.where(few, torch.hypot(se, largest), se)
 
     def effective(self) -> Tensor:
         """(*local) the effective number of draws, (Σ w)² / Σ w² (Kong 1992)."""

@@ -76,6 +76,10 @@ def in_chunks(run: Run, count: int | Affordable, device: torch.device) -> Iterat
     most = ROOM // max(1, together.bytes)
     for start in range(0, count, most):
         yield together(draw_noise(together.sizes, min(most, count - start), together.like))
+    with rng.seeded(
+        0
+    ):  # modules that keep what they last made, as Pyro's flows do, keep something that can be copied and saved
+        run()
 
 
 @dataclass(frozen=True)
