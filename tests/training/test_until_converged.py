@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import signal
 
 import pyro
 import pyro.distributions as dist
@@ -228,6 +229,23 @@ def test_a_callback_hears_of_each_step():
     seen = []
     found = fit(mean_of(0.0, 10.0), torch.tensor([0.5, 1.5]), max_steps=500, callbacks=[seen.extend])
     assert [row[0] for row in seen] == list(range(1, 501)) and tuple(seen) == found.rows
+
+
+@pytest.mark.parametrize("steps", [1010, 1100, 1610])
+def test_a_phase_that_is_cut_short_proves_nothing(steps):
+    """A few steps at a lower rate gain nothing, whatever is left to gain."""
+    found = fit(mean_of(0.0, 10.0), torch.tensor([0.5, 1.5, 2.5]), max_steps=steps, seed=1)
+    assert found.convergence.converged is False and "max_steps used up" in found.convergence.reason
+
+
+def test_ctrl_c_returns_what_there_is():
+    def press(rows):
+        if rows[-1][0] >= 500:
+            signal.raise_signal(signal.SIGINT)
+
+    found = fit(mean_of(0.0, 10.0), torch.tensor([0.5, 1.5, 2.5]), callbacks=[press])
+    assert found.interrupted and found.convergence.converged is None and "stopped by Ctrl-C" in found.convergence.reason
+    assert found.steps >= 500 and found.resume(progress=False).convergence.converged is True
 
 
 def test_nothing_finite_at_the_start_names_the_site():

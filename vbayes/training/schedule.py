@@ -63,6 +63,7 @@ class Schedule:
         # What is known of the last window: its mean, its gain on the window before, and the steps between the two.
         self._size, self._gain, self._gain_se, self._span = 0, math.nan, math.nan, 1.0
         self._expected, self._creeps = math.nan, 0.0
+        self._ended = False  # the phase, by itself: of one that was cut short nobody knows what it would have gained
 
     @property
     def _taken(self) -> int:
@@ -114,7 +115,7 @@ class Schedule:
 
     def _phase(self, before: Point | None) -> tuple[Point | None, Point | None]:
         """Windows at one rate until they gain no more: the best mean of one or of before, and the last; None where there was no time for any."""
-        first, last, best, calm = self._taken, before, before, 0
+        first, last, best, calm, self._ended = self._taken, before, before, 0, False
         while not self._over:
             window = self._window()
             if window is None:
@@ -134,6 +135,7 @@ class Schedule:
                 self._tolerance.network or drifting < STATIONARY
             )
             if calm >= 2 or cool or self._gain < -heat / SHARE or (calm and drifting < STATIONARY):
+                self._ended = not self._over
                 break
             self._grow()
         if last is None or last is before:
@@ -223,7 +225,7 @@ class Schedule:
         gain, error = self._difference(before, reached)
         self._phases[-1] = replace(self._phases[-1], gain=gain, gain_se=error)
         self._expected = max(gain, 0.0) / LOWER + 2 * error
-        return self._steady and self._expected < self._tolerance.nats
+        return self._ended and self._steady and self._expected < self._tolerance.nats
 
     @property
     def _steady(self) -> bool:
