@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import signal
 
 import pyro
 import pyro.distributions as dist
@@ -205,10 +206,46 @@ def test_networks_settle():
     assert found.history.elbo_per_datum.tail(500).mean() > -6 * math.log(2) - 0.1
 
 
+@pytest.mark.slow
+def test_held_out_data_say_when_a_network_begins_to_learn_by_heart():
+    """Of five hundred digits it learns each; those held out then cost nats, and the parameters that they liked best are kept."""
+    digits = vb.data.digits()
+    train, rest = digits.rows(slice(0, 500)), digits.rows(slice(500, 1000))
+    held = fit(vb.pairs.vae(), train, validation=rest, batch_size=100)
+    free = fit(vb.pairs.vae(), train, batch_size=100, max_steps=15_000)
+    evidence = [
+        vb.log_evidence(f, rest, method="iw", num_particles=20, progress=False).value / 500 for f in (held, free)
+    ]
+    assert "on the data held out" in held.convergence.reason and held.steps < free.steps
+    assert evidence[0] > evidence[1] + 0.5
+
+
+def test_held_out_data_are_for_guides_that_can_read_them():
+    with pytest.raises(vb.errors.BadInput, match="names no latents of data that it has not seen"):
+        fit(mean_of(0.0, 10.0), torch.tensor([0.5, 1.5]), validation=torch.tensor([0.5]))
+
+
 def test_a_callback_hears_of_each_step():
     seen = []
     found = fit(mean_of(0.0, 10.0), torch.tensor([0.5, 1.5]), max_steps=500, callbacks=[seen.extend])
     assert [row[0] for row in seen] == list(range(1, 501)) and tuple(seen) == found.rows
+
+
+@pytest.mark.parametrize("steps", [1010, 1100, 1610])
+def test_a_phase_that_is_cut_short_proves_nothing(steps):
+    """A few steps at a lower rate gain nothing, whatever is left to gain."""
+    found = fit(mean_of(0.0, 10.0), torch.tensor([0.5, 1.5, 2.5]), max_steps=steps, seed=1)
+    assert found.convergence.converged is False and "max_steps used up" in found.convergence.reason
+
+
+def test_ctrl_c_returns_what_there_is():
+    def press(rows):
+        if rows[-1][0] >= 500:
+            signal.raise_signal(signal.SIGINT)
+
+    found = fit(mean_of(0.0, 10.0), torch.tensor([0.5, 1.5, 2.5]), callbacks=[press])
+    assert found.interrupted and found.convergence.converged is None and "stopped by Ctrl-C" in found.convergence.reason
+    assert found.steps >= 500 and found.resume(progress=False).convergence.converged is True
 
 
 def test_nothing_finite_at_the_start_names_the_site():
@@ -226,6 +263,7 @@ WRONG = {
     "steps and a budget": ({"steps": 3, "max_steps": 5}, "one or the other"),
     "epochs and a budget": ({"epochs": 3, "max_seconds": 5}, "one or the other"),
     "restarts and a budget": ({"restarts": 3, "max_steps": 5}, "one or the other"),
+    "steps and held-out data": ({"steps": 3, "validation": torch.zeros(2)}, "one or the other"),
     "another optimiser": ({"optimizer": torch.optim.SGD}, "steps= or epochs="),
 }
 

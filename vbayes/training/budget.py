@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from numbers import Real
+from typing import Any
 
 from ..errors import BadInput
 
@@ -42,15 +43,14 @@ class Budget:
         return cls(MAX_STEPS if steps is None else steps, MAX_SECONDS if seconds is None else float(seconds))
 
 
-def refuse_budget(why: str, max_steps: int | None, max_seconds: float | None) -> None:
-    """For who is told how far to go.
+def refuse_budget(**given: Any) -> None:
+    """For a training that is told how far to go: `max_steps`, `max_seconds` and `validation` have no say in it.
 
     Raises:
-        BadInput: A budget was given all the same.
+        BadInput: One of them is not None.
     """
-    given = {"max_steps": max_steps, "max_seconds": max_seconds}
-    named = " and ".join(f"{name}={value!r}" for name, value in given.items() if value is not None)
-    if named:
+    if named := " and ".join(name for name, value in given.items() if value is not None):
         raise BadInput(
-            f"{named}: a budget is for a fit that trains until it has converged, and {why}. Wanted: one or the other."
+            f"{named} were given with steps, epochs, restarts or estimator='auto'. They are for a fit that trains until it has converged, and this one is told how far. "
+            "Wanted: one or the other."
         )

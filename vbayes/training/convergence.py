@@ -21,7 +21,7 @@ class Phase:
         rate: Learning rate.
         steps: How many.
         elbo: At the mean of the phase's last iterates, nats.
-        gain, gain_se: That much above the mean of the phase before, at the same draws, and its standard error; NaN for the first.
+        gain, gain_se: That much above the best of the phases before, at the same draws, and its standard error; NaN for the first.
     """
 
     rate: float

@@ -46,6 +46,7 @@ def fit(
     epochs: int | None = None,
     max_steps: int | None = None,
     max_seconds: float | None = None,
+    validation: Any = None,
     batch_size: int | None = None,
     optimizer: Any = torch.optim.Adam,
     learning_rate: float | None = None,
@@ -74,6 +75,8 @@ def fit(
             own; .02 a datum where one network names the latents of all), or the budget is used up. With `restarts` or "auto", neither means 1000 steps.
         max_steps, max_seconds: The budget of a fit that is told neither: 100 000 steps (trials and looks come on top) and 600 s if None. Within it, the clock
             has no say in the numbers.
+        validation: Data like `data` that are not trained on: for a guide that makes latents from data, such as a VAE's, their ELBO decides when to stop, and which
+            parameters are kept.
         batch_size: M, rows in a minibatch; None takes all rows in each step.
         optimizer: With `steps` or `epochs`: a `torch.optim` class, or a `pyro.optim` object (a scheduler among them steps once an epoch).
         learning_rate: For a `torch.optim` class; None leaves its default. Without `steps` and `epochs` the first rate, found by trials if None.
@@ -112,7 +115,7 @@ def fit(
     told = steps is not None or epochs is not None or restarts is not None or automatic
     Budget.of(max_steps, max_seconds)
     if told:
-        refuse_budget("this one is told how far", max_steps, max_seconds)
+        refuse_budget(max_steps=max_steps, max_seconds=max_seconds, validation=validation)
     seed = rng.or_default(seed)
     pair, data = pair_and_data(paired(pair, guide), data)
     dataset = Dataset.of(data) if binarize is None else Dataset.of(data).binarized(binarize, seed=seed)
@@ -130,15 +133,16 @@ def fit(
         with problem.pair.scope():
             optimizer_for(problem.pair.leaves, optimizer, learning_rate)  # what it refuses, it refuses here too
         require_adam(optimizer)
-        way = verb("climb") if problem.pair.word == AUTO and estimator is None else until_converged
-        return way(  # type: ignore[no-any-return]
-            fresh,
-            max_steps=max_steps,
-            max_seconds=max_seconds,
-            callbacks=callbacks,
-            progress=progress,
-            rate=learning_rate,
-        )
+        held_out = None
+        if validation is not None:
+            looks = (
+                Dataset.of(validation) if binarize is None else Dataset.of(validation).binarized(binarize, seed=seed)
+            )
+            held_out = Problem.of(problem.pair, looks, device=str(problem.device)).data
+        options: dict[str, Any] = {"callbacks": callbacks, "progress": progress, "rate": learning_rate}
+        if problem.pair.word == AUTO and estimator is None and held_out is None:
+            return verb("climb")(fresh, max_steps=max_steps, max_seconds=max_seconds, **options)  # type: ignore[no-any-return]
+        return until_converged(fresh, max_steps=max_steps, max_seconds=max_seconds, validation=held_out, **options)
     count = count_steps(problem.data, batch_size, steps, epochs)
     if automatic:
         from ..laboratory.auto import fit_automatically, refuse_restarts

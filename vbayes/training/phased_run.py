@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .. import rng
+from ..data.dataset import Dataset
 from ..staging.averaged_adam import AveragedAdam
 from ..staging.step import LoopState
 from .eager import Eager
@@ -44,15 +45,17 @@ class PhasedRun:
         fit: What has been reached. Its pair is ours to change.
         rate: Of the first steps.
         staged: As for `FitRun`.
+        held_out: Data on which `evaluate` looks, in place of the fit's; its ELBO counts for as many rows as the fit has.
     """
 
-    def __init__(self, fit: Any, rate: float, *, staged: bool) -> None:
+    def __init__(self, fit: Any, rate: float, *, staged: bool, held_out: Dataset | None = None) -> None:
         self._fit = replace(
             fit, optimizer=AveragedAdam, learning_rate=rate, progress=replace(fit.progress, optimizer=None)
         )
         self.run = FitRun(self._fit, staged=staged)
         self._seed = rng.child(fit.seed, TRIAL)
-        self._twin: Staged | None = None
+        self._held_out = held_out
+        self._looking: Staged | None = None  # the engine that looks there
 
     @property
     def rows(self) -> list[Row]:
@@ -106,25 +109,37 @@ class PhasedRun:
         """Lets a point know at least so many values of its ELBO, if they are finite."""
         while len(point.values) < count:
             number = len(point.values) // CHUNK
-            fresh = self.trial(point.parameters, 0.0, CHUNK, number)
+            fresh = self.trial(point.parameters, 0.0, CHUNK, number, self._held_out)
+            if self._held_out is not None:
+                fresh = [value * len(self._fit.data) / len(self._held_out) for value in fresh]
             point.values += fresh + [float("-inf")] * (CHUNK - len(fresh))
 
-    def trial(self, parameters: Mapping[str, Tensor], rate: float, steps: int, number: int = 0) -> list[float]:
+    def trial(
+        self,
+        parameters: Mapping[str, Tensor],
+        rate: float,
+        steps: int,
+        number: int = 0,
+        data: Dataset | None = None,
+    ) -> list[float]:
         """Steps from some parameters, as if nobody had taken them.
 
         Args:
             rate: 0 for the ELBO at one place, under the draws and minibatches that training sees.
             number: Of the random numbers.
+            data: In place of the fit's.
 
         Returns:
             The ELBO before each, nats; fewer where one of them could not be taken.
         """
         engine, stepper, _ = self.run.stands
-        setup = replace(self._fit, seed=rng.child(self._seed, number), rows=())
+        setup = replace(self._fit, seed=rng.child(self._seed, number), rows=(), data=data or self._fit.data)
         minibatches = Minibatches(setup.data, setup.batch_size, setup.seed)
         with self.run.inside(), rng.seeded(setup.seed):
             if isinstance(engine, Staged) and engine.state is not None:
-                twin = Staged(setup, minibatches, stepper, 0, engine)
+                if data is not None and self._looking is None:
+                    self._looking = Staged(setup, minibatches, stepper, 0)
+                twin = Staged(setup, minibatches, stepper, 0, engine if data is None else self._looking)
                 twin.stand(_at(engine.state, parameters, rate), 0)
                 values = twin.take(steps)
                 engine.finish()  # a step that could not be taken has left its traces

@@ -17,6 +17,7 @@ from ..estimators import name_of, resolve
 from ..export.to_arviz import to_arviz
 from ..pair.device import choose_device
 from ..pair.pair import Pair
+from ..pair.problem import Problem
 from ..summaries.card import Card, Displayable
 from ..summaries.history import End, trained
 from . import checkpoint
@@ -110,6 +111,7 @@ class Fit(Displayable):
         epochs: int | None = None,
         max_steps: int | None = None,
         max_seconds: float | None = None,
+        validation: Any = None,
         callbacks: Sequence[Callback] = (),
         progress: bool = True,
     ) -> Fit:
@@ -127,19 +129,21 @@ class Fit(Displayable):
 
         Args:
             steps, epochs: How far.
-            max_steps, max_seconds: More, at most, where neither is given; as for `fit`.
+            max_steps, max_seconds, validation: As for `fit`, where neither is given.
             callbacks, progress: As for `fit`.
         """
         fresh = replace(self, pair=self.pair.copy())
         if steps is None and epochs is None:
-            rate = (
-                self.convergence.phases[-1].rate if self.convergence and self.convergence.phases else self.learning_rate
-            )
             require_adam(self.optimizer)
-            return until_converged(
-                fresh, max_steps=max_steps, max_seconds=max_seconds, callbacks=callbacks, progress=progress, rate=rate
+            looks = (
+                None
+                if validation is None
+                else Problem.of(fresh.pair, validation, device=str(self.data.first.device)).data
             )
-        refuse_budget("this one is told how far", max_steps, max_seconds)
+            return until_converged(
+                fresh, max_steps=max_steps, max_seconds=max_seconds, callbacks=callbacks, progress=progress, validation=looks, rate=self._rate
+            )  # fmt: skip
+        refuse_budget(max_steps=max_steps, max_seconds=max_seconds, validation=validation)
         return train(fresh, count_steps(self.data, self.batch_size, steps, epochs), show=progress, callbacks=callbacks)
 
     @property
@@ -165,6 +169,14 @@ class Fit(Displayable):
         if method is None and self.pair.exact is None:
             method = "psis" if (self.diagnosis or self.diagnose()).trust == "reweight" else "guide"
         return verb("posterior")(self, data, draws, method or "auto", **options)
+
+    @property
+    def _rate(self) -> float | None:
+        """To go on with: the last one; or the first, where a network has settled that could go on."""
+        if self.convergence is None or not self.convergence.phases:
+            return self.learning_rate
+        settled = self.convergence.converged is None and not self.interrupted
+        return self.convergence.phases[0 if settled else -1].rate
 
     def to_arviz(self, **options: Any) -> Any:
         """`vb.to_arviz(fit, **options)`."""

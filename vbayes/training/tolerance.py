@@ -14,7 +14,7 @@ from ..validation import no_warnings_of_nan, validation
 NATS = 0.01  # of a posterior: a mean that is .14 standard deviations off, or an error spread over many
 EACH = 0.001  # for each datum whose latents have parameters of their own
 AMORTISED = 0.02  # for each datum whose latents a network names
-WORTH = 0.1  # for each datum: a network's ELBO creeps on for ever, by less and less
+WORTH = 0.2  # for each datum: a network's ELBO creeps on for ever, by less and less
 
 
 @dataclass(frozen=True)
