@@ -12,6 +12,8 @@ import pyro
 import pytest
 import torch
 
+from tests.devices.stand_in import stand_in
+
 matplotlib.use("Agg")
 
 
@@ -25,6 +27,25 @@ def nothing_leaks():
     assert len(pyro.get_param_store()) == 0, "the global param store was touched"
     assert torch.equal(torch.get_rng_state(), state), "torch's global generator was touched"
     assert torch.distributions.Distribution._validate_args, "validation was left off"
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--device", default=os.environ.get("VBAYES_TEST_DEVICE", "cpu"), choices=("cpu", "cuda", "stand-in"),
+        help="where device='auto' is: a CUDA device, or tensors on the CPU that pass for one",
+    )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def on_the_device(request, monkeypatch):
+    """`device="auto"` is the device that the suite was asked to run on, whatever this machine has."""
+    where = "cpu" if request.node.get_closest_marker("on_cpu") else request.config.getoption("--device")
+    if where == "stand-in":
+        with stand_in():
+            yield
+        return
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: where == "cuda")
+    yield
 
 
 @pytest.fixture

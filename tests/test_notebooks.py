@@ -11,6 +11,7 @@ QUICK = {
     "(1, 10, 100, 1000)": "(1, 10)",
     "num_particles=100,": "num_particles=3,",
     "draws=100": "draws=5",
+    "draws=2000": "draws=200",
     "replicas=500": "replicas=100",
     "replicas=2000": "replicas=100",
 }

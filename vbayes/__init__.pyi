@@ -81,7 +81,7 @@ from .laboratory.recommend import recommend as recommend
 from .laboratory.recommendation import Recommendation as Recommendation
 from .pair.check import Check as Check
 from .pair.check import check as check
-from .pair.pair import Exact as Exact
+from .pair.exact import Exact as Exact
 from .pair.pair import Pair as Pair
 from .pair.parameter_groups import parameter_groups as parameter_groups
 from .rng import default_seed as default_seed

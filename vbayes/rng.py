@@ -76,8 +76,9 @@ def set_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     random.setstate(state["random"])
     np.random.set_state(state["numpy"])
-    if "cuda" in state:
-        torch.cuda.set_rng_state_all(state["cuda"])
+    if "cuda" in state and torch.cuda.is_available():  # a fit may go on where there are fewer devices, or none
+        for number, one in enumerate(state["cuda"][: torch.cuda.device_count()]):
+            torch.cuda.set_rng_state(one, number)
 
 
 _default = 0
@@ -147,6 +148,9 @@ def continued(state: dict[str, Any]) -> Iterator[None]:
         before = get_state()
         try:
             set_state(state)
+            if "cuda" not in state and torch.cuda.is_available() and torch.cuda.is_initialized():
+                # A state from before there was a device: what it draws there is a function of it all the same.
+                torch.cuda.manual_seed_all(int.from_bytes(bytes(state["torch"][:8].tolist()), "little"))
             yield
             state.update(get_state())
         finally:

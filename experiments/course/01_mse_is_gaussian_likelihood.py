@@ -69,6 +69,7 @@ def elbo_and_gradient(pair: vb.Pair, x: torch.Tensor) -> tuple[float, torch.Tens
 
 def squares_and_gradient(pair: vb.Pair, x: torch.Tensor) -> tuple[float, torch.Tensor]:
     """The same of |x − x̂|²."""
+    x = x.to(pair.device)
     names = [name for name in pair.parameters if name != "scale"]
     values = {name: pair.parameters[name].double().requires_grad_() for name in names}
     error = (x.double() - rebuilt(values, x.double())).square().sum(1).mean()

@@ -41,7 +41,7 @@ def measure(*, penalties: list[float], hidden: int, epochs: int) -> pd.DataFrame
 
         ours, highest, none = joint(code), joint(best), joint(np.zeros_like(code))
         with pair.scope(), vb.seeded(None), torch.no_grad():
-            elbo = vb.draw(pair, vb.Batch((new.first,)), 1, {"log_p", "log_q"}).log_w.squeeze(0).numpy()
+            elbo = vb.draw(pair, vb.Batch((new.first,)), 1, {"log_p", "log_q"}).log_w.squeeze(0).cpu().numpy()
         zero = (code == 0).mean(1)
         near = (np.abs(code) < 0.05 * np.abs(code).max(1, keepdims=True)).mean(1)
         rows.append(

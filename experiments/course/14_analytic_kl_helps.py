@@ -40,7 +40,7 @@ def measure(*, epochs: list[int], hidden: int, draws: int) -> pd.DataFrame:
 def rebuilt(space: vb.LatentSpace, z: torch.Tensor) -> torch.Tensor:
     """(N,) ln p(x|z)."""
     mean = space.decode(z).double().clamp(1e-7, 1 - 1e-7)
-    return torch.distributions.Bernoulli(mean).log_prob(space.data.first.double()).sum(-1)
+    return torch.distributions.Bernoulli(mean).log_prob(space.data.first.cpu().double()).sum(-1)
 
 
 def verdict(table: pd.DataFrame) -> str:

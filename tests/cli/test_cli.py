@@ -110,6 +110,16 @@ def test_default_folder_and_a_pair_without_pictures(inside, tmp_path):
     assert folder.name.startswith("train-eight_schools-2") and {p.name for p in folder.iterdir()} == RUN | DIAGNOSED
 
 
+def test_train_until_it_has_converged(inside, tmp_path):
+    done = inside("train", "normal_normal", "--out", "run")
+    assert done.returncode == 0, done.stderr
+    assert "Convergence: converged after" in done.stdout
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["converged"] is True and config["epochs"] is None and config["convergence"].startswith("converged")
+    done = inside("train", "normal_normal", "--max-steps", 50, "--out", "short")
+    assert done.returncode == 0 and "max_steps used up" in " ".join(done.stdout.split()), done.stderr
+
+
 def test_list(inside):
     shown = inside("list").stdout
     for word in (*vb.ESTIMATORS, *vb.pairs.PAIRS, *vb.data.DATASETS, "a path at every", "unbiased for"):

@@ -38,20 +38,21 @@ def test_what_is_drawn_anew_is_a_function_of_seed_and_epoch():
     assert torch.equal(vb.Dataset.of(grey()).in_epoch(7).first, grey().first)
 
 
+@pytest.mark.on_cpu
 @pytest.mark.parametrize("batch_size", [None, 8, 12])
 @pytest.mark.parametrize("compile", [True, False])
 def test_each_step_sees_the_draw_of_its_epoch(batch_size, compile):
     """Against steps on one epoch's data after the other, whose rows and noise are the same."""
     data, options = grey().binarized("dynamic"), {"compile": compile, "progress": False, "seed": 4}
-    fit = vb.fit(pair(), data, epochs=3, batch_size=batch_size, learning_rate=0.02, **options)
+    fit = vb.fit(pair(), data, epochs=2, batch_size=batch_size, learning_rate=0.02, **options)
     at = vb.fit(pair(), data, steps=0, batch_size=batch_size, learning_rate=0.02, **options)
     history = []
-    for epoch in range(1, 4):
+    for epoch in range(1, 3):
         shown = replace(data.in_epoch(epoch), chances=None)
         at = replace(at, data=shown).resume(epochs=1, progress=False)
         history = [row[2] for row in at.rows]
     assert [row[2] for row in fit.rows] == pytest.approx(history, rel=1e-5)
-    fixed = vb.fit(pair(), replace(data, chances=None), epochs=3, batch_size=batch_size, learning_rate=0.02, **options)
+    fixed = vb.fit(pair(), replace(data, chances=None), epochs=2, batch_size=batch_size, learning_rate=0.02, **options)
     assert fixed.rows[-1][2] != fit.rows[-1][2]
 
 

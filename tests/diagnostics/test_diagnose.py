@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -50,7 +51,7 @@ def guided(shift: float = 0.0, width: float = 1.0, *, first: float | None = None
         (0.0, 1.0, "good"),
         (0.03, 1.02, "good"),
         (0.0, 2.0, "reweight"),  # too wide, to which k̂ is blind
-        (0.0, 0.85, "reweight"),
+        (0.0, 0.91, "reweight"),  # worth nine tenths of their number, but a tenth too narrow
         (0.0, 0.4, "bad"),  # the weights of too narrow a guide have the tail 1 − width²
         (0.6, 1.0, "reweight"),
         (4.0, 1.0, "bad"),
@@ -65,7 +66,8 @@ def test_a_guide_beside_a_known_posterior(shift, width, trust):
     if trust != "bad":
         for element in table.index:
             row = table.loc[element]
-            assert abs(row.moved + shift / width) < 5 * row.se and abs(row.sd_ratio - 1 / width) < 5 * row.se / width
+            se = found.effective**-0.5 / width
+            assert abs(row.moved + shift / width) < 5 * se and abs(row.sd_ratio - 1 / width) < 5 * se
         assert abs(found.log_evidence - _evidence()) < 5 * found.log_evidence_se + 1e-4
 
 
@@ -172,8 +174,11 @@ class Trained:
     pair: vb.Pair
     data: vb.Dataset
     converged: bool | None
-    rows: tuple = ((1, 1, -1.0, -1.0, 0.5), (2, 1, -1.0, -1.0, 1.25))
     convergence: Any = field(init=False)
+
+    @property
+    def history(self) -> pd.DataFrame:
+        return pd.DataFrame({"elbo_per_datum": [-1.0, -1.0], "seconds": [0.5, 1.25]})
 
     def __post_init__(self) -> None:
         self.convergence = SimpleNamespace(converged=self.converged, reason="R̂ below 1.01")

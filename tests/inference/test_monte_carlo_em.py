@@ -54,7 +54,7 @@ def test_moves_keep_the_posterior_and_agree_with_pyros():
     torch.testing.assert_close(z.var(0), torch.full((2,), 0.5), rtol=0.13, atol=0)  # 4 standard errors
     with vb.seeded(1):
         run = MCMC(HMC(potential_fn=lambda v: (0.5 * v["z"].square() + 0.5 * (x - v["z"]).square()).sum(), step_size=0.15, num_steps=10),
-                   num_samples=1500, warmup_steps=100, initial_params={"z": torch.zeros(2)}, disable_progbar=True)  # fmt: skip
+                   num_samples=600, warmup_steps=50, initial_params={"z": torch.zeros(2)}, disable_progbar=True)  # fmt: skip
         run.run()
     theirs = run.get_samples()["z"]
     assert ((theirs.mean(0) - z.mean(0)).abs() < 0.12).all() and ((theirs.var(0) - z.var(0)).abs() < 0.15).all()

@@ -47,6 +47,7 @@ def make(model, guide, name="made") -> vb.Pair:
     return vb.Pair(model, guide, name=name)
 
 
+@pytest.mark.on_cpu
 def test_data_are_taken_as_by_every_other_verb():
     pair = vb.pairs.normal_normal()
     right = vb.tabulate(pair, BATCH).log_p

@@ -86,6 +86,7 @@ def test_heavy_tails_are_said():
     assert heavy_tailed(pd.DataFrame(rows[1:])) == "" == heavy_tailed(pd.DataFrame(rows).drop(columns="heaviest_block"))
 
 
+@pytest.mark.on_cpu
 def test_compare_warns_of_heavy_tails():
     """The score function where q lies far from the posterior: Pareto-like weights, of which one block has nearly all."""
     import pyro

@@ -33,6 +33,7 @@ def known() -> vb.Race:
     return run(vb.pairs.normal_normal(), X, ["score", "stl"], steps=400, seeds=5, learning_rate=0.05)
 
 
+@pytest.mark.on_cpu
 def test_the_known_winner_wins(known):
     text = known.verdict()
     assert text.startswith("After 400 steps each, stl leads, at an ELBO of -1.79") and "score is 0.0" in text
@@ -43,6 +44,7 @@ def test_the_known_winner_wins(known):
     assert known.evaluator == "exact ELBO" and summary.finished.tolist() == [5, 5]
 
 
+@pytest.mark.on_cpu
 def test_all_start_at_the_same_point_and_clocks_go_forward(known):
     table = known.to_dataframe()
     start = table[table.step == 0]
@@ -72,6 +74,7 @@ def test_the_same_numbers_twice(known):
         pytest.param(True, ["baselined", "stl"], 50, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.on_cpu
 def test_a_run_is_the_fit_of_its_seed(compile, names, rows):
     options = {"batch_size": 20, "steps": 8, "learning_rate": 0.01, "compile": compile}
     data = binary(rows)
@@ -167,6 +170,7 @@ def test_a_file_with_the_old_name_of_the_evaluator_loads(tmp_path, known):
     assert '"yardstick"' in path.read_text() and vb.Race.load(path) == known
 
 
+@pytest.mark.on_cpu
 def test_the_figure_shows_what_matters(known):
     left, right = known.plot().axes
     low, high = left.get_ylim()

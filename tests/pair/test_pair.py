@@ -270,6 +270,7 @@ def test_the_callers_gradients_stay():
     assert torch.equal(pair.guide.linear.weight.grad, torch.ones(1, 1))
 
 
+@pytest.mark.on_cpu
 def test_a_parameter_that_is_met_late_is_protected_too():
     with vb.seeded(0):
         early, late = nn.Linear(1, 1), nn.Linear(1, 1)

@@ -126,7 +126,7 @@ def test_scale_that_is_learnt_is_the_error_and_changes_no_optimum():
 def test_as_many_hidden_as_features_rebuild_anything(hidden):
     x = cloud()
     pair = trained(vb.pairs.linear_autoencoder(6, hidden), x, steps=3000).pair
-    weight = pair.parameters["weight"]
+    weight = pair.parameters["weight"].cpu()
     torch.testing.assert_close(weight @ weight.T, torch.eye(6), atol=5e-3, rtol=0)
     stranger = 5 * torch.randn(10, 6, generator=torch.Generator().manual_seed(0))
     assert vb.reconstruct(pair, x).squared_error.mean() < 1e-4 * x.var(0).sum()

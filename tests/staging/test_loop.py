@@ -11,6 +11,7 @@ from pyro.optim.clipped_adam import ClippedAdam
 import vbayes as vb
 from tests.models import binary, small_vae
 from vbayes.staging import draw_noise, stage
+from vbayes.staging.averaged_adam import AveragedAdam
 from vbayes.staging.cuda_graph import Replay
 from vbayes.staging.loop import Loop
 from vbayes.staging.optimizers import Updates, update_for
@@ -27,6 +28,7 @@ OPTIMISERS = {
     "ClippedAdam": (ClippedAdam, {"lr": 0.02, "lrd": 0.99, "clip_norm": 3.0, "weight_decay": 0.1}),
     "ClippedAdam, centred": (ClippedAdam, {"lr": 0.02, "centered_variance": True}),
     "RMSprop": (torch.optim.RMSprop, {"lr": 0.01}),
+    "AveragedAdam": (AveragedAdam, {"lr": 0.02}),
     "RMSprop, centred": (torch.optim.RMSprop, {"lr": 0.01, "centered": True, "momentum": 0.5, "weight_decay": 0.1}),
 }
 

@@ -141,3 +141,18 @@ def test_few_are_drawn_as_they_always_were():
     with problem.pair.scope(), torch.no_grad(), vb.seeded(5), validation(False):
         right = torch.stack([problem.pair.run(problem.whole)[0].nodes["mu"]["value"] for _ in range(3)])
     assert torch.equal(found.values["mu"], right) and math.isfinite(float(found.log_w.sum()))
+
+
+def test_as_many_as_cost_little():
+    """Cheap ones up to the most, costly ones as far as their bytes go, and what goes one by one the least."""
+
+    def run(size, branch=False):
+        value = torch.randn(size)
+        return {"a": value * 2 if not branch or float(value.sum()) > 0 else -value}
+
+    asked = module.Affordable(most=300, least=40, room=200 * 4 * 1000 * 3)
+    with vb.seeded(0), torch.no_grad():
+        found = [len(module.many(lambda f=f: f(), asked, CPU)["a"]) for f in (
+            lambda: run(2), lambda: run(1000), lambda: run(100_000), lambda: run(2, True),
+        )]  # fmt: skip
+    assert found[0] == 300 and 100 <= found[1] <= 200 and found[2:] == [40, 40]

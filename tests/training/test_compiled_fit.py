@@ -27,6 +27,7 @@ def data() -> vb.Dataset:
     return vb.Dataset({"x": binary(50).to(torch.get_default_dtype())}, name="coins")
 
 
+@pytest.mark.on_cpu
 @pytest.mark.parametrize("batch_size", [None, 20, 10])
 @pytest.mark.parametrize("estimator", ["trace", "stl"])
 def test_the_steps_are_those_of_pyro(double, monkeypatch, batch_size, estimator):
@@ -100,8 +101,8 @@ def test_resuming_equals_never_having_stopped(options, data, tmp_path):
     assert part.progress.staged
     saved = part.save(tmp_path / "part.safetensors")
     again = vb.Fit.load(saved, small_vae(), data, estimator="stl", optimizer=options.get("optimizer", torch.optim.Adam))
-    for half in (part, again):
-        assert same(half.resume(steps=3, progress=False).resume(steps=3, progress=False), whole)
+    assert same(part.resume(steps=6, progress=False), whole)
+    assert same(again.resume(steps=3, progress=False).resume(steps=3, progress=False), whole)
     assert part.steps == 4
 
 
@@ -212,6 +213,7 @@ def no_compiler(monkeypatch, tmp_path):
         function.cache_clear()
 
 
+@pytest.mark.on_cpu
 def test_without_a_compiler_it_says_so_once_and_gives_the_same_numbers(data, no_compiler, monkeypatch):
     with pytest.warns(UserWarning, match="no C compiler was found") as caught:
         bare = compiled(small_vae(), data, "stl", steps=7, batch_size=20)
@@ -224,6 +226,7 @@ def test_without_a_compiler_it_says_so_once_and_gives_the_same_numbers(data, no_
     assert bare.history.elbo.tolist() == pytest.approx(with_one.history.elbo.tolist(), rel=1e-5)
 
 
+@pytest.mark.on_cpu
 def test_a_cache_that_is_damaged_or_closed(data, monkeypatch, tmp_path):
     monkeypatch.setenv("VBAYES_CACHE", str(tmp_path))
     right = compiled(small_vae(), data, steps=3).history.elbo.tolist()

@@ -12,6 +12,8 @@ from rich.markup import escape
 from rich.panel import Panel
 
 from ..errors import VBayesError
+from .options import integers, settings
+from .options import seeds as seeds_of
 
 app = typer.Typer(
     add_completion=False,
@@ -30,8 +32,11 @@ Seed = Annotated[int, typer.Option(help="Of everything random.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 Out = Annotated[Path | None, typer.Option(help="Run folder. [dim]Default: runs/COMMAND-PAIR-TIME.[/dim]")]
 Epochs = Annotated[int | None, typer.Option(min=0, help="Passes over the data. [dim]Default: the pair's own.[/dim]")]
+Length = Annotated[
+    int | None, typer.Option(min=0, help="Passes over the data. [dim]Default: until it converges.[/dim]")
+]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Rows in a minibatch. [dim]Default: the pair's own.[/dim]")]
-Rate = Annotated[float | None, typer.Option(help="Adam's step size. [dim]Default: the pair's own.[/dim]")]
+Rate = Annotated[float | None, typer.Option(help="Adam's step size. [dim]Default: the pair's own, or found.[/dim]")]
 
 
 @app.command(
@@ -70,7 +75,7 @@ def compare(
 
     names = None if estimators is None else [name.strip() for name in estimators.split(",") if name.strip()]
     options = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    counts = None if particles is None else _integers("--particles", particles)
+    counts = None if particles is None else integers("--particles", particles)
     how = {"replicas": replicas, "particles": counts, "at": "trajectory" if trajectory else None, "oracle": oracle}
     result, folder = commands.compare(
         pair, data, names, how, seed=seed, device=device, out=out, console=console, **options
@@ -103,7 +108,7 @@ def recommend(
 
 @app.command(
     epilog="Examples:\n\n"
-    "  vbayes train\n\n"
+    "  vbayes train                      [dim]until it has converged[/dim]\n\n"
     "  vbayes train vae --data mnist --epochs 10 --binarize dynamic\n\n"
     "  vbayes train eight_schools --estimator stl --out runs/schools"
 )
@@ -111,7 +116,10 @@ def train(
     pair: PairName = "vae",
     data: Data = None,
     estimator: Annotated[str, typer.Option(help="Whose gradient to follow; auto asks the laboratory on the way.")] = "",
-    epochs: Epochs = None,
+    epochs: Length = None,
+    steps: Annotated[int | None, typer.Option(min=0, help="Of the optimiser, in place of epochs.")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Until then, at most. [dim]Default: 100 000.[/dim]")] = None,
+    max_seconds: Annotated[float | None, typer.Option(help="The same on the clock. [dim]Default: 600.[/dim]")] = None,
     batch_size: BatchSize = None,
     learning_rate: Rate = None,
     binarize: Annotated[
@@ -127,9 +135,10 @@ def train(
     """Fit a pair to data; keep its history, its posterior as netCDF, and a page to look at."""
     from . import commands
 
-    options = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "binarize": binarize}
+    length = {"steps": steps, "epochs": epochs, "max_steps": max_steps, "max_seconds": max_seconds}
+    options = {"batch_size": batch_size, "learning_rate": learning_rate, "binarize": binarize}
     fit, folder = commands.train(
-        pair, data, estimator or None, seed=seed, device=device, out=out, console=console, **options
+        pair, data, estimator or None, length, seed=seed, device=device, out=out, console=console, **options
     )
     if fit.steps:
         tail = fit.history.elbo_per_datum.tail(max(1, fit.steps // 10)).mean()
@@ -197,9 +206,9 @@ def run(
 
     asked = runner.Asked(
         quick=quick,
-        given=_settings("--set", set_),
-        sweep=_settings("--sweep", sweep),
-        seeds=_seeds(seed, seeds),
+        given=settings("--set", set_),
+        sweep=settings("--sweep", sweep),
+        seeds=seeds_of(seed, seeds),
         jobs=jobs,
         backend=backend,
         force=force,
@@ -224,44 +233,6 @@ def run(
     if failed := [outcome.name for outcome in outcomes if outcome.state == "failed"]:
         Console(stderr=True).print(f"Failed: {', '.join(failed)}.")
         raise typer.Exit(1)
-
-
-def _integers(option: str, text: str) -> tuple[int, ...]:
-    """Whole numbers, with commas."""
-    from ..errors import BadInput
-
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise BadInput(f"{option} {text!r}. Wanted: whole numbers with commas, such as 1,4,16.") from None
-
-
-def _seeds(first: int, text: str | None) -> tuple[int, ...]:
-    """Those listed, or so many from the first on."""
-    from ..errors import BadInput
-
-    try:
-        numbers = [] if text is None else [int(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        numbers = [-1]
-    if text is None or (numbers and "," not in text and numbers[0] > 0):
-        return tuple(range(first, first + (numbers or [1])[0]))
-    if not numbers or min(numbers) < 0 or "," not in text or len(set(numbers)) < len(numbers):
-        raise BadInput(f"--seeds {text!r}. Wanted: different whole numbers with commas, as 0,1,7, or how many, as 5.")
-    return tuple(numbers)
-
-
-def _settings(option: str, given: list[str] | None) -> dict[str, str]:
-    """NAME=VALUE, taken apart."""
-    from ..errors import BadInput
-
-    settings = {}
-    for setting in given or ():
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise BadInput(f"{option} {setting!r} has no value. Wanted: NAME=VALUE.")
-        settings[name] = value
-    return settings
 
 
 @app.command(name="list")

@@ -157,6 +157,7 @@ def train(
     pair: str,
     data: str | None,
     estimator: str | None,
+    length: dict[str, Any],
     *,
     seed: int,
     device: str,
@@ -164,17 +165,25 @@ def train(
     console: Console,
     **options: Any,
 ) -> tuple[Fit, Path]:
-    """`vbayes train`: the fit and its run folder."""
+    """`vbayes train`: the fit and its run folder. `length` are options of `vb.fit` that say how far to go."""
     failure: NonFinite | None = None
     with _run("train", pair, data, seed, device, out, console, options) as (job, folder, config):
         method = estimator if estimator == "auto" else resolve(estimator or "analytic_kl")
-        config |= {"estimator": repr(method)}
+        how = job.training | length
+        if length["steps"] is None and length["epochs"] is None and estimator != "auto":
+            how["learning_rate"] = options["learning_rate"]  # the pair's own goes with its own number of epochs
+        elif estimator == "auto" and length["steps"] is None and length["epochs"] is None:
+            how["epochs"] = job.training["epochs"]
+        config |= {"estimator": repr(method), "epochs": how["epochs"], "learning_rate": how["learning_rate"]}
         try:
-            fit = training.fit(job.pair, job.data, method, seed=seed, device=device, **job.training)
+            fit = training.fit(job.pair, job.data, method, seed=seed, device=device, **how)
         except NonFinite as error:
             assert error.fit is not None
             failure, fit = error, error.fit
-        config |= {"steps": fit.steps, "interrupted": fit.interrupted}
+        config |= {"steps": fit.steps, "interrupted": fit.interrupted, "learning_rate": fit.learning_rate}
+        if fit.convergence:
+            config |= {"converged": fit.convergence.converged, "convergence": fit.convergence.reason}
+            console.print(f"Convergence: {fit.convergence.reason}")
         # Draws from parameters that were about to break would mean nothing.
         _keep(fit, job, folder, seed, draws=0 if failure else DRAWS)
         if not failure:

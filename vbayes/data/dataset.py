@@ -244,7 +244,9 @@ class Dataset(Displayable):
         if size is None or size == len(self):
             return [None]
         # On the CPU whatever the device, so that a seed gives the same batches everywhere.
-        order = torch.randperm(len(self), generator=generator) if shuffle else torch.arange(len(self))
+        order = torch.arange(len(self), device="cpu")
+        if shuffle:
+            order = torch.randperm(len(self), generator=generator, device="cpu")
         return [index.to(self.first.device) for index in order.split(size)]
 
     def minibatches(

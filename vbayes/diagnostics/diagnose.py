@@ -46,43 +46,48 @@ def diagnose(
 ) -> Diagnosis:
     """What a guide is worth as a posterior, and what to do with its draws.
 
-    Draws of the guide are weighed by p(x, z)/q(z|x), and the weights' tail is fitted (Yao et al. 2018). The rule, tried on posteriors that are known:
-    *bad*, where k̂ ≥ 0.7, or the draws are worth less than 2 % of their number, or a weight is no number, or the guide can't draw all that the model allows, or it is a point, or the
-    search for its start has found another mode that it does not cover;
-    otherwise *reweight*, where they are worth less than two thirds, or the weights move a mean or change an sd by more than a tenth of an sd; otherwise *good*.
+        Draws of the guide are weighed by p(x, z)/q(z|x), and the weights' tail is fitted (Yao et al. 2018). The rule, tried on posteriors that are known:
+    <<<<<<< HEAD
+        *bad*, where k̂ ≥ 0.7, or the draws are worth less than 2 % of their number, or a weight is no number, or the guide can't draw all that the model allows, or it is a point, or the
+        search for its start has found another mode that it does not cover;
+        otherwise *reweight*, where they are worth less than two thirds, or the weights move a mean or change an sd by more than a tenth of an sd; otherwise *good*.
+    =======
+        *bad*, where k̂ ≥ 0.7, or the draws are worth less than 2 % of their number (5 % from k̂ = ⅓ on), or a weight is no number, or the guide can't draw all that the model
+        allows, or it is a point; otherwise *reweight*, where they are worth less than two thirds, or the weights move a mean or change an sd by 8 % of an sd; otherwise *good*.
+    >>>>>>> w15-diag
 
-    Weights can't see mass that no draw has reached, such as a second mode: fits from several starts can.
+        Weights can't see mass that no draw has reached, such as a second mode: fits from several starts can.
 
-    Args:
-        pair: Model and guide; a fit brings its data.
-        data: As for `fit`; new rows are welcome where the guide computes q from a row.
-        draws: K of the guide; if None 50,000, fewer where a draw is costly, but at least 1000.
-        seed: Of everything.
-        device: As for `fit`.
+        Args:
+            pair: Model and guide; a fit brings its data.
+            data: As for `fit`; new rows are welcome where the guide computes q from a row.
+            draws: K of the guide; if None 50,000, fewer where a draw is costly, but at least 1000.
+            seed: Of everything.
+            device: As for `fit`.
 
-    Raises:
-        BadInput: Fewer than 100 draws.
-        BadPair: Model and guide do not fit together, or not with the data.
-        Unsuitable: There are no latents, or the model draws a part of its rows itself.
+        Raises:
+            BadInput: Fewer than 100 draws.
+            BadPair: Model and guide do not fit together, or not with the data.
+            Unsuitable: There are no latents, or the model draws a part of its rows itself.
 
-    References:
-        Yao, Vehtari, Simpson & Gelman 2018, Yes, but did it work?: evaluating variational inference, arXiv:1802.02538.
-        Vehtari, Simpson, Gelman, Yao & Gabry 2024, Pareto smoothed importance sampling, arXiv:1507.02646.
+        References:
+            Yao, Vehtari, Simpson & Gelman 2018, Yes, but did it work?: evaluating variational inference, arXiv:1802.02538.
+            Vehtari, Simpson, Gelman, Yao & Gabry 2024, Pareto smoothed importance sampling, arXiv:1507.02646.
 
-    Examples:
-        >>> found = vb.diagnose(fit)
-        >>> print(found.verdict())
-        >>> found.plot()
+        Examples:
+            >>> found = vb.diagnose(fit)
+            >>> print(found.verdict())
+            >>> found.plot()
     """
     if draws is not None and (not isinstance(draws, int) or draws < FEWEST):
         raise BadInput(f"draws={draws!r}. Wanted: a whole number, at least {FEWEST}.")
     seed, problem = rng.or_default(seed), Problem.of(pair, data, device=device)
     batch, rows = _rows(problem)
     none = pd.DataFrame(columns=["site", "element", "moved", "sd_ratio", "se"])
-    nan = float("nan")
+    nan, history = float("nan"), _history(pair)
     found = Diagnosis(
         "bad", float("inf"), nan, 0.0, 0, nan, nan, nan, nan, none, problem.pair.name, problem.data.name, rows,
-        training=_training(pair), uncovered=problem.uncovered, modes=_modes(problem.pair), history=getattr(pair, "history", None),
+        training=_training(pair, history), uncovered=problem.uncovered, modes=_modes(problem.pair), history=history,
     )  # fmt: skip
     try:
         require_densities(problem.pair, batch)
@@ -128,18 +133,23 @@ def _tail(log_w: Tensor, weights: Smoothed) -> np.ndarray:
     return parts.sort(descending=True).values[:TAIL].cpu().numpy()
 
 
-def _training(pair: Any) -> Training | None:
-    """What a fit says of itself; what was trained by other means has no steps."""
-    rows = getattr(pair, "rows", None)
-    if rows is None or not isinstance(pair, Trained):
+def _training(pair: Any, history: pd.DataFrame | None) -> Training | None:
+    """What a fit says of itself."""
+    if history is None:
         return None
     convergence = getattr(pair, "convergence", None)
     return Training(
-        len(rows),
-        float(rows[-1][4]) if rows else 0.0,
+        len(history),
+        float(history.seconds.iloc[-1]) if len(history) else 0.0,
         getattr(convergence, "converged", None),
         str(getattr(convergence, "reason", "")),
     )
+
+
+def _history(pair: Any) -> pd.DataFrame | None:
+    """ELBO by steps of a fit; what was trained by other means has none."""
+    found = getattr(pair, "history", None)
+    return found if isinstance(found, pd.DataFrame) and "elbo_per_datum" in found else None
 
 
 def _rows(problem: Problem) -> tuple[Batch, int]:

@@ -43,6 +43,8 @@ class Training:
 
     def words(self) -> str:
         """In a sentence."""
+        if not self.steps and self.converged:
+            return f"Converged: {self.reason}."
         took = f"after {self.steps:,} step{'s' * (self.steps != 1)} in {rounded(self.seconds, 2)} s"
         why = f" ({self.reason})" if self.reason else ""
         if self.converged is None:
@@ -65,7 +67,7 @@ class Diagnosis(Displayable):
         draws: K, of the guide.
         elbo, elbo_se: Nats, of the data that were looked at.
         log_evidence, log_evidence_se: log of the mean weight, a lower bound on average, and its error as far as the draws can tell; NaN where there is none.
-        sites: Where the weights move the draws, the most moved first: site, element, moved (sds of q), sd_ratio, se.
+        sites: Where the weights move the draws, the most moved first: site, element, moved (sds of q), sd_ratio, se of the move.
         pair, data: Names.
         rows: N that were looked at.
         training: Of a fit; None for a pair.

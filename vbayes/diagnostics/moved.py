@@ -11,8 +11,8 @@ from ..inference.draws import Draws
 from ..inference.psis import Smoothed
 
 COLUMNS = ("site", "element", "moved", "sd_ratio", "se")
-ASIDE = 0.1  # sd that a mean may be off, and part that an sd may be, before weighted draws are better than plain ones
-SURE = 4.0  # standard errors
+ASIDE = 0.08  # sd that a mean may be off, and part that an sd may be: a tenth is too much, and this is known but for its noise
+SURE = 2.0  # standard errors
 
 
 def moved(made: Draws, weights: Smoothed) -> pd.DataFrame:
@@ -24,7 +24,7 @@ def moved(made: Draws, weights: Smoothed) -> pd.DataFrame:
 
     Returns:
         site; element, its place in the site's value as text; moved, by how many sds of q the weights move its mean; sd_ratio, its weighted sd in sds of q; and se, of
-        a mean of so many effective draws in their sd. Discrete latents are left out.
+        the move: weights that are all alike move nothing. Discrete latents are left out.
     """
     found = []
     for name, values in made.values.items():
@@ -35,7 +35,8 @@ def moved(made: Draws, weights: Smoothed) -> pd.DataFrame:
         sd = values.std(0)
         mean = (weight * values).sum(0)
         weighted = (weight * (values - mean).square()).sum(0).clamp(min=0.0).sqrt()
-        se = made.spread(name, weights.effective.clamp(min=1.0).rsqrt()[None])[0]
+        noise = (1 / weights.effective.clamp(min=1.0) - 1 / len(made)).clamp(min=0.0).sqrt()
+        se = made.spread(name, noise[None])[0]
         fixed = sd == 0
         shift = torch.where(fixed, 0.0, (mean - values.mean(0)) / sd)
         ratio = torch.where(fixed, 1.0, weighted / sd)

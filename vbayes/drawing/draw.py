@@ -54,6 +54,7 @@ def draw(
         data = Dataset.of(batch)
         check_gaps(pair, data, None)
         batch = data.batch(pair.model)
+    batch = pair.beside(batch)
     model, guide = pair.scaled(batch.total)
     request = Request.of(needs, requires, families)
     return draw_from(model, guide, batch.args, {}, num_particles, request, noise=noise)

@@ -50,8 +50,10 @@ def _scored(site: Any, run: Run) -> ScoredSite:
     def cost_in(terms: list[Term]) -> Any:
         return sum(t.sum_to(own.frames) for t in terms if not downstream or own.name in t.follows)
 
-    cost = torch.as_tensor(cost_in(terms.p) - cost_in(terms.q) - cost_in(terms.kl)).detach()
-    scale = torch.as_tensor(own.scale if any(t.name == own.name for t in terms.q) else 0.0, dtype=cost.dtype)
+    here = own.unscaled.device
+    cost = torch.as_tensor(cost_in(terms.p) - cost_in(terms.q) - cost_in(terms.kl), device=here).detach()
+    drawn = own.scale if any(t.name == own.name for t in terms.q) else 0.0
+    scale = torch.as_tensor(drawn, dtype=cost.dtype, device=here)
     arranged = (layout.arrange(t) for t in torch.broadcast_tensors(own.unscaled, cost, scale))
     return ScoredSite(own.name, *arranged)
 

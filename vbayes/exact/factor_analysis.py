@@ -50,7 +50,7 @@ def maximum_likelihood(x: Tensor, latent: int, *, tolerance: float = 1e-9, most_
     eigenvalues, axes = torch.linalg.eigh(scatter)
     weight = axes[:, -latent:] * (0.5 * eigenvalues[-latent:]).clamp(min=0).sqrt()
     noise = (scatter.diagonal() - weight.square().sum(1)).clamp(min=0.05)
-    eye = torch.eye(latent).to(x)
+    eye = torch.eye(latent, dtype=x.dtype, device=x.device)
 
     before, gained = -torch.inf, torch.inf
     for _ in range(most_rounds):

@@ -40,9 +40,8 @@ def maximum_likelihood(x: Tensor, latent: int) -> LinearGaussian:
             "more data."
         )
     weight = directions[:latent].T * (eigenvalues[:latent] - variance).clamp(min=0).sqrt()
-    return LinearGaussian(
-        x.new_zeros(latent), torch.eye(latent).to(x), weight, offset, variance.expand(features).clone()
-    )
+    eye = torch.eye(latent, dtype=x.dtype, device=x.device)
+    return LinearGaussian(x.new_zeros(latent), eye, weight, offset, variance.expand(features).clone())
 
 
 def check_data(x: Tensor, latent: int) -> tuple[int, int]:

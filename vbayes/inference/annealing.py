@@ -52,12 +52,13 @@ def annealed(
     with pair.scope(), torch.no_grad(), rng.seeded(seed), validation(False), no_warnings_of_nan():
         space, back = Unconstrained(pair, batch), origin is not None
         target = space.target(chains)
-        ladder = torch.linspace(-SHARPEST, SHARPEST, temperatures + 1).sigmoid()
+        ladder = torch.linspace(-SHARPEST, SHARPEST, temperatures + 1, device="cpu").sigmoid()  # read one by one
         ladder = (ladder - ladder[0]) / (ladder[-1] - ladder[0])
-        steps = torch.full((temperatures, *space.local), STEP)
         with bar("anneal back" if back else "anneal", 2 * temperatures, show=progress) as advance:
             for pilot in (True, False):
                 start = space.draws(chains) if origin is None else torch.stack([space.origin(origin)] * chains)
+                if pilot:
+                    steps = torch.full((temperatures, *space.local), STEP, device=start.device)
                 log_w = start.new_zeros(chains, *space.local, dtype=torch.float64)
                 state, before = start, target(start)
                 for number in range(temperatures):

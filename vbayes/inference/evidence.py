@@ -148,7 +148,7 @@ def log_evidence(
         temperatures: T of annealing.
         batch_size: Rows at a time, where each has latents of its own; the numbers do not depend on it but for the draws.
         seed: Of everything.
-        device: As for `fit`.
+        device: As for `fit`; what was trained stays where it is under "auto".
         progress: Show a bar.
 
     Returns:

@@ -26,7 +26,7 @@ from .importance import require_densities
 
 @dataclass(frozen=True, repr=False)
 class Imputation(Displayable):
-    """What may stand where data are missing.
+    """What may stand where data are missing; on the CPU.
 
     Attributes:
         x: (N, *features) the data with the mean of p(x_missing | x_known) filled in.
@@ -118,7 +118,8 @@ def impute(
             advance(number + 1, functools.partial("acceptance {:.2f}".format, float((taken / (number + 1)).mean())))
     stacked = torch.stack(kept)
     sd = torch.where(chain.known, 0.0, stacked.std(0))
-    return Imputation(torch.where(chain.known, chain.x, mean), sd, stacked, taken / (burn_in + draws))
+    found = torch.where(chain.known, chain.x, mean), sd, stacked, taken / (burn_in + draws)
+    return Imputation(*(part.cpu() for part in found))
 
 
 class _Chain:

@@ -31,7 +31,7 @@ SHOWN, WALKS = 12, 6  # in a row of a figure; rows of walks
 
 
 class LatentSpace:
-    """Codes of data, and what each place of the latent space generates.
+    """Codes of data, and what each place of the latent space generates: tensors on the CPU, wherever the pair is.
 
     Args:
         pair: With one latent vector for each row and one observed site, as an autoencoder; a fit brings its data.
@@ -80,17 +80,18 @@ class LatentSpace:
             q, _ = self.pair.run(batch)
         site: Any = q.nodes[self.latent]
         if is_point_mass(site["fn"]):
-            return site["value"].detach(), torch.zeros_like(site["value"])
-        return site["fn"].mean.expand(site["value"].shape), site["fn"].stddev.expand(site["value"].shape)
+            code = site["value"].detach().cpu()
+            return code, torch.zeros_like(code)
+        return tuple(part.expand(site["value"].shape).cpu() for part in (site["fn"].mean, site["fn"].stddev))  # type: ignore[return-value]
 
     def decode(self, z: Tensor) -> Tensor:
         """(S, *features) mean of p(x|z) for z (S, J)."""
-        return self._model_at(z).mean.detach()
+        return self._model_at(z).mean.detach().cpu()  # type: ignore[no-any-return]
 
     def sample(self, z: Tensor, *, seed: int | None = None) -> Tensor:
         """(S, *features) draws from p(x|z) for z (S, J): with the noise that a likelihood gives to each feature."""
         with rng.seeded(seed):
-            return self._model_at(z).sample()
+            return self._model_at(z).sample().cpu()  # type: ignore[no-any-return]
 
     def generate(self, count: int, *, seed: int | None = None) -> tuple[Tensor, Tensor]:
         """Latents (S, J) from the prior p(z), and the mean (S, *features) of p(x|z) at each."""
@@ -98,10 +99,11 @@ class LatentSpace:
         batch = Batch(self.data.batch(self.pair.model, index).args).to(self._device)
         with self.pair.scope(), torch.no_grad(), rng.seeded(seed), validation(False):
             z: Any = self.pair.generate(batch).nodes[self.latent]["value"]
-        return z.detach(), self.decode(z.detach())
+        return z.detach().cpu(), self.decode(z.detach())
 
     def walk(self, start: Tensor, end: Tensor, *, steps: int = 9) -> Tensor:
         """(steps, *features) what lies on the straight line between two latents (J,), the ends among them."""
+        start, end = start.to(self._device), end.to(self._device)
         along = torch.linspace(0, 1, steps, device=self._device)[:, None]
         return self.decode((1 - along) * start + along * end)
 
@@ -114,8 +116,8 @@ class LatentSpace:
             raise BadInput(
                 f"dimensions={dimensions}, but z has {self.size}. Wanted: two different ones of 0 to {self.size - 1}."
             )
-        line = Normal(0.0, 1.0).icdf(torch.linspace(EDGE, 1 - EDGE, side)).to(self._device)
-        z = torch.zeros(side * side, self.size, device=self._device)
+        line = Normal(0.0, 1.0).icdf(torch.linspace(EDGE, 1 - EDGE, side, device="cpu"))
+        z = line.new_zeros(side * side, self.size)
         z[:, across], z[:, up] = line.repeat(side), line.flip(0).repeat_interleave(side)
         return self.decode(z)
 
@@ -164,14 +166,14 @@ class LatentSpace:
         from ..plots import latent_figure
         from ..plots.codes import widest
 
-        generator = torch.Generator().manual_seed(rng.or_default(seed))
-        order = torch.randperm(len(self.data), generator=generator).to(self.data.first.device)
+        generator = torch.Generator("cpu").manual_seed(rng.or_default(seed))
+        order = torch.randperm(len(self.data), generator=generator, device="cpu")
         some = self.data.rows(order[: 2 * max(SHOWN, WALKS)])
         mean, _ = self.encode(some)
         walks = [self.walk(mean[i], mean[i + 1], steps=SHOWN) for i in range(0, min(2 * WALKS, len(mean) - 1), 2)]
         table = self.codes(label or ("label" if "label" in self.data.tensors else None))
         across, up = widest(table)
-        given = some.first[:SHOWN].to(mean.device)
+        given = some.first[:SHOWN].cpu()
         panels = {
             "rebuilt": (torch.cat([given, self.decode(mean[:SHOWN])]), len(given)),
             "drawn": (self.generate(SHOWN * SHOWN, seed=seed)[1], SHOWN),

@@ -74,8 +74,8 @@ class MonteCarloEM(Displayable):
 
     @property
     def parameters(self) -> dict[str, Tensor]:
-        """Name → trained value, in the constrained space."""
-        return self.pair.constrained()
+        """Name → trained value, in the constrained space; on the CPU."""
+        return {name: value.cpu() for name, value in self.pair.constrained().items()}
 
     def card(self) -> Card:
         """How far it came, how the chains move, and where it stands."""
@@ -93,12 +93,12 @@ class MonteCarloEM(Displayable):
         return Card(f"MonteCarloEM: {self.pair.name} on {self.data.name}", rows)
 
     def latents(self) -> dict[str, Tensor]:
-        """Site → (C, N, …) where the chains are now."""
+        """Site → (C, N, …) where the chains are now; on the CPU."""
         batch = Batch(self.data.batch(self.pair.model).args)
         space = Unconstrained(self.pair, batch)
         with self.pair.scope(), torch.no_grad(), rng.seeded(0), validation(False):
             each = [space.values(state) for state in self.chains]
-        return {name: torch.stack([values[name] for values in each]) for name in each[0]}
+        return {name: torch.stack([values[name] for values in each]).cpu() for name in each[0]}
 
     def resume(self, *, steps: int, progress: bool = True) -> MonteCarloEM:
         """Goes on from here, bit for bit as if it had never stopped. This one stays as it is."""
@@ -161,7 +161,7 @@ def monte_carlo_em(
     pair, data = pair_and_data(pair, data)
     dataset = Dataset.of(data)
     dataset.check_batch_size(batch_size)
-    by_prior = pair.copy().guided_by_prior(Batch(dataset.batch(pair.model).args))
+    by_prior = pair.copy().guided_by_prior(pair.beside(Batch(dataset.batch(pair.model).args)))
     problem = Problem.of(by_prior, dataset, batch_size=batch_size, device=device)
     pair, dataset = problem.pair, problem.data
     space = Unconstrained(pair, problem.whole)

@@ -30,7 +30,7 @@ PROPOSALS = 10  # for each draw that importance resampling keeps
 
 @dataclass(frozen=True, repr=False)
 class Posterior(Displayable):
-    """Draws of the latents given some data, and what they are worth.
+    """Draws of the latents given some data, and what they are worth; on the CPU.
 
     Attributes:
         draws: Site → (S, …) values.
@@ -59,6 +59,12 @@ class Posterior(Displayable):
     k_hat: float | None = None
     trust: Trust | None = None
     different: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "draws", {name: values.cpu() for name, values in self.draws.items()})
+        for name in ("log_density", "effective", "guide_effective"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, value.cpu())
 
     def __len__(self) -> int:
         return len(next(iter(self.draws.values())))
@@ -155,7 +161,7 @@ def posterior(
             in nearly all cases; "auto": exact where the pair has a closed form, else the guide.
         proposals: K that "psis" and "importance" draw; 10 for each of S if None.
         seed: Of everything.
-        device: As for `fit`.
+        device: As for `fit`; what was trained stays where it is under "auto".
 
     Raises:
         BadInput: An unknown method, or fewer than two draws.

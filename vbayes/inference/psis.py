@@ -13,7 +13,9 @@ from ..export.weights import smooth
 Trust = Literal["good", "reweight", "bad"]
 WORST_K = 0.7  # from there on means of weighted draws settle too slowly for any number of them (Vehtari et al. 2024)
 ENOUGH = 2 / 3  # of the draws: an effective number below says that weighted draws are better than plain ones
-LEAST = 0.02  # of the draws: below it smoothed weights were worse than none on posteriors with references, whatever k̂
+# Of the draws: below these parts smoothed weights were not within a tenth of an sd on posteriors with reference draws, though k̂ was below .7. From k̂ = ⅓ on a
+# weight has no third moment, so that the effective number is too large itself, and more is asked of it.
+LEAST, LEAST_OF_HEAVY, HEAVY_K = 0.02, 0.05, 1 / 3
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,6 @@ def trust(k_hat: float, part: float) -> Trust:
 
     k̂ alone is blind to a guide that is too wide; the effective number alone is too large where the heaviest weights were not met.
     """
-    if not k_hat < WORST_K or part < LEAST:
+    if not k_hat < WORST_K or part < (LEAST if k_hat < HEAVY_K else LEAST_OF_HEAVY):
         return "bad"
     return "good" if part >= ENOUGH else "reweight"

@@ -27,7 +27,7 @@ class Axis:
 
     Attributes:
         site: Whose it is.
-        points: (n,) numbers of the values of a discrete latent; or multiples of the standard deviation from the mean, on the
+        points: (n,), on the CPU: numbers of the values of a discrete latent; or multiples of the standard deviation from the mean, on the
             real line.
         spacing: Between the points of a continuous one; None for a discrete one.
     """
@@ -40,7 +40,7 @@ class Axis:
     def row(cls, site: str, low: float, high: float, spacing: float) -> Axis:
         """Multiples of `spacing` from `low` to `high`."""
         first, last = math.floor(low / spacing), math.ceil(high / spacing)
-        return cls(site, spacing * torch.arange(first, last + 1, dtype=torch.float64), spacing)
+        return cls(site, spacing * torch.arange(first, last + 1, dtype=torch.float64, device="cpu"), spacing)
 
     def longer(self, below: float, above: float) -> Axis:
         """With the ends moved outwards by so many standard deviations."""
@@ -84,7 +84,7 @@ class SiteNodes:
                 ) from None
             self._values = values.expand(len(values), *fn.batch_shape, *fn.event_shape)
             self._shape = tuple(fn.batch_shape)
-            points = torch.arange(len(values))
+            points = torch.arange(len(values), device="cpu")
         else:
             self._to_site = biject_to(site["fn"].support)
             free = self._to_site.inv(draws)
@@ -114,7 +114,7 @@ class SiteNodes:
         sizes = [self._shape[d] for d in self._local]
         points = points.reshape(len(points), *[1] * len(sizes), -1)
         if self.discrete:
-            index = self._restore(points.expand(len(points), *sizes, -1)).long()
+            index = self._restore(points.expand(len(points), *sizes, -1)).long().to(self._values.device)
             extra = self._values.dim() - 1 - len(self._shape)  # a value may be a vector, as a one-hot's is
             index = index.reshape(*index.shape, *[1] * extra).expand(-1, *self._values.shape[1:])
             return self._values.gather(0, index), self._values.new_zeros(len(points), *sizes)
@@ -160,7 +160,7 @@ class Grid:
         """Site → its values at all nodes, (G, *shape); and the log-measure of each node, (G, *local)."""
         rows = [axis.points.double() for axis in self.axes]
         # torch's product of one row has no dimension for factors, and of none it has no product.
-        points = torch.cartesian_prod(*rows) if rows else torch.empty(1, 0)
+        points = torch.cartesian_prod(*rows) if rows else torch.empty(1, 0, device="cpu")
         points = points.reshape(len(self), len(rows))
         values: dict[str, Tensor] = {}
         measure: Tensor | float = 0.0

@@ -19,7 +19,7 @@ from ..summaries.card import Card, Displayable, rounded
 
 @dataclass(frozen=True, repr=False)
 class Reconstruction(Displayable):
-    """Data, their code, and the data rebuilt from it.
+    """Data, their code, and the data rebuilt from it; on the CPU.
 
     Attributes:
         x: (N, *features) the data.
@@ -70,7 +70,7 @@ def reconstruct(pair: Pair | Trained, data: Any = None, *, seed: int | None = No
         mean = data["fn"].mean
     except NotImplementedError as error:
         raise BadInput(f"The distribution of {data['name']!r} in pair {pair.name!r} has no mean.") from error
-    return Reconstruction(data["value"], latent["value"].detach(), mean.detach())
+    return Reconstruction(data["value"].cpu(), latent["value"].detach().cpu(), mean.detach().cpu())
 
 
 def one_of_each(pair: Pair, q: pyro.poutine.Trace, p: pyro.poutine.Trace) -> tuple[Any, Any]:

@@ -42,7 +42,7 @@ def tabulate(pair: Pair | Trained, data: Any = None, *, nodes: int = 500_000) ->
         nodes: The most that there may be.
 
     Returns:
-        In double precision, evidence, ELBO, KL and their gradients to ten digits, bounds of several particles (less smooth
+        On the CPU. In double precision, evidence, ELBO, KL and their gradients to ten digits, bounds of several particles (less smooth
         functions) to eight; in single precision to five.
 
     Raises:
@@ -59,8 +59,10 @@ def tabulate(pair: Pair | Trained, data: Any = None, *, nodes: int = 500_000) ->
     pair, data = pair_and_data(pair, data)
     batch = data if isinstance(data, Batch) else Problem.of(pair, data).whole
     pair.initialise(batch)
+    batch = pair.beside(batch)
     with pair.scope(), rng.seeded(0), validation(False):
         table = _Tabulation(pair, batch, nodes).table()
+    table = replace(table, log_p=table.log_p.cpu(), log_q=table.log_q.cpu(), log_measure=table.log_measure.cpu())
     leaves = pair.leaves
     if all(leaves[name].data_ptr() == value.data_ptr() for name, value in pair.parameters.items()):
         return table
@@ -185,7 +187,9 @@ def _better(grid: Grid, table: Table) -> Sequence[Axis] | None:
         if axis.spacing is None:
             continue
         every_second = shaped.index_select(1 + a, torch.arange(0, grid.sizes[a], 2, device=shaped.device))
-        rough = every_second.flatten(1, len(grid.axes)).logsumexp(1) + torch.log(torch.tensor(2.0))
+        rough = every_second.flatten(1, len(grid.axes)).logsumexp(1) + torch.log(
+            torch.tensor(2.0, device=densities.device)
+        )
         if float((rough - whole).abs().max()) > _tolerance(densities):
             axes[a], changed = axis.finer(), True
     return axes if changed else None

@@ -80,9 +80,9 @@ class Bench:
             for bound, judge in self.judges.items()
             if isinstance(judge, ELBO)
         }
-        offsets = torch.tensor([v.numel() for v in pair.parameters.values()]).cumsum(0).tolist()
+        offsets = torch.tensor([v.numel() for v in pair.parameters.values()], device="cpu").cumsum(0).tolist()
         where = {
-            k: torch.arange(stop - v.numel(), stop)
+            k: torch.arange(stop - v.numel(), stop, device="cpu")
             for (k, v), stop in zip(pair.parameters.items(), offsets, strict=True)
         }
         self.groups = {group: torch.cat([where[name] for name in names]) for group, names in groups.items()}

@@ -56,7 +56,7 @@ def bias(m: Moments, oracle: Moments | Tensor, rounding: float = 0.0) -> Bias:
     if float((ours.mean(0) - theirs.mean(0)).norm()) <= rounding:
         return Bias(0.0, norm, norm_se, rounding, 0.0)
     if ours.shape[1] == 1:
-        direction, chosen_by = torch.ones(1, dtype=ours.dtype), 0.0
+        direction, chosen_by = torch.ones(1, dtype=ours.dtype, device=ours.device), 0.0
     else:
         direction = ours[::2].mean(0) - (theirs if known else theirs[::2]).mean(0)
         ours, theirs = ours[1::2], theirs if known else theirs[1::2]

@@ -76,7 +76,7 @@ def trained_checkpoints(start: Fit, steps: int, at: Sequence[str], *, progress: 
     marks: dict[str, int] = {}
     for one in at:
         if one == "trajectory":
-            between = torch.logspace(0.0, 1.0, TRAJECTORY - 1, base=max(steps, 1)).round().int().tolist()
+            between = torch.logspace(0.0, 1.0, TRAJECTORY - 1, base=max(steps, 1), device="cpu").round().int().tolist()
             marks |= {f"step {mark}": mark for mark in [0, *between] if mark <= steps}
         elif one == "three":
             names = {steps // 2: "middle", steps: "end", 0: "start"}  # of two at one step, the later one here

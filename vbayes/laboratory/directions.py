@@ -30,8 +30,8 @@ class Directions:
             self._members[index, number] = 1.0
             if self.norms[name] > 0:
                 self._units[index, number] = (truth[index] / self.norms[name]).double()
-        self._sums = torch.zeros(len(groups), blocks, dtype=torch.float64)
-        self._counts, self._kept = torch.zeros(blocks), torch.zeros(0, len(groups), dtype=torch.float64)
+        self._sums = torch.zeros(len(groups), blocks, dtype=torch.float64, device="cpu")
+        self._counts, self._kept = torch.zeros(blocks, device="cpu"), self._sums.new_zeros(0, len(groups))
 
     def __call__(self, block: int, draws: Tensor) -> None:
         """Looks at (r, P) draws in double precision."""

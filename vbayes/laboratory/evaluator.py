@@ -49,7 +49,11 @@ class Evaluator:
             return
         index, seed = None, rng.or_default(seed)
         if subset and len(data) > ROWS:
-            index = torch.randperm(len(data), generator=rng.stream(seed, 0))[:ROWS].sort().values.to(data.first.device)
+            index = (
+                torch.randperm(len(data), generator=rng.stream(seed, 0), device="cpu")[:ROWS]
+                .sort()
+                .values.to(data.first.device)
+            )
         rows = len(data) if index is None else ROWS
         self._draws = max(DRAWS[0], min(DRAWS[1], WORK // rows))
         self._batch, self._seed = data.batch(pair.model, index), seed
@@ -117,7 +121,7 @@ class Evaluator:
         inputs = self._inputs(pair)
         if self._native is not None:
             ((shape, dtype),) = self._native.results
-            values = torch.empty(self._draws, *shape, dtype=dtype)
+            values = torch.empty(self._draws, *shape, dtype=dtype, device="cpu")
             self._native.run(self._draws, [*self._noise, *inputs], [values], rows=(0, 1), reported=(0,))
             return values
         if self._many is None:

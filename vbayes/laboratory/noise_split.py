@@ -215,7 +215,7 @@ def split_of(
     generator = rng.stream(seed, m)  # the same minibatches for every number of draws
 
     def drawn(generator: torch.Generator) -> Batch:
-        return data.batch(pair.model, torch.randperm(len(data), generator=generator)[:m])
+        return data.batch(pair.model, torch.randperm(len(data), generator=generator, device="cpu")[:m].to(like.device))
 
     replicas: Replicas | None = None
     memories = MEMORIES if isinstance(method, Averaging) else minibatches
@@ -228,7 +228,7 @@ def split_of(
             replicas.settle(pair, rng.child(seed, m, n), memories=memories, batch=functools.partial(drawn, before))
         replicas.recall(number)
         replicas.batch = batch
-        noise = draw_noise(replicas.sizes, draws, like, rng.stream(seed, m, n, number))
+        noise = draw_noise(replicas.sizes, draws, like, rng.stream(seed, m, n, number, device=like.device))
         gradients = torch.cat([chunk.double() for chunk in replicas.gradients(pair, noise, number)])
         means.append(gradients.mean(0))
         inner.append(gradients.var(0).sum())

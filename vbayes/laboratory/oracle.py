@@ -84,7 +84,7 @@ def target(method: ELBO) -> tuple[Any, ...]:
         return ("ELBO",)
     if not isinstance(method, Estimator):
         return (type(method).__name__, getattr(method, "num_particles", 1), repr(sorted(_settings(method).items())))
-    probe = method.bound_of(torch.linspace(-PROBE, 0.0, method.num_particles, dtype=torch.float64))
+    probe = method.bound_of(torch.linspace(-PROBE, 0.0, method.num_particles, dtype=torch.float64, device="cpu"))
     # The mean over particles that hang together is another one.
     return method.bound, method.num_particles, _About(probe), method.noise
 

@@ -89,7 +89,7 @@ def race(
     options |= {"device": str(problem.device), "compile": staged}
     evaluator = Evaluator(pair, dataset, subset=batch_size is not None)
     if staged:  # the first to be compiled would else pay for what is loaded once
-        Compiled(lambda x: (x + 1,), torch.zeros(1))
+        Compiled(lambda x: (x + 1,), torch.zeros(1, device="cpu"))
     runs: Runs = {}
     rows: list[dict[str, Any]] = []
     start = evaluator(pair)

@@ -27,14 +27,14 @@ def variance_parts(means: Tensor, inner: Tensor, draws: int, blocks: int | None 
         within = float(inner[keep].mean())
         return float(means[keep].var(0).sum()) - within / draws, within
 
-    every = torch.ones(len(means), dtype=torch.bool)
+    every = torch.ones(len(means), dtype=torch.bool, device=means.device)
     minibatch, particle = parts(every)
     without = []
     for left in range(count):
         keep = every.clone()
         keep[left::count] = False
         without.append(parts(keep))
-    spread = torch.tensor(without, dtype=torch.float64)
+    spread = torch.tensor(without, dtype=torch.float64, device="cpu")
     both = torch.cat([spread, spread.sum(1, keepdim=True)], 1)
     se = ((count - 1) / count * (both - both.mean(0)).square().sum(0)).sqrt().tolist()
     return {
@@ -58,10 +58,12 @@ def fitted_law(rows: list[dict[str, float]], total: int) -> tuple[float, float, 
     best, least = (0.0, 0.0), math.inf
     for which in ((True, True), (True, False), (False, True)):  # the best of those without a negative part
         design = torch.tensor(
-            [[a * which[0], b * which[1]] for a, b in zip(local, shared, strict=True)], dtype=torch.float64
+            [[a * which[0], b * which[1]] for a, b in zip(local, shared, strict=True)],
+            dtype=torch.float64,
+            device="cpu",
         )
-        scale = torch.tensor((weight / weight.max()).to_numpy(), dtype=torch.float64).sqrt()[:, None]
-        right = torch.tensor(table.particle.to_numpy(), dtype=torch.float64)[:, None] * scale
+        scale = torch.tensor((weight / weight.max()).to_numpy(), dtype=torch.float64, device="cpu").sqrt()[:, None]
+        right = torch.tensor(table.particle.to_numpy(), dtype=torch.float64, device="cpu")[:, None] * scale
         # Of batches of one size a is not told from b. Rounding leaves 1e−16 between their columns, two sizes as much as 1 over them.
         found = torch.linalg.lstsq(design * scale, right, rcond=1e-12, driver="gelsd").solution
         misfit = float((design * scale @ found - right).square().sum())

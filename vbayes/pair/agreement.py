@@ -79,7 +79,7 @@ def weigh(site: Any, *, latent: bool) -> None:
     try:
         inside = fn.support.check(value)
     except (NotImplementedError, AttributeError):  # a distribution that does not know its support
-        inside = torch.tensor(True)
+        inside = value.new_ones((), dtype=torch.bool)
     except RuntimeError as error:
         raise BadPair(f"Site {name!r}: a value of shape {tuple(value.shape)} does not fit {fn}. {error}") from error
     kind = base(fn)

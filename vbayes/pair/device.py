@@ -1,10 +1,29 @@
-"""Where a pair and its data are."""
+"""Where a pair and its data are, and what stays behind when they move."""
 
 from __future__ import annotations
 
+import re
+import sysconfig
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+
+import pyro
 import torch
 
 from ..errors import BadInput
+
+_LIBRARIES = (
+    *(sysconfig.get_paths()[k] for k in ("stdlib", "purelib", "platlib")),
+    *(str(Path(module.__file__ or "").parent) for module in (torch, pyro)),
+    str(Path(__file__).parents[1]),
+    "<frozen",
+    "<eval_with_key>",
+)
+_APART = re.compile(
+    "on the same device|device type for generator|between CPU and CUDA|device type tensor to numpy|different device|is on cpu"
+)  # what torch says of tensors in two places
 
 
 def choose_device(name: str) -> torch.device:
@@ -18,3 +37,41 @@ def choose_device(name: str) -> torch.device:
         reason = str(error).split("\n")[0]
         raise BadInput(f"device={name!r} can't be used here: {reason} Wanted: 'auto', 'cpu' or 'cuda'.") from error
     return device
+
+
+@contextmanager
+def one_device(name: str, device: torch.device | None) -> Iterator[None]:
+    """Tensors that are made inside without saying where are made on a pair's device, as those of `Normal(0.0, 1.0)`; what was made before, and
+    stays elsewhere, is an error that says in which line it was met.
+
+    Args:
+        name: Of the pair.
+        device: Of its parameters. On the CPU, or without any, nothing is done.
+
+    Raises:
+        BadInput: Tensors on two devices met.
+    """
+    if device is None or device.type == "cpu":
+        yield
+        return
+    try:
+        with device:
+            yield
+    except (RuntimeError, TypeError) as error:
+        if not _APART.search(str(error)):
+            raise
+        raise BadInput(
+            f"Pair {name!r} is on {device}, and meets a tensor that is not{line_of(error)}: {str(error).splitlines()[0]} Wanted: constants that are made inside model, guide or estimator, "
+            "as x.new_tensor(2.0), or kept as buffers of a module, which moves them; or device='cpu'."
+        ) from error
+
+
+def on_the_cpu(tensors: Sequence[torch.Tensor]) -> AbstractContextManager[object]:
+    """Inside, tensors that don't say where they are made are made on the CPU again, whatever device these are on."""
+    return torch.device("cpu") if any(t.device.type != "cpu" for t in tensors) else nullcontext()
+
+
+def line_of(error: BaseException) -> str:
+    """The last line of somebody's own code that an error came through; empty if it came through none."""
+    lines = [f for f in traceback.extract_tb(error.__traceback__) if f.line and not f.filename.startswith(_LIBRARIES)]
+    return f" (line {lines[-1].lineno} of {Path(lines[-1].filename).name}: `{lines[-1].line}`)" if lines else ""

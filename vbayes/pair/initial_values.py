@@ -23,14 +23,17 @@ def another_start(pair: Pair, batch: Batch, seed: int) -> Pair:
 
     Modules draw by their `reset_parameters`, autoguides by their `init_loc_fn`, functions by what they hand to `pyro.param`. A
     parameter that starts at a constant starts there again: but an autoguide's location, which then is moved by a uniform draw
-    from (−2, 2).
+    from (−2, 2). They are made where the pair's first ones were made and moved then: the same on every device.
 
     Args:
         pair: Initialised.
         batch: What model and guide are called with.
         seed: Of the draws.
     """
+    here, home = pair.device, pair.home
     twin = pair.copy()
+    if home is not None:
+        twin, batch = twin.to(home), batch.to(home)
     with twin.scope(), rng.seeded(seed), torch.no_grad():
         parts = [part for module in twin.modules for part in module.modules()]
         for part in parts:
@@ -44,7 +47,8 @@ def another_start(pair: Pair, batch: Batch, seed: int) -> Pair:
             for name in sorted(fresh):
                 if pair.is_real(name) and torch.equal(fresh[name], before[name]):
                     fresh[name] += WIDTH * (2 * torch.rand_like(fresh[name]) - 1)
-    return twin.load(fresh)
+    twin.load(fresh)
+    return twin if here is None else twin.to(here)
 
 
 def _created(pair: Pair, batch: Batch, seed: int) -> dict[str, Tensor]:

@@ -30,6 +30,7 @@ class Ownership:
 
     Attributes:
         modules: Which those are, and what was held beside them.
+        home: Where the callables made their parameters; None before.
     """
 
     def __init__(self, *callables: Callable[..., Any]) -> None:
@@ -38,6 +39,7 @@ class Ownership:
         self._constraints: dict[str, Any] = {}
         # ... and the numbers that this pair puts into them.
         self._values: dict[str, Tensor] = {}
+        self.home: torch.device | None = None
         self.modules: list[torch.nn.Module] = reachable_modules(*callables)
         self._held_beside: list[torch.nn.Module] = []
         self._buffers = self._read_buffers()
@@ -105,6 +107,7 @@ class Ownership:
         Args:
             names: Of which; of all if None.
         """
+        self.home = other.home
         mine = set(other._leaves if names is None else names)
         self._leaves = {name: leaf for name, leaf in other._leaves.items() if name in mine}
         self._constraints = {name: other._constraints[name] for name in other._constraints if name in mine}
@@ -118,6 +121,7 @@ class Ownership:
         self._leaves = {name: store["params"][name] for name in names}
         self._constraints = {name: store["constraints"][name] for name in names}
         self._values = self._numbers_in(self._leaves)
+        self.home = next((value.device for value in self._values.values()), None)
 
     def hold(self, module: torch.nn.Module) -> None:
         """Counts one more module among those whose buffers are the pair's."""
@@ -132,7 +136,7 @@ class Ownership:
 
     def forget(self) -> None:
         """Is without parameters, as it was when it was made."""
-        self._values, self._leaves, self._constraints = {}, {}, {}
+        self._values, self._leaves, self._constraints, self.home = {}, {}, {}, None
 
     def set_buffers(self, buffers: Mapping[str, Tensor]) -> None:
         """Hands the modules other buffers, inside `scope`."""
@@ -152,6 +156,7 @@ class Ownership:
     @contextmanager
     def _inside(self, keep_buffers: bool) -> Iterator[None]:
         store, mine = pyro.get_param_store(), self.leaves
+        here = next((value.device for value in self._values.values()), None)
         met = {id(leaf) for leaf in mine.values()}
         unmet = [p for module in self.modules for p in module.parameters() if id(p) not in met]
         kept = dict(self._buffers) if keep_buffers else {}  # others may hold these very tensors: copies are moved
@@ -169,7 +174,7 @@ class Ownership:
             for name, leaf in mine.items():
                 leaf.grad, leaf.data = None, self._values[name]
             for leaf in unmet:  # a model may come to them later
-                leaf.grad, leaf.data = None, leaf.data.clone()
+                leaf.grad, leaf.data = None, leaf.data.to(here or leaf.device, copy=True)
             self._set_buffers(self._buffers | {key: buffer.clone() for key, buffer in kept.items()})
             try:
                 yield
@@ -180,6 +185,8 @@ class Ownership:
                 self._constraints |= state["constraints"]
                 self._leaves |= state["params"]
                 met_now = self._numbers_in(state["params"])
+                if not self._values:
+                    self.home = next((value.device for value in met_now.values()), None)
                 self._values = {k: v for k, v in self._values.items() if k not in state["params"]} | met_now
                 for leaf in (*state["params"].values(), *unmet):
                     value, gradient = outside.get(id(leaf), (leaf.data.clone(), None))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import pyro
@@ -18,29 +18,12 @@ from .. import rng
 from ..data.dataset import Batch
 from ..guides import AUTO, guide_of, word_of
 from ..summaries.card import Card, Displayable, counted, first_few
+from .device import one_device
+from .exact import Exact
 from .generation import forgetful
 from .ownership import BUFFER, Ownership
 
 DATA_PLATE = "data"
-
-
-@dataclass(frozen=True)
-class Exact:
-    """Closed-form truth about a pair, for the same arguments as its model.
-
-    The functions run inside the pair's scope, so they may read its parameters with `pyro.param`.
-
-    Args:
-        elbo: (*batch) → () ELBO in nats, differentiable in the parameters.
-        log_evidence: (*batch) → () log p(x) in nats.
-        posterior: (*batch) → site name → distribution over all its plates.
-        log_evidence_per_datum: (*batch) → (N,) nats of each row by itself, where rows are independent; they add up to `log_evidence`.
-    """
-
-    elbo: Callable[..., Tensor]
-    log_evidence: Callable[..., Tensor]
-    posterior: Callable[..., Mapping[str, Any]]
-    log_evidence_per_datum: Callable[..., Tensor] | None = None
 
 
 class Pair(Displayable):
@@ -78,7 +61,7 @@ class Pair(Displayable):
         self.guide: Callable[..., Any] = guide_of(guide, model) if isinstance(guide, str) else guide
         self.word = guide if isinstance(guide, str) else word_of(guide)
         self.model = model if self.word is None else config_enumerate(model)
-        self.exact = exact
+        self._exact = exact
         self._own = Ownership(self.model, self.guide)
 
     def card(self) -> Card:
@@ -95,6 +78,13 @@ class Pair(Displayable):
             known = [name.replace("_", " ") for name, value in vars(self.exact).items() if value is not None]
             rows.append(("exact", ", ".join(known)))
         return Card(f"Pair: {self.name}", tuple(rows))
+
+    @property
+    def exact(self) -> Exact | None:
+        """Closed-form truth, where there is one: data follow the pair's device there too."""
+        if self._exact is None or self.device is None or self.device.type == "cpu":
+            return self._exact
+        return self._exact.on(self.device)
 
     # ---- parameters ------------------------------------------------------------------------------------------------
 
@@ -117,8 +107,14 @@ class Pair(Displayable):
 
     @property
     def device(self) -> torch.device | None:
-        """Where its parameters are; None without any."""
-        return next((value.device for value in self._own.values.values()), None)
+        """Where its parameters are, or will be made by the modules that it holds; None without any."""
+        own = self._own.values.values() or (p for module in self.modules for p in module.parameters())
+        return next((value.device for value in own), None)
+
+    @property
+    def home(self) -> torch.device | None:
+        """Where model and guide made its parameters, and would make others: a fit may have moved these."""
+        return self._own.home or self.device
 
     def is_real(self, name: str) -> bool:
         """Whether a parameter is any real number, so that its value is the same constrained and not."""
@@ -166,8 +162,8 @@ class Pair(Displayable):
 
     def copy(self) -> Pair:
         """The same model and guide with parameters of its own, at the same values."""
-        twin = Pair(self.model, self.guide, name=self.name, exact=self.exact)
-        twin.word = self.word
+        twin = copy.copy(self)
+        twin._own = Ownership(self.model, self.guide)
         twin._own.share(self._own)
         return twin.load(self.state())
 
@@ -179,7 +175,7 @@ class Pair(Displayable):
             batch: What model and guide are called with.
         """
         self.initialise(batch)
-        model = self.model
+        model, batch = self.model, self.beside(batch)
 
         def prior(*args: Any) -> None:
             with pyro.poutine.block(hide_fn=lambda msg: msg["type"] == "sample" and msg["is_observed"]):
@@ -203,11 +199,17 @@ class Pair(Displayable):
         """Moves the parameters and buffers; returns itself."""
         return self.load({k: v.to(device) for k, v in self.state().items()})
 
+    def beside(self, batch: Batch) -> Batch:
+        """The batch where the parameters are; as it is if there are none."""
+        return batch if self.device is None else batch.to(self.device)
+
     def initialise(self, batch: Batch) -> Pair:
         """Lets model and guide create their parameters, from `rng.default_seed()`; returns itself. Done once."""
         if not self._own.values:
             try:
-                with self.look(rng.default_seed()), torch.no_grad():
+                batch = self.beside(batch)
+                first = next((a.device for a in batch.args if isinstance(a, Tensor)), None)
+                with self.look(rng.default_seed()), torch.no_grad(), one_device(self.name, self.device or first):
                     self.run(batch)
             except BaseException:  # half of the parameters is none
                 self._own.forget()
@@ -218,13 +220,13 @@ class Pair(Displayable):
     @contextmanager
     def scope(self) -> Iterator[None]:
         """Pyro's param store and the modules' parameters hold this pair's values; afterwards what they held before."""
-        with self._own.scope():
+        with self._own.scope(), one_device(self.name, self.device):
             yield
 
     @contextmanager
     def look(self, seed: int = 0) -> Iterator[None]:
         """`scope`, for a look that leaves no trace: its draws are a function of `seed`, and what it does to the modules' running statistics is undone."""
-        with self._own.scope(keep_buffers=True), rng.seeded(seed):
+        with self._own.scope(keep_buffers=True), one_device(self.name, self.device), rng.seeded(seed):
             yield
 
     # ---- running ---------------------------------------------------------------------------------------------------

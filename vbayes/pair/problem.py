@@ -1,4 +1,8 @@
-"""A pair and its data, looked at once: what every verb starts from."""
+"""A pair and its data, looked at once: what every verb starts from.
+
+The rule of devices is kept here: data and draws follow the pair's parameters, whichever device they are handed in on. What a verb hands back
+for people to look at, as tables, figures and draws, it brings to the CPU.
+"""
 
 from __future__ import annotations
 
@@ -57,13 +61,15 @@ class Problem:
             pair: It is copied; what was trained brings its data.
             data: A `Dataset`, a tensor or array of shape (N, ...), or a tuple or mapping of those.
             batch_size: M, where the pair is to see so many rows at a time.
-            device: As for `fit`; where the pair is if None.
+            device: As for `fit`, but that what was trained stays where it is under "auto"; where the pair is if None.
 
         Raises:
             BadInput: No pair, no data, or no such device.
             BadData: Data that can't be used (NaN that no mask keeps out), or `batch_size` below 1 or above N.
             BadPair: Model and guide do not fit together, or not with the data.
         """
+        if device == "auto" and isinstance(pair, Trained):
+            device = None
         pair, data = pair_and_data(pair, data)
         dataset = Dataset.of(data)
         dataset.check_batch_size(batch_size)
@@ -75,7 +81,11 @@ class Problem:
         check_gaps(pair, home, batch_size)
         examine_minibatches(pair, home, batch_size)
         where = where or pair.device or home.first.device
-        return cls(pair.to(where), home.to(where), batch_size, home)
+        found = cls(pair.to(where), home.to(where), batch_size, home)
+        if where != home.first.device:  # what stays behind says so now, and in whose line
+            with found.pair.look(), torch.no_grad(), validation(False):
+                found.pair.run(found.first)
+        return found
 
     @property
     def device(self) -> torch.device:

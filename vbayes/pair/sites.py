@@ -78,6 +78,7 @@ class Layout:
         common = all(isinstance(s, (int, float)) for s in scales) and len(set(scales)) == 1
         self.scale = float(scales[0]) if common else 1.0
         device = next((s["value"].device for s in every if isinstance(s["value"], Tensor)), None)
+        self.device = device
         self._zero = torch.zeros((), device=device, dtype=torch.get_default_dtype())
 
     def total(self, terms: list[Term], *, scaled: bool = True) -> Tensor:
@@ -105,7 +106,7 @@ class Term:
         self.follows: frozenset[str] = get_provenance(value)
         value = scale_and_mask(detach_provenance(value), mask=site["mask"])
         if not isinstance(value, Tensor):  # a mask of False makes a plain zero
-            value = torch.zeros(())
+            value = torch.zeros((), device=layout.device)
         dims = {f.dim for f in self.frames}
         undeclared = [d for d in range(-value.dim(), 0) if d not in dims and value.shape[d] != 1]
         self.unscaled = value.sum(undeclared, keepdim=True) if undeclared else value
@@ -146,7 +147,7 @@ def closed_form_kls(q: pyro.poutine.Trace, p: pyro.poutine.Trace) -> dict[str, t
         except NotImplementedError:
             continue
         if not isinstance(kl, Tensor):  # Pyro answers with a number where it knows the KL to be zero
-            kl = torch.full(fn.batch_shape, float(kl))
+            kl = torch.full(fn.batch_shape, float(kl), device=q.nodes[name]["value"].device)
         found[name] = (q.nodes[name], kl)
     return found
 

@@ -89,14 +89,16 @@ def _inside(support: Any) -> Any:
 
 
 def _ends(support: Any) -> tuple[Tensor, Tensor] | None:
-    """Lower and upper end of an interval."""
+    """Lower and upper end of an interval, on the CPU."""
     if support is constraints.boolean:
         low, high = 0.0, 1.0
     elif support is constraints.real or hasattr(support, "lower_bound") or hasattr(support, "upper_bound"):
         low, high = getattr(support, "lower_bound", -torch.inf), getattr(support, "upper_bound", torch.inf)
     else:
         return None
-    return torch.as_tensor(low, dtype=torch.float64), torch.as_tensor(high, dtype=torch.float64)
+    return torch.as_tensor(low, dtype=torch.float64, device="cpu"), torch.as_tensor(
+        high, dtype=torch.float64, device="cpu"
+    )
 
 
 def _above(one: Tensor, other: Tensor) -> bool:

@@ -9,7 +9,8 @@ from pyro.distributions import constraints
 from torch import Tensor
 
 from ..exact import beta_bernoulli as truth
-from ..pair.pair import Exact, Pair
+from ..pair.exact import Exact
+from ..pair.pair import Pair
 
 PRIOR = 1.5, 2.0
 
@@ -26,9 +27,12 @@ def beta_bernoulli(rows: int = 2) -> Pair:
         Figurnov, Mohamed & Mnih 2018, Implicit reparameterization gradients, arXiv:1805.08498.
     """
 
-    def q() -> tuple[Tensor, Tensor]:
-        heads = pyro.param("heads", lambda: torch.linspace(2.0, 3.0, rows), constraint=constraints.positive)
-        return heads, pyro.param("tails", lambda: torch.linspace(2.5, 1.8, rows), constraint=constraints.positive)
+    def q(x: Tensor) -> tuple[Tensor, Tensor]:
+        def between(low: float, high: float) -> Tensor:
+            return torch.linspace(low, high, rows, device=x.device)
+
+        heads = pyro.param("heads", lambda: between(2.0, 3.0), constraint=constraints.positive)
+        return heads, pyro.param("tails", lambda: between(2.5, 1.8), constraint=constraints.positive)
 
     def prior(x: Tensor) -> tuple[Tensor, Tensor]:
         return x.new_tensor(PRIOR[0]), x.new_tensor(PRIOR[1])
@@ -40,14 +44,14 @@ def beta_bernoulli(rows: int = 2) -> Pair:
 
     def guide(x: Tensor) -> None:
         with pyro.plate("data", len(x)):
-            pyro.sample("theta", dist.Beta(*q()))
+            pyro.sample("theta", dist.Beta(*q(x)))
 
     def exact_posterior(x: Tensor) -> dict[str, dist.Beta]:
         known = truth.posterior(x, *prior(x))
         return {"theta": dist.Beta(known.concentration1, known.concentration0)}
 
     exact = Exact(
-        elbo=lambda x: truth.elbo(x, *prior(x), torch.distributions.Beta(*q())).sum(),
+        elbo=lambda x: truth.elbo(x, *prior(x), torch.distributions.Beta(*q(x))).sum(),
         log_evidence=lambda x: truth.log_evidence(x, *prior(x)).sum(),
         posterior=exact_posterior,
     )

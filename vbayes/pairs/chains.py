@@ -85,7 +85,7 @@ class Observed(dist.TorchDistribution):
     @property
     def support(self) -> constraints.Constraint:
         """That of the emission."""
-        example = self.emission.given(torch.zeros((), dtype=torch.long))
+        example = self.emission.given(self.states.initial.new_zeros((), dtype=torch.long))
         return constraints.independent(example.support, 1)
 
     def expand(self, batch_shape: Any, _instance: object = None) -> Observed:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ..exact import hidden_markov as truth
-from ..pair.pair import Exact, Pair
+from ..pair.exact import Exact
+from ..pair.pair import Pair
 
 NOISE = 0.8  # standard deviation of x given the state
 
@@ -24,18 +25,18 @@ def discrete_chain(rows: int = 2, steps: int = 3) -> Pair:
         steps: T.
     """
 
-    def p() -> tuple[Tensor, Tensor, Tensor]:
-        transition = pyro.param("transition", lambda: torch.tensor([[0.6, -0.4], [-0.3, 0.5]]))
-        means = pyro.param("means", lambda: torch.tensor([-0.5, 1.0]))
+    def p(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        transition = pyro.param("transition", lambda: torch.tensor([[0.6, -0.4], [-0.3, 0.5]], device=x.device))
+        means = pyro.param("means", lambda: torch.tensor([-0.5, 1.0], device=x.device))
         return torch.zeros_like(means).log_softmax(-1), transition.log_softmax(-1), means
 
-    def q() -> Tensor:
+    def q(x: Tensor) -> Tensor:
         """(N, T, 2) log-probabilities."""
-        start = torch.sin(torch.arange(1.0, 1 + rows * steps * 2)).reshape(rows, steps, 2)
+        start = torch.sin(torch.arange(1.0, 1 + rows * steps * 2, device=x.device)).reshape(rows, steps, 2)
         return pyro.param("states", lambda: start.to(torch.get_default_dtype())).log_softmax(-1)
 
     def model(x: Tensor) -> None:
-        logits, transition, means = p()
+        logits, transition, means = p(x)
         with pyro.plate("data", len(x)):
             for t in range(steps):
                 z = pyro.sample(f"z{t + 1}", dist.Categorical(logits=logits))
@@ -43,13 +44,13 @@ def discrete_chain(rows: int = 2, steps: int = 3) -> Pair:
                 logits = transition[z]
 
     def guide(x: Tensor) -> None:
-        log_q = q()
+        log_q = q(x)
         with pyro.plate("data", len(x)):
             for t in range(steps):
                 pyro.sample(f"z{t + 1}", dist.Categorical(logits=log_q[:, t]))
 
     def known(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        initial, transition, means = p()
+        initial, transition, means = p(x)
         return initial, transition, dist.Normal(means, NOISE).log_prob(x[..., None])
 
     def posterior(x: Tensor) -> dict[str, dist.Categorical]:
@@ -57,7 +58,7 @@ def discrete_chain(rows: int = 2, steps: int = 3) -> Pair:
         return {f"z{t + 1}": dist.Categorical(found[:, t]) for t in range(steps)}
 
     exact = Exact(
-        elbo=lambda x: truth.elbo(*known(x), q()).sum(),
+        elbo=lambda x: truth.elbo(*known(x), q(x)).sum(),
         log_evidence=lambda x: truth.log_evidence(*known(x)).sum(),
         posterior=posterior,
     )

@@ -9,7 +9,8 @@ from pyro.distributions import constraints
 from torch import Tensor
 
 from ..exact import gamma_poisson as truth
-from ..pair.pair import Exact, Pair
+from ..pair.exact import Exact
+from ..pair.pair import Pair
 
 SHAPE = 2.0  # of the prior
 
@@ -27,12 +28,15 @@ def gamma_poisson(rows: int = 2) -> Pair:
         Figurnov, Mohamed & Mnih 2018, Implicit reparameterization gradients, arXiv:1805.08498.
     """
 
-    def q() -> tuple[Tensor, Tensor]:
-        shape = pyro.param("shape", lambda: torch.linspace(3.0, 4.0, rows), constraint=constraints.positive)
-        return shape, pyro.param("rate", lambda: torch.linspace(2.0, 1.5, rows), constraint=constraints.positive)
+    def q(x: Tensor) -> tuple[Tensor, Tensor]:
+        def between(low: float, high: float) -> Tensor:
+            return torch.linspace(low, high, rows, device=x.device)
+
+        shape = pyro.param("shape", lambda: between(3.0, 4.0), constraint=constraints.positive)
+        return shape, pyro.param("rate", lambda: between(2.0, 1.5), constraint=constraints.positive)
 
     def prior(x: Tensor) -> tuple[Tensor, Tensor]:
-        rate = pyro.param("prior_rate", lambda: torch.tensor(0.8), constraint=constraints.positive)
+        rate = pyro.param("prior_rate", lambda: torch.tensor(0.8, device=x.device), constraint=constraints.positive)
         return x.new_tensor(SHAPE), rate
 
     def model(x: Tensor) -> None:
@@ -42,14 +46,14 @@ def gamma_poisson(rows: int = 2) -> Pair:
 
     def guide(x: Tensor) -> None:
         with pyro.plate("data", len(x)):
-            pyro.sample("lambda", dist.Gamma(*q()))
+            pyro.sample("lambda", dist.Gamma(*q(x)))
 
     def exact_posterior(x: Tensor) -> dict[str, dist.Gamma]:
         known = truth.posterior(x, *prior(x))
         return {"lambda": dist.Gamma(known.concentration, known.rate)}
 
     exact = Exact(
-        elbo=lambda x: truth.elbo(x, *prior(x), torch.distributions.Gamma(*q())).sum(),
+        elbo=lambda x: truth.elbo(x, *prior(x), torch.distributions.Gamma(*q(x))).sum(),
         log_evidence=lambda x: truth.log_evidence(x, *prior(x)).sum(),
         posterior=exact_posterior,
     )

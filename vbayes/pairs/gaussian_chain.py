@@ -11,7 +11,8 @@ from pyro.distributions import constraints
 from torch import Tensor
 
 from ..exact.linear_gaussian import LinearGaussian
-from ..pair.pair import Exact, Pair
+from ..pair.exact import Exact
+from ..pair.pair import Pair
 
 STEP, NOISE = 0.7, 0.5  # standard deviations of z2 given z1, and of x given z2
 
@@ -26,46 +27,47 @@ def gaussian_chain(rows: int = 2) -> Pair:
         rows: N. The model is called with x of shape (N,).
     """
 
-    def slope() -> Tensor:
-        return pyro.param("slope", lambda: torch.tensor(0.8))
+    def slope(x: Tensor) -> Tensor:
+        return pyro.param("slope", lambda: torch.tensor(0.8, device=x.device))
 
-    def q() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        first = pyro.param("first", lambda: torch.linspace(-0.2, 0.4, rows))
-        second = pyro.param("second", lambda: torch.linspace(-0.3, 0.5, rows))
-        link = pyro.param("link", lambda: torch.tensor(0.3))
-        scales = pyro.param("scales", lambda: torch.tensor([0.8, 0.6]), constraint=constraints.positive)
+    def q(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        here = x.device
+        first = pyro.param("first", lambda: torch.linspace(-0.2, 0.4, rows, device=here))
+        second = pyro.param("second", lambda: torch.linspace(-0.3, 0.5, rows, device=here))
+        link = pyro.param("link", lambda: torch.tensor(0.3, device=here))
+        scales = pyro.param("scales", lambda: torch.tensor([0.8, 0.6], device=here), constraint=constraints.positive)
         return first, second, link, scales
 
     def model(x: Tensor) -> None:
         with pyro.plate("data", len(x)):
             z1 = pyro.sample("z1", dist.Normal(x.new_zeros(()), 1.0))
-            z2 = pyro.sample("z2", dist.Normal(slope() * z1, STEP))
+            z2 = pyro.sample("z2", dist.Normal(slope(x) * z1, STEP))
             pyro.sample("x", dist.Normal(z2, NOISE), obs=x)
 
     def guide(x: Tensor) -> None:
-        first, second, link, scales = q()
+        first, second, link, scales = q(x)
         with pyro.plate("data", len(x)):
             z1 = pyro.sample("z1", dist.Normal(first, scales[0]))
             pyro.sample("z2", dist.Normal(second + link * z1, scales[1]))
 
-    def truth() -> LinearGaussian:
-        a = slope()
+    def truth(x: Tensor) -> LinearGaussian:
+        a = slope(x)
         covariance = _joint(torch.ones_like(a), a, torch.full_like(a, STEP**2))
-        seen = torch.tensor([[0.0, 1.0]]).to(a)
+        seen = a.new_tensor([[0.0, 1.0]])
         return LinearGaussian(a.new_zeros(2), covariance, seen, a.new_zeros(1), a.new_full((1, 1), NOISE**2))
 
     def exact_elbo(x: Tensor) -> Tensor:
-        first, second, link, scales = q()
+        first, second, link, scales = q(x)
         variances = scales.square()
         mean = torch.stack([first, second + link * first], -1)
         joint = torch.distributions.MultivariateNormal(mean, _joint(variances[0], link, variances[1]))
-        return truth().elbo(x[:, None], joint).sum()
+        return truth(x).elbo(x[:, None], joint).sum()
 
     def posterior(x: Tensor) -> dict[str, Any]:
-        both = truth().posterior(x[:, None])
+        both = truth(x).posterior(x[:, None])
         return {f"z{i + 1}": dist.Normal(both.mean[:, i], both.variance[..., i].sqrt()) for i in range(2)}
 
-    exact = Exact(exact_elbo, lambda x: truth().log_evidence(x[:, None]).sum(), posterior)
+    exact = Exact(exact_elbo, lambda x: truth(x).log_evidence(x[:, None]).sum(), posterior)
     return Pair(model, guide, name="gaussian_chain", exact=exact)
 
 

@@ -7,7 +7,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from ..pair.pair import Exact, Pair
+from ..pair.exact import Exact
+from ..pair.pair import Pair
 
 SCALE = 0.7  # of each component
 
@@ -22,31 +23,32 @@ def gaussian_mixture(rows: int = 2, components: int = 3) -> Pair:
         components: C.
     """
 
-    def p() -> tuple[Tensor, Tensor]:
-        means = pyro.param("means", lambda: torch.linspace(-1.0, 1.5, components))
-        return pyro.param("weights", lambda: torch.linspace(0.3, -0.2, components)), means
+    def p(x: Tensor) -> tuple[Tensor, Tensor]:
+        means = pyro.param("means", lambda: torch.linspace(-1.0, 1.5, components, device=x.device))
+        weights = pyro.param("weights", lambda: torch.linspace(0.3, -0.2, components, device=x.device))
+        return weights, means
 
-    def q() -> Tensor:
-        start = torch.cos(torch.arange(1.0, 1 + rows * components)).reshape(rows, components)
+    def q(x: Tensor) -> Tensor:
+        start = torch.cos(torch.arange(1.0, 1 + rows * components, device=x.device)).reshape(rows, components)
         return pyro.param("assignment", lambda: start.to(torch.get_default_dtype()))
 
     def model(x: Tensor) -> None:
-        weights, means = p()
+        weights, means = p(x)
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", dist.Categorical(logits=weights))
             pyro.sample("x", dist.Normal(means[z], SCALE), obs=x)
 
     def guide(x: Tensor) -> None:
         with pyro.plate("data", len(x)):
-            pyro.sample("z", dist.Categorical(logits=q()))
+            pyro.sample("z", dist.Categorical(logits=q(x)))
 
     def joint(x: Tensor) -> Tensor:
         """(N, C) log p(x, z)."""
-        weights, means = p()
+        weights, means = p(x)
         return weights.log_softmax(-1) + dist.Normal(means, SCALE).log_prob(x[:, None])
 
     def elbo(x: Tensor) -> Tensor:
-        log_q = q().log_softmax(-1)
+        log_q = q(x).log_softmax(-1)
         return (log_q.exp() * (joint(x) - log_q)).sum()
 
     exact = Exact(elbo, lambda x: joint(x).logsumexp(-1).sum(), lambda x: {"z": dist.Categorical(logits=joint(x))})

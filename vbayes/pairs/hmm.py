@@ -16,7 +16,8 @@ from ..exact import hidden_markov as truth
 from ..exact.hidden_markov import CategoricalEmission, Emission, GaussianEmission, HiddenMarkov
 from ..exact.hidden_markov.messages import inside
 from ..exact.hidden_markov.sequences import check_sequences, filled
-from ..pair.pair import DATA_PLATE, Exact, Pair
+from ..pair.exact import Exact
+from ..pair.pair import DATA_PLATE, Pair
 from .chains import MarkovChain, Observed
 
 Kind = Literal["gaussian", "categorical"]
@@ -60,7 +61,7 @@ def hmm(
 
     def q(x: Tensor, lengths: Tensor | None) -> Tensor:
         """(N, T, S) log-probabilities; past a row's end all the same, as in the model."""
-        logits = pyro.param("states", lambda: _noise(seed, 1, rows, steps, p.start.states))
+        logits = pyro.param("states", lambda: _noise(seed, 1, rows, steps, p.start.states).to(x.device))
         return torch.where(inside(x, lengths)[..., None], logits, 0.0).log_softmax(-1)
 
     def check(x: Tensor, lengths: Tensor | None) -> None:
@@ -73,7 +74,7 @@ def hmm(
 
     def model(x: Tensor, lengths: Tensor | None = None) -> None:
         check(x, lengths)
-        initial, transition, emission = p.parameters()
+        initial, transition, emission = p.parameters(x)
         within = inside(x, lengths)
         with pyro.plate(DATA_PLATE, len(x)):
             z = pyro.sample("z", MarkovChain(initial, transition, x.shape[1], lengths))
@@ -118,7 +119,7 @@ def hmm_summed(
         p.check(x, lengths)
         within = inside(x, lengths)
         with pyro.plate(DATA_PLATE, len(x)):
-            pyro.sample("x", Observed(*p.parameters(), x.shape[1], lengths), obs=_observed(x, within, lengths))
+            pyro.sample("x", Observed(*p.parameters(x), x.shape[1], lengths), obs=_observed(x, within, lengths))
 
     def guide(x: Tensor, lengths: Tensor | None = None) -> None:
         pass
@@ -133,7 +134,7 @@ def hmm_summed(
 
 
 def hidden_markov_of(pair: Pair) -> HiddenMarkov:
-    """The model that a pair of `hmm` or `hmm_summed` holds now: for its evidence, posterior, paths and samples.
+    """The model that a pair of `hmm` or `hmm_summed` holds now: on the CPU, for its evidence, posterior, paths and samples.
 
     Args:
         pair: Initialised or trained.
@@ -145,7 +146,7 @@ def hidden_markov_of(pair: Pair) -> HiddenMarkov:
         raise BadInput(
             f"Pair {pair.name!r} has no hidden Markov model. Wanted: a trained pair of vb.pairs.hmm or hmm_summed."
         )
-    store = pair.constrained()
+    store = {name: value.cpu() for name, value in pair.constrained().items()}
     if "mean" in store:
         emission: Emission = GaussianEmission(store["mean"], store["scale"])
     else:
@@ -159,27 +160,24 @@ class _Generative:
     def __init__(self, start: HiddenMarkov) -> None:
         self.start = start
 
-    def parameters(self) -> tuple[Tensor, Tensor, Emission]:
-        """Log-probabilities of the first and the next state, and the emission; live."""
+    def parameters(self, x: Tensor) -> tuple[Tensor, Tensor, Emission]:
+        """Log-probabilities of the first and the next state, and the emission; live, and made where the data are."""
         start = self.start
-        initial = pyro.param("initial", lambda: _logits(start.initial)).log_softmax(-1)
-        transition = pyro.param("transition", lambda: _logits(start.transition)).log_softmax(-1)
+        initial = pyro.param("initial", lambda: _logits(start.initial).to(x.device)).log_softmax(-1)
+        transition = pyro.param("transition", lambda: _logits(start.transition).to(x.device)).log_softmax(-1)
         of = start.emission
         if isinstance(of, GaussianEmission):
-            mean = pyro.param("mean", lambda: of.mean.clone())
-            scale = pyro.param("scale", lambda: of.scale.clone(), constraint=dist.constraints.positive)
+            mean = pyro.param("mean", lambda: of.mean.to(x.device, copy=True))
+            scale = pyro.param("scale", lambda: of.scale.to(x.device, copy=True), constraint=dist.constraints.positive)
             return initial, transition, GaussianEmission(mean, scale)
         assert isinstance(of, CategoricalEmission)
-        return (
-            initial,
-            transition,
-            CategoricalEmission(pyro.param("symbols", lambda: _logits(of.probability)).softmax(-1)),
-        )
+        symbols = pyro.param("symbols", lambda: _logits(of.probability).to(x.device))
+        return initial, transition, CategoricalEmission(symbols.softmax(-1))
 
     def known(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """What the closed forms take."""
         self.check(x, lengths)
-        initial, transition, emission = self.parameters()
+        initial, transition, emission = self.parameters(x)
         within = inside(x, lengths)
         return initial, transition, torch.where(within[..., None], emission.log_prob(filled(x, within)), 0.0)
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ..errors import BadInput
 from ..exact.linear_gaussian import LinearGaussian
-from ..pair.pair import Exact, Pair
+from ..pair.exact import Exact
+from ..pair.pair import Pair
 from .autoencoder import start
 from .sizes import check_columns, check_sizes
 
@@ -49,7 +50,11 @@ def linear_factors(
         _, offset, _ = likelihood(x)
         location = (x - offset) @ pyro.param("gain", lambda: 0.5 * initial.to(x))
         if full:
-            factor = pyro.param("guide_scale", lambda: torch.eye(latent).to(x), constraint=constraints.lower_cholesky)
+            factor = pyro.param(
+                "guide_scale",
+                lambda: torch.eye(latent, dtype=x.dtype, device=x.device),
+                constraint=constraints.lower_cholesky,
+            )
             return dist.MultivariateNormal(location, scale_tril=factor)
         spread = pyro.param("guide_scale", lambda: x.new_ones(latent), constraint=constraints.positive)
         return dist.Normal(location, spread).to_event(1)
@@ -63,7 +68,9 @@ def linear_factors(
 
     def prior(x: Tensor) -> dist.TorchDistribution:
         if full:  # of the guide's own family, for which the KL between the two is known
-            return dist.MultivariateNormal(x.new_zeros(latent), scale_tril=torch.eye(latent).to(x))
+            return dist.MultivariateNormal(
+                x.new_zeros(latent), scale_tril=torch.eye(latent, dtype=x.dtype, device=x.device)
+            )
         return dist.Normal(x.new_zeros(latent), 1.0).to_event(1)
 
     def guide(x: Tensor) -> None:
@@ -75,7 +82,9 @@ def linear_factors(
     def truth(x: Tensor) -> LinearGaussian:
         weight, offset, scale = likelihood(x)
         variances = scale.square().expand(features)
-        return LinearGaussian(x.new_zeros(latent), torch.eye(latent).to(x), weight, offset, variances)
+        return LinearGaussian(
+            x.new_zeros(latent), torch.eye(latent, dtype=x.dtype, device=x.device), weight, offset, variances
+        )
 
     def exact_elbo(x: Tensor) -> Tensor:
         own: Any = q(x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pyro
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 from ..exact.linear_gaussian import LinearGaussian
-from ..pair.pair import Exact, Pair
+from ..pair.exact import Exact
+from ..pair.pair import Pair
 
 NOISE = 0.6  # standard deviation of x given z
 
@@ -35,8 +37,9 @@ def linear_gaussian(features: int = 3, latent: int = 2) -> Pair:
         tied.weight.copy_(torch.cos(torch.arange(1.0, 1 + features * latent)).reshape(features, latent))
 
     def q(x: Tensor) -> tuple[Tensor, Tensor]:
-        gain = pyro.param("gain", lambda: torch.tensor(0.5))
-        scale = pyro.param("scale", lambda: torch.linspace(0.5, 0.8, latent), constraint=constraints.positive)
+        gain = pyro.param("gain", lambda: torch.tensor(0.5, device=x.device))
+        start = functools.partial(torch.linspace, 0.5, 0.8, latent, device=x.device)
+        scale = pyro.param("scale", start, constraint=constraints.positive)
         return gain * x @ tied.weight, scale
 
     def model(x: Tensor) -> None:
@@ -53,9 +56,8 @@ def linear_gaussian(features: int = 3, latent: int = 2) -> Pair:
 
     def truth() -> LinearGaussian:
         w = tied.weight
-        return LinearGaussian(
-            w.new_zeros(latent), torch.eye(latent).to(w), w, w.new_zeros(features), NOISE**2 * torch.eye(features).to(w)
-        )
+        noise = w.new_full((features,), NOISE**2).diag()
+        return LinearGaussian(w.new_zeros(latent), w.new_ones(latent).diag(), w, w.new_zeros(features), noise)
 
     def exact_elbo(x: Tensor) -> Tensor:
         location, scale = q(x)

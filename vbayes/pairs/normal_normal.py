@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ..exact import normal_normal as truth
-from ..pair.pair import Exact, Pair
+from ..pair.exact import Exact
+from ..pair.pair import Pair
 
 
 def normal_normal(rows: int = 2) -> Pair:
@@ -25,17 +26,18 @@ def normal_normal(rows: int = 2) -> Pair:
             z = pyro.sample("z", dist.Normal(x.new_zeros(()), 1.0))
             pyro.sample("x", dist.Normal(z, 1.0), obs=x)
 
-    def q() -> tuple[Tensor, Tensor]:
-        loc = pyro.param("loc", lambda: torch.zeros(rows))
-        return loc, pyro.param("scale", lambda: torch.ones(()), constraint=dist.constraints.positive)
+    def q(x: Tensor) -> tuple[Tensor, Tensor]:
+        loc = pyro.param("loc", lambda: torch.zeros(rows, device=x.device))
+        scale = pyro.param("scale", lambda: torch.ones((), device=x.device), constraint=dist.constraints.positive)
+        return loc, scale
 
     def guide(x: Tensor) -> None:
-        loc, scale = q()
+        loc, scale = q(x)
         with pyro.plate("data", len(x)):
             pyro.sample("z", dist.Normal(loc, scale))
 
     exact = Exact(
-        elbo=lambda x: truth.elbo(x, *q()),
+        elbo=lambda x: truth.elbo(x, *q(x)),
         log_evidence=truth.log_evidence,
         posterior=lambda x: {"z": dist.Normal(*truth.posterior(x))},
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pyro
 import pyro.distributions as dist
 import torch
@@ -21,7 +23,7 @@ def three_bernoulli(rows: int = 2) -> Pair:
     """
 
     def model(x: Tensor) -> None:
-        weights = pyro.param("weights", lambda: torch.tensor([1.0, -0.7, 1.6]))
+        weights = pyro.param("weights", lambda: torch.tensor([1.0, -0.7, 1.6], device=x.device))
         with pyro.plate("data", len(x)):
             b1 = pyro.sample("b1", dist.Bernoulli(x.new_tensor(0.4)))
             b2 = pyro.sample("b2", dist.Bernoulli(logits=1.2 * b1 - 0.5))
@@ -29,7 +31,8 @@ def three_bernoulli(rows: int = 2) -> Pair:
             pyro.sample("x", dist.Normal(weights[0] * b1 + weights[1] * b2 + weights[2] * b3, 0.8), obs=x)
 
     def guide(x: Tensor) -> None:
-        logits = pyro.param("logits", lambda: torch.linspace(-1.0, 1.2, 3 * rows).reshape(3, rows))
+        start = functools.partial(torch.linspace, -1.0, 1.2, 3 * rows, device=x.device)
+        logits = pyro.param("logits", lambda: start().reshape(3, rows))
         with pyro.plate("data", len(x)):
             for i in range(3):
                 pyro.sample(f"b{i + 1}", dist.Bernoulli(logits=logits[i]))

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import copy
 import math
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, is_dataclass
-from pathlib import Path
 from typing import Any
 
-import pyro
 import torch
 from pyro.infer import ELBO
 from torch import Tensor
@@ -21,6 +18,7 @@ from .. import rng
 from ..data.dataset import Batch
 from ..drawing.base_noise import Draw
 from ..errors import BadEstimator, CaptureFailed
+from ..pair.device import line_of
 from ..pair.pair import Pair
 from ..validation import no_warnings_of_nan, validation
 from .masks import with_known_places
@@ -104,7 +102,8 @@ def eager(
             Deferred() as deferred,
         ):
             loss = method.loss_and_grads(model, guide, *args)
-        zero = torch.zeros((), dtype=next((v.dtype for v in live.values()), None))
+        like = next(iter(live.values()), None)
+        zero = torch.zeros(()) if like is None else like.new_zeros(())
         total = sum(deferred.losses, zero)
         return gradients_of(-total, live, still), -torch.as_tensor(loss), pair.buffers
 
@@ -192,7 +191,7 @@ def _captured(pair: Pair, estimator: Any, batch: Batch, prepare: Callable[..., A
             raise
         except Exception as error:  # a trace raises whatever the model's own code raises on a traced value
             reason = str(error).split("\n")[0]
-            raise CaptureFailed(f"Pair {pair.name!r} can't be captured{_where(error)}: {reason}") from error
+            raise CaptureFailed(f"Pair {pair.name!r} can't be captured{line_of(error)}: {reason}") from error
         finally:  # the pair's own, which steps move; the program keeps those that it was captured with
             pair.set_buffers({name: value.clone() for name, value in buffers.items()})
     program = Program(
@@ -201,7 +200,7 @@ def _captured(pair: Pair, estimator: Any, batch: Batch, prepare: Callable[..., A
     try:
         same = all(faithful(pair, estimator, program, batch, seed) for seed in (1, 2))
     except Exception as error:  # whatever the model's code raises the second time
-        raise CaptureFailed(f"Pair {pair.name!r} can't be captured{_where(error)}: {error}") from error
+        raise CaptureFailed(f"Pair {pair.name!r} can't be captured{line_of(error)}: {error}") from error
     if not same:
         raise CaptureFailed(
             f"Pair {pair.name!r} can't be captured: on the same noise, its graph gives other numbers than Pyro. Common "
@@ -256,15 +255,6 @@ def _close(mine: Tensor, right: Tensor, eps: float, longest: float) -> bool:
 
 def _largest(tensor: Tensor) -> float:
     return float(tensor.abs().nan_to_num(posinf=0.0).max()) if tensor.numel() else 0.0
-
-
-def _where(error: Exception) -> str:
-    """The user's line that an error came through last; empty if it came through none."""
-    inside = tuple(str(Path(module.__file__ or "").parent) for module in (torch, pyro)) + (
-        str(Path(__file__).parents[1]),
-    )
-    lines = [f for f in traceback.extract_tb(error.__traceback__) if f.line and not f.filename.startswith(inside)]
-    return f" (line {lines[-1].lineno} of {Path(lines[-1].filename).name}: `{lines[-1].line}`)" if lines else ""
 
 
 def _draws_inside(graph: GraphModule) -> bool:

@@ -36,21 +36,29 @@ class Replay:
         capacity: int,
         recorded: bool,
     ) -> None:
-        like = next(t for t in states if t.is_floating_point() and t.dim() > 0) if states else rows[0]
+        # What a step reports is in the type of the parameters, be the noise in another.
+        *_, value, _ = step(*states, *rows, *columns)
         self._step, self._columns, self.capacity = step, columns, capacity
         self._states = [tensor.clone() for tensor in states]
         self._stacks = [row.new_zeros(capacity, *row.shape) for row in rows]
-        self._values = rows[0].new_empty(capacity, *together)
-        self._number = torch.zeros(1, dtype=torch.int64, device=like.device)
-        self._going = torch.ones((), dtype=torch.bool, device=like.device)
+        self._values = value.new_empty(capacity, *together)
+        self._number = torch.zeros(1, dtype=torch.int64, device=value.device)
+        self._going = torch.ones((), dtype=torch.bool, device=value.device)
         self._graph: torch.cuda.CUDAGraph | None = None
         if recorded:
             self._record()
 
     def _record(self) -> None:
         validated = Distribution._validate_args
+        plain = self._step
         try:
-            self._step = torch.compile(self._step, dynamic=False)
+            self._step = torch.compile(plain, dynamic=False)
+            try:
+                self._once()
+            except (
+                Exception
+            ):  # whatever its compiler raises on an operation that it does not know: kernels are recorded as they are
+                self._step = plain
             aside = torch.cuda.Stream()
             aside.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(aside):

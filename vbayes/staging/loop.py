@@ -75,7 +75,7 @@ class Loop:
             noise = draw_noise(program.sizes, together or 1, like, rng.stream(0))
             rows = [numbers if together else numbers[0] for numbers in noise]
             if batch_size is not None:
-                rows.append(torch.arange(batch_size).expand((*self._together, batch_size)).contiguous())
+                rows.append(torch.arange(batch_size, device="cpu").expand((*self._together, batch_size)).contiguous())
             self.native, self.why_not = compiled_or_why(self._step, [*held, *rows, *self._columns], self._states)
 
     def _replay(self, state: LoopState, part: Part) -> Replay | None:
@@ -195,7 +195,7 @@ def _native(state: LoopState, parts: Sequence[Part], which: Tensor | None) -> tu
     native = parts[0].loop.native
     assert native is not None
     (shape, dtype), _ = native.results
-    values = torch.empty(steps, *shape, dtype=dtype)
+    values = torch.empty(steps, *shape, dtype=dtype, device="cpu")
     reached, done = _in_place(state, steps, parts, which, values)
     if done < steps:  # what the last one did is undone by doing all but that one again
         reached, _ = _in_place(state, done, parts, which, values)
@@ -206,7 +206,7 @@ def _in_place(
     state: LoopState, steps: int, parts: Sequence[Part], which: Tensor | None, values: Tensor
 ) -> tuple[LoopState, int]:
     tensors = [tensor.clone(memory_format=torch.contiguous_format) for tensor in state.flat()]
-    outputs = [values, torch.empty(1, dtype=torch.bool)]
+    outputs = [values, torch.empty(1, dtype=torch.bool, device="cpu")]
     runs = []
     for part in parts:
         assert part.loop.native is not None

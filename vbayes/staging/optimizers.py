@@ -11,6 +11,9 @@ import torch
 from pyro.optim.clipped_adam import ClippedAdam
 from torch import Tensor
 
+from .averaged_adam import AveragedAdam, averaged_adam
+from .averaged_adam import start as _averaged_start
+
 State = dict[str, Tensor]
 Rule = Callable[[Tensor, Tensor, State, Tensor, Mapping[str, Any]], tuple[Tensor, State]]
 
@@ -134,6 +137,7 @@ RULES: dict[type, tuple[Callable[[Tensor, Mapping[str, Any]], State], Rule]] = {
     torch.optim.Adagrad: (_adagrad_start, _adagrad),
     torch.optim.RMSprop: (_rmsprop_start, _rmsprop),
     ClippedAdam: (_clipped_start, _clipped_adam),
+    AveragedAdam: (_averaged_start, averaged_adam),
 }
 UNUSED = ("amsgrad", "maximize")  # options that the rules here do not know
 
@@ -247,5 +251,7 @@ class Updates:
                 held.fill_(steps)
             elif not isinstance(optimizer, torch.optim.SGD):
                 wide = torch.get_default_dtype() == torch.float64
-                held = torch.tensor(float(steps), dtype=torch.float64 if wide else torch.float32)
+                held = torch.tensor(
+                    float(steps), dtype=torch.float64 if wide else torch.float32, device="cpu"
+                )  # where torch has it
                 optimizer.state[leaf]["step"] = held

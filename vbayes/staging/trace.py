@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
+from torch import Tensor
 from torch._guards import TracingContext, tracing
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._pytree import tree_leaves
+
+CPU = torch.device("cpu")
 
 
 def trace(fn: Callable[..., Any], *examples: Any, decompositions: Mapping[Any, Any] | None = None) -> GraphModule:
-    """The operations that a function runs on these examples, as a graph.
+    """The operations that a function runs on these examples, as a graph that is on their device from one end to the other.
 
     Args:
         decompositions: Operation → a function that does the same in others.
@@ -20,4 +25,26 @@ def trace(fn: Callable[..., Any], *examples: Any, decompositions: Mapping[Any, A
     # With a context, each node's shape is noted by one and the same mode; otherwise torch makes one for each node, with
     # a stack trace of its own, and takes twice as long.
     with tracing(TracingContext(FakeTensorMode())):
-        return make_fx(fn, decomposition_table=dict(decompositions or {}))(*examples)
+        graph = make_fx(fn, decomposition_table=dict(decompositions or {}))(*examples)
+    where = next((leaf.device for leaf in tree_leaves(examples) if isinstance(leaf, Tensor)), CPU)
+    return graph if where.type == "cpu" else _all_on(graph, where)
+
+
+def _all_on(graph: GraphModule, where: torch.device) -> GraphModule:
+    """Constants that a function makes on the CPU, as `torch.tensor(2.0)`, are made on the device: no recorded CUDA graph may fetch them from there."""
+    for node in graph.graph.nodes:
+        if node.op == "get_attr" and isinstance(held := getattr(graph, node.target, None), Tensor):
+            setattr(graph, node.target, held.to(where))
+        elif node.op == "call_function" and node.kwargs.get("device") == CPU and not _fetches(node):
+            node.kwargs = (
+                {**node.kwargs, "device": where, "pin_memory": False}
+                if "pin_memory" in node.kwargs
+                else {**node.kwargs, "device": where}
+            )
+    graph.recompile()
+    return graph
+
+
+def _fetches(node: Any) -> bool:
+    """Whether it brings a tensor to the CPU that was somewhere else."""
+    return any(isinstance(argument, torch.fx.Node) for argument in node.args)

@@ -19,6 +19,7 @@ from ..errors import BadInput, OutputUnwritable
 from ..estimators import name_of
 from ..estimators.memory import with_memory
 from ..pair.pair import Pair
+from .convergence import Convergence
 from .fit_run import Progress
 
 
@@ -29,7 +30,7 @@ def save(fit: Any, path: Path) -> Path:
         OutputUnwritable: The file can't be written; an older one is still there.
     """
     parameters = {f"parameter.{k}": v.detach().cpu().contiguous() for k, v in fit.pair.state().items()}
-    rows = torch.tensor(fit.rows, dtype=torch.float64).reshape(-1, 5)
+    rows = torch.tensor(fit.rows, dtype=torch.float64, device="cpu").reshape(-1, 5)
     tensors: dict[str, Tensor] = {**parameters, "history": rows}
     described = {
         "pair": fit.pair.name,
@@ -41,6 +42,7 @@ def save(fit: Any, path: Path) -> Path:
         "interrupted": fit.interrupted,
         "compile": fit.compile,
         "switches": fit.switches,
+        "convergence": fit.convergence and fit.convergence.to_json(),
         "progress": _pack(vars(fit.progress), tensors),
     }
     unfinished = path.with_name(path.name + ".part")
@@ -70,7 +72,8 @@ def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO, optimizer: Any)
     for what, ours in {"pair": pair.name, "estimator": name_of(estimator)}.items():
         if described[what] != ours:
             raise BadInput(f"{path} holds a fit with {what} {described[what]!r}, not {ours!r}. Hand in that {what}.")
-    trained = pair.copy().initialise(data.batch(pair.model))
+    trained = pair.copy()
+    trained.initialise(trained.beside(data.batch(pair.model)))
     estimator = with_memory(estimator, trained)
     state = {k.removeprefix("parameter."): v for k, v in tensors.items() if k.startswith("parameter.")}
     expected = {k: tuple(v.shape) for k, v in trained.state().items()}
@@ -88,6 +91,7 @@ def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO, optimizer: Any)
         "progress": Progress(**_unpack(described["progress"], tensors)),
         "rows": tuple((int(r[0]), int(r[1]), *r[2:]) for r in tensors["history"].tolist()),
         "switches": tuple((step, name) for step, name in described.get("switches", ())),
+        "convergence": Convergence.of_json(described.get("convergence")),
     }
 
 

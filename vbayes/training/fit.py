@@ -15,13 +15,18 @@ from ..errors import BadInput, checks_keywords
 from ..estimators import AnalyticKL, resolve
 from ..estimators.memory import with_memory
 from ..estimators.suits import check_suits, of_elbo
+from ..guides import AUTO
 from ..pair.check import require_parameters
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained, pair_and_data, paired
+from .budget import Budget, refuse_budget
 from .fit_run import Callback, Progress, train
 from .minibatches import count_steps
+from .optimizer import optimizer_for, require_adam
 from .restarts import Restarts, fit_restarts
 from .result import Fit
+from .until_converged import until_converged
+from .verbs import verb
 
 Model = Pair | Trained | Callable[..., Any]
 
@@ -39,6 +44,8 @@ def fit(
     guide: str | Callable[..., Any] | None = None,
     steps: int | None = None,
     epochs: int | None = None,
+    max_steps: int | None = None,
+    max_seconds: float | None = None,
     batch_size: int | None = None,
     optimizer: Any = torch.optim.Adam,
     learning_rate: float | None = None,
@@ -50,21 +57,26 @@ def fit(
     callbacks: Sequence[Callback] = (),
     progress: bool = True,
 ) -> Fit | Restarts:
-    """Maximises the ELBO by stochastic gradient ascent.
+    """Maximises the ELBO by stochastic gradient ascent: for so many steps or epochs, or, where neither is given, until it has converged.
 
-    Ctrl-C returns what there is.
+    The second needs no settings: rates are found, iterates averaged, and the fit's `convergence` says what it has come to; see
+    `vbayes.training.until_converged`. Ctrl-C returns what there is.
 
     Args:
         pair: Model and guide; it is copied, never changed. A fit goes on from where it is, as a new fit. A model alone gets a guide by itself.
         data: A `Dataset`, a tensor or array of shape (N, ...), or a tuple or mapping of those.
         estimator: A name, a vbayes estimator, or any `pyro.infer.ELBO`; `AnalyticKL` if None, or `Enumerated` where a guide by a word leaves sites to be summed out. "auto" asks `vb.recommend` at the start, after a tenth and after
             half of the steps; the fit's `switches` say what it chose. Its choice depends on the clock.
-        guide: For a model alone: a word (see `Pair`; "auto" if None), or a guide.
+        guide: For a model alone: a word (see `Pair`; "auto" if None), or a guide. "auto", without `steps`, `epochs` and an estimator, is a normal where the diagnosis
+            lets its draws pass, weighted or not, and otherwise a flow, if that is better; the fit's `tried` say what they were worth.
         steps: Optimiser steps; or
-        epochs: passes over the data. 1000 steps if neither is given.
+        epochs: passes over the data. Neither: until a further phase would gain less than .01 nats (.001 more for each datum with latents of its
+            own; .02 a datum where one network names the latents of all), or the budget is used up. With `restarts` or "auto", neither means 1000 steps.
+        max_steps, max_seconds: The budget of a fit that is told neither: 100 000 steps (trials and looks come on top) and 600 s if None. Within it, the clock
+            has no say in the numbers.
         batch_size: M, rows in a minibatch; None takes all rows in each step.
-        optimizer: A `torch.optim` class, or a `pyro.optim` object (a scheduler among them steps once an epoch).
-        learning_rate: For a `torch.optim` class; None leaves its default.
+        optimizer: With `steps` or `epochs`: a `torch.optim` class, or a `pyro.optim` object (a scheduler among them steps once an epoch).
+        learning_rate: For a `torch.optim` class; None leaves its default. Without `steps` and `epochs` the first rate, found by trials if None.
         seed: Of the draws and the order of the data; `vb.default_seed()` if None. Initial parameters belong to the pair.
         device: "cpu", "cuda", "cuda:1"; "auto" takes CUDA where there is one.
         compile: Turn pair, estimator and optimiser into one program: True, False (Pyro takes the steps, so that one can
@@ -86,6 +98,8 @@ def fit(
             finite parameters.
 
     Examples:
+        >>> fit = vb.fit(pair, data)  # until it has converged
+        >>> fit.convergence.reason
         >>> fit = vb.fit(pair, vb.data.digits(), epochs=50, batch_size=100, learning_rate=1e-3)
         >>> fit.plot()
     """
@@ -95,6 +109,10 @@ def fit(
         raise BadInput(f"compile={compile!r}. Wanted: 'auto', True or False.")
     if restarts is not None and (not isinstance(restarts, int) or restarts < 1):
         raise BadInput(f"restarts={restarts!r}. Wanted: an integer of at least 1, or None for a single fit.")
+    told = steps is not None or epochs is not None or restarts is not None or automatic
+    Budget.of(max_steps, max_seconds)
+    if told:
+        refuse_budget("this one is told how far", max_steps, max_seconds)
     seed = rng.or_default(seed)
     pair, data = pair_and_data(paired(pair, guide), data)
     dataset = Dataset.of(data) if binarize is None else Dataset.of(data).binarized(binarize, seed=seed)
@@ -108,6 +126,19 @@ def fit(
     fresh = Fit(
         problem.pair, problem.data, copy.copy(method), batch_size, optimizer, learning_rate, seed, Progress.start(seed), compile=compile
     )  # fmt: skip
+    if not told:
+        with problem.pair.scope():
+            optimizer_for(problem.pair.leaves, optimizer, learning_rate)  # what it refuses, it refuses here too
+        require_adam(optimizer)
+        way = verb("climb") if problem.pair.word == AUTO and estimator is None else until_converged
+        return way(  # type: ignore[no-any-return]
+            fresh,
+            max_steps=max_steps,
+            max_seconds=max_seconds,
+            callbacks=callbacks,
+            progress=progress,
+            rate=learning_rate,
+        )
     count = count_steps(problem.data, batch_size, steps, epochs)
     if automatic:
         from ..laboratory.auto import fit_automatically, refuse_restarts

@@ -16,12 +16,15 @@ from ..errors import CaptureFailed, NonFinite
 from ..estimators import name_of
 from ..progress import bar, between_steps
 from ..validation import no_warnings_of_nan, validation
+from .convergence import of_history
 from .eager import Eager
 from .engine import WORTH, Engine, Failure
 from .minibatches import Minibatches
 from .optimizer import optimizer_for
+from .plateau import FEWEST
 from .run import BY_PYRO, Run
 from .staged import Staged
+from .tolerance import Tolerance
 
 Row = tuple[int, int, float, float, float]
 HISTORY = ("step", "epoch", "elbo", "elbo_per_datum", "seconds")
@@ -82,7 +85,7 @@ class FitRun:
         self._fit, self.rows = fit, list(fit.rows)
         self._before = self.rows[-1][4] if self.rows else 0.0
         self._generator = copy.deepcopy(fit.progress.generator)
-        with self._inside():
+        with self.inside():
             self._stepper = optimizer_for(fit.pair.leaves, fit.optimizer, fit.learning_rate, fit.progress.optimizer)
             self._minibatches = Minibatches(fit.data, fit.batch_size, fit.seed)
             engine = self._staged(prepared, like) if staged else None
@@ -115,6 +118,11 @@ class FitRun:
         return isinstance(self._run.engine, Staged)
 
     @property
+    def stands(self) -> tuple[Engine, Any, Minibatches]:
+        """The engine that takes its steps now, the optimiser, and its minibatches."""
+        return self._run.engine, self._stepper, self._minibatches
+
+    @property
     def engine(self) -> str:
         """What takes the steps: "machine code", "captured program" or "Pyro"."""
         engine = self._run.engine
@@ -133,7 +141,9 @@ class FitRun:
         with self._fit.pair.scope():
             optimizer = self._stepper.get_state()
         progress = Progress(copy.deepcopy(self._generator), self.staged, optimizer)
-        return replace(self._fit, rows=tuple(self.rows), interrupted=self.interrupted, progress=progress)
+        return replace(
+            self._fit, rows=tuple(self.rows), interrupted=self.interrupted, progress=progress, convergence=None
+        )
 
     def go(
         self,
@@ -155,7 +165,7 @@ class FitRun:
             self.rows += rows
             report(rows)
 
-        with self._inside():
+        with self.inside():
             self._run.go(steps, until=until, report=taken, asked_to_stop=asked_to_stop)
 
     def rehearse(self) -> None:
@@ -180,7 +190,8 @@ class FitRun:
         return Eager(replace(self._fit, rows=tuple(self.rows)), self._minibatches, self._stepper, self.steps)
 
     @contextmanager
-    def _inside(self) -> Iterator[None]:
+    def inside(self) -> Iterator[None]:
+        """Pyro's parameter store, the global generators and the validation are as the steps want them."""
         # `Problem` has validated; a value that is not finite must reach the ELBO.
         with self._fit.pair.scope(), rng.continued(self._generator), validation(False), no_warnings_of_nan():
             yield
@@ -210,19 +221,25 @@ def train(fit: F, steps: int, *, show: bool, callbacks: Sequence[Callback] = (),
     if staged and not steps:  # it would be a program if there were any steps
         reached = replace(reached, progress=replace(reached.progress, staged=True))
     if failure := run.failure:
-        raise NonFinite(_not_finite(failure, reached), step=reached.steps + 1, sites=failure.sites, fit=reached)
+        raise not_finite(failure, reached)
+    if steps and reached.steps >= FEWEST:
+        tolerance = Tolerance.of(reached)
+        convergence = of_history([row[2] for row in reached.rows], tolerance.nats, tolerance.rows)
+        reached = replace(reached, convergence=convergence)
     return reached
 
 
-def _not_finite(failure: Failure, fit: Any) -> str:
+def not_finite(failure: Failure, fit: Any) -> NonFinite:
+    """The error of a step that could not be taken."""
     culprits = failure.sites
     where = f"site{'s' * (len(culprits) > 1)} {', '.join(map(repr, culprits))}" if culprits else "no single site"
-    return (
+    message = (
         f"The {failure.what} of pair {fit.pair.name!r} under {name_of(fit.estimator)} is not finite at step {fit.steps + 1}; "
         f"{where} {'have' if len(culprits) > 1 else 'has'} a log-density that is not finite there. "
         "Common mends: a smaller learning_rate, a scale bounded away from 0, other initial values. "
         f"Nothing is lost: this error's `.fit` has the history of {fit.steps} steps and the last finite parameters."
     )
+    return NonFinite(message, step=fit.steps + 1, sites=failure.sites, fit=fit)
 
 
 def _note(rows: list[Row]) -> str:

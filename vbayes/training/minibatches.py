@@ -79,7 +79,7 @@ class Minibatches:
         start, whole = (first - 1) % self.per_epoch, len(self._data) // size
         if len(self.sizes) == 1:
             return [orders.view(-1, size)[start : start + count]], None
-        which = torch.zeros(len(orders), self.per_epoch, dtype=torch.uint8)
+        which = torch.zeros(len(orders), self.per_epoch, dtype=torch.uint8, device="cpu")
         which[:, -1] = 1
         which = which.flatten()[start : start + count]
         rest = int(which.sum())
@@ -90,7 +90,7 @@ class Minibatches:
         if epoch not in self._held:
             self._held = {e: rows for e, rows in self._held.items() if e >= epoch - 1}
             # On the CPU whatever the device, so that a seed gives the same batches everywhere.
-            order = torch.randperm(len(self._data), generator=rng.stream(self._seed, ORDER, epoch))
+            order = torch.randperm(len(self._data), generator=rng.stream(self._seed, ORDER, epoch), device="cpu")
             self._held[epoch] = order.to(self._data.first.device)
         return self._held[epoch]
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..errors import BadInput
+from ..pair.device import on_the_cpu
 
 
 class NonFiniteStep(ArithmeticError):
@@ -48,7 +49,8 @@ class OneOptimizer(PyroOptim):
         known = {id(p) for group in self._optimizer.param_groups for p in group["params"]}
         if new := [p for p in params if id(p) not in known]:  # a model may create parameters late
             self._optimizer.add_param_group({"params": new})
-        self._optimizer.step()
+        with on_the_cpu(params):  # where torch counts its steps
+            self._optimizer.step()
 
     def get_state(self) -> dict[str, Any]:
         """A copy of the torch optimiser's state."""
@@ -78,7 +80,8 @@ class GuardedOptimizer(PyroOptim):
     def __call__(self, params: Any, *args: Any, **kwargs: Any) -> None:
         params = list(params)
         _require_finite(params)
-        self._inner(params, *args, **kwargs)
+        with on_the_cpu(params):
+            self._inner(params, *args, **kwargs)
 
     def get_state(self) -> dict[str, Any]:
         # What was handed to `set_state` waits there until a parameter's first step.
@@ -157,6 +160,20 @@ def torch_optimizers(optimizer: PyroOptim, leaves: Mapping[str, Tensor]) -> dict
             if (state := optimizer._state_waiting_to_be_consumed.pop(name, None)) is not None:
                 made.load_state_dict(state)
     return {name: optimizer.optim_objs[leaf] for name, leaf in leaves.items()}
+
+
+def require_adam(optimizer: Any) -> None:
+    """For a training that finds its rates itself.
+
+    Raises:
+        BadInput: Another optimiser, or one with settings of its own.
+    """
+    if optimizer is not torch.optim.Adam:
+        name = getattr(optimizer, "__name__", type(optimizer).__name__)
+        raise BadInput(
+            f"optimizer={name}, and neither steps nor epochs: a fit that trains until it has converged finds the rates of its own Adam. Wanted: how "
+            "far to go by this one, as steps= or epochs=; or no optimizer."
+        )
 
 
 def optimizer_for(

@@ -15,12 +15,17 @@ from torch import Tensor
 from ..data.dataset import Dataset
 from ..estimators import name_of, resolve
 from ..export.to_arviz import to_arviz
+from ..pair.device import choose_device
 from ..pair.pair import Pair
 from ..summaries.card import Card, Displayable
 from ..summaries.history import End, trained
 from . import checkpoint
+from .budget import refuse_budget
+from .convergence import Convergence
 from .fit_run import HISTORY, Callback, Progress, Row, train
 from .minibatches import count_steps
+from .optimizer import require_adam
+from .until_converged import until_converged
 from .verbs import verb
 
 if TYPE_CHECKING:
@@ -37,9 +42,11 @@ class Fit(Displayable):
         estimator: Whose gradient was followed.
         rows: The history; `history` shows it as a table.
         interrupted: Whether it was stopped by Ctrl-C before its time.
-        batch_size, optimizer, learning_rate, seed, compile: As given to `fit`.
+        batch_size, optimizer, learning_rate, seed, compile: As given to `fit`; the rate is that of the last phase where it was found.
         progress: What `resume` needs.
         switches: (steps before it, name) of each estimator that `estimator="auto"` went over to.
+        convergence: Whether it has converged, and why one thinks so; None where it has taken too few steps to look.
+        tried: (guide, what its draws were worth) of each that `guide="auto"` has tried.
     """
 
     pair: Pair
@@ -54,6 +61,8 @@ class Fit(Displayable):
     interrupted: bool = False
     compile: bool | str = "auto"
     switches: tuple[tuple[int, str], ...] = ()
+    tried: tuple[tuple[str, str], ...] = ()
+    convergence: Convergence | None = None
 
     @property
     def history(self) -> pd.DataFrame:
@@ -67,8 +76,8 @@ class Fit(Displayable):
 
     @property
     def parameters(self) -> dict[str, Tensor]:
-        """Name → trained value, in the constrained space (a scale is positive)."""
-        return self.pair.constrained()
+        """Name → trained value, in the constrained space (a scale is positive); on the CPU."""
+        return {name: value.cpu() for name, value in self.pair.constrained().items()}
 
     def card(self) -> Card:
         """What followed which gradient, how far, and where it stands."""
@@ -81,24 +90,57 @@ class Fit(Displayable):
             ),
             *End.of([row[3] for row in self.rows]).rows("ELBO"),
             *([("trust", self.diagnosis.short())] if self.diagnosis else []),
+            *(self.convergence.rows() if self.convergence else ()),
         )  # fmt: skip
         return Card(f"Fit: {self.pair.name} on {self.data.name}", rows)
+
+    def to(self, device: str | torch.device) -> Fit:
+        """The same fit with pair and data on another device, where `resume` then goes on. This one stays where it is.
+
+        Examples:
+            >>> fit.to("cpu").save("fit.safetensors")
+        """
+        where = choose_device(str(device))
+        return replace(self, pair=self.pair.copy().to(where), data=self.data.to(where))
 
     def resume(
         self,
         *,
         steps: int | None = None,
         epochs: int | None = None,
+        max_steps: int | None = None,
+        max_seconds: float | None = None,
         callbacks: Sequence[Callback] = (),
         progress: bool = True,
     ) -> Fit:
-        """Goes on from here. This fit stays as it is.
+        """Goes on from here: so many steps or epochs, or, where neither is given, until it has converged, as `fit` does. This fit stays as it is.
 
         It is bit for bit what a longer fit would have done: but for a fit too short for `compile="auto"` to compile,
         which is compiled now if there are steps enough, and then draws other random numbers than Pyro did.
+
+        On CUDA it sees the same minibatches and noise, and that is what is promised there: kernels that add in an order of their own, as those
+        of rows that are looked up by an index, leave the last bits open. Under `torch.use_deterministic_algorithms(True)`, which chooses others, it is bit for
+        bit there too. A fit that was moved to another device goes on with noise of that device's own.
+        By `steps` or `epochs` it is bit for bit what a longer fit would have done: but for a fit too short for `compile="auto"` to compile,
+        which is compiled now if there are steps enough, and then draws other random numbers than Pyro did; and but for one that has trained until it
+        converged, which goes on from the means of its iterates by Adam at its last rate.
+
+        Args:
+            steps, epochs: How far.
+            max_steps, max_seconds: More, at most, where neither is given; as for `fit`.
+            callbacks, progress: As for `fit`.
         """
-        more = count_steps(self.data, self.batch_size, steps, epochs)
-        return train(replace(self, pair=self.pair.copy()), more, show=progress, callbacks=callbacks)
+        fresh = replace(self, pair=self.pair.copy())
+        if steps is None and epochs is None:
+            rate = (
+                self.convergence.phases[-1].rate if self.convergence and self.convergence.phases else self.learning_rate
+            )
+            require_adam(self.optimizer)
+            return until_converged(
+                fresh, max_steps=max_steps, max_seconds=max_seconds, callbacks=callbacks, progress=progress, rate=rate
+            )
+        refuse_budget("this one is told how far", max_steps, max_seconds)
+        return train(fresh, count_steps(self.data, self.batch_size, steps, epochs), show=progress, callbacks=callbacks)
 
     @property
     def diagnosis(self) -> Any:
@@ -151,6 +193,12 @@ class Fit(Displayable):
         *,
         estimator: Any = "analytic_kl",
         optimizer: Any = torch.optim.Adam,
+        device: str = "auto",
     ) -> Fit:
-        """A fit that `save` wrote, for the same pair, data, estimator and optimiser."""
-        return cls(**checkpoint.load(Path(path), pair, Dataset.of(data), resolve(estimator), optimizer))
+        """A fit that `save` wrote, for the same pair, data, estimator and optimiser.
+
+        Args:
+            device: Where it is to go on, as for `fit`, whichever it was on before.
+        """
+        made = checkpoint.load(Path(path), pair, Dataset.of(data), resolve(estimator), optimizer)
+        return cls(**made).to(device)

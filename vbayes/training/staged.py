@@ -158,6 +158,18 @@ class Staged:
             self._pair.set_buffers(self.state.buffers)
             self._updates.write(int(self.state.steps), self.state.optimizer)
 
+    def take_over(self) -> None:
+        """Goes on from what pair and optimiser hold now, for whoever has changed it."""
+        if self._updates:
+            steps, states = self._updates.read()
+            self._updates.refresh(steps, states)
+            parameters = {name: leaf.detach() for name, leaf in self._pair.leaves.items()}
+            self.stand(LoopState(steps, parameters, states, self._pair.buffers), self._taken)
+
+    def stand(self, state: LoopState, taken: int) -> None:
+        """Goes on from a state, so many steps into its noise and minibatches."""
+        self.state, self._taken, self.failure = state, taken, None
+
     def upcoming(self, count: int) -> tuple[list[Block], Tensor | None]:
         """The next steps, up to `count`, whose noise is of one block.
 

@@ -145,7 +145,7 @@ class SVI(pyro.infer.SVI):
                 "those before that step. Common mends: a smaller learning rate, a scale bounded away from 0.",
                 step=len(losses) + 1, sites=(), fit=None,
             )  # fmt: skip
-        return torch.tensor(losses, dtype=torch.float64)
+        return torch.tensor(losses, dtype=torch.float64, device="cpu")
 
     def _by_pyro(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float:
         with trace(param_only=True) as seen:

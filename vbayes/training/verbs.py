@@ -1,4 +1,4 @@
-"""What a fit offers of the rooms above it: the one list of them. Each verb stands in its own room, and is imported when it is called."""
+"""What a fit has from the rooms above it: the one list of them. Each verb stands in its own room, and is imported when it is called."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-VERBS = {"diagnose": "..diagnostics.diagnose", "posterior": "..inference.posterior"}
-"""Method of a `Fit` → the module with the function of that name."""
+VERBS = {"climb": "..diagnostics.climb", "diagnose": "..diagnostics.diagnose", "posterior": "..inference.posterior"}
+"""Method of a `Fit`, or way to one → the module with the function of that name."""
 
 
 def verb(name: str) -> Callable[..., Any]:

@@ -44,7 +44,9 @@ class FactoredGaussian:
 
     def start(self, seed: int) -> Tensor:
         """(L,) the means of q, anywhere."""
-        return torch.randn(len(self.mean), generator=torch.Generator().manual_seed(seed), dtype=self.mean.dtype)
+        generator = torch.Generator("cpu").manual_seed(seed)  # so that a seed gives the same start everywhere
+        drawn = torch.randn(len(self.mean), generator=generator, dtype=self.mean.dtype, device="cpu")
+        return drawn.to(self.mean.device)
 
     def sweep(self, q: Tensor) -> Tensor:
         """Each mean in turn: m_i = μ_i − Σ_{j≠i} Λᵢⱼ (m_j − μ_j) / Λᵢᵢ."""

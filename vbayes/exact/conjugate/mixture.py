@@ -82,8 +82,8 @@ class GaussianMixture:
 
     def start(self, seed: int) -> Factors:
         """From the clusters of k-means."""
-        labels = KMeans(self.components, n_init=1, random_state=seed).fit(self.x.numpy()).labels_
-        hot = torch.nn.functional.one_hot(torch.as_tensor(labels).long(), self.components)
+        labels = KMeans(self.components, n_init=1, random_state=seed).fit(self.x.cpu().numpy()).labels_
+        hot = torch.nn.functional.one_hot(torch.as_tensor(labels, device=self.x.device).long(), self.components)
         return self.parameters(hot.to(self.x.dtype))
 
     def sweep(self, q: Factors) -> Factors:
@@ -141,7 +141,7 @@ class GaussianMixture:
 
 def _digammas(freedom: Tensor, features: int) -> Tensor:
     """Σ_i ψ((ν + 1 − i)/2) over i = 1 … D."""
-    return ((freedom[:, None] - torch.arange(features)) / 2).digamma().sum(-1)
+    return ((freedom[:, None] - torch.arange(features, device=freedom.device)) / 2).digamma().sum(-1)
 
 
 def _log_determinant(q: Factors) -> Tensor:

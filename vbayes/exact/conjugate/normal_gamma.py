@@ -53,7 +53,8 @@ class NormalGamma:
 
     def start(self, seed: int) -> Factors:
         """At the prior, but for a random location."""
-        noise = torch.randn((), generator=torch.Generator().manual_seed(seed), dtype=self.x.dtype)
+        generator = torch.Generator("cpu").manual_seed(seed)  # so that a seed gives the same start everywhere
+        noise = torch.randn((), generator=generator, dtype=self.x.dtype, device="cpu").to(self.x.device)
         shape, rate = self.x.new_tensor(self.shape), self.x.new_tensor(self.rate)
         return Factors(self.location + noise, self.strength * shape / rate, shape, rate)
 

@@ -1,0 +1,103 @@
+"""A guide as rich as it takes: from a normal to a flow, as long as the diagnosis says that the draws are not to be used as they are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from ..errors import NonFinite
+from ..estimators import STL, Enumerated
+from ..estimators.suits import of_elbo
+from ..guides import Flow, Whitened, starts
+from ..guides.curvature import Place
+from ..pair.pair import Pair
+from ..training.budget import Budget
+from ..training.fit_run import Callback
+from ..training.result import Fit
+from ..training.until_converged import until_converged
+from .diagnose import diagnose
+from .diagnosis import Diagnosis
+
+DRAWS = 16  # in each step: their noise is what a flow takes longest to average out
+RATE = 0.01  # of a flow's first phase, in coordinates where the posterior is about standard normal
+BETTER = {"bad": 0, "reweight": 1, "good": 2}
+
+
+def climb(
+    start: Fit,
+    *,
+    max_steps: int | None = None,
+    max_seconds: float | None = None,
+    callbacks: Sequence[Callback] = (),
+    progress: bool = True,
+    rate: float | None = None,
+) -> Fit:
+    """The fit by a normal, or by a flow where the diagnosis says of the normal's draws that they can't be used, weighted or not, and the flow's are better.
+
+    Args:
+        start: With the guide "auto", at its place.
+        max_steps, max_seconds: For both together; see `Budget`.
+        callbacks, progress: As for `fit`.
+        rate: Of the normal's first phase, where it needs steps.
+
+    Returns:
+        With its `diagnosis`, and in `tried` what each guide was worth.
+
+    Raises:
+        NonFinite: As `until_converged`, of the normal. Where a flow leaves the real numbers, the normal stays.
+    """
+    began, budget = time.perf_counter(), Budget.of(max_steps, max_seconds)
+    options: dict[str, Any] = {"callbacks": callbacks, "progress": progress}
+    best = until_converged(start, max_steps=max_steps, max_seconds=max_seconds, rate=rate, **options)
+    known = _judged(best)
+    tried: list[tuple[str, str]] = [("normal", known.trust)]
+    steps, seconds = budget.steps - best.steps, budget.seconds - (time.perf_counter() - began)
+    if (
+        known.trust == "bad"
+        and steps > 0
+        and seconds > 0
+        and not best.interrupted
+        and isinstance(best.pair.guide, Whitened)
+    ):
+        try:
+            flow = until_converged(bent(best), max_steps=steps, max_seconds=seconds, rate=RATE, **options)
+        except NonFinite:
+            tried.append(("flow", "left the real numbers"))
+        else:
+            found = _judged(flow)
+            tried.append(("flow", found.trust))
+            if _rank(found) > _rank(known):
+                best, known = flow, found
+    reached = replace(best, tried=tuple(tried))
+    reached.__dict__["_diagnosis"] = known
+    return reached
+
+
+def bent(fit: Fit) -> Fit:
+    """A fit of no steps by a flow that starts as the normal of another fit; the model's parameters stay."""
+    guide: Any = fit.pair.guide
+    with fit.pair.scope(), torch.no_grad():
+        q = guide.get_posterior()
+        root = q.scale_tril if hasattr(q, "scale_tril") else q.stddev
+        place = Place(q.mean.double(), root.double(), float("nan"), float("nan"))
+    flow = Flow(fit.pair.model, start=starts.at(place, guide.places.others))
+    pair = Pair(fit.pair.model, flow, name=fit.pair.name)
+    batch = fit.data.batch(pair.model)
+    pair.initialise(batch)
+    names = set(pair.parameters)
+    pair.load({name: value for name, value in fit.pair.state().items() if name in names})
+    method = of_elbo(pair, batch, DRAWS)
+    method = method if isinstance(method, Enumerated) else STL(DRAWS)
+    return replace(fit, pair=pair, estimator=method, rows=(), convergence=None)
+
+
+def _judged(fit: Fit) -> Diagnosis:
+    return diagnose(fit, seed=fit.seed, device=str(fit.pair.device))
+
+
+def _rank(found: Diagnosis) -> tuple[int, float]:
+    return BETTER[found.trust], found.effective / max(found.draws, 1)

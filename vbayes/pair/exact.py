@@ -1,0 +1,39 @@
+"""Closed-form truth about a pair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..data.dataset import Batch
+
+
+@dataclass(frozen=True)
+class Exact:
+    """Closed-form truth about a pair, for the same arguments as its model.
+
+    The functions run inside the pair's scope, so they may read its parameters with `pyro.param`.
+
+    Args:
+        elbo: (*batch) → () ELBO in nats, differentiable in the parameters.
+        log_evidence: (*batch) → () log p(x) in nats.
+        posterior: (*batch) → site name → distribution over all its plates.
+        log_evidence_per_datum: (*batch) → (N,) nats of each row by itself, where rows are independent; they add up to `log_evidence`.
+    """
+
+    elbo: Callable[..., Tensor]
+    log_evidence: Callable[..., Tensor]
+    posterior: Callable[..., Mapping[str, Any]]
+    log_evidence_per_datum: Callable[..., Tensor] | None = None
+
+    def on(self, device: torch.device) -> Exact:
+        """The same for arguments on any device, which are brought to this one."""
+
+        def there(fn: Callable[..., Any]) -> Callable[..., Any]:
+            return lambda *args: fn(*Batch(args).to(device).args)
+
+        return Exact(**{name: fn and there(fn) for name, fn in vars(self).items()})

@@ -1,0 +1,89 @@
+"""Adam that keeps the mean of its iterates, and whose rate is state: a run can go on at another rate without another program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+State = dict[str, Tensor]
+
+
+class AveragedAdam(torch.optim.Optimizer):
+    """Adam (Kingma & Ba 2014, arXiv:1412.6980), with the mean of the parameters since it was last told to begin one (Polyak & Juditsky 1992).
+
+    The step is that of `torch.optim.Adam`. Where the rate is constant, the iterates end up wandering around an optimum, and their mean is nearer to it than
+    any of them.
+
+    Args:
+        params: As for any `torch.optim.Optimizer`.
+        lr: The rate of its first steps. In the state of a compiled loop it is a tensor; see `begin` for changing it.
+        betas, eps: As for Adam.
+
+    References:
+        Polyak & Juditsky 1992, Acceleration of stochastic approximation by averaging, doi:10.1137/0330046.
+    """
+
+    def __init__(
+        self, params: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
+    ) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One step along the parameters' `.grad`."""
+        loss = None if closure is None else torch.enable_grad()(closure)()
+        for group in self.param_groups:
+            for leaf in group["params"]:
+                if leaf.grad is None:
+                    continue
+                held = self.state[leaf]
+                if "mean" not in held:
+                    held |= start(leaf, group) | {"step": torch.tensor(0.0, dtype=torch.float64)}
+                    del held["lr"]
+                held["step"] += 1
+                moved, after = averaged_adam(
+                    leaf, leaf.grad, held | {"lr": _number(group["lr"], leaf)}, held["step"], group
+                )
+                leaf.copy_(moved)
+                held |= {name: value for name, value in after.items() if name != "lr"}
+        return loss
+
+    def begin_mean(self) -> None:
+        """Forgets the mean: the next step's parameters are the first of another one."""
+        for held in self.state.values():
+            held["counted"] = torch.zeros_like(held["counted"])
+
+    def begin(self, rate: float) -> None:
+        """Forgets everything, and goes on at another rate.
+
+        Also the squares of gradients: after one that was huge, as far from an optimum they are, Adam hardly moves for ten thousands of steps, and what hardly moves
+        looks as if it had converged.
+        """
+        self.state.clear()
+        for group in self.param_groups:
+            group["lr"] = rate
+
+
+def start(parameter: Tensor, options: Mapping[str, Any]) -> State:
+    """The state before the first step."""
+    zeros = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq", "mean")}
+    return zeros | {"counted": _number(0.0, parameter), "lr": _number(options["lr"], parameter)}
+
+
+def averaged_adam(p: Tensor, g: Tensor, state: State, t: Tensor, options: Mapping[str, Any]) -> tuple[Tensor, State]:
+    """A step: (parameter, gradient, state, number of the step from 1, options) → the parameter and the state after it."""
+    b1, b2 = options["betas"]
+    m = state["exp_avg"] + (1 - b1) * (g - state["exp_avg"])
+    v = b2 * state["exp_avg_sq"] + (1 - b2) * g * g
+    size, second = (state["lr"] / (1 - b1**t)).to(p.dtype), (1 - b2**t).sqrt().to(p.dtype)
+    moved = p - size * (m / (v.sqrt() / second + options["eps"]))
+    counted = state["counted"] + 1
+    mean = state["mean"] + (moved - state["mean"]) / counted.to(p.dtype)
+    return moved, {"exp_avg": m, "exp_avg_sq": v, "mean": mean, "counted": counted, "lr": state["lr"]}
+
+
+def _number(value: float, like: Tensor) -> Tensor:
+    return torch.full((), float(value), dtype=torch.float64, device=like.device)

@@ -1,0 +1,27 @@
+"""Fits that are at their best ELBO before the first step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ..estimators import Enumerated
+from ..estimators.base import Estimator
+from .convergence import Convergence
+
+REASON = "by natural gradients on fixed draws: another step would gain less than .001 nats"
+AT_A_MODE = "by Newton's method: it has come to a mode"
+
+
+def settled(fit: Any) -> Any | None:
+    """A fit of no steps whose guide by a word has found the best ELBO where it looked for its place, with its `convergence`; None where there is more to do.
+
+    There is, where the model has parameters of its own, where minibatches or another bound than the ELBO are asked for, and where the guide has other shapes than
+    the search.
+    """
+    guide, method = fit.pair.guide, fit.estimator
+    of_the_elbo = isinstance(method, Enumerated) or (isinstance(method, Estimator) and method.bound == "ELBO")
+    alone = all(name.startswith(f"{getattr(guide, '_pyro_name', '')}.") for name in fit.pair.parameters)
+    if fit.pair.word is None or fit.rows or fit.batch_size is not None or not (of_the_elbo and alone and guide.settled):
+        return None
+    return replace(fit, convergence=Convergence(True, AT_A_MODE if fit.pair.word == "point" else REASON))
