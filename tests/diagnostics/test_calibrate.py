@@ -76,6 +76,14 @@ def test_a_guide_by_a_word_finds_its_place_in_each_data_set():
     )  # there stay six of ten that are far off
 
 
+@pytest.mark.slow
+def test_without_steps_each_fit_goes_on_until_it_has_converged():
+    """A normal by the curvature may need no step at all."""
+    found = vb.calibrate(model, X, simulations=5, progress=False)
+    assert len(found) == 5 and found.failed == 0
+    assert found.ranks["mu"].min() > 0 and found.ranks["mu"].max() < found.draws
+
+
 def test_it_is_drawn():
     found, _ = row(guided(factor=0.5))
     figure = found.plot()

@@ -38,10 +38,13 @@ def ranks_of(
         draws: S.
         seeds: Of the draws.
     """
-    draw = _captured(pairs[0], batches[0], list(truths[0])) or _one_by_one(list(truths[0]))
+    kinds: dict[Any, Draw] = {}  # a richer guide may have been chosen for some of them
     found: dict[str, list[Tensor]] = {name: [] for name in truths[0]}
     for pair, batch, truth, seed in zip(pairs, batches, truths, seeds, strict=True):
-        for name, values in draw(pair, batch, draws, seed).items():
+        kind = type(pair.guide), *((name, value.shape) for name, value in pair.state().items())
+        if kind not in kinds:
+            kinds[kind] = _captured(pair, batch, list(truth)) or _one_by_one(list(truth))
+        for name, values in kinds[kind](pair, batch, draws, seed).items():
             below, equal = (values < truth[name]).sum(0), (values == truth[name]).sum(0)
             shares = torch.rand(equal.shape, generator=rng.stream(seed, TIES))
             found[name].append((below.cpu() + (shares * (equal.cpu() + 1)).floor()).long())
