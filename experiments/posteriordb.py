@@ -168,7 +168,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
         ax.tick_params(axis="y", length=0)
     axes[0].axvspan(axes[0].get_xlim()[0], 0.1, color="#009E73", alpha=0.12, lw=0)
     axes[1].axvspan(0.9, 1.1, color="#009E73", alpha=0.12, lw=0)
-    axes[0].set_yticks(range(len(names)), [name.replace("-", "\n", 1) for name in names], fontsize=8)
+    axes[0].set_yticks(range(len(names)), ["\n".join(dict.fromkeys(name.split("-"))) for name in names], fontsize=8)
     axes[0].set_ylim(-0.5, len(names) - 0.5)
     handles, labels = axes[0].get_legend_handles_labels()
     drawing.legend(handles, labels, loc="outside upper left", ncols=len(labels), frameon=False)

@@ -6,8 +6,8 @@ from . import pairs as pairs
 from . import plots as plots
 from .data.dataset import Batch as Batch
 from .data.dataset import Dataset as Dataset
-from .diagnostics.calibrate import Calibration as Calibration
 from .diagnostics.calibrate import calibrate as calibrate
+from .diagnostics.calibration import Calibration as Calibration
 from .diagnostics.diagnose import diagnose as diagnose
 from .diagnostics.diagnosis import Diagnosis as Diagnosis
 from .drawing.draw import draw as draw

@@ -31,11 +31,9 @@ def no_settings(posterior: Posterior, *, seed: int, draws: int, dtype: str) -> F
     model, data = ready(posterior, dtype)
     start = time.perf_counter()
     fit = vb.fit(model, data, seed=seed, progress=False)
-    said = vb.diagnose(fit, seed=seed)
+    said = fit.diagnose(seed=seed)
     seconds, start = time.perf_counter() - start, time.perf_counter()
-    # Draws that are told to be weighted are resampled by their weights.
-    method: Any = "importance" if said.trust == "reweight" else "guide"
-    used = vb.posterior(fit, draws=draws, method=method, seed=seed)
+    used = fit.posterior(draws=draws, seed=seed)
     drawing = time.perf_counter() - start
     worth = said.effective / said.draws * draws
     return Found(_arrays(used), said.trust, seconds, drawing, worth, said.k_hat, said.verdict())
@@ -49,7 +47,7 @@ def old_default(posterior: Posterior, *, seed: int, draws: int, dtype: str) -> F
     fit = vb.fit(pair, data, "analytic_kl", steps=1000, learning_rate=1e-3, seed=seed, progress=False, device="cpu")
     seconds, start = time.perf_counter() - start, time.perf_counter()
     found = vb.posterior(fit, draws=draws, method="guide", seed=seed)
-    drawing, said = time.perf_counter() - start, vb.diagnose(fit, seed=seed)
+    drawing, said = time.perf_counter() - start, fit.diagnose(seed=seed)
     worth = said.effective / said.draws * draws
     return Found(_arrays(found), "", seconds, drawing, worth, said.k_hat, "1000 steps of Adam at 0.001")
 

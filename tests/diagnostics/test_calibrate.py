@@ -68,6 +68,22 @@ def test_what_is_wrong_with_a_guide_is_named(wrong, said, bias, spread):
     assert said in found.verdict() and f"mu: {said}" in repr(found)
 
 
+def test_a_guide_by_a_word_finds_its_place_in_each_data_set():
+    """Of a Gaussian posterior the curvature is all: it is right before any step, while a guide that stayed where one data set had put it would be far too narrow."""
+    found = vb.calibrate(vb.Pair(model, "full"), X, steps=0, simulations=4, progress=False)
+    assert (
+        found.ranks["mu"].min() > 0 and found.ranks["mu"].max() < found.draws
+    )  # there stay six of ten that are far off
+
+
+@pytest.mark.slow
+def test_without_steps_each_fit_goes_on_until_it_has_converged():
+    """A normal by the curvature may need no step at all."""
+    found = vb.calibrate(model, X, simulations=5, progress=False)
+    assert len(found) == 5 and found.failed == 0
+    assert found.ranks["mu"].min() > 0 and found.ranks["mu"].max() < found.draws
+
+
 def test_it_is_drawn():
     found, _ = row(guided(factor=0.5))
     figure = found.plot()
@@ -155,7 +171,7 @@ def test_seeds_and_the_pair_are_left_alone():
 
 
 def test_a_model_alone_and_a_fit():
-    assert vb.calibrate(model, X, steps=2, simulations=3, progress=False).pair == "model"
+    assert vb.calibrate(model, X, steps=2, simulations=2, progress=False).pair == "model"
     fit = vb.fit(guided(), X, steps=2, progress=False)
     assert len(vb.calibrate(fit, steps=0, simulations=3, progress=False)) == 3
 

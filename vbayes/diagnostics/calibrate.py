@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from pyro.distributions import ImproperUniform
 from pyro.infer import ELBO
@@ -17,97 +16,23 @@ from torch import Tensor
 from .. import rng
 from ..data.dataset import Batch, Dataset
 from ..drawing.simulation import Simulated, simulate
-from ..errors import BadInput, Unsuitable, checks_keywords
+from ..errors import BadInput, NonFinite, Unsuitable, checks_keywords
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained, pair_and_data, paired
 from ..pair.sites import base, factors, latents, observed
 from ..progress import bar
-from ..summaries.card import Card, Displayable, counted
-from ..summaries.rank_tests import rank_tests, rank_verdict
 from ..training.fit import fit
 from ..training.fit_run import Progress
 from ..training.minibatches import count_steps
 from ..training.restarts import fit_each
 from ..training.result import Fit
 from ..validation import validation
+from .calibration import Calibration
 from .ranks import ranks_of
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-SHOWN = 4  # parameters on a card
+Made = list[tuple[Dataset, dict[str, Any]]]
+"""Data sets, and the latents that each was made of."""
 MEND = "Calibrate a model that draws its data"
-
-
-@dataclass(frozen=True, repr=False)
-class Calibration(Displayable):
-    """Where the truth lay among draws of q, over many simulated data sets.
-
-    If q were the posterior each time, each rank would be as frequent as any other. That is necessary, not sufficient: it is seen for each parameter by itself, and
-    on the average over the data that the prior makes.
-
-    Attributes:
-        ranks: Site → (R, …) int64, how many of S draws of q were below the true value.
-        draws: S.
-        steps: Of each fit.
-        failed: Fits that left the reals, whose ranks are not among them.
-        pair, data: Names.
-    """
-
-    ranks: Mapping[str, Tensor]
-    draws: int
-    steps: int
-    failed: int
-    pair: str
-    data: str
-
-    def __len__(self) -> int:
-        return len(next(iter(self.ranks.values())))
-
-    @property
-    def each(self) -> dict[str, Any]:
-        """Parameter → (R,) ranks; the entries of a site are counted from 0, as `theta[3]`."""
-        found: dict[str, Any] = {}
-        for name, values in self.ranks.items():
-            for index in np.ndindex(*values.shape[1:]):
-                label = f"{name}[{', '.join(map(str, index))}]" if index else name
-                found[label] = values[(slice(None), *index)].numpy()
-        return found
-
-    @property
-    def calibrated(self) -> bool:
-        """Whether nothing speaks against it, at a chance of 1 % that something does by accident."""
-        return not self.to_dataframe().said.any()
-
-    def to_dataframe(self) -> pd.DataFrame:
-        """A row for each parameter: parameter, bias, bias_se, bias_p, spread, spread_se, spread_p, shape_p, said; see `rank_tests`."""
-        return rank_tests(self.each, self.draws)
-
-    def card(self) -> Card:
-        """How many fits, and what they say."""
-        table = self.to_dataframe()
-        alarmed = [f"{row.parameter}: {row.said}" for row in table.itertuples() if row.said]
-        rows = [
-            ("data sets", f"{len(self):,} simulated, {counted(self.steps, 'step')} each, {self.draws} draws"),
-            (
-                "parameters",
-                f"{len(table):,}, of which {len(alarmed) or 'none'} {'is' if len(alarmed) == 1 else 'are'} off",
-            ),
-        ]
-        rows += [("", line) for line in alarmed[:SHOWN]]
-        if self.failed:
-            rows.append(("not counted", f"{counted(self.failed, 'fit')} that left the reals"))
-        return Card(f"Calibration: {self.pair} on data like {self.data}", tuple(rows))
-
-    def verdict(self) -> str:
-        """In words, with what would have been seen."""
-        return rank_verdict(self.to_dataframe(), len(self), self.failed)
-
-    def plot(self) -> Figure:
-        """Histograms of the ranks, the least calibrated first."""
-        from ..plots import calibration
-
-        return calibration(self.each, self.draws, self.to_dataframe())
 
 
 @checks_keywords
@@ -117,7 +42,8 @@ def calibrate(
     *,
     simulations: int = 200,
     draws: int = 199,
-    estimator: str | type[ELBO] | ELBO = "analytic_kl",
+    estimator: str | type[ELBO] | ELBO | None = None,
+    guide: str | Callable[..., Any] | None = None,
     steps: int | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
@@ -131,14 +57,16 @@ def calibrate(
     """Simulation-based calibration of a fit: latents are drawn from the prior, data from the model, and each data set is fitted as `vb.fit` would.
 
     It asks of the whole procedure, guide, estimator and schedule, whether its q is biased, too narrow or too wide on the average over the data that the prior makes; where it
-    is on *your* data, ask that of the fit. All fits start where the pair is, and go side by side in one compiled loop where that can be.
+    is on *your* data, ask that of the fit. All fits start where the pair is; told how far, they go side by side in one compiled loop where that can be. A guide
+    that comes by a word finds its place in each data set anew, which takes about a second each.
 
     Args:
         pair: Model and guide; a model alone, whose guide comes by itself; a fit brings its data.
         data_like: As for `fit`. Of what the model observes only shapes and types matter; the other columns are covariates and stay.
         simulations: R data sets. The error of a bias is 1/√R of q's standard deviation, that of a ratio of standard deviations 1/√(2R).
         draws: S from each q; 199 make 200 ranks, which bins share evenly.
-        estimator, steps, epochs, batch_size, optimizer, learning_rate, device, compile: As for `fit`.
+        steps, epochs: Of each fit. Neither: each goes on until it has converged, as `fit` does, one after the other, which takes R times as long.
+        estimator, guide, batch_size, optimizer, learning_rate, device, compile: As for `fit`.
         seed: Of everything; `vb.default_seed()` if None.
         progress: Show a bar.
 
@@ -166,23 +94,25 @@ def calibrate(
         raise BadInput(
             "estimator='auto' chooses anew in every fit, by the clock. Wanted: one estimator, such as the one that vb.recommend names."
         )
-    seed, (pair, data) = rng.or_default(seed), pair_and_data(paired(pair), data_like)
+    seed, (pair, data) = rng.or_default(seed), pair_and_data(paired(pair, guide), data_like)
     _require_proper(Problem.of(pair, data, batch_size=batch_size, device=device))
-    first = fit(
-        pair, data, estimator, steps=0, batch_size=batch_size, optimizer=optimizer, learning_rate=learning_rate,
-        seed=seed, device=device, compile=compile, progress=False,
-    )  # fmt: skip
-    count = count_steps(first.data, batch_size, steps, epochs)
+    options = {
+        "estimator": estimator, "batch_size": batch_size, "optimizer": optimizer, "learning_rate": learning_rate,
+        "device": device, "compile": compile, "progress": False,
+    }  # fmt: skip
+    first = fit(pair, data, steps=0, seed=seed, **options)
     made = _simulations(first, simulations, rng.child(seed, 0), show=progress)
-    fits = [
-        replace(
-            first, pair=first.pair.copy(), data=data, seed=own, estimator=copy.copy(first.estimator), progress=Progress.start(own)
-        )
-        for (data, _), own in zip(made, rng.children(rng.child(seed, 1), simulations), strict=True)
-    ]  # fmt: skip
-    trained = fit_each(fits, count, show=progress)
-    finished = trained.to_dataframe().finished.tolist()
-    kept = [(fitted, truth) for fitted, (_, truth), whole in zip(trained.fits, made, finished, strict=False) if whole]
+    seeds = rng.children(rng.child(seed, 1), simulations)
+    if steps is None and epochs is None:
+        trained = _until_converged(first, made, seeds, options, show=progress)
+    else:
+        trained = _so_far(first, made, seeds, count_steps(first.data, batch_size, steps, epochs), show=progress)
+    kept = [(fitted, truth) for fitted, (_, truth) in zip(trained, made, strict=False) if fitted is not None]
+    if not kept:
+        raise NonFinite(
+            f"None of {simulations} fits of pair {first.pair.name!r} stayed in the real numbers. Common mends: a smaller learning_rate, a narrower prior.",
+            step=1, sites=(), fit=None,
+        )  # fmt: skip
     ranks = ranks_of(
         [fitted.pair for fitted, _ in kept],
         [Batch(fitted.data.batch(fitted.pair.model).args) for fitted, _ in kept],
@@ -190,7 +120,47 @@ def calibrate(
         draws,
         rng.children(rng.child(seed, 2), len(kept)),
     )
-    return Calibration(ranks, draws, count, simulations - len(kept), first.pair.name, first.data.name)
+    taken = int(np.median([fitted.steps for fitted, _ in kept]))
+    return Calibration(ranks, draws, taken, simulations - len(kept), first.pair.name, first.data.name)
+
+
+def _so_far(first: Fit, made: Made, seeds: Sequence[int], steps: int, *, show: bool) -> list[Fit | None]:
+    """So many steps of each, side by side where that can be; None for those that left the reals."""
+    fits = []
+    with bar("starts", len(made), show=show) as advance:
+        for (dataset, _), own in zip(made, seeds, strict=True):
+            start, estimating = _start(first.pair, dataset), copy.copy(first.estimator)
+            begun = replace(first, pair=start, data=dataset, seed=own, progress=Progress.start(own))
+            fits.append(replace(begun, estimator=estimating))
+            advance(len(fits), str)
+    trained = fit_each(fits, steps, show=show)
+    finished = trained.to_dataframe().finished
+    return [fitted if whole else None for fitted, whole in zip(trained.fits, finished, strict=True)]
+
+
+def _until_converged(
+    first: Fit, made: Made, seeds: Sequence[int], options: Mapping[str, Any], *, show: bool
+) -> list[Fit | None]:
+    """Each as far as it takes, one after the other; None for those that left the reals."""
+    found: list[Fit | None] = []
+    with bar("fits", len(made), show=show) as advance:
+        for (dataset, _), own in zip(made, seeds, strict=True):
+            try:
+                found.append(fit(_start(first.pair, dataset), dataset, seed=own, **options))
+            except NonFinite:
+                found.append(None)
+            advance(len(found), str)
+    return found
+
+
+def _start(pair: Pair, data: Dataset) -> Pair:
+    """Where the fit of a data set starts: where the pair is; a guide that comes by a word finds its place anew."""
+    if pair.word is None:
+        return pair.copy()
+    fresh = Pair(pair.model, pair.word, name=pair.name, exact=pair.exact)
+    fresh.initialise(data.batch(pair.model))
+    guided = type(pair.guide).__name__
+    return fresh.load({name: value for name, value in pair.parameters.items() if not name.startswith(f"{guided}.")})
 
 
 def _require_proper(problem: Problem) -> None:
@@ -206,7 +176,7 @@ def _require_proper(problem: Problem) -> None:
             )
 
 
-def _simulations(first: Fit, count: int, seed: int, *, show: bool) -> list[tuple[Dataset, dict[str, Tensor]]]:
+def _simulations(first: Fit, count: int, seed: int, *, show: bool) -> Made:
     """Data sets like a fit's, and the latents that they were made of."""
     pair, data = first.pair, first.data
     batch = Batch(data.batch(pair.model).args)
@@ -224,7 +194,7 @@ def _simulations(first: Fit, count: int, seed: int, *, show: bool) -> list[tuple
     columns = {
         place: name for place, arg in enumerate(batch.args) for name, values in data.tensors.items() if values is arg
     }
-    found: list[tuple[Dataset, dict[str, Any]]] = []
+    found: Made = []
     with bar("simulated data", count, show=show) as advance:
         for number, own in enumerate(rng.children(seed, count)):
             made = simulate(pair, batch, own, MEND)

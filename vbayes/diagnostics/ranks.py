@@ -38,10 +38,13 @@ def ranks_of(
         draws: S.
         seeds: Of the draws.
     """
-    draw = _captured(pairs[0], batches[0], list(truths[0])) or _one_by_one(list(truths[0]))
+    kinds: dict[Any, Draw] = {}  # a richer guide may have been chosen for some of them
     found: dict[str, list[Tensor]] = {name: [] for name in truths[0]}
     for pair, batch, truth, seed in zip(pairs, batches, truths, seeds, strict=True):
-        for name, values in draw(pair, batch, draws, seed).items():
+        kind = type(pair.guide), *((name, value.shape) for name, value in pair.state().items())
+        if kind not in kinds:
+            kinds[kind] = _captured(pair, batch, list(truth)) or _one_by_one(list(truth))
+        for name, values in kinds[kind](pair, batch, draws, seed).items():
             below, equal = (values < truth[name]).sum(0), (values == truth[name]).sum(0)
             shares = torch.rand(equal.shape, generator=rng.stream(seed, TIES))
             found[name].append((below.cpu() + (shares * (equal.cpu() + 1)).floor()).long())
@@ -66,8 +69,9 @@ def _captured(pair: Pair, batch: Batch, names: list[str]) -> Draw | None:
     """A guide that draws side by side, as a program of its parameters and arguments; None where it can't be one."""
     like = next(iter(pair.parameters.values()), torch.zeros(()))
 
-    def run(parameters: dict[str, Tensor], noise: tuple[Tensor, Tensor], args: tuple[Any, ...]) -> list[Tensor]:
-        replaced = [(pair.leaves[name], value) for name, value in parameters.items()]
+    def run(state: dict[str, Tensor], noise: tuple[Tensor, Tensor], args: tuple[Any, ...]) -> list[Tensor]:
+        pair.set_buffers({name: state[name].clone() for name in pair.buffers})  # of a guide that has found its place
+        replaced = [(leaf, state[name]) for name, leaf in pair.leaves.items()]
         with Recorder(noise), Substitute(replaced), Deferred():
             return _values(pair, Batch(args), names)
 
@@ -76,10 +80,10 @@ def _captured(pair: Pair, batch: Batch, names: list[str]) -> Draw | None:
             with Recorder() as calls:
                 _values(pair, batch, names)
             normals, uniforms = draw_noise(calls.sizes, 1, like)
-            parameters = {name: value.detach().clone() for name, value in pair.parameters.items()}
-            graph = trace(run, parameters, (normals[0], uniforms[0]), batch.args)
+            state = {name: value.detach().clone() for name, value in pair.state().items()}
             with Recorder((normals[0], uniforms[0]), in_place=True):
                 right = _values(pair, batch, names)
+            graph = trace(run, state, (normals[0], uniforms[0]), batch.args)
     except Exception:  # whatever the guide's own code raises on a traced value
         return None
     sizes = calls.sizes
@@ -87,12 +91,12 @@ def _captured(pair: Pair, batch: Batch, names: list[str]) -> Draw | None:
     def draw(pair: Pair, batch: Batch, count: int, seed: int) -> dict[str, Tensor]:
         with rng.seeded(seed), torch.no_grad():
             many = torch.vmap(graph, in_dims=(None, 0, None), randomness="different")
-            made = many(pair.parameters, draw_noise(sizes, count, like), batch.args)
+            made = many(pair.state(), draw_noise(sizes, count, like), batch.args)
         return dict(zip(names, made, strict=True))
 
     try:
         with rng.seeded(0), torch.no_grad():
-            made = graph(parameters, (normals[0], uniforms[0]), batch.args)
+            made = graph(state, (normals[0], uniforms[0]), batch.args)
             same = all(torch.allclose(a, b, rtol=1e-4, atol=1e-4) for a, b in zip(made, right, strict=True))
         return draw if same and draw(pair, batch, 2, 0) else None
     except Exception:  # whatever has no rule for `vmap`
