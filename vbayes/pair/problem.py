@@ -17,7 +17,7 @@ from ..data.dataset import Batch, Dataset
 from ..errors import BadInput
 from ..validation import validation
 from .check import examine, examine_minibatches, require_arguments
-from .device import choose_device
+from .device import choose_device, stays_behind
 from .pair import Pair
 from .subsample import Subsample, refuse, seen_of
 from .support import uncovered
@@ -79,7 +79,8 @@ class Problem:
         found = cls(pair.to(where), home.to(where), batch_size, home)
         if where != home.first.device:  # what stays behind says so now, and in whose line
             with found.pair.look(), torch.no_grad(), validation(False):
-                found.pair.run(found.first)
+                for trace in found.pair.run(found.first):
+                    stays_behind(found.pair.name, trace, where)
         return found
 
     @property
