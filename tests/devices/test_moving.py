@@ -152,5 +152,7 @@ def test_a_constant_that_only_a_density_meets_is_named_by_its_site():
         with pyro.plate("data", len(x)):
             pyro.sample("z", dist.Normal(pyro.param("where", torch.zeros(3)), 1.0).to_event(1))
 
-    with pytest.raises(vb.errors.BadInput, match="the Independent of site 'z' is made of a tensor that is not"):
+    with pytest.raises(
+        vb.errors.BadInput, match="the Independent of site 'z', or its mask, is made of a tensor that is not"
+    ):
         vb.fit(vb.Pair(model, guide), torch.ones(4, 3), steps=2, device="cuda", **quick)

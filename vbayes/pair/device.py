@@ -12,6 +12,7 @@ from typing import Any
 
 import pyro
 import torch
+from pyro.distributions.util import scale_and_mask
 
 from ..errors import BadInput
 
@@ -78,11 +79,11 @@ def stays_behind(name: str, trace: pyro.poutine.Trace, device: torch.device) -> 
         if site["type"] != "sample" or type(site["fn"]).__name__ == "_Subsample":
             continue
         try:
-            site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
+            scale_and_mask(site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"]), mask=site["mask"])
         except (RuntimeError, TypeError) as error:
             if _APART.search(str(error)):
                 raise BadInput(
-                    f"Pair {name!r} is on {device}, and the {type(site['fn']).__name__} of site {site['name']!r} is made of a tensor that is not. {MEND}"
+                    f"Pair {name!r} is on {device}, and the {type(site['fn']).__name__} of site {site['name']!r}, or its mask, is made of a tensor that is not. {MEND}"
                 ) from error
         except (ValueError, NotImplementedError):
             continue  # a site without a density
