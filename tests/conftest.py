@@ -36,16 +36,23 @@ def pytest_addoption(parser):
     )  # fmt: skip
 
 
+def pytest_configure(config):
+    if config.getoption("--device") != "cuda":
+        torch.cuda.is_available = lambda: False  # also for fixtures that several tests share
+
+
 @pytest.fixture(autouse=True)
-def on_the_device(request, monkeypatch):
+def on_the_device(request):
     """`device="auto"` is the device that the suite was asked to run on, whatever this machine has."""
     where = "cpu" if request.node.get_closest_marker("on_cpu") else request.config.getoption("--device")
     if where == "stand-in":
         with stand_in():
             yield
         return
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: where == "cuda")
-    yield
+    with pytest.MonkeyPatch.context() as patched:  # of its own, as tests undo theirs
+        if where == "cpu":
+            patched.setattr(torch.cuda, "is_available", lambda: False)
+        yield
 
 
 @pytest.fixture

@@ -49,9 +49,9 @@ def flow() -> Callable[[Tensor], None]:
     """z = g(ε), g a chain of coupling layers with networks of 16 units."""
     with vb.seeded(None):
         layers = [T.affine_coupling(2, hidden_dims=[16, 16]) for _ in range(LAYERS)]
-    swap = T.Permute(torch.tensor([1, 0]))
 
     def guide(x: Tensor) -> None:
+        swap = T.Permute(torch.tensor([1, 0]))
         for number, layer in enumerate(layers):
             pyro.module(f"layer{number}", layer)
         chain = [part for layer in layers for part in (layer, swap)]

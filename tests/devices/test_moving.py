@@ -140,3 +140,19 @@ def test_the_stand_in_is_as_strict_as_a_card(request):
         live = there.clone().requires_grad_()
         (live * live).sum().backward()
         assert live.grad.device.type == "cuda"
+
+
+def test_a_constant_that_only_a_density_meets_is_named_by_its_site():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(ELSEWHERE, 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(pyro.param("where", torch.zeros(3)), 1.0).to_event(1))
+
+    with pytest.raises(
+        vb.errors.BadInput, match="the Independent of site 'z', or its mask, is made of a tensor that is not"
+    ):
+        vb.fit(vb.Pair(model, guide), torch.ones(4, 3), steps=2, device="cuda", **quick)

@@ -296,7 +296,7 @@ def test_the_evidence_is_that_of_the_sum():
 
 
 def test_the_posterior_has_the_classes_and_weights_of_the_sum():
-    found = vb.posterior(pair_of(), X, draws=200)
+    found = vb.posterior(pair_of(), X, draws=200, device="cpu")
     loc, k = found.draws["loc"], found.draws["k"]
     log_w = torch.stack([by_hand(one) for one in loc]).double() - found.log_density
     right = (2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp()

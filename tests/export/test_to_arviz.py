@@ -150,7 +150,7 @@ def test_masked_rows_and_factors():
     def model(x):
         m = pyro.sample("m", dist.Normal(x.new_zeros(()), 1.0))
         pyro.factor("penalty", -(m**2))
-        with pyro.plate("data", len(x)), pyro.poutine.mask(mask=seen):
+        with pyro.plate("data", len(x)), pyro.poutine.mask(mask=seen.to(x.device)):
             pyro.sample("x", dist.Normal(m, 1.0), obs=x)
 
     with vb.seeded(0):

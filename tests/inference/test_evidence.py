@@ -205,6 +205,7 @@ def test_bad_input(call, message):
         call()
 
 
+@pytest.mark.on_cpu
 def test_simulated_latents_are_found_behind_an_autoguide():
     def model(x):
         tau = pyro.sample("tau", dist.Gamma(3.0, 1.0))

@@ -36,6 +36,7 @@ def test_dimensions_of_known_use():
     assert use.site.tolist() == ["z"] * 3 and use.dimension.tolist() == [0, 1, 2]
 
 
+@pytest.mark.on_cpu
 def test_the_sum_is_the_kl_of_the_elbo():
     fit = vb.fit(small_vae(), binary(20), steps=5, progress=False)
     with fit.pair.scope(), vb.seeded(0):

@@ -30,7 +30,8 @@ run = functools.partial(vb.race, progress=False)
 @pytest.fixture(scope="module")
 def known() -> vb.Race:
     """STL has no noise at the posterior of this pair, the score function has much."""
-    return run(vb.pairs.normal_normal(), X, ["score", "stl"], steps=400, seeds=5, learning_rate=0.05)
+    pair = vb.pairs.normal_normal()
+    return run(pair, X, ["score", "stl"], steps=400, seeds=5, learning_rate=0.05, device="cpu")
 
 
 @pytest.mark.on_cpu

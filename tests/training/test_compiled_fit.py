@@ -135,7 +135,7 @@ def test_ctrl_c_returns_the_last_finished_interval(data):
 def test_not_finite_names_step_and_site_and_keeps_the_rest():
     x = torch.full((4,), 0.01)
     with pytest.raises(vb.errors.NonFinite, match=r"step \d+; site 'x' has a log-density") as caught:
-        compiled(exploding(), x, steps=500, optimizer=torch.optim.SGD, learning_rate=5.0)
+        compiled(exploding(), x, steps=5000, optimizer=torch.optim.SGD, learning_rate=5.0)
     error = caught.value
     assert error.sites == ("x",) and error.step == error.fit.steps + 1 > 1
     assert all(torch.isfinite(v).all() for v in error.fit.pair.parameters.values())

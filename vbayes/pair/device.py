@@ -8,9 +8,11 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import pyro
 import torch
+from pyro.distributions.util import scale_and_mask
 
 from ..errors import BadInput
 
@@ -24,6 +26,11 @@ _LIBRARIES = (
 _APART = re.compile(
     "on the same device|device type for generator|between CPU and CUDA|device type tensor to numpy|different device|is on cpu"
 )  # what torch says of tensors in two places
+
+MEND = (
+    "Wanted: constants that are made inside model, guide or estimator, as x.new_tensor(2.0), or kept as buffers of a module, which moves them; or "
+    "device='cpu'."
+)
 
 
 def choose_device(name: str) -> torch.device:
@@ -61,9 +68,25 @@ def one_device(name: str, device: torch.device | None) -> Iterator[None]:
         if not _APART.search(str(error)):
             raise
         raise BadInput(
-            f"Pair {name!r} is on {device}, and meets a tensor that is not{line_of(error)}: {str(error).splitlines()[0]} Wanted: constants that are made inside model, guide or estimator, "
-            "as x.new_tensor(2.0), or kept as buffers of a module, which moves them; or device='cpu'."
+            f"Pair {name!r} is on {device}, and meets a tensor that is not{line_of(error)}: {str(error).splitlines()[0]} {MEND}"
         ) from error
+
+
+def stays_behind(name: str, trace: pyro.poutine.Trace, device: torch.device) -> None:
+    """Raises `BadInput` where the density of a site has constants of another device in it, which a draw alone does not meet."""
+    for node in trace.nodes.values():
+        site: Any = node
+        if site["type"] != "sample" or type(site["fn"]).__name__ == "_Subsample":
+            continue
+        try:
+            scale_and_mask(site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"]), mask=site["mask"])
+        except (RuntimeError, TypeError) as error:
+            if _APART.search(str(error)):
+                raise BadInput(
+                    f"Pair {name!r} is on {device}, and the {type(site['fn']).__name__} of site {site['name']!r}, or its mask, is made of a tensor that is not. {MEND}"
+                ) from error
+        except (ValueError, NotImplementedError):
+            continue  # a site without a density
 
 
 def on_the_cpu(tensors: Sequence[torch.Tensor]) -> AbstractContextManager[object]:

@@ -31,6 +31,7 @@ class Ownership:
     Attributes:
         modules: Which those are, and what was held beside them.
         home: Where the callables made their parameters; None before.
+        where: To which device it was moved, parameters or none.
     """
 
     def __init__(self, *callables: Callable[..., Any]) -> None:
@@ -40,6 +41,7 @@ class Ownership:
         # ... and the numbers that this pair puts into them.
         self._values: dict[str, Tensor] = {}
         self.home: torch.device | None = None
+        self.where: torch.device | None = None
         self.modules: list[torch.nn.Module] = reachable_modules(*callables)
         self._held_beside: list[torch.nn.Module] = []
         self._buffers = self._read_buffers()
@@ -107,7 +109,7 @@ class Ownership:
         Args:
             names: Of which; of all if None.
         """
-        self.home = other.home
+        self.home, self.where = other.home, other.where
         mine = set(other._leaves if names is None else names)
         self._leaves = {name: leaf for name, leaf in other._leaves.items() if name in mine}
         self._constraints = {name: other._constraints[name] for name in other._constraints if name in mine}

@@ -107,9 +107,10 @@ class Pair(Displayable):
 
     @property
     def device(self) -> torch.device | None:
-        """Where its parameters are, or will be made by the modules that it holds; None without any."""
-        own = self._own.values.values() or (p for module in self.modules for p in module.parameters())
-        return next((value.device for value in own), None)
+        """Where its parameters are, or it was moved, or the modules that it holds are; None where nothing says."""
+        if found := next((value.device for value in self._own.values.values()), self._own.where):
+            return found
+        return next((p.device for module in self.modules for p in module.parameters()), None)
 
     @property
     def home(self) -> torch.device | None:
@@ -197,6 +198,7 @@ class Pair(Displayable):
 
     def to(self, device: str | torch.device) -> Pair:
         """Moves the parameters and buffers; returns itself."""
+        self._own.where = torch.device(device)
         return self.load({k: v.to(device) for k, v in self.state().items()})
 
     def beside(self, batch: Batch) -> Batch:
@@ -249,12 +251,14 @@ class Pair(Displayable):
             The traces of the guide and of the model replayed on it, with scales applied.
         """
         model, guide = self.scaled(batch.total)
+        batch = self.beside(batch)
         q = pyro.poutine.trace(guide).get_trace(*batch.args)
         p = pyro.poutine.trace(pyro.poutine.replay(model, trace=q)).get_trace(*batch.args)
         return q, p
 
     def apart(self, batch: Batch) -> tuple[pyro.poutine.Trace, pyro.poutine.Trace]:
         """Like `run`, but the model draws its latents itself: to compare two that do not fit together."""
+        batch = self.beside(batch)
         q, p = (pyro.poutine.trace(fn).get_trace(*batch.args) for fn in (self.guide, self.model))
         return q, p
 
@@ -268,7 +272,7 @@ class Pair(Displayable):
         Returns:
             Its trace. What `pyro.deterministic` and `pyro.factor` hold is computed from what was made; a factor does not move the draws.
         """
-        model = forgetful(self.model)
+        model, batch = forgetful(self.model), self.beside(batch)
         if latents is not None:
             model = pyro.poutine.replay(model, trace=latents)
         return pyro.poutine.trace(model).get_trace(*batch.args)

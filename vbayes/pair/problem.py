@@ -18,7 +18,7 @@ from ..errors import BadInput
 from ..guides import AUTO
 from ..validation import validation
 from .check import examine, examine_minibatches, require_arguments
-from .device import choose_device
+from .device import choose_device, stays_behind
 from .gaps import check_gaps
 from .pair import DATA_PLATE, Pair
 from .subsample import Subsample, refuse, seen_of
@@ -84,7 +84,8 @@ class Problem:
         found = cls(pair.to(where), home.to(where), batch_size, home)
         if where != home.first.device:  # what stays behind says so now, and in whose line
             with found.pair.look(), torch.no_grad(), validation(False):
-                found.pair.run(found.first)
+                for trace in found.pair.run(found.first):
+                    stays_behind(found.pair.name, trace, where)
         return found
 
     @property

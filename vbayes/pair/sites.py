@@ -77,8 +77,9 @@ class Layout:
         scales = [s["scale"] for s in every]
         common = all(isinstance(s, (int, float)) for s in scales) and len(set(scales)) == 1
         self.scale = float(scales[0]) if common else 1.0
-        device = next((s["value"].device for s in every if isinstance(s["value"], Tensor)), None)
-        self.device = device
+        # A value without dimensions, as one that is conditioned on, may stay on the CPU: it says nothing of the others.
+        devices = [s["value"].device for s in every if isinstance(s["value"], Tensor)]
+        self.device = device = next((d for d in devices if d.type != "cpu"), devices[0] if devices else None)
         self._zero = torch.zeros((), device=device, dtype=torch.get_default_dtype())
 
     def total(self, terms: list[Term], *, scaled: bool = True) -> Tensor:

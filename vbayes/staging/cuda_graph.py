@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
+
+from .trace import trace
 
 WARM = 3  # runs before recording: libraries set themselves up in the first
 
@@ -50,15 +53,8 @@ class Replay:
 
     def _record(self) -> None:
         validated = Distribution._validate_args
-        plain = self._step
         try:
-            self._step = torch.compile(plain, dynamic=False)
-            try:
-                self._once()
-            except (
-                Exception
-            ):  # whatever its compiler raises on an operation that it does not know: kernels are recorded as they are
-                self._step = plain
+            self._compile()
             aside = torch.cuda.Stream()
             aside.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(aside):
@@ -70,6 +66,18 @@ class Replay:
                 self._once()
         finally:
             Distribution._validate_args = validated  # torch.compile turns it off for the whole process
+
+    def _compile(self) -> None:
+        """Has torch's compiler fuse the kernels, where it can; what it can't is recorded as it is."""
+        plain, rows = self._step, [stack[0] for stack in self._stacks]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's own, of its parts that are old, and of TF32
+            try:
+                # A graph of its own: torch counts the programs of one Python function, and compiles eight at most.
+                self._step = torch.compile(trace(plain, *self._states, *rows, *self._columns), dynamic=False)
+                self._once()
+            except Exception:  # whatever its compiler raises on an operation that it does not know
+                self._step = plain
 
     def _once(self) -> None:
         rows = [stack.index_select(0, self._number)[0] for stack in self._stacks]
