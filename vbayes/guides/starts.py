@@ -15,8 +15,9 @@ from .log_density import LogDensity
 STARTS = 4
 BENT = 300  # numbers up to which second derivatives are taken
 MANY = 2**27  # and how many numbers one set of them may hold on the way
-MORE = 512  # draws for natural gradients, at most; and about
+MORE = 512  # draws for natural gradients, at most, and no more than give
 HESSIANS = 2**14  # rows of second derivatives
+WORK = 2**29  # numbers on the way to all of those
 NEAR = 100.0  # nats: a normal at a mode may be that much worse than at its best
 APART = 10.0  # nats: another mode whose ELBO is further below says little of the posterior
 A_MODE = 1e-4  # nats that a Newton step would gain, at most
@@ -37,7 +38,8 @@ def best_normal(density: LogDensity, form: Form, seed: int) -> Places:
         return _ordered(density, found, STARTS)
     best = max(found, key=lambda place: place.elbo)
     found = [place for place in found if place is best or (place.elbo > best.elbo - NEAR and apart(place, best))]
-    noise = noise_of(density, min(MORE, max(DRAWS, HESSIANS // density.size)), seed)
+    count = min(MORE, HESSIANS // density.size, WORK // (density.size * density.largest))
+    noise = noise_of(density, max(DRAWS // 2, count), seed)
     return _ordered(density, [improved(density, place, noise, form) for place in found], STARTS - len(found))
 
 
