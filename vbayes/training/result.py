@@ -105,9 +105,9 @@ class Fit(Displayable):
         It is bit for bit what a longer fit would have done: but for a fit too short for `compile="auto"` to compile,
         which is compiled now if there are steps enough, and then draws other random numbers than Pyro did.
 
-        On CUDA it sees the same minibatches and noise, and that is what is promised there: kernels that add in an order of their own, as those
-        of rows that are looked up by an index, leave the last bits open. Under `torch.use_deterministic_algorithms(True)`, which chooses others, it is bit for
-        bit there too. A fit that was moved to another device goes on with noise of that device's own.
+        On CUDA the same minibatches and noise are what is promised. The last bits are the same too where each kernel adds in a fixed order, for which
+        `torch.use_deterministic_algorithms(True)` asks; others, as those of rows looked up by an index, leave them open. A fit that was moved goes on with the
+        noise of its new device.
         """
         more = count_steps(self.data, self.batch_size, steps, epochs)
         return train(replace(self, pair=self.pair.copy()), more, show=progress, callbacks=callbacks)
