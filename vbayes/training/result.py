@@ -117,15 +117,13 @@ class Fit(Displayable):
     ) -> Fit:
         """Goes on from here: so many steps or epochs, or, where neither is given, until it has converged, as `fit` does. This fit stays as it is.
 
-        It is bit for bit what a longer fit would have done: but for a fit too short for `compile="auto"` to compile,
-        which is compiled now if there are steps enough, and then draws other random numbers than Pyro did.
-
-        On CUDA it sees the same minibatches and noise, and that is what is promised there: kernels that add in an order of their own, as those
-        of rows that are looked up by an index, leave the last bits open. Under `torch.use_deterministic_algorithms(True)`, which chooses others, it is bit for
-        bit there too. A fit that was moved to another device goes on with noise of that device's own.
         By `steps` or `epochs` it is bit for bit what a longer fit would have done: but for a fit too short for `compile="auto"` to compile,
         which is compiled now if there are steps enough, and then draws other random numbers than Pyro did; and but for one that has trained until it
         converged, which goes on from the means of its iterates by Adam at its last rate.
+
+        On CUDA the same minibatches and noise are what is promised. The last bits are the same too where each kernel adds in a fixed order, for which
+        `torch.use_deterministic_algorithms(True)` asks; others, as those of rows looked up by an index, leave them open. A fit that was moved goes on with the
+        noise of its new device.
 
         Args:
             steps, epochs: How far.
