@@ -4,7 +4,6 @@ import ast
 from pathlib import Path
 
 import pytest
-import torch
 
 import vbayes
 
@@ -88,4 +87,3 @@ def test_no_reason_is_given_for_nothing():
 )
 def test_what_it_finds(line, count):
     assert len(bare(line)) == count
-    assert torch.float32.is_floating_point

@@ -41,7 +41,7 @@ def test_a_fit_moves_and_goes_on_there(tmp_path):
         fit.to("tpu")
 
 
-@pytest.mark.parametrize("compile", [False, True])
+@pytest.mark.parametrize("compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("batch_size", [None, 5])
 def test_the_order_and_noise_of_a_fit_do_not_depend_on_where_it_was_cut(compile, batch_size):
     """So resuming gives the same numbers, but for the order in which some kernels add."""

@@ -77,7 +77,7 @@ VERBS = {
     "dynamic binarisation": lambda fit: fitted(binarize="dynamic", batch_size=4).parameters,
 }  # fmt: skip
 
-SLOW = {"log_evidence, sandwich", "recommend", "auto"}
+SLOW = {"compare", "log_evidence, sandwich", "recommend", "auto"}
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,12 @@ def test_data_on_the_card_are_brought_to_a_pair_on_the_cpu():
     assert np.isfinite(vb.log_evidence(pair, there, method="iw", num_particles=2, device="cpu", **quick).value)
 
 
-@pytest.mark.parametrize("name", ["normal_normal", "gaussian_chain", "linear_gaussian", "beta_bernoulli", "gamma_poisson", "bernoulli_toy", "three_bernoulli", "gaussian_mixture", "discrete_chain"])  # fmt: skip
+LONG = [pytest.param(name, marks=pytest.mark.slow) for name in ("gaussian_chain", "discrete_chain")]
+
+
+@pytest.mark.parametrize(
+    "name", [*(name for name in TRACTABLE if name not in ("gaussian_chain", "discrete_chain")), *LONG]
+)
 def test_a_pair_with_exact_answers_has_them_on_the_card(name):
     known = TRACTABLE[name]
     (x,) = known.batch().args
