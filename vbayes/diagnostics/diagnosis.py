@@ -166,7 +166,7 @@ class Diagnosis(Displayable):
             where = f", which move {off}" if off else ""
             return f"Use the weighted draws{where}: vb.posterior(fit, method='psis')."
         if self.points:
-            return "Do not use it for more than its place: take a guide with a density, such as AutoNormal."
+            return "Do not use it for more than its place: take a guide with a density, such as guide='diagonal' or AutoNormal."
         if self.modes:
             share = " and ".join(f"{part:.2f}" for part in self.modes)
             return (
