@@ -168,7 +168,7 @@ class Diagnosis(Displayable):
             where = f", which move {off}" if off else ""
             return f"Use the weighted draws{where}: vb.posterior(fit, method='psis')."
         if self.points:
-            return "Do not use it for more than its place: take a guide with a density, such as AutoNormal."
+            return "Do not use it for more than its place: take a guide with a density, such as guide='diagonal' or AutoNormal."
         if self.endless:
             return (
                 f"Do not use the draws: along {listed(self.endless[:NAMED])} the density does not fall off, so the posterior is improper, or next to it. Wanted: a proper prior, "
