@@ -51,7 +51,7 @@ class Calibration(Displayable):
         for name, values in self.ranks.items():
             for index in np.ndindex(*values.shape[1:]):
                 label = f"{name}[{', '.join(map(str, index))}]" if index else name
-                found[label] = values[(slice(None), *index)].numpy()
+                found[label] = values[(slice(None), *index)].cpu().numpy()
         return found
 
     @property

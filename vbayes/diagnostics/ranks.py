@@ -46,7 +46,7 @@ def ranks_of(
             kinds[kind] = _captured(pair, batch, list(truth)) or _one_by_one(list(truth))
         for name, values in kinds[kind](pair, batch, draws, seed).items():
             below, equal = (values < truth[name]).sum(0), (values == truth[name]).sum(0)
-            shares = torch.rand(equal.shape, generator=rng.stream(seed, TIES))
+            shares = torch.rand(equal.shape, generator=rng.stream(seed, TIES), device="cpu")
             found[name].append((below.cpu() + (shares * (equal.cpu() + 1)).floor()).long())
     return {name: torch.stack(each) for name, each in found.items()}
 
@@ -67,7 +67,7 @@ def _one_by_one(names: list[str]) -> Draw:
 
 def _captured(pair: Pair, batch: Batch, names: list[str]) -> Draw | None:
     """A guide that draws side by side, as a program of its parameters and arguments; None where it can't be one."""
-    like = next(iter(pair.parameters.values()), torch.zeros(()))
+    like = next(iter(pair.parameters.values()), torch.zeros((), device="cpu"))
 
     def run(state: dict[str, Tensor], noise: tuple[Tensor, Tensor], args: tuple[Any, ...]) -> list[Tensor]:
         pair.set_buffers({name: state[name].clone() for name in pair.buffers})  # of a guide that has found its place

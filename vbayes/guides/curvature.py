@@ -80,13 +80,19 @@ class Places:
 def ways_up(density: LogDensity, starts: int, seed: int) -> list[Tensor]:
     """Paths from several starts: the prototype's, and others within (−2, 2), as Stan's are."""
     generator = rng.stream(seed, 1)
-    away = 4 * torch.rand(starts - 1, density.size, generator=generator, dtype=torch.float64) - 2
+    away = (
+        4
+        * torch.rand(starts - 1, density.size, generator=generator, dtype=torch.float64, device="cpu").to(density.start)
+        - 2
+    )
     return path(density, torch.cat([density.start[None], density.start + away]))
 
 
 def noise_of(density: LogDensity, draws: int, seed: int) -> Tensor:
     """(draws, D) standard normal, symmetric."""
-    half = torch.randn(draws // 2, density.size, generator=rng.stream(seed, 2), dtype=torch.float64)
+    half = torch.randn(draws // 2, density.size, generator=rng.stream(seed, 2), dtype=torch.float64, device="cpu").to(
+        density.start
+    )
     return torch.cat([half, -half])
 
 
@@ -101,7 +107,7 @@ def path(density: LogDensity, starts: Tensor) -> list[Tensor]:
     here, height = starts, density.many(starts)
     ways = [[each] for each in starts]
     moving = height.isfinite()
-    factors = 2.0 ** torch.arange(FURTHEST, SHORTEST - 1, -1, dtype=torch.float64)
+    factors = 2.0 ** torch.arange(FURTHEST, SHORTEST - 1, -1, dtype=torch.float64, device=starts.device)
     for _ in range(ITERATIONS):
         which = moving.nonzero()[:, 0]
         if not len(which):
@@ -177,7 +183,7 @@ def improved(density: LogDensity, place: Place, noise: Tensor, form: Form) -> Pl
                 best = tried
                 break
         if best.elbo - place.elbo < CLOSE:
-            off = place.root.T @ bend @ place.root - torch.eye(density.size, dtype=torch.float64)
+            off = place.root.T @ bend @ place.root - torch.eye(density.size, dtype=torch.float64, device=bend.device)
             slope = float((place.root.T @ gradient).square().sum()) / 2
             return replace(place, settled=slope < FLAT_ENOUGH and float(off.abs().max()) < ROUND_ENOUGH)
         place = best

@@ -32,14 +32,17 @@ def mode_and_widths(density: LogDensity, *, seed: int = 0) -> Place:
         Liu & Nocedal 1989, On the limited memory BFGS method; Bekas, Kokiopoulou & Saad 2007, An estimator for the diagonal of a matrix.
     """
     found = minimize(
-        _down(density), density.start.numpy(), jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS}
+        _down(density), density.start.cpu().numpy(), jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS}
     )
-    centre = torch.as_tensor(found.x)
-    signs = torch.randint(0, 2, (PROBES, density.size), generator=rng.stream(seed, 3)).double() * 2 - 1
+    centre = torch.as_tensor(found.x).to(density.start)
+    signs = (
+        torch.randint(0, 2, (PROBES, density.size), generator=rng.stream(seed, 3), device="cpu").to(density.start) * 2
+        - 1
+    )
     step = 1e-4 * centre.abs().clamp_min(1.0)
     ahead, back = (density.gradients(centre + side * step * signs) for side in (1, -1))
     bend = (-signs * (ahead - back) / (2 * step)).mean(0)
-    usual = bend[bend > 0].median() if bool((bend > 0).any()) else torch.ones((), dtype=bend.dtype)
+    usual = bend[bend > 0].median() if bool((bend > 0).any()) else bend.new_ones(())
     return Place(centre, torch.where(bend > 1e-3 * usual, bend, usual).rsqrt(), float("nan"), float("nan"))
 
 
@@ -56,13 +59,17 @@ def bfgs_paths(density: LogDensity, paths: int, noise: Tensor, seed: int) -> lis
         Zhang, Carpenter, Gelman & Vehtari 2022, Pathfinder, arXiv:2108.03782, algorithms 1, 3 and 4.
     """
     generator = rng.stream(seed, 1)
-    away = 4 * torch.rand(paths - 1, density.size, generator=generator, dtype=torch.float64) - 2
+    away = (
+        4
+        * torch.rand(paths - 1, density.size, generator=generator, dtype=torch.float64, device="cpu").to(density.start)
+        - 2
+    )
     found = []
     for start in torch.cat([density.start[None], density.start + away]):
         way = [start]
         minimize(
-            _down(density), start.numpy(), jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS, "maxcor": HISTORY},
-            callback=lambda x, way=way: way.append(torch.as_tensor(x.copy())),
+            _down(density), start.cpu().numpy(), jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS, "maxcor": HISTORY},
+            callback=lambda x, way=way: way.append(torch.as_tensor(x.copy()).to(way[0])),
         )  # fmt: skip
         points = torch.stack(way)
         places = [p for p in _known(density, points, density.gradients(points), noise) if np.isfinite(p.elbo)]
@@ -73,7 +80,7 @@ def bfgs_paths(density: LogDensity, paths: int, noise: Tensor, seed: int) -> lis
 
 def _known(density: LogDensity, points: Tensor, gradients: Tensor, noise: Tensor) -> list[Place]:
     """The normal that L-BFGS has at each point of its way after the first."""
-    alpha = torch.ones(density.size, dtype=torch.float64)
+    alpha = torch.ones_like(density.start)
     steps: list[tuple[Tensor, Tensor]] = []
     found = []
     for number in range(1, len(points)):
@@ -108,15 +115,15 @@ def _inverse(alpha: Tensor, steps: list[tuple[Tensor, Tensor]]) -> Tensor:
     found = alpha.diag()
     for s, z in steps:
         rho = 1 / (s @ z)
-        left = torch.eye(len(s), dtype=s.dtype) - rho * torch.outer(s, z)
+        left = torch.eye(len(s), dtype=s.dtype, device=s.device) - rho * torch.outer(s, z)
         found = left @ found @ left.T + rho * torch.outer(s, s)
     return (found + found.T) / 2
 
 
 def _down(density: LogDensity) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
     def down(x: np.ndarray) -> tuple[float, np.ndarray]:
-        here = torch.as_tensor(x)[None]
+        here = torch.as_tensor(x).to(density.start)[None]
         value, gradient = density.many(here)[0], density.gradients(here)[0]
-        return float((-value).nan_to_num(1e30, 1e30, 1e30)), (-gradient).nan_to_num(0.0, 0.0, 0.0).numpy()
+        return float((-value).nan_to_num(1e30, 1e30, 1e30)), (-gradient).nan_to_num(0.0, 0.0, 0.0).cpu().numpy()
 
     return down

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pyro
 import torch
 from pyro.infer import config_enumerate
@@ -116,7 +117,7 @@ class LogDensity:
         """What a number is called: its site, with its index where that has several."""
         for name, shape in self._shapes.items():
             if place < shape.numel():
-                index = [int(i) for i in torch.unravel_index(torch.tensor(place), shape)] if shape else []
+                index = [int(i) for i in np.unravel_index(place, shape)] if shape else []
                 return f"{name}[{', '.join(map(str, index))}]" if index else name
             place -= shape.numel()
         raise IndexError(place)

@@ -44,9 +44,11 @@ class LowRank(Whitened):
             left = ((whole @ whole.T).diagonal() - factor.square().sum(1)).clamp_min(1e-2)
         else:
             factor = (
-                torch.randn(size, rank, generator=rng.stream(self._seed), dtype=torch.float64) * 0.1 / math.sqrt(rank)
+                torch.randn(size, rank, generator=rng.stream(self._seed), dtype=torch.float64, device="cpu")
+                * 0.1
+                / math.sqrt(rank)
             )
-            left = torch.ones(size)
+            left = torch.ones_like(like)
         self.factor = PyroParam(factor.to(like))
         self.scale = PyroParam(left.sqrt().to(like), constraints.softplus_positive)
 

@@ -31,7 +31,9 @@ def origin(site: Any) -> Tensor:
     if is_discrete(site):
         return fn.sample()
     transform = transform_to(fn.support)
-    like = next((p for p in vars(fn).values() if isinstance(p, Tensor) and p.is_floating_point()), torch.zeros(()))
+    like = next(
+        (p for p in vars(fn).values() if isinstance(p, Tensor) and p.is_floating_point()), torch.zeros((), device="cpu")
+    )
     return transform(like.new_zeros(transform.inverse_shape(shape)))
 
 
@@ -125,7 +127,7 @@ class Whitened(AutoContinuous):
         if self.places is None or not self.places.others:
             return ()
         every = (self.places.best, *self.places.others)
-        shares = torch.tensor([place.elbo for place in every]).softmax(0).tolist()
+        shares = torch.tensor([place.elbo for place in every], device="cpu").softmax(0).tolist()
         with torch.no_grad():
             q = self.get_posterior()
             here = [float(q.log_prob(place.centre.to(self.centre))) for place in every]

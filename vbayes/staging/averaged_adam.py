@@ -41,7 +41,7 @@ class AveragedAdam(torch.optim.Optimizer):
                     continue
                 held = self.state[leaf]
                 if "mean" not in held:
-                    held |= start(leaf, group) | {"step": torch.tensor(0.0, dtype=torch.float64)}
+                    held |= start(leaf, group) | {"step": torch.tensor(0.0, dtype=torch.float64, device="cpu")}
                     del held["lr"]
                 held["step"] += 1
                 moved, after = averaged_adam(
