@@ -42,6 +42,7 @@ def test_importing_is_free():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
 
 
+@pytest.mark.slow
 def test_the_readmes_examples_run():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     own_model, own_pair, estimator, laboratory, learning, svi = re.findall(r"```python\n(.*?)```", readme, re.S)

@@ -70,6 +70,7 @@ def test_compare(inside, tmp_path):
     assert result.verdict() in html.unescape((folder / "report.html").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Heavy tails")  # blocks of two draws
 def test_compare_in_several_numbers_of_particles(inside, tmp_path):
     options = ["--estimators", "stl,rloo", "--particles", "1,4", "--trajectory", "--oracle", "pathwise", "--epochs", 18]

@@ -39,7 +39,7 @@ def test_what_is_drawn_anew_is_a_function_of_seed_and_epoch():
 
 
 @pytest.mark.on_cpu
-@pytest.mark.parametrize("batch_size", [None, 8, 12])
+@pytest.mark.parametrize("batch_size", [None, pytest.param(8, marks=pytest.mark.slow), 12])
 @pytest.mark.parametrize("compile", [True, False])
 def test_each_step_sees_the_draw_of_its_epoch(batch_size, compile):
     """Against steps on one epoch's data after the other, whose rows and noise are the same."""
@@ -56,6 +56,7 @@ def test_each_step_sees_the_draw_of_its_epoch(batch_size, compile):
     assert fixed.rows[-1][2] != fit.rows[-1][2]
 
 
+@pytest.mark.slow
 def test_resuming_is_never_having_stopped():
     options = {"batch_size": 12, "progress": False, "binarize": "dynamic"}
     whole = vb.fit(pair(), grey(), steps=330, **options)
@@ -63,6 +64,7 @@ def test_resuming_is_never_having_stopped():
     assert [row[2] for row in half.rows] == [row[2] for row in whole.rows]
 
 
+@pytest.mark.slow
 def test_several_starts_see_the_same_draws():
     options = {"batch_size": 12, "progress": False, "binarize": "dynamic", "compile": True, "seed": 3}
     several = vb.fit(pair(), grey(), steps=30, restarts=2, **options)

@@ -287,6 +287,7 @@ def test_one_hot_classes_are_enumerated(known):
 # ---- after training ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_evidence_is_that_of_the_sum():
     truth = evidence_by_hand()
     bound = vb.log_evidence(pair_of(), X, num_particles=800, seed=1, **quiet)

@@ -130,6 +130,7 @@ def test_the_sandwich_holds_the_truth_of_the_data_it_made(name):
     assert found.direction == "between" and "an upper one of" in found.verdict()
 
 
+@pytest.mark.slow
 def test_few_temperatures_bound_from_both_sides():
     """One temperature is importance sampling there, and too much back: far from the truth, on the right sides."""
     pair = TRACTABLE["gamma_poisson"].pair()
@@ -145,6 +146,7 @@ def test_few_temperatures_bound_from_both_sides():
     assert below.mean() > 3 * below.std() / 30**0.5 and above.mean() > 3 * above.std() / 30**0.5
 
 
+@pytest.mark.slow
 def test_a_global_latent_and_an_autoguide():
     """Eight schools under AutoNormal: constrained latents through the guide's own maps; AIS and many particles agree."""
     fit = vb.fit(

@@ -53,6 +53,7 @@ def zs(found: vb.Imputation, pair: vb.Pair, x: torch.Tensor) -> torch.Tensor:
     return (parts.mean(0) - mean) / (parts.std(0) / 20**0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.on_cpu
 def test_the_draws_are_of_what_is_missing_given_the_rest():
     pair, x = linear()
@@ -65,6 +66,7 @@ def test_the_draws_are_of_what_is_missing_given_the_rest():
     assert zs(found, pair, x).abs().mean() < 1.3  # 0.8 for errors that are normal, a little more for twenty parts
 
 
+@pytest.mark.slow
 @pytest.mark.on_cpu
 def test_whatever_the_guide(monkeypatch):
     """A guide whose mean is a tenth too near the prior's: the chain is right all the same; without its refusals it is not."""

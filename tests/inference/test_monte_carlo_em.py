@@ -21,6 +21,7 @@ def factors() -> torch.Tensor:
         return torch.randn(200, 1) @ torch.tensor([[1.0, -0.5, 0.8]]) + 0.4 * torch.randn(200, 3) + 1.0
 
 
+@pytest.mark.slow
 def test_it_reaches_the_maximum_of_the_likelihood():
     """Against probabilistic PCA's closed form; the chains keep up with θ."""
     x = factors()

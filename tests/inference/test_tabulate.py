@@ -166,6 +166,7 @@ def test_scaled_latents_are_drawn_as_ever():
     torch.testing.assert_close(plain.elbo(), likelihood)
 
 
+@pytest.mark.slow
 def test_autoguides():
     def model(x):
         mu = pyro.sample("mu", dist.Normal(x.new_zeros(()), 2.0))

@@ -59,6 +59,7 @@ def test_where_rows_make_the_noise_more_particles_are_no_bargain():
     assert found.minibatch == pytest.approx(exact, rel=6 * found.minibatch_se / found.minibatch)
 
 
+@pytest.mark.slow
 def test_by_default_what_suits():
     found = vb.recommend(coin(), X.float(), particles=(2,), noise=("iid",), compile=False, progress=False)
     assert "pathwise" not in set(found.to_dataframe().estimator) and found.estimator.bound == "ELBO"
@@ -120,6 +121,7 @@ def test_the_verdict_compares_with_what_it_chose():
     assert "The worst of the 2 of the first round, stl, needed 7 times" in text
 
 
+@pytest.mark.slow
 def test_a_training_that_asks(tmp_path):
     pair, data = small_vae(), binary(40)
     fit = vb.fit(pair, data, "auto", steps=20, learning_rate=0.01, progress=False)

@@ -154,6 +154,7 @@ def test_shrinking_is_the_most_probable_code_of_an_orthogonal_dictionary():
     assert moved < elbo
 
 
+@pytest.mark.slow
 def test_sparse_codes_of_digits_are_near_the_most_probable_and_mostly_zero():
     data = vb.data.digits(binary=False)
     data = data.rows(torch.arange(500))

@@ -100,7 +100,7 @@ def test_gradients_are_unbiased(name):
 
 
 @pytest.mark.parametrize("name", ["gaussian", "categorical"])
-@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_summed_out_it_reaches_what_em_reaches(name, compiled):
     """Gradient ascent and EM, from one start, on unequal rows: the same evidence to 0.03 nats of some hundreds: probabilities near 0 are
     far off in logits."""
@@ -115,6 +115,7 @@ def test_summed_out_it_reaches_what_em_reaches(name, compiled):
     assert fit.history.elbo.iloc[-1] == pytest.approx(learnt.log_evidence, abs=0.03)
 
 
+@pytest.mark.slow
 def test_in_double_precision_it_compiles():
     """An evidence of thousands of nats, in doubles while torch's default is single: the program's check is as fine as they are."""
     x, _ = gaussian().sample(60, 50, seed=2)
@@ -128,6 +129,7 @@ def test_in_double_precision_it_compiles():
         torch.testing.assert_close(value, other.parameters[name], rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_factored_guide_learns_and_loses():
     x, _ = gaussian().sample(4, 12, seed=6)
     pair = vb.pairs.hmm(gaussian(), rows=4, steps=12)

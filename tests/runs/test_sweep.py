@@ -126,6 +126,7 @@ def test_a_failure(file, jobs):
     assert len(list((file.parent / "cache" / "tasks").iterdir())) == 8  # all the others
 
 
+@pytest.mark.slow
 def test_a_task_whose_process_dies_is_named(file):
     """And keeps none of the others from being measured."""
     always = 'dies and scale == 2 and 100 in sizes and not (HERE / "died").exists()'
@@ -232,6 +233,7 @@ def cluster():
         yield made
 
 
+@pytest.mark.slow
 def test_a_worker_of_a_cluster_dies_in_the_middle(file, cluster):
     """The numbers are those of one process, although tasks were begun twice and two threads share a generator."""
     swept = tables(file, backend=f"dask:{cluster.scheduler_address}", wait="0.1", dies="true")

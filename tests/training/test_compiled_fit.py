@@ -91,7 +91,12 @@ OPTIMISERS = {
 }
 
 
-@pytest.mark.parametrize("options", OPTIMISERS.values(), ids=OPTIMISERS)
+FIRST, *OTHERS = [pytest.param(options, id=name) for name, options in OPTIMISERS.items()]
+
+
+@pytest.mark.parametrize(
+    "options", [FIRST, *(pytest.param(*p.values, id=p.id, marks=pytest.mark.slow) for p in OTHERS)]
+)
 def test_resuming_equals_never_having_stopped(options, data, tmp_path):
     if options is not OPTIMISERS["Adam"]:
         data = data.rows(slice(0, 40))  # batches of one size, and so one program; Adam has two
@@ -213,6 +218,7 @@ def no_compiler(monkeypatch, tmp_path):
         function.cache_clear()
 
 
+@pytest.mark.slow
 @pytest.mark.on_cpu
 def test_without_a_compiler_it_says_so_once_and_gives_the_same_numbers(data, no_compiler, monkeypatch):
     with pytest.warns(UserWarning, match="no C compiler was found") as caught:
