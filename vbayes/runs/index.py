@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from . import regular_file
 from .json_files import read_json_or_nothing
 from .template import write_page
 
 
 def index(folder: Path) -> Path:
-    """Writes `index.html` beside run folders: what each asks, what came out, when.
+    """Writes `index.html` beside run folders: what each asks, what came out, when. A folder that is a link is left out.
 
     Args:
         folder: What holds them.
@@ -21,7 +22,8 @@ def index(folder: Path) -> Path:
     Raises:
         OutputUnwritable: The page can't be written; an older one is still there.
     """
-    runs = [summary(page.parent) for page in sorted(folder.glob("*/report.html"))]
+    pages = [page for page in sorted(folder.glob("*/report.html")) if not page.parent.is_symlink()]
+    runs = [summary(page.parent) for page in pages if regular_file.is_regular(page)]
     return write_page(folder / "index.html", "index.html.j2", runs=runs)
 
 

@@ -7,6 +7,8 @@ import secrets
 import stat
 from pathlib import Path
 
+LARGEST = 2**28  # bytes; a file with holes says that it has millions of times what there is memory for
+
 # Absent on Windows. Without waiting: a named pipe would keep its reader for ever.
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
@@ -23,13 +25,18 @@ def read(path: Path) -> bytes:
     """What it holds.
 
     Raises:
-        OSError: It is missing, or is no regular file.
+        OSError: It is missing, no regular file, or too large.
     """
     if path.is_symlink():
         raise OSError("it is a link, and links are not followed")
     with open(os.open(path, os.O_RDONLY | _NO_LINK), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
             raise OSError("it is no regular file")
+        if found.st_size > LARGEST:
+            raise OSError(
+                f"it has {found.st_size:,} bytes, and no file that is read as a whole has more than {LARGEST:,}"
+            )
         return file.read()
 
 

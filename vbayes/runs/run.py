@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 import time
@@ -16,7 +17,7 @@ import pandas as pd
 from rich.console import Console
 
 from ..errors import BadInput, VBayesError
-from . import sweep
+from . import regular_file, sweep
 from .experiment import Experiment, find, load
 from .fingerprint import fingerprint
 from .folder import environment, save_figure, unfinished
@@ -223,7 +224,7 @@ def _kept(name: str, folder: Path, experiment: Experiment) -> Outcome | None:
     """What an earlier run left; None where some of it is gone."""
     verdict = read_json_or_nothing(folder / "results.json").get("verdict")
     try:
-        table = pd.read_csv(folder / "table.csv")
+        table = pd.read_csv(io.BytesIO(regular_file.read(folder / "table.csv")))
     except (OSError, ValueError):
         return None
     if verdict is None or not (folder / "report.html").exists():
