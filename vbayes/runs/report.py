@@ -13,6 +13,7 @@ from typing import Any
 from ..errors import BadInput
 from . import regular_file
 from .json_files import read_json
+from .shapes import SHAPES, TEXT, check, damaged
 from .template import write_page
 
 CAPTIONS = {
@@ -54,8 +55,11 @@ def report(folder: str | Path) -> Path:
         raise BadInput(
             f"{folder} is no run folder: it has no config.json. Wanted: a folder that `vbayes compare`, `vbayes train` or `vbayes run` wrote."
         )
-    filters = {"short": _short, "cell": _cell, "signed": lambda v: "–" if v is None else f"{v:+.1f}"}
+    filters = {"short": _short, "cell": _cell, "signed": lambda v: f"{v:+.1f}" if _is_finite(v) else _short(v)}
     told = {name: _told(folder / f"{name}.json") for name in ("config", "environment", "comparison", "results", "diagnosis")}  # fmt: skip
+    if told["results"] is None:
+        needed = ("command", "pair", "data") if told["comparison"] else ("command", "pair", "data", "estimator")
+        check(folder / "config.json", told["config"], dict.fromkeys(needed, TEXT))
     return write_page(
         folder / "report.html",
         "report.html.j2",
@@ -73,7 +77,11 @@ def report(folder: str | Path) -> Path:
 
 def _told(path: Path) -> Any:
     """What a file holds; None without one."""
-    return read_json(path) if os.path.lexists(path) else None
+    if not os.path.lexists(path):
+        return None
+    content = read_json(path)
+    check(path, content, SHAPES[path.stem])
+    return content
 
 
 def _last_row(path: Path) -> dict[str, str]:
@@ -82,9 +90,15 @@ def _last_row(path: Path) -> dict[str, str]:
         return {}
     try:
         lines = regular_file.read(path).decode("utf-8").splitlines()
-        return dict(next(reversed(list(csv.DictReader(lines))), {}))
+        last = dict(next(reversed(list(csv.DictReader(lines))), {}))
     except (OSError, ValueError, csv.Error) as error:
         raise BadInput(f"{path} can't be read: {error}. Wanted: the table that the run wrote.") from error
+    for name in ("step", "seconds", "elbo_per_datum") if last else ():
+        try:
+            float(last[name])
+        except (KeyError, TypeError, ValueError) as error:
+            raise damaged(path, f"its last row has no number for {name!r}") from error
+    return last
 
 
 def pictures(folder: Path) -> list[dict[str, str]]:
@@ -102,10 +116,16 @@ def _cell(value: Any) -> str:
     return _short(value) if value is None or isinstance(value, float) else str(value)
 
 
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
 def _short(value: float | str | None) -> str:
     """Three digits, with ×10ⁿ where that reads better."""
-    if value is None:
+    if value is None or value != value:
         return "–"
+    if not isinstance(value, str) and math.isinf(value):
+        value = str(value)
     if isinstance(value, str):  # "inf", which JSON has no number for
         return value.replace("inf", "∞").replace("-", "−")
     if value == 0:

@@ -223,11 +223,12 @@ def _file_name(text: str) -> str:
 def _kept(name: str, folder: Path, experiment: Experiment) -> Outcome | None:
     """What an earlier run left; None where some of it is gone."""
     verdict = read_json_or_nothing(folder / "results.json").get("verdict")
+    seconds = read_json_or_nothing(folder / "environment.json").get("seconds", float("nan"))
+    if not isinstance(verdict, str) or type(seconds) not in (int, float) or not (folder / "report.html").exists():
+        return None
     try:
         table = pd.read_csv(io.BytesIO(regular_file.read(folder / "table.csv")))
-    except (OSError, ValueError):
+        shown = experiment.shown(table)
+    except Exception:  # of a damaged table; an error of the experiment's own comes again once it is measured
         return None
-    if verdict is None or not (folder / "report.html").exists():
-        return None
-    seconds = read_json_or_nothing(folder / "environment.json").get("seconds", float("nan"))
-    return Outcome(name, "unchanged", verdict, seconds, folder, experiment.shown(table), experiment.sections)
+    return Outcome(name, "unchanged", verdict, seconds, folder, shown, experiment.sections)
