@@ -173,3 +173,20 @@ def test_what_is_not_kept_is_said(task):
         with pytest.warns(UserWarning, match="measured anew each time"):
             task.keep(table)
         assert task.kept() is None
+
+
+def test_a_cache_that_cannot_be_written(task, tmp_path, monkeypatch):
+    """Costs no table that was measured."""
+    (tmp_path / "cache").write_text("in the way of a folder")
+    with pytest.warns(UserWarning, match="can't be kept(.|\n)*VBAYES_CACHE"):
+        task.keep(TABLE)
+    assert task.kept() is None
+    monkeypatch.delenv("VBAYES_CACHE")
+
+    def nowhere(name):
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.setattr("vbayes.runs.task.platformdirs.user_cache_dir", nowhere)
+    with pytest.warns(UserWarning, match="home directory"):
+        task.keep(TABLE)
+    assert task.kept() is None

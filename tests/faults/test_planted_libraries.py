@@ -181,11 +181,18 @@ def test_a_damaged_key(cache, tmp_path, damage):
     assert list(key.parent.iterdir()) == [key]
 
 
-def test_without_a_home(cache, tmp_path, monkeypatch):
+@pytest.mark.parametrize("says", ["~", "an error"])
+def test_without_a_home(cache, tmp_path, monkeypatch, says):
     """Nothing is kept, and no folder `~` is made where one happens to be."""
     monkeypatch.chdir(tmp_path)
+
+    def nowhere(name):
+        if says == "~":
+            return f"~/{name}"
+        raise RuntimeError("could not determine the home directory")  # as newer versions of platformdirs
+
     for name in ("user_state_dir", "user_cache_dir"):
-        monkeypatch.setattr(private_folder.platformdirs, name, lambda name: f"~/{name}")
+        monkeypatch.setattr(private_folder.platformdirs, name, nowhere)
     assert build(SOURCE).answer() == 42 and not made(cache)
     monkeypatch.delenv("VBAYES_CACHE")
     assert build(SOURCE).answer() == 42 and not (tmp_path / "~").exists()

@@ -86,20 +86,24 @@ class Task:
             return None
 
     def keep(self, table: pd.DataFrame) -> None:
-        """Keeps the table, whole or not at all; one whose files were not to be foreseen is not kept, nor, after a warning, one that no file can hold."""
+        """Keeps the table, whole or not at all. One whose files were not to be foreseen is not kept; nor, after a warning, where it can't be."""
         if table.attrs.get(UNFORESEEN):
             return
         try:
             content = table_file.to_bytes(table)
+            self._file().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            regular_file.write(self._file(), content)
         except table_file.Unwritable as error:
             warnings.warn(
                 f"{self.path}: a table is not kept, and will be measured anew each time, as {error}. "
                 "Kept are numbers, texts, None, and lists, tuples and dictionaries of them.",
                 stacklevel=2,
             )
-            return
-        self._file().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        regular_file.write(self._file(), content)
+        except OSError as error:
+            warnings.warn(
+                f"A sweep's tables can't be kept, so one that is interrupted starts anew: {error}. Mend: set VBAYES_CACHE to a folder with room.",
+                stacklevel=2,
+            )
 
     def _file(self) -> Path:
         return _folder() / f"{self.fingerprint}.json"
@@ -120,5 +124,14 @@ def measure(experiment: Experiment, path: Path, settings: Mapping[str, Any], see
 
 
 def _folder() -> Path:
-    """`$VBAYES_CACHE`, or the user's cache."""
-    return Path(os.environ.get("VBAYES_CACHE") or platformdirs.user_cache_dir("vbayes")) / "tasks"
+    """`$VBAYES_CACHE`, or the user's cache.
+
+    Raises:
+        OSError: The user has no home.
+    """
+    if given := os.environ.get("VBAYES_CACHE"):
+        return Path(given) / "tasks"
+    try:
+        return Path(platformdirs.user_cache_dir("vbayes")) / "tasks"
+    except RuntimeError as error:
+        raise OSError(str(error)) from error

@@ -12,6 +12,7 @@ import stat
 import tempfile
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import platformdirs
@@ -29,7 +30,7 @@ def cache_folder() -> Path:
         OSError: The user has no home.
     """
     given = os.environ.get("VBAYES_CACHE")
-    return (Path(given) if given else _at_home(platformdirs.user_cache_dir("vbayes"))) / "programs"
+    return (Path(given) if given else _at_home(platformdirs.user_cache_dir)) / "programs"
 
 
 def private_folder() -> tuple[Path, bytes]:
@@ -141,11 +142,15 @@ def _temporary(process: int) -> tuple[Path, bytes]:
     return folder, secrets.token_bytes(_KEY)
 
 
-def _at_home(place: str) -> Path:
-    """A place in the user's home, which not everybody has: `~` would be made in the folder that is current."""
-    if not os.path.isabs(place):
-        raise OSError(f"there is no home for {place}")
-    return Path(place)
+def _at_home(place: Callable[[str], str]) -> Path:
+    """A place in the user's home, which not everybody has: older versions of platformdirs then say `~`, which would be made in the current folder."""
+    try:
+        found = Path(place("vbayes"))
+    except RuntimeError as error:
+        raise OSError(str(error)) from error
+    if not found.is_absolute():
+        raise OSError(f"there is no home for {found}")
+    return found
 
 
 def _kept_key() -> bytes:
@@ -154,7 +159,7 @@ def _kept_key() -> bytes:
     Raises:
         OSError: It can't be kept.
     """
-    file = _at_home(platformdirs.user_state_dir("vbayes")) / "key"
+    file = _at_home(platformdirs.user_state_dir) / "key"
     if (key := _key_in(file)) is not None:
         return key
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
