@@ -202,16 +202,19 @@ def test_the_oldest_are_dropped(cache, monkeypatch):
     build(SOURCE)
     (first,) = made(cache)
     monkeypatch.setattr(private_folder, "SIZE", 5 * first.stat().st_size // 2)
-    os.utime(first, (1, 1))
+    for file in (first, building._beside(first)):
+        os.utime(file, (1, 1))
     build(SOURCE.replace("42", "43"))
     (second,) = set(made(cache)) - {first}
-    os.utime(second, (2, 2))
+    for file in (second, building._beside(second)):
+        os.utime(file, (2, 2))
     half = cache / "tmp-half-made"
     half.mkdir()
     os.utime(half, (time.time() - 2 * private_folder.STALE,) * 2)
     build(SOURCE)  # used, and so no longer the oldest
     build(SOURCE.replace("42", "44"))
     assert first in made(cache) and second not in made(cache) and len(made(cache)) == 2 and not half.exists()
+    assert building._is_whole(first, private_folder.private_folder()[1]) and not building._beside(second).exists()
 
 
 def test_two_processes_make_one_program(cache):

@@ -117,7 +117,8 @@ def _kept_or_made(source: str, folder: Path, key: bytes) -> ctypes.CDLL:
     kept = folder / f"{keyed(key, *map(str.encode, parts))[:32]}.so"
     if _is_whole(kept, key):
         try:
-            os.utime(kept)  # so that it is not the oldest
+            for file in (kept, _beside(kept)):
+                os.utime(file)  # so that they are not the oldest
             return _load(kept)
         except (OSError, AttributeError):
             pass
