@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from . import regular_file
 from .json_files import read_json_or_nothing
+from .shapes import is_number
 from .template import write_page
 
 
 def index(folder: Path) -> Path:
-    """Writes `index.html` beside run folders: what each asks, what came out, when.
+    """Writes `index.html` beside run folders: what each asks, what came out, when. A folder that is a link is left out.
 
     Args:
         folder: What holds them.
@@ -21,21 +23,29 @@ def index(folder: Path) -> Path:
     Raises:
         OutputUnwritable: The page can't be written; an older one is still there.
     """
-    runs = [summary(page.parent) for page in sorted(folder.glob("*/report.html"))]
+    pages = [page for page in sorted(folder.glob("*/report.html")) if not page.parent.is_symlink()]
+    runs = [summary(page.parent) for page in pages if regular_file.is_regular(page)]
     return write_page(folder / "index.html", "index.html.j2", runs=runs)
 
 
 def summary(folder: Path) -> dict[str, Any]:
-    """What a run folder says of itself in a few words."""
+    """What a run folder says of itself in a few words; what is damaged says nothing."""
     config, results, where, comparison, diagnosis = (
         read_json_or_nothing(folder / f"{name}.json")
         for name in ("config", "results", "environment", "comparison", "diagnosis")
     )
+    verdicts = (_text(told, "verdict") for told in (results, comparison, diagnosis))
+    seconds = where.get("seconds")
     return {
         "name": folder.name,
-        "question": results.get("question") or f"{config.get('pair', '')} on {config.get('data', '')}",
-        "claim": results.get("claim", ""),
-        "verdict": results.get("verdict") or comparison.get("verdict") or diagnosis.get("verdict", ""),
-        "date": where.get("date", ""),
-        "seconds": where.get("seconds"),
+        "question": _text(results, "question") or f"{_text(config, 'pair')} on {_text(config, 'data')}",
+        "claim": _text(results, "claim"),
+        "verdict": next(filter(None, verdicts), ""),
+        "date": _text(where, "date"),
+        "seconds": seconds if isinstance(seconds, (int, float)) and is_number(seconds) else None,
     }
+
+
+def _text(told: dict[str, Any], name: str) -> str:
+    value = told.get(name)
+    return value if isinstance(value, str) else ""

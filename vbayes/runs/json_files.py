@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadInput
+from . import regular_file
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -21,8 +22,8 @@ def read_json(path: Path) -> Any:
         BadInput: It is missing or damaged.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return json.loads(regular_file.read(path).decode("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise BadInput(f"{path} can't be read: {error}. Wanted: the JSON that the run wrote.") from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 import time
@@ -16,7 +17,7 @@ import pandas as pd
 from rich.console import Console
 
 from ..errors import BadInput, VBayesError
-from . import sweep
+from . import regular_file, sweep
 from .experiment import Experiment, find, load
 from .fingerprint import fingerprint
 from .folder import environment, save_figure, unfinished
@@ -222,11 +223,12 @@ def _file_name(text: str) -> str:
 def _kept(name: str, folder: Path, experiment: Experiment) -> Outcome | None:
     """What an earlier run left; None where some of it is gone."""
     verdict = read_json_or_nothing(folder / "results.json").get("verdict")
-    try:
-        table = pd.read_csv(folder / "table.csv")
-    except (OSError, ValueError):
-        return None
-    if verdict is None or not (folder / "report.html").exists():
-        return None
     seconds = read_json_or_nothing(folder / "environment.json").get("seconds", float("nan"))
-    return Outcome(name, "unchanged", verdict, seconds, folder, experiment.shown(table), experiment.sections)
+    if not isinstance(verdict, str) or type(seconds) not in (int, float) or not (folder / "report.html").exists():
+        return None
+    try:
+        table = pd.read_csv(io.BytesIO(regular_file.read(folder / "table.csv")))
+        shown = experiment.shown(table)
+    except Exception:  # of a damaged table; an error of the experiment's own comes again once it is measured
+        return None
+    return Outcome(name, "unchanged", verdict, seconds, folder, shown, experiment.sections)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import sys
 import threading
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ import torch
 
 from .. import rng
 from ..errors import BadInput
+from . import regular_file, table_file
 from .experiment import Experiment, load
 from .fingerprint import fingerprint
 from .sources import sources, theirs
@@ -78,21 +79,34 @@ class Task:
             return measure(experiment, self.path, self.settings, self.seed)
 
     def kept(self) -> pd.DataFrame | None:
-        """The table, if it was measured before."""
+        """The table, if it was measured before and its file is whole: a cache is data, and nothing in it runs."""
         try:
-            return pd.read_pickle(_folder() / f"{self.fingerprint}.pickle")
-        except (OSError, EOFError, pickle.UnpicklingError):
+            return table_file.of_bytes(regular_file.read(self._file()))
+        except (OSError, ValueError):
             return None
 
     def keep(self, table: pd.DataFrame) -> None:
-        """Keeps the table, whole or not at all; one whose files were not to be foreseen is not kept."""
+        """Keeps the table, whole or not at all. One whose files were not to be foreseen is not kept; nor, after a warning, where it can't be."""
         if table.attrs.get(UNFORESEEN):
             return
-        target = _folder() / f"{self.fingerprint}.pickle"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_suffix(f".{os.getpid()}")
-        table.to_pickle(part)
-        os.replace(part, target)
+        try:
+            content = table_file.to_bytes(table)
+            self._file().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            regular_file.write(self._file(), content)
+        except table_file.Unwritable as error:
+            warnings.warn(
+                f"{self.path}: a table is not kept, and will be measured anew each time, as {error}. "
+                "Kept are numbers, texts, None, and lists, tuples and dictionaries of them.",
+                stacklevel=2,
+            )
+        except OSError as error:
+            warnings.warn(
+                f"A sweep's tables can't be kept, so one that is interrupted starts anew: {error}. Mend: set VBAYES_CACHE to a folder with room.",
+                stacklevel=2,
+            )
+
+    def _file(self) -> Path:
+        return _folder() / f"{self.fingerprint}.json"
 
 
 def measure(experiment: Experiment, path: Path, settings: Mapping[str, Any], seed: int) -> pd.DataFrame:
@@ -110,5 +124,14 @@ def measure(experiment: Experiment, path: Path, settings: Mapping[str, Any], see
 
 
 def _folder() -> Path:
-    """`$VBAYES_CACHE`, or the user's cache."""
-    return Path(os.environ.get("VBAYES_CACHE") or platformdirs.user_cache_dir("vbayes")) / "tasks"
+    """`$VBAYES_CACHE`, or the user's cache.
+
+    Raises:
+        OSError: The user has no home.
+    """
+    if given := os.environ.get("VBAYES_CACHE"):
+        return Path(given) / "tasks"
+    try:
+        return Path(platformdirs.user_cache_dir("vbayes")) / "tasks"
+    except RuntimeError as error:
+        raise OSError(str(error)) from error

@@ -6,8 +6,10 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from ..errors import OutputUnwritable
+from . import regular_file
 
 
 def write_page(
@@ -32,14 +34,17 @@ def write_page(
     pages = Environment(
         loader=PackageLoader("vbayes.runs"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )  # fmt: skip
-    pages.filters |= filters or {}
+    pages.filters |= {"link": link, **(filters or {})}
     html = pages.get_template(template).render(**values)
-    part = target.with_name(target.name + ".part")
     try:
-        part.write_text(html, encoding="utf-8")
-        os.replace(part, target)
+        regular_file.write(target, html.encode("utf-8", "replace"))  # a file's name may be no text
     except OSError as error:
         raise OutputUnwritable(
             f"Can't write {target}: {error}. Choose another --out, or copy the run, to a folder that is yours."
         ) from error
     return target
+
+
+def link(name: str) -> str:
+    """A file's name as the target of a link: a colon would make the word before it a scheme, as in `javascript:`."""
+    return quote(os.fsencode(name), safe="")

@@ -36,7 +36,7 @@ def load(path: str | Path, made: Callable[[dict[str, Any]], R], kind: str) -> R:
     """
     try:
         return made(json.loads(Path(path).read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise BadInput(
             f"{path} is no {kind}: {error!r}. Wanted: a file that `{kind.capitalize()}.save` wrote."
         ) from error

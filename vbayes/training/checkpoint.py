@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import numpy as np
 import torch
 from pyro.infer import ELBO
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..data.dataset import Dataset
@@ -19,8 +19,8 @@ from ..errors import BadInput, OutputUnwritable
 from ..estimators import name_of
 from ..estimators.memory import with_memory
 from ..pair.pair import Pair
-from .convergence import Convergence
-from .fit_run import Progress
+from . import checksum
+from .checkpoint_fields import fields, rows
 
 
 def save(fit: Any, path: Path) -> Path:
@@ -30,8 +30,8 @@ def save(fit: Any, path: Path) -> Path:
         OutputUnwritable: The file can't be written; an older one is still there.
     """
     parameters = {f"parameter.{k}": v.detach().cpu().contiguous() for k, v in fit.pair.state().items()}
-    rows = torch.tensor(fit.rows, dtype=torch.float64, device="cpu").reshape(-1, 5)
-    tensors: dict[str, Tensor] = {**parameters, "history": rows}
+    history = torch.tensor(fit.rows, dtype=torch.float64, device="cpu").reshape(-1, 5)
+    tensors: dict[str, Tensor] = {**parameters, "history": history}
     described = {
         "pair": fit.pair.name,
         "estimator": name_of(fit.estimator),
@@ -47,10 +47,11 @@ def save(fit: Any, path: Path) -> Path:
     }
     unfinished = path.with_name(path.name + ".part")
     try:
-        save_file(tensors, unfinished, metadata={"vbayes": json.dumps(described)})
+        checksum.write(tensors, unfinished, json.dumps(described))
         os.replace(unfinished, path)
     except (OSError, SafetensorError) as error:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
         raise OutputUnwritable(f"Can't write {path}: {error}. Choose a folder that exists and is yours.") from error
     return path
 
@@ -59,19 +60,19 @@ def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO, optimizer: Any)
     """What a `Fit` is made of, from a file; see `Fit.load`.
 
     Raises:
-        BadInput: No such file, not one of ours, or one of another pair or estimator.
+        BadInput: No such file, not one of ours, a damaged one, or one of another pair or estimator.
     """
+    described, tensors = _read(path)
     try:
-        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
-            described = json.loads(file.metadata()["vbayes"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise BadInput(
-            f"{path} is not a fit that vbayes saved: {error}. Wanted: a file that `fit.save` wrote."
-        ) from error
+        told = fields(described, tensors)
+        history = rows(tensors["history"]) if "history" in tensors else None
+    except BadInput as error:
+        raise _damaged(path, str(error)) from error
+    if history is None:
+        raise _damaged(path, "it has no history")
     for what, ours in {"pair": pair.name, "estimator": name_of(estimator)}.items():
-        if described[what] != ours:
-            raise BadInput(f"{path} holds a fit with {what} {described[what]!r}, not {ours!r}. Hand in that {what}.")
+        if (theirs := told.pop(what)) != ours:
+            raise BadInput(f"{path} holds a fit with {what} {theirs!r}, not {ours!r}. Hand in that {what}.")
     trained = pair.copy()
     trained.initialise(trained.beside(data.batch(pair.model)))
     estimator = with_memory(estimator, trained)
@@ -81,18 +82,44 @@ def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO, optimizer: Any)
         raise BadInput(
             f"{path} has parameters {got}; pair {pair.name!r} has {expected}. Build the pair with the same sizes."
         )
+    for name, value in trained.state().items():
+        if value.is_floating_point() != state[name].is_floating_point():
+            raise _damaged(path, f"its tensor 'parameter.{name}' is of {state[name].dtype}, not {value.dtype}")
     return {
         "pair": trained.load(state),
         "data": data,
         "estimator": estimator,
         "optimizer": optimizer,
-        **{name: described[name] for name in ("batch_size", "learning_rate", "seed", "interrupted")},
-        "compile": described.get("compile", "auto"),
-        "progress": Progress(**_unpack(described["progress"], tensors)),
-        "rows": tuple((int(r[0]), int(r[1]), *r[2:]) for r in tensors["history"].tolist()),
-        "switches": tuple((step, name) for step, name in described.get("switches", ())),
-        "convergence": Convergence.of_json(described.get("convergence")),
+        "rows": history,
+        **told,
     }
+
+
+def _read(path: Path) -> tuple[Any, dict[str, Tensor]]:
+    """Description and tensors of a file that is whole."""
+    try:
+        if damage := checksum.damage(path):
+            raise _damaged(path, damage)
+        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+            metadata = file.metadata()
+            described, tensors = json.loads(metadata["vbayes"]), {key: file.get_tensor(key) for key in file.keys()}
+    except BadInput:
+        raise
+    except (OSError, SafetensorError, LookupError, AttributeError, TypeError, ValueError, RecursionError) as error:
+        raise BadInput(
+            f"{path} is not a fit that vbayes saved, or it is damaged: {error}. Nothing was changed. Wanted: a file that `fit.save` wrote."
+        ) from error
+    if (version := metadata.get("version", checksum.VERSION)) != checksum.VERSION:
+        raise BadInput(
+            f"{path} is of version {version!r}, and this vbayes reads {checksum.VERSION!r}. Wanted: the vbayes that saved it, or a later one."
+        )
+    return described, tensors
+
+
+def _damaged(path: Path, what: str) -> BadInput:
+    return BadInput(
+        f"{path} is damaged: {what}. Nothing was changed. Wanted: the file as `fit.save` wrote it. Mend: take another copy of it, or train again."
+    )
 
 
 def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
@@ -108,16 +135,3 @@ def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, (list, tuple)):
         return {type(value).__name__: [_pack(v, tensors) for v in value]}
     return value
-
-
-def _unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
-    if not isinstance(value, dict):
-        return value
-    (kind, content), *_ = value.items()
-    if kind == "tensor":
-        return tensors[content]
-    if kind == "array":
-        return tensors[content].numpy().astype(value["dtype"])
-    if kind == "dict":
-        return {_unpack(k, tensors): _unpack(v, tensors) for k, v in content}
-    return {"list": list, "tuple": tuple}[kind](_unpack(v, tensors) for v in content)

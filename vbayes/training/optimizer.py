@@ -188,7 +188,7 @@ def optimizer_for(
         state: From `get_state` of an earlier one.
 
     Raises:
-        BadInput: Anything else, or a learning rate that the optimiser refuses.
+        BadInput: Anything else, or a learning rate or a state that the optimiser refuses.
     """
     stepper: OneOptimizer | GuardedOptimizer
     if isinstance(optimizer, PyroOptim):
@@ -221,5 +221,11 @@ def optimizer_for(
             "such as pyro.optim.ClippedAdam({'lr': 1e-3})."
         )
     if state is not None:
-        stepper.set_state(state)
+        try:
+            stepper.set_state(state)
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise BadInput(
+                f"{getattr(optimizer, '__name__', type(optimizer).__name__)} can't go on from the state that the fit was kept with: {error!r}. "
+                "Wanted: the optimiser that the fit was made by, and a file that is whole."
+            ) from error
     return stepper

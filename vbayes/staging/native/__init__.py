@@ -11,7 +11,7 @@ The passes, in their order, and what each makes:
 | `schedule` | `Graph` | `Schedule` | which values one loop nest makes |
 | `memory` | `Schedule` | `Layout` | what is stored, and where |
 | `emit` | `Layout` | C | a function for each kernel: `loops`, `arrays`, `matrices`; it includes `runtime.h` |
-| `build` | C | machine code | by the compiler that is there, kept in a folder |
+| `build` | C | machine code | by the compiler that is there, kept in a folder (`private_folder`) |
 
 `passes.translate` runs all but the last, `program.Native` is the result, called with tensors. Any of the forms can be read
 (`show`), checked (`verify`) and run by NumPy (`interpret`). What single numbers can undergo is the table in `ops`.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import hmac
 import os
 import platform
 import shutil
@@ -12,8 +13,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-import platformdirs
 import torch
+
+from .private_folder import content, drop_oldest, keyed, private_folder, temporary_folder
 
 
 class CompilerMissing(Exception):
@@ -24,11 +26,6 @@ FLAGS = ("-O3", "-fwrapv", "-march=native", "-fno-math-errno", "-fno-trapping-ma
          "-fopenmp", "-fPIC", "-shared", "-std=gnu11", "-w")  # fmt: skip
 RUNTIME = Path(__file__).with_name("runtime.h")  # what every source includes
 VECTORISED = ("exp", "log", "log1p", "expm1", "tanh", "sin", "cos", "pow", "erf")
-
-
-def cache_folder() -> Path:
-    """`$VBAYES_CACHE`, or the user's cache."""
-    return Path(os.environ.get("VBAYES_CACHE") or platformdirs.user_cache_dir("vbayes")) / "programs"
 
 
 @functools.cache
@@ -102,32 +99,36 @@ def processor() -> str:
 def build(source: str) -> ctypes.CDLL:
     """The shared library of a C source, compiled now or kept from an earlier time.
 
-    The key is the source itself and what it includes, with compiler, flags and processor. A file that is not whole, by the hash beside it, is
-    made anew and never loaded: to load one that was cut short ends the process. A folder that can't be written is done without.
+    Its name is a hash of the source itself and what it includes, with compiler, flags and processor. A file that is not as this user's compiler
+    made it, by the keyed hash beside it, is made anew and never loaded: one that was planted would run, and one that was cut short end the process.
+    A folder that can't be written, or that others can write to, is done without.
 
     Raises:
         CompilerMissing: There is no compiler, or it fails.
     """
+    try:
+        return _kept_or_made(source, *private_folder())
+    except OSError:
+        return _kept_or_made(source, *temporary_folder())
+
+
+def _kept_or_made(source: str, folder: Path, key: bytes) -> ctypes.CDLL:
     parts = (source, RUNTIME.read_text(), compiler_version(), " ".join(FLAGS), processor())
-    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
-    folder = cache_folder()
-    kept = folder / f"{key}.so"
-    if _is_whole(kept):
+    kept = folder / f"{keyed(key, *map(str.encode, parts))[:32]}.so"
+    if _is_whole(kept, key):
         try:
+            for file in (kept, _beside(kept)):
+                os.utime(file)  # so that they are not the oldest
             return _load(kept)
         except (OSError, AttributeError):
             pass
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return _load(_compile(source, folder, kept))
-    except OSError:
-        # Loaded code stays when its file is gone.
-        with tempfile.TemporaryDirectory(prefix="vbayes-") as temporary:
-            return _load(_compile(source, Path(temporary), Path(temporary) / f"{key}.so"))
+    library = _load(_compile(source, kept, key))
+    drop_oldest(folder)
+    return library
 
 
-def _compile(source: str, folder: Path, target: Path) -> Path:
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+def _compile(source: str, target: Path, key: bytes) -> Path:
+    with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
         text, made = Path(temporary) / "program.c", Path(temporary) / "program.so"
         text.write_text(source)
         command = [compiler(), *FLAGS, f"-I{RUNTIME.parent}", str(text), "-o", str(made), "-lm"]
@@ -136,26 +137,32 @@ def _compile(source: str, folder: Path, target: Path) -> Path:
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise CompilerMissing(f"{compiler()} fails: {done.stderr.strip().splitlines()[0] if done.stderr else '?'}")
-        # The hash last: where another process comes between, they do not agree, and it is made once more.
+        made.chmod(0o700)  # whatever the umask
         hashed = Path(temporary) / "hash"
-        hashed.write_text(_hash(made))
+        hashed.write_text(_hash(made, target, key))
+        hashed.chmod(0o600)
+        for file in (made, hashed):  # on the disk before they have their names
+            with file.open("rb+") as opened:
+                os.fsync(opened.fileno())
+        # The hash last: where another process comes between, they do not agree, and it is made once more.
         os.replace(made, target)
         os.replace(hashed, _beside(target))
     return target
 
 
 def _beside(library: Path) -> Path:
-    return library.with_suffix(".sha256")
+    return library.with_suffix(".hmac")
 
 
-def _hash(library: Path) -> str:
-    return hashlib.sha256(library.read_bytes()).hexdigest()
+def _hash(library: Path, target: Path, key: bytes) -> str:
+    """Of a library by its name: another of ours, under this name, is another program."""
+    return keyed(key, target.name.encode(), content(library))
 
 
-def _is_whole(library: Path) -> bool:
+def _is_whole(library: Path, key: bytes) -> bool:
     """Whether a kept library is there, as it was made."""
     try:
-        return _beside(library).read_text() == _hash(library)
+        return hmac.compare_digest(content(_beside(library)), _hash(library, library, key).encode())
     except OSError:
         return False
 

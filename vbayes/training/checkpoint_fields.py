@@ -1,0 +1,142 @@
+"""What a checkpoint says of a fit, field by field: each is of the kind that it must be, or the error names it."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import BadInput
+from .convergence import Convergence
+from .fit_run import Progress
+
+Reader = Callable[[Any, Mapping[str, Tensor]], Any]
+
+
+def fields(described: Any, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The fields of a fit, by name, with those that older files do not have.
+
+    Raises:
+        BadInput: One is missing, or of another kind.
+    """
+    if not isinstance(described, dict):
+        raise BadInput("its description is no table")
+    made = {}
+    for name, reader in READERS.items():
+        try:
+            made[name] = reader(described.get(name, OLDER[name]) if name in OLDER else described[name], tensors)
+        except KeyError as error:
+            raise BadInput(f"its field {name!r} is missing, or lacks {error}") from error
+        except (
+            ArithmeticError, AssertionError, AttributeError, IndexError, RecursionError, RuntimeError, TypeError, ValueError,
+        ) as error:  # fmt: skip
+            raise BadInput(f"its field {name!r} is not what it must be: {error}") from error
+    return made
+
+
+def _is(*kinds: type) -> Reader:
+    def reader(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+        if type(value) not in kinds:  # exactly: True is no number here
+            raise TypeError(f"{value!r:.80}, and wanted is {' or '.join(kind.__name__ for kind in kinds)}")
+        return value
+
+    return reader
+
+
+def _batch_size(value: Any, tensors: Mapping[str, Tensor]) -> int | None:
+    if value is not None and (type(value) is not int or value < 1):
+        raise ValueError(f"{value!r:.80}, and wanted is a number of rows")
+    return value
+
+
+def _learning_rate(value: Any, tensors: Mapping[str, Tensor]) -> float | None:
+    if value is not None and (type(value) not in (int, float) or not math.isfinite(value) or value < 0):
+        raise ValueError(f"{value!r:.80}, and wanted is a rate")
+    return value
+
+
+def _compile(value: Any, tensors: Mapping[str, Tensor]) -> bool | str:
+    if value not in (True, False, "auto") or type(value) not in (bool, str):
+        raise ValueError(f"{value!r:.80}, and wanted is true, false or 'auto'")
+    return value
+
+
+def _switches(value: Any, tensors: Mapping[str, Tensor]) -> tuple[tuple[int, str], ...]:
+    made = tuple((step, name) for step, name in value)
+    if not all(type(step) is int and type(name) is str for step, name in made):
+        raise TypeError("wanted are steps and names")
+    return made
+
+
+def _convergence(value: Any, tensors: Mapping[str, Tensor]) -> Convergence | None:
+    made = Convergence.of_json(value)
+    if made is not None:
+        numbers = [made.expected_gain, made.tolerance, *(n for phase in made.phases for n in vars(phase).values())]
+        if type(made.converged) not in (bool, type(None)) or type(made.reason) is not str:
+            raise TypeError("wanted are a word and its reason")
+        if not all(type(number) in (int, float) for number in numbers):
+            raise TypeError("wanted are numbers")
+    return made
+
+
+def _progress(value: Any, tensors: Mapping[str, Tensor]) -> Progress:
+    made = Progress(**unpack(value, tensors))
+    if type(made.staged) is not bool or type(made.optimizer) not in (dict, type(None)):
+        raise TypeError("wanted is the state of an optimiser")
+    # Generators of our own take the states first: a bad one must not be met in the middle of `resume`.
+    torch.Generator(device="cpu").set_state(made.generator["torch"])
+    random.Random().setstate(made.generator["random"])
+    np.random.RandomState().set_state(made.generator["numpy"])
+    if not all(isinstance(state, Tensor) for state in made.generator.get("cuda", ())):
+        raise TypeError("wanted are states of generators")
+    return made
+
+
+def rows(history: Tensor) -> tuple[tuple[int, int, float, float, float], ...]:
+    """The history of a fit.
+
+    Raises:
+        BadInput: It is none.
+    """
+    if history.dtype != torch.float64 or history.dim() != 2 or history.shape[1] != 5:
+        raise BadInput(
+            f"its history has shape {tuple(history.shape)} of {history.dtype}, not (steps, 5) of torch.float64"
+        )
+    if history[:, 0].tolist() != list(range(1, len(history) + 1)) or not history[:, 1].isfinite().all():
+        raise BadInput("its history does not count the steps from 1")
+    return tuple((int(r[0]), int(r[1]), *r[2:]) for r in history.tolist())
+
+
+def unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """A nest of Python values, from the JSON and the tensors that stand for it."""
+    if not isinstance(value, dict):
+        return value
+    ((kind, content), *rest) = value.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "array":
+        return tensors[content].cpu().numpy().astype(value["dtype"])
+    if kind == "dict":
+        return {unpack(k, tensors): unpack(v, tensors) for k, v in content}
+    return {"list": list, "tuple": tuple}[kind](unpack(v, tensors) for v in content)
+
+
+READERS: dict[str, Reader] = {
+    "pair": _is(str),
+    "estimator": _is(str),
+    "batch_size": _batch_size,
+    "learning_rate": _learning_rate,
+    "seed": _is(int),
+    "interrupted": _is(bool),
+    "compile": _compile,
+    "switches": _switches,
+    "convergence": _convergence,
+    "progress": _progress,
+}
+OLDER: dict[str, Any] = {"compile": "auto", "switches": (), "convergence": None}
+"""What a file says by not saying it."""
