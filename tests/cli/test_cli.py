@@ -83,6 +83,7 @@ def test_compare_in_several_numbers_of_particles(inside, tmp_path):
     assert wrong.returncode == 2 and "--particles '1;4'. Wanted: whole numbers with commas" in wrong.stderr
 
 
+@pytest.mark.slow
 def test_recommend(inside):
     done = inside("recommend", "normal_normal", "--budget", 1)
     assert done.returncode == 0, done.stderr

@@ -125,6 +125,7 @@ def test_what_claims_no_unbiasedness_is_biased(name, pair_name):
     assert z[~claimed].abs().max() > 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pair_name", ["normal_normal", "linear_gaussian"])
 def test_piwae_follows_the_looser_bound_in_the_guide(pair_name):
     """Its guide's gradient is that of the mean of its groups' bounds, by summation over pairs of nodes."""

@@ -361,6 +361,7 @@ def test_what_is_measured_where_nobody_says_by_what():
     assert raced.elbo_per_datum.iloc[0] == pytest.approx(elbo.value / 5, abs=0.1)
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_filled_in_from_the_class_that_the_rest_tells():
     """E[x₂ | x₁] = Σ_k p(k | x₁) (μ_k + E[z | x₁, k]) of x_j = μ_k + z + noise; a class from the prior would mix both."""
     mu = torch.tensor([-4.0, 4.0])

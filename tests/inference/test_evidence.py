@@ -119,7 +119,9 @@ def test_annealing_ends_at_the_truth(name):
 
 
 @pytest.mark.on_cpu
-@pytest.mark.parametrize("name", SIMULATED)
+@pytest.mark.parametrize(
+    "name", [SIMULATED[0], *(pytest.param(name, marks=pytest.mark.slow) for name in SIMULATED[1:])]
+)
 def test_the_sandwich_holds_the_truth_of_the_data_it_made(name):
     known = TRACTABLE[name]
     pair = known.pair()
@@ -207,6 +209,7 @@ def test_bad_input(call, message):
         call()
 
 
+@pytest.mark.slow
 @pytest.mark.on_cpu
 def test_simulated_latents_are_found_behind_an_autoguide():
     def model(x):

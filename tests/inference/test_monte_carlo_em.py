@@ -39,6 +39,7 @@ def test_it_reaches_the_maximum_of_the_likelihood():
     assert 0.8 < found.history.acceptance.tail(100).mean() < 0.97
 
 
+@pytest.mark.slow
 def test_moves_keep_the_posterior_and_agree_with_pyros():
     """Gaussian posterior, known; each datum's chain is accepted by itself, Pyro's all at once."""
     x = torch.tensor([-0.5, 2.0])
@@ -61,6 +62,7 @@ def test_moves_keep_the_posterior_and_agree_with_pyros():
     assert ((theirs.mean(0) - z.mean(0)).abs() < 0.12).all() and ((theirs.var(0) - z.var(0)).abs() < 0.15).all()
 
 
+@pytest.mark.slow
 def test_a_prior_for_a_guide():
     """log p − log q is the likelihood, and the parameters of the old guide are gone."""
     x = torch.tensor([-0.5, 2.0])

@@ -63,6 +63,7 @@ def test_data_are_taken_as_by_every_other_verb():
         vb.tabulate(pair)
 
 
+@pytest.mark.slow
 def test_events_multiply_up():
     """A Bernoulli vector and a simplex for each datum: 2³ nodes, times two real coordinates."""
 

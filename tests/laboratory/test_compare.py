@@ -98,6 +98,7 @@ def test_a_biased_estimator_is_caught():
     assert "Biased here: Wrong" in result.verdict()
 
 
+@pytest.mark.slow
 def test_along_a_training_run():
     result = vb.compare(
         small_vae(), binary(60), epochs=4, batch_size=20, learning_rate=0.02, replicas=100, progress=False

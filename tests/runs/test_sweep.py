@@ -88,6 +88,7 @@ def test_processes_give_the_same_numbers(file, capfd):
     assert len({p.name.split("-")[0] for p in (file.parent / "log").iterdir()}) > 1
 
 
+@pytest.mark.slow
 def test_a_dead_process_changes_nothing(file):
     died = tables(file, jobs=2, dies="true")
     assert (file.parent / "died").exists()
@@ -146,7 +147,7 @@ def test_processes_that_always_die(file):
         tables(file, jobs=2, dies="true")
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_an_error_of_the_librarys_is_its_message(file, jobs):
     """No traceback, whose last line is the one that counts; of the other tasks that failed, the names."""
     file.write_text(FILE.replace('print("measured")', "vb.fit(1, torch.zeros(3)) if scale == 2 else None"))
@@ -241,6 +242,7 @@ def test_a_worker_of_a_cluster_dies_in_the_middle(file, cluster):
     pd.testing.assert_frame_equal(swept, tables(file, wait="0.1", dies="true"), check_exact=True)
 
 
+@pytest.mark.slow
 def test_a_failure_on_a_cluster(file, cluster):
     file.write_text(FILE.replace('print("measured")', "[][0] if 100 in sizes else None"))
     with pytest.raises(TaskFailed, match="index out of range"):

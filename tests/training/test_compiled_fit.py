@@ -232,6 +232,7 @@ def test_without_a_compiler_it_says_so_once_and_gives_the_same_numbers(data, no_
     assert bare.history.elbo.tolist() == pytest.approx(with_one.history.elbo.tolist(), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.on_cpu
 def test_a_cache_that_is_damaged_or_closed(data, monkeypatch, tmp_path):
     monkeypatch.setenv("VBAYES_CACHE", str(tmp_path))
