@@ -47,6 +47,7 @@ def inside(tmp_path, monkeypatch, capsys):
     return run
 
 
+@pytest.mark.slow
 def test_compare(inside, tmp_path):
     options = ["--estimators", "score,analytic_kl", "--replicas", 100, "--epochs", 2, "--out", "here/run"]
     done = vbayes("compare", *options, cwd=tmp_path)

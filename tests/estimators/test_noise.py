@@ -109,6 +109,7 @@ def test_a_fit_by_pyro_takes_it_too(kind, make):
     assert fit.steps == 20 and fit.history.elbo.notna().all()
 
 
+@pytest.mark.slow
 def test_a_compiled_fit_takes_it():
     x = torch.bernoulli(torch.full((20, 6), 0.5), generator=torch.Generator().manual_seed(0))
     for kind in ("antithetic", "sobol"):

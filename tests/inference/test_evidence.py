@@ -161,6 +161,7 @@ def test_a_global_latent_and_an_autoguide():
     assert "draws carry the weight" not in annealed_.verdict()
 
 
+@pytest.mark.slow
 def test_rows_in_chunks_and_a_fit():
     torch.set_default_dtype(torch.float32)
     fit = vb.fit(small_vae(), binary(30), steps=20, progress=False)

@@ -127,6 +127,7 @@ def test_ctrl_c_during_the_training_ends_the_comparison(monkeypatch):
     assert len(calls) == 10
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_numbers():
     def numbers(seed):
         result = vb.compare(

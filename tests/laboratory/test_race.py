@@ -71,7 +71,7 @@ def test_the_same_numbers_twice(known):
     ("compile", "names", "rows"),
     [
         (False, ["baselined", "stl"], 50),  # minibatches of 20, 20 and 10
-        (True, ["baselined"], 40),
+        pytest.param(True, ["baselined"], 40, marks=pytest.mark.slow),
         pytest.param(True, ["baselined", "stl"], 50, marks=pytest.mark.slow),
     ],
 )

@@ -80,6 +80,7 @@ def test_the_table(file):
     assert means[0, 2.0, 100] == 2 * means[0, 1.0, 100] and means[7, 1.0, 100] != means[0, 1.0, 100]
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_numbers(file, capfd):
     serial = tables(file)
     capfd.readouterr()

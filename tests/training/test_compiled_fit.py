@@ -91,12 +91,8 @@ OPTIMISERS = {
 }
 
 
-FIRST, *OTHERS = [pytest.param(options, id=name) for name, options in OPTIMISERS.items()]
-
-
-@pytest.mark.parametrize(
-    "options", [FIRST, *(pytest.param(*p.values, id=p.id, marks=pytest.mark.slow) for p in OTHERS)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("options", OPTIMISERS.values(), ids=OPTIMISERS)
 def test_resuming_equals_never_having_stopped(options, data, tmp_path):
     if options is not OPTIMISERS["Adam"]:
         data = data.rows(slice(0, 40))  # batches of one size, and so one program; Adam has two

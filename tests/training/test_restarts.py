@@ -16,7 +16,8 @@ def states_equal(a: vb.Fit, b: vb.Fit) -> bool:
     return all(torch.equal(v, b.pair.state()[k]) for k, v in a.pair.state().items())
 
 
-@pytest.mark.parametrize("batch_size", [pytest.param(None, marks=pytest.mark.slow), 20])
+@pytest.mark.slow
+@pytest.mark.parametrize("batch_size", [None, 20])
 def test_the_first_is_the_single_fit(batch_size):
     options = {"batch_size": batch_size, "steps": 12, "compile": True, "progress": False, "learning_rate": 0.01}
     data = binary(50)
