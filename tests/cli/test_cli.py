@@ -91,6 +91,7 @@ def test_recommend(inside):
     assert "Verdict" in done.stdout and "Use " in done.stdout and "cost ratio" in " ".join(done.stdout.split())
 
 
+@pytest.mark.slow
 def test_train_a_pair_of_ones_own(inside, tmp_path):
     (tmp_path / "mine.py").write_text(
         "import vbayes as vb\ndef pair(features, output):\n    assert output == 'bernoulli'\n    return vb.pairs.vae(features, 8, 2)\n"

@@ -105,6 +105,7 @@ def test_each_data_set_is_fitted():
     assert "under-dispersed" in untrained.said
 
 
+@pytest.mark.slow
 def test_side_by_side_each_is_what_it_is_alone():
     """With data of its own, and to rounding."""
     first = vb.fit(guided(), X, steps=0, compile=True, progress=False)

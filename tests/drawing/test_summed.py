@@ -353,6 +353,7 @@ def test_a_comparison_does_not_call_it_biased():
     assert table.loc[["ours"]].bias_z.isna().all() and (table.loc[["pyro's"]].bias_z.abs() < 4).all()
 
 
+@pytest.mark.slow
 def test_what_is_measured_where_nobody_says_by_what():
     found = vb.compare(pair_of(), X, steps=2, replicas=100, **quiet)
     assert found.estimators == ("enumerated",)

@@ -54,6 +54,7 @@ def test_the_elbo_is_the_tabulated_one(name):
     assert abs(elbo.value - float(vb.tabulate(pair, known.batch()).elbo().sum())) < 4 * elbo.se
 
 
+@pytest.mark.slow
 def test_the_bound_of_k_particles_has_the_mean_on_paper():
     """E log mean w over K = 3, by the table, for each datum; a mutant without log K is far off."""
     known = TRACTABLE["normal_normal"]

@@ -76,6 +76,7 @@ def test_whatever_the_guide(monkeypatch):
     assert zs(chain(pair, x), pair, x).abs().mean() > 6
 
 
+@pytest.mark.slow
 def test_binary_pixels_and_a_mask_of_each_row():
     data = vb.data.digits().rows(slice(0, 300))
     fit = vb.fit(vb.pairs.vae(), vb.data.digits(), epochs=30, batch_size=100, learning_rate=3e-3, progress=False)

@@ -111,6 +111,7 @@ def test_a_lost_jacobian_would_be_noticed(monkeypatch):
         vb.tabulate(pair, batch)
 
 
+@pytest.mark.slow
 def test_own_plates_multiply_up_and_a_global_latent_leaves_no_local_plate():
     def model(x):
         g = pyro.sample("g", dist.Normal(x.new_zeros(()), 1.0))

@@ -49,6 +49,7 @@ def test_no_point_is_measured_twice(at, steps, names):
     assert [p.at for p in result.points] == names == list(dict.fromkeys(result.to_dataframe()["at"]))
 
 
+@pytest.mark.slow
 def test_a_name_that_the_table_has_is_a_place_to_measure_at():
     """Alone or among others, at one place the draws are the same: the whole row comes out of both."""
     options = {"steps": 4, "learning_rate": 0.1, **QUICK}
@@ -100,6 +101,7 @@ def test_bad_checkpoints(at, message):
         vb.compare(vb.pairs.normal_normal(), X.float(), ["pathwise"], at=at, **QUICK)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Heavy tails")  # blocks of two draws
 def test_particles():
     pair = vb.pairs.normal_normal()
@@ -118,6 +120,7 @@ def test_particles():
         vb.compare(pair, X.float(), particles=(0,), at={"here": pair}, **QUICK)
 
 
+@pytest.mark.slow
 def test_settings_of_a_bound_do_not_compete():
     pair = vb.pairs.normal_normal()
     methods = [vb.Renyi(4, alpha=0.3), vb.Renyi(4, alpha=0.7), vb.IWAE(4), vb.IWAE(4, noise="antithetic"), vb.STL()]
@@ -267,6 +270,7 @@ def test_the_slope_is_that_of_the_law():
     assert abs(slopes.slope + 1.0) < 4 * slopes.slope_se < 0.2
 
 
+@pytest.mark.slow
 def test_a_tabulated_oracle_judges_every_bound():
     pair, batch = TRACTABLE["three_bernoulli"].pair(), TRACTABLE["three_bernoulli"].batch()
     methods = ["rloo", "disarm", "gumbel_softmax", vb.VIMCO(2)]

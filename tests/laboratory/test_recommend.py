@@ -9,6 +9,7 @@ import vbayes as vb
 from tests.models import X, binary, coin, small_vae
 
 
+@pytest.mark.slow
 def test_a_known_winner():
     """At the exact posterior STL has no noise at all, and every other has some."""
     pair, x = vb.pairs.normal_normal(), X.float()

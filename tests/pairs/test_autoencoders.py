@@ -110,6 +110,7 @@ def test_linear_autoencoder_is_pca():
     torch.testing.assert_close(vb.reconstruct(fit.pair, x).mean, rebuilt, atol=0.05, rtol=0)
 
 
+@pytest.mark.slow
 def test_scale_that_is_learnt_is_the_error_and_changes_no_optimum():
     x = cloud()
     learnt, fixed = (trained(vb.pairs.linear_autoencoder(6, 3, scale=scale), x) for scale in (None, 1.0))

@@ -96,6 +96,7 @@ def test_a_dead_process_changes_nothing(file):
     pd.testing.assert_frame_equal(died, tables(file, dies="true"), check_exact=True)
 
 
+@pytest.mark.slow
 def test_what_is_measured_is_kept(file, monkeypatch):
     """An interrupted sweep goes on where it was."""
     original, calls = Task.measure, []

@@ -191,6 +191,7 @@ def test_a_cleared_store_starts_anew():
     assert len(pyro.get_param_store()) == 6
 
 
+@pytest.mark.slow
 def test_a_learning_rate_set_by_hand_counts():
     def run(kind):
         _, _, svi, _ = trained(kind, 5, OPTIMISERS["Adam"])

@@ -64,6 +64,7 @@ def test_an_svi_beside_a_fit(compile):
     rng.set_state(before)  # an SVI draws from the global generators, as Pyro's does
 
 
+@pytest.mark.slow
 def test_who_waits_for_threads_inside_a_block_is_told():
     with ThreadPoolExecutor(1) as pool, vb.seeded(0):
         with pytest.raises(vb.errors.VBayesError, match="Wanted: threads that are started outside of such a block"):
