@@ -77,15 +77,12 @@ class Places:
     endless: tuple[str, ...] = ()
 
 
-def ways_up(density: LogDensity, starts: int, seed: int) -> list[Tensor]:
-    """Paths from several starts: the prototype's, and others within (−2, 2), as Stan's are."""
+def starts_of(density: LogDensity, count: int, seed: int) -> Tensor:
+    """(count, D) starts: the prototype's, and others within (−2, 2) of it, as Stan's are."""
     generator = rng.stream(seed, 1)
-    away = (
-        4
-        * torch.rand(starts - 1, density.size, generator=generator, dtype=torch.float64, device="cpu").to(density.start)
-        - 2
-    )
-    return path(density, torch.cat([density.start[None], density.start + away]))
+    shares = torch.rand(count - 1, density.size, generator=generator, dtype=torch.float64, device="cpu")
+    away = 4 * shares.to(density.start) - 2
+    return torch.cat([density.start[None], density.start + away])
 
 
 def noise_of(density: LogDensity, draws: int, seed: int) -> Tensor:
@@ -104,7 +101,7 @@ def path(density: LogDensity, starts: Tensor) -> list[Tensor]:
     References:
         Dauphin et al. 2014, Identifying and attacking the saddle point problem, arXiv:1406.2572, for the absolute value.
     """
-    here, height = starts, density.many(starts)
+    here, height = starts.clone(), density.many(starts)
     ways = [[each] for each in starts]
     moving = height.isfinite()
     factors = 2.0 ** torch.arange(FURTHEST, SHORTEST - 1, -1, dtype=torch.float64, device=starts.device)

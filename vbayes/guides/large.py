@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from .. import rng
-from .curvature import Place, elbo_of
+from .curvature import Place, elbo_of, starts_of
 from .log_density import LogDensity
 
 ITERATIONS = 1000
@@ -58,14 +58,8 @@ def bfgs_paths(density: LogDensity, paths: int, noise: Tensor, seed: int) -> lis
     References:
         Zhang, Carpenter, Gelman & Vehtari 2022, Pathfinder, arXiv:2108.03782, algorithms 1, 3 and 4.
     """
-    generator = rng.stream(seed, 1)
-    away = (
-        4
-        * torch.rand(paths - 1, density.size, generator=generator, dtype=torch.float64, device="cpu").to(density.start)
-        - 2
-    )
     found = []
-    for start in torch.cat([density.start[None], density.start + away]):
+    for start in starts_of(density, paths, seed):
         way = [start]
         minimize(
             _down(density), start.cpu().numpy(), jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS, "maxcor": HISTORY},

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import Unsuitable
-from .curvature import DRAWS, Form, Place, Places, along, apart, endless, improved, noise_of, ways_up, whole
+from .curvature import DRAWS, Form, Place, Places, along, apart, endless, improved, noise_of, path, starts_of, whole
 from .large import bfgs_paths, mode_and_widths
 from .log_density import LogDensity
 
@@ -33,7 +33,8 @@ def best_normal(density: LogDensity, form: Form, seed: int) -> Places:
     """
     if not bends(density):
         return Places(mode_and_widths(density, seed=seed), (), 0)
-    found = _best_of_each_way(density, form, seed)
+    noise = noise_of(density, DRAWS, seed)
+    found = _best_of_each_way(density, path(density, starts_of(density, STARTS, seed)), noise, form)
     if not found:
         return _ordered(density, found, STARTS)
     best = max(found, key=lambda place: place.elbo)
@@ -48,9 +49,10 @@ def laplace(density: LogDensity, form: Form, seed: int) -> Places:
     if not bends(density):
         return Places(mode_and_widths(density, seed=seed), (), 0)
     noise = noise_of(density, DRAWS, seed)
-    ends = [along(density, way[-1:], noise, form) for way in ways_up(density, STARTS, seed)]
+    ways = path(density, starts_of(density, STARTS, seed))
+    ends = [along(density, way[-1:], noise, form) for way in ways]
     modes = [place for end in ends for place in end if place.gain < A_MODE]
-    return _ordered(density, modes or _best_of_each_way(density, form, seed), 0)
+    return _ordered(density, modes or _best_of_each_way(density, ways, noise, form), 0)
 
 
 def pathfinder(paths: int) -> Start:
@@ -80,7 +82,7 @@ def mode(density: LogDensity, seed: int) -> tuple[dict[str, Tensor], bool]:
     """Site → unconstrained numbers at the highest place that was found; and whether it is a mode, as far as was looked."""
     if not bends(density):
         return density.values(mode_and_widths(density, seed=seed).centre), False
-    ends = torch.stack([way[-1] for way in ways_up(density, STARTS, seed)])
+    ends = torch.stack([way[-1] for way in path(density, starts_of(density, STARTS, seed))])
     highest = ends[int(density.many(ends).argmax())]
     (place,) = along(density, highest[None], noise_of(density, 2, seed), whole) or (None,)
     return density.values(highest), place is not None and place.gain < A_MODE
@@ -91,9 +93,8 @@ def bends(density: LogDensity) -> bool:
     return density.size <= BENT and density.size * density.largest <= MANY
 
 
-def _best_of_each_way(density: LogDensity, form: Form, seed: int) -> list[Place]:
-    noise = noise_of(density, DRAWS, seed)
-    looked = [along(density, way, noise, form) for way in ways_up(density, STARTS, seed)]
+def _best_of_each_way(density: LogDensity, ways: list[Tensor], noise: Tensor, form: Form) -> list[Place]:
+    looked = [along(density, way, noise, form) for way in ways]
     return [max(places, key=lambda place: place.elbo) for places in looked if places]
 
 
