@@ -61,3 +61,14 @@ def double():
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture
+def no_download(tmp_path, monkeypatch):
+    """Data come from `VBAYES_DATA` or not at all."""
+
+    def refuse(self, url, output_file, pooch):
+        raise AssertionError(f"{url} is not in VBAYES_DATA")
+
+    monkeypatch.setenv("VBAYES_CACHE", str(tmp_path))
+    monkeypatch.setattr("pooch.HTTPDownloader.__call__", refuse)

@@ -11,19 +11,13 @@ import pytest
 
 from vbayes.data import binarized_mnist, frey_face, mnist
 
-pytestmark = pytest.mark.skipif(
-    not os.environ.get("VBAYES_DATA"),
-    reason="REAL DATA NOT TESTED: set VBAYES_DATA to a folder with mnist/, binarized_mnist/ and frey_face/",
-)
-
-
-@pytest.fixture(autouse=True)
-def no_download(tmp_path, monkeypatch):
-    def refuse(self, url, output_file, pooch):
-        raise AssertionError(f"{url} is not in VBAYES_DATA")
-
-    monkeypatch.setenv("VBAYES_CACHE", str(tmp_path))
-    monkeypatch.setattr("pooch.HTTPDownloader.__call__", refuse)
+pytestmark = [
+    pytest.mark.usefixtures("no_download"),
+    pytest.mark.skipif(
+        not os.environ.get("VBAYES_DATA"),
+        reason="REAL DATA NOT TESTED: set VBAYES_DATA to a folder with mnist/, binarized_mnist/ and frey_face/",
+    ),
+]
 
 
 # How many images there are of each class is in every description of MNIST.

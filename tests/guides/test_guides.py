@@ -56,7 +56,7 @@ DATA = {"x": COLUMNS, "y": Y}
     ids=["full", "laplace", "auto"],
 )
 def test_a_normal_posterior_is_found_at_once_in_whatever_units(fitted):
-    """Columns of 1, 1400 to 2000 and ±2: Adam at 1e-3 would need some ten million steps."""
+    """Columns of 1, 1400 to 2000 and ±2."""
     mean, covariance = of_regression()
     ours, spread = moments(fitted())
     sd = covariance.diagonal().sqrt()

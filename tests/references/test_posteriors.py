@@ -15,19 +15,13 @@ from experiments.references import files, languages
 from experiments.references.density import Density
 from experiments.references.posteriors import POSTERIORS, Posterior
 
-pytestmark = pytest.mark.skipif(
-    not os.environ.get("VBAYES_DATA"), reason="REFERENCES NOT TESTED: set VBAYES_DATA to a folder with posteriordb/"
-)
+pytestmark = [
+    pytest.mark.usefixtures("no_download"),
+    pytest.mark.skipif(
+        not os.environ.get("VBAYES_DATA"), reason="REFERENCES NOT TESTED: set VBAYES_DATA to a folder with posteriordb/"
+    ),
+]
 TOO_SLOW = {"arK-arK", "diamonds-diamonds"}
-
-
-@pytest.fixture(autouse=True)
-def no_download(tmp_path, monkeypatch):
-    def refuse(self, url, output_file, pooch):
-        raise AssertionError(f"{url} is not in VBAYES_DATA")
-
-    monkeypatch.setenv("VBAYES_CACHE", str(tmp_path))
-    monkeypatch.setattr("pooch.HTTPDownloader.__call__", refuse)
 
 
 def mean_score(posterior: Posterior, *, every: int = 1, language=None) -> tuple[np.ndarray, float]:
