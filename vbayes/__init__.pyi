@@ -13,6 +13,7 @@ from .diagnostics.diagnosis import Diagnosis as Diagnosis
 from .drawing.draw import draw as draw
 from .drawing.particles import Particles as Particles
 from .estimators import CIWAE as CIWAE
+from .estimators import CUBO as CUBO
 from .estimators import ESTIMATORS as ESTIMATORS
 from .estimators import IWAE as IWAE
 from .estimators import MIWAE as MIWAE
@@ -37,11 +38,13 @@ from .estimators import RaoBlackwell as RaoBlackwell
 from .estimators import Renyi as Renyi
 from .estimators import Score as Score
 from .estimators import SleepPhase as SleepPhase
+from .estimators import TailAdaptive as TailAdaptive
 from .estimators import Trace as Trace
 from .estimators import VarGrad as VarGrad
 from .estimators import WakeSleep as WakeSleep
 from .estimators.base import Estimator as Estimator
 from .estimators.estimate import Estimate as Estimate
+from .estimators.objective import Objective as Objective
 from .exact import conjugate as conjugate
 from .exact.conjugate.cavi import CAVI as CAVI
 from .exact.conjugate.cavi import cavi as cavi

@@ -36,6 +36,8 @@ from .wake_sleep import WakeSleep as WakeSleep
 from .sleep_phase import SleepPhase as SleepPhase
 from .renyi import Renyi as Renyi
 from .tvo import TVO as TVO
+from .cubo import CUBO as CUBO
+from .tail_adaptive import TailAdaptive as TailAdaptive
 
 from .registry import ESTIMATORS as ESTIMATORS
 from .registry import name_of as name_of

@@ -24,6 +24,8 @@ from ..errors import BadInput
 from ..pair.pair import Pair
 from .contract import check_class, check_estimate, request_of
 from .estimate import Estimate as Estimate
+from .objective import ELBO as ELBO_OBJECTIVE
+from .objective import Objective, of_particles
 
 
 @dataclass(frozen=True)
@@ -93,11 +95,18 @@ class Estimator(ELBO, ABC):
 
     @abstractmethod
     def estimate(self, particles: Particles) -> Estimate:
-        """The maths: shapes (K, *local) in, (*local) out; never sums over data, never negates."""
+        """The maths: shapes (K, *local) in, (*local) out, of the objective as it is; never sums over data, never negates."""
 
     def bound_of(self, log_w: Tensor) -> Tensor:
         """The bound that `value` estimates, of K independent draws: (K, *local) log-weights in, (*local) out."""
         return log_w.mean(0)
+
+    @property
+    def objective(self) -> Objective:
+        """What it follows: the ELBO where `bound` says so, else the mean of `bound_of` over K draws. One that is neither brings an `Objective` of its own."""
+        if self.bound == "ELBO":
+            return ELBO_OBJECTIVE
+        return of_particles(self.bound, self.bound_of, self.num_particles, self.noise)
 
     def finish(self, estimate: Estimate) -> Estimate:
         """A last word on the estimate for the whole data, () each, after everything was summed."""
@@ -135,12 +144,11 @@ class Estimator(ELBO, ABC):
         return self._draw(model, guide, batch.args, {})
 
     def total(self, particles: Particles) -> Estimate:
-        """The estimate for the whole data set: summed over the local plates, times their common N/M, and finished."""
-        found = self.estimate(particles)
+        """The estimate for the whole data set: summed over the local plates, times their common N/M, and finished; negated where its objective is to be lowered."""
+        found, factor = self.estimate(particles), particles.scale * self.objective.sign
         check_estimate(self, found, particles)
         whole = (
-            None if part is None else part.sum() * particles.scale
-            for part in (found.value, found.surrogate, found.control)
+            None if part is None else part.sum() * factor for part in (found.value, found.surrogate, found.control)
         )
         return self.finish(Estimate(*whole))  # type: ignore[arg-type]
 
@@ -169,7 +177,11 @@ class Estimator(ELBO, ABC):
     def differentiable_loss(
         self, model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> Tensor:
-        """Minus the bound, () in nats, with the estimator's gradient."""
+        """Minus the bound, () in nats, with the estimator's gradient.
+
+        To be differentiated once. Twice only where the surrogate is the bound itself, as with `Pathwise`, `IWAE` or `Enumerated`: of a surrogate such as that of `STL`
+        or `Score` nothing but the first derivative is an estimate of anything.
+        """
         estimate = self._total(model, guide, args, kwargs)
         return -estimate.value - (estimate.surrogate - estimate.surrogate.detach())
 

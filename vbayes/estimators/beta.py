@@ -10,6 +10,7 @@ from ..drawing.particles import Particles
 from ..errors import BadInput
 from .base import Estimate
 from .memory import Remembering
+from .objective import Objective
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,10 @@ class Beta(Remembering):
             raise BadInput(f"Beta(beta={self.beta!r}) won't do. Wanted: a finite number of at least 0.")
         if not isinstance(self.warm_up, int) or self.warm_up < 0:
             raise BadInput(f"Beta(warm_up={self.warm_up!r}) won't do. Wanted: a whole number of steps, 0 for none.")
+
+    @property
+    def objective(self) -> Objective:
+        return Objective(self.unbiased_for, settings=(self.beta, self.warm_up))
 
     def estimate(self, particles: Particles) -> Estimate:
         expected = particles.log_w.mean(0)

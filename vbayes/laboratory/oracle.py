@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,8 @@ from ..data.dataset import Batch
 from ..errors import BadInput, Unsuitable
 from ..estimators import RLOO, VIMCO, DReG, Enumerated, Pathwise, name_of, resolve
 from ..estimators.base import Estimator
+from ..estimators.objective import ELBO as ELBO_OBJECTIVE
+from ..estimators.objective import Objective
 from ..estimators.suits import of_elbo, suits
 from ..inference.tabulate import tabulate
 from ..pair.pair import Pair
@@ -31,24 +34,6 @@ from ..pair.pair import Pair
 PYROS: tuple[type[ELBO], ...] = (Trace_ELBO, TraceMeanField_ELBO, TraceGraph_ELBO, TraceEnum_ELBO)
 PYROS += (JitTrace_ELBO, JitTraceMeanField_ELBO, JitTraceGraph_ELBO, JitTraceEnum_ELBO)
 """Pyro's own whose gradient is the ELBO's; not so `RenyiELBO`, `TraceTailAdaptive_ELBO` and others of that base class."""
-
-PROBE = 3.0  # nats over which the log-weights of a probe run: any spread that tells bounds apart
-
-
-ROUNDING = 1e-6  # nats by which two bounds may differ that are one: single precision loses a tenth of that
-
-
-class _About(float):
-    """A number that equals those that rounding may have made of it; all have one hash, so it can be part of a key."""
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, float) and abs(self - other) <= ROUNDING
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-    def __hash__(self) -> int:
-        return 0
 
 
 @dataclass(frozen=True)
@@ -72,31 +57,32 @@ class Known:
 
 
 Judge = Known | ELBO
+FEW = 20_000  # nodes of a table that nobody asked for
 
 
-def target(method: ELBO) -> tuple[Any, ...]:
+def target(method: ELBO) -> Objective | tuple[Any, ...]:
     """What the gradient of an estimator is meant to be that of: equal for two estimators of one bound.
 
     A class of somebody else's is known to be after the ELBO if it is one of Pyro's that are, or has `bound = "ELBO"`. Of any other
     nothing is known but that two with the same settings are after the same.
     """
     if is_elbo(method):
-        return ("ELBO",)
-    if not isinstance(method, Estimator):
-        return (type(method).__name__, getattr(method, "num_particles", 1), repr(sorted(_settings(method).items())))
-    probe = method.bound_of(torch.linspace(-PROBE, 0.0, method.num_particles, dtype=torch.float64, device="cpu"))
-    # The mean over particles that hang together is another one.
-    return method.bound, method.num_particles, _About(probe), method.noise
+        return ELBO_OBJECTIVE
+    if isinstance(method, Estimator):
+        return method.objective
+    return (type(method).__name__, getattr(method, "num_particles", 1), repr(sorted(_settings(method).items())))
 
 
 def is_elbo(method: ELBO) -> bool:
     """Whether its gradient is meant to be that of the ELBO."""
+    if isinstance(method, Estimator):
+        return method.objective == ELBO_OBJECTIVE
     return type(method) in PYROS or getattr(method, "bound", None) == "ELBO"
 
 
 def labels(methods: Mapping[str, ELBO]) -> dict[str, str]:
     """Name of an estimator → its target in words, the same for the same target and for no other."""
-    found: dict[tuple[Any, ...], str] = {}
+    found: dict[Any, str] = {}
     for name, method in methods.items():
         if target(method) in found:
             continue
@@ -106,10 +92,9 @@ def labels(methods: Mapping[str, ELBO]) -> dict[str, str]:
 
 
 def _words(method: ELBO) -> str:
-    particles = f"of {getattr(method, 'num_particles', 1)} particles"
-    if not isinstance(method, Estimator):
-        return f"{type(method).__name__} {particles}"
-    return f"{method.bound} bound {particles}" + ("" if method.noise == "iid" else f", {method.noise}")
+    if isinstance(method, Estimator):
+        return method.objective.name
+    return f"{type(method).__name__} of {getattr(method, 'num_particles', 1)} particles"
 
 
 def _settings(method: ELBO) -> dict[str, Any]:
@@ -132,44 +117,47 @@ def judge_of(method: ELBO, pair: Pair, batch: Batch, oracle: Any, *, whole: bool
         whole: Whether the batch is all of the data.
 
     Returns:
-        The pair's exact ELBO; or the bound tabulated, if asked for; or an unbiased estimator of the bound, which may be the one under
-        test itself: that says where the gradient points, and nothing of bias. None for a class of which nobody knows the bound.
+        The pair's exact ELBO; or the objective tabulated, if asked for; or an unbiased estimator of it, which may be the one under test itself: that says where the
+        gradient points, and nothing of bias; or a small table, where there is no such estimator. None for a class of which nobody knows the objective, and for an
+        objective without a truth.
 
     Raises:
         Unsuitable: Tabulation was asked for, of a pair or batch that is not for it.
     """
     if not (is_elbo(method) or isinstance(method, Estimator)):
         return None
-    bound = target(method)
+    goal = target(method)
     if oracle == "tabulated":
-        known = _tabulated(method, batch)
-        known.gradient(pair)  # what can't be tabulated says so now
-        return known
-    if oracle != "auto" and target(resolve(oracle)) == bound:
+        return _tabulated(method, pair, batch)  # what can't be tabulated says so now
+    if oracle != "auto" and target(resolve(oracle)) == goal:
         return resolve(oracle)
-    if bound[0] == "ELBO":
+    if goal == ELBO_OBJECTIVE:
         exact = pair.exact
         if exact is not None and whole:
             return Known("exact ELBO", lambda here: exact.elbo(*batch.args))
         usual = of_elbo(pair, batch)
         candidates: list[ELBO] = [usual if isinstance(usual, Enumerated) or suits(pair, batch, Pathwise()) else RLOO(8)]
-    elif bound[0] == "IWAE" and bound[-1] == "iid":
-        candidates = [DReG(bound[1])] + ([VIMCO(bound[1])] if bound[1] >= VIMCO.min_particles else [])
     else:
-        candidates = []
+        number = getattr(method, "num_particles", 1)
+        several: list[ELBO] = [DReG(number), *([VIMCO(number)] if number >= VIMCO.min_particles else [])]
+        candidates = [quiet for quiet in several if target(quiet) == goal]
     if isinstance(method, Estimator) and method.unbiased_in == {"model", "guide"}:
         candidates.append(method)
-    return next((candidate for candidate in candidates if suits(pair, batch, candidate)), None)
+    if found := next((candidate for candidate in candidates if suits(pair, batch, candidate)), None):
+        return found
+    with suppress(Unsuitable, BadInput):
+        return _tabulated(method, pair, batch, nodes=FEW)
+    return None
 
 
-def _tabulated(method: ELBO, batch: Batch) -> Known:
-    if not isinstance(method, Estimator) or is_elbo(method):
-        return Known("tabulated", lambda here: tabulate(here, batch).elbo().sum())
-    if method.noise != "iid":
-        raise Unsuitable(
-            f"The mean of the {method.bound} bound over {method.noise} particles can't be tabulated. Use oracle='auto' for {name_of(method)}."
-        )
-    return Known("tabulated", lambda here: tabulate(here, batch).expected(method.bound_of, method.num_particles).sum())
+def _tabulated(method: ELBO, pair: Pair, batch: Batch, **limits: int) -> Known:
+    goal = ELBO_OBJECTIVE if is_elbo(method) else method.objective  # type: ignore[attr-defined]
+    truth = goal.truth
+    if truth is None:
+        raise Unsuitable(f"{goal.name} can't be tabulated. Use oracle='auto' for {name_of(method)}.")
+    known = Known("tabulated", lambda here: goal.sign * truth(tabulate(here, batch, **limits)).sum())
+    known.gradient(pair)
+    return known
 
 
 def said(judge: Judge | None, replicas: int) -> str:

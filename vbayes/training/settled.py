@@ -7,6 +7,7 @@ from typing import Any
 
 from ..estimators import Enumerated
 from ..estimators.base import Estimator
+from ..estimators.objective import ELBO
 from .convergence import Convergence
 
 REASON = "by natural gradients on fixed draws: another step would gain less than .001 nats"
@@ -20,7 +21,9 @@ def settled(fit: Any) -> Any | None:
     the search.
     """
     guide, method = fit.pair.guide, fit.estimator
-    of_the_elbo = isinstance(method, Enumerated) or (isinstance(method, Estimator) and method.bound == "ELBO")
+    of_the_elbo = isinstance(method, Enumerated) or (
+        isinstance(method, Estimator) and method.objective == ELBO and method.unbiased_in == {"model", "guide"}
+    )
     alone = all(name.startswith(f"{getattr(guide, '_pyro_name', '')}.") for name in fit.pair.parameters)
     if fit.pair.word is None or fit.rows or fit.batch_size is not None or not (of_the_elbo and alone and guide.settled):
         return None
