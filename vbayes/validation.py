@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pyro
+import torch
 from torch.distributions import Distribution
 
 from .rng import TURN
@@ -46,3 +48,17 @@ def no_warnings_of_nan() -> Iterator[None]:
     with TURN, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Encountered (NaN|\\+inf|-inf|infinity)", UserWarning)
         yield
+
+
+def vmap(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """`torch.vmap` that does not print, in every call, which operations it maps one by one for want of a rule: what that costs is timed here like anything else."""
+    many = torch.vmap(function, **options)
+
+    def mapped(*args: Any) -> Any:
+        torch._C._functorch._set_vmap_fallback_warning_enabled(False)  # type: ignore[attr-defined]
+        try:
+            return many(*args)
+        finally:
+            torch._C._functorch._set_vmap_fallback_warning_enabled(True)  # type: ignore[attr-defined]
+
+    return mapped

@@ -252,3 +252,23 @@ def test_single_precision():
         table = vb.tabulate(pair, vb.Batch((x,)))
         torch.testing.assert_close(table.elbo().sum(), pair.exact.elbo(x), rtol=1e-5, atol=1e-5)
         assert table.log_q.dtype == torch.float32
+
+
+def test_a_guide_that_is_a_mixture_of_continuous_components():
+    """The table's ELBO is the mean of as many draws, and its mass is one."""
+
+    def model(x):
+        z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        pyro.sample("x", dist.Normal(z.sum(), 1.0), obs=x.sum())
+
+    def guide(x):
+        place = pyro.param("place", lambda: torch.tensor([[-1.0, 0.5], [0.8, 1.2]]))
+        components = dist.Normal(place, 0.7).to_event(1)
+        pyro.sample("z", dist.MixtureSameFamily(dist.Categorical(torch.tensor([0.3, 0.7])), components))
+
+    pair = make(model, guide)
+    table = vb.tabulate(pair, BATCH)
+    assert table.mass.item() == pytest.approx(1.0, abs=1e-8)
+    with pair.initialise(BATCH).scope(), vb.seeded(0):
+        drawn = vb.draw(pair, BATCH, 100, {"log_p", "log_q"}).log_w.detach()
+    assert abs(float(drawn.mean() - table.elbo())) < 5 * float(drawn.std()) / len(drawn) ** 0.5

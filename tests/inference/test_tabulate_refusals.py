@@ -76,3 +76,18 @@ def test_minibatches():
     with pytest.raises(vb.errors.BadInput, match="was given a part of its data"):
         vb.tabulate(vb.pairs.normal_normal(), vb.Batch((X,), total=10))
     vb.tabulate(vb.pairs.normal_normal(), vb.Batch((X,), total=2))  # all of them is no part
+
+
+def test_a_flow_without_an_inverse():
+    with vb.seeded(0):
+        flow = pyro.distributions.transforms.planar(2)
+    refused(
+        lambda: normal(2), lambda: dist.TransformedDistribution(dist.Normal(torch.zeros(2), torch.ones(2)), [flow]), "Site 'z' is a flow without an inverse"
+    )  # fmt: skip
+
+
+def test_a_mixture_over_supports_of_its_own():
+    ends = dist.Uniform(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 3.0]))
+    refused(
+        lambda: ends, lambda: dist.MixtureSameFamily(dist.Categorical(torch.ones(2)), ends), "supports of their own"
+    )

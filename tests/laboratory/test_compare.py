@@ -298,3 +298,21 @@ def test_a_flow_belongs_to_the_guide():
         pairs = [vb.Pair(model, guide(model)) for guide in (AutoIAFNormal, AutoDelta)]
     for pair in pairs:
         assert set(vb.parameter_groups(pair.initialise(batch), batch)) == {"guide (shared)", "all"}
+
+
+def test_nothing_is_printed_of_operations_without_a_rule(capfd):
+    """Torch says so in each of thousands of calls, and would have it filed: a draw of Gamma latents has some of them."""
+    pair = vb.pairs.TRACTABLE["gamma_poisson"]
+    vb.compare(pair.pair(), pair.batch().args[0], ["pathwise"], at={"here": pair.pair()}, replicas=100, progress=False)
+    assert capfd.readouterr().err == ""
+
+
+def test_what_is_nothing_but_rounding_is_no_noise():
+    """In single precision sticking the landing's gradient at the posterior is 1e-7 and not 0: no ratio of 10¹³."""
+    x = torch.tensor([-0.5, 2.0])
+    pair = vb.pairs.normal_normal().initialise(vb.Batch((x,)))
+    pair.load({"loc": x / 2, "scale": torch.tensor(0.5).sqrt().log()})
+    result = vb.compare(pair, x, ["pathwise", "stl"], at={"there": pair}, replicas=100, progress=False)
+    assert result.to_dataframe().query("estimator == 'stl'").variance.eq(0.0).all()
+    assert result.verdict().startswith("At there, stl has no noise at all. Use stl here.")
+    result.plot().canvas.draw()

@@ -15,7 +15,7 @@ from ..pair.pair import Pair
 from ..staging.noise import Recorder, draw_noise
 from ..staging.pure import Deferred, Substitute, no_branch_on_values
 from ..staging.trace import trace
-from ..validation import validation
+from ..validation import validation, vmap
 
 Draw = Callable[[Pair, Batch, int, int], dict[str, Tensor]]
 """(pair, batch, S, seed) → site → (S, …)."""
@@ -90,7 +90,7 @@ def _captured(pair: Pair, batch: Batch, names: list[str]) -> Draw | None:
 
     def draw(pair: Pair, batch: Batch, count: int, seed: int) -> dict[str, Tensor]:
         with rng.seeded(seed), torch.no_grad():
-            many = torch.vmap(graph, in_dims=(None, 0, None), randomness="different")
+            many = vmap(graph, in_dims=(None, 0, None), randomness="different")
             made = many(pair.state(), draw_noise(sizes, count, like), batch.args)
         return dict(zip(names, made, strict=True))
 

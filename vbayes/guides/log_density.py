@@ -18,7 +18,7 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_map
 
-from ..validation import no_warnings_of_nan, validation
+from ..validation import no_warnings_of_nan, validation, vmap
 
 OF_TORCH = (
     "An output with one or more elements was resized",
@@ -101,9 +101,7 @@ class LogDensity:
         with self._inside(), torch.no_grad():
             if not self.captured:
                 return torch.stack([one(each) for each in numbers]).detach()
-            return torch.cat(
-                [torch.func.vmap(one)(some) for some in numbers.split(max(1, NUMBERS // (copies * self.largest)))]
-            )
+            return torch.cat([vmap(one)(some) for some in numbers.split(max(1, NUMBERS // (copies * self.largest)))])
 
     def values(self, numbers: Tensor) -> dict[str, Tensor]:
         """Site → its unconstrained numbers in their shape, of (..., D)."""

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from pyro.distributions import Independent, MaskedDistribution
 from torch import Tensor
-from torch.distributions import biject_to
+from torch.distributions import MixtureSameFamily, biject_to
 
 from ..errors import Unsuitable
 from ..pair.sites import Layout
@@ -86,7 +86,14 @@ class SiteNodes:
             self._shape = tuple(fn.batch_shape)
             points = torch.arange(len(values), device="cpu")
         else:
-            self._to_site = biject_to(site["fn"].support)
+            support = site["fn"].support
+            if isinstance(fn, MixtureSameFamily):  # its components', whose parameters have one dimension more
+                support = support.base_constraint
+                if any(isinstance(end, Tensor) and end.dim() > 0 for end in vars(support).values()):
+                    raise Unsuitable(
+                        f"Site {self.name!r} is a mixture whose components have supports of their own. Wanted: components over one support."
+                    )
+            self._to_site = biject_to(support)
             free = self._to_site.inv(draws)
             if free.requires_grad:
                 raise Unsuitable(

@@ -19,7 +19,7 @@ from ..pair.problem import Problem, Trained, pair_and_data
 from ..pair.sites import Layout, is_point_mass, latents
 from ..pair.subsample import subsample
 from ..pair.support import uncovered
-from ..validation import validation
+from ..validation import validation, vmap
 from .quadrature import Axis, Grid, SiteNodes
 
 DRAWS = 64  # from the guide, to place nodes by: locations and scales need be right to a factor of two only
@@ -155,7 +155,7 @@ class _Tabulation:
         if not values:
             return tuple(part[None] for part in one({}))
         try:
-            return torch.vmap(one)(values)
+            return vmap(one)(values)
         except Exception:  # a model that looks at its values, or an operation that vmap does not know: one by one then
             found = [one({name: value[g] for name, value in values.items()}) for g in range(count)]
             return tuple(torch.stack(parts) for parts in zip(*found, strict=True))

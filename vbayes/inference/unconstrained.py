@@ -19,7 +19,7 @@ from ..errors import Unsuitable
 from ..pair.pair import Pair
 from ..pair.sites import Layout, is_point_mass, latents
 from ..staging.trace import trace
-from ..validation import no_warnings_of_nan, validation
+from ..validation import no_warnings_of_nan, validation, vmap
 
 Seen = tuple[Tensor, Tensor, Tensor, Tensor]
 """log p and log q, each (C, *local), and their gradients, each (C, *local, n)."""
@@ -164,7 +164,7 @@ class Unconstrained:
                 graph = trace(
                     lambda state: self.one(state), example[0]
                 )  # a method has one argument too many for the tracer
-                together = torch.vmap(graph)
+                together = vmap(graph)
                 same = zip(together(example), loop(example), strict=True)
             close = all(torch.allclose(a, b, rtol=1e-3, atol=1e-3, equal_nan=True) for a, b in same)
         except Exception:  # whatever the model's code raises on a traced value

@@ -154,7 +154,7 @@ class Bench:
                         "num_particles": getattr(method, "num_particles", 1),
                         "bound": self.bounds[name],
                         "oracle": oracles[name],
-                        **_statistics(m.select(index), times[name]),
+                        **_statistics(m.select(index), times[name], rounding),
                         **_bias(m, None if oracles[name] == "itself" else truth, index, rounding),
                         **_directional(seen, group, known=truth is not None),
                     }
@@ -207,9 +207,12 @@ class Bench:
         return {name: (ms / tasks[name][1], se / tasks[name][1]) for name, (ms, se) in times.items()}
 
 
-def _statistics(m: Moments, time: tuple[float, float]) -> dict[str, Any]:
+def _statistics(m: Moments, time: tuple[float, float], rounding: float) -> dict[str, Any]:
     (norm, norm_se), (variance, variance_se), (snr, snr_se) = (f(m) for f in (mean_norm, variance_of, snr_of))
     ms, ms_se = time
+    without = variances_without(m)
+    if variance <= rounding**2:  # a ratio of this to any other variance would be one of last digits
+        variance, variance_se, snr, snr_se, without = 0.0, 0.0, math.inf, 0.0, torch.zeros_like(without)
     return {
         "mean_norm": norm,
         "variance": variance,
@@ -222,7 +225,7 @@ def _statistics(m: Moments, time: tuple[float, float]) -> dict[str, Any]:
         "ms_se": ms_se,
         "variance_time_se": math.hypot(variance_se * ms, variance * ms_se),
         "heaviest_block": heaviest_block(m),
-        "variances_without": variances_without(m).tolist(),
+        "variances_without": without.tolist(),
     }
 
 

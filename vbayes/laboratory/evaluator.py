@@ -17,7 +17,7 @@ from ..staging import Program, draw_noise, stage
 from ..staging.machine_code import compiled_or_why
 from ..staging.native import Native
 from ..staging.replicate import footprint, free_memory
-from ..validation import no_warnings_of_nan, validation
+from ..validation import no_warnings_of_nan, validation, vmap
 
 ROWS = 2000  # of the data that are evaluated, at most, where a pair takes minibatches
 WORK = 2**14  # rows × draws of one evaluation ...
@@ -95,7 +95,7 @@ class Evaluator:
         inputs = self._inputs(pair)
         if program.static and like.device.type == "cpu":
             self._native, _ = compiled_or_why(self._value, [*(numbers[0] for numbers in self._noise), *inputs])
-        many = torch.vmap(self._value, in_dims=(0, 0, *[None] * len(inputs)), randomness="different")
+        many = vmap(self._value, in_dims=(0, 0, *[None] * len(inputs)), randomness="different")
         self._many: Callable[..., list[Tensor]] | None = None
         with rng.seeded(0), suppress(RuntimeError, NotImplementedError):  # what vmap has no rule for goes one by one
             if self._native is None:

@@ -20,7 +20,7 @@ from ..estimators.memory import Averaging, Remembering, with_memory
 from ..pair.pair import Pair
 from ..staging import Noise, Program, Replicated, draw_noise, stage
 from ..staging.capture import Tensors
-from ..validation import validation
+from ..validation import validation, vmap
 
 SETTLED = 200  # draws that a memory is filled with, at most
 FORGOTTEN = 0.01  # of an average, what more draws than those it is filled with would change
@@ -127,7 +127,7 @@ class Replicas:
         found = {name: torch.zeros_like(others[name]).expand(memories, *others[name].shape) for name in names}
         where = {name: 0 if name in found else None for name in others}
         rows = None if batch is None else 0
-        many = torch.vmap(self.program.graph, in_dims=(None, where, 0, rows), randomness="different")
+        many = vmap(self.program.graph, in_dims=(None, where, 0, rows), randomness="different")
         for _ in range(count):
             args = self.batch.args
             if batch is not None:

@@ -10,7 +10,9 @@ from pyro.distributions import Delta, Unit
 from pyro.distributions.util import scale_and_mask
 from pyro.ops.provenance import detach_provenance, get_provenance
 from torch import Tensor
-from torch.distributions import kl_divergence
+from torch.distributions import TransformedDistribution, kl_divergence
+
+from ..errors import Unsuitable
 
 Frames = tuple[Any, ...]  # pyro.poutine.indep_messenger.CondIndepStackFrame, the vectorised ones
 
@@ -115,7 +117,21 @@ class Term:
 
     @classmethod
     def of(cls, site: Any, layout: Layout) -> Term:
-        return cls(site, layout, site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"]))
+        """Of its log-density.
+
+        Raises:
+            Unsuitable: It is a flow without an inverse, at another value than the last that was drawn of it.
+        """
+        try:
+            density = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
+        except (KeyError, NotImplementedError):
+            if not isinstance(site["fn"], TransformedDistribution):
+                raise
+            raise Unsuitable(
+                f"Site {site['name']!r} is a flow without an inverse: its density is known where it was drawn, and asked for is that of a given value. Wanted: an estimator "
+                "that takes draws as they are, such as vb.Pathwise(), or a flow that can be inverted, such as guide='flow' or Pyro's spline_coupling."
+            ) from None
+        return cls(site, layout, density)
 
     def sum_to(self, frames: Frames, *, scaled: bool = True) -> Tensor:
         """Summed over the plates that are not among `frames`; dims are kept."""

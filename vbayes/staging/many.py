@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 from .. import rng
 from ..drawing.base_noise import Draw
+from ..validation import vmap
 from .noise import Noise, Recorder, draw_noise
 from .pure import Deferred
 from .trace import trace
@@ -104,7 +105,7 @@ class _SideBySide:
         """On noise (k, n) and (k, u)."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
-            made = torch.vmap(self.one, randomness="different")(noise)
+            made = vmap(self.one, randomness="different")(noise)
         return dict(zip(self.names, made, strict=True))
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .. import rng
+from ..validation import vmap
 from .capture import Program, Tensors
 from .machine_code import compiled_or_why
 from .native import Native
@@ -30,7 +31,7 @@ def replicate(
         Gradients of shape (R, *parameter), values of shape (R,).
     """
     randomness = "error" if program.static else "different"
-    many = torch.vmap(program.graph, in_dims=(None, None, 0, None), randomness=randomness)
+    many = vmap(program.graph, in_dims=(None, None, 0, None), randomness=randomness)
     gradients, values, _ = many(dict(parameters), program.buffers, noise, args)
     return gradients, values
 

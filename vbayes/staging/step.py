@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..validation import vmap
 from .capture import Program, Tensors
 from .optimizers import State, Update
 
@@ -101,7 +102,7 @@ def side_by_side(
     def steps(*inputs: Any) -> list[Tensor]:
         first = states + rows
         dims = (0,) * first + tuple(0 if place in own else None for place in range(len(inputs) - first))
-        *after, values, finite = torch.vmap(step, in_dims=dims)(*inputs)
+        *after, values, finite = vmap(step, in_dims=dims)(*inputs)
         taken = inputs[0]
         going = finite & (taken == taken.amax())  # who stopped once has taken fewer
         kept = [

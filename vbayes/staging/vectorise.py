@@ -17,6 +17,7 @@ from ..drawing.particles import Particles, ScoredSite
 from ..errors import CaptureFailed
 from ..estimators.base import Estimator
 from ..pair.pair import Pair
+from ..validation import vmap
 from .noise import Noise, Recorder
 from .trace import trace
 
@@ -108,7 +109,7 @@ class SideBySide:
         estimator = self._estimator
         live = self._live(parameters)
         own = spread(self._noise, self._draws, estimator.num_particles, *noise)
-        flat = torch.vmap(self._graph, in_dims=(None, None, 0, None))(live, buffers, own, args)
+        flat = vmap(self._graph, in_dims=(None, None, 0, None))(live, buffers, own, args)
         self._pair.set_buffers({name: value.clone() for name, value in buffers.items()})
         estimate = estimator.total(self._many(flat))
         return self._gradients(estimate.surrogate, live), estimate.value, self._pair.buffers

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import pandas as pd
@@ -51,6 +50,10 @@ def _winner(rows: pd.DataFrame, at: str, equal: Equal, of: str, dropped: set[str
     if rest.empty:
         why = "shows no bias" if dropped - {best.estimator} else "was measured"
         return f"{start}, only {best.estimator} {why}: its variance × time is {best.variance_time:.3g}."
+    if best.variance == 0.0:
+        silent = [r.estimator for r in rows.itertuples() if r.variance == 0.0]
+        text = f"{start}, {listed(silent)} {'have' if len(silent) > 1 else 'has'} no noise at all"
+        return text + ("." if best.estimator in dropped else f". Use {best.estimator} here.")
     tied = [r.estimator for r in rest.itertuples() if equal(at, r.estimator, best.estimator)]
     others = [r for r in rest.itertuples() if r.estimator not in tied]
     if tied:
@@ -60,7 +63,7 @@ def _winner(rows: pd.DataFrame, at: str, equal: Equal, of: str, dropped: set[str
         text = f"{start}, {best.estimator} gives the least gradient noise per second"
     if others:
         text += ": " + "; ".join(
-            f"{r.estimator} needs {_times(_ratio(r.variance_time, best.variance_time))} the time" for r in others
+            f"{r.estimator} needs {_times(r.variance_time / best.variance_time)} the time" for r in others
         )
         text += " for the same precision"
     return text + ("." if best.estimator in dropped else f". Use {best.estimator} here.")
@@ -75,14 +78,20 @@ def _along(rows: pd.DataFrame, points: list[str], equal: Equal) -> str:
         if equal(points[0], before.estimator, first.estimator):
             text = f"At {_the(points[0])} it ties with {first.estimator}."
         else:
-            ratio = _times(_ratio(before.variance_time, first.variance_time))
-            text = f"At {_the(points[0])} {first.estimator} is better: {best.estimator} needs {ratio} its time there."
+            text = f"At {_the(points[0])} {first.estimator} is better: "
+            text += (
+                "it has no noise at all there."
+                if first.variance == 0.0
+                else f"{best.estimator} needs {_times(before.variance_time / first.variance_time)} its time there."
+            )
     if "pathwise" in set(rows.estimator) and best.estimator != "pathwise":
         ratios = []
         for at in _few(points):
             here = rows[rows["at"] == at].set_index("estimator").variance
-            ratios.append(f"{_times(_ratio(here['pathwise'], here[best.estimator]))} at {_the(at)}")
-        text += f" The variance of pathwise is, against that of {best.estimator}, {listed(ratios)}."
+            if here[best.estimator] > 0.0:
+                ratios.append(f"{_times(here['pathwise'] / here[best.estimator])} at {_the(at)}")
+        if ratios:
+            text += f" The variance of pathwise is, against that of {best.estimator}, {listed(ratios)}."
     return text.strip()
 
 
@@ -123,9 +132,5 @@ def _bias(table: pd.DataFrame) -> str:
     return text.strip()
 
 
-def _ratio(a: float, b: float) -> float:
-    return a / b if b > 0 else 1.0 if a == b else math.inf
-
-
 def _times(ratio: float) -> str:
-    return "infinitely many times" if math.isinf(ratio) else f"{ratio:,.0f}×" if ratio >= 10 else f"{ratio:.2g}×"
+    return f"{ratio:,.0f}×" if ratio >= 10 else f"{ratio:.2g}×"
