@@ -72,6 +72,8 @@ from .inference.posterior import posterior as posterior
 from .inference.reconstruct import Reconstruction as Reconstruction
 from .inference.reconstruct import reconstruct as reconstruct
 from .inference.tabulate import tabulate as tabulate
+from .laboratory.check_estimator import EstimatorCheck as EstimatorCheck
+from .laboratory.check_estimator import check_estimator as check_estimator
 from .laboratory.compare import compare as compare
 from .laboratory.compare_over import ComparisonOver as ComparisonOver
 from .laboratory.compare_over import compare_over as compare_over

@@ -1,0 +1,108 @@
+"""What holds an estimator to its claims finds those that lie, and lets those be that don't."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+
+import vbayes as vb
+
+PAIRS = ["normal_normal", "three_bernoulli"]
+
+
+@dataclass(frozen=True)
+class Halved(vb.Pathwise):
+    """Half of the gradient is no gradient of the bound."""
+
+    def estimate(self, particles):
+        found = super().estimate(particles)
+        return replace(found, surrogate=0.5 * found.surrogate)
+
+
+@dataclass(frozen=True)
+class OfTheModel(vb.Score):
+    """Right for the model, and wrong for the guide, as it says."""
+
+    unbiased_for, unbiased_in = "ELBO (model)", frozenset({"model"})
+    needs = frozenset({"log_p", "log_q"})
+
+    def estimate(self, particles):
+        return vb.Estimate.of(particles.log_w.mean(0))
+
+
+@dataclass(frozen=True)
+class Looking(vb.Pathwise):
+    """It looks at its values, so that nothing captures it."""
+
+    def estimate(self, particles):
+        return super().estimate(particles) if float(particles.log_p.detach().sum()) < 1e9 else None
+
+
+def checked(method, *pairs, **options):
+    return vb.check_estimator(method, list(pairs or PAIRS), progress=False, **{"replicas": 4000, **options})
+
+
+def test_an_honest_one():
+    found = checked(vb.Pathwise())
+    assert (
+        found.ok
+        and list(found.unsuitable) == ["three_bernoulli"]
+        and "no reparameterised path" in found.unsuitable["three_bernoulli"]
+    )
+    assert found.verdict() == "No bias on normal_normal." and found.to_dataframe().resolution.max() < 0.2
+    assert "unbiased    normal_normal" in repr(found) and repr(found).startswith("Check of pathwise: ok")
+
+
+def test_one_that_lies():
+    found = checked(Halved())
+    assert not found.ok and found.rows[0].biased
+    assert found.verdict().startswith("Biased in guide, model, where it claims not to be, on normal_normal: |z| up to")
+
+
+def test_only_what_is_claimed_is_judged():
+    found = checked(OfTheModel(), "normal_normal", "three_bernoulli")
+    assert [row.claimed for row in found.rows] == ["model", "model"] and found.ok
+    alone, judged = found.rows
+    assert "no parameters of which it claims anything" in alone.judged and judged.judged == "yes"
+    everything = dataclass(frozen=True)(
+        type("Everything", (OfTheModel,), {"unbiased_in": frozenset({"model", "guide"})})
+    )
+    assert not checked(everything(), "three_bernoulli").ok
+
+
+def test_one_that_is_not_captured():
+    found = checked(Looking(), "normal_normal", replicas=200)
+    assert not found.ok and "Not captured on normal_normal: " in found.verdict()
+
+
+def test_several_particles_are_judged_by_their_own_bound_as_far_as_there_is_a_table():
+    assert checked(vb.IWAE(2), "normal_normal").verdict() == "No bias on normal_normal."
+    many = checked(vb.IWAE(20), "normal_normal")
+    assert "too many to sum over" in many.rows[0].judged and "Not judged on normal_normal" in many.verdict()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (("pathwise", ["nowhere"]), r"pairs=\['nowhere'\] are not known.*normal_normal"),
+        ((object(),), "is no estimator"),
+    ],
+)
+def test_what_is_no_question(arguments, match):
+    with pytest.raises(vb.errors.BadInput, match=match):
+        vb.check_estimator(*arguments, progress=False)
+
+
+def test_pyros_own_claim_nothing():
+    import pyro.infer
+
+    with pytest.raises(vb.errors.BadInput, match="makes no claims"):
+        vb.check_estimator(pyro.infer.Trace_ELBO(), progress=False)
+
+
+def test_the_callers_generator_stays():
+    before = torch.get_rng_state()
+    checked(vb.Pathwise(), "normal_normal", replicas=200)
+    assert torch.equal(torch.get_rng_state(), before)
