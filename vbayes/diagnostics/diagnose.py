@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import replace
 from typing import Any
@@ -26,6 +27,7 @@ from ..staging.many import Affordable
 from ..validation import validation
 from .diagnosis import Diagnosis, Training, summary_of
 from .moved import aside, moved
+from .parts import parts_of
 
 FEWEST = 100  # draws
 # On few draws the answer hangs on the seed: of 1000 of a guide for centred eight schools, of which a million are worth two, one seed in eight passes.
@@ -34,6 +36,7 @@ WEIGHTS = 2_000_000  # of all data together, where each has its own: smoothing t
 ROWS = 1000  # of data that have latents of their own are enough to know how their k̂ are distributed
 OTHERS = 0.1  # of data with latents of their own that may be as they are: `summary_of` looks at nine of ten
 TAIL = 2000  # weights in a figure
+PARTS = 3  # what a child of a seed is for
 KEPT = 1000  # elements of latents, the most moved
 
 
@@ -52,6 +55,9 @@ def diagnose(
     *bad*, where k̂ ≥ 0.7, or the draws are worth less than 2 % of their number (5 % from k̂ = ⅓ on), or a weight is no number, or the guide can't draw all that the model
     allows, or it is a point, or the search for its start has found another mode that it does not cover, or that the density does not fall off; otherwise *reweight*, where they are worth less than two thirds, or
     the weights move a mean or change an sd by 8 % of an sd; otherwise *good*.
+
+    Where each datum has its own latents and no others are there, k̂ is of each datum (`Diagnosis.each`). Where others are, all latents weigh as one, and `Diagnosis.parts`
+    tells those of each datum and the others apart.
 
     Weights can't see mass that no draw has reached, such as a second mode: fits from several starts can.
 
@@ -86,6 +92,7 @@ def diagnose(
     found = Diagnosis(
         "bad", float("inf"), nan, 0.0, 0, nan, nan, nan, nan, none, problem.pair.name, problem.data.name, rows,
         training=_training(pair, history), uncovered=problem.uncovered, **_found_beside(problem.pair), history=history,
+        look=functools.partial(parts_of, problem.pair, batch, rng.child(seed, PARTS)),
     )  # fmt: skip
     try:
         require_densities(problem.pair, batch)

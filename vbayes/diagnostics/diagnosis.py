@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +16,7 @@ from ..pair.support import missed
 from ..summaries.card import Card, Displayable, rounded, with_error
 from ..summaries.listed import listed
 from .moved import aside
+from .parts import Parts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -79,6 +82,7 @@ class Diagnosis(Displayable):
         not_finite: Draws whose weight is NaN or +∞.
         tail: The heaviest weights, as parts of the mean weight, in falling order, of the datum with the largest k̂: for the figure.
         history: ELBO per datum at each step, of a fit.
+        look: Makes `parts`.
     """
 
     trust: Trust
@@ -103,6 +107,18 @@ class Diagnosis(Displayable):
     not_finite: int = 0
     tail: np.ndarray = field(default_factory=lambda: np.zeros(0))
     history: pd.DataFrame | None = None
+    look: Callable[[], Parts | None] | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def parts(self) -> Parts | None:
+        """Where all latents weigh as one, and a plate has latents for each of its rows: what those are worth by themselves, and what the others are.
+
+        None where there is no such plate, or its rows are not independent given the others in model and guide. It is looked at when it is asked for.
+        """
+        found = self.look() if self.look and self.each is None else None
+        # The weights of all latents are also weights of some of them.
+        known = self.trust != "bad" and found is not None and bool(found.shared)
+        return replace(found, trust=self.trust) if known and found else found
 
     @property
     def converged(self) -> bool | None:
@@ -156,9 +172,11 @@ class Diagnosis(Displayable):
                 f"Of {len(self.each):,} data, {self.above:.1%} have a k̂ of {WORST_K} or more (median {self.each.k_hat.median():.2f}, worst {self.each.k_hat.max():.2f}); "
                 f"{self.draws:,} draws are worth {rounded(self.effective, 3)} or more for nine of ten."
             )
-        return (
-            f"k̂ = {self.k_hat:.2f} ± {self.k_hat_se:.2f}; {self.draws:,} draws are worth {rounded(self.effective, 3)}."
-        )
+        number = f"k̂ = {self.k_hat:.2f} ± {self.k_hat_se:.2f}"
+        worth = f"{self.draws:,} draws are worth {rounded(self.effective, 3)}"
+        if self.trust == "bad" and self.parts:
+            return f"{number} of all latents together; {worth}. {self.parts.verdict()}"
+        return f"{number}; {worth}."
 
     def _advice(self) -> str:
         if self.trust == "good":
@@ -197,12 +215,15 @@ class Diagnosis(Displayable):
         return listed([*words, f"{left} more"] if left > 0 else words) if words else ""
 
     def plot(self) -> Figure:
-        """The evidence for the verdict: the tail of the weights, or k̂ of each datum; where weights move the draws; the ELBO of a fit."""
+        """The evidence for the verdict: the tail of the weights, or k̂ of each datum, or both where there are `parts`; where weights move the draws; the ELBO of a fit."""
         from ..plots import diagnosis_figure
 
         title = f"{self.pair} on {self.data}: {self.trust}"
         k_hats = None if self.each is None else self.each.k_hat.to_numpy()
-        return diagnosis_figure(self.sites, self.tail, self.k_hat, title, k_hats=k_hats, history=self.history)
+        apart = None if self.parts is None else self.parts.each.k_hat.to_numpy()
+        return diagnosis_figure(
+            self.sites, self.tail, self.k_hat, title, k_hats=k_hats, apart=apart, history=self.history
+        )
 
 
 def summary_of(k_hat: np.ndarray, se: np.ndarray, effective: np.ndarray) -> tuple[float, float, float]:
