@@ -17,6 +17,7 @@ from ..summaries.card import Card, Displayable, rounded, with_error
 from ..summaries.listed import listed
 from .moved import aside
 from .parts import Parts
+from .wider import Wider
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,7 +65,7 @@ class Diagnosis(Displayable):
 
     Attributes:
         trust: "good": use the draws. "reweight": use them weighted, `vb.posterior(fit, method="psis")`. "bad": neither can be trusted.
-        k_hat: Shape of the Pareto tail of the weights; from .7 on they have no variance to speak of, and `trust` is "bad".
+        k_hat: Shape of the Pareto tail of the weights; from .7 on they have no variance to speak of, and `trust` is "bad", unless a second look, `wider`, finds nothing.
         k_hat_se: Its standard error.
         effective: How many draws from the posterior the weighted draws are worth.
         draws: K, of the guide.
@@ -83,6 +84,7 @@ class Diagnosis(Displayable):
         tail: The heaviest weights, as parts of the mean weight, in falling order, of the datum with the largest k̂: for the figure.
         history: ELBO per datum at each step, of a fit.
         look: Makes `parts`.
+        wider: The second look at a guide of which k̂ alone is bad; None where there was none.
     """
 
     trust: Trust
@@ -108,6 +110,7 @@ class Diagnosis(Displayable):
     tail: np.ndarray = field(default_factory=lambda: np.zeros(0))
     history: pd.DataFrame | None = None
     look: Callable[[], Parts | None] | None = field(default=None, repr=False, compare=False)
+    wider: Wider | None = None
 
     @cached_property
     def parts(self) -> Parts | None:
@@ -176,7 +179,8 @@ class Diagnosis(Displayable):
         worth = f"{self.draws:,} draws are worth {rounded(self.effective, 3)}"
         if self.trust == "bad" and self.parts:
             return f"{number} of all latents together; {worth}. {self.parts.verdict()}"
-        return f"{number}; {worth}."
+        cleared = f" {self.wider.verdict()}" if self.wider and self.wider.clears else ""
+        return f"{number}; {worth}.{cleared}"
 
     def _advice(self) -> str:
         if self.trust == "good":
