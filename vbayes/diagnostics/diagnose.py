@@ -25,9 +25,10 @@ from ..pair.sites import Layout, latents
 from ..pair.subsample import seen_of
 from ..staging.many import Affordable
 from ..validation import validation
-from .diagnosis import Diagnosis, Training, summary_of
+from .diagnosis import Diagnosis, summary_of
 from .moved import aside, moved
 from .parts import parts_of
+from .trained import Training
 from .wider import wider_look
 
 FEWEST = 100  # draws
@@ -157,12 +158,13 @@ def _training(pair: Any, history: pd.DataFrame | None) -> Training | None:
     """What a fit says of itself."""
     if history is None:
         return None
-    convergence = getattr(pair, "convergence", None)
+    convergence, search = getattr(pair, "convergence", None), getattr(pair.pair.guide, "search", None)
     return Training(
         len(history),
         float(history.seconds.iloc[-1]) if len(history) else 0.0,
         getattr(convergence, "converged", None),
         str(getattr(convergence, "reason", "")),
+        "" if len(history) or search is None else search.words(),
     )
 
 

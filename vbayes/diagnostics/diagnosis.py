@@ -17,43 +17,13 @@ from ..summaries.card import Card, Displayable, rounded, with_error
 from ..summaries.listed import listed
 from .moved import aside
 from .parts import Parts
+from .trained import Training
 from .wider import Wider
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NAMED = 3  # latents that are moved, in a sentence
-
-
-@dataclass(frozen=True)
-class Training:
-    """How a fit came to be what it is.
-
-    Attributes:
-        steps, seconds: That it took.
-        converged: None where nobody has tested it.
-        reason: Why it is said to have converged, or not.
-    """
-
-    steps: int
-    seconds: float
-    converged: bool | None = None
-    reason: str = ""
-
-    def short(self) -> str:
-        """For a card."""
-        known = {None: "not tested for convergence", True: "converged", False: "not converged"}
-        return f"{self.steps:,} step{'s' * (self.steps != 1)}, {rounded(self.seconds, 2)} s, {known[self.converged]}"
-
-    def words(self) -> str:
-        """In a sentence."""
-        if not self.steps and self.converged:
-            return f"Converged: {self.reason}."
-        took = f"after {self.steps:,} step{'s' * (self.steps != 1)} in {rounded(self.seconds, 2)} s"
-        why = f" ({self.reason})" if self.reason else ""
-        if self.converged is None:
-            return f"Stopped {took}; whether it had converged, nothing has tested{why}."
-        return f"{'Converged' if self.converged else 'Not converged'} {took}{why}."
 
 
 @dataclass(frozen=True, repr=False)
@@ -135,6 +105,8 @@ class Diagnosis(Displayable):
 
     def short(self) -> str:
         """In a few words: what to do with the draws."""
+        if self.points:
+            return "a point, which has no spread"
         words = {"good": "use the draws", "reweight": "use weighted draws", "bad": "do not use the draws"}
         return f"{self.trust}: {words[self.trust]}"
 
@@ -190,7 +162,10 @@ class Diagnosis(Displayable):
             where = f", which move {off}" if off else ""
             return f"Use the weighted draws{where}: vb.posterior(fit, method='psis')."
         if self.points:
-            return "Do not use it for more than its place: take a guide with a density, such as guide='diagonal' or AutoNormal."
+            return (
+                "Do not use it for more than its place. Wanted: a guide with a density, as vb.fit(model, data) has it by itself, vb.laplace(model, data) around that place, "
+                "guide='diagonal', or AutoNormal."
+            )
         if self.endless:
             return (
                 f"Do not use the draws: along {listed(self.endless[:NAMED])} the density does not fall off, so the posterior is improper, or next to it. Wanted: a proper prior, "

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pyro
@@ -18,6 +20,7 @@ from torch.distributions import transform_to
 from ..errors import Unsuitable
 from .curvature import Places, whole
 from .log_density import LogDensity, is_discrete
+from .search import Search
 from .starts import Start, best_normal
 
 SMALL = 0.01  # of the mass: a mode of less is none that a posterior is wrong without
@@ -100,10 +103,12 @@ class Whitened(AutoContinuous):
         self.places: Places | None = None
 
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
+        began = time.perf_counter()
         with pyro.poutine.block():  # what is recorded or scaled outside is the guide's first run, not its search
             density = density_of(self._plain[0], args, kwargs)  # which says what no guide by a word can do
             super()._setup_prototype(*args, **kwargs)
-            self.places = self._look(density, self._form, self._seed)
+            found = self._look(density, self._form, self._seed)
+        self.places = replace(found, seconds=time.perf_counter() - began)
         best, like = self.places.best, self._init_loc()
         self.register_buffer("centre", best.centre.to(like))
         self.register_buffer("root", best.root.to(like))  # (D, D) lower triangle, or (D,) its diagonal
@@ -121,6 +126,14 @@ class Whitened(AutoContinuous):
     def settled(self) -> bool:
         """Whether it is at the best ELBO already, as far as the draws of its search can tell."""
         return self.places is not None and self.places.best.settled
+
+    @property
+    def search(self) -> Search | None:
+        """How it has come to its place; None before the first call, and where that was known."""
+        if self.places is None or not self.places.how:
+            return None
+        best = self.places.best
+        return Search(self.places.how, best.iterations, self.places.seconds, best.elbo)
 
     def missed_modes(self) -> tuple[float, ...]:
         """The mass of each other mode that the search has found and that this guide draws next to nothing of, in parts of all that was found."""
