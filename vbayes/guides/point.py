@@ -34,7 +34,15 @@ class Point(AutoDelta):
         self._plain, self._seed, self.settled = (model,), seed, False
         self.search: Search | None = None
 
+    def placed(self, search: Search, settled: bool) -> Point:
+        """Looks for no place; returns itself. For a saved one that comes back, whose values are its parameters."""
+        self.search, self.settled = search, settled
+        return self
+
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
+        if self.search is not None:
+            super()._setup_prototype(*args, **kwargs)
+            return
         with pyro.poutine.block():  # what is recorded or scaled outside is the guide's first run, not its search
             began = time.perf_counter()
             density = density_of(self._plain[0], args, kwargs, volume=False)

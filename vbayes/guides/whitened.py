@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import pyro
 import torch
@@ -101,15 +101,31 @@ class Whitened(AutoContinuous):
             seed,
         )  # in a tuple, so that a model that is a module is none of the guide's
         self.places: Places | None = None
+        self._known: Places | None = None
+
+    def placed(self, places: Places) -> Self:
+        """Knows its place, and looks for none; returns itself. For a saved one that comes back."""
+        self._known = places
+        return self
 
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
         began = time.perf_counter()
         with pyro.poutine.block():  # what is recorded or scaled outside is the guide's first run, not its search
-            density = density_of(self._plain[0], args, kwargs)  # which says what no guide by a word can do
+            density = None
+            if self._known is None:
+                density = density_of(self._plain[0], args, kwargs)  # which says what no guide by a word can do
             super()._setup_prototype(*args, **kwargs)
-            found = self._look(density, self._form, self._seed)
-        self.places = replace(found, seconds=time.perf_counter() - began)
+            if density is not None:
+                found = self._look(density, self._form, self._seed)
+                self.places = replace(found, seconds=time.perf_counter() - began)
+            else:
+                self.places = self._known
+        assert self.places is not None
         best, like = self.places.best, self._init_loc()
+        if best.centre.shape != like.shape:
+            raise Unsuitable(
+                f"A guide of {len(best.centre)} numbers, and the model has {len(like)}. Wanted: the model that it was made for."
+            )
         self.register_buffer("centre", best.centre.to(like))
         self.register_buffer("root", best.root.to(like))  # (D, D) lower triangle, or (D,) its diagonal
         self._start(like)

@@ -213,14 +213,19 @@ class Fit(Displayable):
         pair: Pair,
         data: Any,
         *,
-        estimator: Any = "analytic_kl",
+        estimator: Any = None,
         optimizer: Any = torch.optim.Adam,
         device: str = "auto",
     ) -> Fit:
         """A fit that `save` wrote, for the same pair, data, estimator and optimiser.
 
+        A guide that came by a word comes back at its place without a search; to `vb.Pair(model)` comes whichever guide the fit had.
+
         Args:
+            estimator: That of the file if None, unless it is one of Pyro's, or its name does not say all of it.
             device: Where it is to go on, as for `fit`, whichever it was on before.
         """
-        made = checkpoint.load(Path(path), pair, Dataset.of(data), resolve(estimator), optimizer)
+        made = checkpoint.load(
+            Path(path), pair, Dataset.of(data), None if estimator is None else resolve(estimator), optimizer
+        )
         return cls(**made).to(device)
