@@ -89,3 +89,30 @@ def test_a_flow_where_a_normal_is_bad():
     weight = weight.softmax(0)
     two = grid.square() + 0.04 / 100.04 * (1.0 - grid.square())
     assert float(found.draws["two"].double().mean()) == pytest.approx(float((weight * two).sum()), abs=0.12)
+
+
+def test_a_fit_of_no_steps_shows_what_it_has():
+    fit = vb.fit(banana, torch.tensor([1.0]), guide="full", **quiet)
+    search = fit.pair.guide.search
+    assert search.iterations > 1 and search.value == fit.pair.guide.places.best.elbo
+    assert f"by Newton's method and natural gradients, {search.iterations} iterations" in repr(fit)
+    assert f"ELBO         {search.value:.3f}"[:18] in repr(fit) and "0 epochs" not in repr(fit)
+    before = repr(fit)
+    found = fit.diagnose(draws=1000)
+    assert abs(found.elbo - search.value) < 0.2 and "±" in repr(fit) and "±" not in before, "of more draws"
+    assert repr(fit.resume(steps=2, progress=False)).count("found") == 0
+
+
+def test_a_mode_is_a_point_and_says_so():
+    data = {"x": X, "y": Y}
+    fit = vb.find_map(regression, data, device="cpu")
+    assert fit.convergence.converged and "by Newton's method, 1 iteration" in repr(fit)
+    mean, _ = exact()
+    with torch.no_grad():
+        prior = dist.Normal(0.0, 10.0).log_prob(mean).sum()
+        height = float(dist.Normal(mean[0] + mean[1] * X, 0.5).log_prob(Y).sum() + prior)
+    assert fit.pair.guide.search.value == pytest.approx(height, abs=1e-4) and "log p(x, z)" in repr(fit)
+    verdict = fit.verdict()
+    assert "a point, which has no spread" in verdict and "vb.laplace(model, data)" in verdict and "k̂" not in verdict
+    assert "k̂" not in repr(fit.diagnosis) and "draws" not in fit.diagnosis.short()
+    assert vb.laplace(regression, data, device="cpu").verdict().startswith("Found by Newton's method, 1 iteration")

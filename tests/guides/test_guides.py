@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
 from pyro.infer import SVI, Trace_ELBO
 from pyro.infer.autoguide.initialization import InitMessenger
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributions import constraints
 
 import vbayes as vb
+from vbayes.diagnostics.climb import bent
 from vbayes.guides import GUIDES, Flow, Full
 from vbayes.guides.curvature import each_alone, inverse_root
 from vbayes.guides.log_density import LogDensity
@@ -268,15 +273,68 @@ def test_a_pair_by_a_word_is_a_pair():
     assert (found.to_dataframe().bias_z.dropna().abs() < 5).all()
 
 
+def no_search(*args, **kwargs):
+    raise AssertionError("a search")
+
+
 @pytest.mark.parametrize("word", GUIDES)
-def test_every_word_is_saved_and_loaded(word, tmp_path):
+def test_every_word_is_saved_and_loaded(word, tmp_path, monkeypatch):
+    """Without a search, by its word and by none."""
     fit = vb.fit(regression, DATA, guide=word, steps=2, learning_rate=1e-4, compile=False, **quiet)
-    again = vb.Fit.load(
-        fit.save(tmp_path / "fit.safetensors"), vb.Pair(regression, word), DATA, estimator=fit.estimator
-    )
-    assert all(torch.equal(value, again.parameters[name]) for name, value in fit.parameters.items())
-    for name, value in fit.pair.state().items():
-        assert torch.equal(value, again.pair.state()[name])
+    path = fit.save(tmp_path / "fit.safetensors")
+    monkeypatch.setattr("vbayes.guides.whitened.density_of", no_search)
+    monkeypatch.setattr("vbayes.guides.point.density_of", no_search)
+    for pair in (vb.Pair(regression, word), vb.Pair(regression)):
+        again = vb.Fit.load(path, pair, DATA)
+        assert again.pair.word == word and again.estimator == fit.estimator
+        assert all(torch.equal(value, again.parameters[name]) for name, value in fit.parameters.items())
+        for name, value in fit.pair.state().items():
+            assert torch.equal(value, again.pair.state()[name])
+        assert again.pair.guide.search == fit.pair.guide.search
+    one, two = (each.resume(steps=1, progress=False) for each in (fit, again))
+    assert [row[2] for row in one.rows] == [row[2] for row in two.rows] and one.steps == 3
+
+
+def test_what_was_found_beside_its_place_comes_back(tmp_path, monkeypatch):
+    path = vb.fit(two_groups, X, steps=0, **quiet).save(tmp_path / "fit.safetensors")
+    monkeypatch.setattr("vbayes.guides.whitened.density_of", no_search)
+    found = vb.diagnose(vb.Fit.load(path, vb.Pair(two_groups), X), draws=500)
+    assert found.trust == "bad" and found.modes == pytest.approx((0.5,), abs=0.05)
+
+
+def test_a_flow_that_was_climbed_to_comes_back(tmp_path):
+    normal = vb.fit(regression, DATA, steps=0, **quiet)
+    path = bent(normal).save(tmp_path / "fit.safetensors")
+    again = vb.Fit.load(path, vb.Pair(regression), DATA)
+    assert again.pair.word == "flow" and again.estimator == vb.STL(16)
+    assert vb.diagnose(again, draws=2000).trust == "good"
+    with pytest.raises(vb.errors.BadInput, match="guide='flow', and pair 'regression' has guide='full'"):
+        vb.Fit.load(path, vb.Pair(regression, "full"), DATA)
+
+
+def test_what_is_no_guide_is_damage_and_older_files_look_again(tmp_path):
+    path = vb.fit(regression, DATA, guide="low_rank", steps=0, **quiet).save(tmp_path / "fit.safetensors")
+    with safe_open(path, framework="pt") as file:
+        told = json.loads(file.metadata()["vbayes"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+
+    def load(**changed):
+        # As files were written before there were checksums.
+        save_file(tensors, path, metadata={"vbayes": json.dumps(told | changed)})
+        return vb.Fit.load(path, vb.Pair(regression, "low_rank"), DATA)
+
+    guide = told["guide"]
+    for wrong in (
+        7, guide | {"word": "fulll"}, guide | {"options": {"rank": 10**9}}, guide | {"places": []}, guide | {"places": [{}]},
+        guide | {"endless": [1]}, {"word": "low_rank"},
+    ):  # fmt: skip
+        with pytest.raises(vb.errors.BadInput, match="damaged: its field 'guide' is not what it must be"):
+            load(guide=wrong)
+    assert load(guide=None).pair.guide.search is not None, "it looks again"
+    tensors["place.0.centre"] = tensors["place.0.centre"][:2]
+    tensors["place.0.root"] = tensors["place.0.root"][:2, :2].contiguous()
+    with pytest.raises(vb.errors.BadInput, match="A guide of 2 numbers, and the model has 3"):
+        load()
 
 
 def endless(y):

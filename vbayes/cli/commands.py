@@ -32,6 +32,7 @@ from ..runs.json_files import write_json
 from ..runs.report import report
 from ..training import fit as training
 from ..training.result import Fit
+from ..training.settled import search_of
 
 ROWS = 100  # of the data, whose posterior a run folder keeps
 DRAWS = 500
@@ -184,6 +185,9 @@ def train(
         if fit.convergence:
             config |= {"converged": fit.convergence.converged, "convergence": fit.convergence.reason}
             console.print(f"Convergence: {fit.convergence.reason}")
+        if search := search_of(fit):
+            config |= {"found": search.words()} | ({search.name: search.value} if math.isfinite(search.value) else {})
+            console.print(f"Found {search.words()}")
         # Draws from parameters that were about to break would mean nothing.
         _keep(fit, job, folder, seed, draws=0 if failure else DRAWS)
         if not failure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import replace
 from typing import Any
@@ -17,15 +18,18 @@ from ..errors import BadInput, Unsuitable, checks_keywords
 from ..guides import Whitened
 from ..inference.draws import Draws, draws_of
 from ..inference.importance import Weights, require_densities
-from ..inference.psis import Smoothed, smoothed, trust
+from ..inference.psis import ENOUGH, Smoothed, smoothed, trust
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained
 from ..pair.sites import Layout, latents
 from ..pair.subsample import seen_of
 from ..staging.many import Affordable
 from ..validation import validation
-from .diagnosis import Diagnosis, Training, summary_of
+from .diagnosis import Diagnosis, summary_of
 from .moved import aside, moved
+from .parts import parts_of
+from .trained import Training
+from .wider import wider_look
 
 FEWEST = 100  # draws
 # On few draws the answer hangs on the seed: of 1000 of a guide for centred eight schools, of which a million are worth two, one seed in eight passes.
@@ -34,6 +38,7 @@ WEIGHTS = 2_000_000  # of all data together, where each has its own: smoothing t
 ROWS = 1000  # of data that have latents of their own are enough to know how their k̂ are distributed
 OTHERS = 0.1  # of data with latents of their own that may be as they are: `summary_of` looks at nine of ten
 TAIL = 2000  # weights in a figure
+PARTS, WIDER = 3, 4  # what a child of a seed is for
 KEPT = 1000  # elements of latents, the most moved
 
 
@@ -51,7 +56,12 @@ def diagnose(
     Draws of the guide are weighed by p(x, z)/q(z|x), and the weights' tail is fitted (Yao et al. 2018). The rule, tried on posteriors that are known:
     *bad*, where k̂ ≥ 0.7, or the draws are worth less than 2 % of their number (5 % from k̂ = ⅓ on), or a weight is no number, or the guide can't draw all that the model
     allows, or it is a point, or the search for its start has found another mode that it does not cover, or that the density does not fall off; otherwise *reweight*, where they are worth less than two thirds, or
-    the weights move a mean or change an sd by 8 % of an sd; otherwise *good*.
+    the weights move a mean or change an sd by 8 % of an sd; otherwise *good*. Where k̂ alone is bad, and the draws are worth two thirds of their number, as of flows whose tails are
+    a little off, a distribution with wider tails has a second look at guides by a word (`vbayes.diagnostics.wider`): if it has been where the heavy weights are, and has found little
+    there, it is *good* all the same.
+
+    Where each datum has its own latents and no others are there, k̂ is of each datum (`Diagnosis.each`). Where others are, all latents weigh as one, and `Diagnosis.parts`
+    tells those of each datum and the others apart.
 
     Weights can't see mass that no draw has reached, such as a second mode: fits from several starts can.
 
@@ -86,13 +96,24 @@ def diagnose(
     found = Diagnosis(
         "bad", float("inf"), nan, 0.0, 0, nan, nan, nan, nan, none, problem.pair.name, problem.data.name, rows,
         training=_training(pair, history), uncovered=problem.uncovered, **_found_beside(problem.pair), history=history,
+        look=functools.partial(parts_of, problem.pair, batch, rng.child(seed, PARTS)),
     )  # fmt: skip
     try:
         require_densities(problem.pair, batch)
         made = draws_of(problem.pair, batch, draws or enough, seed)
     except Unsuitable:
         return replace(found, points=True)
-    return _judged(found, made)
+    judged = _judged(found, made)
+    if not _by_k_alone(judged):
+        return judged
+    wider = wider_look(problem.pair, batch, rng.child(seed, WIDER))
+    return replace(judged, wider=wider, trust="good" if wider and wider.clears else judged.trust)
+
+
+def _by_k_alone(found: Diagnosis) -> bool:
+    """Whether nothing but k̂ is bad: the draws would be worth enough to be used as they are."""
+    other = found.uncovered or found.modes or found.endless or found.not_finite or found.each is not None
+    return found.trust == "bad" and not other and found.effective >= ENOUGH * found.draws
 
 
 def _judged(found: Diagnosis, made: Draws) -> Diagnosis:
@@ -137,12 +158,13 @@ def _training(pair: Any, history: pd.DataFrame | None) -> Training | None:
     """What a fit says of itself."""
     if history is None:
         return None
-    convergence = getattr(pair, "convergence", None)
+    convergence, search = getattr(pair, "convergence", None), getattr(pair.pair.guide, "search", None)
     return Training(
         len(history),
         float(history.seconds.iloc[-1]) if len(history) else 0.0,
         getattr(convergence, "converged", None),
         str(getattr(convergence, "reason", "")),
+        "" if len(history) or search is None else search.words(),
     )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,42 +16,14 @@ from ..pair.support import missed
 from ..summaries.card import Card, Displayable, rounded, with_error
 from ..summaries.listed import listed
 from .moved import aside
+from .parts import Parts
+from .trained import Training
+from .wider import Wider
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NAMED = 3  # latents that are moved, in a sentence
-
-
-@dataclass(frozen=True)
-class Training:
-    """How a fit came to be what it is.
-
-    Attributes:
-        steps, seconds: That it took.
-        converged: None where nobody has tested it.
-        reason: Why it is said to have converged, or not.
-    """
-
-    steps: int
-    seconds: float
-    converged: bool | None = None
-    reason: str = ""
-
-    def short(self) -> str:
-        """For a card."""
-        known = {None: "not tested for convergence", True: "converged", False: "not converged"}
-        return f"{self.steps:,} step{'s' * (self.steps != 1)}, {rounded(self.seconds, 2)} s, {known[self.converged]}"
-
-    def words(self) -> str:
-        """In a sentence."""
-        if not self.steps and self.converged:
-            return f"Converged: {self.reason}."
-        took = f"after {self.steps:,} step{'s' * (self.steps != 1)} in {rounded(self.seconds, 2)} s"
-        why = f" ({self.reason})" if self.reason else ""
-        if self.converged is None:
-            return f"Stopped {took}; whether it had converged, nothing has tested{why}."
-        return f"{'Converged' if self.converged else 'Not converged'} {took}{why}."
 
 
 @dataclass(frozen=True, repr=False)
@@ -61,7 +35,7 @@ class Diagnosis(Displayable):
 
     Attributes:
         trust: "good": use the draws. "reweight": use them weighted, `vb.posterior(fit, method="psis")`. "bad": neither can be trusted.
-        k_hat: Shape of the Pareto tail of the weights; from .7 on they have no variance to speak of, and `trust` is "bad".
+        k_hat: Shape of the Pareto tail of the weights; from .7 on they have no variance to speak of, and `trust` is "bad", unless a second look, `wider`, finds nothing.
         k_hat_se: Its standard error.
         effective: How many draws from the posterior the weighted draws are worth.
         draws: K, of the guide.
@@ -79,6 +53,8 @@ class Diagnosis(Displayable):
         not_finite: Draws whose weight is NaN or +∞.
         tail: The heaviest weights, as parts of the mean weight, in falling order, of the datum with the largest k̂: for the figure.
         history: ELBO per datum at each step, of a fit.
+        look: Makes `parts`.
+        wider: The second look at a guide of which k̂ alone is bad; None where there was none.
     """
 
     trust: Trust
@@ -103,6 +79,19 @@ class Diagnosis(Displayable):
     not_finite: int = 0
     tail: np.ndarray = field(default_factory=lambda: np.zeros(0))
     history: pd.DataFrame | None = None
+    look: Callable[[], Parts | None] | None = field(default=None, repr=False, compare=False)
+    wider: Wider | None = None
+
+    @cached_property
+    def parts(self) -> Parts | None:
+        """Where all latents weigh as one, and a plate has latents for each of its rows: what those are worth by themselves, and what the others are.
+
+        None where there is no such plate, or its rows are not independent given the others in model and guide. It is looked at when it is asked for.
+        """
+        found = self.look() if self.look and self.each is None else None
+        # The weights of all latents are also weights of some of them.
+        known = self.trust != "bad" and found is not None and bool(found.shared)
+        return replace(found, trust=self.trust) if known and found else found
 
     @property
     def converged(self) -> bool | None:
@@ -116,6 +105,8 @@ class Diagnosis(Displayable):
 
     def short(self) -> str:
         """In a few words: what to do with the draws."""
+        if self.points:
+            return "a point, which has no spread"
         words = {"good": "use the draws", "reweight": "use weighted draws", "bad": "do not use the draws"}
         return f"{self.trust}: {words[self.trust]}"
 
@@ -156,9 +147,12 @@ class Diagnosis(Displayable):
                 f"Of {len(self.each):,} data, {self.above:.1%} have a k̂ of {WORST_K} or more (median {self.each.k_hat.median():.2f}, worst {self.each.k_hat.max():.2f}); "
                 f"{self.draws:,} draws are worth {rounded(self.effective, 3)} or more for nine of ten."
             )
-        return (
-            f"k̂ = {self.k_hat:.2f} ± {self.k_hat_se:.2f}; {self.draws:,} draws are worth {rounded(self.effective, 3)}."
-        )
+        number = f"k̂ = {self.k_hat:.2f} ± {self.k_hat_se:.2f}"
+        worth = f"{self.draws:,} draws are worth {rounded(self.effective, 3)}"
+        if self.trust == "bad" and self.parts:
+            return f"{number} of all latents together; {worth}. {self.parts.verdict()}"
+        cleared = f" {self.wider.verdict()}" if self.wider and self.wider.clears else ""
+        return f"{number}; {worth}.{cleared}"
 
     def _advice(self) -> str:
         if self.trust == "good":
@@ -168,7 +162,10 @@ class Diagnosis(Displayable):
             where = f", which move {off}" if off else ""
             return f"Use the weighted draws{where}: vb.posterior(fit, method='psis')."
         if self.points:
-            return "Do not use it for more than its place: take a guide with a density, such as guide='diagonal' or AutoNormal."
+            return (
+                "Do not use it for more than its place. Wanted: a guide with a density, as vb.fit(model, data) has it by itself, vb.laplace(model, data) around that place, "
+                "guide='diagonal', or AutoNormal."
+            )
         if self.endless:
             return (
                 f"Do not use the draws: along {listed(self.endless[:NAMED])} the density does not fall off, so the posterior is improper, or next to it. Wanted: a proper prior, "
@@ -197,12 +194,15 @@ class Diagnosis(Displayable):
         return listed([*words, f"{left} more"] if left > 0 else words) if words else ""
 
     def plot(self) -> Figure:
-        """The evidence for the verdict: the tail of the weights, or k̂ of each datum; where weights move the draws; the ELBO of a fit."""
+        """The evidence for the verdict: the tail of the weights, or k̂ of each datum, or both where there are `parts`; where weights move the draws; the ELBO of a fit."""
         from ..plots import diagnosis_figure
 
         title = f"{self.pair} on {self.data}: {self.trust}"
         k_hats = None if self.each is None else self.each.k_hat.to_numpy()
-        return diagnosis_figure(self.sites, self.tail, self.k_hat, title, k_hats=k_hats, history=self.history)
+        apart = None if self.parts is None else self.parts.each.k_hat.to_numpy()
+        return diagnosis_figure(
+            self.sites, self.tail, self.k_hat, title, k_hats=k_hats, apart=apart, history=self.history
+        )
 
 
 def summary_of(k_hat: np.ndarray, se: np.ndarray, effective: np.ndarray) -> tuple[float, float, float]:

@@ -51,6 +51,7 @@ class Place:
         elbo: Of that normal, nats.
         gain: Nats that a Newton step from the centre promises; far above zero where it is no mode.
         settled: Whether it is the normal of the best ELBO, as far as the draws of the search can tell.
+        iterations: That have led there.
     """
 
     centre: Tensor
@@ -58,6 +59,7 @@ class Place:
     elbo: float
     gain: float
     settled: bool = False
+    iterations: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,16 @@ class Places:
         others: From other starts, apart from the best by more than their widths, with an ELBO not far below.
         failed: Starts that ended nowhere.
         endless: Numbers along which the density does not fall off far from the best place: the posterior is improper, or next to it.
+        how: The method that has found the best; empty for a place that was known.
+        seconds: That it took.
     """
 
     best: Place
     others: tuple[Place, ...]
     failed: int
     endless: tuple[str, ...] = ()
+    how: str = ""
+    seconds: float = 0.0
 
 
 def starts_of(density: LogDensity, count: int, seed: int) -> Tensor:
@@ -138,7 +144,7 @@ def along(density: LogDensity, way: Tensor, noise: Tensor, form: Form) -> list[P
     centres = way[back]
     values, gradients, hessians = density.many(centres), density.gradients(centres), -density.hessians(centres)
     found = []
-    for centre, value, gradient, hessian in zip(centres, values, gradients, hessians, strict=True):
+    for step, centre, value, gradient, hessian in zip(back, centres, values, gradients, hessians, strict=True):
         if (
             value.isfinite()
             and gradient.isfinite().all()
@@ -146,7 +152,7 @@ def along(density: LogDensity, way: Tensor, noise: Tensor, form: Form) -> list[P
             and (root := inverse_root(form(hessian))) is not None
         ):
             gain = float((root.T @ gradient).square().sum()) / 2
-            found.append(Place(centre, root, elbo_of(density, centre, root, noise), gain))
+            found.append(Place(centre, root, elbo_of(density, centre, root, noise), gain, iterations=step))
     return found
 
 
@@ -175,7 +181,9 @@ def improved(density: LogDensity, place: Place, noise: Tensor, form: Form) -> Pl
             if root is None:
                 continue
             centre = place.centre + factor * (root @ (root.T @ gradient))
-            tried = Place(centre, root, elbo_of(density, centre, root, noise), place.gain)
+            tried = Place(
+                centre, root, elbo_of(density, centre, root, noise), place.gain, iterations=place.iterations + 1
+            )
             if tried.elbo > best.elbo:
                 best = tried
                 break

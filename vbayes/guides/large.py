@@ -43,7 +43,8 @@ def mode_and_widths(density: LogDensity, *, seed: int = 0) -> Place:
     ahead, back = (density.gradients(centre + side * step * signs) for side in (1, -1))
     bend = (-signs * (ahead - back) / (2 * step)).mean(0)
     usual = bend[bend > 0].median() if bool((bend > 0).any()) else bend.new_ones(())
-    return Place(centre, torch.where(bend > 1e-3 * usual, bend, usual).rsqrt(), float("nan"), float("nan"))
+    root = torch.where(bend > 1e-3 * usual, bend, usual).rsqrt()
+    return Place(centre, root, float("nan"), float("nan"), iterations=int(found.nit))
 
 
 def bfgs_paths(density: LogDensity, paths: int, noise: Tensor, seed: int) -> list[Place]:
@@ -93,6 +94,7 @@ def _known(density: LogDensity, points: Tensor, gradients: Tensor, noise: Tensor
                 root,
                 elbo_of(density, centre, root, noise),
                 float(gradients[number] @ (covariance @ gradients[number])) / 2,
+                iterations=number,
             )
         )
     return found

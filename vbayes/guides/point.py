@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from pyro.infer.autoguide import AutoDelta
 from pyro.infer.autoguide.initialization import InitMessenger
 from torch.distributions import biject_to
 
+from .search import Search
 from .starts import mode
 from .whitened import density_of, hidden, origin
 
@@ -22,6 +24,7 @@ class Point(AutoDelta):
 
     Attributes:
         settled: Whether it is at a mode already.
+        search: How it has come there; None before the first call.
     """
 
     _prototype_hide_fn = staticmethod(hidden)
@@ -29,13 +32,27 @@ class Point(AutoDelta):
     def __init__(self, model: Callable[..., Any], *, seed: int = 0) -> None:
         super().__init__(model, init_loc_fn=origin)
         self._plain, self._seed, self.settled = (model,), seed, False
+        self.search: Search | None = None
+
+    def placed(self, search: Search, settled: bool) -> Point:
+        """Looks for no place; returns itself. For a saved one that comes back, whose values are its parameters."""
+        self.search, self.settled = search, settled
+        return self
 
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
+        if self.search is not None:
+            super()._setup_prototype(*args, **kwargs)
+            return
         with pyro.poutine.block():  # what is recorded or scaled outside is the guide's first run, not its search
+            began = time.perf_counter()
             density = density_of(self._plain[0], args, kwargs, volume=False)
-            highest, self.settled = mode(density, self._seed)
+            found = mode(density, self._seed)
+            self.settled = found.settled
+            seconds = time.perf_counter() - began
+            self.search = Search(found.how, found.iterations, seconds, found.height, "log p(x, z)")
         values = {
-            name: biject_to(site["fn"].support)(highest[name].to(site["value"])) for name, site in density.sites.items()
+            name: biject_to(site["fn"].support)(found.values[name].to(site["value"]))
+            for name, site in density.sites.items()
         }
         self._model = (
             InitMessenger(lambda site: values[site["name"]] if site["name"] in values else origin(site))(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -22,6 +23,8 @@ NEAR = 100.0  # nats: a normal at a mode may be that much worse than at its best
 APART = 10.0  # nats: another mode whose ELBO is further below says little of the posterior
 A_MODE = 1e-4  # nats that a Newton step would gain, at most
 
+NEWTON, BFGS, NATURAL = "Newton's method", "L-BFGS", "Newton's method and natural gradients"
+
 Start = Callable[[LogDensity, Form, int], Places]
 """(density, what normals there may be, seed) → what was found."""
 
@@ -32,27 +35,32 @@ def best_normal(density: LogDensity, form: Form, seed: int) -> Places:
     With more than 300 numbers it is the mode, and widths from the diagonal of the curvature there.
     """
     if not bends(density):
-        return Places(mode_and_widths(density, seed=seed), (), 0)
+        return Places(mode_and_widths(density, seed=seed), (), 0, how=BFGS)
     noise = noise_of(density, DRAWS, seed)
     found = _best_of_each_way(density, path(density, starts_of(density, STARTS, seed)), noise, form)
     if not found:
-        return _ordered(density, found, STARTS)
+        return _ordered(density, found, STARTS, NATURAL)
     best = max(found, key=lambda place: place.elbo)
     found = [place for place in found if place is best or (place.elbo > best.elbo - NEAR and apart(place, best))]
     count = min(MORE, HESSIANS // density.size, WORK // (density.size * density.largest))
     noise = noise_of(density, max(DRAWS // 2, count), seed)
-    return _ordered(density, [improved(density, place, noise, form) for place in found], STARTS - len(found))
+    return _ordered(density, [improved(density, place, noise, form) for place in found], STARTS - len(found), NATURAL)
 
 
 def laplace(density: LogDensity, form: Form, seed: int) -> Places:
     """The normal by the curvature at the mode; where no start ends at one, the best on the way."""
     if not bends(density):
-        return Places(mode_and_widths(density, seed=seed), (), 0)
+        return Places(mode_and_widths(density, seed=seed), (), 0, how=BFGS)
     noise = noise_of(density, DRAWS, seed)
     ways = path(density, starts_of(density, STARTS, seed))
     ends = [along(density, way[-1:], noise, form) for way in ways]
-    modes = [place for end in ends for place in end if place.gain < A_MODE]
-    return _ordered(density, modes or _best_of_each_way(density, ways, noise, form), 0)
+    modes = [
+        replace(place, iterations=len(way) - 1)
+        for way, end in zip(ways, ends, strict=True)
+        for place in end
+        if place.gain < A_MODE
+    ]
+    return _ordered(density, modes or _best_of_each_way(density, ways, noise, form), 0, NEWTON)
 
 
 def pathfinder(paths: int) -> Start:
@@ -63,7 +71,7 @@ def pathfinder(paths: int) -> Start:
     """
 
     def start(density: LogDensity, form: Form, seed: int) -> Places:
-        return _ordered(density, bfgs_paths(density, paths, noise_of(density, DRAWS, seed), seed), 0)
+        return _ordered(density, bfgs_paths(density, paths, noise_of(density, DRAWS, seed), seed), 0, BFGS)
 
     return start
 
@@ -78,14 +86,37 @@ def at(place: Place, others: tuple[Place, ...] = ()) -> Start:
     return lambda density, form, seed: Places(place, others, 0)
 
 
-def mode(density: LogDensity, seed: int) -> tuple[dict[str, Tensor], bool]:
-    """Site → unconstrained numbers at the highest place that was found; and whether it is a mode, as far as was looked."""
+@dataclass(frozen=True)
+class Mode:
+    """The highest place that was found.
+
+    Attributes:
+        values: Site → its unconstrained numbers.
+        settled: Whether it is a mode, as far as was looked.
+        height: log p(x, z) there, nats.
+        iterations, how: That have led there.
+    """
+
+    values: dict[str, Tensor]
+    settled: bool
+    height: float
+    iterations: int
+    how: str
+
+
+def mode(density: LogDensity, seed: int) -> Mode:
+    """By Newton's method from some starts; by L-BFGS where there are many numbers."""
     if not bends(density):
-        return density.values(mode_and_widths(density, seed=seed).centre), False
-    ends = torch.stack([way[-1] for way in path(density, starts_of(density, STARTS, seed))])
-    highest = ends[int(density.many(ends).argmax())]
-    (place,) = along(density, highest[None], noise_of(density, 2, seed), whole) or (None,)
-    return density.values(highest), place is not None and place.gain < A_MODE
+        place = mode_and_widths(density, seed=seed)
+        height = float(density.many(place.centre[None])[0])
+        return Mode(density.values(place.centre), False, height, place.iterations, BFGS)
+    ways = path(density, starts_of(density, STARTS, seed))
+    heights = density.many(torch.stack([way[-1] for way in ways]))
+    best = int(heights.argmax())
+    highest = ways[best][-1]
+    there = along(density, highest[None], noise_of(density, 2, seed), whole)
+    settled = bool(there) and there[0].gain < A_MODE
+    return Mode(density.values(highest), settled, float(heights[best]), len(ways[best]) - 1, NEWTON)
 
 
 def bends(density: LogDensity) -> bool:
@@ -98,7 +129,7 @@ def _best_of_each_way(density: LogDensity, ways: list[Tensor], noise: Tensor, fo
     return [max(places, key=lambda place: place.elbo) for places in looked if places]
 
 
-def _ordered(density: LogDensity, found: list[Place], failed: int) -> Places:
+def _ordered(density: LogDensity, found: list[Place], failed: int, how: str) -> Places:
     if not found:
         raise Unsuitable(
             "No start has led to a place where the model's density and its derivatives are finite. Wanted: priors and a likelihood that are finite near zero "
@@ -109,4 +140,4 @@ def _ordered(density: LogDensity, found: list[Place], failed: int) -> Places:
     for place in found:
         if place.elbo > best.elbo - APART and all(apart(place, other) for other in (best, *others)):
             others.append(place)
-    return Places(best, tuple(others), failed, endless(density, best))
+    return Places(best, tuple(others), failed, endless(density, best), how)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, Self
 
 import pyro
 import torch
@@ -18,6 +20,7 @@ from torch.distributions import transform_to
 from ..errors import Unsuitable
 from .curvature import Places, whole
 from .log_density import LogDensity, is_discrete
+from .search import Search
 from .starts import Start, best_normal
 
 SMALL = 0.01  # of the mass: a mode of less is none that a posterior is wrong without
@@ -98,13 +101,31 @@ class Whitened(AutoContinuous):
             seed,
         )  # in a tuple, so that a model that is a module is none of the guide's
         self.places: Places | None = None
+        self._known: Places | None = None
+
+    def placed(self, places: Places) -> Self:
+        """Knows its place, and looks for none; returns itself. For a saved one that comes back."""
+        self._known = places
+        return self
 
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
+        began = time.perf_counter()
         with pyro.poutine.block():  # what is recorded or scaled outside is the guide's first run, not its search
-            density = density_of(self._plain[0], args, kwargs)  # which says what no guide by a word can do
+            density = None
+            if self._known is None:
+                density = density_of(self._plain[0], args, kwargs)  # which says what no guide by a word can do
             super()._setup_prototype(*args, **kwargs)
-            self.places = self._look(density, self._form, self._seed)
+            if density is not None:
+                found = self._look(density, self._form, self._seed)
+                self.places = replace(found, seconds=time.perf_counter() - began)
+            else:
+                self.places = self._known
+        assert self.places is not None
         best, like = self.places.best, self._init_loc()
+        if best.centre.shape != like.shape:
+            raise Unsuitable(
+                f"A guide of {len(best.centre)} numbers, and the model has {len(like)}. Wanted: the model that it was made for."
+            )
         self.register_buffer("centre", best.centre.to(like))
         self.register_buffer("root", best.root.to(like))  # (D, D) lower triangle, or (D,) its diagonal
         self._start(like)
@@ -121,6 +142,14 @@ class Whitened(AutoContinuous):
     def settled(self) -> bool:
         """Whether it is at the best ELBO already, as far as the draws of its search can tell."""
         return self.places is not None and self.places.best.settled
+
+    @property
+    def search(self) -> Search | None:
+        """How it has come to its place; None before the first call, and where that was known."""
+        if self.places is None or not self.places.how:
+            return None
+        best = self.places.best
+        return Search(self.places.how, best.iterations, self.places.seconds, best.elbo)
 
     def missed_modes(self) -> tuple[float, ...]:
         """The mass of each other mode that the search has found and that this guide draws next to nothing of, in parts of all that was found."""

@@ -10,6 +10,7 @@ from ..guides import Point
 from ..pair.pair import Pair
 from ..training.fit import fit
 from ..training.result import Fit
+from ..training.settled import settled
 
 
 @checks_keywords
@@ -23,7 +24,7 @@ def find_map(model: Callable[..., Any], data: Any, *, seed: int | None = None, d
         data, seed, device: As for `laplace`.
 
     Returns:
-        `Fit` of no steps, whose `parameters` are the values: `fit.parameters["Point.mu"]`.
+        `Fit` of no steps, whose `parameters` are the values: `fit.parameters["Point.mu"]`. It has no spread, and so no draws and no k̂; `vb.laplace` has one.
 
     Raises:
         Unsuitable: As for `laplace`.
@@ -31,4 +32,5 @@ def find_map(model: Callable[..., Any], data: Any, *, seed: int | None = None, d
     Examples:
         >>> fit = vb.find_map(model, {"x": x, "y": y})
     """
-    return fit(Pair(model, Point(model)), data, steps=0, seed=seed, device=device, progress=False)
+    found = fit(Pair(model, Point(model)), data, steps=0, seed=seed, device=device, progress=False)
+    return settled(found) or found

@@ -23,6 +23,7 @@ def diagnosis_figure(
     title: str,
     *,
     k_hats: np.ndarray | None = None,
+    apart: np.ndarray | None = None,
     history: pd.DataFrame | None = None,
 ) -> Figure:
     """The weights, where they move the draws, and the ELBO during training as far as there was one.
@@ -33,17 +34,21 @@ def diagnosis_figure(
         k_hat: Of those weights.
         title: Above all.
         k_hats: k̂ of each datum, in place of the tail.
+        apart: k̂ of each datum's own latents, beside the tail; no panel if None.
         history: `Fit.history`; no panel if None or empty.
     """
     trained = history is not None and len(history) > 1
-    figure, axes = pyplot.subplots(1, 2 + trained, figsize=(4.6 * (2 + trained), 3.9), layout="constrained")
+    panels = 2 + trained + (apart is not None)
+    figure, axes = pyplot.subplots(1, panels, figsize=(4.6 * panels, 3.9), layout="constrained")
     if k_hats is not None:
         _of_each(k_hats, axes[0])
     else:
         _tail(tail, k_hat, axes[0])
     _moved(sites, axes[1])
+    if apart is not None:
+        _of_each(apart, axes[2])
     if trained and history is not None:
-        elbo_history(history, axes[2])
+        elbo_history(history, axes[-1])
     figure.suptitle(title, x=0.01, ha="left", fontsize=12)
     return figure
 

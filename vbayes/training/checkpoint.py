@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,11 @@ from torch import Tensor
 
 from ..data.dataset import Dataset
 from ..errors import BadInput, OutputUnwritable
-from ..estimators import name_of
+from ..estimators import ESTIMATORS, AnalyticKL, name_of, resolve
+from ..estimators.base import Estimator
 from ..estimators.memory import with_memory
 from ..pair.pair import Pair
-from . import checksum
+from . import checkpoint_guide, checksum
 from .checkpoint_fields import fields, rows
 
 
@@ -43,6 +46,7 @@ def save(fit: Any, path: Path) -> Path:
         "compile": fit.compile,
         "switches": fit.switches,
         "convergence": fit.convergence and fit.convergence.to_json(),
+        "guide": checkpoint_guide.described(fit.pair, tensors),
         "progress": _pack(vars(fit.progress), tensors),
     }
     unfinished = path.with_name(path.name + ".part")
@@ -56,7 +60,7 @@ def save(fit: Any, path: Path) -> Path:
     return path
 
 
-def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO, optimizer: Any) -> dict[str, Any]:
+def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO | None, optimizer: Any) -> dict[str, Any]:
     """What a `Fit` is made of, from a file; see `Fit.load`.
 
     Raises:
@@ -70,10 +74,17 @@ def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO, optimizer: Any)
         raise _damaged(path, str(error)) from error
     if history is None:
         raise _damaged(path, "it has no history")
+    if estimator is None:
+        estimator = _named(told["estimator"])
     for what, ours in {"pair": pair.name, "estimator": name_of(estimator)}.items():
         if (theirs := told.pop(what)) != ours:
             raise BadInput(f"{path} holds a fit with {what} {theirs!r}, not {ours!r}. Hand in that {what}.")
-    trained = pair.copy()
+    try:
+        trained = checkpoint_guide.guided(pair, described.get("guide"), tensors).copy()
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        if isinstance(error, BadInput):
+            raise
+        raise _damaged(path, f"its field 'guide' is not what it must be: {error}") from error
     trained.initialise(trained.beside(data.batch(pair.model)))
     estimator = with_memory(estimator, trained)
     state = {k.removeprefix("parameter."): v for k, v in tensors.items() if k.startswith("parameter.")}
@@ -93,6 +104,17 @@ def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO, optimizer: Any)
         "rows": history,
         **told,
     }
+
+
+def _named(name: str) -> ELBO:
+    """The estimator that a file names; the default, where its name does not say all of it."""
+    found = re.fullmatch(r"(\w+?)(?:\((\d{1,6})\))?", name)
+    if not found or found[1] not in ESTIMATORS:
+        return AnalyticKL()
+    made = resolve(found[1])
+    if found[2] is not None and isinstance(made, Estimator) and int(found[2]) >= made.min_particles:
+        made = replace(made, num_particles=int(found[2]))
+    return made
 
 
 def _read(path: Path) -> tuple[Any, dict[str, Tensor]]:

@@ -26,6 +26,7 @@ from .convergence import Convergence
 from .fit_run import HISTORY, Callback, Progress, Row, train
 from .minibatches import count_steps
 from .optimizer import require_adam
+from .settled import search_of
 from .until_converged import until_converged
 from .verbs import verb
 
@@ -83,13 +84,17 @@ class Fit(Displayable):
     def card(self) -> Card:
         """What followed which gradient, how far, and where it stands."""
         _, epochs, _, _, seconds = self.rows[-1] if self.rows else (0, 0, 0.0, 0.0, 0.0)
-        rows = (
-            ("estimator", name_of(self.estimator) + (", chosen on the way" if self.switches else "")),
+        search = search_of(self)
+        far = search.rows(len(self.data), self._looked) if search else (
             trained(
                 self.steps, epochs, len(self.data),
                 batch_size=self.batch_size, seconds=seconds, interrupted=self.interrupted,
             ),
             *End.of([row[3] for row in self.rows]).rows("ELBO"),
+        )  # fmt: skip
+        rows = (
+            ("estimator", name_of(self.estimator) + (", chosen on the way" if self.switches else "")),
+            *far,
             *([("trust", self.diagnosis.short())] if self.diagnosis else []),
             *(self.convergence.rows() if self.convergence else ()),
         )  # fmt: skip
@@ -156,6 +161,13 @@ class Fit(Displayable):
             self.__dict__["_diagnosis"] = found
         return found
 
+    @property
+    def _looked(self) -> tuple[float, float] | None:
+        """The ELBO of all data and its error, where a diagnosis of its own data knows them."""
+        found = self.diagnosis
+        known = found is not None and found.draws and found.rows == len(self.data)
+        return (found.elbo, found.elbo_se) if known else None
+
     def verdict(self) -> str:
         """Whether it has converged, what its draws are worth, and what to do with them; see `diagnose`."""
         return str((self.diagnosis or self.diagnose()).verdict())
@@ -201,14 +213,19 @@ class Fit(Displayable):
         pair: Pair,
         data: Any,
         *,
-        estimator: Any = "analytic_kl",
+        estimator: Any = None,
         optimizer: Any = torch.optim.Adam,
         device: str = "auto",
     ) -> Fit:
         """A fit that `save` wrote, for the same pair, data, estimator and optimiser.
 
+        A guide that came by a word comes back at its place without a search; to `vb.Pair(model)` comes whichever guide the fit had.
+
         Args:
+            estimator: That of the file if None, unless it is one of Pyro's, or its name does not say all of it.
             device: Where it is to go on, as for `fit`, whichever it was on before.
         """
-        made = checkpoint.load(Path(path), pair, Dataset.of(data), resolve(estimator), optimizer)
+        made = checkpoint.load(
+            Path(path), pair, Dataset.of(data), None if estimator is None else resolve(estimator), optimizer
+        )
         return cls(**made).to(device)

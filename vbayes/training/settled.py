@@ -14,6 +14,11 @@ REASON = "by natural gradients on fixed draws: another step would gain less than
 AT_A_MODE = "by Newton's method: it has come to a mode"
 
 
+def search_of(fit: Any) -> Any | None:
+    """How a fit that has taken no steps has come to where it is, a `Search`; None where no guide by a word has looked."""
+    return None if fit.rows or fit.pair.word is None else getattr(fit.pair.guide, "search", None)
+
+
 def settled(fit: Any) -> Any | None:
     """A fit of no steps whose guide by a word has found the best ELBO where it looked for its place, with its `convergence`; None where there is more to do.
 
@@ -25,6 +30,11 @@ def settled(fit: Any) -> Any | None:
         isinstance(method, Estimator) and method.objective == ELBO and method.unbiased_in == {"model", "guide"}
     )
     alone = all(name.startswith(f"{getattr(guide, '_pyro_name', '')}.") for name in fit.pair.parameters)
-    if fit.pair.word is None or fit.rows or fit.batch_size is not None or not (of_the_elbo and alone and guide.settled):
+    if (
+        fit.pair.word is None
+        or fit.rows
+        or fit.batch_size not in (None, len(fit.data))
+        or not (of_the_elbo and alone and guide.settled)
+    ):
         return None
     return replace(fit, convergence=Convergence(True, AT_A_MODE if fit.pair.word == "point" else REASON))

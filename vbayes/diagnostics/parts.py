@@ -1,0 +1,133 @@
+"""What a guide is worth part by part: the latents of each datum by themselves, and those that all data share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from .. import rng
+from ..data.dataset import Batch
+from ..drawing.apart import Apart
+from ..inference.psis import WORST_K, Trust, smoothed, trust
+from ..pair.pair import Pair
+from ..staging.many import Affordable, many
+from ..summaries.card import rounded
+from ..summaries.listed import listed
+from ..validation import validation
+
+INNER = 4  # draws of the latents of each datum beside one draw of the others
+ROWS = 1000  # of data are enough to know how their k̂ are distributed
+WEIGHTS = 2_000_000  # of those, to be smoothed
+KNOWN = 1.0  # nats: what the inner draws may leave open of a log-weight of the shared latents, as an sd
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Weights of the latents of single data, log p(x_n, z_n | θ) − log q(z_n | θ) with θ from q, and of the latents θ that all share, log p(x, θ) − log q(θ).
+
+    The second holds p(x | θ) = Π E_q p(x_n, z_n | θ)/q(z_n | θ), of which each factor is a mean over some inner draws. Such weights are right on average, so that a small k̂ of theirs
+    is one; a large one may also be that of too few inner draws.
+
+    Attributes:
+        plate: Of the data.
+        local, shared: Names of latents.
+        data: N.
+        each: Per datum k_hat and effective; of a thousand at most.
+        draws: K of θ.
+        inner: Draws of each z_n beside one of θ.
+        k_hat, effective: Of the weights of θ; NaN where there are none.
+        open: Nats, an sd: what the inner draws leave open of a log-weight of θ.
+        trust: Of the draws of θ, None where there are none, or nobody can tell.
+    """
+
+    plate: str
+    local: tuple[str, ...]
+    shared: tuple[str, ...]
+    data: int
+    each: pd.DataFrame
+    draws: int
+    inner: int
+    k_hat: float
+    effective: float
+    open: float
+    trust: Trust | None
+
+    @property
+    def above(self) -> float:
+        """The part of the data whose k̂ is .7 or more."""
+        return float((self.each.k_hat >= WORST_K).mean())
+
+    def verdict(self) -> str:
+        """In two sentences."""
+        k = self.each.k_hat
+        effective = rounded(float(self.each.effective.median()), 3)
+        text = (
+            f"Of {listed(self.local)} by itself, k̂ is {WORST_K} or above at {self.above:.0%} of {self.data:,} data in plate {self.plate!r} (median {k.median():.2f}, nine of ten below "
+            f"{k.quantile(0.9):.2f}; {self.draws:,} draws are worth {effective} in the median)."
+        )
+        if not self.shared:
+            return text
+        names = listed(self.shared)
+        if self.trust is None:
+            return f"{text} What q is worth for {names} by itself can't be told: {self.inner} inner draws leave {rounded(self.open, 2)} nats open."
+        words = {"good": "good as they are", "reweight": "good when weighted", "bad": "not to be used"}[self.trust]
+        worth = f"k̂ = {self.k_hat:.2f}, {self.draws:,} draws worth {rounded(self.effective, 3)}"
+        return f"{text} Of {names}, which all data share, the draws by themselves are {words} ({worth})."
+
+
+def parts_of(pair: Pair, batch: Batch, seed: int) -> Parts | None:
+    """None where the model has no plate with latents of its own whose rows are independent given the others, or where the guide's are not.
+
+    Args:
+        pair: Initialised.
+        batch: Rows, which are not scaled to any whole.
+        seed: Of the draws.
+    """
+    with pair.scope(), torch.no_grad(), rng.seeded(seed), validation(False):
+        found = _apart(pair, batch)
+        if found is None:
+            return None
+        inner = INNER if found.shared else 1
+        rows = torch.linspace(0, found.size - 1, min(ROWS, found.size), device="cpu").long()
+
+        def one() -> dict[str, Tensor]:
+            made = found.weigh(inner)
+            weights = made.each.exp()
+            mean = made.each.logsumexp(0) - torch.tensor(float(inner), device=weights.device).log()
+            spread = (weights.square().mean(0) / weights.mean(0).square() - 1) / max(inner - 1, 1)
+            return {
+                "each": made.each[0, rows.to(made.each.device)],
+                "shared": made.shared + mean.sum(),
+                "open": spread.sum(),
+            }
+
+        count = Affordable(most=max(1000, min(10_000, WEIGHTS // len(rows))), least=1000, room=2**31)
+        made = many(one, count, batch.args[0].device if batch.args else torch.device("cpu"))
+    return _judged(found, made, inner)
+
+
+def _apart(pair: Pair, batch: Batch) -> Apart | None:
+    try:
+        return Apart.of(pair.model, pair.guide, batch.args)
+    except Exception:  # whatever the model's own code raises on draws that are followed
+        return None
+
+
+def _judged(found: Apart, made: dict[Any, Tensor], inner: int) -> Parts:
+    each = smoothed(made["each"])
+    table = pd.DataFrame({"k_hat": each.k_hat.cpu().numpy(), "effective": each.effective.cpu().numpy()})
+    draws, nan = len(made["each"]), float("nan")
+    if not found.shared:
+        return Parts(found.name, found.local, (), found.size, table, draws, inner, nan, nan, nan, None)
+    all_of = smoothed(made["shared"])
+    k_hat, effective = float(all_of.k_hat), float(all_of.effective)
+    left = float(made["open"].nan_to_num(nan=torch.inf).median()) ** 0.5
+    judged = trust(k_hat, effective / draws)
+    known = judged != "bad" or left < KNOWN
+    return Parts(
+        found.name, found.local, found.shared, found.size, table, draws, inner, k_hat, effective, left, judged if known else None
+    )  # fmt: skip
