@@ -52,20 +52,40 @@ def bar(what: str, total: int, *, show: bool) -> Iterator[Callable[[int, Callabl
 
 @contextmanager
 def between_steps() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C waits for the end of a step, so that parameters, optimiser and history stay together; a second one does not."""
+    """Ctrl-C waits for the end of a step, so that parameters, optimiser and history stay together; a second one does not.
+
+    So does SIGTERM, by which clusters say that they are about to kill, unless the program has a handler of its own for it. `stops` knows afterwards.
+    """
     pressed = False
 
-    def note(*_: Any) -> None:
+    def note(number: int, _: Any) -> None:
         nonlocal pressed
         if pressed:
             raise KeyboardInterrupt
         pressed = True
+        _stops.append(number)
 
     if threading.current_thread() is not threading.main_thread():  # only there do signals arrive
         yield lambda: False
         return
-    before = signal.signal(signal.SIGINT, note)
+    before = {signal.SIGINT: signal.signal(signal.SIGINT, note)}
+    if signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, terminated):
+        before[signal.SIGTERM] = signal.signal(signal.SIGTERM, note)
     try:
         yield lambda: pressed
     finally:
-        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+
+
+_stops: list[int] = []
+
+
+def stops() -> tuple[int, ...]:
+    """The signals, in their order, that have ended work of this process between two steps."""
+    return tuple(_stops)
+
+
+def terminated(number: int, _: Any) -> None:
+    """A handler of SIGTERM: ends the process with status 143, and tidies up on the way, as an error does."""
+    raise SystemExit(128 + number)

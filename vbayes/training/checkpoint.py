@@ -21,10 +21,14 @@ from ..estimators.memory import with_memory
 from ..pair.pair import Pair
 from . import checksum
 from .checkpoint_fields import fields, rows
+from .checkpoint_fields import going as fields_of_going
 
 
-def save(fit: Any, path: Path) -> Path:
+def save(fit: Any, path: Path, going: Any = None) -> Path:
     """Writes a fit; see `Fit.save`.
+
+    Args:
+        going: What it takes besides to go on with a training in its midst: a nest of plain values, tensors and arrays.
 
     Raises:
         OutputUnwritable: The file can't be written; an older one is still there.
@@ -44,16 +48,36 @@ def save(fit: Any, path: Path) -> Path:
         "switches": fit.switches,
         "convergence": fit.convergence and fit.convergence.to_json(),
         "progress": _pack(vars(fit.progress), tensors),
+        "going": _pack(going, tensors),
     }
     unfinished = path.with_name(path.name + ".part")
     try:
         checksum.write(tensors, unfinished, json.dumps(described))
         os.replace(unfinished, path)
-    except (OSError, SafetensorError) as error:
+    except BaseException as error:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
-        raise OutputUnwritable(f"Can't write {path}: {error}. Choose a folder that exists and is yours.") from error
+        if isinstance(error, (OSError, SafetensorError)):
+            raise OutputUnwritable(
+                f"Can't write {path}: {error}. Choose a folder that exists, is yours, and has room."
+            ) from error
+        raise
     return path
+
+
+def going(path: Path) -> dict[str, Any] | None:
+    """What a file says of how to go on with the training in whose midst it was written; None for one that `Fit.save` wrote.
+
+    Raises:
+        BadInput: No such file, not one of ours, or a damaged one.
+    """
+    described, tensors = _read(path)
+    if not isinstance(described, dict) or described.get("going") is None:
+        return None
+    try:
+        return fields_of_going(described["going"], tensors)
+    except BadInput as error:
+        raise _damaged(path, str(error)) from error
 
 
 def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO, optimizer: Any) -> dict[str, Any]:
