@@ -119,6 +119,19 @@ def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO, optimizer: Any)
     }
 
 
+def told(path: Path, name: str) -> Any:
+    """One of the fields of a file.
+
+    Raises:
+        BadInput: As for `going`.
+    """
+    described, tensors = _read(path)
+    try:
+        return fields(described, tensors)[name]
+    except BadInput as error:
+        raise _damaged(path, str(error)) from error
+
+
 def _read(path: Path) -> tuple[Any, dict[str, Tensor]]:
     """Description and tensors of a file that is whole."""
     try:
