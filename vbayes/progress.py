@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -9,9 +10,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 REFRESH = 0.1  # seconds between redraws; more often costs more than it shows
+
+
+class Terminal(Console):
+    """Where words and bars go. Where nobody reads them any more, as in `vbayes list | head`, they go nowhere, and work goes on."""
+
+    def on_broken_pipe(self) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.file.fileno())
+        os.close(nowhere)
 
 
 @contextmanager
@@ -37,7 +48,7 @@ def bar(what: str, total: int, *, show: bool) -> Iterator[Callable[[int, Callabl
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, auto_refresh=False) as progress:
+    with Progress(*columns, console=Terminal(), auto_refresh=False) as progress:
         task = progress.add_task(what, total=total, note="")
         shown = 0.0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import traceback
 import warnings
 from collections.abc import Callable
 
@@ -21,6 +22,8 @@ def in_a_child(work: Callable[[], object]) -> int:
             status = 0
         except SystemExit as end:
             status = int(end.code or 0)
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(status)
     _, status = os.waitpid(process, 0)

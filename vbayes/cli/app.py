@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
 
+from .. import home
 from ..errors import VBayesError
-from ..progress import terminated
+from ..progress import Terminal, terminated
 from .options import integers, settings
 from .options import seeds as seeds_of
 
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Variational Bayes on Pyro: train model/guide pairs, and measure which ELBO estimator serves them best.",
 )
-console = Console()
+console = Terminal()
 
 PairName = Annotated[str, typer.Argument(help="A built-in pair (see [b]vbayes list[/b]) or package.module:function.")]
 Data = Annotated[
@@ -276,6 +277,7 @@ def main(args: list[str] | None = None) -> None:
     """Runs the command line; errors of ours become one screen and exit code 2, and SIGTERM status 143 once what was learned is kept."""
     alone = threading.current_thread() is threading.main_thread()  # only there do signals arrive
     before = signal.signal(signal.SIGTERM, terminated) if alone else None
+    home.settle()
     try:
         outcome: Any = app(args, standalone_mode=True)
     except VBayesError as error:
