@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from ..errors import BadInput, OutputUnwritable
 from . import checkpoint
+from .schedule_state import require_schedule
 
 F = TypeVar("F", bound=Any)  # a `Fit`
 
@@ -90,6 +91,10 @@ class Autosave:
             )
         fit = finds(fit, told)
         made = checkpoint.load(self.path, fit.pair, fit.data, fit.estimator, fit.optimizer)
+        try:
+            require_schedule(told.get("schedule"), {name: v.shape for name, v in made["pair"].parameters.items()})
+        except BadInput as error:
+            raise checkpoint.damaged(self.path, str(error)) from error
         made["pair"].to(fit.pair.device)
         names = ("pair", "rows", "progress", "learning_rate", "switches", "convergence")
         self._at = len(made["rows"])

@@ -22,6 +22,7 @@ from ..pair.pair import Pair
 from . import checksum
 from .checkpoint_fields import fields, rows
 from .checkpoint_fields import going as fields_of_going
+from .optimizer_state import require_state
 
 
 def save(fit: Any, path: Path, going: Any = None) -> Path:
@@ -77,7 +78,7 @@ def going(path: Path) -> dict[str, Any] | None:
     try:
         return fields_of_going(described["going"], tensors)
     except BadInput as error:
-        raise _damaged(path, str(error)) from error
+        raise damaged(path, str(error)) from error
 
 
 def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO, optimizer: Any) -> dict[str, Any]:
@@ -91,9 +92,9 @@ def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO, optimizer: Any)
         told = fields(described, tensors)
         history = rows(tensors["history"]) if "history" in tensors else None
     except BadInput as error:
-        raise _damaged(path, str(error)) from error
+        raise damaged(path, str(error)) from error
     if history is None:
-        raise _damaged(path, "it has no history")
+        raise damaged(path, "it has no history")
     for what, ours in {"pair": pair.name, "estimator": name_of(estimator)}.items():
         if (theirs := told.pop(what)) != ours:
             raise BadInput(f"{path} holds a fit with {what} {theirs!r}, not {ours!r}. Hand in that {what}.")
@@ -108,7 +109,11 @@ def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO, optimizer: Any)
         )
     for name, value in trained.state().items():
         if value.is_floating_point() != state[name].is_floating_point():
-            raise _damaged(path, f"its tensor 'parameter.{name}' is of {state[name].dtype}, not {value.dtype}")
+            raise damaged(path, f"its tensor 'parameter.{name}' is of {state[name].dtype}, not {value.dtype}")
+    try:
+        require_state(told["progress"].optimizer, {name: value.shape for name, value in trained.parameters.items()})
+    except BadInput as error:
+        raise damaged(path, f"its field 'progress' is not what it must be: {error}") from error
     return {
         "pair": trained.load(state),
         "data": data,
@@ -129,14 +134,14 @@ def told(path: Path, name: str) -> Any:
     try:
         return fields(described, tensors)[name]
     except BadInput as error:
-        raise _damaged(path, str(error)) from error
+        raise damaged(path, str(error)) from error
 
 
 def _read(path: Path) -> tuple[Any, dict[str, Tensor]]:
     """Description and tensors of a file that is whole."""
     try:
         if damage := checksum.damage(path):
-            raise _damaged(path, damage)
+            raise damaged(path, damage)
         with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
             metadata = file.metadata()
             described, tensors = json.loads(metadata["vbayes"]), {key: file.get_tensor(key) for key in file.keys()}
@@ -153,7 +158,8 @@ def _read(path: Path) -> tuple[Any, dict[str, Tensor]]:
     return described, tensors
 
 
-def _damaged(path: Path, what: str) -> BadInput:
+def damaged(path: Path, what: str) -> BadInput:
+    """The error of a file that is."""
     return BadInput(
         f"{path} is damaged: {what}. Nothing was changed. Wanted: the file as `fit.save` wrote it. Mend: take another copy of it, or train again."
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..errors import BadInput
 from .convergence import Phase
+from .optimizer_state import require_state
 from .phased_run import Point, Values
 
 PLAIN = (
@@ -21,6 +24,32 @@ def standing(schedule: Any) -> dict[str, Any]:
     kept = packed(schedule._points, schedule._phases, schedule._midst)
     own = {"first": schedule._first, "seconds": schedule._seconds, "trials": schedule._trials}
     return {"plain": told, **kept, **own, "optimizer": schedule._steps.run.fit.progress.optimizer}
+
+
+def require_schedule(at: Mapping[str, Any] | None, shapes: Mapping[str, Any]) -> None:
+    """That what a file says of where a schedule stands is of parameters of these shapes.
+
+    Raises:
+        BadInput: It is not.
+    """
+    if at is None:
+        return
+    try:
+        points, _, midst = unpacked(at, "cpu")
+        if not all(type(at["plain"][name]) in (bool, int, float) for name in PLAIN):
+            raise TypeError("wanted are numbers")
+        if not math.isfinite(at["seconds"] + at["first"]) or not all(map(len, dict(at["trials"]).values())):
+            raise TypeError("wanted are the seconds and steps before it, and trials")
+        every = [point.parameters for point in points.values()]
+        if midst is not None:
+            own = [midst.last, midst.best, midst.seen and midst.seen[0]]
+            every += [point.parameters for point in own if point] + midst.parts
+            every += [] if midst.start is None else [midst.start]
+        if any({name: value.shape for name, value in each.items()} != shapes for each in every):
+            raise TypeError("its parameters have other names or shapes")
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise BadInput(f"where its schedule stands is not what it must be: {error}") from error
+    require_state(at.get("optimizer"), shapes)
 
 
 def stand(schedule: Any, at: Mapping[str, Any]) -> None:
