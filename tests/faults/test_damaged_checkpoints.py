@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import random
+import re
 import struct
 
+import pyro
 import pytest
 import torch
 from safetensors import safe_open
@@ -180,6 +183,52 @@ def test_other_states(path, poison):
             load(path)
         except BadInput as error:
             assert "field 'progress'" in str(error)
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.Adam, pyro.optim.Adam({"lr": 0.01})], ids=["torch", "pyro"])
+@pytest.mark.parametrize("shape", [(), (1,), (3,), (2, 1)], ids=str)
+def test_a_state_of_other_parameters(tmp_path, optimizer, shape):
+    """Found when it is loaded: shapes that broadcast would never be, the others at the first step."""
+    short = vb.fit(vb.pairs.normal_normal(), DATA, "trace", steps=5, progress=False, compile=False, optimizer=optimizer)
+    path = short.save(tmp_path / "fit.safetensors")
+    described, tensors = told(path)
+    states = [name for name, tensor in tensors.items() if name.startswith("progress") and tensor.shape == (2,)]
+    assert len(states) == 2  # of loc, as Adam has them
+    for name in states:
+        checksum.write(tensors | {name: torch.zeros(shape)}, path, json.dumps(described))
+        with pytest.raises(
+            BadInput, match=f"damaged: (.|\n)*the optimiser's 'exp_avg.*' of '.*loc' has shape {re.escape(str(shape))}"
+        ):
+            vb.Fit.load(path, vb.pairs.normal_normal(), DATA, estimator="trace", optimizer=optimizer)
+
+
+def test_where_a_schedule_stands(tmp_path):
+    """Of a training that goes until it has converged: what is forged is found before it goes on."""
+
+    def stop(rows):
+        if rows[-1][0] > 100:
+            raise ZeroDivisionError
+
+    path, pair = tmp_path / "fit.safetensors", vb.pairs.normal_normal
+    call = functools.partial(vb.fit, data=DATA, estimator="stl", checkpoint=path, every=0, progress=False)
+    with pytest.raises(ZeroDivisionError):
+        call(pair(), callbacks=[stop])
+    described, tensors = told(path)
+    places = dict(enumerate(described["going"]["dict"]))
+    number = next(place for place, (name, _) in places.items() if name == "schedule")
+    assert described["going"]["dict"][number][1]
+    for poison in (1, "x", [], {"dict": []}, {"dict": [["plain", 1]]}):
+        forged = json.loads(json.dumps(described))
+        forged["going"]["dict"][number][1] = poison
+        checksum.write(tensors, path, json.dumps(forged))
+        with pytest.raises(BadInput, match="is damaged"):
+            call(pair())
+    for name in [name for name, tensor in tensors.items() if name.startswith("progress") and tensor.shape == (2,)][:6]:
+        checksum.write(tensors | {name: torch.zeros(3)}, path, json.dumps(described))
+        with pytest.raises(BadInput, match="is damaged"):
+            call(pair())
+    checksum.write(tensors, path, json.dumps(described))
+    assert call(pair(), max_steps=None).convergence.converged
 
 
 def test_other_tensors(path):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +14,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
 
+from .. import home
 from ..errors import VBayesError
+from ..progress import Terminal, terminated
 from .options import integers, settings
 from .options import seeds as seeds_of
 
@@ -22,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Variational Bayes on Pyro: train model/guide pairs, and measure which ELBO estimator serves them best.",
 )
-console = Console()
+console = Terminal()
 
 PairName = Annotated[str, typer.Argument(help="A built-in pair (see [b]vbayes list[/b]) or package.module:function.")]
 Data = Annotated[
@@ -110,9 +115,11 @@ def recommend(
     epilog="Examples:\n\n"
     "  vbayes train                      [dim]until it has converged[/dim]\n\n"
     "  vbayes train vae --data mnist --epochs 10 --binarize dynamic\n\n"
-    "  vbayes train eight_schools --estimator stl --out runs/schools"
+    "  vbayes train eight_schools --estimator stl --out runs/schools\n\n"
+    "  vbayes train --resume runs/schools   [dim]one that was interrupted or killed; so does the same command again[/dim]"
 )
 def train(
+    context: typer.Context,
     pair: PairName = "vae",
     data: Data = None,
     estimator: Annotated[str, typer.Option(help="Whose gradient to follow; auto asks the laboratory on the way.")] = "",
@@ -131,15 +138,21 @@ def train(
     seed: Seed = 0,
     device: Device = "auto",
     out: Out = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="A run folder, to go on with its training where it was interrupted or killed.")
+    ] = None,
 ) -> None:
-    """Fit a pair to data; keep its history, its posterior as netCDF, and a page to look at."""
-    from . import commands
+    """Fit a pair to data; keep its history, its posterior as netCDF, and a page to look at.
 
-    length = {"steps": steps, "epochs": epochs, "max_steps": max_steps, "max_seconds": max_seconds}
-    options = {"batch_size": batch_size, "learning_rate": learning_rate, "binarize": binarize}
-    fit, folder = commands.train(
-        pair, data, estimator or None, length, seed=seed, device=device, out=out, console=console, **options
-    )
+    The fit is kept while it runs: after a kill, SIGTERM or Ctrl-C the same command goes on, to the last bit.
+    """
+    from .train import train as run
+
+    asked: dict[str, Any] = {"pair": pair, "data": data, "estimator": estimator or None, "seed": seed}
+    asked |= {"steps": steps, "epochs": epochs, "max_steps": max_steps, "max_seconds": max_seconds}
+    asked |= {"batch_size": batch_size, "learning_rate": learning_rate, "binarize": binarize}
+    given = [name for name in asked if str(context.get_parameter_source(name)).endswith("COMMANDLINE")]
+    fit, folder = run(asked, given=given, device=device, out=out, resume=resume, console=console)
     if fit.steps:
         tail = fit.history.elbo_per_datum.tail(max(1, fit.steps // 10)).mean()
         console.print(f"ELBO per datum, mean of the last tenth of {fit.steps} steps: [b]{tail:.4f}[/b] nats")
@@ -246,8 +259,12 @@ def list_() -> None:
 
 @app.command()
 def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
-    """Write RUN/report.html anew: one self-contained page."""
-    from ..runs.report import report as write
+    """Write RUN/report.html anew: one self-contained page. Figures and draws too, where a full disk or a signal has cost them."""
+    write: Any
+    if os.path.lexists(run / "unfinished.json"):
+        from .train import report as write
+    else:  # which needs no torch
+        from ..runs.report import report as write
 
     console.print(f"[b]{write(run)}[/b]")
 
@@ -257,11 +274,17 @@ def _point_to(folder: Path) -> None:
 
 
 def main(args: list[str] | None = None) -> None:
-    """Runs the command line; errors of ours become one screen and exit code 2."""
+    """Runs the command line; errors of ours become one screen and exit code 2, and SIGTERM status 143 once what was learned is kept."""
+    alone = threading.current_thread() is threading.main_thread()  # only there do signals arrive
+    before = signal.signal(signal.SIGTERM, terminated) if alone else None
+    home.settle()
     try:
         outcome: Any = app(args, standalone_mode=True)
     except VBayesError as error:
         panel = Panel(str(error), title=type(error).__name__, title_align="left", border_style="red", highlight=False)
         Console(stderr=True).print(panel)
         sys.exit(2)
+    finally:
+        if alone:
+            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
     sys.exit(outcome)

@@ -13,10 +13,12 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from .. import home
 from ..errors import DataUnavailable
 
 
@@ -70,15 +72,19 @@ def fetch(published: DataFile, *repacked: DataFile) -> Path:
 
 
 def cache() -> Path:
-    """The folder that downloads are kept in: `$VBAYES_CACHE`, or the operating system's place for such things."""
+    """The folder that downloads are kept in: `$VBAYES_CACHE`, or the operating system's place for such things; a temporary one where there is no home."""
     import pooch
 
-    return _folder("VBAYES_CACHE") or Path(pooch.os_cache("vbayes"))
+    if given := _folder("VBAYES_CACHE"):
+        return given
+    with nullcontext() if os.environ.get("XDG_CACHE_HOME") else home.lent():
+        return Path(pooch.os_cache("vbayes"))
 
 
 def _folder(variable: str) -> Path | None:
     value = os.environ.get(variable)
-    return Path(value).expanduser() if value else None
+    with home.lent() if value and value.startswith("~") else nullcontext():
+        return Path(value).expanduser() if value else None
 
 
 def _got(file: DataFile, path: Path) -> str:

@@ -15,6 +15,7 @@ from ..estimators.suits import of_elbo
 from ..guides import Flow, Whitened, starts
 from ..guides.curvature import Place
 from ..pair.pair import Pair
+from ..training.autosave import Autosave
 from ..training.budget import Budget
 from ..training.fit_run import Callback
 from ..training.result import Fit
@@ -35,6 +36,8 @@ def climb(
     callbacks: Sequence[Callback] = (),
     progress: bool = True,
     rate: float | None = None,
+    autosave: Autosave | None = None,
+    kept: dict[str, Any] | None = None,
 ) -> Fit:
     """The fit by a normal, or by a flow where the diagnosis says of the normal's draws that they can't be used, weighted or not, and the flow's are better.
 
@@ -43,6 +46,8 @@ def climb(
         max_steps, max_seconds: For both together; see `Budget`.
         callbacks, progress: As for `fit`.
         rate: Of the normal's first phase, where it needs steps.
+        autosave: What keeps the normal while it runs, and in the end the better of the two; the flow has a file beside it.
+        kept: What its file says, for one that goes on.
 
     Returns:
         With its `diagnosis`, and in `tried` what each guide was worth.
@@ -52,22 +57,36 @@ def climb(
     """
     began, budget = time.perf_counter(), Budget.of(max_steps, max_seconds)
     options: dict[str, Any] = {"callbacks": callbacks, "progress": progress}
-    best = until_converged(start, max_steps=max_steps, max_seconds=max_seconds, rate=rate, **options)
+    kept, beside = kept or {}, autosave and autosave.beside
+    best = start
+    if not kept.get("behind"):
+        limits: dict[str, Any] = {"max_steps": max_steps, "max_seconds": max_seconds, "autosave": autosave}
+        best = until_converged(start, rate=rate, at=kept.get("schedule"), last=False, **limits, **options)
     known = _judged(best)
     tried: list[tuple[str, str]] = [("normal", known.trust)]
     steps, seconds = budget.steps - best.steps, budget.seconds - (time.perf_counter() - began)
+    flow_interrupted = False
     if known.trust == "bad" and steps > 0 and seconds > 0 and not best.interrupted and _can_bend(best):
         try:
-            flow = until_converged(bent(best), max_steps=steps, max_seconds=seconds, rate=RATE, **options)
+            flow, told = bent(best), dict[str, Any]()
+            if beside:
+                flow, told = beside.begin(flow, finds=lambda fit, told: fit)
+            if not told.get("finished"):
+                limits = {"max_steps": steps, "max_seconds": seconds, "autosave": beside}
+                flow = until_converged(flow, rate=RATE, at=told.get("schedule"), **limits, **options)
         except NonFinite:
             tried.append(("flow", "left the real numbers"))
         else:
+            flow_interrupted = flow.interrupted
             found = _judged(flow)
             tried.append(("flow", found.trust))
             if _rank(found) > _rank(known):
                 best, known = flow, found
     reached = replace(best, tried=tuple(tried))
     reached.__dict__["_diagnosis"] = known
+    if autosave and beside and not (best.interrupted or flow_interrupted):
+        autosave.keep(reached, finished=True, guide="flow" if isinstance(best.pair.guide, Flow) else "", tried=tried)
+        beside.remove()
     return reached
 
 

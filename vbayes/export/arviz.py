@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import home
 from ..errors import BadInput, OutputUnwritable
 
 SAMPLED = ("posterior", "posterior_predictive", "log_likelihood", "sample_stats", "prior", "prior_predictive")
@@ -28,7 +29,7 @@ Dims = Mapping[str, Sequence[str]]
 
 def arviz() -> ModuleType:
     """ArviZ, imported when it is needed: it takes a second."""
-    with warnings.catch_warnings():
+    with home.lent(), warnings.catch_warnings():
         # 0.23 announces at each import that 1.x will come; both are served here.
         warnings.filterwarnings("ignore", "\\s*ArviZ is undergoing a major refactor", FutureWarning)
         import arviz

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,70 +12,42 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ..errors import OutputUnwritable
+from .run_folder import hidden_of, run_folder, whole
 
 PACKAGES = ("vbayes", "torch", "pyro-ppl", "numpy", "arviz", "matplotlib")
 
 
 def default_folder(command: str, pair: str) -> Path:
-    """`runs/compare-vae-20260131-123456`."""
-    return Path("runs") / f"{command}-{pair}-{datetime.now():%Y%m%d-%H%M%S}"
+    """`runs/compare-vae-20260131-123456`; with a number behind it where there is that already, as after a clock that was put back."""
+    folder = first = Path("runs") / f"{command}-{pair}-{datetime.now():%Y%m%d-%H%M%S}"
+    number = 1
+    while os.path.lexists(folder) or os.path.lexists(hidden_of(folder)):
+        number += 1
+        folder = first.with_name(f"{first.name}-{number}")
+    return folder
 
 
 @contextmanager
 def unfinished(folder: Path, *, replaces: bool = False) -> Iterator[Path]:
-    """A hidden folder beside `folder` to write to; it takes its place at the end, or vanishes after an error.
-
-    Args:
-        replaces: Whether `folder` may hold an older run, which stays until the new one is complete.
+    """A hidden folder beside `folder` to write to; it takes its place at the end, or vanishes after an error. See `run_folder`.
 
     Raises:
-        OutputUnwritable: `folder` holds something already, or can't be made; known before any work is done.
+        OutputUnwritable: `folder` holds something already, another process writes to it, or it can't be made; known before any work is done.
     """
-    folder = folder.absolute()
-    if not replaces and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputUnwritable(f"{folder} exists and is not an empty folder. Choose another --out, or remove it first.")
-    missing = [parent for parent in folder.parents if not parent.exists()]
-    hidden = folder.with_name(f".{folder.name}.unfinished-{os.getpid()}")
-    older = folder.with_name(f".{folder.name}.older-{os.getpid()}")
-    try:
-        hidden.mkdir(parents=True)
-        (hidden / "environment.json").touch()
-    except OSError as error:
-        raise OutputUnwritable(
-            f"Can't write to {folder}: {error}. Choose another --out, in a folder that is yours."
-        ) from error
-    try:
-        yield hidden
-        if replaces and folder.exists():
-            os.replace(folder, older)
-        os.replace(hidden, folder)
-    except OSError as error:
-        raise OutputUnwritable(f"Can't finish {folder}: {error}.") from error
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
-        if older.exists() and not folder.exists():
-            os.replace(older, folder)
-        shutil.rmtree(older, ignore_errors=True)
-        if not folder.exists():
-            _remove_empty(missing)
-
-
-def _remove_empty(folders: list[Path]) -> None:
-    """Removes folders, innermost first, up to one that is in use."""
-    try:
-        for folder in folders:
-            folder.rmdir()
-    except OSError:
-        return
+    with run_folder(folder, replaces=replaces) as place:
+        yield place.path
+        place.publish()
 
 
 def save_figure(figure: Any, path: Path) -> None:
     """The figure as a file; it is closed."""
     from matplotlib import pyplot
 
-    figure.savefig(path, dpi=150)
-    pyplot.close(figure)
+    try:
+        with whole(path) as part:
+            figure.savefig(part, dpi=150, format=path.suffix[1:])
+    finally:
+        pyplot.close(figure)
 
 
 def environment(*, device: str, seed: int) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from . import regular_file
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Indented, in UTF-8."""
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+    """Indented, in UTF-8; all of it or nothing."""
+    regular_file.write(path, (json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n").encode("utf-8"))
 
 
 def read_json(path: Path) -> Any:

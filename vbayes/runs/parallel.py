@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -99,6 +100,11 @@ def _measure(number: int, task: Task, *, quiet: bool = True) -> tuple[int, pd.Da
         return number, f"{type(error).__name__}: {error}"
     except Exception as error:
         return number, f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
+    except SystemExit:
+        if quiet:  # a worker's: it dies of the signal, and the task is measured again
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGTERM)
+        raise
 
 
 @contextmanager

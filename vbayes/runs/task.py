@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import threading
 import warnings
@@ -18,6 +19,7 @@ import torch
 
 from .. import rng
 from ..errors import BadInput
+from ..progress import stops, terminated
 from . import regular_file, table_file
 from .experiment import Experiment, load
 from .fingerprint import fingerprint
@@ -114,10 +116,17 @@ def measure(experiment: Experiment, path: Path, settings: Mapping[str, Any], see
 
     Where the measurement imports a file that was not to be foreseen, the table's `attrs` name it under "unforeseen": nobody can tell
     whether such a table is still right.
+
+    Raises:
+        KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM has ended a fit in it.
     """
-    before = set(sys.modules)
+    before, stopped = set(sys.modules), len(stops())
     with rng.seeded(seed), rng.by_default(seed):
         table = experiment.measure(**settings)
+    if signals := stops()[stopped:]:  # a fit in it has come back early, so these are not its numbers
+        if signal.SIGTERM in signals:
+            terminated(signal.SIGTERM, None)
+        raise KeyboardInterrupt
     if new := set(theirs(before).values()) - set(sources(path)):
         table.attrs[UNFORESEEN] = sorted(map(str, new))
     return table

@@ -51,6 +51,12 @@ class AveragedAdam(torch.optim.Optimizer):
                 held |= {name: value for name, value in after.items() if name != "lr"}
         return loss
 
+    def load_state_dict(self, state_dict: Any) -> None:
+        """As torch's, which makes all of it the parameters' type; the count of iterates stays float64."""
+        super().load_state_dict(state_dict)
+        for held in self.state.values():
+            held["counted"] = held["counted"].double()
+
     def begin_mean(self) -> None:
         """Forgets the mean: the next step's parameters are the first of another one."""
         for held in self.state.values():

@@ -24,10 +24,15 @@ from ..estimators.memory import with_memory
 from ..pair.pair import Pair
 from . import checkpoint_guide, checksum
 from .checkpoint_fields import fields, rows
+from .checkpoint_fields import going as fields_of_going
+from .optimizer_state import require_state
 
 
-def save(fit: Any, path: Path) -> Path:
+def save(fit: Any, path: Path, going: Any = None) -> Path:
     """Writes a fit; see `Fit.save`.
+
+    Args:
+        going: What it takes besides to go on with a training in its midst: a nest of plain values, tensors and arrays.
 
     Raises:
         OutputUnwritable: The file can't be written; an older one is still there.
@@ -48,16 +53,36 @@ def save(fit: Any, path: Path) -> Path:
         "convergence": fit.convergence and fit.convergence.to_json(),
         "guide": checkpoint_guide.described(fit.pair, tensors),
         "progress": _pack(vars(fit.progress), tensors),
+        "going": _pack(going, tensors),
     }
     unfinished = path.with_name(path.name + ".part")
     try:
         checksum.write(tensors, unfinished, json.dumps(described))
         os.replace(unfinished, path)
-    except (OSError, SafetensorError) as error:
+    except BaseException as error:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
-        raise OutputUnwritable(f"Can't write {path}: {error}. Choose a folder that exists and is yours.") from error
+        if isinstance(error, (OSError, SafetensorError)):
+            raise OutputUnwritable(
+                f"Can't write {path}: {error}. Choose a folder that exists, is yours, and has room."
+            ) from error
+        raise
     return path
+
+
+def going(path: Path) -> dict[str, Any] | None:
+    """What a file says of how to go on with the training in whose midst it was written; None for one that `Fit.save` wrote.
+
+    Raises:
+        BadInput: No such file, not one of ours, or a damaged one.
+    """
+    described, tensors = _read(path)
+    if not isinstance(described, dict) or described.get("going") is None:
+        return None
+    try:
+        return fields_of_going(described["going"], tensors)
+    except BadInput as error:
+        raise damaged(path, str(error)) from error
 
 
 def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO | None, optimizer: Any) -> dict[str, Any]:
@@ -71,9 +96,9 @@ def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO | None, optimize
         told = fields(described, tensors)
         history = rows(tensors["history"]) if "history" in tensors else None
     except BadInput as error:
-        raise _damaged(path, str(error)) from error
+        raise damaged(path, str(error)) from error
     if history is None:
-        raise _damaged(path, "it has no history")
+        raise damaged(path, "it has no history")
     if estimator is None:
         estimator = _named(told["estimator"])
     for what, ours in {"pair": pair.name, "estimator": name_of(estimator)}.items():
@@ -84,7 +109,7 @@ def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO | None, optimize
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         if isinstance(error, BadInput):
             raise
-        raise _damaged(path, f"its field 'guide' is not what it must be: {error}") from error
+        raise damaged(path, f"its field 'guide' is not what it must be: {error}") from error
     trained.initialise(trained.beside(data.batch(pair.model)))
     estimator = with_memory(estimator, trained)
     state = {k.removeprefix("parameter."): v for k, v in tensors.items() if k.startswith("parameter.")}
@@ -95,7 +120,11 @@ def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO | None, optimize
         )
     for name, value in trained.state().items():
         if value.is_floating_point() != state[name].is_floating_point():
-            raise _damaged(path, f"its tensor 'parameter.{name}' is of {state[name].dtype}, not {value.dtype}")
+            raise damaged(path, f"its tensor 'parameter.{name}' is of {state[name].dtype}, not {value.dtype}")
+    try:
+        require_state(told["progress"].optimizer, {name: value.shape for name, value in trained.parameters.items()})
+    except BadInput as error:
+        raise damaged(path, f"its field 'progress' is not what it must be: {error}") from error
     return {
         "pair": trained.load(state),
         "data": data,
@@ -117,11 +146,24 @@ def _named(name: str) -> ELBO:
     return made
 
 
+def told(path: Path, name: str) -> Any:
+    """One of the fields of a file.
+
+    Raises:
+        BadInput: As for `going`.
+    """
+    described, tensors = _read(path)
+    try:
+        return fields(described, tensors)[name]
+    except BadInput as error:
+        raise damaged(path, str(error)) from error
+
+
 def _read(path: Path) -> tuple[Any, dict[str, Tensor]]:
     """Description and tensors of a file that is whole."""
     try:
         if damage := checksum.damage(path):
-            raise _damaged(path, damage)
+            raise damaged(path, damage)
         with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
             metadata = file.metadata()
             described, tensors = json.loads(metadata["vbayes"]), {key: file.get_tensor(key) for key in file.keys()}
@@ -138,7 +180,8 @@ def _read(path: Path) -> tuple[Any, dict[str, Tensor]]:
     return described, tensors
 
 
-def _damaged(path: Path, what: str) -> BadInput:
+def damaged(path: Path, what: str) -> BadInput:
+    """The error of a file that is."""
     return BadInput(
         f"{path} is damaged: {what}. Nothing was changed. Wanted: the file as `fit.save` wrote it. Mend: take another copy of it, or train again."
     )

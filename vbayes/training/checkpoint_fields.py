@@ -26,16 +26,36 @@ def fields(described: Any, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """
     if not isinstance(described, dict):
         raise BadInput("its description is no table")
-    made = {}
-    for name, reader in READERS.items():
-        try:
-            made[name] = reader(described.get(name, OLDER[name]) if name in OLDER else described[name], tensors)
-        except KeyError as error:
-            raise BadInput(f"its field {name!r} is missing, or lacks {error}") from error
-        except (
-            ArithmeticError, AssertionError, AttributeError, IndexError, RecursionError, RuntimeError, TypeError, ValueError,
-        ) as error:  # fmt: skip
-            raise BadInput(f"its field {name!r} is not what it must be: {error}") from error
+    return {name: _read(name, reader, described, tensors) for name, reader in READERS.items()}
+
+
+def going(packed: Any, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What is said of a training in whose midst the file was written.
+
+    Raises:
+        BadInput: It is of another kind.
+    """
+    made: dict[str, Any] = _read("going", _going, {"going": packed}, tensors)
+    return made
+
+
+def _read(name: str, reader: Reader, described: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
+    try:
+        return reader(described.get(name, OLDER[name]) if name in OLDER else described[name], tensors)
+    except KeyError as error:
+        raise BadInput(f"its field {name!r} is missing, or lacks {error}") from error
+    except (
+        ArithmeticError, AssertionError, AttributeError, IndexError, RecursionError, RuntimeError, TypeError, ValueError,
+    ) as error:  # fmt: skip
+        raise BadInput(f"its field {name!r} is not what it must be: {error}") from error
+
+
+def _going(value: Any, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    made = unpack(value, tensors)
+    if type(made) is not dict or type(made["same"]) is not dict or type(made["finished"]) is not bool:
+        raise TypeError("wanted is what the fit is told by, and whether it is finished")
+    if type(made.get("schedule")) not in (dict, type(None)):
+        raise TypeError("wanted is where a schedule stands")
     return made
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal, overload
 
 import torch
@@ -19,8 +21,10 @@ from ..guides import AUTO
 from ..pair.check import require_parameters
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained, pair_and_data, paired
+from .autosave import EVERY, Autosave
 from .budget import Budget, refuse_budget
 from .fit_run import Callback, Progress, train
+from .identity import identity
 from .minibatches import count_steps
 from .optimizer import optimizer_for, require_adam
 from .restarts import Restarts, fit_restarts
@@ -55,13 +59,15 @@ def fit(
     compile: Literal["auto"] | bool = "auto",
     restarts: int | None = None,
     binarize: Binarize | None = None,
+    checkpoint: str | Path | None = None,
+    every: float | str = EVERY,
     callbacks: Sequence[Callback] = (),
     progress: bool = True,
 ) -> Fit | Restarts:
     """Maximises the ELBO by stochastic gradient ascent: for so many steps or epochs, or, where neither is given, until it has converged.
 
     The second needs no settings: rates are found, iterates averaged, and the fit's `convergence` says what it has come to; see
-    `vbayes.training.until_converged`. Ctrl-C returns what there is.
+    `vbayes.training.until_converged`. Ctrl-C returns what there is, and so does SIGTERM, unless the program has a handler for it.
 
     Args:
         pair: Model and guide; it is copied, never changed. A fit goes on from where it is, as a new fit. A model alone gets a guide by itself.
@@ -89,6 +95,11 @@ def fit(
             pair's own; see `vbayes.pair.initial_values.another_start` for the others.
         binarize: Make grey data in [0, 1] black and white, for a Bernoulli likelihood: "threshold", "static" or "dynamic", anew in each
             epoch; see `Dataset.binarized`, whose data `Fit.load` wants for such a fit.
+        checkpoint: A file in which the fit is kept while it runs. Where it is there already, the fit goes on from it, to the last bit, whatever ended the process
+            that wrote it; one that is finished comes back as it is, or goes on to more `steps` or `epochs`. The file is what `Fit.save` writes. It has to be of the
+            same fit: pair, data, estimator, optimiser, seed and the like. What `guide=` finds before the first step is found again.
+        every: Seconds between two writings, or a text such as "30s", "5min", "1000 steps"; less often where writing would take more than a tenth of the time. A process
+            that is killed loses so much at most; a call of the program lasts some tenths of a second, and trials of a first rate some hundred steps.
         callbacks: Each is called some ten times a second with the new rows of the history.
         progress: Show a bar with the ELBO per datum and its trend.
 
@@ -97,6 +108,7 @@ def fit(
 
     Raises:
         BadInput: What was handed in does not fit; the message says what, and how to mend it.
+        OutputUnwritable: The checkpoint can't be written; known before the first step.
         NonFinite: The ELBO or its gradient left the real numbers. The error's `fit` holds the history and the last
             finite parameters.
 
@@ -129,19 +141,35 @@ def fit(
     fresh = Fit(
         problem.pair, problem.data, copy.copy(method), batch_size, optimizer, learning_rate, seed, Progress.start(seed), compile=compile
     )  # fmt: skip
+    autosave, kept, held_out = None, dict[str, Any](), None
+    if checkpoint is not None and (automatic or restarts is not None):
+        raise BadInput(
+            f"checkpoint={str(checkpoint)!r} with {'estimator=' + repr(estimator) if automatic else f'restarts={restarts}'}. Wanted: a single fit by one estimator, which can go on "
+            "from a file. Mend: leave out one of them, and save what comes out."
+        )
+    if validation is not None:
+        looks = Dataset.of(validation) if binarize is None else Dataset.of(validation).binarized(binarize, seed=seed)
+        held_out = Problem.of(problem.pair, looks, device=str(problem.device)).data
+    if checkpoint is not None:
+        budget = {} if told else {"max_steps": max_steps, "max_seconds": max_seconds}
+        autosave = Autosave(checkpoint, every, identity(fresh, held_out, **budget))
+        fresh, kept = autosave.begin(fresh, finds=_of_that_guide)
     if not told:
         with problem.pair.scope():
             optimizer_for(problem.pair.leaves, optimizer, learning_rate)  # what it refuses, it refuses here too
         require_adam(optimizer)
-        held_out = None
-        if validation is not None:
-            looks = (
-                Dataset.of(validation) if binarize is None else Dataset.of(validation).binarized(binarize, seed=seed)
-            )
-            held_out = Problem.of(problem.pair, looks, device=str(problem.device)).data
-        options: dict[str, Any] = {"callbacks": callbacks, "progress": progress, "rate": learning_rate}
+        if autosave and kept.get("finished"):
+            autosave.beside.remove()
+            return fresh
+        options: dict[str, Any] = {
+            "callbacks": callbacks,
+            "progress": progress,
+            "rate": learning_rate,
+            "autosave": autosave,
+        }
         if problem.pair.word == AUTO and estimator is None and held_out is None:
-            return verb("climb")(fresh, max_steps=max_steps, max_seconds=max_seconds, **options)  # type: ignore[no-any-return]
+            return verb("climb")(fresh, max_steps=max_steps, max_seconds=max_seconds, kept=kept, **options)  # type: ignore[no-any-return]
+        options["at"] = kept.get("schedule")
         return until_converged(fresh, max_steps=max_steps, max_seconds=max_seconds, validation=held_out, **options)
     count = count_steps(problem.data, batch_size, steps, epochs)
     if automatic:
@@ -149,6 +177,19 @@ def fit(
 
         refuse_restarts(restarts)
         return fit_automatically(fresh, count, callbacks=callbacks, progress=progress)
+    if fresh.steps > count:
+        raise BadInput(
+            f"checkpoint={str(checkpoint)!r} holds {fresh.steps} steps, and {count} are asked for. Wanted: at least as many, or another file."
+        )
     if restarts is None:
-        return train(fresh, count, show=progress, callbacks=callbacks)
+        if kept.get("finished") and fresh.steps == count:
+            return fresh
+        return train(fresh, count - fresh.steps, show=progress, callbacks=callbacks, autosave=autosave)
     return fit_restarts(fresh, restarts, count, show=progress, callbacks=callbacks)
+
+
+def _of_that_guide(fit: Fit, told: dict[str, Any]) -> Fit:
+    """A fit with the guide that a file is of, where "auto" has come to a flow."""
+    if told.get("guide") == "flow":
+        fit = verb("bent")(fit)
+    return dataclasses.replace(fit, tried=tuple(told.get("tried", ())))

@@ -22,7 +22,7 @@ from .engine import WORTH, Engine, Failure
 from .minibatches import Minibatches
 from .optimizer import optimizer_for
 from .plateau import FEWEST
-from .run import BY_PYRO, Run
+from .run import BY_PYRO, Keeper, Run
 from .staged import Staged
 from .tolerance import Tolerance
 
@@ -113,6 +113,11 @@ class FitRun:
         return self._run.interrupted
 
     @property
+    def torn(self) -> bool:
+        """Whether that was in the middle of a step, so that what was reached is not to be gone on from."""
+        return self._run.torn
+
+    @property
     def staged(self) -> bool:
         """Whether a program takes its steps."""
         return isinstance(self._run.engine, Staged)
@@ -152,6 +157,7 @@ class FitRun:
         until: float = float("inf"),
         report: Callback = lambda rows: None,
         asked_to_stop: Callable[[], bool] = lambda: False,
+        pause: Callable[[], bool] = lambda: False,
     ) -> None:
         """So many steps in all of this run, or to a second on its clock; see `Run.go`.
 
@@ -166,7 +172,7 @@ class FitRun:
             report(rows)
 
         with self.inside():
-            self._run.go(steps, until=until, report=taken, asked_to_stop=asked_to_stop)
+            self._run.go(steps, until=until, report=taken, asked_to_stop=asked_to_stop, pause=pause)
 
     def rehearse(self) -> None:
         """Takes a first step on a copy, for what is loaded, built or recorded only then; it counts as set-up."""
@@ -197,11 +203,20 @@ class FitRun:
             yield
 
 
-def train(fit: F, steps: int, *, show: bool, callbacks: Sequence[Callback] = (), staged: bool | None = None) -> F:
+def train(
+    fit: F,
+    steps: int,
+    *,
+    show: bool,
+    callbacks: Sequence[Callback] = (),
+    staged: bool | None = None,
+    autosave: Keeper | None = None,
+) -> F:
     """`steps` more steps of a fit, whose pair is ours to change.
 
     Args:
         staged: Whether to make a program of it; None lets the fit and the number of steps say.
+        autosave: What keeps it while it runs.
 
     Raises:
         NonFinite: A step could not be taken. The error's `fit` has what was reached.
@@ -216,16 +231,25 @@ def train(fit: F, steps: int, *, show: bool, callbacks: Sequence[Callback] = (),
             for callback in callbacks:
                 callback(rows)
 
-        run.go(steps, report=report, asked_to_stop=asked_to_stop)
-    reached = run.fit
-    if staged and not steps:  # it would be a program if there were any steps
-        reached = replace(reached, progress=replace(reached.progress, staged=True))
+        def due() -> bool:
+            return autosave is not None and autosave.due(run.steps)
+
+        run.go(steps, report=report, asked_to_stop=asked_to_stop, pause=due)
+        while run.steps - fit.steps < steps and not (run.failure or run.interrupted):
+            if autosave:
+                autosave.keep(run.fit)
+            run.go(steps, report=report, asked_to_stop=asked_to_stop, pause=due)
+        reached = run.fit
+        if staged and not steps:  # it would be a program if there were any steps
+            reached = replace(reached, progress=replace(reached.progress, staged=True))
+        if steps and reached.steps >= FEWEST and not run.failure:
+            tolerance = Tolerance.of(reached)
+            convergence = of_history([row[2] for row in reached.rows], tolerance.nats, tolerance.rows)
+            reached = replace(reached, convergence=convergence)
+        if autosave and not run.torn:
+            autosave.keep(reached, finished=not (run.failure or run.interrupted))
     if failure := run.failure:
         raise not_finite(failure, reached)
-    if steps and reached.steps >= FEWEST:
-        tolerance = Tolerance.of(reached)
-        convergence = of_history([row[2] for row in reached.rows], tolerance.nats, tolerance.rows)
-        reached = replace(reached, convergence=convergence)
     return reached
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -46,15 +48,25 @@ class PhasedRun:
         rate: Of the first steps.
         staged: As for `FitRun`.
         held_out: Data on which `evaluate` looks, in place of the fit's; its ELBO counts for as many rows as the fit has.
+        optimizer: The state of the `AveragedAdam` of one that was kept.
+        between: Called after each of the looks that `evaluate` takes.
     """
 
-    def __init__(self, fit: Any, rate: float, *, staged: bool, held_out: Dataset | None = None) -> None:
-        self._fit = replace(
-            fit, optimizer=AveragedAdam, learning_rate=rate, progress=replace(fit.progress, optimizer=None)
-        )
+    def __init__(
+        self,
+        fit: Any,
+        rate: float,
+        *,
+        staged: bool,
+        held_out: Dataset | None = None,
+        optimizer: Any = None,
+        between: Callable[[], None] = lambda: None,
+    ) -> None:
+        progress = replace(fit.progress, optimizer=optimizer)
+        self._fit = replace(fit, optimizer=AveragedAdam, learning_rate=rate, progress=progress)
         self.run = FitRun(self._fit, staged=staged)
         self._seed = rng.child(fit.seed, TRIAL)
-        self._held_out = held_out
+        self._held_out, self._between = held_out, between
         self._looking: Staged | None = None  # the engine that looks there
 
     @property
@@ -113,6 +125,33 @@ class PhasedRun:
             if self._held_out is not None:
                 fresh = [value * len(self._fit.data) / len(self._held_out) for value in fresh]
             point.values += fresh + [float("-inf")] * (CHUNK - len(fresh))
+            self._between()
+
+    def difference(
+        self, a: Point, b: Point, *, most: int, fine: float, stop: Callable[[], bool]
+    ) -> tuple[float, float]:
+        """How much higher the ELBO is at one point than at another, and its standard error, nats.
+
+        Args:
+            a, b: From the one to the other.
+            most: Values, at most.
+            fine: The standard error that is small enough.
+            stop: Whether to be content with what is known.
+        """
+        count = CHUNK
+        if self._fit.pair.state().keys() != self._fit.pair.parameters.keys():  # what buffers hold has changed since
+            a.values.clear()
+            b.values.clear()
+        while True:
+            self.evaluate(a, count)
+            self.evaluate(b, count)
+            each = np.array(b.values[:count]) - np.array(a.values[:count])
+            if not np.isfinite(each).all():
+                return (-math.inf if not np.isfinite(b.values).all() else math.inf), 0.0
+            error = float(each.std(ddof=1)) / math.sqrt(count)
+            if error < fine or 2 * count > most or stop():
+                return float(each.mean()), error
+            count *= 2
 
     def trial(
         self,

@@ -6,7 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from ..errors import CaptureFailed
 from .engine import Engine
@@ -16,6 +16,18 @@ BY_PYRO = "From here on it trains step by step in Pyro, which is slower."
 
 Report = Callable[[Sequence[Any], float, float], object]
 """(what each step has to report, seconds on the clock before these steps, and after them)."""
+
+
+class Keeper(Protocol):
+    """What keeps a fit while it runs: an `Autosave`."""
+
+    def due(self, steps: int) -> bool:
+        """Whether it is time, so many steps into the fit."""
+        ...
+
+    def keep(self, fit: Any, *, must: bool = False, **told: Any) -> None:
+        """Writes what was reached."""
+        ...
 
 
 class Run:
@@ -31,11 +43,12 @@ class Run:
         taken: Steps so far.
         seconds: On the clock: of steps, and of what is compiled on the way; not of looks at the model, nor of callbacks.
         interrupted: Whether Ctrl-C has ended it.
+        torn: Whether it was in the middle of something then, so that parameters, optimiser and history may not belong together.
     """
 
     def __init__(self, engine: Engine, instead: Callable[[], Engine] | None = None) -> None:
         self.engine, self._instead = engine, instead
-        self.taken, self.seconds, self.interrupted = 0, 0.0, False
+        self.taken, self.seconds, self.interrupted, self.torn = 0, 0.0, False, False
         self._pace, self._rate = 1, 0.0  # steps in a call; steps a second, of late
 
     def go(
@@ -45,6 +58,7 @@ class Run:
         until: float = math.inf,
         report: Report = lambda values, began, ended: None,
         asked_to_stop: Callable[[], bool] = lambda: False,
+        pause: Callable[[], bool] = lambda: False,
     ) -> None:
         """Goes on to a number of steps or a second on the clock, whichever comes first; no further than it can.
 
@@ -53,6 +67,7 @@ class Run:
             until: On the clock.
             report: Called after each call of the engine.
             asked_to_stop: Looked at as often. A second Ctrl-C ends it at once.
+            pause: Likewise, for a good moment to save what was reached; another call goes on.
 
         Raises:
             CaptureFailed: The model has changed, and nothing can go on instead.
@@ -63,8 +78,10 @@ class Run:
                 if len(values):
                     report(values, began, self.seconds)
                 self.interrupted = asked_to_stop()
+                if pause():
+                    break
         except KeyboardInterrupt:  # a second one, or the model's or a callback's own
-            self.interrupted = True
+            self.interrupted = self.torn = True
         self.engine.finish()
 
     def _take(self, left: float, room: float) -> Sequence[Any]:

@@ -12,13 +12,15 @@ import numpy as np
 
 from ..data.dataset import Dataset
 from ..summaries.card import counted, rounded
+from .autosave import Autosave
 from .budget import Budget
 from .convergence import Convergence, Phase, in_nats
-from .drift import drift, mean_of
 from .fit_run import Callback, Row, not_finite
 from .phased_run import CHUNK, PhasedRun, Point
 from .rate import FIRST, find_rate
+from .schedule_state import Midst, stand, standing
 from .tolerance import Tolerance
+from .window import window
 
 WINDOW = 400  # steps of the first window, at least, and at least an epoch
 GROWTH = 1.5  # from one window to the next
@@ -39,6 +41,8 @@ class Schedule:
         budget, tolerance, validation, rate, callbacks: See there.
         advance: Told of each step, and of what to show.
         asked_to_stop: Whether somebody has pressed Ctrl-C.
+        autosave: What keeps it while it runs.
+        at: Where one that was kept stood, to go on from there; empty for one that begins.
     """
 
     def __init__(
@@ -51,23 +55,36 @@ class Schedule:
         callbacks: Sequence[Callback],
         advance: Callable[[int, Callable[[], str]], None],
         asked_to_stop: Callable[[], bool],
+        autosave: Autosave | None = None,
+        at: dict[str, Any] | None = None,
     ) -> None:
         self._began = time.perf_counter()
         self._fit, self._tolerance, self._rate = fit, tolerance, rate or math.nan
+        self._autosave, self._first = autosave, fit.steps
         self._budget = budget
         self._callbacks, self._advance, self._asked_to_stop = callbacks, advance, asked_to_stop
-        self._steps = PhasedRun(fit, rate or FIRST, staged=fit.compile is not False, held_out=validation)
+        optimizer = at["optimizer"] if at else None
+        how: dict[str, Any] = {"held_out": validation, "optimizer": optimizer, "between": self._keep}
+        self._steps = PhasedRun(fit, rate or FIRST, staged=fit.compile is not False, **how)
         self._held_out = validation is not None
         self._phases: list[Phase] = []
         self._retreats, self._interrupted = 0, False
         # What is known of the last window: its mean, its gain on the window before, and the steps between the two.
         self._size, self._gain, self._gain_se, self._span = 0, math.nan, math.nan, 1.0
         self._expected, self._creeps = math.nan, 0.0
-        self._ended = False  # the phase, by itself: of one that was cut short nobody knows what it would have gained
+        # How far it is: a rate is found, in the midst of a phase, it has converged, and all that is left is to settle.
+        self._begun, self._ended, self._converged, self._closing, self._kept = False, False, False, False, False
+        self._midst: Midst | None = None
+        self._points: dict[
+            str, Point
+        ] = {}  # "reached": the best of the phases behind; "here": where it stands in the end
+        self._trials: dict[float, list[float]] = {}
+        if at:
+            stand(self, at)
 
     @property
     def _taken(self) -> int:
-        return self._steps.run.steps - self._fit.steps
+        return self._steps.run.steps - self._first
 
     @property
     def _seconds(self) -> float:
@@ -80,74 +97,81 @@ class Schedule:
 
     def run(self) -> Any:
         """The fit that was reached."""
-        best: Point | None = None
-        converged = False
         try:
-            self._begin()
-            while not (converged or self._over) and len(self._phases) < PHASES:
-                reached, last = self._phase(best)
+            if not self._begun:
+                self._begin()
+            while not (self._closing or self._converged or self._over) and len(self._phases) < PHASES:
+                before = self._points.get("reached")
+                reached, last = self._phase(before)
                 if reached is None or last is None:
                     break
-                converged, best = self._judged(best, last), reached
-                if not (converged or self._over):
+                self._converged = self._judged(before, last)
+                if not (self._converged or self._over):
                     self._rate /= LOWER
-                    self._steps.begin(self._rate, best.parameters)
-            self._settle(best)
+                    self._steps.begin(self._rate, reached.parameters)
+                self._points["reached"], self._midst = reached, None
+            self._closing = True
+            self._settle(self._points.get("reached"))
         except KeyboardInterrupt:  # a second one; what was reached stands in the pair
             self._interrupted = True
-        fit = self._steps.run.fit
         return replace(
-            fit,
-            optimizer=self._fit.optimizer,
+            self._as_kept(self._steps.run.fit),
             learning_rate=self._fit.learning_rate if math.isnan(self._rate) else self._rate,
-            progress=replace(fit.progress, optimizer=None),  # means of iterates are no state of an Adam's
             interrupted=self._interrupted,
-            convergence=self._told(converged),
+            convergence=self._told(self._converged),
         )
 
     def _begin(self) -> None:
         """The first rate and window."""
         self._size = max(WINDOW, self._steps.run.stands[2].per_epoch)
         if math.isnan(self._rate):
-            here = self._steps.parameters
-            self._rate = find_rate(lambda rate, steps: [] if self._over else self._steps.trial(here, rate, steps))
+            self._rate = find_rate(self._trial)
         self._steps.begin(self._rate)
+        self._begun = True
+
+    def _trial(self, rate: float, steps: int) -> list[float]:
+        self._keep()
+        if not self._over and rate not in self._trials:
+            self._trials[rate] = self._steps.trial(self._steps.parameters, rate, steps)
+        return [] if self._over else self._trials[rate]
 
     def _phase(self, before: Point | None) -> tuple[Point | None, Point | None]:
         """Windows at one rate until they gain no more: the best mean of one or of before, and the last; None where there was no time for any."""
-        first, last, best, calm, self._ended = self._taken, before, before, 0, False
-        while not self._over:
-            window = self._window()
-            if window is None:
+        if self._midst is None:
+            self._midst, self._ended = Midst(self._taken, before, before), False
+        now = self._midst
+        while not now.ended and (now.seen or not self._over):
+            now.seen = now.seen or self._window(now)
+            if now.seen is None:
                 continue
-            point, steps, drifting = window
-            if last is None or best is None:
-                last = best = point
-                self._grow()
+            point, steps, drifting = now.seen
+            if now.last is None or now.best is None:
+                now.last = now.best = point
+                now.seen = None
+                self._size = int(self._size * GROWTH)
                 continue
-            self._span = steps if last is before else (steps + self._size / GROWTH) / 2
-            self._gain, self._gain_se = self._difference(last, point)
+            self._span = steps if now.last is before else (steps + self._size / GROWTH) / 2
+            self._gain, self._gain_se = self._difference(now.last, point)
             heat = self._heat(point, steps)
-            best = point if self._beats(point, best) else best
-            last = point
-            calm += self._gain < max(self._tolerance.nats, 2 * self._gain_se)
+            best = point if self._beats(point, now.best) else now.best
+            calm = now.calm + (self._gain < max(self._tolerance.nats, 2 * self._gain_se))
             cool = self._gain < max(heat / SHARE, self._tolerance.worth) and (
                 self._tolerance.network or drifting < STATIONARY
             )
+            now.best, now.last, now.calm, now.seen = best, point, calm, None
             if calm >= 2 or cool or self._gain < -heat / SHARE or (calm and drifting < STATIONARY):
-                self._ended = not self._over
+                self._ended, now.ended = not self._over, True
                 break
-            self._grow()
-        if last is None or last is before:
-            return best, None
-        if not self._phases:
-            self._creeps = self._gain
-        self._steps.evaluate(last, CHUNK)
-        self._phases.append(Phase(self._rate, self._taken - first, float(np.mean(last.values))))
-        return best, last
-
-    def _grow(self) -> None:
-        self._size = int(self._size * GROWTH)
+            self._size = int(self._size * GROWTH)
+        if now.last is None or now.last is before:
+            return now.best, None
+        self._steps.evaluate(now.last, CHUNK)
+        if not now.told:
+            if not self._phases:
+                self._creeps = self._gain
+            now.told = True
+            self._phases.append(Phase(self._rate, self._taken - now.first, float(np.mean(now.last.values))))
+        return now.best, now.last
 
     def _beats(self, a: Point, b: Point) -> bool:
         gain, error = self._difference(b, a)
@@ -160,29 +184,31 @@ class Schedule:
         self._steps.evaluate(point, CHUNK)
         return max(0.0, float(np.mean(point.values)) - float(np.mean([row[2] for row in self._steps.rows[-steps:]])))
 
-    def _window(self) -> tuple[Point, int, float] | None:
-        """Some steps: the mean of their iterates, how many, and how much they drift; None after a retreat."""
-        start, parts, counts = self._steps.parameters, [], []
-        for _ in range(PARTS):
-            taken = self._taken
-            self._steps.begin_mean()
+    def _window(self, now: Midst) -> tuple[Point, int, float] | None:
+        """Some steps: the mean of their iterates, how many, and how much they drift; None after a retreat, or where there was no time for any."""
+        start = now.start = now.start or self._steps.parameters
+        seen = window(now, self._steps, math.ceil(self._size / PARTS), PARTS, self._go)
+        if self._steps.run.failure:
+            self._retreat(start)
+        return seen
+
+    def _go(self, steps: int) -> bool:
+        """On to so many steps in all, within the budget, or as far as it can; whether there may be more after them."""
+        run, steps = self._steps.run, min(steps, self._budget.steps + self._first)
+        while run.steps < steps:
             self._steps.go(
-                min(math.ceil(self._size / PARTS), self._budget.steps - taken),
-                until=self._steps.run.seconds + max(self._budget.seconds - self._seconds, 0.0),
+                steps - run.steps,
+                until=run.seconds + max(self._budget.seconds - self._seconds, 0.0),
                 report=self._report,
                 asked_to_stop=self._asked_to_stop,
+                pause=lambda: self._autosave is not None and self._autosave.due(run.steps),
             )
-            if self._steps.run.failure:
-                self._retreat(start)
-                return None
-            if self._taken > taken:
-                parts.append(self._steps.mean)
-                counts.append(self._taken - taken)
+            if run.failure:
+                return False
+            self._keep()
             if self._over:
                 break
-        if not parts:
-            return None
-        return Point(mean_of(parts, counts)), sum(counts), drift(parts)
+        return not self._over
 
     def _retreat(self, start: Any) -> None:
         """Back to where the window began, at a smaller rate."""
@@ -202,21 +228,9 @@ class Schedule:
 
     def _difference(self, a: Point, b: Point) -> tuple[float, float]:
         """How much higher the ELBO is at one point than at another, and its standard error, nats."""
-        most = max(CHUNK, min(VALUES, self._size // 4))
-        count = CHUNK
-        if self._fit.pair.state().keys() != self._fit.pair.parameters.keys():  # what buffers hold has changed since
-            a.values.clear()
-            b.values.clear()
-        while True:
-            self._steps.evaluate(a, count)
-            self._steps.evaluate(b, count)
-            each = np.array(b.values[:count]) - np.array(a.values[:count])
-            if not np.isfinite(each).all():
-                return (-math.inf if not np.isfinite(b.values).all() else math.inf), 0.0
-            error = float(each.std(ddof=1)) / math.sqrt(count)
-            if error < self._tolerance.nats / 4 or 2 * count > most or self._asked_to_stop():
-                return float(each.mean()), error
-            count *= 2
+        return self._steps.difference(
+            a, b, most=max(CHUNK, min(VALUES, self._size // 4)), fine=self._tolerance.nats / 4, stop=self._asked_to_stop
+        )
 
     def _judged(self, before: Point | None, reached: Point) -> bool:
         """Whether a further phase would gain nothing, by what the last one has gained."""
@@ -227,6 +241,21 @@ class Schedule:
         self._expected = max(gain, 0.0) / LOWER + 2 * error
         return self._ended and self._steady and self._expected < self._tolerance.nats
 
+    def _keep(self) -> None:
+        """Writes where it stands, where it is time to, or to stop; never in the middle of a change."""
+        run = self._steps.run
+        if self._autosave is None or run.torn or self._kept:
+            return
+        stop = run.interrupted or self._asked_to_stop()
+        if stop or self._autosave.due(run.steps):
+            self._kept = stop
+            self._autosave.keep(replace(self._as_kept(run.fit), interrupted=stop), schedule=standing(self))
+
+    def _as_kept(self, fit: Any) -> Any:
+        """With the optimiser and rate that it was given: means of iterates are no state of an Adam's."""
+        progress = replace(fit.progress, optimizer=None)
+        return replace(fit, optimizer=self._fit.optimizer, learning_rate=self._fit.learning_rate, progress=progress)
+
     @property
     def _steady(self) -> bool:
         """Whether the last window has gained nothing, as far as one can tell."""
@@ -236,7 +265,8 @@ class Schedule:
         """The pair takes on the mean, if that is as good as where it stands."""
         if mean is None or self._interrupted:
             return
-        gain, error = self._difference(Point(self._steps.parameters), mean)
+        here = self._points.setdefault("here", Point(self._steps.parameters))
+        gain, error = self._difference(here, mean)
         if gain >= -2 * error:
             self._steps.begin(self._rate, mean.parameters)
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from ..data.dataset import Dataset
 from ..errors import BadInput
 from ..progress import bar, between_steps
+from .autosave import Autosave
 from .budget import Budget
 from .fit_run import Callback
 from .schedule import Schedule
@@ -27,6 +28,9 @@ def until_converged(
     validation: Dataset | None = None,
     rate: float | None = None,
     tolerance: Tolerance | None = None,
+    autosave: Autosave | None = None,
+    at: dict[str, Any] | None = None,
+    last: bool = True,
 ) -> F:
     """Trains a fit, whose pair is ours to change, until it has converged or the budget is used up; a guide by a word may be there from the start.
 
@@ -45,6 +49,9 @@ def until_converged(
             name the latents of data that they have not seen. `Phase.elbo` is then its, for as many data as there are to fit.
         rate: Of the first phase; found by trials if None.
         tolerance: What gains count for nothing; by default that of `Tolerance.of`.
+        autosave: What keeps it while it runs.
+        at: What the file says of where its schedule stood, for one that goes on.
+        last: Whether nothing comes after it, so that the file then says that it is finished.
 
     Raises:
         BadInput: A budget that is none, or held-out data for a guide that has nothing to say of them.
@@ -55,6 +62,8 @@ def until_converged(
         of iterates, what a further phase gains.
     """
     if validation is None and (there := settled(fresh)) is not None:
+        if autosave:
+            autosave.keep(there, finished=last)
         return there  # type: ignore[no-any-return]
     budget = Budget.of(max_steps, max_seconds)
     with bar("fit", budget.steps, show=progress) as advance, between_steps() as asked_to_stop:
@@ -64,5 +73,8 @@ def until_converged(
                 f"validation=, and the guide of pair {fresh.pair.name!r} names no latents of data that it has not seen: held-out data would not tell when to stop. Wanted: a guide "
                 "that makes each datum's latents from the datum, or no validation."
             )
-        schedule = Schedule(fresh, budget, limit, validation, rate, callbacks, advance, asked_to_stop)
-        return schedule.run()  # type: ignore[no-any-return]
+        schedule = Schedule(fresh, budget, limit, validation, rate, callbacks, advance, asked_to_stop, autosave, at)
+        reached = schedule.run()
+        if autosave and not reached.interrupted:
+            autosave.keep(reached, finished=last, behind=not last)
+        return reached  # type: ignore[no-any-return]

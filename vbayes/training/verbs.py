@@ -8,7 +8,7 @@ from typing import Any
 
 VERBS = {"diagnose": "..diagnostics.diagnose", "posterior": "..inference.posterior"}
 """Method of a `Fit` → the module with the function of that name."""
-WAYS = {"climb": "..diagnostics.climb"}
+WAYS = {"climb": "..diagnostics.climb", "bent": "..diagnostics.climb"}
 """Way to a `Fit` that asks for diagnoses → likewise."""
 
 

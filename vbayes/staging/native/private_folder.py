@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 import stat
+import sys
 import tempfile
 import time
 import warnings
@@ -46,8 +47,8 @@ def private_folder() -> tuple[Path, bytes]:
             _refused(folder, reason)
         elif os.access(folder, os.W_OK):
             return folder, _kept_key()
-    except OSError:  # nowhere to write, or no key that lasts
-        pass
+    except OSError as error:  # nowhere to write, or no key that lasts
+        _nowhere(str(error))
     return temporary_folder()
 
 
@@ -113,6 +114,15 @@ def _reason_against(folder: Path) -> str:
     ):  # in a sticky one, as /tmp is, nobody can replace what is ours
         return f"others can write to {folder.parent}"
     return ""
+
+
+@functools.cache
+def _nowhere(reason: str) -> None:
+    """Says it once; not as a warning, which some make an error of."""
+    print(
+        f"Machine code is not kept: {reason}. A temporary folder is used, which goes with this process. Mend: set VBAYES_CACHE.",
+        file=sys.stderr,
+    )
 
 
 @functools.cache

@@ -1,0 +1,258 @@
+"""Fits whose process is killed: the same call goes on from the file, and comes to the same numbers, to the last bit."""
+
+from __future__ import annotations
+
+import functools
+import os
+import random
+import signal
+import time
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+import vbayes as vb
+from tests.faults.processes import in_a_child, killed_at
+from vbayes.errors import BadInput, OutputUnwritable
+from vbayes.training import autosave, checkpoint, checksum
+from vbayes.training.autosave import Autosave, interval
+
+pytestmark = pytest.mark.on_cpu
+DATA = torch.tensor([1.0, 2.0])
+fit = functools.partial(vb.fit, progress=False)
+short = functools.partial(fit, data=DATA, estimator="trace", steps=60, compile=False)
+
+
+def pair():
+    return vb.pairs.normal_normal()
+
+
+def same(one, other):
+    """To the last bit: all but the clock."""
+    assert [row[:4] for row in one.rows] == [row[:4] for row in other.rows]
+    for name, value in one.pair.state().items():
+        assert torch.equal(value, other.pair.state()[name]), name
+    told = [found.convergence and found.convergence.to_json() | {"reason": ""} for found in (one, other)]
+    assert str(told[0]) == str(told[1]) and one.tried == other.tried and one.interrupted == other.interrupted
+
+
+def killed(path, call, counts, monkeypatch):
+    """The call again and again, each killed after another number of writings; then once more."""
+    for count in counts:
+
+        def work(count=count):
+            monkeypatch.setattr(Autosave, "keep", killed_at(count, Autosave.keep))
+            call(checkpoint=path, every=0)
+
+        if in_a_child(work) != -signal.SIGKILL:
+            break
+    return call(checkpoint=path, every=0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"steps": 60, "estimator": "trace", "compile": False},
+        {"steps": 400, "estimator": "stl", "batch_size": None},
+        {"steps": 40, "compile": False, "optimizer": pyro.optim.ClippedAdam({"lr": 0.01}), "estimator": "trace"},
+    ],
+)
+def test_a_fit_of_so_many_steps(tmp_path, monkeypatch, options):
+    call = functools.partial(fit, pair(), DATA, **options)
+    path, whole = tmp_path / "fit.safetensors", call()
+    reached = killed(path, call, (2, 3, 3, 2), monkeypatch)
+    same(reached, whole)
+    same(call(checkpoint=path, every=0), whole)  # finished: it comes back
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_until_it_has_converged(tmp_path, monkeypatch):
+    """Killed while rates are tried, in windows, and in looks at means."""
+    call = functools.partial(fit, pair(), DATA, "stl", max_steps=700)
+    whole = call()
+    same(call(checkpoint=tmp_path / "quiet.safetensors", every="1h"), whole)
+    same(killed(tmp_path / "fit.safetensors", call, (2, 4, 6, 3, 8, 5), monkeypatch), whole)
+
+
+def vae_of_minibatches():
+    return vb.pairs.vae(64, 8, 2), vb.data.digits().rows(slice(0, 300))
+
+
+def eight_schools():
+    def model(effects, sds):
+        mu, tau = pyro.sample("mu", dist.Normal(0.0, 5.0)), pyro.sample("tau", dist.HalfCauchy(5.0))
+        with pyro.plate("data", len(effects)):
+            theta = pyro.sample("theta", dist.Normal(mu, tau))
+            pyro.sample("effects", dist.Normal(theta, sds), obs=effects)
+
+    effects, sds = torch.tensor([28.0, 8, -3, 7, -1, 1, 18, 12]), torch.tensor([15.0, 10, 16, 11, 9, 11, 10, 18])
+    return vb.Pair(model), {"effects": effects, "sds": sds}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("made", "options"),
+    [
+        (vae_of_minibatches, {"batch_size": 50, "max_steps": 2500}),
+        (lambda: (pair(), DATA, "trace"), {"compile": False, "max_steps": 600}),
+        (eight_schools, {"max_steps": 1500}),
+    ],
+    ids=["minibatches", "by Pyro", "a normal, then a flow"],
+)
+def test_until_it_has_converged_of_other_kinds(tmp_path, monkeypatch, made, options):
+    call = functools.partial(fit, *made(), **options)
+    draw = random.Random(0)
+    counts = [draw.randrange(2, 30) for _ in range(12)]
+    same(killed(tmp_path / "fit.safetensors", call, counts, monkeypatch), call())
+    same(call(checkpoint=tmp_path / "fit.safetensors"), call())
+
+
+def test_killed_while_it_writes(tmp_path, monkeypatch):
+    """The file is the one before, whole; the half of another goes with the next."""
+    path = tmp_path / "fit.safetensors"
+
+    def work():
+        monkeypatch.setattr(checksum, "save_file", killed_at(3, checksum.save_file))
+        short(pair(), checkpoint=path, every=0)
+
+    assert in_a_child(work) == -signal.SIGKILL
+    assert {file.name for file in tmp_path.iterdir()} == {path.name, path.name + ".part"}
+    assert checkpoint.going(path)["finished"] is False
+    same(short(pair(), checkpoint=path), short(pair()))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_killed_from_outside(tmp_path):
+    """At some moment: no more than the interval is lost."""
+    path, counted = tmp_path / "fit.safetensors", tmp_path / "steps"
+
+    def work():
+        def callback(rows):
+            counted.write_text(str(rows[-1][0]))
+            time.sleep(0.01)
+            if rows[-1][0] > 30:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        short(pair(), checkpoint=path, every="5 steps", callbacks=[callback])
+
+    assert in_a_child(work) == -signal.SIGKILL
+    kept = vb.Fit.load(path, pair(), DATA, estimator="trace")
+    assert int(counted.read_text()) - 5 <= kept.steps <= 31
+    same(short(pair(), checkpoint=path), short(pair()))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_keeps_what_was_learned(tmp_path, number):
+    """As clusters send it before they kill; and the handlers are what they were."""
+    path = tmp_path / "fit.safetensors"
+
+    def work():
+        before = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
+        found = short(pair(), checkpoint=path, callbacks=[lambda rows: os.kill(os.getpid(), number)])
+        assert found.interrupted and 0 < found.steps < 60
+        assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)] == before
+
+    assert in_a_child(work) == 0
+    assert vb.Fit.load(path, pair(), DATA, estimator="trace").interrupted
+    same(short(pair(), checkpoint=path), short(pair()))
+
+
+def test_a_handler_of_the_programs_own_stays(monkeypatch):
+    """Whoever handles SIGTERM knows what to do."""
+    seen = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
+    try:
+        found = short(pair(), callbacks=[lambda rows: seen or os.kill(os.getpid(), signal.SIGTERM)])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert seen == [signal.SIGTERM] and not found.interrupted and found.steps == 60
+
+
+def test_a_converging_fit_that_is_interrupted_goes_on(tmp_path):
+    call, path = functools.partial(fit, pair(), DATA, "stl", max_steps=700), tmp_path / "fit.safetensors"
+
+    def work():
+        assert call(checkpoint=path, callbacks=[lambda rows: os.kill(os.getpid(), signal.SIGTERM)]).interrupted
+
+    assert in_a_child(work) == 0
+    assert not (reached := call(checkpoint=path)).interrupted
+    same(reached, call())
+
+
+def test_more_steps_and_fewer(tmp_path):
+    path = tmp_path / "fit.safetensors"
+    short(pair(), checkpoint=path, steps=20)
+    same(short(pair(), checkpoint=path), short(pair()))
+    with pytest.raises(BadInput, match="holds 60 steps, and 20 are asked for"):
+        short(pair(), checkpoint=path, steps=20)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"seed": 1}, "seed 0, not 1"),
+        ({"data": torch.tensor([1.0, 2.5])}, "data"),
+        ({"estimator": "stl"}, "estimator 'trace', not 'stl'"),
+        ({"learning_rate": 0.1}, "learning_rate None, not 0.1"),
+        ({"optimizer": functools.partial(torch.optim.SGD, lr=0.1)}, "optimizer 'Adam', not 'SGD"),
+    ],
+)
+def test_another_fit(tmp_path, options, words):
+    """Is an error that says what differs, and the file stays."""
+    path = tmp_path / "fit.safetensors"
+    short(pair(), checkpoint=path)
+    before = path.read_bytes()
+    with pytest.raises(BadInput, match=f"holds another fit: it has (.|\n)*{words}(.|\n)*Wanted(.|\n)*Mend"):
+        short(pair(), checkpoint=path, **options)
+    assert path.read_bytes() == before
+
+
+def test_a_fit_that_was_saved(tmp_path):
+    path = short(pair()).save(tmp_path / "mine.safetensors")
+    before = path.read_bytes()
+    with pytest.raises(BadInput, match="that was saved, and not one that was kept(.|\n)*Mend"):
+        short(pair(), checkpoint=path)
+    assert path.read_bytes() == before
+
+
+def test_what_can_not_be_written_is_known_before_the_first_step(tmp_path, monkeypatch):
+    with pytest.raises(OutputUnwritable, match="Choose a folder"):
+        short(pair(), checkpoint=tmp_path / "missing" / "fit.safetensors", callbacks=[pytest.fail])
+    monkeypatch.setattr(autosave, "STATES", 10**15)
+    with pytest.raises(OutputUnwritable, match="There is no room (.|\n)*Mend"):
+        short(pair(), checkpoint=tmp_path / "fit.safetensors", callbacks=[pytest.fail])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_goes_away_costs_no_fit(tmp_path):
+    (tmp_path / "in").mkdir()
+
+    def remove(rows):
+        for file in (tmp_path / "in").glob("*"):
+            file.unlink()
+        if (tmp_path / "in").exists():
+            (tmp_path / "in").rmdir()
+
+    with pytest.warns(UserWarning, match="The fit is not kept(.|\n)*goes on all the same"):
+        found = short(pair(), checkpoint=tmp_path / "in" / "fit.safetensors", every=0, callbacks=[remove])
+    same(found, short(pair()))
+
+
+def test_what_goes_on_from_no_file():
+    with pytest.raises(BadInput, match="restarts=2. Wanted: a single fit"):
+        fit(pair(), DATA, checkpoint="x.safetensors", restarts=2)
+    with pytest.raises(BadInput, match="estimator='auto'"):
+        fit(pair(), DATA, "auto", checkpoint="x.safetensors", steps=10)
+    with pytest.raises(BadInput, match="Wanted: the name of a file"):
+        fit(pair(), DATA, checkpoint="", steps=10)
+
+
+def test_intervals():
+    inf = float("inf")
+    told = {30: (30, inf), 0.5: (0.5, inf), "30s": (30, inf), "5min": (300, inf), "1h": (3600, inf), "1000 steps": (inf, 1000)}  # fmt: skip
+    assert {every: interval(every) for every in told} == told
+    for wrong in ("", "30", "5 days", "0 steps", -1, float("nan"), True, None, "1e3s"):
+        with pytest.raises(BadInput, match="every="):
+            interval(wrong)

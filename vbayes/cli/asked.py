@@ -1,0 +1,43 @@
+"""What was asked of a run, as its folder says it: each of its kind, or the error names it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..errors import BadInput
+
+LENGTH = ("steps", "epochs", "max_steps", "max_seconds")
+OPTIONS = ("batch_size", "learning_rate", "binarize")
+TEXT, NUMBER, WHOLE = (str, type(None)), (int, float, type(None)), (int, type(None))
+KINDS: dict[str, tuple[type, ...]] = {
+    "pair": (str,),
+    "data": TEXT,
+    "estimator": TEXT,
+    "seed": (int,),
+    "steps": WHOLE,
+    "epochs": WHOLE,
+    "max_steps": WHOLE,
+    "max_seconds": NUMBER,
+    "batch_size": WHOLE,
+    "learning_rate": NUMBER,
+    "binarize": TEXT,
+}
+
+
+def plain(told: Any, folder: Path) -> dict[str, Any]:
+    """The arguments, by their names; what is not said is None.
+
+    Raises:
+        BadInput: They are damaged.
+    """
+    if not isinstance(told, dict):
+        raise BadInput(
+            f"{folder / 'unfinished.json'} is damaged: it does not say what was asked for. Mend: begin another run."
+        )
+    for name, kinds in KINDS.items():
+        if type(told.get(name)) not in kinds:
+            raise BadInput(
+                f"{folder / 'unfinished.json'} is damaged: its {name!r} is {told.get(name)!r:.80}. Mend: begin another run."
+            )
+    return {name: told.get(name) for name in KINDS}

@@ -1,0 +1,131 @@
+"""What a command leaves in its run folder: first what was learned, which then has its final place, and then all that can be made of it again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ..data.dataset import Dataset
+from ..errors import OutputUnwritable, Unsuitable
+from ..export.arviz import to_netcdf
+from ..export.to_arviz import to_arviz
+from ..laboratory.comparison import Comparison
+from ..runs.folder import environment, save_figure
+from ..runs.json_files import write_json
+from ..runs.report import report
+from ..runs.run_folder import RunFolder, whole
+from ..training.result import Fit
+from .job import Job
+
+FIT = "fit.safetensors"
+UNFINISHED = "unfinished.json"
+"""There as long as something is left to do: "fit" or "rest"; with what was asked for."""
+ROWS = 100  # of the data, whose posterior a run folder keeps
+DRAWS = 500
+PICTURES = 16
+
+
+def configuration(
+    command: str, pair: str, job: Job, options: dict[str, Any], *, seed: int, device: str, console: Console
+) -> dict[str, Any]:
+    """The start of a run's `config.json`, which the command completes; the terminal is told what begins."""
+    console.print(f"[b]{job.pair.name}[/b] on {job.data.name} of {len(job.data):,} rows, device {device}")
+    config: dict[str, Any] = {"command": command, "pair": pair, "data": job.data.name, **job.training}
+    return config | {"optimizer": "Adam", "binarize": options.get("binarize"), "seed": seed, "device": device}
+
+
+def publish(place: RunFolder, fit: Fit, config: dict[str, Any], unfinished: dict[str, Any]) -> None:
+    """Gives a folder that holds the fit its final place: what fails from here on costs nothing that was learned."""
+    with whole(place.path / "history.csv") as part:
+        fit.history.to_csv(part, index=False)
+    write_json(place.path / "config.json", config)
+    write_json(place.path / "environment.json", environment(device=config["device"], seed=config["seed"]))
+    write_json(place.path / UNFINISHED, unfinished)
+    place.publish()
+
+
+@contextmanager
+def says_how(folder: Path, pair: str) -> Iterator[None]:
+    """Where what comes after the fit can't be made, that it is kept, and how to make the rest."""
+    how = f"vbayes train {pair} --resume {folder}" if ":" in pair else f"vbayes report {folder}"
+    kept = f"What was learned is kept in {folder}; figures, draws and page are not all there. Mend: `{how}` makes the rest."
+    try:
+        yield
+    except OutputUnwritable as error:
+        raise OutputUnwritable(f"{error}\n{kept}") from error
+    except BaseException as error:  # a second Ctrl-C, SIGTERM, or whatever a model does where it is asked for draws
+        Console(stderr=True).print(kept, soft_wrap=True, markup=False, highlight=False)
+        raise error
+
+
+def rest(
+    fit: Fit,
+    job: Job,
+    folder: Path,
+    seed: int,
+    *,
+    draws: int = DRAWS,
+    diagnosed: bool = False,
+    comparison: Comparison | None = None,
+    finished: bool = True,
+) -> None:
+    """Figures, draws and page. Each file is there whole or not at all.
+
+    Args:
+        fit: What was learned.
+        job: What it was learned from.
+        folder: Of the run.
+        seed: Of draws.
+        draws: As many; none of parameters that were about to break, where they would mean nothing.
+        diagnosed: Whether the fit is to be judged too.
+        comparison: Whose figure to make.
+        finished: Whether nothing is left to do then.
+    """
+    if comparison is not None:
+        save_figure(comparison.plot(), folder / "comparison.png")
+    if fit.steps:
+        save_figure(fit.plot().figure, folder / "training.png")
+    if draws:
+        posterior = to_arviz(fit, fit.data.rows(slice(0, ROWS)), draws=draws, seed=seed)
+        to_netcdf(posterior, folder / "posterior.nc")
+        if job.data.image:
+            save_figure(_reconstructions(posterior, job.data), folder / "reconstructions.png")
+    if diagnosed:
+        _diagnose(fit, folder, seed)
+    report(folder)
+    if finished:
+        (folder / UNFINISHED).unlink(missing_ok=True)
+
+
+def _diagnose(fit: Fit, folder: Path, seed: int) -> None:
+    """Whether the fit is to be believed: in words for its page, and as a picture. A pair without a posterior has none."""
+    with suppress(Unsuitable):
+        found = fit.diagnose(seed=seed)
+        numbers = {name: getattr(found, name) for name in ("k_hat", "k_hat_se", "effective", "elbo", "log_evidence")}
+        kept = {name: value if math.isfinite(value) else str(value) for name, value in numbers.items()}
+        words = {"verdict": found.verdict(), "trust": found.trust, "converged": found.converged, "draws": found.draws}
+        write_json(folder / "diagnosis.json", words | kept)
+        save_figure(found.plot(), folder / "diagnosis.png")
+
+
+def _reconstructions(draws: Any, data: Dataset) -> Any:
+    """Some data above, the mean of their posterior predictive below."""
+    from matplotlib import pyplot
+
+    from ..plots import images
+
+    (name, *_) = draws["observed_data"].data_vars
+    given = draws["observed_data"][name].values[:PICTURES]
+    made = draws["posterior_predictive"][name].values[0, :, :PICTURES].mean(0)
+    figure, axes = pyplot.subplots(2, 1, figsize=(9, 1.9), layout="constrained")
+    for ax, title, rows in zip(axes, ("data", "reconstructed: the mean of p(x̂|x)"), (given, made), strict=True):
+        assert data.image
+        pictures = rows.reshape(-1, *data.image)
+        images(1 - pictures if data.photograph else pictures, ax, columns=PICTURES)
+        ax.set_title(title, loc="left", fontsize=10)
+    return figure

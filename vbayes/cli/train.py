@@ -1,0 +1,218 @@
+"""`vbayes train`: a fit that is kept while it runs, and gone on with by the same command."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import shutil
+import signal
+import sys
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ..errors import BadInput, NonFinite
+from ..estimators import resolve
+from ..laboratory.comparison import Comparison
+from ..pair.device import choose_device
+from ..progress import stops
+from ..runs import regular_file
+from ..runs.folder import default_folder
+from ..runs.json_files import read_json_or_nothing, write_json
+from ..runs.report import report as page
+from ..runs.run_folder import hidden_of, left_behind, run_folder
+from ..training import checkpoint
+from ..training import fit as training
+from ..training.result import Fit
+from ..training.settled import search_of
+from .asked import LENGTH, OPTIONS, plain
+from .commands import find
+from .job import Job
+from .keep import DRAWS, FIT, UNFINISHED, configuration, publish, rest, says_how
+
+
+def train(
+    asked: dict[str, Any],
+    *,
+    given: Collection[str],
+    device: str,
+    out: Path | None,
+    resume: Path | None,
+    console: Console,
+) -> tuple[Fit, Path]:
+    """The fit and its run folder.
+
+    Args:
+        asked: pair, data, estimator, seed, and the options of `OPTIONS` and `LENGTH`.
+        given: Which of them somebody has given by hand.
+        device: Where.
+        out: The run folder; None for one in `runs`.
+        resume: A run folder to go on with, of one that was interrupted or killed.
+        console: Where to say what happens.
+    """
+    final = None if resume is None else _final(resume)
+    if final is not None:
+        if out is not None:
+            raise BadInput(f"--resume {resume} and --out {out}. Wanted: one of them; a run goes on in its own folder.")
+        asked = _asked_then(final, asked, given)
+    job = _job(asked)
+    asked = {**asked, "source": _source(asked["pair"])}
+    final = final or out or _killed(asked) or default_folder("train", job.pair.name)
+    where = str(choose_device(device))
+    config = configuration("train", asked["pair"], job, asked, seed=asked["seed"], device=where, console=console)
+    method, how = _how(asked, job)
+    config |= {"estimator": repr(method), "epochs": how["epochs"], "learning_rate": how["learning_rate"]}
+    ended = _told(final)  # of one that Ctrl-C, or a full disk, gave its final place
+    interrupted = ended.get("arguments") == asked
+    if interrupted and ended.get("left") == "rest":
+        _rest_of(final, asked)
+        return Fit.load(final / FIT, job.pair, job.data, estimator=_how(asked, job)[0]), final
+    failure: NonFinite | None = None
+    with run_folder(final, replaces=interrupted, keeps=FIT) as place:
+        unfinished = {"arguments": asked, "left": "fit"}
+        if _told(place.path).get("arguments") != asked:
+            place.clear()
+            if interrupted and regular_file.is_regular(final / FIT):
+                shutil.copyfile(final / FIT, place.path / FIT)
+        write_json(place.path / UNFINISHED, unfinished)
+        kept = place.path / FIT
+        if kept.exists():
+            console.print(f"Goes on from {kept}.", soft_wrap=True)
+        before = len(stops())
+        try:
+            if method != "auto":  # which has no file to go on from
+                how["checkpoint"] = kept
+            fit = training.fit(job.pair, job.data, method, seed=asked["seed"], device=device, **how)
+        except NonFinite as error:
+            assert error.fit is not None
+            failure, fit = error, error.fit
+        place.path.mkdir(parents=True, exist_ok=True)  # somebody may have removed it
+        if not kept.exists():
+            fit.save(kept)
+        if fit.interrupted and signal.SIGTERM in stops()[before:]:
+            Console(stderr=True).print(
+                f"Stopped by SIGTERM after {fit.steps} steps, which are kept. The same command goes on, or `vbayes train --resume {place.final}`.",
+                soft_wrap=True, markup=False, highlight=False,
+            )  # fmt: skip
+            raise SystemExit(128 + signal.SIGTERM)
+        config |= {"steps": fit.steps, "interrupted": fit.interrupted, "learning_rate": fit.learning_rate}
+        if fit.convergence:
+            config |= {"converged": fit.convergence.converged, "convergence": fit.convergence.reason}
+            console.print(f"Convergence: {fit.convergence.reason}")
+        if search := search_of(fit):
+            config |= {"found": search.words()} | ({search.name: search.value} if math.isfinite(search.value) else {})
+            console.print(f"Found {search.words()}")
+        goes_on = fit.interrupted and not failure and method != "auto"
+        publish(place, fit, config, unfinished if goes_on else {"arguments": asked, "left": "rest"})
+        with says_how(final, asked["pair"]):
+            draws = 0 if failure else DRAWS
+            rest(fit, job, final, asked["seed"], draws=draws, diagnosed=not failure, finished=not goes_on)
+    if failure:
+        failure.args = (f"{failure.args[0]}\nKept in {final}.",)
+        raise failure
+    if goes_on:
+        console.print(f"`vbayes train --resume {final}` goes on.", soft_wrap=True)
+    return fit, final
+
+
+def report(folder: Path) -> Path:
+    """`vbayes report`: the page of a run folder, and what else is missing in it.
+
+    A pair that is not built in is code, and nothing in a run folder says which code to run: for that one only the page is made.
+    """
+    told = _told(folder)
+    if told.get("left") != "rest" or not regular_file.is_regular(folder / FIT):
+        return page(folder)
+    asked = plain(told.get("arguments"), folder)
+    if ":" in asked["pair"]:
+        raise BadInput(
+            f"{folder} lacks figures and draws, and its pair, {asked['pair']!r}, is code, which no run folder names for you. Mend: `vbayes train {asked['pair']} --resume {folder}`."
+        )
+    return _rest_of(folder, asked)
+
+
+def _rest_of(folder: Path, asked: dict[str, Any]) -> Path:
+    """What can be made of a fit that is finished."""
+    job = _job(asked)
+    if (folder / "comparison.json").exists():
+        result = Comparison.load(folder / "comparison.json")
+        fit = Fit.load(folder / FIT, job.pair, job.data, estimator=_trained_by(folder / FIT))
+        with says_how(folder, asked["pair"]):
+            rest(fit, job, folder, asked["seed"], comparison=result)
+        return folder / "report.html"
+    method, how = _how(asked, job)
+    if method == "auto":
+        fit = Fit.load(folder / FIT, job.pair, job.data, estimator=_trained_by(folder / FIT))
+    else:  # finished, so that it comes back as it is
+        fit = training.fit(job.pair, job.data, method, seed=asked["seed"], **how, checkpoint=folder / FIT)
+    with says_how(folder, asked["pair"]):
+        rest(fit, job, folder, asked["seed"], diagnosed=True)
+    return folder / "report.html"
+
+
+def _job(asked: dict[str, Any]) -> Job:
+    return find(asked["pair"], asked["data"], **{name: asked.get(name) for name in OPTIONS})
+
+
+def _how(asked: dict[str, Any], job: Job) -> tuple[Any, dict[str, Any]]:
+    """The estimator, and the options of `vb.fit`."""
+    estimator, length = asked["estimator"], {name: asked[name] for name in LENGTH}
+    how = job.training | length
+    if length["steps"] is None and length["epochs"] is None:
+        if estimator == "auto":
+            how["epochs"] = job.training["epochs"]
+        else:
+            how["learning_rate"] = asked["learning_rate"]  # the pair's own goes with its own number of epochs
+    return estimator if estimator == "auto" else resolve(estimator or "analytic_kl"), how
+
+
+def _final(resume: Path) -> Path:
+    """The final place of a run that somebody names by it, or by where it is hidden."""
+    name = resume.name
+    final = resume.with_name(name[1:].removesuffix(".unfinished")) if name.endswith(".unfinished") else resume
+    if not (final / UNFINISHED).exists() and not (hidden_of(final) / UNFINISHED).exists():
+        raise BadInput(
+            f"--resume {resume}: there is nothing to go on with. Wanted: the folder of a run that was interrupted or killed. Mend: `vbayes train` begins one."
+        )
+    return final
+
+
+def _asked_then(final: Path, asked: dict[str, Any], given: Collection[str]) -> dict[str, Any]:
+    """What was asked of a run, if it does not contradict what somebody asks now."""
+    hidden = hidden_of(final)
+    folder = hidden if (hidden / UNFINISHED).exists() else final
+    then = plain(_told(folder).get("arguments"), folder)
+    if differs := [f"{name} {then[name]!r}, not {asked[name]!r}" for name in given if then.get(name) != asked[name]]:
+        raise BadInput(
+            f"--resume {final} with other settings: it has {'; '.join(differs)}. Wanted: the same ones, or none. Mend: leave them out."
+        )
+    if ":" in then["pair"] and "pair" not in given:
+        raise BadInput(
+            f"--resume {final}: its pair is {then['pair']!r}, which is code, and no run folder says which code to run. Mend: `vbayes train {then['pair']} --resume {final}`."
+        )
+    return then
+
+
+def _killed(asked: dict[str, Any]) -> Path | None:
+    """The final place of a run of the same command in `runs`, whose process was killed; what such a one left of others without a fit is removed."""
+    for hidden in left_behind(Path("runs"), keeps=FIT):
+        if _told(hidden).get("arguments") == asked:
+            return _final(hidden)
+    return None
+
+
+def _told(folder: Path) -> dict[str, Any]:
+    return read_json_or_nothing(folder / UNFINISHED)
+
+
+def _source(pair: str) -> str:
+    """A hash of the file of a pair that is not built in: another file is another command."""
+    file = getattr(sys.modules.get(pair.partition(":")[0]), "__file__", None) if ":" in pair else None
+    return "" if file is None else hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
+
+
+def _trained_by(path: Path) -> str:
+    """The name of the estimator of a fit, as far as one can be made by its name."""
+    return str(checkpoint.told(path, "estimator"))

@@ -1,0 +1,56 @@
+"""One process at a time writes to a folder: it holds a lock that goes with it, however it ends, so that no number of a process has to be believed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import ModuleType
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+NAME = ".lock"
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+
+
+class Taken(Exception):
+    """Another process has the lock; the message is its number, if it is known."""
+
+
+class Lock:
+    """Of a folder. Where the file system has no locks, nobody is kept out.
+
+    Args:
+        folder: It; it exists.
+
+    Raises:
+        Taken: Another process has it.
+        OSError: The folder can't be written, or has gone meanwhile.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / NAME
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o666)
+        try:
+            if fcntl is not None:
+                try:
+                    fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise Taken(os.read(self._file, 20).decode("ascii", "replace")) from None
+                except OSError:  # this file system has none
+                    pass
+            # Between `open` and `flock` the folder may have got its final name, or gone.
+            if not os.path.samestat(os.fstat(self._file), os.stat(path)):
+                raise Taken("")
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, str(os.getpid()).encode(), 0)
+        except BaseException:
+            os.close(self._file)
+            raise
+
+    def release(self) -> None:
+        """Lets others in."""
+        os.close(self._file)

@@ -1,0 +1,155 @@
+"""A fit that is kept in a file while it runs: whoever asks for the same fit again goes on from there, to the last bit."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import shutil
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..errors import BadInput, OutputUnwritable
+from . import checkpoint
+from .schedule_state import require_schedule
+
+F = TypeVar("F", bound=Any)  # a `Fit`
+
+EVERY = "30s"
+SHARE = 10  # of the time, saving takes no more than one part
+UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}
+STATES = 17  # times the parameters is a checkpoint, at most: an optimiser's state, and the means of a training that is not told how far to go
+ROW = 40  # bytes of a step's row in the history
+
+
+class Autosave:
+    """The file, and when it is written.
+
+    Args:
+        path: The file.
+        every: Seconds, or "30s", "5min", "1000 steps".
+        same: By which a fit is told to be the same: name → plain value.
+
+    Raises:
+        BadInput: An interval that is none, or a path that is none.
+    """
+
+    def __init__(self, path: str | Path, every: float | str, same: Mapping[str, Any]) -> None:
+        self._seconds, self._steps = interval(every)
+        if not isinstance(path, (str, os.PathLike)) or not str(path):
+            raise BadInput(f"checkpoint={path!r}. Wanted: the name of a file, such as 'run.safetensors'.")
+        self.path, self._same = Path(path), dict(same)
+        self._next, self._at, self._warned = time.monotonic() + self._seconds, 0, False
+
+    @property
+    def beside(self) -> Autosave:
+        """For a second fit of the same call, whose file lies beside that of the first."""
+        twin = Autosave(self.path.with_name(f"{self.path.stem}.flow{self.path.suffix}"), "30s", self._same)
+        twin._seconds, twin._steps = self._seconds, self._steps
+        return twin
+
+    def due(self, steps: int) -> bool:
+        """Whether it is time, so many steps into the fit."""
+        return time.monotonic() >= self._next or steps - self._at >= self._steps
+
+    def begin(self, fit: F, *, finds: Any) -> tuple[F, dict[str, Any]]:
+        """The fit to go on with: the file's, or this one, of which the file is then written, so that what can't be written is known now.
+
+        Args:
+            fit: Of no steps.
+            finds: (fit, what the file says) → a fit with the pair that the file is of.
+
+        Returns:
+            The fit, and what the file says beside it; empty for a fresh one.
+
+        Raises:
+            BadInput: The file holds another fit, or is damaged.
+            OutputUnwritable: It can't be written, or there is no room for it.
+        """
+        if not os.path.lexists(self.path):
+            self._require_room(fit)
+            self.keep(fit, must=True)
+            return fit, {}
+        told = checkpoint.going(self.path)
+        if told is None:
+            raise BadInput(
+                f"checkpoint={str(self.path)!r} holds a fit that was saved, and not one that was kept while it ran. Wanted: a file of its own for this fit. "
+                "Mend: choose another name, or remove the file."
+            )
+        if differs := [
+            f"{name} {theirs!r}, not {ours!r}"
+            for name, ours in self._same.items()
+            if (theirs := told["same"].get(name)) != ours
+        ]:
+            raise BadInput(
+                f"checkpoint={str(self.path)!r} holds another fit: it has {'; '.join(differs)}. Wanted: the same fit, to go on with it. "
+                "Mend: choose another name, or remove the file."
+            )
+        fit = finds(fit, told)
+        made = checkpoint.load(self.path, fit.pair, fit.data, fit.estimator, fit.optimizer)
+        try:
+            require_schedule(told.get("schedule"), {name: v.shape for name, v in made["pair"].parameters.items()})
+        except BadInput as error:
+            raise checkpoint.damaged(self.path, str(error)) from error
+        made["pair"].to(fit.pair.device)
+        names = ("pair", "rows", "progress", "learning_rate", "switches", "convergence")
+        self._at = len(made["rows"])
+        return replace(fit, **{name: made[name] for name in names}), told
+
+    def keep(self, fit: Any, *, must: bool = False, **told: Any) -> None:
+        """Writes what was reached; where that can't be done any more, one warning says so, and training goes on.
+
+        Args:
+            fit: It.
+            must: Whether it is an error if it can't be written.
+            told: What is to be said of it besides: `finished`, or where its schedule stands.
+        """
+        began = time.monotonic()
+        try:
+            checkpoint.save(fit, self.path, {"same": self._same, "finished": False} | told)
+        except OutputUnwritable as error:
+            if must:
+                raise
+            if not self._warned or told.get("finished"):
+                warnings.warn(f"The fit is not kept: {error} It goes on all the same.", stacklevel=3)
+            self._warned = True
+        ended = time.monotonic()
+        self._next, self._at = ended + max(self._seconds, SHARE * (ended - began)), len(fit.rows)
+
+    def remove(self) -> None:
+        """What it kept is of no use any more."""
+        self.path.unlink(missing_ok=True)
+
+    def _require_room(self, fit: Any) -> None:
+        numbers = sum(value.numel() * value.element_size() for value in fit.pair.state().values())
+        needed = 2 * STATES * numbers  # the old file stays until the new one is whole
+        try:
+            free = shutil.disk_usage(self.path.absolute().parent).free
+        except OSError:
+            return  # writing will say why
+        if free < needed:
+            raise OutputUnwritable(
+                f"There is no room for {self.path}: its folder has {free / 2**20:,.1f} MiB left, and a checkpoint of this fit takes up to {needed / 2**20:,.1f} MiB. "
+                "Wanted: room for it before training begins. Mend: make room, or choose another folder."
+            )
+
+
+def interval(every: float | str) -> tuple[float, float]:
+    """(seconds, steps) between two saves; infinite for the one that is not asked for.
+
+    Raises:
+        BadInput: Neither.
+    """
+    if isinstance(every, (int, float)) and not isinstance(every, bool) and 0 <= every < math.inf:
+        return float(every), math.inf
+    if isinstance(every, str) and (found := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h|steps?)\s*", every)):
+        number, unit = float(found[1]), found[2]
+        if unit in UNITS:
+            return number * UNITS[unit], math.inf
+        if number >= 1:
+            return math.inf, number
+    raise BadInput(f"every={every!r}. Wanted: seconds, or a text such as '30s', '5min' or '1000 steps'.")

@@ -1,0 +1,63 @@
+"""By what a fit is told to be the same as one that was kept: what it is of, and how it is trained."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from typing import Any
+
+import torch
+
+from ..data.dataset import Dataset
+from ..estimators import name_of
+
+
+def identity(fit: Any, validation: Dataset | None = None, **budget: Any) -> dict[str, Any]:
+    """Plain values by their names. How far a fit goes that is told is not among them: it may go on.
+
+    Args:
+        fit: Of no steps.
+        validation: Data that decide when to stop.
+        budget: Of a fit that is not told.
+    """
+    return {
+        "pair": fit.pair.name,
+        "guide": fit.pair.word,
+        "data": _hash(fit.data),
+        "estimator": name_of(fit.estimator),
+        "batch_size": fit.batch_size,
+        "optimizer": _named(fit.optimizer),
+        "learning_rate": fit.learning_rate,
+        "seed": fit.seed,
+        "compile": fit.compile,
+        "validation": validation and _hash(validation),
+        **budget,
+    }
+
+
+def _hash(data: Dataset) -> str:
+    """Of everything that steps see of data."""
+    made = hashlib.sha256()
+    columns = {**data.tensors, "numbers": data.numbers, "chances": data.chances}
+    for name, column in columns.items():
+        if column is not None:
+            made.update(f"{name} {column.dtype} {tuple(column.shape)} {data.seed * (name == 'chances')}\n".encode())
+            made.update(column.detach().contiguous().reshape(-1).view(torch.uint8).cpu().numpy().data)
+    return f"{data.name} {made.hexdigest()[:16]}"
+
+
+def _named(optimizer: Any) -> str:
+    """A class, a partial of one, or an object of Pyro's, with what it is given."""
+    if isinstance(optimizer, functools.partial):
+        return f"{_named(optimizer.func)}({_arguments(optimizer.keywords)})"
+    if isinstance(optimizer, type):
+        return optimizer.__name__
+    given = getattr(optimizer, "pt_optim_args", {})
+    return f"{type(optimizer).__name__}({_arguments(given) if isinstance(given, dict) else '...'})"
+
+
+def _arguments(given: dict[str, Any]) -> str:
+    plain = (bool, int, float, str, tuple, list, dict, type(None))
+    return ", ".join(
+        f"{name}={value!r}" if isinstance(value, plain) else f"{name}=..." for name, value in given.items()
+    )

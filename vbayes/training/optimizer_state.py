@@ -1,0 +1,71 @@
+"""The state of an optimiser in a file: of the parameters that it is kept with, or the file is damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import BadInput
+
+LIKE_THE_PARAMETER = frozenset(
+    ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "exp_inf", "momentum_buffer", "square_avg", "grad_avg", "acc_delta", "sum", "ax", "prev", "step_size", "mean")
+)  # fmt: skip
+"""What torch's, Pyro's and our own optimisers hold a number of for each number of a parameter."""
+NUMBERS = ("step", "counted")
+
+
+def require_state(state: Any, shapes: Mapping[str, Sequence[int]]) -> None:
+    """That a state is of these parameters: it would be found at the first step otherwise, or not at all where shapes broadcast.
+
+    Args:
+        state: As an optimiser's `get_state` makes it, of torch (by number) or Pyro (by name); None for none.
+        shapes: Name → shape of the parameter, in the order in which the optimiser was given them.
+
+    Raises:
+        BadInput: It is not.
+    """
+    for name, held in _each(state, list(shapes)):
+        if not isinstance(held, dict):
+            raise BadInput(f"the optimiser has {type(held).__name__} for the state of {name!r}")
+        for key, value in held.items():
+            if (
+                key in NUMBERS
+                and not isinstance(value, (int, float))
+                and not (isinstance(value, Tensor) and value.dim() == 0)
+            ):
+                raise BadInput(f"the optimiser's {key!r} of {name!r} is no number")
+            if key not in LIKE_THE_PARAMETER or value is None:
+                continue
+            shape = tuple(value.shape) if isinstance(value, Tensor) else None
+            if shape != tuple(shapes[name]) or not value.is_floating_point():
+                got = f"shape {shape}" if shape is not None else type(value).__name__
+                raise BadInput(
+                    f"the optimiser's {key!r} of {name!r} has {got}, and the parameter {tuple(shapes[name])}"
+                )
+
+
+def _each(state: Any, names: list[str]) -> Iterator[tuple[str, Any]]:
+    """Name and state of each parameter."""
+    if not isinstance(state, dict):
+        return
+    if "param_groups" not in state:  # Pyro's has an optimiser for each parameter
+        for name, own in state.items():
+            if name in names and isinstance(own, dict) and isinstance(own.get("state"), dict):
+                yield from ((name, held) for held in own["state"].values())
+        return
+    groups, held = state["param_groups"], state.get("state", {})
+    if (
+        not isinstance(held, dict)
+        or not isinstance(groups, list)
+        or not all(isinstance(group, dict) and isinstance(group.get("params"), list) for group in groups)
+        or not all(type(number) is int for group in groups for number in group["params"])
+    ):
+        raise BadInput("the optimiser's state has no groups of parameters")
+    numbers = [number for group in groups for number in group["params"]]
+    if len(numbers) != len(names):
+        raise BadInput(f"the optimiser is of {len(numbers)} parameters, and not of {len(names)}")
+    if unknown := held.keys() - set(numbers):
+        raise BadInput(f"the optimiser has a state of {unknown!r:.80}, which is no parameter")
+    yield from ((names[numbers.index(number)], own) for number, own in held.items())

@@ -1,0 +1,128 @@
+"""Where a schedule of phases stands between two steps, as plain values and tensors: what a checkpoint of it is made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ..errors import BadInput
+from .convergence import Phase
+from .optimizer_state import require_state
+from .phased_run import Point, Values
+
+PLAIN = (
+    "_rate", "_retreats", "_size", "_gain", "_gain_se", "_span", "_expected", "_creeps", "_ended", "_begun", "_converged", "_closing",
+)  # fmt: skip
+"""What of a schedule is a number."""
+
+
+def standing(schedule: Any) -> dict[str, Any]:
+    """Where a schedule stands, for `stand`."""
+    told = {name: getattr(schedule, name) for name in PLAIN}
+    kept = packed(schedule._points, schedule._phases, schedule._midst)
+    own = {"first": schedule._first, "seconds": schedule._seconds, "trials": schedule._trials}
+    return {"plain": told, **kept, **own, "optimizer": schedule._steps.run.fit.progress.optimizer}
+
+
+def require_schedule(at: Mapping[str, Any] | None, shapes: Mapping[str, Any]) -> None:
+    """That what a file says of where a schedule stands is of parameters of these shapes.
+
+    Raises:
+        BadInput: It is not.
+    """
+    if at is None:
+        return
+    try:
+        points, _, midst = unpacked(at, "cpu")
+        if not all(type(at["plain"][name]) in (bool, int, float) for name in PLAIN):
+            raise TypeError("wanted are numbers")
+        if not math.isfinite(at["seconds"] + at["first"]) or not all(map(len, dict(at["trials"]).values())):
+            raise TypeError("wanted are the seconds and steps before it, and trials")
+        every = [point.parameters for point in points.values()]
+        if midst is not None:
+            own = [midst.last, midst.best, midst.seen and midst.seen[0]]
+            every += [point.parameters for point in own if point] + midst.parts
+            every += [] if midst.start is None else [midst.start]
+        if any({name: value.shape for name, value in each.items()} != shapes for each in every):
+            raise TypeError("its parameters have other names or shapes")
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise BadInput(f"where its schedule stands is not what it must be: {error}") from error
+    require_state(at.get("optimizer"), shapes)
+
+
+def stand(schedule: Any, at: Mapping[str, Any]) -> None:
+    """Lets a new one go on from there."""
+    for name in PLAIN:
+        setattr(schedule, name, at["plain"][name])
+    schedule._points, schedule._phases, schedule._midst = unpacked(at, schedule._fit.pair.device)
+    schedule._first, schedule._trials = at["first"], dict(at["trials"])
+    schedule._began -= at["seconds"]
+
+
+@dataclass
+class Midst:
+    """A phase that is under way.
+
+    Attributes:
+        first: Steps before it.
+        last, best: The mean of its last window, and the best so far.
+        calm: Windows that gained nothing.
+        ended: Whether it needs no further window.
+        told: Whether it is among the phases already.
+        seen: The last window, its steps and its drift, while it is being judged.
+        start: Where the window under way began; None between two.
+        number: Of its parts that are behind.
+        parts, counts: Their means, of those that had any steps, and how many.
+        began: Steps in all before the part under way; None between two.
+    """
+
+    first: int
+    last: Point | None = None
+    best: Point | None = None
+    calm: int = 0
+    ended: bool = False
+    told: bool = False
+    seen: tuple[Point, int, float] | None = None
+    start: Values | None = None
+    parts: list[Values] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    number: int = 0
+    began: int | None = None
+
+
+def packed(points: Mapping[str, Point | None], phases: Iterable[Phase], midst: Midst | None) -> dict[str, Any]:
+    """Points, each of them once although it may have several names; the phases; and the one that is under way."""
+    own = {} if midst is None else {"last": midst.last, "best": midst.best, "seen": midst.seen and midst.seen[0]}
+    named = {**points, **{f"midst.{name}": point for name, point in own.items()}}
+    different = list({id(point): point for point in named.values() if point is not None}.values())
+    places = {id(point): place for place, point in enumerate(different)}
+    plain = None
+    if midst is not None:
+        plain = {**vars(midst), "last": None, "best": None, "seen": midst.seen and midst.seen[1:]}
+    return {
+        "points": [{"parameters": point.parameters, "values": point.values} for point in different],
+        "names": {name: places[id(point)] for name, point in named.items() if point is not None},
+        "phases": [asdict(phase) for phase in phases],
+        "midst": plain,
+    }
+
+
+def unpacked(told: Mapping[str, Any], device: Any) -> tuple[dict[str, Point], list[Phase], Midst | None]:
+    """What `packed` was given: the points by their names; tensors on a device."""
+
+    def moved(values: Mapping[str, Any]) -> Values:
+        return {name: value.to(device) for name, value in values.items()}
+
+    different = [Point(moved(each["parameters"]), list(each["values"])) for each in told["points"]]
+    points = {name: different[place] for name, place in told["names"].items()}
+    midst = None
+    if told["midst"] is not None:
+        seen = told["midst"]["seen"]
+        midst = Midst(**told["midst"])
+        midst.last, midst.best = points.pop("midst.last", None), points.pop("midst.best", None)
+        midst.seen = None if seen is None else (points.pop("midst.seen"), *seen)
+        midst.start = None if midst.start is None else moved(midst.start)
+        midst.parts = [moved(part) for part in midst.parts]
+    return points, [Phase(**phase) for phase in told["phases"]], midst
