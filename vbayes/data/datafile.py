@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from ..arguments.choice import TEXT
+from ..arguments.function import FUNCTION
+from ..arguments.takes import takes
 from ..errors import DataUnavailable
 
 
@@ -26,6 +29,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@takes(path=TEXT, digest=FUNCTION)
 @dataclass(frozen=True)
 class DataFile:
     """One file of a data set, and what proves that it is the right one.
