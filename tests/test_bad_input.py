@@ -196,7 +196,7 @@ CASES = {
     "no estimators": (lambda: vb.compare(PAIR, X, []), E.BadInput, ["at least one"]),
     "estimator given twice": (lambda: vb.compare(PAIR, X, ["stl", vb.STL()], steps=1), E.BadInput, ["twice"]),
     "too few replicas": (lambda: vb.compare(PAIR, X, replicas=10), E.BadInput, ["replicas=10", "at least 100"]),
-    "unknown groups": (lambda: vb.compare(PAIR, X, groups="kind", steps=1), E.BadInput, ["'role', 'parameter'"]),
+    "unknown groups": (lambda: vb.compare(PAIR, X, groups="kind", steps=1), E.BadInput, ["'role' or 'parameter'"]),
     "unknown output": (lambda: vb.pairs.vae(output="poisson"), E.BadInput, ["'poisson'", "'gaussian'"]),
     "no draws": (lambda: vb.to_arviz(fit(), draws=0), E.BadInput, ["draws=0"]),
     "pair that can't be imported": (

@@ -5,7 +5,8 @@
     VBayesError
     ├── BadInput (ValueError)         what a user handed in does not fit
     │   ├── UnknownName               an estimator, pair or data set that does not exist
-    │   ├── UnknownKeyword (TypeError)
+    │   ├── BadCall (TypeError)       arguments missing, or too many
+    │   │   └── UnknownKeyword
     │   ├── BadData                   empty, NaN, wrong lengths, a batch larger than the data
     │   ├── BadPair                   model and guide do not fit each other
     │   ├── BadEstimator              a class of estimator that does not say, or keep, what it promises
@@ -22,13 +23,9 @@ Every message says what happened, what was got, what was wanted, and how to mend
 from __future__ import annotations
 
 import difflib
-import functools
-import inspect
-from collections.abc import Callable, Iterable
-from typing import Any, ParamSpec, TypeVar
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Self
 
 
 class VBayesError(Exception):
@@ -36,7 +33,27 @@ class VBayesError(Exception):
 
 
 class BadInput(VBayesError, ValueError):
-    """What a user handed in does not fit."""
+    """What a user handed in does not fit.
+
+    Attributes:
+        parts: Of the message, by their names: what, got, wanted and mend; empty where it was written in one piece.
+    """
+
+    parts: Mapping[str, str] = MappingProxyType({})
+
+    @classmethod
+    def of(cls, what: str, *, got: str, wanted: str, mend: str) -> Self:
+        """An error of four parts.
+
+        Args:
+            what: Does not fit, with its value: "draws='3'".
+            got: What that is: "a str".
+            wanted: What would be: "an integer of at least 2".
+            mend: How to make it so: "draws=3, without quotes".
+        """
+        error = cls(f"{what} is {got}. Wanted: {wanted}. Mend: {mend}.")
+        error.parts = {"what": what, "got": got, "wanted": wanted, "mend": mend}
+        return error
 
 
 class UnknownName(BadInput):
@@ -50,11 +67,15 @@ class UnknownName(BadInput):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         known = sorted(known)
-        hint = _near(name, known)
+        hint = near(name, known)
         super().__init__(f"There is no {kind} named {name!r}. {hint}\nKnown: {', '.join(known)}.")
 
 
-class UnknownKeyword(BadInput, TypeError):
+class BadCall(BadInput, TypeError):
+    """A call with an argument too few, or too many."""
+
+
+class UnknownKeyword(BadCall):
     """A keyword argument that the function does not have."""
 
 
@@ -104,23 +125,7 @@ class CaptureFailed(VBayesError, RuntimeError):
     """A pair that can't be turned into a pure tensor program; it still works, eagerly."""
 
 
-def checks_keywords(function: Callable[P, R]) -> Callable[P, R]:
-    """Lets `function` answer an unknown keyword with the nearest one that it knows."""
-    known = list(inspect.signature(function).parameters)
-
-    @functools.wraps(function)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-        for name in kwargs:
-            if name not in known:
-                raise UnknownKeyword(
-                    f"{function.__name__}() has no keyword {name!r}. {_near(name, known)}\nKnown: {', '.join(known)}."
-                )
-        return function(*args, **kwargs)
-
-    return checked
-
-
-def _near(name: str, known: Iterable[str]) -> str:
+def near(name: str, known: Iterable[str]) -> str:
     """A question after the names most like this one; empty if none is."""
     by_lower = {k.lower(): k for k in known}
     near = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.4)

@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 import torch
 
+from .arguments.takes import takes
 from .errors import VBayesError
 
 P = ParamSpec("P")
@@ -108,6 +109,7 @@ def by_default(seed: int) -> Iterator[None]:
         _default = before
 
 
+@takes()
 @contextmanager
 def seeded(seed: int | None) -> Iterator[None]:
     """Everything random inside is a function of `seed`; outside, nothing has happened. Other threads wait for their turn.

@@ -253,7 +253,7 @@ def test_claims(name):
     assert kind.unbiased_in <= {"model", "guide"}
     with pytest.raises(dataclasses.FrozenInstanceError):
         estimator.num_particles = 7
-    with pytest.raises(vb.errors.BadInput, match="wanted an integer of at least"):
+    with pytest.raises(vb.errors.BadInput, match="Wanted: an integer of at least"):
         kind(num_particles=kind.min_particles - 1)
     assert pickle.loads(pickle.dumps(estimator)) == copy.deepcopy(estimator) == estimator
 

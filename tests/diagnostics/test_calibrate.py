@@ -233,7 +233,7 @@ def test_models_that_make_no_data(bad, words):
 @pytest.mark.parametrize(
     "options, words",
     [
-        ({"simulations": 1}, "simulations=1. Wanted: an integer of at least 2"),
+        ({"simulations": 1}, "simulations=1 is below 2. Wanted: an integer of at least 2"),
         ({"draws": 1}, "draws=1"),
         ({"simulations": 2.5}, "simulations=2.5"),
         ({"estimator": "auto"}, "estimator='auto'"),

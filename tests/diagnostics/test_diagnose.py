@@ -258,7 +258,7 @@ def test_a_bad_guide_is_bad_at_any_seed(make):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: vb.diagnose(guided(), X, draws=10), "draws=10. Wanted: a whole number, at least 100"),
+        (lambda: vb.diagnose(guided(), X, draws=10), "draws=10 is below 100. Wanted: an integer of at least 100"),
         (lambda: vb.diagnose(guided()), "data=None"),
         (lambda: vb.diagnose(vb.Pair(lambda x: pyro.sample("x", dist.Normal(pyro.param("m", torch.zeros(())), 1.0), obs=x.mean()), lambda x: None), X), "has no latents"),
     ],

@@ -371,7 +371,7 @@ def nowhere(y):
             lambda: vb.fit(one_each, torch.zeros(20_000), guide="full", steps=0, **quiet),
             r"20,000 latents.*GB.*'low_rank'",
         ),
-        (lambda: vb.pathfinder(regression, DATA, paths=0), r"paths=0. Wanted: an integer of at least 1"),
+        (lambda: vb.pathfinder(regression, DATA, paths=0), r"paths=0 is below 1. Wanted: an integer of at least 1"),
     ],
     ids=["word", "guide of a pair", "endless", "all discrete", "minibatches", "nowhere", "too many", "paths"],
 )

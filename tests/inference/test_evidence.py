@@ -198,7 +198,7 @@ def one_latent(x):
     ("call", "message"),
     [
         (lambda: evidence("normal_normal", "magic"), "method='magic' is no way"),
-        (lambda: evidence("normal_normal", "iw", num_particles=0), "num_particles=0. Wanted: a whole number"),
+        (lambda: evidence("normal_normal", "iw", num_particles=0), "num_particles=0 is below 1. Wanted: an integer"),
         (lambda: evidence("normal_normal", "ais", temperatures=0), "temperatures=0"),
         (lambda: vb.log_evidence(TRACTABLE["normal_normal"].pair()), "data=None"),
         (lambda: evidence("three_bernoulli", "ais"), "Latent 'b1' is discrete"),

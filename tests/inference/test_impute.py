@@ -101,7 +101,7 @@ def test_what_cannot_be_filled_in():
         vb.impute(pair, x, KNOWN[:5])
     with pytest.raises(vb.errors.BadInput, match="type float32"):
         vb.impute(pair, x, KNOWN.float())
-    with pytest.raises(vb.errors.BadInput, match="at least 2 draws"):
+    with pytest.raises(vb.errors.BadInput, match="draws=1 is below 2"):
         vb.impute(pair, x, KNOWN, draws=1)
     with pytest.raises(vb.errors.Unsuitable, match="not one set for each row"):
         vb.impute(schools_by_hand(), vb.data.eight_schools(), torch.ones(8, dtype=torch.bool))

@@ -107,7 +107,7 @@ def test_nothing_random_leaks():
 
 def test_what_it_can_not_learn():
     x = factors()
-    with pytest.raises(vb.errors.BadInput, match="updates=0. Wanted: a whole number"):
+    with pytest.raises(vb.errors.BadInput, match="updates=0 is below 1. Wanted: an integer"):
         vb.monte_carlo_em(vb.pairs.probabilistic_pca(3, 1), x, updates=0)
     with pytest.raises(vb.errors.Unsuitable, match="is discrete"):
         vb.monte_carlo_em(coin(), torch.tensor([-0.5, 2.0]), steps=1)

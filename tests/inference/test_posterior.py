@@ -109,7 +109,7 @@ def test_an_autoguide_and_arviz():
     ("call", "message"),
     [
         (lambda: vb.posterior(NORMAL.pair(), *NORMAL.batch().args, method="magic"), "method='magic'"),
-        (lambda: vb.posterior(NORMAL.pair(), *NORMAL.batch().args, draws=1), "draws=1. Wanted: at least 2"),
+        (lambda: vb.posterior(NORMAL.pair(), *NORMAL.batch().args, draws=1), "draws=1 is below 2. Wanted: an integer of at least 2"),
         (lambda: vb.posterior(NORMAL.pair(), *NORMAL.batch().args, method="psis", proposals=0), "proposals=0"),
         (lambda: vb.posterior(NORMAL.pair()), "data=None"),
         (lambda: vb.posterior(vb.pairs.eight_schools(), vb.data.eight_schools(), method="exact"), "knows no exact posterior"),

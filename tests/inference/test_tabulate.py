@@ -59,7 +59,7 @@ def test_data_are_taken_as_by_every_other_verb():
     with pair.scope(), vb.seeded(0):
         assert torch.equal(one, vb.draw(pair, BATCH, 2, {"log_p"}).log_p)
     assert vb.check(pair, vb.Dataset({"x": X}), show=False) == vb.check(pair, X, show=False)
-    with pytest.raises(vb.errors.BadInput, match="data=None. Wanted: data"):
+    with pytest.raises(vb.errors.BadInput, match="data=None is nothing. Wanted: data"):
         vb.tabulate(pair)
 
 

@@ -108,9 +108,9 @@ def test_it_copies_and_checks_once():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("vae", X), "str is no pair"),
-        (((vb.pairs.normal_normal,), X), "tuple is no pair"),
-        ((vb.pairs.normal_normal(), None), "data=None. Wanted: data"),
+        (("vae", X), "is a str, and no pair"),
+        (((vb.pairs.normal_normal,), X), "is a tuple, and no pair"),
+        ((vb.pairs.normal_normal(), None), "data=None is nothing. Wanted: data"),
     ],
 )
 @pytest.mark.parametrize(

@@ -222,10 +222,10 @@ def test_compiled_and_not(compile):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"features": 0}, "features=0 is no size. Wanted: a whole number of at least 1"),
-        ({"hidden": -1}, "hidden=-1 is no size"),
-        ({"hidden": 2.5}, "hidden=2.5 is no size"),
-        ({"scale": 0.0}, "scale=0.0. Wanted: a finite number above 0"),
+        ({"features": 0}, "features=0 is below 1. Wanted: an integer of at least 1"),
+        ({"hidden": -1}, "hidden=-1 is below 1"),
+        ({"hidden": 2.5}, "hidden=2.5 is no whole number"),
+        ({"scale": 0.0}, "scale=0.0 is out of range. Wanted: a finite number above 0"),
     ],
 )
 def test_bad_sizes(make, arguments, message):
@@ -234,7 +234,7 @@ def test_bad_sizes(make, arguments, message):
 
 
 def test_other_bad_input():
-    with pytest.raises(vb.errors.BadInput, match="width=0 is no size"):
+    with pytest.raises(vb.errors.BadInput, match="width=0 is below 1"):
         vb.pairs.bottleneck_autoencoder(width=0)
     with pytest.raises(vb.errors.BadInput, match="penalty=-1"):
         vb.pairs.sparse_autoencoder(penalty=-1)

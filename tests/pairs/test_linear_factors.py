@@ -154,8 +154,8 @@ def test_training_reaches_factor_analysis():
 @pytest.mark.parametrize("make", [vb.pairs.probabilistic_pca, vb.pairs.factor_analysis])
 def test_bad_input(make):
     for arguments, message in [
-        ({"features": 0}, "features=0 is no size"),
-        ({"latent": -2}, "latent=-2 is no size"),
+        ({"features": 0}, "features=0 is below 1"),
+        ({"latent": -2}, "latent=-2 is below 1"),
         ({"covariance": "round"}, "covariance='round' is no covariance of the guide. Wanted: 'diagonal' or 'full'"),
     ]:
         with pytest.raises(vb.errors.BadInput, match=message):

@@ -92,5 +92,5 @@ def test_recipes_fit_their_pair_to_the_data():
 
 
 def test_bad_sizes():
-    with pytest.raises(vb.errors.BadInput, match="latent=0 is no size"):
+    with pytest.raises(vb.errors.BadInput, match="latent=0 is below 1"):
         vb.pairs.vae(latent=0)

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..arguments.kind import Anything
+from ..arguments.takes import takes
 from ..errors import UnknownName
 from .datafile import DataFile, fetch
 from .dataset import Dataset
@@ -36,6 +38,7 @@ PACKED = DataFile(
 """All splits in one file, eight pixels to a byte."""
 
 
+@takes(split=Anything())
 def binarized_mnist(*, split: str = "train") -> Dataset:
     """Binarised digits, 50 000 (train), 10 000 (valid) or 10 000 (test) images of 28×28; downloaded, 78 or 16 MB.
 
@@ -54,7 +57,7 @@ def binarized_mnist(*, split: str = "train") -> Dataset:
         Larochelle & Murray 2011, The neural autoregressive distribution estimator.
         Files from http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/; no licence stated.
     """
-    if split not in FILES:
+    if not isinstance(split, str) or split not in FILES:
         raise UnknownName("split", str(split), FILES)
     path = fetch(FILES[split], PACKED)
     bits = read_packed(path, split) if path.suffix == ".npz" else read_amat(path)

@@ -19,6 +19,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from .. import home
+from ..arguments.choice import TEXT
+from ..arguments.function import FUNCTION
+from ..arguments.takes import takes
 from ..errors import DataUnavailable
 
 
@@ -28,6 +31,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@takes(path=TEXT, digest=FUNCTION)
 @dataclass(frozen=True)
 class DataFile:
     """One file of a data set, and what proves that it is the right one.

@@ -5,22 +5,32 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from .. import rng
-from ..errors import BadData, BadInput
+from ..arguments.choice import FLAG, TEXT, Choice
+from ..arguments.instance import Instance
+from ..arguments.kind import Anything, Mapped, Optional, Several
+from ..arguments.takes import takes
+from ..arguments.whole import Whole
+from ..errors import BadData
 from ..summaries.card import Card, Displayable, counted
+from .column import check_beside, chosen, columns_of
 
 Support = Literal["binary", "unit", "real"]
 Binarize = Literal["threshold", "static", "dynamic"]
+SUPPORT = Choice(get_args(Support))
+GENERATOR = Instance(torch.Generator, "a torch.Generator", "torch.Generator().manual_seed(0)")
+BINARIZE = Choice(get_args(Binarize), "way to make data 0 or 1")
 
 VALUES: dict[Support, str] = {"binary": "each 0 or 1", "unit": "in [0, 1]", "real": "real"}  # in words
 MOST = 4  # columns on a card
 
 
+@takes(args=Several(Anything(), 0))
 @dataclass(frozen=True)
 class Batch:
     """What a model is called with, and how much of the data it is.
@@ -39,6 +49,7 @@ class Batch:
         return replace(self, args=tuple(a.to(device) if isinstance(a, Tensor) else a for a in self.args))
 
 
+@takes(support=SUPPORT, dims=Mapped(Several(TEXT, 0)), image=Optional(Several(Whole(1), 2, 2)), tensors=Anything())
 @dataclass(frozen=True, repr=False)
 class Dataset(Displayable):
     """Named tensors over the same N rows.
@@ -81,17 +92,13 @@ class Dataset(Displayable):
     seed: int = field(default_factory=rng.default_seed)
 
     def __post_init__(self) -> None:
-        if not self.tensors:
-            raise BadData(f"Data set {self.name!r} has no columns. Wanted: at least one tensor of shape (N, ...).")
-        lengths = {k: (len(v) if v.dim() else None) for k, v in self.tensors.items()}
-        if None in lengths.values() or len(set(lengths.values())) > 1:
-            raise BadData(f"The columns of {self.name!r} differ in length: {lengths}. Wanted: the same N rows in each.")
-        if 0 in lengths.values():
-            raise BadData(f"Data set {self.name!r} is empty: 0 rows. Wanted: at least one. Was a filter too strict?")
+        object.__setattr__(self, "tensors", columns_of(self.name, self.tensors))
+        for what in ("numbers", "chances"):
+            check_beside(what, getattr(self, what), len(self))
 
     @classmethod
     def of(cls, data: Any) -> Dataset:
-        """A data set from whatever a caller has: a `Dataset`, a tensor or array, or a tuple or mapping of them.
+        """A data set from whatever a caller has: a `Dataset`, a tensor or array, a tuple or mapping of them, or a pandas table.
 
         Real numbers that are not tensors yet (NumPy's are float64 unless told otherwise) take torch's default dtype.
         """
@@ -99,19 +106,13 @@ class Dataset(Displayable):
             return data
         if isinstance(data, Mapping):
             columns = dict(data)
+        elif hasattr(data, "columns") and hasattr(data, "to_numpy"):
+            return cls({name: data[name] for name in data.columns})  # pandas's own
         elif isinstance(data, (tuple, list)) and data and all(hasattr(d, "shape") for d in data):
             columns = {f"x{i}" if i else "x": d for i, d in enumerate(data)}
         else:
             columns = {"x": data}
-        try:
-            return cls({k: _tensor(v) for k, v in columns.items()}, named=isinstance(data, Mapping))
-        except (TypeError, ValueError, RuntimeError) as error:
-            if isinstance(error, BadData):
-                raise
-            raise BadData(
-                f"Can't make tensors of {type(data).__name__}: {error}. Wanted: a vb.Dataset, a tensor or array of "
-                "shape (N, ...), or a tuple or mapping of those."
-            ) from error
+        return cls(columns, named=isinstance(data, Mapping))
 
     def __len__(self) -> int:
         return len(next(iter(self.tensors.values())))
@@ -137,19 +138,22 @@ class Dataset(Displayable):
 
         A model may leave such places out by a mask; what sees data and a pair together refuses them where they reach the log-density.
         """
-        for column, values in self.tensors.items():
+        for name, values in self.tensors.items():
             if values.is_floating_point() and not (finite := torch.isfinite(values)).all():
                 bad = (~finite.reshape(len(values), -1).all(-1)).nonzero().flatten()
                 some = f"{len(bad)} of {len(values)} rows (first: row {int(bad[0])})"
-                return bad, f"Column {column!r} of {self.name!r} has NaN or infinite values in {some}"
+                return bad, f"Column {name!r} of {self.name!r} has NaN or infinite values in {some}"
         return torch.zeros(0, dtype=torch.long), ""
 
+    @takes(index=Anything())
     def rows(self, index: Any) -> Dataset:
         """Some of the rows, as a data set of their own."""
+        numbers = chosen(self._numbers, index)
         chances = None if self.chances is None else self.chances[index]
         tensors = {k: v[index] for k, v in self.tensors.items()}
-        return replace(self, tensors=tensors, numbers=self._numbers[index], chances=chances)
+        return replace(self, tensors=tensors, numbers=numbers, chances=chances)
 
+    @takes()
     def binarized(self, how: Binarize, *, seed: int | None = None) -> Dataset:
         """The first column, of grey values in [0, 1], made 0 or 1.
 
@@ -163,10 +167,7 @@ class Dataset(Displayable):
             BadInput: No such way.
             BadData: Values outside [0, 1].
         """
-        if how not in ("threshold", "static", "dynamic"):
-            raise BadInput(
-                f"binarize={how!r} is no way to make data 0 or 1. Wanted: 'threshold', 'static' or 'dynamic'."
-            )
+        BINARIZE("binarize", how)
         grey = self.first if self.first.is_floating_point() else self.first.to(torch.get_default_dtype())
         low, high = float(grey.min()), float(grey.max())
         if not (low >= 0 and high <= 1):
@@ -197,6 +198,7 @@ class Dataset(Displayable):
     def _numbers(self) -> Tensor:
         return torch.arange(len(self), device=self.first.device) if self.numbers is None else self.numbers
 
+    @takes()
     def to(self, device: str | torch.device) -> Dataset:
         """The same data on another device."""
         numbers = None if self.numbers is None else self.numbers.to(device)
@@ -215,15 +217,17 @@ class Dataset(Displayable):
         Returns:
             The columns that the model asks for, restricted to those rows, with N beside them.
         """
-        chosen = self.tensors if index is None else {k: v[index] for k, v in self.tensors.items()}
+        numbers = self._numbers if index is None else chosen(self._numbers, index)
+        rows = self.tensors if index is None else {k: v[index] for k, v in self.tensors.items()}
         args = []
-        for column in self._columns(model):
-            if column != "rows":
-                args.append(chosen[column])
+        for name in self._columns(model):
+            if name != "rows":
+                args.append(rows[name])
             else:
-                args.append(self._numbers if index is None else self._numbers[index])
+                args.append(numbers)
         return Batch(tuple(args), total=len(self))
 
+    @takes(size=Optional(Whole(None)), shuffle=FLAG, generator=Optional(GENERATOR))
     def epoch(
         self, size: int | None = None, *, shuffle: bool = True, generator: torch.Generator | None = None
     ) -> list[Tensor | None]:
@@ -258,7 +262,7 @@ class Dataset(Displayable):
 
     def check_batch_size(self, size: int | None) -> None:
         """Raises `BadData` where `size` rows can't be taken from this data set."""
-        if size is not None and not 1 <= size <= len(self):
+        if size is not None and not 1 <= Whole(None)("batch_size", size) <= len(self):
             raise BadData(
                 f"batch_size={size} does not fit data set {self.name!r} with {len(self)} rows. "
                 f"Wanted: 1 to {len(self)}, or None for all of them."
@@ -285,10 +289,3 @@ class Dataset(Displayable):
             f"The model takes {len(required)} arguments ({', '.join(required)}); data set {self.name!r} has "
             f"{len(names)} columns ({', '.join(names)}). Name the columns after the model's arguments."
         )
-
-
-def _tensor(values: Any) -> Tensor:
-    if isinstance(values, Tensor):
-        return values
-    made = torch.as_tensor(values)
-    return made.to(torch.get_default_dtype()) if made.is_floating_point() else made

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import torch
 
+from ..arguments.takes import takes
 from .dataset import Dataset
 
 WHITE = 16  # a pixel counts the ink in a 4×4 block of the scanned bitmap, so it is an integer from 0 to 16
 
 
+@takes()
 def digits(*, binary: bool = True) -> Dataset:
     """Handwritten digits, 1797 images of 8×8; bundled, needs no network.
 

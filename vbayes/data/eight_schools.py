@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from ..arguments.takes import takes
 from .dataset import Dataset
 
 # Gelman et al. 2013, table 5.2: estimated effect of coaching on the SAT-V score in schools A to H, in points, and the
@@ -12,6 +13,7 @@ EFFECT = (28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0)
 STANDARD_ERROR = (15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0)
 
 
+@takes()
 def eight_schools() -> Dataset:
     """Effect of coaching on test scores in 8 schools, with standard errors; bundled.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..arguments.takes import takes
 from .datafile import DataFile, fetch
 from .dataset import Dataset
 
@@ -44,6 +45,7 @@ PUBLISHED = DataFile(
 PACKED = DataFile("frey_face/frey_faces.npz", "4c8a34f3e7302237ac8cecc0381cdec6a89ac0bd3ba7f0a1db23c6f20ce366fa")
 
 
+@takes()
 def frey_face() -> Dataset:
     """Frames of a man's face on video, 1965 images of 28×20 in grey; downloaded, 1 MB.
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..arguments.kind import Anything
+from ..arguments.takes import takes
 from ..errors import UnknownName
 from .datafile import DataFile, fetch
 from .dataset import Dataset
@@ -32,6 +34,7 @@ FILES = {
 """Split → its images and its labels."""
 
 
+@takes(split=Anything())
 def mnist(*, split: str = "train", binary: bool = True) -> Dataset:
     """Handwritten digits, 60 000 (train) or 10 000 (test) images of 28×28; downloaded, 12 MB.
 
@@ -50,7 +53,7 @@ def mnist(*, split: str = "train", binary: bool = True) -> Dataset:
         LeCun, Bottou, Bengio & Haffner 1998, Gradient-based learning applied to document recognition.
         Files from https://ossci-datasets.s3.amazonaws.com/mnist/; CC BY-SA 3.0, as the TensorFlow documentation says.
     """
-    if split not in FILES:
+    if not isinstance(split, str) or split not in FILES:
         raise UnknownName("split", str(split), FILES)
     images, labels = FILES[split]
     grey = torch.from_numpy(read_idx(fetch(images)).astype(np.float32)).flatten(1) / 255

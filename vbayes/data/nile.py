@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from ..arguments.takes import takes
 from .dataset import Dataset
 
 FIRST_YEAR = 1871
@@ -22,6 +23,7 @@ FLOW = (
 )  # fmt: skip
 
 
+@takes()
 def nile() -> Dataset:
     """Yearly flow of the Nile at Aswan, 1871 to 1970, one sequence of 100 numbers; bundled.
 

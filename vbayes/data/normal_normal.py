@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import torch
 
+from ..arguments.takes import takes
 from .dataset import Dataset
 
 
+@takes()
 def normal_normal() -> Dataset:
     """The two numbers −0.5 and 2, for the conjugate pair; bundled.
 

@@ -14,9 +14,10 @@ from pyro.infer import ELBO
 from torch import Tensor
 
 from .. import rng
+from ..arguments.takes import takes
 from ..data.dataset import Batch, Dataset
 from ..drawing.simulation import Simulated, simulate
-from ..errors import BadInput, NonFinite, Unsuitable, checks_keywords
+from ..errors import BadInput, NonFinite, Unsuitable
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained, pair_and_data, paired
 from ..pair.sites import base, factors, latents, observed
@@ -35,7 +36,7 @@ Made = list[tuple[Dataset, dict[str, Any]]]
 MEND = "Calibrate a model that draws its data"
 
 
-@checks_keywords
+@takes()
 def calibrate(
     pair: Pair | Trained | Callable[..., Any],
     data_like: Any = None,
@@ -85,12 +86,7 @@ def calibrate(
         >>> print(found.verdict())
         >>> found.plot()
     """
-    for name, value in (("simulations", simulations), ("draws", draws)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < 2:
-            raise BadInput(
-                f"{name}={value!r}. Wanted: an integer of at least 2{', better 200' * (name == 'simulations')}."
-            )
-    if estimator == "auto":
+    if isinstance(estimator, str) and estimator == "auto":
         raise BadInput(
             "estimator='auto' chooses anew in every fit, by the clock. Wanted: one estimator, such as the one that vb.recommend names."
         )

@@ -13,8 +13,11 @@ import torch
 from torch import Tensor
 
 from .. import rng
+from ..arguments.kind import Optional
+from ..arguments.takes import takes
+from ..arguments.whole import Whole
 from ..data.dataset import Batch
-from ..errors import BadInput, Unsuitable, checks_keywords
+from ..errors import Unsuitable
 from ..guides import Whitened
 from ..inference.draws import Draws, draws_of
 from ..inference.importance import Weights, require_densities
@@ -42,7 +45,7 @@ PARTS, WIDER = 3, 4  # what a child of a seed is for
 KEPT = 1000  # elements of latents, the most moved
 
 
-@checks_keywords
+@takes(draws=Optional(Whole(FEWEST, drawn=True), "as many as cost little"))
 def diagnose(
     pair: Pair | Trained,
     data: Any = None,
@@ -86,8 +89,6 @@ def diagnose(
         >>> print(found.verdict())
         >>> found.plot()
     """
-    if draws is not None and (not isinstance(draws, int) or draws < FEWEST):
-        raise BadInput(f"draws={draws!r}. Wanted: a whole number, at least {FEWEST}.")
     seed, problem = rng.or_default(seed), Problem.of(pair, data, device=device)
     batch, rows, each = _rows(problem)
     enough = replace(DRAWS, most=max(DRAWS.least, min(DRAWS.most, WEIGHTS // each)))
@@ -180,7 +181,9 @@ def _rows(problem: Problem) -> tuple[Batch, int, int]:
     with pair.look(), torch.no_grad(), validation(False):
         q, p = pair.run(whole)
         if not latents(q):
-            raise Unsuitable(f"Pair {pair.name!r} has no latents, and so no posterior to diagnose.")
+            raise Unsuitable(
+                f"Pair {pair.name!r} has no latents, and so no posterior to diagnose. Wanted: a model with latents."
+            )
         local = tuple(frame.size for frame in Layout(q, p).local)
     every = whole, len(data), math.prod(local)
     if local != (len(data),) or len(data) <= ROWS:

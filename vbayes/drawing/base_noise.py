@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from ..arguments.choice import Choice
 from .sobol import sobol
 
 NoiseKind = Literal["iid", "antithetic", "sobol"]
-NOISE_KINDS: tuple[str, ...] = get_args(NoiseKind)
+NOISE = Choice(get_args(NoiseKind))
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..arguments.takes import takes
 from ..data.dataset import Batch, Dataset
 from ..pair.gaps import check_gaps
-from ..pair.pair import Pair
-from .base_noise import NoiseKind, contexts
+from ..pair.pair import PAIR, Pair
+from .base_noise import NOISE, NoiseKind, contexts
 from .fields import FIELDS
 from .particles import Latent, Particles, ScoredSite
 from .request import Request
@@ -23,6 +24,7 @@ from .requirements import CHECKS
 from .run import Run
 
 
+@takes(pair=PAIR, noise=NOISE)
 def draw(
     pair: Pair,
     batch: Any,

@@ -71,7 +71,7 @@ class Request:
     def of(cls, needs: Iterable[str], requires: Iterable[str] = (), families: Iterable[str] = ()) -> Request:
         """From any collections of names."""
         for what, names in (("needs", needs), ("requires", requires), ("families", families)):
-            if isinstance(names, str) or not isinstance(names, Iterable):
+            if isinstance(names, str) or not isinstance(names, Iterable) or getattr(names, "shape", None) == ():
                 example = {"needs": "log_p", "requires": "path", "families": "bernoulli"}[what]
                 raise BadInput(f"{what}={names!r}. Wanted: a set of names, such as frozenset({{'{example}'}}).")
         return _made(frozenset(needs), frozenset(requires), frozenset(families))

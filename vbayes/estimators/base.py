@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import pyro
@@ -15,14 +17,16 @@ from pyro.infer.util import torch_item
 from pyro.util import warn_if_nan
 from torch import Tensor
 
+from ..arguments.kind import Kind
+from ..arguments.takes import bind
 from ..data.dataset import Batch
-from ..drawing.base_noise import NOISE_KINDS, NoiseKind
+from ..drawing.base_noise import NoiseKind
 from ..drawing.draw import draw_from
 from ..drawing.particles import Particles
 from ..drawing.request import Request
 from ..errors import BadInput
 from ..pair.pair import Pair
-from .contract import check_class, check_estimate, request_of
+from .contract import check_class, check_estimate, check_settings, request_of
 from .estimate import Estimate as Estimate
 from .objective import ELBO as ELBO_OBJECTIVE
 from .objective import Objective, of_particles
@@ -74,22 +78,20 @@ class Estimator(ELBO, ABC):
     """Whether the particles must be independent, so that only `noise="iid"` will do."""
     reference: ClassVar[str] = ""
     """Author year, arXiv number, equation."""
+    limits: ClassVar[Mapping[str, Kind]] = MappingProxyType({})
+    """Setting → what it may be, where its type does not say it all."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        if args or kwargs:  # a copy is made without any
+            bind(cls.__name__, inspect.signature(cls.__init__), (None, *args), kwargs)
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         check_class(self)
-        if not isinstance(self.num_particles, int) or self.num_particles < self.min_particles:
-            raise BadInput(
-                f"{type(self).__name__}(num_particles={self.num_particles!r}) won't do: wanted an integer of at least "
-                f"{self.min_particles}."
-                + (" Its baseline comes from the other particles." if self.min_particles > 1 else "")
-            )
-        if self.noise not in NOISE_KINDS:
-            raise BadInput(
-                f"{type(self).__name__}(noise={self.noise!r}). Wanted: one of {', '.join(map(repr, NOISE_KINDS))}."
-            )
+        check_settings(self)
         if self.independent and self.noise != "iid":
             raise BadInput(
-                f"{type(self).__name__}(noise={self.noise!r}) would be biased: it needs independent particles. Use noise='iid', or an "
+                f"{type(self).__name__}(noise={self.noise!r}) would be biased: it needs independent particles. Wanted: noise='iid', or an "
                 "estimator that takes the mean of its particles, such as vb.Pathwise, vb.AnalyticKL or vb.STL."
             )
 

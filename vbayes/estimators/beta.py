@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
+from ..arguments.real import Real
+from ..arguments.whole import Whole
 from ..drawing.particles import Particles
-from ..errors import BadInput
 from .base import Estimate
 from .memory import Remembering
 from .objective import Objective
@@ -41,12 +42,7 @@ class Beta(Remembering):
     reference = "Higgins et al. 2017; Bowman et al. 2016, arXiv:1511.06349"
     remembers = ("steps",)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.beta < float("inf"):
-            raise BadInput(f"Beta(beta={self.beta!r}) won't do. Wanted: a finite number of at least 0.")
-        if not isinstance(self.warm_up, int) or self.warm_up < 0:
-            raise BadInput(f"Beta(warm_up={self.warm_up!r}) won't do. Wanted: a whole number of steps, 0 for none.")
+    limits = {"beta": Real(least=0.0), "warm_up": Whole(0)}
 
     @property
     def objective(self) -> Objective:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..arguments.real import PROBABILITY
 from ..drawing.particles import Particles
-from ..errors import BadInput
 from .base import Estimate, Estimator
 from .weights import log_mean_exp
 
@@ -36,10 +36,7 @@ class CIWAE(Estimator):
     requires = frozenset({"path"})
     reference = "Rainforth et al. 2018, arXiv:1802.04537"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.beta <= 1:
-            raise BadInput(f"CIWAE(beta={self.beta!r}) won't do. Wanted: a number from 0 (IWAE) to 1 (the ELBO).")
+    limits = {"beta": PROBABILITY}
 
     def bound_of(self, log_w: Tensor) -> Tensor:
         return self.beta * log_w.mean(0) + (1 - self.beta) * log_mean_exp(log_w)

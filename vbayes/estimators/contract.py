@@ -11,10 +11,21 @@ from typing import Any
 
 from torch import Tensor
 
+from ..arguments.choice import FLAG
+from ..arguments.kind import Kind, Optional
+from ..arguments.real import Real
+from ..arguments.whole import Whole
+from ..drawing.base_noise import NOISE
 from ..drawing.particles import Particles
 from ..drawing.request import FIELDS, Request
 from ..errors import BadEstimator, BadInput
 from .estimate import Estimate
+
+LIMITS: dict[str, Kind] = {
+    "noise": NOISE, "max_plate_nesting": Real(finite=False), "vectorize_particles": FLAG, "retain_graph": Optional(FLAG), "strict_enumeration_warning": FLAG,
+}  # fmt: skip
+"""Of the settings that every estimator has."""
+BY_TYPE: dict[str, Kind] = {"int": Whole(None), "float": Real(finite=False), "bool": FLAG}
 
 
 def check_class(estimator: Any) -> None:
@@ -22,7 +33,7 @@ def check_class(estimator: Any) -> None:
     kind = type(estimator)
     for cls in kind.__mro__:
         if hasattr(cls, "__dataclass_fields__"):
-            _check_settings(cls)
+            _check_types(cls)
     if getattr(estimator, "needs", None) is None:
         raise BadEstimator(
             f"{kind.__name__} has no `needs`. Wanted: the fields of vb.Particles that its `estimate` reads, as in\n"
@@ -34,7 +45,18 @@ def check_class(estimator: Any) -> None:
         raise BadEstimator(f"{kind.__name__}: {error}") from None
 
 
-def _check_settings(cls: type) -> None:
+def check_settings(estimator: Any) -> None:
+    """Raises `BadInput` for a setting that is not of its kind; one that is, but in another type, as NumPy's 2, becomes Python's own."""
+    kind = type(estimator)
+    limits = {"num_particles": Whole(kind.min_particles, drawn=True), **LIMITS, **kind.limits}
+    for setting in fields(estimator):
+        found = limits.get(setting.name) or BY_TYPE.get(str(setting.type))
+        if setting.init and found is not None:
+            value = found(f"{kind.__name__}({setting.name}", getattr(estimator, setting.name))
+            object.__setattr__(estimator, setting.name, value)
+
+
+def _check_types(cls: type) -> None:
     """A setting that the dataclass does not know of would silently keep its default."""
     own = {name for name, kind in inspect.get_annotations(cls).items() if "ClassVar" not in str(kind)}
     if "__dataclass_fields__" not in vars(cls):

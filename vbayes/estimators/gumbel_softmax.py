@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..arguments.real import Real
 from ..drawing.particles import Latent, Particles
-from ..errors import BadInput
 from .base import Estimate, Estimator
 from .rebar import uniform_behind
 
@@ -37,10 +37,7 @@ class GumbelSoftmax(Estimator):
     families = frozenset({"bernoulli", "one_hot"})
     reference = "Jang, Gu & Poole 2017, arXiv:1611.01144"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.temperature > 0:
-            raise BadInput(f"GumbelSoftmax(temperature={self.temperature!r}) won't do. Wanted: a number above 0.")
+    limits = {"temperature": Real(above=0.0, given="0.5")}
 
     def estimate(self, particles: Particles) -> Estimate:
         value = (particles.log_p_fixed - particles.log_q_fixed).detach()

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..errors import BadInput
+from ..arguments.real import Real
 from ..pair.pair import Pair
 from .base import Estimator
 
@@ -64,10 +64,7 @@ class Averaging(Remembering):
     remembers: ClassVar[tuple[str, ...]] = ("weight",)
     """Names of the averages, and `weight`, how much of an average they are: 1 after many draws."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.decay < 1:
-            raise BadInput(f"{type(self).__name__}(decay={self.decay!r}) won't do. Wanted: a number from 0 to below 1.")
+    limits = {"decay": Real(least=0.0, below=1.0, given="0.9")}
 
     def recall(self, **now: Tensor) -> dict[str, Tensor]:
         """The averages over the draws before, 0 where there are none; then takes in this one's values, each ()."""

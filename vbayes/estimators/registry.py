@@ -7,7 +7,8 @@ from dataclasses import MISSING, fields
 
 from pyro.infer import ELBO
 
-from ..errors import BadInput, UnknownName
+from ..arguments.kind import refuse
+from ..errors import UnknownName
 from .base import Estimator
 
 ESTIMATORS: dict[str, type[Estimator]] = {}
@@ -36,10 +37,8 @@ def resolve(estimator: str | type[ELBO] | ELBO) -> ELBO:
         return estimator()
     if isinstance(estimator, ELBO):
         return estimator
-    raise BadInput(
-        f"{estimator!r} is no estimator. Wanted: a name ({', '.join(ESTIMATORS)}), or an object such as vb.STL() or "
-        "pyro.infer.Trace_ELBO()."
-    )
+    wanted = f"a name ({', '.join(ESTIMATORS)}), or an object such as vb.STL() or pyro.infer.Trace_ELBO()"
+    refuse("estimator", estimator, got="no estimator", wanted=wanted, mend="estimator='analytic_kl'")
 
 
 def name_of(estimator: ELBO) -> str:

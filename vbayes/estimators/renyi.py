@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..arguments.real import Real
 from ..drawing.particles import Particles
 from ..errors import BadInput
 from .base import Estimate, Estimator
@@ -37,10 +38,14 @@ class Renyi(Estimator):
     requires = frozenset({"path"})
     reference = "Li & Turner 2016, arXiv:1602.02311"
 
+    limits = {"alpha": Real(given="0.5")}
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.alpha == 1:
-            raise BadInput("Renyi(alpha=1) is the ELBO, where this formula divides by zero. Use vb.Pathwise().")
+            raise BadInput(
+                "Renyi(alpha=1) is the ELBO, where this formula divides by zero. Wanted: another number, or vb.Pathwise()."
+            )
 
     def bound_of(self, log_w: Tensor) -> Tensor:
         return log_mean_exp((1 - self.alpha) * log_w) / (1 - self.alpha)

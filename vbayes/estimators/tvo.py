@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..arguments.kind import Several
+from ..arguments.real import Real
 from ..drawing.particles import Particles
 from ..errors import BadInput
 from .base import Estimate, Estimator
@@ -39,6 +41,8 @@ class TVO(Estimator):
     min_particles = 2
     independent = True
     reference = "Masrani et al. 2019, arXiv:1907.00031"
+
+    limits = {"betas": Several(Real(least=0.0, below=1.0, given="0.0"))}
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..arguments.whole import Whole
 from ..drawing.particles import Particles
 from ..errors import BadInput
 from .base import Estimate, Estimator
@@ -61,9 +62,11 @@ class Grouped(Estimator):
     num_particles: int = 10
     groups: int = 2
 
+    limits = {"groups": Whole(1)}
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.groups, int) or self.groups < 1 or self.num_particles % self.groups:
+        if self.num_particles % self.groups:
             raise BadInput(
                 f"{type(self).__name__}(num_particles={self.num_particles}, groups={self.groups!r}) won't do. Wanted: a number of groups "
                 "that divides the number of particles."

@@ -13,11 +13,15 @@ from pyro.infer import ELBO
 from torch import Tensor
 
 from .. import rng
+from ..arguments import kind as arguments
+from ..arguments.takes import takes
+from ..arguments.whole import Whole
 from ..data.dataset import Batch, Dataset
 from ..drawing.densities import guide_density
 from ..drawing.summed import Summed, log_likelihood
-from ..errors import BadInput, Unsuitable, checks_keywords
+from ..errors import Unsuitable
 from ..estimators import name_of
+from ..pair.explained import explained
 from ..pair.gaps import check_gaps
 from ..pair.pair import Pair
 from ..pair.problem import Trained
@@ -126,7 +130,7 @@ def _improper(p: Any) -> bool:
     return any(isinstance(base(site["fn"]), ImproperUniform) for site in sites(p))
 
 
-@checks_keywords
+@takes(draws=Whole(1, drawn=True))
 def to_arviz(
     fit: Fitted | Sequence[Fitted],
     data: Any = None,
@@ -162,17 +166,18 @@ def to_arviz(
         >>> idata = vb.to_arviz(fit)
         >>> az.summary(idata)
     """
-    if draws < 1:
-        raise BadInput(f"draws={draws}. Wanted: at least 1.")
     fits = [fit] if isinstance(fit, Fitted) else list(fit) if isinstance(fit, Sequence) else []
     if not fits or not all(isinstance(one, Fitted) for one in fits):
-        raise BadInput(f"fit is a {type(fit).__name__}. Wanted: a vb.Fit, or several of one pair in a list.")
+        arguments.refuse(
+            "fit", fit, wanted="a vb.Fit, or several of one pair in a list", mend="vb.to_arviz(vb.fit(pair, data))"
+        )
     fit, seed = fits[0], rng.or_default(seed)
     dataset = (fit.data if data is None else Dataset.of(data)).to(fit.data.first.device)
     if data is not None:
         check_gaps(fit.pair, dataset, None)
     batch = dataset.batch(fit.pair.model)
-    dims = _dims(fit.pair, batch, dataset.dims)
+    with explained(fit.pair, batch):
+        dims = _dims(fit.pair, batch, dataset.dims)
     groups: dict[str, Arrays] = {}
     for number, one in enumerate(fits):
         own = seed if number == 0 else rng.child(seed, number)

@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..arguments.kind import Anything, Mapped, Optional
+from ..arguments.real import Real
+from ..arguments.takes import takes
 from ..errors import BadInput, Unsuitable
 from ..pair.pair import Pair
 from ..pair.problem import Trained
@@ -103,6 +106,7 @@ class ModelComparison(Displayable):
         return text + (f". The numbers of {', '.join(bounds)} are lower bounds." if bounds else ".")
 
 
+@takes(models=Mapped(Anything()), prior=Optional(Mapped(Real(above=0.0))))
 def compare_models(
     models: Mapping[str, Pair | Trained], data: Any, *, prior: Mapping[str, float] | None = None, **options: Any
 ) -> ModelComparison:

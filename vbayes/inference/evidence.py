@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from .. import rng
+from ..arguments.choice import Choice
+from ..arguments.takes import takes
 from ..data.dataset import Batch, Dataset
 from ..drawing.simulation import simulate
-from ..errors import BadInput, Unsuitable, checks_keywords
+from ..errors import Unsuitable
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained
 from ..pair.sites import latents
@@ -120,7 +122,7 @@ class Evidence(Displayable):
         return f"{text}; {carry}: more particles would raise it."
 
 
-@checks_keywords
+@takes(method=Choice(get_args(Method), "way to an evidence"))
 def log_evidence(
     pair: Pair | Trained,
     data: Any = None,
@@ -164,13 +166,7 @@ def log_evidence(
         >>> fit = vb.fit(vb.pairs.vae(), vb.data.digits(), epochs=50, batch_size=100)
         >>> print(vb.log_evidence(fit, method="iw", num_particles=1000).verdict())
     """
-    known = ("auto", "exact", *PARTICLES)
-    if method not in known:
-        raise BadInput(f"method={method!r} is no way to an evidence. Wanted: {', '.join(known)}.")
     count = PARTICLES.get(method, PARTICLES["iw"]) if num_particles is None else num_particles
-    for name, number in {"num_particles": count, "temperatures": temperatures, "batch_size": batch_size}.items():
-        if not isinstance(number, int) or number < 1:
-            raise BadInput(f"{name}={number!r}. Wanted: a whole number, at least 1.")
     seed, problem = rng.or_default(seed), Problem.of(pair, data, device=device)
     pair, dataset = problem.pair, problem.data
     named: dict[str, Any] = {"pair": pair.name, "data": dataset.name, "rows": len(dataset)}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import checks_keywords
+from ..arguments.function import MODEL
+from ..arguments.takes import takes
 from ..guides import Point
 from ..pair.pair import Pair
 from ..training.fit import fit
@@ -13,7 +14,7 @@ from ..training.result import Fit
 from ..training.settled import settled
 
 
-@checks_keywords
+@takes(model=MODEL)
 def find_map(model: Callable[..., Any], data: Any, *, seed: int | None = None, device: str = "auto") -> Fit:
     """The latents of the highest posterior density (maximum a posteriori), in their own space, as Pyro's `AutoDelta` and Stan's `optimize` have it.
 

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from .. import rng
+from ..arguments.takes import takes
+from ..data.column import column
 from ..data.dataset import Batch
 from ..drawing.densities import drawing_density, run_at
 from ..drawing.summed import Summed, model_terms
-from ..errors import BadInput, Unsuitable, checks_keywords
+from ..errors import BadInput, Unsuitable
 from ..pair.pair import DATA_PLATE, Pair
 from ..pair.problem import Problem, Trained
 from ..pair.sites import Layout, base, factors, is_point_mass, latents, observed, summed_out
@@ -55,7 +57,7 @@ class Imputation(Displayable):
         return Card("Imputation", rows)
 
 
-@checks_keywords
+@takes()
 def impute(
     pair: Pair | Trained,
     data: Any,
@@ -94,8 +96,6 @@ def impute(
         >>> found = vb.impute(fit, x_new, known=upper)
         >>> found.x, found.sd
     """
-    if draws < 2 or burn_in < 0:
-        raise BadInput(f"draws={draws}, burn_in={burn_in}. Wanted: at least 2 draws, and a burn-in of 0 or more.")
     problem = Problem.of(pair, data)
     pair, batch = problem.pair, problem.whole
     require_densities(pair, batch)
@@ -156,7 +156,7 @@ class _Chain:
                 f"The latents of pair {pair.name!r} are not one set for each row of the plate {DATA_PLATE!r}. Wanted: a pair such as vb.pairs.vae(), whose rows are "
                 "independent of each other."
             )
-        known = torch.as_tensor(known, device=self.x.device)
+        known = column("known", known).to(self.x.device)
         if known.dtype != torch.bool or known.shape not in (self.x.shape, self.x.shape[1:]):
             raise BadInput(
                 f"known has shape {tuple(known.shape)} and type {str(known.dtype).removeprefix('torch.')}. Wanted: booleans of shape {tuple(self.x.shape)} or "

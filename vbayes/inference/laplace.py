@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import checks_keywords
+from ..arguments.function import MODEL
+from ..arguments.takes import takes
 from ..guides import Full, starts
 from ..pair.pair import Pair
 from ..training.fit import fit
 from ..training.result import Fit
 
 
-@checks_keywords
+@takes(model=MODEL)
 def laplace(model: Callable[..., Any], data: Any, *, seed: int | None = None, device: str = "auto") -> Fit:
     """A normal by the mode and the curvature there, in unconstrained numbers; discrete latents are summed out.
 

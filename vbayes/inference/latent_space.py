@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from .. import rng
+from ..arguments.takes import takes
 from ..data.dataset import Batch, Dataset
 from ..errors import BadInput
 from ..pair.gaps import check_gaps
@@ -47,6 +48,7 @@ class LatentSpace:
         >>> space.plot()
     """
 
+    @takes()
     def __init__(self, pair: Pair | Trained, data: Any = None) -> None:
         problem = Problem.of(pair, data)
         self.pair, self.data, self._device = problem.pair, problem.data, problem.device

@@ -9,8 +9,9 @@ import torch
 from torch.distributions import Independent, kl_divergence
 
 from .. import rng
+from ..arguments.takes import takes
 from ..drawing.summed import Summed
-from ..errors import Unsuitable, checks_keywords
+from ..errors import Unsuitable
 from ..pair.pair import DATA_PLATE, Pair
 from ..pair.problem import Problem, Trained
 from ..pair.sites import is_point_mass, latents, plates, sites, summed_out
@@ -20,7 +21,7 @@ COLLAPSED = 0.01  # nats a datum, below which a dimension says nothing of x
 ACTIVE = 0.01  # variance of the mean over the data, above which a dimension is active (Burda et al. 2016, section 5.2)
 
 
-@checks_keywords
+@takes()
 def latent_use(pair: Pair | Trained, data: Any = None, *, seed: int | None = None) -> pd.DataFrame:
     """How much of x each dimension of z holds.
 

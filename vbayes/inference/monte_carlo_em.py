@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from .. import rng
+from ..arguments.takes import takes
 from ..data.dataset import Batch, Dataset
 from ..drawing.densities import densities
-from ..errors import BadInput, NonFinite, Unsuitable, checks_keywords
+from ..errors import NonFinite, Unsuitable
 from ..pair.check import require_parameters
 from ..pair.pair import DATA_PLATE, Pair
 from ..pair.problem import Problem, Trained, pair_and_data
@@ -100,12 +101,13 @@ class MonteCarloEM(Displayable):
             each = [space.values(state) for state in self.chains]
         return {name: torch.stack([values[name] for values in each]).cpu() for name in each[0]}
 
+    @takes()
     def resume(self, *, steps: int, progress: bool = True) -> MonteCarloEM:
         """Goes on from here, bit for bit as if it had never stopped. This one stays as it is."""
         return _learn(replace(self, pair=self.pair.copy(), chains=self.chains.clone()), steps, show=progress)
 
 
-@checks_keywords
+@takes()
 def monte_carlo_em(
     pair: Pair | Trained,
     data: Any = None,
@@ -153,10 +155,6 @@ def monte_carlo_em(
         >>> found = vb.monte_carlo_em(vb.pairs.vae(latent=3), vb.data.digits(), epochs=20, batch_size=100)
         >>> vb.log_evidence(found, method="ais")
     """
-    counts = {"chains": chains, "moves": moves, "updates": updates}
-    for name, number in counts.items():
-        if not isinstance(number, int) or number < 1:
-            raise BadInput(f"{name}={number!r}. Wanted: a whole number, at least 1.")
     seed = rng.or_default(seed)
     pair, data = pair_and_data(pair, data)
     dataset = Dataset.of(data)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import BadInput, checks_keywords
+from ..arguments.function import MODEL
+from ..arguments.takes import takes
 from ..guides import Full, starts
 from ..pair.pair import Pair
 from ..training.fit import fit
 from ..training.result import Fit
 
 
-@checks_keywords
+@takes(model=MODEL)
 def pathfinder(
     model: Callable[..., Any], data: Any, *, paths: int = 4, seed: int | None = None, device: str = "auto"
 ) -> Fit:
@@ -39,7 +40,5 @@ def pathfinder(
     Examples:
         >>> fit = vb.pathfinder(model, {"x": x, "y": y}, paths=8)
     """
-    if not isinstance(paths, int) or paths < 1:
-        raise BadInput(f"paths={paths!r}. Wanted: an integer of at least 1.")
     guide = Full(model, start=starts.pathfinder(paths))
     return fit(Pair(model, guide), data, steps=0, seed=seed, device=device, progress=False)

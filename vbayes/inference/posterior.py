@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from .. import rng
+from ..arguments.choice import Choice
+from ..arguments.takes import takes
 from ..data.dataset import Batch
-from ..errors import BadInput, Unsuitable, checks_keywords
+from ..errors import Unsuitable
 from ..export.weights import FEWEST
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained
@@ -135,7 +137,7 @@ class Posterior(Displayable):
         return text + (" They repeat each other: take more proposals." if least < POOR * len(self) else "")
 
 
-@checks_keywords
+@takes(method=Choice(get_args(Method), "way to a posterior"))
 def posterior(
     pair: Pair | Trained,
     data: Any = None,
@@ -172,12 +174,6 @@ def posterior(
         >>> found = vb.posterior(fit, x_new, draws=500)
         >>> found.mean()["z"], found.verdict()
     """
-    if method not in get_args(Method):
-        raise BadInput(f"method={method!r} is no way to a posterior. Wanted: {', '.join(get_args(Method))}.")
-    if proposals is not None and (not isinstance(proposals, int) or proposals < 1):
-        raise BadInput(f"proposals={proposals!r}. Wanted: a whole number, at least 1.")
-    if draws < 2:
-        raise BadInput(f"draws={draws}. Wanted: at least 2.")
     seed, problem = rng.or_default(seed), Problem.of(pair, data, device=device)
     pair, batch = problem.pair, problem.whole
     names: dict[str, Any] = {"pair": pair.name, "data": problem.data.name, "uncovered": problem.uncovered}

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .. import rng
+from ..arguments.takes import takes
 from ..errors import BadInput, Unsuitable
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained
@@ -47,6 +48,7 @@ class Reconstruction(Displayable):
         return Card("Reconstruction", rows)
 
 
+@takes()
 def reconstruct(pair: Pair | Trained, data: Any = None, *, seed: int | None = None) -> Reconstruction:
     """Data through the guide and back through the model.
 
@@ -69,7 +71,9 @@ def reconstruct(pair: Pair | Trained, data: Any = None, *, seed: int | None = No
     try:
         mean = data["fn"].mean
     except NotImplementedError as error:
-        raise BadInput(f"The distribution of {data['name']!r} in pair {pair.name!r} has no mean.") from error
+        raise BadInput(
+            f"The distribution of {data['name']!r} in pair {pair.name!r} has no mean. Wanted: one that has, as a Normal or a Bernoulli."
+        ) from error
     return Reconstruction(data["value"].cpu(), latent["value"].detach().cpu(), mean.detach().cpu())
 
 

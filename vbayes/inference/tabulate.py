@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .. import rng
+from ..arguments.takes import takes
 from ..data.dataset import Batch
 from ..drawing.densities import densities
 from ..errors import BadInput, Unsuitable
@@ -28,6 +29,7 @@ CLOSE = 1e-6  # between a rule and that with twice the spacing: halving it squar
 ROUNDS = 40  # of longer or finer rows
 
 
+@takes()
 def tabulate(pair: Pair | Trained, data: Any = None, *, nodes: int = 500_000) -> Table:
     """log p and log q at all values of the latents: their sums are the exact evidence, ELBO, gradient, KL.
 
@@ -139,7 +141,7 @@ class _Tabulation:
         for name, found in (("p", log_p), ("q", log_q)):
             if found.isnan().any() or found.eq(torch.inf).any():
                 raise BadInput(
-                    f"log {name} of pair {self.pair.name!r} is NaN or infinite at some value of its latents."
+                    f"log {name} of pair {self.pair.name!r} is NaN or infinite at some value of its latents. Wanted: a density that is finite on its support."
                 )
         # Where masks and scales make log q another thing than the density that the guide draws by, the measure says so:
         # then sums with m q still are expectations over draws.

@@ -12,14 +12,17 @@ import torch
 from pyro.infer import ELBO
 
 from .. import rng
+from ..arguments.kind import Anything, Either, Mapped, Optional, Several
+from ..arguments.takes import takes
+from ..arguments.whole import Whole
 from ..data.dataset import Batch
-from ..errors import BadInput, Unsuitable, checks_keywords
+from ..errors import BadInput, Unsuitable
 from ..estimators import name_of, resolve
 from ..estimators.base import Estimator
 from ..estimators.suits import check_suits, of_elbo
 from ..pair.check import require_parameters
 from ..pair.pair import Pair
-from ..pair.parameter_groups import parameter_groups
+from ..pair.parameter_groups import GROUPS, parameter_groups
 from ..pair.problem import Problem, Trained
 from ..progress import bar
 from ..summaries.heavy_tails import heavy_tailed
@@ -39,10 +42,17 @@ from .checkpoints import (
 from .comparison import Comparison, Point
 from .oracle import check_oracle, judge_of, target
 
+ESTIMATOR = Anything("a name or an estimator", "'stl'")
+SEVERAL_ESTIMATORS = Either(Several(ESTIMATOR), Mapped(ESTIMATOR))
 DEFAULT = ("score", "rloo", "pathwise", "analytic_kl", "stl")
 
 
-@checks_keywords
+@takes(
+    replicas=Whole(2 * BLOCKS, drawn=True),
+    groups=GROUPS,
+    estimators=Optional(SEVERAL_ESTIMATORS),
+    particles=Optional(Several(Whole(None))),
+)
 def compare(
     pair: Pair | Trained,
     data: Any = None,
@@ -102,8 +112,6 @@ def compare(
         >>> print(result.verdict())
         >>> result.plot()
     """
-    if replicas < 2 * BLOCKS:
-        raise BadInput(f"replicas={replicas} is too few for a standard error. Wanted: at least {2 * BLOCKS}.")
     size, seed = -(-replicas // BLOCKS), rng.or_default(seed)
     check_oracle(oracle)
     training = points_of_training(at)

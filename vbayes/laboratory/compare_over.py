@@ -10,6 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from ..arguments.choice import Text
+from ..arguments.function import FUNCTION
+from ..arguments.kind import Several
+from ..arguments.real import Real
+from ..arguments.takes import takes
 from ..errors import BadInput
 from ..summaries.bias_alarms import at_one_point
 from ..summaries.card import Card, Displayable, first_few
@@ -111,6 +116,7 @@ class ComparisonOver(Displayable):
         return figure
 
 
+@takes(name=Text(empty=False), values=Several(Real()), comparison=FUNCTION)
 def compare_over(name: str, values: Iterable[float], comparison: Callable[[float], Comparison]) -> ComparisonOver:
     """Comparisons for several values of something.
 

@@ -13,8 +13,12 @@ import torch
 from pyro.infer import ELBO
 
 from .. import rng
+from ..arguments.kind import Several
+from ..arguments.names import SOME
+from ..arguments.takes import takes
+from ..arguments.whole import Whole
 from ..data.dataset import Batch, Dataset
-from ..errors import BadInput, Unsuitable, checks_keywords
+from ..errors import BadInput, Unsuitable
 from ..estimators import name_of, resolve
 from ..estimators.base import Estimator
 from ..estimators.memory import Averaging
@@ -134,7 +138,7 @@ class NoiseSplit(Displayable):
         return figure
 
 
-@checks_keywords
+@takes(minibatches=Whole(10, drawn=True), batch_sizes=Several(Whole(1)), particles=Several(SOME))
 def noise_split(
     pair: Pair | Trained,
     data: Any = None,
@@ -174,7 +178,7 @@ def noise_split(
     seed = rng.or_default(seed)
     pair, data = pair_and_data(pair, data)
     dataset, method = Dataset.of(data), resolve(estimator)
-    _check(dataset, method, batch_sizes, minibatches, draws)
+    _check(dataset, method, batch_sizes)
     least = getattr(method, "min_particles", 1)
     counts = [n for n in particles if n >= least]
     if not counts:
@@ -194,13 +198,11 @@ def noise_split(
     return NoiseSplit(pair.name, name_of(method), len(dataset), tuple(rows), between, local, shared)
 
 
-def _check(data: Dataset, method: ELBO, batch_sizes: Sequence[int], minibatches: int, draws: int) -> None:
+def _check(data: Dataset, method: ELBO, batch_sizes: Sequence[int]) -> None:
     if not isinstance(method, Estimator):
         raise Unsuitable(
             f"{name_of(method)} has no particles that could be varied. Wanted: an estimator of vbayes, such as vb.AnalyticKL()."
         )
-    if minibatches < 10 or draws < 2:
-        raise BadInput(f"minibatches={minibatches}, draws={draws} leave no standard error. Wanted: at least 10 and 2.")
     if not batch_sizes or any(not 1 <= m < len(data) for m in batch_sizes):
         raise BadInput(
             f"batch_sizes={tuple(batch_sizes)}. Wanted: sizes from 1 to {len(data) - 1}, for {len(data)} rows."

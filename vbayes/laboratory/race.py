@@ -11,8 +11,12 @@ import torch
 from pyro.infer import ELBO
 
 from .. import rng
+from ..arguments.kind import Either, Optional, Several
+from ..arguments.names import SOME
+from ..arguments.takes import takes
+from ..arguments.whole import ROW, SEED, Whole
 from ..data.dataset import Dataset
-from ..errors import BadInput, checks_keywords
+from ..errors import BadInput
 from ..pair.check import require_parameters
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained
@@ -22,7 +26,7 @@ from ..summaries.ranking import Entry
 from ..training.engine import WORTH
 from ..training.fit import fit
 from ..training.fit_run import FitRun, Progress
-from .compare import suitable
+from .compare import SEVERAL_ESTIMATORS, suitable
 from .evaluator import Evaluator
 from .race_result import Race
 from .turns import turns
@@ -30,7 +34,7 @@ from .turns import turns
 Runs = dict[tuple[str, int], FitRun]
 
 
-@checks_keywords
+@takes(estimators=Optional(SEVERAL_ESTIMATORS), seeds=Either(SOME, Several(SEED)), steps=Optional(Whole(1, each=ROW)))
 def race(
     pair: Pair | Trained,
     data: Any = None,
@@ -78,8 +82,6 @@ def race(
     """
     numbers = _seeds(seeds)
     goals = _goals(steps, seconds, evaluations)
-    if compile not in ("auto", True, False):
-        raise BadInput(f"compile={compile!r}. Wanted: 'auto', True or False.")
     problem = Problem.of(pair, data, batch_size=batch_size, device=device)
     pair, dataset = problem.pair, problem.data
     methods = suitable(pair, problem.first, estimators)
@@ -126,36 +128,23 @@ def race(
 
 
 def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
-    wanted = f"seeds={seeds!r}. Wanted: how many, at least 1, or a list of different integers of at least 0."
-    if isinstance(seeds, bool) or (isinstance(seeds, int) and seeds < 1):
-        raise BadInput(wanted)
     if isinstance(seeds, int):
         first = rng.default_seed()
         return tuple(range(seeds) if first == 0 else (rng.child(first, number) for number in range(seeds)))
-    try:
-        chosen = tuple(seeds)
-    except TypeError as error:
-        raise BadInput(wanted) from error
-    if not chosen or len(set(chosen)) < len(chosen) or any(not isinstance(s, int) or s < 0 for s in chosen):
-        raise BadInput(wanted)
-    return chosen
+    if len(set(seeds)) < len(seeds):
+        raise BadInput(f"seeds={seeds!r}. Wanted: how many, at least 1, or a list of different integers of at least 0.")
+    return tuple(seeds)
 
 
 def _goals(steps: int | None, seconds: float | None, evaluations: int) -> list[tuple[float, float]]:
     """Where each run stops for a look: (step, second), whichever it comes to first."""
     if steps is not None and seconds is not None:
         raise BadInput(f"Both steps={steps} and seconds={seconds} were given. Wanted: one of them.")
-    if not isinstance(evaluations, int) or evaluations < 1:
-        raise BadInput(f"evaluations={evaluations!r}. Wanted: an integer of at least 1.")
     shares = [(k / evaluations) ** 2 for k in range(1, evaluations + 1)]
     never = float("inf")
     if seconds is not None:
-        if not isinstance(seconds, (int, float)) or not 0 < seconds < never:
-            raise BadInput(f"seconds={seconds!r}. Wanted: a positive number.")
         return [(never, seconds * share) for share in shares]
     steps = 1000 if steps is None else steps
-    if not isinstance(steps, int) or steps < 1:
-        raise BadInput(f"steps={steps!r}. Wanted: an integer of at least 1.")
     return [(step, never) for step in sorted({max(1, round(steps * share)) for share in shares})]
 
 

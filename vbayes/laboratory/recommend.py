@@ -9,9 +9,13 @@ from dataclasses import replace
 from typing import Any
 
 from .. import rng
+from ..arguments.choice import FLAG
+from ..arguments.kind import Optional, Several
+from ..arguments.names import SOME
+from ..arguments.takes import takes
 from ..data.dataset import Batch
-from ..drawing.base_noise import NoiseKind
-from ..errors import BadInput, Unsuitable, checks_keywords
+from ..drawing.base_noise import NOISE, NoiseKind
+from ..errors import BadInput, Unsuitable
 from ..estimators import ESTIMATORS, name_of, resolve
 from ..estimators.base import Estimator
 from ..estimators.memory import Remembering
@@ -24,6 +28,7 @@ from ..summaries.differences import cost_ratio
 from ..summaries.ties import TIE
 from ..training.result import Fit
 from .bench import Bench
+from .compare import ESTIMATOR
 from .noise_split import split_of
 from .oracle import labels, target
 from .recommendation import Recommendation
@@ -45,7 +50,7 @@ CANDIDATES = tuple(
 """Those of the ELBO without bias; Trace is Pathwise or Score, and REBAR wants its temperature chosen by hand."""
 
 
-@checks_keywords
+@takes(candidates=Optional(Several(ESTIMATOR)), compile=FLAG, particles=Several(SOME), noise=Several(NOISE))
 def recommend(
     pair: Pair | Trained,
     data: Any = None,
@@ -97,8 +102,6 @@ def recommend(
     began, seed = time.perf_counter(), rng.or_default(seed)
     if isinstance(pair, Fit):
         batch_size = batch_size or pair.batch_size
-    if not budget > 0:
-        raise BadInput(f"budget={budget!r}. Wanted: seconds, more than 0.")
     problem = Problem.of(pair, data, batch_size=batch_size, device=device)
     pair, dataset, batch = problem.pair, problem.data, problem.draw(seed)
     require_parameters(pair)

@@ -13,6 +13,8 @@ from ..errors import BadPair
 from .pair import Pair
 from .sites import base, latents, plates, sites
 
+BOOLEAN = " True and false stay what they are, for models that select by them: hand in x.float() where they are meant as numbers."
+
 
 def match(pair: Pair, q: Any, p: Any) -> set[str]:
     """The latent sites that model and guide share; anything else is an error."""
@@ -81,7 +83,9 @@ def weigh(site: Any, *, latent: bool) -> None:
     except (NotImplementedError, AttributeError):  # a distribution that does not know its support
         inside = value.new_ones((), dtype=torch.bool)
     except RuntimeError as error:
-        raise BadPair(f"Site {name!r}: a value of shape {tuple(value.shape)} does not fit {fn}. {error}") from error
+        raise BadPair(
+            f"Site {name!r}: a value of shape {tuple(value.shape)} does not fit {fn}. {error} Wanted: a value of the shape that the distribution has."
+        ) from error
     kind = base(fn)
     if not latent and not inside.all() and _is_grey(kind, value):
         warnings.warn(
@@ -104,10 +108,15 @@ def weigh(site: Any, *, latent: bool) -> None:
     try:
         site["log_prob"] = fn.log_prob(value, *site["args"], **site["kwargs"])
         check_site_shape(site, max_plate_nesting=10**6)
+    except (RuntimeError, TypeError) as error:
+        what = f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
+        raise BadPair(
+            f"Site {name!r}: {type(kind).__name__} has no density for values {what}: {error}. Wanted: numbers of its kind and shape.{BOOLEAN * (value.dtype == torch.bool)}"
+        ) from error
     except ValueError as error:
         raise BadPair(
             f"Site {name!r} does not fit its plates ({', '.join(f.name for f in plates(site)) or 'none'}): "
-            f"{' '.join(str(error).split())}"
+            f"{' '.join(str(error).split())} Wanted: data and plates of one shape; look at to_event, and at the sizes of plates."
         ) from error
 
 

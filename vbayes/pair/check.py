@@ -13,14 +13,16 @@ from pyro.infer.autoguide import AutoGuide
 from rich.console import Console
 from rich.table import Table
 
+from ..arguments.takes import takes
 from ..data.dataset import Batch, Dataset
-from ..errors import BadInput, BadPair
+from ..errors import BadPair
 from ..summaries.card import Card, Displayable, first_few
 from ..summaries.tables import plain_table
 from ..validation import validation
 from .agreement import match, quoted, weigh
+from .explained import FAILURES, explained
 from .gaps import require_masked
-from .pair import DATA_PLATE, Pair
+from .pair import DATA_PLATE, PAIR, Pair
 from .sites import base, closed_form_kls, has_path, kind, plates, recorded, sites
 from .support import coverages
 
@@ -33,7 +35,6 @@ SO = {
 SO["overlapping"] = (
     f"{SO['larger'].split('. ')[0]}; and what it leaves out no weight of its draws can show. Use a guide over the model's support."
 )
-FAILURES = (ValueError, RuntimeError, IndexError, TypeError)  # of a user's own code on arguments that do not fit
 HEADINGS = ("site", "shape", "plates", "scale", "reparameterised?", "analytic KL?", "in the guide?", "guide's support")
 
 
@@ -101,6 +102,7 @@ class Check(Displayable):
         return table
 
 
+@takes(pair=PAIR)
 def check(pair: Pair, *batch: Any, show: bool = True) -> Check:
     """Draws once from guide and model and reports on each site.
 
@@ -134,14 +136,10 @@ def examine(pair: Pair, batch: Batch) -> Check:
     floats = [a for a in batch.args if isinstance(a, torch.Tensor) and a.is_floating_point()]
     if not all(torch.isfinite(a).all() for a in floats):
         require_masked(pair, batch, "The data have NaN or infinite values")
-    try:
+    with explained(pair, batch):
         pair.initialise(batch)
         with pair.look(), torch.no_grad(), validation(True):
             q, p = pair.run(batch)
-    except BadInput as error:  # the pair itself knows what is wrong; Pyro adds the shapes of sites
-        raise BadPair(str(error).split("\nTrace Shapes:")[0]) from error
-    except FAILURES as error:
-        raise BadPair(_explain(pair, batch, error)) from error
     with pair.look(), torch.no_grad(), validation(True):
         latents = match(pair, q, p)
         for site in recorded(q) + recorded(p):
@@ -164,6 +162,17 @@ def examine(pair: Pair, batch: Batch) -> Check:
             )
     own = [s for s in recorded(q) if s["name"] not in p]
     return Check(pair.name, tuple(_row(s, q, closed, supports) for s in own + recorded(p)))
+
+
+def initialised(pair: Pair, batch: Batch) -> Pair:
+    """The pair, with the parameters that it makes of this batch.
+
+    Raises:
+        BadPair: It does not run on it.
+    """
+    with explained(pair, batch):
+        pair.initialise(batch)
+    return pair
 
 
 def examine_minibatches(pair: Pair, data: Dataset, size: int | None) -> Check:
@@ -266,27 +275,4 @@ def _row(site: Any, q: Any, closed: Any, supports: Any) -> Site:
         if q.nodes[name]["infer"].get("is_auxiliary")
         else "yes",
         supports.get(name, ""),
-    )
-
-
-def _explain(pair: Pair, batch: Batch, error: Exception) -> str:
-    """Why a pair does not run: a site that does not match, if it is that; else what the run said."""
-    try:
-        with pair.copy().look(), torch.no_grad(), validation(False):
-            match(pair, *pair.apart(batch))
-    except BadPair as mismatch:
-        return str(mismatch)
-    except FAILURES:
-        pass  # not even alone: the first error says more
-    return (
-        f"Pair {pair.name!r} does not run on this batch: {type(error).__name__}: {error}\n"
-        f"They were called with {_described(batch)}; look at the shapes and types they expect, at to_event, and at the "
-        "sizes of plates."
-    )
-
-
-def _described(batch: Batch) -> str:
-    return ", ".join(
-        f"{tuple(a.shape)} {str(a.dtype).removeprefix('torch.')}" if isinstance(a, torch.Tensor) else repr(a)
-        for a in batch.args
     )

@@ -14,6 +14,8 @@ import pyro
 import torch
 from pyro.distributions.util import scale_and_mask
 
+from ..arguments.device import DEVICE
+from ..arguments.kind import refuse
 from ..errors import BadInput
 
 _LIBRARIES = (
@@ -33,17 +35,18 @@ MEND = (
 )
 
 
-def choose_device(name: str) -> torch.device:
-    """The device of that name; "auto" takes CUDA where there is one."""
-    if name == "auto":
+def choose_device(name: str | torch.device) -> torch.device:
+    """The device of that name; "auto" takes CUDA where there is one.
+
+    Raises:
+        BadInput: There is none that could be used.
+    """
+    if isinstance(name, str) and name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).split("\n")[0]
-        raise BadInput(f"device={name!r} can't be used here: {reason} Wanted: 'auto', 'cpu' or 'cuda'.") from error
-    return device
+    found = torch.device(DEVICE("device", name))
+    if found.type == "meta":
+        refuse("device", str(name), got="a device without numbers", wanted=DEVICE.words, mend="device='cpu'")
+    return found
 
 
 @contextmanager

@@ -9,9 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..arguments.function import FUNCTION
+from ..arguments.instance import Instance
+from ..arguments.kind import Optional
+from ..arguments.takes import takes
 from ..data.dataset import Batch
 
 
+@takes(elbo=FUNCTION, log_evidence=FUNCTION, posterior=FUNCTION, log_evidence_per_datum=Optional(FUNCTION))
 @dataclass(frozen=True)
 class Exact:
     """Closed-form truth about a pair, for the same arguments as its model.
@@ -37,3 +42,6 @@ class Exact:
             return lambda *args: fn(*Batch(args).to(device).args)
 
         return Exact(**{name: fn and there(fn) for name, fn in vars(self).items()})
+
+
+EXACT = Optional(Instance(Exact, "a vb.Exact", "vb.Exact(elbo, log_evidence, posterior)"))

@@ -79,10 +79,14 @@ class Ownership:
         state: dict[str, Tensor] = {}
         for name, value in parameters.items():
             if name not in self._values:
-                raise BadInput(f"Pair {owner!r} has no parameter {name!r}. It has: {', '.join(self._values)}.")
+                raise BadInput(
+                    f"Pair {owner!r} has no parameter {name!r}. Wanted: one of {', '.join(self._values) or 'none, for it has no parameters yet'}."
+                )
             constraint, old = self.constraint(name), self._values[name]
             if not constraint.check(value).all():
-                raise BadInput(f"Parameter {name!r} = {value.tolist()} of pair {owner!r} is not in {constraint}.")
+                raise BadInput(
+                    f"Parameter {name!r} = {value.tolist()} of pair {owner!r} is not in {constraint}. Wanted: a value that is, as Fit.parameters has them."
+                )
             state[name] = transform_to(constraint).inv(value).to(old)
             if state[name].shape != old.shape:
                 raise BadInput(

@@ -10,20 +10,25 @@ from typing import Any
 import pyro
 import torch
 from pyro.infer import config_enumerate
-from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.distributions import constraints
 
 from .. import rng
+from ..arguments.function import GUIDE, MODEL
+from ..arguments.instance import Instance
+from ..arguments.kind import Mapped
+from ..arguments.takes import takes
+from ..arguments.tensor import TENSOR
+from ..arguments.tensor import Tensor as ATensor
 from ..data.dataset import Batch
 from ..guides import AUTO, guide_of, word_of
 from ..summaries.card import Card, Displayable, counted, first_few
 from .device import one_device
-from .exact import Exact
+from .exact import EXACT, Exact
 from .generation import forgetful
+from .minibatch_scale import DATA_PLATE as DATA_PLATE
+from .minibatch_scale import MinibatchScale
 from .ownership import BUFFER, Ownership
-
-DATA_PLATE = "data"
 
 
 class Pair(Displayable):
@@ -49,6 +54,7 @@ class Pair(Displayable):
         >>> fit = vb.fit(pair, data, steps=1000)
     """
 
+    @takes(model=MODEL, guide=GUIDE, exact=EXACT)
     def __init__(
         self,
         model: Callable[..., Any],
@@ -140,11 +146,13 @@ class Pair(Displayable):
         """A snapshot of every parameter (unconstrained) and module buffer, for `load`."""
         return self._own.state()
 
+    @takes(state=Mapped(ATensor(any_kind=True)))
     def load(self, state: Mapping[str, Tensor]) -> Pair:
         """Takes on the values of a snapshot; returns itself."""
         self._own.load(state)
         return self
 
+    @takes(parameters=Mapped(TENSOR))
     def at(self, parameters: Mapping[str, Tensor]) -> Pair:
         """A copy with other values.
 
@@ -196,6 +204,7 @@ class Pair(Displayable):
         self._own.hold(module)
         return self
 
+    @takes()
     def to(self, device: str | torch.device) -> Pair:
         """Moves the parameters and buffers; returns itself."""
         self._own.where = torch.device(device)
@@ -241,7 +250,7 @@ class Pair(Displayable):
         """
         if total is None:
             return self.model, self.guide
-        scale = _MinibatchScale(total)
+        scale = MinibatchScale(total)
         return scale(self.model), scale(self.guide)
 
     def run(self, batch: Batch) -> tuple[pyro.poutine.Trace, pyro.poutine.Trace]:
@@ -278,15 +287,4 @@ class Pair(Displayable):
         return pyro.poutine.trace(model).get_trace(*batch.args)
 
 
-class _MinibatchScale(Messenger):
-    """Multiplies the scale of sites in an unscaled plate `"data"` of size M by N/M."""
-
-    def __init__(self, total: int) -> None:
-        super().__init__()
-        self.total = total
-
-    def _pyro_sample(self, msg: Any) -> None:
-        for frame in msg["cond_indep_stack"]:
-            # A plate that was told its full size (`size=` with a subsample) has scaled its sites already.
-            if frame.name == DATA_PLATE and frame.full_size in (None, frame.size) and frame.size < self.total:
-                msg["scale"] = msg["scale"] * (self.total / frame.size)
+PAIR = Instance(Pair, "a vb.Pair", "vb.Pair(model, guide)")

@@ -9,15 +9,21 @@ import torch
 from pyro.distributions import Delta
 from torch import Tensor
 
+from ..arguments.choice import TEXT, Choice
+from ..arguments.instance import Instance
+from ..arguments.kind import Either, Mapped, Several
+from ..arguments.takes import takes
 from ..data.dataset import Batch
 from ..errors import BadInput
-from .pair import Pair
+from .pair import PAIR, Pair
 from .sites import sites
 
+GROUPS = Either(Choice(("role", "parameter")), Mapped(Several(TEXT, 0)))
 Groups = dict[str, tuple[str, ...]]
 """Group → names of its parameters."""
 
 
+@takes(pair=PAIR, by=GROUPS, batch=Instance(Batch, "a vb.Batch", "vb.Batch((x,))"))
 def parameter_groups(pair: Pair, batch: Batch, by: str | Mapping[str, Sequence[str]] = "role") -> Groups:
     """Groups of parameters, and one of them all.
 
@@ -32,16 +38,20 @@ def parameter_groups(pair: Pair, batch: Batch, by: str | Mapping[str, Sequence[s
         BadInput: Another word, or a mapping that names an unknown parameter.
     """
     names = tuple(pair.parameters)
+    if not names:
+        raise BadInput(
+            f"Pair {pair.name!r} has no parameters yet. Wanted: pair.initialise(batch) before, or the pair of a fit."
+        )
     if isinstance(by, Mapping):
         if unknown := sorted({name for group in by.values() for name in group} - set(names)):
-            raise BadInput(f"Pair {pair.name!r} has no parameters {', '.join(unknown)}. It has: {', '.join(names)}.")
+            raise BadInput(
+                f"Pair {pair.name!r} has no parameters {', '.join(unknown)}. Wanted: some of {', '.join(names)}."
+            )
         found: Groups = {group: tuple(members) for group, members in by.items()}
     elif by == "parameter":
         found = {name: (name,) for name in names}
-    elif by == "role":
-        found = _by_role(pair, batch)
     else:
-        raise BadInput(f"groups={by!r}. Wanted: 'role', 'parameter' or a mapping from group to parameter names.")
+        found = _by_role(pair, batch)
     return found if len(found) == 1 and "all" in found else found | {"all": names}
 
 

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import torch
 
 from .. import rng
+from ..arguments import kind as arguments
+from ..arguments.said import type_of
 from ..data.dataset import Batch, Dataset
 from ..errors import BadInput
 from ..guides import AUTO
 from ..validation import validation
-from .check import examine, examine_minibatches, require_arguments
+from .check import examine, examine_minibatches, initialised, require_arguments
 from .device import choose_device, stays_behind
 from .gaps import check_gaps
 from .pair import DATA_PLATE, Pair
@@ -33,6 +35,14 @@ class Trained(Protocol):
     def pair(self) -> Pair: ...
     @property
     def data(self) -> Dataset: ...
+
+
+def is_trained(value: Any) -> TypeGuard[Trained]:
+    """Whether it is; things that somebody hands in by mistake may answer the question with an error, as some arrays do."""
+    try:
+        return isinstance(value, Trained)
+    except Exception:
+        return False
 
 
 @dataclass(frozen=True)
@@ -68,7 +78,7 @@ class Problem:
             BadData: Data that can't be used (NaN that no mask keeps out), or `batch_size` below 1 or above N.
             BadPair: Model and guide do not fit together, or not with the data.
         """
-        if device == "auto" and isinstance(pair, Trained):
+        if isinstance(device, str) and device == "auto" and is_trained(pair):
             device = None
         pair, data = pair_and_data(pair, data)
         dataset = Dataset.of(data)
@@ -153,7 +163,7 @@ def settle(pair: Pair, data: Dataset, batch_size: int | None) -> None:
     Raises:
         BadInput: It has numbers for each row, and is to be trained by minibatches.
     """
-    pair.initialise(data.batch(pair.model))
+    initialised(pair, data.batch(pair.model))
     frames = {frame.name for stack in getattr(pair.guide, "_cond_indep_stacks", {}).values() for frame in stack}
     if batch_size is not None and batch_size < len(data) and DATA_PLATE in frames:
         raise BadInput(
@@ -172,7 +182,7 @@ def paired(pair: Any, guide: Any = None) -> Any:
     Raises:
         BadInput: A guide for what has one.
     """
-    if isinstance(pair, Pair | Trained) or not callable(pair):
+    if isinstance(pair, Pair) or is_trained(pair) or not callable(pair):
         if guide is not None:
             raise BadInput(
                 f"guide={guide!r} for a {type(pair).__name__}. Wanted: a model alone, or vb.Pair(model, guide)."
@@ -188,12 +198,17 @@ def pair_and_data(pair: Pair | Trained, data: Any) -> tuple[Pair, Any]:
         BadInput: A pair without data, or no pair.
         BadPair: A model that data can't be handed to.
     """
-    if isinstance(pair, Trained):
+    if is_trained(pair):
         return pair.pair, pair.data if data is None else data
     if not isinstance(pair, Pair):
-        raise BadInput(f"{type(pair).__name__} is no pair. Wanted: a vb.Pair, or a vb.Fit of one.")
+        mend = "vb.Pair(model, guide), or vb.Pair(model), whose guide comes by itself"
+        arguments.refuse(
+            "pair", pair, got=f"{type_of(pair)}, and no pair", wanted="a vb.Pair, or a vb.Fit of one", mend=mend
+        )
     if not isinstance(data, Batch):
         require_arguments(pair)
     if data is None:
-        raise BadInput("data=None. Wanted: data, or a vb.Fit, which brings its own.")
+        arguments.refuse(
+            "data", data, wanted="data, or a vb.Fit, which brings its own", mend="hand in what the model observes"
+        )
     return pair, data

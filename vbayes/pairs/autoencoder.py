@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..pair.pair import Pair
 from .flat import Flat
-from .sizes import check_columns, check_positive, check_sizes
+from .sizes import check_columns, check_sizes
 
 Network = Callable[[Tensor], Tensor]
 
@@ -50,8 +50,6 @@ def autoencoder(
         BadInput: A size or scale that is not positive; on a call, x with another number of columns.
     """
     check_sizes(features=features, hidden=hidden)
-    if scale is not None:
-        check_positive(scale=scale)
 
     def deviation(x: Tensor) -> Tensor:
         if scale is not None:

@@ -8,10 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from ..arguments.real import PROBABILITY
+from ..arguments.takes import takes
 from ..pair.exact import Exact
 from ..pair.pair import Pair
 
 
+@takes(probability=PROBABILITY)
 def bernoulli_toy(target: float = 0.45, probability: float = 0.5) -> Pair:
     """Maximise E[(b − t)²] over the logit of b ~ Bernoulli(θ).
 

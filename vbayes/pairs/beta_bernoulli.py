@@ -8,6 +8,8 @@ import torch
 from pyro.distributions import constraints
 from torch import Tensor
 
+from ..arguments.names import SIZE
+from ..arguments.takes import takes
 from ..exact import beta_bernoulli as truth
 from ..pair.exact import Exact
 from ..pair.pair import Pair
@@ -15,6 +17,7 @@ from ..pair.pair import Pair
 PRIOR = 1.5, 2.0
 
 
+@takes(rows=SIZE)
 def beta_bernoulli(rows: int = 2) -> Pair:
     """Conjugate coins under a Beta guide, whose path is implicit; with exact ELBO, evidence and posterior.
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 import pyro
 from torch import Tensor, nn
 
+from ..arguments.kind import Optional
+from ..arguments.names import SIZE
+from ..arguments.real import POSITIVE
+from ..arguments.takes import takes
 from ..pair.pair import Pair
 from .autoencoder import autoencoder
 from .sizes import check_sizes
 
 
+@takes(features=SIZE, hidden=SIZE, width=SIZE, scale=Optional(POSITIVE))
 def bottleneck_autoencoder(
     features: int = 64, hidden: int = 5, *, width: int = 128, scale: float | None = 1.0, seed: int | None = None
 ) -> Pair:

@@ -7,6 +7,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from ..arguments.names import SIZE
+from ..arguments.takes import takes
 from ..exact import hidden_markov as truth
 from ..pair.exact import Exact
 from ..pair.pair import Pair
@@ -14,6 +16,7 @@ from ..pair.pair import Pair
 NOISE = 0.8  # standard deviation of x given the state
 
 
+@takes(rows=SIZE, steps=SIZE)
 def discrete_chain(rows: int = 2, steps: int = 3) -> Pair:
     """A hidden Markov model of two states under a factored guide, with exact ELBO, evidence and posterior marginals.
 

@@ -8,6 +8,8 @@ import torch
 from pyro.distributions import constraints
 from torch import Tensor
 
+from ..arguments.names import SIZE
+from ..arguments.takes import takes
 from ..exact import gamma_poisson as truth
 from ..pair.exact import Exact
 from ..pair.pair import Pair
@@ -15,6 +17,7 @@ from ..pair.pair import Pair
 SHAPE = 2.0  # of the prior
 
 
+@takes(rows=SIZE)
 def gamma_poisson(rows: int = 2) -> Pair:
     """Conjugate counts under a Gamma guide, whose path is implicit; with exact ELBO, evidence and posterior.
 

@@ -10,6 +10,8 @@ import torch
 from pyro.distributions import constraints
 from torch import Tensor
 
+from ..arguments.names import SIZE
+from ..arguments.takes import takes
 from ..exact.linear_gaussian import LinearGaussian
 from ..pair.exact import Exact
 from ..pair.pair import Pair
@@ -17,6 +19,7 @@ from ..pair.pair import Pair
 STEP, NOISE = 0.7, 0.5  # standard deviations of z2 given z1, and of x given z2
 
 
+@takes(rows=SIZE)
 def gaussian_chain(rows: int = 2) -> Pair:
     """Hierarchical guide, with exact ELBO, evidence and posterior.
 

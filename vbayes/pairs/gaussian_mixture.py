@@ -7,12 +7,15 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from ..arguments.names import SIZE
+from ..arguments.takes import takes
 from ..pair.exact import Exact
 from ..pair.pair import Pair
 
 SCALE = 0.7  # of each component
 
 
+@takes(rows=SIZE, components=SIZE)
 def gaussian_mixture(rows: int = 2, components: int = 3) -> Pair:
     """A categorical latent for each datum, with exact ELBO, evidence and posterior.
 

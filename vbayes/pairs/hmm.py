@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import pyro
 import pyro.distributions as dist
@@ -11,19 +11,28 @@ from pyro.infer.util import is_validation_enabled
 from torch import Tensor
 
 from .. import rng
+from ..arguments.choice import Choice
+from ..arguments.instance import Instance
+from ..arguments.kind import Optional
+from ..arguments.names import SIZE
+from ..arguments.takes import takes
+from ..arguments.whole import Whole
 from ..errors import BadInput
 from ..exact import hidden_markov as truth
 from ..exact.hidden_markov import CategoricalEmission, Emission, GaussianEmission, HiddenMarkov
 from ..exact.hidden_markov.messages import inside
+from ..exact.hidden_markov.model import STATES
 from ..exact.hidden_markov.sequences import check_sequences, filled
 from ..pair.exact import Exact
 from ..pair.pair import DATA_PLATE, Pair
 from .chains import MarkovChain, Observed
 
 Kind = Literal["gaussian", "categorical"]
+KIND = Choice(get_args(Kind), "emission")
 SPREAD = 1.0  # standard deviation of the logits and means that a pair starts at: far enough from symmetry
 
 
+@takes(states=STATES, rows=SIZE, steps=SIZE, emission=KIND, features=Optional(SIZE), symbols=Whole(2))
 def hmm(
     states: int | HiddenMarkov,
     *,
@@ -54,8 +63,6 @@ def hmm(
         Rabiner 1989, A tutorial on hidden Markov models, doi:10.1109/5.18626; Saul & Jordan 1996, Exploiting tractable
         substructures in intractable networks, for what the factored q costs.
     """
-    if rows < 1 or steps < 1:
-        raise BadInput(f"rows={rows}, steps={steps}. Wanted: at least 1 of each.")
     seed = rng.or_default(seed)
     p = _Generative(_start(states, emission, features, symbols, seed))
 
@@ -98,6 +105,7 @@ def hmm(
     return Pair(model, guide, name="hmm", exact=exact)
 
 
+@takes(states=STATES, emission=KIND, features=Optional(SIZE), symbols=Whole(2))
 def hmm_summed(
     states: int | HiddenMarkov,
     *,
@@ -133,6 +141,7 @@ def hmm_summed(
     return Pair(model, guide, name="hmm_summed", exact=Exact(evidence, evidence, lambda x, lengths=None: {}, each))
 
 
+@takes(pair=Instance(Pair, "a pair of vb.pairs.hmm or hmm_summed", "the pair"))
 def hidden_markov_of(pair: Pair) -> HiddenMarkov:
     """The model that a pair of `hmm` or `hmm_summed` holds now: on the CPU, for its evidence, posterior, paths and samples.
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import pyro
 from torch import Tensor
 
+from ..arguments.kind import Optional
+from ..arguments.names import SIZE
+from ..arguments.real import POSITIVE
+from ..arguments.takes import takes
 from ..errors import BadInput
 from ..pair.pair import Pair
 from .autoencoder import autoencoder, start
 from .sizes import check_sizes
 
 
+@takes(features=SIZE, hidden=SIZE, scale=Optional(POSITIVE))
 def linear_autoencoder(
     features: int = 64, hidden: int = 5, *, scale: float | None = 1.0, seed: int | None = None
 ) -> Pair:

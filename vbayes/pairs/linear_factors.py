@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pyro
 import pyro.distributions as dist
@@ -10,6 +10,7 @@ import torch
 from pyro.distributions import constraints
 from torch import Tensor
 
+from ..arguments.choice import Choice
 from ..errors import BadInput
 from ..exact.linear_gaussian import LinearGaussian
 from ..pair.exact import Exact
@@ -18,6 +19,7 @@ from .autoencoder import start
 from .sizes import check_columns, check_sizes
 
 Covariance = Literal["diagonal", "full"]
+COVARIANCE = Choice(get_args(Covariance), "covariance of the guide")
 
 
 def linear_factors(

@@ -12,6 +12,8 @@ from pyro.distributions import constraints
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
+from ..arguments.names import SIZE
+from ..arguments.takes import takes
 from ..exact.linear_gaussian import LinearGaussian
 from ..pair.exact import Exact
 from ..pair.pair import Pair
@@ -19,6 +21,7 @@ from ..pair.pair import Pair
 NOISE = 0.6  # standard deviation of x given z
 
 
+@takes(features=SIZE, latent=SIZE)
 def linear_gaussian(features: int = 3, latent: int = 2) -> Pair:
     """Model and guide share a module: tied weights, with exact ELBO, evidence and posterior.
 

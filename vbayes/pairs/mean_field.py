@@ -7,10 +7,13 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from ..arguments.names import SIZE
+from ..arguments.takes import takes
 from ..pair.pair import Pair
-from .vae import Output, networks
+from .vae import OUTPUT, Output, networks
 
 
+@takes(features=SIZE, hidden=SIZE, latent=SIZE, output=OUTPUT, rows=SIZE)
 def mean_field(
     features: int = 64,
     hidden: int = 128,

@@ -6,10 +6,13 @@ import pyro
 from pyro.distributions.testing.fakes import NonreparameterizedNormal
 from torch import Tensor
 
+from ..arguments.names import SIZE
+from ..arguments.takes import takes
 from ..pair.pair import Pair
-from .vae import Output, networks
+from .vae import OUTPUT, Output, networks
 
 
+@takes(features=SIZE, hidden=SIZE, latent=SIZE, output=OUTPUT)
 def monte_carlo(
     features: int = 64, hidden: int = 128, latent: int = 5, *, output: Output = "bernoulli", seed: int | None = None
 ) -> Pair:

@@ -7,11 +7,14 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from ..arguments.names import SIZE
+from ..arguments.takes import takes
 from ..exact import normal_normal as truth
 from ..pair.exact import Exact
 from ..pair.pair import Pair
 
 
+@takes(rows=SIZE)
 def normal_normal(rows: int = 2) -> Pair:
     """Conjugate, with exact ELBO, evidence and posterior.
 

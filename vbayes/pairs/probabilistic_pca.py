@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from ..arguments.names import SIZE
+from ..arguments.takes import takes
 from ..pair.pair import Pair
-from .linear_factors import Covariance, linear_factors
+from .linear_factors import COVARIANCE, Covariance, linear_factors
 
 
+@takes(features=SIZE, latent=SIZE, covariance=COVARIANCE)
 def probabilistic_pca(
     features: int = 64, latent: int = 5, *, covariance: Covariance = "diagonal", seed: int | None = None
 ) -> Pair:

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ..arguments.memory import require_memory
 from ..errors import BadInput
+
+COPIES = 4  # of a weight: itself, its gradient, and what Adam keeps of it
 
 
 def check_sizes(**sizes: int) -> None:
-    """Raises `BadInput` where a size is no whole number above 0."""
-    for name, size in sizes.items():
-        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-            raise BadInput(f"{name}={size!r} is no size. Wanted: a whole number of at least 1.")
-
-
-def check_positive(**numbers: float) -> None:
-    """Raises `BadInput` where a number is not positive and finite."""
-    for name, number in numbers.items():
-        if not 0 < number < float("inf"):
-            raise BadInput(f"{name}={number!r}. Wanted: a finite number above 0.")
+    """Raises `BadInput` where the weights between the two largest layers would take more memory than there is."""
+    (one, m), (other, n) = sorted(sizes.items(), key=lambda item: -item[1])[:2]
+    require_memory(COPIES * 4.0 * m * n, f"{one}={m}, {other}={n}", mend=f"a smaller {one} or {other}")
 
 
 def check_columns(pair: str, x: Tensor, features: int) -> None:

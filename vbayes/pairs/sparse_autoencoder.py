@@ -8,11 +8,15 @@ from pyro.distributions import constraints
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from ..arguments.names import SIZE
+from ..arguments.real import POSITIVE
+from ..arguments.takes import takes
 from ..pair.pair import Pair
 from .autoencoder import autoencoder, start
-from .sizes import check_positive, check_sizes
+from .sizes import check_sizes
 
 
+@takes(features=SIZE, hidden=SIZE, penalty=POSITIVE, scale=POSITIVE)
 def sparse_autoencoder(
     features: int = 64, hidden: int = 128, *, penalty: float = 0.1, scale: float = 1.0, seed: int | None = None
 ) -> Pair:
@@ -41,7 +45,6 @@ def sparse_autoencoder(
         Gregor & LeCun 2010, Learning fast approximations of sparse coding (one step of theirs, learnt).
     """
     check_sizes(features=features, hidden=hidden)
-    check_positive(penalty=penalty, scale=scale)
     initial = normalize(start(features, hidden, seed=seed), dim=0)
 
     def offset(like: Tensor) -> Tensor:

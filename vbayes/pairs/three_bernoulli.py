@@ -9,9 +9,12 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from ..arguments.names import SIZE
+from ..arguments.takes import takes
 from ..pair.pair import Pair
 
 
+@takes(rows=SIZE)
 def three_bernoulli(rows: int = 2) -> Pair:
     """Three dependent binary latents under a factored guide: eight cases to count out.
 

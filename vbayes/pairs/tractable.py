@@ -8,6 +8,9 @@ from typing import Any
 
 import torch
 
+from ..arguments.function import FUNCTION
+from ..arguments.kind import Anything, Several
+from ..arguments.takes import takes
 from ..data.dataset import Batch
 from ..pair.pair import Pair
 from .bernoulli_toy import bernoulli_toy
@@ -21,6 +24,7 @@ from .normal_normal import normal_normal
 from .three_bernoulli import three_bernoulli
 
 
+@takes(build=FUNCTION, rows=Several(Anything()))
 @dataclass(frozen=True)
 class Tractable:
     """A pair and its data, both made in torch's default type.

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from ..arguments.choice import Choice
+from ..arguments.names import SIZE
+from ..arguments.takes import takes
 from ..errors import BadInput
 from ..pair.pair import Pair
 from .sizes import check_columns, check_sizes
 
 Output = Literal["bernoulli", "gaussian"]
+OUTPUT = Choice(get_args(Output), "output of the decoder")
 
 
 class Decoder(nn.Module):
@@ -70,6 +74,7 @@ class Encoder(nn.Module):
         return self.location(h), torch.exp(0.5 * self.log_variance(h))
 
 
+@takes(features=SIZE, hidden=SIZE, latent=SIZE, output=OUTPUT)
 def vae(
     features: int = 64, hidden: int = 128, latent: int = 5, *, output: Output = "bernoulli", seed: int | None = None
 ) -> Pair:

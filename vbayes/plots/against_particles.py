@@ -8,8 +8,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from ..arguments.choice import Choice
+from ..arguments.takes import takes
+from ..arguments.tensor import Table
 from .frame import framed, legend_beside
 from .palette import style
+from .rows import rows_at
 
 WORDS = {
     "snr": "signal-to-noise ratio",
@@ -17,7 +21,7 @@ WORDS = {
     "variance": "variance of the gradient (nats²)",
     "variance_time": "variance × ms (nats² ms)",
 }
-
+COLUMN = Choice(tuple(WORDS))
 DASHES = ("-", "--", ":", "-.")  # of lines that share a colour: one estimator with several settings
 
 
@@ -27,6 +31,7 @@ def _without_particles(name: str) -> str:
     return bare.removesuffix("()")
 
 
+@takes(table=Table(("estimator", "at", "group")), y=COLUMN)
 def against_particles(
     table: pd.DataFrame, ax: Axes, *, y: str = "snr", at: str | None = None, group: str = "all"
 ) -> Axes:
@@ -39,8 +44,8 @@ def against_particles(
         at: Point of training; the last if None.
         group: Of parameters.
     """
-    at = at or table["at"].iloc[-1]
-    rows = table[(table["at"] == at) & (table.group == group) & (table[y] > 0)]
+    at, rows = rows_at(table, at, group)
+    rows = rows[rows[y] > 0]
     kinds = rows.estimator.map(_without_particles)
     lines = list(dict.fromkeys(kinds))
     for number, kind in enumerate(lines):

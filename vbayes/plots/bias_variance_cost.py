@@ -7,11 +7,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from ..arguments.takes import takes
+from ..arguments.tensor import Table
 from ..summaries.bias_alarms import alarm_limit
 from .frame import framed, legend_beside
 from .palette import style
+from .rows import rows_at
 
 
+@takes(table=Table(("estimator", "at", "group", "bias_z")))
 def bias_variance_cost(table: pd.DataFrame, ax: Axes, *, at: str | None = None, group: str = "all") -> Axes:
     """Each estimator at its bias and its noise, as parts of the length of its right gradient; the mark grows with the time of a gradient.
 
@@ -23,8 +27,8 @@ def bias_variance_cost(table: pd.DataFrame, ax: Axes, *, at: str | None = None, 
         at: Point of training; the last if None.
         group: Of parameters.
     """
-    at = at or table["at"].iloc[-1]
-    rows = table[(table["at"] == at) & (table.group == group)].dropna(subset="bias_z")
+    at, rows = rows_at(table, at, group)
+    rows = rows.dropna(subset="bias_z")
     names = list(dict.fromkeys(table.estimator))
     limit = alarm_limit(table)
     relative = bool((rows.truth > 0).all())  # at an optimum the right gradient has no length to measure by

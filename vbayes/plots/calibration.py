@@ -10,6 +10,9 @@ import pandas as pd
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
+from ..arguments.kind import Anything, Mapped
+from ..arguments.takes import takes
+from ..arguments.tensor import Table
 from ..summaries.rank_tests import band, histogram_edges, ordered
 
 MOST = 12  # panels
@@ -19,6 +22,7 @@ COLUMNS = 4
 CALM, ALARMED = "#0072B2", "#D55E00"
 
 
+@takes(table=Table(("parameter",)), ranks=Mapped(Anything()))
 def calibration(ranks: Mapping[str, Any], draws: int, table: pd.DataFrame) -> Figure:
     """A histogram of ranks for each parameter, the least calibrated first, with the heights between which 99 of 100 bars lie if it is calibrated.
 

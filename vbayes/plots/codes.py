@@ -6,11 +6,14 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 
+from ..arguments.takes import takes
+from ..arguments.tensor import Table
 from .frame import framed
 
 SEVERAL = 20  # classes that colours tell apart
 
 
+@takes(table=Table(("label",)))
 def codes(table: pd.DataFrame, ax: Axes) -> Axes:
     """A point for each datum, in the two dimensions of z that vary most; coloured by its label.
 

@@ -7,10 +7,13 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..arguments.takes import takes
+from ..arguments.tensor import Table
 from .gradient_variance import gradient_variance
 from .variance_time import variance_time
 
 
+@takes(table=Table(("estimator", "at", "group", "variance")))
 def comparison_figure(table: pd.DataFrame) -> Figure:
     """Variance by group of parameters along the training, and variance × time at its end.
 

@@ -8,6 +8,10 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..arguments.kind import Optional
+from ..arguments.real import Real
+from ..arguments.takes import takes
+from ..arguments.tensor import Table
 from .frame import framed
 from .history import history as elbo_history
 
@@ -16,6 +20,7 @@ SHOWN = 12  # latents
 WORST_K = 0.7
 
 
+@takes(k_hat=Real(finite=False), sites=Table(), history=Optional(Table(("step", "elbo_per_datum"))))
 def diagnosis_figure(
     sites: pd.DataFrame,
     tail: np.ndarray,

@@ -8,12 +8,16 @@ import numpy as np
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
+from ..arguments.kind import Anything, Mapped
+from ..arguments.takes import takes
+from ..arguments.whole import Whole
 from ..errors import BadInput
 from .palette import style
 
 WIDE = 30.0  # times as wide as the narrowest: from there on a histogram has an axis of its own
 
 
+@takes(draws=Mapped(Anything()), bins=Whole(1, drawn=True))
 def gradient_histograms(draws: Mapping[str, tuple[Sequence[float], float]], *, bins: int = 40) -> Figure:
     """A histogram for each estimator of what its draws have along the right gradient, with that gradient's length and their own mean.
 

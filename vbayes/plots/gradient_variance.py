@@ -5,10 +5,13 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
+from ..arguments.takes import takes
+from ..arguments.tensor import Table
 from .frame import framed
 from .palette import style
 
 
+@takes(table=Table(("estimator", "at", "group", "variance")))
 def gradient_variance(table: pd.DataFrame, ax: Axes, *, group: str = "all") -> Axes:
     """Variance of the gradient at each point of training, one line an estimator, on a logarithmic scale.
 

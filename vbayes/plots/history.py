@@ -5,9 +5,12 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
+from ..arguments.takes import takes
+from ..arguments.tensor import Table
 from .frame import framed
 
 
+@takes(table=Table(("step", "elbo_per_datum")))
 def history(table: pd.DataFrame, ax: Axes) -> Axes:
     """ELBO per datum at each step, faint, and its running mean over a fiftieth of the steps.
 

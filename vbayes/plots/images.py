@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 
+from ..arguments.kind import refuse
+from ..arguments.takes import takes
+from ..arguments.whole import Whole
 
+
+@takes(columns=Whole(1))
 def images(array: np.ndarray, ax: Axes, *, columns: int = 16) -> Axes:
     """Tiles pictures row by row.
 
@@ -14,6 +19,8 @@ def images(array: np.ndarray, ax: Axes, *, columns: int = 16) -> Axes:
         ax: Where to draw.
         columns: Pictures in a row.
     """
+    if len(getattr(array, "shape", ())) != 3:
+        refuse("array", array, wanted="an array of shape (n, height, width)", mend="array.reshape(-1, height, width)")
     n, height, width = array.shape
     rows = -(-n // columns)
     padded = np.full((rows * columns, height + 1, width + 1), np.nan)  # a gap of one pixel

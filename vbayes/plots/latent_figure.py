@@ -8,6 +8,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from ..arguments.choice import TEXT
+from ..arguments.kind import Anything, Mapped, Several
+from ..arguments.takes import takes
+from ..arguments.tensor import Table
 from .codes import codes
 from .images import images
 
@@ -19,6 +23,7 @@ TITLES = {
 }
 
 
+@takes(table=Table(()), panels=Mapped(Anything()), axes=Several(TEXT, 2, 2))
 def latent_figure(panels: Mapping[str, tuple[np.ndarray, int]], table: pd.DataFrame, axes: tuple[str, str]) -> Figure:
     """Reconstructions, draws from the prior, walks between two data, the chart, and the codes by class.
 

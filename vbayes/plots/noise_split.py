@@ -5,9 +5,12 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
+from ..arguments.takes import takes
+from ..arguments.tensor import Table
 from .frame import framed
 
 
+@takes(table=Table(("batch_size", "particles", "minibatch", "particle", "total", "total_se", "predicted")))
 def noise_split(table: pd.DataFrame, ax: Axes) -> Axes:
     """Both parts of a gradient's variance, on top of each other, and what the law, fitted to the other bars, predicts.
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
+from ..arguments.takes import takes
+from ..arguments.tensor import Table
 from ..summaries.bias_alarms import at_one_point
-from .against_particles import WORDS
+from .against_particles import COLUMN, WORDS
 from .frame import framed, legend_beside
 from .palette import style
 
 
+@takes(table=Table(("estimator", "at", "group")), y=COLUMN)
 def over(table: pd.DataFrame, ax: Axes, *, y: str = "variance", at: str | None = None, group: str = "all") -> Axes:
     """A column against the first one, one line an estimator, on logarithmic scales.
 

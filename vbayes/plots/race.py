@@ -8,6 +8,8 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..arguments.takes import takes
+from ..arguments.tensor import Table
 from .palette import GRID, style
 
 SETTLED = 0.2  # of a run: after this the leaders' curves are shown whole
@@ -17,6 +19,7 @@ FAR = (
 Curve = tuple[np.ndarray, np.ndarray, bool]
 
 
+@takes(table=Table(("estimator", "seed", "step", "seconds", "elbo_per_datum")))
 def race(table: pd.DataFrame) -> Figure:
     """ELBO per datum against steps and against seconds: at each look the mean over seeds, and a band from the lowest to the highest.
 

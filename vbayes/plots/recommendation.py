@@ -6,10 +6,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from ..arguments.takes import takes
+from ..arguments.tensor import Table
 from .frame import framed, legend_beside
 from .palette import style
 
 
+@takes(table=Table(("round", "estimator")))
 def recommendation(table: pd.DataFrame, ax: Axes, *, chosen: str) -> Axes:
     """Variance, that of the minibatch included, against time of each finalist, with lines of equal cost and a ring around the chosen one.
 

@@ -7,9 +7,14 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 
+from ..arguments.kind import Several
+from ..arguments.takes import takes
+from ..arguments.tensor import Table
+from ..arguments.whole import Whole
 from .frame import framed
 
 
+@takes(tables=Several(Table(("step", "elbo_per_datum"))), best=Whole(0))
 def restarts(tables: Sequence[pd.DataFrame], best: int, ax: Axes) -> Axes:
     """ELBO per datum of each fit, its running mean over a fiftieth of the steps; the best in colour.
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
+from ..arguments.takes import takes
+from ..arguments.tensor import Table
 from .frame import framed
 from .palette import style
+from .rows import rows_at
 
 
+@takes(table=Table(("estimator", "at", "group", "variance")))
 def variance_bars(table: pd.DataFrame, ax: Axes, *, at: str | None = None, group: str = "all") -> Axes:
     """Variance of each estimator's gradient as bars on a logarithmic scale, with the milliseconds of one written beside them.
 
@@ -18,8 +22,8 @@ def variance_bars(table: pd.DataFrame, ax: Axes, *, at: str | None = None, group
         at: Point of training; the last if None.
         group: Of parameters.
     """
-    at = at or table["at"].iloc[-1]
-    rows = table[(table["at"] == at) & (table.group == group)].sort_values("variance", ascending=False)
+    at, rows = rows_at(table, at, group)
+    rows = rows.sort_values("variance", ascending=False)
     names = list(dict.fromkeys(table.estimator))
     labels, colours, _ = zip(*(style(name, names) for name in rows.estimator), strict=True)
     shown = rows.variance.clip(lower=rows.variance[rows.variance > 0].min() / 10)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
+from ..arguments.takes import takes
+from ..arguments.tensor import Table
 from .frame import framed, legend_beside
 from .palette import style
 
 
+@takes(table=Table(("estimator", "at", "group", "variance")))
 def variance_near_optimum(table: pd.DataFrame, ax: Axes, *, group: str = "all") -> Axes:
     """Variance against what the ELBO still lacks to the best point measured, which itself is left out; the optimum lies to the right.
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
+from ..arguments.takes import takes
+from ..arguments.tensor import Table
 from .frame import framed
 from .palette import style
+from .rows import rows_at
 
 
+@takes(table=Table(("estimator", "at", "group", "variance")))
 def variance_time(table: pd.DataFrame, ax: Axes, *, at: str | None = None, group: str = "all") -> Axes:
     """Variance × time of each estimator against that of the best one of the same bound, as bars on a logarithmic scale.
 
@@ -18,8 +22,7 @@ def variance_time(table: pd.DataFrame, ax: Axes, *, at: str | None = None, group
         at: Point of training; the last if None.
         group: Of parameters.
     """
-    at = at or table["at"].iloc[-1]
-    rows = table[(table["at"] == at) & (table.group == group)]
+    at, rows = rows_at(table, at, group)
     best = rows.variance_time.groupby(rows.bound).transform("min").replace(0.0, 1.0)
     rows = rows.assign(ratio=rows.variance_time / best, error=rows.variance_time_se / best)
     rows = rows.sort_values(["bound", "ratio"], ascending=False)

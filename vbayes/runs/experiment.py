@@ -13,6 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ..arguments.choice import TEXT
+from ..arguments.function import FUNCTION
+from ..arguments.kind import Anything, Mapped, Optional, Several
+from ..arguments.takes import takes
 from ..errors import BadInput
 from .fingerprint import declared
 from .sources import theirs
@@ -21,6 +25,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@takes(
+    full=Mapped(Anything()),
+    quick=Mapped(Anything()),
+    measure=FUNCTION,
+    figure=FUNCTION,
+    verdict=FUNCTION,
+    sections=Several(TEXT, 0),
+    tasks=Several(TEXT, 0),
+    files=Several(TEXT, 0),
+    summary=Optional(FUNCTION),
+)
 @dataclass(frozen=True)
 class Experiment:
     """A question and how it is answered; `vbayes run FILE` looks for one by the name `experiment`.

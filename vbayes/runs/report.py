@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ..arguments.takes import takes
 from ..errors import BadInput
 from . import regular_file
 from .json_files import read_json
@@ -37,6 +38,7 @@ FILES = {
 }
 
 
+@takes()
 def report(folder: str | Path) -> Path:
     """Writes `report.html` into a run folder: verdict, figures, tables, settings, files. No link in the folder is followed.
 

@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from .. import rng
+from ..arguments.memory import require_memory
 from ..drawing.base_noise import Draw
 from ..validation import vmap
 from .noise import Noise, Recorder, draw_noise
@@ -31,6 +32,7 @@ FEW = 32  # runs: fewer are done by the time that it is known whether they could
 ROOM = (
     2**27
 )  # bytes of intermediate results in a chunk: more leaves the caches, and then each run takes longer than alone
+COPIES = 2  # of the draws, in memory: the chunks and the whole
 TOGETHER = 4  # runs in a chunk, at least: fewer are no quicker than one after the other
 
 
@@ -51,7 +53,14 @@ class Affordable:
 
 def many(run: Run, count: int | Affordable, device: torch.device) -> Values:
     """All chunks of `in_chunks` in one: name → (K, …)."""
-    parts = list(in_chunks(run, count, device))
+    parts: list[Values] = []
+    for part in in_chunks(run, count, device):
+        if not parts and isinstance(count, int):
+            each = sum(value.nbytes for value in part.values()) / max(1, len(next(iter(part.values()), ())))
+            there = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" and torch.cuda.is_available() else None
+            mend = "fewer draws, or fewer rows of data at a time"
+            require_memory(COPIES * each * count, f"draws={count}", mend=mend, there=there)
+        parts.append(part)
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
+from ..arguments.kind import Optional
+from ..arguments.real import Real
+from ..arguments.whole import ROW, Whole
 from ..errors import BadInput
 
 MAX_STEPS, MAX_SECONDS = 100_000, 600.0
@@ -31,15 +33,10 @@ class Budget:
         Raises:
             BadInput: A budget of nothing, or none at all.
         """
-        steps, seconds = max_steps, max_seconds
-        if steps is not None and (not isinstance(steps, int) or isinstance(steps, bool) or steps < 1):
-            raise BadInput(
-                f"max_steps={steps!r}. Wanted: an integer of at least 1, or None for {MAX_STEPS:,}. A fit of no steps is steps=0."
-            )
-        if seconds is not None and (not isinstance(seconds, Real) or isinstance(seconds, bool) or not seconds > 0):
-            raise BadInput(
-                f"max_seconds={seconds!r}. Wanted: a number above 0, or None for {MAX_SECONDS:.0f}. A fit of no steps is steps=0."
-            )
+        steps = Optional(Whole(1, each=ROW), f"{MAX_STEPS:,}; a fit of no steps is steps=0")("max_steps", max_steps)
+        seconds = Optional(Real(above=0.0, finite=False), f"{MAX_SECONDS:.0f}; a fit of no steps is steps=0")(
+            "max_seconds", max_seconds
+        )
         return cls(MAX_STEPS if steps is None else steps, MAX_SECONDS if seconds is None else float(seconds))
 
 

@@ -12,8 +12,10 @@ import torch
 from pyro.infer import ELBO
 
 from .. import rng
-from ..data.dataset import Binarize, Dataset
-from ..errors import BadInput, checks_keywords
+from ..arguments.function import FUNCTION
+from ..arguments.kind import Optional, Several
+from ..arguments.takes import takes
+from ..data.dataset import BINARIZE, Binarize, Dataset
 from ..estimators import AnalyticKL, resolve
 from ..estimators.memory import with_memory
 from ..estimators.suits import check_suits, of_elbo
@@ -39,7 +41,7 @@ Model = Pair | Trained | Callable[..., Any]
 def fit(pair: Model, data: Any = ..., estimator: Any = ..., *, restarts: None = None, **options: Any) -> Fit: ...
 @overload
 def fit(pair: Model, data: Any = ..., estimator: Any = ..., *, restarts: int, **options: Any) -> Restarts: ...
-@checks_keywords  # type: ignore[misc]  # the options stand here, in full
+@takes(binarize=Optional(BINARIZE), callbacks=Several(FUNCTION, 0))  # type: ignore[misc]  # the options stand here, in full
 def fit(
     pair: Model,
     data: Any = None,
@@ -118,12 +120,8 @@ def fit(
         >>> fit = vb.fit(pair, vb.data.digits(), epochs=50, batch_size=100, learning_rate=1e-3)
         >>> fit.plot()
     """
-    automatic = estimator == "auto"
+    automatic = isinstance(estimator, str) and estimator == "auto"
     method = AnalyticKL() if automatic or estimator is None else resolve(estimator)
-    if compile not in ("auto", True, False):
-        raise BadInput(f"compile={compile!r}. Wanted: 'auto', True or False.")
-    if restarts is not None and (not isinstance(restarts, int) or restarts < 1):
-        raise BadInput(f"restarts={restarts!r}. Wanted: an integer of at least 1, or None for a single fit.")
     told = steps is not None or epochs is not None or restarts is not None or automatic
     Budget.of(max_steps, max_seconds)
     if told:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import rng
+from ..arguments.names import STEPS
 from ..data.dataset import Dataset
 from ..errors import BadInput
 
@@ -126,6 +127,5 @@ def count_steps(data: Dataset, batch_size: int | None, steps: int | None, epochs
     if steps is not None and epochs is not None:
         raise BadInput(f"Both steps={steps} and epochs={epochs} were given. Wanted: one of them.")
     wanted = steps if steps is not None else epochs if epochs is not None else DEFAULT
-    if not isinstance(wanted, int) or wanted < 0:
-        raise BadInput(f"{'steps' if epochs is None else 'epochs'}={wanted!r}. Wanted: an integer of at least 0.")
-    return wanted if epochs is None else epochs * Minibatches(data, batch_size, 0).per_epoch
+    wanted = STEPS("steps" if epochs is None else "epochs", wanted)
+    return wanted if epochs is None else STEPS("steps", wanted * Minibatches(data, batch_size, 0).per_epoch)

@@ -14,6 +14,7 @@ from pyro.optim.lr_scheduler import PyroLRScheduler
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from ..arguments.kind import refuse
 from ..errors import BadInput
 from ..pair.device import on_the_cpu
 
@@ -138,10 +139,8 @@ def as_pyro(optimizer: Any) -> PyroOptim:
     constructor = getattr(optimizer, "func", optimizer)
     if isinstance(constructor, type) and issubclass(constructor, torch.optim.Optimizer):
         return PyroOptim(constructor, dict(getattr(optimizer, "keywords", {})))
-    raise BadInput(
-        f"optim={optimizer!r} is no optimiser. Wanted: one of pyro.optim, such as pyro.optim.Adam({{'lr': 1e-3}}), a "
-        "torch.optim optimiser, or its class."
-    )
+    wanted = "one of pyro.optim, such as pyro.optim.Adam({'lr': 1e-3}), a torch.optim optimiser, or its class"
+    refuse("optim", optimizer, got="no optimiser", wanted=wanted, mend="optim=pyro.optim.Adam({'lr': 1e-3})")
 
 
 def torch_optimizers(optimizer: PyroOptim, leaves: Mapping[str, Tensor]) -> dict[str, torch.optim.Optimizer]:
@@ -216,10 +215,10 @@ def optimizer_for(
                 f"{getattr(optimizer, '__name__', optimizer)} refuses learning_rate={learning_rate!r}: {error}."
             ) from error
     else:
-        raise BadInput(
-            f"optimizer={optimizer!r} is no optimiser. Wanted: a torch.optim class such as torch.optim.Adam, or an object "
-            "such as pyro.optim.ClippedAdam({'lr': 1e-3})."
+        wanted = (
+            "a torch.optim class such as torch.optim.Adam, or an object such as pyro.optim.ClippedAdam({'lr': 1e-3})"
         )
+        refuse("optimizer", optimizer, got="no optimiser", wanted=wanted, mend="optimizer=torch.optim.Adam")
     if state is not None:
         try:
             stepper.set_state(state)

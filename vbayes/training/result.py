@@ -12,11 +12,14 @@ import torch
 from pyro.infer import ELBO
 from torch import Tensor
 
+from ..arguments.function import FUNCTION
+from ..arguments.kind import Several
+from ..arguments.takes import takes
 from ..data.dataset import Dataset
 from ..estimators import name_of, resolve
 from ..export.to_arviz import to_arviz
 from ..pair.device import choose_device
-from ..pair.pair import Pair
+from ..pair.pair import PAIR, Pair
 from ..pair.problem import Problem
 from ..summaries.card import Card, Displayable
 from ..summaries.history import End, trained
@@ -100,6 +103,7 @@ class Fit(Displayable):
         )  # fmt: skip
         return Card(f"Fit: {self.pair.name} on {self.data.name}", rows)
 
+    @takes()
     def to(self, device: str | torch.device) -> Fit:
         """The same fit with pair and data on another device, where `resume` then goes on. This one stays where it is.
 
@@ -109,6 +113,7 @@ class Fit(Displayable):
         where = choose_device(str(device))
         return replace(self, pair=self.pair.copy().to(where), data=self.data.to(where))
 
+    @takes(callbacks=Several(FUNCTION, 0))
     def resume(
         self,
         *,
@@ -172,6 +177,7 @@ class Fit(Displayable):
         """Whether it has converged, what its draws are worth, and what to do with them; see `diagnose`."""
         return str((self.diagnosis or self.diagnose()).verdict())
 
+    @takes()
     def posterior(self, data: Any = None, draws: int = 1000, method: str | None = None, **options: Any) -> Any:
         """`vb.posterior(fit, data, draws, method, **options)`, a `vb.Posterior`, by the method that the diagnosis advises if None is given: draws weighted and resampled where it says so, and exact ones where there
         is a closed form.
@@ -192,6 +198,7 @@ class Fit(Displayable):
         """`vb.to_arviz(fit, **options)`."""
         return to_arviz(self, **options)
 
+    @takes()
     def plot(self, ax: Axes | None = None) -> Axes:
         """ELBO per datum against steps."""
         from matplotlib import pyplot
@@ -202,11 +209,13 @@ class Fit(Displayable):
             _, ax = pyplot.subplots(figsize=(8, 3.6), layout="constrained")
         return history(self.history, ax)
 
+    @takes()
     def save(self, path: str | Path) -> Path:
         """Writes parameters, history and what `resume` needs into one safetensors file; see `Fit.load`."""
         return checkpoint.save(self, Path(path))
 
     @classmethod
+    @takes(pair=PAIR)
     def load(
         cls,
         path: str | Path,

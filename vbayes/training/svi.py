@@ -14,7 +14,12 @@ from pyro.poutine import trace
 from pyro.poutine.runtime import _PYRO_STACK
 from pyro.util import warn_if_nan
 
-from ..errors import BadInput, CaptureFailed, NonFinite
+from ..arguments.function import Function
+from ..arguments.kind import refuse
+from ..arguments.names import STEPS
+from ..arguments.takes import takes
+from ..arguments.whole import Whole
+from ..errors import CaptureFailed, NonFinite
 from ..pair.places import Place
 from ..pair.watch import Watch
 from ..progress import bar, between_steps
@@ -59,6 +64,12 @@ class SVI(pyro.infer.SVI):
         >>> losses = svi.run(x, num_steps=10_000)
     """
 
+    @takes(
+        model=Function(),
+        guide=Function(),
+        loss=Function(what="a pyro.infer.ELBO or a function", example="pyro.infer.Trace_ELBO()"),
+        num_samples=Whole(0),
+    )
     def __init__(
         self,
         model: Callable[..., Any],
@@ -127,9 +138,15 @@ class SVI(pyro.infer.SVI):
             NonFinite: A loss left the real numbers; the parameters are those before that step.
         """
         if num_steps is None:
+            if self.num_samples < 1:
+                refuse(
+                    "num_steps",
+                    num_steps,
+                    wanted="how many steps, or SVI(..., num_samples=) for Pyro's own run",
+                    mend="num_steps=1000",
+                )
             return super().run(*args, **kwargs)
-        if not isinstance(num_steps, int) or num_steps < 0:
-            raise BadInput(f"num_steps={num_steps!r}. Wanted: an integer of at least 0.")
+        num_steps = STEPS("num_steps", num_steps)
         steps = _Steps(self, args, kwargs, num_steps)
         run, losses = Run(steps), list[float]()
         with bar("SVI", num_steps, show=progress) as advance, between_steps() as asked_to_stop:

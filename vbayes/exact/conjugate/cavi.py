@@ -11,7 +11,9 @@ import pandas as pd
 from torch import Tensor
 
 from ... import rng
-from ...errors import BadInput, NonFinite, checks_keywords
+from ...arguments.said import type_of
+from ...arguments.takes import takes
+from ...errors import BadInput, NonFinite
 from ...progress import bar
 
 ROUNDING = 1e-9  # of the ELBO, relative: what a sweep may seem to lose
@@ -58,7 +60,7 @@ class CAVI(Generic[Q]):
         return pd.DataFrame({"sweep": range(len(self.history)), "elbo": self.history})
 
 
-@checks_keywords
+@takes()
 def cavi(
     model: Conjugate[Q],
     *,
@@ -90,8 +92,13 @@ def cavi(
     References:
         Bishop 2006, Pattern recognition and machine learning, section 10.1; Blei, Kucukelbir & McAuliffe 2017, arXiv:1601.00670, algorithm 1.
     """
-    if sweeps < 1 or restarts < 1:
-        raise BadInput(f"sweeps={sweeps}, restarts={restarts}. Wanted: at least 1 of each.")
+    if missing := [name for name in ("start", "sweep", "elbo") if not callable(getattr(model, name, None))]:
+        raise BadInput.of(
+            "model",
+            got=f"{type_of(model)}, without {', '.join(missing)}",
+            wanted="a model of vb.conjugate, or one with start, sweep and elbo",
+            mend="vb.conjugate.NormalGamma(x), for example",
+        )
     found: list[tuple[Any, tuple[float, ...], bool]] = []
     with bar("cavi", restarts, show=progress) as advance:
         for number, start in enumerate(rng.children(rng.or_default(seed), restarts), start=1):

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...arguments.takes import takes
 from ...errors import BadInput
 from ..degenerate import positive_definite
 from ..linear_gaussian import mean_field
 
 
+@takes()
 @dataclass(frozen=True)
 class FactoredGaussian:
     """p(z) = N(mean, precision⁻¹), q(z) = Π_i N(m_i, 1/Λᵢᵢ).
@@ -30,6 +32,8 @@ class FactoredGaussian:
     precision: Tensor
 
     def __post_init__(self) -> None:
+        if self.mean.dim() != 1:
+            raise BadInput(f"mean has shape {tuple(self.mean.shape)}. Wanted: (L,), a number for each latent.")
         size = len(self.mean)
         square = self.precision.shape == (size, size)
         if not (square and torch.allclose(self.precision, self.precision.mT) and positive_definite(self.precision)):

@@ -11,6 +11,9 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 from torch.distributions import Dirichlet, kl_divergence
 
+from ...arguments.names import SIZE
+from ...arguments.real import POSITIVE
+from ...arguments.takes import takes
 from ...errors import BadInput
 from ..degenerate import positive_definite, unchanging
 
@@ -30,6 +33,7 @@ class Factors(NamedTuple):
     freedom: Tensor
 
 
+@takes(components=SIZE, concentration=POSITIVE, strength=POSITIVE)
 @dataclass(frozen=True)
 class GaussianMixture:
     """π ~ Dirichlet(c, …, c), Λ_k ~ Wishart(W₀, ν₀), μ_k ~ N(m₀, (β₀ Λ_k)⁻¹), z_n ~ π, x_n ~ N(μ_z, Λ_z⁻¹).

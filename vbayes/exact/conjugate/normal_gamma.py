@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...arguments.real import POSITIVE
+from ...arguments.takes import takes
 from ...errors import BadInput
 
 
@@ -21,6 +23,7 @@ class Factors(NamedTuple):
     rate: Tensor
 
 
+@takes(strength=POSITIVE, shape=POSITIVE, rate=POSITIVE)
 @dataclass(frozen=True)
 class NormalGamma:
     """τ ~ Gamma(shape, rate), μ ~ N(location, 1/(strength τ)), x_n ~ N(μ, 1/τ); q(μ) q(τ).

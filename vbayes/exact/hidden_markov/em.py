@@ -11,11 +11,14 @@ import torch
 from torch import Tensor
 
 from ... import rng
+from ...arguments.function import FUNCTION
+from ...arguments.names import SOME
+from ...arguments.takes import takes
 from ...errors import BadInput
 from . import factored, messages
 from .emissions import Emission, shares
 from .messages import inside
-from .model import HiddenMarkov
+from .model import STATES, HiddenMarkov
 from .scan import LOG_ZERO
 from .sequences import filled
 from .starts import random_start
@@ -83,6 +86,7 @@ class Learnt:
         return self.bound[-1]
 
 
+@takes(start=STATES, iterations=SOME, expectation=FUNCTION)
 def baum_welch(
     x: Tensor,
     start: HiddenMarkov | int,
@@ -116,8 +120,6 @@ def baum_welch(
         Baum, Petrie, Soules & Weiss 1970, doi:10.1214/aoms/1177697196; Dempster, Laird & Rubin 1977.
         Ghahramani & Jordan 1997, Factorial hidden Markov models, doi:10.1023/A:1007425814087, for the factored q.
     """
-    if iterations < 1 or restarts < 1:
-        raise BadInput(f"iterations={iterations}, restarts={restarts}. Wanted: at least 1 of each.")
     x = x.double() if x.is_floating_point() else x
     if isinstance(start, HiddenMarkov):
         starts = [start]

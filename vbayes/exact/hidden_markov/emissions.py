@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal
 
+from ...arguments.takes import takes
 from ...errors import BadInput
 from ..degenerate import unchanging
 
@@ -66,6 +67,7 @@ class Emission(ABC):
         """
 
 
+@takes()
 @dataclass(frozen=True)
 class GaussianEmission(Emission):
     """x_t ~ N(mean[z_t], scale[z_t]²), features independent given the state.
@@ -143,6 +145,7 @@ class GaussianEmission(Emission):
         )
 
 
+@takes()
 @dataclass(frozen=True)
 class CategoricalEmission(Emission):
     """x_t ∈ {0, …, K−1} with the probabilities probability[z_t].

@@ -9,6 +9,10 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ... import rng
+from ...arguments.instance import Instance
+from ...arguments.kind import Either
+from ...arguments.names import SIZE
+from ...arguments.takes import takes
 from ...errors import BadInput
 from . import messages, paths
 from .emissions import Emission, check_probabilities, log_of
@@ -16,6 +20,7 @@ from .messages import inside
 from .sequences import check_sequences, filled, where_seen
 
 
+@takes(emission=Instance(Emission, "vb.GaussianEmission or vb.CategoricalEmission", "vb.GaussianEmission(mean, scale)"))
 @dataclass(frozen=True)
 class HiddenMarkov:
     """z_1 ~ initial, z_{t+1} ~ transition[z_t], x_t ~ emission(z_t), for each sequence by itself.
@@ -128,3 +133,7 @@ class HiddenMarkov:
 
 def _generator(like: Tensor, seed: int | None) -> torch.Generator:
     return torch.Generator(like.device).manual_seed(rng.or_default(seed))
+
+
+STATES = Either(Instance(HiddenMarkov, "a vb.HiddenMarkov", "vb.HiddenMarkov(initial, transition, emission)"), SIZE)
+"""A model to start from, or how many states there are to be."""

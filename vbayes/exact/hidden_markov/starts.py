@@ -6,6 +6,9 @@ import torch
 from torch import Tensor
 
 from ... import rng
+from ...arguments.kind import Optional
+from ...arguments.names import SIZE
+from ...arguments.takes import takes
 from ...errors import BadInput
 from .emissions import CategoricalEmission, Emission, GaussianEmission
 from .model import HiddenMarkov
@@ -14,6 +17,7 @@ from .sequences import check_sequences, check_shapes
 STAY = 0.8  # of the probability that a state is followed by itself: states that last are what such models are for
 
 
+@takes(states=SIZE, symbols=Optional(SIZE))
 def random_start(
     x: Tensor,
     states: int,

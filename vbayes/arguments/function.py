@@ -1,0 +1,62 @@
+"""Functions that vbayes is to call: models, guides, measurements."""
+
+from __future__ import annotations
+
+import types
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .kind import refuse
+
+
+@dataclass(frozen=True)
+class Function:
+    """Something that can be called.
+
+    Attributes:
+        python: Whether it must be somebody's own code: a model that is `len` draws nothing, and a class makes an object instead of running.
+        what: It is, in words.
+    """
+
+    python: bool = False
+    what: str = "a function"
+    example: str = "a function that you have written"
+
+    @property
+    def words(self) -> str:
+        return self.what
+
+    def __call__(self, name: str, value: Any) -> Any:
+        if not callable(value):
+            refuse(name, value, wanted=self.words, mend=f"hand in {self.example}, without calling it")
+        if self.python and isinstance(value, types.BuiltinFunctionType | types.BuiltinMethodType):
+            refuse(
+                name,
+                value,
+                got=f"Python's own {value.__name__}, which draws nothing",
+                wanted=self.words,
+                mend=f"hand in {self.example}",
+            )
+        if self.python and isinstance(value, type):
+            refuse(name, value, wanted=self.words, mend=f"hand in an instance, {value.__name__}(...)")
+        return value
+
+
+@dataclass(frozen=True)
+class Guide:
+    """A guide of somebody's own, or a word for one."""
+
+    words: str = "a function of the data that calls pyro.sample, an autoguide, or a word such as 'auto'"
+    example: str = "'auto'"
+
+    def __call__(self, name: str, value: Any) -> Any:
+        return value if isinstance(value, str) else replace(MODEL, what=self.words)(name, value)
+
+
+FUNCTION = Function()
+MODEL = Function(
+    python=True,
+    what="a function of the data that calls pyro.sample, or a module with such a `forward`",
+    example="`def model(x): ...`",
+)
+GUIDE = Guide()

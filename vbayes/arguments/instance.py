@@ -1,0 +1,28 @@
+"""Objects of a class of ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .kind import refuse
+
+
+@dataclass(frozen=True)
+class Instance:
+    """An object of a class, or of one of several.
+
+    Attributes:
+        classes: Which.
+        words: It is, in words: "a vb.Pair".
+        example: How one is made.
+    """
+
+    classes: type | tuple[type, ...]
+    words: str
+    example: str
+
+    def __call__(self, name: str, value: Any) -> Any:
+        if not isinstance(value, self.classes):
+            refuse(name, value, wanted=self.words, mend=f"hand in {self.example}")
+        return value

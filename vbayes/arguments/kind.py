@@ -1,0 +1,182 @@
+"""What a kind of argument is: it takes a value on, as it is or in the type that is meant, or refuses it in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn, Protocol
+
+from ..errors import BadInput
+from .said import said, type_of
+
+
+class Kind(Protocol):
+    """One kind of argument."""
+
+    @property
+    def words(self) -> str:
+        """What is wanted: "an integer of at least 1"."""
+        ...
+
+    @property
+    def example(self) -> str:
+        """One that would do, as it is written."""
+        ...
+
+    def __call__(self, name: str, value: Any) -> Any:
+        """The value, in the type that is meant.
+
+        Raises:
+            BadInput: It is none of this kind; the message has the name.
+        """
+        ...
+
+
+def refuse(
+    name: str, value: Any, *, wanted: str, mend: str, got: str | None = None, error: type[BadInput] = BadInput
+) -> NoReturn:
+    """Raises an error with its four parts.
+
+    Args:
+        name: Of the argument.
+        value: Of it.
+        wanted, mend: In words.
+        got: What the value is; its type if None.
+        error: Of which class.
+    """
+    raise error.of(said(name, value), got=got or type_of(value), wanted=wanted, mend=mend)
+
+
+@dataclass(frozen=True)
+class Optional:
+    """Another kind, or None.
+
+    Attributes:
+        kind: The other.
+        means: What None stands for, in words.
+    """
+
+    kind: Kind
+    means: str = ""
+
+    @property
+    def words(self) -> str:
+        return f"{self.kind.words}, or None{self.means and ' for '}{self.means}"
+
+    @property
+    def example(self) -> str:
+        return self.kind.example
+
+    def __call__(self, name: str, value: Any) -> Any:
+        if value is None:
+            return None
+        try:
+            return self.kind(name, value)
+        except BadInput as error:
+            if not error.parts:
+                raise
+            raise type(error).of(**{**error.parts, "wanted": self.words}) from None
+
+
+@dataclass(frozen=True)
+class Either:
+    """One of two kinds."""
+
+    one: Kind
+    other: Kind
+
+    @property
+    def words(self) -> str:
+        return f"{self.one.words}, or {self.other.words}"
+
+    @property
+    def example(self) -> str:
+        return self.one.example
+
+    def __call__(self, name: str, value: Any) -> Any:
+        try:
+            return self.one(name, value)
+        except BadInput as error:
+            refused = error
+        try:
+            return self.other(name, value)
+        except BadInput:
+            raise type(refused).of(**{**refused.parts, "wanted": self.words}) from None
+
+
+@dataclass(frozen=True)
+class Several:
+    """A list or tuple of another kind.
+
+    Attributes:
+        kind: Of each.
+        least, most: How many; no bound where `most` is None.
+    """
+
+    kind: Kind
+    least: int = 1
+    most: int | None = None
+
+    @property
+    def words(self) -> str:
+        return f"a list or tuple of which each is {self.kind.words}" + (", at least one" if self.least else "")
+
+    @property
+    def example(self) -> str:
+        return f"({self.kind.example},)"
+
+    def __call__(self, name: str, value: Any) -> Any:
+        if isinstance(value, (str, bytes, dict)) or not isinstance(value, Iterable):
+            refuse(name, value, wanted=self.words, mend=f"{name}={self.example}")
+        try:
+            found = tuple(value)
+        except Exception:  # a 0-d array says that it can be gone through
+            refuse(name, value, wanted=self.words, mend=f"{name}={self.example}")
+        if len(found) < self.least:
+            refuse(name, value, got="empty", wanted=self.words, mend=f"{name}={self.example}")
+        if self.most is not None and len(found) > self.most:
+            refuse(
+                name,
+                value,
+                got=f"of {len(found)}",
+                wanted=f"{self.words}, {self.most} at most",
+                mend=f"leave out {len(found) - self.most} of them",
+            )
+        return tuple(self.kind(f"{name}[{place}]", one) for place, one in enumerate(found))
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """A mapping from names to another kind.
+
+    Attributes:
+        kind: Of each.
+    """
+
+    kind: Kind
+
+    @property
+    def words(self) -> str:
+        return f"a mapping from names to {self.kind.words}"
+
+    @property
+    def example(self) -> str:
+        return f"{{'a': {self.kind.example}}}"
+
+    def __call__(self, name: str, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            refuse(name, value, wanted=self.words, mend=f"{name}={self.example}")
+        if odd := [one for one in value if not isinstance(one, str)]:
+            refuse(name, value, got=f"one with the name {odd[0]!r}", wanted=self.words, mend=f"{name}={self.example}")
+        return {key: self.kind(f"{name}[{key!r}]", one) for key, one in value.items()}
+
+
+@dataclass(frozen=True)
+class Anything:
+    """What is looked at elsewhere."""
+
+    words: str = "a value"
+    example: str = "None"
+
+    def __call__(self, name: str, value: Any) -> Any:
+        return value

@@ -1,0 +1,49 @@
+"""Memory, named before it is taken: an allocation that fails halfway says neither what asked for it nor how to ask for less."""
+
+from __future__ import annotations
+
+import os
+
+from ..errors import BadInput
+
+
+def available() -> int:
+    """Bytes that the machine can hand out now; its whole memory where nothing says."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            for line in file:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 2**63
+
+
+def require_memory(needed: float, what: str, *, mend: str, there: int | None = None) -> None:
+    """Raises `BadInput` where that many bytes are not there.
+
+    Args:
+        needed: Bytes, of what is kept at once.
+        what: Asks for them, as it was written: "draws=1000000".
+        mend: How to ask for fewer.
+        there: Bytes that are free, where that is not this machine's memory.
+    """
+    if needed <= 1e7:  # the look would cost more than so little memory does
+        return
+    if needed > (free := available() if there is None else there):
+        raise BadInput.of(
+            what,
+            got=f"a wish for {gigabytes(needed)} of memory",
+            wanted=f"what fits the {gigabytes(free)} that are free here",
+            mend=mend,
+        )
+
+
+def gigabytes(size: float) -> str:
+    """In words."""
+    if size > 1e18:
+        return "more than 1,000,000,000 GB"
+    return f"{size / 1e9:,.3g} GB" if size < 1e12 else f"{size / 1e9:,.0f} GB"

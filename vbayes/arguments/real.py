@@ -1,0 +1,93 @@
+"""Real numbers in a range."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from numbers import Real as AnyReal
+from typing import Any
+
+from .kind import refuse
+
+
+@dataclass(frozen=True)
+class Real:
+    """A number: Python's, NumPy's, or a tensor of one. NaN is none, and True and False are none.
+
+    Attributes:
+        least, most: Bounds, which it may be.
+        above, below: Bounds, which it may not be.
+        finite: Whether infinity is refused.
+        given: What would do, as it is written.
+    """
+
+    least: float = -math.inf
+    most: float = math.inf
+    above: float = -math.inf
+    below: float = math.inf
+    finite: bool = True
+    given: str = "1.0"
+
+    @property
+    def words(self) -> str:
+        low = (
+            f"of at least {self.least:g}"
+            if self.least > -math.inf
+            else f"above {self.above:g}"
+            if self.above > -math.inf
+            else ""
+        )
+        high = (
+            f"at most {self.most:g}"
+            if self.most < math.inf
+            else f"below {self.below:g}"
+            if self.below < math.inf
+            else ""
+        )
+        return (
+            f"a {'finite ' * self.finite}number"
+            + (f" {low}" if low else "")
+            + (" and" if low and high else "")
+            + (f" {high}" if high else "")
+        )
+
+    @property
+    def example(self) -> str:
+        return self.given
+
+    def __call__(self, name: str, value: Any) -> Any:
+        number, mend = real(value), f"{name.split('(')[-1]}={self.example}"
+        if number is None:
+            refuse(name, value, wanted=self.words, mend=self._unquoted(value) or mend)
+        if math.isnan(number) or (self.finite and math.isinf(number)):
+            refuse(name, number, got="not finite" if self.finite else "no number", wanted=self.words, mend=mend)
+        if not (
+            self.least <= number <= self.most
+            and (number > self.above or self.above == -math.inf)
+            and (number < self.below or self.below == math.inf)
+        ):
+            refuse(name, number, got="out of range", wanted=self.words, mend=mend)
+        return value if type(value) in (int, float) else number
+
+    def _unquoted(self, value: Any) -> str:
+        try:
+            return f"{float(value):g}, without quotes" if isinstance(value, str) else ""
+        except ValueError:
+            return ""
+
+
+def real(value: Any) -> float | None:
+    """As Python's own, if it is one."""
+    shape = getattr(value, "shape", None)
+    if isinstance(value, bool) or str(getattr(value, "dtype", "")) in ("bool", "torch.bool"):
+        return None
+    if not isinstance(value, AnyReal) and (shape is None or tuple(shape) != ()):
+        return None
+    try:
+        return float(value.detach() if hasattr(value, "detach") else value)
+    except Exception:  # a complex number, a tensor without numbers, an integer that no float holds
+        return None
+
+
+POSITIVE = Real(above=0.0)
+PROBABILITY = Real(least=0.0, most=1.0, given="0.5")

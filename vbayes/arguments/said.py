@@ -1,0 +1,34 @@
+"""A value as an error shows it: short, whatever it is, and never an error of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+LONGEST = 60  # characters
+LITERALS = (str, bytes, int, float, complex, bool, type(None), tuple, list, dict, set)
+
+
+def said(name: str, value: Any) -> str:
+    """`name=value` where the value is short to write, else the name alone. The name of a setting may be `Class(name`, which is closed again."""
+    end = ")" if "(" in name else ""
+    if not isinstance(value, LITERALS):
+        return name + end
+    try:
+        text = repr(value)
+    except Exception:  # of somebody's own class
+        return name + end
+    return f"{name}={text if len(text) <= LONGEST else text[: LONGEST - 1] + '…'}{end}"
+
+
+def type_of(value: Any) -> str:
+    """What it is, in words: "a str", "a tensor of shape (3,)", "the function len"."""
+    if value is None:
+        return "nothing"
+    kind = type(value).__name__
+    if kind in ("Tensor", "Parameter", "ndarray", "MaskedArray") and hasattr(value, "shape"):
+        return f"{'an array' if 'rray' in kind else 'a tensor'} of shape {tuple(value.shape)} and type {str(value.dtype).removeprefix('torch.')}"
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if callable(value) and hasattr(value, "__name__"):
+        return f"the function {value.__name__}"
+    return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}"

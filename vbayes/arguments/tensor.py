@@ -1,0 +1,97 @@
+"""Tensors, tables and axes, without torch, pandas and matplotlib: whoever hands one in has loaded them."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from .kind import refuse
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A dense tensor of real numbers.
+
+    Attributes:
+        any_kind: Whether other ones will do, as those without numbers.
+    """
+
+    any_kind: bool = False
+    words: str = "a dense tensor of real numbers"
+    example: str = "torch.tensor([0.5, 1.0])"
+
+    def __call__(self, name: str, value: Any) -> Any:
+        torch = sys.modules.get("torch")
+        if torch is None or not isinstance(value, torch.Tensor):
+            refuse(
+                name,
+                value,
+                wanted=self.words,
+                mend=f"{name}=torch.as_tensor({name})" if hasattr(value, "shape") else f"{name}={self.example}",
+            )
+        if not self.any_kind and (found := odd(value)):
+            refuse(name, value, got=f"a tensor {found[0]}", wanted=self.words, mend=found[1].format(x=name))
+        return value
+
+
+def odd(tensor: Any) -> tuple[str, str] | None:
+    """What is unusual about a tensor, so that next to nothing can be done with it, and how to mend that; None where nothing is."""
+    if tensor.layout != sys.modules["torch"].strided:
+        return "that is sparse", "hand in {x}.to_dense()"
+    if tensor.is_complex():
+        return "of complex numbers", "hand in its real and imaginary parts as two columns, {x}.real and {x}.imag"
+    if tensor.is_quantized:
+        return "of quantised numbers", "hand in {x}.dequantize()"
+    if tensor.device.type == "meta":
+        return "without numbers, on the device 'meta'", "make it on 'cpu'"
+    return None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A pandas table, as verbs of vbayes return them.
+
+    Attributes:
+        columns: That it must have.
+    """
+
+    columns: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> str:
+        return "a pandas.DataFrame" + (f" with the columns {', '.join(self.columns)}" if self.columns else "")
+
+    @property
+    def example(self) -> str:
+        return "result.to_dataframe()"
+
+    def __call__(self, name: str, value: Any) -> Any:
+        pandas = sys.modules.get("pandas")
+        if pandas is None or not isinstance(value, pandas.DataFrame):
+            refuse(name, value, wanted=self.words, mend=f"{name}={self.example}")
+        if missing := [column for column in self.columns if column not in value.columns]:
+            refuse(
+                name,
+                value,
+                got=f"a table without {', '.join(missing)}",
+                wanted=self.words,
+                mend=f"{name}={self.example}",
+            )
+        return value
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Matplotlib's axes."""
+
+    words: str = "matplotlib's Axes"
+    example: str = "matplotlib.pyplot.subplots()[1]"
+
+    def __call__(self, name: str, value: Any) -> Any:
+        if not (callable(getattr(value, "plot", None)) and callable(getattr(value, "get_xlim", None))):
+            refuse(name, value, wanted=self.words, mend=f"{name}={self.example}")
+        return value
+
+
+TENSOR, TABLE, AXES = Tensor(), Table(), Axes()

@@ -1,0 +1,98 @@
+"""Integers: how many, how far, which."""
+
+from __future__ import annotations
+
+import math
+import operator
+from dataclasses import dataclass
+from typing import Any
+
+from .kind import refuse
+from .memory import gigabytes, require_memory
+from .said import said
+
+MOST = 2**24
+"""Of what is drawn and averaged over: single precision counts no further, and a mean's standard error is then 1/4096 of a standard deviation."""
+ROW = 200  # bytes of one step in a history: a tuple of two integers and three floats
+EACH = 1024  # bytes that one draw takes on its way at least, in the smallest pair there is
+
+
+@dataclass(frozen=True)
+class Whole:
+    """An integer: Python's, NumPy's, or a tensor of one. True and False are none.
+
+    Attributes:
+        least, most: Bounds; None for none.
+        drawn: Whether it counts what is drawn: then `MOST` is the most, for what more would take.
+        each: Bytes that one of them takes for good.
+    """
+
+    least: int | None = 1
+    most: int | None = None
+    drawn: bool = False
+    each: int = 0
+
+    @property
+    def words(self) -> str:
+        low, high = self.least, self.most
+        if low is None:
+            return "an integer"
+        return f"an integer of at least {low}" if high is None else f"an integer of at least {low} and at most {high:,}"
+
+    @property
+    def example(self) -> str:
+        return str(self.least or 0)
+
+    def __call__(self, name: str, value: Any) -> int:
+        number, word = integer(value), name.split("(")[-1]
+        if number is None:
+            refuse(name, value, got=self._what(value), wanted=self.words, mend=f"{word}={self._near(value)}")
+        if self.least is not None and number < self.least:
+            refuse(
+                name,
+                number,
+                got=f"below {self.least}",
+                wanted=self.words,
+                mend=f"{word}={self.example}, or more",
+            )
+        if self.drawn and number > MOST:
+            got = f"more than memory holds: each takes {EACH} bytes on its way at least, {gigabytes(number * EACH)} in all"
+            refuse(name, number, got=got, wanted=f"{self.words}, and at most {MOST:,}", mend=f"{word}={MOST}, or fewer")
+        require_memory(number * self.each, said(name, number), mend="fewer of them")
+        if self.most is not None and number > self.most:
+            refuse(
+                name,
+                number,
+                got=f"above {self.most:,}",
+                wanted=self.words,
+                mend=f"{word}={self.most}, or less",
+            )
+        return number
+
+    def _what(self, value: Any) -> str | None:
+        return "no whole number" if isinstance(value, float) and value != value // 1 else None
+
+    def _near(self, value: Any) -> str:
+        """What may have been meant."""
+        try:
+            number = float(value) if isinstance(value, (str, float)) else math.nan
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number) or abs(number) > MOST:
+            return self.example
+        near = max(math.ceil(number), self.least if self.least is not None else math.ceil(number))
+        return f"{near}" + (", without quotes" if isinstance(value, str) else "")
+
+
+def integer(value: Any) -> int | None:
+    """As Python's own, if it is one."""
+    if isinstance(value, bool) or str(getattr(value, "dtype", "")) in ("bool", "torch.bool"):
+        return None
+    try:
+        return operator.index(value)
+    except Exception:  # whatever a class of somebody's own raises, it is no integer
+        return None
+
+
+SEED = Whole(0)
+"""Of random numbers: any integer that is not negative."""

@@ -1,0 +1,134 @@
+"""One column of a data set: a tensor of whatever somebody has, or why it can be none, in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..arguments.choice import Text
+from ..arguments.kind import refuse
+from ..arguments.said import type_of
+from ..arguments.tensor import odd
+from ..errors import BadData
+
+INDEX = "a slice, row numbers (M,), or true and false for each row"
+WANTED = "a vb.Dataset, a tensor or array of shape (N, ...), or a tuple, a mapping or a pandas table of those"
+
+
+def columns_of(name: str, tensors: Any) -> dict[str, Tensor]:
+    """The columns of a data set of that name.
+
+    Raises:
+        BadData: No mapping of names to columns; no columns or rows; unequal lengths.
+    """
+    if not isinstance(tensors, Mapping):
+        mend = "vb.Dataset.of(x), or vb.Dataset({'x': x})"
+        refuse("tensors", tensors, wanted="a mapping from names of columns to tensors", mend=mend, error=BadData)
+    if not tensors:
+        raise BadData(f"Data set {name!r} has no columns. Wanted: at least one tensor of shape (N, ...).")
+    found = {Text(empty=False)("a column's name", key): column(key, values) for key, values in tensors.items()}
+    lengths = {key: len(values) for key, values in found.items()}
+    if len(set(lengths.values())) > 1:
+        raise BadData(f"The columns of {name!r} differ in length: {lengths}. Wanted: the same N rows in each.")
+    if 0 in lengths.values():
+        raise BadData(f"Data set {name!r} is empty: 0 rows. Wanted: at least one. Was a filter too strict?")
+    return found
+
+
+def check_beside(what: str, own: Tensor | None, rows: int) -> None:
+    """Raises `BadData` where something beside the columns has not as many rows."""
+    if own is not None and len(column(what, own)) != rows:
+        got, wanted = f"of shape {tuple(own.shape)}", f"None, or a number for each of {rows} rows"
+        refuse(what, own, got=got, wanted=wanted, mend=f"leave {what} out", error=BadData)
+
+
+def chosen(numbers: Tensor, index: Any) -> Tensor:
+    """(M,) of the numbers (N,) of rows, as an index chooses them.
+
+    Raises:
+        BadData: None that a tensor takes, a single row, or one beyond the last.
+    """
+    try:
+        found = numbers[index]
+    except Exception as error:  # whatever torch makes of somebody's object
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        refuse(
+            "index",
+            index,
+            got=f"{type_of(index)} that chooses no rows ({why})",
+            wanted=INDEX,
+            mend="slice(0, 10), or torch.tensor([0, 1])",
+            error=BadData,
+        )
+    if found.dim() != 1:
+        refuse(
+            "index",
+            index,
+            got=f"{type_of(index)} that makes rows of shape {tuple(found.shape)}",
+            wanted=INDEX,
+            mend="slice(0, 1) for a single row",
+            error=BadData,
+        )
+    return found
+
+
+def column(name: str, values: Any) -> Tensor:
+    """A dense tensor of numbers, cut off from whatever it was computed by: data are not learnt.
+
+    Tensors stay as they are: integers are counts or indices, and true and false are masks to select by, so neither becomes a real number. Real numbers
+    that are no tensor yet (NumPy's are float64 unless told otherwise) take torch's default dtype.
+
+    Args:
+        name: Of the column.
+        values: A tensor, an array, a pandas series, numbers in lists.
+
+    Raises:
+        BadData: None of those, or one that a model can do nothing with.
+    """
+    if isinstance(values, Tensor):
+        made = values
+    else:
+        made = _made(name, values)
+        made = made.to(torch.get_default_dtype()) if made.is_floating_point() else made
+    if found := odd(made):
+        _refuse(name, f"a tensor {found[0]}", found[1].format(x=name))
+    if not made.dim():
+        _refuse(name, f"a single number, {float(made):g}", f"a row of it is {name}.reshape(1), or [{float(made):g}]")
+    return made.detach() if made.requires_grad else made
+
+
+def _made(name: str, values: Any) -> Tensor:
+    if values is None or isinstance(values, (str, bytes)) or callable(values):
+        _refuse(name, type_of(values), "torch.as_tensor of its numbers")
+    if isinstance(values, np.ma.MaskedArray):
+        if np.ma.getmaskarray(values).any():
+            _refuse(name, f"a masked array, whose mask (of {int(np.ma.getmaskarray(values).sum())} numbers) would be lost",
+                f"hand in {{'{name}': {name}.filled(0), 'known': ~{name}.mask}} and leave places out by pyro.poutine.mask(mask=known), or let vb.impute fill them in",
+            )  # fmt: skip
+        values = values.data
+    values = values.to_numpy() if hasattr(values, "to_numpy") else values
+    if isinstance(values, np.ndarray) and values.dtype.kind not in "biufc":
+        mend = (
+            f"{name}.astype(float), if all of them are numbers"
+            if values.dtype.kind in "OUS"
+            else f"{name}.astype('int64')"
+        )
+        _refuse(name, f"an array of {values.dtype}", mend)
+    if isinstance(values, np.ndarray) and not values.flags.writeable:
+        values = values.copy()  # a tensor could write to it
+    try:
+        return torch.as_tensor(values)
+    except Exception as error:  # of a class of somebody's own, which torch asks for its numbers
+        _refuse(
+            name,
+            f"{type_of(values)}, of which no tensor can be made ({str(error).splitlines()[0] if str(error) else type(error).__name__})",
+            "numbers in rows of one length",
+        )
+
+
+def _refuse(name: str, got: str, mend: str) -> NoReturn:
+    refuse(f"column {name!r}", object(), got=got, wanted=WANTED, mend=mend, error=BadData)

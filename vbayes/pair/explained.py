@@ -1,0 +1,52 @@
+"""Why a pair does not run: what goes wrong in somebody's own code, in words that say how it was called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from ..data.dataset import Batch
+from ..errors import BadInput, BadPair, Unsuitable
+from ..validation import validation
+from .agreement import BOOLEAN, match
+from .pair import Pair
+
+FAILURES = (ValueError, RuntimeError, IndexError, TypeError)  # of a user's own code on arguments that do not fit
+
+
+@contextmanager
+def explained(pair: Pair, batch: Batch) -> Iterator[None]:
+    """What goes wrong in a user's own code is `BadPair`, and says how it was called."""
+    try:
+        yield
+    except BadInput as error:  # the pair itself knows what is wrong; Pyro adds the shapes of sites
+        kind = Unsuitable if isinstance(error, Unsuitable) else BadPair
+        raise kind(str(error).split("\nTrace Shapes:")[0]) from error
+    except FAILURES as error:
+        raise BadPair(_explain(pair, batch, error)) from error
+
+
+def _explain(pair: Pair, batch: Batch, error: Exception) -> str:
+    """Why a pair does not run: a site that does not match, if it is that; else what the run said."""
+    try:
+        with pair.copy().look(), torch.no_grad(), validation(False):
+            match(pair, *pair.apart(batch))
+    except BadPair as mismatch:
+        return str(mismatch)
+    except Exception:
+        pass  # not even alone, or a guide that was half made: the first error says more
+    return (
+        f"Pair {pair.name!r} does not run on this batch: {type(error).__name__}: {error}\n"
+        f"They were called with {_described(batch)}; look at the shapes and types they expect, at to_event, and at the "
+        "sizes of plates."
+        + (BOOLEAN if any(isinstance(a, torch.Tensor) and a.dtype == torch.bool for a in batch.args) else "")
+    )
+
+
+def _described(batch: Batch) -> str:
+    return ", ".join(
+        f"{tuple(a.shape)} {str(a.dtype).removeprefix('torch.')}" if isinstance(a, torch.Tensor) else repr(a)
+        for a in batch.args
+    )
