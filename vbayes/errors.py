@@ -113,12 +113,15 @@ class NonFinite(VBayesError, ArithmeticError):
     Attributes:
         step: The step at which it happened, counted from 1.
         sites: The sample sites whose log-probability is not finite there.
+        parameters: Those whose gradient is not finite there, or whose value after the step would not be.
         fit: What training had reached, a `Fit` or a `MonteCarloEM`: the history and the last finite parameters; None outside of training.
     """
 
-    def __init__(self, message: str, *, step: int, sites: tuple[str, ...], fit: Any) -> None:
+    def __init__(
+        self, message: str, *, step: int, sites: tuple[str, ...], fit: Any, parameters: tuple[str, ...] = ()
+    ) -> None:
         super().__init__(message)
-        self.step, self.sites, self.fit = step, sites, fit
+        self.step, self.sites, self.parameters, self.fit = step, sites, parameters, fit
 
 
 class CaptureFailed(VBayesError, RuntimeError):

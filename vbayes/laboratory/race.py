@@ -206,7 +206,7 @@ def _entry(name: str, method: ELBO, runs: Runs, seeds: tuple[int, ...]) -> Entry
         setup_seconds=own[0].setup_seconds,
         failures=tuple(
             f"seed {run_seed}: {run.failure.what} at step {run.steps + 1}"
-            + (f", site {', '.join(map(repr, run.failure.sites))}" if run.failure.sites else "")
+            + (f", {run.failure.where}" if run.failure.where else "")
             for run_seed, run in zip(seeds, own, strict=True)
             if run.failure
         ),

@@ -129,7 +129,7 @@ def _without_the_masked(site: Any) -> Any:
         level = level.base_dist
     for mask, dims in masks:
         if isinstance(mask, Tensor) and mask.dtype == torch.bool and not mask.all():
-            value = torch.where(mask.reshape(*mask.shape, *(1,) * dims), value, fn.sample())
+            value = torch.where(mask.reshape((*mask.shape, *(1,) * dims)), value, fn.sample())
     return value
 
 

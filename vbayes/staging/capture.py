@@ -214,11 +214,7 @@ def faithful(pair: Pair, estimator: Any, program: Program, batch: Batch, seed: i
     """Whether a program gives Pyro's numbers, near the pair's parameters and at draws that it was not captured with."""
     model, guide = pair.scaled(batch.total)
     like = next(iter(pair.parameters.values()), torch.zeros(()))
-    estimator = copy.copy(estimator)
-    if not is_dataclass(estimator) and getattr(estimator, "max_plate_nesting", None) == math.inf:
-        # Some of Pyro's ELBOs guess it in one more run of model and guide, which would take the noise meant for the other.
-        with pair.look(seed), validation(False), no_warnings_of_nan():
-            estimator.loss_and_grads(model, guide, *batch.args)
+    estimator = knowing_plates(pair, estimator, batch, seed)
     with rng.seeded(seed):
         moved = {k: v + 0.01 * torch.randn_like(v) for k, v in pair.parameters.items()}
         normals, uniforms = draw_noise(program.sizes, 1, like)
@@ -239,6 +235,17 @@ def faithful(pair: Pair, estimator: Any, program: Program, batch: Batch, seed: i
     coarsest = max((torch.finfo(v.dtype).eps for v in moved.values()), default=0.0)
     longest = max((_largest(theirs) for _, theirs in pairs[1:]), default=0.0)
     return all(_close(mine, theirs, coarsest, longest) for mine, theirs in pairs)
+
+
+def knowing_plates(pair: Pair, estimator: Any, batch: Batch, seed: int = 0) -> Any:
+    """A copy of an estimator for use on recorded noise: some of Pyro's ELBOs guess the plates in one more run of model and guide, which would take the noise
+    meant for the other."""
+    estimator = copy.copy(estimator)
+    if not is_dataclass(estimator) and getattr(estimator, "max_plate_nesting", None) == math.inf:
+        model, guide = pair.scaled(batch.total)
+        with pair.look(seed), validation(False), no_warnings_of_nan():
+            estimator.loss_and_grads(model, guide, *batch.args)
+    return estimator
 
 
 def _close(mine: Tensor, right: Tensor, eps: float, longest: float) -> bool:

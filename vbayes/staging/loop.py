@@ -219,7 +219,12 @@ def _in_place(
 def _one_by_one(state: LoopState, part: Part) -> tuple[LoopState, Tensor]:
     values = []
     for rows in zip(*part.stacks, strict=True):
-        *after, value, finite = part.loop._step(*state.flat(), *rows, *part.data)
+        try:
+            *after, value, finite = part.loop._step(*state.flat(), *rows, *part.data)
+        except torch.linalg.LinAlgError:  # of one of several fits: which, torch does not say
+            if part.loop._together:
+                raise
+            break
         if not finite:
             break
         state = state.filled(after)

@@ -70,13 +70,21 @@ def step_of(
             for name, parameter in state.parameters.items()
             if name in rules
         }
-        # What is not finite in a gradient is not in the parameter either.
-        finite = torch.stack([torch.isfinite(value).all(), *(torch.isfinite(p).all() for p, _ in moved.values())]).all()
+        finite = torch.stack([torch.isfinite(value).all(), *(sound(*each) for each in moved.values())]).all()
         parameters = state.parameters | {name: parameter for name, (parameter, _) in moved.items()}
         after = LoopState(steps, parameters, {name: after for name, (_, after) in moved.items()}, buffers)
         return [*after.flat(), value, finite]
 
     return step
+
+
+def sound(parameter: Tensor, state: State) -> Tensor:
+    """() whether a step has led to real numbers. What is not finite in a gradient is not in the parameter either; an infinite mean of squares would hold the
+    parameter for good where it is."""
+    for name in SQUARES:
+        if name in state:
+            parameter = parameter + 0.0 * state[name]
+    return torch.isfinite(parameter).all()
 
 
 def midway(state: LoopState) -> LoopState:

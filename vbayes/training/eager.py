@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import Any
 
+import torch
 from pyro.infer import SVI
 
 from .. import rng
-from .engine import Failure, Setup, Stepper, culprits
+from ..data.dataset import Batch
+from .engine import Setup, Stepper
+from .failure import Failure, why
 from .minibatches import EpochLoss, Minibatches
-from .optimizer import NonFiniteStep
+from .optimizer import NonFiniteStep, finite_loss
 
 
 class Eager:
@@ -35,8 +36,9 @@ class Eager:
         self._epoch = EpochLoss(minibatches, taken, [row[2] for row in setup.rows])
         model, guide = setup.pair.scaled(len(setup.data))
         method: Any = setup.estimator
+        self._estimator = method
         # As a bare function Pyro lets us look at the loss before it steps.
-        self._svi = SVI(model, guide, stepper, loss=method.loss, loss_and_grads=_finite(method.loss_and_grads))
+        self._svi = SVI(model, guide, stepper, loss=method.loss, loss_and_grads=finite_loss(method.loss_and_grads))
 
     def take(self, count: int) -> list[float]:
         """Up to `count` more steps: the ELBO of each, in nats, before it."""
@@ -44,11 +46,14 @@ class Eager:
         for step in range(self._taken + 1, self._taken + count + 1):
             batch = self._minibatches.data(step).batch(self._pair.model, self._minibatches.index(step))
             here = rng.get_state()
+            buffers = {name: value.clone() for name, value in self._pair.buffers.items()}
             try:
                 loss = self._svi.step(*batch.args)
-            except NonFiniteStep as error:
+            except (NonFiniteStep, torch.linalg.LinAlgError) as error:
+                self._pair.set_buffers(buffers)
                 rng.set_state(here)
-                self.failure = Failure(str(error), culprits(self._pair, batch))
+                self.failure = self._why(error, batch)
+                rng.set_state(here)
                 break
             self._taken = step
             elbos.append(elbo := -float(loss[0] if isinstance(loss, tuple) else loss))
@@ -56,18 +61,14 @@ class Eager:
                 self._stepper.end_epoch(mean)
         return elbos
 
+    def _why(self, error: Exception, batch: Batch) -> Failure:
+        if not isinstance(error, NonFiniteStep):
+            return why("ELBO", self._pair, self._estimator, batch, torchs=str(error).split("\n")[0])
+        lost = [name for name, leaf in self._pair.leaves.items() if any(leaf is each for each in error.parameters)]
+        return why(str(error), self._pair, self._estimator, batch, parameters=lost)
+
     def look_again(self) -> None:
         """Pyro runs the model itself: what changes, changes."""
 
     def finish(self) -> None:
         """Nothing is held back."""
-
-
-def _finite(loss_and_grads: Callable[..., Any]) -> Callable[..., Any]:
-    def checked(*args: Any, **kwargs: Any) -> Any:
-        loss = loss_and_grads(*args, **kwargs)
-        if not all(math.isfinite(part) for part in (loss if isinstance(loss, tuple) else (loss,))):
-            raise NonFiniteStep("ELBO")
-        return loss
-
-    return checked

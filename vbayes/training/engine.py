@@ -1,17 +1,15 @@
-"""What takes the steps of a training: the contract, and why a step was not taken."""
+"""What takes the steps of a training: the contract."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
-import torch
 from pyro.infer import ELBO
 
-from ..data.dataset import Batch, Dataset
+from ..data.dataset import Dataset
 from ..pair.pair import Pair
-from ..pair.sites import sites
+from .failure import Failure
 from .optimizer import GuardedOptimizer, OneOptimizer
 
 CHANGED = (
@@ -26,19 +24,6 @@ CHANGES = 4  # of such values that another program is made for
 WORTH = 300  # steps from which compiling pays: it takes some seconds, and saves some ten milliseconds in each step
 
 Stepper = OneOptimizer | GuardedOptimizer
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why there is no next step.
-
-    Attributes:
-        what: What is not finite.
-        sites: Those whose log-density is not finite there.
-    """
-
-    what: str
-    sites: tuple[str, ...]
 
 
 class Setup(Protocol):
@@ -84,15 +69,3 @@ class Engine(Protocol):
     def finish(self) -> None:
         """Hands over what was held back: the pair has its parameters, the optimiser its state."""
         ...
-
-
-def culprits(pair: Pair, batch: Batch) -> tuple[str, ...]:
-    """The sites whose density is not finite for the next draw, inside the pair's scope."""
-    with torch.no_grad():
-        q, p = pair.run(batch)
-        found = {
-            site["name"]: None
-            for site in sites(q) + sites(p)
-            if not torch.isfinite(site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])).all()
-        }
-    return tuple(found)

@@ -16,6 +16,7 @@ from ..arguments.function import FUNCTION
 from ..arguments.kind import Optional, Several
 from ..arguments.takes import takes
 from ..data.dataset import BINARIZE, Binarize, Dataset
+from ..errors import BadInput
 from ..estimators import AnalyticKL, resolve
 from ..estimators.memory import with_memory
 from ..estimators.suits import check_suits, of_elbo

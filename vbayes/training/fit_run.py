@@ -18,7 +18,8 @@ from ..progress import bar, between_steps
 from ..validation import no_warnings_of_nan, validation
 from .convergence import of_history
 from .eager import Eager
-from .engine import WORTH, Engine, Failure
+from .engine import WORTH, Engine
+from .failure import Failure
 from .minibatches import Minibatches
 from .optimizer import optimizer_for
 from .plateau import FEWEST
@@ -255,15 +256,10 @@ def train(
 
 def not_finite(failure: Failure, fit: Any) -> NonFinite:
     """The error of a step that could not be taken."""
-    culprits = failure.sites
-    where = f"site{'s' * (len(culprits) > 1)} {', '.join(map(repr, culprits))}" if culprits else "no single site"
-    message = (
-        f"The {failure.what} of pair {fit.pair.name!r} under {name_of(fit.estimator)} is not finite at step {fit.steps + 1}; "
-        f"{where} {'have' if len(culprits) > 1 else 'has'} a log-density that is not finite there. "
-        "Common mends: a smaller learning_rate, a scale bounded away from 0, other initial values. "
-        f"Nothing is lost: this error's `.fit` has the history of {fit.steps} steps and the last finite parameters."
-    )
-    return NonFinite(message, step=fit.steps + 1, sites=failure.sites, fit=fit)
+    step = fit.steps + 1
+    told = failure.told(f"pair {fit.pair.name!r} under {name_of(fit.estimator)}", f"step {step}")
+    kept = f"Nothing is lost: this error's `.fit` has the history of {fit.steps} steps and the last finite parameters."
+    return NonFinite(f"{told} {kept}", step=step, sites=failure.sites, parameters=failure.parameters, fit=fit)
 
 
 def _note(rows: list[Row]) -> str:

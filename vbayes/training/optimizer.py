@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pyro
@@ -17,16 +19,58 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from ..arguments.kind import refuse
 from ..errors import BadInput
 from ..pair.device import on_the_cpu
+from .undo import Undo, finite
 
 
 class NonFiniteStep(ArithmeticError):
-    """An ELBO or gradient is not finite; raised before the step, so that the parameters stay what they were."""
+    """An ELBO or gradient is not finite, or what a step has led to was not: parameters and optimiser are what they were before it.
+
+    Attributes:
+        parameters: That the step would have led out of the real numbers.
+    """
+
+    def __init__(self, what: str, parameters: Sequence[Tensor] = ()) -> None:
+        super().__init__(what)
+        self.parameters = list(parameters)
 
 
 def _require_finite(params: Iterable[Tensor]) -> None:
-    gradients = [p.grad for p in params if p.grad is not None]
-    if gradients and not torch.isfinite(torch.stack(torch._foreach_norm(gradients, float("inf")))).all():
+    if not finite([p.grad for p in params if p.grad is not None]):
         raise NonFiniteStep("gradient")
+
+
+@contextmanager
+def _guarded(params: Sequence[Tensor], undo: Undo) -> Iterator[None]:
+    """A step of finite gradients that is taken back where it leads out of the real numbers."""
+    with on_the_cpu(params):  # where torch counts its steps
+        yield
+    if lost := undo.left_the_reals():
+        undo.back()
+        raise NonFiniteStep("step", lost)
+
+
+def guarded(optimizer: PyroOptim) -> Callable[..., None]:
+    """Its steps, but for those that are not finite: they raise `NonFiniteStep`, and change nothing."""
+
+    def step(params: Iterable[Tensor], *args: Any, **kwargs: Any) -> None:
+        params = list(params)
+        _require_finite(params)
+        with _guarded(params, Undo.of(optimizer, params)):
+            optimizer(params, *args, **kwargs)
+
+    return step
+
+
+def finite_loss(loss_and_grads: Callable[..., Any]) -> Callable[..., Any]:
+    """As it is, but that it raises `NonFiniteStep` where the loss is not finite."""
+
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        loss = loss_and_grads(*args, **kwargs)
+        if not all(math.isfinite(part) for part in (loss if isinstance(loss, tuple) else (loss,))):
+            raise NonFiniteStep("ELBO")
+        return loss
+
+    return checked
 
 
 class OneOptimizer(PyroOptim):
@@ -50,7 +94,7 @@ class OneOptimizer(PyroOptim):
         known = {id(p) for group in self._optimizer.param_groups for p in group["params"]}
         if new := [p for p in params if id(p) not in known]:  # a model may create parameters late
             self._optimizer.add_param_group({"params": new})
-        with on_the_cpu(params):  # where torch counts its steps
+        with _guarded(params, Undo(params, [self._optimizer])):
             self._optimizer.step()
 
     def get_state(self) -> dict[str, Any]:
@@ -70,7 +114,7 @@ class OneOptimizer(PyroOptim):
 
 
 class GuardedOptimizer(PyroOptim):
-    """A user's `PyroOptim` that refuses to step on gradients that are not finite. The user's own is never stepped."""
+    """A user's `PyroOptim` that takes no step that is not finite. The user's own is never stepped."""
 
     def __init__(self, optimizer: PyroOptim) -> None:
         fresh = copy.copy(optimizer)
@@ -79,10 +123,7 @@ class GuardedOptimizer(PyroOptim):
         self._inner = fresh
 
     def __call__(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        params = list(params)
-        _require_finite(params)
-        with on_the_cpu(params):
-            self._inner(params, *args, **kwargs)
+        guarded(self._inner)(params, *args, **kwargs)
 
     def get_state(self) -> dict[str, Any]:
         # What was handed to `set_state` waits there until a parameter's first step.

@@ -11,16 +11,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from torch.linalg import LinAlgError
 
 from .. import rng
 from ..errors import CaptureFailed, NonFinite
 from ..export.to_arviz import to_arviz
 from ..pair.initial_values import another_start
 from ..progress import bar, between_steps
-from ..summaries.card import Card, Displayable, counted, rounded, with_error
+from ..summaries.card import Card, Displayable, counted, first_few, rounded, with_error
 from ..validation import no_warnings_of_nan, validation
 from .engine import WORTH
-from .fit_run import Callback, Progress, Row, rows_of, train
+from .fit_run import Callback, Progress, Row, not_finite, rows_of, train
 from .minibatches import Minibatches
 from .optimizer import optimizer_for
 from .result import Fit
@@ -42,10 +43,12 @@ class Restarts(Displayable):
         fits: In the order of their starts; the first is what a single fit would have been, up to rounding. One that left the
             reals ends before the others.
         steps: That each of them was to take.
+        failures: For each the error that ended it, with step and site; None for one that stayed in the reals.
     """
 
     fits: tuple[Fit, ...]
     steps: int
+    failures: tuple[NonFinite | None, ...] = ()
 
     @property
     def best(self) -> Fit:
@@ -90,6 +93,7 @@ class Restarts(Displayable):
             ("steps", counted(self.steps, "step") + " each"),
             ("best", f"restart {best.restart}: {with_error(best.elbo / rows, best.elbo_se / rows)} nats a datum"),
             ("spread", f"{rounded(self.spread, 3)} nats a datum between the fits"),
+            *((f"restart {number}", _ended(error)) for number, error in enumerate(self.failures) if error),
         )
         return Card(f"Restarts: {first.pair.name} on {first.data.name}", found)
 
@@ -139,15 +143,18 @@ def _one_after_the_other(
 ) -> Restarts:
     """Each goes on to so many steps, if it can."""
     reached: list[Fit] = []
+    failures: list[NonFinite | None] = []
     for fit in fits:
         try:
             reached.append(train(fit, steps - fit.steps, show=show, callbacks=callbacks, staged=staged))
+            failures.append(None)
         except NonFinite as error:
             assert error.fit is not None
             reached.append(error.fit)
+            failures.append(error)
         if reached[-1].interrupted:
             break
-    return _checked(Restarts(tuple(reached), steps))
+    return _checked(Restarts(tuple(reached), steps, tuple(failures)))
 
 
 def _together(fits: list[Fit], steps: int, *, show: bool, callbacks: Sequence[Callback]) -> Restarts:
@@ -183,27 +190,38 @@ def _together(fits: list[Fit], steps: int, *, show: bool, callbacks: Sequence[Ca
 
             try:
                 run.go(steps, report=report, asked_to_stop=asked_to_stop)
-            except CaptureFailed as error:  # the model is not what it was
+            except (
+                CaptureFailed,
+                LinAlgError,
+            ) as error:  # the model is not what it was, or one fit's matrix has no factor
                 changed = str(error)
-        reached = []
+        reached, failures = list[Fit](), list[NonFinite | None]()
         for fit, engine, stepper, history in zip(fits, engines, steppers, rows, strict=True):
+            ended = len(history) < run.taken or (run.engine.failure is not None and not changed)
             with fit.pair.scope():
                 engine.finish()
                 progress = Progress(fit.progress.generator, not changed, stepper.get_state())
+                failure = engine.why(len(history) + 1) if ended else None
             reached.append(replace(fit, rows=tuple(history), interrupted=run.interrupted, progress=progress))
+            failures.append(not_finite(failure, reached[-1]) if failure else None)
     if changed:
         warnings.warn(f"{changed}\n{BY_PYRO}", stacklevel=4)
         return _one_after_the_other(reached, steps, show=show, callbacks=callbacks, staged=False)
-    return _checked(Restarts(tuple(reached), steps))
+    return _checked(Restarts(tuple(reached), steps, tuple(failures)))
 
 
 def _checked(restarts: Restarts) -> Restarts:
     if not restarts.to_dataframe().finished.any():
-        last = max(restarts.fits, key=lambda fit: fit.steps)
+        last, error = max(zip(restarts.fits, restarts.failures, strict=True), key=lambda each: each[0].steps)
         raise NonFinite(
             f"None of {len(restarts.fits)} fits of pair {last.pair.name!r} stayed in the real numbers; the last one left them after "
-            f"{last.steps} of {restarts.steps} steps. Common mends: a smaller learning_rate, a scale bounded away from 0. "
-            "A fit without restarts= names the site.",
-            step=last.steps + 1, sites=(), fit=last,
+            f"{last.steps} of {restarts.steps} steps. {error or ''}",
+            step=last.steps + 1, sites=error.sites if error else (), parameters=error.parameters if error else (), fit=last,
         )  # fmt: skip
     return restarts
+
+
+def _ended(error: NonFinite) -> str:
+    names = error.sites or error.parameters
+    where = f", {'site' if error.sites else 'parameter'} {first_few(names, 2)}" if names else ""
+    return f"left the real numbers at step {error.step}{where}"

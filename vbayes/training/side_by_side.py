@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import CaptureFailed
 from ..staging.loop import Loop, Part, run_loops
-from .engine import Failure
+from .failure import Failure
 from .staged import Staged
 
 
@@ -61,7 +61,7 @@ class SideBySide:
         for engine in self._engines:
             engine.advance(len(values))
         if not len(values):
-            self.failure = Failure("ELBO", ())  # of all of them
+            self.failure = Failure("ELBO")  # of all of them; `why` of each engine says more
         return values.where(values.isfinite(), torch.nan).tolist()  # type: ignore[no-any-return]
 
     def look_again(self) -> None:

@@ -4,46 +4,25 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from .. import rng
 from ..errors import CaptureFailed
 from ..pair.watch import Watch
-from ..staging import Compiled, Noise, Program, Recorder, draw_noise, faithful, stage
+from ..staging import Compiled, Program, Recorder, faithful, stage
+from ..staging.capture import Tensors, knowing_plates
 from ..staging.loop import Loop, Part, Stacked, run_loops
 from ..staging.optimizers import Updates
 from ..staging.step import LoopState
-from .engine import CHANGED, CHANGES, KEEPS_CHANGING, Failure, Setup, Stepper, culprits
+from .block_noise import Block, BlockNoise
+from .engine import CHANGED, CHANGES, KEEPS_CHANGING, Setup, Stepper
+from .failure import Failure, lost, not_finite, why
 from .looks import Looks
-from .minibatches import NOISE, EpochLoss, Minibatches
+from .minibatches import EpochLoss, Minibatches
 from .optimizer import NonFiniteStep
 
-BLOCK = 1024  # steps whose noise is drawn together, at most
-NUMBERS = 2**22  # and how many numbers that may be
 RARE = 0.05  # of the steps: too few to compile for, as those of an epoch's last, smaller minibatch often are
-
-
-@dataclass(frozen=True)
-class Block:
-    """Steps on minibatches of one size, whose noise was drawn together.
-
-    Attributes:
-        size: M; None for all rows.
-        program: Of such a minibatch.
-        noise: (n, normals) and (n, uniforms).
-        index: (n, M) row numbers; None for all rows.
-        columns: What the rows are of, where it changes from epoch to epoch.
-    """
-
-    size: int | None
-    program: Program
-    noise: Noise
-    index: Tensor | None
-    columns: tuple[Any, ...] | None = None
 
 
 class Staged:
@@ -81,7 +60,7 @@ class Staged:
         self.programs: dict[int | None, Program] = {} if like is None else like.programs
         self._loops: dict[int | None, Loop] = {} if like is None else like._loops
         self._gradients: dict[int | None, Compiled] = {} if like is None else like._gradients
-        self._blocks: dict[tuple[int, int], tuple[int, Noise]] = {}
+        self._noise = BlockNoise(setup.seed, self._like)
         self._looks, self.renewed = Looks(taken), 0
         watch = Watch(self._pair.model, self._pair.guide, settings=setup.estimator) if like is None else like._watch
         self._watch: Watch = watch
@@ -134,7 +113,7 @@ class Staged:
             raise CaptureFailed(KEEPS_CHANGING.format(places=changed, pair=self._pair.name))
         first = self._minibatches.sizes[0]
         still = self._program(first).still
-        for made in (self.programs, self._loops, self._gradients, self._blocks):
+        for made in (self.programs, self._loops, self._gradients):
             made.clear()  # type: ignore[attr-defined]
         if self._program(first).still != still:
             raise CaptureFailed(
@@ -179,7 +158,9 @@ class Staged:
         """
         first = self._taken + 1
         programs = [self._program(size) for size in self._minibatches.sizes[: 1 if count == 1 else None]]
-        count = int(min(count, self._minibatches.room(first), *(self._left(program, first) for program in programs)))
+        count = int(
+            min(count, self._minibatches.room(first), *(self._noise.left(program, first) for program in programs))
+        )
         fresh = None if self._data.chances is None else self._minibatches.data(first).batch(self._pair.model).args
         indices, which = self._minibatches.ahead(first, count)
         blocks = []
@@ -194,8 +175,9 @@ class Staged:
 
     def _run(self, count: int) -> list[float]:
         blocks, which = self.upcoming(count)
+        refused: NonFiniteStep | None = None
         if self.state is None:
-            values = self._one_by_one(blocks, which)
+            values, refused = self._one_by_one(blocks, which)
         else:
             parts = [Part(self._loop(each.size), each.noise, each.index, each.columns) for each in blocks]
             self.state, reported = run_loops(self.state, parts, which)
@@ -203,7 +185,7 @@ class Staged:
         self.advance(len(values))
         if len(values) < (len(blocks[0].noise[0]) if which is None else len(which)):
             self.finish()
-            self.failure = self._why(self._taken + 1)
+            self.failure = self.why(self._taken + 1, refused)
         return values
 
     def advance(self, steps: int) -> None:
@@ -236,9 +218,9 @@ class Staged:
         made = functools.partial(Loop, program, self._updates.rules, self.state, columns, size)
         return made(together=together, stacked=stacked, compiled=often)
 
-    def _one_by_one(self, blocks: list[Block], which: Tensor | None) -> list[float]:
-        """The gradient by the program, the step by the optimiser itself."""
-        leaves, values, taken = self._pair.leaves, [], [0] * len(blocks)
+    def _one_by_one(self, blocks: list[Block], which: Tensor | None) -> tuple[list[float], NonFiniteStep | None]:
+        """The gradient by the program, the step by the optimiser itself: the ELBOs, and why there is no next one."""
+        leaves, values, taken = self._pair.leaves, list[float](), [0] * len(blocks)
         data = self._minibatches.data(self._taken + 1)
         for number in [0] * len(blocks[0].noise[0]) if which is None else which.tolist():
             each, row = blocks[number], taken[number]
@@ -248,49 +230,52 @@ class Staged:
             inputs = parameters, self._pair.buffers, (each.noise[0][row], each.noise[1][row]), args
             if each.size not in self._gradients:
                 self._gradients[each.size] = Compiled(each.program.graph, *inputs)
-            gradients, value, buffers = self._gradients[each.size](*inputs)
-            for name, leaf in leaves.items():
-                if name not in each.program.still:
-                    leaf.grad = -gradients[name]
             try:
+                gradients, value, buffers = self._gradients[each.size](*inputs)
+                for name, leaf in leaves.items():
+                    if name not in each.program.still:
+                        leaf.grad = -gradients[name]
                 if not math.isfinite(elbo := float(value)):
                     break
                 self._stepper(leaves.values())
-            except NonFiniteStep:
+            except torch.linalg.LinAlgError:
                 break
+            except NonFiniteStep as error:
+                return values, error
             self._pair.set_buffers(buffers)
             values.append(elbo)
             if (mean := self._epoch.after(self._taken + len(values), elbo)) is not None:
                 self._stepper.end_epoch(mean)
-        return values
+        return values, None
 
-    def _left(self, program: Program, step: int) -> int:
-        """Steps from this one to the end of its block of noise."""
-        rows = _rows(program)
-        return rows - (step - 1) % rows
+    def why(self, step: int, refused: NonFiniteStep | None = None) -> Failure:
+        """Why a step can't be taken from where this stands, inside the pair's scope.
 
-    def _noise(self, program: Program, step: int, count: int) -> Noise:
-        """The noise of `count` steps from this one."""
-        sizes = program.sizes
-        number, start = divmod(step - 1, _rows(program))
-        if sizes not in self._blocks or self._blocks[sizes][0] != number:
-            generator = rng.stream(self._setup.seed, NOISE, *sizes, number, device=self._like.device)
-            self._blocks[sizes] = number, draw_noise(sizes, _rows(program), self._like, generator)
-        normals, uniforms = self._blocks[sizes][1]
-        return normals[start : start + count], uniforms[start : start + count]
-
-    def _why(self, step: int) -> Failure:
+        Args:
+            refused: By the optimiser itself.
+        """
         index = self._minibatches.index(step)
         program = self._program(None if index is None else len(index))
         normals, uniforms = self._noise(program, step, 1)
+        noise = normals[0], uniforms[0]
         batch = self._minibatches.data(step).batch(self._pair.model, index)
-        parameters = {name: leaf.detach() for name, leaf in self._pair.leaves.items()}
-        _, value, _ = program.graph(parameters, self._pair.buffers, (normals[0], uniforms[0]), batch.args)
-        with Recorder((normals[0], uniforms[0]), in_place=True):
-            found = culprits(self._pair, batch)
-        return Failure("gradient" if torch.isfinite(value) else "ELBO", found)
+        parameters, torchs = {name: leaf.detach() for name, leaf in self._pair.leaves.items()}, ""
+        what, names = "ELBO", tuple[str, ...]()
+        try:
+            gradients, value, _ = program.graph(parameters, self._pair.buffers, noise, batch.args)
+        except torch.linalg.LinAlgError as error:
+            torchs = str(error).split("\n")[0]
+        else:
+            if torch.isfinite(value):
+                names = not_finite(gradients)
+                what = "gradient" if names else "step"
+                names = names or self._lost(gradients, refused)
+        estimator = knowing_plates(self._pair, self._setup.estimator, batch)
+        recorded = Recorder(noise, in_place=True)
+        return why(what, self._pair, estimator, batch, parameters=names, noise=recorded, torchs=torchs)
 
-
-def _rows(program: Program) -> int:
-    """Steps whose noise is drawn together."""
-    return max(1, min(BLOCK, NUMBERS // max(1, sum(program.sizes))))
+    def _lost(self, gradients: Tensors, refused: NonFiniteStep | None) -> tuple[str, ...]:
+        if self.state and self._updates:
+            return lost(self._updates.rules, self.state, gradients)
+        gone = refused.parameters if refused else []
+        return tuple(name for name, leaf in self._pair.leaves.items() if any(leaf is each for each in gone))

@@ -25,11 +25,12 @@ from ..pair.watch import Watch
 from ..progress import bar, between_steps
 from ..rng import takes_turns
 from .call import Call
-from .engine import CHANGED, CHANGES, KEEPS_CHANGING, Failure
+from .engine import CHANGED, CHANGES, KEEPS_CHANGING
 from .fed import can_be_fed
 from .optimizer import as_pyro
 from .run import Run
 from .svi_program import SVIProgram, name_of_model
+from .svi_steps import SVISteps
 
 WARM = (
     100  # calls with arguments of one kind after which it compiles for them: by then it has cost as much as that will
@@ -147,7 +148,7 @@ class SVI(pyro.infer.SVI):
                 )
             return super().run(*args, **kwargs)
         num_steps = STEPS("num_steps", num_steps)
-        steps = _Steps(self, args, kwargs, num_steps)
+        steps = SVISteps(self, args, kwargs, num_steps)
         run, losses = Run(steps), list[float]()
         with bar("SVI", num_steps, show=progress) as advance, between_steps() as asked_to_stop:
 
@@ -156,11 +157,12 @@ class SVI(pyro.infer.SVI):
                 advance(len(losses), functools.partial("loss {:.5g}".format, losses[-1]))
 
             run.go(num_steps, report=report, asked_to_stop=asked_to_stop)
-        if steps.failure:
+        if failure := steps.failure:
+            step = len(losses) + 1
+            told = failure.told(f"model {name_of_model(self.model)!r}", f"step {step} of this run")
             raise NonFinite(
-                f"The loss is not finite at step {len(losses) + 1} of this run, or its gradient is not. The parameters are "
-                "those before that step. Common mends: a smaller learning rate, a scale bounded away from 0.",
-                step=len(losses) + 1, sites=(), fit=None,
+                f"{told} The parameters are those before that step.",
+                step=step, sites=failure.sites, parameters=failure.parameters, fit=None,
             )  # fmt: skip
         return torch.tensor(losses, dtype=torch.float64, device="cpu")
 
@@ -250,34 +252,3 @@ class SVI(pyro.infer.SVI):
 def _to_feed(watch: Watch) -> dict[Place, Any]:
     """What has changed and can be an input of a program, each with its value before."""
     return {place: before for place, before in watch.what_changed() if can_be_fed(place, before)}
-
-
-class _Steps:
-    """An engine: the steps of `SVI.run`, by Pyro until there is a program."""
-
-    several = True
-    failure: Failure | None = None
-
-    def __init__(self, svi: SVI, args: tuple[Any, ...], kwargs: dict[str, Any], total: int) -> None:
-        self._svi, self._args, self._kwargs, self._left = svi, args, kwargs, total
-        for program in filter(None, svi._staged.values()):
-            program.begin()
-
-    def take(self, count: int) -> list[float]:
-        """Up to `count` more losses."""
-        call = Call.of(self._args, self._kwargs)
-        program = self._svi._program(call, self._left)
-        if program is None:
-            losses = [self._svi._by_pyro(call, self._args, self._kwargs)]
-        else:
-            losses = program.steps(call, count, self._left)
-        self._left -= len(losses)
-        if not losses:
-            self.failure = Failure("loss", ())
-        return losses
-
-    def look_again(self) -> None:
-        """An `SVI` looks before each call."""
-
-    def finish(self) -> None:
-        """Nothing is held back."""

@@ -19,11 +19,12 @@ from ..staging import Compiled, FreshNoise, Noise, draw_noise, faithful, stage
 from ..staging.loop import Loop
 from ..staging.optimizers import Updates
 from ..staging.step import LoopState
+from .block_noise import BLOCK, NUMBERS
 from .call import Call
+from .failure import lost
 from .fed import Fed
 from .looks import Looks
-from .optimizer import torch_optimizers
-from .staged import BLOCK, NUMBERS
+from .optimizer import NonFiniteStep, torch_optimizers
 
 
 class SVIProgram:
@@ -38,6 +39,7 @@ class SVIProgram:
 
     Attributes:
         watch: Everything else that model, guide and loss read, which the program has built in.
+        failing: The noise of a step of `steps` that could not be taken.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class SVIProgram:
         self._value: Compiled | None = None
         self.taken, self._looks = 0, Looks()
         self._ahead: Noise | None = None  # drawn for steps of a run that are not taken yet
+        self.failing: Noise | None = None
         self.watch.reset()  # a model that counts its calls has counted these
 
     def _batch(self, call: Call) -> Batch:
@@ -127,7 +130,12 @@ class SVIProgram:
         """Parameters whose `.grad` is None, and stays so: for torch that is not the same as zeros, which earlier steps may have left."""
         return {name for name in self._program.still if self._leaves[name].grad is None}
 
-    def step(self, call: Call) -> float:
+    def step(self, call: Call, *, guarded: bool = False) -> float:
+        """One step, finite or not, as Pyro's are.
+
+        Args:
+            guarded: Raise `NonFiniteStep` before the optimiser's own step where the loss is not finite.
+        """
         noise = self._fresh()
         self.taken += 1
         if self._state and self._updates:
@@ -140,6 +148,8 @@ class SVIProgram:
         if self._gradient is None:
             self._gradient = Compiled(self._program.graph, *inputs)
         gradients, value, buffers = self._gradient(*inputs)
+        if guarded and not torch.isfinite(value):
+            raise NonFiniteStep("loss")
         for name, leaf in self._leaves.items():
             if name not in self._program.still:
                 leaf.grad = -gradients[name]
@@ -148,14 +158,18 @@ class SVIProgram:
         self._pair.set_buffers(buffers)
         return -value.item()
 
+    @property
+    def whole(self) -> bool:
+        """Whether the optimiser's step is part of it."""
+        return self._state is not None
+
     def steps(self, call: Call, count: int, left: int) -> list[float]:
-        """Up to `count` steps; none if the first is not finite.
+        """Up to `count` steps of a `whole` one, to the first that is not finite.
 
         Args:
             left: Of a run, steps that are still to be taken: by them, and not by the pace of the moment, noise is drawn together.
         """
-        if not (self._state and self._updates):
-            return [self.step(call) for _ in range(count)]
+        assert self._state and self._updates
         self._updates.refresh(self._state.steps, self._state.optimizer)
         if self._ahead is None or not len(self._ahead[0]):
             together = min(left, BLOCK, max(1, NUMBERS // max(1, sum(self._program.sizes))))
@@ -167,11 +181,19 @@ class SVIProgram:
             held.copy_(new)
         self.taken += len(values)
         self._updates.count(int(self._state.steps), self._state.optimizer)
+        if (taken := len(values)) < len(noise[0]):
+            self.failing = noise[0][taken], noise[1][taken]
         return (-values).tolist()
+
+    def lost(self, call: Call, noise: Noise) -> tuple[str, ...]:
+        """The parameters that the step of a `whole` one leads out of the real numbers."""
+        assert self._state and self._updates
+        gradients, _, _ = self._program.graph(self._state.parameters, self._pair.buffers, noise, self._batch(call).args)
+        return lost(self._updates.rules, self._state, gradients)
 
     def begin(self) -> None:
         """A run begins: noise that an earlier one has left is dropped."""
-        self._ahead = None
+        self._ahead = self.failing = None
 
     def evaluate(self, call: Call) -> float:
         parameters = {name: leaf.data for name, leaf in self._leaves.items()}

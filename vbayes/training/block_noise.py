@@ -1,0 +1,67 @@
+"""The base noise of a run's steps: a function of seed and step, drawn many steps at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from .. import rng
+from ..staging import Noise, Program, draw_noise
+from .minibatches import NOISE
+
+BLOCK = 1024  # steps whose noise is drawn together, at most
+NUMBERS = 2**22  # and how many numbers that may be
+
+
+@dataclass(frozen=True)
+class Block:
+    """Steps on minibatches of one size, whose noise was drawn together.
+
+    Attributes:
+        size: M; None for all rows.
+        program: Of such a minibatch.
+        noise: (n, normals) and (n, uniforms).
+        index: (n, M) row numbers; None for all rows.
+        columns: What the rows are of, where it changes from epoch to epoch.
+    """
+
+    size: int | None
+    program: Program
+    noise: Noise
+    index: Tensor | None
+    columns: tuple[Any, ...] | None = None
+
+
+class BlockNoise:
+    """Noise of a run.
+
+    Args:
+        seed: Of the run.
+        like: Of the type and on the device of the noise.
+    """
+
+    def __init__(self, seed: int, like: Tensor) -> None:
+        self._seed, self._like = seed, like
+        self._held: dict[tuple[int, int], tuple[int, Noise]] = {}
+
+    def left(self, program: Program, step: int) -> int:
+        """Steps from this one to the end of its block."""
+        rows = _rows(program)
+        return rows - (step - 1) % rows
+
+    def __call__(self, program: Program, step: int, count: int) -> Noise:
+        """The noise of `count` steps from this one, of one block: (count, n) and (count, u)."""
+        sizes = program.sizes
+        number, start = divmod(step - 1, _rows(program))
+        if sizes not in self._held or self._held[sizes][0] != number:
+            generator = rng.stream(self._seed, NOISE, *sizes, number, device=self._like.device)
+            self._held[sizes] = number, draw_noise(sizes, _rows(program), self._like, generator)
+        normals, uniforms = self._held[sizes][1]
+        return normals[start : start + count], uniforms[start : start + count]
+
+
+def _rows(program: Program) -> int:
+    """Steps whose noise is drawn together."""
+    return max(1, min(BLOCK, NUMBERS // max(1, sum(program.sizes))))

@@ -1,0 +1,166 @@
+"""Why a step could not be taken: what is not finite, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pyro.distributions.util import scale_and_mask
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from ..data.dataset import Batch
+from ..pair.pair import Pair
+from ..pair.sites import kind
+from ..staging.optimizers import Update
+from ..staging.step import LoopState, sound
+
+SMALLER = "a smaller learning_rate, a scale bounded away from 0, other initial values"
+JITTER = "a multiple of the identity added to a matrix that is to be factorised, a smaller learning_rate"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no next step.
+
+    Attributes:
+        what: "ELBO", "gradient", "loss", or "step": which of them is not finite.
+        sites: Those whose log-density is not finite there.
+        parameters: Those whose gradient is not finite, or whose next value.
+        torchs: What torch said, where it refused to go on.
+    """
+
+    what: str
+    sites: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
+    torchs: str = ""
+
+    @property
+    def where(self) -> str:
+        """The sites, or the parameters where no site is to blame; empty where neither is."""
+        if self.sites:
+            return f"site{'s' * (len(self.sites) > 1)} {_listed(self.sites)}"
+        return f"parameter{'s' * (len(self.parameters) > 1)} {_listed(self.parameters)}" if self.parameters else ""
+
+    def told(self, whose: str, step: str) -> str:
+        """In sentences.
+
+        Args:
+            whose: "pair 'x' under trace", say.
+            step: "step 3", say.
+        """
+        if self.torchs:
+            said = f"The {self.what} of {whose} can't be computed at {step}: {self.torchs}"
+        elif self.what == "step":
+            said = (
+                f"The optimiser's step of {whose} is not finite at {step}, though the gradient is: it would make {self.where}, or what the optimiser "
+                "remembers of it, infinite or NaN."
+            )
+        elif self.sites:
+            have = "have" if len(self.sites) > 1 else "has"
+            said = f"The {self.what} of {whose} is not finite at {step}; {self.where} {have} a log-density that is not finite there."
+        else:
+            of = f"; it is that of {self.where}" if self.parameters else ""
+            said = f"The {self.what} of {whose} is not finite at {step}{of}; no single site has a log-density that is not finite there."
+        return f"{said} Common mends: {JITTER if self.torchs else SMALLER}."
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names))
+
+
+def why(
+    what: str,
+    pair: Pair,
+    estimator: Any,
+    batch: Batch,
+    *,
+    parameters: Sequence[str] = (),
+    noise: AbstractContextManager[Any] | None = None,
+    torchs: str = "",
+) -> Failure:
+    """Looks on while Pyro draws and estimates once more what was not finite, inside the pair's scope. Buffers stay as they are.
+
+    Args:
+        what, torchs: See `Failure`.
+        estimator: One that knows the plates of model and guide.
+        batch: Of the step.
+        parameters: Those to blame, if that is known.
+        noise: A context that gives the draws of the step; torch's own generator if None.
+    """
+    buffers = {name: value.clone() for name, value in pair.buffers.items()}
+    model, guide = pair.scaled(batch.total)
+    try:
+        with noise or nullcontext():
+            sites, wrong = look_on(pair.leaves, estimator, model, guide, *batch.args)
+    finally:
+        pair.set_buffers(buffers)
+    return Failure(what, sites, tuple(parameters) or (wrong if what == "gradient" else ()), torchs)
+
+
+def look_on(
+    leaves: Mapping[str, Tensor],
+    estimator: Any,
+    model: Callable[..., Any],
+    guide: Callable[..., Any],
+    *args: Any,
+    **kwargs: Any,
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What is not finite at the next draws of an estimator.
+
+    Returns:
+        The sites with such a log-density, of all its particles; and the leaves with such a gradient.
+    """
+    for leaf in leaves.values():
+        leaf.grad = None
+    with _Suspects() as seen:
+        try:
+            estimator.loss_and_grads(model, guide, *args, **kwargs)
+        except Exception:  # what it has seen until then is what there is to tell
+            pass
+    wrong = not_finite({name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None})
+    for leaf in leaves.values():
+        leaf.grad = None
+    return tuple(seen.found), wrong
+
+
+def lost(rules: Mapping[str, Update], state: LoopState, gradients: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """The parameters that a step leads out of the real numbers.
+
+    Args:
+        rules: Of the optimiser.
+        state: Before the step.
+        gradients: Of the bound.
+    """
+    after = {
+        name: rule(state.parameters[name], -gradients[name], state.optimizer[name], state.steps + 1)
+        for name, rule in rules.items()
+    }
+    return tuple(name for name, each in after.items() if not sound(*each))
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """The names of those with a number that is infinite or none."""
+    return tuple(name for name, value in tensors.items() if not torch.isfinite(value).all())
+
+
+class _Suspects(Messenger):
+    """Notes the sites whose log-density, or the sum of it, is not finite."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: dict[str, None] = {}
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        if kind(msg) in ("deterministic", "subsample"):
+            return
+        with torch.no_grad():
+            each = msg["fn"].log_prob(msg["value"], *msg["args"], **msg["kwargs"])
+            density = torch.as_tensor(scale_and_mask(each, msg["scale"], msg["mask"]))
+            if msg["infer"].get("enumerate"):  # a value that can't be is summed over like the others
+                density = density.where(density != -torch.inf, 0.0)
+            if not torch.isfinite(density.sum()):
+                self.found[msg["name"]] = None
