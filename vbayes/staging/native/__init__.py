@@ -8,6 +8,7 @@ The passes, in their order, and what each makes:
 | pass | from | to | |
 |---|---|---|---|
 | `lower` | a graph of ATen operations | `ir.Graph` | values, each made from others; rules by family in `rules/` |
+| `fold` | `Graph` | `Graph` | what is the same in every step, as constants |
 | `schedule` | `Graph` | `Schedule` | which values one loop nest makes |
 | `memory` | `Schedule` | `Layout` | what is stored, and where |
 | `emit` | `Layout` | C | a function for each kernel: `loops`, `arrays`, `matrices`; it includes `runtime.h` |

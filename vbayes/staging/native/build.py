@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from .blas import NAMES
 from .private_folder import content, drop_oldest, keyed, private_folder, temporary_folder
 
 
@@ -67,17 +68,21 @@ def vector_math() -> str:
 
 
 @functools.cache
-def blas() -> tuple[int, int]:
-    """Addresses of sgemm and dgemm: those that torch itself calls, else SciPy's."""
+def blas() -> tuple[list[int], list[int]]:
+    """Addresses of BLAS's and LAPACK's functions of floats, and of doubles: those that torch itself calls, else SciPy's."""
     library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
     try:
         torch_cpu = ctypes.CDLL(str(library))
-        found = [ctypes.cast(getattr(torch_cpu, name), ctypes.c_void_p).value for name in ("sgemm_", "dgemm_")]
-        return found[0] or 0, found[1] or 0
+        floats, doubles = (
+            [ctypes.cast(getattr(torch_cpu, f"{f}{name}_"), ctypes.c_void_p).value or 0 for name in NAMES] for f in "sd"
+        )
     except (OSError, AttributeError):
-        from scipy.linalg import cython_blas
+        from scipy.linalg import cython_blas, cython_lapack
 
-        return _capsule(cython_blas, "sgemm"), _capsule(cython_blas, "dgemm")
+        floats, doubles = (
+            [_capsule(cython_lapack if name == "potrf" else cython_blas, f + name) for name in NAMES] for f in "sd"
+        )
+    return floats, doubles
 
 
 def _capsule(module: object, name: str) -> int:
@@ -170,5 +175,5 @@ def _is_whole(library: Path, key: bytes) -> bool:
 def _load(path: Path) -> ctypes.CDLL:
     library = ctypes.CDLL(str(path))
     library.run.restype = library.map.restype = ctypes.c_long
-    library.set_blas(*(ctypes.c_void_p(address) for address in blas()))
+    library.set_blas(*((ctypes.c_void_p * len(each))(*each) for each in blas()))
     return library

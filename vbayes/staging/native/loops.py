@@ -38,6 +38,7 @@ class Loops:
         self._inner: list[str] = []
         self._clauses: list[str] = []  # for OpenMP, of the innermost loop
         self._at_hand: dict[Value, str] = {}  # the variables that hold elements
+        self._held: dict[str, str] = {}  # those of all loops that hold single numbers
 
     def _accesses(self) -> dict[Any, tuple[int, ...]]:
         """Everything that is read or written, and how far apart its elements are along each loop."""
@@ -148,11 +149,20 @@ class Loops:
             text = self._at_hand[operand.value]
         else:
             text = self._element(operand.value, self.strides[operand], operand.offset)
+            if self.depth and operand.value.size and not any(self.strides[operand]):
+                text = self._hold(operand.value, text)
         if operand.value.dtype == dtype:
             return text
         if dtype == torch.bool:
             return f"({text} != 0)"
         return f"(({TYPES[dtype]}){text})"
+
+    def _hold(self, value: Value, element: str) -> str:
+        """A number that is the same in all loops, read before them: read on one side of a choice it would keep gcc from vectors."""
+        if element not in self._held:
+            self._held[element] = f"c{len(self._held)}"
+            self._before[0].append(f"const {TYPES[value.dtype]} {self._held[element]} = {element};")
+        return self._held[element]
 
 
 def _in_loops(view: View) -> tuple[int, ...]:

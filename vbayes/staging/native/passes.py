@@ -11,6 +11,7 @@ from torch.fx import GraphModule
 
 from .build import CompilerMissing, vector_math
 from .emit import emit
+from .fold import fold
 from .interpret import interpret
 from .ir import Graph, Unsupported
 from .lower import lower
@@ -32,12 +33,14 @@ class Translation:
 
     Attributes:
         graph: By lowering.
+        folded: By folding.
         schedule: By scheduling.
         layout: By laying out memory.
         source: C.
     """
 
     graph: Graph
+    folded: Graph
     schedule: Schedule
     layout: Layout
     source: str
@@ -55,9 +58,10 @@ def translate(module: GraphModule, states: int = 0) -> Translation:
         PassFailed: A fault of ours.
     """
     graph = _checked("lowering", lambda: lower(module, states))
-    scheduled = _checked("scheduling", lambda: schedule(graph))
+    folded = _checked("folding", lambda: fold(graph))
+    scheduled = _checked("scheduling", lambda: schedule(folded))
     layout = _checked("memory", lambda: lay_out(scheduled))
-    return Translation(graph, scheduled, layout, _run(LAST, lambda: emit(layout, vector_math())))
+    return Translation(graph, folded, scheduled, layout, _run(LAST, lambda: emit(layout, vector_math())))
 
 
 def _checked(name: str, make: Callable[[], T]) -> T:
@@ -86,6 +90,7 @@ def first_departure(
     """
     forms: dict[str, Graph | Schedule | Layout] = {
         "lowering": translation.graph,
+        "folding": translation.folded,
         "scheduling": translation.schedule,
         "memory": translation.layout,
     }

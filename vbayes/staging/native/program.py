@@ -27,7 +27,7 @@ class Native:
     """
 
     def __init__(self, translation: Translation) -> None:
-        graph = translation.graph
+        graph = translation.folded
         self.translation, self.source = translation, translation.source
         self.states = graph.states
         self.takes = [(v.size, v.dtype) for v in graph.inputs]

@@ -5,14 +5,15 @@ What has the operands of its row in `ops` needs no rule; see `lower`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..ir import Iota, Operand, Unsupported, View
-from ..ops import Casts, Op
+from ..ir import Iota, Operand, Pointwise, Unsupported, View
+from ..ops import OPS, Casts, Op
 from .registry import fill, pointwise, rule, shape_and_type
 
 POWERS = {
@@ -25,6 +26,8 @@ POWERS = {
     -1: "reciprocal",
     -2: "reciprocal_square",
 }
+
+LANES = 64  # elements that the widest registers hold: a shorter loop is not worth a form of its own
 
 
 def plain(out: Tensor, op: Op, *operands: Operand) -> View:
@@ -71,6 +74,16 @@ def _pow(out: Tensor, base: Operand, exponent: Operand) -> View:
     if not floats:
         raise Unsupported("pow of integers")
     return pointwise(out, "pow", [base, exponent])
+
+
+@rule("log")
+def _log(out: Tensor, operand: Operand) -> View:
+    """Of what is true or false, as a `Delta` has it, a choice: told to take the logarithm, gcc makes a branch of it and leaves the whole loop to single numbers."""
+    source = operand.value if isinstance(operand, View) and operand.is_whole else None
+    truth = source.views[0] if isinstance(source, Pointwise) and source.op.name == "copy" and source.views else None
+    if truth is None or truth.value.dtype != torch.bool or out.numel() < LANES:
+        return plain(out, OPS["log"], operand)
+    return where(out, View(truth.value, truth.meta.expand(out.shape)), 0.0, -math.inf)
 
 
 @rule("polygamma")
@@ -160,3 +173,12 @@ def _arange(out: Tensor, *args: Any, **_: Any) -> View:
 @rule("iota")
 def _iota(out: Tensor, length: int, *, start: int, step: int, **_: Any) -> View:
     return View.whole(Iota(**shape_and_type(out), start=start, step=step))
+
+
+@rule("eye")
+def _eye(out: Tensor, n: int, m: int | None = None, **_: Any) -> View:
+    """torch's own decomposition counts in the least type that holds the numbers, and there is no `arange` of some of these."""
+    rows, columns = (View.whole(Iota((size,), torch.int64)) for size in out.shape)
+    places = [View(rows.value, rows.meta.unsqueeze(1)), columns]
+    equal = pointwise(torch.empty(out.shape, dtype=torch.bool, device="meta"), "eq", places, [torch.int64] * 2)
+    return pointwise(out, "copy", [equal])

@@ -7,26 +7,40 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..blas import ENOUGH, words
 from ..ir import Cholesky, Product, Triangular, Unsupported, View
 from .reductions import reduced
-from .registry import elementwise, fill, pointwise, rule, shape_and_type
+from .registry import copied, elementwise, fill, pointwise, rule, shape_and_type
 
 
 @rule("mm", "bmm")
 def _mm(out: Tensor, a: View, b: View) -> View:
-    return View.whole(_product(tuple(out.shape), out, a, b))
+    return _product(tuple(out.shape), out, a, b)
 
 
 @rule("mv")
 def _mv(out: Tensor, a: View, b: View) -> View:
-    column = View(b.value, b.meta.unsqueeze(1))
-    return View.shaped(_product((a.shape[0], 1), out, a, column), out.shape)
+    product = _product((a.shape[0], 1), out, a, View(b.value, b.meta.unsqueeze(1)))
+    return View(product.value, product.meta.squeeze(1))
 
 
-def _product(shape: tuple[int, ...], out: Tensor, a: View, b: View) -> Product:
+def _product(shape: tuple[int, ...], out: Tensor, a: View, b: View) -> View:
     if out.dtype not in (torch.float32, torch.float64):
         raise Unsupported("a matrix product of integers")
-    return Product(shape, out.dtype, (a, b))
+    m, k, n = *a.shape[-2:], b.shape[-1]
+    if k == 1 and m * n > ENOUGH:  # an outer product need not be stored: whoever reads it makes it
+        return elementwise("mul", shape, out.dtype, a, b)
+    if m * n * k > ENOUGH:
+        a, b = _for_blas(a), _for_blas(b)
+    return View.whole(Product(shape, out.dtype, (a, b)))
+
+
+def _for_blas(matrix: View) -> View:
+    """The same; a copy where neither its rows nor its columns lie together."""
+    if 1 in matrix.shape[-2:]:
+        (step,) = (s for n, s in zip(matrix.shape[-2:], matrix.strides[-2:], strict=True) if n > 1)
+        return matrix if step else copied(matrix)
+    return matrix if words(*matrix.shape[-2:], *matrix.strides[-2:]) else copied(matrix)
 
 
 @rule("dot")
@@ -60,6 +74,8 @@ def _nothing(out: Any, *_: Any, **__: Any) -> None:
 def _solve(out: Tensor, a: View, b: View, *, upper: bool, left: bool = True, unitriangular: bool = False) -> View:
     if not left:  # X A = B is A' X' = B'
         return _solve(out.mT, a.transpose(), b.transpose(), upper=not upper, unitriangular=unitriangular).transpose()
+    if out.shape[-2] * out.numel() > ENOUGH and not words(*a.shape[-2:], *a.strides[-2:]):
+        a = copied(a)
     return View.whole(Triangular(**shape_and_type(out), operands=(a, b), upper=upper, unit=unitriangular))
 
 

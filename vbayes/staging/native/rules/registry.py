@@ -54,9 +54,22 @@ def pointwise(out: Tensor, op: str, operands: Sequence[Operand], types: Iterable
         types: That operands are cast to; None: all to that of the result.
     """
     like = shape_and_type(out)
+    operands = [_number(o) for o in operands]
     spread = tuple(o.expand(like["shape"]) if isinstance(o, View) else o for o in operands)
     types = [like["dtype"]] * len(spread) if types is None else types
     return View.whole(Pointwise(**like, operands=spread, op=OPS[op], types=tuple(types)))
+
+
+def _number(operand: Operand) -> Operand:
+    """The number, of an array of one number: it need not be stored, nor read in a loop, where what is read on one side of a choice keeps gcc from vectors."""
+    made = operand.value if isinstance(operand, View) else None
+    if not isinstance(made, Pointwise) or made.op.name != "copy" or made.views:
+        return operand
+    (number,) = made.operands
+    assert not isinstance(number, View)
+    if made.dtype == torch.bool:
+        return bool(number)
+    return number if made.dtype in (torch.float64, torch.int64) else torch.tensor(number, dtype=made.dtype).item()
 
 
 def elementwise(op: str, shape: Iterable[int], dtype: torch.dtype, *operands: Operand) -> View:

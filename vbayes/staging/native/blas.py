@@ -1,0 +1,70 @@
+"""C that calls BLAS and LAPACK: the words that they have for a matrix with these strides, and their functions."""
+
+from __future__ import annotations
+
+import torch
+
+ENOUGH = 4096  # multiplications up to which a call costs more than multiplying
+LARGEST = 2**31 - 1  # of the integers that it takes
+LONG = 256  # elements of a row, or else a column, from which our own loops are at least as quick as BLAS
+NAMES = ("gemm", "gemv", "trsm", "potrf")
+"""Without the letter of the type, in the order in which `runtime.h` is handed their addresses: of floats and of doubles each."""
+
+Words = tuple[str, int]
+"""Transposed ("T") or not ("N"), from the view of a row-major matrix; and how far apart its rows, or else its columns, are."""
+
+
+def words(rows: int, columns: int, row: int, column: int) -> Words | None:
+    """For a matrix with these strides; None where neither its rows nor its columns lie together.
+
+    Args:
+        row, column: Elements from one row to the next, and from one column to the next; 0 where there is only one.
+    """
+    if (column == 1 or columns == 1) and row >= columns:
+        return "N", row
+    if (row == 1 or rows == 1) and column >= rows:
+        return "T", column
+    return None
+
+
+def letter(dtype: torch.dtype) -> str:
+    """What the name of a function begins with."""
+    return "s" if dtype == torch.float32 else "d"
+
+
+def gemm(dtype: torch.dtype, size: tuple[int, int, int], a: Words, b: Words, A: str, B: str, C: str) -> str:
+    """(m, k) @ (k, n), written to C.
+
+    Args:
+        size: m, n, k.
+        A, B, C: Pointers. Row-major C = A B is column-major C' = B' A'.
+    """
+    m, n, k = size
+    (ta, lda), (tb, ldb), f = a, b, letter(dtype)
+    return f"""    const int m = {m}, n = {n}, k = {k}, lda = {lda}, ldb = {ldb};
+    {f}gemm("{tb}", "{ta}", &n, &m, &k, &{f}one, {B}, &ldb, {A}, &lda, &{f}zero, {C}, &n);"""
+
+
+def gemv(dtype: torch.dtype, rows: int, columns: int, a: Words, A: str, x: str, step: int, y: str) -> str:
+    """(rows, columns) @ (columns,), written to y, by BLAS or by `runtime.h`; `step` is how far apart the elements of x are."""
+    f, (how, lda) = letter(dtype), a
+    n, m = (columns, rows) if how == "N" else (rows, columns)  # what lies together, and how many of those there are
+    if n >= LONG and step == 1:
+        return f"    {f}{'dots' if how == 'N' else 'combined'}({y}, {A}, {x}, {m}, {n}, {lda});"
+    return f"""    const int n = {n}, m = {m}, lda = {lda}, step = {step}, together = 1;
+    {f}gemv("{"T" if how == "N" else "N"}", &n, &m, &{f}one, {A}, &lda, {x}, &step, &{f}zero, {y}, &together);"""
+
+
+def trsm(dtype: torch.dtype, n: int, m: int, a: Words, *, upper: bool, unit: bool, A: str, X: str) -> str:
+    """X of A X = B, over B, which is (n, m) and row-major; that is X' A' = B' in columns."""
+    f, (how, lda) = letter(dtype), a
+    stored = "U" if upper == (how == "T") else "L"  # the triangle, in the columns that lie in memory
+    return f"""      const int n = {n}, m = {m}, lda = {lda};
+      {f}trsm("R", "{stored}", "{how}", "{"U" if unit else "N"}", &m, &n, &{f}one, {A}, &lda, {X}, &m);"""
+
+
+def potrf(dtype: torch.dtype, n: int, X: str) -> str:
+    """The lower factor over a row-major matrix, whose upper triangle is left; `wrong` is the number of its first row that has none, or 0."""
+    return f"""      const int n = {n};
+      int wrong = 0;
+      {letter(dtype)}potrf("U", &n, {X}, &n, &wrong);"""
