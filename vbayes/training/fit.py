@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 import torch
 from pyro.infer import ELBO
@@ -19,6 +19,7 @@ from ..guides import AUTO
 from ..pair.check import require_parameters
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained, pair_and_data, paired
+from ..staging.backends import Compile, require_compile
 from .budget import Budget, refuse_budget
 from .fit_run import Callback, Progress, train
 from .minibatches import count_steps
@@ -52,7 +53,7 @@ def fit(
     learning_rate: float | None = None,
     seed: int | None = None,
     device: str = "auto",
-    compile: Literal["auto"] | bool = "auto",
+    compile: Compile = "auto",
     restarts: int | None = None,
     binarize: Binarize | None = None,
     callbacks: Sequence[Callback] = (),
@@ -84,7 +85,10 @@ def fit(
         device: "cpu", "cuda", "cuda:1"; "auto" takes CUDA where there is one.
         compile: Turn pair, estimator and optimiser into one program: True, False (Pyro takes the steps, so that one can
             look on), or "auto": where the number of steps repays it. What can't be turned into one is trained by Pyro,
-            after a warning that says why. The two draw different random numbers.
+            after a warning that says why. The two draw different random numbers. Or the back end by name: "native" is machine code, on the CPU; "xla" wants
+            jax (`pip install 'vbayes[xla]'`); "torch" interprets the program, or records it as a CUDA graph. Otherwise it is machine code on the CPU, XLA
+            on a card and for programs that there is no machine code for, where jax is there for it; else torch. From the same seed they follow the same
+            minibatches and noise, and differ by rounding.
         restarts: R independent fits from R starts, in one loop; they come back together, as `Restarts`. The first start is the
             pair's own; see `vbayes.pair.initial_values.another_start` for the others.
         binarize: Make grey data in [0, 1] black and white, for a Bernoulli likelihood: "threshold", "static" or "dynamic", anew in each
@@ -108,8 +112,7 @@ def fit(
     """
     automatic = estimator == "auto"
     method = AnalyticKL() if automatic or estimator is None else resolve(estimator)
-    if compile not in ("auto", True, False):
-        raise BadInput(f"compile={compile!r}. Wanted: 'auto', True or False.")
+    require_compile(compile)
     if restarts is not None and (not isinstance(restarts, int) or restarts < 1):
         raise BadInput(f"restarts={restarts!r}. Wanted: an integer of at least 1, or None for a single fit.")
     told = steps is not None or epochs is not None or restarts is not None or automatic
