@@ -33,13 +33,13 @@ OPTIMISERS = {
 }
 
 
-def looped(pair, program, optimizer, leaves, columns, size=None, *, compiled=True):
+def looped(pair, program, optimizer, leaves, columns, size=None, *, compiled=True, backend="auto"):
     """A loop, and its state before the first step."""
     updates = Updates.of(dict.fromkeys(leaves, optimizer), leaves)
     steps, states = updates.read()
     state = LoopState(steps, pair.parameters, states, program.buffers)
     state = state.filled([tensor.clone() for tensor in state.flat()])  # some optimisers hold theirs already
-    return Loop(program, updates.rules, state, columns, size, compiled=compiled), state
+    return Loop(program, updates.rules, state, columns, size, compiled=compiled, backend=backend), state
 
 
 @pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "captured"])

@@ -85,4 +85,4 @@ class Text:
 
 
 FLAG, TEXT = Flag(), Text()
-COMPILE = Choice(("auto", True, False))
+COMPILE = Choice(("auto", True, False, "native", "xla", "torch"))

@@ -37,7 +37,7 @@ def fit_automatically(start: Fit, steps: int, *, callbacks: Sequence[Callback], 
     References:
         Geffner & Domke 2020, A rule for gradient estimator selection, arXiv:1911.01894.
     """
-    if start.compile not in (True, False):
+    if start.compile == "auto":
         start = replace(start, compile=steps >= WORTH)
     where = next(iter(start.pair.parameters.values())).device
     first = start.data.batch(

@@ -6,7 +6,7 @@ import functools
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pyro.infer import ELBO
@@ -25,6 +25,7 @@ from ..pair.pair import Pair
 from ..pair.parameter_groups import GROUPS, parameter_groups
 from ..pair.problem import Problem, Trained
 from ..progress import bar
+from ..staging.backends import Compile, asked_for
 from ..summaries.heavy_tails import heavy_tailed
 from ..training.engine import WORTH
 from ..training.fit import count_steps, fit
@@ -70,7 +71,7 @@ def compare(
     groups: str | Mapping[str, Sequence[str]] = "role",
     seed: int | None = None,
     device: str = "auto",
-    compile: Literal["auto"] | bool = "auto",
+    compile: Compile = "auto",
     memory: int | None = None,
     progress: bool = True,
 ) -> Comparison:
@@ -131,7 +132,7 @@ def compare(
         }
         start = fit(pair, dataset, of_elbo(pair, batch), steps=0, device=str(problem.device), progress=False, **options)
         steps = count_steps(dataset, batch_size, steps, epochs)
-        compile = compile is True or (compile == "auto" and steps >= WORTH)
+        compile = compile if asked_for(compile) else compile == "auto" and steps >= WORTH
         checkpoints = trained_checkpoints(replace(start, compile=compile), steps, training, progress=progress)
         last = list(checkpoints.values())[-1]  # type: ignore[assignment]
     whole = batch_size in (None, len(dataset))
@@ -142,7 +143,7 @@ def compare(
             judged[bound] = judge_of(method, pair, batch, oracle, whole=whole)
         judges[name] = judged[bound]
     grouped = parameter_groups(pair, batch, groups)
-    bench = Bench(pair, batch, methods, judges, grouped, size, seed, compiled=compile is True, memory=memory)
+    bench = Bench(pair, batch, methods, judges, grouped, size, seed, compiled=asked_for(compile), memory=memory)
     rows, points = [], []
     seeds = seeds_of_training(seed, checkpoints) if training else rng.children(seed, len(checkpoints))
     with bar("compare", len(checkpoints) * bench.pieces, show=progress) as advance:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pyro.infer import ELBO
@@ -22,6 +22,7 @@ from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained
 from ..progress import bar, between_steps
 from ..staging import Compiled
+from ..staging.backends import Compile, asked_for, require_backend
 from ..summaries.ranking import Entry
 from ..training.engine import WORTH
 from ..training.fit import fit
@@ -48,7 +49,7 @@ def race(
     learning_rate: float | None = None,
     evaluations: int = 20,
     device: str = "auto",
-    compile: Literal["auto"] | bool = "auto",
+    compile: Compile = "auto",
     progress: bool = True,
 ) -> Race:
     """Trains a pair with several estimators from the same start, and takes down how the ELBO rises with steps and with time.
@@ -82,13 +83,14 @@ def race(
     """
     numbers = _seeds(seeds)
     goals = _goals(steps, seconds, evaluations)
+    require_backend(compile)
     problem = Problem.of(pair, data, batch_size=batch_size, device=device)
     pair, dataset = problem.pair, problem.data
     methods = suitable(pair, problem.first, estimators)
     require_parameters(pair)
-    staged = compile is True or (compile == "auto" and (seconds is not None or goals[-1][0] >= WORTH))
+    staged = asked_for(compile) or (compile == "auto" and (seconds is not None or goals[-1][0] >= WORTH))
     options = {"batch_size": batch_size, "optimizer": optimizer, "learning_rate": learning_rate}
-    options |= {"device": str(problem.device), "compile": staged}
+    options |= {"device": str(problem.device), "compile": compile if staged and compile != "auto" else staged}
     evaluator = Evaluator(pair, dataset, subset=batch_size is not None)
     if staged:  # the first to be compiled would else pay for what is loaded once
         Compiled(lambda x: (x + 1,), torch.zeros(1, device="cpu"))

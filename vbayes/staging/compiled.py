@@ -8,8 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from .machine_code import compiled_or_why
-from .native import Native
+from .backends import made_by
 
 
 class Compiled:
@@ -18,22 +17,19 @@ class Compiled:
     Args:
         fn: Pure, of static shapes; takes and returns nests (dicts, tuples, lists) of tensors.
         examples: Of the shapes and types that it will be called with.
+        backend: By what; see `backends.made_by`.
 
     Attributes:
         native: The machine code; None where there is none.
-        why_not: Why there is none.
+        xla: The program by XLA; None where there is none.
+        why_not: Why there is neither.
     """
 
-    def __init__(self, fn: Callable[..., Any], *examples: Any) -> None:
+    def __init__(self, fn: Callable[..., Any], *examples: Any, backend: str = "auto") -> None:
         self._fn = fn
-        self.native: Native | None = None
-        self.why_not: str | None = None
         leaves, self._takes = tree_flatten(examples)
         self._returns: Any = None
-        if not all(isinstance(leaf, Tensor) and leaf.device.type == "cpu" for leaf in leaves):
-            self.why_not = "there is machine code for tensors on the CPU only"
-            return
-        self.native, self.why_not = compiled_or_why(self._flat, leaves)
+        self.native, self.xla, self.why_not = made_by(backend, self._flat, leaves)
 
     def _flat(self, *leaves: Tensor) -> list[Tensor]:
         made, self._returns = tree_flatten(self._fn(*tree_unflatten(leaves, self._takes)))
@@ -41,6 +37,7 @@ class Compiled:
 
     def __call__(self, *args: Any) -> Any:
         """One run, on arguments like the examples."""
-        if self.native is None:
+        made = self.native or self.xla
+        if made is None:
             return self._fn(*args)
-        return tree_unflatten(self.native(*tree_flatten(args)[0]), self._returns)
+        return tree_unflatten(made(*tree_flatten(args)[0]), self._returns)

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from .. import rng
+from .backends import made_by
 from .capture import Program
 from .cuda_graph import Replay
-from .machine_code import compiled_or_why
-from .native import Native, Run, run
+from .native import Run, run
 from .noise import Noise, draw_noise
 from .optimizers import Update
 from .step import LoopState, midway, side_by_side, step_of
@@ -35,10 +35,13 @@ class Loop:
             reals stays where it was, its values NaN from there on, and the others go on.
         stacked: Place of a column → (R, …), one for each of those fits, where they have data of their own.
         compiled: Compile it, if it can be.
+        backend: By what; see `backends.made_by`.
+        seeded: Whether all parts that it is to run have a seed; without one, a step that draws random numbers by itself is not compiled.
 
     Attributes:
         native: The machine code; None where there is none.
-        why_not: Why there is none.
+        xla: The program by XLA; None where there is none.
+        why_not: Why there is neither.
     """
 
     def __init__(
@@ -52,6 +55,8 @@ class Loop:
         together: int | None = None,
         stacked: Stacked = None,
         compiled: bool = True,
+        backend: str = "auto",
+        seeded: bool = False,
     ) -> None:
         own = stacked or {}
         columns = [own.get(place, column) for place, column in enumerate(columns)]
@@ -61,22 +66,29 @@ class Loop:
             self._step = side_by_side(self._step, len(state.flat()), 2 + (batch_size is not None), own)
         self._columns = tuple(c.contiguous() if isinstance(c, Tensor) else c for c in columns)
         self._states = len(state.flat())
-        self.native: Native | None = None
+        self.native, self.xla = None, None
         self._graph: Replay | None = None
         self._compiled, self._static = compiled, program.static
         self.why_not: str | None = None if compiled else "not asked for"
         like = next(iter(state.parameters.values()))
-        if not program.static:
-            self.why_not = "some of its random numbers are not made of normals and uniforms"
-        elif like.device.type != "cpu":
-            self.why_not = "there is machine code for tensors on the CPU only"
-        elif compiled:
+        if compiled:
             held = [tensor.expand((*self._together, *tensor.shape)).contiguous() for tensor in midway(state).flat()]
-            noise = draw_noise(program.sizes, together or 1, like, rng.stream(0))
+            noise = draw_noise(program.sizes, together or 1, like, rng.stream(0, device=like.device))
             rows = [numbers if together else numbers[0] for numbers in noise]
             if batch_size is not None:
-                rows.append(torch.arange(batch_size, device="cpu").expand((*self._together, batch_size)).contiguous())
-            self.native, self.why_not = compiled_or_why(self._step, [*held, *rows, *self._columns], self._states)
+                index = torch.arange(batch_size, device=like.device)
+                rows.append(index.expand((*self._together, batch_size)).contiguous())
+            examples = [*held, *rows, *self._columns]
+            self.native, self.xla, self.why_not = made_by(
+                backend if seeded or program.static else "native", self._step, examples, self._states,
+                draws=not program.static, check=self._one_of_many,
+            )  # fmt: skip
+
+    def _one_of_many(self, xla: Any, examples: Sequence[Tensor]) -> list[Tensor] | None:
+        """The states and the value of one step, taken as many are; None if it is not finite."""
+        first, last = self._states, len(examples) - len(self._columns)
+        states, values = xla.steps(examples[:first], [row[None] for row in examples[first:last]], examples[last:])
+        return [*states, values[0]] if len(values) else None
 
     def _replay(self, state: LoopState, part: Part) -> Replay | None:
         """The steps as a CUDA graph, where the state is on such a device and no random numbers are drawn in a step."""
@@ -112,8 +124,8 @@ class Loop:
         """
         tensors = state.flat()
         inputs = [*tensors, *noise, *columns]
-        if self.native is not None:
-            value, _ = self.native(*inputs)
+        if (made := self.native or self.xla) is not None:
+            value, _ = made(*inputs)
             return value
         *after, value, _ = self._step(*inputs)
         with torch.no_grad():
@@ -131,12 +143,14 @@ class Part:
         noise: (n, normals) and (n, uniforms).
         index: (n, M) row numbers; None if the loop takes all rows.
         columns: In place of those that the loop was made with.
+        seed: Of the random numbers that are not noise, where XLA draws them.
     """
 
     loop: Loop
     noise: Noise
     index: Tensor | None = None
     columns: Sequence[Any] | None = None
+    seed: int = 0
 
     @property
     def stacks(self) -> list[Tensor]:
@@ -181,9 +195,12 @@ def run_loops(state: LoopState, parts: Sequence[Part], which: Tensor | None = No
 
 
 def _alone(state: LoopState, part: Part) -> tuple[LoopState, Tensor]:
-    """Steps by one loop: in machine code, as a CUDA graph, or one after the other."""
+    """Steps by one loop: in machine code, by XLA, as a CUDA graph, or one after the other."""
     if part.loop.native:
         return _native(state, [part], None)
+    if xla := part.loop.xla:
+        tensors, values = xla.steps(state.flat(), part.stacks, part.data, part.seed)
+        return state.filled(tensors), values
     if replay := part.loop._replay(state, part):
         tensors, values = replay.run(state.flat(), part.stacks)
         return state.filled(tensors), values

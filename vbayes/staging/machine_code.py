@@ -77,7 +77,7 @@ def _wrong(native: Native, graph: GraphModule, fn: Function, examples: Sequence[
     outputs = native(*inputs)
     with torch.no_grad(), rng.seeded(0):
         right = fn(*examples)
-    number = _differing([*inputs[:states], *outputs], right, examples)
+    number = differing([*inputs[:states], *outputs], right, examples)
     if number is None:
         return ""
     since = _first_wrong(native, graph, examples, right)
@@ -89,12 +89,12 @@ def _wrong(native: Native, graph: GraphModule, fn: Function, examples: Sequence[
 def _first_wrong(native: Native, graph: GraphModule, examples: Sequence[Tensor], right: Sequence[Tensor]) -> str:
     with torch.no_grad():
         traced = graph(*examples)
-    if _differing(traced, right, examples) is not None:
+    if differing(traced, right, examples) is not None:
         return "tracing"
-    return first_departure(native.translation, examples, lambda made: _differing(made, right, examples) is None)
+    return first_departure(native.translation, examples, lambda made: differing(made, right, examples) is None)
 
 
-def _differing(mine: Sequence[Tensor], right: Sequence[Tensor], examples: Sequence[Tensor]) -> int | None:
+def differing(mine: Sequence[Tensor], right: Sequence[Tensor], examples: Sequence[Tensor]) -> int | None:
     """The first output with other numbers than torch's, rounding aside."""
     coarsest = max((torch.finfo(t.dtype).eps for t in [*examples, *right] if t.is_floating_point()), default=0.0)
     sizes = [_largest(theirs) for theirs in right]
@@ -112,9 +112,11 @@ def _largest(tensor: Tensor) -> float:
     return float(tensor.abs().nan_to_num(posinf=0.0).max())
 
 
-def simplified(fn: Function, examples: Sequence[Tensor]) -> GraphModule:
-    """The graph of a function, without mutation, and in operations that have a C form as far as possible."""
-    table = {op: rule for op, rule in decomposition_table.items() if not _stays(op)}
+def simplified(
+    fn: Function, examples: Sequence[Tensor], known: Callable[[torch._ops.OpOverload], bool] = supported
+) -> GraphModule:
+    """The graph of a function, without mutation, and in operations that a back end knows, those with a C form, as far as possible."""
+    table = {op: rule for op, rule in decomposition_table.items() if not _stays(op, known)}
     with rng.seeded(0):  # to trace is to run
         graph = with_known_places(trace(lambda *inputs: list(fn(*inputs)), *examples, decompositions=table))
         require_fixed_shapes(graph)
@@ -135,5 +137,5 @@ def _mutates(op: Any) -> bool:
     return isinstance(op, torch._ops.OpOverload) and op._schema.is_mutable
 
 
-def _stays(op: Any) -> bool:
-    return isinstance(op, torch._ops.OpOverload) and op.namespace in ("aten", "prims") and supported(op)
+def _stays(op: Any, known: Callable[[torch._ops.OpOverload], bool]) -> bool:
+    return isinstance(op, torch._ops.OpOverload) and op.namespace in ("aten", "prims") and known(op)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,9 +13,8 @@ from torch import Tensor
 
 from .. import rng
 from ..validation import vmap
+from .backends import made_by
 from .capture import Program, Tensors
-from .machine_code import compiled_or_why
-from .native import Native
 from .noise import Noise, draw_noise
 
 
@@ -40,7 +39,7 @@ NUDGE = 0.03  # of unconstrained parameters
 
 
 class Replicated:
-    """Gradients by the thousand, in chunks that fit into memory: by machine code, one after the other, or by `vmap`.
+    """Gradients by the thousand, in chunks that fit into memory: by machine code, one after the other, by XLA, or by `vmap`.
 
     Args:
         program: From `stage`.
@@ -50,6 +49,7 @@ class Replicated:
 
     Attributes:
         native: The machine code; None where there is none.
+        xla: The program by XLA; None where there is none.
     """
 
     def __init__(
@@ -64,16 +64,19 @@ class Replicated:
         self._program, self._memory = program, memory
         self._sizes = [value.numel() for value in parameters.values()]
         self._buffers = list(program.buffers.values())
-        self.native: Native | None = None
+        self.native, self.xla = None, None
         like = next(iter(parameters.values()))
         self._device = like.device
         one_type = len({value.dtype for value in parameters.values()}) == 1
-        if compiled and program.static and one_type and like.device.type == "cpu":
-            noise = [numbers[0] for numbers in draw_noise(program.sizes, 1, like, rng.stream(0))]
+        if compiled and one_type:
+            noise = [numbers[0] for numbers in draw_noise(program.sizes, 1, like, rng.stream(0, device=like.device))]
             # Tried beside the parameters: at an optimum a gradient may be nothing but rounding, which no two programs share.
             generator = rng.stream(1)
             beside = [v + NUDGE * torch.randn(v.shape, generator=generator).to(v) for v in parameters.values()]
-            self.native, _ = compiled_or_why(self._flat, [*noise, *beside, *self._buffers, *args])
+            examples = [*noise, *beside, *self._buffers, *args]
+            self.native, self.xla, _ = made_by(
+                "auto", self._flat, examples, draws=not program.static, check=_one_of_many
+            )
 
     def remember(self, buffers: Tensors) -> None:
         """From here on these are the buffers that every run starts with."""
@@ -95,6 +98,10 @@ class Replicated:
             noise: (R, n) and (R, u).
         """
         for chunk in zip(*(numbers.split(self.rows(len(noise[0]))) for numbers in noise), strict=True):
+            if self.xla:
+                made = self.xla.side_by_side(chunk, [*parameters.values(), *self._buffers, *args])
+                yield torch.cat([part.flatten(1) for part in made], dim=1)
+                continue
             if self.native is None:
                 gradients, _ = replicate(self._program, parameters, chunk, args)
                 yield torch.cat(
@@ -109,7 +116,8 @@ class Replicated:
 
     def rows(self, replicas: int) -> int:
         """R in a chunk."""
-        return self._fitting(replicas, sum(self._sizes) * 8) if self.native else self.side_by_side(replicas)
+        made = self.native or self.xla
+        return self._fitting(replicas, sum(self._sizes) * 8) if made else self.side_by_side(replicas)
 
     def side_by_side(self, runs: int) -> int:
         """How many of so many runs of the program fit into memory by `vmap`."""
@@ -118,6 +126,11 @@ class Replicated:
     def _fitting(self, runs: int, each: int) -> int:
         room = self._memory or free_memory(self._device) // 4
         return max(1, min(runs, room // max(1, each)))
+
+
+def _one_of_many(xla: Any, examples: Sequence[Tensor]) -> list[Tensor]:
+    """The outputs of one run, made as many are."""
+    return [made[0] for made in xla.side_by_side([row[None] for row in examples[:2]], examples[2:])]
 
 
 def free_memory(device: torch.device) -> int:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BadInput
+from ..staging.backends import BACKENDS
 from .convergence import Convergence
 from .fit_run import Progress
 
@@ -81,8 +82,8 @@ def _learning_rate(value: Any, tensors: Mapping[str, Tensor]) -> float | None:
 
 
 def _compile(value: Any, tensors: Mapping[str, Tensor]) -> bool | str:
-    if value not in (True, False, "auto") or type(value) not in (bool, str):
-        raise ValueError(f"{value!r:.80}, and wanted is true, false or 'auto'")
+    if value not in (True, False, "auto", *BACKENDS) or type(value) not in (bool, str):
+        raise ValueError(f"{value!r:.80}, and wanted is true, false, 'auto' or a back end")
     return value
 
 

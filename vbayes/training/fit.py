@@ -6,7 +6,7 @@ import copy
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 import torch
 from pyro.infer import ELBO
@@ -24,6 +24,7 @@ from ..guides import AUTO
 from ..pair.check import require_parameters
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained, pair_and_data, paired
+from ..staging.backends import Compile, require_backend
 from .autosave import EVERY, Autosave
 from .budget import Budget, refuse_budget
 from .fit_run import Callback, Progress, train
@@ -59,7 +60,7 @@ def fit(
     learning_rate: float | None = None,
     seed: int | None = None,
     device: str = "auto",
-    compile: Literal["auto"] | bool = "auto",
+    compile: Compile = "auto",
     restarts: int | None = None,
     binarize: Binarize | None = None,
     checkpoint: str | Path | None = None,
@@ -93,7 +94,10 @@ def fit(
         device: "cpu", "cuda", "cuda:1"; "auto" takes CUDA where there is one.
         compile: Turn pair, estimator and optimiser into one program: True, False (Pyro takes the steps, so that one can
             look on), or "auto": where the number of steps repays it. What can't be turned into one is trained by Pyro,
-            after a warning that says why. The two draw different random numbers.
+            after a warning that says why. The two draw different random numbers. Or the back end by name: "native" is machine code, on the CPU; "xla" wants
+            jax (`pip install 'vbayes[xla]'`); "torch" interprets the program, or records it as a CUDA graph. Otherwise it is machine code on the CPU, XLA
+            on a card and for programs that there is no machine code for, where jax is there for it; else torch. From the same seed they follow the same
+            minibatches and noise, and differ by rounding.
         restarts: R independent fits from R starts, in one loop; they come back together, as `Restarts`. The first start is the
             pair's own; see `vbayes.pair.initial_values.another_start` for the others.
         binarize: Make grey data in [0, 1] black and white, for a Bernoulli likelihood: "threshold", "static" or "dynamic", anew in each
@@ -123,6 +127,7 @@ def fit(
     """
     automatic = isinstance(estimator, str) and estimator == "auto"
     method = AnalyticKL() if automatic or estimator is None else resolve(estimator)
+    require_backend(compile)
     told = steps is not None or epochs is not None or restarts is not None or automatic
     Budget.of(max_steps, max_seconds)
     if told:

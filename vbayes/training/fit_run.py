@@ -15,6 +15,7 @@ from .. import rng
 from ..errors import CaptureFailed, NonFinite
 from ..estimators import name_of
 from ..progress import bar, between_steps
+from ..staging.backends import asked_for
 from ..validation import no_warnings_of_nan, validation
 from .convergence import of_history
 from .eager import Eager
@@ -28,6 +29,7 @@ from .staged import Staged
 from .tolerance import Tolerance
 
 Row = tuple[int, int, float, float, float]
+BY_TORCH = "captured program"
 HISTORY = ("step", "epoch", "elbo", "elbo_per_datum", "seconds")
 Callback = Callable[[Sequence[Row]], object]
 F = TypeVar("F", bound=Any)  # a `Fit`
@@ -130,11 +132,12 @@ class FitRun:
 
     @property
     def engine(self) -> str:
-        """What takes the steps: "machine code", "captured program" or "Pyro"."""
+        """What takes the steps: "machine code", "XLA", "captured program" or "Pyro"."""
         engine = self._run.engine
         if not isinstance(engine, Staged):
             return "Pyro"
-        return "machine code" if engine.compiled else "captured program"
+        words = {"native": "machine code", "xla": "XLA"}
+        return words.get(next(iter(engine.backends)), BY_TORCH) if len(engine.backends) == 1 else BY_TORCH
 
     @property
     def pair(self) -> Any:
@@ -223,7 +226,7 @@ def train(
         NonFinite: A step could not be taken. The error's `fit` has what was reached.
     """
     if staged is None:
-        staged = fit.progress.staged or fit.compile is True or (fit.compile == "auto" and steps >= WORTH)
+        staged = fit.progress.staged or asked_for(fit.compile) or (fit.compile == "auto" and steps >= WORTH)
     run = FitRun(fit, staged=staged and steps > 0)
     with bar("fit", steps, show=show) as advance, between_steps() as asked_to_stop:
 

@@ -18,6 +18,7 @@ from ..errors import CaptureFailed, NonFinite
 from ..export.to_arviz import to_arviz
 from ..pair.initial_values import another_start
 from ..progress import bar, between_steps
+from ..staging.backends import asked_for
 from ..summaries.card import Card, Displayable, counted, first_few, rounded, with_error
 from ..validation import no_warnings_of_nan, validation
 from .engine import WORTH
@@ -130,7 +131,7 @@ def fit_each(fits: list[Fit], steps: int, *, show: bool, callbacks: Sequence[Cal
         fits: They may have data of their own, of the same shapes.
     """
     compile = fits[0].compile
-    if steps and (compile is True or (compile == "auto" and steps * len(fits) >= WORTH)):
+    if steps and (asked_for(compile) or (compile == "auto" and steps * len(fits) >= WORTH)):
         try:
             return _together(fits, steps, show=show, callbacks=callbacks)
         except CaptureFailed:  # the fits will say why

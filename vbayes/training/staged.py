@@ -8,9 +8,11 @@ import math
 import torch
 from torch import Tensor
 
+from .. import rng
 from ..errors import CaptureFailed
 from ..pair.watch import Watch
 from ..staging import Compiled, Program, Recorder, faithful, stage
+from ..staging.backends import backend_of
 from ..staging.capture import Tensors, knowing_plates
 from ..staging.loop import Loop, Part, Stacked, run_loops
 from ..staging.optimizers import Updates
@@ -19,7 +21,7 @@ from .block_noise import Block, BlockNoise
 from .engine import CHANGED, CHANGES, KEEPS_CHANGING, Setup, Stepper
 from .failure import Failure, lost, not_finite, why
 from .looks import Looks
-from .minibatches import EpochLoss, Minibatches
+from .minibatches import NOISE, EpochLoss, Minibatches
 from .optimizer import NonFiniteStep
 
 RARE = 0.05  # of the steps: too few to compile for, as those of an epoch's last, smaller minibatch often are
@@ -89,10 +91,10 @@ class Staged:
                 self._loop(size)
 
     @property
-    def compiled(self) -> bool:
-        """Whether all that was made so far is machine code."""
+    def backends(self) -> set[str]:
+        """What runs the programs that were made so far: "native", "xla", "torch"."""
         made: list[Loop | Compiled] = [*self._loops.values(), *self._gradients.values()]
-        return bool(made) and all(each.native is not None for each in made)
+        return {"native" if each.native else "xla" if each.xla else "torch" for each in made}
 
     def look_again(self) -> None:
         """Whether the model still is what it was when it was captured: what can be watched each time, the rest now and then.
@@ -179,7 +181,8 @@ class Staged:
         if self.state is None:
             values, refused = self._one_by_one(blocks, which)
         else:
-            parts = [Part(self._loop(each.size), each.noise, each.index, each.columns) for each in blocks]
+            seed = rng.child(self._setup.seed, NOISE)
+            parts = [Part(self._loop(each.size), each.noise, each.index, each.columns, seed) for each in blocks]
             self.state, reported = run_loops(self.state, parts, which)
             values = reported.tolist()
         self.advance(len(values))
@@ -215,8 +218,8 @@ class Staged:
         columns = self._data.batch(self._pair.model).args
         # Not for its number of steps, which resuming would change: resumed or not, it is the same program.
         often = self._minibatches.share(size) > RARE
-        made = functools.partial(Loop, program, self._updates.rules, self.state, columns, size)
-        return made(together=together, stacked=stacked, compiled=often)
+        made = functools.partial(Loop, program, self._updates.rules, self.state, columns, size, together=together)
+        return made(stacked=stacked, compiled=often, backend=backend_of(self._setup.compile), seeded=True)
 
     def _one_by_one(self, blocks: list[Block], which: Tensor | None) -> tuple[list[float], NonFiniteStep | None]:
         """The gradient by the program, the step by the optimiser itself: the ELBOs, and why there is no next one."""
@@ -229,7 +232,8 @@ class Staged:
             parameters = {name: leaf.detach() for name, leaf in leaves.items()}
             inputs = parameters, self._pair.buffers, (each.noise[0][row], each.noise[1][row]), args
             if each.size not in self._gradients:
-                self._gradients[each.size] = Compiled(each.program.graph, *inputs)
+                backend = backend_of(self._setup.compile)
+                self._gradients[each.size] = Compiled(each.program.graph, *inputs, backend=backend)
             try:
                 gradients, value, buffers = self._gradients[each.size](*inputs)
                 for name, leaf in leaves.items():

@@ -1,0 +1,293 @@
+"""Whole fits by XLA: the same numbers as by machine code and by torch, for programs that there is no C for too, and words where there is none."""
+
+from __future__ import annotations
+
+import os
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer.autoguide import AutoNormal
+from torch import nn
+from torch.distributions import constraints
+
+import vbayes as vb
+from tests.models import binary, small_vae
+from tests.tractable import PAIRS, batch_of, pair_of
+from vbayes.staging import backends, draw_noise, replicate, stage
+from vbayes.staging.replicate import Replicated
+from vbayes.staging.xla import load
+from vbayes.training.fit_run import FitRun
+
+jax = pytest.importorskip("jax")  # the extra `xla`, which the extra `test` brings
+pytestmark = pytest.mark.on_cpu
+
+
+def pictures(count=6):
+    return (torch.sin(torch.arange(count * 64.0) * 3) > 0).float().view(count, 1, 8, 8)
+
+
+def convolutional():
+    """A VAE of convolutions."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encode = nn.Sequential(
+                nn.Conv2d(1, 3, 3, stride=2, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(48, 4)
+            )
+            self.decode = nn.Sequential(
+                nn.Linear(2, 48), nn.Unflatten(1, (3, 4, 4)), nn.ReLU(), nn.ConvTranspose2d(3, 1, 4, 2, 1)
+            )
+
+        def model(self, x):
+            pyro.module("net", self)
+            with pyro.plate("data", len(x)):
+                z = pyro.sample("z", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
+                pyro.sample("x", dist.Bernoulli(logits=self.decode(z)).to_event(3), obs=x)
+
+        def guide(self, x):
+            pyro.module("net", self)
+            loc, log_scale = self.encode(x).chunk(2, -1)
+            with pyro.plate("data", len(x)):
+                pyro.sample("z", dist.Normal(loc, log_scale.exp()).to_event(1))
+
+    with vb.seeded(1):
+        net = Net()
+    return vb.Pair(net.model, net.guide), vb.Dataset.of(pictures())
+
+
+def spectral():
+    """Eigenvalues in the density."""
+
+    def model(x):
+        z = pyro.sample("z", dist.Normal(x.new_zeros(3), 1.0).to_event(1))
+        matrix = torch.outer(z, z) + torch.diag(torch.arange(1.0, 4.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample(
+                "x", dist.Normal(torch.linalg.eigvalsh(matrix)[-1] + torch.linalg.det(matrix).log(), 1.0), obs=x
+            )
+
+    return vb.Pair(model, AutoNormal(model)), vb.Dataset.of(torch.tensor([5.0, 5.5]))
+
+
+def order():
+    """Order statistics in the density."""
+
+    def model(x):
+        with pyro.plate("parts", 4):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(()), 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(z.sort().values[-1] - z.median(), 1.0), obs=x)
+
+    return vb.Pair(model, AutoNormal(model)), vb.Dataset.of(torch.tensor([1.0, 1.5]))
+
+
+def gamma():
+    """Draws that are not made of normals and uniforms."""
+
+    def model(counts):
+        rate = pyro.sample("rate", dist.Gamma(counts.new_tensor(2.0), 1.0))
+        with pyro.plate("data", len(counts)):
+            pyro.sample("counts", dist.Poisson(rate), obs=counts)
+
+    def guide(counts):
+        a = pyro.param("a", torch.tensor(3.0), constraint=constraints.positive)
+        pyro.sample("rate", dist.Gamma(a, pyro.param("b", torch.tensor(1.5), constraint=constraints.positive)))
+
+    return vb.Pair(model, guide), vb.Dataset.of(torch.tensor([1.0, 0.0, 3.0, 2.0]))
+
+
+def fourier():
+    """An operation that there is no rule for."""
+
+    def model(x):
+        z = pyro.sample("z", dist.Normal(x.new_zeros(4), 1.0).to_event(1))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(torch.fft.rfft(z).abs().sum(), 1.0), obs=x)
+
+    return vb.Pair(model, AutoNormal(model)), vb.Dataset.of(torch.tensor([1.0, 1.5]))
+
+
+def fitted(pair, data, compile, steps=30, estimator="stl", **options):
+    """The run of a fit, which says what took its steps."""
+    start = vb.fit(
+        pair, data, estimator, steps=0, compile=compile, seed=3, progress=False, learning_rate=0.05, **options
+    )
+    run = FitRun(start, staged=True)
+    run.go(steps)
+    return run
+
+
+def same(one, other, digits):
+    torch.testing.assert_close(
+        torch.tensor(one.history.elbo), torch.tensor(other.history.elbo), rtol=digits, atol=digits
+    )
+    for name, value in other.parameters.items():
+        torch.testing.assert_close(one.parameters[name], value, rtol=10 * digits, atol=10 * digits)
+
+
+@pytest.mark.slow
+def test_minibatches_and_resuming():
+    """The last minibatch of an epoch is another size, and has another loop; float32, whose rounding thirty steps carry along."""
+    options = {"batch_size": 5, "estimator": "pathwise"}
+    native, xla = (fitted(small_vae(), binary(12), each, **options) for each in ("native", "xla"))
+    same(xla.fit, native.fit, 2e-4)
+    assert (native.engine, xla.engine) == ("machine code", "XLA")
+    whole = fitted(small_vae(), binary(12), "xla", steps=17, **options).fit.resume(steps=13)
+    assert whole.history.elbo.equals(xla.fit.history.elbo) and whole.compile == "xla"
+    assert all(torch.equal(v, whole.pair.parameters[k]) for k, v in xla.pair.parameters.items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PAIRS)
+def test_tractable_pairs(name, double):
+    """In double, where only rounding is between the engines, and forty steps multiply it a little."""
+    pair, batch = pair_of(name), batch_of(name)
+    for estimator in ("trace", "analytic_kl"):
+        fits = {}
+        for backend in ("torch", "xla"):
+            try:
+                fits[backend] = fitted(pair, batch.args, backend, steps=40, estimator=estimator).fit
+            except vb.errors.Unsuitable:
+                break
+        if fits:
+            same(fits["xla"], fits["torch"], 1e-8)
+
+
+@pytest.mark.parametrize("made", [pytest.param(convolutional, marks=pytest.mark.slow), spectral, pytest.param(order, marks=pytest.mark.slow)], ids=lambda f: f.__name__)  # fmt: skip
+def test_what_there_is_no_machine_code_for(made, double):
+    pair, data = made()
+    torch_, auto = (fitted(pair, data, each, steps=12) for each in ("torch", True))
+    same(auto.fit, torch_.fit, 1e-8)
+    assert (torch_.engine, auto.engine) == ("captured program", "XLA")
+    assert not jax.config.jax_enable_x64  # the user's own
+
+
+def test_gammas():
+    """They are drawn by a key of the seed and the step, from the distribution that Pyro draws from."""
+    pair, data = gamma()
+    run = fitted(pair, data, True, steps=600, estimator="trace")
+    assert run.engine == "XLA"
+    parameters = run.fit.parameters
+    # The exact posterior is Gamma(8, 5), and the last ELBOs the evidence, give or take the estimator's own noise.
+    assert float(parameters["a"] / parameters["b"]) == pytest.approx(8 / 5, abs=0.25)
+    evidence = torch.lgamma(torch.tensor(8.0)) - 8 * torch.log(torch.tensor(5.0)) - torch.log(torch.tensor(12.0))
+    last = run.fit.history.elbo.tail(200)
+    assert last.mean() == pytest.approx(float(evidence), abs=5 * last.sem() + 0.05)
+
+
+@pytest.mark.slow
+def test_gammas_again():
+    """Resuming takes them up where they were; another seed draws others."""
+    pair, data = gamma()
+    whole = fitted(pair, data, True, steps=60, estimator="trace").fit
+    again = fitted(pair, data, True, steps=20, estimator="trace").fit.resume(steps=40)
+    assert whole.history.elbo.equals(again.history.elbo)
+    other = vb.fit(pair, data, "trace", steps=5, compile=True, seed=4, progress=False, learning_rate=0.05)
+    assert not other.history.elbo.equals(whole.history.elbo[:5])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("made", [spectral, gamma], ids=lambda f: f.__name__)
+def test_many_gradients(made, double):
+    """Those of `vmap`; where gammas are drawn, by their mean over many, within five standard errors."""
+    pair, data = made()
+    batch = data.batch(pair.model)
+    pair.initialise(batch)
+    program = stage(pair, vb.Trace(), batch)
+    parameters = {k: v.detach() for k, v in pair.parameters.items()}
+    many = Replicated(program, parameters, batch.args, compiled=True)
+    assert many.xla and not many.native
+    with vb.seeded(2):
+        noise = draw_noise(program.sizes, 1000, torch.zeros(()))
+        found = torch.cat(list(many(parameters, noise, batch.args)))
+        right, _ = replicate(program, parameters, noise, batch.args)
+    flat = torch.cat([part.reshape(1000, -1) for part in right.values()], 1)
+    if program.static:
+        torch.testing.assert_close(found, flat, rtol=1e-8, atol=1e-8)
+    else:
+        error = (found.var(0) / 1000 + flat.var(0) / 1000).sqrt()
+        assert ((found.mean(0) - flat.mean(0)).abs() < 5 * error).all()
+        assert len(found.unique(dim=0)) == 1000
+
+
+@pytest.mark.slow
+def test_svi_steps():
+    """`SVI.step` of a program that there is no machine code for, against Pyro's own."""
+    losses = []
+    for compile in (True, False):
+        pyro.clear_param_store()
+        pair, data = spectral()
+        with vb.seeded(5):
+            svi = vb.SVI(
+                pair.model, pair.guide, pyro.optim.Adam({"lr": 0.05}), pyro.infer.Trace_ELBO(), compile=compile
+            )
+            losses.append([svi.step(data.batch(pair.model).args[0]) for _ in range(12)])
+        pyro.clear_param_store()
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_a_step_that_is_not_finite():
+    """Each engine stops at the same step, with the same parameters behind it."""
+
+    def model(x):
+        w = pyro.param("w", lambda: torch.tensor(20.0))
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(()), 1.0))
+            pyro.sample("x", dist.Normal(z, torch.sqrt(w)), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x.new_zeros(()), 1.0))
+
+    found = []
+    for compile in ("native", "xla"):
+        with pytest.raises(vb.errors.NonFinite) as caught:
+            vb.fit(
+                vb.Pair(model, guide),
+                torch.tensor([0.1, -0.2]),
+                "pathwise",
+                steps=400,
+                compile=compile,
+                learning_rate=7.0,
+                seed=0,
+                progress=False,
+            )
+        found.append(caught.value)
+    native, xla = found
+    assert xla.step == native.step > 1 and xla.sites == native.sites
+    same(xla.fit, native.fit, 1e-4)
+
+
+def test_without_jax(monkeypatch):
+    monkeypatch.setattr(load.importlib.util, "find_spec", lambda name: None)
+    load.missing.cache_clear()
+    try:
+        with pytest.raises(
+            vb.errors.BadInput, match=r"compile='xla', but jax is not installed; pip install 'vbayes\[xla\]'"
+        ):
+            fitted(*spectral(), "xla")
+        made = backends.made_by("auto", lambda x: [torch.linalg.eigvalsh(x)], [torch.eye(2)])
+        assert made[:2] == (None, None) and "eigh" in made[2] and "jax is not installed" in made[2]
+    finally:
+        load.missing.cache_clear()
+    with pytest.raises(
+        vb.errors.BadInput, match="compile='fortran'. Wanted: 'auto', True, False, or a back end: 'native'"
+    ):
+        fitted(*spectral(), "fortran")
+
+
+def test_an_operation_without_a_rule():
+    """It says which, and goes on as torch interprets it."""
+    backends.say_once.cache_clear()
+    with pytest.warns(UserWarning, match=r"XLA has no rule for aten\._fft_r2c"):
+        fit = fitted(*fourier(), "xla", steps=3)
+    assert fit.steps == 3 and fit.engine == "captured program"
+    backends.say_once.cache_clear()
+
+
+def test_a_card_without_jaxs_part_for_it():
+    assert "jax has no part for 'cuda'" in load.missing("cuda") or torch.version.cuda
+    assert os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"]  # set, unless the user has

@@ -1,0 +1,140 @@
+"""What makes a function of tensors quick: machine code of our own, XLA, or nothing but torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule, Interpreter, Node
+
+from .. import rng
+from ..errors import BadInput
+from .machine_code import compiled_or_why, differing, say_once, simplified
+from .native import Native
+from .xla import missing
+
+if TYPE_CHECKING:
+    from .xla.program import XLA
+
+Compile = Literal["auto", "native", "xla", "torch"] | bool
+Function = Callable[..., Sequence[Tensor]]
+BACKENDS = ("native", "xla", "torch")
+NO_C = "there is machine code for tensors on the CPU only"
+DRAWS = "some of its random numbers are not made of normals and uniforms"
+
+
+def require_backend(value: Any) -> None:
+    """Refuses a `compile=` that this machine has not.
+
+    Raises:
+        BadInput: XLA is asked for by name and jax is not installed.
+    """
+    if value == "xla" and (why := missing("cpu")):
+        raise BadInput(f"compile='xla', but {why}. Or compile='auto', which takes what there is.")
+
+
+def asked_for(value: Any) -> bool:
+    """Whether `compile=` wants a program however few the steps are."""
+    return value is True or value in BACKENDS
+
+
+def backend_of(value: Any) -> str:
+    """The back end that `compile=` names; "auto" where it names none."""
+    return value if value in BACKENDS else "auto"
+
+
+def made_by(
+    backend: str, fn: Function, examples: Sequence[Tensor], states: int = 0, *, draws: bool = False, check: Any = None
+) -> tuple[Native | None, XLA | None, str | None]:
+    """A function as machine code, or by XLA; and where by neither, why.
+
+    Args:
+        backend: "native", "xla", "torch"; "auto": machine code where there is any, else XLA.
+        fn, examples, states: As for `compiled_or_why`.
+        draws: Whether it draws random numbers beside those that it is handed.
+        check: See `xla_or_why`.
+    """
+    if backend == "torch":
+        return None, None, "torch was asked for"
+    if not all(isinstance(example, Tensor) for example in examples):
+        return None, None, "an argument is no tensor"
+    why: str | None = DRAWS if draws else None if all(e.device.type == "cpu" for e in examples) else NO_C
+    if backend in ("auto", "native") and why is None:
+        native, why = compiled_or_why(fn, examples, states)
+        if native is not None:
+            return native, None, None
+    if backend == "native":
+        return None, None, why
+    made, reason = xla_or_why(fn, examples, states, check=check)
+    if made is None and backend == "xla":
+        say_once(str(reason))
+    return None, made, None if made else reason if backend == "xla" else f"{why}; {reason}"
+
+
+def xla_or_why(
+    fn: Function, examples: Sequence[Tensor], states: int = 0, *, check: Any = None
+) -> tuple[XLA | None, str | None]:
+    """A function by XLA, held against torch; or why it can't be.
+
+    Args:
+        check: (program, examples) → its first outputs, called as it is going to be called; where None, by a single run.
+    """
+    device = next((example.device for example in examples), torch.device("cpu"))
+    if why := missing(device.type):
+        return None, why
+    try:
+        return _held_against_torch(fn, examples, states, device, check)
+    except Exception as error:
+        if type(error).__name__ in ("Unsupported", "ShapeOfValues", "BackendMissing"):
+            return None, str(error)
+        wrong = f"making a program by XLA failed: {error!r}"  # a fault of ours must not cost anybody a fit
+        say_once(f"{wrong}. Please report this, with the model.")
+        return None, wrong
+
+
+def _held_against_torch(
+    fn: Function, examples: Sequence[Tensor], states: int, device: torch.device, check: Any
+) -> tuple[XLA | None, str | None]:
+    from .xla.program import XLA
+    from .xla.translate import supported
+
+    graph = simplified(fn, examples, supported)
+    made = XLA(graph, states, device)
+    if made.draws:
+        right, drawn = _with_draws(graph, examples, set(made.drawn))
+        found = made.with_draws(examples, drawn)
+    else:
+        with torch.no_grad(), rng.seeded(0):
+            right = list(fn(*examples))
+        own = [*(t.clone(memory_format=torch.contiguous_format) for t in examples[:states]), *examples[states:]]
+        found = (check(made, own) if check else None) or [*own[:states], *made(*own)]
+    number = differing(found, right[: len(found)], examples)
+    if number is not None:
+        why = f"XLA gave other numbers than torch for output {number}"
+        say_once(f"{why}. Please report this, with the model.")
+        return None, why
+    return made, None
+
+
+class _Recording(Interpreter):
+    """Notes what some operations draw."""
+
+    def __init__(self, graph: GraphModule, nodes: set[Node]) -> None:
+        super().__init__(graph)
+        self._nodes = nodes
+        self.drawn: dict[Node, Tensor] = {}
+
+    def run_node(self, n: Node) -> Any:
+        made = super().run_node(n)
+        if n in self._nodes:
+            self.drawn[n] = made
+        return made
+
+
+def _with_draws(graph: GraphModule, examples: Sequence[Tensor], nodes: set[Node]) -> tuple[Any, dict[Node, Tensor]]:
+    run = _Recording(graph, nodes)
+    with torch.no_grad(), rng.seeded(0):
+        made = run.run(*examples)
+    return list(made), run.drawn
