@@ -83,7 +83,9 @@ def dies(number, *command):
 
 
 @pytest.mark.usefixtures("light")
-@pytest.mark.parametrize("out", [("--out", "run"), ()], ids=["--out", "by default"])
+@pytest.mark.parametrize(
+    "out", [("--out", "run"), pytest.param((), marks=pytest.mark.slow)], ids=["--out", "by default"]
+)
 def test_killed(here, out):
     """The same command goes on, and leaves nothing else behind."""
     assert dies(signal.SIGKILL, *COMMAND, *out) == -signal.SIGKILL
@@ -145,6 +147,17 @@ def test_what_can_not_be_gone_on_with(here, capfd):
     told.write_text(whole)
     assert vbayes("train", "mine:pair", "--resume", "own") == 0
     sys.modules.pop("mine")
+
+
+@pytest.mark.usefixtures("light")
+def test_a_run_folder_runs_no_code(here, capfd):
+    """Of somebody who says in it which code would make the rest."""
+    assert vbayes(*COMMAND, "--out", "run") == 0
+    (here / "evil.py").write_text("open('it ran', 'w').close()\ndef pair():\n    pass\n")
+    asked = {"pair": "evil:pair", "data": "normal_normal", "seed": 0}
+    (here / "run" / "unfinished.json").write_text(json.dumps({"arguments": asked, "left": "rest"}))
+    assert vbayes("report", "run") == 2 and "is code, which no run folder names for you" in said(capfd)
+    assert vbayes("train", "--resume", "run") == 2 and not (here / "it ran").exists()
 
 
 def test_a_second_process_learns_it_at_the_start(here):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+from concurrent.futures.process import BrokenProcessPool
 
 import pandas as pd
 import pytest
 
 from tests.faults.processes import in_a_child
 from vbayes.cli import app as cli
+from vbayes.runs import parallel
 
 FILE = """
 import os, signal
@@ -66,9 +68,33 @@ def measured(file):
     return (file.parent / "log").read_text().split()
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
-def test_a_sweep_goes_on_where_it_was(file, tmp_path, number, status):
+def dies(file, monkeypatch):
+    """What comes of tasks sent to processes of their own, of which each dies."""
+    sent = []
+
+    def in_parallel(**how):
+        def outcomes(tasks):
+            sent.extend(number for number, _ in tasks)
+            raise BrokenProcessPool("The exit codes of the workers are {SIGKILL(-9)}")
+            yield
+
+        return outcomes
+
+    monkeypatch.setattr(parallel, "_in_parallel", in_parallel)
+    return sent
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, -9, marks=pytest.mark.slow),
+    ],
+)
+def test_a_sweep_goes_on_where_it_was(file, tmp_path, monkeypatch, number, status):
     """In this process: what is finished is kept; the fit that came back early is not taken for a measurement."""
+    monkeypatch.setattr(parallel, "_in_parallel", lambda **how: lambda tasks: [parallel._measure(*each) for each in tasks])  # fmt: skip
     (tmp_path / "signal").write_text(str(int(number)))
 
     def work():
@@ -83,6 +109,58 @@ def test_a_sweep_goes_on_where_it_was(file, tmp_path, number, status):
     table = pd.read_csv(tmp_path / "runs" / "kept" / "table.csv")
     assert table.steps.tolist() == [20, 40, 60]
     assert [entry.name for entry in (tmp_path / "runs").iterdir() if entry.is_dir()] == ["kept"]
+
+
+@pytest.mark.slow
+def test_a_task_that_takes_its_process_with_it(file, tmp_path, monkeypatch, capfd):
+    """The next run measures it in a process of its own; where that dies too, it is named, and the others are kept."""
+    (tmp_path / "signal").write_text(str(int(signal.SIGKILL)))
+
+    def work():
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+            cli.main(["run", str(file)])
+
+    assert in_a_child(work) == -9
+    sent = dies(file, monkeypatch)
+    assert run(file) == 2
+    told = " ".join(capfd.readouterr().err.replace("│", " ").split())
+    assert "1 of 2 measurements failed. The others are kept." in told
+    assert "sizes=[2], seed=0 failed: its process died by SIGKILL(-9), and again when it had the machine for itself" in told  # fmt: skip
+    assert sent == [0, 0] and measured(file) == ["1", "2", "3"]  # of those that were left it was the first
+    assert len(list((tmp_path / "cache" / "tasks").glob("*.json"))) == 2
+
+
+@pytest.mark.slow
+def test_a_cluster_that_loses_an_actor(file, monkeypatch):
+    """Ray says so by an error of its own: each task is tried once more, by itself."""
+    lost = type("RayActorError", (Exception,), {"__module__": "ray.exceptions"})
+    calls = []
+
+    class Parallel:
+        def __init__(self, **how):
+            pass
+
+        def __call__(self, tasks):
+            calls.append(len(tasks := list(tasks)))
+            if len(calls) == 1:
+                raise lost("the actor died")
+            return [function(*args, **options) for function, args, options in tasks]
+
+    monkeypatch.setattr(parallel.joblib, "Parallel", Parallel)
+    monkeypatch.setattr(parallel, "_here", parallel._in_parallel())
+    assert run(file) == 0 and calls == [3, 1, 1, 1] and measured(file) == ["1", "2", "3"]
+
+
+@pytest.mark.slow
+def test_a_task_that_dies_for_good(file, tmp_path, capfd):
+    """By a signal in a worker: its settings are told, and the others are kept."""
+    file.write_text(FILE.replace("(HERE / \"signal\").exists()", "True").replace("int((HERE / \"signal\").read_text())", "signal.SIGKILL").replace("(HERE / \"signal\").unlink()", "pass"))  # fmt: skip
+    assert run(file, "--jobs", 2) == 2
+    told = " ".join(capfd.readouterr().err.replace("│", " ").split())
+    assert "1 of 3 measurements failed. The others are kept." in told and "sizes=[2]" in told and "SIGKILL" in told
+    assert measured(file).count("2") == 2  # once, and once more
+    assert len(list((tmp_path / "cache" / "tasks").glob("*.json"))) == 2
 
 
 @pytest.mark.slow

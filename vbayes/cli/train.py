@@ -136,14 +136,15 @@ def report(folder: Path) -> Path:
 def _rest_of(folder: Path, asked: dict[str, Any]) -> Path:
     """What can be made of a fit that is finished."""
     job = _job(asked)
-    if (folder / "comparison.json").exists():
+    if regular_file.is_regular(folder / "comparison.json"):
         result = Comparison.load(folder / "comparison.json")
         fit = Fit.load(folder / FIT, job.pair, job.data, estimator=_trained_by(folder / FIT))
         with says_how(folder, asked["pair"]):
             rest(fit, job, folder, asked["seed"], comparison=result)
         return folder / "report.html"
     method, how = _how(asked, job)
-    if method == "auto":
+    told = checkpoint.going(folder / FIT)
+    if told is None or not told["finished"]:
         fit = Fit.load(folder / FIT, job.pair, job.data, estimator=_trained_by(folder / FIT))
     else:  # finished, so that it comes back as it is
         fit = training.fit(job.pair, job.data, method, seed=asked["seed"], **how, checkpoint=folder / FIT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 import traceback
@@ -23,9 +24,9 @@ Outcomes: TypeAlias = Callable[[Sequence[tuple[int, Task]]], Iterable[tuple[int,
 
 PATIENCE = 10  # seconds between looks at whether a Dask cluster still has workers
 LONELY = 120  # seconds that it may have none, while it starts some
-ATTEMPTS = 3  # that a task gets whose process dies, and tasks in a row that may die
+IN_A_ROW = 3  # tasks that may die before the rest is not tried any more
 NAMED = 5  # of the tasks that failed beside the first
-DIED = f"its process died, {ATTEMPTS} times, the last ones with the machine for itself. Wanted: enough memory; or no os._exit, signal or fault in what it calls."
+DIED = "its process died{}, and again when it had the machine for itself. Wanted: enough memory; or no os._exit, signal or fault in what it calls."
 
 
 def measured(tasks: Sequence[Task], *, jobs: int, backend: str) -> Iterator[tuple[int, pd.DataFrame]]:
@@ -55,14 +56,16 @@ def measured(tasks: Sequence[Task], *, jobs: int, backend: str) -> Iterator[tupl
             except BrokenProcessPool:  # nothing says by which of those that ran: each of them runs by itself
                 suspects = list(left.items())[: 2 * jobs]  # as many as joblib sends ahead
             for number, task in suspects:
-                alone = _alone(outcomes, number, task)
-                dead = 0 if alone is not None else dead + 1
+                try:
+                    alone, dead = next(outcome for _, outcome in list(outcomes([(number, task)]))), 0
+                except BrokenProcessPool as again:
+                    alone, dead = DIED.format(_exit_code(again)), dead + 1
                 del left[number]
                 if isinstance(alone, pd.DataFrame):
                     yield number, alone
                 else:
-                    failed[number] = alone or DIED
-                if dead >= ATTEMPTS:
+                    failed[number] = alone
+                if dead >= IN_A_ROW:
                     raise TaskFailed(
                         _said(tasks, failed, f"{dead} in a row died, so the other {len(left)} are not tried.")
                     )
@@ -70,14 +73,10 @@ def measured(tasks: Sequence[Task], *, jobs: int, backend: str) -> Iterator[tupl
         raise TaskFailed(_said(tasks, failed, "The others are kept."))
 
 
-def _alone(outcomes: Outcomes, number: int, task: Task) -> pd.DataFrame | str | None:
-    """What comes of a task that has the workers for itself; None where its process dies again, twice."""
-    for _ in range(ATTEMPTS - 1):
-        try:
-            return next(outcome for _, outcome in list(outcomes([(number, task)])))
-        except BrokenProcessPool:
-            pass
-    return None
+def _exit_code(error: BrokenProcessPool) -> str:
+    """How it ended, as far as joblib says it: ` by SIGKILL(-9)`."""
+    found = re.search(r"exit codes? of the workers (?:is|are) \{(.+?)\}", str(error))
+    return f" by {found[1]}" if found else ""
 
 
 def _said(tasks: Sequence[Task], failed: Mapping[int, str], rest: str) -> str:
@@ -112,7 +111,7 @@ def _configured(backend: str, jobs: int) -> Iterator[Outcomes]:
     """Numbered tasks → what comes of each."""
     kind, _, address = backend.partition(":")
     if backend == "loky" and jobs == 1:
-        yield lambda tasks: (_measure(number, task, quiet=False) for number, task in tasks)
+        yield _here
     elif backend == "loky":
         yield _in_parallel(n_jobs=jobs, return_as="generator_unordered")
     elif kind == "dask" and address:
@@ -140,9 +139,29 @@ def _configured(backend: str, jobs: int) -> Iterator[Outcomes]:
         )
 
 
+def _here(tasks: Sequence[tuple[int, Task]]) -> Iterator[tuple[int, pd.DataFrame | str]]:
+    """In this process; but one that was the death of such a process before, in one of its own."""
+    for number, task in tasks:
+        if task.has_died():
+            yield from _in_parallel(n_jobs=2)([(number, task)])
+            task.ends()
+        else:
+            task.begins()
+            try:
+                found = _measure(number, task, quiet=False)
+            finally:
+                task.ends()
+            yield found
+
+
 def _in_parallel(**how: Any) -> Outcomes:
     def outcomes(tasks: Sequence[tuple[int, Task]]) -> Iterable[tuple[int, pd.DataFrame | str]]:
-        return joblib.Parallel(batch_size=1, **how)(joblib.delayed(_measure)(*numbered) for numbered in tasks)
+        try:
+            yield from joblib.Parallel(batch_size=1, **how)(joblib.delayed(_measure)(*numbered) for numbered in tasks)
+        except Exception as error:
+            if not type(error).__module__.startswith("ray."):  # all errors of a task's own come as words
+                raise
+            raise BrokenProcessPool(f"{type(error).__name__}: {error}") from error
 
     return outcomes
 

@@ -107,8 +107,26 @@ class Task:
                 stacklevel=2,
             )
 
-    def _file(self) -> Path:
-        return _folder() / f"{self.fingerprint}.json"
+    def begins(self) -> None:
+        """Leaves a mark, as far as it can, that stays where the measurement is the death of its process."""
+        with contextlib.suppress(OSError):
+            self._file().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            regular_file.write(self._file(".begun"), b"")
+
+    def ends(self) -> None:
+        """Takes the mark away."""
+        with contextlib.suppress(OSError):
+            self._file(".begun").unlink(missing_ok=True)
+
+    def has_died(self) -> bool:
+        """Whether there is such a mark."""
+        try:
+            return regular_file.is_regular(self._file(".begun"))
+        except OSError:
+            return False
+
+    def _file(self, ending: str = ".json") -> Path:
+        return _folder() / f"{self.fingerprint}{ending}"
 
 
 def measure(experiment: Experiment, path: Path, settings: Mapping[str, Any], seed: int) -> pd.DataFrame:
