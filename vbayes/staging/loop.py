@@ -16,8 +16,8 @@ from .cuda_graph import Replay
 from .machine_code import compiled_or_why
 from .native import Native, Run, run
 from .noise import Noise, draw_noise
-from .optimizers import Update
 from .step import LoopState, midway, side_by_side, step_of
+from .update import Update
 
 Stacked = Mapping[int, Tensor] | None
 
@@ -35,6 +35,7 @@ class Loop:
             reals stays where it was, its values NaN from there on, and the others go on.
         stacked: Place of a column → (R, …), one for each of those fits, where they have data of their own.
         compiled: Compile it, if it can be.
+        given: See `step_of`; `Part.given` then has them.
 
     Attributes:
         native: The machine code; None where there is none.
@@ -52,13 +53,14 @@ class Loop:
         together: int | None = None,
         stacked: Stacked = None,
         compiled: bool = True,
+        given: Sequence[str] = (),
     ) -> None:
         own = stacked or {}
         columns = [own.get(place, column) for place, column in enumerate(columns)]
-        self._step = step_of(program, rules, state, batch_size)
+        self._step = step_of(program, rules, state, batch_size, given)
         self._together = () if together is None else (together,)
         if together:
-            self._step = side_by_side(self._step, len(state.flat()), 2 + (batch_size is not None), own)
+            self._step = side_by_side(self._step, len(state.flat()), 2 + (batch_size is not None) + bool(given), own)
         self._columns = tuple(c.contiguous() if isinstance(c, Tensor) else c for c in columns)
         self._states = len(state.flat())
         self.native: Native | None = None
@@ -76,6 +78,10 @@ class Loop:
             rows = [numbers if together else numbers[0] for numbers in noise]
             if batch_size is not None:
                 rows.append(torch.arange(batch_size, device="cpu").expand((*self._together, batch_size)).contiguous())
+            if given:
+                options = next(held for held in state.optimizer.values() if given[0] in held)
+                now = torch.stack([options[name] for name in given])
+                rows.append(now.expand((*self._together, len(given))).contiguous())
             self.native, self.why_not = compiled_or_why(self._step, [*held, *rows, *self._columns], self._states)
 
     def _replay(self, state: LoopState, part: Part) -> Replay | None:
@@ -131,22 +137,24 @@ class Part:
         noise: (n, normals) and (n, uniforms).
         index: (n, M) row numbers; None if the loop takes all rows.
         columns: In place of those that the loop was made with.
+        given: (n, k) options of the optimiser, where each step has its own.
     """
 
     loop: Loop
     noise: Noise
     index: Tensor | None = None
     columns: Sequence[Any] | None = None
+    given: Tensor | None = None
 
     @property
     def stacks(self) -> list[Tensor]:
         """What has a row for each step."""
-        return [*self.noise] if self.index is None else [*self.noise, self.index]
+        return [*self.noise, *(rows for rows in (self.index, self.given) if rows is not None)]
 
     def rows(self, some: slice) -> Part:
         """A part of the part."""
-        noise, index = (self.noise[0][some], self.noise[1][some]), None if self.index is None else self.index[some]
-        return replace(self, noise=noise, index=index)
+        index, given = (None if rows is None else rows[some] for rows in (self.index, self.given))
+        return replace(self, noise=(self.noise[0][some], self.noise[1][some]), index=index, given=given)
 
     @property
     def data(self) -> Sequence[Any]:
