@@ -16,8 +16,8 @@ from .capture import Program
 from .cuda_graph import Replay
 from .native import Run, run
 from .noise import Noise, draw_noise
-from .optimizers import Update
 from .step import LoopState, midway, side_by_side, step_of
+from .update import Update
 
 Stacked = Mapping[int, Tensor] | None
 
@@ -37,6 +37,7 @@ class Loop:
         compiled: Compile it, if it can be.
         backend: By what; see `backends.made_by`.
         seeded: Whether all parts that it is to run have a seed; without one, a step that draws random numbers by itself is not compiled.
+        given: See `step_of`; `Part.given` then has them.
 
     Attributes:
         native: The machine code; None where there is none.
@@ -57,13 +58,14 @@ class Loop:
         compiled: bool = True,
         backend: str = "auto",
         seeded: bool = False,
+        given: Sequence[str] = (),
     ) -> None:
         own = stacked or {}
         columns = [own.get(place, column) for place, column in enumerate(columns)]
-        self._step = step_of(program, rules, state, batch_size)
+        self._step = step_of(program, rules, state, batch_size, given)
         self._together = () if together is None else (together,)
         if together:
-            self._step = side_by_side(self._step, len(state.flat()), 2 + (batch_size is not None), own)
+            self._step = side_by_side(self._step, len(state.flat()), 2 + (batch_size is not None) + bool(given), own)
         self._columns = tuple(c.contiguous() if isinstance(c, Tensor) else c for c in columns)
         self._states = len(state.flat())
         self.native, self.xla = None, None
@@ -78,6 +80,10 @@ class Loop:
             if batch_size is not None:
                 index = torch.arange(batch_size, device=like.device)
                 rows.append(index.expand((*self._together, batch_size)).contiguous())
+            if given:
+                options = next(held for held in state.optimizer.values() if given[0] in held)
+                now = torch.stack([options[name] for name in given])
+                rows.append(now.expand((*self._together, len(given))).contiguous())
             examples = [*held, *rows, *self._columns]
             self.native, self.xla, self.why_not = made_by(
                 backend if seeded or program.static else "native", self._step, examples, self._states,
@@ -144,6 +150,7 @@ class Part:
         index: (n, M) row numbers; None if the loop takes all rows.
         columns: In place of those that the loop was made with.
         seed: Of the random numbers that are not noise, where XLA draws them.
+        given: (n, k) options of the optimiser, where each step has its own.
     """
 
     loop: Loop
@@ -151,16 +158,17 @@ class Part:
     index: Tensor | None = None
     columns: Sequence[Any] | None = None
     seed: int = 0
+    given: Tensor | None = None
 
     @property
     def stacks(self) -> list[Tensor]:
         """What has a row for each step."""
-        return [*self.noise] if self.index is None else [*self.noise, self.index]
+        return [*self.noise, *(rows for rows in (self.index, self.given) if rows is not None)]
 
     def rows(self, some: slice) -> Part:
         """A part of the part."""
-        noise, index = (self.noise[0][some], self.noise[1][some]), None if self.index is None else self.index[some]
-        return replace(self, noise=noise, index=index)
+        index, given = (None if rows is None else rows[some] for rows in (self.index, self.given))
+        return replace(self, noise=(self.noise[0][some], self.noise[1][some]), index=index, given=given)
 
     @property
     def data(self) -> Sequence[Any]:

@@ -13,31 +13,7 @@ from torch import Tensor
 
 from .averaged_adam import AveragedAdam, averaged_adam
 from .averaged_adam import start as _averaged_start
-
-State = dict[str, Tensor]
-Rule = Callable[[Tensor, Tensor, State, Tensor, Mapping[str, Any]], tuple[Tensor, State]]
-
-
-@dataclass(frozen=True)
-class Update:
-    """One optimiser: how it starts, and what it does to a parameter.
-
-    Attributes:
-        start: (parameter, options) → its state before the first step.
-        rule: (parameter, gradient of the loss, state, number of the step from 1 in float64, options) → both anew.
-        options: Learning rate and so on, under torch's names.
-    """
-
-    start: Callable[[Tensor, Mapping[str, Any]], State]
-    rule: Rule
-    options: Mapping[str, Any]
-
-    def init(self, parameter: Tensor) -> State:
-        return self.start(parameter, self.options)
-
-    def __call__(self, parameter: Tensor, gradient: Tensor, state: State, step: Tensor) -> tuple[Tensor, State]:
-        moved, after = self.rule(parameter, gradient, state, step, self.options)
-        return moved, {name: after[name] for name in state}
+from .update import MOVING, Rule, State, Update, moving_options
 
 
 def _zeros(*names: str) -> Callable[[Tensor, Mapping[str, Any]], State]:
@@ -50,6 +26,8 @@ def _decayed(parameter: Tensor, gradient: Tensor, options: Mapping[str, Any]) ->
 
 def _adam(p: Tensor, g: Tensor, state: State, t: Tensor, options: Mapping[str, Any]) -> tuple[Tensor, State]:
     (b1, b2), lr = options["betas"], options["lr"]
+    if isinstance(lr, Tensor):
+        return _adam_at(p, g, state, t, options)
     if options.get("decoupled_weight_decay"):
         p = p * (1 - lr * options["weight_decay"])
     else:
@@ -60,17 +38,36 @@ def _adam(p: Tensor, g: Tensor, state: State, t: Tensor, options: Mapping[str, A
     return p - (lr / first) * (m / (v.sqrt() / second + options["eps"])), {"exp_avg": m, "exp_avg_sq": v}
 
 
+def _adam_at(p: Tensor, g: Tensor, state: State, t: Tensor, options: Mapping[str, Any]) -> tuple[Tensor, State]:
+    """At a rate, and a first β, that are given for this step."""
+    b1, b2, lr = options.get("beta1", options["betas"][0]), options["betas"][1], options["lr"]
+    if options.get("decoupled_weight_decay"):
+        p = p * _like(1 - lr * options["weight_decay"], p)
+    else:
+        g = _decayed(p, g, options)
+    m = state["exp_avg"] + _like(1 - b1, p) * (g - state["exp_avg"])
+    v = b2 * state["exp_avg_sq"] + (1 - b2) * g * g
+    size, second = _like(lr / (1 - b1**t), p), (1 - b2**t).sqrt().to(p.dtype)
+    return p - size * (m / (v.sqrt() / second + options["eps"])), {"exp_avg": m, "exp_avg_sq": v}
+
+
+def _like(number: Any, tensor: Tensor) -> Any:
+    """A number that is given as a tensor, in the type of another one: wider, it would make that wider."""
+    return number.to(tensor.dtype) if isinstance(number, Tensor) else number
+
+
 def _sgd_start(parameter: Tensor, options: Mapping[str, Any]) -> State:
     return {"momentum_buffer": torch.zeros_like(parameter)} if options["momentum"] else {}
 
 
 def _sgd(p: Tensor, g: Tensor, state: State, t: Tensor, options: Mapping[str, Any]) -> tuple[Tensor, State]:
     g = _decayed(p, g, options)
-    if momentum := options["momentum"]:
+    if "momentum_buffer" in state:
         # The first gradient is taken whole.
+        momentum = _like(options["momentum"], p)
         buffer = torch.where(t == 1, g, momentum * state["momentum_buffer"] + (1 - options["dampening"]) * g)
         g, state = g + momentum * buffer if options["nesterov"] else buffer, {"momentum_buffer": buffer}
-    return p - options["lr"] * g, state
+    return p - _like(options["lr"], p) * g, state
 
 
 def _adagrad_start(parameter: Tensor, options: Mapping[str, Any]) -> State:
@@ -99,9 +96,9 @@ def _rmsprop(p: Tensor, g: Tensor, state: State, t: Tensor, options: Mapping[str
         made["grad_avg"] = state["grad_avg"] + (1 - alpha) * (g - state["grad_avg"])
         spread = square - made["grad_avg"] ** 2
     g = g / (spread.sqrt() + options["eps"])
-    if options["momentum"]:
-        g = made["momentum_buffer"] = options["momentum"] * state["momentum_buffer"] + g
-    return p - options["lr"] * g, made
+    if "momentum_buffer" in state:
+        g = made["momentum_buffer"] = _like(options["momentum"], p) * state["momentum_buffer"] + g
+    return p - _like(options["lr"], p) * g, made
 
 
 def _clipped_start(parameter: Tensor, options: Mapping[str, Any]) -> State:
@@ -142,15 +139,21 @@ RULES: dict[type, tuple[Callable[[Tensor, Mapping[str, Any]], State], Rule]] = {
 UNUSED = ("amsgrad", "maximize")  # options that the rules here do not know
 
 
-def update_for(optimizer: torch.optim.Optimizer) -> Update | None:
-    """The pure function that does what an optimiser does; None where there is none."""
+def update_for(optimizer: torch.optim.Optimizer, moving: Collection[str] = ()) -> Update | None:
+    """The pure function that does what an optimiser does; None where there is none.
+
+    Args:
+        moving: Those of `MOVING` that are to be inputs of it, if it has them.
+    """
     if type(optimizer) not in RULES or len(optimizer.param_groups) != 1:
         return None
     options = {k: v for k, v in optimizer.param_groups[0].items() if k != "params"}
     if any(options.get(name) for name in UNUSED) or isinstance(options["lr"], Tensor):
         return None
     start, rule = RULES[type(optimizer)]
-    return Update(start, rule, options)
+    # Others have a rate in their state anyway.
+    inputs = () if rule in (_clipped_adam, averaged_adam) else tuple(n for n in moving_options(options) if n in moving)
+    return Update(start, rule, options, inputs)
 
 
 @dataclass(frozen=True)
@@ -174,13 +177,15 @@ class Updates:
         optimizers: Mapping[str, torch.optim.Optimizer],
         leaves: Mapping[str, Tensor],
         still: Collection[str] = frozenset(),
+        moving: Collection[str] = (),
     ) -> Updates | None:
         """None where one of them has no pure form, or they have not taken equally many steps.
 
         Args:
             still: Names of the parameters whose `.grad` is None.
+            moving: See `update_for`.
         """
-        each = {id(optimizer): update_for(optimizer) for optimizer in optimizers.values()}
+        each = {id(optimizer): update_for(optimizer, moving) for optimizer in optimizers.values()}
         known = {name: update for name, optimizer in optimizers.items() if (update := each[id(optimizer)])}
         rules = {}
         for name, update in known.items():
@@ -213,8 +218,10 @@ class Updates:
         """Puts into a state what the optimisers hold beside tensors: the number of steps, and rates that change."""
         steps.fill_(self._counts(1)[0])
         for name, state in states.items():
-            if "lr" in state:
-                state["lr"].fill_(self.optimizers[name].param_groups[0]["lr"])
+            if names := [each for each in MOVING if each in state]:
+                now = moving_options(self.optimizers[name].param_groups[0])
+                for each in names:
+                    state[each].fill_(now[each])
 
     def hold(self, states: Mapping[str, State]) -> bool:
         """Whether the optimisers still have these very tensors, equally many steps behind them, and the options they had."""
@@ -222,9 +229,9 @@ class Updates:
             optimizer, state = self.optimizers[name], states[name]
             leaf, group = self.leaves.get(name), optimizer.param_groups[0]
             held = {} if leaf is None else optimizer.state.get(leaf, {})
-            if any(held.get(key) is not tensor for key, tensor in state.items() if key != "lr"):
+            if any(held.get(key) is not tensor for key, tensor in state.items() if key not in MOVING):
                 return False
-            if any(group[key] != value for key, value in rule.options.items() if key not in state):
+            if any(_option(group, key, state) != _option(rule.options, key, state) for key in rule.options):
                 return False
         return len(set(self._counts())) == 1
 
@@ -233,7 +240,7 @@ class Updates:
         if not steps:
             return
         for name, leaf in self.leaves.items():
-            mine = {key: value for key, value in states[name].items() if key != "lr"}
+            mine = {key: value for key, value in states[name].items() if key not in MOVING}
             self.optimizers[name].state[leaf] = self.optimizers[name].state.get(leaf, {}) | mine
         self.count(steps, states)
 
@@ -241,7 +248,7 @@ class Updates:
         """Tells the optimisers, whose tensors have been overwritten, how many steps they have taken."""
         for name in self.rules:
             optimizer = self.optimizers[name]
-            if "lr" in states[name]:
+            if "lr" in states[name] and "lr" not in self.rules[name].moving:  # which the step has changed
                 optimizer.param_groups[0]["lr"] = float(states[name]["lr"])
             if (leaf := self.leaves.get(name)) is None:
                 continue
@@ -255,3 +262,10 @@ class Updates:
                     float(steps), dtype=torch.float64 if wide else torch.float32, device="cpu"
                 )  # where torch has it
                 optimizer.state[leaf]["step"] = held
+
+
+def _option(group: Mapping[str, Any], key: str, state: State) -> Any:
+    """What a program has built in of an option; None where it is part of a state."""
+    if key == "betas" and "beta1" in state:
+        return group[key][1]
+    return None if key in state else group[key]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..validation import vmap
 from .capture import Program, Tensors
-from .optimizers import State, Update
+from .update import MOVING, State, Update
 
 SQUARES = ("exp_avg_sq", "square_avg", "sum")  # of an optimiser's state: means of squared gradients
 
@@ -49,24 +49,28 @@ class LoopState:
 
 
 def step_of(
-    program: Program, rules: Mapping[str, Update], like: LoopState, batch_size: int | None
+    program: Program, rules: Mapping[str, Update], like: LoopState, batch_size: int | None, given: Sequence[str] = ()
 ) -> Callable[..., list[Tensor]]:
-    """(state, noise, rows, columns) → (state, ELBO, whether it and the parameters are finite).
+    """(state, noise, rows, given options, columns) → (state, ELBO, whether it and the parameters are finite).
 
     A parameter without a rule stays what it is.
+
+    Args:
+        given: Options of the optimiser, of `MOVING`, that each step is handed: as one vector, where there are any.
     """
     count = len(like.flat())
 
     def step(*inputs: Any) -> list[Tensor]:
         state = like.filled(inputs[:count])
         normals, uniforms, *args = inputs[count:]
-        if batch_size is not None:
-            index, *columns = args
-            args = [column.index_select(0, index) for column in columns]
+        index = args.pop(0) if batch_size is not None else None
+        now = dict(zip(given, args.pop(0).unbind(), strict=True)) if given else {}
+        if index is not None:
+            args = [column.index_select(0, index) for column in args]
         gradients, value, buffers = program.graph(state.parameters, state.buffers, (normals, uniforms), tuple(args))
         steps = state.steps + 1
         moved = {
-            name: rules[name](parameter, -gradients[name], state.optimizer[name], steps)
+            name: rules[name](parameter, -gradients[name], _with(state.optimizer[name], now), steps)
             for name, parameter in state.parameters.items()
             if name in rules
         }
@@ -76,6 +80,10 @@ def step_of(
         return [*after.flat(), value, finite]
 
     return step
+
+
+def _with(state: State, now: Tensors) -> State:
+    return {name: now.get(name, held) for name, held in state.items()} if now else state
 
 
 def sound(parameter: Tensor, state: State) -> Tensor:
@@ -94,7 +102,7 @@ def midway(state: LoopState) -> LoopState:
     """
     optimizer = {
         name: {
-            key: held if key == "lr" else torch.full_like(held, 1.0 if key in SQUARES else 0.5)
+            key: held if key in MOVING else torch.full_like(held, 1.0 if key in SQUARES else 0.5)
             for key, held in each.items()
         }
         for name, each in state.optimizer.items()

@@ -25,6 +25,7 @@ class Block:
         noise: (n, normals) and (n, uniforms).
         index: (n, M) row numbers; None for all rows.
         columns: What the rows are of, where it changes from epoch to epoch.
+        given: (n, k) options of the optimiser, where a schedule gives them.
     """
 
     size: int | None
@@ -32,6 +33,7 @@ class Block:
     noise: Noise
     index: Tensor | None
     columns: tuple[Any, ...] | None = None
+    given: Tensor | None = None
 
 
 class BlockNoise:

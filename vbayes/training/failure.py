@@ -15,8 +15,10 @@ from torch import Tensor
 from ..data.dataset import Batch
 from ..pair.pair import Pair
 from ..pair.sites import kind
-from ..staging.optimizers import Update
+from ..staging import Noise, Program, Recorder
+from ..staging.capture import knowing_plates
 from ..staging.step import LoopState, sound
+from ..staging.update import Update
 
 SMALLER = "a smaller learning_rate, a scale bounded away from 0, other initial values"
 JITTER = "a multiple of the identity added to a matrix that is to be factorised, a smaller learning_rate"
@@ -99,6 +101,36 @@ def why(
     finally:
         pair.set_buffers(buffers)
     return Failure(what, sites, tuple(parameters) or (wrong if what == "gradient" else ()), torchs)
+
+
+def why_not(
+    program: Program,
+    pair: Pair,
+    estimator: Any,
+    batch: Batch,
+    noise: Noise,
+    lost: Callable[[Mapping[str, Tensor]], Sequence[str]],
+) -> Failure:
+    """Why a step of a program could not be taken, inside the pair's scope.
+
+    Args:
+        noise: Of the step.
+        lost: The gradients → the parameters that a finite one leads out of the real numbers.
+    """
+    parameters, torchs = {name: leaf.detach() for name, leaf in pair.leaves.items()}, ""
+    what, names = "ELBO", list[str]()
+    try:
+        gradients, value, _ = program.graph(parameters, pair.buffers, noise, batch.args)
+    except torch.linalg.LinAlgError as error:
+        torchs = str(error).split("\n")[0]
+    else:
+        if torch.isfinite(value):
+            names = list(not_finite(gradients))
+            what = "gradient" if names else "step"
+            names = names or list(lost(gradients))
+    knowing = knowing_plates(pair, estimator, batch)
+    recorded = Recorder(noise, in_place=True)
+    return why(what, pair, knowing, batch, parameters=names, noise=recorded, torchs=torchs)
 
 
 def look_on(

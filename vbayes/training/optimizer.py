@@ -13,12 +13,14 @@ import pyro
 import torch
 from pyro.optim import PyroOptim
 from pyro.optim.lr_scheduler import PyroLRScheduler
+from pyro.optim.optim import _load_state_dict
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..arguments.kind import refuse
 from ..errors import BadInput
 from ..pair.device import on_the_cpu
+from .scheduled import Scheduled, is_schedule, known_ahead
 from .undo import Undo, finite
 
 
@@ -109,6 +111,9 @@ class OneOptimizer(PyroOptim):
         """Name → the torch optimiser that steps this parameter."""
         return dict.fromkeys(leaves, self._optimizer)
 
+    def scheduled(self, leaves: Mapping[str, Tensor], per_epoch: int, taken: int) -> None:
+        """It has no scheduler."""
+
     def end_epoch(self, loss: float) -> None:
         """Nothing to do: no schedule."""
 
@@ -134,7 +139,13 @@ class GuardedOptimizer(PyroOptim):
 
     def each(self, leaves: Mapping[str, Tensor]) -> dict[str, torch.optim.Optimizer]:
         """Name → the torch optimiser that steps this parameter; empty where more than that is done in a step."""
-        return torch_optimizers(self._inner, leaves)
+        return (
+            {} if is_schedule(self._inner) and not known_ahead(self._inner) else torch_optimizers(self._inner, leaves)
+        )
+
+    def scheduled(self, leaves: Mapping[str, Tensor], per_epoch: int, taken: int) -> Scheduled | None:
+        """Its rates ahead of the steps, if it has a scheduler that lets them be known; after `each`."""
+        return Scheduled.of(self._inner, leaves, per_epoch, taken)
 
     def end_epoch(self, loss: float) -> None:
         """Steps a scheduler: one that waits for a plateau by the epoch's mean loss."""
@@ -187,19 +198,20 @@ def as_pyro(optimizer: Any) -> PyroOptim:
 def torch_optimizers(optimizer: PyroOptim, leaves: Mapping[str, Tensor]) -> dict[str, torch.optim.Optimizer]:
     """Name → the torch optimiser that a `PyroOptim` has for this parameter, made now if it must be.
 
-    Empty where it has a schedule, clips gradients, or is not a `PyroOptim` as Pyro made it.
+    Empty where it clips gradients, or is not a `PyroOptim` as Pyro made it.
     """
     if isinstance(optimizer, GivenOptimizer):
         return dict.fromkeys(leaves, optimizer.optimizer)
-    if type(optimizer) is not PyroOptim or optimizer.pt_clip_args:
+    if not (is_schedule(optimizer) or (type(optimizer) is PyroOptim and not optimizer.pt_clip_args)):
         return {}
     for name, leaf in leaves.items():
         if leaf not in optimizer.optim_objs:
             made = optimizer.optim_objs[leaf] = optimizer._get_optim(leaf)
             optimizer.grad_clip[leaf] = None
             if (state := optimizer._state_waiting_to_be_consumed.pop(name, None)) is not None:
-                made.load_state_dict(state)
-    return {name: optimizer.optim_objs[leaf] for name, leaf in leaves.items()}
+                _load_state_dict(made, state)
+    found = {name: optimizer.optim_objs[leaf] for name, leaf in leaves.items()}
+    return {name: getattr(each, "optimizer", each) for name, each in found.items()}  # a scheduler has one inside
 
 
 def require_adam(optimizer: Any) -> None:

@@ -32,7 +32,7 @@ class SideBySide:
 
     def __init__(self, engines: Sequence[Staged], columns: Sequence[Sequence[Any]]) -> None:
         for engine in engines:
-            if engine.state is None or not all(program.static for program in engine.programs.values()):
+            if engine.state is None or engine.waits or not all(program.static for program in engine.programs.values()):
                 raise CaptureFailed("This optimiser, or these random numbers, have no pure form.")
         self._engines = list(engines)
         flat = [torch.stack(same) for same in zip(*(e.state.flat() for e in engines if e.state), strict=True)]
@@ -56,7 +56,9 @@ class SideBySide:
             normals, uniforms = (torch.stack([block.noise[kind] for block in same], 1) for kind in (0, 1))
             indices = [block.index for block in same if block.index is not None]
             index = torch.stack(indices, 1) if indices else None
-            parts.append(Part(self._loops[first.size], (normals, uniforms), index, first.columns))
+            each = [block.given for block in same if block.given is not None]
+            given = torch.stack(each, 1) if each else None
+            parts.append(Part(self._loops[first.size], (normals, uniforms), index, first.columns, given=given))
         self._state, values = run_loops(self._state, parts, every[0][1])
         for engine in self._engines:
             engine.advance(len(values))

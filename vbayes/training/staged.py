@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -11,15 +12,14 @@ from torch import Tensor
 from .. import rng
 from ..errors import CaptureFailed
 from ..pair.watch import Watch
-from ..staging import Compiled, Program, Recorder, faithful, stage
+from ..staging import Compiled, Program, faithful, stage
 from ..staging.backends import backend_of
-from ..staging.capture import Tensors, knowing_plates
 from ..staging.loop import Loop, Part, Stacked, run_loops
 from ..staging.optimizers import Updates
 from ..staging.step import LoopState
 from .block_noise import Block, BlockNoise
 from .engine import CHANGED, CHANGES, KEEPS_CHANGING, Setup, Stepper
-from .failure import Failure, lost, not_finite, why
+from .failure import Failure, lost, why_not
 from .looks import Looks
 from .minibatches import NOISE, EpochLoss, Minibatches
 from .optimizer import NonFiniteStep
@@ -67,7 +67,9 @@ class Staged:
         watch = Watch(self._pair.model, self._pair.guide, settings=setup.estimator) if like is None else like._watch
         self._watch: Watch = watch
         program = self._program(minibatches.sizes[0])  # what can't be captured says so now
-        self._updates = Updates.of(stepper.each(leaves), leaves, program.still)
+        optimizers = stepper.each(leaves)
+        self._scheduled = stepper.scheduled(leaves, minibatches.per_epoch, taken)
+        self._updates = Updates.of(optimizers, leaves, program.still, self._given)
         self.state: LoopState | None = None
         if self._updates:
             parameters = {name: leaf.detach() for name, leaf in leaves.items()}
@@ -82,6 +84,15 @@ class Staged:
         while len(elbos) < count and self.failure is None:
             elbos += self._run(count - len(elbos))
         return elbos
+
+    @property
+    def _given(self) -> tuple[str, ...]:
+        return self._scheduled.names if self._scheduled else ()
+
+    @property
+    def waits(self) -> bool:
+        """Whether its rates hang on the losses of an epoch."""
+        return bool(self._scheduled and self._scheduled.waits)
 
     def prepare(self) -> None:
         """Captures and compiles now what the steps will need, instead of when they need it."""
@@ -138,6 +149,8 @@ class Staged:
                     leaves[name].data = value.clone()
             self._pair.set_buffers(self.state.buffers)
             self._updates.write(int(self.state.steps), self.state.optimizer)
+            if self._scheduled:
+                self._scheduled.settle(self._taken)
 
     def take_over(self) -> None:
         """Goes on from what pair and optimiser hold now, for whoever has changed it."""
@@ -160,19 +173,23 @@ class Staged:
         """
         first = self._taken + 1
         programs = [self._program(size) for size in self._minibatches.sizes[: 1 if count == 1 else None]]
-        count = int(
-            min(count, self._minibatches.room(first), *(self._noise.left(program, first) for program in programs))
-        )
+        rooms = [self._minibatches.room(first)] + [self._noise.left(program, first) for program in programs]
+        if self._scheduled:
+            rooms.append(self._scheduled.room(first))
+        count = int(min(count, *rooms))
         fresh = None if self._data.chances is None else self._minibatches.data(first).batch(self._pair.model).args
         indices, which = self._minibatches.ahead(first, count)
+        given = self._scheduled.ahead(first, count).to(self._like.device) if self._scheduled else None
         blocks = []
         for number, (size, index) in enumerate(zip(self._minibatches.sizes, indices, strict=True)):
             if which is None or (mine := which == number).any():
                 program = self._program(size)
                 noise = self._noise(program, first, count)
+                now = given
                 if which is not None:
                     noise = noise[0][mine], noise[1][mine]
-                blocks.append(Block(size, program, noise, index, fresh))
+                    now = None if given is None else given[mine]
+                blocks.append(Block(size, program, noise, index, fresh, now))
         return blocks, which if len(blocks) > 1 else None
 
     def _run(self, count: int) -> list[float]:
@@ -182,14 +199,24 @@ class Staged:
             values, refused = self._one_by_one(blocks, which)
         else:
             seed = rng.child(self._setup.seed, NOISE)
-            parts = [Part(self._loop(each.size), each.noise, each.index, each.columns, seed) for each in blocks]
+            parts = [
+                Part(self._loop(each.size), each.noise, each.index, each.columns, seed, given=each.given)
+                for each in blocks
+            ]
             self.state, reported = run_loops(self.state, parts, which)
             values = reported.tolist()
+            if self.waits:
+                self._end_epochs(values)
         self.advance(len(values))
         if len(values) < (len(blocks[0].noise[0]) if which is None else len(which)):
             self.finish()
             self.failure = self.why(self._taken + 1, refused)
         return values
+
+    def _end_epochs(self, values: list[float]) -> None:
+        for step, elbo in enumerate(values, start=self._taken + 1):
+            if (mean := self._epoch.after(step, elbo)) is not None:
+                self._stepper.end_epoch(mean)
 
     def advance(self, steps: int) -> None:
         """So many more steps have been taken."""
@@ -219,7 +246,9 @@ class Staged:
         # Not for its number of steps, which resuming would change: resumed or not, it is the same program.
         often = self._minibatches.share(size) > RARE
         made = functools.partial(Loop, program, self._updates.rules, self.state, columns, size, together=together)
-        return made(stacked=stacked, compiled=often, backend=backend_of(self._setup.compile), seeded=True)
+        return made(
+            stacked=stacked, compiled=often, given=self._given, backend=backend_of(self._setup.compile), seeded=True
+        )
 
     def _one_by_one(self, blocks: list[Block], which: Tensor | None) -> tuple[list[float], NonFiniteStep | None]:
         """The gradient by the program, the step by the optimiser itself: the ELBOs, and why there is no next one."""
@@ -261,24 +290,12 @@ class Staged:
         index = self._minibatches.index(step)
         program = self._program(None if index is None else len(index))
         normals, uniforms = self._noise(program, step, 1)
-        noise = normals[0], uniforms[0]
         batch = self._minibatches.data(step).batch(self._pair.model, index)
-        parameters, torchs = {name: leaf.detach() for name, leaf in self._pair.leaves.items()}, ""
-        what, names = "ELBO", tuple[str, ...]()
-        try:
-            gradients, value, _ = program.graph(parameters, self._pair.buffers, noise, batch.args)
-        except torch.linalg.LinAlgError as error:
-            torchs = str(error).split("\n")[0]
-        else:
-            if torch.isfinite(value):
-                names = not_finite(gradients)
-                what = "gradient" if names else "step"
-                names = names or self._lost(gradients, refused)
-        estimator = knowing_plates(self._pair, self._setup.estimator, batch)
-        recorded = Recorder(noise, in_place=True)
-        return why(what, self._pair, estimator, batch, parameters=names, noise=recorded, torchs=torchs)
+        return why_not(
+            program, self._pair, self._setup.estimator, batch, (normals[0], uniforms[0]), lambda gradients: self._lost(gradients, refused)
+        )  # fmt: skip
 
-    def _lost(self, gradients: Tensors, refused: NonFiniteStep | None) -> tuple[str, ...]:
+    def _lost(self, gradients: Mapping[str, Tensor], refused: NonFiniteStep | None) -> tuple[str, ...]:
         if self.state and self._updates:
             return lost(self._updates.rules, self.state, gradients)
         gone = refused.parameters if refused else []

@@ -24,18 +24,20 @@ from ..pair.places import Place
 from ..pair.watch import Watch
 from ..progress import bar, between_steps
 from ..rng import takes_turns
+from ..staging.update import MOVING
 from .call import Call
 from .engine import CHANGED, CHANGES, KEEPS_CHANGING
 from .fed import can_be_fed
 from .optimizer import as_pyro
 from .run import Run
+from .scheduled import is_schedule
 from .svi_program import SVIProgram, name_of_model
 from .svi_steps import SVISteps
 
 WARM = (
     100  # calls with arguments of one kind after which it compiles for them: by then it has cost as much as that will
 )
-RATES = 2  # changes of learning rates and the like, after which the optimiser takes its steps itself
+RATES = 2  # changes of the optimiser, after the first of which its rates are inputs, and after which it takes its steps itself
 KINDS = 20  # of arguments, after which somebody is told that they always differ
 
 
@@ -206,24 +208,25 @@ class SVI(pyro.infer.SVI):
         if not names or not pyro.get_param_store()._params.keys() >= set(names) or seen - 2 + ahead < self._wait:
             return None
         try:
-            often = self._stale.get(call.key, 0) >= RATES
-            self._staged[call.key] = self._capture(call, names, pure=not often)
+            changes = self._stale.get(call.key, 0)
+            moving = MOVING if changes or is_schedule(self.optim) else ()
+            self._staged[call.key] = self._capture(call, names, pure=changes < RATES, moving=moving)
         except CaptureFailed as error:
             self._give_up(call, error)
         return self._staged[call.key]
 
-    def _capture(self, call: Call, names: tuple[str, ...], *, pure: bool) -> SVIProgram:
+    def _capture(self, call: Call, names: tuple[str, ...], **how: Any) -> SVIProgram:
         """A program, with the numbers that have changed so far as its inputs, if it can be."""
         fed = self._fed.setdefault(call.key, {})
         if watch := self._watches.pop(call.key, None):
             fed |= _to_feed(watch)
         if fed:
             try:
-                return SVIProgram(self, call, names, pure=pure, fed=list(fed.items()))
+                return SVIProgram(self, call, names, fed=list(fed.items()), **how)
             except CaptureFailed:  # it branches on one, say
                 fed.clear()
                 self._built_in.add(call.key)
-        return SVIProgram(self, call, names, pure=pure)
+        return SVIProgram(self, call, names, **how)
 
     def _note(self, call: Call, held: SVIProgram) -> None:
         """Something that model, guide or loss read has changed: Pyro takes a step, then another program is made, if it is worth that."""

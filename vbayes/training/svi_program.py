@@ -35,6 +35,7 @@ class SVIProgram:
         call: The arguments.
         names: Of the parameters.
         pure: Whether the optimiser's step is to be part of the program.
+        moving: Options of the optimiser that change from step to step; see `Update`.
         fed: Places that model and guide read whose values are inputs of the program, each with a value that it had before.
 
     Attributes:
@@ -43,7 +44,14 @@ class SVIProgram:
     """
 
     def __init__(
-        self, svi: Any, call: Call, names: Iterable[str], *, pure: bool, fed: Sequence[tuple[Place, Any]] = ()
+        self,
+        svi: Any,
+        call: Call,
+        names: Iterable[str],
+        *,
+        pure: bool,
+        moving: Sequence[str] = (),
+        fed: Sequence[tuple[Place, Any]] = (),
     ) -> None:
         self._svi = svi
         self._made_of = svi.model, svi.guide, svi.optim
@@ -71,7 +79,7 @@ class SVIProgram:
         self._modes = self._read_modes()
         # An optimiser whose options change all the time takes its steps itself.
         optimizers = torch_optimizers(svi.optim, self._leaves) if pure else {}
-        self._updates = Updates.of(optimizers, self._leaves, self._untouched()) if pure else None
+        self._updates = Updates.of(optimizers, self._leaves, self._untouched(), moving) if pure else None
         self._state: LoopState | None = None
         if self._updates:
             steps, states = self._updates.read()

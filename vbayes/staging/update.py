@@ -1,0 +1,50 @@
+"""What an optimiser does to one parameter in a step, as a pure function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+State = dict[str, Tensor]
+Rule = Callable[[Tensor, Tensor, State, Tensor, Mapping[str, Any]], tuple[Tensor, State]]
+
+MOVING = ("lr", "beta1", "momentum")
+"""Options that a schedule changes from step to step: under these names they are part of a state, () float64 each."""
+
+
+def moving_options(group: Mapping[str, Any]) -> dict[str, float]:
+    """What they are in a group of a torch optimiser; those that it has."""
+    found = {name: group[name] for name in ("lr", "momentum") if name in group}
+    return found | ({"beta1": group["betas"][0]} if "betas" in group else {})
+
+
+@dataclass(frozen=True)
+class Update:
+    """One optimiser: how it starts, and what it does to a parameter.
+
+    Attributes:
+        start: (parameter, options) → its state before the first step.
+        rule: (parameter, gradient of the loss, state, number of the step from 1 in float64, options) → both anew.
+        options: Learning rate and so on, under torch's names.
+        moving: Those of `MOVING` that are inputs of a step, where a schedule changes them; the others are built in.
+    """
+
+    start: Callable[[Tensor, Mapping[str, Any]], State]
+    rule: Rule
+    options: Mapping[str, Any]
+    moving: tuple[str, ...] = ()
+
+    def init(self, parameter: Tensor) -> State:
+        values = moving_options(self.options)
+        given = {name: parameter.new_full((), values[name], dtype=torch.float64) for name in self.moving}
+        return self.start(parameter, self.options) | given
+
+    def __call__(self, parameter: Tensor, gradient: Tensor, state: State, step: Tensor) -> tuple[Tensor, State]:
+        given = {name: state[name] for name in self.moving}
+        moved, after = self.rule(parameter, gradient, state, step, {**self.options, **given} if given else self.options)
+        after = after | given
+        return moved, {name: after[name] for name in state}

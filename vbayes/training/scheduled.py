@@ -1,0 +1,120 @@
+"""Learning rates that one of Pyro's schedulers gives, as numbers that a compiled step is handed."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pyro.optim.clipped_adam import ClippedAdam
+from pyro.optim.lr_scheduler import PyroLRScheduler
+from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from ..staging.update import MOVING, moving_options
+
+
+class Scheduled:
+    """A scheduler that steps once an epoch, run ahead of the steps.
+
+    Args:
+        schedulers: torch's, one for each parameter and all alike.
+        twin: Another one like them, over a parameter of no consequence.
+        per_epoch: Steps.
+        taken: Steps so far.
+
+    Attributes:
+        names: Of `MOVING`, what it changes.
+        waits: Whether it waits for the losses of an epoch, so that nobody knows its rates ahead of it.
+    """
+
+    def __init__(self, schedulers: list[Any], twin: Any, per_epoch: int, taken: int) -> None:
+        self._schedulers, self._twin, self._per_epoch = schedulers, twin, per_epoch
+        self.waits = isinstance(twin, ReduceLROnPlateau)
+        cycles = getattr(twin, "cycle_momentum", False)
+        has = moving_options(twin.optimizer.param_groups[0])
+        self.names = tuple(name for name in MOVING if name in has and (name == "lr" or cycles))
+        self._copy(schedulers[0], twin)
+        self._epoch = self._held_epoch = taken // per_epoch
+        self._held = self._state(twin)
+
+    @classmethod
+    def of(cls, optimizer: Any, leaves: Mapping[str, Tensor], per_epoch: int, taken: int) -> Scheduled | None:
+        """None where an optimiser has no scheduler, or one whose rates are not known ahead; its torch optimisers are there already."""
+        if not known_ahead(optimizer):
+            return None
+        schedulers = [optimizer.optim_objs[leaf] for leaf in leaves.values()]
+        twin = optimizer._get_optim(torch.zeros((), requires_grad=True, device="cpu"))
+        return cls(schedulers, twin, per_epoch, taken)
+
+    def room(self, step: int) -> float:
+        """Steps from this one on whose rates are known."""
+        return self._per_epoch - (step - 1) % self._per_epoch if self.waits else math.inf
+
+    def ahead(self, step: int, count: int) -> Tensor:
+        """(count, k) what the steps from this one on are given, in float64 on the CPU."""
+        first, last = (step - 1) // self._per_epoch, (step + count - 2) // self._per_epoch
+        if self.waits:
+            self._copy(self._schedulers[0], self._twin)
+            last = first
+        self._held, self._held_epoch = self._at(first), first
+        rates = [self._now]
+        for _ in range(first, last):
+            self._forward(self._epoch + 1)
+            rates.append(self._now)
+        table = torch.tensor(rates, dtype=torch.float64, device="cpu")
+        return table[torch.arange(step - 1, step - 1 + count, device="cpu") // self._per_epoch - first]
+
+    def settle(self, taken: int) -> None:
+        """The optimiser's own schedulers stand where so many steps have led them."""
+        if self.waits:
+            return
+        self._at(taken // self._per_epoch)
+        for scheduler in self._schedulers:
+            scheduler.optimizer._opt_called = True
+            self._copy(self._twin, scheduler)
+
+    @property
+    def _now(self) -> list[float]:
+        now = moving_options(self._twin.optimizer.param_groups[0])
+        return [now[name] for name in self.names]
+
+    def _at(self, epoch: int) -> Any:
+        """The twin's state after so many epochs."""
+        if epoch < self._epoch:  # steps that could not be taken
+            self._load(self._held, self._twin)
+            self._epoch = self._held_epoch
+        self._forward(epoch)
+        return self._state(self._twin)
+
+    def _forward(self, epoch: int) -> None:
+        while self._epoch < epoch and not self.waits:
+            self._twin.optimizer._opt_called = True  # torch warns of a rate that no step has used
+            self._twin.step()
+            self._epoch += 1
+        self._epoch = epoch
+
+    def _state(self, scheduler: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        group = {name: value for name, value in scheduler.optimizer.param_groups[0].items() if name != "params"}
+        return copy.deepcopy(scheduler.state_dict()), group
+
+    def _load(self, state: tuple[dict[str, Any], dict[str, Any]], scheduler: Any) -> None:
+        scheduler.load_state_dict(copy.deepcopy(state[0]))
+        scheduler.optimizer.param_groups[0].update(state[1])
+
+    def _copy(self, one: Any, other: Any) -> None:
+        self._load(self._state(one), other)
+
+
+def is_schedule(optimizer: Any) -> bool:
+    """Whether it is one of Pyro's schedulers, as Pyro made it, and clips no gradients."""
+    return type(optimizer) is PyroLRScheduler and not optimizer.pt_clip_args
+
+
+def known_ahead(optimizer: Any) -> bool:
+    """Whether all parameters have one rate, and the scheduler alone changes it."""
+    if not is_schedule(optimizer) or callable(optimizer.pt_optim_args):
+        return False
+    return optimizer.pt_optim_constructor is not ClippedAdam  # whose own decay of the rate meets the scheduler's
