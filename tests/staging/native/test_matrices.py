@@ -147,3 +147,55 @@ def test_a_logarithm_of_what_is_true_or_false(n):
     assert first.tolist() == [0.0 if i == 3 else -math.inf for i in range(n)] and second.item() == 0.0
     assert third.tolist() == [-math.inf] and second.dtype == torch.float64
     assert ("log" in show(native.translation.graph)) == (n == 5 or "log(" in show(native.translation.graph))
+
+
+def test_a_sum_of_outer_products_is_one_product():
+    """Behind a sign, a mask, factors that hang on no term and dimensions of size 1; what is no such sum stays what it was."""
+    u, v, w, m = normal(9, 40), normal(9, 30), normal(40, 30), normal(40, 30) > 0
+    named = {
+        "plain": lambda u, v, w, m: (u[:, :, None] * v[:, None]).sum(0),
+        "turned": lambda u, v, w, m: (v[:, None] * u[:, :, None]).sum(0).t(),
+        "mask": lambda u, v, w, m: torch.where(m, -(u[:, :, None] * v[:, None]), 0.0).sum(0),
+        "factors": lambda u, v, w, m: (3 * (u[:, :, None] * v[:, None] * w)).sum(0, keepdim=True),
+        "the last": lambda u, v, w, m: (u.t()[:, None] * v.t()[None]).sum(2),
+        "one more": lambda u, v, w, m: (u[:, None, :, None] * v[:, None, None]).sum((0, 1)),
+        "a mask of its own": lambda u, v, w, m: torch.where(v[:, None] > 0, u[:, :, None] * v[:, None], 0.0).sum(0),
+        "exp": lambda u, v, w, m: (u[:, :, None] * v[:, None]).exp().sum(0),
+        "two": lambda u, v, w, m: (u[:, :, None] * v[:, None]).sum((0, 1)),
+        "else 1": lambda u, v, w, m: torch.where(m, u[:, :, None] * v[:, None], 1.0).sum(0),
+    }
+    native = holds(named, [u, v, w, m], 9)
+    assert show(native.translation.folded).count("= product(") == 6
+    few = compile_native(lambda u, v: [(u[:, :3, None] * v[:, None, :3]).sum(0)], [u, v])
+    assert "product(" not in show(few.translation.folded)  # small programs keep their numbers to the last bit
+
+
+def test_a_product_lies_the_way_it_is_read():
+    """Read column after column, it is laid down so, and whoever reads it finds the same elements; not so where it is an output itself."""
+    x, w = normal(50, 20), normal(16, 20)
+    named = {
+        "columns": lambda x, w: (x @ w.t()).t().exp(),
+        "sums": lambda x, w: (x @ w.t()).t()[None].exp().sum(2),
+        "rows": lambda x, w: (x @ w.t()).exp().sum(1),
+        "a product": lambda x, w: (x @ w.t()).t() @ x,
+        "an output": lambda x, w: x @ w.t(),
+        "one row": lambda x, w: (x @ w.t())[3] + (x @ w.t()).t().sum(1),
+        "some": lambda x, w: (x @ w.t()).t()[2:5].exp(),
+        "flat": lambda x, w: (x @ w.t()).reshape(-1).exp(),
+    }
+    native = holds(named, [x, w], 20)
+    text = show(native.translation.folded)
+    assert text.count("float32[16, 50] = product(") == 3 and text.count("float32[50, 16] = product(") == 6
+
+
+def test_one_solve_for_a_stack_of_columns():
+    """As K particles of a full-rank normal have it."""
+    a, b = normal(40, 40).tril() / 40 + 2 * torch.eye(40), normal(9, 40)
+    named = {
+        "lower": lambda a, b: torch.vmap(lambda c: solve_triangular(a, c[:, None], upper=False)[:, 0])(b),
+        "upper": lambda a, b: torch.vmap(lambda c: solve_triangular(a.t(), c[:, None], upper=True)[:, 0])(b),
+        "ones": lambda a, b: torch.vmap(lambda c: solve_triangular(a, c[:, None], upper=False, unitriangular=True))(b),
+        "one each": lambda a, b: solve_triangular(torch.stack([a, 2 * a]), b[:2, :, None], upper=False),
+    }
+    native = holds(named, [a, b], 40)
+    assert native.source.count('strsm("L"') == 3

@@ -8,10 +8,11 @@ The passes, in their order, and what each makes:
 | pass | from | to | |
 |---|---|---|---|
 | `lower` | a graph of ATen operations | `ir.Graph` | values, each made from others; rules by family in `rules/` |
+| `products` | `Graph` | `Graph` | sums of outer products as products, and which way round each lies |
 | `fold` | `Graph` | `Graph` | what is the same in every step, as constants |
 | `schedule` | `Graph` | `Schedule` | which values one loop nest makes |
 | `memory` | `Schedule` | `Layout` | what is stored, and where |
-| `emit` | `Layout` | C | a function for each kernel: `loops`, `arrays`, `matrices`; it includes `runtime.h` |
+| `emit` | `Layout` | C | a function for each kernel: `loops`, `arrays`, `matrices` (with `blas`); it includes `runtime.h` |
 | `build` | C | machine code | by the compiler that is there, kept in a folder (`private_folder`) |
 
 `passes.translate` runs all but the last, `program.Native` is the result, called with tensors. Any of the forms can be read

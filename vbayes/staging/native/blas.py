@@ -58,9 +58,21 @@ def gemv(dtype: torch.dtype, rows: int, columns: int, a: Words, A: str, x: str, 
 def trsm(dtype: torch.dtype, n: int, m: int, a: Words, *, upper: bool, unit: bool, A: str, X: str) -> str:
     """X of A X = B, over B, which is (n, m) and row-major; that is X' A' = B' in columns."""
     f, (how, lda) = letter(dtype), a
-    stored = "U" if upper == (how == "T") else "L"  # the triangle, in the columns that lie in memory
     return f"""      const int n = {n}, m = {m}, lda = {lda};
-      {f}trsm("R", "{stored}", "{how}", "{"U" if unit else "N"}", &m, &n, &{f}one, {A}, &lda, {X}, &m);"""
+      {f}trsm("R", "{_triangle(how, upper)}", "{how}", "{"U" if unit else "N"}", &m, &n, &{f}one, {A}, &lda, {X}, &m);"""
+
+
+def trsm_of_columns(dtype: torch.dtype, n: int, m: int, a: Words, *, upper: bool, unit: bool, A: str, X: str) -> str:
+    """The same where X and B are (m, n): the columns of X lie together."""
+    f, (how, lda) = letter(dtype), a
+    other = "T" if how == "N" else "N"
+    return f"""      const int n = {n}, m = {m}, lda = {lda};
+      {f}trsm("L", "{_triangle(how, upper)}", "{other}", "{"U" if unit else "N"}", &n, &m, &{f}one, {A}, &lda, {X}, &n);"""
+
+
+def _triangle(how: str, upper: bool) -> str:
+    """That of the columns that lie in memory."""
+    return "U" if upper == (how == "T") else "L"
 
 
 def potrf(dtype: torch.dtype, n: int, X: str) -> str:

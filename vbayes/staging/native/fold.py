@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
 from .interpret import interpret
-from .ir import Graph, Input, Iota, Operand, Pointwise, Value, View
+from .ir import Graph, Input, Iota, Pointwise, Value
+from .rewrite import Rewriting
 
 FEW = 64  # elements up to which they are made anew in the loops that read them
 
@@ -18,7 +17,7 @@ def fold(graph: Graph) -> Graph:
     Of what is made from whole numbers alone, which are the same whoever makes them: that a matrix of 500 × 500 has a lower triangle is then read, a
     byte an element, where each step compared row and column numbers of eight.
     """
-    values = graph.values()
+    values, ends = graph.values(), set(graph.outputs)
     known: set[Value] = set()
     for value in values:
         if (
@@ -28,24 +27,17 @@ def fold(graph: Graph) -> Graph:
         ):
             known.add(value)
     read = {s for v in values if v not in known for s in v.sources}
-    wanted = [v for v in values if v in known and v in read and v.dtype == torch.bool and v.size > FEW]
+    wanted = [
+        v for v in values if v in known and v in read and v.dtype == torch.bool and v.size > FEW and v not in ends
+    ]
     if not wanted:
         return graph
     constants: dict[tuple[tuple[int, ...], bytes], Input] = {}
-    made: dict[Value, Value] = {}
-    for value, constant in zip(wanted, interpret(Graph((), (), tuple(wanted)), []), strict=True):
-        key = (value.shape, constant.numpy().tobytes())
-        made[value] = constants.setdefault(key, Input(value.shape, value.dtype, constant=constant))
+    rewriting, folded = Rewriting(), dict(zip(wanted, interpret(Graph((), (), tuple(wanted)), []), strict=True))
     for value in values:
-        if value not in made:
-            made[value] = (
-                value.reading(_of(o, made) for o in value.operands)
-                if any(made[s] is not s for s in value.sources)
-                else value
-            )
-    outputs = tuple(made[v] if not isinstance(made[v], Input) else v for v in graph.outputs)
-    return replace(graph, constants=(*graph.constants, *constants.values()), outputs=outputs)
-
-
-def _of(operand: Operand, made: dict[Value, Value]) -> Operand:
-    return View(made[operand.value], operand.meta) if isinstance(operand, View) else operand
+        if value in folded:
+            key = value.shape, folded[value].numpy().tobytes()
+            rewriting.put(value, constants.setdefault(key, Input(value.shape, value.dtype, constant=folded[value])))
+        else:
+            rewriting.keep(value)
+    return rewriting.graph(graph, constants.values())

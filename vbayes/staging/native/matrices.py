@@ -107,6 +107,22 @@ def triangular(value: Triangular, names: Names) -> str:
     rows, known = f"r = 0; r < {n}; r++", "l = 0; l < r; l++"
     if value.upper:
         rows, known = f"r = {n - 1}; r >= 0; r--", f"l = r + 1; l < {n}; l++"
+    many = math.prod(value.shape[:depth])
+    if m == 1 < many and n * n * many > blas.ENOUGH and not any(outer_a) and (how := blas.words(n, n, ra, ca)):
+        # One matrix and a stack of columns.
+        shape = (*value.shape[:depth], n)
+        to, source = index(0, View.whole(value).strides[:-1]), index(b.offset, (*outer_b, rb))
+        solution = blas.trsm_of_columns(
+            value.dtype,
+            n,
+            many,
+            how,
+            upper=value.upper,
+            unit=value.unit,
+            A=f"{names[a.value]} + {a.offset}",
+            X=names[value],
+        )
+        return f"{nest(shape, f'{names[value]}[{to}] = {names[b.value]}[{source}];')}\n  {{\n{solution}\n  }}"
     solved = blas.words(n, n, ra, ca) if n * n * m > blas.ENOUGH and max(n, m, ra, ca) <= blas.LARGEST else None
     pointers = f"""
       const {t}* restrict a = {names[a.value]} + {index(a.offset, tuple(outer_a))};

@@ -16,6 +16,7 @@ from .interpret import interpret
 from .ir import Graph, Unsupported
 from .lower import lower
 from .memory import Layout, lay_out
+from .products import arrange
 from .schedule import Schedule, schedule
 from .verify import verify
 
@@ -33,7 +34,7 @@ class Translation:
 
     Attributes:
         graph: By lowering.
-        folded: By folding.
+        folded: By the passes from graph to graph: products arranged, constants folded.
         schedule: By scheduling.
         layout: By laying out memory.
         source: C.
@@ -58,7 +59,7 @@ def translate(module: GraphModule, states: int = 0) -> Translation:
         PassFailed: A fault of ours.
     """
     graph = _checked("lowering", lambda: lower(module, states))
-    folded = _checked("folding", lambda: fold(graph))
+    folded = _checked("folding", lambda: fold(arrange(graph)))
     scheduled = _checked("scheduling", lambda: schedule(folded))
     layout = _checked("memory", lambda: lay_out(scheduled))
     return Translation(graph, folded, scheduled, layout, _run(LAST, lambda: emit(layout, vector_math())))

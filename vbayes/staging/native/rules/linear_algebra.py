@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ def _product(shape: tuple[int, ...], out: Tensor, a: View, b: View) -> View:
     if out.dtype not in (torch.float32, torch.float64):
         raise Unsupported("a matrix product of integers")
     m, k, n = *a.shape[-2:], b.shape[-1]
-    if k == 1 and m * n > ENOUGH:  # an outer product need not be stored: whoever reads it makes it
+    if k == 1 and math.prod(shape) > ENOUGH:  # an outer product need not be stored: whoever reads it makes it
         return elementwise("mul", shape, out.dtype, a, b)
     if m * n * k > ENOUGH:
         a, b = _for_blas(a), _for_blas(b)
