@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping
 
@@ -199,10 +198,7 @@ class Staged:
             values, refused = self._one_by_one(blocks, which)
         else:
             seed = rng.child(self._setup.seed, NOISE)
-            parts = [
-                Part(self._loop(each.size), each.noise, each.index, each.columns, seed, given=each.given)
-                for each in blocks
-            ]
+            parts = [Part(self._loop(b.size), b.noise, b.index, b.columns, seed, b.given) for b in blocks]
             self.state, reported = run_loops(self.state, parts, which)
             values = reported.tolist()
             if self.waits:
@@ -245,10 +241,10 @@ class Staged:
         columns = self._data.batch(self._pair.model).args
         # Not for its number of steps, which resuming would change: resumed or not, it is the same program.
         often = self._minibatches.share(size) > RARE
-        made = functools.partial(Loop, program, self._updates.rules, self.state, columns, size, together=together)
-        return made(
-            stacked=stacked, compiled=often, given=self._given, backend=backend_of(self._setup.compile), seeded=True
-        )
+        return Loop(
+            program, self._updates.rules, self.state, columns, size, together=together, stacked=stacked, compiled=often, given=self._given,
+            backend=backend_of(self._setup.compile), seeded=True,
+        )  # fmt: skip
 
     def _one_by_one(self, blocks: list[Block], which: Tensor | None) -> tuple[list[float], NonFiniteStep | None]:
         """The gradient by the program, the step by the optimiser itself: the ELBOs, and why there is no next one."""

@@ -274,7 +274,8 @@ def test_without_jax(monkeypatch):
     finally:
         load.missing.cache_clear()
     with pytest.raises(
-        vb.errors.BadInput, match="compile='fortran'. Wanted: 'auto', True, False, or a back end: 'native'"
+        vb.errors.BadInput,
+        match="compile='fortran' is no choice. Wanted: 'auto', True, False, 'native', 'xla' or 'torch'",
     ):
         fitted(*spectral(), "fortran")
 
