@@ -266,3 +266,21 @@ def test_a_bad_guide_is_bad_at_any_seed(make):
 def test_bad_input(call, message):
     with pytest.raises(vb.errors.BadInput, match=message):
         call()
+
+
+def test_a_flow_without_an_inverse_is_judged_by_its_own_draws():
+    """Its density is known where it was drawn, which is all that weights ask for; it is no point."""
+
+    def model(x):
+        z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        pyro.sample("x", dist.Normal(z.sum(), 1.0), obs=x)
+
+    with vb.seeded(0):
+        flow = pyro.distributions.transforms.planar(2)
+
+    def guide(x):
+        pyro.module("flow", flow)
+        pyro.sample("z", dist.TransformedDistribution(dist.Normal(torch.zeros(2), torch.ones(2)), [flow]))
+
+    found = vb.diagnose(vb.Pair(model, guide), torch.ones(1), draws=1000)
+    assert not found.points and math.isfinite(found.k_hat) and found.draws == 1000
