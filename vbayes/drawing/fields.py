@@ -20,19 +20,22 @@ def log_p_fixed(run: Run) -> Tensor:
     return run.layout.total(run.terms_of_model(*run.traces_fixed))
 
 
+class PointMass(Unsuitable):
+    """A guide has no density at some site, and so no score."""
+
+
 def score(run: Run) -> Tensor:
     q, _ = run.traces_fixed
-    if points := moving_points(q):
-        raise Unsuitable(
+    if points := [s["name"] for s in latents(q) if _moves_a_point(s)]:
+        raise PointMass(
             f"The guide puts a point mass with parameters at {', '.join(map(repr, points))}: it has no score function, "
             "so this estimator would never move it. Use vb.Trace() or vb.Pathwise()."
         )
     return run.layout.total(run.terms_fixed, scaled=False)
 
 
-def moving_points(q: Any) -> list[str]:
-    """The latents of a guide's trace that are point masses at parameters: they have no density."""
-    return [s["name"] for s in latents(q) if is_point_mass(s["fn"]) and base(s["fn"]).v.requires_grad]
+def _moves_a_point(site: Any) -> bool:
+    return is_point_mass(site["fn"]) and base(site["fn"]).v.requires_grad
 
 
 def scored(run: Run) -> tuple[ScoredSite, ...]:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from .. import rng
 from ..data.dataset import Batch
-from ..drawing.draw import draw_one
-from ..drawing.fields import moving_points
+from ..drawing.draw import draw, draw_one
+from ..drawing.fields import PointMass
 from ..drawing.request import Request
 from ..errors import Unsuitable
 from ..pair.pair import Pair
@@ -128,10 +128,13 @@ def weights(
 
 def require_densities(pair: Pair, batch: Batch) -> None:
     """Raises `Unsuitable` for a guide that puts a point mass somewhere: its weights say nothing of the evidence."""
-    with pair.scope(), rng.seeded(0), validation(False):
-        q, _ = pair.run(batch)
-    if points := moving_points(q):
+    try:
+        with pair.scope(), rng.seeded(0), validation(False):
+            draw(pair, batch, 1, {"score"})
+    except PointMass as error:
         raise Unsuitable(
-            f"Pair {pair.name!r} has no weights that estimate its evidence: its guide puts a point mass with parameters at {', '.join(map(repr, points))}. "
+            f"Pair {pair.name!r} has no weights that estimate its evidence: {str(error).split(': ')[0].replace('The guide', 'its guide')}. "
             "Wanted: a guide with a density, such as a Normal around that point."
-        )
+        ) from error
+    except Unsuitable:
+        return  # a flow without an inverse: no score, but densities of its own draws, and weights ask for no others
