@@ -23,8 +23,9 @@ from .budget import Budget, refuse_budget
 from .fit_run import Callback, Progress, train
 from .minibatches import count_steps
 from .optimizer import optimizer_for, require_adam
-from .restarts import Restarts, fit_restarts
+from .restarts import Restarts
 from .result import Fit
+from .several import fit_restarts, fit_until_converged
 from .until_converged import until_converged
 from .verbs import verb
 
@@ -72,7 +73,8 @@ def fit(
             lets its draws pass, weighted or not, and otherwise a flow, if that is better; the fit's `tried` say what they were worth.
         steps: Optimiser steps; or
         epochs: passes over the data. Neither: until a further phase would gain less than .01 nats (.001 more for each datum with latents of its
-            own; .02 a datum where one network names the latents of all), or the budget is used up. With `restarts` or "auto", neither means 1000 steps.
+            own; .02 a datum where one network names the latents of all), or the budget is used up. With estimator="auto", neither means 1000 steps: it asks after parts of them,
+            and two estimators have no one ELBO that a plateau could be seen in.
         max_steps, max_seconds: The budget of a fit that is told neither: 100 000 steps (trials and looks come on top) and 600 s if None. Within it, the clock
             has no say in the numbers.
         validation: Data like `data` that are not trained on: for a guide that makes latents from data, such as a VAE's, their ELBO decides when to stop, and which
@@ -85,7 +87,8 @@ def fit(
         compile: Turn pair, estimator and optimiser into one program: True, False (Pyro takes the steps, so that one can
             look on), or "auto": where the number of steps repays it. What can't be turned into one is trained by Pyro,
             after a warning that says why. The two draw different random numbers.
-        restarts: R independent fits from R starts, in one loop; they come back together, as `Restarts`. The first start is the
+        restarts: R independent fits from R starts; they come back together, as `Restarts`. With `steps` or `epochs` in one loop, otherwise one after the other, until each has
+            converged, with `max_seconds` for all of them; a guide by a word stays the one that it is. The first start is the
             pair's own; see `vbayes.pair.initial_values.another_start` for the others.
         binarize: Make grey data in [0, 1] black and white, for a Bernoulli likelihood: "threshold", "static" or "dynamic", anew in each
             epoch; see `Dataset.binarized`, whose data `Fit.load` wants for such a fit.
@@ -112,7 +115,7 @@ def fit(
         raise BadInput(f"compile={compile!r}. Wanted: 'auto', True or False.")
     if restarts is not None and (not isinstance(restarts, int) or restarts < 1):
         raise BadInput(f"restarts={restarts!r}. Wanted: an integer of at least 1, or None for a single fit.")
-    told = steps is not None or epochs is not None or restarts is not None or automatic
+    told = steps is not None or epochs is not None or automatic
     Budget.of(max_steps, max_seconds)
     if told:
         refuse_budget(max_steps=max_steps, max_seconds=max_seconds, validation=validation)
@@ -140,6 +143,9 @@ def fit(
             )
             held_out = Problem.of(problem.pair, looks, device=str(problem.device)).data
         options: dict[str, Any] = {"callbacks": callbacks, "progress": progress, "rate": learning_rate}
+        if restarts is not None:
+            options |= {"max_steps": max_steps, "validation": held_out}
+            return fit_until_converged(fresh, restarts, max_seconds=max_seconds, **options)
         if problem.pair.word == AUTO and estimator is None and held_out is None:
             return verb("climb")(fresh, max_steps=max_steps, max_seconds=max_seconds, **options)  # type: ignore[no-any-return]
         return until_converged(fresh, max_steps=max_steps, max_seconds=max_seconds, validation=held_out, **options)
