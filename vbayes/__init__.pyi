@@ -64,6 +64,8 @@ from .inference.impute import impute as impute
 from .inference.laplace import laplace as laplace
 from .inference.latent_space import LatentSpace as LatentSpace
 from .inference.latent_use import latent_use as latent_use
+from .inference.linear_response import LinearResponse as LinearResponse
+from .inference.linear_response import linear_response as linear_response
 from .inference.monte_carlo_em import MonteCarloEM as MonteCarloEM
 from .inference.monte_carlo_em import monte_carlo_em as monte_carlo_em
 from .inference.pathfinder import pathfinder as pathfinder

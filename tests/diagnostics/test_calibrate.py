@@ -13,7 +13,7 @@ from pyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
 from torch.distributions import constraints
 
 import vbayes as vb
-from vbayes.training.restarts import fit_each
+from vbayes.training.several import fit_each
 
 ROWS = 4
 X = torch.zeros(ROWS)

@@ -131,3 +131,46 @@ def test_what_cannot_be_captured_is_fitted_one_by_one():
 def test_a_number_of_restarts(wrong):
     with pytest.raises(vb.errors.BadInput, match="Wanted: an integer of at least 1"):
         vb.fit(small_vae(), binary(5), restarts=wrong)
+
+
+def bimodal(x):
+    """Two modes of the same height, four sds apart: each start comes to one of them."""
+    z = pyro.sample("z", dist.Normal(0.0, 10.0))
+    with pyro.plate("data", len(x)):
+        pyro.sample("x", dist.Normal(z.abs(), 1.0), obs=x)
+
+
+def single(x):
+    z = pyro.sample("z", dist.Normal(0.0, 10.0))
+    with pyro.plate("data", len(x)):
+        pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+
+def normal(x):
+    loc = pyro.param("loc", lambda: 6 * torch.randn(()))
+    pyro.sample("z", dist.Normal(loc, pyro.param("s", torch.tensor(0.5), constraint=dist.constraints.positive)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "agree"), [(single, True), (bimodal, False)])
+def test_starts_that_train_until_they_have_converged_are_compared(model, agree):
+    x = torch.tensor([2.0, 2.5, 3.0, 2.5])
+    found = vb.fit(vb.Pair(model, normal), x, restarts=4, seed=0, progress=False, device="cpu")
+    assert found.steps is None and all(fit.convergence.converged for fit in found.fits)
+    table = found.to_dataframe()
+    assert table.finished.all() and table.elbo.notna().all() and "4 of 4 converged" in repr(found)
+    means = torch.stack([fit.parameters["loc"] for fit in found.fits])
+    assert ((means.abs() - 2.49).abs() < 0.1).all() and (len(means.sign().unique()) == 1) == agree
+    worst = found.r_hat(300, seed=0)
+    assert worst.site[0] == "z" and (worst.r_hat[0] < 1.05) == agree
+    words = "They have come to one posterior" if agree else "They have come to different posteriors: R̂ is"
+    assert words in found.verdict(300) and "4 starts 4 finished and 4 are known" in found.verdict(300)
+
+
+def test_a_guide_by_a_word_starts_elsewhere_too():
+    """The first is where the search has led; the others must train to get there."""
+    x = torch.tensor([2.0, 2.5, 3.0, 2.5])
+    found = vb.fit(single, x, guide="full", restarts=2, progress=False, device="cpu")
+    assert found.fits[0].steps == 0 < found.fits[1].steps and found.r_hat(500, seed=0).r_hat[0] < 1.05
+    short = vb.fit(vb.Pair(single, normal), x, restarts=3, max_steps=20, progress=False, device="cpu")
+    assert [fit.steps for fit in short.fits] == [20] * 3 and not any(fit.convergence.converged for fit in short.fits)

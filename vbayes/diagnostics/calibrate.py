@@ -25,8 +25,8 @@ from ..progress import bar
 from ..training.fit import fit
 from ..training.fit_run import Progress
 from ..training.minibatches import count_steps
-from ..training.restarts import fit_each
 from ..training.result import Fit
+from ..training.several import fit_each
 from ..validation import validation
 from .calibration import Calibration
 from .ranks import ranks_of

@@ -21,6 +21,7 @@ from ..errors import Unsuitable
 from ..guides import Whitened
 from ..inference.draws import Draws, draws_of
 from ..inference.importance import Weights, require_densities
+from ..inference.linear_response import is_mean_field
 from ..inference.psis import ENOUGH, Smoothed, smoothed, trust
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained
@@ -141,10 +142,14 @@ def _judged(found: Diagnosis, made: Draws) -> Diagnosis:
 def _found_beside(pair: Pair) -> dict[str, Any]:
     """What the search of a guide by a word has found beside its place."""
     guide = pair.guide
-    if not isinstance(guide, Whitened):
-        return {}
-    with pair.look():
-        return {"modes": guide.missed_modes(), "endless": guide.places.endless if guide.places else ()}
+    with pair.look(), torch.no_grad():
+        if not isinstance(guide, Whitened):
+            return {"mean_field": is_mean_field(guide)}
+        return {
+            "mean_field": is_mean_field(guide),
+            "modes": guide.missed_modes(),
+            "endless": guide.places.endless if guide.places else (),
+        }
 
 
 def _tail(log_w: Tensor, weights: Smoothed) -> np.ndarray:

@@ -54,6 +54,7 @@ class Diagnosis(Displayable):
         tail: The heaviest weights, as parts of the mean weight, in falling order, of the datum with the largest k̂: for the figure.
         history: ELBO per datum at each step, of a fit.
         look: Makes `parts`.
+        mean_field: Whether the guide is a normal of independent numbers.
         wider: The second look at a guide of which k̂ alone is bad; None where there was none.
     """
 
@@ -80,6 +81,7 @@ class Diagnosis(Displayable):
     tail: np.ndarray = field(default_factory=lambda: np.zeros(0))
     history: pd.DataFrame | None = None
     look: Callable[[], Parts | None] | None = field(default=None, repr=False, compare=False)
+    mean_field: bool = False
     wider: Wider | None = None
 
     @cached_property
@@ -135,7 +137,7 @@ class Diagnosis(Displayable):
     def verdict(self) -> str:
         """In a few sentences: how far it is, what the draws are worth, and what to do."""
         how_far = f"{self.training.words()} " if self.training else ""
-        return f"{how_far}{self._worth()} {self._advice()}{missed(self.uncovered)}"
+        return f"{how_far}{self._worth()} {self._advice()}{self._response()}{missed(self.uncovered)}"
 
     def _worth(self) -> str:
         if self.points:
@@ -180,6 +182,13 @@ class Diagnosis(Displayable):
         mend = "train longer" if self.converged is False else "use a richer guide"
         mend = "train longer, or use a richer guide" if self.converged is None else mend
         return f"Do not use the draws, weighted or not: {mend}."
+
+    def _response(self) -> str:
+        """Where covariances may be what is missing."""
+        other = self.trust == "good" or self.uncovered or self.modes or self.endless or self.not_finite
+        if other or not self.mean_field or len(self.sites) < 2:
+            return ""
+        return " Mean field has no covariances, and too small sds where there are any: vb.linear_response(fit) has those of its means."
 
     def _moved(self) -> str:
         """The latents that weights move, where the weights can be trusted, and there are not so many that the farthest is far by chance."""

@@ -9,6 +9,7 @@ from typing import Any
 import pyro
 from pyro.infer.autoguide import AutoDelta
 from pyro.infer.autoguide.initialization import InitMessenger
+from torch import Tensor
 from torch.distributions import biject_to
 
 from .search import Search
@@ -25,6 +26,7 @@ class Point(AutoDelta):
     Attributes:
         settled: Whether it is at a mode already.
         search: How it has come there; None before the first call.
+        found: Site → the value that it has found.
     """
 
     _prototype_hide_fn = staticmethod(hidden)
@@ -33,6 +35,7 @@ class Point(AutoDelta):
         super().__init__(model, init_loc_fn=origin)
         self._plain, self._seed, self.settled = (model,), seed, False
         self.search: Search | None = None
+        self.found: dict[str, Tensor] = {}
 
     def placed(self, search: Search, settled: bool) -> Point:
         """Looks for no place; returns itself. For a saved one that comes back, whose values are its parameters."""
@@ -54,6 +57,7 @@ class Point(AutoDelta):
             name: biject_to(site["fn"].support)(found.values[name].to(site["value"]))
             for name, site in density.sites.items()
         }
+        self.found = values
         self._model = (
             InitMessenger(lambda site: values[site["name"]] if site["name"] in values else origin(site))(
                 self._plain[0]

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 
 from .. import rng
+from ..arguments.takes import takes
 from ..data.dataset import Batch
 from ..errors import BadInput, Unsuitable
 from ..estimators import name_of, resolve
@@ -112,6 +113,7 @@ class EstimatorCheck(Displayable):
         return Card(f"Check of {self.estimator}: {'ok' if self.ok else 'not ok'}", tuple(rows))
 
 
+@takes()
 def check_estimator(
     estimator: Any,
     pairs: Sequence[str] | None = None,

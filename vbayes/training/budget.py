@@ -48,6 +48,6 @@ def refuse_budget(**given: Any) -> None:
     """
     if named := " and ".join(name for name, value in given.items() if value is not None):
         raise BadInput(
-            f"{named} were given with steps, epochs, restarts or estimator='auto'. They are for a fit that trains until it has converged, and this one is told how far. "
+            f"{named} were given with steps, epochs or estimator='auto'. They are for a fit that trains until it has converged, and this one is told how far. "
             "Wanted: one or the other."
         )

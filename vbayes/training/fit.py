@@ -31,8 +31,9 @@ from .fit_run import Callback, Progress, train
 from .identity import identity
 from .minibatches import count_steps
 from .optimizer import optimizer_for, require_adam
-from .restarts import Restarts, fit_restarts
+from .restarts import Restarts
 from .result import Fit
+from .several import fit_restarts, fit_until_converged
 from .until_converged import until_converged
 from .verbs import verb
 
@@ -82,7 +83,8 @@ def fit(
             lets its draws pass, weighted or not, and otherwise a flow, if that is better; the fit's `tried` say what they were worth.
         steps: Optimiser steps; or
         epochs: passes over the data. Neither: until a further phase would gain less than .01 nats (.001 more for each datum with latents of its
-            own; .02 a datum where one network names the latents of all), or the budget is used up. With `restarts` or "auto", neither means 1000 steps.
+            own; .02 a datum where one network names the latents of all), or the budget is used up. With estimator="auto", neither means 1000 steps: it asks after parts of them,
+            and two estimators have no one ELBO that a plateau could be seen in.
         max_steps, max_seconds: The budget of a fit that is told neither: 100 000 steps (trials and looks come on top) and 600 s if None. Within it, the clock
             has no say in the numbers.
         validation: Data like `data` that are not trained on: for a guide that makes latents from data, such as a VAE's, their ELBO decides when to stop, and which
@@ -98,7 +100,8 @@ def fit(
             jax (`pip install 'vbayes[xla]'`); "torch" interprets the program, or records it as a CUDA graph. Otherwise it is machine code on the CPU, XLA
             on a card and for programs that there is no machine code for, where jax is there for it; else torch. From the same seed they follow the same
             minibatches and noise, and differ by rounding.
-        restarts: R independent fits from R starts, in one loop; they come back together, as `Restarts`. The first start is the
+        restarts: R independent fits from R starts; they come back together, as `Restarts`. With `steps` or `epochs` in one loop, otherwise one after the other, until each has
+            converged, with `max_seconds` for all of them; a guide by a word stays the one that it is. The first start is the
             pair's own; see `vbayes.pair.initial_values.another_start` for the others.
         binarize: Make grey data in [0, 1] black and white, for a Bernoulli likelihood: "threshold", "static" or "dynamic", anew in each
             epoch; see `Dataset.binarized`, whose data `Fit.load` wants for such a fit.
@@ -128,7 +131,7 @@ def fit(
     automatic = isinstance(estimator, str) and estimator == "auto"
     method = AnalyticKL() if automatic or estimator is None else resolve(estimator)
     require_backend(compile)
-    told = steps is not None or epochs is not None or restarts is not None or automatic
+    told = steps is not None or epochs is not None or automatic
     Budget.of(max_steps, max_seconds)
     if told:
         refuse_budget(max_steps=max_steps, max_seconds=max_seconds, validation=validation)
@@ -171,6 +174,9 @@ def fit(
             "rate": learning_rate,
             "autosave": autosave,
         }
+        if restarts is not None:
+            options |= {"max_steps": max_steps, "validation": held_out}
+            return fit_until_converged(fresh, restarts, max_seconds=max_seconds, **options)
         if problem.pair.word == AUTO and estimator is None and held_out is None:
             return verb("climb")(fresh, max_steps=max_steps, max_seconds=max_seconds, kept=kept, **options)  # type: ignore[no-any-return]
         options["at"] = kept.get("schedule")

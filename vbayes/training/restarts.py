@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
 import math
-import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
-from torch.linalg import LinAlgError
 
-from .. import rng
-from ..errors import CaptureFailed, NonFinite
+from ..errors import NonFinite, Unsuitable
 from ..export.to_arviz import to_arviz
-from ..pair.initial_values import another_start
-from ..progress import bar, between_steps
-from ..staging.backends import asked_for
 from ..summaries.card import Card, Displayable, counted, first_few, rounded, with_error
-from ..validation import no_warnings_of_nan, validation
-from .engine import WORTH
-from .fit_run import Callback, Progress, Row, not_finite, rows_of, train
-from .minibatches import Minibatches
-from .optimizer import optimizer_for
+from ..summaries.r_hat import AGREE, r_hat
 from .result import Fit
-from .run import BY_PYRO, Run
-from .side_by_side import SideBySide
-from .staged import Staged
+from .settled import search_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,12 +29,12 @@ class Restarts(Displayable):
     Attributes:
         fits: In the order of their starts; the first is what a single fit would have been, up to rounding. One that left the
             reals ends before the others.
-        steps: That each of them was to take.
+        steps: That each of them was to take; None where each has trained until it had converged.
         failures: For each the error that ended it, with step and site; None for one that stayed in the reals.
     """
 
     fits: tuple[Fit, ...]
-    steps: int
+    steps: int | None
     failures: tuple[NonFinite | None, ...] = ()
 
     @property
@@ -63,22 +49,26 @@ class Restarts(Displayable):
         return float(self.to_dataframe().elbo_per_datum.std())
 
     def to_dataframe(self) -> pd.DataFrame:
-        """A row for each fit: restart (from 0), seed, steps, elbo (nats, mean of the last tenth of the steps), its standard error
-        elbo_se, elbo_per_datum, finished (whether it stayed in the reals), best."""
+        """A row for each fit: restart (from 0), seed, steps, elbo (nats, mean of the last tenth of the steps; of fits that trained until they had converged that at the mean of
+        the last iterates), its standard error elbo_se, elbo_per_datum, finished (whether it stayed in the reals), best."""
         longest = max(fit.steps for fit in self.fits)
         rows = []
         for number, fit in enumerate(self.fits):
             tail = fit.history.elbo.tail(max(1, fit.steps // TAIL))
             elbo = float(tail.mean()) if fit.steps else float("nan")
+            elbo_se = float(tail.sem()) if len(tail) > 1 else float("nan")
+            finished = fit.steps == (longest if fit.interrupted else self.steps)
+            if self.steps is None:
+                elbo, elbo_se, finished = _reached(fit), float("nan"), fit.convergence is not None
             rows.append(
                 {
                     "restart": number,
                     "seed": fit.seed,
                     "steps": fit.steps,
                     "elbo": elbo,
-                    "elbo_se": float(tail.sem()) if len(tail) > 1 else float("nan"),
+                    "elbo_se": elbo_se,
                     "elbo_per_datum": elbo / len(fit.data),
-                    "finished": fit.steps == (longest if fit.interrupted else self.steps),
+                    "finished": finished,
                 }
             )
         table = pd.DataFrame(rows)
@@ -91,12 +81,60 @@ class Restarts(Displayable):
         best, rows = table[table.best].iloc[0], len(first.data)
         found = (
             ("fits", f"{len(self.fits)}, of which {int(table.finished.sum())} finished"),
-            ("steps", counted(self.steps, "step") + " each"),
+            ("steps", self._steps()),
             ("best", f"restart {best.restart}: {with_error(best.elbo / rows, best.elbo_se / rows)} nats a datum"),
             ("spread", f"{rounded(self.spread, 3)} nats a datum between the fits"),
             *((f"restart {number}", _ended(error)) for number, error in enumerate(self.failures) if error),
         )
         return Card(f"Restarts: {first.pair.name} on {first.data.name}", found)
+
+    def _steps(self) -> str:
+        if self.steps is not None:
+            return counted(self.steps, "step") + " each"
+        known = sum(fit.convergence is not None and fit.convergence.converged is True for fit in self.fits)
+        least, most = (f(fit.steps for fit in self.fits) for f in (min, max))
+        return f"{least:,} to {counted(most, 'step')}; {known} of {len(self.fits)} converged"
+
+    def r_hat(self, draws: int = 1000, seed: int | None = None) -> pd.DataFrame:
+        """R̂ of the latents' draws between the fits that finished, the largest first: site, element, r_hat. From about 1.05 on, starts have led to different posteriors.
+
+        Each fit's training looks for stationarity by itself, within its own iterates; between fits there are these draws, whatever the parameters are called. Latents
+        without an order, as those of an autoencoder's codes, differ between starts that are equally good.
+
+        Args:
+            draws: Of each fit.
+            seed: Of the draws.
+
+        Raises:
+            Unsuitable: Fewer than two fits have finished.
+        """
+        finished = [fit for fit, done in zip(self.fits, self.to_dataframe().finished, strict=True) if done]
+        if len(finished) < 2:
+            raise Unsuitable(f"{counted(len(finished), 'fit')} finished. Wanted: at least two, to be compared.")
+        made = to_arviz(finished, draws=draws, seed=seed, prior=False)["posterior"]
+        rows = []
+        for name, values in made.data_vars.items():
+            found = r_hat(np.asarray(values.values, dtype=float))
+            rows += [(name, ", ".join(map(str, place)), float(found[place])) for place in np.ndindex(found.shape)]
+        table = pd.DataFrame(rows, columns=["site", "element", "r_hat"])
+        return table.sort_values("r_hat", ascending=False, kind="stable", ignore_index=True)
+
+    def verdict(self, draws: int = 1000) -> str:
+        """In two sentences: how many have converged, and whether they agree."""
+        table = self.to_dataframe()
+        known = sum(fit.convergence is not None and fit.convergence.converged is True for fit in self.fits)
+        text = f"Of {counted(len(self.fits), 'start')} {int(table.finished.sum())} finished and {known} are known to have converged."
+        if table.finished.sum() < 2:
+            return text
+        worst = self.r_hat(draws).iloc[0]
+        where = f"{worst.site}{f'[{worst.element}]' if worst.element else ''}"
+        if worst.r_hat < AGREE:
+            return f"{text} They have come to one posterior: R̂ is at most {worst.r_hat:.2f}, at {where}."
+        best, rows = int(table.restart[table.best].iloc[0]), len(self.fits[0].data)
+        return (
+            f"{text} They have come to different posteriors: R̂ is {worst.r_hat:.2f} at {where}, and their ELBOs lie within {rounded(float(table.elbo[table.finished].max() - table.elbo[table.finished].min()) / rows, 2)} nats a datum. "
+            f"The best is start {best}; where the ELBOs are alike, there are several modes, unless they differ by the names of things alone."
+        )
 
     def to_arviz(self, data: Any = None, *, draws: int = 1000, **options: Any) -> Any:
         """As `vb.to_arviz` of one fit, with a chain for each: R-hat then tells whether the starts led to one posterior."""
@@ -113,113 +151,14 @@ class Restarts(Displayable):
         return restarts([fit.history for fit in self.fits], self.fits.index(self.best), ax)
 
 
-def fit_restarts(first: Fit, count: int, steps: int, *, show: bool, callbacks: Sequence[Callback]) -> Restarts:
-    """`count` fits like `first`, which has taken no steps yet."""
-    batch = first.data.batch(first.pair.model)
-    fits = [first]
-    for seed in rng.children(first.seed, count)[1:]:
-        fits.append(
-            replace(first, pair=another_start(first.pair, batch, seed), seed=seed, progress=Progress.start(seed))
-        )
-    return fit_each(fits, steps, show=show, callbacks=callbacks)
-
-
-def fit_each(fits: list[Fit], steps: int, *, show: bool, callbacks: Sequence[Callback] = ()) -> Restarts:
-    """Fits of one pair that have taken no steps yet take so many: side by side in one program where that can be.
-
-    Args:
-        fits: They may have data of their own, of the same shapes.
-    """
-    compile = fits[0].compile
-    if steps and (asked_for(compile) or (compile == "auto" and steps * len(fits) >= WORTH)):
-        try:
-            return _together(fits, steps, show=show, callbacks=callbacks)
-        except CaptureFailed:  # the fits will say why
-            pass
-    return _one_after_the_other(fits, steps, show=show, callbacks=callbacks)
-
-
-def _one_after_the_other(
-    fits: Sequence[Fit], steps: int, *, show: bool, callbacks: Sequence[Callback], staged: bool | None = None
-) -> Restarts:
-    """Each goes on to so many steps, if it can."""
-    reached: list[Fit] = []
-    failures: list[NonFinite | None] = []
-    for fit in fits:
-        try:
-            reached.append(train(fit, steps - fit.steps, show=show, callbacks=callbacks, staged=staged))
-            failures.append(None)
-        except NonFinite as error:
-            assert error.fit is not None
-            reached.append(error.fit)
-            failures.append(error)
-        if reached[-1].interrupted:
-            break
-    return _checked(Restarts(tuple(reached), steps, tuple(failures)))
-
-
-def _together(fits: list[Fit], steps: int, *, show: bool, callbacks: Sequence[Callback]) -> Restarts:
-    engines: list[Staged] = []
-    steppers = []
-    with validation(False), no_warnings_of_nan():
-        for fit in fits:
-            with fit.pair.scope():
-                steppers.append(optimizer_for(fit.pair.leaves, fit.optimizer, fit.learning_rate))
-                minibatches = Minibatches(fit.data, fit.batch_size, fit.seed)
-                engines.append(Staged(fit, minibatches, steppers[-1], 0, engines[0] if engines else None))
-        columns = [fit.data.batch(fit.pair.model).args for fit in fits]
-        run, rows, changed = Run(SideBySide(engines, columns)), [list[Row]() for _ in fits], ""
-        with (
-            fits[0].pair.scope(),
-            bar(f"{len(fits)} fits", steps, show=show) as advance,
-            between_steps() as asked_to_stop,
-        ):
-
-            def report(values: Sequence[Sequence[float]], began: float, ended: float) -> None:
-                each = list(zip(*values, strict=True))
-                fresh = []
-                for history, elbos in zip(rows, each, strict=True):
-                    made = rows_of(elbos, run.taken - len(values), began, ended, minibatches, len(fits[0].data))
-                    fresh.append([row for row in made if not math.isnan(row[2])])
-                    history += fresh[-1]
-                best = max(history[-1][3] for history in rows if history)
-                alive = sum(not math.isnan(elbo) for elbo in values[-1])
-                note = "best ELBO per datum {:.4g}, {} going on"
-                advance(run.taken, functools.partial(note.format, best, alive))
-                for callback, taken in itertools.product(callbacks, filter(None, fresh)):
-                    callback(taken)
-
-            try:
-                run.go(steps, report=report, asked_to_stop=asked_to_stop)
-            except (
-                CaptureFailed,
-                LinAlgError,
-            ) as error:  # the model is not what it was, or one fit's matrix has no factor
-                changed = str(error)
-        reached, failures = list[Fit](), list[NonFinite | None]()
-        for fit, engine, stepper, history in zip(fits, engines, steppers, rows, strict=True):
-            ended = len(history) < run.taken or (run.engine.failure is not None and not changed)
-            with fit.pair.scope():
-                engine.finish()
-                progress = Progress(fit.progress.generator, not changed, stepper.get_state())
-                failure = engine.why(len(history) + 1) if ended else None
-            reached.append(replace(fit, rows=tuple(history), interrupted=run.interrupted, progress=progress))
-            failures.append(not_finite(failure, reached[-1]) if failure else None)
-    if changed:
-        warnings.warn(f"{changed}\n{BY_PYRO}", stacklevel=4)
-        return _one_after_the_other(reached, steps, show=show, callbacks=callbacks, staged=False)
-    return _checked(Restarts(tuple(reached), steps, tuple(failures)))
-
-
-def _checked(restarts: Restarts) -> Restarts:
-    if not restarts.to_dataframe().finished.any():
-        last, error = max(zip(restarts.fits, restarts.failures, strict=True), key=lambda each: each[0].steps)
-        raise NonFinite(
-            f"None of {len(restarts.fits)} fits of pair {last.pair.name!r} stayed in the real numbers; the last one left them after "
-            f"{last.steps} of {restarts.steps} steps. {error or ''}",
-            step=last.steps + 1, sites=error.sites if error else (), parameters=error.parameters if error else (), fit=last,
-        )  # fmt: skip
-    return restarts
+def _reached(fit: Fit) -> float:
+    """The ELBO where a training until convergence has come to, nats."""
+    if fit.convergence is None:
+        return math.nan
+    if fit.convergence.phases:
+        return fit.convergence.phases[-1].elbo
+    search = search_of(fit)
+    return search.value if search else math.nan
 
 
 def _ended(error: NonFinite) -> str:

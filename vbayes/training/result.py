@@ -186,6 +186,10 @@ class Fit(Displayable):
             method = "psis" if (self.diagnosis or self.diagnose()).trust == "reweight" else "guide"
         return verb("posterior")(self, data, draws, method or "auto", **options)
 
+    def linear_response(self, **options: Any) -> Any:
+        """`vb.linear_response(fit, **options)`, a `vb.LinearResponse`: the covariances that a mean-field guide leaves out."""
+        return verb("linear_response")(self, **options)
+
     @property
     def _rate(self) -> float | None:
         """To go on with: the last one; or the first, where a network has settled that could go on."""

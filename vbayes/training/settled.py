@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from ..estimators import Enumerated
 from ..estimators.base import Estimator
 from ..estimators.objective import ELBO
@@ -23,7 +25,7 @@ def settled(fit: Any) -> Any | None:
     """A fit of no steps whose guide by a word has found the best ELBO where it looked for its place, with its `convergence`; None where there is more to do.
 
     There is, where the model has parameters of its own, where minibatches or another bound than the ELBO are asked for, and where the guide has other shapes than
-    the search.
+    the search, or has been moved from where that has led.
     """
     guide, method = fit.pair.guide, fit.estimator
     of_the_elbo = isinstance(method, Enumerated) or (
@@ -35,6 +37,16 @@ def settled(fit: Any) -> Any | None:
         or fit.rows
         or fit.batch_size not in (None, len(fit.data))
         or not (of_the_elbo and alone and guide.settled)
+        or _moved(fit)
     ):
         return None
     return replace(fit, convergence=Convergence(True, AT_A_MODE if fit.pair.word == "point" else REASON))
+
+
+def _moved(fit: Any) -> bool:
+    """Whether a guide is elsewhere than its search has led, as at another start."""
+    found = getattr(fit.pair.guide, "found", None)  # a point's values
+    if found:
+        values = fit.pair.constrained()
+        return any(not torch.equal(values[f"{type(fit.pair.guide).__name__}.{name}"], v) for name, v in found.items())
+    return any(name.endswith(".loc") and bool(value.any()) for name, value in fit.pair.parameters.items())

@@ -6,7 +6,11 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-VERBS = {"diagnose": "..diagnostics.diagnose", "posterior": "..inference.posterior"}
+VERBS = {
+    "diagnose": "..diagnostics.diagnose",
+    "linear_response": "..inference.linear_response",
+    "posterior": "..inference.posterior",
+}
 """Method of a `Fit` → the module with the function of that name."""
 WAYS = {"climb": "..diagnostics.climb", "bent": "..diagnostics.climb"}
 """Way to a `Fit` that asks for diagnoses → likewise."""

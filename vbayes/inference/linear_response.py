@@ -1,0 +1,217 @@
+"""The covariances that mean field leaves out, by how its means respond to small changes of the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+from pyro.infer.autoguide import AutoContinuous, AutoNormal
+from torch import Tensor
+from torch.distributions import Independent, Normal
+
+from .. import rng
+from ..arguments.takes import takes
+from ..errors import BadInput, Unsuitable
+from ..guides.curvature import inverse_root, noise_of
+from ..guides.log_density import LogDensity
+from ..guides.starts import BENT
+from ..guides.whitened import density_of
+from ..pair.problem import Problem, Trained
+from ..summaries.card import Card, Displayable, rounded
+from ..validation import validation
+
+DRAWS = 256
+NUMBERS = 2**24  # of second derivatives held at once
+STEPS, HALVINGS = 50, 20  # of Newton's method
+THERE = 1e-9  # nats that a further step would gain
+
+
+@dataclass(frozen=True, repr=False)
+class LinearResponse(Displayable):
+    """Means and covariances of the latents in unconstrained numbers (the logarithm of a scale), laid out one site after the other; on the CPU.
+
+    Attributes:
+        names: (D,) such as "theta[3]".
+        mean: (D,) of the mean-field normal.
+        covariance: (D, D) by linear response.
+        mean_field_sd: (D,) what mean field has for `sd`.
+        draws: S.
+        pair, data: Names.
+    """
+
+    names: tuple[str, ...]
+    mean: Tensor
+    covariance: Tensor
+    mean_field_sd: Tensor
+    draws: int
+    pair: str
+    data: str
+
+    @property
+    def sd(self) -> Tensor:
+        """(D,)."""
+        return self.covariance.diagonal().sqrt()
+
+    @property
+    def correlation(self) -> Tensor:
+        """(D, D)."""
+        return self.covariance / self.sd / self.sd[:, None]
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """A row for each number: name, mean, sd, mean_field_sd, ratio of the two."""
+        columns = {"mean": self.mean, "sd": self.sd, "mean_field_sd": self.mean_field_sd}
+        table = pd.DataFrame({"name": self.names, **{name: values.cpu().numpy() for name, values in columns.items()}})
+        return table.assign(ratio=table.sd / table.mean_field_sd)
+
+    def card(self) -> Card:
+        """How much wider than mean field it is, and where."""
+        ratio = self.sd / self.mean_field_sd
+        worst = int(ratio.argmax())
+        across = self.correlation.tril(-1).abs()
+        rows = [
+            ("numbers", f"{len(self.names):,}, unconstrained"),
+            ("wider", f"than mean field by a factor of {rounded(float(ratio.max()), 3)} at most, {self.names[worst]}"),
+        ]
+        if len(self.names) > 1:
+            one, two = divmod(int(across.argmax()), len(self.names))
+            value = rounded(float(self.correlation[one, two]), 2)
+            rows.append(("correlation", f"{value}, of {self.names[two]} and {self.names[one]}"))
+        return Card(f"Linear response: {self.pair} on {self.data}", tuple(rows))
+
+
+@takes()
+def linear_response(
+    pair: Any | Trained, data: Any = None, *, draws: int = DRAWS, seed: int | None = None, device: str = "auto"
+) -> LinearResponse:
+    """Covariances of a mean-field fit's latents: of a normal posterior the exact ones, where mean field has each number's sd given all others.
+
+    Add t · u to log p, u the latents' unconstrained numbers: the derivative of the posterior's mean of u by t is its covariance. That of mean field's mean, at the optimum
+    of the ELBO over the same draws, is Σ = the upper left block of H⁻¹, with H the second derivatives of −ELBO by means and logarithms of sds. Where mean field's means are right, so
+    is Σ, to first order; whether they are, `vb.diagnose` says.
+
+    Args:
+        pair: With a normal of independent numbers: guide="diagonal", `AutoNormal`, `AutoDiagonalNormal`; a fit brings its data. From there the ELBO is taken to its optimum.
+        data: As for `fit`.
+        draws: S, which stay the same.
+        seed: Of the draws.
+        device: As for `fit`.
+
+    Raises:
+        BadInput: Fewer than two draws.
+        Unsuitable: Another guide, more than 300 numbers, or an ELBO without an optimum near.
+
+    References:
+        Giordano, Broderick & Jordan 2018, Covariances, robustness, and variational Bayes, arXiv:1709.02536, section 3.
+        Giordano, Ingram & Broderick 2023, Black box variational inference with a deterministic objective, arXiv:2304.05527, section 4.
+
+    Examples:
+        >>> fit = vb.fit(model, data, guide="diagonal")
+        >>> vb.linear_response(fit).to_dataframe()
+    """
+    if not isinstance(draws, int) or isinstance(draws, bool) or draws < 2:
+        raise BadInput(f"draws={draws!r}. Wanted: a whole number, at least 2.")
+    seed, problem = rng.or_default(seed), Problem.of(pair, data, device=device)
+    own = problem.pair
+    if not is_mean_field(own.guide):
+        raise Unsuitable(
+            f"The guide of pair {own.name!r} is no normal of independent numbers over all latents. Wanted: guide='diagonal', AutoNormal or AutoDiagonalNormal; other guides have "
+            "covariances of their own."
+        )
+    with own.look(), torch.no_grad(), validation(False):
+        density = density_of(own.model, problem.whole.args, {})
+        if density.size > BENT:
+            raise Unsuitable(
+                f"{density.size:,} unconstrained numbers, and their second derivatives are taken up to {BENT}. Wanted: a smaller model, or guide='low_rank'."
+            )
+        loc, scale = _numbers(own.guide, density)
+        noise = _noise(density, draws, seed)
+        loc, scale, bend = _optimum(density, loc, scale, noise)
+    size = density.size
+    root, wrong = torch.linalg.cholesky_ex(bend)
+    if int(wrong):
+        raise Unsuitable(
+            f"The ELBO of pair {own.name!r} has no optimum near its guide. Wanted: a fit that has converged; or a guide of another kind, where the posterior has no end."
+        )
+    covariance = torch.cholesky_inverse(root)[:size, :size].cpu()
+    names = tuple(density.name_of(place) for place in range(size))
+    return LinearResponse(
+        names, loc.cpu(), covariance, scale.cpu(), len(noise), own.name, problem.data.name
+    )  # fmt: skip
+
+
+def is_mean_field(guide: Any) -> bool:
+    """Whether a guide is a normal of independent unconstrained numbers over all latents."""
+    if isinstance(guide, AutoContinuous):
+        try:
+            q: Any = guide.get_posterior()
+        except Exception:  # of a guide that has not been called
+            return False
+        return isinstance(q, Independent) and isinstance(q.base_dist, Normal)
+    return type(guide) is AutoNormal
+
+
+def _numbers(guide: Any, density: LogDensity) -> tuple[Tensor, Tensor]:
+    """(D,) means and sds, laid out as the density has them."""
+    if isinstance(guide, AutoContinuous):
+        q: Any = guide.get_posterior()
+        parts = [{site["name"]: part for site, part in guide._unpack_latent(numbers)} for numbers in (q.mean, q.stddev)]
+    else:
+        both = {name: guide._get_loc_and_scale(name) for name in density.sites}
+        parts = [{name: pair[which] for name, pair in both.items()} for which in (0, 1)]
+    return tuple(torch.cat([part[name].reshape(-1) for name in density.sites]).double() for part in parts)  # type: ignore[return-value]
+
+
+def _noise(density: LogDensity, draws: int, seed: int) -> Tensor:
+    """(S, D) with the moments of a standard normal, so that a normal posterior has no error at all; of few draws with its means and variances alone."""
+    noise = noise_of(density, 2 * ((draws + 1) // 2), seed)
+    if len(noise) < 2 * density.size:
+        return noise / noise.square().mean(0).sqrt()
+    root = torch.linalg.cholesky(noise.T @ noise / len(noise))
+    return torch.linalg.solve_triangular(root, noise.T, upper=False).T
+
+
+def _optimum(density: LogDensity, loc: Tensor, scale: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Means and sds of the best ELBO over some draws, and the second derivatives of −ELBO there, (2D, 2D), by means and logarithms of sds."""
+    size = len(loc)
+    here = torch.cat([loc, scale.log()])
+
+    def elbo(at: Tensor) -> float:
+        return float(density.many(at[:size] + at[size:].exp() * noise).mean() + at[size:].sum())
+
+    height = elbo(here)
+    for _ in range(STEPS):
+        gradient, bend = _derivatives(density, here, noise)
+        root = inverse_root(bend) if gradient.isfinite().all() and bend.isfinite().all() else None
+        if root is None:
+            break
+        step = root @ (root.T @ gradient)
+        gain = float(step @ gradient) / 2
+        if gain < THERE:
+            break
+        ahead = next(
+            ((h, at) for k in range(HALVINGS) if (h := elbo(at := here + 0.5**k * step)) > height), None
+        )  # fmt: skip
+        if ahead is None:  # no more digits
+            break
+        height, here = ahead
+    _, bend = _derivatives(density, here, noise)
+    return here[:size], here[size:].exp(), bend
+
+
+def _derivatives(density: LogDensity, here: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """(2D,) of the ELBO, and (2D, 2D) second ones of −ELBO."""
+    size = len(here) // 2
+    gradient, bend = torch.zeros_like(here), here.new_zeros(2 * size, 2 * size)
+    for some in noise.split(max(1, NUMBERS // size**2)):
+        away = here[size:].exp() * some
+        first, second = density.gradients(here[:size] + away), -density.hessians(here[:size] + away)
+        by_scale = second * away[:, None, :]
+        corner = away[:, :, None] * by_scale - (first * away).diag_embed()
+        gradient += torch.cat([first.sum(0), (first * away).sum(0)])
+        across = by_scale.sum(0)
+        bend += torch.cat([torch.cat([second.sum(0), across], 1), torch.cat([across.T, corner.sum(0)], 1)])
+    gradient, bend = gradient / len(noise), bend / len(noise)
+    gradient[size:] += 1.0  # of the entropy
+    return gradient, bend

@@ -1,0 +1,173 @@
+"""Fits of one pair from several starts: side by side in one loop for so many steps, or one after the other until each has converged."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch.linalg import LinAlgError
+
+from .. import rng
+from ..data.dataset import Dataset
+from ..errors import CaptureFailed, NonFinite
+from ..pair.initial_values import another_start
+from ..progress import bar, between_steps
+from ..staging.backends import asked_for
+from ..validation import no_warnings_of_nan, validation
+from .budget import Budget
+from .engine import WORTH
+from .fit_run import Callback, Progress, Row, not_finite, rows_of, train
+from .minibatches import Minibatches
+from .optimizer import optimizer_for
+from .restarts import Restarts
+from .result import Fit
+from .run import BY_PYRO, Run
+from .side_by_side import SideBySide
+from .staged import Staged
+from .until_converged import until_converged
+
+
+def fit_restarts(first: Fit, count: int, steps: int, *, show: bool, callbacks: Sequence[Callback]) -> Restarts:
+    """`count` fits like `first`, which has taken no steps yet."""
+    return fit_each(_starts(first, count), steps, show=show, callbacks=callbacks)
+
+
+def fit_until_converged(
+    first: Fit, count: int, *, max_seconds: float | None, validation: Dataset | None = None, **options: Any
+) -> Restarts:
+    """`count` fits like `first`, which has taken no steps yet, one after the other until each has converged: they end at different steps, and their rates differ.
+
+    Args:
+        max_seconds: For all of them; each has an equal share of what is left.
+        options: Of `until_converged`.
+    """
+    left, reached, failures = Budget.of(None, max_seconds).seconds, list[Fit](), list[NonFinite | None]()
+    for number, fit in enumerate(_starts(first, count)):
+        began = time.perf_counter()
+        try:
+            reached.append(
+                until_converged(fit, max_seconds=max(left, 1e-3) / (count - number), validation=validation, **options)
+            )
+            failures.append(None)
+        except NonFinite as error:
+            assert error.fit is not None
+            reached.append(error.fit)
+            failures.append(error)
+        left -= time.perf_counter() - began
+        if reached[-1].interrupted:
+            break
+    return _checked(Restarts(tuple(reached), None, tuple(failures)))
+
+
+def _starts(first: Fit, count: int) -> list[Fit]:
+    batch = first.data.batch(first.pair.model)
+    fits = [first]
+    for seed in rng.children(first.seed, count)[1:]:
+        fits.append(
+            replace(first, pair=another_start(first.pair, batch, seed), seed=seed, progress=Progress.start(seed))
+        )
+    return fits
+
+
+def fit_each(fits: list[Fit], steps: int, *, show: bool, callbacks: Sequence[Callback] = ()) -> Restarts:
+    """Fits of one pair that have taken no steps yet take so many: side by side in one program where that can be.
+
+    Args:
+        fits: They may have data of their own, of the same shapes.
+    """
+    compile = fits[0].compile
+    if steps and (asked_for(compile) or (compile == "auto" and steps * len(fits) >= WORTH)):
+        try:
+            return _together(fits, steps, show=show, callbacks=callbacks)
+        except CaptureFailed:  # the fits will say why
+            pass
+    return _one_after_the_other(fits, steps, show=show, callbacks=callbacks)
+
+
+def _one_after_the_other(
+    fits: Sequence[Fit], steps: int, *, show: bool, callbacks: Sequence[Callback], staged: bool | None = None
+) -> Restarts:
+    """Each goes on to so many steps, if it can."""
+    reached: list[Fit] = []
+    failures: list[NonFinite | None] = []
+    for fit in fits:
+        try:
+            reached.append(train(fit, steps - fit.steps, show=show, callbacks=callbacks, staged=staged))
+            failures.append(None)
+        except NonFinite as error:
+            assert error.fit is not None
+            reached.append(error.fit)
+            failures.append(error)
+        if reached[-1].interrupted:
+            break
+    return _checked(Restarts(tuple(reached), steps, tuple(failures)))
+
+
+def _together(fits: list[Fit], steps: int, *, show: bool, callbacks: Sequence[Callback]) -> Restarts:
+    engines: list[Staged] = []
+    steppers = []
+    with validation(False), no_warnings_of_nan():
+        for fit in fits:
+            with fit.pair.scope():
+                steppers.append(optimizer_for(fit.pair.leaves, fit.optimizer, fit.learning_rate))
+                minibatches = Minibatches(fit.data, fit.batch_size, fit.seed)
+                engines.append(Staged(fit, minibatches, steppers[-1], 0, engines[0] if engines else None))
+        columns = [fit.data.batch(fit.pair.model).args for fit in fits]
+        run, rows, changed = Run(SideBySide(engines, columns)), [list[Row]() for _ in fits], ""
+        with (
+            fits[0].pair.scope(),
+            bar(f"{len(fits)} fits", steps, show=show) as advance,
+            between_steps() as asked_to_stop,
+        ):
+
+            def report(values: Sequence[Sequence[float]], began: float, ended: float) -> None:
+                each = list(zip(*values, strict=True))
+                fresh = []
+                for history, elbos in zip(rows, each, strict=True):
+                    made = rows_of(elbos, run.taken - len(values), began, ended, minibatches, len(fits[0].data))
+                    fresh.append([row for row in made if not math.isnan(row[2])])
+                    history += fresh[-1]
+                best = max(history[-1][3] for history in rows if history)
+                alive = sum(not math.isnan(elbo) for elbo in values[-1])
+                note = "best ELBO per datum {:.4g}, {} going on"
+                advance(run.taken, functools.partial(note.format, best, alive))
+                for callback, taken in itertools.product(callbacks, filter(None, fresh)):
+                    callback(taken)
+
+            try:
+                run.go(steps, report=report, asked_to_stop=asked_to_stop)
+            except (
+                CaptureFailed,
+                LinAlgError,
+            ) as error:  # the model is not what it was, or one fit's matrix has no factor
+                changed = str(error)
+        reached, failures = list[Fit](), list[NonFinite | None]()
+        for fit, engine, stepper, history in zip(fits, engines, steppers, rows, strict=True):
+            ended = len(history) < run.taken or (run.engine.failure is not None and not changed)
+            with fit.pair.scope():
+                engine.finish()
+                progress = Progress(fit.progress.generator, not changed, stepper.get_state())
+                failure = engine.why(len(history) + 1) if ended else None
+            reached.append(replace(fit, rows=tuple(history), interrupted=run.interrupted, progress=progress))
+            failures.append(not_finite(failure, reached[-1]) if failure else None)
+    if changed:
+        warnings.warn(f"{changed}\n{BY_PYRO}", stacklevel=4)
+        return _one_after_the_other(reached, steps, show=show, callbacks=callbacks, staged=False)
+    return _checked(Restarts(tuple(reached), steps, tuple(failures)))
+
+
+def _checked(restarts: Restarts) -> Restarts:
+    if not restarts.to_dataframe().finished.any():
+        last, error = max(zip(restarts.fits, restarts.failures, strict=True), key=lambda each: each[0].steps)
+        raise NonFinite(
+            f"None of {len(restarts.fits)} fits of pair {last.pair.name!r} stayed in the real numbers; the last one left them after "
+            f"{last.steps} steps. {error or ''}",
+            step=last.steps + 1, sites=error.sites if error else (), parameters=error.parameters if error else (), fit=last,
+        )  # fmt: skip
+    return restarts
