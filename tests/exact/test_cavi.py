@@ -125,7 +125,7 @@ def test_a_sweep_that_loses_is_an_error():
         (lambda: vb.conjugate.FactoredGaussian(torch.zeros(2), torch.ones(2, 2)), "Wanted: a symmetric positive definite"),
         (lambda: vb.conjugate.FactoredGaussian(torch.zeros(2), torch.ones(2, 3)), "Wanted: a symmetric positive definite"),
         (lambda: vb.conjugate.NormalGamma(torch.zeros(0)), "Wanted: \\(N,\\)"),
-        (lambda: vb.conjugate.NormalGamma(X, rate=0.0), "make no prior"),
+        (lambda: vb.conjugate.NormalGamma(X, rate=0.0), "rate=0.0 is out of range"),
         (lambda: vb.conjugate.GaussianMixture(CLOUD[:2], 3), "a row for each component"),
         (lambda: vb.conjugate.GaussianMixture(CLOUD, 3, freedom=1.0), "a freedom above 1"),
         (lambda: vb.conjugate.GaussianMixture(CLOUD[:, :1].repeat(1, 2), 3), "singular"),

@@ -119,7 +119,7 @@ def test_what_is_refused():
     x, _, start = some("categorical")
     with pytest.raises(vb.errors.BadInput, match="1 observed steps for 2 states"):
         vb.baum_welch(torch.zeros(1, 1), 2)
-    with pytest.raises(vb.errors.BadInput, match="states=0"):
+    with pytest.raises(vb.errors.BadInput, match="start=0"):
         vb.baum_welch(x, 0)
     with pytest.raises(vb.errors.BadInput, match="iterations=0"):
         vb.baum_welch(x, start, iterations=0)

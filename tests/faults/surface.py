@@ -208,6 +208,7 @@ def _on_a_copy(name: str) -> Callable[..., Any]:
 def _target(name: str, call: Callable[..., Any]) -> Target:
     parameters = inspect.signature(call).parameters
     kinds = {p.name: str(p.annotation) for p in parameters.values() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
+    kinds.pop("comparison", None)  # what goes wrong in somebody's own function is theirs to see
     only = made().only.get(name, {})
     by_name = made().by_name | only
     wanted = {"progress", "show", "steps", "replicas", "draws", "seed", "estimators", "candidates", "restarts", "batch_sizes",

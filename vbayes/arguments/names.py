@@ -21,7 +21,7 @@ BY_NAME: dict[str, Kind] = {
     "batch_size": Whole(1), "learning_rate": Real(above=0.0, given="0.001"), "device": DEVICE, "compile": COMPILE, "progress": FLAG,
     "draws": TWO, "proposals": SOME, "num_particles": SOME, "replicas": TWO, "chains": SOME, "simulations": TWO, "minibatches": TWO, "burn_in": Whole(0, drawn=True),
     "restarts": SOME, "paths": SOME, "evaluations": SOME, "temperatures": SOME, "moves": SOME, "updates": SOME, "iterations": SOME, "sweeps": SOME,
-    "nodes": Whole(1), "memory": Whole(1), "tolerance": Real(least=0.0, given="1e-6"),
+    "nodes": Whole(1), "memory": Whole(1), "tolerance": Real(given="1e-6"),
 }  # fmt: skip
 """Where an argument of a verb means something else, the verb says so."""
 

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
+from ..arguments.choice import TEXT
 from ..errors import BadInput, UnknownName
 from .base_noise import NoiseKind
 from .latents import FAMILIES
@@ -48,7 +49,7 @@ class Request:
             ("requires", "requirement"),
             ("families", "family of latents"),
         ):
-            for name in sorted(getattr(self, what)):
+            for name in sorted(TEXT(what, name) for name in getattr(self, what)):
                 if name not in known[what]:
                     if place := next((place for place, names in known.items() if name in names), None):
                         raise BadInput(f"{name!r} is no {kind} and does not belong in `{what}`. Put it in `{place}`.")

@@ -133,14 +133,14 @@ def check(pair: Pair, *batch: Any, show: bool = True) -> Check:
 def examine(pair: Pair, batch: Batch) -> Check:
     """`check` for a batch that knows how many rows the whole data set has; prints nothing."""
     batch = pair.beside(batch)
-    floats = [a for a in batch.args if isinstance(a, torch.Tensor) and a.is_floating_point()]
-    if not all(torch.isfinite(a).all() for a in floats):
-        require_masked(pair, batch, "The data have NaN or infinite values")
     with explained(pair, batch):
+        floats = [a for a in batch.args if isinstance(a, torch.Tensor) and a.is_floating_point()]
+        if not all(torch.isfinite(a).all() for a in floats):
+            require_masked(pair, batch, "The data have NaN or infinite values")
         pair.initialise(batch)
         with pair.look(), torch.no_grad(), validation(True):
             q, p = pair.run(batch)
-    with pair.look(), torch.no_grad(), validation(True):
+    with explained(pair, batch), pair.look(), torch.no_grad(), validation(True):
         latents = match(pair, q, p)
         for site in recorded(q) + recorded(p):
             weigh(site, latent=site["name"] in latents)

@@ -8,12 +8,20 @@ from contextlib import contextmanager
 import torch
 
 from ..data.dataset import Batch
-from ..errors import BadInput, BadPair, Unsuitable
+from ..errors import BadData, BadInput, BadPair, Unsuitable, VBayesError
 from ..validation import validation
 from .agreement import BOOLEAN, match
 from .pair import Pair
 
-FAILURES = (ValueError, RuntimeError, IndexError, TypeError)  # of a user's own code on arguments that do not fit
+FAILURES = (
+    ValueError,
+    RuntimeError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+)  # of a user's own code on arguments that do not fit
 
 
 @contextmanager
@@ -22,8 +30,10 @@ def explained(pair: Pair, batch: Batch) -> Iterator[None]:
     try:
         yield
     except BadInput as error:  # the pair itself knows what is wrong; Pyro adds the shapes of sites
-        kind = Unsuitable if isinstance(error, Unsuitable) else BadPair
+        kind = type(error) if type(error) in (BadData, Unsuitable) else BadPair
         raise kind(str(error).split("\nTrace Shapes:")[0]) from error
+    except VBayesError:
+        raise
     except FAILURES as error:
         raise BadPair(_explain(pair, batch, error)) from error
 

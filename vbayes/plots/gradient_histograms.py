@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
-from ..arguments.kind import Anything, Mapped
+from ..arguments.kind import Anything, Mapped, Several
 from ..arguments.takes import takes
 from ..arguments.whole import Whole
 from ..errors import BadInput
@@ -17,7 +17,7 @@ from .palette import style
 WIDE = 30.0  # times as wide as the narrowest: from there on a histogram has an axis of its own
 
 
-@takes(draws=Mapped(Anything()), bins=Whole(1, drawn=True))
+@takes(draws=Mapped(Several(Anything(), 2, 2)), bins=Whole(1, drawn=True))
 def gradient_histograms(draws: Mapping[str, tuple[Sequence[float], float]], *, bins: int = 40) -> Figure:
     """A histogram for each estimator of what its draws have along the right gradient, with that gradient's length and their own mean.
 

@@ -23,6 +23,7 @@ def restarts(tables: Sequence[pd.DataFrame], best: int, ax: Axes) -> Axes:
         best: Which of them is.
         ax: Where to draw.
     """
+    Whole(0, len(tables) - 1)("best", best)
     trends = [t.elbo_per_datum.rolling(max(1, len(t) // 50), center=True, min_periods=1).mean() for t in tables]
     for number, (table, trend) in enumerate(zip(tables, trends, strict=True)):
         if number != best:

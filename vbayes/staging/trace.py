@@ -13,6 +13,8 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_leaves
 
+from .sources import drop_old_sources
+
 CPU = torch.device("cpu")
 
 
@@ -26,6 +28,7 @@ def trace(fn: Callable[..., Any], *examples: Any, decompositions: Mapping[Any, A
     # a stack trace of its own, and takes twice as long.
     with tracing(TracingContext(FakeTensorMode())):
         graph = make_fx(fn, decomposition_table=dict(decompositions or {}))(*examples)
+    drop_old_sources()
     where = next((leaf.device for leaf in tree_leaves(examples) if isinstance(leaf, Tensor)), CPU)
     return graph if where.type == "cpu" else _all_on(graph, where)
 

@@ -62,7 +62,7 @@ class GaussianMixture:
     prior: Factors = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.x.dim() != 2 or len(self.x) < max(2, self.components) or self.components < 1:
+        if self.x.dim() != 2 or not self.x.shape[1] or len(self.x) < max(2, self.components) or self.components < 1:
             raise BadInput(
                 f"x has shape {tuple(self.x.shape)}, for {self.components} components. Wanted: (N, D), and a row for each component at least."
             )

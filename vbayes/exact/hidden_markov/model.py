@@ -135,5 +135,5 @@ def _generator(like: Tensor, seed: int | None) -> torch.Generator:
     return torch.Generator(like.device).manual_seed(rng.or_default(seed))
 
 
-STATES = Either(Instance(HiddenMarkov, "a vb.HiddenMarkov", "vb.HiddenMarkov(initial, transition, emission)"), SIZE)
+STATES = Either(SIZE, Instance(HiddenMarkov, "a vb.HiddenMarkov", "vb.HiddenMarkov(initial, transition, emission)"))
 """A model to start from, or how many states there are to be."""

@@ -11,6 +11,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+import weakref
 from pathlib import Path
 
 import torch
@@ -176,4 +177,11 @@ def _load(path: Path) -> ctypes.CDLL:
     library = ctypes.CDLL(str(path))
     library.run.restype = library.map.restype = ctypes.c_long
     library.set_blas(*((ctypes.c_void_p * len(each))(*each) for each in blas()))
+    # Its functions keep it alive; after the last of them nobody can call it, and a process may make thousands. At exit threads may still be in it.
+    weakref.finalize(library, _close, library._handle).atexit = False
     return library
+
+
+def _close(handle: int) -> None:
+    if (close := getattr(ctypes.CDLL(None), "dlclose", None)) is not None:
+        close(ctypes.c_void_p(handle))
