@@ -20,6 +20,7 @@ from .step import LoopState, midway, side_by_side, step_of
 from .update import Update
 
 Stacked = Mapping[int, Tensor] | None
+NOT_ASKED = "not asked for"
 
 
 class Loop:
@@ -66,7 +67,7 @@ class Loop:
         self.native: Native | None = None
         self._graph: Replay | None = None
         self._compiled, self._static = compiled, program.static
-        self.why_not: str | None = None if compiled else "not asked for"
+        self.why_not: str | None = None if compiled else NOT_ASKED
         like = next(iter(state.parameters.values()))
         if not program.static:
             self.why_not = "some of its random numbers are not made of normals and uniforms"

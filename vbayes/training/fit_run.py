@@ -86,6 +86,7 @@ class FitRun:
         self._fit, self.rows = fit, list(fit.rows)
         self._before = self.rows[-1][4] if self.rows else 0.0
         self._generator = copy.deepcopy(fit.progress.generator)
+        self._why = "compile=False" if fit.compile is False else "too few steps to repay compiling"
         with self.inside():
             self._stepper = optimizer_for(fit.pair.leaves, fit.optimizer, fit.learning_rate, fit.progress.optimizer)
             self._minibatches = Minibatches(fit.data, fit.batch_size, fit.seed)
@@ -129,7 +130,13 @@ class FitRun:
         engine = self._run.engine
         if not isinstance(engine, Staged):
             return "Pyro"
-        return "machine code" if engine.compiled else "captured program"
+        return "machine code" if engine.how.startswith("native") else "captured program"
+
+    @property
+    def how(self) -> str:
+        """As `Fit.engine`."""
+        engine = self._run.engine
+        return engine.how if isinstance(engine, Staged) else f"Pyro: {self._run.why or self._why}"
 
     @property
     def pair(self) -> Any:
@@ -143,8 +150,9 @@ class FitRun:
             optimizer = self._stepper.get_state()
         progress = Progress(copy.deepcopy(self._generator), self.staged, optimizer)
         return replace(
-            self._fit, rows=tuple(self.rows), interrupted=self.interrupted, progress=progress, convergence=None
-        )
+            self._fit, rows=tuple(self.rows), interrupted=self.interrupted, progress=progress, convergence=None,
+            engine=self.how,
+        )  # fmt: skip
 
     def go(
         self,
@@ -185,6 +193,7 @@ class FitRun:
             return made
         except CaptureFailed as error:
             warnings.warn(f"{error}\n{BY_PYRO}", stacklevel=5)
+            self._why = str(error)
             return None
 
     def _eager(self) -> Eager:

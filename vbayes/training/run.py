@@ -31,11 +31,12 @@ class Run:
         taken: Steps so far.
         seconds: On the clock: of steps, and of what is compiled on the way; not of looks at the model, nor of callbacks.
         interrupted: Whether Ctrl-C has ended it.
+        why: Another engine has taken over; empty where none has.
     """
 
     def __init__(self, engine: Engine, instead: Callable[[], Engine] | None = None) -> None:
         self.engine, self._instead = engine, instead
-        self.taken, self.seconds, self.interrupted = 0, 0.0, False
+        self.taken, self.seconds, self.interrupted, self.why = 0, 0.0, False, ""
         self._pace, self._rate = 1, 0.0  # steps in a call; steps a second, of late
 
     def go(
@@ -75,6 +76,7 @@ class Run:
             if self._instead is None:
                 raise
             warnings.warn(f"{error}\n{BY_PYRO}", stacklevel=5)
+            self.why = str(error)
             self.engine, self._pace = self._instead(), 1
         count = int(min(self._pace, left))
         if room < math.inf:

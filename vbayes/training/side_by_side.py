@@ -66,6 +66,12 @@ class SideBySide:
             self.failure = Failure("ELBO")  # of all of them; `why` of each engine says more
         return values.where(values.isfinite(), torch.nan).tolist()  # type: ignore[no-any-return]
 
+    @property
+    def how(self) -> str:
+        """As `Staged.how`, side by side."""
+        slow = [loop.why_not for loop in self._loops.values() if loop.native is None and loop.why_not]
+        return f"interpreted: {slow[0]}" if slow else "native"
+
     def look_again(self) -> None:
         """Raises `CaptureFailed` where the model is not what it was; inside the first fit's scope."""
         first = self._engines[0]

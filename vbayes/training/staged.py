@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import CaptureFailed
 from ..pair.watch import Watch
 from ..staging import Compiled, Program, faithful, stage
-from ..staging.loop import Loop, Part, Stacked, run_loops
+from ..staging.loop import NOT_ASKED, Loop, Part, Stacked, run_loops
 from ..staging.optimizers import Updates
 from ..staging.step import LoopState
 from .block_noise import Block, BlockNoise
@@ -20,7 +20,7 @@ from .engine import CHANGED, CHANGES, KEEPS_CHANGING, Setup, Stepper
 from .failure import Failure, lost, why_not
 from .looks import Looks
 from .minibatches import EpochLoss, Minibatches
-from .optimizer import NonFiniteStep
+from .non_finite_step import NonFiniteStep
 
 RARE = 0.05  # of the steps: too few to compile for, as those of an epoch's last, smaller minibatch often are
 
@@ -100,10 +100,15 @@ class Staged:
                 self._loop(size)
 
     @property
-    def compiled(self) -> bool:
-        """Whether all that was made so far is machine code."""
+    def how(self) -> str:
+        """What takes the steps, and why not what is quickest: "native", or "interpreted: ..."."""
         made: list[Loop | Compiled] = [*self._loops.values(), *self._gradients.values()]
-        return bool(made) and all(each.native is not None for each in made)
+        slow = [each.why_not for each in made if each.native is None and each.why_not != NOT_ASKED]
+        if self._like.is_cuda and self.state is not None:
+            return "recorded graph"
+        if slow:
+            return f"interpreted: {slow[0]}"
+        return "native" if self.state is not None else f"native, but for the optimiser's own step: {self._stepper.name}"
 
     def look_again(self) -> None:
         """Whether the model still is what it was when it was captured: what can be watched each time, the rest now and then.
