@@ -24,7 +24,8 @@ from ..progress import bar, between_steps
 from ..summaries.card import Card, Displayable, rounded
 from ..summaries.history import End, trained
 from ..training.minibatches import EpochLoss, Minibatches, count_steps
-from ..training.optimizer import NonFiniteStep, optimizer_for
+from ..training.non_finite_step import NonFiniteStep
+from ..training.optimizer import optimizer_for
 from ..validation import no_warnings_of_nan, validation
 from .hmc import move
 from .unconstrained import Seen, Unconstrained

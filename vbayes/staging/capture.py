@@ -24,7 +24,7 @@ from ..validation import no_warnings_of_nan, validation
 from .masks import with_known_places
 from .noise import Noise, Recorder, draw_noise
 from .pure import Deferred, Substitute, no_branch_on_values
-from .trace import trace
+from .trace import in_words, trace
 from .vectorise import SideBySide, several
 
 Tensors = dict[str, Tensor]
@@ -190,8 +190,7 @@ def _captured(pair: Pair, estimator: Any, batch: Batch, prepare: Callable[..., A
         except BadEstimator:  # which fails in Pyro as well
             raise
         except Exception as error:  # a trace raises whatever the model's own code raises on a traced value
-            reason = str(error).split("\n")[0]
-            raise CaptureFailed(f"Pair {pair.name!r} can't be captured{line_of(error)}: {reason}") from error
+            raise CaptureFailed(f"Pair {pair.name!r} can't be captured{line_of(error)}: {in_words(error)}.") from error
         finally:  # the pair's own, which steps move; the program keeps those that it was captured with
             pair.set_buffers({name: value.clone() for name, value in buffers.items()})
     program = Program(
@@ -200,7 +199,7 @@ def _captured(pair: Pair, estimator: Any, batch: Batch, prepare: Callable[..., A
     try:
         same = all(faithful(pair, estimator, program, batch, seed) for seed in (1, 2))
     except Exception as error:  # whatever the model's code raises the second time
-        raise CaptureFailed(f"Pair {pair.name!r} can't be captured{line_of(error)}: {error}") from error
+        raise CaptureFailed(f"Pair {pair.name!r} can't be captured{line_of(error)}: {in_words(error)}.") from error
     if not same:
         raise CaptureFailed(
             f"Pair {pair.name!r} can't be captured: on the same noise, its graph gives other numbers than Pyro. Common "

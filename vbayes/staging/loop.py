@@ -20,6 +20,7 @@ from .step import LoopState, midway, side_by_side, step_of
 from .update import Update
 
 Stacked = Mapping[int, Tensor] | None
+NOT_ASKED = "not asked for"
 
 
 class Loop:
@@ -71,7 +72,7 @@ class Loop:
         self.native, self.xla = None, None
         self._graph: Replay | None = None
         self._compiled, self._static = compiled, program.static
-        self.why_not: str | None = None if compiled else "not asked for"
+        self.why_not: str | None = None if compiled else NOT_ASKED
         like = next(iter(state.parameters.values()))
         if compiled:
             held = [tensor.expand((*self._together, *tensor.shape)).contiguous() for tensor in midway(state).flat()]

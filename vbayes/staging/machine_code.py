@@ -17,7 +17,7 @@ from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 from .. import rng
 from .masks import ShapeOfValues, require_fixed_shapes, with_known_places
 from .native import CompilerMissing, Native, PassFailed, Unsupported, first_departure, supported, translate
-from .trace import trace
+from .trace import in_words, known_limit, trace
 
 Function = Callable[..., Sequence[Tensor]]
 
@@ -54,6 +54,8 @@ def compiled_or_why(fn: Function, examples: Sequence[Tensor], states: int = 0) -
     except PassFailed as error:
         wrong = f"making machine code failed: {error}"
     except Exception as error:  # a fault of ours must not cost anybody a fit
+        if known_limit(error):
+            return None, in_words(error)
         wrong = f"making machine code failed: {error!r}"
     if wrong:
         say_once(f"{wrong}. Please report this, with the model.")

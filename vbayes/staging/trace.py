@@ -16,6 +16,21 @@ from torch.utils._pytree import tree_leaves
 from .sources import drop_old_sources
 
 CPU = torch.device("cpu")
+READS = (
+    "_local_scalar_dense",
+    "data-dependent",
+    "data dependent",
+    "DataDependent",
+)  # in what torch says of such values
+INSIDE = (
+    "aten.",
+    "aten::",
+    "make_fx",
+    "FakeTensor",
+    "proxy",
+    "functorch",
+    "vmap",
+)  # of what nobody can do anything with
 
 
 def trace(fn: Callable[..., Any], *examples: Any, decompositions: Mapping[Any, Any] | None = None) -> GraphModule:
@@ -51,3 +66,21 @@ def _all_on(graph: GraphModule, where: torch.device) -> GraphModule:
 def _fetches(node: Any) -> bool:
     """Whether it brings a tensor to the CPU that was somewhere else."""
     return any(isinstance(argument, torch.fx.Node) for argument in node.args)
+
+
+def in_words(error: Exception) -> str:
+    """Why a function can't be traced, in other words than torch's: those are for who writes a tracer."""
+    said = f"{type(error).__name__}: {error}"
+    if any(word in said for word in READS):
+        return (
+            "a value is read out of a tensor, as `if z > 0`, `int(z)`, `z.item()` or a mask by `bool(z)` do, and a program would have it built in. Wanted: "
+            "tensors all the way, as torch.where(z > 0, a, b)"
+        )
+    if any(word in said for word in INSIDE):
+        return "torch can't trace what it does"
+    return str(error).split("\n")[0]
+
+
+def known_limit(error: Exception) -> bool:
+    """Whether it is one of tracing, and no fault of anybody's."""
+    return any(word in f"{type(error).__name__}: {error}" for word in (*READS, "DynamicOutputShape"))

@@ -12,7 +12,7 @@ from ..data.dataset import Batch
 from .engine import Setup, Stepper
 from .failure import Failure, why
 from .minibatches import EpochLoss, Minibatches
-from .optimizer import NonFiniteStep, finite_loss
+from .non_finite_step import NonFiniteStep, finite_loss
 
 
 class Eager:

@@ -20,6 +20,7 @@ from ..validation import no_warnings_of_nan, validation
 from .convergence import of_history
 from .eager import Eager
 from .engine import WORTH, Engine
+from .engine_words import short
 from .failure import Failure
 from .minibatches import Minibatches
 from .optimizer import optimizer_for
@@ -29,7 +30,6 @@ from .staged import Staged
 from .tolerance import Tolerance
 
 Row = tuple[int, int, float, float, float]
-BY_TORCH = "captured program"
 HISTORY = ("step", "epoch", "elbo", "elbo_per_datum", "seconds")
 Callback = Callable[[Sequence[Row]], object]
 F = TypeVar("F", bound=Any)  # a `Fit`
@@ -88,6 +88,7 @@ class FitRun:
         self._fit, self.rows = fit, list(fit.rows)
         self._before = self.rows[-1][4] if self.rows else 0.0
         self._generator = copy.deepcopy(fit.progress.generator)
+        self._why = "compile=False" if fit.compile is False else "too few steps to repay compiling"
         with self.inside():
             self._stepper = optimizer_for(fit.pair.leaves, fit.optimizer, fit.learning_rate, fit.progress.optimizer)
             self._minibatches = Minibatches(fit.data, fit.batch_size, fit.seed)
@@ -133,11 +134,13 @@ class FitRun:
     @property
     def engine(self) -> str:
         """What takes the steps: "machine code", "XLA", "captured program" or "Pyro"."""
+        return short(self.how)
+
+    @property
+    def how(self) -> str:
+        """As `Fit.engine`."""
         engine = self._run.engine
-        if not isinstance(engine, Staged):
-            return "Pyro"
-        words = {"native": "machine code", "xla": "XLA"}
-        return words.get(next(iter(engine.backends)), BY_TORCH) if len(engine.backends) == 1 else BY_TORCH
+        return engine.how if isinstance(engine, Staged) else f"Pyro: {self._run.why or self._why}"
 
     @property
     def pair(self) -> Any:
@@ -151,8 +154,9 @@ class FitRun:
             optimizer = self._stepper.get_state()
         progress = Progress(copy.deepcopy(self._generator), self.staged, optimizer)
         return replace(
-            self._fit, rows=tuple(self.rows), interrupted=self.interrupted, progress=progress, convergence=None
-        )
+            self._fit, rows=tuple(self.rows), interrupted=self.interrupted, progress=progress, convergence=None,
+            engine=self.how,
+        )  # fmt: skip
 
     def go(
         self,
@@ -194,6 +198,7 @@ class FitRun:
             return made
         except CaptureFailed as error:
             warnings.warn(f"{error}\n{BY_PYRO}", stacklevel=5)
+            self._why = str(error)
             return None
 
     def _eager(self) -> Eager:

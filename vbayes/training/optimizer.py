@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -20,25 +19,9 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from ..arguments.kind import refuse
 from ..errors import BadInput
 from ..pair.device import on_the_cpu
+from .non_finite_step import NonFiniteStep, require_finite
 from .scheduled import Scheduled, is_schedule, known_ahead
-from .undo import Undo, finite
-
-
-class NonFiniteStep(ArithmeticError):
-    """An ELBO or gradient is not finite, or what a step has led to was not: parameters and optimiser are what they were before it.
-
-    Attributes:
-        parameters: That the step would have led out of the real numbers.
-    """
-
-    def __init__(self, what: str, parameters: Sequence[Tensor] = ()) -> None:
-        super().__init__(what)
-        self.parameters = list(parameters)
-
-
-def _require_finite(params: Iterable[Tensor]) -> None:
-    if not finite([p.grad for p in params if p.grad is not None]):
-        raise NonFiniteStep("gradient")
+from .undo import Undo
 
 
 @contextmanager
@@ -56,23 +39,11 @@ def guarded(optimizer: PyroOptim) -> Callable[..., None]:
 
     def step(params: Iterable[Tensor], *args: Any, **kwargs: Any) -> None:
         params = list(params)
-        _require_finite(params)
+        require_finite(params)
         with _guarded(params, Undo.of(optimizer, params)):
             optimizer(params, *args, **kwargs)
 
     return step
-
-
-def finite_loss(loss_and_grads: Callable[..., Any]) -> Callable[..., Any]:
-    """As it is, but that it raises `NonFiniteStep` where the loss is not finite."""
-
-    def checked(*args: Any, **kwargs: Any) -> Any:
-        loss = loss_and_grads(*args, **kwargs)
-        if not all(math.isfinite(part) for part in (loss if isinstance(loss, tuple) else (loss,))):
-            raise NonFiniteStep("ELBO")
-        return loss
-
-    return checked
 
 
 class OneOptimizer(PyroOptim):
@@ -92,7 +63,7 @@ class OneOptimizer(PyroOptim):
 
     def __call__(self, params: Any, *args: Any, **kwargs: Any) -> None:
         params = list(params)
-        _require_finite(params)
+        require_finite(params)
         known = {id(p) for group in self._optimizer.param_groups for p in group["params"]}
         if new := [p for p in params if id(p) not in known]:  # a model may create parameters late
             self._optimizer.add_param_group({"params": new})
@@ -110,6 +81,11 @@ class OneOptimizer(PyroOptim):
     def each(self, leaves: Mapping[str, Tensor]) -> dict[str, torch.optim.Optimizer]:
         """Name → the torch optimiser that steps this parameter."""
         return dict.fromkeys(leaves, self._optimizer)
+
+    @property
+    def name(self) -> str:
+        """Its class."""
+        return type(self._optimizer).__name__
 
     def scheduled(self, leaves: Mapping[str, Tensor], per_epoch: int, taken: int) -> None:
         """It has no scheduler."""
@@ -143,6 +119,11 @@ class GuardedOptimizer(PyroOptim):
             {} if is_schedule(self._inner) and not known_ahead(self._inner) else torch_optimizers(self._inner, leaves)
         )
 
+    @property
+    def name(self) -> str:
+        """Its class, and what comes on top."""
+        return name_of_pyros(self._inner)
+
     def scheduled(self, leaves: Mapping[str, Tensor], per_epoch: int, taken: int) -> Scheduled | None:
         """Its rates ahead of the steps, if it has a scheduler that lets them be known; after `each`."""
         return Scheduled.of(self._inner, leaves, per_epoch, taken)
@@ -152,6 +133,17 @@ class GuardedOptimizer(PyroOptim):
         if isinstance(self._inner, PyroLRScheduler):
             for scheduler in self._inner.optim_objs.values():
                 scheduler.step(*[loss] * isinstance(scheduler, ReduceLROnPlateau))
+
+
+def name_of_pyros(optimizer: PyroOptim) -> str:
+    """The class of the torch optimisers that one of Pyro's makes, and what it does beside their steps."""
+    if isinstance(optimizer, GivenOptimizer):
+        return type(optimizer.optimizer).__name__
+    name = getattr(optimizer.pt_optim_constructor, "__name__", type(optimizer).__name__)
+    extras = ["gradients clipped"] * bool(optimizer.pt_clip_args)
+    if isinstance(optimizer, PyroLRScheduler):
+        extras.append(getattr(optimizer.pt_scheduler_constructor, "__name__", "a schedule"))
+    return f"{name} ({', '.join(extras)})" if extras else str(name)
 
 
 class GivenOptimizer(PyroOptim):

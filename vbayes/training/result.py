@@ -50,6 +50,7 @@ class Fit(Displayable):
         batch_size, optimizer, learning_rate, seed, compile: As given to `fit`; the rate is that of the last phase where it was found.
         progress: What `resume` needs.
         switches: (steps before it, name) of each estimator that `estimator="auto"` went over to.
+        engine: What took its last steps, and why not what is quickest: "native", "interpreted: ..." or "Pyro: ..."; empty for one that was loaded.
         convergence: Whether it has converged, and why one thinks so; None where it has taken too few steps to look.
         tried: (guide, what its draws were worth) of each that `guide="auto"` has tried.
     """
@@ -68,6 +69,7 @@ class Fit(Displayable):
     switches: tuple[tuple[int, str], ...] = ()
     tried: tuple[tuple[str, str], ...] = ()
     convergence: Convergence | None = None
+    engine: str = field(default="", compare=False)
 
     @property
     def history(self) -> pd.DataFrame:
@@ -98,6 +100,7 @@ class Fit(Displayable):
         rows = (
             ("estimator", name_of(self.estimator) + (", chosen on the way" if self.switches else "")),
             *far,
+            *([("engine", self.engine)] if self.engine and self.engine != "native" and self.compile is not False else []),
             *([("trust", self.diagnosis.short())] if self.diagnosis else []),
             *(self.convergence.rows() if self.convergence else ()),
         )  # fmt: skip

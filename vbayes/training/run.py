@@ -44,11 +44,12 @@ class Run:
         seconds: On the clock: of steps, and of what is compiled on the way; not of looks at the model, nor of callbacks.
         interrupted: Whether Ctrl-C has ended it.
         torn: Whether it was in the middle of something then, so that parameters, optimiser and history may not belong together.
+        why: Another engine has taken over; empty where none has.
     """
 
     def __init__(self, engine: Engine, instead: Callable[[], Engine] | None = None) -> None:
         self.engine, self._instead = engine, instead
-        self.taken, self.seconds, self.interrupted, self.torn = 0, 0.0, False, False
+        self.taken, self.seconds, self.interrupted, self.torn, self.why = 0, 0.0, False, False, ""
         self._pace, self._rate = 1, 0.0  # steps in a call; steps a second, of late
 
     def go(
@@ -92,6 +93,7 @@ class Run:
             if self._instead is None:
                 raise
             warnings.warn(f"{error}\n{BY_PYRO}", stacklevel=5)
+            self.why = str(error)
             self.engine, self._pace = self._instead(), 1
         count = int(min(self._pace, left))
         if room < math.inf:

@@ -119,7 +119,8 @@ def _together(fits: list[Fit], steps: int, *, show: bool, callbacks: Sequence[Ca
                 minibatches = Minibatches(fit.data, fit.batch_size, fit.seed)
                 engines.append(Staged(fit, minibatches, steppers[-1], 0, engines[0] if engines else None))
         columns = [fit.data.batch(fit.pair.model).args for fit in fits]
-        run, rows, changed = Run(SideBySide(engines, columns)), [list[Row]() for _ in fits], ""
+        together = SideBySide(engines, columns)
+        run, rows, changed = Run(together), [list[Row]() for _ in fits], ""
         with (
             fits[0].pair.scope(),
             bar(f"{len(fits)} fits", steps, show=show) as advance,
@@ -154,7 +155,9 @@ def _together(fits: list[Fit], steps: int, *, show: bool, callbacks: Sequence[Ca
                 engine.finish()
                 progress = Progress(fit.progress.generator, not changed, stepper.get_state())
                 failure = engine.why(len(history) + 1) if ended else None
-            reached.append(replace(fit, rows=tuple(history), interrupted=run.interrupted, progress=progress))
+            reached.append(
+                replace(fit, rows=tuple(history), interrupted=run.interrupted, progress=progress, engine=together.how)
+            )
             failures.append(not_finite(failure, reached[-1]) if failure else None)
     if changed:
         warnings.warn(f"{changed}\n{BY_PYRO}", stacklevel=4)

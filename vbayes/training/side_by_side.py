@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..errors import CaptureFailed
 from ..staging.loop import Loop, Part, run_loops
+from .engine_words import engine_of
 from .failure import Failure
 from .staged import Staged
 
@@ -65,6 +66,11 @@ class SideBySide:
         if not len(values):
             self.failure = Failure("ELBO")  # of all of them; `why` of each engine says more
         return values.where(values.isfinite(), torch.nan).tolist()  # type: ignore[no-any-return]
+
+    @property
+    def how(self) -> str:
+        """As `Staged.how`, side by side."""
+        return engine_of(self._loops.values())
 
     def look_again(self) -> None:
         """Raises `CaptureFailed` where the model is not what it was; inside the first fit's scope."""

@@ -18,10 +18,11 @@ from ..staging.optimizers import Updates
 from ..staging.step import LoopState
 from .block_noise import Block, BlockNoise
 from .engine import CHANGED, CHANGES, KEEPS_CHANGING, Setup, Stepper
+from .engine_words import engine_of
 from .failure import Failure, lost, why_not
 from .looks import Looks
 from .minibatches import NOISE, EpochLoss, Minibatches
-from .optimizer import NonFiniteStep
+from .non_finite_step import NonFiniteStep
 
 RARE = 0.05  # of the steps: too few to compile for, as those of an epoch's last, smaller minibatch often are
 
@@ -101,10 +102,11 @@ class Staged:
                 self._loop(size)
 
     @property
-    def backends(self) -> set[str]:
-        """What runs the programs that were made so far: "native", "xla", "torch"."""
+    def how(self) -> str:
+        """What takes the steps; see `engine_of`."""
         made: list[Loop | Compiled] = [*self._loops.values(), *self._gradients.values()]
-        return {"native" if each.native else "xla" if each.xla else "torch" for each in made}
+        quick = engine_of(made, recorded=self._like.is_cuda and self.state is not None)
+        return quick if self.state is not None else f"{quick}, but for the optimiser's own step: {self._stepper.name}"
 
     def look_again(self) -> None:
         """Whether the model still is what it was when it was captured: what can be watched each time, the rest now and then.

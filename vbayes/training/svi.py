@@ -101,6 +101,18 @@ class SVI(pyro.infer.SVI):
         self._built_in: set[Hashable] = set()  # where that can't be an input
         self._changes: dict[Hashable, int] = {}
         self._own_loss = self.loss_and_grads
+        self._last: Hashable = None  # the kind of the last call
+        self._refused: dict[Hashable, str] = {}
+
+    @property
+    def engine(self) -> str:
+        """What takes the steps for arguments like the last ones, and why not what is quickest: "native", "interpreted: ..." or "Pyro: ..."."""
+        if self._wait is None:
+            return "Pyro: compile=False" if self._elbo else "Pyro: the loss is no pyro.infer.ELBO"
+        if (program := self._staged.get(self._last)) is not None:
+            return program.how
+        waits = f"it compiles after {self._wait} steps on arguments of one kind"
+        return f"Pyro: {self._refused.get(self._last, waits)}"
 
     @takes_turns
     def step(self, *args: Any, **kwargs: Any) -> float:
@@ -180,6 +192,7 @@ class SVI(pyro.infer.SVI):
         Args:
             ahead: Calls that are sure to come.
         """
+        self._last = call.key
         if self._wait is None or _PYRO_STACK:  # a handler around the call wants to see its sites
             return None
         if self.loss_and_grads != self._own_loss:  # set by hand
@@ -250,6 +263,7 @@ class SVI(pyro.infer.SVI):
     def _give_up(self, call: Call, error: CaptureFailed) -> None:
         warnings.warn(f"{error}\nSVI goes on step by step in Pyro, which is slower.", stacklevel=5)
         self._staged[call.key] = None
+        self._refused[call.key] = str(error)
 
 
 def _to_feed(watch: Watch) -> dict[Place, Any]:

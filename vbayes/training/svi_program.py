@@ -24,7 +24,8 @@ from .call import Call
 from .failure import lost
 from .fed import Fed
 from .looks import Looks
-from .optimizer import NonFiniteStep, torch_optimizers
+from .non_finite_step import NonFiniteStep
+from .optimizer import name_of_pyros, torch_optimizers
 
 
 class SVIProgram:
@@ -165,6 +166,15 @@ class SVIProgram:
         zero_grads(self._leaves.values())
         self._pair.set_buffers(buffers)
         return -value.item()
+
+    @property
+    def how(self) -> str:
+        """As `SVI.engine`."""
+        if self._state is not None:
+            return "native" if self._loop.native else f"interpreted: {self._loop.why_not}"
+        if self._gradient is not None and self._gradient.native is None:
+            return f"interpreted: {self._gradient.why_not}"
+        return f"native, but for the optimiser's own step: {name_of_pyros(self._svi.optim)}"
 
     @property
     def whole(self) -> bool:

@@ -14,7 +14,8 @@ from ..staging import Recorder
 from ..validation import no_warnings_of_nan, validation
 from .call import Call
 from .failure import Failure, look_on
-from .optimizer import NonFiniteStep, finite_loss, guarded
+from .non_finite_step import NonFiniteStep, finite_loss
+from .optimizer import guarded
 
 
 class SVISteps:

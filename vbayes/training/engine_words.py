@@ -1,0 +1,28 @@
+"""What takes the steps, in words, and why not what is quickest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..staging import Compiled
+from ..staging.loop import NOT_ASKED, Loop
+
+SHORT = {"native": "machine code", "xla": "XLA", "Pyro": "Pyro"}
+
+
+def engine_of(made: Iterable[Loop | Compiled], *, recorded: bool = False) -> str:
+    """Of programs that were made: "native", "xla", "recorded graph", or "interpreted: ..." with the reason.
+
+    Args:
+        recorded: Whether what is interpreted is recorded as a CUDA graph.
+    """
+    programs = list(made)
+    slow = [each.why_not for each in programs if not (each.native or each.xla) and each.why_not != NOT_ASKED]
+    if slow:
+        return "recorded graph" if recorded else f"interpreted: {slow[0]}"
+    return "xla" if any(each.xla for each in programs) else "native"
+
+
+def short(engine: str) -> str:
+    """The same in a word or two, as a race's table has it."""
+    return next((word for start, word in SHORT.items() if engine.startswith(start)), "captured program")
