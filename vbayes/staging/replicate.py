@@ -100,7 +100,7 @@ class Replicated:
         for chunk in zip(*(numbers.split(self.rows(len(noise[0]))) for numbers in noise), strict=True):
             if self.xla:
                 made = self.xla.side_by_side(chunk, [*parameters.values(), *self._buffers, *args])
-                yield torch.cat([part.flatten(1) for part in made], dim=1)
+                yield torch.cat([part.reshape(len(part), -1) for part in made], dim=1)
                 continue
             if self.native is None:
                 gradients, _ = replicate(self._program, parameters, chunk, args)

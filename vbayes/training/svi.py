@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import pyro
 import torch
@@ -24,6 +24,7 @@ from ..pair.places import Place
 from ..pair.watch import Watch
 from ..progress import bar, between_steps
 from ..rng import takes_turns
+from ..staging.backends import Compile, backend_of, require_backend
 from ..staging.update import MOVING
 from .call import Call
 from .engine import CHANGED, CHANGES, KEEPS_CHANGING
@@ -59,7 +60,7 @@ class SVI(pyro.infer.SVI):
         loss: Any `pyro.infer.ELBO`. Another function is called as Pyro calls it.
         loss_and_grads, num_samples, num_steps: As in Pyro.
         compile: "auto" after 100 steps on arguments of one kind, for by then Pyro has taken as long as compiling does; True
-            after the first; False never.
+            after the first; False never; "native", "xla" or "torch" after the first, by that back end: see `vb.fit`.
 
     Examples:
         >>> svi = vb.SVI(model, guide, pyro.optim.Adam({"lr": 0.01}), loss=pyro.infer.Trace_ELBO())
@@ -83,12 +84,14 @@ class SVI(pyro.infer.SVI):
         num_samples: int = 0,
         num_steps: int = 0,
         *,
-        compile: Literal["auto"] | bool = "auto",
+        compile: Compile = "auto",
         **kwargs: Any,
     ) -> None:
         super().__init__(model, guide, as_pyro(optim), loss, loss_and_grads, num_samples, num_steps, **kwargs)
         self._elbo = loss if isinstance(loss, ELBO) else None
-        self._wait = {"auto": WARM, True: 1, False: None}[compile] if self._elbo else None
+        require_backend(compile)
+        self._wait = None if compile is False or self._elbo is None else WARM if compile == "auto" else 1
+        self._backend = backend_of(compile)
         self._names: dict[
             Hashable, tuple[str, ...]
         ] = {}  # of the parameters that model and guide ask for, by kind of call

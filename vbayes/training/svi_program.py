@@ -87,7 +87,8 @@ class SVIProgram:
             parameters = {name: leaf.data for name, leaf in self._leaves.items()}
             self._state = LoopState(steps, parameters, states, self._pair.buffers)
             self._updates.write(int(steps), states)
-            self._loop = Loop(self._program, self._updates.rules, self._state, self._batch(call).args)
+            rules, backend = self._updates.rules, svi._backend
+            self._loop = Loop(self._program, rules, self._state, self._batch(call).args, backend=backend)
         self._gradient: Compiled | None = None
         self._value: Compiled | None = None
         self.taken, self._looks = 0, Looks()
@@ -155,7 +156,7 @@ class SVIProgram:
         parameters = {name: leaf.data for name, leaf in self._leaves.items()}
         inputs = parameters, self._pair.buffers, noise, self._batch(call).args
         if self._gradient is None:
-            self._gradient = Compiled(self._program.graph, *inputs)
+            self._gradient = Compiled(self._program.graph, *inputs, backend=self._svi._backend)
         gradients, value, buffers = self._gradient(*inputs)
         if guarded and not torch.isfinite(value):
             raise NonFiniteStep("loss")
@@ -217,7 +218,7 @@ class SVIProgram:
         parameters = {name: leaf.data for name, leaf in self._leaves.items()}
         inputs = parameters, self._pair.buffers, self._fresh(), self._batch(call).args
         if self._value is None:
-            self._value = Compiled(lambda *given: self._program.graph(*given)[1:], *inputs)
+            self._value = Compiled(lambda *given: self._program.graph(*given)[1:], *inputs, backend=self._svi._backend)
         value, buffers = self._value(*inputs)
         self._pair.set_buffers(buffers)
         return -value.item()

@@ -92,12 +92,12 @@ def _randint(key: Any, out: Tensor, *args: Any, **_: Any) -> Any:
     if not 1 <= len(bounds) <= 2:
         raise Unsupported("randint without bounds")
     low, high = (0, bounds[0]) if len(bounds) == 1 else bounds
-    return random.randint(key, tuple(out.shape), low, high, name_of(out.dtype))
+    return random.randint(key, tuple(out.shape), low, high)
 
 
 @draw("geometric")
 def _geometric(key: Any, out: Tensor, x: Any, p: float, **_: Any) -> Any:
-    return random.geometric(key, p, tuple(out.shape), name_of(out.dtype))
+    return random.geometric(key, p, tuple(out.shape))
 
 
 @draw("cauchy")
