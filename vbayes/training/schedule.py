@@ -100,7 +100,7 @@ class Schedule:
         try:
             if not self._begun:
                 self._begin()
-            while not (self._closing or self._converged or self._over) and len(self._phases) < PHASES:
+            while self._midst or not (self._closing or self._converged or self._over or len(self._phases) == PHASES):
                 before = self._points.get("reached")
                 reached, last = self._phase(before)
                 if reached is None or last is None:
@@ -140,7 +140,7 @@ class Schedule:
         if self._midst is None:
             self._midst, self._ended = Midst(self._taken, before, before), False
         now = self._midst
-        while not now.ended and (now.seen or not self._over):
+        while not now.ended and (now.under_way or not self._over):
             now.seen = now.seen or self._window(now)
             if now.seen is None:
                 continue

@@ -91,6 +91,11 @@ class Midst:
     number: int = 0
     began: int | None = None
 
+    @property
+    def under_way(self) -> bool:
+        """Whether there is a window to be finished or judged, also where it has used up the budget."""
+        return self.seen is not None or self.began is not None
+
 
 def packed(points: Mapping[str, Point | None], phases: Iterable[Phase], midst: Midst | None) -> dict[str, Any]:
     """Points, each of them once although it may have several names; the phases; and the one that is under way."""
