@@ -37,6 +37,8 @@ class Training:
             return f"Converged: {self.reason}."
         if not self.steps and self.found:
             return f"Found {self.found}, and not trained."
+        if " after " in self.reason.split(":")[0]:  # a training that was not told how far says it all itself
+            return f"{self.reason[0].upper()}{self.reason[1:]}."
         took = f"after {self.steps:,} step{'s' * (self.steps != 1)} in {rounded(self.seconds, 2)} s"
         why = f" ({self.reason})" if self.reason else ""
         if self.converged is None:

@@ -74,20 +74,20 @@ def _tail(tail: np.ndarray, k_hat: float, ax: Axes) -> None:
     ax.set_xlabel("rank of the draw")
     ax.set_ylabel("weight (1: the mean)")
     ax.legend(frameon=False, fontsize=9)
-    framed(ax, f"The heaviest weights: k̂ = {k_hat:.2f}")
+    framed(ax, rf"The heaviest weights: $\hat{{k}}$ = {k_hat:.2f}")
 
 
 def _of_each(k_hats: np.ndarray, ax: Axes) -> None:
     finite = k_hats[np.isfinite(k_hats)]
     if not len(finite):
-        _nothing(ax, "no k̂ is finite")
+        _nothing(ax, r"no $\hat{k}$ is finite")
         return
     ax.hist(finite, bins=30, color=OURS, edgecolor="white", lw=0.4)
     ax.axvline(WORST_K, color=WARNING, ls="--", lw=1.2, label="0.7")
-    ax.set_xlabel("k̂")
+    ax.set_xlabel(r"$\hat{k}$")
     ax.set_ylabel("data")
     ax.legend(frameon=False, fontsize=9)
-    framed(ax, f"k̂ of each datum: {np.mean(k_hats >= WORST_K):.0%} at 0.7 or above", grid="y")
+    framed(ax, rf"$\hat{{k}}$ of each datum: {np.mean(k_hats >= WORST_K):.0%} at 0.7 or above", grid="y")
 
 
 def _moved(sites: pd.DataFrame, ax: Axes) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from pyro.infer.autoguide import AutoGuide
 
 from ..pair.check import DATA_PLATE
 from ..pair.sites import latents, plates
@@ -41,7 +42,8 @@ class Tolerance:
         local = any(DATA_PLATE in {frame.name for frame in plates(site)} for site in latents(guide))
         if not local:
             return cls(NATS)
-        own = any(total in leaf.shape for leaf in pair.parameters.values())
+        # An autoguide of Pyro's keeps all latents in one vector, which is as long as they are together.
+        own = isinstance(pair.guide, AutoGuide) or any(total in leaf.shape for leaf in pair.parameters.values())
         if own:
             return cls(NATS + EACH * total)
         return cls(NATS + AMORTISED * total, total, True)
