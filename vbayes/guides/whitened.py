@@ -88,6 +88,7 @@ class Whitened(AutoContinuous):
 
     centre: Tensor
     root: Tensor
+    widths: Tensor
     loc: Any
     scale: Any
     _prototype_hide_fn = staticmethod(hidden)
@@ -128,6 +129,8 @@ class Whitened(AutoContinuous):
             )
         self.register_buffer("centre", best.centre.to(like))
         self.register_buffer("root", best.root.to(like))  # (D, D) lower triangle, or (D,) its diagonal
+        # Here and not in each step, for which there may be no machine code.
+        self.register_buffer("widths", _widths(best.root).to(like))  # (D,)
         self._start(like)
 
     def _start(self, like: Tensor) -> None:
@@ -169,14 +172,13 @@ class Whitened(AutoContinuous):
             if share > SMALL and q_at < its + math.log(share * LITTLE)
         )
 
-    @property
-    def widths(self) -> Tensor:
-        """(D,) of the normal that the search has found, each number by itself given the others."""
-        if self.root.dim() == 1:
-            return self.root
-        precision = torch.cholesky_inverse(self.root.double())
-        return precision.diagonal().rsqrt().to(self.root)
-
     def _loc_scale(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         posterior = self.get_posterior()
         return posterior.mean, posterior.stddev
+
+
+def _widths(root: Tensor) -> Tensor:
+    """(D,) of the normal with this root, each number by itself given the others."""
+    if root.dim() == 1:
+        return root
+    return torch.cholesky_inverse(root.double()).diagonal().rsqrt()
