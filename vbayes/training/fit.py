@@ -19,6 +19,7 @@ from ..guides import AUTO
 from ..pair.check import require_parameters
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained, pair_and_data, paired
+from .averaged import train_averaged
 from .budget import Budget, refuse_budget
 from .fit_run import Callback, Progress, train
 from .minibatches import count_steps
@@ -56,6 +57,7 @@ def fit(
     compile: Literal["auto"] | bool = "auto",
     restarts: int | None = None,
     binarize: Binarize | None = None,
+    average: bool | None = None,
     callbacks: Sequence[Callback] = (),
     progress: bool = True,
 ) -> Fit | Restarts:
@@ -92,6 +94,8 @@ def fit(
             pair's own; see `vbayes.pair.initial_values.another_start` for the others.
         binarize: Make grey data in [0, 1] black and white, for a Bernoulli likelihood: "threshold", "static" or "dynamic", anew in each
             epoch; see `Dataset.binarized`, whose data `Fit.load` wants for such a fit.
+        average: Whether the parameters become the mean of the last iterates, by Adam at a constant rate: of the later half of `steps` or `epochs`; without these, of the best window.
+            None is no with the former, and yes without them. The fit's `average` has it.
         callbacks: Each is called some ten times a second with the new rows of the history.
         progress: Show a bar with the ELBO per datum and its trend.
 
@@ -115,6 +119,16 @@ def fit(
         raise BadInput(f"compile={compile!r}. Wanted: 'auto', True or False.")
     if restarts is not None and (not isinstance(restarts, int) or restarts < 1):
         raise BadInput(f"restarts={restarts!r}. Wanted: an integer of at least 1, or None for a single fit.")
+    if average not in (None, True, False):
+        raise BadInput(f"average={average!r}. Wanted: True, False or None.")
+    if (
+        average
+        and (restarts is not None or automatic)
+        and not (restarts is not None and steps is None and epochs is None)
+    ):
+        raise BadInput(
+            "average=True with restarts or estimator='auto' for so many steps. Wanted: one fit by one estimator, or restarts that train until they have converged."
+        )
     told = steps is not None or epochs is not None or automatic
     Budget.of(max_steps, max_seconds)
     if told:
@@ -130,7 +144,8 @@ def fit(
     method = with_memory(method, problem.pair)
     # A pyro.infer.ELBO remembers the plates of the first model it meets: each fit has its own.
     fresh = Fit(
-        problem.pair, problem.data, copy.copy(method), batch_size, optimizer, learning_rate, seed, Progress.start(seed), compile=compile
+        problem.pair, problem.data, copy.copy(method), batch_size, optimizer, learning_rate, seed, Progress.start(seed), compile=compile,
+        average=average,
     )  # fmt: skip
     if not told:
         with problem.pair.scope():
@@ -155,6 +170,8 @@ def fit(
 
         refuse_restarts(restarts)
         return fit_automatically(fresh, count, callbacks=callbacks, progress=progress)
+    if average and count:
+        return train_averaged(fresh, count, show=progress, callbacks=callbacks)
     if restarts is None:
         return train(fresh, count, show=progress, callbacks=callbacks)
     return fit_restarts(fresh, restarts, count, show=progress, callbacks=callbacks)

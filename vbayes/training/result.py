@@ -21,6 +21,7 @@ from ..pair.problem import Problem
 from ..summaries.card import Card, Displayable
 from ..summaries.history import End, trained
 from . import checkpoint
+from .averaged import train_averaged
 from .budget import refuse_budget
 from .convergence import Convergence
 from .fit_run import HISTORY, Callback, Progress, Row, train
@@ -47,6 +48,7 @@ class Fit(Displayable):
         batch_size, optimizer, learning_rate, seed, compile: As given to `fit`; the rate is that of the last phase where it was found.
         progress: What `resume` needs.
         switches: (steps before it, name) of each estimator that `estimator="auto"` went over to.
+        average: As given to `fit`.
         convergence: Whether it has converged, and why one thinks so; None where it has taken too few steps to look.
         tried: (guide, what its draws were worth) of each that `guide="auto"` has tried.
     """
@@ -65,6 +67,7 @@ class Fit(Displayable):
     switches: tuple[tuple[int, str], ...] = ()
     tried: tuple[tuple[str, str], ...] = ()
     convergence: Convergence | None = None
+    average: bool | None = None
 
     @property
     def history(self) -> pd.DataFrame:
@@ -147,6 +150,9 @@ class Fit(Displayable):
                 fresh, max_steps=max_steps, max_seconds=max_seconds, callbacks=callbacks, progress=progress, validation=looks, rate=self._rate
             )  # fmt: skip
         refuse_budget(max_steps=max_steps, max_seconds=max_seconds, validation=validation)
+        if self.average:
+            count = count_steps(self.data, self.batch_size, steps, epochs)
+            return train_averaged(fresh, count, show=progress, callbacks=callbacks)
         return train(fresh, count_steps(self.data, self.batch_size, steps, epochs), show=progress, callbacks=callbacks)
 
     @property
