@@ -50,6 +50,7 @@ def save(fit: Any, path: Path, going: Any = None) -> Path:
         "interrupted": fit.interrupted,
         "compile": fit.compile,
         "switches": fit.switches,
+        "average": fit.average,
         "convergence": fit.convergence and fit.convergence.to_json(),
         "guide": checkpoint_guide.described(fit.pair, tensors),
         "progress": _pack(vars(fit.progress), tensors),

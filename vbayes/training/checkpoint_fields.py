@@ -156,8 +156,9 @@ READERS: dict[str, Reader] = {
     "interrupted": _is(bool),
     "compile": _compile,
     "switches": _switches,
+    "average": _is(bool, type(None)),
     "convergence": _convergence,
     "progress": _progress,
 }
-OLDER: dict[str, Any] = {"compile": "auto", "switches": (), "convergence": None}
+OLDER: dict[str, Any] = {"compile": "auto", "switches": (), "average": None, "convergence": None}
 """What a file says by not saying it."""

@@ -26,6 +26,7 @@ from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained, pair_and_data, paired
 from ..staging.backends import Compile, require_backend
 from .autosave import EVERY, Autosave
+from .averaged import train_averaged
 from .budget import Budget, refuse_budget
 from .fit_run import Callback, Progress, train
 from .identity import identity
@@ -64,6 +65,7 @@ def fit(
     compile: Compile = "auto",
     restarts: int | None = None,
     binarize: Binarize | None = None,
+    average: bool | None = None,
     checkpoint: str | Path | None = None,
     every: float | str = EVERY,
     callbacks: Sequence[Callback] = (),
@@ -105,6 +107,8 @@ def fit(
             pair's own; see `vbayes.pair.initial_values.another_start` for the others.
         binarize: Make grey data in [0, 1] black and white, for a Bernoulli likelihood: "threshold", "static" or "dynamic", anew in each
             epoch; see `Dataset.binarized`, whose data `Fit.load` wants for such a fit.
+        average: Whether the parameters become the mean of the last iterates, by Adam at a constant rate: of the later half of `steps` or `epochs`; without these, of the best window.
+            None is no with the former, and yes without them. The fit's `average` has it.
         checkpoint: A file in which the fit is kept while it runs. Where it is there already, the fit goes on from it, to the last bit, whatever ended the process
             that wrote it; one that is finished comes back as it is, or goes on to more `steps` or `epochs`. The file is what `Fit.save` writes. It has to be of the
             same fit: pair, data, estimator, optimiser, seed and the like. What `guide=` finds before the first step is found again.
@@ -131,6 +135,14 @@ def fit(
     automatic = isinstance(estimator, str) and estimator == "auto"
     method = AnalyticKL() if automatic or estimator is None else resolve(estimator)
     require_backend(compile)
+    if (
+        average
+        and (restarts is not None or automatic)
+        and not (restarts is not None and steps is None and epochs is None)
+    ):
+        raise BadInput(
+            "average=True with restarts or estimator='auto' for so many steps. Wanted: one fit by one estimator, or restarts that train until they have converged."
+        )
     told = steps is not None or epochs is not None or automatic
     Budget.of(max_steps, max_seconds)
     if told:
@@ -146,13 +158,15 @@ def fit(
     method = with_memory(method, problem.pair)
     # A pyro.infer.ELBO remembers the plates of the first model it meets: each fit has its own.
     fresh = Fit(
-        problem.pair, problem.data, copy.copy(method), batch_size, optimizer, learning_rate, seed, Progress.start(seed), compile=compile
+        problem.pair, problem.data, copy.copy(method), batch_size, optimizer, learning_rate, seed, Progress.start(seed), compile=compile,
+        average=average,
     )  # fmt: skip
     autosave, kept, held_out = None, dict[str, Any](), None
-    if checkpoint is not None and (automatic or restarts is not None):
+    if checkpoint is not None and (automatic or restarts is not None or (average and told)):
+        beside = f"estimator={estimator!r}" if automatic else f"restarts={restarts}" if restarts else "average=True"
         raise BadInput(
-            f"checkpoint={str(checkpoint)!r} with {'estimator=' + repr(estimator) if automatic else f'restarts={restarts}'}. Wanted: a single fit by one estimator, which can go on "
-            "from a file. Mend: leave out one of them, and save what comes out."
+            f"checkpoint={str(checkpoint)!r} with {beside}. Wanted: a single fit by one estimator, which can go on from a file. Mend: leave out one of them, and save what "
+            "comes out."
         )
     if validation is not None:
         looks = Dataset.of(validation) if binarize is None else Dataset.of(validation).binarized(binarize, seed=seed)
@@ -191,6 +205,8 @@ def fit(
         raise BadInput(
             f"checkpoint={str(checkpoint)!r} holds {fresh.steps} steps, and {count} are asked for. Wanted: at least as many, or another file."
         )
+    if average and count:
+        return train_averaged(fresh, count, show=progress, callbacks=callbacks)
     if restarts is None:
         if kept.get("finished") and fresh.steps == count:
             return fresh

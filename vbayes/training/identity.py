@@ -30,6 +30,7 @@ def identity(fit: Any, validation: Dataset | None = None, **budget: Any) -> dict
         "learning_rate": fit.learning_rate,
         "seed": fit.seed,
         "compile": fit.compile,
+        "average": fit.average,
         "validation": validation and _hash(validation),
         **budget,
     }

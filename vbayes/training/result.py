@@ -24,6 +24,7 @@ from ..pair.problem import Problem
 from ..summaries.card import Card, Displayable
 from ..summaries.history import End, trained
 from . import checkpoint
+from .averaged import train_averaged
 from .budget import refuse_budget
 from .convergence import Convergence
 from .fit_run import HISTORY, Callback, Progress, Row, train
@@ -51,6 +52,7 @@ class Fit(Displayable):
         progress: What `resume` needs.
         switches: (steps before it, name) of each estimator that `estimator="auto"` went over to.
         engine: What took its last steps, and why not what is quickest: "native", "interpreted: ..." or "Pyro: ..."; empty for one that was loaded.
+        average: As given to `fit`.
         convergence: Whether it has converged, and why one thinks so; None where it has taken too few steps to look.
         tried: (guide, what its draws were worth) of each that `guide="auto"` has tried.
     """
@@ -70,6 +72,7 @@ class Fit(Displayable):
     tried: tuple[tuple[str, str], ...] = ()
     convergence: Convergence | None = None
     engine: str = field(default="", compare=False)
+    average: bool | None = None
 
     @property
     def history(self) -> pd.DataFrame:
@@ -155,6 +158,9 @@ class Fit(Displayable):
                 fresh, max_steps=max_steps, max_seconds=max_seconds, callbacks=callbacks, progress=progress, validation=looks, rate=self._rate
             )  # fmt: skip
         refuse_budget(max_steps=max_steps, max_seconds=max_seconds, validation=validation)
+        if self.average:
+            count = count_steps(self.data, self.batch_size, steps, epochs)
+            return train_averaged(fresh, count, show=progress, callbacks=callbacks)
         return train(fresh, count_steps(self.data, self.batch_size, steps, epochs), show=progress, callbacks=callbacks)
 
     @property

@@ -263,7 +263,7 @@ class Schedule:
 
     def _settle(self, mean: Point | None) -> None:
         """The pair takes on the mean, if that is as good as where it stands."""
-        if mean is None or self._interrupted:
+        if mean is None or self._interrupted or self._fit.average is False:
             return
         here = self._points.setdefault("here", Point(self._steps.parameters))
         gain, error = self._difference(here, mean)

@@ -1,0 +1,78 @@
+"""So many steps of Adam, and the mean of the iterates of their later half."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import torch
+
+from ..errors import BadInput
+from ..progress import bar, between_steps
+from .convergence import of_history
+from .engine import WORTH
+from .fit_run import Callback, Row, not_finite
+from .phased_run import PhasedRun
+from .plateau import FEWEST
+from .tolerance import Tolerance
+
+F = TypeVar("F", bound=Any)  # a `Fit`
+RATE = 1e-3  # Adam's own
+
+
+def train_averaged(fit: F, steps: int, *, show: bool, callbacks: Sequence[Callback] = ()) -> F:
+    """`steps` more steps of a fit, whose pair is ours to change, at a constant rate; its parameters become the mean of the iterates of the later half.
+
+    Args:
+        fit: With Adam.
+        steps: At least two.
+        show, callbacks: As for `train`.
+
+    Raises:
+        BadInput: Another optimiser, or fewer than two steps.
+        NonFinite: A step could not be taken. The error's `fit` has what was reached.
+
+    References:
+        Polyak & Juditsky 1992, Acceleration of stochastic approximation by averaging, doi:10.1137/0330046; Izmailov et al. 2018, Averaging weights leads to wider optima,
+        arXiv:1803.05407, for networks.
+    """
+    if fit.optimizer is not torch.optim.Adam:
+        name = getattr(fit.optimizer, "__name__", type(fit.optimizer).__name__)
+        raise BadInput(
+            f"optimizer={name} and average=True. Wanted: torch.optim.Adam, of which the iterates are averaged."
+        )
+    if steps < 2:
+        raise BadInput(
+            f"average=True over {steps} step{'s' * (steps != 1)}. Wanted: at least two, of which the later half is averaged."
+        )
+    rate = fit.learning_rate or RATE
+    run = PhasedRun(
+        fit, rate, staged=fit.progress.staged or fit.compile is True or (fit.compile == "auto" and steps >= WORTH)
+    )
+    run.begin(rate)
+    with bar("fit", steps, show=show) as advance, between_steps() as asked_to_stop:
+
+        def report(rows: Sequence[Row]) -> None:
+            advance(run.run.steps - fit.steps, lambda: f"ELBO per datum {rows[-1][3]:.4g}")
+            for callback in callbacks:
+                callback(rows)
+
+        for part in (steps // 2, steps - steps // 2):
+            if not (run.run.failure or run.run.interrupted):
+                run.begin_mean()
+                run.go(part, report=report, asked_to_stop=asked_to_stop)
+    reached = run.run.fit
+    interrupted = run.run.interrupted
+    if not run.run.failure and not interrupted:
+        run.begin(rate, run.mean)
+    # Means of iterates are no state of an Adam's.
+    reached = replace(
+        reached, optimizer=fit.optimizer, learning_rate=fit.learning_rate, progress=replace(reached.progress, optimizer=None)
+    )  # fmt: skip
+    if failure := run.run.failure:
+        raise not_finite(failure, reached)
+    if reached.steps >= FEWEST:
+        limit = Tolerance.of(reached)
+        reached = replace(reached, convergence=of_history([row[2] for row in reached.rows], limit.nats, limit.rows))
+    return reached
