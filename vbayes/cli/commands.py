@@ -45,7 +45,7 @@ def find(pair: str, data: str | None, *, binarize: Binarize | None = None, **opt
     recipe = _imported(pair) if ":" in pair else PAIRS.get(pair)
     if recipe is None:
         raise UnknownName("pair", pair, PAIRS)
-    data = data or recipe.data
+    data = recipe.data if data is None else data
     if data not in DATASETS:
         raise UnknownName("data set", data, DATASETS)
     dataset = _loaded(data, binarize)
@@ -68,7 +68,7 @@ def _imported(path: str) -> Recipe:
     sys.path.insert(0, "")
     try:
         build = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError, SyntaxError) as error:
         raise BadInput(f"Can't import {name!r} from {module!r}: {error}. Wanted: package.module:function.") from error
     finally:
         sys.path.remove("")
