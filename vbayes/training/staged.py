@@ -273,9 +273,10 @@ class Staged:
         """The noise of `count` steps from this one."""
         sizes = program.sizes
         number, start = divmod(step - 1, _rows(program))
-        if sizes not in self._blocks or self._blocks[sizes][0] != number:
+        before, held = self._blocks.get(sizes, (None, None))
+        if before != number:
             generator = rng.stream(self._setup.seed, NOISE, *sizes, number, device=self._like.device)
-            self._blocks[sizes] = number, draw_noise(sizes, _rows(program), self._like, generator)
+            self._blocks[sizes] = number, draw_noise(sizes, _rows(program), self._like, generator, held)
         normals, uniforms = self._blocks[sizes][1]
         return normals[start : start + count], uniforms[start : start + count]
 
