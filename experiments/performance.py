@@ -85,21 +85,9 @@ def _repeated(task: Callable[[], object]) -> Callable[[int], object]:
 
 def _times(tasks: Mapping[str, Callable[[int], object]], rounds: int, budget: float) -> dict[str, list[float]]:
     """Seconds of one unit of each task: as many as fit into the budget, one task after the other in each round."""
-    counts = {}
-    for name, run in tasks.items():
-        run(100)  # past all that happens once, such as the first smaller minibatch of an epoch
-        took, count = 0.0, 1
-        while took < budget / 4:
-            count *= 4
-            run(count)  # compiled for this number, where it is
-            took = _seconds(run, count)
-        counts[name] = max(1, int(count * budget / took))
-        run(counts[name])
-    names, taken = list(tasks), {name: [] for name in tasks}
-    for turn in range(rounds):
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            taken[name].append(_seconds(tasks[name], counts[name]) / counts[name])
-    return taken
+    from engines.timing import in_turn
+
+    return {name: [each.wall for each in taken] for name, taken in in_turn(tasks, rounds, budget).items()}
 
 
 def totals(name: str, *, rounds: int, steps: int, slow: bool) -> list[dict[str, Any]]:
@@ -133,12 +121,6 @@ def _child(kind: str, name: str, steps: int, cache: Path) -> dict[str, float]:
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
-
-
-def _seconds(run: Callable[..., object], *args: Any) -> float:
-    start = time.perf_counter()
-    run(*args)
-    return time.perf_counter() - start
 
 
 def _rows(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -10,7 +11,7 @@ import numpyro
 import numpyro.distributions as dist
 from jax.example_libraries import stax
 from numpyro.infer import SVI, Trace_ELBO
-from numpyro.infer.autoguide import AutoNormal
+from numpyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
 from numpyro.optim import Adam
 
 from .problems import HIDDEN, Problem
@@ -78,11 +79,16 @@ class NumPyro:
     Args:
         name: Of the problem.
         problem: Its data and settings.
+        full_rank: A normal with all covariances as the guide, where the problem has none of its own.
+        particles: K.
     """
 
-    def __init__(self, name: str, problem: Problem) -> None:
+    def __init__(self, name: str, problem: Problem, *, full_rank: bool = False, particles: int = 1) -> None:
         model, guide = PAIRS[name]
-        self.svi = SVI(model, guide or AutoNormal(model), Adam(problem.learning_rate), Trace_ELBO())
+        if name == "logistic":
+            model = functools.partial(model, total=len(problem.data[0]))
+        guide = guide or (AutoMultivariateNormal if full_rank else AutoNormal)(model)
+        self.svi = SVI(model, guide, Adam(problem.learning_rate), Trace_ELBO(num_particles=particles))
         self.columns = tuple(jnp.asarray(column.numpy()) for column in problem.data)
         self.size = problem.batch_size
         self.state = self.svi.init(jax.random.PRNGKey(0), *self._batch(jax.random.PRNGKey(1), self.columns))

@@ -96,11 +96,17 @@ def vbayes_captured(problem: Problem) -> Callable[[int], object]:
     return run
 
 
-def vbayes_loop(problem: Problem) -> Callable[[int], object]:
+def vbayes_loop(problem: Problem, particles: int = 1) -> Callable[[int], object]:
     """What `vb.fit` runs."""
     options = {"batch_size": problem.batch_size, "learning_rate": problem.learning_rate, "seed": 0}
     fit = vb.fit(
-        problem.pair(), vb.Dataset.of(problem.data), vb.Trace(), steps=0, device="cpu", progress=False, **options
+        problem.pair(),
+        vb.Dataset.of(problem.data),
+        vb.Trace(particles),
+        steps=0,
+        device="cpu",
+        progress=False,
+        **options,
     )
     pair = fit.pair
     with pair.scope(), validation(False):

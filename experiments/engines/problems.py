@@ -1,4 +1,4 @@
-"""What is trained: four programs in Pyro, with their data and learning rates."""
+"""What is trained: four programs in Pyro, with their data and learning rates, and one of any size."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pyro
 import pyro.distributions as dist
 import torch
-from pyro.infer.autoguide import AutoNormal
+from pyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from torch import Tensor
 
@@ -92,3 +92,11 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "bnn": _network,
     "vae": _vae,
 }
+
+
+def regression(rows: int, columns: int, *, full_rank: bool) -> Problem:
+    """Logistic regression on so many rows of so many columns that mean nothing: their values make no difference to the time."""
+    with vb.seeded(0):
+        x, y = torch.randn(rows, columns) / columns**0.5, (torch.rand(rows) < 0.5).float()
+    guide = AutoMultivariateNormal if full_rank else AutoNormal
+    return Problem(lambda: vb.Pair(logistic, guide(logistic)), (x, y), None, 0.01)

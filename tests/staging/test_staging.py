@@ -224,3 +224,16 @@ def test_correlations_have_machine_code(kind):
         theirs, _ = replicate(program, pair.parameters, noise, batch.args)
     theirs = torch.cat([value.reshape(3, -1) for value in theirs.values()], 1)
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_noise_drawn_into_old_memory_is_the_same():
+    """A block after the other, as a fit of a large guide draws them."""
+    like = torch.zeros((), dtype=torch.float64)
+    generators = [torch.Generator().manual_seed(3) for _ in range(2)]
+    held = None
+    for _ in range(3):
+        fresh = draw_noise((1001, 7), 5, like, generators[0])
+        again = draw_noise((1001, 7), 5, like, generators[1], held)
+        assert all(torch.equal(one, other) for one, other in zip(fresh, again, strict=True))
+        assert held is None or all(one is other for one, other in zip(again, held, strict=True))
+        held = again

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..arguments.real import Real
 from ..drawing.particles import Particles
-from ..errors import BadInput
 from ..exact.table import Table
 from .base import Estimate, Estimator
 from .objective import Objective
@@ -44,10 +43,7 @@ class CUBO(Estimator):
     independent = True
     reference = "Dieng et al. 2017, arXiv:1611.00328"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 1 <= self.order < math.inf:
-            raise BadInput(f"CUBO(order={self.order!r}) won't do. Wanted: a finite number of at least 1, such as 2.")
+    limits = {"order": Real(least=1.0, given="2.0")}
 
     @property
     def objective(self) -> Objective:

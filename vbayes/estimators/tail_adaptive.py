@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
+from ..arguments.real import Real
 from ..drawing.particles import Particles
-from ..errors import BadInput
 from .base import Estimate, Estimator
 from .objective import Objective
 
@@ -38,12 +37,7 @@ class TailAdaptive(Estimator):
     independent = True
     reference = "Wang, Liu & Liu 2018, arXiv:1810.11943"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not -math.inf < self.beta <= 0:
-            raise BadInput(
-                f"TailAdaptive(beta={self.beta!r}) won't do. Wanted: a finite number of at most 0, such as -1."
-            )
+    limits = {"beta": Real(most=0.0, given="-1.0")}
 
     @property
     def objective(self) -> Objective:

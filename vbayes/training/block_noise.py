@@ -57,9 +57,10 @@ class BlockNoise:
         """The noise of `count` steps from this one, of one block: (count, n) and (count, u)."""
         sizes = program.sizes
         number, start = divmod(step - 1, _rows(program))
-        if sizes not in self._held or self._held[sizes][0] != number:
+        before, held = self._held.get(sizes, (None, None))
+        if before != number:
             generator = rng.stream(self._seed, NOISE, *sizes, number, device=self._like.device)
-            self._held[sizes] = number, draw_noise(sizes, _rows(program), self._like, generator)
+            self._held[sizes] = number, draw_noise(sizes, _rows(program), self._like, generator, held)
         normals, uniforms = self._held[sizes][1]
         return normals[start : start + count], uniforms[start : start + count]
 

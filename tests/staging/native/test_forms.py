@@ -28,7 +28,7 @@ from vbayes.staging.native.ir import (
 from vbayes.staging.native.memory import Place, lay_out
 from vbayes.staging.native.ops import COMBINES, OPS
 from vbayes.staging.native.rules import RULES
-from vbayes.staging.native.schedule import LARGE, Kernel, Schedule, schedule
+from vbayes.staging.native.schedule import LARGE, MOST, Kernel, Schedule, schedule
 
 F, I = torch.float64, torch.int64  # noqa: E741
 SUM = COMBINES["sum"]
@@ -105,6 +105,22 @@ def test_copies_of_what_is_cheap_leave_the_graph_as_it_was():
     assert show(after.graph).count("mul(") == 2 and text.count("mul(") == 1
     with pytest.raises(AttributeError):
         double.op = OPS["add"]
+
+
+def test_a_long_program_is_made_in_parts():
+    """gcc takes the square of the length of a function: a time loop of two hundred steps, in one, took it minutes."""
+    rows = [pointwise("exp", strided(Y, (1,), (1,), n % 4), shape=(1,)) for n in range(3 * MOST)]
+    total = rows[0]
+    for row in rows[1:]:
+        total = pointwise("add", total, row, shape=(1,))
+    scheduled = schedule(graph(total))
+    verify(lay_out(scheduled))
+    assert {len(kernel.values) for kernel in scheduled.kernels[:-1]} == {MOST} and len(scheduled.kernels) == 6
+    made, right = (
+        interpret(form, [torch.zeros(3, 4).double(), torch.ones(4).double(), torch.zeros(3, 4).long()])[0]
+        for form in (scheduled, graph(total))
+    )
+    assert torch.equal(made, right) and abs(made.item() - 3 * MOST * torch.e) < 1e-9
 
 
 INDEX = strided(N, (3,), (4,))

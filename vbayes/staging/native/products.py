@@ -148,12 +148,11 @@ def _by_columns(views: list[View], value: Value) -> bool:
 
 
 def _by_rows_and_columns(view: View, value: Value) -> bool:
-    """Whether each dimension of the view runs along rows, or along columns."""
+    """Whether each dimension of the view runs along rows, or along columns, and none of them beyond its end into the next."""
     m, n = value.shape
-    along = {0: math.inf, 1: n, n: m}
-    return view.offset == 0 and all(
-        size <= along.get(step, 0) for size, step in zip(view.shape, view.strides, strict=True)
-    )
+    steps = [(step, size - 1) for step, size in zip(view.strides, view.shape, strict=True) if step]
+    down, along = (sum(count for step, count in steps if step == one) for one in (n, 1))
+    return view.offset == 0 and {step for step, _ in steps} <= {1, n} and down < m and along < n
 
 
 def _turn(meta: Tensor, m: int, n: int) -> Tensor:

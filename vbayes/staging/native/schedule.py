@@ -11,6 +11,7 @@ from .ops import Cost
 
 Domain = tuple[int, ...]
 COPIES = 4  # of one value, at most
+MOST = 256  # values of one loop nest: what gcc takes for a function grows with the square of its length
 LARGE = 2**14  # elements from which a loop is worth a second thread
 
 
@@ -58,11 +59,11 @@ def schedule(graph: Graph) -> Schedule:
     pending = [v for v in pending if v not in done]
     kernels = []
     while pending:
-        at_hand = set(done)  # or as good as that
-        for v in pending:
-            if v in cheap and all(s in at_hand for s in v.sources):
+        at_hand = set(done) if cheap else done  # or as good as that
+        for v in pending if cheap else ():
+            if v in cheap and at_hand.issuperset(v.sources):
                 at_hand.add(v)
-        ready = [v for v in pending if v not in cheap and all(s in at_hand for s in v.sources)]
+        ready = [v for v in pending if v not in cheap and at_hand.issuperset(v.sources)]
         first = min(ready, key=lambda v: -1 if domain(v) is None else math.prod(domain(v) or ()))
         over = domain(first)
         members = [first] if over is None else _without_idle(_joined(pending, over, done, cheap), cheap)
@@ -164,6 +165,8 @@ def _joined(pending: list[Value], over: Domain, done: set[Value], cheap: set[Val
     for value in pending:
         if domain(value) != over:
             continue
+        if len(members) == MOST and not large:
+            break
         if large and isinstance(value, Reduction) and not splits(value) and any(m not in cheap for m in members):
             continue  # it can't run on two threads, and would keep the others from it
         if all(_at_hand(view, over, done, inside, value) for view in value.views):
