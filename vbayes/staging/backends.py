@@ -22,6 +22,7 @@ Compile = Literal["auto", "native", "xla", "torch"] | bool
 Function = Callable[..., Sequence[Tensor]]
 BACKENDS = ("native", "xla", "torch")
 NO_C = "there is machine code for tensors on the CPU only"
+LONG = 4000  # operations, over which XLA's compiler takes minutes: its time grows with their square, as an unrolled time loop's shows
 DRAWS = "some of its random numbers are not made of normals and uniforms"
 
 
@@ -67,25 +68,26 @@ def made_by(
             return native, None, None
     if backend == "native":
         return None, None, why
-    made, reason = xla_or_why(fn, examples, states, check=check)
+    made, reason = xla_or_why(fn, examples, states, check=check, longest=LONG if backend == "auto" else None)
     if made is None and backend == "xla":
         say_once(str(reason))
     return None, made, None if made else reason if backend == "xla" else f"{why}; {reason}"
 
 
 def xla_or_why(
-    fn: Function, examples: Sequence[Tensor], states: int = 0, *, check: Any = None
+    fn: Function, examples: Sequence[Tensor], states: int = 0, *, check: Any = None, longest: int | None = None
 ) -> tuple[XLA | None, str | None]:
     """A function by XLA, held against torch; or why it can't be.
 
     Args:
         check: (program, examples) → its first outputs, called as it is going to be called; where None, by a single run.
+        longest: Operations in it, at most.
     """
     device = next((example.device for example in examples), torch.device("cpu"))
     if why := missing(device.type):
         return None, why
     try:
-        return _held_against_torch(fn, examples, states, device, check)
+        return _held_against_torch(fn, examples, states, device, check, longest)
     except Exception as error:
         if type(error).__name__ in ("Unsupported", "ShapeOfValues", "BackendMissing"):
             return None, str(error)
@@ -95,12 +97,14 @@ def xla_or_why(
 
 
 def _held_against_torch(
-    fn: Function, examples: Sequence[Tensor], states: int, device: torch.device, check: Any
+    fn: Function, examples: Sequence[Tensor], states: int, device: torch.device, check: Any, longest: int | None
 ) -> tuple[XLA | None, str | None]:
     from .xla.program import XLA
     from .xla.translate import supported
 
     graph = simplified(fn, examples, supported)
+    if longest is not None and (count := len(graph.graph.nodes)) > longest:
+        return None, f"XLA's compiler would take minutes over {count} operations; compile='xla' has it try"
     made = XLA(graph, states, device)
     if made.draws:
         right, drawn = _with_draws(graph, examples, set(made.drawn))

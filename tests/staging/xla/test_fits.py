@@ -287,6 +287,26 @@ def test_an_operation_without_a_rule():
     backends.say_once.cache_clear()
 
 
+def test_a_long_program_is_left_to_torch(monkeypatch):
+    """Where nobody asked for XLA by name."""
+    monkeypatch.setattr(backends, "LONG", 3)
+    given = [torch.eye(2)]
+    _, made, why = backends.made_by("auto", lambda x: [torch.linalg.eigvalsh(x) + x.sum() * 2], given)
+    assert made is None and "would take minutes" in why
+
+
+@pytest.mark.slow
+def test_fits_side_by_side():
+    """Three restarts in one program by XLA are those of torch."""
+    pair, data = spectral()
+    one, other = (
+        vb.fit(pair, data, "stl", steps=10, restarts=3, compile=compile, seed=3, progress=False, learning_rate=0.05)
+        for compile in ("xla", "torch")
+    )
+    for mine, theirs in zip(one.fits, other.fits, strict=True):
+        same(mine, theirs, 1e-3)
+
+
 def test_a_card_without_jaxs_part_for_it():
     assert "jax has no part for 'cuda'" in load.missing("cuda") or torch.version.cuda
     assert os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"]  # set, unless the user has
