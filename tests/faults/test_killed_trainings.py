@@ -222,6 +222,15 @@ def test_a_second_interrupt_in_the_figures(here, monkeypatch, capfd):
     assert vbayes("report", "run") == 0
 
 
+@pytest.mark.usefixtures("light")
+def test_a_last_writing_that_fails(here, monkeypatch):
+    """What is in the folder in the end is the fit, not what it was on the way."""
+    written = Autosave.keep
+    monkeypatch.setattr(Autosave, "keep", lambda self, fit, **told: fit.steps < 60 and written(self, fit, **told))
+    assert vbayes(*COMMAND, "--out", "run") == 0
+    assert len(learned(here / "run")["history"]) == 60
+
+
 @needs_root
 @pytest.mark.parametrize("room", ["draws", "nothing"])
 def test_a_full_disk(here, monkeypatch, capfd, room):

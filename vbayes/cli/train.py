@@ -78,20 +78,23 @@ def train(
                 shutil.copyfile(final / FIT, place.path / FIT)
         write_json(place.path / UNFINISHED, unfinished)
         kept = place.path / FIT
+        if method == "auto":  # which has no file to go on from
+            kept.unlink(missing_ok=True)
+        else:
+            how["checkpoint"] = kept
         if kept.exists():
             console.print(f"Goes on from {kept}.", soft_wrap=True)
         before = len(stops())
         try:
-            if method != "auto":  # which has no file to go on from
-                how["checkpoint"] = kept
             fit = training.fit(job.pair, job.data, method, seed=asked["seed"], device=device, **how)
         except NonFinite as error:
             assert error.fit is not None
             failure, fit = error, error.fit
         place.path.mkdir(parents=True, exist_ok=True)  # somebody may have removed it
-        if not kept.exists():
-            fit.save(kept)
-        if fit.interrupted and signal.SIGTERM in stops()[before:]:
+        goes_on = fit.interrupted and not failure and method != "auto"
+        if not kept.exists() or not (goes_on or failure or (checkpoint.going(kept) or {}).get("finished")):
+            fit.save(kept)  # it could not be written on the way
+        if goes_on and signal.SIGTERM in stops()[before:]:
             Console(stderr=True).print(
                 f"Stopped by SIGTERM after {fit.steps} steps, which are kept. The same command goes on, or `vbayes train --resume {place.final}`.",
                 soft_wrap=True, markup=False, highlight=False,
@@ -104,7 +107,6 @@ def train(
         if search := search_of(fit):
             config |= {"found": search.words()} | ({search.name: search.value} if math.isfinite(search.value) else {})
             console.print(f"Found {search.words()}")
-        goes_on = fit.interrupted and not failure and method != "auto"
         publish(place, fit, config, unfinished if goes_on else {"arguments": asked, "left": "rest"})
         with says_how(final, asked["pair"]):
             draws = 0 if failure else DRAWS
