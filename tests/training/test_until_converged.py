@@ -264,7 +264,7 @@ WRONG = {
     "seconds that are none": ({"max_seconds": math.nan}, "max_seconds=nan"),
     "steps and a budget": ({"steps": 3, "max_steps": 5}, "one or the other"),
     "epochs and a budget": ({"epochs": 3, "max_seconds": 5}, "one or the other"),
-    "restarts and a budget": ({"restarts": 3, "max_steps": 5}, "one or the other"),
+    "restarts of some steps and a budget": ({"restarts": 3, "steps": 4, "max_steps": 5}, "one or the other"),
     "steps and held-out data": ({"steps": 3, "validation": torch.zeros(2)}, "one or the other"),
     "another optimiser": ({"optimizer": torch.optim.SGD}, "steps= or epochs="),
 }

@@ -105,15 +105,18 @@ def parts_of(pair: Pair, batch: Batch, seed: int) -> Parts | None:
                 "open": spread.sum(),
             }
 
-        count = Affordable(most=max(1000, min(10_000, WEIGHTS // len(rows))), least=1000, room=2**31)
+        count = Affordable(most=max(1000, min(50_000, WEIGHTS // len(rows))), least=1000, room=2**31)
         made = many(one, count, batch.args[0].device if batch.args else torch.device("cpu"))
     return _judged(found, made, inner)
 
 
 def _apart(pair: Pair, batch: Batch) -> Apart | None:
     try:
-        return Apart.of(pair.model, pair.guide, batch.args)
-    except Exception:  # whatever the model's own code raises on draws that are followed
+        found = Apart.of(pair.model, pair.guide, batch.args)
+        if found is not None:
+            found.weigh(1)
+        return found
+    except Exception:  # whatever the model's own code raises on draws that are followed, or given
         return None
 
 
@@ -126,7 +129,8 @@ def _judged(found: Apart, made: dict[Any, Tensor], inner: int) -> Parts:
     all_of = smoothed(made["shared"])
     k_hat, effective = float(all_of.k_hat), float(all_of.effective)
     left = float(made["open"].nan_to_num(nan=torch.inf).median()) ** 0.5
-    judged = trust(k_hat, effective / draws)
+    # A part is cleared only beyond the error of its k̂: the whole has been found bad.
+    judged = trust(k_hat + float(all_of.k_hat_se), effective / draws)
     known = judged != "bad" or left < KNOWN
     return Parts(
         found.name, found.local, found.shared, found.size, table, draws, inner, k_hat, effective, left, judged if known else None
