@@ -14,11 +14,11 @@ import torch.fx.graph_module
 
 from vbayes.staging.sources import KEPT, drop_old_sources
 
-WARM, FITS = 20, 60
+WARM, FITS = 10, 30
 GROWTH = (
-    64 * 1024
-)  # bytes a fit: of the 40 kB that each used to leave, and 2 MB of large ones, a fifth of a page of noise is left; the allocator's own
-# wandering was seen to be 20 kB a fit over so few
+    2**17
+)  # bytes a fit: large programs left 2 MB each; what the allocator itself adds, where each is compiled for the first time, was seen to be 70 kB.
+# Of small ones, which left 40 kB and five mappings of a library, the mappings tell.
 
 CODE = """
 import gc, os, sys, tempfile, warnings
@@ -45,6 +45,8 @@ def now():
 def fits(first, count):
     for number in range(first, first + count):  # each of another shape, and so another program
         vb.fit(vb.Pair(model, guide), torch.randn(10 + number), steps=20, compile=True, progress=False)
+        if number % 5 == 0:  # pairs are in circles, and memory that waits for the collector is not lost
+            gc.collect()
 
 def steps(first, count):
     svi = vb.SVI(model, guide, pyro.optim.Adam({"lr": 0.01}), pyro.infer.Trace_ELBO(), compile=True)
