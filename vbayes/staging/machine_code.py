@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from torch.fx import GraphModule
 from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 
 from .. import rng
+from .inline import Overwrites, copying
 from .masks import ShapeOfValues, require_fixed_shapes, with_known_places
 from .native import CompilerMissing, Native, PassFailed, Unsupported, first_departure, supported, translate
 from .trace import in_words, known_limit, trace
@@ -120,12 +121,15 @@ def simplified(
     """The graph of a function, without mutation, and in operations that a back end knows, those with a C form, as far as possible."""
     table = {op: rule for op, rule in decomposition_table.items() if not _stays(op, known)}
     with rng.seeded(0):  # to trace is to run
-        graph = with_known_places(trace(lambda *inputs: list(fn(*inputs)), *examples, decompositions=table))
-        require_fixed_shapes(graph)
-        if any(_mutates(node.target) for node in graph.graph.nodes):
+        graph = _traced(fn, examples, table)
+        if graph is None:
             # First gradients, which are not taken inside functionalize, and normalisation layers, whose rules mutate.
             mutating = {op: rule for op, rule in table.items() if "batch_norm" in str(op)}
-            captured = with_known_places(trace(lambda *inputs: list(fn(*inputs)), *examples, decompositions=mutating))
+            with copying(mutating, overwriting=True):
+                captured = with_known_places(
+                    trace(lambda *inputs: list(fn(*inputs)), *examples, decompositions=mutating)
+                )
+            require_fixed_shapes(captured)
             functional = torch.func.functionalize(captured, remove="mutations")
             graph = trace(functional, *examples, decompositions=table)
         graph.graph.eliminate_dead_code()
@@ -133,6 +137,17 @@ def simplified(
         if any("val" not in node.meta for node in graph.graph.nodes if node.op not in ("get_attr", "output")):
             FakeTensorProp(graph, FakeTensorMode(allow_non_fake_inputs=True)).propagate(*examples)
     return graph
+
+
+def _traced(fn: Function, examples: Sequence[Tensor], table: Mapping[Any, Callable[..., Any]]) -> GraphModule | None:
+    """The graph of a function in other operations than a table's; None where it overwrites something."""
+    try:
+        with copying(table):
+            graph = with_known_places(trace(lambda *inputs: list(fn(*inputs)), *examples, decompositions=table))
+    except Overwrites:
+        return None
+    require_fixed_shapes(graph)
+    return None if any(_mutates(node.target) for node in graph.graph.nodes) else graph
 
 
 def _mutates(op: Any) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..validation import vmap
 from .capture import Program, Tensors
+from .inline import inlined
 from .update import MOVING, State, Update
 
 SQUARES = ("exp_avg_sq", "square_avg", "sum")  # of an optimiser's state: means of squared gradients
@@ -58,7 +59,7 @@ def step_of(
     Args:
         given: Options of the optimiser, of `MOVING`, that each step is handed: as one vector, where there are any.
     """
-    count = len(like.flat())
+    count, graph = len(like.flat()), inlined(program.graph)
 
     def step(*inputs: Any) -> list[Tensor]:
         state = like.filled(inputs[:count])
@@ -67,7 +68,7 @@ def step_of(
         now = dict(zip(given, args.pop(0).unbind(), strict=True)) if given else {}
         if index is not None:
             args = [column.index_select(0, index) for column in args]
-        gradients, value, buffers = program.graph(state.parameters, state.buffers, (normals, uniforms), tuple(args))
+        gradients, value, buffers = graph(state.parameters, state.buffers, (normals, uniforms), tuple(args))
         steps = state.steps + 1
         moved = {
             name: rules[name](parameter, -gradients[name], _with(state.optimizer[name], now), steps)

@@ -21,7 +21,9 @@ KEEPS_CHANGING = (
     "tensor argument."
 )
 CHANGES = 4  # of such values that another program is made for
-WORTH = 300  # steps from which compiling pays: it takes some seconds, and saves some ten milliseconds in each step
+WORTH = 300
+"""Steps from which `compile="auto"` compiles. To capture and compile costs what 220 to 380 of Pyro's steps do, from 230 operations in a program to 10,000, for both grow with the
+operations: so that a fit of any length takes 1.3 times as long as by Pyro alone at most. It is no measurement, for the clock must not decide on the random numbers of a fit."""
 
 Stepper = OneOptimizer | GuardedOptimizer
 

@@ -1,0 +1,201 @@
+"""A captured graph as a part of another one that is traced: its operations are copied, not run and traced once more.
+
+To trace is to run each operation through Python several times over; a captured program has thousands, most of which come out as they went in. What must be
+decomposed is traced alone, and once for all operations of the same kind and shapes, as the time steps of a loop have them.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx import Graph, GraphModule, Node, Proxy
+from torch.fx.experimental.proxy_tensor import (
+    disable_proxy_modes_tracing,
+    get_proxy_mode,
+    get_proxy_slot,
+    make_fx,
+    track_tensor_tree,
+)
+from torch.fx.node import map_arg
+from torch.utils._pytree import tree_flatten
+
+Table = Mapping[Any, Callable[..., Any]]
+_under_way: list[tuple[Table, bool]] = []
+
+
+class Overwrites(Exception):
+    """A graph overwrites tensors, and so would one that it becomes a part of."""
+
+
+@contextmanager
+def copying(table: Table, *, overwriting: bool = False) -> Iterator[None]:
+    """Inside, `inlined` graphs are copied into the one that is traced, in operations that are not in a table of decompositions.
+
+    Args:
+        overwriting: Copy operations that overwrite too; otherwise they raise `Overwrites`.
+    """
+    _under_way.append((table, overwriting))
+    try:
+        yield
+    finally:
+        _under_way.pop()
+
+
+def inlined(graph: Any) -> Callable[..., Any]:
+    """Called like a captured graph, which inside of `copying` becomes a part of what is traced."""
+
+    def called(*args: Any) -> Any:
+        mode = get_proxy_mode()
+        if not _under_way or mode is None or not isinstance(graph, GraphModule):
+            return graph(*args)
+        leaves, _ = tree_flatten(args)
+        nodes = [_node(leaf, mode.tracer) for leaf in leaves]
+        flat = decomposed(graph, *_under_way[-1]) if None not in nodes else None
+        places = [] if flat is None else flat.graph.find_nodes(op="placeholder")
+        if flat is None or len(places) != len(nodes):
+            return graph(*args)
+        return _copied(graph, flat, args, nodes, mode.tracer)  # type: ignore[arg-type]
+
+    return called
+
+
+def _node(leaf: Any, tracer: Any) -> Node | None:
+    """The node of a tensor that is traced; None of one that is mapped over, or unknown."""
+    if not isinstance(leaf, Tensor) or torch._C._functorch.is_functorch_wrapped_tensor(leaf):
+        return None
+    slot = get_proxy_slot(leaf, tracer, None)
+    return None if slot is None else slot.proxy.node  # type: ignore[attr-defined]
+
+
+def _copied(graph: GraphModule, flat: GraphModule, args: Any, nodes: list[Node], tracer: Any) -> Any:
+    with disable_proxy_modes_tracing():
+        made = graph(*args)
+    known = dict(zip(flat.graph.find_nodes(op="placeholder"), nodes, strict=True))
+    for node in flat.graph.nodes:
+        if node.op == "output":
+            outputs = [known.get(each) if isinstance(each, Node) else None for each in node.args[0]]
+        elif node not in known:
+            known[node] = _copy(node, tracer.graph, known, flat, tracer.root)
+    inputs = {id(leaf) for leaf in tree_flatten(args)[0]}
+    for tensor, node in zip(tree_flatten(made)[0], outputs, strict=True):
+        if isinstance(tensor, Tensor) and node is not None and id(tensor) not in inputs:
+            track_tensor_tree(tensor, Proxy(node, tracer), constant=None, tracer=tracer)
+    return made
+
+
+def _copy(node: Node, graph: Graph, known: dict[Node, Node], source: Any, root: Any) -> Node:
+    copied = graph.node_copy(node, known.__getitem__)
+    if node.op == "get_attr":
+        name, held = f"_inlined_{len(list(root.buffers()))}", getattr(source, str(node.target))
+        root.register_buffer(name, held)
+        copied.target = name
+    return copied
+
+
+def decomposed(graph: GraphModule, table: Table, overwriting: bool = False) -> GraphModule | None:
+    """A captured graph in operations that a table has no rule for; None where that takes a trace of all of it.
+
+    Raises:
+        Overwrites: It does, and `overwriting` does not allow it.
+    """
+    held = graph.__dict__.setdefault("_decomposed", {})
+    key = frozenset(table), overwriting
+    if key not in held:
+        try:
+            held[key] = _decompose(graph, table, overwriting)
+        except Overwrites as error:
+            held[key] = error
+    if isinstance(held[key], Overwrites):
+        raise Overwrites
+    return held[key]  # type: ignore[no-any-return]
+
+
+def _decompose(graph: GraphModule, table: Table, overwriting: bool) -> GraphModule | None:
+    root, made = torch.nn.Module(), Graph()
+    known: dict[Node, Any] = {}
+    rules: dict[Any, GraphModule | None] = {}
+    for node in graph.graph.nodes:
+        if node.op == "output":
+            made.output(map_arg(node.args[0], known.__getitem__))
+            continue
+        if (
+            node.op == "call_function"
+            and node.target is not operator.getitem
+            and not isinstance(node.target, torch._ops.OpOverload)
+        ):
+            return None
+        if node.target not in table:
+            if _mutates(node) and not overwriting:
+                raise Overwrites
+            known[node] = _copy_or_take(node, made, known, graph, root)
+            continue
+        inputs = list(dict.fromkeys(node.all_input_nodes))
+        if any(not isinstance(each.meta.get("val"), Tensor) for each in inputs):
+            return None
+        kinds = tuple((v.shape, v.stride(), v.dtype, v.device) for v in (each.meta["val"] for each in inputs))
+        at = {each: _Place(place) for place, each in enumerate(inputs)}
+        key = node.target, kinds, repr(map_arg((node.args, node.kwargs), at.__getitem__))  # type: ignore[arg-type]
+        if key not in rules:
+            rules[key] = _rule(node, inputs, table)
+        rule = rules[key]
+        if rule is None:
+            return None
+        if any(map(_mutates, rule.graph.nodes)):
+            if overwriting:
+                return None
+            raise Overwrites
+        inside: dict[Node, Any] = dict(
+            zip(rule.graph.find_nodes(op="placeholder"), map(known.__getitem__, inputs), strict=True)
+        )
+        for step in rule.graph.nodes:
+            if step.op == "output":
+                known[node] = map_arg(step.args[0], inside.__getitem__)
+            elif step not in inside:
+                inside[step] = _copy_or_take(step, made, inside, rule, root)
+        if _mutates(node):  # its input is to have what it makes, which no copy of a rule sees to
+            return None
+    return GraphModule(root, made)
+
+
+def _mutates(node: Node) -> bool:
+    return bool(getattr(getattr(node.target, "_schema", None), "is_mutable", False))
+
+
+class _Place:
+    """Stands for an input in what two operations have in common."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def __repr__(self) -> str:
+        return f"<{self._number}>"
+
+
+def _copy_or_take(node: Node, graph: Graph, known: dict[Node, Any], source: Any, root: Any) -> Any:
+    """A node's copy; of one that takes a part of several results, that part, where these are nodes by now."""
+    if node.target is operator.getitem and not isinstance(known[node.args[0]], Node):  # type: ignore[index]
+        return known[node.args[0]][node.args[1]]  # type: ignore[index]
+    return _copy(node, graph, known, source, root)
+
+
+def _rule(node: Node, inputs: list[Node], table: Table) -> GraphModule | None:
+    """What one operation becomes."""
+
+    def run(*tensors: Tensor) -> Any:
+        given = dict(zip(inputs, tensors, strict=True))
+        args, kwargs = map_arg((node.args, node.kwargs), given.__getitem__)  # type: ignore[arg-type]
+        return node.target(*args, **kwargs)  # type: ignore[operator]
+
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        tensors = [
+            torch.empty_strided(v.shape, v.stride(), dtype=v.dtype, device=v.device)
+            for v in (each.meta["val"] for each in inputs)
+        ]
+    made = make_fx(run, decomposition_table=dict(table), tracing_mode="fake")(*tensors)
+    return None if any("val" not in each.meta for each in made.graph.nodes if each.op == "call_function") else made
