@@ -9,6 +9,8 @@ from typing import Any
 
 from .kind import refuse
 
+EXACT = 2**53  # the integers up to which a float is as good
+
 
 @dataclass(frozen=True)
 class Real:
@@ -67,7 +69,7 @@ class Real:
             and (number < self.below or self.below == math.inf)
         ):
             refuse(name, number, got="out of range", wanted=self.words, mend=mend)
-        return value if type(value) in (int, float) else number
+        return value if type(value) is int and abs(value) <= EXACT else number
 
     def _unquoted(self, value: Any) -> str:
         try:

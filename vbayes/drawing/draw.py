@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..arguments.takes import takes
 from ..data.dataset import Batch, Dataset
+from ..pair.explained import explained
 from ..pair.gaps import check_gaps
 from ..pair.pair import PAIR, Pair
 from .base_noise import NOISE, NoiseKind, contexts
@@ -59,7 +60,8 @@ def draw(
     batch = pair.beside(batch)
     model, guide = pair.scaled(batch.total)
     request = Request.of(needs, requires, families)
-    return draw_from(model, guide, batch.args, {}, num_particles, request, noise=noise)
+    with explained(pair, batch):
+        return draw_from(model, guide, batch.args, {}, num_particles, request, noise=noise)
 
 
 def draw_from(
