@@ -144,8 +144,8 @@ def figure(table: pd.DataFrame) -> plt.Figure:
         said = {"rows": "rows", "columns": "dimension", "particles": "particles"}
         ax.set_xlabel(f"{said[grows]}  ({', '.join(f'{v:,} {said[k] if v != 1 else said[k][:-1]}' for k, v in stays.items() if k != 'columns')}"
                       f"{', dimension ' + format(stays['columns'], ',') if 'columns' in stays else ''})", fontsize=8)  # fmt: skip
-        ax.grid(True, which="major", color=GRID, lw=0.6)
-        ax.tick_params(labelsize=8)
+        ax.grid(True, which="major", **GRID)
+        ax.tick_params(which="both", labelsize=8)
         ax.spines[["top", "right"]].set_visible(False)
         ax.legend(fontsize=7.5, frameon=False, loc="upper left")
     for ax in axes.flat[len(names) :]:
