@@ -33,7 +33,7 @@ def require_compile(value: Any) -> None:
         BadInput: It is no such word; or XLA is asked for by name and jax is not installed.
     """
     if value is not True and value is not False and value not in ("auto", *BACKENDS):
-        raise BadInput(f"compile={value!r}. Wanted: 'auto', True, False, or a back end: 'native', 'xla', 'torch'.")
+        raise BadInput(f"compile={value!r}. Wanted: 'auto', True or False, or a back end: 'native', 'xla', 'torch'.")
     if value == "xla" and (why := missing("cpu")):
         raise BadInput(f"compile='xla', but {why}. Or compile='auto', which takes what there is.")
 

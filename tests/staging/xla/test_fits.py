@@ -272,7 +272,7 @@ def test_without_jax(monkeypatch):
     finally:
         load.missing.cache_clear()
     with pytest.raises(
-        vb.errors.BadInput, match="compile='fortran'. Wanted: 'auto', True, False, or a back end: 'native'"
+        vb.errors.BadInput, match="compile='fortran'. Wanted: 'auto', True or False, or a back end: 'native'"
     ):
         fitted(*spectral(), "fortran")
 
