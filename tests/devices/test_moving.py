@@ -37,7 +37,7 @@ def test_a_fit_moves_and_goes_on_there(tmp_path):
     assert loaded.pair.device.type == "cpu" and same(loaded, fit)
     assert vb.Fit.load(path, small_vae(), binary(), device="cuda").pair.device.type == "cuda"
     assert vb.Fit.load(path, small_vae(), binary()).pair.device.type == "cuda"  # "auto", where there is a card
-    with pytest.raises(vb.errors.BadInput, match="device='tpu' can't be used here"):
+    with pytest.raises(vb.errors.BadInput, match="device='tpu' is none that can be used here"):
         fit.to("tpu")
 
 

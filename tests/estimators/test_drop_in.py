@@ -148,17 +148,17 @@ def test_a_guide_whose_sites_depend_on_each_other_is_refused_by_disarm():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: vb.RLOO(1), "wanted an integer of at least 2"),
+        (lambda: vb.RLOO(1), "Wanted: an integer of at least 2"),
         (lambda: vb.DisARM(3), "even number"),
         (lambda: vb.MIWAE(5, groups=2), "divides the number of particles"),
-        (lambda: vb.CIWAE(beta=1.5), "from 0"),
-        (lambda: vb.Renyi(alpha=1), "Use vb.Pathwise"),
+        (lambda: vb.CIWAE(beta=1.5), "at least 0 and at most 1"),
+        (lambda: vb.Renyi(alpha=1), "or vb.Pathwise"),
         (lambda: vb.TVO(betas=(0.5, 0.2)), "rise from 0"),
         (lambda: vb.REBAR(temperature=0), "above 0"),
         (lambda: vb.GumbelSoftmax(temperature=-1), "above 0"),
         (lambda: vb.Baselined(decay=1), "below 1"),
         (lambda: vb.Beta(beta=-1.0), "at least 0"),
-        (lambda: vb.Beta(warm_up=0.5), "whole number of steps"),
+        (lambda: vb.Beta(warm_up=0.5), "warm_up=0.5\\) is no whole number"),
     ],
 )
 def test_settings_that_make_no_sense(make, message):

@@ -124,5 +124,5 @@ def test_estimators_that_need_independent_particles_say_so(name):
 
 
 def test_an_unknown_kind_of_noise():
-    with pytest.raises(vb.errors.BadInput, match="'iid', 'antithetic', 'sobol'"):
+    with pytest.raises(vb.errors.BadInput, match="'iid', 'antithetic' or 'sobol'"):
         vb.Pathwise(noise="halton")

@@ -18,7 +18,7 @@ from vbayes.staging import loop
 from vbayes.staging.cuda_graph import Replay
 from vbayes.training.block_noise import BLOCK
 from vbayes.training.fit_run import Progress
-from vbayes.training.restarts import fit_each
+from vbayes.training.several import fit_each
 
 STEPS = 8
 SITES = {"observed": ("x",), "latent": ("z",), "guide": ("z", "x"), "loss": ("scare",), "sum": ("heap",)}
@@ -31,7 +31,7 @@ class OwnSGD(torch.optim.SGD):
 
 
 def interpreted(patch):
-    patch.setattr(loop, "compiled_or_why", lambda *args: (None, "for the sake of a test"))
+    patch.setattr(loop, "made_by", lambda *args, **options: (None, None, "for the sake of a test"))
 
 
 def recorded(patch):

@@ -71,7 +71,7 @@ def test_by_default_what_suits():
     [
         (["gumbel_softmax"], "are biased"),
         (["pathwise", "iwae"], "are after ELBO; IWAE bound of 5 particles"),
-        ([], "one at least"),
+        ([], "at least one"),
     ],
 )
 def test_bad_candidates(candidates, message):

@@ -112,7 +112,7 @@ def test_a_program_is_made_where_it_pays(data):
     long = vb.fit(small_vae(), data, steps=300, progress=False)
     assert long.progress.staged and long.resume(steps=1, progress=False).progress.staged
     assert not vb.fit(small_vae(), data, steps=300, compile=False, progress=False).progress.staged
-    with pytest.raises(vb.errors.BadInput, match="compile='yes' is no choice. Wanted: 'auto', True or False"):
+    with pytest.raises(vb.errors.BadInput, match="compile='yes' is no choice. Wanted: 'auto', True, False, 'native'"):
         vb.fit(small_vae(), data, compile="yes")
 
 

@@ -49,7 +49,7 @@ def test_a_fit_says_it():
 
 
 def test_what_has_no_machine_code_is_interpreted():
-    found = fit(eigen, compile=True).engine
+    found = fit(eigen, compile="native").engine
     assert found.startswith("interpreted: there is no machine code for ") and "eigh" in found
 
 

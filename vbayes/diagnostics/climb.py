@@ -105,7 +105,8 @@ def bent(fit: Fit) -> Fit:
     pair.load({name: value for name, value in fit.pair.state().items() if name in names})
     method = of_elbo(pair, batch, DRAWS)
     method = method if isinstance(method, Enumerated) else STL(DRAWS)
-    return replace(fit, pair=pair, estimator=method, rows=(), convergence=None)
+    progress = replace(fit.progress, optimizer=None)  # it was of the normal's parameters
+    return replace(fit, pair=pair, estimator=method, rows=(), convergence=None, progress=progress)
 
 
 def _can_bend(fit: Fit) -> bool:

@@ -30,7 +30,7 @@ def explained(pair: Pair, batch: Batch) -> Iterator[None]:
     try:
         yield
     except BadInput as error:  # the pair itself knows what is wrong; Pyro adds the shapes of sites
-        kind = type(error) if type(error) in (BadData, Unsuitable) else BadPair
+        kind = type(error) if isinstance(error, (BadData, Unsuitable)) else BadPair
         raise kind(str(error).split("\nTrace Shapes:")[0]) from error
     except VBayesError:
         raise
