@@ -19,13 +19,9 @@ QUICK = {
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 
-FIRST, *OTHERS = [
-    pytest.param(path, id=path.stem) for path in NOTEBOOKS
-]  # one quick run shows that the machinery works; the full ones are slow
-
-
-@pytest.mark.parametrize("quick", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["quick", "full"])
-@pytest.mark.parametrize("path", [FIRST, *(pytest.param(*p.values, id=p.id, marks=pytest.mark.slow) for p in OTHERS)])
+@pytest.mark.slow
+@pytest.mark.parametrize("quick", [True, False], ids=["quick", "full"])
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 @pytest.mark.filterwarnings("ignore")  # of the Jupyter machinery, not of ours
 def test_it_runs(path, quick, tmp_path, monkeypatch):
     monkeypatch.delenv("MPLBACKEND", raising=False)  # figures are to appear in the notebook

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,13 @@ OTHERWISE: dict[str, tuple[dict[str, Any], Callable[[pd.DataFrame], pd.DataFrame
     ),
     "18_vae_oversmooths": ({**VAE, "latents": [2, 3, 4]}, lambda table: table.assign(sharpness=2.0)),
 }
+SECONDS = ("04", "03_the", "09", "11", "12", "15_marginal")
+"""What takes seconds; the others show quickly that a verdict can be turned."""
 LONG = {"05_three_problems_on_an_hmm", "06_long_chains"}  # run by the course itself
+
+
+def some_slow(names: Iterable[str]) -> list[Any]:
+    return [pytest.param(name, marks=pytest.mark.slow) if name.startswith(SECONDS) else name for name in names]
 
 
 def drawn(experiment: vb.Experiment, table: pd.DataFrame) -> None:
@@ -90,7 +96,7 @@ def drawn(experiment: vb.Experiment, table: pd.DataFrame) -> None:
     plt.close(drawing)
 
 
-@pytest.mark.parametrize("name", TOO_LITTLE)
+@pytest.mark.parametrize("name", some_slow(TOO_LITTLE))
 def test_too_little_training_fails(name):
     with load(COURSE / f"{name}.py") as experiment, vb.seeded(0):
         table = experiment.measure(**{**experiment.full, **TOO_LITTLE[name]})
@@ -98,7 +104,7 @@ def test_too_little_training_fails(name):
         drawn(experiment, table)
 
 
-@pytest.mark.parametrize("name", OTHERWISE)
+@pytest.mark.parametrize("name", some_slow(OTHERWISE))
 def test_other_numbers_fail(name):
     settings, changed = OTHERWISE[name]
     with load(COURSE / f"{name}.py") as experiment, vb.seeded(0):

@@ -40,7 +40,7 @@ def test_what_is_drawn_anew_is_a_function_of_seed_and_epoch():
 
 @pytest.mark.on_cpu
 @pytest.mark.parametrize("batch_size", [None, *(pytest.param(size, marks=pytest.mark.slow) for size in (8, 12))])
-@pytest.mark.parametrize("compile", [True, False])
+@pytest.mark.parametrize("compile", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_each_step_sees_the_draw_of_its_epoch(batch_size, compile):
     """Against steps on one epoch's data after the other, whose rows and noise are the same."""
     data, options = grey().binarized("dynamic"), {"compile": compile, "progress": False, "seed": 4}

@@ -110,7 +110,9 @@ def test_a_fit_that_is_far_off_is_told_to_train():
     assert "train longer" in found.verdict() and "more particles would raise" not in found.verdict()
 
 
-@pytest.mark.parametrize("name", CONTINUOUS)
+@pytest.mark.parametrize(
+    "name", [CONTINUOUS[0], *(pytest.param(name, marks=pytest.mark.slow) for name in CONTINUOUS[1:])]
+)
 def test_annealing_ends_at_the_truth(name):
     truth = evidence(name, "exact")
     found = evidence(name, "ais", num_particles=64, temperatures=60)

@@ -82,6 +82,7 @@ def test_events_multiply_up():
     agrees(make(model, guide))
 
 
+@pytest.mark.slow
 def test_one_hot_and_categorical_are_the_same():
     def pair(one_hot: bool) -> vb.Pair:
         kind = dist.OneHotCategorical if one_hot else dist.Categorical

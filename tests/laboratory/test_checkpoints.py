@@ -164,6 +164,7 @@ def test_a_broken_oracle_is_named():
         vb.compare(broken, X.float(), ["pathwise"], at={"here": broken}, **QUICK)
 
 
+@pytest.mark.slow
 def test_each_bound_has_its_own_judge():
     """DReG judges IWAE of as many particles; what is its own oracle is not judged."""
     pair = vb.pairs.normal_normal()

@@ -58,7 +58,7 @@ def leaves_no_trace():
 @pytest.mark.usefixtures("leaves_no_trace")
 @pytest.mark.parametrize(
     ("estimator", "compile"),
-    [("analytic_kl", False), ("stl", False), pytest.param("stl", True, marks=pytest.mark.slow)],
+    [("analytic_kl", False), *(pytest.param("stl", each, marks=pytest.mark.slow) for each in (False, True))],
 )
 def test_two_steps_are_seen_twice_whoever_takes_them(compile, estimator):
     """Every verb looks at the pair before it trains: with other estimators, at other points. None of that may move running statistics.

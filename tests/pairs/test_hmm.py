@@ -99,7 +99,7 @@ def test_gradients_are_unbiased(name):
     assert table.estimator.nunique() == 3 and table.bias_z.notna().any() and table.bias_z.abs().max() < 5
 
 
-@pytest.mark.parametrize("name", ["gaussian", "categorical"])
+@pytest.mark.parametrize("name", ["gaussian", pytest.param("categorical", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_summed_out_it_reaches_what_em_reaches(name, compiled):
     """Gradient ascent and EM, from one start, on unequal rows: the same evidence to 0.03 nats of some hundreds: probabilities near 0 are
@@ -205,6 +205,7 @@ def mean_score(draws: dict[str, torch.Tensor], y: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.skipif(not (DATA / "posteriordb").exists(), reason="posteriordb's files are not in VBAYES_DATA")
+@pytest.mark.slow
 @pytest.mark.usefixtures("double")
 def test_posteriordbs_draws_come_from_our_density():
     """Magnusson et al. 2025, posteriordb, hmm_example: reference draws of Stan, 10 chains, from which some are taken."""

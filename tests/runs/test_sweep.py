@@ -121,7 +121,7 @@ def test_what_is_measured_is_kept(file, monkeypatch):
     assert measurements(file) == before + 1
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_failure(file, jobs):
     file.write_text(FILE.replace('print("measured")', "[][0] if 100 in sizes else None"))
     with pytest.raises(TaskFailed, match=r"4 of 12 (.|\n)*sizes=\[100\], scale=(.|\n)*index out of range"):

@@ -165,6 +165,7 @@ def test_what_there_is_no_machine_code_for(made, double):
     assert not jax.config.jax_enable_x64  # the user's own
 
 
+@pytest.mark.slow
 def test_gammas():
     """They are drawn by a key of the seed and the step, from the distribution that Pyro draws from."""
     pair, data = gamma()
