@@ -13,6 +13,8 @@ import pandas as pd
 import torch
 
 from .. import rng
+from ..arguments.choice import Choice
+from ..arguments.kind import Optional, Several
 from ..arguments.takes import takes
 from ..data.dataset import Batch
 from ..errors import BadInput, Unsuitable
@@ -113,7 +115,7 @@ class EstimatorCheck(Displayable):
         return Card(f"Check of {self.estimator}: {'ok' if self.ok else 'not ok'}", tuple(rows))
 
 
-@takes()
+@takes(pairs=Optional(Several(Choice(tuple(TRACTABLE), "tractable pair"))))
 def check_estimator(
     estimator: Any,
     pairs: Sequence[str] | None = None,
@@ -146,8 +148,6 @@ def check_estimator(
     if not isinstance(method, Estimator):
         raise BadInput(f"estimator={estimator!r} makes no claims. Wanted: a vb.Estimator, its class or name.")
     names = list(TRACTABLE) if pairs is None else list(pairs)
-    if unknown := [name for name in names if name not in TRACTABLE]:
-        raise BadInput(f"pairs={unknown!r} are not known. Wanted: some of {', '.join(TRACTABLE)}.")
     seed, rows, unsuitable = rng.or_default(seed), [], {}
     with bar("check", len(names), show=progress) as advance:
         for number, name in enumerate(names, start=1):

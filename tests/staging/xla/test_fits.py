@@ -25,7 +25,7 @@ pytestmark = pytest.mark.on_cpu
 
 
 def pictures(count=6):
-    return (torch.sin(torch.arange(count * 64.0) * 3) > 0).float().view(count, 1, 8, 8)
+    return (torch.sin(torch.arange(count * 64.0) * 3) > 0).to(torch.get_default_dtype()).view(count, 1, 8, 8)
 
 
 def convolutional():
