@@ -72,3 +72,9 @@ def no_download(tmp_path, monkeypatch):
 
     monkeypatch.setenv("VBAYES_CACHE", str(tmp_path))
     monkeypatch.setattr("pooch.HTTPDownloader.__call__", refuse)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Tests that fork this process come first: what libraries do with threads of their own, once other tests have started these, does not outlive a fork."""
+    items.sort(key=lambda item: not hasattr(getattr(item, "module", None), "in_a_child"))
