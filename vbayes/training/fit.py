@@ -135,21 +135,17 @@ def fit(
     automatic = isinstance(estimator, str) and estimator == "auto"
     method = AnalyticKL() if automatic or estimator is None else resolve(estimator)
     require_backend(compile)
-    if (
-        average
-        and (restarts is not None or automatic)
-        and not (restarts is not None and steps is None and epochs is None)
-    ):
+    told = steps is not None or epochs is not None or automatic
+    if average and told and (restarts is not None or automatic):
         raise BadInput(
             "average=True with restarts or estimator='auto' for so many steps. Wanted: one fit by one estimator, or restarts that train until they have converged."
         )
-    told = steps is not None or epochs is not None or automatic
     Budget.of(max_steps, max_seconds)
     if told:
         refuse_budget(max_steps=max_steps, max_seconds=max_seconds, validation=validation)
     seed = rng.or_default(seed)
     pair, data = pair_and_data(paired(pair, guide), data)
-    dataset = Dataset.of(data) if binarize is None else Dataset.of(data).binarized(binarize, seed=seed)
+    dataset = _of(data, binarize, seed)
     problem = Problem.of(pair, dataset, batch_size=batch_size, device=device)
     if automatic or (estimator is None and problem.pair.word):
         method = of_elbo(problem.pair, problem.first)
@@ -169,8 +165,7 @@ def fit(
             "comes out."
         )
     if validation is not None:
-        looks = Dataset.of(validation) if binarize is None else Dataset.of(validation).binarized(binarize, seed=seed)
-        held_out = Problem.of(problem.pair, looks, device=str(problem.device)).data
+        held_out = Problem.of(problem.pair, _of(validation, binarize, seed), device=str(problem.device)).data
     if checkpoint is not None:
         budget = {} if told else {"max_steps": max_steps, "max_seconds": max_seconds}
         autosave = Autosave(checkpoint, every, identity(fresh, held_out, **budget))
@@ -212,6 +207,11 @@ def fit(
             return fresh
         return train(fresh, count - fresh.steps, show=progress, callbacks=callbacks, autosave=autosave)
     return fit_restarts(fresh, restarts, count, show=progress, callbacks=callbacks)
+
+
+def _of(data: Any, binarize: Binarize | None, seed: int) -> Dataset:
+    made = Dataset.of(data)
+    return made if binarize is None else made.binarized(binarize, seed=seed)
 
 
 def _of_that_guide(fit: Fit, told: dict[str, Any]) -> Fit:
