@@ -123,7 +123,7 @@ class _Made:
             "cavi": {"model": mixture}, "LatentSpace": {"pair": self.vae}, "impute": local, "latent_use": local, "parameter_groups": {"pair": self.fit.pair}, "Fit.load": {"estimator": "stl"},
             "plots.history": {"table": self.fit.history, "ax": self.ax}, "plots.codes": {"table": pd.DataFrame({"a": [1.0, 2.0], "b": [2.0, 1.0], "label": [0, 1]}), "ax": self.ax},
             "plots.restarts": {"tables": [self.fit.history], "best": 0, "ax": self.ax}, "plots.images": {"array": np.zeros((2, 3, 3)), "ax": self.ax},
-            "plots.race": {}, "plots.recommendation": {}, "plots.over": {}, "plots.noise_split": {}, "plots.calibration": {}, "plots.latent_figure": {},
+            "plots.race": {}, "plots.objectives": {}, "plots.recommendation": {}, "plots.over": {}, "plots.noise_split": {}, "plots.calibration": {}, "plots.latent_figure": {},
             **{f"plots.{name}": table for name in ("against_particles", "bias_variance_cost", "gradient_variance", "variance_bars", "variance_near_optimum", "variance_time")},
             "plots.comparison_figure": {"table": self.comparison}, "data.DataFile": {"path": "a", "sha256": "b"}, "pairs.Tractable": {"build": len},
         }  # fmt: skip

@@ -134,7 +134,9 @@ def test_the_default_ones_that_suit():
 
 def test_other_bounds_are_named():
     race = run(vb.pairs.normal_normal(), X, [vb.IWAE(2), "stl"], steps=2, seeds=2, evaluations=1)
-    assert "iwae(2) (IWAE) follows another bound; the ELBO is what is compared" in race.verdict()
+    assert (
+        "iwae(2) (IWAE bound of 2 particles) follows another objective; the ELBO is what is compared" in race.verdict()
+    )
 
 
 def test_ctrl_c_keeps_what_all_have_been_through():

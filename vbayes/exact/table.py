@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -31,12 +31,14 @@ class Table:
         log_measure: (G, *local) log m_g: 0 for discrete latents; for others the quadrature weight and the Jacobian of
             whatever transform made the nodes.
         uncovered: Latents of which q can't draw all values: nodes are where q is, so they know the ELBO and not the evidence.
+        values: Latent → (G, *local, n) its elements at the nodes, as numbers; of a discrete latent what its distribution counts out.
     """
 
     log_p: Tensor
     log_q: Tensor
     log_measure: Tensor
     uncovered: tuple[str, ...] = ()
+    values: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
 
     @property
     def weight(self) -> Tensor:
@@ -79,6 +81,13 @@ class Table:
     def kl(self) -> Tensor:
         """(*local) KL(q(z|x) ‖ p(z|x)), in nats."""
         return (self.weight * (self.log_evidence() - self.log_w)).sum(0)
+
+    def forward_kl(self) -> Tensor:
+        """(*local) KL(p(z|x) ‖ q(z|x)), in nats: infinite where q never draws what the posterior has."""
+        posterior = self.posterior()
+        there = posterior > 0  # replaced before the difference, as in `log_w`
+        gap = torch.where(there, self.log_p, 0.0) - torch.where(there, self.log_q, 0.0) - self.log_evidence()
+        return (posterior * torch.where(there, gap, 0.0)).sum(0)
 
     def mean(self, f: Tensor) -> tuple[Tensor, Tensor]:
         """Means of a function of the latents.

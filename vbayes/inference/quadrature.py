@@ -101,7 +101,7 @@ class SiteNodes:
                     "the gradient. Wanted: a fixed support; move the site inside by location and scale."
                 )
             self._shape = tuple(free.shape[1:])
-            arranged = self._arrange(free)
+            arranged = self.arranged(free)
             self._mean, self._sd = arranged.mean(0), arranged.std(0)
             points = None
         self.coordinates = math.prod(n for d, n in enumerate(self._shape) if d not in self._local)
@@ -127,10 +127,10 @@ class SiteNodes:
             return self._values.gather(0, index), self._values.new_zeros(len(points), *sizes)
         free = self._restore(self._mean + self._sd * points.to(self._mean))
         value = self._to_site(free)
-        jacobian = self._arrange(self._to_site.log_abs_det_jacobian(free, value)).sum(-1)
+        jacobian = self.arranged(self._to_site.log_abs_det_jacobian(free, value)).sum(-1)
         return value, jacobian + self._sd.log().sum(-1) + math.log(spacing)
 
-    def _arrange(self, value: Tensor) -> Tensor:
+    def arranged(self, value: Tensor) -> Tensor:
         """(G, *shape) → (G, *local, own): the local dimensions first, everything else flattened behind."""
         first = [1 + d for d in self._local]
         value = value.permute([0, *first, *(d for d in range(1, value.dim()) if d not in first)])

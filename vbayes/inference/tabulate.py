@@ -64,7 +64,7 @@ def tabulate(pair: Pair | Trained, data: Any = None, *, nodes: int = 500_000) ->
     batch = pair.beside(batch)
     with pair.scope(), rng.seeded(0), validation(False):
         table = _Tabulation(pair, batch, nodes).table()
-    table = replace(table, log_p=table.log_p.cpu(), log_q=table.log_q.cpu(), log_measure=table.log_measure.cpu())
+    table = replace(table, **{name: getattr(table, name).cpu() for name in ("log_p", "log_q", "log_measure")})
     leaves = pair.leaves
     if all(leaves[name].data_ptr() == value.data_ptr() for name, value in pair.parameters.items()):
         return table
@@ -146,7 +146,8 @@ class _Tabulation:
         # Where masks and scales make log q another thing than the density that the guide draws by, the measure says so:
         # then sums with m q still are expectations over draws.
         other = torch.where(density == log_q, 0.0, density - log_q)
-        return Table(log_p, log_q, other + measure, self.uncovered)
+        numbers = {site.name: site.arranged(values[site.name]).detach().cpu() for site in self.sites}
+        return Table(log_p, log_q, other + measure, self.uncovered, numbers)
 
     def _weighed(self, values: Mapping[str, Tensor], count: int) -> tuple[Tensor, ...]:
         model, guide = self.pair.scaled(self.batch.total)

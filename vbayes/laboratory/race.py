@@ -11,12 +11,13 @@ import torch
 from pyro.infer import ELBO
 
 from .. import rng
-from ..arguments.kind import Either, Optional, Several
+from ..arguments.kind import Anything, Either, Mapped, Optional, Several
 from ..arguments.names import SOME
 from ..arguments.takes import takes
 from ..arguments.whole import ROW, SEED, Whole
 from ..data.dataset import Dataset
 from ..errors import BadInput
+from ..estimators.base import Estimator
 from ..pair.check import require_parameters
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained
@@ -27,6 +28,7 @@ from ..summaries.ranking import Entry
 from ..training.engine import WORTH
 from ..training.fit import fit
 from ..training.fit_run import FitRun, Progress
+from .against_posterior import AgainstPosterior
 from .compare import SEVERAL_ESTIMATORS, suitable
 from .evaluator import Evaluator
 from .race_result import Race
@@ -35,12 +37,20 @@ from .turns import turns
 Runs = dict[tuple[str, int], FitRun]
 
 
-@takes(estimators=Optional(SEVERAL_ESTIMATORS), seeds=Either(SOME, Several(SEED)), steps=Optional(Whole(1, each=ROW)))
+@takes(
+    estimators=Optional(SEVERAL_ESTIMATORS),
+    objectives=Optional(SEVERAL_ESTIMATORS),
+    reference=Optional(Mapped(Anything())),
+    seeds=Either(SOME, Several(SEED)),
+    steps=Optional(Whole(1, each=ROW)),
+)
 def race(
     pair: Pair | Trained,
     data: Any = None,
     estimators: Sequence[Any] | Mapping[str, Any] | None = None,
     *,
+    objectives: Sequence[Any] | Mapping[str, Any] | None = None,
+    reference: Mapping[str, Any] | None = None,
     steps: int | None = None,
     seconds: float | None = None,
     seeds: int | Sequence[int] = 3,
@@ -59,12 +69,18 @@ def race(
     first one, nor the looks at the ELBO. Those are the same for all: the pair's exact ELBO, or else an estimate from the same rows
     and the same draws. Estimators of another bound are judged by the ELBO too.
 
+    Of different objectives the ELBO is no fair judge, for it is what one of them is after. With `objectives=` each look also takes down how far q is from the
+    posterior: KL(q ‖ p) and KL(p ‖ q), errors of means and sds, and what q's draws are worth; `Race.verdict` compares those.
+
     Ctrl-C ends it; what all have been through by then comes back.
 
     Args:
         pair: Model and guide; never changed. All runs start at its initial parameters.
         data: As for `fit`.
         estimators: Names or objects, or a mapping from your own names to those; the usual ones that suit the pair, if None.
+        objectives: In place of `estimators`, and the same kinds of things: estimators of different objectives, such as
+            ["stl", vb.IWAE(8), vb.CUBO(), vb.TailAdaptive()].
+        reference: With `objectives`, draws of the true posterior, site → (S, ...): for a pair with too many latents for a table.
         steps: Optimiser steps of each run; or
         seconds: time of each. 1000 steps if neither is given.
         seeds: Of the draws and the order of the data: how many (0, 1, …, or others that hang on `vb.default_seed()` where that is not 0), or which.
@@ -80,23 +96,35 @@ def race(
         >>> result = vb.race(pair, vb.data.digits(), ["pathwise", "stl"], steps=2000, batch_size=100, learning_rate=1e-3)
         >>> print(result.verdict())
         >>> result.plot()
+        >>> print(vb.race(pair, x, objectives=["stl", vb.IWAE(8), vb.CUBO()], seconds=2).verdict())
     """
+    if estimators is not None and objectives is not None:
+        raise BadInput("Both estimators= and objectives= were given. Wanted: one of them; both take estimators.")
+    if reference is not None and objectives is None:
+        raise BadInput(
+            "reference= was given without objectives=, which it is for. Wanted: objectives=[...] in place of estimators."
+        )
     numbers = _seeds(seeds)
     goals = _goals(steps, seconds, evaluations)
     require_backend(compile)
     problem = Problem.of(pair, data, batch_size=batch_size, device=device)
     pair, dataset = problem.pair, problem.data
-    methods = suitable(pair, problem.first, estimators)
+    methods = suitable(pair, problem.first, estimators if objectives is None else objectives)
     require_parameters(pair)
     staged = asked_for(compile) or (compile == "auto" and (seconds is not None or goals[-1][0] >= WORTH))
     options = {"batch_size": batch_size, "optimizer": optimizer, "learning_rate": learning_rate}
     options |= {"device": str(problem.device), "compile": compile if staged and compile != "auto" else staged}
     evaluator = Evaluator(pair, dataset, subset=batch_size is not None)
+    against = None if objectives is None else AgainstPosterior(pair, dataset, reference)
+
+    def look(pair: Pair) -> dict[str, float]:
+        return {"elbo_per_datum": evaluator(pair)} | (against(pair) if against else {})
+
     if staged:  # the first to be compiled would else pay for what is loaded once
         Compiled(lambda x: (x + 1,), torch.zeros(1, device="cpu"))
     runs: Runs = {}
     rows: list[dict[str, Any]] = []
-    start = evaluator(pair)
+    start = look(pair)
     with (
         between_steps() as asked_to_stop,
         bar("race", len(goals) * len(methods) * len(numbers), show=progress) as advance,
@@ -108,7 +136,7 @@ def race(
             if asked_to_stop():
                 break
             run = runs[name, seed]
-            rows += _to_goal(name, seed, run, goal, evaluator, asked_to_stop)
+            rows += _to_goal(name, seed, run, goal, look, asked_to_stop)
             advance(done, functools.partial("{}, {} steps".format, name, run.steps))
             if run.interrupted:
                 break
@@ -122,6 +150,7 @@ def race(
         batch_size=batch_size or len(dataset),
         seeds=numbers,
         evaluator=evaluator.description,
+        against=against.description if against else "",
         entries=tuple(_entry(name, method, runs, numbers) for name, method in methods.items()),
         rows=tuple(sorted(rows, key=lambda row: (order[row["estimator"]], numbers.index(row["seed"]), row["step"]))),
         interrupted=interrupted,
@@ -176,22 +205,22 @@ def _to_goal(
     seed: int,
     run: FitRun,
     goal: tuple[float, float],
-    evaluator: Evaluator,
+    look: Callable[[Pair], dict[str, float]],
     asked_to_stop: Callable[[], bool],
 ) -> list[dict[str, Any]]:
-    """Goes on to a goal, and looks at the ELBO there; nothing if it could not get there."""
+    """Goes on to a goal, and looks there; nothing if it could not get there."""
     if run.failure or run.steps >= goal[0] or run.seconds >= goal[1]:
         return []
     run.go(goal[0], until=goal[1], asked_to_stop=asked_to_stop)
     if run.failure:
-        return [_row(name, seed, run.steps + 1, run.seconds, float("nan"))]
+        return [_row(name, seed, run.steps + 1, run.seconds, {"elbo_per_datum": float("nan")})]
     if run.steps < goal[0] and run.seconds < goal[1]:
         return []
-    return [_row(name, seed, run.steps, run.seconds, evaluator(run.pair))]
+    return [_row(name, seed, run.steps, run.seconds, look(run.pair))]
 
 
-def _row(name: str, seed: int, step: int, seconds: float, elbo: float) -> dict[str, Any]:
-    return {"estimator": name, "seed": seed, "step": step, "seconds": seconds, "elbo_per_datum": elbo}
+def _row(name: str, seed: int, step: int, seconds: float, seen: dict[str, float]) -> dict[str, Any]:
+    return {"estimator": name, "seed": seed, "step": step, "seconds": seconds, **seen}
 
 
 def _comparable(rows: list[dict[str, Any]], runs: Runs) -> bool:
@@ -203,7 +232,7 @@ def _entry(name: str, method: ELBO, runs: Runs, seeds: tuple[int, ...]) -> Entry
     own = [runs[name, seed] for seed in seeds]
     return Entry(
         estimator=name,
-        bound=getattr(method, "bound", "ELBO"),
+        bound=_followed(method),
         engine=own[0].engine,
         setup_seconds=own[0].setup_seconds,
         failures=tuple(
@@ -213,3 +242,8 @@ def _entry(name: str, method: ELBO, runs: Runs, seeds: tuple[int, ...]) -> Entry
             if run.failure
         ),
     )
+
+
+def _followed(method: ELBO) -> str:
+    """What it follows, in words."""
+    return method.objective.name if isinstance(method, Estimator) else getattr(method, "bound", "ELBO")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ..summaries import result_file
+from ..summaries import by_posterior, result_file
 from ..summaries.card import Card, Displayable, first_few, rounded, with_error
 from ..summaries.ranking import Entry, finished, summary, verdict
 
@@ -32,6 +32,7 @@ class Race(Displayable):
         batch_size: M, rows in a minibatch.
         seeds: Of the runs of each estimator.
         evaluator: How the ELBO on the curves was evaluated, in words.
+        against: How q was held against the posterior, in words, in a race of objectives; else empty.
         entries: The estimators in the order given: their bound, engine, set-up time, and what became of runs that left the reals.
         rows: One for each evaluation of a run; see `to_dataframe`.
         interrupted: Whether Ctrl-C stopped it before its end.
@@ -46,12 +47,15 @@ class Race(Displayable):
     entries: tuple[Entry, ...]
     rows: tuple[dict[str, Any], ...]
     interrupted: bool = False
+    against: str = ""
     fits: Mapping[tuple[str, int], Fit] = field(default_factory=dict, compare=False)
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row for each evaluation: estimator, seed, step (0 is the start), seconds on the run's own clock (without set-up and evaluations),
-        elbo_per_datum by the common evaluator. A run that left the reals ends in a NaN, at the step that it could not take."""
-        return pd.DataFrame(list(self.rows), columns=list(COLUMNS))
+        elbo_per_datum by the common evaluator. A run that left the reals ends in a NaN, at the step that it could not take.
+        In a race of objectives also kl, forward_kl (nats per datum, exact), mean_error (posterior sds), sd_error (log ratio; both root mean squares), k_hat and
+        effective (part of the draws; the worst datum's); NaN where unknown."""
+        return pd.DataFrame(list(self.rows), columns=[*COLUMNS, *(by_posterior.WORDS if self.against else ())])
 
     def card(self) -> Card:
         """Who ran how far, and who is highest at equal time."""
@@ -77,25 +81,30 @@ class Race(Displayable):
         run has come; `seconds_to_level`, when the runs come to a common `level`: the ELBO per datum above which every run of the better
         half of the estimators ends (NaN where not all runs come there); `ms_per_step`, the median over
         the steps between two evaluations; `setup_seconds`, paid before the clock starts;
-        `engine`; `bound`. `…_se` are standard errors over seeds: of draws and data order, not of initial parameters.
+        `engine`; `bound`. `…_se` are standard errors over seeds: of draws and data order, not of initial parameters. In a race of objectives first what
+        `to_dataframe` has of the posterior, at equal time, and the nearest to it first.
         """
-        return summary(self.to_dataframe(), self.entries).sort_values(
-            "elbo_at_seconds", ascending=False, ignore_index=True
-        )
+        table = self.to_dataframe()
+        found = summary(table, self.entries)
+        if not self.against:
+            return found.sort_values("elbo_at_seconds", ascending=False, ignore_index=True)
+        found = by_posterior.at_equal_time(table, self.entries).merge(found, on="estimator")
+        return found.sort_values(found.columns[1], ignore_index=True)
 
     def verdict(self) -> str:
         """What to make of it, in a paragraph: who leads at equal steps and at equal time, by differences paired over seeds."""
-        return verdict(self.to_dataframe(), self.entries, interrupted=self.interrupted)
+        words = by_posterior.verdict if self.against else verdict
+        return words(self.to_dataframe(), self.entries, interrupted=self.interrupted)
 
     def plot(self) -> Figure:
-        """The learning curves against steps and against seconds."""
-        from ..plots import race
+        """The learning curves against steps and against seconds; of objectives, each measure of the posterior against seconds."""
+        from ..plots import objectives, race
 
-        return race(self.to_dataframe())
+        return objectives(self.to_dataframe()) if self.against else race(self.to_dataframe())
 
     def save(self, path: str | Path) -> Path:
         """Writes everything but the fits as JSON; a NaN becomes null."""
-        described = {name: getattr(self, name) for name in (*PLAIN, "evaluator", "seeds", "rows")}
+        described = {name: getattr(self, name) for name in (*PLAIN, "evaluator", "against", "seeds", "rows")}
         described |= {"entries": [vars(entry) for entry in self.entries], "verdict": self.verdict()}
         return result_file.save(path, described)
 
@@ -108,13 +117,15 @@ class Race(Displayable):
             return cls(
                 **{name: described[name] for name in PLAIN},
                 evaluator=evaluator,
+                against=described.get("against", ""),  # older files have none
                 seeds=tuple(described["seeds"]),
                 entries=tuple(
                     Entry(**{**result_file.numbers(entry, ENTRY_WORDS), "failures": tuple(entry["failures"])})
                     for entry in described["entries"]
                 ),
                 rows=tuple(
-                    result_file.numbers({k: row[k] for k in COLUMNS}, {"estimator"}) for row in described["rows"]
+                    result_file.numbers({k: row[k] for k in (*COLUMNS, *by_posterior.WORDS) if k in row}, {"estimator"})
+                    for row in described["rows"]
                 ),
             )
 

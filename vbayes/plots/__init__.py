@@ -12,6 +12,7 @@ from .history import history as history
 from .images import images as images
 from .latent_figure import latent_figure as latent_figure
 from .noise_split import noise_split as noise_split
+from .objectives import objectives as objectives
 from .over import over as over
 from .race import race as race
 from .recommendation import recommendation as recommendation

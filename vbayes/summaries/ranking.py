@@ -40,15 +40,16 @@ def finished(table: pd.DataFrame) -> pd.DataFrame:
     return table[good]
 
 
-def at_equal(table: pd.DataFrame, axis: str) -> tuple[float, pd.DataFrame]:
+def at_equal(table: pd.DataFrame, axis: str, measure: str = "elbo_per_datum") -> tuple[float, pd.DataFrame]:
     """How far every finished run has come, on an axis, and the ELBO per datum of each there.
 
     Args:
         table: `Race.to_dataframe()`.
         axis: "step" or "seconds".
+        measure: Another column than the ELBO's.
 
     Returns:
-        That point; and a seed × estimator table, NaN for a run that left the reals. Between two evaluations the ELBO is taken to be straight.
+        That point; and a seed × estimator table, NaN for a run that left the reals. Between two evaluations a measure is taken to be straight.
     """
     good, names = finished(table), list(dict.fromkeys(table.estimator))
     every = pd.MultiIndex.from_product([list(dict.fromkeys(table.seed)), names], names=["seed", "estimator"])
@@ -56,7 +57,7 @@ def at_equal(table: pd.DataFrame, axis: str) -> tuple[float, pd.DataFrame]:
         return 0.0, pd.Series(np.nan, index=every).unstack()[names]
     point = float(good.groupby(["estimator", "seed"])[axis].max().min())
     values = {
-        (seed, name): np.interp(point, run[axis], run.elbo_per_datum)
+        (seed, name): np.interp(point, run[axis], run[measure])
         for (name, seed), run in good.groupby(["estimator", "seed"])
     }
     return point, pd.Series(values, dtype=float).reindex(every).unstack()[names]
@@ -137,11 +138,11 @@ def verdict(table: pd.DataFrame, entries: Sequence[Entry], *, interrupted: bool 
     else:
         parts.append(_leader(by_step, f"After {steps:,.0f} steps each"))
         if len(entries) > 1:
-            parts += [_leader(by_time, f"After {_time(seconds)} each"), _race_to(table, entries)]
+            parts += [_leader(by_time, f"After {seconds_in_words(seconds)} each"), _race_to(table, entries)]
         if len(by_step) == 1:
             parts.append("One seed can't say how much of that is chance.")
-    parts += [_failed(entry, len(by_step)) for entry in entries if entry.failures]
-    parts += [_asides(entries), _unsteady(table)]
+    parts += failed(entries, len(by_step))
+    parts += [_asides(entries), unsteady(table)]
     return " ".join(part for part in parts if part)
 
 
@@ -173,28 +174,37 @@ def _race_to(table: pd.DataFrame, entries: Sequence[Entry]) -> str:
     came, late = rows[rows.seconds_to_level.notna()], rows[rows.seconds_to_level.isna()]
     if came.empty:
         return ""
-    times = [f"{row.estimator} {_time(row.seconds_to_level)}" for row in came.itertuples()]
+    times = [f"{row.estimator} {seconds_in_words(row.seconds_to_level)}" for row in came.itertuples()]
     text = f"To come to {rows.level.iloc[0]:.5g}, {listed(times)} of training"
     return text + (f"; not all runs of {listed(list(late.estimator))} came there." if len(late) else ".")
 
 
-def _failed(entry: Entry, seeds: int) -> str:
-    runs = "Its run" if seeds == 1 else f"{len(entry.failures)} of {seeds} runs"
-    return f"{runs} of {entry.estimator} left the real numbers ({entry.failures[0]}), so it is not ranked."
+def failed(entries: Sequence[Entry], seeds: int) -> list[str]:
+    """Who left the reals, a sentence each."""
+    found = []
+    for entry in (entry for entry in entries if entry.failures):
+        runs = "Its run" if seeds == 1 else f"{len(entry.failures)} of {seeds} runs"
+        found.append(f"{runs} of {entry.estimator} left the real numbers ({entry.failures[0]}), so it is not ranked.")
+    return found
 
 
 def _asides(entries: Sequence[Entry]) -> str:
     others = [f"{entry.estimator} ({entry.bound})" for entry in entries if entry.bound != "ELBO"]
     text = ""
     if others:
-        text = f"{listed(others)} {'follow other bounds' if len(others) > 1 else 'follows another bound'}; the ELBO is what is compared."
+        text = f"{listed(others)} {'follow other objectives' if len(others) > 1 else 'follows another objective'}; the ELBO is what is compared."
+    return f"{text} {by_pyro(entries)}".strip()
+
+
+def by_pyro(entries: Sequence[Entry]) -> str:
+    """Whose times are not to be compared with the others'."""
     slow = [entry.estimator for entry in entries if entry.engine == "Pyro"]
     if slow and len(slow) < len(entries):
-        text += f" {listed(slow)} went step by step in Pyro, and the others did not: don't trust the times."
-    return text.strip()
+        return f"{listed(slow)} went step by step in Pyro, and the others did not: don't trust the times."
+    return ""
 
 
-def _unsteady(table: pd.DataFrame) -> str:
+def unsteady(table: pd.DataFrame) -> str:
     """Whether the machine had other work: what the worst run's steps cost, against what they usually cost."""
     usual = {name: pace([run for _, run in own.groupby("seed")]) for name, own in table.groupby("estimator")}
     last = table.groupby(["estimator", "seed"]).last()
@@ -205,7 +215,7 @@ def _unsteady(table: pd.DataFrame) -> str:
     return f"The clock was unsteady: the steps of {name} with seed {seed} took {ratios.max():.1f} times what they usually take. Race again on a quieter machine, for longer, or on one thread (torch.set_num_threads(1))."
 
 
-def _time(seconds: float) -> str:
+def seconds_in_words(seconds: float) -> str:
     if seconds < 1:
         return f"{1e3 * seconds:.3g} ms"
     return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:,.0f} s"

@@ -1,0 +1,76 @@
+"""What objectives make of q, at equal time: the summary and the words of a race that looks at the posterior."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from .listed import listed
+from .ranking import Entry, at_equal, by_pyro, failed, finished, seconds_in_words, unsteady
+from .ties import chance
+
+WORDS = {
+    "kl": "KL(q ‖ p)",
+    "forward_kl": "KL(p ‖ q)",
+    "mean_error": "the error of the means",
+    "sd_error": "the error of the sds",
+    "k_hat": "k̂",
+    "effective": "what the draws are worth",
+}
+"""Column → what it is. `effective` is the better the more; all others the less."""
+UNITS = {"kl": " nats per datum", "forward_kl": " nats per datum", "mean_error": " sd", "sd_error": " (log ratio)"}
+
+
+def measured(table: pd.DataFrame) -> list[str]:
+    """The measures that the table of a race has numbers of."""
+    return [name for name in WORDS if name in table and table[name].notna().any()]
+
+
+def at_equal_time(table: pd.DataFrame, entries: Sequence[Entry]) -> pd.DataFrame:
+    """A row for each entry, with the mean over seeds of each measure after equal seconds, and its standard error as `…_se`."""
+    found = pd.DataFrame({"estimator": [entry.estimator for entry in entries]})
+    for name in measured(table):
+        values = at_equal(table, "seconds", name)[1].reindex(columns=found.estimator)
+        found[name], found[f"{name}_se"] = values.mean().to_numpy(), values.sem().to_numpy()
+    return found
+
+
+def verdict(table: pd.DataFrame, entries: Sequence[Entry], *, interrupted: bool = False) -> str:
+    """Which objective leaves q nearest to the posterior, by each measure, in a paragraph."""
+    parts = ["The race was stopped before its end."] if interrupted else []
+    names = measured(table)
+    if finished(table).empty:
+        parts.append("No run stayed in the real numbers.")
+    elif not names:
+        parts.append("Nothing could be said of the posterior.")
+    else:
+        seconds, values = at_equal(table, "seconds", names[0])
+        parts.append(
+            f"After {seconds_in_words(seconds)} each: {'; '.join(_least(table, name, 'seconds') for name in names)}."
+        )
+        steps = at_equal(table, "step", names[0])[0]
+        if (table.groupby(["estimator", "seed"]).step.max() == steps).all():
+            parts.append(f"After all {steps:,.0f} steps: {_least(table, names[0], 'step')}.")
+        if len(values) == 1:
+            parts.append("One seed can't say how much of that is chance.")
+    parts += [*failed(entries, table.seed.nunique()), by_pyro(entries), unsteady(table)]
+    return " ".join(part for part in parts if part)
+
+
+def _least(table: pd.DataFrame, name: str, axis: str) -> str:
+    """Who is best by one measure; paired by seed, as the runs of a seed share much of their noise."""
+    values = at_equal(table, axis, name)[1].dropna(axis=1)
+    if values.empty:
+        return f"{WORDS[name]} is unknown"
+    sign = -1.0 if name == "effective" else 1.0
+    means = (sign * values).mean().sort_values()
+    best = str(means.index[0])
+    gaps = {str(other): sign * (values[other] - values[best]) for other in means.index[1:]}
+    near = [other for other, gap in gaps.items() if gap.mean() <= chance(len(gap)) * gap.sem()]
+    number = f"{values[best].mean():.2g}{UNITS.get(name, '')}"
+    most = "most" if name == "effective" else "least"
+    tied = f", not told apart from {listed(near)}" if near else ""
+    rest = [other for other in gaps if other not in near]
+    worst = f" ({rest[-1]} has {values[rest[-1]].mean():.2g})" if rest else ""
+    return f"{WORDS[name]} is {most} by {best}, {number}{tied}{worst}"
