@@ -22,7 +22,7 @@ from ..pair.pair import Pair
 from ..validation import no_warnings_of_nan
 
 MEASURES = ("kl", "forward_kl", "mean_error", "sd_error", "k_hat", "effective")
-NODES = 200_000  # of a table, at each look: a fraction of a second
+NODES = 500_000  # of a table, at each look: a fraction of a second
 DRAWS = 4000
 
 
