@@ -33,7 +33,7 @@ CASES = {
     "a thousand steps as text": (lambda: fit(steps="1e3"), BadInput, "steps='1e3'.*Mend: steps=1000, without quotes"),
     "more draws than memory holds": (lambda: vb.posterior(PAIR, X, draws=10**9), BadInput, "more than memory holds.*GB"),
     "more particles than memory holds": (lambda: vb.TVO(num_particles=10**9), BadInput, r"TVO\(num_particles=1000000000\).*1,024 GB"),
-    "more steps than memory holds": (lambda: fit(steps=10**12), BadInput, "steps=1000000000000 is a wish for 200,000 GB of memory"),
+    "more steps than memory holds": (lambda: fit(steps=10**12), BadInput, "steps=1000000000000 is a wish for 80,000 GB of memory"),
     "weights that no memory holds": (lambda: vb.pairs.vae(features=10**7, hidden=10**7), BadInput, "features=10000000, hidden=10000000 is a wish for"),
     "an integer of 400 digits": (lambda: fit(steps=10**400), BadInput, "steps=10{20}"),
     # seeds

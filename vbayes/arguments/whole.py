@@ -13,7 +13,7 @@ from .said import said
 
 MOST = 2**24
 """Of what is drawn and averaged over: single precision counts no further, and a mean's standard error is then 1/4096 of a standard deviation."""
-ROW = 200  # bytes of one step in a history: a tuple of two integers and three floats
+ROW = 80  # bytes of one step in a history: five numbers, and as many while its array grows
 EACH = 1024  # bytes that one draw takes on its way at least, in the smallest pair there is
 
 

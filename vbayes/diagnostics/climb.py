@@ -17,7 +17,7 @@ from ..guides.curvature import Place
 from ..pair.pair import Pair
 from ..training.autosave import Autosave
 from ..training.budget import Budget
-from ..training.fit_run import Callback
+from ..training.history import Callback, History
 from ..training.result import Fit
 from ..training.until_converged import until_converged
 from .diagnose import diagnose
@@ -106,7 +106,7 @@ def bent(fit: Fit) -> Fit:
     method = of_elbo(pair, batch, DRAWS)
     method = method if isinstance(method, Enumerated) else STL(DRAWS)
     progress = replace(fit.progress, optimizer=None)  # it was of the normal's parameters
-    return replace(fit, pair=pair, estimator=method, rows=(), convergence=None, progress=progress)
+    return replace(fit, pair=pair, estimator=method, rows=History(), convergence=None, progress=progress)
 
 
 def _can_bend(fit: Fit) -> bool:

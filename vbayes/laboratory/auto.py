@@ -15,7 +15,7 @@ from ..estimators import STL, name_of
 from ..estimators.memory import with_memory
 from ..estimators.suits import suits
 from ..training.engine import WORTH
-from ..training.fit_run import Callback
+from ..training.history import Callback
 from ..training.result import Fit
 from .recommend import recommend
 

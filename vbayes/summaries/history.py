@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ class End:
     change_se: float
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> End:
+    def of(cls, values: Sequence[float] | np.ndarray[Any, np.dtype[np.float64]]) -> End:
         """Of the values of every step."""
         steps = max(1, len(values) // TENTH)
         mean, se = _mean(values[-steps:])
@@ -67,7 +68,7 @@ def trained(
     return "trained", f"{words}, {rounded(seconds, 3)} s" + (", stopped by Ctrl-C" if interrupted else "")
 
 
-def _mean(values: Sequence[float]) -> tuple[float, float]:
+def _mean(values: Any) -> tuple[float, float]:
     array = np.asarray(values, dtype=float)
     if not len(array):
         return math.nan, math.nan

@@ -12,7 +12,8 @@ from ..errors import BadInput
 from ..progress import bar, between_steps
 from .convergence import of_history
 from .engine import WORTH
-from .fit_run import Callback, Row, not_finite
+from .fit_run import not_finite
+from .history import Callback, Row, tell
 from .phased_run import PhasedRun
 from .plateau import FEWEST
 from .tolerance import Tolerance
@@ -55,8 +56,7 @@ def train_averaged(fit: F, steps: int, *, show: bool, callbacks: Sequence[Callba
 
         def report(rows: Sequence[Row]) -> None:
             advance(run.run.steps - fit.steps, lambda: f"ELBO per datum {rows[-1][3]:.4g}")
-            for callback in callbacks:
-                callback(rows)
+            tell(callbacks, rows)
 
         for part in (steps // 2, steps - steps // 2):
             if not (run.run.failure or run.run.interrupted):
@@ -74,5 +74,5 @@ def train_averaged(fit: F, steps: int, *, show: bool, callbacks: Sequence[Callba
         raise not_finite(failure, reached)
     if reached.steps >= FEWEST:
         limit = Tolerance.of(reached)
-        reached = replace(reached, convergence=of_history([row[2] for row in reached.rows], limit.nats, limit.rows))
+        reached = replace(reached, convergence=of_history(reached.rows.elbo, limit.nats, limit.rows))
     return reached

@@ -38,7 +38,7 @@ def save(fit: Any, path: Path, going: Any = None) -> Path:
         OutputUnwritable: The file can't be written; an older one is still there.
     """
     parameters = {f"parameter.{k}": v.detach().cpu().contiguous() for k, v in fit.pair.state().items()}
-    history = torch.tensor(fit.rows, dtype=torch.float64, device="cpu").reshape(-1, 5)
+    history = torch.tensor(fit.rows.table, device="cpu")
     tensors: dict[str, Tensor] = {**parameters, "history": history}
     described = {
         "pair": fit.pair.name,

@@ -15,6 +15,9 @@ from ..errors import BadInput
 from ..staging.backends import BACKENDS
 from .convergence import Convergence
 from .fit_run import Progress
+from .history import History
+
+MOST = 2**53  # epochs: beyond, a float counts no further
 
 Reader = Callable[[Any, Mapping[str, Tensor]], Any]
 
@@ -118,7 +121,7 @@ def _progress(value: Any, tensors: Mapping[str, Tensor]) -> Progress:
     return made
 
 
-def rows(history: Tensor) -> tuple[tuple[int, int, float, float, float], ...]:
+def rows(history: Tensor) -> History:
     """The history of a fit.
 
     Raises:
@@ -128,9 +131,13 @@ def rows(history: Tensor) -> tuple[tuple[int, int, float, float, float], ...]:
         raise BadInput(
             f"its history has shape {tuple(history.shape)} of {history.dtype}, not (steps, 5) of torch.float64"
         )
-    if history[:, 0].tolist() != list(range(1, len(history) + 1)) or not history[:, 1].isfinite().all():
+    steps, epochs = history[:, 0], history[:, 1]
+    if (
+        not torch.equal(steps, torch.arange(1, len(history) + 1, dtype=steps.dtype, device=steps.device))
+        or not (epochs.abs() < MOST).all()
+    ):
         raise BadInput("its history does not count the steps from 1")
-    return tuple((int(r[0]), int(r[1]), *r[2:]) for r in history.tolist())
+    return History(history.cpu().numpy())
 
 
 def unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:

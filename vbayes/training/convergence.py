@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ..summaries.card import counted, rounded
+from .history import Numbers
 from .plateau import Plateau
 
 
@@ -80,7 +81,7 @@ def in_nats(value: float, rows: int) -> str:
     return f"{rounded(value / rows, 2)} nats" + (" a datum" if rows > 1 else "")
 
 
-def of_history(elbos: Sequence[float], tolerance: float, rows: int = 1) -> Convergence:
+def of_history(elbos: Sequence[float] | Numbers, tolerance: float, rows: int = 1) -> Convergence:
     """What the ELBO of each step says of a training that was told how far to go.
 
     Args:

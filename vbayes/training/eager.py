@@ -33,7 +33,7 @@ class Eager:
 
     def __init__(self, setup: Setup, minibatches: Minibatches, stepper: Stepper, taken: int) -> None:
         self._pair, self._minibatches, self._stepper, self._taken = setup.pair, minibatches, stepper, taken
-        self._epoch = EpochLoss(minibatches, taken, [row[2] for row in setup.rows])
+        self._epoch = EpochLoss(minibatches, taken, setup.rows.elbo)
         model, guide = setup.pair.scaled(len(setup.data))
         method: Any = setup.estimator
         self._estimator = method

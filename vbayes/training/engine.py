@@ -10,6 +10,7 @@ from pyro.infer import ELBO
 from ..data.dataset import Dataset
 from ..pair.pair import Pair
 from .failure import Failure
+from .history import History
 from .optimizer import GuardedOptimizer, OneOptimizer
 
 CHANGED = (
@@ -48,7 +49,7 @@ class Setup(Protocol):
     @property
     def compile(self) -> bool | str: ...
     @property
-    def rows(self) -> Sequence[tuple[int, int, float, float, float]]: ...
+    def rows(self) -> History: ...
 
 
 class Engine(Protocol):

@@ -28,7 +28,8 @@ from ..staging.backends import Compile, require_backend
 from .autosave import EVERY, Autosave
 from .averaged import train_averaged
 from .budget import Budget, refuse_budget
-from .fit_run import Callback, Progress, train
+from .fit_run import Progress, train
+from .history import Callback
 from .identity import identity
 from .minibatches import count_steps
 from .optimizer import optimizer_for, require_adam

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+import numpy as np
+
 from .. import rng
 from ..errors import CaptureFailed, NonFinite
 from ..estimators import name_of
@@ -22,6 +24,7 @@ from .eager import Eager
 from .engine import WORTH, Engine
 from .engine_words import short
 from .failure import Failure
+from .history import COLUMNS, Callback, Growing, History, Numbers, Row, tell
 from .minibatches import Minibatches
 from .optimizer import optimizer_for
 from .plateau import FEWEST
@@ -29,9 +32,6 @@ from .run import BY_PYRO, Keeper, Run
 from .staged import Staged
 from .tolerance import Tolerance
 
-Row = tuple[int, int, float, float, float]
-HISTORY = ("step", "epoch", "elbo", "elbo_per_datum", "seconds")
-Callback = Callable[[Sequence[Row]], object]
 F = TypeVar("F", bound=Any)  # a `Fit`
 
 
@@ -52,8 +52,8 @@ class Progress:
 
 def rows_of(
     values: Sequence[float], before: int, began: float, ended: float, minibatches: Minibatches, total: int
-) -> list[Row]:
-    """The history of some steps.
+) -> Numbers:
+    """The history of some steps, (n, 5).
 
     Args:
         values: Their ELBO, nats.
@@ -62,11 +62,13 @@ def rows_of(
         minibatches: Of the fit.
         total: N.
     """
-    each = (ended - began) / len(values) if values else 0.0
-    return [
-        (step, minibatches.epoch(step), elbo, elbo / total, began + each * (step - before))
-        for step, elbo in enumerate(values, start=before + 1)
-    ]
+    table = np.empty((len(values), len(COLUMNS)))
+    done = np.arange(1, len(values) + 1, dtype=np.int64)
+    table[:, 0], table[:, 1] = before + done, minibatches.epoch(before + done)
+    table[:, 2] = values
+    table[:, 3] = table[:, 2] / total
+    table[:, 4] = began + (ended - began) / max(len(values), 1) * done
+    return table
 
 
 class FitRun:
@@ -79,14 +81,13 @@ class FitRun:
         like: The run of the same fit with another seed, whose programs serve here too.
 
     Attributes:
-        rows: The history.
         setup_seconds: What was paid before the first step.
     """
 
     def __init__(self, fit: Any, *, staged: bool, prepared: bool = False, like: FitRun | None = None) -> None:
         began = time.perf_counter()
-        self._fit, self.rows = fit, list(fit.rows)
-        self._before = self.rows[-1][4] if self.rows else 0.0
+        self._fit, self._rows = fit, Growing(fit.rows)
+        self._before = fit.rows[-1][4] if fit.rows else 0.0
         self._generator = copy.deepcopy(fit.progress.generator)
         self._why = "compile=False" if fit.compile is False else "too few steps to repay compiling"
         with self.inside():
@@ -97,9 +98,14 @@ class FitRun:
         self.setup_seconds = time.perf_counter() - began
 
     @property
+    def rows(self) -> History:
+        """The history."""
+        return self._rows.history
+
+    @property
     def steps(self) -> int:
         """In all."""
-        return len(self.rows)
+        return len(self._rows)
 
     @property
     def seconds(self) -> float:
@@ -154,7 +160,7 @@ class FitRun:
             optimizer = self._stepper.get_state()
         progress = Progress(copy.deepcopy(self._generator), self.staged, optimizer)
         return replace(
-            self._fit, rows=tuple(self.rows), interrupted=self.interrupted, progress=progress, convergence=None,
+            self._fit, rows=self.rows, interrupted=self.interrupted, progress=progress, convergence=None,
             engine=self.how,
         )  # fmt: skip
 
@@ -176,8 +182,8 @@ class FitRun:
         def taken(values: Sequence[float], began: float, ended: float) -> None:
             began, ended = self._before + began, self._before + ended
             rows = rows_of(values, self.steps, began, ended, self._minibatches, len(self._fit.data))
-            self.rows += rows
-            report(rows)
+            self._rows.add(rows)
+            report(History(rows))
 
         with self.inside():
             self._run.go(steps, until=until, report=taken, asked_to_stop=asked_to_stop, pause=pause)
@@ -202,7 +208,7 @@ class FitRun:
             return None
 
     def _eager(self) -> Eager:
-        return Eager(replace(self._fit, rows=tuple(self.rows)), self._minibatches, self._stepper, self.steps)
+        return Eager(replace(self._fit, rows=self.rows), self._minibatches, self._stepper, self.steps)
 
     @contextmanager
     def inside(self) -> Iterator[None]:
@@ -237,8 +243,7 @@ def train(
 
         def report(rows: Sequence[Row]) -> None:
             advance(run.steps - fit.steps, functools.partial(_note, run.rows))
-            for callback in callbacks:
-                callback(rows)
+            tell(callbacks, rows)
 
         def due() -> bool:
             return autosave is not None and autosave.due(run.steps)
@@ -253,7 +258,7 @@ def train(
             reached = replace(reached, progress=replace(reached.progress, staged=True))
         if steps and reached.steps >= FEWEST and not run.failure:
             tolerance = Tolerance.of(reached)
-            convergence = of_history([row[2] for row in reached.rows], tolerance.nats, tolerance.rows)
+            convergence = of_history(reached.rows.elbo, tolerance.nats, tolerance.rows)
             reached = replace(reached, convergence=convergence)
         if autosave and not run.torn:
             autosave.keep(reached, finished=not (run.failure or run.interrupted))
@@ -270,11 +275,12 @@ def not_finite(failure: Failure, fit: Any) -> NonFinite:
     return NonFinite(f"{told} {kept}", step=step, sites=failure.sites, parameters=failure.parameters, fit=fit)
 
 
-def _note(rows: list[Row]) -> str:
+def _note(rows: History) -> str:
     """The ELBO per datum and its trend: the mean of the last tenth of the steps against the tenth before."""
     width = max(1, min(len(rows) // 10, 1000))
-    recent = sum(row[3] for row in rows[-width:]) / width
+    each = rows.elbo_per_datum
+    recent = float(each[-width:].mean())
     if len(rows) < 2 * width:
         return f"ELBO per datum {recent:.4g}"
-    change = recent - sum(row[3] for row in rows[-2 * width : -width]) / width
+    change = recent - float(each[-2 * width : -width].mean())
     return f"ELBO per datum {recent:.4g} {'↑' if change > 0 else '↓'} {change:+.2g} in {width} steps"

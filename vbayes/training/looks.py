@@ -6,20 +6,20 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-DOUBLING = 64  # steps in which looks come after 1, 2, 4, …
+EARLY = 8, 64  # steps, after which it looks whatever the time
 NEAREST = 256  # steps between two later looks, at least
 SHARE = 0.01  # of the time, at most, that the later looks may take
 
 
 class Looks:
-    """After 1, 2, 4, … 64 steps, and from then on as often as a hundredth of the time allows: at a bounded distance on the clock.
+    """After 8 and 64 steps, and from then on as often as a hundredth of the time allows: at a bounded distance on the clock.
 
     Args:
         taken: Steps before the first.
     """
 
     def __init__(self, taken: int = 0) -> None:
-        self._first, self._next = taken, taken + 1
+        self._first, self._next = taken, taken + EARLY[0]
         self._last, self._ended = taken, time.perf_counter()
 
     def due(self, taken: int) -> bool:
@@ -32,8 +32,8 @@ class Looks:
         yield
         ended = time.perf_counter()
         steps = taken - self._first
-        if steps < DOUBLING:
-            self._next = self._first + 2 ** steps.bit_length()
+        if steps < EARLY[1]:
+            self._next = self._first + EARLY[1]
         else:
             pace = max(began - self._ended, 1e-9) / max(taken - self._last, 1)  # seconds for a step
             self._next = taken + max(NEAREST, int((ended - began) / (SHARE * pace)))

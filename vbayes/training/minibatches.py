@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,8 +14,10 @@ from .. import rng
 from ..arguments.names import STEPS
 from ..data.dataset import Dataset
 from ..errors import BadInput
+from .history import Numbers
 
 ORDER, NOISE = 0, 1  # what a stream of random numbers is for
+N = TypeVar("N", int, np.ndarray[Any, np.dtype[np.int64]])
 DEFAULT = 1000  # steps, where nobody says how many
 
 
@@ -51,8 +55,8 @@ class Minibatches:
         """Steps from this one on that see the same data."""
         return math.inf if self._data.chances is None else self.per_epoch - (step - 1) % self.per_epoch
 
-    def epoch(self, step: int) -> int:
-        """The epoch, from 1, of a step, from 1."""
+    def epoch(self, step: N) -> N:
+        """The epoch, from 1, of a step, from 1; or of each of several."""
         return (step - 1) // self.per_epoch + 1
 
     def share(self, size: int | None) -> float:
@@ -105,7 +109,7 @@ class EpochLoss:
         elbos: Of those before, nats: an epoch that was begun goes on.
     """
 
-    def __init__(self, minibatches: Minibatches, taken: int, elbos: Sequence[float]) -> None:
+    def __init__(self, minibatches: Minibatches, taken: int, elbos: Sequence[float] | Numbers) -> None:
         begun = taken % minibatches.per_epoch
         self._per_epoch, self._sum = minibatches.per_epoch, -math.fsum(elbos[len(elbos) - begun :])
 

@@ -17,7 +17,8 @@ from ..data.dataset import Dataset
 from ..staging.averaged_adam import AveragedAdam
 from ..staging.step import LoopState
 from .eager import Eager
-from .fit_run import FitRun, Row
+from .fit_run import FitRun
+from .history import History
 from .minibatches import Minibatches
 from .staged import Staged
 
@@ -70,7 +71,7 @@ class PhasedRun:
         self._looking: Staged | None = None  # the engine that looks there
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> History:
         """The history."""
         return self.run.rows
 
@@ -172,7 +173,7 @@ class PhasedRun:
             The ELBO before each, nats; fewer where one of them could not be taken.
         """
         engine, stepper, _ = self.run.stands
-        setup = replace(self._fit, seed=rng.child(self._seed, number), rows=(), data=data or self._fit.data)
+        setup = replace(self._fit, seed=rng.child(self._seed, number), rows=History(), data=data or self._fit.data)
         minibatches = Minibatches(setup.data, setup.batch_size, setup.seed)
         with self.run.inside(), rng.seeded(setup.seed):
             if isinstance(engine, Staged) and engine.state is not None:

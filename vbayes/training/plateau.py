@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from .history import Numbers
+
 FEWEST = 40  # steps below which nothing is said
 WIDTH = 1000  # steps of a block, at least, where there are enough of them
 PART = 8  # of all steps, a block is so large a part
@@ -39,7 +41,7 @@ class Plateau:
     sustained: bool
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Plateau | None:
+    def of(cls, values: Sequence[float] | Numbers) -> Plateau | None:
         """None where there are too few values."""
         array = np.asarray(values, dtype=float)
         if len(array) < FEWEST:

@@ -27,7 +27,8 @@ from . import checkpoint
 from .averaged import train_averaged
 from .budget import refuse_budget
 from .convergence import Convergence
-from .fit_run import HISTORY, Callback, Progress, Row, train
+from .fit_run import Progress, train
+from .history import Callback, History
 from .minibatches import count_steps
 from .optimizer import require_adam
 from .settled import search_of
@@ -46,7 +47,7 @@ class Fit(Displayable):
         pair: The trained copy; the pair handed to `fit` is as it was.
         data: What it was fitted to, on the device of the fit.
         estimator: Whose gradient was followed.
-        rows: The history; `history` shows it as a table.
+        rows: The history, a sequence of tuples; `history` shows it as a table.
         interrupted: Whether it was stopped by Ctrl-C before its time.
         batch_size, optimizer, learning_rate, seed, compile: As given to `fit`; the rate is that of the last phase where it was found.
         progress: What `resume` needs.
@@ -65,7 +66,7 @@ class Fit(Displayable):
     learning_rate: float | None
     seed: int
     progress: Progress = field(repr=False)
-    rows: tuple[Row, ...] = field(default=(), repr=False)
+    rows: History = field(default_factory=History, repr=False)
     interrupted: bool = False
     compile: bool | str = "auto"
     switches: tuple[tuple[int, str], ...] = ()
@@ -74,10 +75,13 @@ class Fit(Displayable):
     engine: str = field(default="", compare=False)
     average: bool | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", History.of(self.rows))
+
     @property
     def history(self) -> pd.DataFrame:
         """One row a step: step (from 1), epoch (from 1), elbo (nats, whole data), elbo_per_datum, seconds since the start."""
-        return pd.DataFrame(self.rows, columns=list(HISTORY))
+        return self.rows.to_dataframe()
 
     @property
     def steps(self) -> int:
@@ -98,7 +102,7 @@ class Fit(Displayable):
                 self.steps, epochs, len(self.data),
                 batch_size=self.batch_size, seconds=seconds, interrupted=self.interrupted,
             ),
-            *End.of([row[3] for row in self.rows]).rows("ELBO"),
+            *End.of(self.rows.elbo_per_datum).rows("ELBO"),
         )  # fmt: skip
         rows = (
             ("estimator", name_of(self.estimator) + (", chosen on the way" if self.switches else "")),

@@ -15,7 +15,8 @@ from ..summaries.card import counted, rounded
 from .autosave import Autosave
 from .budget import Budget
 from .convergence import Convergence, Phase, in_nats
-from .fit_run import Callback, Row, not_finite
+from .fit_run import not_finite
+from .history import Callback, Row, tell
 from .phased_run import CHUNK, PhasedRun, Point
 from .rate import FIRST, find_rate
 from .schedule_state import Midst, stand, standing
@@ -182,7 +183,7 @@ class Schedule:
         if self._held_out:  # what is seen in training and what is not are two things
             return 0.0
         self._steps.evaluate(point, CHUNK)
-        return max(0.0, float(np.mean(point.values)) - float(np.mean([row[2] for row in self._steps.rows[-steps:]])))
+        return max(0.0, float(np.mean(point.values)) - float(self._steps.rows[-steps:].elbo.mean()))
 
     def _window(self, now: Midst) -> tuple[Point, int, float] | None:
         """Some steps: the mean of their iterates, how many, and how much they drift; None after a retreat, or where there was no time for any."""
@@ -223,8 +224,7 @@ class Schedule:
 
     def _report(self, rows: Sequence[Row]) -> None:
         self._advance(self._taken, lambda: f"ELBO per datum {rows[-1][3]:.4g} at rate {self._rate:.2g}")
-        for callback in self._callbacks:
-            callback(rows)
+        tell(self._callbacks, rows)
 
     def _difference(self, a: Point, b: Point) -> tuple[float, float]:
         """How much higher the ELBO is at one point than at another, and its standard error, nats."""

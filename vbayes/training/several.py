@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 import time
 import warnings
@@ -11,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from torch.linalg import LinAlgError
 
 from .. import rng
@@ -22,7 +22,8 @@ from ..staging.backends import asked_for
 from ..validation import no_warnings_of_nan, validation
 from .budget import Budget
 from .engine import WORTH
-from .fit_run import Callback, Progress, Row, not_finite, rows_of, train
+from .fit_run import Progress, not_finite, rows_of, train
+from .history import Callback, Growing, History, tell
 from .minibatches import Minibatches
 from .optimizer import optimizer_for
 from .restarts import Restarts
@@ -120,7 +121,7 @@ def _together(fits: list[Fit], steps: int, *, show: bool, callbacks: Sequence[Ca
                 engines.append(Staged(fit, minibatches, steppers[-1], 0, engines[0] if engines else None))
         columns = [fit.data.batch(fit.pair.model).args for fit in fits]
         together = SideBySide(engines, columns)
-        run, rows, changed = Run(together), [list[Row]() for _ in fits], ""
+        run, rows, changed = Run(together), [Growing(fit.rows) for fit in fits], ""
         with (
             fits[0].pair.scope(),
             bar(f"{len(fits)} fits", steps, show=show) as advance,
@@ -132,14 +133,14 @@ def _together(fits: list[Fit], steps: int, *, show: bool, callbacks: Sequence[Ca
                 fresh = []
                 for history, elbos in zip(rows, each, strict=True):
                     made = rows_of(elbos, run.taken - len(values), began, ended, minibatches, len(fits[0].data))
-                    fresh.append([row for row in made if not math.isnan(row[2])])
-                    history += fresh[-1]
-                best = max(history[-1][3] for history in rows if history)
+                    fresh.append(History(made[~np.isnan(made[:, 2])]))
+                    history.add(fresh[-1].table)
+                best = max(history.history[-1][3] for history in rows if len(history))
                 alive = sum(not math.isnan(elbo) for elbo in values[-1])
                 note = "best ELBO per datum {:.4g}, {} going on"
                 advance(run.taken, functools.partial(note.format, best, alive))
-                for callback, taken in itertools.product(callbacks, filter(None, fresh)):
-                    callback(taken)
+                for taken in filter(None, fresh):
+                    tell(callbacks, taken)
 
             try:
                 run.go(steps, report=report, asked_to_stop=asked_to_stop)
@@ -156,7 +157,7 @@ def _together(fits: list[Fit], steps: int, *, show: bool, callbacks: Sequence[Ca
                 progress = Progress(fit.progress.generator, not changed, stepper.get_state())
                 failure = engine.why(len(history) + 1) if ended else None
             reached.append(
-                replace(fit, rows=tuple(history), interrupted=run.interrupted, progress=progress, engine=together.how)
+                replace(fit, rows=history.history, interrupted=run.interrupted, progress=progress, engine=together.how)
             )
             failures.append(not_finite(failure, reached[-1]) if failure else None)
     if changed:

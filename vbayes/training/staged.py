@@ -58,7 +58,7 @@ class Staged:
         self._pair, self._data = setup.pair, setup.data
         leaves = self._pair.leaves
         self._like = next(iter(leaves.values()))
-        self._epoch = EpochLoss(minibatches, taken, [row[2] for row in setup.rows])
+        self._epoch = EpochLoss(minibatches, taken, setup.rows.elbo)
         self.programs: dict[int | None, Program] = {} if like is None else like.programs
         self._loops: dict[int | None, Loop] = {} if like is None else like._loops
         self._gradients: dict[int | None, Compiled] = {} if like is None else like._gradients

@@ -10,7 +10,7 @@ from ..errors import BadInput
 from ..progress import bar, between_steps
 from .autosave import Autosave
 from .budget import Budget
-from .fit_run import Callback
+from .history import Callback
 from .schedule import Schedule
 from .settled import settled
 from .tolerance import Tolerance
