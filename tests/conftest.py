@@ -77,4 +77,4 @@ def no_download(tmp_path, monkeypatch):
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
     """Tests that fork this process come first: what libraries do with threads of their own, once other tests have started these, does not outlive a fork."""
-    items.sort(key=lambda item: not hasattr(getattr(item, "module", None), "in_a_child"))
+    items.sort(key=lambda item: not {"in_a_child", "in_children"} & set(vars(getattr(item, "module", item))))

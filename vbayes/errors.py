@@ -14,6 +14,7 @@
     ├── DataUnavailable (OSError)     a file that is missing, damaged or out of reach
     ├── OutputUnwritable (OSError)    a run folder that can't be written
     ├── TaskFailed (RuntimeError)     one measurement of a sweep went wrong
+    ├── ProcessLost (RuntimeError)    of several processes that train together, one is not heard of any more
     ├── NonFinite (ArithmeticError)   the ELBO or its gradient left the real numbers
     └── CaptureFailed (RuntimeError)  a pair that can't be turned into a tensor program
 
@@ -105,6 +106,10 @@ class OutputUnwritable(VBayesError, OSError):
 
 class TaskFailed(VBayesError, RuntimeError):
     """One measurement of a sweep went wrong; those that were made are kept."""
+
+
+class ProcessLost(VBayesError, RuntimeError):
+    """Of several processes that train one guide together, another one can't go on, or is not heard of any more."""
 
 
 class NonFinite(VBayesError, ArithmeticError):

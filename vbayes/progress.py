@@ -62,19 +62,23 @@ def bar(what: str, total: int, *, show: bool) -> Iterator[Callable[[int, Callabl
 
 
 @contextmanager
-def between_steps() -> Iterator[Callable[[], bool]]:
+def between_steps(patience: float = 0.0) -> Iterator[Callable[[], bool]]:
     """Ctrl-C waits for the end of a step, so that parameters, optimiser and history stay together; a second one does not.
 
     So does SIGTERM, by which clusters say that they are about to kill, unless the program has a handler of its own for it. `stops` knows afterwards.
+
+    Args:
+        patience: Seconds after the first signal in which others are no second one: where a launcher hands on what the terminal has sent already.
     """
-    pressed = False
+    pressed, first = False, 0.0
 
     def note(number: int, _: Any) -> None:
-        nonlocal pressed
-        if pressed:
+        nonlocal pressed, first
+        if pressed and time.monotonic() - first >= patience:
             raise KeyboardInterrupt
-        pressed = True
-        _stops.append(number)
+        if not pressed:
+            pressed, first = True, time.monotonic()
+            _stops.append(number)
 
     if threading.current_thread() is not threading.main_thread():  # only there do signals arrive
         yield lambda: False

@@ -11,6 +11,16 @@ from collections.abc import Callable
 
 def in_a_child(work: Callable[[], object]) -> int:
     """Does some work in a fork of this process, which spares the seconds of importing: its exit status, negative for a signal that ended it."""
+    return in_children(work)[0]
+
+
+def in_children(*works: Callable[[], object]) -> list[int]:
+    """Does each in a fork of its own, all at a time."""
+    started = [_begun(work) for work in works]
+    return [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in started]
+
+
+def _begun(work: Callable[[], object]) -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # that a process with threads is forked
         process = os.fork()
@@ -26,8 +36,7 @@ def in_a_child(work: Callable[[], object]) -> int:
             traceback.print_exc()
         finally:
             os._exit(status)
-    _, status = os.waitpid(process, 0)
-    return os.waitstatus_to_exitcode(status)
+    return process
 
 
 def killed_at(count: int, function: Callable[..., object]) -> Callable[..., object]:

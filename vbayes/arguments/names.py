@@ -18,7 +18,7 @@ STEPS = Whole(0, each=ROW)
 BY_NAME: dict[str, Kind] = {
     "seed": SEED,
     "steps": STEPS, "epochs": STEPS, "max_steps": Whole(1, each=ROW), "num_steps": STEPS, "max_seconds": Real(above=0.0, finite=False), "seconds": POSITIVE, "budget": POSITIVE,
-    "batch_size": Whole(1), "learning_rate": Real(above=0.0, given="0.001"), "device": DEVICE, "compile": COMPILE, "progress": FLAG,
+    "batch_size": Whole(1), "learning_rate": Real(above=0.0, given="0.001"), "device": DEVICE, "devices": Whole(1), "compile": COMPILE, "progress": FLAG,
     "draws": TWO, "proposals": SOME, "num_particles": SOME, "replicas": TWO, "chains": SOME, "simulations": TWO, "minibatches": TWO, "burn_in": Whole(0, drawn=True),
     "restarts": SOME, "paths": SOME, "evaluations": SOME, "temperatures": SOME, "moves": SOME, "updates": SOME, "iterations": SOME, "sweeps": SOME,
     "nodes": Whole(1), "memory": Whole(1), "tolerance": Real(given="1e-6"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -36,6 +36,15 @@ class Block:
     given: Tensor | None = None
 
 
+class Needs(Protocol):
+    """What needs noise: a `Program`, say."""
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Standard normals and uniforms of a step."""
+        ...
+
+
 class BlockNoise:
     """Noise of a run.
 
@@ -48,12 +57,12 @@ class BlockNoise:
         self._seed, self._like = seed, like
         self._held: dict[tuple[int, int], tuple[int, Noise]] = {}
 
-    def left(self, program: Program, step: int) -> int:
+    def left(self, program: Needs, step: int) -> int:
         """Steps from this one to the end of its block."""
         rows = _rows(program)
         return rows - (step - 1) % rows
 
-    def __call__(self, program: Program, step: int, count: int) -> Noise:
+    def __call__(self, program: Needs, step: int, count: int) -> Noise:
         """The noise of `count` steps from this one, of one block: (count, n) and (count, u)."""
         sizes = program.sizes
         number, start = divmod(step - 1, _rows(program))
@@ -65,6 +74,6 @@ class BlockNoise:
         return normals[start : start + count], uniforms[start : start + count]
 
 
-def _rows(program: Program) -> int:
+def _rows(program: Needs) -> int:
     """Steps whose noise is drawn together."""
     return max(1, min(BLOCK, NUMBERS // max(1, sum(program.sizes))))

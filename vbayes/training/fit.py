@@ -33,9 +33,11 @@ from .history import Callback
 from .identity import identity
 from .minibatches import count_steps
 from .optimizer import optimizer_for, require_adam
+from .ranks import ranks_of
 from .restarts import Restarts
 from .result import Fit
 from .several import fit_restarts, fit_until_converged
+from .together import begin_together, refuse_together, train_together
 from .until_converged import until_converged
 from .verbs import verb
 
@@ -63,6 +65,7 @@ def fit(
     learning_rate: float | None = None,
     seed: int | None = None,
     device: str = "auto",
+    devices: int | None = None,
     compile: Compile = "auto",
     restarts: int | None = None,
     binarize: Binarize | None = None,
@@ -96,7 +99,9 @@ def fit(
         optimizer: With `steps` or `epochs`: a `torch.optim` class, or a `pyro.optim` object (a scheduler among them steps once an epoch).
         learning_rate: For a `torch.optim` class; None leaves its default. Without `steps` and `epochs` the first rate, found by trials if None.
         seed: Of the draws and the order of the data; `vb.default_seed()` if None. Initial parameters belong to the pair.
-        device: "cpu", "cuda", "cuda:1"; "auto" takes CUDA where there is one.
+        device: "cpu", "cuda", "cuda:1"; "auto" takes CUDA where there is one, and of several processes each the card that torchrun has numbered for it.
+        devices: Processes that train this fit together, each on its share of each minibatch; see `vbayes.training.together`. None takes those that torchrun has started, or that are in
+            the program's process group of torch; 1 trains in each of them by itself.
         compile: Turn pair, estimator and optimiser into one program: True, False (Pyro takes the steps, so that one can
             look on), or "auto": where the number of steps repays it. What can't be turned into one is trained by Pyro,
             after a warning that says why. The two draw different random numbers. Or the back end by name: "native" is machine code, on the CPU; "xla" wants
@@ -126,6 +131,7 @@ def fit(
         OutputUnwritable: The checkpoint can't be written; known before the first step.
         NonFinite: The ELBO or its gradient left the real numbers. The error's `fit` holds the history and the last
             finite parameters.
+        ProcessLost: Of several processes another one has died, or is elsewhere in the program.
 
     Examples:
         >>> fit = vb.fit(pair, data)  # until it has converged
@@ -144,6 +150,10 @@ def fit(
     Budget.of(max_steps, max_seconds)
     if told:
         refuse_budget(max_steps=max_steps, max_seconds=max_seconds, validation=validation)
+    ranks = ranks_of(1 if steps == 0 or epochs == 0 else devices)
+    if ranks is not None:
+        refuse_together(ranks, told=told, automatic=automatic, restarts=restarts, average=average)
+        device = ranks.device(device)
     seed = rng.or_default(seed)
     pair, data = pair_and_data(paired(pair, guide), data)
     dataset = _of(data, binarize, seed)
@@ -170,6 +180,9 @@ def fit(
     if checkpoint is not None:
         budget = {} if told else {"max_steps": max_steps, "max_seconds": max_seconds}
         autosave = Autosave(checkpoint, every, identity(fresh, held_out, **budget))
+    if ranks is not None:
+        fresh, kept = begin_together(fresh, ranks, autosave, steps=steps, epochs=epochs)
+    elif autosave is not None:
         fresh, kept = autosave.begin(fresh, finds=_of_that_guide)
     if not told:
         with problem.pair.scope():
@@ -206,7 +219,10 @@ def fit(
     if restarts is None:
         if kept.get("finished") and fresh.steps == count:
             return fresh
-        return train(fresh, count - fresh.steps, show=progress, callbacks=callbacks, autosave=autosave)
+        left = count - fresh.steps
+        if ranks is not None:
+            return train_together(fresh, left, ranks, show=progress, callbacks=callbacks, autosave=autosave)
+        return train(fresh, left, show=progress, callbacks=callbacks, autosave=autosave)
     return fit_restarts(fresh, restarts, count, show=progress, callbacks=callbacks)
 
 

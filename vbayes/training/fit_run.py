@@ -7,7 +7,7 @@ import functools
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -32,6 +32,8 @@ from .run import BY_PYRO, Keeper, Run
 from .staged import Staged
 from .tolerance import Tolerance
 
+Make = Callable[..., Any]
+"""(fit, minibatches, optimiser, steps so far, staged=) → an engine with a `how`."""
 F = TypeVar("F", bound=Any)  # a `Fit`
 
 
@@ -79,12 +81,15 @@ class FitRun:
         staged: Try to make a program of it; what can't be one goes step by step in Pyro, after a warning that says why.
         prepared: Capture and compile all that the steps will need now, before the clock starts.
         like: The run of the same fit with another seed, whose programs serve here too.
+        make: What makes its engine, where it is neither of these: `ByRanks`, say.
 
     Attributes:
         setup_seconds: What was paid before the first step.
     """
 
-    def __init__(self, fit: Any, *, staged: bool, prepared: bool = False, like: FitRun | None = None) -> None:
+    def __init__(
+        self, fit: Any, *, staged: bool, prepared: bool = False, like: FitRun | None = None, make: Make | None = None
+    ) -> None:
         began = time.perf_counter()
         self._fit, self._rows = fit, Growing(fit.rows)
         self._before = fit.rows[-1][4] if fit.rows else 0.0
@@ -93,7 +98,11 @@ class FitRun:
         with self.inside():
             self._stepper = optimizer_for(fit.pair.leaves, fit.optimizer, fit.learning_rate, fit.progress.optimizer)
             self._minibatches = Minibatches(fit.data, fit.batch_size, fit.seed)
-            engine = self._staged(prepared, like) if staged else None
+            engine: Engine | None
+            if make is not None:
+                engine = make(fit, self._minibatches, self._stepper, self.steps, staged=staged)
+            else:
+                engine = self._staged(prepared, like) if staged else None
             self._run = Run(engine or self._eager(), self._eager)
         self.setup_seconds = time.perf_counter() - began
 
@@ -129,8 +138,8 @@ class FitRun:
 
     @property
     def staged(self) -> bool:
-        """Whether a program takes its steps."""
-        return isinstance(self._run.engine, Staged)
+        """Whether its noise is a function of seed and step, as it is of all but Pyro's own steps."""
+        return not isinstance(self._run.engine, Eager)
 
     @property
     def stands(self) -> tuple[Engine, Any, Minibatches]:
@@ -145,8 +154,8 @@ class FitRun:
     @property
     def how(self) -> str:
         """As `Fit.engine`."""
-        engine = self._run.engine
-        return engine.how if isinstance(engine, Staged) else f"Pyro: {self._run.why or self._why}"
+        engine: Any = self._run.engine
+        return f"Pyro: {self._run.why or self._why}" if isinstance(engine, Eager) else engine.how
 
     @property
     def pair(self) -> Any:
@@ -226,20 +235,24 @@ def train(
     callbacks: Sequence[Callback] = (),
     staged: bool | None = None,
     autosave: Keeper | None = None,
+    make: Make | None = None,
+    stopping: Callable[[], AbstractContextManager[Callable[[], bool]]] = between_steps,
 ) -> F:
     """`steps` more steps of a fit, whose pair is ours to change.
 
     Args:
         staged: Whether to make a program of it; None lets the fit and the number of steps say.
         autosave: What keeps it while it runs.
+        make: As for `FitRun`.
+        stopping: Gives a function that says whether somebody has asked to stop.
 
     Raises:
         NonFinite: A step could not be taken. The error's `fit` has what was reached.
     """
     if staged is None:
         staged = fit.progress.staged or asked_for(fit.compile) or (fit.compile == "auto" and steps >= WORTH)
-    run = FitRun(fit, staged=staged and steps > 0)
-    with bar("fit", steps, show=show) as advance, between_steps() as asked_to_stop:
+    run = FitRun(fit, staged=staged and steps > 0, make=make)
+    with bar("fit", steps, show=show) as advance, stopping() as asked_to_stop:
 
         def report(rows: Sequence[Row]) -> None:
             advance(run.steps - fit.steps, functools.partial(_note, run.rows))

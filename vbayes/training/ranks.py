@@ -1,0 +1,209 @@
+"""Several processes that train one guide: who they are, and what they tell each other."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import multiprocessing
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from ..errors import BadInput, ProcessLost
+from ..progress import between_steps
+
+T = TypeVar("T")
+
+TIMEOUT = timedelta(
+    minutes=10
+)  # in which the slowest process has to come to where the others are; one that compiles may take some
+PATIENCE = 2.0  # seconds: torchrun hands a Ctrl-C on to processes that have had it from the terminal already
+LAUNCHED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what torchrun tells each process
+MEND = "Mend: devices=1, so that each process trains by itself."
+
+
+class Ranks:
+    """The processes of torch's default group, seen from one of them.
+
+    Attributes:
+        rank, world: The number of this one, from 0, and how many there are.
+        stopped: Whether one of them has been asked to stop, and all know.
+        seconds: On the clock of the first, as of the last step, which is how late it is for all of them.
+    """
+
+    def __init__(self) -> None:
+        self.rank, self.world = dist.get_rank(), dist.get_world_size()
+        self.stopped, self.seconds = False, 0.0
+        self._asked: Callable[[], bool] = lambda: False
+        self._where: AbstractContextManager[Any] = nullcontext()
+        self._began = time.perf_counter()
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes."""
+        return self.rank == 0
+
+    @property
+    def words(self) -> str:
+        """Who this is."""
+        return f"Process {self.rank} of {self.world}"
+
+    def device(self, asked: Any) -> Any:
+        """The device of this process: where "auto" or "cuda" means a card, the one whose number torchrun says.
+
+        Raises:
+            BadInput: More processes than cards, or a group that can't talk about what is on the device.
+        """
+        if str(asked) == "cuda" or (str(asked) == "auto" and torch.cuda.is_available()):
+            number, cards = int(os.environ.get("LOCAL_RANK", self.rank)), torch.cuda.device_count()
+            if number >= cards:
+                raise BadInput(
+                    f"device={str(asked)!r}, and {self.words.lower()} would be on card {number}, of {cards}. Wanted: a card for each process of a machine. "
+                    f"Mend: torchrun --nproc-per-node={cards}, or device='cpu'."
+                )
+            asked = f"cuda:{number}"
+        if str(asked).startswith("cuda"):
+            self._where = torch.cuda.device(torch.device(asked))
+        elif dist.get_backend() == "nccl":
+            raise BadInput(
+                f"device={str(asked)!r} in a process group of NCCL, which knows of CUDA devices only. Wanted: dist.init_process_group('cpu:gloo,cuda:nccl')."
+            )
+        return asked
+
+    # ---- what they tell each other ---------------------------------------------------------------------------------
+
+    def mean(self, tensors: Sequence[Tensor], weight: float, lost: bool = False) -> list[Tensor]:
+        """The weighted mean of what each has; with it go the news of who has been asked to stop, and of the clock.
+
+        Args:
+            tensors: Floating, on one device, of the same shapes everywhere.
+            weight: Of these; the weights of all are 1 together.
+            lost: Whether this one can't go on, and says so with numbers of no meaning.
+
+        Raises:
+            ProcessLost: Another one can't go on, or is not heard of.
+        """
+        wide = functools.reduce(torch.promote_types, (each.dtype for each in tensors))
+        flat = torch.cat([each.detach().reshape(-1).to(wide) for each in tensors]) * weight
+        seconds = time.perf_counter() - self._began if self.first else 0.0
+        flat = torch.cat([flat, flat.new_tensor([float(self._asked()), float(lost), seconds])])
+        with self._hearing():
+            dist.all_reduce(flat)
+        stopped, missing, self.seconds = flat[-3:].tolist()
+        self.stopped = self.stopped or stopped > 0
+        if missing and not lost:
+            raise ProcessLost(
+                f"{self.words} stops, for another one could not take its step: what that one says tells why. {MEND_LOST}"
+            )
+        parts = flat[:-3].split([each.numel() for each in tensors])
+        return [part.view(each.shape).to(each.dtype) for part, each in zip(parts, tensors, strict=True)]
+
+    def gather(self, thing: T) -> list[T]:
+        """What each has, in their order."""
+        found: list[Any] = [None] * self.world
+        with self._hearing(), self._where:
+            dist.all_gather_object(found, _on_the_cpu(thing))
+        return found
+
+    def by_first(self, make: Callable[[], T]) -> T:
+        """What the first process makes, for all of them; where that is an error, an error for all.
+
+        Raises:
+            ProcessLost: On the others.
+        """
+        made: list[Any] = [None, None]
+        error: BaseException | None = None
+        if self.first:
+            try:
+                made[0] = _on_the_cpu(make())
+            except Exception as raised:
+                error, made[1] = raised, f"{type(raised).__name__}: {raised}"
+        with self._hearing(), self._where:
+            dist.broadcast_object_list(made, src=0)
+        if error is not None:
+            raise error
+        if made[1] is not None:
+            raise ProcessLost(f"{self.words} stops, for the first one has met an error: {made[1]}")
+        return made[0]  # type: ignore[no-any-return]
+
+    @contextmanager
+    def _hearing(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:  # torch's own are of this kind
+            raise ProcessLost(
+                f"{self.words} does not hear of the others any more ({str(error).splitlines()[0]}). One of them has died, is elsewhere in the program, or is far behind. "
+                f"{MEND_LOST}"
+            ) from error
+
+    # ---- and how this one behaves ----------------------------------------------------------------------------------
+
+    @contextmanager
+    def between_steps(self) -> Iterator[Callable[[], bool]]:
+        """As `vbayes.progress.between_steps`, where all stop after the same step, whichever of them was asked to."""
+        with between_steps(PATIENCE) as asked:
+            self._asked, self.stopped = asked, False
+            try:
+                yield lambda: self.stopped
+            finally:
+                self._asked = lambda: False
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Warnings are the first one's to give."""
+        with warnings.catch_warnings():
+            if not self.first:
+                warnings.simplefilter("ignore")
+            yield
+
+
+MEND_LOST = "Mend: look at what the others have said, and start all of them again; a fit with checkpoint= goes on from its file."
+
+
+def ranks_of(devices: int | None) -> Ranks | None:
+    """The processes that train together; None where this one trains alone.
+
+    Args:
+        devices: How many there are to be; None takes those that torchrun has started, or that are in the program's process group.
+
+    Raises:
+        BadInput: Another number of processes than there are.
+    """
+    if devices == 1:
+        return None
+    ready = dist.is_available() and dist.is_initialized()
+    # A child of one of them has the variables too, and is none.
+    launched = all(os.environ.get(each) for each in LAUNCHED) and multiprocessing.parent_process() is None
+    world = dist.get_world_size() if ready else int(os.environ["WORLD_SIZE"]) if launched else 1
+    if devices is not None and devices != world:
+        raise BadInput(
+            f"devices={devices}, and there is {world} process. Wanted: one for each device. Mend: torchrun --nproc-per-node={devices} script.py"
+            if world == 1
+            else f"devices={devices}, and there are {world} processes. Wanted: as many, or 1 for fits of their own. Mend: leave it out."
+        )
+    if world == 1:
+        return None
+    if not ready:
+        cards = torch.cuda.is_available() and dist.is_nccl_available()
+        dist.init_process_group("cpu:gloo,cuda:nccl" if cards else "gloo", timeout=TIMEOUT)
+        atexit.register(_leave)
+    return Ranks()
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _on_the_cpu(thing: T) -> T:
+    """For another process, which may not see this one's card."""
+    return tree_map(lambda each: each.detach().cpu() if isinstance(each, Tensor) else each, thing)  # type: ignore[no-any-return]

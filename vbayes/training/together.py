@@ -1,0 +1,102 @@
+"""One fit by several processes, as torchrun starts them: data parallelism.
+
+All of them call `vb.fit` with the same arguments. Each takes the gradient of its share of the rows of each minibatch, on the noise that one process would have there, and all take
+the step of the mean gradient: the parameters are those of one process with the whole minibatch, but for rounding, and the same everywhere. The history has the ELBO of the whole
+minibatch. The first process alone shows the bar, writes the checkpoint, warns, and calls callbacks.
+
+References:
+    Li et al. 2020, PyTorch distributed: experiences on accelerating data parallel training, arXiv:2006.15704.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from ..errors import BadInput
+from ..staging.backends import asked_for
+from .autosave import Autosave
+from .by_ranks import ByRanks
+from .engine import WORTH
+from .fit_run import Callback, train
+from .identity import identity
+from .ranks import MEND, Ranks
+
+F = TypeVar("F", bound=Any)  # a `Fit`
+CARRIED = ("rows", "progress", "learning_rate", "switches", "convergence")  # of a fit, beside its pair's values
+
+
+def refuse_together(ranks: Ranks, *, told: bool, automatic: bool, restarts: int | None, average: bool | None) -> None:
+    """What several processes do not do together.
+
+    Raises:
+        BadInput: It was asked for.
+    """
+    asked = {
+        "neither steps nor epochs": not told,
+        "estimator='auto'": automatic,
+        f"restarts={restarts}": restarts is not None,
+        "average=True": bool(average),
+    }
+    if named := [words for words, there in asked.items() if there]:
+        raise BadInput(
+            f"{' and '.join(named)}, in {ranks.world} processes that train together. Wanted: one fit by one estimator for so many steps or epochs. {MEND}"
+        )
+
+
+def begin_together(fit: F, ranks: Ranks, autosave: Autosave | None, **asked: Any) -> tuple[F, dict[str, Any]]:
+    """The fit that all go on with, and what its file says of it: the first process's, after a look at whether all were asked for the same.
+
+    Args:
+        fit: Of no steps. Its pair is ours to change.
+        autosave: What keeps it; the first process reads and writes.
+        asked: What has to be the same besides.
+
+    Raises:
+        BadInput: They were asked for different fits.
+    """
+    shapes = {name: tuple(value.shape) for name, value in fit.pair.parameters.items()}
+    every = ranks.gather(identity(fit) | asked | {"parameters": shapes})
+    for number, other in enumerate(every):
+        if differs := [
+            f"{name} {other[name]!r}, not {mine!r}" for name, mine in every[0].items() if other[name] != mine
+        ]:
+            raise BadInput(
+                f"Process {number} was asked for another fit than process 0: it has {'; '.join(differs)}. Wanted: the same call in each of {ranks.world}, all data included; of each "
+                f"minibatch a process takes its share by itself. {MEND}"
+            )
+
+    def begin() -> dict[str, Any]:
+        begun, told = (fit, {}) if autosave is None else autosave.begin(fit, finds=lambda fit, told: fit)
+        carried = {name: getattr(begun, name) for name in CARRIED}
+        return {"told": told, "values": begun.pair.state(), **carried}
+
+    found = ranks.by_first(begin)
+    where, told = fit.pair.device, found.pop("told")
+    fit.pair.load(found.pop("values")).to(where)
+    return replace(fit, **found), told
+
+
+def train_together(
+    fit: F,
+    steps: int,
+    ranks: Ranks,
+    *,
+    show: bool,
+    callbacks: Sequence[Callback] = (),
+    autosave: Autosave | None = None,
+) -> F:
+    """`steps` more steps of a fit, as `train` takes them.
+
+    Raises:
+        BadInput: Rows that can't be shared out; see `sharing_of`.
+        NonFinite: A step could not be taken, in all of them.
+        ProcessLost: Another one has died, or does something else.
+    """
+    mine: dict[str, Any] = {"callbacks": callbacks, "autosave": autosave} if ranks.first else {}
+    mine |= {"make": functools.partial(ByRanks, ranks=ranks), "stopping": ranks.between_steps}
+    staged = asked_for(fit.compile) or (fit.compile == "auto" and fit.steps + steps >= WORTH)
+    with ranks.quiet():
+        return train(fit, steps, show=show and ranks.first, staged=staged, **mine)
