@@ -15,7 +15,7 @@ from torch.autograd.functional import jacobian
 import vbayes as vb
 from tests import tractable
 from vbayes.laboratory.replicas import Replicas
-from vbayes.staging import draw_noise
+from vbayes.staging import Replicated, draw_noise, replicate, stage
 
 pytestmark = pytest.mark.usefixtures("double")
 EVERY = {"log_p", "log_q", "z", "score_p", "score_q", "densities"}
@@ -180,6 +180,24 @@ def test_measure_valued_derivatives_look_through_an_autoguide():
     z = (found.mean(0) - torch.stack(right).reshape(-1)) / (found.std(0) / 5000**0.5)
     assert z.abs().max() < 4 and replicas.why_slow is None
     assert (found.mean(0).abs() > 10 * found.std(0) / 5000**0.5).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["iaf", "coupling", "planar"])
+def test_path_gradients_of_flows_are_programs(kind):
+    """Where sticking the landing is none, for the slow inverse of a flow reads its own order out of a tensor."""
+    pair, batch = pair_of(kind), vb.Batch((Y,))
+    program = stage(pair, vb.PathGradient(2), batch)  # which holds it against Pyro
+    with vb.seeded(0):
+        noise = draw_noise(program.sizes, 2, Y)
+    replicated = Replicated(program, pair.parameters, batch.args, compiled=True)
+    assert program.static and (replicated.native is not None or kind == "planar")
+    drawn = torch.cat(list(replicated(pair.parameters, noise, batch.args)))
+    gradients, _ = replicate(program, pair.parameters, noise, batch.args)
+    torch.testing.assert_close(drawn, torch.cat([g.flatten(1) for g in gradients.values()], 1))
+    if kind == "iaf":
+        with pytest.raises(vb.errors.CaptureFailed):
+            stage(pair, vb.STL(2), batch)
 
 
 def test_who_has_no_numbers_is_told():
