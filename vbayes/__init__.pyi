@@ -33,6 +33,7 @@ from .estimators import DReG as DReG
 from .estimators import Enumerated as Enumerated
 from .estimators import GumbelSoftmax as GumbelSoftmax
 from .estimators import MeasureValued as MeasureValued
+from .estimators import PathGradient as PathGradient
 from .estimators import Pathwise as Pathwise
 from .estimators import RaoBlackwell as RaoBlackwell
 from .estimators import Renyi as Renyi

@@ -40,6 +40,7 @@ SAME = {
     "VarGrad is RLOO": (vb.VarGrad(3), vb.RLOO(3)),
     "one particle of IWAE is Pathwise": (vb.IWAE(1), vb.Pathwise()),
     "one particle of DReG is STL": (vb.DReG(1), vb.STL()),
+    "PathGradient is STL": (vb.PathGradient(3), vb.STL(3)),
     "Renyi(0) is IWAE": (vb.Renyi(4, alpha=0.0), vb.IWAE(4)),
     "CIWAE(0) is IWAE": (vb.CIWAE(4, beta=0.0), vb.IWAE(4)),
     "CIWAE(1) is Pathwise": (vb.CIWAE(4, beta=1.0), vb.Pathwise(4)),

@@ -20,7 +20,7 @@ from ..pair.pair import PAIR, Pair
 from .base_noise import NOISE, NoiseKind, contexts
 from .fields import FIELDS
 from .particles import Latent, Particles, ScoredSite
-from .request import Request
+from .request import OF_NUMBERS, Request
 from .requirements import CHECKS
 from .run import Run
 
@@ -98,6 +98,7 @@ def draw_one(
     """One particle; its fields lack the leading K."""
     run = Run(model, guide, args, kwargs, request, enumeration)
     asked = request.requires | ({"all_drawn"} if request.fields & OF_DRAWS else set())
+    asked |= {"all_drawn", "path"} if request.fields & OF_NUMBERS else set()
     for requirement, check in CHECKS.items():
         if requirement in asked:
             check(run)
@@ -145,6 +146,14 @@ def _weigh(of_each: Sequence[Callable[..., tuple[Tensor, Tensor]]]) -> Callable[
     return weigh
 
 
+def _densities(of_each: Sequence[Callable[[Tensor], tuple[Tensor, Tensor]]]) -> Callable[..., tuple[Tensor, Tensor]]:
+    def densities(z: Tensor) -> tuple[Tensor, Tensor]:
+        log_p, log_q = zip(*(one(z[k]) for k, one in enumerate(of_each)), strict=True)
+        return torch.stack(log_p), torch.stack(log_q)
+
+    return densities
+
+
 JOINED: dict[str, Callable[[list[Any]], Any]] = {
     "scale": _first,
     "local": _first,
@@ -153,5 +162,6 @@ JOINED: dict[str, Callable[[list[Any]], Any]] = {
     "scored": _scored,
     "latents": _latents,
     "weigh": _weigh,
+    "densities": _densities,
 }
 """Field of `Particles` → how K of it become one, where they are not just stacked."""

@@ -11,7 +11,8 @@ from torch import Tensor
 from ..errors import Unsuitable
 from ..pair.sites import Term, base, has_path, is_point_mass, latents, sites
 from .enumeration import enumerated
-from .particles import ScoredSite
+from .numbers import Numbers
+from .particles import Latent, ScoredSite
 from .run import Run
 from .simulation import sleep_log_q
 
@@ -25,13 +26,17 @@ class PointMass(Unsuitable):
 
 
 def score(run: Run) -> Tensor:
+    _no_moving_points(run)
+    return run.layout.total(run.terms_fixed, scaled=False)
+
+
+def _no_moving_points(run: Run) -> None:
     q, _ = run.traces_fixed
     if points := [s["name"] for s in latents(q) if _moves_a_point(s)]:
         raise PointMass(
             f"The guide puts a point mass with parameters at {', '.join(map(repr, points))}: it has no score function, "
             "so this estimator would never move it. Use vb.Trace() or vb.Pathwise()."
         )
-    return run.layout.total(run.terms_fixed, scaled=False)
 
 
 def _moves_a_point(site: Any) -> bool:
@@ -76,11 +81,21 @@ def asleep(run: Run) -> Tensor:
     return sleep_log_q(run.model, run.guide, run.args, run.kwargs, p, run.layout)
 
 
+def drawn_latents(run: Run) -> tuple[Latent, ...]:
+    _no_moving_points(run)
+    return tuple(latent for latent, _ in run.latents)
+
+
+def numbers(run: Run) -> Numbers:
+    _no_moving_points(run)
+    return run.numbers
+
+
 FIELDS: dict[str, Callable[[Run], Any]] = {
     "enumerated": lambda run: enumerated(run.model, run.guide, run.args, run.kwargs, **run.enumeration),
     "scale": lambda run: run.layout.scale,
     "local": lambda run: tuple(frame.size for frame in run.layout.local),
-    "latents": lambda run: tuple(latent for latent, _ in run.latents),
+    "latents": drawn_latents,
     "weigh": weigh,
     "closed_form": lambda run: tuple(run.closed_form_kls),
     "log_p": lambda run: run.layout.total(run.terms.p),
@@ -91,5 +106,9 @@ FIELDS: dict[str, Callable[[Run], Any]] = {
     "score": score,
     "log_p_fixed": log_p_fixed,
     "sleep_log_q": asleep,
+    "z": lambda run: numbers(run).z,
+    "densities": lambda run: numbers(run).at,
+    "score_p": lambda run: numbers(run).scores[0],
+    "score_q": lambda run: numbers(run).scores[1],  # last: the layers of a flow remember another run afterwards
 }
 """Field of `Particles` → how one draw gives it, without the leading K. Filled in this order, in which guide and model are run."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Normal, OneHotCategorical, TransformedDistribution
 
 from ..errors import Unsuitable
-from ..pair.sites import Layout, latents
+from ..pair.sites import Layout, is_point_mass, latents
 from .particles import Latent
 
 FAMILIES = frozenset({"bernoulli", "normal", "one_hot"})
@@ -41,7 +41,9 @@ def latents_of(
         Unsuitable: A site is of another family, or depends on other draws.
     """
     found = []
-    every = latents(q)
+    every = [
+        site for site in latents(q) if not is_point_mass(site["fn"])
+    ]  # an autoguide's latents are made of its draws
     for site in every:
         family = next((f for f in families if type(_inside(site["fn"])) in _with_pyros(KINDS[f][0])), None)
         if family is None:
@@ -90,7 +92,19 @@ def _below(kind: Any) -> list[type]:
 def _latent(site: Any, family: str, layout: Layout) -> tuple[Latent, Restore]:
     value = site["value"].detach()
     kept = 1 if family == "one_hot" else 0  # categories stay a dimension of their own
-    events = site["fn"].event_dim
+    arrange, restore = as_rows(layout, value, site["fn"].event_dim, kept)
+    _, names = KINDS[family]
+    parameters = {name: arrange(getattr(_inside(site["fn"]), name)) for name in names}
+    return Latent(site["name"], family, parameters, arrange(value)), restore
+
+
+def as_rows(layout: Layout, value: Tensor, events: int, kept: int = 0) -> tuple[Restore, Restore]:
+    """From the shape of a site's value to (*local, own), with `own` all beyond the local plates, and back.
+
+    Args:
+        events: Its last dimensions that are no plates.
+        kept: Of these, the last that stay dimensions of their own.
+    """
     rank = value.dim()
     first = [rank - events + f.dim for f in layout.local]
     last = list(range(rank - kept, rank))
@@ -105,6 +119,4 @@ def _latent(site: Any, family: str, layout: Layout) -> tuple[Latent, Restore]:
         back = sorted(range(rank), key=order.__getitem__)
         return tensor.reshape(turned.shape).permute(back)
 
-    _, names = KINDS[family]
-    parameters = {name: arrange(getattr(_inside(site["fn"]), name)) for name in names}
-    return Latent(site["name"], family, parameters, arrange(value)), restore
+    return arrange, restore

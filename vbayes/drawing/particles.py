@@ -75,6 +75,11 @@ class Particles:
         enumerated: (K,) the ELBO for all data with its finite discrete sites summed out. It stands alone.
         latents: Every site of the guide, of the `families` that will do.
         weigh: Values for all the latents, as `Latent.value`, paths live → (log_p, log_q) there, each (K, *local).
+        z: (K, *local, d) the draws as unconstrained numbers, live; `vbayes.drawing.numbers.Numbers` says which.
+        score_p: (K, *local, d) ∇_z log p(x, z_k), with the Jacobian of whatever makes the latents from z; live in z and in the parameters, so `detach()` it where it
+            is to be a number.
+        score_q: (K, *local, d) ∇_z log q(z_k|x), likewise; also of a flow without an inverse.
+        densities: Any numbers (K, *local, d) → (log p, log q) as densities of these, each (K, *local), live.
         scale: Always there: factor on the estimate where all sites carry the same N/M; inside a logarithm it would change the bound.
         local: Always there: sizes of the plates in `*local`.
     """
@@ -91,6 +96,10 @@ class Particles:
     enumerated: Tensor = _if_needed()
     latents: tuple[Latent, ...] = _if_needed()
     weigh: Callable[[Sequence[Tensor]], tuple[Tensor, Tensor]] = _if_needed()
+    z: Tensor = _if_needed()
+    score_p: Tensor = _if_needed()
+    score_q: Tensor = _if_needed()
+    densities: Callable[[Tensor], tuple[Tensor, Tensor]] = _if_needed()
     scale: float = 1.0
     local: tuple[int, ...] = ()
 

@@ -22,6 +22,8 @@ REQUIREMENTS = {
     "antithetic_pairs": "Particles 1 and 2, 3 and 4, … come from antithetic base noise.",
 }
 """What can be required, and what it means."""
+OF_NUMBERS = frozenset({"z", "score_p", "score_q", "densities"})
+"""Fields that are of the draws as unconstrained numbers: every site of the guide must have a path."""
 
 
 @dataclass(frozen=True)

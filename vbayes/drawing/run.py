@@ -15,12 +15,13 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ..pair.modules import buffers_stay
-from ..pair.sites import Layout, Term, closed_form_kls, sites, summed_out
+from ..pair.sites import Layout, Term, closed_form_kls, is_point_mass, latents, sites, summed_out
 from ..validation import validation
 from .latents import Restore, latents_of
+from .numbers import Numbers
 from .particles import Latent
 from .pyros_checks import check_as_pyro
-from .request import Request
+from .request import OF_NUMBERS, Request
 from .summed import model_terms
 
 
@@ -62,7 +63,7 @@ class Run:
         self.request, self.enumeration = request, enumeration
         # Where only held-constant values are wanted, no path need be recorded at all. A child then sees its parents'
         # constants, which is what replaying the whole guide at constants gives.
-        self.live = bool(request.fields & {"log_p", "log_q", "kl", "closed_form", "scored"})
+        self.live = bool(request.fields & {"log_p", "log_q", "kl", "closed_form", "scored", *OF_NUMBERS})
 
     def trace(self, fn: Callable[..., Any], replayed: Trace | None = None) -> Trace:
         """Model or guide, run; with the values of another trace in place of draws."""
@@ -91,6 +92,10 @@ class Run:
             return latents_of(q, self.layout, self.request.families, lambda: self.guide(*self.args, **self.kwargs))
 
     @cached_property
+    def numbers(self) -> Numbers:
+        return Numbers(self.traces[0], self.layout, self.moved, self.terms_of_model)
+
+    @cached_property
     def closed_form_kls(self) -> dict[str, tuple[Any, Tensor]]:
         return closed_form_kls(*self.traces)
 
@@ -117,9 +122,7 @@ class Run:
         q, p = self.traces
         if not self.live:
             return q, p
-        constants = q.copy()
-        for site in sites(constants):
-            site["value"] = site["value"].detach()
+        constants = _with_values(q, {site["name"]: site["value"].detach() for site in sites(q)})
         with buffers_stay():
             q = self.trace(self.guide, constants)
             return q, self.trace(self.model, constants) if "log_p_fixed" in self.request.needs else p
@@ -136,11 +139,24 @@ class Run:
         Args:
             values: Site → value. What is not given, the rows of a subsample, stays as it was drawn.
         """
-        q, _ = self.traces
-        given = q.copy()
-        for name, value in values.items():
-            given.nodes[name]["value"] = value
         with validation(False), buffers_stay():
-            q, p = self.trace(self.guide, given), self.trace(self.model, given)
+            q, p = self.moved(values)
             log_p, log_q = (self.layout.total([Term.of(s, self.layout) for s in sites(t)]) for t in (p, q))
         return log_p, log_q
+
+    def moved(self, values: Mapping[str, Tensor]) -> tuple[Trace, Trace]:
+        """Guide and model at other values of what is drawn. The point masses of the guide, as an autoguide makes latents from its draws, follow them."""
+        drawn, _ = self.traces
+        given = _with_values(drawn, values)
+        for site in latents(drawn):
+            if is_point_mass(site["fn"]) and site["name"] not in values:
+                del given.nodes[site["name"]]
+        q = self.trace(self.guide, given)
+        return q, self.trace(self.model, q)
+
+
+def _with_values(trace: Trace, values: Mapping[str, Tensor]) -> Trace:
+    """A trace with other values at some sites; the first one stays as it is."""
+    other = trace.copy()
+    other.nodes.update({name: {**trace.nodes[name], "value": value} for name, value in values.items()})
+    return other

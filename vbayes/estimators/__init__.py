@@ -14,6 +14,7 @@ from .pathwise import Pathwise as Pathwise
 from .analytic_kl import AnalyticKL as AnalyticKL
 from .beta import Beta as Beta
 from .stl import STL as STL
+from .path_gradient import PathGradient as PathGradient
 from .adaptive_stl import AdaptiveSTL as AdaptiveSTL
 from .score import Score as Score
 from .baselined import Baselined as Baselined

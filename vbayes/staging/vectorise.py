@@ -22,7 +22,7 @@ from .noise import Noise, Recorder
 from .trace import trace
 
 Tensors = dict[str, Tensor]
-SEQUENTIAL = frozenset({"latents", "weigh", "enumerated"})  # these ask model and guide more than once
+SEQUENTIAL = frozenset({"latents", "weigh", "densities", "enumerated"})  # these ask model and guide more than once
 
 
 def several(estimator: Any) -> bool:
