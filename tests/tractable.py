@@ -6,7 +6,6 @@ import pyro
 import torch
 
 import vbayes as vb
-from vbayes.estimators.memory import with_memory
 from vbayes.pairs import TRACTABLE
 
 X = torch.tensor([-0.5, 2.0], dtype=torch.float64)
@@ -55,7 +54,3 @@ def roles(pair: vb.Pair, batch: vb.Batch) -> dict[str, set[str]]:
                 pyro.poutine.replay(fn, trace=q)(*batch.args)
             found[role] = {n for n, site in seen.trace.nodes.items() if site["type"] == "param"}
     return found
-
-
-def ready(estimator: vb.Estimator, pair: vb.Pair) -> vb.Estimator:
-    return with_memory(estimator, pair)

@@ -214,7 +214,7 @@ def staged_is_eager(name: str, pair_name: str, digits: float) -> None:
     """The captured program, the compiled one and Pyro give the same numbers on the same noise."""
     batch = batch_of(pair_name)
     pair = PAIRS[pair_name][0]().initialise(batch)
-    estimator = with_memory(resolve(name), pair)
+    estimator = with_memory(resolve(name), pair, batch)
     with vb.seeded(5):
         pair.load({k: v + 0.1 * torch.randn_like(v) for k, v in pair.parameters.items()})
     program = stage(pair, estimator, batch)
@@ -261,7 +261,8 @@ def test_claims(name):
 @pytest.mark.parametrize("name", vb.ESTIMATORS)
 def test_only_what_it_needs_is_computed(name):
     make = next(make for make, _ in (PAIRS["normal_normal"], PAIRS["coin"]) if suits(resolve(name), make(), BATCH))
-    pair, estimator = make().initialise(BATCH), resolve(name)
+    pair = make().initialise(BATCH)
+    estimator = with_memory(resolve(name), pair, BATCH)
     with pair.scope(), vb.seeded(0):
         particles = estimator.draw(pair, BATCH)
         estimate = estimator.estimate(particles)

@@ -16,7 +16,6 @@ MAKERS = {
 ALLOWED = {
     "data": "data sets are made on the CPU, as files are read there; `Dataset.to` moves them",
     "staging/native": "the compiler to C, whose tensors are all on the CPU",
-    "estimators/memory.py": "an empty memory, which `init` makes where the pair is",
     "staging/capture.py": "the type of a pair without any parameters",
     "staging/vectorise.py": "the type of a pair without any parameters",
     "staging/replicate.py": "tried where there is machine code, on the CPU",

@@ -99,7 +99,7 @@ def remembered(pair, estimator):
     from vbayes.estimators.memory import with_memory
 
     pair = pair.copy()
-    return stage(pair, with_memory(estimator, pair), BATCH)
+    return stage(pair, with_memory(estimator, pair, BATCH), BATCH)
 
 
 @pytest.mark.parametrize("kind", ["antithetic", "sobol"])

@@ -97,6 +97,10 @@ SLIPS = {
     ),
     "reduced along the data": (lambda p: vb.Estimate.of(p.log_w.mean(1)), r"returned a value of shape \(3,\)\. Wanted: \(2,\).*K particles, and no other"),
     "a control of another shape": (lambda p: vb.Estimate(p.log_w.detach().mean(0), p.log_w.mean(0), p.log_w), r"returned a control of shape \(3, 2\)"),
+    "an auxiliary of another shape": (
+        lambda p: vb.Estimate(p.log_w.detach().mean(0), p.log_w.mean(0), auxiliary=p.log_w.mean()),
+        r"returned a auxiliary of shape \(\)",
+    ),
     "a value with a gradient": (lambda p: vb.Estimate(p.log_w.mean(0), p.log_w.mean(0)), r"value that carries a gradient.*value\.detach\(\)"),
     "a field that is not declared": (
         lambda p: vb.Estimate.of((p.log_p - p.log_q_fixed).mean(0)),

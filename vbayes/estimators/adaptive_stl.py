@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..drawing.particles import Particles
-from .base import Estimate, leaves_of
+from .base import Estimate, leaves_of, linear
 from .memory import Averaging
 
 
@@ -53,9 +53,7 @@ class AdaptiveSTL(Averaging):
         a = -along["gradient_control"] / along["control_control"].clamp(
             min=torch.finfo(along["control_control"].dtype).tiny
         )
-        # Linear in the parameters, with the gradient wanted: nothing is differentiated twice.
-        surrogate = sum(((t + a * c).detach() * leaf).sum() for t, c, leaf in zip(total, control, leaves, strict=True))
-        return Estimate(estimate.value, surrogate)  # type: ignore[arg-type]
+        return Estimate(estimate.value, linear([t + a * c for t, c in zip(total, control, strict=True)], leaves))
 
 
 def _inner(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:

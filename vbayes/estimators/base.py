@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -149,9 +149,14 @@ class Estimator(ELBO, ABC):
         """The estimate for the whole data set: summed over the local plates, times their common N/M, and finished; negated where its objective is to be lowered."""
         found, factor = self.estimate(particles), particles.scale * self.objective.sign
         check_estimate(self, found, particles)
-        whole = (
-            None if part is None else part.sum() * factor for part in (found.value, found.surrogate, found.control)
-        )
+        parts = (found.value, found.surrogate, found.control, found.auxiliary)
+        signs = (
+            factor,
+            factor,
+            factor,
+            particles.scale,
+        )  # an auxiliary is to be lowered, whichever way the objective goes
+        whole = (None if part is None else part.sum() * sign for part, sign in zip(parts, signs, strict=True))
         return self.finish(Estimate(*whole))  # type: ignore[arg-type]
 
     # ---- as a pyro.infer.ELBO --------------------------------------------------------------------------------------
@@ -210,6 +215,11 @@ def leaves_of(surrogate: Tensor) -> list[Tensor]:
             found[id(node.variable)] = node.variable
         todo.extend(parent for parent, _ in node.next_functions)
     return list(found.values())
+
+
+def linear(gradients: Sequence[Tensor], leaves: Sequence[Tensor]) -> Tensor:
+    """A surrogate that has these gradients in some parameters: what was differentiated once is not differentiated again."""
+    return sum((found.detach() * leaf).sum() for found, leaf in zip(gradients, leaves, strict=True))  # type: ignore[return-value]
 
 
 def gradient(estimator: Any, model: Callable[..., Any], guide: Callable[..., Any], *args: Any) -> dict[str, Tensor]:

@@ -86,9 +86,9 @@ def check_estimate(estimator: Any, found: Any, particles: Particles) -> None:
             f"{name} returned {_said(found)}. Wanted: vb.Estimate(value, surrogate), or vb.Estimate.of(surrogate) where the surrogate is "
             "the bound itself."
         )
-    for part in ("value", "surrogate", "control"):
+    for part in ("value", "surrogate", "control", "auxiliary"):
         got = getattr(found, part)
-        if part == "control" and got is None:
+        if part in ("control", "auxiliary") and got is None:
             continue
         if not isinstance(got, Tensor):
             raise BadEstimator(f"{name} returned {_said(got)} for its {part}. Wanted: a tensor.")

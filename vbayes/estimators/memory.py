@@ -13,18 +13,30 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from .. import rng
 from ..arguments.real import Real
+from ..data.dataset import Batch
+from ..drawing.particles import Particles
 from ..pair.pair import Pair
-from .base import Estimator
+from ..validation import values_unchecked
+from .base import Estimate, Estimator
 
 
 class Memory(nn.Module):
-    """Numbers that start at zero."""
+    """Numbers that are zero before the first draw.
+
+    Attributes:
+        begun: Whether `Remembering.init` has said what they are then.
+        learned: Names in `network`, where there is one, of what were its parameters.
+    """
+
+    learned: tuple[str, ...] = ()
 
     def __init__(self, names: tuple[str, ...]) -> None:
         super().__init__()
+        self.begun = False
         for name in names:
-            self.register_buffer(name, torch.zeros(()))
+            self.register_buffer(name, torch.zeros((), device="cpu"))
 
 
 @dataclass(frozen=True)
@@ -40,13 +52,26 @@ class Remembering(Estimator):
         super().__post_init__()
         object.__setattr__(self, "memory", Memory(self.remembers))
 
-    def init(self, pair: Pair) -> dict[str, Tensor]:
-        """An empty memory of the numeric type and on the device of the pair's parameters."""
-        like = next(iter(pair.parameters.values()), torch.zeros(()))
-        return {
-            name: torch.zeros_like(value, dtype=like.dtype, device=like.device)
-            for name, value in self.memory.named_buffers()
-        }
+    def init(self, particles: Particles) -> dict[str, Tensor]:
+        """Name → what it remembers before the first draw: one number each, zero, of the numeric type and on the device of the draws.
+
+        Args:
+            particles: Some draws, for their shapes.
+        """
+        like = next(value for value in vars(particles).values() if isinstance(value, Tensor))
+        return {name: like.new_zeros(()) for name in self.remembers}
+
+    def begin(self, particles: Particles) -> None:
+        """Lets the memory be what it is before the first draw; if that is random, it is the same each time."""
+        with rng.seeded(0), torch.no_grad():
+            for name, value in self.init(particles).items():
+                self.memory.register_buffer(name, value.detach().clone())
+        self.memory.begun = True
+
+    def total(self, particles: Particles) -> Estimate:
+        if not self.memory.begun:  # in Pyro's own SVI
+            self.begin(particles)
+        return super().total(particles)
 
 
 @dataclass(frozen=True)
@@ -78,17 +103,28 @@ class Averaging(Remembering):
         return before
 
 
-def with_memory(estimator: Any, pair: Pair) -> Any:
+def with_memory(estimator: Any, pair: Pair, batch: Batch) -> Any:
     """An estimator that is ready to be used on a pair.
 
     One that remembers gets a memory of its own, which the pair holds from now on as it holds the buffers of its modules; any other
     is handed back.
+
+    Args:
+        batch: Of the shapes that it will see.
     """
     if not isinstance(estimator, Remembering):
         return estimator
     own = copy.copy(estimator)
     object.__setattr__(own, "memory", Memory(own.remembers))
-    for name, value in own.init(pair).items():
-        setattr(own.memory, name, value)
+    with pair.copy().look(), values_unchecked():
+        own.begin(own.draw(pair, batch))
     pair.hold(own.memory)
     return own
+
+
+def remembered(estimator: Any, pair: Pair) -> dict[str, Tensor]:
+    """What an estimator that `with_memory` has made ready remembers now, by the names of its memory's buffers; nothing of one that does not remember."""
+    if not isinstance(estimator, Remembering):
+        return {}
+    with pair.scope():
+        return {name: value.clone() for name, value in estimator.memory.named_buffers()}

@@ -59,7 +59,7 @@ def fit_automatically(start: Fit, steps: int, *, callbacks: Sequence[Callback], 
                 raise
         else:
             pair = reached.pair.copy()
-            method = copy.copy(with_memory(found.estimator, pair))
+            method = copy.copy(with_memory(found.estimator, pair, first))
             switches = (*reached.switches, (mark, name_of(method)))
             reached = replace(reached, pair=pair, estimator=method, switches=switches)
         reached = reached.resume(steps=until - mark, callbacks=callbacks, progress=progress)

@@ -13,6 +13,7 @@ from torch import Tensor
 from .. import rng
 from ..data.dataset import Batch
 from ..errors import NonFinite
+from ..estimators.memory import remembered
 from ..pair.pair import Pair
 from ..pair.parameter_groups import Groups
 from ..staging import draw_noise
@@ -103,13 +104,14 @@ class Bench:
         """How many lists `measure` yields."""
         return len(self.replicas) + len(self.judges) + 2
 
-    def measure(self, at: str, pair: Pair, seed: int) -> Iterator[list[dict[str, Any]]]:
+    def measure(self, at: str, pair: Pair, seed: int, fit: Any = None) -> Iterator[list[dict[str, Any]]]:
         """Rows of the table at one point, in pieces of work for a progress bar.
 
         Args:
             at: The point's name.
             pair: As it is there.
             seed: Of the draws there.
+            fit: That has come there, if one has: its estimator is measured with what it has learned.
         """
         truths: dict[Any, Moments | Tensor | None] = {}
         for bound, judge in self.judges.items():
@@ -119,7 +121,8 @@ class Bench:
         yield []
         drawn: dict[str, tuple[Moments, Directions]] = {}
         for name, replicas in self.replicas.items():
-            replicas.settle(pair, rng.child(seed, MEMORY), memories=BLOCKS)
+            learned = remembered(fit.estimator, fit.pair) if fit and fit.estimator == self.methods[name] else None
+            replicas.settle(pair, rng.child(seed, MEMORY), memories=BLOCKS, learned=learned)
             truth = truths[self.targets[name]]
             right = truth.mean if isinstance(truth, Moments) else truth
             centre = self._centre(replicas, pair, seed) if right is None else right

@@ -150,7 +150,8 @@ def compare(
         for number, (name, checkpoint) in enumerate(checkpoints.items()):
             here = pair_at(name, checkpoint, problem)
             points.append(_point(name, checkpoint, here, batch, len(dataset), seed))
-            for piece, row in enumerate(bench.measure(name, here, seeds[number]), start=1):
+            reached = checkpoint if isinstance(checkpoint, Fit) else None
+            for piece, row in enumerate(bench.measure(name, here, seeds[number], reached), start=1):
                 rows.extend(row)
                 advance(number * bench.pieces + piece, functools.partial("at the {}".format, name))
     found = Comparison(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -45,7 +45,7 @@ class Replicas:
         self, pair: Pair, estimator: ELBO, batch: Batch, *, compiled: bool = False, memory: int | None = None
     ) -> None:
         pair = pair.copy()  # which may be given a memory to hold
-        self.estimator: Any = with_memory(estimator, pair)
+        self.estimator: Any = with_memory(estimator, pair, batch)
         own = self.estimator.memory.buffers() if isinstance(self.estimator, Remembering) else ()
         kept = {id(buffer) for buffer in own}
         self._names = [name for name, buffer in pair.buffers.items() if id(buffer) in kept]
@@ -55,6 +55,7 @@ class Replicas:
         self.why_slow: str | None = None
         try:
             self.program = stage(pair, self.estimator, batch)
+            self._empty = {name: self.program.buffers[name] for name in self._names}
             parameters = _values(pair)
             self._many = Replicated(self.program, parameters, batch.args, memory=memory, compiled=compiled)
             self._try_two(pair)
@@ -88,19 +89,32 @@ class Replicas:
         with rng.seeded(seed), torch.no_grad():
             yield from self._many(parameters, (normals, uniforms), self.batch.args)
 
-    def settle(self, pair: Pair, seed: int, *, memories: int = 1, batch: Callable[[], Batch] | None = None) -> None:
+    def settle(
+        self,
+        pair: Pair,
+        seed: int,
+        *,
+        memories: int = 1,
+        batch: Callable[[], Batch] | None = None,
+        learned: Mapping[str, Tensor] | None = None,
+    ) -> None:
         """Fills an estimator's memories, each with draws of its own at the pair's parameters, as a fit that stayed there would have.
 
         What a memory happens to be is part of a gradient's noise, so each block of gradients has one of its own: see `recall`. They are filled
-        side by side, and start from nothing. Gradients that are drawn then change none of them. An estimator without a memory is left as it is.
+        side by side, from what `Remembering.init` says. Gradients that are drawn then change none of them. An estimator without a memory is left as it is.
 
         Args:
             pair: As for `gradients`.
             seed: Of the draws.
             memories: How many. They differ where an estimator averages over its draws.
             batch: Where each draw's rows are from, anew for each memory and draw; those of `self.batch` if None.
+            learned: What the estimator remembers after a fit, see `remembered`. It is taken as it is, but for moving averages, which are filled anew.
         """
         if self.program is None or not self._names:
+            return
+        if learned and not isinstance(self.estimator, Averaging):
+            self._memories = [{key: learned[key.split(".", 2)[2]].to(self._empty[key]) for key in self._names}]
+            self.recall(0)
             return
         count = SETTLED
         if isinstance(self.estimator, Averaging):
@@ -119,12 +133,12 @@ class Replicas:
     def _filled(
         self, parameters: Tensors, count: int, memories: int, batch: Callable[[], Batch] | None = None
     ) -> Tensors:
-        """Name → (memories,): what empty memories are after so many draws each."""
+        """Name → (memories, …): what memories that know of no draw are after so many draws each."""
         assert self.program is not None
         names = self._names
         others = self.program.buffers
         like = next(iter(parameters.values()))
-        found = {name: torch.zeros_like(others[name]).expand(memories, *others[name].shape) for name in names}
+        found = {name: value.expand(memories, *value.shape) for name, value in self._empty.items()}
         where = {name: 0 if name in found else None for name in others}
         rows = None if batch is None else 0
         many = vmap(self.program.graph, in_dims=(None, where, 0, rows), randomness="different")

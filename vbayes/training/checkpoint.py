@@ -112,7 +112,9 @@ def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO | None, optimize
             raise
         raise damaged(path, f"its field 'guide' is not what it must be: {error}") from error
     trained.initialise(trained.beside(data.batch(pair.model)))
-    estimator = with_memory(estimator, trained)
+    size = told["batch_size"]
+    first = None if size is None else torch.arange(min(size, len(data)), device=data.first.device)
+    estimator = with_memory(estimator, trained, trained.beside(data.batch(pair.model, first)))
     state = {k.removeprefix("parameter."): v for k, v in tensors.items() if k.startswith("parameter.")}
     expected = {k: tuple(v.shape) for k, v in trained.state().items()}
     if (got := {k: tuple(v.shape) for k, v in state.items()}) != expected:

@@ -162,7 +162,7 @@ def fit(
         method = of_elbo(problem.pair, problem.first)
     check_suits(problem.pair, problem.first, method)  # one that can't work on this pair says so now
     require_parameters(problem.pair)
-    method = with_memory(method, problem.pair)
+    method = with_memory(method, problem.pair, problem.first)
     # A pyro.infer.ELBO remembers the plates of the first model it meets: each fit has its own.
     fresh = Fit(
         problem.pair, problem.data, copy.copy(method), batch_size, optimizer, learning_rate, seed, Progress.start(seed), compile=compile,

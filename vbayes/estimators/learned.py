@@ -1,0 +1,143 @@
+"""An estimator that learns: it owns a module, such as a control variate, which is trained along with model and guide."""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from .. import rng
+from ..arguments.kind import Kind
+from ..arguments.real import Real
+from ..drawing.particles import Particles
+from .base import Estimate, leaves_of, linear
+from .memory import Remembering
+
+DECAY = 0.9, 0.999  # of Adam's moving averages
+EPSILON = 1e-8
+
+
+@dataclass(frozen=True)
+class Learned(Remembering):
+    """An estimator with a module of its own, which takes a step of Adam down the gradient of `Estimate.auxiliary` after each draw.
+
+    Its parameters and Adam's state are part of what is remembered: so they are saved with a fit and resumed to the last bit, captured and compiled with its
+    steps, and `vb.compare(at=fit)` measures it as it was trained. A gradient stays unbiased where it would be with any parameters: those that it meets
+    do not know the present draw.
+
+    An estimate without an `auxiliary` lowers the squared length of its gradient in the parameters of model and guide: of an estimator whose mean no module changes that is its
+    variance, estimated from a single draw. It is the gradient of a gradient, so everything on the way must have second derivatives.
+
+    Args:
+        rate: Learning rate of Adam, 0 or more; with 0 the module stays as it was made.
+
+    References:
+        Grathwohl, Choi, Wu, Roeder & Duvenaud 2018, arXiv:1711.00123, section 3.2; Kingma & Ba 2015, arXiv:1412.6980.
+    """
+
+    rate: float = field(default=0.003, kw_only=True)
+
+    remembers = ("steps",)
+    limits: ClassVar[Mapping[str, Kind]] = MappingProxyType({"rate": Real(least=0.0)})
+
+    @abstractmethod
+    def module(self, particles: Particles) -> nn.Module:
+        """Makes the module, from what some draws look like; `estimate` reads it as `self.network`."""
+
+    @property
+    def network(self) -> nn.Module:
+        """The module as it is now."""
+        return self.memory.get_submodule("network")
+
+    def begin(self, particles: Particles) -> None:
+        super().begin(particles)
+        with rng.seeded(0):
+            network = self.module(particles).to(self.memory.get_buffer("steps"))
+        self.memory.learned = _as_buffers(network)
+        for part in ("network", "mean", "square"):
+            self.memory.add_module(part, copy.deepcopy(network))
+        for part in ("mean", "square"):
+            self._put(part, {name: torch.zeros_like(value) for name, value in self._held(part).items()})
+
+    def total(self, particles: Particles) -> Estimate:
+        if not self.memory.begun:
+            self.begin(particles)
+        if not torch.is_grad_enabled():  # a look at the value leaves no trace
+            return super().total(particles)
+        before = self._held("network")
+        live = {name: value.detach().requires_grad_() for name, value in before.items()}
+        self._put("network", live)
+        try:
+            estimate = super().total(particles)
+        finally:
+            self._put("network", before)
+        if estimate.auxiliary is not None and estimate.auxiliary.requires_grad:
+            self._learn(estimate.auxiliary, live)
+        return replace(estimate, auxiliary=None)
+
+    def finish(self, estimate: Estimate) -> Estimate:
+        if estimate.auxiliary is not None:
+            return estimate
+        own = set(map(id, self._held("network").values()))
+        leaves = [leaf for leaf in leaves_of(estimate.surrogate) if id(leaf) not in own]
+        if not leaves:  # only the value was asked for
+            return estimate
+        found = torch.autograd.grad(
+            estimate.surrogate, leaves, create_graph=True, allow_unused=True, materialize_grads=True
+        )
+        length = torch.stack([part.square().sum() for part in found]).sum()
+        return replace(estimate, surrogate=linear(found, leaves), auxiliary=length)
+
+    def _learn(self, loss: Tensor, live: Mapping[str, Tensor]) -> None:
+        """One step of Adam; a number whose gradient is not finite stays where it is."""
+        found = torch.autograd.grad(
+            loss, list(live.values()), retain_graph=True, allow_unused=True, materialize_grads=True
+        )
+        first, second = DECAY
+        self.memory.steps = steps = self.memory.get_buffer("steps") + 1
+        means, squares = self._held("mean"), self._held("square")
+        for (name, value), gradient in zip(live.items(), found, strict=True):
+            gradient = torch.where(gradient.isfinite(), gradient, 0.0).detach()
+            mean = first * means[name] + (1 - first) * gradient
+            square = second * squares[name] + (1 - second) * gradient.square()
+            size = (square / (1 - second**steps)).sqrt() + EPSILON
+            self._put("network", {name: value.detach() - self.rate / (1 - first**steps) * mean / size})
+            self._put("mean", {name: mean})
+            self._put("square", {name: square})
+
+    def _held(self, part: str) -> dict[str, Tensor]:
+        """Name of what was a parameter → its number in a part of the memory: "network", "mean" or "square"."""
+        module = self.memory.get_submodule(part)
+        return {name: module.get_buffer(name) for name in self.memory.learned}
+
+    def _put(self, part: str, values: Mapping[str, Tensor]) -> None:
+        for name, value in values.items():
+            owner, _, last = name.rpartition(".")
+            self.memory.get_submodule(part).get_submodule(owner)._buffers[last] = value
+
+
+def weighted(coefficient: Tensor, function: Tensor) -> Tensor:
+    """coefficient · function with the coefficient held constant, as `coefficient.detach() * function`; but the gradient is live in the coefficient, for a module that
+    learns from it.
+    """
+    if not function.requires_grad:
+        return function * coefficient.detach()
+    product = function * 1.0
+    product.register_hook(lambda gradient: gradient * coefficient)  # the value of a surrogate means nothing
+    return product
+
+
+def _as_buffers(module: nn.Module) -> tuple[str, ...]:
+    """Lets the parameters of a module be buffers; their names."""
+    names = tuple(name for name, _ in module.named_parameters())
+    for part in module.modules():
+        for name, value in list(part._parameters.items()):
+            del part._parameters[name]
+            part.register_buffer(name, None if value is None else value.detach().clone())
+    return names
