@@ -22,12 +22,14 @@ from .eager import Eager
 from .engine import WORTH, Engine
 from .engine_words import short
 from .failure import Failure
+from .matching import Matching
 from .minibatches import Minibatches
 from .optimizer import optimizer_for
 from .plateau import FEWEST
 from .run import BY_PYRO, Keeper, Run
 from .staged import Staged
 from .tolerance import Tolerance
+from .updating import optimizer_of, own_engine
 
 Row = tuple[int, int, float, float, float]
 HISTORY = ("step", "epoch", "elbo", "elbo_per_datum", "seconds")
@@ -90,9 +92,9 @@ class FitRun:
         self._generator = copy.deepcopy(fit.progress.generator)
         self._why = "compile=False" if fit.compile is False else "too few steps to repay compiling"
         with self.inside():
-            self._stepper = optimizer_for(fit.pair.leaves, fit.optimizer, fit.learning_rate, fit.progress.optimizer)
+            self._stepper = optimizer_for(fit.pair.leaves, optimizer_of(fit), fit.learning_rate, fit.progress.optimizer)
             self._minibatches = Minibatches(fit.data, fit.batch_size, fit.seed)
-            engine = self._staged(prepared, like) if staged else None
+            engine = own_engine(fit) or (self._staged(prepared, like) if staged else None)
             self._run = Run(engine or self._eager(), self._eager)
         self.setup_seconds = time.perf_counter() - began
 
@@ -140,7 +142,7 @@ class FitRun:
     def how(self) -> str:
         """As `Fit.engine`."""
         engine = self._run.engine
-        return engine.how if isinstance(engine, Staged) else f"Pyro: {self._run.why or self._why}"
+        return engine.how if isinstance(engine, Staged | Matching) else f"Pyro: {self._run.why or self._why}"
 
     @property
     def pair(self) -> Any:
