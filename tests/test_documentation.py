@@ -38,3 +38,9 @@ def test_from_a_paper_to_an_estimator(capsys):
 def test_links_lead_somewhere(page):
     for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert link.startswith("https://") or (page.parent / link).exists(), link
+
+
+@pytest.mark.slow
+def test_updates():
+    scope = run(DOCS / "updates.md")
+    assert scope["by_scores"].rows[-1][2] == pytest.approx(scope["by_gradient"].rows[-1][2], abs=0.01)

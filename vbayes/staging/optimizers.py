@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch
 from pyro.optim.clipped_adam import ClippedAdam
 from torch import Tensor
 
+from ..updates.natural_gradient import NaturalAdam
 from .averaged_adam import AveragedAdam, averaged_adam
 from .averaged_adam import start as _averaged_start
 from .update import MOVING, Rule, State, Update, moving_options
@@ -135,6 +137,7 @@ RULES: dict[type, tuple[Callable[[Tensor, Mapping[str, Any]], State], Rule]] = {
     torch.optim.RMSprop: (_rmsprop_start, _rmsprop),
     ClippedAdam: (_clipped_start, _clipped_adam),
     AveragedAdam: (_averaged_start, averaged_adam),
+    NaturalAdam: (_zeros("exp_avg", "exp_avg_sq"), _adam),
 }
 UNUSED = ("amsgrad", "maximize")  # options that the rules here do not know
 
@@ -187,10 +190,10 @@ class Updates:
         """
         each = {id(optimizer): update_for(optimizer, moving) for optimizer in optimizers.values()}
         known = {name: update for name, optimizer in optimizers.items() if (update := each[id(optimizer)])}
-        rules = {}
+        joint, rules = _joint(optimizers, leaves), {}
         for name, update in known.items():
             if name not in still:
-                rules[name] = update
+                rules[name] = update if name not in joint else joint[name]
             elif isinstance(optimizers[name], ClippedAdam):
                 rules[name] = Update(_clipped_start_still, _clipped_adam_still, update.options)
         made = cls(optimizers, {name: leaf for name, leaf in leaves.items() if name not in still}, rules)
@@ -262,6 +265,17 @@ class Updates:
                     float(steps), dtype=torch.float64 if wide else torch.float32, device="cpu"
                 )  # where torch has it
                 optimizer.state[leaf]["step"] = held
+
+
+def _joint(optimizers: Mapping[str, torch.optim.Optimizer], leaves: Mapping[str, Tensor]) -> dict[str, Update]:
+    """Name → what is done to it and others at once, of those that a `NaturalAdam` moves by natural gradients."""
+    names, found = {id(leaf): name for name, leaf in leaves.items()}, {}
+    for name, optimizer in optimizers.items():
+        if isinstance(optimizer, NaturalAdam) and (held := optimizer.together(leaves[name])):
+            normal, together = held
+            rule = functools.partial(normal.step, rate=optimizer.rate, max_kl=optimizer.max_kl)
+            found[name] = Update(lambda *_: {}, rule, {}, together=tuple(names[id(leaf)] for leaf in together))
+    return found
 
 
 def _option(group: Mapping[str, Any], key: str, state: State) -> Any:

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..validation import vmap
 from .capture import Program, Tensors
 from .inline import inlined
-from .update import MOVING, State, Update
+from .update import MOVING, State, Update, moved_by
 
 SQUARES = ("exp_avg_sq", "square_avg", "sum")  # of an optimiser's state: means of squared gradients
 
@@ -70,11 +70,8 @@ def step_of(
             args = [column.index_select(0, index) for column in args]
         gradients, value, buffers = graph(state.parameters, state.buffers, (normals, uniforms), tuple(args))
         steps = state.steps + 1
-        moved = {
-            name: rules[name](parameter, -gradients[name], _with(state.optimizer[name], now), steps)
-            for name, parameter in state.parameters.items()
-            if name in rules
-        }
+        states = {name: _with(own, now) for name, own in state.optimizer.items()}
+        moved = moved_by(rules, state.parameters, {name: -gradients[name] for name in rules}, states, steps)
         finite = torch.stack([torch.isfinite(value).all(), *(sound(*each) for each in moved.values())]).all()
         parameters = state.parameters | {name: parameter for name, (parameter, _) in moved.items()}
         after = LoopState(steps, parameters, {name: after for name, (_, after) in moved.items()}, buffers)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 State = dict[str, Tensor]
 Rule = Callable[[Tensor, Tensor, State, Tensor, Mapping[str, Any]], tuple[Tensor, State]]
+JointRule = Callable[[list[Tensor], list[Tensor]], tuple[Tensor, ...]]
 
 MOVING = ("lr", "beta1", "momentum")
 """Options that a schedule changes from step to step: under these names they are part of a state, () float64 each."""
@@ -31,12 +32,14 @@ class Update:
         rule: (parameter, gradient of the loss, state, number of the step from 1 in float64, options) → both anew.
         options: Learning rate and so on, under torch's names.
         moving: Those of `MOVING` that are inputs of a step, where a schedule changes them; the others are built in.
+        together: Names of the parameters that it moves at once, in the order of a joint rule: (their values, their gradients) → their values after the step.
     """
 
     start: Callable[[Tensor, Mapping[str, Any]], State]
-    rule: Rule
+    rule: Rule | JointRule
     options: Mapping[str, Any]
     moving: tuple[str, ...] = ()
+    together: tuple[str, ...] = ()
 
     def init(self, parameter: Tensor) -> State:
         values = moving_options(self.options)
@@ -45,6 +48,31 @@ class Update:
 
     def __call__(self, parameter: Tensor, gradient: Tensor, state: State, step: Tensor) -> tuple[Tensor, State]:
         given = {name: state[name] for name in self.moving}
-        moved, after = self.rule(parameter, gradient, state, step, {**self.options, **given} if given else self.options)
+        rule: Any = self.rule
+        moved, after = rule(parameter, gradient, state, step, {**self.options, **given} if given else self.options)
         after = after | given
         return moved, {name: after[name] for name in state}
+
+
+def moved_by(
+    rules: Mapping[str, Update],
+    parameters: Mapping[str, Tensor],
+    gradients: Mapping[str, Tensor],
+    states: Mapping[str, State],
+    step: Tensor,
+) -> dict[str, tuple[Tensor, State]]:
+    """Name → a parameter and its state after a step, of those that have a rule.
+
+    Args:
+        gradients: Of the loss.
+        step: Its number, from 1.
+    """
+    found: dict[str, tuple[Tensor, State]] = {}
+    for name, update in rules.items():
+        if not update.together:
+            found[name] = update(parameters[name], gradients[name], states[name], step)
+        elif name not in found:
+            joint: Any = update.rule
+            values = joint([parameters[n] for n in update.together], [gradients[n] for n in update.together])
+            found |= {n: (value, {}) for n, value in zip(update.together, values, strict=True)}
+    return {name: found[name] for name in rules}

@@ -18,7 +18,7 @@ from ..pair.sites import kind
 from ..staging import Noise, Program, Recorder
 from ..staging.capture import knowing_plates
 from ..staging.step import LoopState, sound
-from ..staging.update import Update
+from ..staging.update import Update, moved_by
 
 SMALLER = "a smaller learning_rate, a scale bounded away from 0, other initial values"
 JITTER = "a multiple of the identity added to a matrix that is to be factorised, a smaller learning_rate"
@@ -167,10 +167,8 @@ def lost(rules: Mapping[str, Update], state: LoopState, gradients: Mapping[str, 
         state: Before the step.
         gradients: Of the bound.
     """
-    after = {
-        name: rule(state.parameters[name], -gradients[name], state.optimizer[name], state.steps + 1)
-        for name, rule in rules.items()
-    }
+    downhill = {name: -gradients[name] for name in rules}
+    after = moved_by(rules, state.parameters, downhill, state.optimizer, state.steps + 1)
     return tuple(name for name, each in after.items() if not sound(*each))
 
 

@@ -39,6 +39,7 @@ from .result import Fit
 from .several import fit_restarts, fit_until_converged
 from .together import begin_together, refuse_together, train_together
 from .until_converged import until_converged
+from .updating import check_update, updated
 from .verbs import verb
 
 Model = Pair | Trained | Callable[..., Any]
@@ -63,6 +64,7 @@ def fit(
     batch_size: int | None = None,
     optimizer: Any = torch.optim.Adam,
     learning_rate: float | None = None,
+    update: Any = None,
     seed: int | None = None,
     device: str = "auto",
     devices: int | None = None,
@@ -98,6 +100,8 @@ def fit(
         batch_size: M, rows in a minibatch; None takes all rows in each step.
         optimizer: With `steps` or `epochs`: a `torch.optim` class, or a `pyro.optim` object (a scheduler among them steps once an epoch).
         learning_rate: For a `torch.optim` class; None leaves its default. Without `steps` and `epochs` the first rate, found by trials if None.
+        update: With `steps` or `epochs`, in place of an optimiser: `vb.NaturalGradient()`, with Adam at `learning_rate` for what is no normal's parameter; or
+            `vb.BatchAndMatch()` or `vb.ScoreMatching()`, which take scores at draws and no estimator.
         seed: Of the draws and the order of the data; `vb.default_seed()` if None. Initial parameters belong to the pair.
         device: "cpu", "cuda", "cuda:1"; "auto" takes CUDA where there is one, and of several processes each the card that torchrun has numbered for it.
         devices: Processes that train this fit together, each on its share of each minibatch; see `vbayes.training.together`. None takes those that torchrun has started, or that are in
@@ -147,6 +151,7 @@ def fit(
         raise BadInput(
             "average=True with restarts or estimator='auto' for so many steps. Wanted: one fit by one estimator, or restarts that train until they have converged."
         )
+    optimizer = updated(optimizer, update, told=told, estimator=estimator, batch_size=batch_size)
     Budget.of(max_steps, max_seconds)
     if told:
         refuse_budget(max_steps=max_steps, max_seconds=max_seconds, validation=validation)
@@ -168,6 +173,7 @@ def fit(
         problem.pair, problem.data, copy.copy(method), batch_size, optimizer, learning_rate, seed, Progress.start(seed), compile=compile,
         average=average,
     )  # fmt: skip
+    check_update(fresh)
     autosave, kept, held_out = None, dict[str, Any](), None
     if checkpoint is not None and (automatic or restarts is not None or (average and told)):
         beside = f"estimator={estimator!r}" if automatic else f"restarts={restarts}" if restarts else "average=True"

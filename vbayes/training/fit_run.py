@@ -31,6 +31,7 @@ from .plateau import FEWEST
 from .run import BY_PYRO, Keeper, Run
 from .staged import Staged
 from .tolerance import Tolerance
+from .updating import optimizer_of, own_engine
 
 Make = Callable[..., Any]
 """(fit, minibatches, optimiser, steps so far, staged=) → an engine with a `how`."""
@@ -96,13 +97,12 @@ class FitRun:
         self._generator = copy.deepcopy(fit.progress.generator)
         self._why = "compile=False" if fit.compile is False else "too few steps to repay compiling"
         with self.inside():
-            self._stepper = optimizer_for(fit.pair.leaves, fit.optimizer, fit.learning_rate, fit.progress.optimizer)
+            self._stepper = optimizer_for(fit.pair.leaves, optimizer_of(fit), fit.learning_rate, fit.progress.optimizer)
             self._minibatches = Minibatches(fit.data, fit.batch_size, fit.seed)
-            engine: Engine | None
             if make is not None:
-                engine = make(fit, self._minibatches, self._stepper, self.steps, staged=staged)
+                engine: Engine | None = make(fit, self._minibatches, self._stepper, self.steps, staged=staged)
             else:
-                engine = self._staged(prepared, like) if staged else None
+                engine = own_engine(fit) or (self._staged(prepared, like) if staged else None)
             self._run = Run(engine or self._eager(), self._eager)
         self.setup_seconds = time.perf_counter() - began
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 from typing import Any
@@ -53,6 +54,8 @@ def _named(optimizer: Any) -> str:
         return f"{_named(optimizer.func)}({_arguments(optimizer.keywords)})"
     if isinstance(optimizer, type):
         return optimizer.__name__
+    if dataclasses.is_dataclass(optimizer):
+        return repr(optimizer)
     given = getattr(optimizer, "pt_optim_args", {})
     return f"{type(optimizer).__name__}({_arguments(given) if isinstance(given, dict) else '...'})"
 

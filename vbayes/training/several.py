@@ -32,6 +32,7 @@ from .run import BY_PYRO, Run
 from .side_by_side import SideBySide
 from .staged import Staged
 from .until_converged import until_converged
+from .updating import MATCHING, optimizer_of
 
 
 def fit_restarts(first: Fit, count: int, steps: int, *, show: bool, callbacks: Sequence[Callback]) -> Restarts:
@@ -83,7 +84,11 @@ def fit_each(fits: list[Fit], steps: int, *, show: bool, callbacks: Sequence[Cal
         fits: They may have data of their own, of the same shapes.
     """
     compile = fits[0].compile
-    if steps and (asked_for(compile) or (compile == "auto" and steps * len(fits) >= WORTH)):
+    if (
+        steps
+        and not isinstance(fits[0].optimizer, MATCHING)
+        and (asked_for(compile) or (compile == "auto" and steps * len(fits) >= WORTH))
+    ):
         try:
             return _together(fits, steps, show=show, callbacks=callbacks)
         except CaptureFailed:  # the fits will say why
@@ -116,7 +121,7 @@ def _together(fits: list[Fit], steps: int, *, show: bool, callbacks: Sequence[Ca
     with validation(False), no_warnings_of_nan():
         for fit in fits:
             with fit.pair.scope():
-                steppers.append(optimizer_for(fit.pair.leaves, fit.optimizer, fit.learning_rate))
+                steppers.append(optimizer_for(fit.pair.leaves, optimizer_of(fit), fit.learning_rate))
                 minibatches = Minibatches(fit.data, fit.batch_size, fit.seed)
                 engines.append(Staged(fit, minibatches, steppers[-1], 0, engines[0] if engines else None))
         columns = [fit.data.batch(fit.pair.model).args for fit in fits]

@@ -1,0 +1,123 @@
+"""Steps from scores at draws: the guide is a normal, and the next one comes in closed form."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from pyro.infer.autoguide import AutoMultivariateNormal
+from torch import Tensor
+
+from .. import rng
+from ..errors import Unsuitable
+from ..guides import Auto, Full
+from ..guides.whitened import density_of
+from ..updates.normals_of import normals_of
+from .failure import Failure
+
+NOISE = 7  # what a child of the fit's seed is for, beside those of other engines
+
+
+class Matching:
+    """An engine.
+
+    Args:
+        setup: A `Fit` whose update has `draws` and `match`. All of this runs in the scope of its pair.
+        taken: Steps so far.
+
+    Raises:
+        Unsuitable: The guide is no normal over all latents with all covariances, or there are other parameters.
+    """
+
+    several = True
+    failure: Failure | None = None
+
+    def __init__(self, setup: Any, taken: int) -> None:
+        self._update, self._pair, self._taken = setup.optimizer, setup.pair, taken
+        self._noise = rng.child(setup.seed, NOISE)
+        guide, batch = setup.pair.guide, setup.data.batch(setup.pair.model)
+        (self._normal,) = whole_normal(setup.pair, batch)
+        with rng.seeded(0):
+            self._density = density_of(setup.pair.model, setup.pair.beside(batch).args, {})
+        assert list(self._density.sites) == list(guide._unconstrained_shapes)
+        like = self._density.start
+        self._centre, self._root = torch.zeros_like(like), torch.eye(len(like), dtype=like.dtype, device=like.device)
+        if isinstance(guide, Full | Auto):
+            root = guide.root.to(like)
+            self._centre, self._root = guide.centre.to(like), root if root.dim() == 2 else root.diag()
+
+    @property
+    def how(self) -> str:
+        """What takes the steps; see `engine_of`."""
+        way = "captured scores" if self._density.captured else "Pyro: scores of a model that can't be captured"
+        return f"{way}, a normal in closed form"
+
+    def take(self, count: int) -> list[float]:
+        """Up to `count` more steps: an estimate of the ELBO before each, in nats."""
+        elbos: list[float] = []
+        while len(elbos) < count and (elbo := self._step(self._taken + 1)) is not None:
+            elbos.append(elbo)
+            self._taken += 1
+        return elbos
+
+    @torch.no_grad()
+    def _step(self, step: int) -> float | None:
+        leaves = [self._pair.leaves[name] for name in self._normal.names]
+        mean, root = self._normal.read(*(leaf.detach().double() for leaf in leaves))
+        noise = torch.randn(
+            self._update.draws, len(mean), generator=rng.stream(self._noise, step), dtype=torch.float64, device="cpu"
+        ).to(mean)
+        draws = mean + noise @ root.mT
+        numbers = self._centre + draws @ self._root.mT
+        scores = self._density.gradients(numbers) @ self._root
+        elbo = float((self._density.many(numbers) - self._log_q(noise, root)).mean())
+        values = self._next(mean, root, draws, scores, step)
+        if not (torch.isfinite(scores).all() and abs(elbo) < float("inf")):
+            self.failure = Failure("gradient" if abs(elbo) < float("inf") else "ELBO")
+        elif not all(torch.isfinite(value).all() for value in values):
+            self.failure = Failure("step", parameters=self._normal.names)
+        if self.failure:
+            return None
+        for leaf, value in zip(leaves, values, strict=True):
+            leaf.data = value.to(leaf)
+        return elbo
+
+    def _next(self, mean: Tensor, root: Tensor, draws: Tensor, scores: Tensor, step: int) -> tuple[Tensor, ...]:
+        try:
+            return self._normal.write(*self._update.match(mean, root, draws, scores, step))
+        except torch.linalg.LinAlgError:  # of numbers that are none
+            return (mean + torch.nan,)
+
+    def _log_q(self, noise: Tensor, root: Tensor) -> Tensor:
+        """(B,) of the guide's draws, in the model's unconstrained numbers."""
+        wide = torch.linalg.slogdet(self._root)[1] + root.diagonal().log().sum()
+        return -(noise.square() + math.log(2 * math.pi)).sum(1) / 2 - wide
+
+    def look_again(self) -> None:
+        """The density is what it was when it was captured, as with guides that come by a word."""
+
+    def finish(self) -> None:
+        """Nothing is held back."""
+
+
+def whole_normal(pair: Any, batch: Any) -> tuple[Any]:
+    """The one normal of a guide over all latents, alone.
+
+    Raises:
+        Unsuitable: There is none, or something else is to be learnt.
+    """
+    guide = pair.guide
+    full = isinstance(guide, Full | AutoMultivariateNormal) or (isinstance(guide, Auto) and guide.kind is Full)
+    normals = normals_of(pair, batch) if full else ()
+    if not full or len(normals) != 1:
+        raise Unsuitable(
+            f"The guide of pair {pair.name!r} is no normal over all latents with all covariances, which scores at draws would give in closed form. Wanted: guide='full', or "
+            "Pyro's AutoMultivariateNormal. Mend: guide='full', or update=vb.NaturalGradient()."
+        )
+    if others := [name for name in pair.leaves if name not in normals[0].names]:
+        raise Unsuitable(
+            f"Pair {pair.name!r} has parameters beside those of its guide's normal, such as {others[0]!r}, which scores in the latents don't move. Wanted: a model "
+            "without parameters. Mend: give them a prior, or update=vb.NaturalGradient(), which moves them by Adam."
+        )
+    return (normals[0],)

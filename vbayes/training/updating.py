@@ -1,0 +1,82 @@
+"""What a fit's update makes of its pair: an optimiser for these parameters, or an engine of its own."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+
+from ..arguments.kind import refuse
+from ..errors import BadInput
+from ..updates import BatchAndMatch, NaturalGradient, ScoreMatching
+from .matching import Matching, whole_normal
+
+MATCHING = (BatchAndMatch, ScoreMatching)
+
+
+def updated(optimizer: Any, update: Any, *, told: bool, estimator: Any = None, batch_size: int | None = None) -> Any:
+    """What a fit has for an optimiser: an update in its place, where there is one.
+
+    Args:
+        optimizer, update, estimator, batch_size: As given to `fit`.
+        told: Whether it was told how far to go.
+
+    Raises:
+        BadInput: No update, or something beside it that it has no use for.
+    """
+    if update is None:
+        return optimizer
+    if not isinstance(update, (NaturalGradient, *MATCHING)):
+        refuse(
+            "update", update, wanted="vb.NaturalGradient(), vb.BatchAndMatch() or vb.ScoreMatching()", mend="update=vb.NaturalGradient(rate=0.1)"
+        )  # fmt: skip
+    if optimizer is not torch.optim.Adam:
+        name = getattr(optimizer, "__name__", type(optimizer).__name__)
+        raise BadInput(
+            f"update={update} and optimizer={name}: an update is in place of an optimiser, and moves all else by Adam. Wanted: one of the two."
+        )
+    if not told:
+        raise BadInput(
+            f"update={update}, and neither steps nor epochs: a fit that trains until it has converged finds the rates of its own Adam. Wanted: how far to go, "
+            "as steps= or epochs=."
+        )
+    if isinstance(update, MATCHING) and (estimator is not None or batch_size is not None):
+        beside = f"estimator={estimator!r}" if batch_size is None else f"batch_size={batch_size}"
+        raise BadInput(
+            f"update={update} and {beside}: it takes scores of all data at draws, and no estimator's gradient. Wanted: it alone. Mend: leave out the other, or "
+            "update=vb.NaturalGradient()."
+        )
+    return update
+
+
+def optimizer_of(fit: Any) -> Any:
+    """The optimiser of a fit as `optimizer_for` takes it, inside its pair's scope.
+
+    Raises:
+        Unsuitable: The guide is none for the fit's update.
+    """
+    if isinstance(fit.optimizer, MATCHING):
+        return functools.partial(torch.optim.SGD, lr=0.0)  # which is never asked
+    if not isinstance(fit.optimizer, NaturalGradient):
+        return fit.optimizer
+    rows = None if fit.batch_size is None else torch.arange(fit.batch_size, device=fit.data.first.device)
+    return fit.optimizer.of(fit.pair, fit.data.batch(fit.pair.model, rows))
+
+
+def own_engine(fit: Any) -> Matching | None:
+    """The engine that a fit's update brings, inside its pair's scope; None where gradients are followed.
+
+    Raises:
+        Unsuitable: As for `Matching`.
+    """
+    return Matching(fit, fit.steps) if isinstance(fit.optimizer, MATCHING) else None
+
+
+def check_update(fit: Any) -> None:
+    """Raises `Unsuitable` where the guide is none for the fit's update."""
+    with fit.pair.scope():
+        if isinstance(fit.optimizer, MATCHING):
+            whole_normal(fit.pair, fit.data.batch(fit.pair.model))
+        else:
+            optimizer_of(fit)
