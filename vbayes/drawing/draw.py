@@ -1,16 +1,18 @@
 """Drawing: the one part that asks Pyro's handlers; what comes out is tensors.
 
-K particles are drawn one by one, so a model never has to broadcast over them: `vectorize_particles` asks that, and then
-breaks a model (`X @ w`) or silently changes it (`w.mean()`).
+A model never has to broadcast over K particles: `vectorize_particles` asks that, and then breaks a model (`X @ w`) or
+silently changes it (`w.mean()`). Few are drawn one by one, many side by side by `vmap`.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from ..arguments.takes import takes
 from ..data.dataset import Batch, Dataset
@@ -23,6 +25,7 @@ from .particles import Latent, Particles, ScoredSite
 from .request import OF_NUMBERS, Request
 from .requirements import CHECKS
 from .run import Run
+from .side_by_side import FEW, side_by_side
 
 
 @takes(pair=PAIR, noise=NOISE)
@@ -80,10 +83,14 @@ def draw_from(
     Args:
         enumeration: Keywords for Pyro's `TraceEnum_ELBO`.
     """
+    one = functools.partial(draw_one, model, guide, args, kwargs, request, **enumeration)
+    noises = functools.partial(contexts, request.noise(noise), num_particles)
+    if num_particles >= FEW and not request.fields & MORE_RUNS and get_proxy_mode() is None:  # a tracer sees no values
+        return side_by_side(one, noises)
     drawn = []
-    for together in contexts(request.noise(noise), num_particles):
+    for together in noises():
         with together:
-            drawn.append(draw_one(model, guide, args, kwargs, request, **enumeration))
+            drawn.append(one())
     return stacked(drawn)
 
 
@@ -104,6 +111,9 @@ def draw_one(
             check(run)
     return Particles(**{name: field(run) for name, field in FIELDS.items() if name in request.fields})
 
+
+MORE_RUNS = frozenset({"latents", "weigh", "densities", "enumerated"})
+"""Fields that ask model and guide more than once."""
 
 OF_DRAWS = frozenset({"kl", "scored", "latents", "weigh", "sleep_log_q"})
 """Fields that are of the draws of all latents; a log-density has summed out what the model sums out."""

@@ -41,8 +41,8 @@ class Estimator(ELBO, ABC):
 
     Where Pyro's validation is on, it refuses the shapes, plates and sites that `pyro.infer.Trace_ELBO` refuses, in Pyro's words. What differs
     is meant: a number for `obs` is refused with a mend; of a mark for enumeration that nobody heeds the warning says which estimator would;
-    `Enumerated` refuses a pair without anything to enumerate, and hands over the whole of Pyro's reason with a mend; particles are drawn one by
-    one whatever `vectorize_particles` says; and plates are read off the draw, so that `max_plate_nesting` is of no account but to `Enumerated`.
+    `Enumerated` refuses a pair without anything to enumerate, and hands over the whole of Pyro's reason with a mend; a model need not broadcast over
+    particles, whatever `vectorize_particles` says; and plates are read off the draw, so that `max_plate_nesting` is of no account but to `Enumerated`.
 
     Args:
         num_particles: K, the draws per datum (L in Kingma & Welling).

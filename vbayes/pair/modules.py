@@ -51,9 +51,14 @@ def reachable_modules(*callables: Any) -> list[nn.Module]:
 
 
 @contextmanager
-def buffers_stay() -> Iterator[None]:
-    """Modules that are trained run on copies of their buffers: a further run at the same draw is no further look at the data for running statistics."""
+def buffers_stay() -> Iterator[list[nn.Module]]:
+    """Modules that are trained run on copies of their buffers: a further run at the same draw is no further look at the data for running statistics.
+
+    Yields:
+        Those that have changed their copies.
+    """
     running: list[tuple[nn.Module, dict[str, Tensor | None]]] = []
+    touched: list[nn.Module] = []
 
     def hand_out_copies(module: nn.Module, _args: Any) -> None:
         own = module._buffers
@@ -63,6 +68,8 @@ def buffers_stay() -> Iterator[None]:
 
     def take_back(_module: nn.Module, _args: Any, _output: Any) -> None:
         module, own = running.pop()
+        if any(b is not None and b is not own.get(name) and b._version for name, b in module._buffers.items()):
+            touched.append(module)
         module._buffers.update(own)
 
     hooks = [
@@ -70,7 +77,7 @@ def buffers_stay() -> Iterator[None]:
         register_module_forward_hook(take_back, always_call=True),
     ]
     try:
-        yield
+        yield touched
     finally:
         for hook in hooks:
             hook.remove()

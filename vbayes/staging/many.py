@@ -6,21 +6,18 @@ What branches on what it drew, or draws by other means than torch's, is run agai
 
 from __future__ import annotations
 
-import random
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from .. import rng
 from ..arguments.memory import require_memory
 from ..drawing.base_noise import Draw
+from ..drawing.side_by_side import ROOM, TOGETHER, Cost, close, other_generators
 from ..validation import vmap
 from .noise import Noise, Recorder, draw_noise
 from .pure import Deferred
@@ -29,11 +26,7 @@ from .trace import trace
 Values = dict[Any, Tensor]
 Run = Callable[[], Values]
 FEW = 32  # runs: fewer are done by the time that it is known whether they could be done at once
-ROOM = (
-    2**27
-)  # bytes of intermediate results in a chunk: more leaves the caches, and then each run takes longer than alone
 COPIES = 2  # of the draws, in memory: the chunks and the whole
-TOGETHER = 4  # runs in a chunk, at least: fewer are no quicker than one after the other
 
 
 @dataclass(frozen=True)
@@ -121,10 +114,10 @@ class _SideBySide:
 def _side_by_side(run: Run, device: torch.device) -> _SideBySide | None:
     """Runs at once; None where they can't be, or one after the other is as quick."""
     with rng.seeded(0):
-        before = _other_generators()
-        with _Look(device) as look, _Cost() as cost:
+        before = other_generators()
+        with _Look(device) as look, Cost() as cost:
             right = run()
-        if _other_generators() != before:  # the same numbers would come in every run
+        if other_generators() != before:  # the same numbers would come in every run
             return None
     if cost.bytes * TOGETHER > ROOM:
         return None
@@ -147,20 +140,9 @@ def _side_by_side(run: Run, device: torch.device) -> _SideBySide | None:
                 made = found((noise[0][None], noise[1][None]))
         except Exception:  # whatever the model's own code raises on tensors of another kind
             continue
-        if all(_close(made[name][0], value) for name, value in right.items()):
+        if all(close(made[name][0], value) for name, value in right.items()):
             return found
     return None
-
-
-def _close(mine: Tensor, right: Tensor) -> bool:
-    """Equal but for rounding: half of the digits that single precision has, which they may have been in on their way, of the largest number among them."""
-    if mine.shape != right.shape or mine.dtype != right.dtype:
-        return False
-    if not right.is_floating_point():
-        return torch.equal(mine, right)
-    finite = right.abs().nan_to_num(posinf=0.0)
-    near = torch.finfo(torch.float32).eps ** 0.5 * (float(finite.max()) if right.numel() else 0.0)
-    return torch.allclose(mine, right, rtol=0.0, atol=near, equal_nan=True)
 
 
 class _Look(Recorder):
@@ -189,22 +171,3 @@ class _Look(Recorder):
         empty = torch.zeros(0, device=self._device, dtype=torch.float64 if wide else torch.float32)
         normals, uniforms = (torch.cat([empty, *(made.to(empty) for made in kept)]) for kept in self._kept.values())
         return normals, uniforms
-
-
-class _Cost(TorchDispatchMode):
-    """Counts the bytes of all results of operations inside, as if none were freed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.bytes = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
-        if not func.is_view:
-            self.bytes += sum(leaf.nbytes for leaf in tree_leaves(made) if isinstance(leaf, Tensor))
-        return made
-
-
-def _other_generators() -> tuple[Any, ...]:
-    """Where Python's and NumPy's random numbers are."""
-    return random.getstate(), str(np.random.get_state(legacy=False))

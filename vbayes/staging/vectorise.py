@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from ..drawing.base_noise import Draw, shared_draws, spread
-from ..drawing.draw import draw_one
-from ..drawing.particles import Particles, ScoredSite
+from ..drawing.draw import MORE_RUNS, draw_one
+from ..drawing.particles import Particles
+from ..drawing.side_by_side import flat, joined
 from ..errors import CaptureFailed
 from ..estimators.base import Estimator
 from ..pair.pair import Pair
@@ -22,12 +23,11 @@ from .noise import Noise, Recorder
 from .trace import trace
 
 Tensors = dict[str, Tensor]
-SEQUENTIAL = frozenset({"latents", "weigh", "densities", "enumerated"})  # these ask model and guide more than once
 
 
 def several(estimator: Any) -> bool:
     """Whether an estimator has particles that can stand side by side."""
-    return isinstance(estimator, Estimator) and estimator.num_particles > 1 and not estimator.request.needs & SEQUENTIAL
+    return isinstance(estimator, Estimator) and estimator.num_particles > 1 and not estimator.request.needs & MORE_RUNS
 
 
 class SideBySide:
@@ -85,22 +85,7 @@ class SideBySide:
             self._one = one = draw_one(self._model, self._guide, args, {}, self._estimator.request)
         if any(self._pair.buffers[name] is not value or value._version > 1 for name, value in given.items()):
             raise CaptureFailed("drawing changes the buffers of a module")
-        return [value for value in vars(one).values() if isinstance(value, Tensor)] + [
-            getattr(site, part) for site in vars(one).get("scored", ()) for part in ScoredSite.PARTS
-        ]
-
-    def _many(self, flat: list[Tensor]) -> Particles:
-        values = iter(flat)
-        fields: dict[str, Any] = {
-            name: next(values) if isinstance(v, Tensor) else v for name, v in vars(self._one).items()
-        }
-        if "kl" in fields:
-            fields["kl"] = fields["kl"].mean(0)
-        if "scored" in fields:
-            fields["scored"] = tuple(
-                ScoredSite(site.name, *(next(values) for _ in ScoredSite.PARTS)) for site in fields["scored"]
-            )
-        return Particles(**fields)
+        return flat(one)
 
     def __call__(
         self, parameters: Tensors, buffers: Tensors, noise: Noise, args: tuple[Any, ...]
@@ -109,7 +94,7 @@ class SideBySide:
         estimator = self._estimator
         live = self._live(parameters)
         own = spread(self._noise, self._draws, estimator.num_particles, *noise)
-        flat = vmap(self._graph, in_dims=(None, None, 0, None))(live, buffers, own, args)
+        made = vmap(self._graph, in_dims=(None, None, 0, None))(live, buffers, own, args)
         self._pair.set_buffers({name: value.clone() for name, value in buffers.items()})
-        estimate = estimator.total(self._many(flat))
+        estimate = estimator.total(joined(self._one, made))
         return self._gradients(estimate.surrogate, live), estimate.value, self._pair.buffers
