@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, is_dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from ..errors import BadEstimator, CaptureFailed
 from ..pair.device import line_of
 from ..pair.pair import Pair
 from ..validation import no_warnings_of_nan, validation
+from .guards import Guards, Reads
 from .masks import with_known_places
 from .noise import Noise, Recorder, draw_noise
 from .pure import Deferred, Substitute, no_branch_on_values
@@ -46,6 +47,7 @@ class Program:
         static: Whether no randomness is left inside the graph.
         still: Names of the parameters that no gradient reaches, as under `torch.no_grad`. The graph has zeros for them; in Pyro
             their `.grad` stays None, and torch's optimisers leave them alone: no weight decay, no momentum, no state.
+        guards: What it has built in of the arguments, if anything: with other values there, bound and gradients are not a number.
     """
 
     graph: GraphModule | Callable[..., Any]
@@ -54,6 +56,7 @@ class Program:
     draws: tuple[Draw, ...]
     static: bool
     still: frozenset[str] = frozenset()
+    guards: Guards | None = None
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -76,7 +79,11 @@ def sizes_of(draws: Iterable[Draw]) -> tuple[int, int]:
 
 
 def eager(
-    pair: Pair, estimator: ELBO, total_rows: int | None, still: set[str] | None = None
+    pair: Pair,
+    estimator: ELBO,
+    total_rows: int | None,
+    still: set[str] | None = None,
+    reads: Reads | None = None,
 ) -> Callable[..., tuple[Tensors, Tensor, Tensors]]:
     """The function that `stage` captures, run by Pyro: (parameters, buffers, noise, arguments) → (gradients, value, buffers).
 
@@ -86,6 +93,7 @@ def eager(
         estimator: Any `pyro.infer.ELBO` with `loss_and_grads`.
         total_rows: N; see `Pair.scaled`.
         still: Each run fills it with the names of the parameters that no gradient reaches.
+        reads: Notes what is read of the arguments.
     """
     model, guide = pair.scaled(total_rows)
     method: Any = estimator
@@ -100,12 +108,15 @@ def eager(
             Recorder(noise),
             Substitute((leaves[name], value) for name, value in live.items()),
             Deferred() as deferred,
+            reads.noted() if reads else nullcontext(),
         ):
             loss = method.loss_and_grads(model, guide, *args)
         like = next(iter(live.values()), None)
         zero = torch.zeros(()) if like is None else like.new_zeros(())
-        total = sum(deferred.losses, zero)
-        return gradients_of(-total, live, still), -torch.as_tensor(loss), pair.buffers
+        total, loss = sum(deferred.losses, zero), torch.as_tensor(loss)
+        if noise and reads and (guards := reads.guards):
+            total, loss = (guards.times_one(each, noise[1], args) for each in (total, loss))
+        return gradients_of(-total, live, still), -loss, pair.buffers
 
     return run
 
@@ -151,19 +162,20 @@ def stage(pair: Pair, estimator: ELBO, batch: Batch) -> Program:
 
 def _one_after_the_other(
     pair: Pair, estimator: Any, total_rows: int | None, example: Example, still: set[str]
-) -> tuple[Callable[..., Any], Sequence[Draw]]:
-    """The function to capture, and its calls for base noise."""
-    run = eager(pair, estimator, total_rows, still)
+) -> tuple[Callable[..., Any], Sequence[Draw], Reads | SideBySide]:
+    """The function to capture, its calls for base noise, and what has its guards once it is captured."""
     parameters, buffers, args = example
+    reads = Reads(args)
+    run = eager(pair, estimator, total_rows, still, reads)
     run(parameters, buffers, None, args)  # some ELBOs look at model and guide once before they start
     with Recorder() as calls:
         run(parameters, buffers, None, args)
-    return run, calls.draws
+    return run, calls.draws, reads
 
 
 def _side_by_side(
     pair: Pair, estimator: Any, total_rows: int | None, example: Example, still: set[str]
-) -> tuple[Callable[..., Any], Sequence[Draw]]:
+) -> tuple[Callable[..., Any], Sequence[Draw], Reads | SideBySide]:
     @contextmanager
     def substitute(parameters: Tensors) -> Iterator[None]:
         leaves = pair.leaves
@@ -174,7 +186,7 @@ def _side_by_side(
         return gradients_of(total, live, still)
 
     run = SideBySide(pair, estimator, total_rows, substitute, gradients, example)
-    return lambda *given: run(*given), run.draws
+    return lambda *given: run(*given), run.draws, run
 
 
 def _captured(pair: Pair, estimator: Any, batch: Batch, prepare: Callable[..., Any]) -> Program:
@@ -184,7 +196,7 @@ def _captured(pair: Pair, estimator: Any, batch: Batch, prepare: Callable[..., A
         like = next(iter(parameters.values()), torch.zeros(()))
         still = set[str]()
         try:
-            run, draws = prepare(pair, estimator, batch.total, (parameters, buffers, batch.args), still)
+            run, draws, read = prepare(pair, estimator, batch.total, (parameters, buffers, batch.args), still)
             noise = draw_noise(sizes_of(draws), 1, like)
             graph = with_known_places(trace(run, parameters, buffers, tuple(n[0] for n in noise), batch.args))
         except BadEstimator:  # which fails in Pyro as well
@@ -194,8 +206,9 @@ def _captured(pair: Pair, estimator: Any, batch: Batch, prepare: Callable[..., A
         finally:  # the pair's own, which steps move; the program keeps those that it was captured with
             pair.set_buffers({name: value.clone() for name, value in buffers.items()})
     program = Program(
-        graph, tuple(parameters), buffers, tuple(draws), static=not _draws_inside(graph), still=frozenset(still)
-    )
+        graph, tuple(parameters), buffers, tuple(draws), static=not _draws_inside(graph), still=frozenset(still),
+        guards=read.guards,
+    )  # fmt: skip
     try:
         same = all(faithful(pair, estimator, program, batch, seed) for seed in (1, 2))
     except Exception as error:  # whatever the model's code raises the second time

@@ -19,6 +19,7 @@ from ..errors import CaptureFailed
 from ..estimators.base import Estimator
 from ..pair.pair import Pair
 from ..validation import vmap
+from .guards import Reads
 from .noise import Noise, Recorder
 from .trace import trace
 
@@ -41,6 +42,7 @@ class SideBySide:
 
     Attributes:
         draws: The calls for base noise of all particles.
+        guards: What is built in of the arguments, if anything.
 
     Raises:
         CaptureFailed: A draw changes the modules' buffers, so that the particles can't be exchanged.
@@ -60,6 +62,7 @@ class SideBySide:
         self._one: Particles = None  # type: ignore[assignment]
         parameters, buffers, args = example
         live = self._live(parameters)
+        self._reads = Reads(args)
         with Recorder() as calls:
             self._particle(live, buffers, None, args)
         self._draws = tuple(calls.draws)
@@ -68,6 +71,7 @@ class SideBySide:
         self._graph = trace(
             lambda *given: self._particle(*given), live, buffers, noise, args
         )  # no method: it has `self`
+        self.guards = self._reads.guards
         self._noise = estimator.request.noise(estimator.noise)
         self.draws: tuple[Draw, ...] = shared_draws(self._noise, self._draws, estimator.num_particles)
 
@@ -81,7 +85,7 @@ class SideBySide:
     ) -> list[Tensor]:
         given = {name: value.clone() for name, value in buffers.items()}
         self._pair.set_buffers(given)
-        with Recorder(noise), self._substitute(parameters):
+        with Recorder(noise), self._substitute(parameters), self._reads.noted():
             self._one = one = draw_one(self._model, self._guide, args, {}, self._estimator.request)
         if any(self._pair.buffers[name] is not value or value._version > 1 for name, value in given.items()):
             raise CaptureFailed("drawing changes the buffers of a module")
@@ -97,4 +101,7 @@ class SideBySide:
         made = vmap(self._graph, in_dims=(None, None, 0, None))(live, buffers, own, args)
         self._pair.set_buffers({name: value.clone() for name, value in buffers.items()})
         estimate = estimator.total(joined(self._one, made))
-        return self._gradients(estimate.surrogate, live), estimate.value, self._pair.buffers
+        surrogate, value = estimate.surrogate, estimate.value
+        if self.guards:
+            surrogate, value = (self.guards.times_one(each, noise[1], args) for each in (surrogate, value))
+        return self._gradients(surrogate, live), value, self._pair.buffers

@@ -10,6 +10,7 @@ from torch import Tensor
 from .. import rng
 from ..staging import Noise, Program, draw_noise
 from .minibatches import NOISE
+from .programs import Kind
 
 BLOCK = 1024  # steps whose noise is drawn together, at most
 NUMBERS = 2**22  # and how many numbers that may be
@@ -17,10 +18,10 @@ NUMBERS = 2**22  # and how many numbers that may be
 
 @dataclass(frozen=True)
 class Block:
-    """Steps on minibatches of one size, whose noise was drawn together.
+    """Steps on minibatches of one kind, whose noise was drawn together.
 
     Attributes:
-        size: M; None for all rows.
+        kind: M, None for all rows, and which of the programs for so many.
         program: Of such a minibatch.
         noise: (n, normals) and (n, uniforms).
         index: (n, M) row numbers; None for all rows.
@@ -28,7 +29,7 @@ class Block:
         given: (n, k) options of the optimiser, where a schedule gives them.
     """
 
-    size: int | None
+    kind: Kind
     program: Program
     noise: Noise
     index: Tensor | None

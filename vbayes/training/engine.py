@@ -21,6 +21,11 @@ KEEPS_CHANGING = (
     "Pair {pair!r} reads {places} beside its arguments, which keeps changing, and a program has its value built in. Hand it in as a "
     "tensor argument."
 )
+KEEPS_READING = (
+    "Pair {pair!r} reads values of its arguments{line}, and has met more than {count} different ones: a program has them built in, and is made for the first {count} alone. "
+    "Wanted: tensors all the way, as torch.where(x > 0, a, b), or a bound that stays, as the longest of all lengths."
+)
+VALUES = 8  # that are read of arguments, for each of which a program is made
 CHANGES = 4  # of such values that another program is made for
 WORTH = 300
 """Steps from which `compile="auto"` compiles. To capture and compile costs what 220 to 380 of Pyro's steps do, from 230 operations in a program to 10,000, for both grow with the

@@ -12,6 +12,7 @@ from ..errors import CaptureFailed
 from ..staging.loop import Loop, Part, run_loops
 from .engine_words import engine_of
 from .failure import Failure
+from .programs import Kind
 from .staged import Staged
 
 
@@ -25,7 +26,7 @@ class SideBySide:
         columns: What model and guide of each are called with.
 
     Raises:
-        CaptureFailed: Their optimiser or their random numbers have no pure form.
+        CaptureFailed: Their optimiser or their random numbers have no pure form; or their programs have values of their arguments built in, which differ.
     """
 
     several = True
@@ -33,16 +34,22 @@ class SideBySide:
 
     def __init__(self, engines: Sequence[Staged], columns: Sequence[Sequence[Any]]) -> None:
         for engine in engines:
-            if engine.state is None or engine.waits or not all(program.static for program in engine.programs.values()):
+            if (
+                engine.state is None
+                or engine.waits
+                or not all(program.static for program in engine.programs.made.values())
+            ):
                 raise CaptureFailed("This optimiser, or these random numbers, have no pure form.")
         self._engines = list(engines)
         flat = [torch.stack(same) for same in zip(*(e.state.flat() for e in engines if e.state), strict=True)]
         first = engines[0].state
         assert first is not None
         self._like, self._state = first, first.filled(flat)
-        self._loops: dict[int | None, Loop] = {}
+        self._loops: dict[Kind, Loop] = {}
         every = enumerate(zip(*columns, strict=True))
         self._stacked = {place: torch.stack(same) for place, same in every if _differ(same)}
+        if engines[0].programs.differ(bool(self._stacked)):
+            raise CaptureFailed("Values are read of the arguments, which differ between these fits.")
 
     def take(self, count: int) -> list[list[float]]:
         """Up to `count` more steps: for each the R ELBOs in nats before it, NaN for a fit that has no next step."""
@@ -50,16 +57,16 @@ class SideBySide:
         parts = []
         for same in zip(*(blocks for blocks, _ in every), strict=True):
             first = same[0]
-            if first.size not in self._loops:
-                self._loops[first.size] = self._engines[0].loop(
-                    first.program, first.size, len(self._engines), self._stacked
+            if first.kind not in self._loops:
+                self._loops[first.kind] = self._engines[0].loop(
+                    first.program, first.kind[0], len(self._engines), self._stacked
                 )
             normals, uniforms = (torch.stack([block.noise[kind] for block in same], 1) for kind in (0, 1))
             indices = [block.index for block in same if block.index is not None]
             index = torch.stack(indices, 1) if indices else None
             each = [block.given for block in same if block.given is not None]
             given = torch.stack(each, 1) if each else None
-            parts.append(Part(self._loops[first.size], (normals, uniforms), index, first.columns, given=given))
+            parts.append(Part(self._loops[first.kind], (normals, uniforms), index, first.columns, given=given))
         self._state, values = run_loops(self._state, parts, every[0][1])
         for engine in self._engines:
             engine.advance(len(values))

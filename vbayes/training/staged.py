@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from .. import rng
+from ..data.dataset import Batch
 from ..errors import CaptureFailed
 from ..pair.watch import Watch
-from ..staging import Compiled, Program, faithful, stage
+from ..staging import Compiled, Program, faithful
 from ..staging.backends import backend_of
 from ..staging.loop import Loop, Part, Stacked, run_loops
 from ..staging.optimizers import Updates
@@ -23,6 +24,7 @@ from .failure import Failure, lost, why_not
 from .looks import Looks
 from .minibatches import NOISE, EpochLoss, Minibatches
 from .non_finite_step import NonFiniteStep
+from .programs import Kind, Programs
 
 RARE = 0.05  # of the steps: too few to compile for, as those of an epoch's last, smaller minibatch often are
 
@@ -35,7 +37,7 @@ class Staged:
         like: The steps of another fit of the same pair, data and optimiser: what was captured and compiled for them serves here too.
 
     Attributes:
-        programs: Rows in a minibatch → what is captured for it.
+        programs: What is captured for the minibatches.
         state: Where it stands; None where the optimiser itself takes the steps, because it has no pure form.
         renewed: How often other programs were made, because what model and guide read has changed.
 
@@ -59,14 +61,16 @@ class Staged:
         leaves = self._pair.leaves
         self._like = next(iter(leaves.values()))
         self._epoch = EpochLoss(minibatches, taken, setup.rows.elbo)
-        self.programs: dict[int | None, Program] = {} if like is None else like.programs
-        self._loops: dict[int | None, Loop] = {} if like is None else like._loops
-        self._gradients: dict[int | None, Compiled] = {} if like is None else like._gradients
+        programs = Programs(self._pair, setup.estimator, self._data)
+        self.programs: Programs = programs if like is None else like.programs
+        self._loops: dict[Kind, Loop] = {} if like is None else like._loops
+        self._gradients: dict[Kind, Compiled] = {} if like is None else like._gradients
+        self._refused: CaptureFailed | None = None
         self._noise = BlockNoise(setup.seed, self._like)
         self._looks, self.renewed = Looks(taken), 0
         watch = Watch(self._pair.model, self._pair.guide, settings=setup.estimator) if like is None else like._watch
         self._watch: Watch = watch
-        program = self._program(minibatches.sizes[0])  # what can't be captured says so now
+        program = self.programs.of(minibatches.sizes[0])  # what can't be captured says so now
         optimizers = stepper.each(leaves)
         self._scheduled = stepper.scheduled(leaves, minibatches.per_epoch, taken)
         self._updates = Updates.of(optimizers, leaves, program.still, self._given)
@@ -81,8 +85,11 @@ class Staged:
     def take(self, count: int) -> list[float]:
         """Up to `count` more steps: the ELBO of each, in nats, before it."""
         elbos: list[float] = []
-        while len(elbos) < count and self.failure is None:
-            elbos += self._run(count - len(elbos))
+        try:
+            while len(elbos) < count and self.failure is None:
+                elbos += self._run(count - len(elbos))
+        except CaptureFailed as error:  # for other values of its arguments; `look_again` says so
+            self._refused = error
         return elbos
 
     @property
@@ -97,9 +104,9 @@ class Staged:
     def prepare(self) -> None:
         """Captures and compiles now what the steps will need, instead of when they need it."""
         for size in self._minibatches.sizes:
-            self._program(size)
+            self.programs.of(size)
             if self.state:
-                self._loop(size)
+                self._loop((size, 0))
 
     @property
     def how(self) -> str:
@@ -113,6 +120,8 @@ class Staged:
 
         Where a number, flag or the like has changed that model, guide or estimator read, other programs are made.
         """
+        if self._refused:
+            raise self._refused
         if self._watch.changed():
             self._renew()
         if self._looks.due(self._taken):
@@ -126,20 +135,25 @@ class Staged:
         if self.renewed > CHANGES:
             raise CaptureFailed(KEEPS_CHANGING.format(places=changed, pair=self._pair.name))
         first = self._minibatches.sizes[0]
-        still = self._program(first).still
-        for made in (self.programs, self._loops, self._gradients):
+        still = self.programs.of(first).still
+        for made in (self.programs.made, self._loops, self._gradients):
             made.clear()  # type: ignore[attr-defined]
-        if self._program(first).still != still:
+        if self.programs.of(first).still != still:
             raise CaptureFailed(
                 f"Pair {self._pair.name!r} gives gradients to other parameters since {changed} has changed, which a program does not."
             )
         self._watch.reset()
 
     def _hold_against_pyro(self) -> None:
-        size = self._minibatches.sizes[0]
-        batch = self._data.batch(self._pair.model, None if size is None else self._minibatches.ahead(1, 1)[0][0][0])  # type: ignore[index]
-        if not faithful(self._pair, self._setup.estimator, self._program(size), batch, self._taken):
+        program, batch = self._at(self._taken + 1)
+        if not faithful(self._pair, self._setup.estimator, program, batch, self._taken):
             raise CaptureFailed(CHANGED.format(pair=self._pair.name, steps=self._taken))
+
+    def _at(self, step: int) -> tuple[Program, Batch]:
+        """What takes a step, and of what."""
+        ((kind, _, index),) = self.programs.sort(self._minibatches, step, 1)
+        batch = self._minibatches.data(step).batch(self._pair.model, None if index is None else index[0])
+        return self.programs.made[kind], batch
 
     def finish(self) -> None:
         """Hands the pair's parameters and buffers and the optimiser's state to where others look for them."""
@@ -169,28 +183,28 @@ class Staged:
         """The next steps, up to `count`, whose noise is of one block.
 
         Returns:
-            What they need, for each size of minibatch among them; and (n,) uint8, the number of each step's size, if there are
-            two.
+            What they need, for each kind of minibatch among them; and (n,) uint8, the number of each step's kind, if there are several.
         """
-        first = self._taken + 1
-        programs = [self._program(size) for size in self._minibatches.sizes[: 1 if count == 1 else None]]
-        rooms = [self._minibatches.room(first)] + [self._noise.left(program, first) for program in programs]
-        if self._scheduled:
-            rooms.append(self._scheduled.room(first))
-        count = int(min(count, *rooms))
-        fresh = None if self._data.chances is None else self._minibatches.data(first).batch(self._pair.model).args
-        indices, which = self._minibatches.ahead(first, count)
+        first, made = self._taken + 1, self.programs.made
+        data, rooms = self._minibatches.data(first), [count, self._minibatches.room(first)]
+        rooms += [self._scheduled.room(first)] if self._scheduled else []
+        rooms += [self._noise.left(program, first) for program in made.values()]
+        while True:
+            count = int(min(rooms))
+            groups = self.programs.sort(self._minibatches, first, count)
+            rooms = [self._noise.left(made[kind], first) for kind, _, _ in groups]  # one may have been made just now
+            if count <= min(rooms):
+                break
+        fresh = None if self._data.chances is None else data.batch(self._pair.model).args
         given = self._scheduled.ahead(first, count).to(self._like.device) if self._scheduled else None
-        blocks = []
-        for number, (size, index) in enumerate(zip(self._minibatches.sizes, indices, strict=True)):
-            if which is None or (mine := which == number).any():
-                program = self._program(size)
-                noise = self._noise(program, first, count)
-                now = given
-                if which is not None:
-                    noise = noise[0][mine], noise[1][mine]
-                    now = None if given is None else given[mine]
-                blocks.append(Block(size, program, noise, index, fresh, now))
+        blocks, which = [], torch.zeros(count, dtype=torch.uint8, device="cpu")
+        for number, (kind, at, index) in enumerate(groups):
+            which[at] = number
+            noise, now = self._noise(made[kind], first, count), given
+            if len(groups) > 1:
+                noise = noise[0][at], noise[1][at]
+                now = None if given is None else given[at]
+            blocks.append(Block(kind, made[kind], noise, index, fresh, now))
         return blocks, which if len(blocks) > 1 else None
 
     def _run(self, count: int) -> list[float]:
@@ -200,7 +214,7 @@ class Staged:
             values, refused = self._one_by_one(blocks, which)
         else:
             seed = rng.child(self._setup.seed, NOISE)
-            parts = [Part(self._loop(b.size), b.noise, b.index, b.columns, seed, b.given) for b in blocks]
+            parts = [Part(self._loop(b.kind), b.noise, b.index, b.columns, seed, b.given) for b in blocks]
             self.state, reported = run_loops(self.state, parts, which)
             values = reported.tolist()
             if self.waits:
@@ -220,22 +234,10 @@ class Staged:
         """So many more steps have been taken."""
         self._taken += steps
 
-    def _program(self, size: int | None) -> Program:
-        if size not in self.programs:
-            index = None if size is None else torch.arange(size, device=self._like.device)
-            made = stage(self._pair, self._setup.estimator, self._data.batch(self._pair.model, index))
-            if any(made.still != other.still for other in self.programs.values()):
-                raise CaptureFailed(
-                    f"Pair {self._pair.name!r} gives gradients to other parameters in minibatches of another size, which a "
-                    "program does not."
-                )
-            self.programs[size] = made
-        return self.programs[size]
-
-    def _loop(self, size: int | None) -> Loop:
-        if size not in self._loops:
-            self._loops[size] = self.loop(self._program(size), size)
-        return self._loops[size]
+    def _loop(self, kind: Kind) -> Loop:
+        if kind not in self._loops:
+            self._loops[kind] = self.loop(self.programs.of(*kind), kind[0])
+        return self._loops[kind]
 
     def loop(self, program: Program, size: int | None, together: int | None = None, stacked: Stacked = None) -> Loop:
         """Steps on minibatches of a size; `together` and `stacked` are `Loop`'s."""
@@ -258,11 +260,11 @@ class Staged:
             args = data.batch(self._pair.model, None if each.index is None else each.index[row]).args
             parameters = {name: leaf.detach() for name, leaf in leaves.items()}
             inputs = parameters, self._pair.buffers, (each.noise[0][row], each.noise[1][row]), args
-            if each.size not in self._gradients:
+            if each.kind not in self._gradients:
                 backend = backend_of(self._setup.compile)
-                self._gradients[each.size] = Compiled(each.program.graph, *inputs, backend=backend)
+                self._gradients[each.kind] = Compiled(each.program.graph, *inputs, backend=backend)
             try:
-                gradients, value, buffers = self._gradients[each.size](*inputs)
+                gradients, value, buffers = self._gradients[each.kind](*inputs)
                 for name, leaf in leaves.items():
                     if name not in each.program.still:
                         leaf.grad = -gradients[name]
@@ -285,10 +287,8 @@ class Staged:
         Args:
             refused: By the optimiser itself.
         """
-        index = self._minibatches.index(step)
-        program = self._program(None if index is None else len(index))
+        program, batch = self._at(step)
         normals, uniforms = self._noise(program, step, 1)
-        batch = self._minibatches.data(step).batch(self._pair.model, index)
         return why_not(
             program, self._pair, self._setup.estimator, batch, (normals[0], uniforms[0]), lambda gradients: self._lost(gradients, refused)
         )  # fmt: skip

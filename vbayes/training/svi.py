@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyro
@@ -27,7 +28,7 @@ from ..rng import takes_turns
 from ..staging.backends import Compile, backend_of, require_backend
 from ..staging.update import MOVING
 from .call import Call
-from .engine import CHANGED, CHANGES, KEEPS_CHANGING
+from .engine import CHANGED, CHANGES, KEEPS_CHANGING, KEEPS_READING, VALUES
 from .fed import can_be_fed
 from .optimizer import as_pyro
 from .run import Run
@@ -103,6 +104,9 @@ class SVI(pyro.infer.SVI):
         self._fed: dict[Hashable, dict[Place, Any]] = {}
         self._built_in: set[Hashable] = set()  # where that can't be an input
         self._changes: dict[Hashable, int] = {}
+        self._values: dict[
+            Hashable, set[tuple[bytes, ...]]
+        ] = {}  # that programs read of their arguments, and were not made for
         self._own_loss = self.loss_and_grads
         self._last: Hashable = None  # the kind of the last call
         self._refused: dict[Hashable, str] = {}
@@ -124,7 +128,7 @@ class SVI(pyro.infer.SVI):
         Returns:
             The loss before it: minus the bound, in nats.
         """
-        staged = self._program(call := Call.of(args, kwargs))
+        staged = self._program(call := self._call(args, kwargs))
         if staged is None:
             return self._by_pyro(call, args, kwargs)
         loss = staged.step(call)
@@ -134,7 +138,7 @@ class SVI(pyro.infer.SVI):
     @takes_turns
     def evaluate_loss(self, *args: Any, **kwargs: Any) -> float:
         """The loss at another draw, without a step."""
-        staged = self._program(call := Call.of(args, kwargs))
+        staged = self._program(call := self._call(args, kwargs))
         return super().evaluate_loss(*args, **kwargs) if staged is None else staged.evaluate(call)
 
     @takes_turns
@@ -182,6 +186,19 @@ class SVI(pyro.infer.SVI):
                 step=step, sites=failure.sites, parameters=failure.parameters, fit=None,
             )  # fmt: skip
         return torch.tensor(losses, dtype=torch.float64, device="cpu")
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        """The arguments of a step. What programs read of their values is part of their kind."""
+        call = Call.of(args, kwargs)
+        while (held := self._staged.get(call.key)) and (values := held.other(call)) is not None:
+            met = self._values.setdefault(call.key, set())
+            if len(met) < VALUES:
+                met.add(values)
+            call = replace(call, key=(call.key, values if values in met else None))
+            if values not in met and call.key not in self._staged:
+                told = KEEPS_READING.format(pair=name_of_model(self.model), line=held.line, count=VALUES)
+                self._give_up(call, CaptureFailed(told))
+        return call
 
     def _by_pyro(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float:
         with trace(param_only=True) as seen:

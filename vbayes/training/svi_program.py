@@ -21,6 +21,7 @@ from ..staging.optimizers import Updates
 from ..staging.step import LoopState
 from .block_noise import BLOCK, NUMBERS
 from .call import Call
+from .engine_words import engine_of
 from .failure import lost
 from .fed import Fed
 from .looks import Looks
@@ -121,6 +122,20 @@ class SVIProgram:
         buffers = self._pair.buffers
         return any(buffers[name] is not buffer for name, buffer in self._state.buffers.items())
 
+    def other(self, call: Call) -> tuple[bytes, ...] | None:
+        """What model and guide read of the values of some arguments, where that is not what the program has built in; None where it serves."""
+        guards, given = self._program.guards, self._fed.now()
+        if guards is None or given is None:
+            return None
+        self._given = given
+        values = guards.values(self._like.new_empty(0), self._batch(call).args)
+        return None if values == guards.own else values
+
+    @property
+    def line(self) -> str:
+        """Where the first of such values is read."""
+        return self._program.guards.line if self._program.guards else ""
+
     def changed(self) -> bool:
         """Whether something that model, guide and loss read is not what it was; what is fed is read for the next step."""
         given = self._fed.now()
@@ -172,10 +187,9 @@ class SVIProgram:
     def how(self) -> str:
         """As `SVI.engine`."""
         if self._state is not None:
-            return "native" if self._loop.native else f"interpreted: {self._loop.why_not}"
-        if self._gradient is not None and self._gradient.native is None:
-            return f"interpreted: {self._gradient.why_not}"
-        return f"native, but for the optimiser's own step: {name_of_pyros(self._svi.optim)}"
+            return engine_of([self._loop])
+        quick = engine_of([self._gradient] if self._gradient is not None else [])
+        return f"{quick}, but for the optimiser's own step: {name_of_pyros(self._svi.optim)}"
 
     @property
     def whole(self) -> bool:

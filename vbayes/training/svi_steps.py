@@ -12,7 +12,6 @@ from torch.linalg import LinAlgError
 from .. import rng
 from ..staging import Recorder
 from ..validation import no_warnings_of_nan, validation
-from .call import Call
 from .failure import Failure, look_on
 from .non_finite_step import NonFiniteStep, finite_loss
 from .optimizer import guarded
@@ -37,7 +36,7 @@ class SVISteps:
 
     def take(self, count: int) -> list[float]:
         """Up to `count` more losses."""
-        call = Call.of(self._args, self._kwargs)
+        call = self._svi._call(self._args, self._kwargs)
         program = self._svi._program(call, self._left)
         if program is None:
             losses = self._guarded(lambda: self._svi._by_pyro(call, self._args, self._kwargs))

@@ -1,0 +1,117 @@
+"""What is read out of arguments is noted; what is read out of anything else is refused; and nobody gets a wrong number."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+import vbayes as vb
+from vbayes.staging import draw_noise, stage
+
+X = torch.tensor([3.0, -1.0, 2.0, 0.5])
+
+
+def pair_of(scale):
+    """A pair whose likelihood has a scale by some function of data, draw and parameter."""
+
+    def model(x):
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(z, scale(x, z, pyro.param("noise", torch.tensor(1.0)))), obs=x)
+
+    def guide(x):
+        pyro.sample("z", dist.Normal(pyro.param("loc", torch.tensor(0.1)), 1.0))
+
+    return vb.Pair(model, guide, name="reader").initialise(vb.Batch((X,)))
+
+
+READS = {
+    "a branch": lambda x, z, s: 1.0 if (x > 2.5).any() else 2.0,
+    "an assertion": lambda x, z, s: 1.0 if (x >= -1).all() else 0.0,
+    "float": lambda x, z, s: float(x.max()),
+    "int": lambda x, z, s: int(x.max()),
+    "item of a whole number": lambda x, z, s: [0.5, 1.0, 1.5, 2.0][(x > 0).sum().item()],
+    "a slice": lambda x, z, s: x[: x.max().long()].std(),
+    "tolist": lambda x, z, s: max(x.tolist()),
+    "numpy": lambda x, z, s: float(x.numpy().max()),
+    "equal": lambda x, z, s: 2.0 if torch.equal(x, x.sort().values) else 1.0,
+    "a branch in a branch": lambda x, z, s: 1.0 if x.max() > 2.5 and x.min() < 0 else 2.0,
+}
+OTHERS = {  # beside a constant: parameter, draw, what neither would tell
+    "a branch on a draw": lambda x, z, s: 1.0 if z > 0 else 2.0,
+    "a whole number of a draw": lambda x, z, s: float((z > 0).long() + 1),
+    "a parameter's item": lambda x, z, s: float(s.detach().item()),
+    "a list of a parameter": lambda x, z, s: s.detach().tolist(),
+    "an array of a draw": lambda x, z, s: 1.0 + abs(float(z.detach().numpy())),
+    "data moved by a draw": lambda x, z, s: float((x + 0.0 * z).detach().max()),
+}
+
+
+def run(program, pair, x):
+    with vb.seeded(3):
+        normals, uniforms = draw_noise(program.sizes, 1, torch.zeros(()))
+    gradients, value = program(dict(pair.parameters), (normals[0], uniforms[0]), x)
+    return torch.stack([value, *(g for g in gradients.values())])
+
+
+@pytest.mark.parametrize(
+    ("name", "estimator"),
+    [
+        *((name, vb.Trace()) for name in READS),
+        ("a branch", vb.STL(num_particles=3)),
+        ("tolist", vb.STL(num_particles=3)),
+    ],
+)
+def test_what_is_read_of_arguments(name, estimator):
+    pair, same, other = pair_of(READS[name]), X.clone(), torch.tensor([-2.0, -1.5, 0.2, 0.3])
+    program = stage(pair, estimator, vb.Batch((X,)))
+    nothing = torch.zeros(0)
+    assert program.guards and "test_guards.py" in program.guards.line
+    assert bool(program.guards.hold(nothing, (same,))) and program.guards.values(nothing, (same,)) == program.guards.own
+    assert not program.guards.hold(nothing, (other,)) and program.guards.values(nothing, (other,)) != program.guards.own
+    assert run(program, pair, same).isfinite().all()
+    assert run(program, pair, other)[:2].isnan().all()  # nobody takes it for right, nor steps by it
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_else_is_read_is_refused_with_its_line(name):
+    with pytest.raises(
+        vb.errors.CaptureFailed,
+        match=r"'reader' can't be captured \(line \d+ of test_guards.py: .*a value is read out of a tensor",
+    ) as caught:
+        stage(pair_of(OTHERS[name]), vb.Trace(), vb.Batch((X,)))
+    assert "aten" not in str(caught.value)
+
+
+def test_what_is_written_by_another_way_counts():
+    """A number written into a tensor through a part of it is not seen where the whole is looked at."""
+    drawn = lambda x, z, s: (lambda made: (made.__setitem__(0, z), float(made.detach().max()))[1])(x.clone())  # noqa: E731
+    with pytest.raises(vb.errors.CaptureFailed, match="a value is read"):
+        stage(pair_of(drawn), vb.Trace(), vb.Batch((X,)))
+
+
+def test_constants_are_no_guards():
+    program = stage(pair_of(lambda x, z, s: float(torch.arange(3).max()) + int(len(x))), vb.Trace(), vb.Batch((X,)))
+    assert program.guards is None
+
+
+def test_many_minibatches_at_once():
+    program = stage(pair_of(READS["a branch"]), vb.Trace(), vb.Batch((X,)))
+    index = torch.tensor([[0, 1], [1, 2], [3, 0], [2, 3]])
+    assert program.guards.hold_in(torch.zeros(4, 0), (X,), index).tolist() == [True, False, True, False]
+
+
+def test_what_is_no_number_stays_the_same():
+    """As the gaps of data that a model looks at."""
+    gaps = torch.tensor([3.0, float("nan"), 2.0, 0.5])
+    pair = pair_of(lambda x, z, s: 1.0 + sum(v != v for v in x.tolist()))
+    guards = stage(pair, vb.Trace(), vb.Batch((X,))).guards
+    assert guards.hold(torch.zeros(0), (X,)) and not guards.hold(torch.zeros(0), (gaps,))
+    guards = replace(guards, kept=(gaps,))
+    assert guards.hold(torch.zeros(0), (gaps.clone(),)) and not guards.hold(torch.zeros(0), (X,))
+    guards = replace(guards, kept=(gaps[1],), graph=lambda uniforms, x: (x[1],))
+    assert guards.hold(torch.zeros(0), (gaps,)) and not guards.hold(torch.zeros(0), (X,))

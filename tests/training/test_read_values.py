@@ -1,0 +1,138 @@
+"""Values that a model reads out of its arguments: built into a program, which serves for those alone."""
+
+from __future__ import annotations
+
+import warnings
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer import SVI, Trace_ELBO
+
+import vbayes as vb
+from tests.staging import hidden_markov
+from vbayes.validation import validation
+
+X = torch.randn(12, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+LENGTHS = torch.tensor([1, 2, 3, 4, 1, 1, 2, 2, 1, 1, 3, 1])
+
+
+@pytest.fixture(autouse=True)
+def scratch(double):
+    with pyro.get_param_store().scope(), vb.seeded(0):
+        yield
+
+
+def model(x, lengths):
+    assert (lengths >= 1).all()
+    z = pyro.sample("z", dist.Normal(0.0, 1.0))
+    rows = pyro.plate("data", len(x))
+    for t in range(lengths.max()):
+        with rows, pyro.poutine.mask(mask=t < lengths):
+            pyro.sample(f"x_{t}", dist.Normal((t + 1) * z, 1.0), obs=x[:, t])
+
+
+def guide(x, lengths):
+    loc = pyro.param("loc", lambda: torch.tensor(0.3))
+    pyro.sample(
+        "z", dist.Normal(loc, pyro.param("scale", lambda: torch.tensor(0.5), constraint=dist.constraints.positive))
+    )
+
+
+def losses(kind, calls, model=model, **options):
+    pyro.clear_param_store()
+    pyro.set_rng_seed(0)
+    svi = kind(model, guide, pyro.optim.Adam({"lr": 0.05}), Trace_ELBO(), **options)
+    return [svi.step(X, lengths) for lengths in calls], svi
+
+
+def test_an_svi_has_a_program_for_each_value():
+    calls = [LENGTHS.clamp(max=m) for m in (4, 4, 4, 2, 2, 2, 4, 2, 1, 1, 4, 1)] + [LENGTHS.flip(0)]
+    right, _ = losses(SVI, calls)
+    mine, svi = losses(vb.SVI, calls, compile="torch")
+    assert mine == pytest.approx(right, rel=1e-9)
+    assert sum(program is not None for program in svi._staged.values()) == 3
+
+
+def test_what_keeps_changing_goes_by_pyro_and_says_so():
+    def reads(x, lengths):
+        z = pyro.sample("z", dist.Normal(0.0, float(lengths.sum())))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x[:, 0])
+
+    calls = [LENGTHS + (i % 10) for i in range(21)]
+    right, _ = losses(SVI, calls, reads)
+    with pytest.warns(
+        UserWarning,
+        match=r"Pair 'reads' reads values of its arguments \(line \d+ of test_read_values.py: `z = .*more than 8",
+    ) as caught:
+        mine, svi = losses(vb.SVI, calls, reads, compile="torch")
+    assert len(caught) == 1 and mine == pytest.approx(right, rel=1e-9)
+    assert "reads values of its arguments" in svi.engine
+
+
+@pytest.mark.parametrize("batch_size", [None, 5])
+def test_a_fit_takes_each_minibatch_by_its_own_program(batch_size):
+    """The ELBO of each step is Pyro's, at the parameters that a fit of so many steps less one has."""
+    pair, data = vb.Pair(model, guide), vb.Dataset({"x": X, "lengths": LENGTHS})
+    options = {"batch_size": batch_size, "learning_rate": 0.05, "seed": 0, "progress": False, "compile": "torch"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit = vb.fit(pair, data, vb.Trace(), steps=9, **options)
+        before = vb.fit(pair, data, vb.Trace(), steps=8, **options)
+    step = [row[2] for row in fit.rows]
+    assert step[:8] == [row[2] for row in before.rows]
+    from vbayes.staging import Recorder
+    from vbayes.training.fit_run import FitRun
+
+    run = FitRun(before, staged=True)
+    with run.inside():
+        ((block,), _) = run.stands[0].upcoming(1)
+        batch = data.batch(pair.model, None if block.index is None else block.index[0])
+        scaled = before.pair.scaled(12)
+        with Recorder((block.noise[0][0], block.noise[1][0]), in_place=True), validation(False):
+            assert step[8] == pytest.approx(-Trace_ELBO().loss(*scaled, *batch.args), rel=1e-9)
+    rows = [run.stands[2].index(number) for number in range(1, 10)]
+    assert batch_size is None or len({int(LENGTHS[index].max()) for index in rows}) > 1
+
+
+def test_a_fit_whose_minibatches_all_differ_goes_on_by_pyro():
+    def reads(x):
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(z, abs(float(x[0, 0])) + 1.0), obs=x[:, 0])
+
+    pair = vb.Pair(reads, lambda x: guide(x, None))
+    with pytest.warns(UserWarning, match="reads values of its arguments"):
+        fit = vb.fit(pair, X, vb.Trace(), steps=12, batch_size=1, compile="torch", seed=0, progress=False)
+    assert fit.engine.startswith("Pyro: Pair 'reads' reads values") and fit.steps == 12
+
+
+def test_fits_with_data_of_their_own_are_not_side_by_side():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fits = vb.fit(
+            vb.Pair(model, guide), vb.Dataset({"x": X, "lengths": LENGTHS}), vb.Trace(),
+            steps=4, batch_size=3, restarts=2, compile="torch", seed=0, progress=False,
+        )  # fmt: skip
+    assert all(fit.engine.startswith("interpreted") and fit.steps == 4 for fit in fits.fits)
+
+
+def both(name, calls, size=None):
+    found = []
+    for kind, options in ((SVI, {}), (vb.SVI, {"compile": True})):
+        svi = hidden_markov.made(name, kind, **options)
+        found.append([svi.step(*each, size) for each in calls])
+    return *found, svi.engine
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name == "plain" else pytest.mark.slow) for name in hidden_markov.MODELS]
+)
+def test_hidden_markov_models(name):
+    tones, lengths = hidden_markov.data()
+    right, mine, engine = both(name, [(tones, lengths)] * 3 + [(tones, lengths.clamp(max=1))] * 2)
+    assert mine == pytest.approx(right, rel=1e-8)
+    # A convolution has no machine code of ours; jax is an extra.
+    assert engine == "native" or engine == "xla" or (name in ("neural", "fused") and "convolution" in engine)

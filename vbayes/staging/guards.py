@@ -1,0 +1,248 @@
+"""What is read out of the arguments while a program is captured, as in `range(lengths.max())`: it is built in, and the program serves for arguments with the
+same values there."""
+
+from __future__ import annotations
+
+import hashlib
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import Graph, GraphModule, Node
+from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing, get_proxy_mode, get_proxy_slot
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from ..pair.device import line_among
+from ..validation import vmap
+
+WHOLE = (torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.__array__)
+"""What hands over all of a tensor's numbers, unseen by torch's tracer."""
+SHORT = 64  # bytes that are kept as they are
+ROOM = 2**24  # numbers of the data that are looked through at once
+
+
+@dataclass(frozen=True)
+class Guards:
+    """Values that a program has built in.
+
+    Attributes:
+        graph: (uniforms, *arguments) → what is read of them.
+        kept: What that was.
+        line: Of somebody's code where the first of it is read.
+        of_rows: Whether it hangs on rows that a plate draws, and not on the arguments alone.
+    """
+
+    graph: GraphModule
+    kept: tuple[Tensor, ...]
+    line: str
+    of_rows: bool
+
+    def values(self, uniforms: Tensor, args: Any) -> tuple[bytes, ...]:
+        """What is read of other arguments, for who compares."""
+        return tuple(map(_bits, self.graph(uniforms, *tree_leaves(args))))
+
+    @property
+    def own(self) -> tuple[bytes, ...]:
+        """`values` of those that the program was captured with."""
+        return tuple(map(_bits, self.kept))
+
+    def hold(self, uniforms: Tensor, args: Any) -> Tensor:
+        """() whether a program serves for these arguments."""
+        read = self.graph(uniforms, *tree_leaves(args))
+        return torch.stack([_same(now, kept) for now, kept in zip(read, self.kept, strict=True)]).all()
+
+    def hold_in(self, uniforms: Tensor, columns: Sequence[Any], index: Tensor) -> Tensor:
+        """(n,) whether it serves for each of n minibatches.
+
+        Args:
+            uniforms: (n, u).
+            columns: The whole data.
+            index: (n, M) row numbers.
+        """
+        used = [bool(node.users) for node in self.graph.graph.find_nodes(op="placeholder")][1:]
+
+        def one(uniforms: Tensor, rows: Tensor) -> Tensor:
+            taken = (c.index_select(0, rows) if asked else c for c, asked in zip(columns, used, strict=True))
+            return self.hold(uniforms, tuple(taken))
+
+        wide = sum(c[0].numel() for c, asked in zip(columns, used, strict=True) if asked) * index.shape[1]
+        return vmap(one, chunk_size=max(1, ROOM // max(1, wide)))(uniforms, index)
+
+    def times_one(self, x: Tensor, uniforms: Tensor, args: Any) -> Tensor:
+        """() x; and not a number, nor is its gradient, where a program does not serve: what nobody has looked at before it was run can't be taken for right."""
+        return x * torch.where(self.hold(uniforms, args), torch.ones_like(x), torch.nan)
+
+
+class Reads(TorchDispatchMode):
+    """While a function is traced, answers what is read of tensors that hang on its arguments alone, and notes it.
+
+    Everything else that is read stops the trace, as it does without this.
+
+    Args:
+        args: The last arguments of what is traced; those before them are uniforms.
+    """
+
+    def __init__(self, args: Any) -> None:
+        super().__init__()
+        self._arguments = len(tree_leaves(args))
+        self._found: dict[Node, tuple[Tensor, str]] = {}
+        self._drawn: Sequence[Tensor] = ()
+        self.guards: Guards | None = None
+
+    @contextmanager
+    def noted(self, rows: Sequence[Tensor] = ()) -> Iterator[None]:
+        """Inside, it answers; afterwards there are `guards`, if anything was read.
+
+        Args:
+            rows: A list that rows which plates have drawn are put into: these are known before a step, as arguments are.
+        """
+        self._drawn = rows
+        if get_proxy_mode() is None:
+            yield
+            return
+        with _Whole(self), self:
+            yield
+        self.guards = self._made()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.equal.default and args[0].shape == args[1].shape:
+            same = (args[0] == args[1]).all()
+            return self.read(same, same.item) if self.known(same) else func(*args)
+        if func is torch.ops.aten._local_scalar_dense.default and self.known(args[0]):
+            return self.read(args[0], lambda: func(*args))
+        return func(*args, **(kwargs or {}))
+
+    def known(self, tensor: Tensor) -> bool:
+        """Whether it hangs on arguments, rows and constants alone."""
+        node = _node(tensor)
+        return node is not None and self._sources(node) is not None
+
+    def read(self, tensor: Tensor, get: Callable[[], Any]) -> Any:
+        """What `get` returns for the numbers of a tensor that is `known`."""
+        node = _node(tensor)
+        assert node is not None
+        with disable_proxy_modes_tracing():
+            if node not in self._found:
+                self._found[node] = tensor.detach().clone(), line_among(traceback.extract_stack())
+            return get()
+
+    def _inputs(self) -> list[Node]:
+        """Those of uniforms and arguments."""
+        mode = get_proxy_mode()
+        assert mode is not None
+        places: list[Node] = mode.tracer.graph.find_nodes(op="placeholder")
+        return places[len(places) - self._arguments - 1 :]
+
+    def _sources(self, node: Node) -> set[Node] | None:
+        """All that a node hangs on, itself included; None where there is something else among it than what is known before a step."""
+        uniforms, *arguments = self._inputs()
+        rows = {_node(tensor) for tensor in self._drawn}
+        found, todo = {node}, [node]
+        while todo:
+            each = todo.pop()
+            if each.op == "placeholder" and each not in arguments:
+                return None
+            if each.op == "get_attr" and getattr(_root(), str(each.target)).requires_grad:
+                return None
+            if torch.Tag.nondeterministic_seeded in getattr(each.target, "tags", ()):
+                return None
+            if each in rows:
+                found |= _chain(each, uniforms)
+                continue
+            new = [one for one in each.all_input_nodes if one not in found]
+            found.update(new)
+            todo += new
+        for other in node.graph.nodes:  # what was written into one of them by way of another tensor
+            if _writes(other) and other not in found and _written(other) in found:
+                return None
+            if _writes(other) and _written(other).op == "placeholder" and _written(other) in found:
+                return None
+        return found
+
+    def _made(self) -> Guards | None:
+        inputs = self._inputs()
+        sources = {node: self._sources(node) or set() for node in self._found}
+        asked = [node for node, hangs_on in sources.items() if hangs_on & set(inputs)]
+        if not asked:
+            return None
+        needed = set[Node]().union(*(sources[node] for node in asked))
+        graph, copied = Graph(), dict[Node, Node]()
+        for place, node in enumerate(inputs):
+            copied[node] = graph.placeholder(f"given_{place}")
+        for node in asked[0].graph.nodes:
+            if node in needed and node not in copied:
+                copied[node] = graph.node_copy(node, copied.__getitem__)
+        graph.output(tuple(copied[node] for node in asked))
+        kept, lines = zip(*(self._found[node] for node in asked), strict=True)
+        return Guards(GraphModule(_root(), graph), kept, lines[0], bool(needed & {inputs[0]}))
+
+
+class _Whole(TorchFunctionMode):
+    """Answers what reads a tensor past torch's dispatcher, for `Reads`."""
+
+    def __init__(self, reads: Reads) -> None:
+        super().__init__()
+        self._reads = reads
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        whole = func in WHOLE
+        if (whole or (func is torch.Tensor.item and not args[0].is_floating_point())) and _node(args[0]) is not None:
+            if self._reads.known(args[0]):
+                return self._reads.read(args[0], lambda: func(*args, **kwargs))
+            if whole:
+                raise RuntimeError("data-dependent: the numbers of a tensor are handed over")
+        return func(*args, **kwargs)
+
+
+def _node(tensor: Tensor) -> Node | None:
+    """Of a tensor that is traced."""
+    mode = get_proxy_mode()
+    slot = None if mode is None else get_proxy_slot(tensor, mode.tracer, None)
+    return None if slot is None else slot.proxy.node  # type: ignore[attr-defined]
+
+
+def _root() -> Any:
+    mode = get_proxy_mode()
+    assert mode is not None
+    return mode.tracer.root  # type: ignore[union-attr]
+
+
+def _chain(node: Node, end: Node) -> set[Node]:
+    """The nodes from one back to another, each made of the one before."""
+    found = {node}
+    while node is not end:
+        node = node.all_input_nodes[0]
+        found.add(node)
+    return found
+
+
+def _writes(node: Node) -> bool:
+    return bool(getattr(getattr(node.target, "_schema", None), "is_mutable", False))
+
+
+def _written(node: Node) -> Node:
+    """What a node that writes has written into, or a view is of."""
+    while node.op == "call_function" and (_writes(node) or getattr(node.target, "is_view", False)):
+        node = node.all_input_nodes[0]
+    return node
+
+
+def _same(now: Tensor, kept: Tensor) -> Tensor:
+    with disable_proxy_modes_tracing():
+        none = kept != kept  # which equals nothing, itself not either
+        some, alone = bool(none.any()), kept.item() if kept.dim() == 0 else kept
+    if not some:
+        return (now == alone).all()
+    return (now != now if kept.dim() == 0 else (now == kept) | (now != now) & none).all()
+
+
+def _bits(tensor: Tensor) -> bytes:
+    bits: bytes = tensor.detach().contiguous().reshape(-1).view(torch.uint8).cpu().numpy().tobytes()
+    return bits if len(bits) <= SHORT else hashlib.sha256(bits).digest()
