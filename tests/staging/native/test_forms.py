@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -121,6 +122,18 @@ def test_a_long_program_is_made_in_parts():
         for form in (scheduled, graph(total))
     )
     assert torch.equal(made, right) and abs(made.item() - 3 * MOST * torch.e) < 1e-9
+
+
+def test_kernels_that_are_alike_are_one_function():
+    """A time loop has the same products in each of its steps."""
+    matrices = [Input((4, 4), F) for _ in range(9)]
+    made = matrices[0]
+    for other in matrices[1:]:
+        made = Product((4, 4), F, (whole(made), whole(other)))
+    layout = lay_out(schedule(Graph(tuple(matrices), (), (made,))))
+    source = emit.emit(layout, "")
+    calls = re.findall(r"^  (k\d+)\(", source, re.M)
+    assert len(calls) == 8 and len(set(calls)) == source.count("static void k") == 1
 
 
 INDEX = strided(N, (3,), (4,))

@@ -10,6 +10,8 @@ from .loops import Loops
 from .memory import Layout, Place
 from .schedule import Kernel
 
+LONG = 2000  # values of a program from which its functions stay apart: gcc's time over one of all of them grows faster than they do
+
 OWN_LOOPS = {
     ArgExtreme: arrays.arg_extreme,
     Assembly: arrays.assembly,
@@ -22,27 +24,31 @@ OWN_LOOPS = {
 
 
 def emit(layout: Layout, vector_math: str) -> str:
-    """A translation unit: a function for each kernel, and `program`, which calls them in turn.
+    """A translation unit: a function for each kernel, one for all that are alike, and `program`, which calls them in turn.
 
     Args:
         vector_math: Declarations of the C library's functions of whole vectors.
     """
-    functions, calls = [], []
+    functions: dict[str, str] = {}  # parameters and body → name
+    calls = []
     for number, kernel in enumerate(layout.schedule.kernels):
         written, read, names = _parameters(kernel, layout)
         parameters = [f"{TYPES[v.dtype]}* restrict {names[v]}" for v in written]
         parameters += [f"const {TYPES[v.dtype]}* restrict {names[v]}" for v in read]
-        body = _body(kernel, names, layout)
-        functions.append(f"static void k{number}({', '.join(parameters)}) {{\n{body}\n}}")
+        text = f"({', '.join(parameters)}) {{\n{_body(kernel, names, layout)}\n}}"
+        name = functions.setdefault(text, f"k{number}")
         arguments = (f"(void*)({_pointer(layout.places[v])})" for v in (*written, *read))
-        calls.append(f"  k{number}({', '.join(arguments)});")
+        calls.append(f"  {name}({', '.join(arguments)});")
     for new, old in layout.moves:
         size = f"{new.size} * sizeof({TYPES[new.dtype]})"
         calls.append(f"  memcpy({_pointer(layout.places[old])}, {_pointer(layout.places[new])}, {size});")
     # Of steps that run side by side, one of those that see the mark tells of it.
     program = "int program(void** in, void** out, char* work) {\n" + "\n".join(calls)
     program += "\n  const int wrong = out_of_range | division_by_zero << 1;\n  if (wrong) out_of_range = division_by_zero = 0;\n  return wrong;\n}"
-    return "\n".join(["#include <math.h>", vector_math, '#include "runtime.h"', *functions, program, ""])
+    long = sum(len(kernel.values) for kernel in layout.schedule.kernels) > LONG
+    apart = "__attribute__((noinline)) " if long else ""
+    made = (f"{apart}static void {name}{text}" for text, name in functions.items())
+    return "\n".join(["#include <math.h>", vector_math, '#include "runtime.h"', *made, program, ""])
 
 
 def _parameters(kernel: Kernel, layout: Layout) -> tuple[list[Value], list[Value], Names]:
