@@ -12,8 +12,10 @@ from .diagnostics.diagnose import diagnose as diagnose
 from .diagnostics.diagnosis import Diagnosis as Diagnosis
 from .drawing.draw import draw as draw
 from .drawing.particles import Particles as Particles
+from .estimators import ARM as ARM
 from .estimators import CIWAE as CIWAE
 from .estimators import CUBO as CUBO
+from .estimators import DAIS as DAIS
 from .estimators import ESTIMATORS as ESTIMATORS
 from .estimators import IWAE as IWAE
 from .estimators import MIWAE as MIWAE
@@ -35,6 +37,7 @@ from .estimators import GumbelSoftmax as GumbelSoftmax
 from .estimators import MeasureValued as MeasureValued
 from .estimators import PathGradient as PathGradient
 from .estimators import Pathwise as Pathwise
+from .estimators import Quadratic as Quadratic
 from .estimators import RaoBlackwell as RaoBlackwell
 from .estimators import Renyi as Renyi
 from .estimators import Score as Score

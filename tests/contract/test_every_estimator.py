@@ -40,8 +40,11 @@ def suited(name: str, pair: str) -> bool:
         torch.set_default_dtype(torch.float32)
 
 
-EVERY = [(name, pair) for name, pair in itertools.product(vb.ESTIMATORS, tractable.PAIRS) if suited(name, pair)]
-QUICK = {name: next(p for p in ("normal_normal", "three_bernoulli") if (name, p) in EVERY) for name in vb.ESTIMATORS}
+KNOWN = [
+    name for name in vb.ESTIMATORS if name != "dais"
+]  # its bound has no table: tests.estimators.test_made_of_scores
+EVERY = [(name, pair) for name, pair in itertools.product(KNOWN, tractable.PAIRS) if suited(name, pair)]
+QUICK = {name: next(p for p in ("normal_normal", "three_bernoulli") if (name, p) in EVERY) for name in KNOWN}
 CASES = [pytest.param(*case, marks=() if case[1] == QUICK[case[0]] else pytest.mark.slow) for case in EVERY]
 POWER = 7.0  # standard errors that an error of a tenth must make: enough draws for that, from a pilot
 FEWEST, MOST = 20_000, 4_000_000

@@ -23,6 +23,7 @@ def test_every_file_with_an_estimator_is_known_in_the_order_of_the_lines():
     grounds = {
         "__init__",
         "base",
+        "binary_pairs",
         "contract",
         "estimate",
         "learned",

@@ -158,7 +158,7 @@ def _weigh(of_each: Sequence[Callable[..., tuple[Tensor, Tensor]]]) -> Callable[
 
 def _densities(of_each: Sequence[Callable[[Tensor], tuple[Tensor, Tensor]]]) -> Callable[..., tuple[Tensor, Tensor]]:
     def densities(z: Tensor) -> tuple[Tensor, Tensor]:
-        log_p, log_q = zip(*(one(z[k]) for k, one in enumerate(of_each)), strict=True)
+        log_p, log_q = zip(*(one(z) for z, one in zip(z, of_each, strict=False)), strict=True)
         return torch.stack(log_p), torch.stack(log_q)
 
     return densities

@@ -79,7 +79,7 @@ class Particles:
         score_p: (K, *local, d) ∇_z log p(x, z_k), with the Jacobian of whatever makes the latents from z; live in z and in the parameters, so `detach()` it where it
             is to be a number.
         score_q: (K, *local, d) ∇_z log q(z_k|x), likewise; also of a flow without an inverse.
-        densities: Any numbers (K, *local, d) → (log p, log q) as densities of these, each (K, *local), live.
+        densities: Any numbers (k, *local, d), for k ≤ K → (log p, log q) as densities of these, each (k, *local), live.
         scale: Always there: factor on the estimate where all sites carry the same N/M; inside a logarithm it would change the bound.
         local: Always there: sizes of the plates in `*local`.
     """

@@ -16,12 +16,14 @@ from .beta import Beta as Beta
 from .stl import STL as STL
 from .path_gradient import PathGradient as PathGradient
 from .adaptive_stl import AdaptiveSTL as AdaptiveSTL
+from .quadratic import Quadratic as Quadratic
 from .score import Score as Score
 from .baselined import Baselined as Baselined
 from .rloo import RLOO as RLOO
 from .vargrad import VarGrad as VarGrad
 from .rao_blackwell import RaoBlackwell as RaoBlackwell
 from .measure_valued import MeasureValued as MeasureValued
+from .arm import ARM as ARM
 from .disarm import DisARM as DisARM
 from .rebar import REBAR as REBAR
 from .gumbel_softmax import GumbelSoftmax as GumbelSoftmax
@@ -37,6 +39,7 @@ from .wake_sleep import WakeSleep as WakeSleep
 from .sleep_phase import SleepPhase as SleepPhase
 from .renyi import Renyi as Renyi
 from .tvo import TVO as TVO
+from .dais import DAIS as DAIS
 from .cubo import CUBO as CUBO
 from .tail_adaptive import TailAdaptive as TailAdaptive
 

@@ -1,0 +1,157 @@
+"""Estimators that use z and its scores, or pairs of draws: what each must be, by hand."""
+
+from __future__ import annotations
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer.autoguide import AutoNormal
+
+import vbayes as vb
+from tests import tractable
+from vbayes.laboratory.replicas import Replicas
+from vbayes.staging import draw_noise, replicate, stage
+
+pytestmark = pytest.mark.usefixtures("double")
+PAIR = "normal_normal"
+
+
+def gradients(pair: vb.Pair, estimator: vb.Estimator, batch: vb.Batch, count: int = 4000) -> torch.Tensor:
+    """(count, P)."""
+    replicas = Replicas(pair, estimator, batch)
+    assert replicas.why_slow is None
+    with vb.seeded(0):
+        noise = draw_noise(replicas.sizes, count, torch.zeros(()))
+        return torch.cat(list(replicas.gradients(pair, noise, 0)))
+
+
+def regression() -> tuple[vb.Pair, vb.Batch]:
+    with vb.seeded(0):
+        x, y = torch.randn(40, 3), torch.bernoulli(torch.full((40,), 0.6))
+
+    def model(x, y):
+        w = pyro.sample("w", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+        with pyro.plate("data", len(x)):
+            pyro.sample("y", dist.Bernoulli(logits=x @ w), obs=y)
+
+    batch = vb.Batch((x, y))
+    return vb.Pair(model, AutoNormal(model)).initialise(batch), batch
+
+
+# ---- Quadratic -------------------------------------------------------------------------------------------------------
+
+
+def test_a_parabola_has_no_noise_whatever_the_guide():
+    """Each draw is the exact gradient; any term of the parabola left out would show."""
+    pair, batch = tractable.pair_of(PAIR), tractable.batch_of(PAIR)
+    drawn = gradients(pair, vb.Quadratic(), batch, 10)
+    with pair.scope():
+        bound = tractable.table_of(PAIR, pair).elbo().sum()
+        right = torch.cat([g.reshape(-1) for g in torch.autograd.grad(bound, list(pair.leaves.values()))])
+    torch.testing.assert_close(drawn, right.expand_as(drawn), rtol=1e-9, atol=1e-9)
+    assert gradients(pair, vb.STL(), batch, 100).var(0).sum() > 1
+
+
+@pytest.mark.slow
+def test_a_parabola_takes_most_of_the_noise_of_a_regression():
+    """Through an autoguide, at its start, where the guide is narrow; with the mean of the pathwise gradient."""
+    pair, batch = regression()
+    drawn, plain = (gradients(pair, method, batch) for method in (vb.Quadratic(), vb.Pathwise()))
+    assert drawn.var(0).sum() < 0.01 * plain.var(0).sum()
+    z = (drawn.mean(0) - plain.mean(0)) / ((drawn.var(0) + plain.var(0)) / len(plain)).sqrt()
+    assert z.abs().max() < 5
+
+
+# ---- ARM -------------------------------------------------------------------------------------------------------------
+
+
+def test_arm_is_disarm_with_its_uniform():
+    """Given a pair of draws, the mean over its uniforms is DisARM; more noise, never less."""
+    logits = torch.tensor([-2.0, -0.3, 0.4, 1.5]).expand(2, 4)
+    one, other = (
+        torch.tensor([[1.0, 0.0, 1.0, 0.0], [0.0, 0.0, 1.0, 1.0]]),
+        torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(2, 4),
+    )
+    with vb.seeded(0):
+        drawn = torch.stack([vb.ARM().factor(logits, one, other) for _ in range(4000)])
+    right = vb.DisARM().factor(logits, one, other)
+    assert ((drawn.mean(0) - right).abs() < 5 * drawn.std(0) / 4000**0.5).all()
+
+
+def test_arms_uniforms_are_uniform():
+    """Pairs drawn by their own chances, and then u: its distribution function is the identity, on both sides of α = 0."""
+    with vb.seeded(1):
+        u, logits = torch.rand(20_000, 1), torch.tensor([-1.2, 0.7])
+        one, other = (u < logits.sigmoid()).double(), (1 - u < logits.sigmoid()).double()
+        again = 0.5 * (1 - vb.ARM().factor(logits.expand_as(one), one, other))
+    assert ((again < logits.sigmoid()).double() == one).all() and (
+        (1 - again < logits.sigmoid()).double() == other
+    ).all()
+    for at in (0.1, 0.25, 0.5, 0.8):
+        assert ((again < at).double().mean(0) - at).abs().max() < 5 * (at * (1 - at) / 20_000) ** 0.5
+
+
+@pytest.mark.slow
+def test_arm_is_noisier_than_disarm():
+    pair, batch = tractable.pair_of("three_bernoulli"), tractable.batch_of("three_bernoulli")
+    arm, disarm = (gradients(pair, method, batch, 20_000) for method in (vb.ARM(), vb.DisARM()))
+    assert arm.var(0).sum() > 1.05 * disarm.var(0).sum()
+
+
+# ---- DAIS ------------------------------------------------------------------------------------------------------------
+
+
+def by_hand(method: vb.DAIS, loc, scale, x, noise, *, kinetic: bool = True):
+    """The bound of p = N(z; 0, 1) N(x; z, 1) and q = N(loc, scale), from noise (1 + T, R, N); without the kinetic terms, a mutant."""
+    z = loc + scale * noise[0]
+    bound, v = -dist.Normal(loc, scale).log_prob(z), noise[1]
+    for t in range(1, method.steps + 1):
+        share = t / method.steps
+        z = z + method.step_size / 2 * v
+        after = v + method.step_size * (share * (x - 2 * z) + (1 - share) * (loc - z) / scale**2)
+        z = z + method.step_size / 2 * after
+        bound = bound + kinetic * (dist.Normal(0.0, 1.0).log_prob(after) - dist.Normal(0.0, 1.0).log_prob(v))
+        v = method.momentum * after + (1 - method.momentum**2) ** 0.5 * noise[1 + t]
+    return bound + dist.Normal(0.0, 1.0).log_prob(z) + dist.Normal(z, 1.0).log_prob(x)
+
+
+def test_dais_is_its_formula_and_lies_between_elbo_and_evidence():
+    pair, batch = tractable.pair_of(PAIR), tractable.batch_of(PAIR)
+    (x,) = batch.args
+    with pair.scope():
+        table = tractable.table_of(PAIR, pair)
+        loc, scale = pyro.param("loc").detach(), pyro.param("scale").detach()
+    last = table.elbo().sum().detach()
+    for steps in (4, 8):
+        method = vb.DAIS(steps=steps, step_size=0.3, momentum=0.9)
+        program = stage(pair, method, batch)
+        with vb.seeded(0):
+            noise = draw_noise(program.sizes, 20_000, x)
+        _, values = replicate(program, pair.parameters, noise, batch.args)
+        rows = noise[0].view(len(values), -1, 2).movedim(1, 0)
+        torch.testing.assert_close(values, by_hand(method, loc, scale, x, rows).sum(-1))
+        mean, error = values.mean(), values.std() / len(values) ** 0.5
+        evidence = table.log_evidence().sum()
+        assert last + 5 * error < mean < evidence + 5 * error
+        last = mean
+    assert by_hand(method, loc, scale, x, rows, kinetic=False).sum(-1).mean() > evidence + 5 * error
+
+
+def test_dais_without_steps_is_pathwise():
+    pair, batch = tractable.pair_of("gamma_poisson"), tractable.batch_of("gamma_poisson")
+    found = []
+    for method in (vb.DAIS(steps=0), vb.Pathwise()):
+        with pair.scope(), vb.seeded(0):
+            surrogate = method.estimate(method.draw(pair, batch)).surrogate.sum()
+            found.append(torch.autograd.grad(surrogate, list(pair.leaves.values()), allow_unused=True))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda: vb.DAIS(steps=-1), "steps=-1"), (lambda: vb.DAIS(step_size=0.0), "step_size=0.0"), (lambda: vb.DAIS(momentum=1.5), "momentum=1.5"), (lambda: vb.ARM(3), "even number"),
+])  # fmt: skip
+def test_settings_that_make_no_sense(make, message):
+    with pytest.raises(vb.errors.BadInput, match=message):
+        make()

@@ -1,0 +1,33 @@
+"""Antithetic pairs of binary draws, with the noise behind them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .binary_pairs import BinaryPairs
+
+
+@dataclass(frozen=True)
+class ARM(BinaryPairs):
+    """The gradient of Bernoulli latents from pairs of draws and the uniform behind them: augment, reinforce, merge.
+
+    surrogate = mean over pairs of [½ (log p(x, b) + log p(x, b̃)) + Σ_i sg((log w(b̃) − log w(b)) (u_i − ½)) α_i], b = 1[u < σ(α)], b̃ = 1[1 − u < σ(α)]
+
+    Bound: ELBO. Bias: none. Needs: a guide of Bernoulli sites that are independent given the data, an even number of particles. `DisARM` is its mean over the u that
+    make the same pair, and never noisier.
+
+    References:
+        Yin & Zhou 2018, ARM: augment-REINFORCE-merge gradient for stochastic binary networks, arXiv:1807.11143.
+    """
+
+    reference = "Yin & Zhou 2018, arXiv:1807.11143"
+
+    def factor(self, logits: Tensor, one: Tensor, other: Tensor) -> Tensor:
+        # Given the pair, u is uniform on the stretch that makes it: drawn there, pair and u are as if u had come first.
+        rare = torch.sigmoid(-logits.abs())
+        low = torch.where(one != other, torch.where(one > other, 0.0, 1 - rare), rare)
+        high = torch.where(one != other, torch.where(one > other, rare, 1.0), 1 - rare)
+        return 1 - 2 * (low + (high - low) * torch.rand_like(low))

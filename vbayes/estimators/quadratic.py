@@ -1,0 +1,56 @@
+"""The pathwise gradient less what a parabola knows of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..drawing.particles import Particles
+from .base import Estimate, Estimator
+
+
+@dataclass(frozen=True)
+class Quadratic(Estimator):
+    """The pathwise gradient with log p replaced by its parabola at the guide's mean where that has an expectation in closed form, and corrected by draws.
+
+    surrogate = mean_k [log p(x, z_k) − b(z_k)] + E_q[b] + H(q), with b(z) = g·(z − m) + ½ (z − m)ᵀ H (z − m), g and H slope and curvature of log p(x, ·) at m = E_q[z], all held
+    constant; E_q[b] = g·m + ½ Σ_i H_ii σ_i² but for constants, H(q) = Σ_i log σ_i
+
+    Bound: ELBO. Bias: none. Needs: a guide of Normal sites that are independent given the data; as many more gradients of the model as a datum has latents. Without noise where
+    log p is a parabola in z, whatever q is; where it is none within the width of q, it can be worse than `Pathwise`.
+
+    References:
+        Miller, Foti, D'Amour & Adams 2017, Reducing reparameterization gradient variance, arXiv:1705.07880.
+        Geffner & Domke 2020, Approximation based variance reduction for reparameterization gradients, arXiv:2007.14634.
+    """
+
+    needs = frozenset({"z", "densities", "latents"})
+    requires = frozenset({"path"})
+    families = frozenset({"normal"})
+    reference = "Miller et al. 2017, arXiv:1705.07880"
+
+    def estimate(self, particles: Particles) -> Estimate:
+        mean, sd = (torch.cat([s.parameters[name][:1] for s in particles.latents], -1) for name in ("loc", "scale"))
+        log_p, log_q = particles.densities(particles.z)
+        with torch.enable_grad():  # type: ignore[no-untyped-call]
+            slope, curvature = _parabola(particles, mean.detach())
+        away = particles.z - mean.detach()
+        drawn = ((slope + 0.5 * (curvature @ away.unsqueeze(-1)).squeeze(-1)) * away).sum(-1)
+        expected = slope * mean + 0.5 * curvature.diagonal(dim1=-2, dim2=-1) * sd.square() + sd.log()
+        return Estimate((log_p - log_q).detach().mean(0), (log_p - drawn).mean(0) + expected.sum(-1).squeeze(0))
+
+
+def _parabola(particles: Particles, middle: Tensor) -> tuple[Tensor, Tensor]:
+    """(1, *local, d) slope and (1, *local, d, d) curvature of log p(x, ·), numbers."""
+    middle = middle.requires_grad_()
+    log_p, _ = particles.densities(middle)
+    (slope,) = torch.autograd.grad(log_p.sum(), middle, create_graph=True)
+    rows = [
+        torch.autograd.grad(slope[..., i].sum(), middle, retain_graph=True, materialize_grads=True)[0]
+        if slope.requires_grad
+        else torch.zeros_like(middle)
+        for i in range(middle.shape[-1])
+    ]
+    return slope.detach(), torch.stack(rows, -2)
