@@ -42,7 +42,11 @@ def suited(name: str, pair: str) -> bool:
 
 EVERY = [(name, pair) for name, pair in itertools.product(vb.ESTIMATORS, tractable.PAIRS) if suited(name, pair)]
 QUICK = {name: next(p for p in ("normal_normal", "three_bernoulli") if (name, p) in EVERY) for name in vb.ESTIMATORS}
-CASES = [pytest.param(*case, marks=() if case[1] == QUICK[case[0]] else pytest.mark.slow) for case in EVERY]
+LONG = {"relax"}  # with a program several times as long; tests/estimators/test_relax.py has its identities
+CASES = [
+    pytest.param(name, pair, marks=() if pair == QUICK[name] and name not in LONG else pytest.mark.slow)
+    for name, pair in EVERY
+]
 POWER = 7.0  # standard errors that an error of a tenth must make: enough draws for that, from a pilot
 FEWEST, MOST = 20_000, 4_000_000
 
