@@ -22,6 +22,7 @@ from .estimators import MIWAE as MIWAE
 from .estimators import OVIS as OVIS
 from .estimators import PIWAE as PIWAE
 from .estimators import REBAR as REBAR
+from .estimators import RELAX as RELAX
 from .estimators import RLOO as RLOO
 from .estimators import STL as STL
 from .estimators import TVO as TVO

@@ -11,6 +11,7 @@ from pyro.infer import ELBO, SVI, Trace_ELBO
 
 import vbayes as vb
 from tests.models import X, binary, coin, masked, mixed, nested, sequential, small_vae, subsampled
+from vbayes.estimators.learned import Learned
 from vbayes.estimators.memory import Remembering
 from vbayes.laboratory.replicas import Replicas
 from vbayes.staging import draw_noise
@@ -168,13 +169,22 @@ def test_settings_that_make_no_sense(make, message):
 
 # ---- memory ------------------------------------------------------------------------------------------------------------
 
-REMEMBERING = [kind for kind in KINDS if issubclass(kind, Remembering)]
+REMEMBERING = [
+    pytest.param(kind, marks=pytest.mark.slow if issubclass(kind, Learned) else (), id=kind.__name__)
+    for kind in KINDS
+    if issubclass(kind, Remembering)
+]
 
 
-@pytest.mark.parametrize("kind", REMEMBERING, ids=lambda k: k.__name__)
+def home(kind) -> vb.Pair:
+    """A pair that suits it."""
+    return coin() if kind.families else vb.pairs.normal_normal()
+
+
+@pytest.mark.parametrize("kind", REMEMBERING)
 @pytest.mark.parametrize("compile", [True, False])
 def test_what_it_remembers_belongs_to_the_fit(kind, compile, tmp_path):
-    pair, estimator, data = vb.pairs.normal_normal(), kind(), X.float()
+    pair, estimator, data = home(kind), kind(), X.float()
     options = {"compile": compile, "progress": False, "learning_rate": 0.01}
     whole = vb.fit(pair, data, estimator, steps=60, **options)
     half = vb.fit(pair, data, estimator, steps=30, **options)
@@ -190,12 +200,12 @@ def test_what_it_remembers_belongs_to_the_fit(kind, compile, tmp_path):
     assert not any(estimator.memory.buffers())  # nobody wrote into the caller's
 
 
-@pytest.mark.parametrize("kind", REMEMBERING, ids=lambda k: k.__name__)
+@pytest.mark.parametrize("kind", REMEMBERING)
 def test_memory_in_plain_svi_and_in_ours(kind):
     losses = []
     for make in (SVI, vb.SVI):
         pyro.clear_param_store()
-        pair = vb.pairs.normal_normal()
+        pair = home(kind)
         with vb.seeded(0):
             options = {"compile": True} if make is vb.SVI else {}
             svi = make(pair.model, pair.guide, pyro.optim.Adam({"lr": 0.02}), loss=kind(2), **options)

@@ -51,6 +51,7 @@ SAME = {
     "Trace is Pathwise where there is a path": (vb.Trace(3), vb.Pathwise(3)),
     "Beta of 1 is AnalyticKL": (vb.Beta(3, beta=1.0), vb.AnalyticKL(3)),
     "REBAR of no strength is Score": (vb.REBAR(1, strength=0.0), vb.Score(1)),
+    "RELAX is REBAR before it learns": (vb.RELAX(2), vb.REBAR(2)),
 }
 
 

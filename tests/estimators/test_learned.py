@@ -42,7 +42,7 @@ class LearnedBaseline(Learned):
 PAIR = TRACTABLE["three_bernoulli"]
 
 
-@pytest.mark.parametrize(("compile", "steps"), [(False, 10), (True, 200)])
+@pytest.mark.parametrize(("compile", "steps"), [(False, 10), pytest.param(True, 200, marks=pytest.mark.slow)])
 def test_it_learns_by_its_own_loss(compile, steps, tmp_path):
     """To the expectation of log w, which the table has; and what was saved goes on to the last bit."""
     pair, x = PAIR.pair(), PAIR.batch().args[0]

@@ -26,6 +26,7 @@ from .measure_valued import MeasureValued as MeasureValued
 from .arm import ARM as ARM
 from .disarm import DisARM as DisARM
 from .rebar import REBAR as REBAR
+from .relax import RELAX as RELAX
 from .gumbel_softmax import GumbelSoftmax as GumbelSoftmax
 from .enumerated import Enumerated as Enumerated
 from .iwae import IWAE as IWAE

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..arguments.real import Real
-from ..drawing.particles import Particles
+from ..drawing.particles import Latent, Particles
 from .base import Estimate, Estimator
+from .learned import weighted
 
 STRONG = 1e6  # the variance grows like η²: more leaves nothing of the gradient in the seven digits of single precision
 
 
 @dataclass(frozen=True)
 class REBAR(Estimator):
-    """The gradient of Bernoulli latents with a control variate from their binary concrete relaxation.
+    """The gradient of discrete latents with a control variate from their concrete relaxation.
 
-    surrogate = mean_k [log p(x, b̄) + sg(log w(b) − η c(z̃)) log q(b̄) + η (c(z) − c(z̃))], c(z) = log w(σ(z/τ)), with z = α + logit(u) the
-    logistic that b = 1[z > 0] came from and z̃ the same number as a function of b and fresh noise
+    surrogate = mean_k [log p(x, b̄) + sg(log w(b) − c(z̃)) log q(b̄) + c(z) − c(z̃)], c(z) = η log w(σ(z/τ)), with z = α + logit(u) the
+    logistic that b = 1[z > 0] came from and z̃ the same number as a function of b and fresh noise; for one-hot sites Gumbels, and softmax for σ
 
-    Bound: ELBO. Bias: none, for any τ and η. Needs: a guide of Bernoulli sites that are independent given the data, and a model that can be asked
-    about values between 0 and 1.
+    Bound: ELBO. Bias: none, for any τ and η. Needs: a guide of Bernoulli or OneHotCategorical sites that are independent given the data, and a model that
+    can be asked about values in between.
 
     Args:
         temperature: τ.
@@ -36,23 +38,65 @@ class REBAR(Estimator):
     strength: float = 1.0
 
     needs = frozenset({"log_p_fixed", "log_q_fixed", "score", "latents", "weigh"})
-    families = frozenset({"bernoulli"})
+    families = frozenset({"bernoulli", "one_hot"})
     reference = "Tucker et al. 2017, arXiv:1703.07370"
 
     limits = {"temperature": Real(above=0.0, given="0.5"), "strength": Real(least=-STRONG, most=STRONG)}
 
     def estimate(self, particles: Particles) -> Estimate:
-        value = (particles.log_p_fixed - particles.log_q_fixed).detach()
-        free, bound = [], []
-        for site in particles.latents:
-            logits = site.parameters["logits"]
-            u = uniform_behind(logits, site.value)
-            free.append(torch.sigmoid((logits + torch.logit(u.detach())) / self.temperature))
-            bound.append(torch.sigmoid((logits + torch.logit(u)) / self.temperature))
-        relaxed, conditional = (log_p - log_q for log_p, log_q in map(particles.weigh, (free, bound)))
-        centred = value - self.strength * conditional.detach()
-        surrogate = particles.log_p_fixed + centred * particles.score + self.strength * (relaxed - conditional)
-        return Estimate(value.mean(0), surrogate.mean(0))
+        return with_control(particles, lambda z: self.strength * relaxed_log_w(particles, z, self.temperature))
+
+
+def with_control(particles: Particles, c: Callable[[Sequence[Tensor]], Tensor], *, twice: bool = False) -> Estimate:
+    """The score function less a function of what the discrete draws came from, whose own gradient is put back along its path.
+
+    As z and z̃ are one number, c is asked once: ∇(c(z) − c(z̃)) = ∂c/∂z ∇(z − z̃).
+
+    Args:
+        particles: With all that `REBAR` needs.
+        c: (K, *local), of a z for each site, shaped like `Latent.value`; any function does that does not know the draw.
+        twice: Whether the gradient is to be differentiated in what c is made from.
+    """
+    value = (particles.log_p_fixed - particles.log_q_fixed).detach()
+    if not torch.is_grad_enabled():
+        return Estimate(value.mean(0), value.mean(0))
+    paths = [behind(site) for site in particles.latents]
+    z = [bound.detach().requires_grad_() for _, bound in paths]
+    baseline = c(z)
+    slopes = torch.autograd.grad(baseline.sum(), z, retain_graph=True, create_graph=twice)
+    surrogate = particles.log_p_fixed + weighted(value - baseline, particles.score)
+    for (free, bound), slope in zip(paths, slopes, strict=True):
+        surrogate = surrogate + weighted(slope, free - bound).flatten(value.dim()).sum(-1)
+    return Estimate(value.mean(0), surrogate.mean(0))
+
+
+def relaxed_log_w(particles: Particles, z: Sequence[Tensor], temperature: Tensor | float) -> Tensor:
+    """(K, *local) log w at values between the discrete ones: σ(z/τ), for one-hot sites softmax(z/τ)."""
+    squash = {"bernoulli": torch.sigmoid, "one_hot": lambda each: torch.softmax(each, -1)}
+    log_p, log_q = particles.weigh(
+        [squash[site.family](each / temperature) for site, each in zip(particles.latents, z, strict=True)]
+    )
+    return log_p - log_q
+
+
+def behind(site: Latent) -> tuple[Tensor, Tensor]:
+    """z that a site's draw b came from, drawn given b: once as α plus constant noise, once as a function of α and b with other constant noise.
+
+    Returns:
+        The same number twice, of the shape of b, live in the site's logits in either way.
+    """
+    logits = site.parameters["logits"]
+    if site.family == "bernoulli":
+        u = uniform_behind(logits, site.value)
+        return logits + torch.logit(u.detach()), logits + torch.logit(u)
+    eps = torch.finfo(logits.dtype).eps
+    waits = (
+        -torch.log(torch.rand_like(logits).clamp(eps, 1 - eps))
+    ).log()  # of each category; the first to come is drawn
+    alone = (waits * site.value).sum(-1, keepdim=True)
+    later = torch.logaddexp(alone, waits - torch.log_softmax(logits, -1))
+    bound = -torch.where(site.value > 0.5, alone, later)
+    return logits + (bound - logits).detach(), bound
 
 
 def uniform_behind(logits: Tensor, b: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ STYLES = {
     "measure_valued": ("MeasureValued", "#6A3D9A", "^"),
     "disarm": ("DisARM (K = 2)", "#CC79A7", "o"),
     "rebar": ("REBAR", "#8E3A6B", "s"),
+    "relax": ("RELAX", "#5B2333", "v"),
     "gumbel_softmax": ("GumbelSoftmax", "#E3B5D2", "D"),
     "enumerated": ("Enumerated", "#444444", "H"),
     "iwae": ("IWAE", "#7B68EE", "v"),
