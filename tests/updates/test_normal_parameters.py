@@ -46,6 +46,13 @@ def gradients(normal: NormalParameters, values) -> list[torch.Tensor]:
     return list(torch.autograd.grad(loss(normal, live), live))
 
 
+def length(normal: NormalParameters, values, gradient) -> torch.Tensor:
+    """Of a gradient in the metric, squared."""
+    parts = normal.whitened(values, gradient)
+    assert [part.shape for part in parts] == [value.shape for value in values]
+    return torch.stack([part.square().sum() for part in parts]).sum()
+
+
 @pytest.mark.parametrize("normal", KINDS.values(), ids=KINDS)
 def test_what_is_written_reads_the_same(normal):
     values = values_of(normal)
@@ -68,7 +75,7 @@ def test_the_metric_is_fishers(normal):
     fisher = torch.autograd.functional.hessian(divergence, flat)
     g = torch.cat([part.reshape(-1) for part in gradient])
     natural = torch.linalg.lstsq(fisher, g, driver="gelsd").solution  # entries above a diagonal do nothing
-    torch.testing.assert_close(normal.whitened(values, gradient).square().sum(), g @ natural)
+    torch.testing.assert_close(length(normal, values, gradient), g @ natural)
     tiny = 1e-8
     moved = torch.cat([v.reshape(-1) for v in normal.step(values, gradient, tiny)])
     used = fisher.diagonal() > 1e-9
@@ -122,9 +129,9 @@ def test_no_step_is_longer_than_it_may_be(normal):
     limit = 1e-6
     after = normal.step(values, gradient, 1.0, limit)
     moved = kl_divergence(distribution(normal, values), distribution(normal, after))
-    length = normal.whitened(values, gradient).square().sum() / 2
-    assert length > limit and moved.max() == pytest.approx(limit, rel=0.02)
-    short = normal.step(values, gradient, 1.0, 2 * float(length))
+    divergence = length(normal, values, gradient) / 2
+    assert divergence > limit and moved.max() == pytest.approx(limit, rel=0.02)
+    short = normal.step(values, gradient, 1.0, 2 * float(divergence))
     whole = normal.step(values, gradient, 1.0, math.inf)
     for one, other in zip(short, whole, strict=True):
         assert torch.equal(one, other)

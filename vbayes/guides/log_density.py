@@ -83,6 +83,18 @@ class LogDensity:
         """(S, D), of (S, D) numbers."""
         return self._mapped(torch.func.grad(self) if self.captured else self._gradient, numbers, 1)
 
+    def with_gradients(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        """(S,) nats and (S, D) gradients, of (S, D) numbers: both from one run."""
+
+        def one(each: Tensor) -> Tensor:
+            gradient, value = torch.func.grad_and_value(self)(each)
+            return torch.cat([value[None], gradient])
+
+        if not self.captured:
+            return self.many(numbers), self.gradients(numbers)
+        both = self._mapped(one, numbers, 1)
+        return both[:, 0], both[:, 1:]
+
     def hessians(self, numbers: Tensor) -> Tensor:
         """(S, D, D) second derivatives, of (S, D) numbers."""
         one = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,10 +17,12 @@ from ..estimators.memory import remembered
 from ..pair.pair import Pair
 from ..pair.parameter_groups import Groups
 from ..staging import draw_noise
+from ..updates.normal_parameters import NormalParameters
 from ..validation import no_warnings_of_nan, validation
 from . import moments
 from .bias import UNKNOWN, bias
 from .directions import Directions
+from .metric import in_metric
 from .moments import Moments, heaviest_block, mean_norm, root_mean_square, variances_without
 from .moments import snr as snr_of
 from .moments import variance as variance_of
@@ -50,6 +52,7 @@ class Bench:
         together: Time many gradients at once, where they are not machine code: a cheap guess at what they would cost if they were.
         strict: Raise at gradients that are not finite, instead of leaving out the estimator.
         memory: Bytes that a chunk of them may take; a quarter of what is free if None.
+        normals: Of the guide, in whose Fisher metric gradients are measured; see `in_metric`.
     """
 
     def __init__(
@@ -66,7 +69,9 @@ class Bench:
         together: bool = False,
         strict: bool = True,
         memory: int | None = None,
+        normals: Sequence[NormalParameters] = (),
     ) -> None:
+        self.normals = normals
         self.together, self.strict = together, strict
         self.batch, self.methods, self.size, self.seed = batch, methods, size, seed
         how: dict[str, Any] = {"compiled": compiled, "memory": memory}
@@ -169,7 +174,7 @@ class Bench:
             return None
         truth: Moments | Tensor
         if isinstance(judge, Known):
-            truth = probe = judge.gradient(pair)
+            truth = probe = in_metric(self.normals, pair)(judge.gradient(pair)[None])[0]
         else:
             replicas = self.quiet[bound]
             replicas.settle(pair, rng.child(seed, MEMORY), memories=BLOCKS)
@@ -195,12 +200,12 @@ class Bench:
         return moments.collect(self._blocks(replicas, pair, size, seed), centre, size, **look)
 
     def _blocks(self, replicas: Replicas, pair: Pair, size: int, seed: int) -> Iterator[Iterator[Tensor]]:
-        like = next(iter(pair.parameters.values()))
+        like, turned = next(iter(pair.parameters.values())), in_metric(self.normals, pair)
         for block in range(BLOCKS):
             replicas.recall(block)
             with rng.seeded(rng.child(seed, BASE, block)):
                 noise = draw_noise(self.sizes, size, like)
-            yield replicas.gradients(pair, noise, rng.child(seed, OTHER, block))
+            yield map(turned, replicas.gradients(pair, noise, rng.child(seed, OTHER, block)))
 
     def _times(self, pair: Pair) -> dict[str, tuple[float, float]]:
         """Milliseconds of one gradient as `fit` pays it."""

@@ -41,6 +41,7 @@ from .checkpoints import (
     trained_checkpoints,
 )
 from .comparison import Comparison, Point
+from .metric import metric_of
 from .oracle import check_oracle, judge_of, target
 
 ESTIMATOR = Anything("a name or an estimator", "'stl'")
@@ -66,6 +67,7 @@ def compare(
     batch_size: int | None = None,
     optimizer: Any = torch.optim.Adam,
     learning_rate: float | None = None,
+    update: Any = None,
     replicas: int = 1000,
     oracle: Any = "auto",
     groups: str | Mapping[str, Sequence[str]] = "role",
@@ -90,6 +92,8 @@ def compare(
         steps, epochs, batch_size, optimizer, learning_rate: Of the training, as for `fit`; it follows `AnalyticKL`.
             The gradients measured are those of a batch of the same size. A model that sums sites out is trained by `Enumerated`, which then is the usual
             estimator too.
+        update: `vb.NaturalGradient()`: measure its steps instead of gradients, in the metric of the guide's normals. A variance is then twice the nats by which a step at rate 1 moves q for
+            nothing, in whatever units the parameters are; what is no normal's stays a gradient. The training is by `optimizer` all the same.
         replicas: R; rounded up to a multiple of 50.
         oracle: What bias is judged by, each estimator by the bound that it is of: "auto" is the pair's exact ELBO, or else an
             unbiased estimator of the bound with 10 R replicas of its own; "tabulated" the truth from `vb.tabulate`, where the
@@ -143,7 +147,10 @@ def compare(
             judged[bound] = judge_of(method, pair, batch, oracle, whole=whole)
         judges[name] = judged[bound]
     grouped = parameter_groups(pair, batch, groups)
-    bench = Bench(pair, batch, methods, judges, grouped, size, seed, compiled=asked_for(compile), memory=memory)
+    normals = metric_of(update, pair, batch)
+    bench = Bench(
+        pair, batch, methods, judges, grouped, size, seed, compiled=asked_for(compile), memory=memory, normals=normals
+    )
     rows, points = [], []
     seeds = seeds_of_training(seed, checkpoints) if training else rng.children(seed, len(checkpoints))
     with bar("compare", len(checkpoints) * bench.pieces, show=progress) as advance:
@@ -165,6 +172,7 @@ def compare(
         rows=tuple(rows),
         points=tuple(points),
         fit=last,
+        update=repr(update) if update is not None else "",
     )
     if heavy := heavy_tailed(found.to_dataframe()):
         warnings.warn(heavy, stacklevel=3)

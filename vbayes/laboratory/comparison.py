@@ -58,6 +58,7 @@ class Comparison(Displayable):
         rows: One for each point, estimator and group; see `to_dataframe`.
         points: Where in the training.
         fit: The training run that led there; None where points were given.
+        update: In whose metric steps were measured; empty where gradients were.
     """
 
     pair: str
@@ -70,11 +71,14 @@ class Comparison(Displayable):
     rows: tuple[dict[str, Any], ...]
     points: tuple[Point, ...]
     fit: Fit | None = field(default=None, compare=False)
+    update: str = ""
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row for each point of training, estimator and group of parameters.
 
         The gradient is that of the bound of the whole data set (nats), as estimated from one minibatch.
+
+        With an `update`, it is that gradient in the metric of the guide's normals, where nats² are twice the nats of a step at rate 1.
 
         - `mean_norm`: the norm of its mean.
         - `bias_z`: the distance of its mean from the right one in standard errors; NaN where nothing can judge it, as an estimator that
@@ -97,6 +101,7 @@ class Comparison(Displayable):
             ("estimators", first_few(self.estimators, 6)),
             ("gradients", f"{self.replicas:,} of each, of {self.batch_size:,} rows"),
             ("points", first_few((point.at for point in self.points), 7)),
+            *([("steps of", self.update)] if self.update else []),
         ]
         if self.rows and not any(math.isnan(row["variance_time"]) for row in self.rows):
             best = self.best()
@@ -163,7 +168,7 @@ class Comparison(Displayable):
 
     def save(self, path: str | Path) -> Path:
         """Writes everything but the fit as JSON; infinite numbers as words, and what is none as null."""
-        described = {name: getattr(self, name) for name in (*PLAIN, "estimators", "rows")}
+        described = {name: getattr(self, name) for name in (*PLAIN, "estimators", "rows", "update")}
         described |= {"points": [vars(point) for point in self.points], "verdict": self.verdict()}
         return result_file.save(path, described)
 
@@ -177,6 +182,7 @@ class Comparison(Displayable):
                 estimators=tuple(described["estimators"]),
                 rows=tuple(result_file.numbers(row, WORDS) for row in described["rows"]),
                 points=tuple(Point(**result_file.numbers(point, WORDS)) for point in described["points"]),
+                update=described.get("update", ""),
             )
 
         return result_file.load(path, made, "comparison")

@@ -47,6 +47,8 @@ class Matching:
             root = guide.root.to(like)
             self._centre, self._root = guide.centre.to(like), root if root.dim() == 2 else root.diag()
 
+        self._volume = torch.linalg.slogdet(self._root)[1]
+
     @property
     def how(self) -> str:
         """What takes the steps; see `engine_of`."""
@@ -70,8 +72,8 @@ class Matching:
         ).to(mean)
         draws = mean + noise @ root.mT
         numbers = self._centre + draws @ self._root.mT
-        scores = self._density.gradients(numbers) @ self._root
-        elbo = float((self._density.many(numbers) - self._log_q(noise, root)).mean())
+        log_p, slopes = self._density.with_gradients(numbers)
+        scores, elbo = slopes @ self._root, float((log_p - self._log_q(noise, root)).mean())
         values = self._next(mean, root, draws, scores, step)
         if not (torch.isfinite(scores).all() and abs(elbo) < float("inf")):
             self.failure = Failure("gradient" if abs(elbo) < float("inf") else "ELBO")
@@ -91,7 +93,7 @@ class Matching:
 
     def _log_q(self, noise: Tensor, root: Tensor) -> Tensor:
         """(B,) of the guide's draws, in the model's unconstrained numbers."""
-        wide = torch.linalg.slogdet(self._root)[1] + root.diagonal().log().sum()
+        wide = self._volume + root.diagonal().log().sum()
         return -(noise.square() + math.log(2 * math.pi)).sum(1) / 2 - wide
 
     def look_again(self) -> None:

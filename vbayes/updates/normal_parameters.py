@@ -70,19 +70,19 @@ class NormalParameters:
             return ((root * along).square() + bend.square() / 2).sqrt()
         return ((root.mT @ along).square().sum() + bend.square().sum() / 2).sqrt()
 
-    def whitened(self, values: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
-        """(P,) F^-½ g, whose square is gᵀ F⁻¹ g with the Fisher matrix F of this normal.
+    def whitened(self, values: Sequence[Tensor], gradients: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """F^-½ g, whose squares add up to gᵀ F⁻¹ g with the Fisher matrix F of this normal, each part in the shape of its parameter.
 
-        It is twice the KL, to second order, that a step along the natural gradient makes.
+        That is twice the KL, to second order, that a step along the natural gradient makes at rate 1.
 
         Args:
             values, gradients: As for `slopes`.
         """
         _, root, along, bend = self.slopes(values, gradients)
         if not self.full:
-            return torch.cat([(root * along).reshape(-1), bend.reshape(-1) / 2**0.5])
-        below = bend[tuple(torch.tril_indices(len(bend), len(bend), -1, device=bend.device))]
-        return torch.cat([root.mT @ along, below, bend.diagonal() / 2**0.5])
+            return root * along, bend / 2**0.5
+        scale, below = bend.diagonal() / 2**0.5, bend.tril(-1)
+        return root.mT @ along, *((scale, below) if len(self.constraints) == 2 else (below + scale.diag_embed(),))
 
     def step(
         self, values: Sequence[Tensor], gradients: Sequence[Tensor], rate: float, max_kl: float = math.inf
