@@ -147,7 +147,7 @@ def footprint(program: Program) -> int:
     """Bytes of all intermediate results of one run, as if none were freed."""
     total = 0
     for node in program.graph.graph.nodes:  # type: ignore[union-attr]
-        meta = node.meta.get("tensor_meta")
-        if hasattr(meta, "shape"):
-            total += math.prod(meta.shape) * meta.dtype.itemsize
+        made = node.meta.get("val")
+        if isinstance(made, Tensor):
+            total += math.prod(made.shape) * made.dtype.itemsize
     return total

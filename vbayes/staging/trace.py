@@ -13,6 +13,7 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_leaves
 
+from .record import record
 from .sources import drop_old_sources
 
 CPU = torch.device("cpu")
@@ -42,10 +43,19 @@ def trace(fn: Callable[..., Any], *examples: Any, decompositions: Mapping[Any, A
     # With a context, each node's shape is noted by one and the same mode; otherwise torch makes one for each node, with
     # a stack trace of its own, and takes twice as long.
     with tracing(TracingContext(FakeTensorMode())):
-        graph = make_fx(fn, decomposition_table=dict(decompositions or {}))(*examples)
+        graph = None if decompositions is not None else _recorded(fn, examples)
+        graph = graph or make_fx(fn, decomposition_table=dict(decompositions or {}))(*examples)
     drop_old_sources()
     where = next((leaf.device for leaf in tree_leaves(examples) if isinstance(leaf, Tensor)), CPU)
     return graph if where.type == "cpu" else _all_on(graph, where)
+
+
+def _recorded(fn: Callable[..., Any], examples: tuple[Any, ...]) -> GraphModule | None:
+    """None where it has operations of higher order, which `make_fx` knows."""
+    try:
+        return record(fn, *examples)
+    except NotImplementedError:
+        return None
 
 
 def _all_on(graph: GraphModule, where: torch.device) -> GraphModule:
