@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,6 +35,26 @@ def test_from_a_paper_to_an_estimator(capsys):
     assert table.oracle.eq("tabulated").all() and table.bound.eq("KL(p ‖ q)").all()
     few, many = table.loc[2], table.loc[32]
     assert few.bias > 5 * few.bias_se and many.bias < 0.4 * few.bias + 3 * many.bias_se
+
+
+@pytest.mark.slow
+@pytest.mark.on_cpu
+def test_several_devices(tmp_path):
+    """Its script, by two processes and by one."""
+    (script,) = blocks(DOCS / "several_devices.md")
+    tail = "import os\nprint(f'found {fit.history.elbo.iloc[-1]:.2f} {fit.engine}\\n', end='', flush=True)\n"
+    (tmp_path / "script.py").write_text(script.replace("seed=0", "seed=0, device='cpu', compile='torch'") + tail)
+    here = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(DOCS.parent)}
+    said = []
+    for starts in (["-m", "torch.distributed.run", "--nproc-per-node=2"], []):
+        ran = subprocess.run(
+            [sys.executable, *starts, "script.py"], capture_output=True, text=True, cwd=tmp_path, env=os.environ | here
+        )
+        assert ran.returncode == 0, ran.stderr
+        said += [line.split(maxsplit=2) for line in ran.stdout.splitlines() if line.startswith("found")]
+    first, second, alone = (float(elbo) for _, elbo, _ in said)
+    assert first == second == pytest.approx(alone, rel=1e-5)
+    assert [engine.endswith("the mean of 2 processes'") for *_, engine in said] == [True, True, False]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

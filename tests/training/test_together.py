@@ -6,18 +6,22 @@ import functools
 import os
 import pickle
 import signal
+from types import SimpleNamespace
 
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
 import torch.distributed
+from rich.console import Console
 
 import vbayes as vb
 from tests.faults.processes import in_children
+from vbayes.cli.train import train
 from vbayes.errors import BadInput, NonFinite
 from vbayes.training.ranks import Ranks, ranks_of
 from vbayes.training.share import sharing_of
+from vbayes.training.together import until_converged_together
 
 pytestmark = [pytest.mark.on_cpu, pytest.mark.usefixtures("double")]
 
@@ -59,6 +63,7 @@ def together(folder, work, world=2) -> list:
 
     def as_one_of_them(rank):
         torch.set_num_threads(1)
+        signal.alarm(300)  # other processes may share the machine
         where = f"file://{folder}/met-{os.path.basename(folder)}"
         torch.distributed.init_process_group("gloo", init_method=where, rank=rank, world_size=world)
         found = work(rank)
@@ -110,6 +115,63 @@ def test_parameters_are_those_of_one_process_compiled(tmp_path, options):
     for each in found:
         assert_same(each, one)
         assert each[3] == "native; its gradient is the mean of 3 processes'"
+
+
+@pytest.mark.slow
+def test_until_converged(tmp_path):
+    """What it decides by is the same everywhere; and what time it is, the first process says."""
+    how = {"learning_rate": 0.05, "progress": False}
+
+    def work(rank):
+        fit = vb.fit(regression(), DATA, batch_size=4, max_steps=60, compile=False, **how)
+        short = vb.fit(regression(), DATA, max_seconds=1e-3, compile=False, **how)
+        held_out = vb.fit(
+            regression(), DATA, max_steps=9, compile=False, validation=vb.Dataset.of(DATA).rows([0, 1, 2]), **how
+        )
+        return come_to(fit), fit.convergence.reason, short.steps, come_to(held_out)
+
+    (first, reason, short, held_out), (second, reason_too, short_too, held_out_too) = together(tmp_path, work)
+    one = vb.fit(regression(), DATA, batch_size=4, max_steps=60, devices=1, **how)
+    assert_same(first, one)
+    assert first[1] == second[1] and reason == reason_too and short == short_too and held_out[1] == held_out_too[1]
+    assert reason.partition(" in ")[0] == one.convergence.reason.partition(" in ")[0] == "not converged after 60 steps"
+
+
+@pytest.mark.slow
+def test_one_goes_on_from_what_several_have_kept(tmp_path):
+    how = HOW | {"compile": "torch", "checkpoint": tmp_path / "fit.safetensors"}
+    together(tmp_path, lambda rank: vb.fit(regression(), DATA, steps=5, **how).steps, world=3)
+    one = vb.fit(regression(), DATA, steps=9, devices=1, **how)
+    assert_same(come_to(one), vb.fit(regression(), DATA, steps=9, devices=1, compile="torch", **HOW))
+
+
+@pytest.mark.slow
+def test_the_command_line(tmp_path):
+    """The first process writes the run folder; the others say nothing, and are told where there is nothing to train any more."""
+    torch.set_default_dtype(torch.float32)
+    asked = {
+        "pair": "vae",
+        "data": None,
+        "estimator": None,
+        "seed": 0,
+        "steps": 4,
+        "epochs": None,
+        "max_steps": None,
+        "max_seconds": None,
+    }
+    asked |= {"batch_size": 500, "learning_rate": None, "binarize": None}
+    options = {"given": (), "device": "cpu", "out": tmp_path / "run", "resume": None, "console": Console(quiet=True)}
+
+    def work(rank):
+        try:
+            fit, folder = train(asked, **options)
+        except SystemExit as end:
+            return end.code
+        return fit.steps, folder.name, sorted(path.name for path in folder.iterdir())
+
+    (steps, name, files), status = together(tmp_path, work)
+    assert steps == 4 and name == "run" and {"fit.safetensors", "history.csv", "report.html"} <= set(files)
+    assert status == 0
 
 
 @pytest.mark.slow
@@ -212,7 +274,7 @@ def test_what_they_do_not_do_together(tmp_path):
     def work(rank):
         said = []
         for data, options in [
-            (DATA, {}),
+            (DATA, {"estimator": "auto"}),
             (DATA, {"steps": 3, "restarts": 2}),
             (DATA, {"steps": 3, "average": True}),
             (DATA, {"steps": 3, "devices": 3}),
@@ -227,10 +289,8 @@ def test_what_they_do_not_do_together(tmp_path):
 
     first, second = together(tmp_path, work)
     assert first[0] == second[0] and first[1:] == (2, 0) and second[1:] == (3, 0)
-    until, restarts, average, devices, data, steps = first[0]
-    assert (
-        "neither steps nor epochs, in 2 processes" in until and "restarts=2" in restarts and "average=True" in average
-    )
+    auto, restarts, average, devices, data, steps = first[0]
+    assert "estimator='auto', in 2 processes" in auto and "restarts=2" in restarts and "average=True" in average
     assert "devices=3, and there are 2 processes" in devices
     assert (
         "Process 1 was asked for another fit than process 0: it has data " in data and "it has steps 4, not 3" in steps
@@ -324,6 +384,13 @@ def test_rows_that_can(estimator):
     every, count = torch.cat([share.places[0] for share in shares]), shares[0].sizes[0]
     assert set(every.tolist()) == set(range(count)), "all noise is somebody's"
     assert sharing.share(2, 1, 3, X.device).weight == pytest.approx(1 / 3), "fewer rows than processes: each takes all"
+
+
+def test_a_guide_that_may_become_another():
+    ranks, fit = object.__new__(Ranks), SimpleNamespace(pair=SimpleNamespace(word="auto"))
+    ranks.rank, ranks.world = 0, 2
+    with pytest.raises(BadInput, match=r"guide='auto'(.|\n)*guide='full'"):
+        until_converged_together(fit, ranks, progress=False, callbacks=(), autosave=None)
 
 
 def test_each_has_a_card_of_its_own(monkeypatch):

@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.console import Console
 
@@ -25,6 +25,7 @@ from ..runs.report import report as page
 from ..runs.run_folder import hidden_of, left_behind, run_folder
 from ..training import checkpoint
 from ..training import fit as training
+from ..training.ranks import Ranks, ranks_of
 from ..training.result import Fit
 from ..training.settled import search_of
 from .asked import LENGTH, OPTIONS, plain
@@ -52,6 +53,11 @@ def train(
         resume: A run folder to go on with, of one that was interrupted or killed.
         console: Where to say what happens.
     """
+    ranks = ranks_of(None)
+    if ranks is not None:
+        device = ranks.device(device)
+        if not ranks.first:
+            _beside(ranks, device)
     final = None if resume is None else _final(resume)
     if final is not None:
         if out is not None:
@@ -66,7 +72,10 @@ def train(
     config |= {"estimator": repr(method), "epochs": how["epochs"], "learning_rate": how["learning_rate"]}
     ended = _told(final)  # of one that Ctrl-C, or a full disk, gave its final place
     interrupted = ended.get("arguments") == asked
-    if interrupted and ended.get("left") == "rest":
+    trained = interrupted and ended.get("left") == "rest"
+    if ranks is not None:
+        ranks.by_first(lambda: None if trained else asked)
+    if trained and final is not None:
         _rest_of(final, asked)
         return Fit.load(final / FIT, job.pair, job.data, estimator=_how(asked, job)[0]), final
     failure: NonFinite | None = None
@@ -117,6 +126,15 @@ def train(
     if goes_on:
         console.print(f"`vbayes train --resume {final}` goes on.", soft_wrap=True)
     return fit, final
+
+
+def _beside(ranks: Ranks, device: str) -> NoReturn:
+    """What the others do of several processes that torchrun has started: they train with the first one, which writes and says all."""
+    if asked := ranks.by_first(dict[str, Any]):
+        job = _job(asked)
+        method, how = _how(asked, job)
+        training.fit(job.pair, job.data, method, seed=asked["seed"], device=device, progress=False, **how)
+    raise SystemExit(0)
 
 
 def report(folder: Path) -> Path:

@@ -142,7 +142,7 @@ def _until_converged(
     with bar("fits", len(made), show=show) as advance:
         for (dataset, _), own in zip(made, seeds, strict=True):
             try:
-                found.append(fit(_start(first.pair, dataset), dataset, seed=own, **options))
+                found.append(fit(_start(first.pair, dataset), dataset, seed=own, devices=1, **options))
             except NonFinite:
                 found.append(None)
             advance(len(found), str)

@@ -21,6 +21,7 @@ from .. import rng
 from ..errors import BadInput
 from ..progress import stops, terminated
 from . import regular_file, table_file
+from .card import own_card
 from .experiment import Experiment, load
 from .fingerprint import fingerprint
 from .sources import sources, theirs
@@ -76,6 +77,7 @@ class Task:
                 )
             if quiet:
                 stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
+            stack.enter_context(own_card())
             stack.callback(torch.set_num_threads, torch.get_num_threads())
             torch.set_num_threads(1)
             return measure(experiment, self.path, self.settings, self.seed)

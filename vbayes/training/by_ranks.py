@@ -25,7 +25,7 @@ from .looks import Looks
 from .minibatches import EpochLoss, Minibatches
 from .non_finite_step import NonFiniteStep
 from .ranks import Ranks
-from .share import Share, sharing_of
+from .share import Share, Sharing, sharing_of
 
 BY_PYRO = "Its gradients are Pyro's from here on, which is slower."
 
@@ -57,6 +57,7 @@ class ByRanks:
         setup, minibatches, stepper, taken: As for `Eager`; the same in all processes.
         staged: Whether to compile the gradient.
         ranks: The processes.
+        like: The steps of another fit of the same pair and data: what was looked at and compiled for them serves here too.
 
     Raises:
         BadInput: Rows that can't be shared out.
@@ -66,20 +67,32 @@ class ByRanks:
     failure: Failure | None = None
 
     def __init__(
-        self, setup: Setup, minibatches: Minibatches, stepper: Stepper, taken: int, *, staged: bool, ranks: Ranks
+        self,
+        setup: Setup,
+        minibatches: Minibatches,
+        stepper: Stepper,
+        taken: int,
+        *,
+        staged: bool,
+        ranks: Ranks,
+        like: ByRanks | None = None,
     ) -> None:
         self._setup, self._minibatches, self._stepper, self._taken = setup, minibatches, stepper, taken
         self._pair, self._data, self._ranks = setup.pair, setup.data, ranks
         self._like = next(iter(self._pair.leaves.values()))
         self._epoch = EpochLoss(minibatches, taken, [row[2] for row in setup.rows])
-        self._noise, self._sharing = (
-            BlockNoise(setup.seed, self._like),
-            sharing_of(setup.pair, setup.estimator, setup.data),
-        )
+        self._noise = BlockNoise(setup.seed, self._like)
+        self._sharing: Sharing = like._sharing if like else sharing_of(setup.pair, setup.estimator, setup.data)
+        self._parts: dict[int, Part] = like._parts if like else {}
         self._watch = Watch(self._pair.model, self._pair.guide, settings=setup.estimator) if staged else None
         self._why = "compile=False" if setup.compile is False else "too few steps to repay compiling"
         self._looks, self._renewed = Looks(taken), 0
-        self._parts: dict[int, Part] = {}
+
+    def twin(self, setup: Setup, minibatches: Minibatches, like: ByRanks | None) -> ByRanks:
+        """For steps of the same pair with another seed, or on other data."""
+        return ByRanks(
+            setup, minibatches, self._stepper, 0, staged=self._watch is not None, ranks=self._ranks, like=like
+        )
 
     @property
     def how(self) -> str:
@@ -91,7 +104,7 @@ class ByRanks:
     def take(self, count: int) -> list[float]:
         """Up to `count` more steps: the ELBO of each, in nats, before it."""
         elbos: list[float] = []
-        while len(elbos) < count and self.failure is None and not self._ranks.stopped:
+        while len(elbos) < count and self.failure is None:
             elbos += self._step(self._taken + 1)
         return elbos
 

@@ -37,7 +37,7 @@ from .ranks import ranks_of
 from .restarts import Restarts
 from .result import Fit
 from .several import fit_restarts, fit_until_converged
-from .together import begin_together, refuse_together, train_together
+from .together import begin_together, refuse_together, train_together, until_converged_together
 from .until_converged import until_converged
 from .updating import check_update, updated
 from .verbs import verb
@@ -157,7 +157,7 @@ def fit(
         refuse_budget(max_steps=max_steps, max_seconds=max_seconds, validation=validation)
     ranks = ranks_of(1 if steps == 0 or epochs == 0 else devices)
     if ranks is not None:
-        refuse_together(ranks, told=told, automatic=automatic, restarts=restarts, average=average)
+        refuse_together(ranks, automatic=automatic, restarts=restarts, average=bool(average and told))
         device = ranks.device(device)
     seed = rng.or_default(seed)
     pair, data = pair_and_data(paired(pair, guide), data)
@@ -187,7 +187,8 @@ def fit(
         budget = {} if told else {"max_steps": max_steps, "max_seconds": max_seconds}
         autosave = Autosave(checkpoint, every, identity(fresh, held_out, **budget))
     if ranks is not None:
-        fresh, kept = begin_together(fresh, ranks, autosave, steps=steps, epochs=epochs)
+        far = {"steps": steps, "epochs": epochs, "max_steps": max_steps, "max_seconds": max_seconds}
+        fresh, kept = begin_together(fresh, ranks, autosave, held_out, **far)
     elif autosave is not None:
         fresh, kept = autosave.begin(fresh, finds=_of_that_guide)
     if not told:
@@ -206,6 +207,9 @@ def fit(
         if restarts is not None:
             options |= {"max_steps": max_steps, "validation": held_out}
             return fit_until_converged(fresh, restarts, max_seconds=max_seconds, **options)
+        if ranks is not None:
+            options |= {"max_steps": max_steps, "max_seconds": max_seconds, "validation": held_out}
+            return until_converged_together(fresh, ranks, at=kept.get("schedule"), **options)
         if problem.pair.word == AUTO and estimator is None and held_out is None:
             return verb("climb")(fresh, max_steps=max_steps, max_seconds=max_seconds, kept=kept, **options)  # type: ignore[no-any-return]
         options["at"] = kept.get("schedule")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,10 +17,13 @@ from .. import rng
 from ..data.dataset import Dataset
 from ..staging.averaged_adam import AveragedAdam
 from ..staging.step import LoopState
+from .by_ranks import ByRanks
 from .eager import Eager
+from .engine import Engine
 from .fit_run import FitRun
 from .history import History
 from .minibatches import Minibatches
+from .ranks import Ranks
 from .staged import Staged
 
 TRIAL = 2  # what a child of a seed is for, beside those of `minibatches`
@@ -51,6 +55,7 @@ class PhasedRun:
         held_out: Data on which `evaluate` looks, in place of the fit's; its ELBO counts for as many rows as the fit has.
         optimizer: The state of the `AveragedAdam` of one that was kept.
         between: Called after each of the looks that `evaluate` takes.
+        ranks: The processes that take the steps together.
     """
 
     def __init__(
@@ -62,13 +67,16 @@ class PhasedRun:
         held_out: Dataset | None = None,
         optimizer: Any = None,
         between: Callable[[], None] = lambda: None,
+        ranks: Ranks | None = None,
     ) -> None:
         progress = replace(fit.progress, optimizer=optimizer)
         self._fit = replace(fit, optimizer=AveragedAdam, learning_rate=rate, progress=progress)
-        self.run = FitRun(self._fit, staged=staged)
+        self.run = FitRun(
+            self._fit, staged=staged, make=None if ranks is None else functools.partial(ByRanks, ranks=ranks)
+        )
         self._seed = rng.child(fit.seed, TRIAL)
         self._held_out, self._between = held_out, between
-        self._looking: Staged | None = None  # the engine that looks there
+        self._looking: Any = None  # the engine that looks there
 
     @property
     def rows(self) -> History:
@@ -179,15 +187,19 @@ class PhasedRun:
             if isinstance(engine, Staged) and engine.state is not None:
                 if data is not None and self._looking is None:
                     self._looking = Staged(setup, minibatches, stepper, 0)
-                twin = Staged(setup, minibatches, stepper, 0, engine if data is None else self._looking)
-                twin.stand(_at(engine.state, parameters, rate), 0)
-                values = twin.take(steps)
+                staged = Staged(setup, minibatches, stepper, 0, engine if data is None else self._looking)
+                staged.stand(_at(engine.state, parameters, rate), 0)
+                values = staged.take(steps)
                 engine.finish()  # a step that could not be taken has left its traces
                 return values
-            return self._by_pyro(Eager(setup, minibatches, stepper, 0), stepper, parameters, rate, steps)
+            if isinstance(engine, ByRanks):
+                twin = engine.twin(setup, minibatches, engine if data is None else self._looking)
+                self._looking = self._looking if data is None else twin
+                return self._from(twin, stepper, parameters, rate, steps)
+            return self._from(Eager(setup, minibatches, stepper, 0), stepper, parameters, rate, steps)
 
-    def _by_pyro(
-        self, engine: Eager, stepper: Any, parameters: Mapping[str, Tensor], rate: float, steps: int
+    def _from(
+        self, engine: Engine, stepper: Any, parameters: Mapping[str, Tensor], rate: float, steps: int
     ) -> list[float]:
         leaves, buffers = self._fit.pair.leaves, {k: v.clone() for k, v in self._fit.pair.buffers.items()}
         before, state = {name: leaf.detach().clone() for name, leaf in leaves.items()}, stepper.get_state()
@@ -196,7 +208,7 @@ class PhasedRun:
                 leaves[name].data = value.clone()
             for optimizer in stepper.each(leaves).values():
                 optimizer.begin(rate)
-            return engine.take(steps)
+            return list(engine.take(steps))
         finally:
             for name, value in before.items():
                 leaves[name].data = value

@@ -79,6 +79,10 @@ class Ranks:
             )
         return asked
 
+    def clock(self) -> float:
+        """How late it is, for all of them."""
+        return self.seconds
+
     # ---- what they tell each other ---------------------------------------------------------------------------------
 
     def mean(self, tensors: Sequence[Tensor], weight: float, lost: bool = False) -> list[Tensor]:

@@ -18,6 +18,7 @@ from .convergence import Convergence, Phase, in_nats
 from .fit_run import not_finite
 from .history import Callback, Row, tell
 from .phased_run import CHUNK, PhasedRun, Point
+from .ranks import Ranks
 from .rate import FIRST, find_rate
 from .schedule_state import Midst, stand, standing
 from .tolerance import Tolerance
@@ -44,6 +45,7 @@ class Schedule:
         asked_to_stop: Whether somebody has pressed Ctrl-C.
         autosave: What keeps it while it runs.
         at: Where one that was kept stood, to go on from there; empty for one that begins.
+        ranks: The processes that train it together: what time it is, they agree on.
     """
 
     def __init__(
@@ -58,27 +60,25 @@ class Schedule:
         asked_to_stop: Callable[[], bool],
         autosave: Autosave | None = None,
         at: dict[str, Any] | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
-        self._began = time.perf_counter()
+        self._clock = ranks.clock if ranks else time.perf_counter
         self._fit, self._tolerance, self._rate = fit, tolerance, rate or math.nan
-        self._autosave, self._first = autosave, fit.steps
-        self._budget = budget
+        self._began, self._autosave, self._first, self._budget = self._clock(), autosave, fit.steps, budget
         self._callbacks, self._advance, self._asked_to_stop = callbacks, advance, asked_to_stop
         optimizer = at["optimizer"] if at else None
-        how: dict[str, Any] = {"held_out": validation, "optimizer": optimizer, "between": self._keep}
+        how: dict[str, Any] = {"held_out": validation, "optimizer": optimizer, "between": self._keep, "ranks": ranks}
         self._steps = PhasedRun(fit, rate or FIRST, staged=fit.compile is not False, **how)
-        self._held_out = validation is not None
+        self._held_out, self._retreats, self._interrupted = validation is not None, 0, False
         self._phases: list[Phase] = []
-        self._retreats, self._interrupted = 0, False
         # What is known of the last window: its mean, its gain on the window before, and the steps between the two.
         self._size, self._gain, self._gain_se, self._span = 0, math.nan, math.nan, 1.0
         self._expected, self._creeps = math.nan, 0.0
         # How far it is: a rate is found, in the midst of a phase, it has converged, and all that is left is to settle.
         self._begun, self._ended, self._converged, self._closing, self._kept = False, False, False, False, False
         self._midst: Midst | None = None
-        self._points: dict[
-            str, Point
-        ] = {}  # "reached": the best of the phases behind; "here": where it stands in the end
+        # "reached": the best of the phases behind; "here": where it stands in the end
+        self._points: dict[str, Point] = {}
         self._trials: dict[float, list[float]] = {}
         if at:
             stand(self, at)
@@ -89,7 +89,7 @@ class Schedule:
 
     @property
     def _seconds(self) -> float:
-        return time.perf_counter() - self._began
+        return self._clock() - self._began
 
     @property
     def _over(self) -> bool:
@@ -195,14 +195,13 @@ class Schedule:
 
     def _go(self, steps: int) -> bool:
         """On to so many steps in all, within the budget, or as far as it can; whether there may be more after them."""
-        run, steps = self._steps.run, min(steps, self._budget.steps + self._first)
+        run, autosave, steps = self._steps.run, self._autosave, min(steps, self._budget.steps + self._first)
         while run.steps < steps:
             self._steps.go(
                 steps - run.steps,
-                until=run.seconds + max(self._budget.seconds - self._seconds, 0.0),
                 report=self._report,
                 asked_to_stop=self._asked_to_stop,
-                pause=lambda: self._autosave is not None and self._autosave.due(run.steps),
+                pause=lambda: self._seconds >= self._budget.seconds or bool(autosave and autosave.due(run.steps)),
             )
             if run.failure:
                 return False

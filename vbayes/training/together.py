@@ -15,7 +15,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from ..data.dataset import Dataset
 from ..errors import BadInput
+from ..guides import AUTO
 from ..staging.backends import asked_for
 from .autosave import Autosave
 from .by_ranks import ByRanks
@@ -23,42 +25,45 @@ from .engine import WORTH
 from .fit_run import Callback, train
 from .identity import identity
 from .ranks import MEND, Ranks
+from .until_converged import until_converged
 
 F = TypeVar("F", bound=Any)  # a `Fit`
 CARRIED = ("rows", "progress", "learning_rate", "switches", "convergence")  # of a fit, beside its pair's values
 
 
-def refuse_together(ranks: Ranks, *, told: bool, automatic: bool, restarts: int | None, average: bool | None) -> None:
+def refuse_together(ranks: Ranks, *, automatic: bool, restarts: int | None, average: bool) -> None:
     """What several processes do not do together.
 
     Raises:
         BadInput: It was asked for.
     """
     asked = {
-        "neither steps nor epochs": not told,
         "estimator='auto'": automatic,
         f"restarts={restarts}": restarts is not None,
-        "average=True": bool(average),
+        "average=True for so many steps": average,
     }
     if named := [words for words, there in asked.items() if there]:
         raise BadInput(
-            f"{' and '.join(named)}, in {ranks.world} processes that train together. Wanted: one fit by one estimator for so many steps or epochs. {MEND}"
+            f"{' and '.join(named)}, in {ranks.world} processes that train together. Wanted: one fit by one estimator. {MEND}"
         )
 
 
-def begin_together(fit: F, ranks: Ranks, autosave: Autosave | None, **asked: Any) -> tuple[F, dict[str, Any]]:
+def begin_together(
+    fit: F, ranks: Ranks, autosave: Autosave | None, held_out: Dataset | None = None, **asked: Any
+) -> tuple[F, dict[str, Any]]:
     """The fit that all go on with, and what its file says of it: the first process's, after a look at whether all were asked for the same.
 
     Args:
         fit: Of no steps. Its pair is ours to change.
         autosave: What keeps it; the first process reads and writes.
+        held_out: Data that decide when to stop.
         asked: What has to be the same besides.
 
     Raises:
         BadInput: They were asked for different fits.
     """
     shapes = {name: tuple(value.shape) for name, value in fit.pair.parameters.items()}
-    every = ranks.gather(identity(fit) | asked | {"parameters": shapes})
+    every = ranks.gather(identity(fit, held_out) | asked | {"parameters": shapes})
     for number, other in enumerate(every):
         if differs := [
             f"{name} {other[name]!r}, not {mine!r}" for name, mine in every[0].items() if other[name] != mine
@@ -100,3 +105,24 @@ def train_together(
     staged = asked_for(fit.compile) or (fit.compile == "auto" and fit.steps + steps >= WORTH)
     with ranks.quiet():
         return train(fit, steps, show=show and ranks.first, staged=staged, **mine)
+
+
+def until_converged_together(
+    fit: F, ranks: Ranks, *, progress: bool, callbacks: Sequence[Callback], autosave: Autosave | None, **options: Any
+) -> F:
+    """A fit that is not told how far to go, as `until_converged` takes it: what it decides by, all see alike, the clock of the first process too.
+
+    Args:
+        options: Its other ones.
+
+    Raises:
+        BadInput: As `train_together`, and for a guide that may become another one on the way.
+    """
+    if fit.pair.word == AUTO:
+        raise BadInput(
+            f"guide='auto', which may exchange itself for another, in {ranks.world} processes that train together. Wanted: a guide of yours, or one by its word, such as guide='full'. "
+            f"{MEND}"
+        )
+    mine: dict[str, Any] = {"callbacks": callbacks, "autosave": autosave} if ranks.first else {}
+    with ranks.quiet():
+        return until_converged(fit, progress=progress and ranks.first, ranks=ranks, **mine, **options)

@@ -11,6 +11,7 @@ from ..progress import bar, between_steps
 from .autosave import Autosave
 from .budget import Budget
 from .history import Callback
+from .ranks import Ranks
 from .schedule import Schedule
 from .settled import settled
 from .tolerance import Tolerance
@@ -31,6 +32,7 @@ def until_converged(
     autosave: Autosave | None = None,
     at: dict[str, Any] | None = None,
     last: bool = True,
+    ranks: Ranks | None = None,
 ) -> F:
     """Trains a fit, whose pair is ours to change, until it has converged or the budget is used up; a guide by a word may be there from the start.
 
@@ -52,6 +54,7 @@ def until_converged(
         autosave: What keeps it while it runs.
         at: What the file says of where its schedule stood, for one that goes on.
         last: Whether nothing comes after it, so that the file then says that it is finished.
+        ranks: The processes that train it together.
 
     Raises:
         BadInput: A budget that is none, or held-out data for a guide that has nothing to say of them.
@@ -66,14 +69,19 @@ def until_converged(
             autosave.keep(there, finished=last)
         return there  # type: ignore[no-any-return]
     budget = Budget.of(max_steps, max_seconds)
-    with bar("fit", budget.steps, show=progress) as advance, between_steps() as asked_to_stop:
+    with (
+        bar("fit", budget.steps, show=progress) as advance,
+        (ranks.between_steps if ranks else between_steps)() as asked_to_stop,
+    ):
         limit = tolerance or Tolerance.of(fresh)
         if validation is not None and not limit.network:
             raise BadInput(
                 f"validation=, and the guide of pair {fresh.pair.name!r} names no latents of data that it has not seen: held-out data would not tell when to stop. Wanted: a guide "
                 "that makes each datum's latents from the datum, or no validation."
             )
-        schedule = Schedule(fresh, budget, limit, validation, rate, callbacks, advance, asked_to_stop, autosave, at)
+        schedule = Schedule(
+            fresh, budget, limit, validation, rate, callbacks, advance, asked_to_stop, autosave, at, ranks
+        )
         reached = schedule.run()
         if autosave and not reached.interrupted:
             autosave.keep(reached, finished=last, behind=not last)
