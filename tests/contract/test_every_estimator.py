@@ -56,9 +56,13 @@ def truth(name: str, pair_name: str) -> tuple[torch.Tensor, torch.Tensor, torch.
     estimator, pair, batch = small(name), tractable.pair_of(pair_name), tractable.batch_of(pair_name)
     with pair.scope():
         table = tractable.table_of(pair_name, pair)
-        plain = estimator.bound == "ELBO"
-        bound = table.elbo() if plain else table.expected(estimator.bound_of, estimator.num_particles)
         objective = estimator.objective
+        if estimator.bound == "ELBO":
+            bound = table.elbo()
+        elif estimator.bound == objective.name:
+            bound = objective.truth(table)
+        else:
+            bound = table.expected(estimator.bound_of, estimator.num_particles)
         followed = objective.truth(table) if objective.truth else bound
         leaves = pair.leaves
         gradients = torch.autograd.grad(

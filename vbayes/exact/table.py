@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -31,12 +31,14 @@ class Table:
         log_measure: (G, *local) log m_g: 0 for discrete latents; for others the quadrature weight and the Jacobian of
             whatever transform made the nodes.
         uncovered: Latents of which q can't draw all values: nodes are where q is, so they know the ELBO and not the evidence.
+        gap: Makes (G, *local) ‖∇ log p(x, z_g) − ∇ log q(z_g|x)‖², the latents taken to the real line; None where they have no slope.
     """
 
     log_p: Tensor
     log_q: Tensor
     log_measure: Tensor
     uncovered: tuple[str, ...] = ()
+    gap: Callable[[], Tensor] | None = field(default=None, compare=False, repr=False)
 
     @property
     def weight(self) -> Tensor:
@@ -79,6 +81,18 @@ class Table:
     def kl(self) -> Tensor:
         """(*local) KL(q(z|x) ‖ p(z|x)), in nats."""
         return (self.weight * (self.log_evidence() - self.log_w)).sum(0)
+
+    def fisher(self) -> Tensor:
+        """(*local) E_q ‖∇ log p(x, z) − ∇ log q(z|x)‖², the Fisher divergence, of the latents on the real line.
+
+        Raises:
+            Unsuitable: A discrete latent has no slope.
+        """
+        if self.gap is None:
+            raise Unsuitable(
+                "A table with discrete latents has no Fisher divergence: they have no slope. Wanted: continuous ones."
+            )
+        return (self.weight * torch.where(self.weight > 0, self.gap(), 0.0)).sum(0)
 
     def mean(self, f: Tensor) -> tuple[Tensor, Tensor]:
         """Means of a function of the latents.
