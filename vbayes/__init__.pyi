@@ -34,6 +34,7 @@ from .estimators import Beta as Beta
 from .estimators import DisARM as DisARM
 from .estimators import DReG as DReG
 from .estimators import Enumerated as Enumerated
+from .estimators import Fisher as Fisher
 from .estimators import GumbelSoftmax as GumbelSoftmax
 from .estimators import MeasureValued as MeasureValued
 from .estimators import PathGradient as PathGradient

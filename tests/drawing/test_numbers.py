@@ -209,6 +209,13 @@ def test_who_has_no_numbers_is_told():
         with point.scope(), pytest.raises(vb.errors.Unsuitable, match="point mass with parameters at 'tau'"):
             drawn(point, vb.Batch((Y,)), fields)
 
+    def moving(y):
+        pyro.sample("z", dist.Uniform(0.0, pyro.param("end", torch.tensor(1.0))))
+
+    uniform = vb.Pair(lambda y: pyro.sample("z", dist.Uniform(0.0, 1.0)), moving).initialise(vb.Batch((Y,)))
+    with uniform.scope(), pytest.raises(vb.errors.Unsuitable, match="support of site 'z' of the guide depends on"):
+        drawn(uniform, vb.Batch((Y,)), {"z"})
+
     def fixed(y):
         pyro.sample("z", dist.Delta(torch.tensor(1.0)))
 

@@ -149,6 +149,35 @@ def test_dais_without_steps_is_pathwise():
         torch.testing.assert_close(one, other)
 
 
+# ---- Fisher ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_fisher_divergence_of_a_table_is_that_by_hand():
+    """With p ∝ N(z; x/2, 1/2): the slopes differ by x − 2m + ε (1/s − 2 s)."""
+    pair, batch = tractable.pair_of(PAIR), tractable.batch_of(PAIR)
+    with pair.scope():
+        loc, scale = pyro.param("loc"), pyro.param("scale")
+        right = (batch.args[0] - 2 * loc).square() + (1 / scale - 2 * scale).square()
+        found = tractable.table_of(PAIR, pair).fisher()
+        torch.testing.assert_close(found, right, rtol=1e-8, atol=1e-8)
+        leaves = list(pair.leaves.values())
+        for one, other in zip(*(torch.autograd.grad(d.sum(), leaves) for d in (found, right)), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-8)
+    outside = tractable.table_of(PAIR, pair).fisher()
+    torch.testing.assert_close(outside, right.detach(), rtol=1e-8, atol=1e-8)
+    assert not outside.requires_grad
+    with pytest.raises(vb.errors.Unsuitable, match="discrete latents"):
+        tractable.table_of("three_bernoulli", tractable.pair_of("three_bernoulli")).fisher()
+
+
+def test_scores_match_at_the_posterior():
+    """No divergence, no gradient, no noise."""
+    pair, batch = tractable.pair_of(PAIR), tractable.batch_of(PAIR)
+    pair.load({"loc": batch.args[0] / 2, "scale": torch.tensor(0.5).sqrt().log()})
+    assert gradients(pair, vb.Fisher(), batch, 10).abs().max() < 1e-12
+    assert tractable.table_of(PAIR, pair).fisher().abs().max() < 1e-12
+
+
 @pytest.mark.parametrize(("make", "message"), [
     (lambda: vb.DAIS(steps=-1), "steps=-1"), (lambda: vb.DAIS(step_size=0.0), "step_size=0.0"), (lambda: vb.DAIS(momentum=1.5), "momentum=1.5"), (lambda: vb.ARM(3), "even number"),
 ])  # fmt: skip

@@ -30,6 +30,17 @@ class _Part(NamedTuple):
     where: slice
 
 
+def _check_support(site: Any) -> None:
+    support = site["fn"].support
+    while hasattr(support, "base_constraint"):
+        support = support.base_constraint
+    if any(isinstance(end, Tensor) and end.requires_grad for end in vars(support).values()):
+        raise Unsuitable(
+            f"The support of site {site['name']!r} of the guide depends on parameters, and numbers that move with it would lose a part of the gradient. Use vb.Pathwise(), or "
+            "give it a fixed support."
+        )
+
+
 class Numbers:
     """z, the draws of a guide as (*local, d) real numbers, and log p(x, z) and log q(z|x) as densities of these.
 
@@ -47,7 +58,7 @@ class Numbers:
         z: (*local, d), live.
 
     Raises:
-        Unsuitable: The guide draws nothing.
+        Unsuitable: The guide draws nothing, or where nobody can hold still: on a support that moves with parameters.
     """
 
     def __init__(
@@ -63,6 +74,7 @@ class Numbers:
         for site in latents(q):
             if is_point_mass(site["fn"]):
                 continue
+            _check_support(site)
             transform: Any = biject_to(site["fn"].support)
             value = transform.inv(site["value"])
             arrange, restore = as_rows(layout, value, transform.domain.event_dim)

@@ -42,6 +42,7 @@ from .renyi import Renyi as Renyi
 from .tvo import TVO as TVO
 from .dais import DAIS as DAIS
 from .cubo import CUBO as CUBO
+from .fisher import Fisher as Fisher
 from .tail_adaptive import TailAdaptive as TailAdaptive
 
 from .registry import ESTIMATORS as ESTIMATORS

@@ -32,6 +32,7 @@ class Table:
             whatever transform made the nodes.
         uncovered: Latents of which q can't draw all values: nodes are where q is, so they know the ELBO and not the evidence.
         values: Latent → (G, *local, n) its elements at the nodes, as numbers; of a discrete latent what its distribution counts out.
+        gap: Makes (G, *local) ‖∇ log p(x, z_g) − ∇ log q(z_g|x)‖², the latents taken to the real line; None where they have no slope.
     """
 
     log_p: Tensor
@@ -39,6 +40,7 @@ class Table:
     log_measure: Tensor
     uncovered: tuple[str, ...] = ()
     values: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+    gap: Callable[[], Tensor] | None = field(default=None, compare=False, repr=False)
 
     @property
     def weight(self) -> Tensor:
@@ -88,6 +90,18 @@ class Table:
         there = posterior > 0  # replaced before the difference, as in `log_w`
         gap = torch.where(there, self.log_p, 0.0) - torch.where(there, self.log_q, 0.0) - self.log_evidence()
         return (posterior * torch.where(there, gap, 0.0)).sum(0)
+
+    def fisher(self) -> Tensor:
+        """(*local) E_q ‖∇ log p(x, z) − ∇ log q(z|x)‖², the Fisher divergence, of the latents on the real line.
+
+        Raises:
+            Unsuitable: A discrete latent has no slope.
+        """
+        if self.gap is None:
+            raise Unsuitable(
+                "A table with discrete latents has no Fisher divergence: they have no slope. Wanted: continuous ones."
+            )
+        return (self.weight * torch.where(self.weight > 0, self.gap(), 0.0)).sum(0)
 
     def mean(self, f: Tensor) -> tuple[Tensor, Tensor]:
         """Means of a function of the latents.

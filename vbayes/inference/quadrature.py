@@ -93,15 +93,15 @@ class SiteNodes:
                     raise Unsuitable(
                         f"Site {self.name!r} is a mixture whose components have supports of their own. Wanted: components over one support."
                     )
-            self._to_site = biject_to(support)
-            free = self._to_site.inv(draws)
+            self.to_site = biject_to(support)
+            free = self.to_site.inv(draws)
             if free.requires_grad:
                 raise Unsuitable(
                     f"The support of site {self.name!r} depends on parameters, and nodes that move with them would lose a part of "
                     "the gradient. Wanted: a fixed support; move the site inside by location and scale."
                 )
             self._shape = tuple(free.shape[1:])
-            arranged = self.arranged(free)
+            arranged = self.arrange(free)
             self._mean, self._sd = arranged.mean(0), arranged.std(0)
             points = None
         self.coordinates = math.prod(n for d, n in enumerate(self._shape) if d not in self._local)
@@ -126,11 +126,15 @@ class SiteNodes:
             index = index.reshape(*index.shape, *[1] * extra).expand(-1, *self._values.shape[1:])
             return self._values.gather(0, index), self._values.new_zeros(len(points), *sizes)
         free = self._restore(self._mean + self._sd * points.to(self._mean))
-        value = self._to_site(free)
-        jacobian = self.arranged(self._to_site.log_abs_det_jacobian(free, value)).sum(-1)
+        value = self.to_site(free)
+        jacobian = self.arrange(self.to_site.log_abs_det_jacobian(free, value)).sum(-1)
         return value, jacobian + self._sd.log().sum(-1) + math.log(spacing)
 
-    def arranged(self, value: Tensor) -> Tensor:
+    def free(self, value: Tensor) -> Tensor:
+        """Values of a continuous latent on the real line."""
+        return self.to_site.inv(value)
+
+    def arrange(self, value: Tensor) -> Tensor:
         """(G, *shape) → (G, *local, own): the local dimensions first, everything else flattened behind."""
         first = [1 + d for d in self._local]
         value = value.permute([0, *first, *(d for d in range(1, value.dim()) if d not in first)])

@@ -64,13 +64,19 @@ def tabulate(pair: Pair | Trained, data: Any = None, *, nodes: int = 500_000) ->
     batch = pair.beside(batch)
     with pair.scope(), rng.seeded(0), validation(False):
         table = _Tabulation(pair, batch, nodes).table()
-    table = replace(table, **{name: getattr(table, name).cpu() for name in ("log_p", "log_q", "log_measure")})
+    gap = table.gap
+    numbers = {name: getattr(table, name).cpu() for name in ("log_p", "log_q", "log_measure")}
+    table = replace(table, **numbers, gap=gap and (lambda: gap().cpu()))
     leaves = pair.leaves
     if all(leaves[name].data_ptr() == value.data_ptr() for name, value in pair.parameters.items()):
         return table
     # The leaves hold other numbers again, at which a gradient would be taken without a word.
     return replace(
-        table, log_p=table.log_p.detach(), log_q=table.log_q.detach(), log_measure=table.log_measure.detach()
+        table,
+        log_p=table.log_p.detach(),
+        log_q=table.log_q.detach(),
+        log_measure=table.log_measure.detach(),
+        gap=gap and (lambda: gap().detach().cpu()),
     )
 
 
@@ -146,8 +152,19 @@ class _Tabulation:
         # Where masks and scales make log q another thing than the density that the guide draws by, the measure says so:
         # then sums with m q still are expectations over draws.
         other = torch.where(density == log_q, 0.0, density - log_q)
-        numbers = {site.name: site.arranged(values[site.name]).detach().cpu() for site in self.sites}
-        return Table(log_p, log_q, other + measure, self.uncovered, numbers)
+        smooth = not any(site.discrete for site in self.sites)
+        numbers = {site.name: site.arrange(values[site.name]).detach().cpu() for site in self.sites}
+        gap = (lambda: self._gap(values)) if smooth else None
+        return Table(log_p, log_q, other + measure, self.uncovered, numbers, gap)
+
+    def _gap(self, values: Mapping[str, Tensor]) -> Tensor:
+        """(G, *local) ‖∇ log p − ∇ log q‖² at some values, on the real line; there both have the same Jacobian, so that it is the slope of log w."""
+        with self.pair.scope(), rng.seeded(0), validation(False), torch.enable_grad():  # type: ignore[no-untyped-call]
+            free = [site.free(values[site.name]).detach().requires_grad_() for site in self.sites]
+            moved = {site.name: site.to_site(numbers) for site, numbers in zip(self.sites, free, strict=True)}
+            log_p, log_q, _ = self._weighed(moved, len(free[0]))
+            slopes = torch.autograd.grad((log_p - log_q).sum(), free, create_graph=True, materialize_grads=True)
+        return sum(site.arrange(s).square().sum(-1) for site, s in zip(self.sites, slopes, strict=True))  # type: ignore[return-value]
 
     def _weighed(self, values: Mapping[str, Tensor], count: int) -> tuple[Tensor, ...]:
         model, guide = self.pair.scaled(self.batch.total)
