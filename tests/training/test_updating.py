@@ -117,6 +117,17 @@ def test_scores_alone_come_to_a_normal_posterior(tmp_path, update):
     assert all(torch.equal(again.parameters[name], value) for name, value in whole.parameters.items())
 
 
+@pytest.mark.slow
+def test_scores_in_machine_code_are_the_same_but_for_rounding(tmp_path):
+    pair = vb.Pair(model, AutoMultivariateNormal(model, init_scale=1.0))
+    options = {"update": vb.BatchAndMatch(8), **quiet}
+    plain, quick = (vb.fit(pair, DATA, steps=6, compile=compile, **options) for compile in (False, True))
+    assert plain.history.elbo.tolist() == pytest.approx(quick.history.elbo.tolist(), rel=1e-3)
+    assert [fit.engine for fit in (plain, quick)] == ["interpreted: not asked for", "native"]
+    again = vb.fit(pair, DATA, steps=3, compile=True, **options).resume(steps=3, progress=False)
+    assert again.history.elbo.equals(quick.history.elbo)
+
+
 def test_a_checkpoint_is_of_one_update(tmp_path):
     path = tmp_path / "fit.safetensors"
     options = {"checkpoint": path, **quiet}

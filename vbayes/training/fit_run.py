@@ -94,7 +94,7 @@ class FitRun:
         with self.inside():
             self._stepper = optimizer_for(fit.pair.leaves, optimizer_of(fit), fit.learning_rate, fit.progress.optimizer)
             self._minibatches = Minibatches(fit.data, fit.batch_size, fit.seed)
-            engine = own_engine(fit) or (self._staged(prepared, like) if staged else None)
+            engine = own_engine(fit, compiled=staged) or (self._staged(prepared, like) if staged else None)
             self._run = Run(engine or self._eager(), self._eager)
         self.setup_seconds = time.perf_counter() - began
 
@@ -126,7 +126,8 @@ class FitRun:
     @property
     def staged(self) -> bool:
         """Whether a program takes its steps."""
-        return isinstance(self._run.engine, Staged)
+        engine = self._run.engine
+        return isinstance(engine, Staged) or (isinstance(engine, Matching) and engine.scores is not None)
 
     @property
     def stands(self) -> tuple[Engine, Any, Minibatches]:

@@ -64,13 +64,16 @@ def optimizer_of(fit: Any) -> Any:
     return fit.optimizer.of(fit.pair, fit.data.batch(fit.pair.model, rows))
 
 
-def own_engine(fit: Any) -> Matching | None:
+def own_engine(fit: Any, *, compiled: bool) -> Matching | None:
     """The engine that a fit's update brings, inside its pair's scope; None where gradients are followed.
+
+    Args:
+        compiled: As for `Matching`.
 
     Raises:
         Unsuitable: As for `Matching`.
     """
-    return Matching(fit, fit.steps) if isinstance(fit.optimizer, MATCHING) else None
+    return Matching(fit, fit.steps, compiled=compiled) if isinstance(fit.optimizer, MATCHING) else None
 
 
 def check_update(fit: Any) -> None:
