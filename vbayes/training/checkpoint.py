@@ -22,6 +22,7 @@ from ..estimators import ESTIMATORS, AnalyticKL, name_of, resolve
 from ..estimators.base import Estimator
 from ..estimators.memory import with_memory
 from ..pair.pair import Pair
+from ..updates.kept import to_json as update_to_json
 from . import checkpoint_guide, checksum
 from .checkpoint_fields import fields, rows
 from .checkpoint_fields import going as fields_of_going
@@ -51,6 +52,7 @@ def save(fit: Any, path: Path, going: Any = None) -> Path:
         "compile": fit.compile,
         "switches": fit.switches,
         "average": fit.average,
+        "update": update_to_json(fit.optimizer),
         "convergence": fit.convergence and fit.convergence.to_json(),
         "guide": checkpoint_guide.described(fit.pair, tensors),
         "progress": _pack(vars(fit.progress), tensors),
@@ -128,11 +130,12 @@ def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO | None, optimize
         require_state(told["progress"].optimizer, {name: value.shape for name, value in trained.parameters.items()})
     except BadInput as error:
         raise damaged(path, f"its field 'progress' is not what it must be: {error}") from error
+    update = told.pop("update")
     return {
         "pair": trained.load(state),
         "data": data,
         "estimator": estimator,
-        "optimizer": optimizer,
+        "optimizer": optimizer if update is None else update,
         "rows": history,
         **told,
     }

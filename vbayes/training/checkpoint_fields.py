@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import BadInput
 from ..staging.backends import BACKENDS
+from ..updates.kept import of_json as update_of_json
 from .convergence import Convergence
 from .fit_run import Progress
 from .history import History
@@ -165,7 +166,8 @@ READERS: dict[str, Reader] = {
     "switches": _switches,
     "average": _is(bool, type(None)),
     "convergence": _convergence,
+    "update": lambda value, tensors: update_of_json(value),
     "progress": _progress,
 }
-OLDER: dict[str, Any] = {"compile": "auto", "switches": (), "average": None, "convergence": None}
+OLDER: dict[str, Any] = {"compile": "auto", "switches": (), "average": None, "convergence": None, "update": None}
 """What a file says by not saying it."""

@@ -102,7 +102,7 @@ class FitRun:
             if make is not None:
                 engine: Engine | None = make(fit, self._minibatches, self._stepper, self.steps, staged=staged)
             else:
-                engine = own_engine(fit) or (self._staged(prepared, like) if staged else None)
+                engine = own_engine(fit, compiled=staged) or (self._staged(prepared, like) if staged else None)
             self._run = Run(engine or self._eager(), self._eager)
         self.setup_seconds = time.perf_counter() - began
 
@@ -139,7 +139,8 @@ class FitRun:
     @property
     def staged(self) -> bool:
         """Whether its noise is a function of seed and step, as it is of all but Pyro's own steps."""
-        return not isinstance(self._run.engine, Eager)
+        engine = self._run.engine
+        return engine.scores is not None if isinstance(engine, Matching) else not isinstance(engine, Eager)
 
     @property
     def stands(self) -> tuple[Engine, Any, Minibatches]:

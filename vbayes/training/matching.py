@@ -13,7 +13,10 @@ from .. import rng
 from ..errors import Unsuitable
 from ..guides import Auto, Full
 from ..guides.whitened import density_of
+from ..staging import Compiled
+from ..staging.backends import backend_of
 from ..updates.normals_of import normals_of
+from .engine_words import engine_of
 from .failure import Failure
 
 NOISE = 7  # what a child of the fit's seed is for, beside those of other engines
@@ -25,6 +28,10 @@ class Matching:
     Args:
         setup: A `Fit` whose update has `draws` and `match`. All of this runs in the scope of its pair.
         taken: Steps so far.
+        compiled: Make machine code of the scores, if it can be.
+
+    Attributes:
+        scores: That machine code; None where there is none.
 
     Raises:
         Unsuitable: The guide is no normal over all latents with all covariances, or there are other parameters.
@@ -33,7 +40,7 @@ class Matching:
     several = True
     failure: Failure | None = None
 
-    def __init__(self, setup: Any, taken: int) -> None:
+    def __init__(self, setup: Any, taken: int, *, compiled: bool) -> None:
         self._update, self._pair, self._taken = setup.optimizer, setup.pair, taken
         self._noise = rng.child(setup.seed, NOISE)
         guide, batch = setup.pair.guide, setup.data.batch(setup.pair.model)
@@ -47,13 +54,18 @@ class Matching:
             root = guide.root.to(like)
             self._centre, self._root = guide.centre.to(like), root if root.dim() == 2 else root.diag()
 
+        self.scores: Compiled | None = None
+        if compiled and self._density.captured:
+            example = like.expand(self._update.draws, -1).contiguous()
+            self.scores = Compiled(self._density.with_gradients, example, backend=backend_of(setup.compile))
         self._volume = torch.linalg.slogdet(self._root)[1]
 
     @property
     def how(self) -> str:
         """What takes the steps; see `engine_of`."""
-        way = "captured scores" if self._density.captured else "Pyro: scores of a model that can't be captured"
-        return f"{way}, a normal in closed form"
+        if self.scores:
+            return engine_of([self.scores])
+        return "interpreted: not asked for" if self._density.captured else "Pyro: the model's density can't be captured"
 
     def take(self, count: int) -> list[float]:
         """Up to `count` more steps: an estimate of the ELBO before each, in nats."""
@@ -72,7 +84,7 @@ class Matching:
         ).to(mean)
         draws = mean + noise @ root.mT
         numbers = self._centre + draws @ self._root.mT
-        log_p, slopes = self._density.with_gradients(numbers)
+        log_p, slopes = (self.scores or self._density.with_gradients)(numbers)
         scores, elbo = slopes @ self._root, float((log_p - self._log_q(noise, root)).mean())
         values = self._next(mean, root, draws, scores, step)
         if not (torch.isfinite(scores).all() and abs(elbo) < float("inf")):

@@ -33,6 +33,7 @@ from .minibatches import count_steps
 from .optimizer import require_adam
 from .settled import search_of
 from .until_converged import until_converged
+from .updating import is_update, scores_alone
 from .verbs import verb
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Fit(Displayable):
         estimator: Whose gradient was followed.
         rows: The history, a sequence of tuples; `history` shows it as a table.
         interrupted: Whether it was stopped by Ctrl-C before its time.
-        batch_size, optimizer, learning_rate, seed, compile: As given to `fit`; the rate is that of the last phase where it was found.
+        batch_size, optimizer, learning_rate, seed, compile: As given to `fit`; the rate is that of the last phase where it was found, and an update is in the optimiser's place.
         progress: What `resume` needs.
         switches: (steps before it, name) of each estimator that `estimator="auto"` went over to.
         engine: What took its last steps, and why not what is quickest: "native", "interpreted: ..." or "Pyro: ..."; empty for one that was loaded.
@@ -105,7 +106,8 @@ class Fit(Displayable):
             *End.of(self.rows.elbo_per_datum).rows("ELBO"),
         )  # fmt: skip
         rows = (
-            ("estimator", name_of(self.estimator) + (", chosen on the way" if self.switches else "")),
+            *([] if scores_alone(self.optimizer) else [("estimator", name_of(self.estimator) + (", chosen on the way" if self.switches else ""))]),
+            *([("update", repr(self.optimizer))] if is_update(self.optimizer) else []),
             *far,
             *([("engine", self.engine)] if self.engine and self.engine != "native" and self.compile is not False else []),
             *([("trust", self.diagnosis.short())] if self.diagnosis else []),
@@ -249,6 +251,7 @@ class Fit(Displayable):
 
         Args:
             estimator: That of the file if None, unless it is one of Pyro's, or its name does not say all of it.
+            optimizer: That it was made by; an update comes back by itself.
             device: Where it is to go on, as for `fit`, whichever it was on before.
         """
         made = checkpoint.load(

@@ -32,7 +32,7 @@ from .run import BY_PYRO, Run
 from .side_by_side import SideBySide
 from .staged import Staged
 from .until_converged import until_converged
-from .updating import MATCHING, optimizer_of
+from .updating import optimizer_of, scores_alone
 
 
 def fit_restarts(first: Fit, count: int, steps: int, *, show: bool, callbacks: Sequence[Callback]) -> Restarts:
@@ -86,7 +86,7 @@ def fit_each(fits: list[Fit], steps: int, *, show: bool, callbacks: Sequence[Cal
     compile = fits[0].compile
     if (
         steps
-        and not isinstance(fits[0].optimizer, MATCHING)
+        and not scores_alone(fits[0].optimizer)
         and (asked_for(compile) or (compile == "auto" and steps * len(fits) >= WORTH))
     ):
         try:

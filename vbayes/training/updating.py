@@ -15,6 +15,16 @@ from .matching import Matching, whole_normal
 MATCHING = (BatchAndMatch, ScoreMatching)
 
 
+def is_update(optimizer: Any) -> bool:
+    """Whether what stands in an optimiser's place is an update."""
+    return isinstance(optimizer, NaturalGradient | BatchAndMatch | ScoreMatching)
+
+
+def scores_alone(optimizer: Any) -> bool:
+    """Whether it has no use for an estimator."""
+    return isinstance(optimizer, MATCHING)
+
+
 def updated(optimizer: Any, update: Any, *, told: bool, estimator: Any = None, batch_size: int | None = None) -> Any:
     """What a fit has for an optimiser: an update in its place, where there is one.
 
@@ -27,7 +37,7 @@ def updated(optimizer: Any, update: Any, *, told: bool, estimator: Any = None, b
     """
     if update is None:
         return optimizer
-    if not isinstance(update, (NaturalGradient, *MATCHING)):
+    if not is_update(update):
         refuse(
             "update", update, wanted="vb.NaturalGradient(), vb.BatchAndMatch() or vb.ScoreMatching()", mend="update=vb.NaturalGradient(rate=0.1)"
         )  # fmt: skip
@@ -41,7 +51,7 @@ def updated(optimizer: Any, update: Any, *, told: bool, estimator: Any = None, b
             f"update={update}, and neither steps nor epochs: a fit that trains until it has converged finds the rates of its own Adam. Wanted: how far to go, "
             "as steps= or epochs=."
         )
-    if isinstance(update, MATCHING) and (estimator is not None or batch_size is not None):
+    if scores_alone(update) and (estimator is not None or batch_size is not None):
         beside = f"estimator={estimator!r}" if batch_size is None else f"batch_size={batch_size}"
         raise BadInput(
             f"update={update} and {beside}: it takes scores of all data at draws, and no estimator's gradient. Wanted: it alone. Mend: leave out the other, or "
@@ -56,7 +66,7 @@ def optimizer_of(fit: Any) -> Any:
     Raises:
         Unsuitable: The guide is none for the fit's update.
     """
-    if isinstance(fit.optimizer, MATCHING):
+    if scores_alone(fit.optimizer):
         return functools.partial(torch.optim.SGD, lr=0.0)  # which is never asked
     if not isinstance(fit.optimizer, NaturalGradient):
         return fit.optimizer
@@ -64,19 +74,22 @@ def optimizer_of(fit: Any) -> Any:
     return fit.optimizer.of(fit.pair, fit.data.batch(fit.pair.model, rows))
 
 
-def own_engine(fit: Any) -> Matching | None:
+def own_engine(fit: Any, *, compiled: bool) -> Matching | None:
     """The engine that a fit's update brings, inside its pair's scope; None where gradients are followed.
+
+    Args:
+        compiled: As for `Matching`.
 
     Raises:
         Unsuitable: As for `Matching`.
     """
-    return Matching(fit, fit.steps) if isinstance(fit.optimizer, MATCHING) else None
+    return Matching(fit, fit.steps, compiled=compiled) if scores_alone(fit.optimizer) else None
 
 
 def check_update(fit: Any) -> None:
     """Raises `Unsuitable` where the guide is none for the fit's update."""
     with fit.pair.scope():
-        if isinstance(fit.optimizer, MATCHING):
+        if scores_alone(fit.optimizer):
             whole_normal(fit.pair, fit.data.batch(fit.pair.model))
         else:
             optimizer_of(fit)

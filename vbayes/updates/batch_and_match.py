@@ -11,7 +11,7 @@ from ..arguments.takes import takes
 from ..arguments.whole import Whole
 
 
-@takes(draws=Whole(2))
+@takes(draws=Whole(2, drawn=True))
 @dataclass(frozen=True)
 class BatchAndMatch:
     """Steps in closed form from the scores ∇ log p at B draws of a normal with all covariances: no gradient of the ELBO, and no learning rate.

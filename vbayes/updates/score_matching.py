@@ -12,7 +12,7 @@ from ..arguments.whole import Whole
 from .batch_and_match import lower_triangle
 
 
-@takes(draws=Whole(1))
+@takes(draws=Whole(1, drawn=True))
 @dataclass(frozen=True)
 class ScoreMatching:
     """Steps in closed form from the scores g = ∇ log p at B draws z of a normal with all covariances: the mean of B normals, each nearest to the last one in KL of those whose score is right at one draw.
