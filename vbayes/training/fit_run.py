@@ -25,6 +25,7 @@ from .engine import WORTH, Engine
 from .engine_words import short
 from .failure import Failure
 from .history import COLUMNS, Callback, Growing, History, Numbers, Row, tell
+from .matching import Matching
 from .minibatches import Minibatches
 from .optimizer import optimizer_for
 from .plateau import FEWEST
@@ -33,8 +34,7 @@ from .staged import Staged
 from .tolerance import Tolerance
 from .updating import optimizer_of, own_engine
 
-Make = Callable[..., Any]
-"""(fit, minibatches, optimiser, steps so far, staged=) → an engine with a `how`."""
+Make = Callable[..., Any]  # (fit, minibatches, optimiser, steps so far, staged=) → an engine with a `how`
 F = TypeVar("F", bound=Any)  # a `Fit`
 
 
