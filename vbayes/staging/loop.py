@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -63,10 +63,14 @@ class Loop:
     ) -> None:
         own = stacked or {}
         columns = [own.get(place, column) for place, column in enumerate(columns)]
-        self._step = step_of(program, rules, state, batch_size, given)
         self._together = () if together is None else (together,)
-        if together:
-            self._step = side_by_side(self._step, len(state.flat()), 2 + (batch_size is not None) + bool(given), own)
+
+        def step(*, joined: bool) -> Callable[..., list[Tensor]]:
+            one = step_of(program, rules, state, batch_size, given, joined=joined)
+            rows = 2 + (batch_size is not None) + bool(given)
+            return side_by_side(one, len(state.flat()), rows, own) if together else one
+
+        self._step = step(joined=False)
         self._columns = tuple(c.contiguous() if isinstance(c, Tensor) else c for c in columns)
         self._states = len(state.flat())
         self.native, self.xla = None, None
@@ -88,7 +92,7 @@ class Loop:
             examples = [*held, *rows, *self._columns]
             self.native, self.xla, self.why_not = made_by(
                 backend if seeded or program.static else "native", self._step, examples, self._states,
-                draws=not program.static, check=self._one_of_many,
+                draws=not program.static, check=self._one_of_many, by_xla=lambda: step(joined=True),
             )  # fmt: skip
 
     def _one_of_many(self, xla: Any, examples: Sequence[Tensor]) -> list[Tensor] | None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..validation import vmap
 from .capture import Program, Tensors
 from .inline import inlined
+from .joint import joints
 from .update import MOVING, State, Update, moved_by
 
 SQUARES = ("exp_avg_sq", "square_avg", "sum")  # of an optimiser's state: means of squared gradients
@@ -34,23 +35,36 @@ class LoopState:
     buffers: Tensors
 
     def flat(self) -> list[Tensor]:
-        """All of it, in one order."""
-        states = [tensor for state in self.optimizer.values() for tensor in state.values()]
+        """All of it, in one order, in which what parameters have under one name is side by side."""
+        states = [self.optimizer[name][key] for key, name in self._places()]
         return [self.steps, *self.parameters.values(), *states, *self.buffers.values()]
+
+    def _places(self) -> list[tuple[str, str]]:
+        """Name in the optimiser's state and of the parameter, for each of those tensors."""
+        keys = dict.fromkeys(key for state in self.optimizer.values() for key in state)
+        return [(key, name) for key in keys for name, state in self.optimizer.items() if key in state]
 
     def filled(self, tensors: Sequence[Tensor]) -> LoopState:
         """The same names over other tensors."""
         left = iter(tensors)
         steps = next(left)
         parameters = {k: next(left) for k in self.parameters}
-        optimizer = {k: {name: next(left) for name in state} for k, state in self.optimizer.items()}
+        optimizer: dict[str, State] = {name: {} for name in self.optimizer}
+        for key, name in self._places():
+            optimizer[name][key] = next(left)
         return replace(
             self, steps=steps, parameters=parameters, optimizer=optimizer, buffers={k: next(left) for k in self.buffers}
         )
 
 
 def step_of(
-    program: Program, rules: Mapping[str, Update], like: LoopState, batch_size: int | None, given: Sequence[str] = ()
+    program: Program,
+    rules: Mapping[str, Update],
+    like: LoopState,
+    batch_size: int | None,
+    given: Sequence[str] = (),
+    *,
+    joined: bool = False,
 ) -> Callable[..., list[Tensor]]:
     """(state, noise, rows, given options, columns) → (state, ELBO, whether it and the parameters are finite).
 
@@ -58,8 +72,12 @@ def step_of(
 
     Args:
         given: Options of the optimiser, of `MOVING`, that each step is handed: as one vector, where there are any.
+        joined: Whether small parameters are moved as one.
     """
     count, graph = len(like.flat()), inlined(program.graph)
+    tied = {name: rule for name, rule in rules.items() if rule.together}
+    alone = {name: rule for name, rule in rules.items() if not rule.together}
+    groups = joints(alone, like.parameters, joined=joined)
 
     def step(*inputs: Any) -> list[Tensor]:
         state = like.filled(inputs[:count])
@@ -69,19 +87,31 @@ def step_of(
         if index is not None:
             args = [column.index_select(0, index) for column in args]
         gradients, value, buffers = graph(state.parameters, state.buffers, (normals, uniforms), tuple(args))
-        steps = state.steps + 1
-        states = {name: _with(own, now) for name, own in state.optimizer.items()}
-        moved = moved_by(rules, state.parameters, {name: -gradients[name] for name in rules}, states, steps)
-        finite = torch.stack([torch.isfinite(value).all(), *(sound(*each) for each in moved.values())]).all()
-        parameters = state.parameters | {name: parameter for name, (parameter, _) in moved.items()}
-        after = LoopState(steps, parameters, {name: after for name, (_, after) in moved.items()}, buffers)
-        return [*after.flat(), value, finite]
+        steps, finite = state.steps + 1, [torch.isfinite(value).all()]
+        parameters, optimizer = (
+            dict(state.parameters),
+            {name: _with(held, now) for name, held in state.optimizer.items()},
+        )
+        down = {name: -gradients[name] for name in rules}
+        for joint in groups:
+            some, held = [parameters[name] for name in joint.names], [optimizer[name] for name in joint.names]
+            states = {key: joint.of([each[key] for each in held]) for key in held[0]}
+            moved, after = joint.rule(joint.of(some), joint.of([down[name] for name in joint.names]), states, steps)
+            finite.append(sound(moved, after))
+            parameters |= zip(joint.names, joint.parts(moved, some), strict=True)
+            for key, vector in after.items():
+                for each, part in zip(held, joint.parts(vector, [h[key] for h in held]), strict=True):
+                    each[key] = part
+        for name, (moved, after) in moved_by(tied, state.parameters, down, optimizer, steps).items():
+            finite.append(sound(moved, after))
+            parameters[name], optimizer[name] = moved, after
+        return [*LoopState(steps, parameters, optimizer, buffers).flat(), value, torch.stack(finite).all()]
 
     return step
 
 
 def _with(state: State, now: Tensors) -> State:
-    return {name: now.get(name, held) for name, held in state.items()} if now else state
+    return {name: now.get(name, held) for name, held in state.items()}
 
 
 def sound(parameter: Tensor, state: State) -> Tensor:

@@ -10,9 +10,17 @@ import torch
 import vbayes as vb
 from tests.models import binary, small_vae
 from tests.staging.test_loop import OPTIMISERS, looped
+from tests.tractable import batch_of, pair_of
 from vbayes.staging import draw_noise, stage
+from vbayes.staging.averaged_adam import AveragedAdam
 
 pytest.importorskip("jax")  # the extra `xla`, which the extra `test` brings
+
+import jax.numpy as jnp
+from jax import lax, vmap
+
+from vbayes.staging.xla.jitted import Jitted
+
 pytestmark = pytest.mark.on_cpu
 FAST = {"Adam"}
 
@@ -66,6 +74,49 @@ def test_a_step_that_is_not_finite_is_not_taken(double):
         reached, seen = loop.xla.steps(state.flat(), [broken, noise[1], index], loop._columns, between_looks=between)
         assert torch.equal(seen, values[:21]) and reached[0] == 21
         assert all(map(torch.equal, reached, before.flat()))
+
+
+def test_a_small_program_is_one_kernel(double):
+    """As everything between two calls of a library can be; the numbers are those of machine code, and a step that is not finite is the end there too."""
+    pair, batch = pair_of("normal_normal"), batch_of("normal_normal")
+    pair.initialise(batch)
+    program = stage(pair, vb.Pathwise(), batch)
+    leaves = {k: v.clone().requires_grad_() for k, v in pair.parameters.items()}
+    native, (loop, state) = (
+        looped(pair, program, AveragedAdam(list(leaves.values()), lr=0.02), leaves, batch.args, backend=backend)
+        for backend in ("native", "xla")
+    )
+    with vb.seeded(1):
+        noise = draw_noise(program.sizes, 40, batch.args[0])
+    right, elbos = native[0].run(state, noise)
+    reached, values = loop.run(state, noise)
+    (steps,) = loop.xla._steps.values()
+    assert steps._jitted.one_kernel
+    torch.testing.assert_close(values, elbos, rtol=1e-10, atol=1e-10)
+    for mine, theirs in zip(reached.flat(), right.flat(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-10)
+    noise[0][21] = torch.nan
+    reached, seen = loop.run(state, noise)
+    assert torch.equal(seen, values[:21]) and reached.steps == 21
+
+
+@pytest.mark.parametrize(
+    "fn, one",
+    [
+        (lambda x: jnp.exp(x) @ x + lax.fori_loop(0, 9, lambda _, y: y + jnp.sin(y), x).sum(), True),
+        (lambda x: x[:, None] @ x[None] @ jnp.outer(x, x), False),
+        (lambda x: lax.cond(x[0] > 0, jnp.sort, jnp.exp, x), False),
+        (lambda x: vmap(lambda y: jnp.linalg.cholesky(jnp.eye(3) + y))(x), False),
+        (lambda x: x.at[jnp.arange(3)].add(x[:3]), False),
+    ],
+    ids=["loop", "matrices", "sorting", "decomposition", "scattering"],
+)
+def test_what_can_be_one_kernel(fn, one):
+    """What a library is called for can't, be it ever so deep inside."""
+    x = jnp.linspace(0.1, 0.9, 5)
+    small, plain = Jitted(lambda x: (fn(x),), small=True), Jitted(lambda x: (fn(x),), small=False)
+    assert jnp.allclose(small(x)[0], plain(x)[0], rtol=1e-5) and not plain.one_kernel
+    assert small.one_kernel is one and jnp.array_equal(small(x)[0], small(x)[0])
 
 
 def test_a_row_out_of_range_is_no_number(double):

@@ -8,6 +8,7 @@ function of jax arrays; steps follow one another inside one compiled call. It kn
 | `rules/` | operation → function of jax arrays, by family; `rules/pointwise.py` is the table of those on single numbers |
 | `translate` | a graph of ATen operations → a function of jax arrays |
 | `crossing` | tensors of torch as arrays of jax and back, by DLPack: small ones packed into one vector |
+| `jitted` | `jax.jit`, and on a processor small programs as one kernel |
 | `program` | `XLA`: one run, many runs side by side, many steps in one call |
 
 jax is an extra: only `load` is imported with the package, everything else by `load.program`.

@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from .crossing import Crossing, name_of, to_jax
+from .jitted import SMALL, Jitted
 from .load import device_of
-from .translate import Translation
+from .translate import Translation, key_of
 
 STEPS, NUMBERS = 1024, 2**22  # in one call at most; and numbers in what has a row for each step
 BETWEEN_LOOKS = {"cpu": 1}  # steps between two looks whether to go on; on a card a look waits for it
@@ -46,11 +47,13 @@ class XLA:
         self._makes = [n.meta["val"] for n in next(n for n in nodes if n.op == "output").args[0]]
         self._in, self._out = Crossing.of(self._takes), Crossing.of(self._makes)
         self._where = device_of(device)
+        made = sum(getattr(n.meta.get("val"), "nbytes", 0) for n in nodes if n.op == "call_function")
+        self.small = device.type == "cpu" and made <= SMALL
         self.drawn = self._translation.draws
         self.draws = bool(self.drawn)
         with self._inside():
             self._constants = [to_jax(tensor.to(device)) for tensor in self._translation.constants]
-        self._once = jax.jit(self._run)
+        self._once = Jitted(self._run, small=self.small and not self.draws)
         self._side_by_side: dict[Any, Any] = {}
         self._steps: dict[Any, Any] = {}
 
@@ -83,7 +86,7 @@ class XLA:
         return int(torch.randint(2**31, (), device="cpu")) if self.draws else None
 
     def _run(self, constants: Any, crossed: Any, seed: Any, drawn: Any = None) -> Any:
-        key = None if seed is None else jax.random.key(seed)
+        key = None if seed is None else key_of(seed)
         given = None if drawn is None else dict(zip(self._translation.draws, drawn, strict=True))
         return self._out.closed(self._translation(self._in.opened(crossed), constants, key, given))
 
@@ -150,7 +153,7 @@ class XLA:
     def _run_many(self, inputs: Crossing, constants: Any, rows: Any, others: Any, seed: Any) -> Any:
         size = MANY.get(self._device.type, 1024)
         shared = inputs.opened(others)
-        keys = None if seed is None else jax.random.split(jax.random.key(seed), size)
+        keys = None if seed is None else jax.random.split(key_of(seed), size)
         empty = [None if row is not None else jnp.zeros(t.shape, name_of(t.dtype)) for row, t in zip(rows, self._takes, strict=False)]  # fmt: skip
 
         def one(own: Any, key: Any, _: Any) -> Any:
@@ -174,7 +177,7 @@ class _Steps:
             for shape, dtype in zip(shapes, dtypes, strict=True)
         ]
         self._empty = [(tuple(b.shape), name_of(b.dtype)) if not b.numel() else None for b in self._buffers]
-        self._jitted = jax.jit(self._loop)
+        self._jitted = Jitted(self._loop, small=of.small)
         self._crossed: tuple[Any, Any] = ((), ())
 
     def __call__(
@@ -195,30 +198,31 @@ class _Steps:
 
     def _loop(self, constants: Any, crossed: Any, stacks: Any, columns: Any, count: Any, seed: Any) -> Any:
         of = self._of
-        start, shared = self._state.opened(crossed), self._columns.opened(columns)
+        shared, first = self._columns.opened(columns), of._states
         stacks = [jnp.zeros(*e) if e else s for s, e in zip(stacks, self._empty, strict=True)]
-        first = len(start)
 
         def step(_: Any, carry: Any) -> Any:
-            number, going, states, values = carry
+            number, going, crossed, values = carry
+            states = self._state.opened(crossed)
             rows = [lax.dynamic_index_in_dim(stack, number, 0, keepdims=False) for stack in stacks]
-            key = jax.random.fold_in(jax.random.key(seed), states[0].astype("uint32")) if of.draws else None
+            key = jax.random.fold_in(key_of(seed), states[0].astype("uint32")) if of.draws else None
             made = of._translation([*states, *rows, *shared], constants, key)
             takes = going & made[first + 1] & (number < count)
-            states = [jnp.where(takes, new, old) for new, old in zip(made, states, strict=False)]
+            after = self._state.closed(made[:first])
+            crossed = [jnp.where(takes, new, old) for new, old in zip(after, crossed, strict=True)]
             values = lax.dynamic_update_index_in_dim(values, made[first], number, 0)
             # A step after the last one is undone with those that are not finite; only these are the end.
-            return number + takes, going & (made[first + 1] | (number >= count)), states, values
+            return number + takes, going & (made[first + 1] | (number >= count)), crossed, values
 
         carry = (
             jnp.asarray(0, "int64"),
             jnp.asarray(True),
-            start,
+            crossed,  # small states as the one vector that they come in: one each would be a kernel each
             jnp.zeros((self._capacity + 1, *self._value[0]), self._value[1]),  # one more for steps after the last
         )
         some = step if self._between == 1 else lambda _, c: lax.fori_loop(0, self._between, step, c)
-        number, _, states, values = lax.while_loop(lambda c: (c[0] < count) & c[1], lambda c: some(None, c), carry)
-        return *self._state.closed(states), values, number
+        number, _, crossed, values = lax.while_loop(lambda c: (c[0] < count) & c[1], lambda c: some(None, c), carry)
+        return *crossed, values, number
 
 
 def _capacity(stacks: Sequence[Tensor]) -> int:

@@ -77,8 +77,14 @@ class Translation:
                     env[node] = drawn[node]
                     continue
                 args, kwargs = map_arg((node.args, node.kwargs), env.__getitem__)
-                env[node] = _made(node, args, kwargs, None if key is None else jax.random.fold_in(key, number))
+                draws = key is not None and node in self.draws
+                env[node] = _made(node, args, kwargs, jax.random.fold_in(key, number) if draws else None)
         raise AssertionError("a graph without an output")
+
+
+def key_of(seed: Any) -> Any:
+    """The same numbers from it whatever the user has jax draw by."""
+    return jax.random.key(seed, impl="threefry2x32")
 
 
 def _made(node: Node, args: Any, kwargs: Any, key: Any) -> Any:
