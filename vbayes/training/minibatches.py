@@ -13,7 +13,7 @@ from ..arguments.names import STEPS
 from ..data.dataset import Dataset
 from ..errors import BadInput
 
-ORDER, NOISE = 0, 1  # what a stream of random numbers is for
+ORDER, NOISE, ROWS = 0, 1, 2  # what a stream of random numbers is for
 DEFAULT = 1000  # steps, where nobody says how many
 
 
