@@ -34,7 +34,7 @@ READS = {
     "an assertion": lambda x, z, s: 1.0 if (x >= -1).all() else 0.0,
     "float": lambda x, z, s: float(x.max()),
     "int": lambda x, z, s: int(x.max()),
-    "item of a whole number": lambda x, z, s: [0.5, 1.0, 1.5, 2.0][(x > 0).sum().item()],
+    "a place in a list": lambda x, z, s: [0.5, 1.0, 1.5, 2.0][(x > 0).sum().item()],
     "a slice": lambda x, z, s: x[: x.max().long()].std(),
     "tolist": lambda x, z, s: max(x.tolist()),
     "numpy": lambda x, z, s: float(x.numpy().max()),
@@ -96,6 +96,11 @@ def test_what_is_written_by_another_way_counts():
 
 def test_constants_are_no_guards():
     program = stage(pair_of(lambda x, z, s: float(torch.arange(3).max()) + int(len(x))), vb.Trace(), vb.Batch((X,)))
+    assert program.guards is None
+
+
+def test_items_that_stay_tensors_are_no_guards():
+    program = stage(pair_of(lambda x, z, s: 1.0 + 0.1 * (x > 0).sum().item()), vb.Trace(), vb.Batch((X,)))
     assert program.guards is None
 
 

@@ -14,7 +14,7 @@ from vbayes.staging.machine_code import compile_native
 from vbayes.staging.native import Unsupported, interpret
 from vbayes.validation import validation
 
-SAMPLERS = {"subsampling", "topic_model", "gamma_poisson"}  # draws that stay in the graph, which has no C for them
+SAMPLERS = {"topic_model", "gamma_poisson"}  # draws that stay in the graph, which has no C for them
 
 
 @pytest.mark.filterwarnings("ignore:.*AutoLowRank:UserWarning")

@@ -27,6 +27,7 @@ DRAWS = {
     "rand": (lambda: torch.rand((5,)), (0, 5)),
     "uniform_": (lambda: torch.empty(3).uniform_(-1.0, 1.0), (0, 3)),
     "exponential_": (lambda: torch.empty(3).exponential_(2.0), (0, 3)),
+    "randperm": (lambda: torch.randperm(7), (0, 7)),
     "Normal": (lambda: dist.Normal(torch.zeros(2), 1.0).rsample(), (2, 0)),
     "Laplace": (lambda: dist.Laplace(torch.zeros(2), 1.0).rsample(), (0, 2)),
     "Exponential": (lambda: dist.Exponential(torch.ones(2)).rsample(), (0, 2)),
@@ -41,7 +42,7 @@ def test_noise_is_taken_from_outside(case):
         with Recorder() as calls:
             fresh = run()
         assert calls.sizes == sizes
-        noise = tuple(n[0] for n in draw_noise(sizes, 1, torch.zeros(())))
+        noise = tuple(n[0] for n in draw_noise(calls.sizes, 1, torch.zeros(())))
         with Recorder(noise):
             first = run()
         with Recorder(noise):
@@ -148,8 +149,24 @@ def test_a_plate_that_subsamples_is_measured():
 
     pair, x = subsampled(), torch.linspace(-1, 2, 12).reshape(4, 3)
     replicas = Replicas(pair.initialise(vb.Batch((x,))), vb.Pathwise(), vb.Batch((x,)))
-    drawn = torch.cat(list(replicas.gradients(pair, (torch.zeros(200, replicas.sizes[0]),) * 2, 0)))
+    with vb.seeded(0):
+        noise = draw_noise(replicas.sizes, 200, x)
+    drawn = torch.cat(list(replicas.gradients(pair, noise, 0)))
     assert len(((drawn != 0).float() @ torch.tensor([1.0, 2.0, 4.0, 8.0])).unique()) == 6  # pairs among four rows
+
+
+def test_rows_are_drawn_like_noise():
+    """Whole, in an order that any other is as likely as, and beside the uniforms."""
+    with vb.seeded(0), Recorder() as calls:
+        torch.rand(3), torch.randperm(4), torch.randperm(6, device="cpu")
+    assert calls.sizes == (0, 13) and calls.sizes.rows == ((3, 4), (7, 6))
+    _, uniforms = draw_noise(calls.sizes, 4000, torch.zeros(()), torch.Generator().manual_seed(0))
+    four, six = uniforms[:, 3:7].long(), uniforms[:, 7:].long()
+    assert (four.sort(1).values == torch.arange(4)).all() and (six.sort(1).values == torch.arange(6)).all()
+    for place in range(4):  # sd of a share of 4000: .0068
+        assert ((four == place).float().mean(0) - 0.25).abs().max() < 0.034
+    with Recorder((uniforms[0, :0], uniforms[0])):
+        assert torch.equal(torch.rand(3), uniforms[0, :3]) and torch.equal(torch.randperm(4), four[0])
 
 
 class Twice(torch.autograd.Function):

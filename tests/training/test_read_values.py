@@ -8,7 +8,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from pyro.infer import SVI, Trace_ELBO
+from pyro.infer import SVI, Trace_ELBO, TraceEnum_ELBO
 
 import vbayes as vb
 from tests.staging import hidden_markov
@@ -119,12 +119,50 @@ def test_fits_with_data_of_their_own_are_not_side_by_side():
     assert all(fit.engine.startswith("interpreted") and fit.steps == 4 for fit in fits.fits)
 
 
+def in_part(x, lengths):
+    """Its plate draws five of the rows."""
+    z = pyro.sample("z", dist.Normal(0.0, 1.0))
+    with pyro.plate("data", len(x), subsample_size=5) as rows:
+        lengths = lengths[rows]
+        for t in range(lengths.max()):
+            with pyro.poutine.mask(mask=t < lengths):
+                pyro.sample(f"x_{t}", dist.Normal((t + 1) * z, 1.0), obs=x[rows, t])
+
+
+FEW = LENGTHS.clamp(max=2).where(torch.arange(12) < 2, torch.tensor(1))  # of five rows: one or two
+
+
+def test_rows_that_a_plate_draws_are_those_of_pyro():
+    right, _ = losses(SVI, [FEW] * 24, in_part)
+    mine, svi = losses(vb.SVI, [FEW] * 24, in_part, compile="torch")
+    assert mine == pytest.approx(right, rel=1e-9)
+    assert sum(program is not None for program in svi._staged.values()) == 2
+    assert svi.run(X, FEW, num_steps=9, progress=False).isfinite().all()
+
+
+def test_a_fit_whose_plate_draws_rows_is_of_its_seed_alone():
+    """Whichever program a step goes by: the rows are those of the step."""
+    pair, data = vb.Pair(in_part, guide), vb.Dataset({"x": X, "lengths": FEW})
+    options = {"steps": 20, "learning_rate": 0.02, "progress": False, "compile": "torch"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit, again = (vb.fit(pair, data, vb.Trace(), seed=seed, **options) for seed in (0, 0))
+        half = vb.fit(pair, data, vb.Trace(), seed=0, **{**options, "steps": 7}).resume(steps=13, progress=False)
+    assert [row[2] for row in fit.rows] == [row[2] for row in again.rows] == [row[2] for row in half.rows]
+    assert fit.engine.startswith("interpreted")
+
+
 def both(name, calls, size=None):
     found = []
     for kind, options in ((SVI, {}), (vb.SVI, {"compile": True})):
         svi = hidden_markov.made(name, kind, **options)
         found.append([svi.step(*each, size) for each in calls])
     return *found, svi.engine
+
+
+def test_a_hidden_markov_model_that_draws_its_sequences():
+    right, mine, engine = both("plain", [hidden_markov.data()] * 3, 3)
+    assert mine == pytest.approx(right, rel=1e-8) and engine == "native"
 
 
 @pytest.mark.parametrize(
@@ -136,3 +174,51 @@ def test_hidden_markov_models(name):
     assert mine == pytest.approx(right, rel=1e-8)
     # A convolution has no machine code of ours; jax is an extra.
     assert engine == "native" or engine == "xla" or (name in ("neural", "fused") and "convolution" in engine)
+
+
+@pytest.mark.slow
+def test_topics_whose_guide_draws_documents():
+    """As Pyro's latent Dirichlet allocation: Gamma and Dirichlet draws, word by word summed out, documents drawn in the guide."""
+    topics, words, documents = 3, 8, 10
+    counts = torch.randint(words, (5, documents), generator=torch.Generator().manual_seed(0))
+    network = torch.nn.Sequential(
+        torch.nn.Linear(words, 4), torch.nn.Sigmoid(), torch.nn.Linear(4, topics), torch.nn.Softmax(-1)
+    )
+
+    def model(counts, size):
+        with pyro.plate("topics", topics):
+            weights = pyro.sample("weights", dist.Gamma(1.0 / topics, 1.0))
+            shares = pyro.sample("shares", dist.Dirichlet(torch.ones(words) / words))
+        with pyro.plate("documents", documents) as rows:
+            theta = pyro.sample("theta", dist.Dirichlet(weights))
+            with pyro.plate("words", 5):
+                topic = pyro.sample("topic", dist.Categorical(theta), infer={"enumerate": "parallel"})
+                pyro.sample("w", dist.Categorical(shares[topic]), obs=counts[:, rows])
+
+    def guide(counts, size):
+        positive = dist.constraints.positive
+        with pyro.plate("topics", topics):
+            pyro.sample(
+                "weights", dist.Gamma(pyro.param("weights_q", lambda: torch.ones(topics), constraint=positive), 1.0)
+            )
+            concentration = pyro.param(
+                "shares_q", lambda: torch.ones(topics, words), constraint=dist.constraints.greater_than(0.5)
+            )
+            pyro.sample("shares", dist.Dirichlet(concentration))
+        pyro.module("network", network)
+        with pyro.plate("documents", documents, size) as rows:
+            histogram = torch.zeros(words, len(rows)).scatter_add(0, counts[:, rows], torch.ones(5, len(rows)))
+            pyro.sample("theta", dist.Delta(network(histogram.T), event_dim=1))
+
+    def run(kind, steps, **options):
+        pyro.clear_param_store()
+        pyro.set_rng_seed(0)
+        svi = kind(model, guide, pyro.optim.ClippedAdam({"lr": 0.01}), TraceEnum_ELBO(max_plate_nesting=2), **options)
+        return torch.tensor([svi.step(counts, 4) for _ in range(steps)]), svi
+
+    right, _ = run(SVI, 300)
+    mine, svi = run(vb.SVI, 300, compile=True)
+    # Its Gamma draws have a stream of their own, so losses are equal in distribution only.
+    assert svi.engine == "xla" or "normals and uniforms" in svi.engine
+    error = ((right.var() + mine.var()) / 300).sqrt()
+    assert abs(right.mean() - mine.mean()) < 5 * error < 0.2 * right.mean()

@@ -26,7 +26,10 @@ NOISE = Choice(get_args(NoiseKind))
 
 @dataclass(frozen=True)
 class Draw:
-    """One call for base noise: of which kind ("normal", "uniform"), shape and type."""
+    """One call for base noise: of which kind, shape and type.
+
+    The kinds are "normal", "uniform" and "rows": a permutation, as plates draw that show a part of their rows.
+    """
 
     kind: str
     shape: tuple[int, ...]
@@ -38,6 +41,8 @@ class Draw:
 
     def fresh(self, device: torch.device) -> Tensor:
         """From torch's own generator, as the call would have drawn it."""
+        if self.kind == "rows":
+            return torch.randperm(*self.shape, device=device)
         draw = torch.randn if self.kind == "normal" else torch.rand
         return draw(self.shape, dtype=self.dtype, device=device)
 

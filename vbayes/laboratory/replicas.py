@@ -86,6 +86,8 @@ class Replicas:
             self.settle(pair, 0)
         parameters = _values(pair)
         normals, uniforms = (n[:, :size].contiguous() for n, size in zip(noise, self.sizes, strict=True))
+        for start, size in self.program.sizes.rows:  # by the order of what stands there, uniforms or rows
+            uniforms[:, start : start + size] = uniforms[:, start : start + size].argsort(1).to(uniforms)
         with rng.seeded(seed), torch.no_grad():
             yield from self._many(parameters, (normals, uniforms), self.batch.args)
 

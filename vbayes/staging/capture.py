@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -23,11 +24,12 @@ from ..pair.pair import Pair
 from ..validation import no_warnings_of_nan, validation
 from .guards import Guards, Reads
 from .masks import with_known_places
-from .noise import Noise, Recorder, draw_noise
+from .noise import Noise, Recorder, Sizes, draw_noise, tell_rows, told_rows
 from .pure import Deferred, Substitute, no_branch_on_values
-from .trace import in_words, trace
+from .trace import draws_inside, in_words, trace
 from .vectorise import SideBySide, several
 
+TRIES = 3  # captures of a program that reads rows which plates draw: one says how many these are, the next which values there are
 Tensors = dict[str, Tensor]
 Example = tuple[Tensors, Tensors, tuple[Any, ...]]
 """Parameters, buffers, arguments."""
@@ -48,6 +50,7 @@ class Program:
         still: Names of the parameters that no gradient reaches, as under `torch.no_grad`. The graph has zeros for them; in Pyro
             their `.grad` stays None, and torch's optimisers leave them alone: no weight decay, no momentum, no state.
         guards: What it has built in of the arguments, if anything: with other values there, bound and gradients are not a number.
+        rows: That plates drew when it was captured.
     """
 
     graph: GraphModule | Callable[..., Any]
@@ -57,25 +60,17 @@ class Program:
     static: bool
     still: frozenset[str] = frozenset()
     guards: Guards | None = None
+    rows: tuple[Tensor, ...] = ()
 
     @property
-    def sizes(self) -> tuple[int, int]:
+    def sizes(self) -> Sizes:
         """Standard normals and uniforms that one run needs."""
-        return sizes_of(self.draws)
+        return Sizes.of(self.draws)
 
     def __call__(self, parameters: Tensors, noise: Noise, *args: Any) -> tuple[Tensors, Tensor]:
         """One run, for one replica of noise."""
         gradients, value, _ = self.graph(parameters, self.buffers, noise, args)
         return gradients, value
-
-
-def sizes_of(draws: Iterable[Draw]) -> tuple[int, int]:
-    """Standard normals and uniforms in some calls."""
-    draws = list(draws)
-    normals, uniforms = (
-        sum(math.prod(draw.shape) for draw in draws if draw.kind == kind) for kind in ("normal", "uniform")
-    )
-    return normals, uniforms
 
 
 def eager(
@@ -105,10 +100,10 @@ def eager(
         live = moving(parameters, leaves)
         pair.set_buffers({name: value.clone() for name, value in buffers.items()})
         with (
-            Recorder(noise),
+            Recorder(noise) as recorder,
             Substitute((leaves[name], value) for name, value in live.items()),
             Deferred() as deferred,
-            reads.noted() if reads else nullcontext(),
+            reads.noted(recorder) if reads else nullcontext(),
         ):
             loss = method.loss_and_grads(model, guide, *args)
         like = next(iter(live.values()), None)
@@ -139,13 +134,15 @@ def gradients_of(total: Tensor, live: Tensors, still: set[str] | None) -> Tensor
     return {name: reached.get(name, torch.zeros_like(value)) for name, value in live.items()}
 
 
-def stage(pair: Pair, estimator: ELBO, batch: Batch) -> Program:
+def stage(pair: Pair, estimator: ELBO, batch: Batch, drawn: Callable[[Program], Tensor] | None = None) -> Program:
     """Captures one gradient of a pair under an estimator.
 
     Args:
         pair: Initialised; its parameters become inputs of the program.
         estimator: Any `pyro.infer.ELBO`.
         batch: Arguments of the shapes that the program will be called with.
+        drawn: A program → (u,) the uniforms of the step that it is for. What is read of rows that plates draw is read of those among them;
+            without this none may be read.
 
     Raises:
         CaptureFailed: The pair branches on drawn values, or does something else that leaves the graph.
@@ -157,19 +154,29 @@ def stage(pair: Pair, estimator: ELBO, batch: Batch) -> Program:
             return _captured(pair, estimator, batch, _side_by_side)
         except CaptureFailed:
             pass  # then one after the other, as Pyro draws them
-    return _captured(pair, estimator, batch, _one_after_the_other)
+    rows: list[Tensor] | None = None if drawn is None else []
+    for _ in range(TRIES):
+        program = _captured(pair, estimator, batch, functools.partial(_one_after_the_other, rows=rows))
+        if drawn is None or not program.guards or not program.guards.of_rows:
+            return program
+        uniforms = drawn(program)
+        if program.guards.hold(uniforms, batch.args):
+            return program
+        rows = told_rows(program.sizes, uniforms)
+    raise CaptureFailed(f"Pair {pair.name!r} reads values of rows that plates draw, and draws others each time.")
 
 
 def _one_after_the_other(
-    pair: Pair, estimator: Any, total_rows: int | None, example: Example, still: set[str]
+    pair: Pair, estimator: Any, total_rows: int | None, example: Example, still: set[str], rows: list[Tensor] | None
 ) -> tuple[Callable[..., Any], Sequence[Draw], Reads | SideBySide]:
     """The function to capture, its calls for base noise, and what has its guards once it is captured."""
     parameters, buffers, args = example
-    reads = Reads(args)
+    reads = Reads(args, of_rows=rows is not None)
     run = eager(pair, estimator, total_rows, still, reads)
     run(parameters, buffers, None, args)  # some ELBOs look at model and guide once before they start
-    with Recorder() as calls:
+    with Recorder(rows=rows or ()) as calls:
         run(parameters, buffers, None, args)
+    reads.rows = tuple(calls.rows)
     return run, calls.draws, reads
 
 
@@ -197,7 +204,9 @@ def _captured(pair: Pair, estimator: Any, batch: Batch, prepare: Callable[..., A
         still = set[str]()
         try:
             run, draws, read = prepare(pair, estimator, batch.total, (parameters, buffers, batch.args), still)
-            noise = draw_noise(sizes_of(draws), 1, like)
+            require_rows_told(draws, like)
+            noise = draw_noise(sizes := Sizes.of(draws), 1, like)
+            tell_rows(sizes, noise[1][0], read.rows)
             graph = with_known_places(trace(run, parameters, buffers, tuple(n[0] for n in noise), batch.args))
         except BadEstimator:  # which fails in Pyro as well
             raise
@@ -206,8 +215,8 @@ def _captured(pair: Pair, estimator: Any, batch: Batch, prepare: Callable[..., A
         finally:  # the pair's own, which steps move; the program keeps those that it was captured with
             pair.set_buffers({name: value.clone() for name, value in buffers.items()})
     program = Program(
-        graph, tuple(parameters), buffers, tuple(draws), static=not _draws_inside(graph), still=frozenset(still),
-        guards=read.guards,
+        graph, tuple(parameters), buffers, tuple(draws), static=not draws_inside(graph), still=frozenset(still),
+        guards=read.guards, rows=read.rows,
     )  # fmt: skip
     try:
         same = all(faithful(pair, estimator, program, batch, seed) for seed in (1, 2))
@@ -222,6 +231,15 @@ def _captured(pair: Pair, estimator: Any, batch: Batch, prepare: Callable[..., A
     return program
 
 
+def require_rows_told(draws: Iterable[Draw], like: Tensor) -> None:
+    """Raises `CaptureFailed` where noise of the type of a tensor can't tell the rows of a plate apart."""
+    for draw in draws:
+        if draw.kind == "rows" and math.prod(draw.shape) * torch.finfo(like.dtype).eps > 2:
+            raise CaptureFailed(
+                f"a plate draws from {draw.shape[0]:,} rows, which are more than {like.dtype} has whole numbers"
+            )
+
+
 def faithful(pair: Pair, estimator: Any, program: Program, batch: Batch, seed: int) -> bool:
     """Whether a program gives Pyro's numbers, near the pair's parameters and at draws that it was not captured with."""
     model, guide = pair.scaled(batch.total)
@@ -231,6 +249,8 @@ def faithful(pair: Pair, estimator: Any, program: Program, batch: Batch, seed: i
         moved = {k: v + 0.01 * torch.randn_like(v) for k, v in pair.parameters.items()}
         normals, uniforms = draw_noise(program.sizes, 1, like)
         noise = normals[0], uniforms[0]
+        if program.guards and program.guards.of_rows:
+            tell_rows(program.sizes, noise[1], program.rows)
     with rng.seeded(seed):
         gradients, value = program(moved, noise, *batch.args)
     there = pair.copy().load(moved).load(program.buffers)
@@ -274,19 +294,3 @@ def _close(mine: Tensor, right: Tensor, eps: float, longest: float) -> bool:
 
 def _largest(tensor: Tensor) -> float:
     return float(tensor.abs().nan_to_num(posinf=0.0).max()) if tensor.numel() else 0.0
-
-
-def _draws_inside(graph: GraphModule) -> bool:
-    return any(
-        torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()) and not _drops_nothing(node)
-        for node in graph.graph.nodes
-    )
-
-
-def _drops_nothing(node: Any) -> bool:
-    """Whether it is random by its dropout alone, as attention is, and has none."""
-    places = {argument.name: place for place, argument in enumerate(node.target._schema.arguments)}
-    if (place := places.get("dropout_p")) is None:
-        return False
-    given = node.args[place] if place < len(node.args) else node.kwargs.get("dropout_p", 0.0)
-    return bool(given == 0.0)

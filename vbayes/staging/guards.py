@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 from ..pair.device import line_among
 from ..validation import vmap
+from .noise import Recorder
 
 WHOLE = (torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.__array__)
 """What hands over all of a tensor's numbers, unseen by torch's tracer."""
@@ -57,14 +58,16 @@ class Guards:
         read = self.graph(uniforms, *tree_leaves(args))
         return torch.stack([_same(now, kept) for now, kept in zip(read, self.kept, strict=True)]).all()
 
-    def hold_in(self, uniforms: Tensor, columns: Sequence[Any], index: Tensor) -> Tensor:
+    def hold_in(self, uniforms: Tensor, columns: Sequence[Any], index: Tensor | None) -> Tensor:
         """(n,) whether it serves for each of n minibatches.
 
         Args:
             uniforms: (n, u).
             columns: The whole data.
-            index: (n, M) row numbers.
+            index: (n, M) row numbers; None for all rows in each.
         """
+        if index is None:
+            return vmap(lambda one: self.hold(one, tuple(columns)))(uniforms)
         used = [bool(node.users) for node in self.graph.graph.find_nodes(op="placeholder")][1:]
 
         def one(uniforms: Tensor, rows: Tensor) -> Tensor:
@@ -86,23 +89,30 @@ class Reads(TorchDispatchMode):
 
     Args:
         args: The last arguments of what is traced; those before them are uniforms.
+        of_rows: Whether rows that plates draw are known before a step as well.
+
+    Attributes:
+        guards: What was read, if anything was.
+        rows: For who makes a program.
     """
 
-    def __init__(self, args: Any) -> None:
+    def __init__(self, args: Any, *, of_rows: bool = False) -> None:
         super().__init__()
+        self._of_rows = of_rows
+        self.rows: tuple[Tensor, ...] = ()
         self._arguments = len(tree_leaves(args))
         self._found: dict[Node, tuple[Tensor, str]] = {}
-        self._drawn: Sequence[Tensor] = ()
+        self._drawn: Recorder | None = None
         self.guards: Guards | None = None
 
     @contextmanager
-    def noted(self, rows: Sequence[Tensor] = ()) -> Iterator[None]:
-        """Inside, it answers; afterwards there are `guards`, if anything was read.
+    def noted(self, recorder: Recorder | None = None) -> Iterator[None]:
+        """Inside, it answers; afterwards there are `guards`.
 
         Args:
-            rows: A list that rows which plates have drawn are put into: these are known before a step, as arguments are.
+            recorder: Which hands rows to plates.
         """
-        self._drawn = rows
+        self._drawn = recorder if self._of_rows else None
         if get_proxy_mode() is None:
             yield
             return
@@ -123,6 +133,12 @@ class Reads(TorchDispatchMode):
         node = _node(tensor)
         return node is not None and self._sources(node) is not None
 
+    def constant(self, tensor: Tensor) -> bool:
+        """Whether it hangs on nothing but constants, as the numbers of a plate's rows do where it shows all of them."""
+        node = _node(tensor)
+        sources = None if node is None else self._sources(node)
+        return sources is not None and not sources & set(self._inputs())
+
     def read(self, tensor: Tensor, get: Callable[[], Any]) -> Any:
         """What `get` returns for the numbers of a tensor that is `known`."""
         node = _node(tensor)
@@ -142,7 +158,7 @@ class Reads(TorchDispatchMode):
     def _sources(self, node: Node) -> set[Node] | None:
         """All that a node hangs on, itself included; None where there is something else among it than what is known before a step."""
         uniforms, *arguments = self._inputs()
-        rows = {_node(tensor) for tensor in self._drawn}
+        rows = {_node(tensor) for tensor in self._drawn.rows} if self._drawn else set()
         found, todo = {node}, [node]
         while todo:
             each = todo.pop()
@@ -192,12 +208,13 @@ class _Whole(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        whole = func in WHOLE
-        if (whole or (func is torch.Tensor.item and not args[0].is_floating_point())) and _node(args[0]) is not None:
+        if func is torch.Tensor.item and self._reads.constant(args[0]):
+            with disable_proxy_modes_tracing():  # else it stays a tensor, which needs no guard
+                return func(*args)
+        if func in WHOLE and _node(args[0]) is not None:
             if self._reads.known(args[0]):
                 return self._reads.read(args[0], lambda: func(*args, **kwargs))
-            if whole:
-                raise RuntimeError("data-dependent: the numbers of a tensor are handed over")
+            raise RuntimeError("data-dependent: the numbers of a tensor are handed over")
         return func(*args, **kwargs)
 
 

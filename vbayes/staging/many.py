@@ -159,10 +159,12 @@ class _Look(Recorder):
 
     def _next(self, kind: str, like: Tensor) -> Tensor:
         self.draws.append(Draw.like(kind, like))
-        self._used[kind] += like.numel()
-        fresh = torch.randn if kind == "normal" else torch.rand
-        made = fresh(like.shape, dtype=like.dtype, device=self._device, generator=self._generator)
-        self._kept[kind].append(made.reshape(-1))
+        if kind == "rows":
+            made = torch.randperm(*like.shape, device=self._device, generator=self._generator)
+        else:
+            fresh = torch.randn if kind == "normal" else torch.rand
+            made = fresh(like.shape, dtype=like.dtype, device=self._device, generator=self._generator)
+        self._kept["normal" if kind == "normal" else "uniform"].append(made.reshape(-1))
         return made
 
     def seen(self) -> Noise:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +13,33 @@ from torch import Tensor
 from ..drawing.base_noise import Draw, Intercept
 
 Noise = tuple[Tensor, Tensor]
-"""(R, n) standard normals and (R, u) uniforms on (0, 1), or one replica of them: (n,), (u,)."""
+"""(R, n) standard normals and (R, u) uniforms on (0, 1), or one replica of them: (n,), (u,). Where a plate draws its rows, their numbers stand among the uniforms."""
+
+
+class Sizes(tuple[int, int]):
+    """Standard normals and uniforms that a run needs.
+
+    Attributes:
+        rows: Places among the uniforms where a permutation stands, each with its length.
+    """
+
+    rows: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, draws: Iterable[Draw]) -> Sizes:
+        """Those of some calls."""
+        normals, uniforms, rows = 0, 0, []
+        for draw in draws:
+            size = math.prod(draw.shape)
+            if draw.kind == "normal":
+                normals += size
+                continue
+            if draw.kind == "rows":
+                rows.append((uniforms, size))
+            uniforms += size
+        made = cls((normals, uniforms))
+        made.rows = tuple(rows)
+        return made
 
 
 class Recorder(Intercept):
@@ -23,26 +51,43 @@ class Recorder(Intercept):
     Args:
         noise: To answer with.
         in_place: As for `Intercept`.
+        rows: Permutations to answer with where there is no noise; those that are missing are drawn.
+
+    Attributes:
+        draws: What was asked.
+        rows: The permutations that it has answered with.
     """
 
-    def __init__(self, noise: Noise | None = None, *, in_place: bool = False) -> None:
+    def __init__(self, noise: Noise | None = None, *, in_place: bool = False, rows: Iterable[Tensor] = ()) -> None:
         super().__init__(self._next, in_place=in_place)
-        self.noise = noise
+        self.noise, self._given = noise, iter(rows)
         self.draws: list[Draw] = []
-        self._used = {"normal": 0, "uniform": 0}
+        self.rows: list[Tensor] = []
+        self._used = [0, 0]
 
     @property
-    def sizes(self) -> tuple[int, int]:
+    def sizes(self) -> Sizes:
         """How many standard normals and uniforms were asked for."""
-        return self._used["normal"], self._used["uniform"]
+        return Sizes.of(self.draws)
+
+    def _answer(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:
+        if func is torch.randperm and len(args) == 1 and not kwargs.keys() - {"device"}:
+            return self._next("rows", torch.empty(args[0], dtype=torch.long, device=kwargs.get("device")))
+        return super()._answer(func, args, kwargs)
 
     def _next(self, kind: str, like: Tensor) -> Tensor:
         self.draws.append(draw := Draw.like(kind, like))
-        start = self._used[kind]
-        self._used[kind] = stop = start + like.numel()
-        if self.noise is None:
-            return draw.fresh(like.device)
-        return self.noise[kind == "uniform"][start:stop].view(like.shape).to(like.dtype)
+        which = int(kind != "normal")
+        start = self._used[which]
+        self._used[which] = stop = start + like.numel()
+        if self.noise is not None:
+            made = self.noise[which][start:stop].view(like.shape).to(like.dtype)
+        else:
+            given = next(self._given, None) if kind == "rows" else None
+            made = draw.fresh(like.device) if given is None else given
+        if kind == "rows":
+            self.rows.append(made)
+        return made
 
 
 def draw_noise(
@@ -51,20 +96,50 @@ def draw_noise(
     like: Tensor,
     generator: torch.Generator | None = None,
     into: Noise | None = None,
+    each: Iterable[torch.Generator] | None = None,
 ) -> Noise:
     """Noise for `replicas` runs, from a generator; torch's own if None.
 
     Args:
+        sizes: Of one run. Plain numbers have no rows.
+        each: A generator for the rows of each run.
         into: Noise of that shape that nobody needs any more: its memory is used again, and the numbers are the same. Fresh memory took half as
             long again as the drawing.
     """
     if into is not None:
-        return into[0].normal_(generator=generator), into[1].uniform_(generator=generator)
-    normals, uniforms = (
-        fresh((replicas, size), dtype=like.dtype, device=like.device, generator=generator)
-        for fresh, size in zip((torch.randn, torch.rand), sizes, strict=True)
-    )
+        normals, uniforms = into[0].normal_(generator=generator), into[1].uniform_(generator=generator)
+    else:
+        normals, uniforms = (
+            fresh((replicas, size), dtype=like.dtype, device=like.device, generator=generator)
+            for fresh, size in zip((torch.randn, torch.rand), sizes, strict=True)
+        )
+    put_rows(sizes, uniforms, itertools.repeat(generator) if each is None else each)
     return normals, uniforms
+
+
+def told_rows(sizes: Sizes, uniforms: Tensor) -> list[Tensor]:
+    """The permutations among the (u,) uniforms of a run."""
+    return [uniforms[start : start + size].long() for start, size in sizes.rows]
+
+
+def tell_rows(sizes: Sizes, uniforms: Tensor, rows: Iterable[Tensor]) -> None:
+    """Puts permutations among the (u,) uniforms of a run."""
+    for (start, size), one in zip(sizes.rows, rows, strict=False):
+        uniforms[start : start + size] = one
+
+
+def put_rows(sizes: tuple[int, int], uniforms: Tensor, generators: Iterable[torch.Generator | None]) -> None:
+    """Permutations where plates draw their rows.
+
+    Args:
+        uniforms: (R, u), which they are put among.
+        generators: For each run, where its permutations are drawn.
+    """
+    if isinstance(sizes, Sizes) and sizes.rows:
+        for one, generator in zip(uniforms, generators, strict=False):
+            where = uniforms.device if generator is None else generator.device
+            rows = (torch.randperm(size, generator=generator, device=where) for _, size in sizes.rows)
+            tell_rows(sizes, one, rows)
 
 
 class FreshNoise:
@@ -78,11 +153,11 @@ class FreshNoise:
     def __init__(self, draws: Sequence[Draw], like: Tensor) -> None:
         self._held: dict[str, Tensor] = {}
         self._parts: list[tuple[Draw, Tensor]] = []
-        for kind in ("normal", "uniform"):
-            sizes = [math.prod(draw.shape) if draw.kind == kind else 0 for draw in draws]
+        for kind, kinds in (("normal", ("normal",)), ("uniform", ("uniform", "rows"))):
+            sizes = [math.prod(draw.shape) if draw.kind in kinds else 0 for draw in draws]
             self._held[kind] = like.new_empty(sum(sizes))
             parts = self._held[kind].split(sizes)
-            self._parts += [(draw, part) for draw, part in zip(draws, parts, strict=True) if draw.kind == kind]
+            self._parts += [(draw, part) for draw, part in zip(draws, parts, strict=True) if draw.kind in kinds]
         self._parts.sort(key=lambda part: next(i for i, draw in enumerate(draws) if draw is part[0]))
 
     def __call__(self) -> Noise:

@@ -94,3 +94,20 @@ def in_words(error: Exception) -> str:
 def known_limit(error: Exception) -> bool:
     """Whether it is one of tracing, and no fault of anybody's."""
     return any(word in f"{type(error).__name__}: {error}" for word in (*READS, "DynamicOutputShape"))
+
+
+def draws_inside(graph: GraphModule) -> bool:
+    """Whether it draws random numbers by itself."""
+    return any(
+        torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()) and not _drops_nothing(node)
+        for node in graph.graph.nodes
+    )
+
+
+def _drops_nothing(node: Any) -> bool:
+    """Whether it is random by its dropout alone, as attention is, and has none."""
+    places = {argument.name: place for place, argument in enumerate(node.target._schema.arguments)}
+    if (place := places.get("dropout_p")) is None:
+        return False
+    given = node.args[place] if place < len(node.args) else node.kwargs.get("dropout_p", 0.0)
+    return bool(given == 0.0)

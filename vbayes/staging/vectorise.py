@@ -43,6 +43,7 @@ class SideBySide:
     Attributes:
         draws: The calls for base noise of all particles.
         guards: What is built in of the arguments, if anything.
+        rows: None, for each particle has its own.
 
     Raises:
         CaptureFailed: A draw changes the modules' buffers, so that the particles can't be exchanged.
@@ -71,7 +72,9 @@ class SideBySide:
         self._graph = trace(
             lambda *given: self._particle(*given), live, buffers, noise, args
         )  # no method: it has `self`
-        self.guards = self._reads.guards
+        self.guards, self.rows = self._reads.guards, self._reads.rows
+        if estimator.request.noise(estimator.noise) != "iid" and any(draw.kind == "rows" for draw in self._draws):
+            raise CaptureFailed("rows are not mirrored, nor spread evenly")
         self._noise = estimator.request.noise(estimator.noise)
         self.draws: tuple[Draw, ...] = shared_draws(self._noise, self._draws, estimator.num_particles)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from .. import rng
 from ..staging import Noise, Program, draw_noise
-from .minibatches import NOISE
+from ..staging.noise import put_rows
+from .minibatches import NOISE, ROWS
 from .programs import Kind
 
 BLOCK = 1024  # steps whose noise is drawn together, at most
@@ -56,7 +59,7 @@ class BlockNoise:
 
     def __init__(self, seed: int, like: Tensor) -> None:
         self._seed, self._like = seed, like
-        self._held: dict[tuple[int, int], tuple[int, Noise]] = {}
+        self._held: dict[Any, tuple[int, Noise]] = {}
 
     def left(self, program: Needs, step: int) -> int:
         """Steps from this one to the end of its block."""
@@ -67,12 +70,27 @@ class BlockNoise:
         """The noise of `count` steps from this one, of one block: (count, n) and (count, u)."""
         sizes = program.sizes
         number, start = divmod(step - 1, _rows(program))
-        before, held = self._held.get(sizes, (None, None))
+        kind = sizes, sizes.rows
+        before, held = self._held.get(kind, (None, None))
         if before != number:
-            generator = rng.stream(self._seed, NOISE, *sizes, number, device=self._like.device)
-            self._held[sizes] = number, draw_noise(sizes, _rows(program), self._like, generator, held)
-        normals, uniforms = self._held[sizes][1]
+            generator, count_of_block = (
+                rng.stream(self._seed, NOISE, *sizes, number, device=self._like.device),
+                _rows(program),
+            )
+            each = self._streams(step - start, count_of_block)
+            self._held[kind] = number, draw_noise(sizes, count_of_block, self._like, generator, held, each)
+        normals, uniforms = self._held[kind][1]
         return normals[start : start + count], uniforms[start : start + count]
+
+    def rows(self, program: Program, step: int, count: int) -> Tensor:
+        """(count, u): the rows that plates draw in some steps, without the uniforms that they stand among."""
+        found = self._like.new_zeros(count, program.sizes[1])
+        put_rows(program.sizes, found, self._streams(step, count))
+        return found
+
+    def _streams(self, step: int, count: int) -> Iterator[torch.Generator]:
+        """Those of the rows in some steps: not of a block, so that programs for other values have the same. They are drawn on the CPU whatever the device."""
+        return (rng.stream(self._seed, ROWS, number) for number in range(step, step + count))
 
 
 def _rows(program: Needs) -> int:

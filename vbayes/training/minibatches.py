@@ -16,7 +16,7 @@ from ..data.dataset import Dataset
 from ..errors import BadInput
 from .history import Numbers
 
-ORDER, NOISE = 0, 1  # what a stream of random numbers is for
+ORDER, NOISE, ROWS = 0, 1, 2  # what a stream of random numbers is for
 N = TypeVar("N", int, np.ndarray[Any, np.dtype[np.int64]])
 DEFAULT = 1000  # steps, where nobody says how many
 

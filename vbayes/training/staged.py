@@ -61,12 +61,12 @@ class Staged:
         leaves = self._pair.leaves
         self._like = next(iter(leaves.values()))
         self._epoch = EpochLoss(minibatches, taken, setup.rows.elbo)
-        programs = Programs(self._pair, setup.estimator, self._data)
+        self._noise = BlockNoise(setup.seed, self._like)
+        programs = Programs(self._pair, setup.estimator, self._data, self._noise.rows)
         self.programs: Programs = programs if like is None else like.programs
         self._loops: dict[Kind, Loop] = {} if like is None else like._loops
         self._gradients: dict[Kind, Compiled] = {} if like is None else like._gradients
         self._refused: CaptureFailed | None = None
-        self._noise = BlockNoise(setup.seed, self._like)
         self._looks, self.renewed = Looks(taken), 0
         watch = Watch(self._pair.model, self._pair.guide, settings=setup.estimator) if like is None else like._watch
         self._watch: Watch = watch
@@ -134,14 +134,9 @@ class Staged:
         self.renewed += 1
         if self.renewed > CHANGES:
             raise CaptureFailed(KEEPS_CHANGING.format(places=changed, pair=self._pair.name))
-        first = self._minibatches.sizes[0]
-        still = self.programs.of(first).still
-        for made in (self.programs.made, self._loops, self._gradients):
-            made.clear()  # type: ignore[attr-defined]
-        if self.programs.of(first).still != still:
-            raise CaptureFailed(
-                f"Pair {self._pair.name!r} gives gradients to other parameters since {changed} has changed, which a program does not."
-            )
+        self._loops.clear()
+        self._gradients.clear()
+        self.programs.renew(self._minibatches.sizes[0], changed)
         self._watch.reset()
 
     def _hold_against_pyro(self) -> None:
@@ -149,9 +144,14 @@ class Staged:
         if not faithful(self._pair, self._setup.estimator, program, batch, self._taken):
             raise CaptureFailed(CHANGED.format(pair=self._pair.name, steps=self._taken))
 
+    def _sorted(self, first: int, count: int) -> list[tuple[Kind, Tensor, Tensor | None]]:
+        return self.programs.sort(
+            self._minibatches, first, count, lambda program: self._noise.rows(program, first, count)
+        )
+
     def _at(self, step: int) -> tuple[Program, Batch]:
         """What takes a step, and of what."""
-        ((kind, _, index),) = self.programs.sort(self._minibatches, step, 1)
+        ((kind, _, index),) = self._sorted(step, 1)
         batch = self._minibatches.data(step).batch(self._pair.model, None if index is None else index[0])
         return self.programs.made[kind], batch
 
@@ -191,7 +191,7 @@ class Staged:
         rooms += [self._noise.left(program, first) for program in made.values()]
         while True:
             count = int(min(rooms))
-            groups = self.programs.sort(self._minibatches, first, count)
+            groups = self._sorted(first, count)
             rooms = [self._noise.left(made[kind], first) for kind, _, _ in groups]  # one may have been made just now
             if count <= min(rooms):
                 break

@@ -8,15 +8,17 @@ from typing import Any
 import pyro
 import torch
 from pyro.infer.util import zero_grads
+from torch import Tensor
 
+from .. import rng
 from ..data.dataset import Batch
 from ..errors import CaptureFailed
 from ..estimators.memory import Remembering
 from ..pair.pair import Pair
 from ..pair.places import Place
 from ..pair.watch import Watch
-from ..staging import Compiled, FreshNoise, Noise, draw_noise, faithful, stage
-from ..staging.loop import Loop
+from ..staging import Compiled, FreshNoise, Noise, Program, draw_noise, faithful, stage
+from ..staging.loop import Loop, Part, run_loops
 from ..staging.optimizers import Updates
 from ..staging.step import LoopState
 from .block_noise import BLOCK, NUMBERS
@@ -70,13 +72,13 @@ class SVIProgram:
         self._leaves = self._pair.leaves
         for leaf in self._leaves.values():
             leaf.data = leaf.data.contiguous()
-        self._program = stage(self._pair, self._elbo, self._batch(call))
+        self._like = next(iter(self._leaves.values()))
+        self._program = stage(self._pair, self._elbo, self._batch(call), self._rows)
         earlier = Batch((*self._fed.as_tensors([before for _, before in fed]), *call.tensors))
         if fed and not faithful(self._pair, self._elbo, self._program, earlier, 3):
             raise CaptureFailed(
                 "A number that changes can't be an input: with its earlier value the program gives others than Pyro."
             )
-        self._like = next(iter(self._leaves.values()))
         self._fresh = FreshNoise(self._program.draws, self._like)
         self._modes = self._read_modes()
         # An optimiser whose options change all the time takes its steps itself.
@@ -89,7 +91,7 @@ class SVIProgram:
             self._state = LoopState(steps, parameters, states, self._pair.buffers)
             self._updates.write(int(steps), states)
             rules, backend = self._updates.rules, svi._backend
-            self._loop = Loop(self._program, rules, self._state, self._batch(call).args, backend=backend)
+            self._loop = Loop(self._program, rules, self._state, self._batch(call).args, backend=backend, seeded=True)
         self._gradient: Compiled | None = None
         self._value: Compiled | None = None
         self.taken, self._looks = 0, Looks()
@@ -128,8 +130,16 @@ class SVIProgram:
         if guards is None or given is None:
             return None
         self._given = given
-        values = guards.values(self._like.new_empty(0), self._batch(call).args)
+        rows = self._rows(self._program) if guards.of_rows else self._like.new_empty(0)
+        values = guards.values(rows, self._batch(call).args)
         return None if values == guards.own else values
+
+    def _rows(self, program: Program) -> Tensor:
+        """(u,) the uniforms of the next step, which then draws them again."""
+        before = rng.get_state()
+        uniforms = FreshNoise(program.draws, self._like)()[1]
+        rng.set_state(before)
+        return uniforms
 
     @property
     def line(self) -> str:
@@ -204,12 +214,16 @@ class SVIProgram:
         """
         assert self._state and self._updates
         self._updates.refresh(self._state.steps, self._state.optimizer)
+        if self._program.guards and self._program.guards.of_rows:  # which one must have looked at
+            normals, uniforms = self._fresh()
+            self._ahead = normals[None].clone(), uniforms[None].clone()
         if self._ahead is None or not len(self._ahead[0]):
             together = min(left, BLOCK, max(1, NUMBERS // max(1, sum(self._program.sizes))))
             self._ahead = draw_noise(self._program.sizes, together, self._like)
         noise = self._ahead[0][:count], self._ahead[1][:count]
         self._ahead = self._ahead[0][count:], self._ahead[1][count:]
-        reached, values = self._loop.run(self._state, noise, columns=self._batch(call).args)
+        seed = 0 if self._program.static else int(torch.randint(2**31, (), device="cpu"))
+        reached, values = run_loops(self._state, [Part(self._loop, noise, None, self._batch(call).args, seed)])
         for held, new in zip(self._state.flat(), reached.flat(), strict=True):
             held.copy_(new)
         self.taken += len(values)
