@@ -21,6 +21,7 @@ from ..staging.optimizers import Updates
 from ..staging.step import LoopState
 from .block_noise import BLOCK, NUMBERS
 from .call import Call
+from .engine_words import engine_of
 from .failure import lost
 from .fed import Fed
 from .looks import Looks
@@ -172,10 +173,10 @@ class SVIProgram:
     def how(self) -> str:
         """As `SVI.engine`."""
         if self._state is not None:
-            return "native" if self._loop.native else f"interpreted: {self._loop.why_not}"
-        if self._gradient is not None and self._gradient.native is None:
-            return f"interpreted: {self._gradient.why_not}"
-        return f"native, but for the optimiser's own step: {name_of_pyros(self._svi.optim)}"
+            return engine_of([self._loop])
+        quick = engine_of([self._gradient] if self._gradient else [])
+        own = f"{quick}, but for the optimiser's own step: {name_of_pyros(self._svi.optim)}"
+        return quick if quick.startswith("interpreted") else own
 
     @property
     def whole(self) -> bool:
