@@ -1,4 +1,4 @@
-"""Steps on a CUDA device: one recorded graph of kernels, launched again for each step, with nothing sent in between."""
+"""Steps on a CUDA device: recorded graphs of kernels, launched again, with nothing sent in between."""
 
 from __future__ import annotations
 
@@ -13,6 +13,58 @@ from torch.distributions import Distribution
 from .trace import trace
 
 WARM = 3  # runs before recording: libraries set themselves up in the first
+CHAIN = 8  # steps in a graph: from one to the next, states are not copied
+FUSED = 100_000  # steps of a training after which torch's compiler fuses kernels: it takes as long as these do, so that no training takes twice as long for it
+
+Step = Callable[..., Sequence[Tensor]]
+
+
+def recorded(once: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    """What launches again the kernels that a function launches. It may read no values, and its tensors stay where they are."""
+    with torch.cuda.device(device):
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(WARM):
+                once()
+        torch.cuda.current_stream().wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            once()
+    return graph.replay
+
+
+class InPlace:
+    """A step that overwrites its states where they are, be it finite or not.
+
+    Args:
+        step: (states, inputs) → (states, others), pure.
+        states: It works on these very tensors.
+        inputs: Of the shapes that it is called with.
+    """
+
+    def __init__(self, step: Step, states: Sequence[Tensor], inputs: Sequence[Tensor]) -> None:
+        self.states, self._inputs = list(states), [tensor.clone() for tensor in inputs]
+        self._step, self._others = trace(step, *self.states, *self._inputs), list[Tensor]()
+        before = [tensor.clone() for tensor in states]
+        self._launch = recorded(self._once, states[0].device)
+        _copy(self.states, before)
+
+    def _once(self) -> None:
+        with torch.no_grad():
+            made = self._step(*self.states, *self._inputs)
+            _copy(self.states, made)
+        self._others = list(made[len(self.states) :])
+
+    def over(self, states: Sequence[Tensor]) -> bool:
+        """Whether these are the states that it works on."""
+        return all(mine is theirs for mine, theirs in zip(self.states, states, strict=True))
+
+    def __call__(self, *inputs: Tensor) -> list[Tensor]:
+        """One step: what it returns beside the states."""
+        _copy(self._inputs, inputs)
+        self._launch()
+        return [tensor.clone() for tensor in self._others]
 
 
 class Replay:
@@ -25,12 +77,13 @@ class Replay:
         states, rows, columns: Of the shapes that it is called with.
         together: Leading dimensions of the value.
         capacity: Steps in one call, at most.
-        recorded: Compile the step and record it as a CUDA graph; otherwise run it as it is, which any device can.
+        recorded: Record it as a CUDA graph; otherwise run it as it is, which any device can.
+        lent: Whether each call has columns of its own, which are copied; otherwise they are these.
     """
 
     def __init__(
         self,
-        step: Callable[..., list[Tensor]],
+        step: Step,
         states: Sequence[Tensor],
         rows: Sequence[Tensor],
         columns: Sequence[Any],
@@ -38,75 +91,105 @@ class Replay:
         together: tuple[int, ...] = (),
         capacity: int,
         recorded: bool,
+        lent: bool = False,
     ) -> None:
         # What a step reports is in the type of the parameters, be the noise in another.
         *_, value, _ = step(*states, *rows, *columns)
-        self._step, self._columns, self.capacity = step, columns, capacity
+        self._step, self.capacity, self.lent = step, capacity, lent
+        self._columns = [column.clone() for column in columns] if lent else list(columns)
         self._states = [tensor.clone() for tensor in states]
         self._stacks = [row.new_zeros(capacity, *row.shape) for row in rows]
         self._values = value.new_empty(capacity, *together)
         self._number = torch.zeros(1, dtype=torch.int64, device=value.device)
         self._going = torch.ones((), dtype=torch.bool, device=value.device)
-        self._graph: torch.cuda.CUDAGraph | None = None
+        self._fused = not recorded
+        self._guarded: Step = self._guard
+        self._one, self._chain = (lambda: self._take(1)), (lambda: self._take(CHAIN))
         if recorded:
+            self._guarded = trace(self._guard, *self._inputs)
             self._record()
 
-    def _record(self) -> None:
-        validated = Distribution._validate_args
-        try:
-            self._compile()
-            aside = torch.cuda.Stream()
-            aside.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(aside):
-                for _ in range(WARM):
-                    self._once()
-            torch.cuda.current_stream().wait_stream(aside)
-            self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph):
-                self._once()
-        finally:
-            Distribution._validate_args = validated  # torch.compile turns it off for the whole process
+    @property
+    def _inputs(self) -> list[Tensor]:
+        return [self._number, self._going, *self._states, *self._stacks, *self._columns]
 
-    def _compile(self) -> None:
-        """Has torch's compiler fuse the kernels, where it can; what it can't is recorded as it is."""
-        plain, rows = self._step, [stack[0] for stack in self._stacks]
+    def _record(self) -> None:
+        device = self._number.device
+        self._one = recorded(lambda: self._take(1), device)
+        self._chain = recorded(lambda: self._take(CHAIN), device)
+
+    def _guard(self, number: Tensor, going: Tensor, *inputs: Tensor) -> list[Tensor]:
+        """A step on the rows of that number, which changes nothing where it or one before is not finite."""
+        count, stacks = len(self._states), len(self._states) + len(self._stacks)
+        states, columns = inputs[:count], inputs[stacks:]
+        rows = [stack.index_select(0, number)[0] for stack in inputs[count:stacks]]
+        *after, value, finite = self._step(*states, *rows, *columns)
+        going = going & finite
+        kept = [torch.where(going, new, held) for held, new in zip(states, after, strict=True)]
+        return [*kept, torch.where(going, value, torch.nan), going, (number + 1).clamp(max=self.capacity - 1)]
+
+    def _take(self, count: int) -> None:
+        states, going, number = self._states, self._going, self._number
+        for _ in range(count):
+            *states, value, going, following = self._guarded(number, going, *states, *self._stacks, *self._columns)
+            self._values.index_copy_(0, number, value[None])
+            number = following
+        _copy([*self._states, self._going, self._number], [*states, going, number])
+
+    def _fuse(self) -> None:
+        """Has torch's compiler fuse the kernels, where it can."""
+        validated, plain = Distribution._validate_args, self._guarded
+        self._fused = True
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's own, of its parts that are old, and of TF32
             try:
                 # A graph of its own: torch counts the programs of one Python function, and compiles eight at most.
-                self._step = torch.compile(trace(plain, *self._states, *rows, *self._columns), dynamic=False)
-                self._once()
+                self._guarded = torch.compile(trace(plain, *self._inputs), dynamic=False)
+                self._take(1)
+                self._record()
             except Exception:  # whatever its compiler raises on an operation that it does not know
-                self._step = plain
+                self._guarded = plain
+            finally:
+                Distribution._validate_args = validated  # torch.compile turns it off for the whole process
 
-    def _once(self) -> None:
-        rows = [stack.index_select(0, self._number)[0] for stack in self._stacks]
-        *after, value, finite = self._step(*self._states, *rows, *self._columns)
-        going = self._going & finite
-        for held, new in zip(self._states, after, strict=True):
-            held.copy_(torch.where(going, new, held))
-        self._values.index_copy_(0, self._number, torch.where(going, value, torch.nan)[None])
-        self._going.copy_(going)
-        self._number.add_(1).clamp_(max=self.capacity - 1)
-
-    def run(self, states: Sequence[Tensor], stacks: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
+    def run(
+        self, states: Sequence[Tensor], stacks: Sequence[Tensor], columns: Sequence[Tensor] = ()
+    ) -> tuple[list[Tensor], Tensor]:
         """One step for each row of the stacks, or fewer.
+
+        Args:
+            states: The first counts the steps of the training.
+            stacks: With a row for each step.
+            columns: Where they are lent.
 
         Returns:
             The states after the last step that was taken, and the values of each of those.
         """
-        steps = len(stacks[0])
-        for held, given in zip(self._states, states, strict=True):
-            held.copy_(given)
-        for stack, rows in zip(self._stacks, stacks, strict=True):
-            stack[:steps].copy_(rows)
+        steps, left = len(stacks[0]), FUSED
+        if not self._fused:  # by its number of steps, and not by how they were divided into calls
+            left = FUSED - int(states[0].max())
+            if left <= 0:
+                self._fuse()
+            elif left < steps:
+                reached, values = self.run(states, [stack[:left] for stack in stacks], columns)
+                if len(values) < left:
+                    return reached, values
+                reached, others = self.run(reached, [stack[left:] for stack in stacks], columns)
+                return reached, torch.cat([values, others])
+        _copy(self._states, states)
+        _copy([stack[:steps] for stack in self._stacks], stacks)
+        if self.lent:
+            _copy(self._columns, columns)
         self._number.zero_()
         self._going.fill_(True)
-        for _ in range(steps):
-            if self._graph is None:
-                self._once()
-            else:
-                self._graph.replay()
+        for launch, times in ((self._chain, steps // CHAIN), (self._one, steps % CHAIN)):
+            for _ in range(times):
+                launch()
         values = self._values[:steps].clone()
         taken = int(values.isfinite().reshape(steps, -1).any(1).sum())
         return [tensor.clone() for tensor in self._states], values[:taken]
+
+
+def _copy(into: Sequence[Tensor], given: Sequence[Tensor]) -> None:
+    for held, new in zip(into, given, strict=False):
+        held.copy_(new)

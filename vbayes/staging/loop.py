@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,14 +13,17 @@ from torch import Tensor
 from .. import rng
 from .backends import made_by
 from .capture import Program
-from .cuda_graph import Replay
+from .cuda_graph import InPlace, Replay
+from .machine_code import say_once
 from .native import Run, run
 from .noise import Noise, draw_noise
 from .step import LoopState, midway, side_by_side, step_of
 from .update import Update
 
+R = TypeVar("R")
 Stacked = Mapping[int, Tensor] | None
 NOT_ASKED = "not asked for"
+STEPS, NUMBERS = 1024, 2**22  # that a recorded graph has room for: as many as noise is drawn for together
 
 
 class Loop:
@@ -75,9 +78,10 @@ class Loop:
         self._states = len(state.flat())
         self.native, self.xla = None, None
         self._graph: Replay | None = None
-        self._compiled, self._static = compiled, program.static
-        self.why_not: str | None = None if compiled else NOT_ASKED
+        self._in_place: InPlace | None = None
         like = next(iter(state.parameters.values()))
+        self._recordable = compiled and program.static and like.is_cuda
+        self.why_not: str | None = None if compiled else NOT_ASKED
         if compiled:
             held = [tensor.expand((*self._together, *tensor.shape)).contiguous() for tensor in midway(state).flat()]
             noise = draw_noise(program.sizes, together or 1, like, rng.stream(0, device=like.device))
@@ -103,15 +107,33 @@ class Loop:
 
     def _replay(self, state: LoopState, part: Part) -> Replay | None:
         """The steps as a CUDA graph, where the state is on such a device and no random numbers are drawn in a step."""
-        if self._compiled and self._static and state.steps.is_cuda and part.columns is None:
-            if self._graph is None or self._graph.capacity < len(part.noise[0]):
-                rows = [stack[0] for stack in part.stacks]
-                self._graph = Replay(
-                    self._step, state.flat(), rows, self._columns,
-                    together=self._together, capacity=len(part.noise[0]), recorded=True,
-                )  # fmt: skip
-            return self._graph
-        return None
+        if not self.recorded:
+            return None
+        lent, count = part.columns is not None, len(part.noise[0])
+        if self._graph is None or self._graph.capacity < count or (lent and not self._graph.lent):
+            rows = [stack[0] for stack in part.stacks]
+            capacity = max(count, min(STEPS, NUMBERS // max(1, sum(row.numel() for row in rows))))
+            self._graph = self._recorded(
+                lambda: Replay(
+                    self._step, state.flat(), rows, part.data,
+                    together=self._together, capacity=capacity, recorded=True, lent=lent,
+                )
+            )  # fmt: skip
+        return self._graph
+
+    @property
+    def recorded(self) -> bool:
+        """Whether its steps are a recorded CUDA graph."""
+        return self._recordable and not (self.native or self.xla)
+
+    def _recorded(self, make: Callable[[], R]) -> R | None:
+        """None where something fetches a value, as a factorisation does that looks whether it has succeeded; then, and from then on, steps are interpreted."""
+        try:
+            return make()
+        except Exception as error:
+            self._recordable, self.why_not = False, "no CUDA graph of it can be recorded"
+            say_once(f"{self.why_not}: {type(error).__name__}")
+            return None
 
     def run(
         self, state: LoopState, noise: Noise, index: Tensor | None = None, columns: Sequence[Any] | None = None
@@ -138,6 +160,11 @@ class Loop:
         if (made := self.native or self.xla) is not None:
             value, _ = made(*inputs)
             return value
+        if self.recorded:
+            if self._in_place is None or not self._in_place.over(tensors):
+                self._in_place = self._recorded(lambda: InPlace(self._step, tensors, [*noise, *columns]))
+            if self._in_place:
+                return self._in_place(*noise, *columns)[0]
         *after, value, _ = self._step(*inputs)
         with torch.no_grad():
             for held, new in zip(tensors, after, strict=True):
@@ -215,7 +242,7 @@ def _alone(state: LoopState, part: Part) -> tuple[LoopState, Tensor]:
         tensors, values = xla.steps(state.flat(), part.stacks, part.data, part.seed)
         return state.filled(tensors), values
     if replay := part.loop._replay(state, part):
-        tensors, values = replay.run(state.flat(), part.stacks)
+        tensors, values = replay.run(state.flat(), part.stacks, part.data)
         return state.filled(tensors), values
     return _one_by_one(state, part)
 

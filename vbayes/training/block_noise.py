@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .. import rng
 from ..staging import Noise, Program, draw_noise
-from ..staging.noise import put_rows
+from ..staging.noise import Sizes, put_rows
 from .minibatches import NOISE, ROWS
 from .programs import Kind
 
@@ -44,7 +44,7 @@ class Needs(Protocol):
     """What needs noise: a `Program`, say."""
 
     @property
-    def sizes(self) -> tuple[int, int]:
+    def sizes(self) -> Sizes:
         """Standard normals and uniforms of a step."""
         ...
 

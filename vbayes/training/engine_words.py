@@ -10,16 +10,13 @@ from ..staging.loop import NOT_ASKED, Loop
 SHORT = {"native": "machine code", "xla": "XLA", "Pyro": "Pyro"}
 
 
-def engine_of(made: Iterable[Loop | Compiled], *, recorded: bool = False) -> str:
-    """Of programs that were made: "native", "xla", "recorded graph", or "interpreted: ..." with the reason.
-
-    Args:
-        recorded: Whether what is interpreted is recorded as a CUDA graph.
-    """
+def engine_of(made: Iterable[Loop | Compiled]) -> str:
+    """Of programs that were made: "native", "xla", "recorded graph", or "interpreted: ..." with the reason."""
     programs = list(made)
-    slow = [each.why_not for each in programs if not (each.native or each.xla) and each.why_not != NOT_ASKED]
+    slow = [each for each in programs if not (each.native or each.xla) and each.why_not != NOT_ASKED]
     if slow:
-        return "recorded graph" if recorded else f"interpreted: {slow[0]}"
+        bare = [each.why_not for each in slow if not getattr(each, "recorded", False)]
+        return f"interpreted: {bare[0]}" if bare else "recorded graph"
     return "xla" if any(each.xla for each in programs) else "native"
 
 

@@ -18,7 +18,7 @@ from ..errors import BadInput
 from ..pair.device import line_of
 from ..pair.pair import Pair
 from ..staging import Noise, Recorder, draw_noise, eager
-from ..staging.capture import sizes_of
+from ..staging.noise import Sizes
 from ..validation import no_warnings_of_nan, validation
 
 LOOKED = 5  # rows with which it is tried, in two parts of unequal size
@@ -42,7 +42,7 @@ class Share:
     start: int
     stop: int
     weight: float
-    sizes: tuple[int, int]
+    sizes: Sizes
     places: tuple[Tensor, Tensor]
 
     def noise(self, joint: Noise) -> Noise:
@@ -65,7 +65,9 @@ class Sharing:
 
     @classmethod
     def of(cls, few: Sequence[Draw], many: Sequence[Draw], sizes: tuple[int, int]) -> Sharing | None:
-        """From the calls at two numbers of rows; None where they are not the same calls."""
+        """From the calls at two numbers of rows; None where they are not the same calls, or a plate draws a part of its rows."""
+        if any(draw.kind == "rows" for draw in few):
+            return None
         axes = []
         for one, other in zip(few, many, strict=False):
             changed = [i for i, pair in enumerate(zip(one.shape, other.shape, strict=False)) if pair[0] != pair[1]]
@@ -98,7 +100,7 @@ class Sharing:
             before[draw.kind] += number
         none = torch.zeros(0, dtype=torch.long, device=device)
         normals, uniforms = (torch.cat([none, *found[kind]]) for kind in ("normal", "uniform"))
-        return Share(start, stop, weight, sizes_of(joint), (normals, uniforms))
+        return Share(start, stop, weight, Sizes.of(joint), (normals, uniforms))
 
 
 def sharing_of(pair: Pair, estimator: Any, data: Dataset) -> Sharing:
@@ -135,7 +137,7 @@ def sharing_of(pair: Pair, estimator: Any, data: Dataset) -> Sharing:
             sharing = Sharing.of(few, many, (half, count))
             if sharing is None:
                 raise _refused(pair, "the random numbers that it asks for do not go by rows")
-            normals, uniforms = draw_noise(sizes_of(many), 1, like)
+            normals, uniforms = draw_noise(Sizes.of(many), 1, like)
             noise = normals[0], uniforms[0]
             wanted, _ = at(rows, noise)
             shares = [sharing.share(count, number, 2, like.device) for number in range(2)]

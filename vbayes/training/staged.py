@@ -112,7 +112,7 @@ class Staged:
     def how(self) -> str:
         """What takes the steps; see `engine_of`."""
         made: list[Loop | Compiled] = [*self._loops.values(), *self._gradients.values()]
-        quick = engine_of(made, recorded=self._like.is_cuda and self.state is not None)
+        quick = engine_of(made)
         return quick if self.state is not None else f"{quick}, but for the optimiser's own step: {self._stepper.name}"
 
     def look_again(self) -> None:

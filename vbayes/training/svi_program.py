@@ -199,7 +199,8 @@ class SVIProgram:
         if self._state is not None:
             return engine_of([self._loop])
         quick = engine_of([self._gradient] if self._gradient is not None else [])
-        return f"{quick}, but for the optimiser's own step: {name_of_pyros(self._svi.optim)}"
+        own = f"{quick}, but for the optimiser's own step: {name_of_pyros(self._svi.optim)}"
+        return quick if quick.startswith("interpreted") else own
 
     @property
     def whole(self) -> bool:

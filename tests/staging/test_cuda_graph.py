@@ -1,0 +1,213 @@
+"""What a CUDA graph records, run again as it is, on tensors that pass for ones on a card: the same numbers, and recorded as seldom as can be.
+
+No kernel is run here and nothing is recorded: how quick it is, and what the card refuses to record, these tests do not know.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer import SVI, Trace_ELBO
+from pyro.infer.autoguide import AutoNormal
+
+import vbayes as vb
+from tests.devices.stand_in import on_cuda, stand_in
+from tests.models import binary, small_vae
+from vbayes.staging import backends, cuda_graph, loop
+from vbayes.staging.cuda_graph import CHAIN, InPlace, Replay
+
+Y = torch.tensor([28.0, 8, -3, 7, -1, 1, 18, 12])
+SIGMA = torch.tensor([15.0, 10, 16, 11, 9, 11, 10, 18])
+
+
+def schools(y, sigma, scale=1.0):
+    zero = y.new_zeros(())
+    mu = pyro.sample("mu", dist.Normal(zero, 5.0))
+    tau = pyro.sample("tau", dist.HalfCauchy(zero + 5.0))
+    with pyro.plate("data", len(y)):
+        theta = pyro.sample("theta", dist.Normal(mu, tau))
+        pyro.sample("y", dist.Normal(theta, sigma * scale), obs=y)
+
+
+@pytest.fixture
+def recordings(monkeypatch):
+    """How often something was recorded."""
+    seen = []
+    was = cuda_graph.recorded
+    monkeypatch.setattr(cuda_graph, "recorded", lambda once, device: seen.append(device) or was(once, device))
+    return seen
+
+
+@pytest.fixture
+def card(request):
+    """A card, and no other back end on it."""
+    with pytest.MonkeyPatch.context() as patched, on_cuda(request.config.getoption("--device")):
+        patched.setattr(backends, "xla_or_why", lambda *args, **options: (None, "no XLA for the sake of a test"))
+        yield
+
+
+def counting(state, row, column):
+    after = state * 0.5 + row + column
+    return [after, after.sum(), torch.isfinite(after).all()]
+
+
+def steps_of(launch, count, *, fused=cuda_graph.FUSED, broken=None, monkeypatch=None, lent=False):
+    """States and values after some steps, on the device that `launch` stands for."""
+    state, column = torch.tensor([0.0, 1.0, 2.0]), torch.tensor(0.1)
+    rows = torch.arange(count, dtype=torch.float32)
+    if broken is not None:
+        rows[broken] = torch.inf
+    replay = Replay(counting, [state], [rows[0]], [column], capacity=count, recorded=launch, lent=lent)
+    return replay.run([state], [rows], [column])
+
+
+@pytest.mark.parametrize("count", [1, CHAIN - 1, CHAIN, 2 * CHAIN + 3])
+@pytest.mark.parametrize("broken", [None, 0, 5])
+def test_chains_and_single_steps_are_the_steps(count, broken):
+    if broken is not None and broken >= count:
+        return
+    (state,), values = steps_of(False, count, broken=broken)
+    right, seen = torch.tensor([0.0, 1.0, 2.0]), []
+    for row in range(count if broken is None else broken):
+        right = right * 0.5 + row + torch.tensor(0.1)
+        seen.append(right.sum())
+    assert len(values) == len(seen) and torch.equal(state, right)
+    assert torch.equal(values, torch.stack(seen) if seen else values)
+
+
+def test_columns_that_are_lent_are_left_alone(card):
+    mine, theirs = torch.zeros((), device="cuda"), torch.ones((), device="cuda")
+    state, rows = torch.zeros(3, device="cuda"), torch.zeros(4, device="cuda")
+    replay = Replay(counting, [state], [rows[0]], [mine], capacity=4, recorded=True, lent=True)
+    assert (
+        float(replay.run([state], [rows], [theirs])[1][0]) == 3
+        and float(replay.run([state], [rows], [mine])[1][0]) == 0
+    )
+    assert float(mine) == 0 and float(theirs) == 1
+
+
+def test_fused_after_so_many_steps_however_they_are_divided(card, monkeypatch, recordings):
+    """The number that a training has taken decides, so that resumed or not, it has the same numbers."""
+    monkeypatch.setattr(cuda_graph, "FUSED", 10)
+    monkeypatch.setattr(torch, "compile", lambda graph, dynamic: lambda *given: [t * 1 for t in graph(*given)])
+
+    def step(taken, state, row):
+        return [taken + 1, state + row, state.sum(), torch.isfinite(state).all()]
+
+    rows = torch.ones(17, device="cuda")
+    for parts in ([17], [10, 7], [3, 9, 5]):
+        replay = Replay(
+            step,
+            [torch.zeros((), device="cuda"), torch.zeros(2, device="cuda")],
+            [rows[0]],
+            [],
+            capacity=17,
+            recorded=True,
+        )
+        plain, states, when = replay._guarded, [torch.zeros((), device="cuda"), torch.zeros(2, device="cuda")], []
+        was = replay._fuse
+        monkeypatch.setattr(replay, "_fuse", lambda was=was, when=when: when.append(1) or was())
+        for part in parts:
+            states, values = replay.run(states, [rows[:part]])
+            assert len(values) == part and (replay._guarded is not plain) == (float(states[0]) > 10)
+        assert when == [1] and states[1].tolist() == [17.0, 17.0]
+
+
+def test_in_place(card, recordings):
+    state = torch.zeros(2, device="cuda")
+    step = InPlace(lambda state, row: [state + row, state.sum()], [state], [torch.ones((), device="cuda")])
+    assert state.tolist() == [0.0, 0.0] and step.over([state]) and not step.over([state.clone()])
+    for taken in (1, 2, 3):
+        (value,) = step(torch.ones((), device="cuda"))
+        assert state.tolist() == [taken, taken] and float(value) == 2 * (taken - 1)
+    assert len(recordings) == 1
+
+
+def svi_steps(kind, device, data, steps=12, **options):
+    with pyro.get_param_store().scope(), vb.seeded(3):
+        svi = kind(schools, AutoNormal(schools), pyro.optim.Adam({"lr": 0.05}), loss=Trace_ELBO(), **options)
+        losses = [svi.step(*(t.to(device) for t in data), scale=scale) for _ in range(steps) for scale in (1.0, 2.0)]
+        return losses, {k: v.detach().cpu().clone() for k, v in pyro.get_param_store().items()}, svi
+
+
+def test_svi_records_a_graph_for_each_kind_of_arguments(card, recordings):
+    losses, values, svi = svi_steps(functools.partial(vb.SVI, compile=True), "cuda", (Y, SIGMA), 4)
+    right, theirs, _ = svi_steps(SVI, "cpu", (Y, SIGMA), 4)
+    assert svi.engine == "recorded graph" and len(recordings) == 2
+    assert losses == pytest.approx(right, rel=1e-4)
+    for name, value in theirs.items():
+        torch.testing.assert_close(values[name], value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_run_of_svi_is_recorded_too(card, recordings):
+    data = Y.to("cuda"), SIGMA.to("cuda")
+    with pyro.get_param_store().scope(), vb.seeded(3):
+        svi = vb.SVI(schools, AutoNormal(schools), pyro.optim.Adam({"lr": 0.05}), loss=Trace_ELBO(), compile=True)
+        found = [svi.run(*data, num_steps=60, progress=False) for _ in range(2)]
+        one_more = svi.step(*data)
+        other = svi.run(data[0] + 1, data[1], num_steps=20, progress=False)
+    assert svi.engine == "recorded graph" and all(len(each) == 60 and each.isfinite().all() for each in found)
+    assert (
+        data[0].cpu().equal(Y) and float(other.mean()) < float(found[0][:10].mean()) and one_more < float(found[0][0])
+    )
+    assert len(recordings) == 3  # a single step and a chain for all runs, and one in place
+
+
+@pytest.mark.slow
+def test_xla_comes_first_where_it_is_there(monkeypatch):
+    """An SVI on a card asks for XLA before it records anything."""
+    asked = []
+
+    class Interpreted:
+        draws = False
+
+        def __init__(self, fn, states):
+            self.fn, self.states = fn, states
+
+        def __call__(self, *inputs):
+            made = self.fn(*inputs)
+            for held, new in zip(inputs[: self.states], made, strict=False):
+                held.copy_(new)
+            return made[self.states :]
+
+    def by_xla(fn, examples, states=0, **options):
+        asked.append({e.device.type for e in examples})
+        return Interpreted(fn, states), None
+
+    monkeypatch.setattr(backends, "xla_or_why", by_xla)
+    with stand_in():
+        losses, _, svi = svi_steps(functools.partial(vb.SVI, compile=True), "cuda", (Y, SIGMA), 3)
+    assert svi.engine == "xla" and asked == [{"cuda"}] * 2 and all(map(torch.isfinite, map(torch.tensor, losses)))
+
+
+@pytest.mark.slow
+def test_what_cannot_be_recorded_is_interpreted_and_says_so(card, monkeypatch):
+    def refuses(once, device):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(cuda_graph, "recorded", refuses)
+    loop.say_once.cache_clear()
+    with pytest.warns(UserWarning, match="no CUDA graph of it can be recorded"):
+        losses, _, svi = svi_steps(functools.partial(vb.SVI, compile=True), "cuda", (Y, SIGMA), 3)
+    assert svi.engine == "interpreted: no CUDA graph of it can be recorded"
+    assert losses == pytest.approx(svi_steps(SVI, "cpu", (Y, SIGMA), 3)[0], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_a_fit_is_recorded_before_anything_is_fused(card, recordings, monkeypatch):
+    monkeypatch.setattr(
+        torch, "compile", lambda *args, **options: pytest.fail("torch's compiler takes longer than these steps")
+    )
+    fit = vb.fit(
+        small_vae(), binary(12), "stl", steps=20, batch_size=4, compile=True, device="cuda", progress=False, seed=0
+    )
+    right = vb.fit(
+        small_vae(), binary(12), "stl", steps=20, batch_size=4, compile=True, device="cpu", progress=False, seed=0
+    )
+    assert fit.engine == "recorded graph" and len(recordings) == 2  # a single step, and a chain
+    assert fit.rows.elbo.mean() == pytest.approx(right.rows.elbo.mean(), rel=0.1)
