@@ -62,16 +62,11 @@ def step_of(
     count, graph = len(like.flat()), inlined(program.graph)
 
     def step(*inputs: Any) -> list[Tensor]:
-        state = like.filled(inputs[:count])
-        normals, uniforms, *args = inputs[count:]
-        index = args.pop(0) if batch_size is not None else None
-        now = dict(zip(given, args.pop(0).unbind(), strict=True)) if given else {}
-        if index is not None:
-            args = [column.index_select(0, index) for column in args]
-        gradients, value, buffers = graph(state.parameters, state.buffers, (normals, uniforms), tuple(args))
+        state, batch, now = inputs_of(like, count, batch_size, given, inputs)
+        gradients, value, buffers = graph(state.parameters, state.buffers, *batch)
         steps = state.steps + 1
         moved = {
-            name: rules[name](parameter, -gradients[name], _with(state.optimizer[name], now), steps)
+            name: rules[name](parameter, -gradients[name], with_given(state.optimizer[name], now), steps)
             for name, parameter in state.parameters.items()
             if name in rules
         }
@@ -83,7 +78,20 @@ def step_of(
     return step
 
 
-def _with(state: State, now: Tensors) -> State:
+def inputs_of(
+    like: LoopState, count: int, batch_size: int | None, given: Sequence[str], inputs: Sequence[Any]
+) -> tuple[LoopState, tuple[Any, tuple[Any, ...]], Tensors]:
+    """Of a step: its state, the noise and arguments of the program, and the options that it is given."""
+    normals, uniforms, *args = inputs[count:]
+    index = args.pop(0) if batch_size is not None else None
+    now = dict(zip(given, args.pop(0).unbind(), strict=True)) if given else {}
+    if index is not None:
+        args = [column.index_select(0, index) for column in args]
+    return like.filled(inputs[:count]), ((normals, uniforms), tuple(args)), now
+
+
+def with_given(state: State, now: Tensors) -> State:
+    """The state of an optimiser, with the options that a step is given in it."""
     return {name: now.get(name, held) for name, held in state.items()} if now else state
 
 
