@@ -41,7 +41,13 @@ def recorded(patch):
         rows = [stack[0] for stack in part.stacks]
         capacity = len(part.noise[0])
         return Replay(
-            self._step, state.flat(), rows, self._columns, together=self._together, capacity=capacity, recorded=False
+            self._launched,
+            state.flat(),
+            rows,
+            self._columns,
+            together=self._together,
+            capacity=capacity,
+            recorded=False,
         )
 
     interpreted(patch)

@@ -19,6 +19,7 @@ from tests.devices.stand_in import on_cuda, stand_in
 from tests.models import binary, small_vae
 from vbayes.staging import backends, cuda_graph, loop
 from vbayes.staging.cuda_graph import CHAIN, InPlace, Replay
+from vbayes.staging.flat_step import guarded
 
 Y = torch.tensor([28.0, 8, -3, 7, -1, 1, 18, 12])
 SIGMA = torch.tensor([15.0, 10, 16, 11, 9, 11, 10, 18])
@@ -61,7 +62,7 @@ def steps_of(launch, count, *, fused=cuda_graph.FUSED, broken=None, monkeypatch=
     rows = torch.arange(count, dtype=torch.float32)
     if broken is not None:
         rows[broken] = torch.inf
-    replay = Replay(counting, [state], [rows[0]], [column], capacity=count, recorded=launch, lent=lent)
+    replay = Replay(guarded(counting, 1), [state], [rows[0]], [column], capacity=count, recorded=launch, lent=lent)
     return replay.run([state], [rows], [column])
 
 
@@ -82,7 +83,7 @@ def test_chains_and_single_steps_are_the_steps(count, broken):
 def test_columns_that_are_lent_are_left_alone(card):
     mine, theirs = torch.zeros((), device="cuda"), torch.ones((), device="cuda")
     state, rows = torch.zeros(3, device="cuda"), torch.zeros(4, device="cuda")
-    replay = Replay(counting, [state], [rows[0]], [mine], capacity=4, recorded=True, lent=True)
+    replay = Replay(guarded(counting, 1), [state], [rows[0]], [mine], capacity=4, recorded=True, lent=True)
     assert (
         float(replay.run([state], [rows], [theirs])[1][0]) == 3
         and float(replay.run([state], [rows], [mine])[1][0]) == 0
@@ -101,7 +102,7 @@ def test_fused_after_so_many_steps_however_they_are_divided(card, monkeypatch, r
     rows = torch.ones(17, device="cuda")
     for parts in ([17], [10, 7], [3, 9, 5]):
         replay = Replay(
-            step,
+            guarded(step, 2),
             [torch.zeros((), device="cuda"), torch.zeros(2, device="cuda")],
             [rows[0]],
             [],

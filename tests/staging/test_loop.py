@@ -136,7 +136,7 @@ def test_a_replay_gives_the_numbers_of_the_loop(double):
         index = torch.stack([torch.randperm(12)[:4] for _ in range(9)])
     right, values = loop.run(state, noise, index)
     rows = [noise[0][0], noise[1][0], index[0]]
-    replay = Replay(loop._step, state.flat(), rows, (data,), capacity=20, recorded=False)
+    replay = Replay(loop._launched, state.flat(), rows, (data,), capacity=20, recorded=False)
     for _ in range(2):  # the second time it starts over
         reached, seen = replay.run(state.flat(), [*noise, index])
         torch.testing.assert_close(seen, values, rtol=1e-10, atol=1e-10)

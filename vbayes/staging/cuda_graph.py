@@ -73,7 +73,7 @@ class Replay:
     A step that is not finite, and all after it, change nothing: so the host need not look before the end.
 
     Args:
-        step: (states, rows, columns) → (states, value, finite), pure.
+        step: (going, states, rows, columns) → (states, value, going), pure, as `flat_step_of` makes it.
         states, rows, columns: Of the shapes that it is called with.
         together: Leading dimensions of the value.
         capacity: Steps in one call, at most.
@@ -94,19 +94,19 @@ class Replay:
         lent: bool = False,
     ) -> None:
         # What a step reports is in the type of the parameters, be the noise in another.
-        *_, value, _ = step(*states, *rows, *columns)
+        self._going = torch.ones((), dtype=torch.bool, device=states[0].device)
+        *_, value, _ = step(self._going, *states, *rows, *columns)
         self._step, self.capacity, self.lent = step, capacity, lent
         self._columns = [column.clone() for column in columns] if lent else list(columns)
         self._states = [tensor.clone() for tensor in states]
         self._stacks = [row.new_zeros(capacity, *row.shape) for row in rows]
         self._values = value.new_empty(capacity, *together)
         self._number = torch.zeros(1, dtype=torch.int64, device=value.device)
-        self._going = torch.ones((), dtype=torch.bool, device=value.device)
         self._fused = not recorded
-        self._guarded: Step = self._guard
+        self._guarded: Step = self._on_rows
         self._one, self._chain = (lambda: self._take(1)), (lambda: self._take(CHAIN))
         if recorded:
-            self._guarded = trace(self._guard, *self._inputs)
+            self._guarded = trace(self._on_rows, *self._inputs)
             self._record()
 
     @property
@@ -118,15 +118,12 @@ class Replay:
         self._one = recorded(lambda: self._take(1), device)
         self._chain = recorded(lambda: self._take(CHAIN), device)
 
-    def _guard(self, number: Tensor, going: Tensor, *inputs: Tensor) -> list[Tensor]:
-        """A step on the rows of that number, which changes nothing where it or one before is not finite."""
+    def _on_rows(self, number: Tensor, going: Tensor, *inputs: Tensor) -> list[Tensor]:
+        """A step on the rows of that number."""
         count, stacks = len(self._states), len(self._states) + len(self._stacks)
         states, columns = inputs[:count], inputs[stacks:]
         rows = [stack.index_select(0, number)[0] for stack in inputs[count:stacks]]
-        *after, value, finite = self._step(*states, *rows, *columns)
-        going = going & finite
-        kept = [torch.where(going, new, held) for held, new in zip(states, after, strict=True)]
-        return [*kept, torch.where(going, value, torch.nan), going, (number + 1).clamp(max=self.capacity - 1)]
+        return [*self._step(going, *states, *rows, *columns), (number + 1).clamp(max=self.capacity - 1)]
 
     def _take(self, count: int) -> None:
         states, going, number = self._states, self._going, self._number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from .. import rng
 from .backends import made_by
 from .capture import Program
 from .cuda_graph import InPlace, Replay
+from .flat_step import flat_step_of, guarded
 from .machine_code import say_once
 from .native import Run, run
 from .noise import Noise, draw_noise
@@ -81,6 +83,9 @@ class Loop:
         self._in_place: InPlace | None = None
         like = next(iter(state.parameters.values()))
         self._recordable = compiled and program.static and like.is_cuda
+        self._launched = guarded(self._step, self._states)
+        if self._recordable and not together:
+            self._launched = flat_step_of(program, rules, state, batch_size, given)
         self.why_not: str | None = None if compiled else NOT_ASKED
         if compiled:
             held = [tensor.expand((*self._together, *tensor.shape)).contiguous() for tensor in midway(state).flat()]
@@ -115,7 +120,7 @@ class Loop:
             capacity = max(count, min(STEPS, NUMBERS // max(1, sum(row.numel() for row in rows))))
             self._graph = self._recorded(
                 lambda: Replay(
-                    self._step, state.flat(), rows, part.data,
+                    self._launched, state.flat(), rows, part.data,
                     together=self._together, capacity=capacity, recorded=True, lent=lent,
                 )
             )  # fmt: skip
@@ -162,7 +167,9 @@ class Loop:
             return value
         if self.recorded:
             if self._in_place is None or not self._in_place.over(tensors):
-                self._in_place = self._recorded(lambda: InPlace(self._step, tensors, [*noise, *columns]))
+                self._in_place = self._recorded(
+                    lambda: InPlace(functools.partial(self._launched, None), tensors, [*noise, *columns])
+                )
             if self._in_place:
                 return self._in_place(*noise, *columns)[0]
         *after, value, _ = self._step(*inputs)

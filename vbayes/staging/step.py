@@ -80,18 +80,11 @@ def step_of(
     groups = joints(alone, like.parameters, joined=joined)
 
     def step(*inputs: Any) -> list[Tensor]:
-        state = like.filled(inputs[:count])
-        normals, uniforms, *args = inputs[count:]
-        index = args.pop(0) if batch_size is not None else None
-        now = dict(zip(given, args.pop(0).unbind(), strict=True)) if given else {}
-        if index is not None:
-            args = [column.index_select(0, index) for column in args]
-        gradients, value, buffers = graph(state.parameters, state.buffers, (normals, uniforms), tuple(args))
+        state, batch, now = inputs_of(like, count, batch_size, given, inputs)
+        gradients, value, buffers = graph(state.parameters, state.buffers, *batch)
         steps, finite = state.steps + 1, [torch.isfinite(value).all()]
-        parameters, optimizer = (
-            dict(state.parameters),
-            {name: _with(held, now) for name, held in state.optimizer.items()},
-        )
+        parameters = dict(state.parameters)
+        optimizer = {name: dict(with_given(held, now)) for name, held in state.optimizer.items()}
         down = {name: -gradients[name] for name in rules}
         for joint in groups:
             some, held = [parameters[name] for name in joint.names], [optimizer[name] for name in joint.names]
@@ -110,8 +103,21 @@ def step_of(
     return step
 
 
-def _with(state: State, now: Tensors) -> State:
-    return {name: now.get(name, held) for name, held in state.items()}
+def inputs_of(
+    like: LoopState, count: int, batch_size: int | None, given: Sequence[str], inputs: Sequence[Any]
+) -> tuple[LoopState, tuple[Any, tuple[Any, ...]], Tensors]:
+    """Of a step: its state, the noise and arguments of the program, and the options that it is given."""
+    normals, uniforms, *args = inputs[count:]
+    index = args.pop(0) if batch_size is not None else None
+    now = dict(zip(given, args.pop(0).unbind(), strict=True)) if given else {}
+    if index is not None:
+        args = [column.index_select(0, index) for column in args]
+    return like.filled(inputs[:count]), ((normals, uniforms), tuple(args)), now
+
+
+def with_given(state: State, now: Tensors) -> State:
+    """The state of an optimiser, with the options that a step is given in it."""
+    return {name: now.get(name, held) for name, held in state.items()} if now else state
 
 
 def sound(parameter: Tensor, state: State) -> Tensor:
