@@ -97,9 +97,10 @@ class Ranks:
             ProcessLost: Another one can't go on, or is not heard of.
         """
         wide = functools.reduce(torch.promote_types, (each.dtype for each in tensors))
-        flat = torch.cat([each.detach().reshape(-1).to(wide) for each in tensors]) * weight
         seconds = time.perf_counter() - self._began if self.first else 0.0
-        flat = torch.cat([flat, flat.new_tensor([float(self._asked()), float(lost), seconds])])
+        news = tensors[0].new_tensor([float(self._asked()), float(lost), seconds], dtype=wide)
+        flat = torch.cat([*(each.detach().reshape(-1).to(wide) for each in tensors), news])
+        flat[:-3].mul_(weight)
         with self._hearing():
             dist.all_reduce(flat)
         stopped, missing, self.seconds = flat[-3:].tolist()
