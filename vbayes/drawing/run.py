@@ -17,7 +17,7 @@ from torch import Tensor
 from ..pair.modules import buffers_stay
 from ..pair.sites import Layout, Term, closed_form_kls, sites, summed_out
 from ..validation import validation
-from .latents import Restore, latents_of
+from .latents import Restore, latents_of, linear_between
 from .particles import Latent
 from .pyros_checks import check_as_pyro
 from .request import Request
@@ -140,7 +140,7 @@ class Run:
         given = q.copy()
         for name, value in values.items():
             given.nodes[name]["value"] = value
-        with validation(False), buffers_stay():
+        with validation(False), buffers_stay(), linear_between():
             q, p = self.trace(self.guide, given), self.trace(self.model, given)
             log_p, log_q = (self.layout.total([Term.of(s, self.layout) for s in sites(t)]) for t in (p, q))
         return log_p, log_q
