@@ -34,6 +34,7 @@ def test_from_a_paper_to_an_estimator(capsys):
     table = scope["table"].set_index("num_particles")
     assert table.oracle.eq("tabulated").all() and table.bound.eq("KL(p ‖ q)").all()
     few, many = table.loc[2], table.loc[32]
+    assert scope["learned"]["NVIL(rate=0.02)"] < 0.4 * scope["learned"]["score"]
     assert few.bias > 5 * few.bias_se and many.bias < 0.4 * few.bias + 3 * many.bias_se
 
 

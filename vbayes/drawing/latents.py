@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterator, Set
+from contextlib import contextmanager
 from typing import Any
 
 import pyro
@@ -14,6 +15,7 @@ from torch.distributions import Bernoulli, Normal, OneHotCategorical, Transforme
 
 from ..errors import Unsuitable
 from ..pair.sites import Layout, is_point_mass, latents
+from ..rng import TURN
 from .particles import Latent
 
 FAMILIES = frozenset({"bernoulli", "normal", "one_hot"})
@@ -71,6 +73,18 @@ class _Followed(Messenger):
     def _pyro_post_sample(self, msg: Any) -> None:
         if not msg["is_observed"] and isinstance(msg["value"], Tensor):
             msg["value"] = track_provenance(msg["value"], frozenset({msg["name"]}))
+
+
+@contextmanager
+def linear_between() -> Iterator[None]:
+    """Lets one-hot values have a log-density between them as zeros and ones have, linear; torch's own jumps from the one to the other, and has no slope anywhere."""
+    before = OneHotCategorical.log_prob
+    with TURN:
+        OneHotCategorical.log_prob = lambda self, value: (value * self.logits).sum(-1)  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            OneHotCategorical.log_prob = before  # type: ignore[method-assign]
 
 
 def _inside(fn: Any) -> Any:

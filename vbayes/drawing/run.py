@@ -17,7 +17,7 @@ from torch import Tensor
 from ..pair.modules import buffers_stay
 from ..pair.sites import Layout, Term, closed_form_kls, is_point_mass, latents, sites, summed_out
 from ..validation import validation
-from .latents import Restore, latents_of
+from .latents import Restore, latents_of, linear_between
 from .numbers import Numbers
 from .particles import Latent
 from .pyros_checks import check_as_pyro
@@ -139,7 +139,7 @@ class Run:
         Args:
             values: Site → value. What is not given, the rows of a subsample, stays as it was drawn.
         """
-        with validation(False), buffers_stay():
+        with validation(False), buffers_stay(), linear_between():
             q, p = self.moved(values)
             log_p, log_q = (self.layout.total([Term.of(s, self.layout) for s in sites(t)]) for t in (p, q))
         return log_p, log_q
