@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.fx import Graph, GraphModule, Node
-from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing, get_proxy_mode, get_proxy_slot
+from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing, get_proxy_mode
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves
 from ..pair.device import line_among
 from ..validation import vmap
 from .noise import Recorder
+from .record import node_of
 
 WHOLE = (torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.__array__)
 """What hands over all of a tensor's numbers, unseen by torch's tracer."""
@@ -130,18 +131,18 @@ class Reads(TorchDispatchMode):
 
     def known(self, tensor: Tensor) -> bool:
         """Whether it hangs on arguments, rows and constants alone."""
-        node = _node(tensor)
+        node = node_of(tensor)
         return node is not None and self._sources(node) is not None
 
     def constant(self, tensor: Tensor) -> bool:
         """Whether it hangs on nothing but constants, as the numbers of a plate's rows do where it shows all of them."""
-        node = _node(tensor)
+        node = node_of(tensor)
         sources = None if node is None else self._sources(node)
         return sources is not None and not sources & set(self._inputs())
 
     def read(self, tensor: Tensor, get: Callable[[], Any]) -> Any:
         """What `get` returns for the numbers of a tensor that is `known`."""
-        node = _node(tensor)
+        node = node_of(tensor)
         assert node is not None
         with disable_proxy_modes_tracing():
             if node not in self._found:
@@ -158,7 +159,7 @@ class Reads(TorchDispatchMode):
     def _sources(self, node: Node) -> set[Node] | None:
         """All that a node hangs on, itself included; None where there is something else among it than what is known before a step."""
         uniforms, *arguments = self._inputs()
-        rows = {_node(tensor) for tensor in self._drawn.rows} if self._drawn else set()
+        rows = {node_of(tensor) for tensor in self._drawn.rows} if self._drawn else set()
         found, todo = {node}, [node]
         while todo:
             each = todo.pop()
@@ -211,18 +212,11 @@ class _Whole(TorchFunctionMode):
         if func is torch.Tensor.item and self._reads.constant(args[0]):
             with disable_proxy_modes_tracing():  # else it stays a tensor, which needs no guard
                 return func(*args)
-        if func in WHOLE and _node(args[0]) is not None:
+        if func in WHOLE and node_of(args[0]) is not None:
             if self._reads.known(args[0]):
                 return self._reads.read(args[0], lambda: func(*args, **kwargs))
             raise RuntimeError("data-dependent: the numbers of a tensor are handed over")
         return func(*args, **kwargs)
-
-
-def _node(tensor: Tensor) -> Node | None:
-    """Of a tensor that is traced."""
-    mode = get_proxy_mode()
-    slot = None if mode is None else get_proxy_slot(tensor, mode.tracer, None)
-    return None if slot is None else slot.proxy.node  # type: ignore[attr-defined]
 
 
 def _root() -> Any:

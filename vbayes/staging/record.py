@@ -15,7 +15,12 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import Graph, GraphModule, Node
-from torch.fx.experimental.proxy_tensor import ProxyTorchDispatchMode, disable_autocast_cache
+from torch.fx.experimental.proxy_tensor import (
+    ProxyTorchDispatchMode,
+    disable_autocast_cache,
+    get_proxy_mode,
+    get_proxy_slot,
+)
 from torch.fx.graph import _PyTreeCodeGen, _PyTreeInfo
 from torch.fx.node import map_aggregate
 from torch.utils._python_dispatch import autograd_would_have_decomposed
@@ -47,6 +52,15 @@ def record(fn: Callable[..., Any], *examples: Any) -> GraphModule:
     names = [f"argument_{number}" for number in range(len(examples))]
     mode.graph.set_codegen(_PyTreeCodeGen(_PyTreeInfo(names, takes, returns)))
     return GraphModule(mode.root, mode.graph)
+
+
+def node_of(tensor: Tensor) -> Node | None:
+    """Of a tensor that is traced, by `record` or by `make_fx`, while it is."""
+    mode = get_proxy_mode()
+    if isinstance(mode, _Recording):
+        return mode.known(tensor)
+    slot = None if mode is None else get_proxy_slot(tensor, mode.tracer, None)
+    return None if slot is None else slot.proxy.node  # type: ignore[attr-defined]
 
 
 class _Recording(ProxyTorchDispatchMode):
@@ -115,6 +129,10 @@ class _Recording(ProxyTorchDispatchMode):
             if isinstance(held, Tensor):
                 node.meta["val"] = self._without(held)
         return self._held[id(held)]
+
+    def known(self, tensor: Tensor) -> Node | None:
+        """That which makes a tensor; None of what comes from elsewhere."""
+        return self._nodes.get(tensor)  # type: ignore[no-any-return]
 
     def note(self, tensor: Tensor, node: Node) -> None:
         self._nodes[tensor] = node
