@@ -84,7 +84,7 @@ class Loop:
         like = next(iter(state.parameters.values()))
         self._recordable = compiled and program.static and like.is_cuda
         self._launched = guarded(self._step, self._states)
-        if self._recordable and not together:
+        if self._recordable and not together and not any(rule.together for rule in rules.values()):
             self._launched = flat_step_of(program, rules, state, batch_size, given)
         self.why_not: str | None = None if compiled else NOT_ASKED
         if compiled:
