@@ -111,7 +111,8 @@ def eager(
         total, loss = sum(deferred.losses, zero), torch.as_tensor(loss)
         if noise and reads and (guards := reads.guards):
             total, loss = (guards.times_one(each, noise[1], args) for each in (total, loss))
-        return gradients_of(-total, live, still), -loss, pair.buffers
+        with reads if reads and noise else nullcontext():  # a gradient takes the same places
+            return gradients_of(-total, live, still), -loss, pair.buffers
 
     return run
 

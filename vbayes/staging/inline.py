@@ -92,7 +92,7 @@ def _copied(graph: GraphModule, flat: GraphModule, args: Any, nodes: list[Node],
 def _copy(node: Node, graph: Graph, known: dict[Node, Node], source: Any, root: Any) -> Node:
     copied = graph.node_copy(node, known.__getitem__)
     if node.op == "get_attr":
-        name, held = f"_inlined_{len(list(root.buffers()))}", getattr(source, str(node.target))
+        name, held = f"_inlined_{len(root._buffers)}", getattr(source, str(node.target))
         root.register_buffer(name, held)
         copied.target = name
     return copied
