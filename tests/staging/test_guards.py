@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -144,3 +146,26 @@ def test_what_is_no_number_stays_the_same():
     assert guards.hold(torch.zeros(0), (gaps.clone(),)) and not guards.hold(torch.zeros(0), (X,))
     guards = replace(guards, kept=(gaps[1],), graph=lambda uniforms, x: (x[1],))
     assert guards.hold(torch.zeros(0), (gaps,)) and not guards.hold(torch.zeros(0), (X,))
+
+
+class Counter:
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, x, z, s):
+        self.calls += 1
+        return 1.0 + self.calls % 3
+
+
+@pytest.mark.parametrize(
+    ("scale", "said"),
+    [
+        (lambda x, z, s: 1.0 + random.random(), "draws random numbers by Python"),
+        (lambda x, z, s: 1.0 + float(np.random.rand()), "draws random numbers by NumPy"),
+        (Counter(), r"`\w+.calls` changes each time that it runs"),
+    ],
+    ids=["Python", "NumPy", "a counter"],
+)
+def test_what_changes_by_itself_is_named(scale, said):
+    with vb.seeded(0), pytest.raises(vb.errors.CaptureFailed, match=f"'reader' can't be captured: .*{said}"):
+        stage(pair_of(scale), vb.Trace(), vb.Batch((X,)))

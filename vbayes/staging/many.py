@@ -6,13 +6,11 @@ What branches on what it drew, or draws by other means than torch's, is run agai
 
 from __future__ import annotations
 
-import random
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -22,6 +20,7 @@ from .. import rng
 from ..arguments.memory import require_memory
 from ..drawing.base_noise import Draw
 from ..validation import vmap
+from .cause import other_generators
 from .noise import Noise, Recorder, draw_noise
 from .pure import Deferred
 from .trace import trace
@@ -121,10 +120,10 @@ class _SideBySide:
 def _side_by_side(run: Run, device: torch.device) -> _SideBySide | None:
     """Runs at once; None where they can't be, or one after the other is as quick."""
     with rng.seeded(0):
-        before = _other_generators()
+        before = other_generators()
         with _Look(device) as look, _Cost() as cost:
             right = run()
-        if _other_generators() != before:  # the same numbers would come in every run
+        if other_generators() != before:  # the same numbers would come in every run
             return None
     if cost.bytes * TOGETHER > ROOM:
         return None
@@ -205,8 +204,3 @@ class _Cost(TorchDispatchMode):
         if not func.is_view:
             self.bytes += sum(leaf.nbytes for leaf in tree_leaves(made) if isinstance(leaf, Tensor))
         return made
-
-
-def _other_generators() -> tuple[Any, ...]:
-    """Where Python's and NumPy's random numbers are."""
-    return random.getstate(), str(np.random.get_state(legacy=False))
