@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
 
 import vbayes as vb
-from vbayes.staging import draw_noise, stage
+from vbayes.staging import Replicated, draw_noise, replicate, stage
 
 X = torch.tensor([3.0, -1.0, 2.0, 0.5])
 
@@ -40,6 +42,12 @@ READS = {
     "numpy": lambda x, z, s: float(x.numpy().max()),
     "equal": lambda x, z, s: 2.0 if torch.equal(x, x.sort().values) else 1.0,
     "a branch in a branch": lambda x, z, s: 1.0 if x.max() > 2.5 and x.min() < 0 else 2.0,
+}
+PLACES = {  # whose shapes hang on values
+    "what is there": lambda x, z, s: x[~torch.isnan(x)].std() + x[:2].mean(),
+    "a gradient at some places": lambda x, z, s: 1.0 + (z * x)[x > 0].sum() ** 2,
+    "a number put at some places": lambda x, z, s: 1.0 + (x * z).index_put((x > 1,), z).square().mean(),
+    "how many there are": lambda x, z, s: float(len(x.unique())) + (x > 0).nonzero().sum(),
 }
 OTHERS = {  # beside a constant: parameter, draw, what neither would tell
     "a branch on a draw": lambda x, z, s: 1.0 if z > 0 else 2.0,
@@ -75,6 +83,24 @@ def test_what_is_read_of_arguments(name, estimator):
     assert not program.guards.hold(nothing, (other,)) and program.guards.values(nothing, (other,)) != program.guards.own
     assert run(program, pair, same).isfinite().all()
     assert run(program, pair, other)[:2].isnan().all()  # nobody takes it for right, nor steps by it
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_places_by_a_mask_are_told_as_numbers(name):
+    """Held against Pyro where it is captured; then machine code is."""
+    pair = pair_of(PLACES[name])
+    program = stage(pair, vb.Trace(), vb.Batch((X,)))
+    assert program.guards and not any(
+        torch.Tag.dynamic_output_shape in getattr(n.target, "tags", ()) and n.target is not torch.ops.aten.index.Tensor
+        for n in program.graph.graph.nodes
+    )
+    replicated = Replicated(program, pair.parameters, (X,), compiled=True)
+    assert replicated.native is not None
+    with vb.seeded(3):
+        noise = draw_noise(program.sizes, 2, X)
+    (mine,) = replicated(pair.parameters, noise, (X,))
+    theirs, _ = replicate(program, pair.parameters, noise, (X,))
+    torch.testing.assert_close(mine, torch.stack(list(theirs.values()), 1), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -120,3 +146,26 @@ def test_what_is_no_number_stays_the_same():
     assert guards.hold(torch.zeros(0), (gaps.clone(),)) and not guards.hold(torch.zeros(0), (X,))
     guards = replace(guards, kept=(gaps[1],), graph=lambda uniforms, x: (x[1],))
     assert guards.hold(torch.zeros(0), (gaps,)) and not guards.hold(torch.zeros(0), (X,))
+
+
+class Counter:
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, x, z, s):
+        self.calls += 1
+        return 1.0 + self.calls % 3
+
+
+@pytest.mark.parametrize(
+    ("scale", "said"),
+    [
+        (lambda x, z, s: 1.0 + random.random(), "draws random numbers by Python"),
+        (lambda x, z, s: 1.0 + float(np.random.rand()), "draws random numbers by NumPy"),
+        (Counter(), r"`\w+.calls` changes each time that it runs"),
+    ],
+    ids=["Python", "NumPy", "a counter"],
+)
+def test_what_changes_by_itself_is_named(scale, said):
+    with vb.seeded(0), pytest.raises(vb.errors.CaptureFailed, match=f"'reader' can't be captured: .*{said}"):
+        stage(pair_of(scale), vb.Trace(), vb.Batch((X,)))

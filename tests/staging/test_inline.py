@@ -99,3 +99,20 @@ def test_operations_of_one_kind_are_decomposed_once(monkeypatch):
     assert len(seen) == len(kinds)
     for mine, right in zip(made(x, y), fn(x, y), strict=True):
         torch.testing.assert_close(mine, right)
+
+
+def test_a_constant_that_stands_in_several_places():
+    """A tensor that is held under two names counts once among a module's buffers."""
+    root, made = torch.nn.Module(), torch.fx.Graph()
+    x = made.placeholder("x")
+    for name, value in (
+        ("one", held := torch.tensor(2.0)),
+        ("two", held),
+        ("three", torch.tensor(5.0)),
+        ("four", torch.tensor(7.0)),
+    ):
+        root.register_buffer(name, value)
+        x = made.call_function(torch.ops.aten.add.Tensor, (x, made.get_attr(name)))
+    made.output([x])
+    flat = inline.decomposed(torch.fx.GraphModule(root, made), {})
+    assert flat(torch.tensor(0.0)) == [torch.tensor(16.0)]

@@ -22,6 +22,7 @@ from ..errors import BadEstimator, CaptureFailed
 from ..pair.device import line_of
 from ..pair.pair import Pair
 from ..validation import no_warnings_of_nan, validation
+from .cause import cause
 from .guards import Guards, Reads
 from .masks import with_known_places
 from .noise import Noise, Recorder, Sizes, draw_noise, tell_rows, told_rows
@@ -111,7 +112,8 @@ def eager(
         total, loss = sum(deferred.losses, zero), torch.as_tensor(loss)
         if noise and reads and (guards := reads.guards):
             total, loss = (guards.times_one(each, noise[1], args) for each in (total, loss))
-        return gradients_of(-total, live, still), -loss, pair.buffers
+        with reads if reads and noise else nullcontext():  # a gradient takes the same places
+            return gradients_of(-total, live, still), -loss, pair.buffers
 
     return run
 
@@ -223,11 +225,7 @@ def _captured(pair: Pair, estimator: Any, batch: Batch, prepare: Callable[..., A
     except Exception as error:  # whatever the model's code raises the second time
         raise CaptureFailed(f"Pair {pair.name!r} can't be captured{line_of(error)}: {in_words(error)}.") from error
     if not same:
-        raise CaptureFailed(
-            f"Pair {pair.name!r} can't be captured: on the same noise, its graph gives other numbers than Pyro. Common "
-            "reasons: random numbers from NumPy or Python, a torch.autograd.Function of one's own, values read out of "
-            "tensors."
-        )
+        raise CaptureFailed(f"Pair {pair.name!r} can't be captured: {cause(pair, estimator, batch)}.")
     return program
 
 

@@ -3,6 +3,7 @@ same values there."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,7 @@ from .record import node_of
 WHOLE = (torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.__array__)
 """What hands over all of a tensor's numbers, unseen by torch's tracer."""
 SHORT = 64  # bytes that are kept as they are
+BY_PLACES = (torch.ops.aten.index.Tensor, torch.ops.aten.index_put.default, torch.ops.aten.index_put_.default)
 ROOM = 2**24  # numbers of the data that are looked through at once
 
 
@@ -119,7 +121,7 @@ class Reads(TorchDispatchMode):
             return
         with _Whole(self), self:
             yield
-        self.guards = self._made()
+            self.guards = self._made()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten.equal.default and args[0].shape == args[1].shape:
@@ -127,7 +129,27 @@ class Reads(TorchDispatchMode):
             return self.read(same, same.item) if self.known(same) else func(*args)
         if func is torch.ops.aten._local_scalar_dense.default and self.known(args[0]):
             return self.read(args[0], lambda: func(*args))
+        if func in BY_PLACES:
+            args = (args[0], self._places(args[1]), *args[2:])
+        elif torch.Tag.dynamic_output_shape in func.tags and self._all_known(tensors := only_tensors((args, kwargs))):
+            for tensor in tensors:
+                self.read(tensor, lambda: None)
+            with disable_proxy_modes_tracing():
+                return func(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
+
+    def _all_known(self, tensors: Sequence[Tensor]) -> bool:
+        return bool(tensors) and all(self.known(tensor) for tensor in tensors)
+
+    def _places(self, indices: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """Numbers in place of masks that are `known`, as those of values that are missing: a program has fixed shapes."""
+        found: list[Tensor | None] = []
+        for index in indices:
+            if index is not None and index.dtype == torch.bool and self.known(index):
+                found += self.read(index, functools.partial(index.nonzero, as_tuple=True))
+            else:
+                found.append(index)
+        return found
 
     def known(self, tensor: Tensor) -> bool:
         """Whether it hangs on arguments, rows and constants alone."""
@@ -198,6 +220,10 @@ class Reads(TorchDispatchMode):
         graph.output(tuple(copied[node] for node in asked))
         kept, lines = zip(*(self._found[node] for node in asked), strict=True)
         return Guards(GraphModule(_root(), graph), kept, lines[0], bool(needed & {inputs[0]}))
+
+
+def only_tensors(nest: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(nest) if isinstance(leaf, Tensor)]
 
 
 class _Whole(TorchFunctionMode):

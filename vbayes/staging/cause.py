@@ -1,0 +1,41 @@
+"""Why a captured graph gives other numbers than Pyro, as far as one more run by Pyro can tell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro
+
+from ..data.dataset import Batch
+from ..drawing.side_by_side import other_generators
+from ..pair.pair import Pair
+from ..pair.watch import Watch
+from ..validation import no_warnings_of_nan, validation
+
+COMMON = "on the same noise, its graph gives other numbers than Pyro. Common reasons: a torch.autograd.Function of one's own, a tensor that is written to, values read out of tensors"
+
+
+def cause(pair: Pair, estimator: Any, batch: Batch) -> str:
+    """What changes from one run of model and guide to the next, or the reasons that are common."""
+    watch = Watch(pair.model, pair.guide)
+    model, guide = pair.scaled(batch.total)
+    with pair.look(0), validation(False), no_warnings_of_nan():
+        before = other_generators()
+        try:
+            estimator.loss_and_grads(model, guide, *batch.args)
+            sites: Any = pyro.poutine.trace(guide).get_trace(*batch.args).nodes.values()
+        except Exception:  # whatever the model's own code raises the next time
+            return COMMON
+        drawn = [
+            name for name, old, new in zip(("Python", "NumPy"), before, other_generators(), strict=True) if old != new
+        ]
+        baselines = [
+            s["name"] for s in sites if s.get("infer", {}).get("baseline", {}).get("use_decaying_avg_baseline")
+        ]
+    if drawn:
+        return f"it draws random numbers by {drawn[0]}, and a program would have them built in. Wanted: pyro.sample, or torch's"
+    if changed := ", ".join(f"`{place.name}`" for place, _ in watch.what_changed()):
+        return f"{changed} changes each time that it runs, and a program would have it built in. Hand it in as a tensor argument"
+    if baselines:
+        return f"the baseline of site {baselines[0]!r} is an average over steps, which Pyro keeps beside the parameters. Wanted: vb.RLOO(num_particles=2), or a baseline by a network"
+    return COMMON
