@@ -27,7 +27,7 @@ from ..pair.problem import Problem, Trained, pair_and_data, paired
 from ..staging.backends import Compile, require_backend
 from .autosave import EVERY, Autosave
 from .averaged import train_averaged
-from .budget import Budget, refuse_budget
+from .combinations import require_combination
 from .fit_run import Progress, train
 from .history import Callback
 from .identity import identity
@@ -136,14 +136,10 @@ def fit(
     automatic = isinstance(estimator, str) and estimator == "auto"
     method = AnalyticKL() if automatic or estimator is None else resolve(estimator)
     require_backend(compile)
-    told = steps is not None or epochs is not None or automatic
-    if average and told and (restarts is not None or automatic):
-        raise BadInput(
-            "average=True with restarts or estimator='auto' for so many steps. Wanted: one fit by one estimator, or restarts that train until they have converged."
-        )
-    Budget.of(max_steps, max_seconds)
-    if told:
-        refuse_budget(max_steps=max_steps, max_seconds=max_seconds, validation=validation)
+    told = require_combination(
+        steps=steps, epochs=epochs, automatic=automatic, restarts=restarts, average=average, checkpoint=checkpoint, max_steps=max_steps,
+        max_seconds=max_seconds, validation=validation,
+    )  # fmt: skip
     seed = rng.or_default(seed)
     pair, data = pair_and_data(paired(pair, guide), data)
     dataset = _of(data, binarize, seed)
@@ -159,12 +155,6 @@ def fit(
         average=average,
     )  # fmt: skip
     autosave, kept, held_out = None, dict[str, Any](), None
-    if checkpoint is not None and (automatic or restarts is not None or (average and told)):
-        beside = f"estimator={estimator!r}" if automatic else f"restarts={restarts}" if restarts else "average=True"
-        raise BadInput(
-            f"checkpoint={str(checkpoint)!r} with {beside}. Wanted: a single fit by one estimator, which can go on from a file. Mend: leave out one of them, and save what "
-            "comes out."
-        )
     if validation is not None:
         held_out = Problem.of(problem.pair, _of(validation, binarize, seed), device=str(problem.device)).data
     if checkpoint is not None:
@@ -193,9 +183,8 @@ def fit(
         return until_converged(fresh, max_steps=max_steps, max_seconds=max_seconds, validation=held_out, **options)
     count = count_steps(problem.data, batch_size, steps, epochs)
     if automatic:
-        from ..laboratory.auto import fit_automatically, refuse_restarts
+        from ..laboratory.auto import fit_automatically
 
-        refuse_restarts(restarts)
         return fit_automatically(fresh, count, callbacks=callbacks, progress=progress)
     if fresh.steps > count:
         raise BadInput(
