@@ -10,7 +10,7 @@ from itertools import pairwise
 import torch
 
 from .. import rng
-from ..errors import BadInput, Unsuitable
+from ..errors import Unsuitable
 from ..estimators import STL, name_of
 from ..estimators.memory import with_memory
 from ..estimators.suits import suits
@@ -66,12 +66,3 @@ def fit_automatically(start: Fit, steps: int, *, callbacks: Sequence[Callback], 
         if reached.interrupted:
             break
     return reached
-
-
-def refuse_restarts(restarts: int | None) -> None:
-    """Raises `BadInput` if there are to be any."""
-    if restarts is not None:
-        raise BadInput(
-            f"estimator='auto' chooses for one fit, and restarts={restarts} are several in one loop. Ask vb.recommend first, and hand in "
-            "what it says."
-        )

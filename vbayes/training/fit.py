@@ -27,7 +27,7 @@ from ..pair.problem import Problem, Trained, pair_and_data, paired
 from ..staging.backends import Compile, require_backend
 from .autosave import EVERY, Autosave
 from .averaged import train_averaged
-from .budget import Budget, refuse_budget
+from .combinations import require_combination
 from .fit_run import Progress, train
 from .history import Callback
 from .identity import identity
@@ -146,15 +146,11 @@ def fit(
     automatic = isinstance(estimator, str) and estimator == "auto"
     method = AnalyticKL() if automatic or estimator is None else resolve(estimator)
     require_backend(compile)
-    told = steps is not None or epochs is not None or automatic
-    if average and told and (restarts is not None or automatic):
-        raise BadInput(
-            "average=True with restarts or estimator='auto' for so many steps. Wanted: one fit by one estimator, or restarts that train until they have converged."
-        )
+    told = require_combination(
+        steps=steps, epochs=epochs, automatic=automatic, restarts=restarts, average=average, checkpoint=checkpoint, max_steps=max_steps,
+        max_seconds=max_seconds, validation=validation,
+    )  # fmt: skip
     optimizer = updated(optimizer, update, told=told, estimator=estimator, batch_size=batch_size)
-    Budget.of(max_steps, max_seconds)
-    if told:
-        refuse_budget(max_steps=max_steps, max_seconds=max_seconds, validation=validation)
     ranks = ranks_of(1 if steps == 0 or epochs == 0 else devices)
     if ranks is not None:
         refuse_together(ranks, automatic=automatic, restarts=restarts, average=bool(average and told))
@@ -175,12 +171,6 @@ def fit(
     )  # fmt: skip
     check_update(fresh)
     autosave, kept, held_out = None, dict[str, Any](), None
-    if checkpoint is not None and (automatic or restarts is not None or (average and told)):
-        beside = f"estimator={estimator!r}" if automatic else f"restarts={restarts}" if restarts else "average=True"
-        raise BadInput(
-            f"checkpoint={str(checkpoint)!r} with {beside}. Wanted: a single fit by one estimator, which can go on from a file. Mend: leave out one of them, and save what "
-            "comes out."
-        )
     if validation is not None:
         held_out = Problem.of(problem.pair, _of(validation, binarize, seed), device=str(problem.device)).data
     if checkpoint is not None:
@@ -216,9 +206,8 @@ def fit(
         return until_converged(fresh, max_steps=max_steps, max_seconds=max_seconds, validation=held_out, **options)
     count = count_steps(problem.data, batch_size, steps, epochs)
     if automatic:
-        from ..laboratory.auto import fit_automatically, refuse_restarts
+        from ..laboratory.auto import fit_automatically
 
-        refuse_restarts(restarts)
         return fit_automatically(fresh, count, callbacks=callbacks, progress=progress)
     if fresh.steps > count:
         raise BadInput(
