@@ -65,7 +65,7 @@ class Ranks:
         """
         if str(asked) == "cuda" or (str(asked) == "auto" and torch.cuda.is_available()):
             number, cards = int(os.environ.get("LOCAL_RANK", self.rank)), torch.cuda.device_count()
-            if number >= cards:
+            if 0 < cards <= number:  # without any, whoever looks for one says so
                 raise BadInput(
                     f"device={str(asked)!r}, and {self.words.lower()} would be on card {number}, of {cards}. Wanted: a card for each process of a machine. "
                     f"Mend: torchrun --nproc-per-node={cards}, or device='cpu'."

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from ..data.dataset import Dataset
 from ..errors import BadInput
 from ..guides import AUTO
+from ..progress import Terminal
 from ..staging.backends import asked_for
 from .autosave import Autosave
 from .by_ranks import ByRanks
@@ -84,6 +85,19 @@ def begin_together(
     return replace(fit, **found), told
 
 
+def _by_first(
+    ranks: Ranks, show: bool, callbacks: Sequence[Callback], autosave: Autosave | None
+) -> tuple[bool, dict[str, Any]]:
+    """Whether this process shows a bar, and what else is the first one's to do; which says, where anything is shown, that it is not alone."""
+    if not ranks.first:
+        return False, {}
+    if show:
+        Terminal().print(
+            f"{ranks.world} processes train together, each on its share of every minibatch.", soft_wrap=True
+        )
+    return show, {"callbacks": callbacks, "autosave": autosave}
+
+
 def train_together(
     fit: F,
     steps: int,
@@ -100,11 +114,11 @@ def train_together(
         NonFinite: A step could not be taken, in all of them.
         ProcessLost: Another one has died, or does something else.
     """
-    mine: dict[str, Any] = {"callbacks": callbacks, "autosave": autosave} if ranks.first else {}
+    show, mine = _by_first(ranks, show, callbacks, autosave)
     mine |= {"make": functools.partial(ByRanks, ranks=ranks), "stopping": ranks.between_steps}
     staged = asked_for(fit.compile) or (fit.compile == "auto" and fit.steps + steps >= WORTH)
     with ranks.quiet():
-        return train(fit, steps, show=show and ranks.first, staged=staged, **mine)
+        return train(fit, steps, show=show, staged=staged, **mine)
 
 
 def until_converged_together(
@@ -123,6 +137,6 @@ def until_converged_together(
             f"guide='auto', which may exchange itself for another, in {ranks.world} processes that train together. Wanted: a guide of yours, or one by its word, such as guide='full'. "
             f"{MEND}"
         )
-    mine: dict[str, Any] = {"callbacks": callbacks, "autosave": autosave} if ranks.first else {}
+    progress, mine = _by_first(ranks, progress, callbacks, autosave)
     with ranks.quiet():
-        return until_converged(fit, progress=progress and ranks.first, ranks=ranks, **mine, **options)
+        return until_converged(fit, progress=progress, ranks=ranks, **mine, **options)
