@@ -45,7 +45,9 @@ KNOWN = [
 ]  # its bound has no table: tests.estimators.test_made_of_scores
 EVERY = [(name, pair) for name, pair in itertools.product(KNOWN, tractable.PAIRS) if suited(name, pair)]
 QUICK = {name: next(p for p in ("normal_normal", "three_bernoulli") if (name, p) in EVERY) for name in KNOWN}
-CASES = [pytest.param(*case, marks=() if case[1] == QUICK[case[0]] else pytest.mark.slow) for case in EVERY]
+for twin in ("path_gradient", "arm"):  # of STL, draw by draw, and of DisARM
+    del QUICK[twin]
+CASES = [pytest.param(*case, marks=() if case[1] == QUICK.get(case[0]) else pytest.mark.slow) for case in EVERY]
 POWER = 7.0  # standard errors that an error of a tenth must make: enough draws for that, from a pilot
 FEWEST, MOST = 20_000, 4_000_000
 
