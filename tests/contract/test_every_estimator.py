@@ -45,7 +45,8 @@ KNOWN = [
 ]  # its bound has no table: tests.estimators.test_made_of_scores
 EVERY = [(name, pair) for name, pair in itertools.product(KNOWN, tractable.PAIRS) if suited(name, pair)]
 QUICK = {name: next(p for p in ("normal_normal", "three_bernoulli") if (name, p) in EVERY) for name in KNOWN}
-LONG = {"relax"}  # with a program several times as long; tests/estimators/test_relax.py has its identities
+# With a program several times as long (tests/estimators/test_relax.py has its identities), and twins, draw by draw, of STL and DisARM.
+LONG = {"relax", "path_gradient", "arm"}
 CASES = [
     pytest.param(name, pair, marks=() if pair == QUICK[name] and name not in LONG else pytest.mark.slow)
     for name, pair in EVERY

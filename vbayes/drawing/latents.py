@@ -7,24 +7,28 @@ from contextlib import contextmanager
 from typing import Any
 
 import pyro
+import torch
 from pyro.infer.util import is_validation_enabled
 from pyro.ops.provenance import get_provenance, track_provenance
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
-from torch.distributions import Bernoulli, Normal, OneHotCategorical, TransformedDistribution
+from torch.distributions import Bernoulli, MultivariateNormal, Normal, OneHotCategorical, TransformedDistribution
 
 from ..errors import Unsuitable
 from ..pair.sites import Layout, is_point_mass, latents
 from ..rng import TURN
 from .particles import Latent
 
-FAMILIES = frozenset({"bernoulli", "normal", "one_hot"})
+FAMILIES = frozenset({"bernoulli", "full_normal", "normal", "one_hot"})
 KINDS: dict[str, tuple[type, tuple[str, ...]]] = {
     "bernoulli": (Bernoulli, ("logits",)),
     "one_hot": (OneHotCategorical, ("logits",)),
     "normal": (Normal, ("loc", "scale")),
+    "full_normal": (MultivariateNormal, ("loc", "scale_tril")),
 }
-WORDS = {"bernoulli": "Bernoulli", "one_hot": "OneHotCategorical", "normal": "Normal"}
+WORDS = {
+    "bernoulli": "Bernoulli", "one_hot": "OneHotCategorical", "normal": "Normal", "full_normal": "MultivariateNormal",
+}  # fmt: skip
 
 Restore = Callable[[Tensor], Tensor]
 """From (*local, own) back to the shape of a site's value."""
@@ -108,7 +112,14 @@ def _latent(site: Any, family: str, layout: Layout) -> tuple[Latent, Restore]:
     kept = 1 if family == "one_hot" else 0  # categories stay a dimension of their own
     arrange, restore = as_rows(layout, value, site["fn"].event_dim, kept)
     _, names = KINDS[family]
-    parameters = {name: arrange(getattr(_inside(site["fn"]), name)) for name in names}
+    own = {name: getattr(_inside(site["fn"]), name) for name in names}
+    parameters = {name: arrange(tensor) for name, tensor in own.items() if name != "scale_tril"}
+    if (root := own.get("scale_tril")) is not None:
+        if len(site["fn"].batch_shape) > len(layout.local):
+            raise Unsuitable(
+                f"Site {site['name']!r} of the guide is several MultivariateNormals in plates of their own. Wanted: one for each row of the plates that all sites share."
+            )
+        parameters["scale_tril"] = torch.stack([arrange(column) for column in root.unbind(-1)], -1)
     return Latent(site["name"], family, parameters, arrange(value)), restore
 
 

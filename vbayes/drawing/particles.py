@@ -38,9 +38,9 @@ class Latent:
 
     Attributes:
         name: The site.
-        family: "bernoulli", "normal" or "one_hot".
+        family: "bernoulli", "normal", "full_normal" or "one_hot".
         parameters: Name → (K, *local, own), live: `logits`, or `loc` and `scale`; `own` is all beyond the local plates, flattened
-            (for "one_hot" (K, *local, own, categories)).
+            (for "one_hot" (K, *local, own, categories)). For "full_normal" `loc` and `scale_tril`, (K, *local, own, own).
         value: Of the same shape, held constant.
     """
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..drawing.particles import Particles
+from ..drawing.particles import Latent, Particles
 from .base import Estimate, Estimator
 
 
@@ -16,9 +16,9 @@ class Quadratic(Estimator):
     """The pathwise gradient with log p replaced by its parabola at the guide's mean where that has an expectation in closed form, and corrected by draws.
 
     surrogate = mean_k [log p(x, z_k) − b(z_k)] + E_q[b] + H(q), with b(z) = g·(z − m) + ½ (z − m)ᵀ H (z − m), g and H slope and curvature of log p(x, ·) at m = E_q[z], all held
-    constant; E_q[b] = g·m + ½ Σ_i H_ii σ_i² but for constants, H(q) = Σ_i log σ_i
+    constant; E_q[b] = g·m + ½ tr(H L Lᵀ) but for constants, H(q) = log |L|, q = N(m, L Lᵀ)
 
-    Bound: ELBO. Bias: none. Needs: a guide of Normal sites that are independent given the data; as many more gradients of the model as a datum has latents. Without noise where
+    Bound: ELBO. Bias: none. Needs: a guide of Normal or MultivariateNormal sites that are independent given the data; as many more gradients of the model as a datum has latents. Without noise where
     log p is a parabola in z, whatever q is; where it is none within the width of q, it can be worse than `Pathwise`.
 
     References:
@@ -28,18 +28,29 @@ class Quadratic(Estimator):
 
     needs = frozenset({"z", "densities", "latents"})
     requires = frozenset({"path"})
-    families = frozenset({"normal"})
+    families = frozenset({"normal", "full_normal"})
     reference = "Miller et al. 2017, arXiv:1705.07880"
 
     def estimate(self, particles: Particles) -> Estimate:
-        mean, sd = (torch.cat([s.parameters[name][:1] for s in particles.latents], -1) for name in ("loc", "scale"))
+        mean = torch.cat([site.parameters["loc"][:1] for site in particles.latents], -1)
         log_p, log_q = particles.densities(particles.z)
         with torch.enable_grad():  # type: ignore[no-untyped-call]
             slope, curvature = _parabola(particles, mean.detach())
         away = particles.z - mean.detach()
         drawn = ((slope + 0.5 * (curvature @ away.unsqueeze(-1)).squeeze(-1)) * away).sum(-1)
-        expected = slope * mean + 0.5 * curvature.diagonal(dim1=-2, dim2=-1) * sd.square() + sd.log()
-        return Estimate((log_p - log_q).detach().mean(0), (log_p - drawn).mean(0) + expected.sum(-1).squeeze(0))
+        expected, start = (slope * mean).sum(-1), 0
+        for site in particles.latents:
+            end = start + site.value.shape[-1]
+            root = _root(site)[:1]
+            part = curvature[..., start:end, start:end]
+            expected = expected + 0.5 * (root * (part @ root)).sum((-2, -1))
+            expected, start = expected + root.diagonal(dim1=-2, dim2=-1).log().sum(-1), end
+        return Estimate((log_p - log_q).detach().mean(0), (log_p - drawn).mean(0) + expected.squeeze(0))
+
+
+def _root(site: Latent) -> Tensor:
+    """(K, *local, own, own) of a site's covariance."""
+    return site.parameters["scale_tril"] if site.family == "full_normal" else site.parameters["scale"].diag_embed()
 
 
 def _parabola(particles: Particles, middle: Tensor) -> tuple[Tensor, Tensor]:
