@@ -35,7 +35,7 @@ def pair(unit: float = 1.0, scale: float = math.sqrt(0.5)) -> vb.Pair:
 
 
 X = torch.ones(D, dtype=torch.float64)
-options = {"at": {"here": pair()}, "replicas": 4000, "seed": 0, "progress": False, "groups": "parameter"}
+options = {"at": {"here": pair()}, "replicas": 1000, "seed": 0, "progress": False, "groups": "parameter"}
 
 
 def test_the_noise_of_a_step_is_known_where_the_guide_is_the_posterior():
@@ -49,6 +49,7 @@ def test_the_noise_of_a_step_is_known_where_the_guide_is_the_posterior():
     assert found.loc[("stl", "all")].variance < 1e-12
 
 
+@pytest.mark.slow
 def test_it_is_the_same_in_any_units():
     """A gradient's variance hangs on how a scale is written, a step's does not."""
 

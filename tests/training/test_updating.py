@@ -101,7 +101,9 @@ def test_resumed_it_is_the_same_to_the_last_bit(tmp_path, compile):
     assert float(whole.parameters["shift"]) != 0.0 and kept.optimizer == update and "rate=0.05" in str(kept)
 
 
-@pytest.mark.parametrize("update", [vb.BatchAndMatch(8), vb.ScoreMatching(8)], ids=["bam", "gsm"])
+@pytest.mark.parametrize(
+    "update", [vb.BatchAndMatch(8), pytest.param(vb.ScoreMatching(8), marks=pytest.mark.slow)], ids=["bam", "gsm"]
+)
 def test_scores_alone_come_to_a_normal_posterior(tmp_path, update):
     pair = vb.Pair(model, AutoMultivariateNormal(model, init_scale=1.0))
     whole = vb.fit(pair, DATA, steps=40, update=update, **quiet)
