@@ -48,7 +48,8 @@ class Bench:
         groups: Of parameters.
         size: Replicas in each of the blocks.
         seed: Of everything.
-        compiled: Make machine code of the gradients.
+        compiled: Compile the gradients.
+        backend: By what; see `staging.backends.made_by`.
         together: Time many gradients at once, where they are not machine code: a cheap guess at what they would cost if they were.
         strict: Raise at gradients that are not finite, instead of leaving out the estimator.
         memory: Bytes that a chunk of them may take; a quarter of what is free if None.
@@ -66,6 +67,7 @@ class Bench:
         seed: int,
         *,
         compiled: bool = False,
+        backend: str = "auto",
         together: bool = False,
         strict: bool = True,
         memory: int | None = None,
@@ -74,7 +76,7 @@ class Bench:
         self.normals = normals
         self.together, self.strict = together, strict
         self.batch, self.methods, self.size, self.seed = batch, methods, size, seed
-        how: dict[str, Any] = {"compiled": compiled, "memory": memory}
+        how: dict[str, Any] = {"compiled": compiled, "backend": backend, "memory": memory}
         self.replicas = {name: Replicas(pair, method, batch, **how) for name, method in methods.items()}
         self.targets = {name: target(method) for name, method in methods.items()}
         self.bounds = labels(methods)

@@ -25,7 +25,7 @@ from ..pair.pair import Pair
 from ..pair.parameter_groups import GROUPS, parameter_groups
 from ..pair.problem import Problem, Trained
 from ..progress import bar
-from ..staging.backends import Compile, asked_for
+from ..staging.backends import Compile, asked_for, backend_of
 from ..summaries.heavy_tails import heavy_tailed
 from ..training.engine import WORTH
 from ..training.fit import count_steps, fit
@@ -147,10 +147,9 @@ def compare(
             judged[bound] = judge_of(method, pair, batch, oracle, whole=whole)
         judges[name] = judged[bound]
     grouped = parameter_groups(pair, batch, groups)
-    normals = metric_of(update, pair, batch)
-    bench = Bench(
-        pair, batch, methods, judges, grouped, size, seed, compiled=asked_for(compile), memory=memory, normals=normals
-    )
+    how: dict[str, Any] = {"compiled": asked_for(compile), "backend": backend_of(compile), "memory": memory}
+    how["normals"] = metric_of(update, pair, batch)
+    bench = Bench(pair, batch, methods, judges, grouped, size, seed, **how)
     rows, points = [], []
     seeds = seeds_of_training(seed, checkpoints) if training else rng.children(seed, len(checkpoints))
     with bar("compare", len(checkpoints) * bench.pieces, show=progress) as advance:

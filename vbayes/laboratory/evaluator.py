@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -14,14 +15,16 @@ from ..errors import CaptureFailed
 from ..estimators.suits import of_elbo
 from ..pair.pair import Pair
 from ..staging import Program, draw_noise, stage
-from ..staging.machine_code import compiled_or_why
-from ..staging.native import Native
-from ..staging.replicate import footprint, free_memory
+from ..staging.backends import made_by
+from ..staging.replicate import footprint, free_memory, one_of_many
 from ..validation import no_warnings_of_nan, validation, vmap
 
 ROWS = 2000  # of the data that are evaluated, at most, where a pair takes minibatches
 WORK = 2**14  # rows × draws of one evaluation ...
 DRAWS = (8, 1000)  # ... with so many draws at least and at most
+MUCH = (
+    2**24
+)  # bytes; of a VAE of convolutions that makes six times as many XLA takes 19 ms where `vmap` takes 155, of small programs as long as that, and a second to begin with
 BY_PYRO = 100  # draws at most, where Pyro makes them one by one
 
 
@@ -36,12 +39,14 @@ class Evaluator:
         data: All of it.
         subset: Whether some of the rows may stand for all, as a pair that is fitted in minibatches allows.
         seed: Of the rows and the noise.
+        backend: What makes it quick; see `staging.backends.made_by`. Where there is no machine code, "auto" takes XLA for evaluations that make `MUCH`.
 
     Attributes:
         description: What it measures by, in words.
+        why_not: Why neither machine code nor XLA evaluates it; None if one does.
     """
 
-    def __init__(self, pair: Pair, data: Dataset, *, subset: bool, seed: int | None = None) -> None:
+    def __init__(self, pair: Pair, data: Dataset, *, subset: bool, seed: int | None = None, backend: str = "auto") -> None:  # fmt: skip
         self._data, self._exact = data, pair.exact
         if self._exact:
             self.description = "exact ELBO"
@@ -65,7 +70,7 @@ class Evaluator:
             self._draws = min(self._draws, BY_PYRO)
             self._by_pyro = of_elbo(pair, self._batch, self._draws)
         else:
-            self._prepare(pair)
+            self._prepare(pair, backend)
         self.description = f"{self._draws} draws for each of {rows} rows"
 
     def __call__(self, pair: Pair) -> float:
@@ -85,20 +90,22 @@ class Evaluator:
         with pair.look(self._seed):
             return -self._by_pyro.loss(model, guide, *self._batch.args)
 
-    def _prepare(self, pair: Pair) -> None:
-        """Makes machine code of the value without its gradient, or else the same for many draws at once, if they can be had."""
+    def _prepare(self, pair: Pair, backend: str) -> None:
+        """Compiles the value without its gradient, or else has the same for many draws at once, if they can be had."""
         assert self._program is not None
         like, program = next(iter(pair.parameters.values())), self._program
+        backend = "native" if backend == "auto" and footprint(program) * self._draws < MUCH else backend
         self._noise = draw_noise(program.sizes, self._draws, like, rng.stream(self._seed, 1, device=like.device))
         self._chunk = min(self._draws, max(1, free_memory(like.device) // 4 // max(1, footprint(program))))
-        self._native: Native | None = None
         inputs = self._inputs(pair)
-        if program.static and like.device.type == "cpu":
-            self._native, _ = compiled_or_why(self._value, [*(numbers[0] for numbers in self._noise), *inputs])
+        self._native, self._xla, self.why_not = made_by(
+            backend, self._value, [*(numbers[0] for numbers in self._noise), *inputs],
+            draws=not program.static, check=functools.partial(one_of_many, together=self._draws),
+        )  # fmt: skip
         many = vmap(self._value, in_dims=(0, 0, *[None] * len(inputs)), randomness="different")
         self._many: Callable[..., list[Tensor]] | None = None
         with rng.seeded(0), suppress(RuntimeError, NotImplementedError):  # what vmap has no rule for goes one by one
-            if self._native is None:
+            if self.why_not is not None:
                 many(*(numbers[:2] for numbers in self._noise), *inputs)
                 self._many = many
 
@@ -124,6 +131,8 @@ class Evaluator:
             values = torch.empty(self._draws, *shape, dtype=dtype, device="cpu")
             self._native.run(self._draws, [*self._noise, *inputs], [values], rows=(0, 1), reported=(0,))
             return values
+        if self._xla is not None:
+            return self._xla.side_by_side(self._noise, inputs, self._draws)[0]
         if self._many is None:
             return torch.stack([self._value(*noise, *inputs)[0] for noise in zip(*self._noise, strict=True)])
         chunks = zip(*(numbers.split(self._chunk) for numbers in self._noise), strict=True)

@@ -23,7 +23,7 @@ from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained
 from ..progress import bar, between_steps
 from ..staging import Compiled
-from ..staging.backends import Compile, asked_for, require_backend
+from ..staging.backends import Compile, asked_for, backend_of, require_backend
 from ..summaries.ranking import Entry
 from ..training.engine import WORTH
 from ..training.fit import fit
@@ -114,7 +114,7 @@ def race(
     staged = asked_for(compile) or (compile == "auto" and (seconds is not None or goals[-1][0] >= WORTH))
     options = {"batch_size": batch_size, "optimizer": optimizer, "learning_rate": learning_rate}
     options |= {"device": str(problem.device), "compile": compile if staged and compile != "auto" else staged}
-    evaluator = Evaluator(pair, dataset, subset=batch_size is not None)
+    evaluator = Evaluator(pair, dataset, subset=batch_size is not None, backend=backend_of(compile))
     against = None if objectives is None else AgainstPosterior(pair, dataset, reference)
 
     def look(pair: Pair) -> dict[str, float]:

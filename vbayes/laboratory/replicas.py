@@ -34,7 +34,8 @@ class Replicas:
         pair: Initialised.
         estimator: Any `pyro.infer.ELBO`.
         batch: Arguments for model and guide.
-        compiled: Make machine code of it.
+        compiled: Compile it.
+        backend: By what; see `staging.backends.made_by`.
         memory: Bytes that a chunk of gradients may take; a quarter of what is free if None.
 
     Attributes:
@@ -42,8 +43,8 @@ class Replicas:
     """
 
     def __init__(
-        self, pair: Pair, estimator: ELBO, batch: Batch, *, compiled: bool = False, memory: int | None = None
-    ) -> None:
+        self, pair: Pair, estimator: ELBO, batch: Batch, *, compiled: bool = False, backend: str = "auto", memory: int | None = None,
+    ) -> None:  # fmt: skip
         pair = pair.copy()  # which may be given a memory to hold
         self.estimator: Any = with_memory(estimator, pair, batch)
         own = self.estimator.memory.buffers() if isinstance(self.estimator, Remembering) else ()
@@ -57,7 +58,8 @@ class Replicas:
             self.program = stage(pair, self.estimator, batch)
             self._empty = {name: self.program.buffers[name] for name in self._names}
             parameters = _values(pair)
-            self._many = Replicated(self.program, parameters, batch.args, memory=memory, compiled=compiled)
+            how: dict[str, Any] = {"memory": memory, "compiled": compiled, "backend": backend}
+            self._many = Replicated(self.program, parameters, batch.args, **how)
             self._try_two(pair)
         except CaptureFailed as error:
             self.program, self.why_slow = None, str(error)

@@ -1,4 +1,19 @@
-"""What makes a function of tensors quick: machine code of our own, XLA, or nothing but torch."""
+"""What makes a function of tensors quick: machine code of our own, XLA, or nothing but torch.
+
+On a processor "auto" takes machine code first, whatever the size, and XLA where there is none; on a card XLA. It does not look at the clock: two back ends differ in the last bits, and
+which one takes a fit's steps would hang on what else the machine does. Nor does it have to. µs of processor time a step, one thread, in turn (logistic regression on 200 rows where
+nothing else is said):
+
+| | machine code | XLA |
+|---|---|---|
+| eight schools | 1.3 | 1.9 |
+| mean field, D = 30, 300, 3000, 100 000 | 5, 13, 96, 11 000 | 9, 24, 430, 49 000 |
+| mean field, D = 100, 1000 rows, K = 64 | 670 | 1 060 |
+| full rank, D = 100, 500, 1000 | 38, 450, 2 320 | 73, 1 410, 8 120 |
+| full rank, D = 100, K = 64 | 380 | 1 590 |
+| Bayesian network | 54 | 73 |
+| VAE 784-400-20 | 4 650 | 6 190 |
+"""
 
 from __future__ import annotations
 

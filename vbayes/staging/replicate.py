@@ -45,7 +45,8 @@ class Replicated:
         program: From `stage`.
         parameters, args: Of the shapes that it will be called with.
         memory: Bytes that a chunk may take; a quarter of what is free if None.
-        compiled: Make machine code, if it can be made.
+        compiled: Compile it, if it can be.
+        backend: By what; see `backends.made_by`.
 
     Attributes:
         native: The machine code; None where there is none.
@@ -60,6 +61,7 @@ class Replicated:
         *,
         memory: int | None = None,
         compiled: bool = False,
+        backend: str = "auto",
     ) -> None:
         self._program, self._memory = program, memory
         self._sizes = [value.numel() for value in parameters.values()]
@@ -75,7 +77,7 @@ class Replicated:
             beside = [v + NUDGE * torch.randn(v.shape, generator=generator).to(v) for v in parameters.values()]
             examples = [*noise, *beside, *self._buffers, *args]
             self.native, self.xla, _ = made_by(
-                "auto", self._flat, examples, draws=not program.static, check=_one_of_many
+                backend, self._flat, examples, draws=not program.static, check=one_of_many
             )
 
     def remember(self, buffers: Tensors) -> None:
@@ -128,9 +130,9 @@ class Replicated:
         return max(1, min(runs, room // max(1, each)))
 
 
-def _one_of_many(xla: Any, examples: Sequence[Tensor]) -> list[Tensor]:
-    """The outputs of one run, made as many are."""
-    return [made[0] for made in xla.side_by_side([row[None] for row in examples[:2]], examples[2:])]
+def one_of_many(xla: Any, examples: Sequence[Tensor], together: int | None = None) -> list[Tensor]:
+    """The outputs of one run, made as many are; see `XLA.side_by_side`."""
+    return [made[0] for made in xla.side_by_side([row[None] for row in examples[:2]], examples[2:], together)]
 
 
 def free_memory(device: torch.device) -> int:

@@ -125,33 +125,36 @@ class XLA:
             self._steps[key] = _Steps(self, capacity, between, shapes, dtypes)
         return self._steps[key]
 
-    def side_by_side(self, rows: Sequence[Tensor], others: Sequence[Tensor]) -> list[Tensor]:
+    def side_by_side(
+        self, rows: Sequence[Tensor], others: Sequence[Tensor], together: int | None = None
+    ) -> list[Tensor]:
         """Many runs of a program without states.
 
         Args:
             rows: The first inputs, with a row for each run.
             others: The other inputs, the same in all.
+            together: Runs in a call, where they are fewer than usual; each number is a program of its own.
 
         Returns:
             Each output, with a row for each run.
         """
         size, count = MANY.get(self._device.type, 1024), len(rows[0])
+        size = min(size, together or size)
         inputs, parts = Crossing.of(others), []
         with self._inside():
             crossed = inputs.over(others)
-        if len(rows) not in self._side_by_side:
-            self._side_by_side[len(rows)] = jax.jit(functools.partial(self._run_many, inputs))
+        if (kind := (len(rows), size)) not in self._side_by_side:
+            self._side_by_side[kind] = jax.jit(functools.partial(self._run_many, inputs, size))
         for start in range(0, count, size):
             some = [_filled_up(tensor[start : start + size], size) for tensor in rows]
             with self._inside():
                 given = [to_jax(tensor) if tensor.numel() else None for tensor in some]
-                made = self._side_by_side[len(rows)](self._constants, given, crossed, self._key())
+                made = self._side_by_side[kind](self._constants, given, crossed, self._key())
                 made = jax.block_until_ready(made)
                 parts.append([torch.from_dlpack(array)[: count - start].clone() for array in made])
         return [torch.cat(same) for same in zip(*parts, strict=True)]
 
-    def _run_many(self, inputs: Crossing, constants: Any, rows: Any, others: Any, seed: Any) -> Any:
-        size = MANY.get(self._device.type, 1024)
+    def _run_many(self, inputs: Crossing, size: int, constants: Any, rows: Any, others: Any, seed: Any) -> Any:
         shared = inputs.opened(others)
         keys = None if seed is None else jax.random.split(key_of(seed), size)
         empty = [None if row is not None else jnp.zeros(t.shape, name_of(t.dtype)) for row, t in zip(rows, self._takes, strict=False)]  # fmt: skip
