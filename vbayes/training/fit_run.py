@@ -19,7 +19,7 @@ from ..staging.backends import asked_for
 from ..validation import no_warnings_of_nan, validation
 from .convergence import of_history
 from .eager import Eager
-from .engine import WORTH, Engine
+from .engine import WORTH, XLA_WORTH, Engine
 from .engine_words import short
 from .failure import Failure
 from .minibatches import Minibatches
@@ -77,13 +77,16 @@ class FitRun:
         staged: Try to make a program of it; what can't be one goes step by step in Pyro, after a warning that says why.
         prepared: Capture and compile all that the steps will need now, before the clock starts.
         like: The run of the same fit with another seed, whose programs serve here too.
+        backend: As for `Staged`.
 
     Attributes:
         rows: The history.
         setup_seconds: What was paid before the first step.
     """
 
-    def __init__(self, fit: Any, *, staged: bool, prepared: bool = False, like: FitRun | None = None) -> None:
+    def __init__(
+        self, fit: Any, *, staged: bool, prepared: bool = False, like: FitRun | None = None, backend: str | None = None
+    ) -> None:
         began = time.perf_counter()
         self._fit, self.rows = fit, list(fit.rows)
         self._before = self.rows[-1][4] if self.rows else 0.0
@@ -92,7 +95,7 @@ class FitRun:
         with self.inside():
             self._stepper = optimizer_for(fit.pair.leaves, fit.optimizer, fit.learning_rate, fit.progress.optimizer)
             self._minibatches = Minibatches(fit.data, fit.batch_size, fit.seed)
-            engine = self._staged(prepared, like) if staged else None
+            engine = self._staged(prepared, like, backend) if staged else None
             self._run = Run(engine or self._eager(), self._eager)
         self.setup_seconds = time.perf_counter() - began
 
@@ -189,10 +192,10 @@ class FitRun:
         FitRun(twin, staged=self.staged, prepared=True, like=self).go(1)
         self.setup_seconds += time.perf_counter() - began
 
-    def _staged(self, prepared: bool, like: FitRun | None) -> Engine | None:
+    def _staged(self, prepared: bool, like: FitRun | None, backend: str | None) -> Engine | None:
         shared = like._run.engine if like and isinstance(like._run.engine, Staged) else None
         try:
-            made = Staged(self._fit, self._minibatches, self._stepper, self.steps, shared)
+            made = Staged(self._fit, self._minibatches, self._stepper, self.steps, shared, backend)
             if prepared:
                 made.prepare()
             return made
@@ -232,7 +235,8 @@ def train(
     """
     if staged is None:
         staged = fit.progress.staged or asked_for(fit.compile) or (fit.compile == "auto" and steps >= WORTH)
-    run = FitRun(fit, staged=staged and steps > 0)
+    few = fit.compile == "auto" and fit.steps + steps < XLA_WORTH
+    run = FitRun(fit, staged=staged and steps > 0, backend="native" if few else None)
     with bar("fit", steps, show=show) as advance, between_steps() as asked_to_stop:
 
         def report(rows: Sequence[Row]) -> None:
