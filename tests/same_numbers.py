@@ -119,7 +119,7 @@ def cases() -> dict[str, Callable[[], dict[str, Any]]]:
         return {str(n): of(fit) for n, fit in enumerate(found.fits)}
 
     def resumed(**options: Any) -> dict[str, Any]:
-        first = vb.fit(vae(), digits(), "rloo", steps=310, batch_size=100, progress=False, device="cpu", **options)
+        first = vb.fit(vae(), digits(), "rloo", steps=410, batch_size=100, progress=False, device="cpu", **options)
         return of(first.resume(steps=20, progress=False))
 
     def trained() -> Any:
@@ -143,7 +143,7 @@ def cases() -> dict[str, Callable[[], dict[str, Any]]]:
         return {"draws": dict(found.draws), "effective": found.effective, "verdict": found.verdict()}
 
     def raced() -> dict[str, Any]:
-        found = vb.race(vae(), digits(), ["stl", "score"], steps=320, seeds=2, evaluations=4, batch_size=100, progress=False, device="cpu")  # fmt: skip
+        found = vb.race(vae(), digits(), ["stl", "score"], steps=420, seeds=2, evaluations=4, batch_size=100, progress=False, device="cpu")  # fmt: skip
         return {"rows": found.to_dataframe(), "fits": {str(k): of(fit) for k, fit in found.fits.items()}}
 
     def svi(loss: Any, **options: Any) -> dict[str, Any]:
@@ -209,26 +209,26 @@ def cases() -> dict[str, Callable[[], dict[str, Any]]]:
         "fit compiled schools": fit(fitted, eight, vb.data.eight_schools, "stl", compile=True, **small),
         "fit compiled vae, minibatches": fit(fitted, vae, digits, "analytic_kl", epochs=60, batch_size=100),
         "fit scheduled": fit(
-            fitted, eight, vb.data.eight_schools, "trace", steps=310,
+            fitted, eight, vb.data.eight_schools, "trace", steps=410,
             optimizer=pyro.optim.ExponentialLR({"optimizer": torch.optim.Adam, "optim_args": {"lr": 0.02}, "gamma": 0.99}),
         ),  # fmt: skip
         "fit clipped": fit(
-            fitted, eight, vb.data.eight_schools, "pathwise", steps=310, optimizer=pyro.optim.ClippedAdam({"lr": 0.02})
+            fitted, eight, vb.data.eight_schools, "pathwise", steps=410, optimizer=pyro.optim.ClippedAdam({"lr": 0.02})
         ),
-        "fit adagrad": fit(fitted, vae, digits, "pathwise", steps=310, batch_size=64, optimizer=torch.optim.Adagrad),
-        "fit baselined": fit(fitted, vae, digits, "baselined", steps=310, batch_size=100),
-        "fit beta": fit(fitted, vae, digits, vb.Beta(beta=2.0, warm_up=100), steps=310, batch_size=100),
+        "fit adagrad": fit(fitted, vae, digits, "pathwise", steps=410, batch_size=64, optimizer=torch.optim.Adagrad),
+        "fit baselined": fit(fitted, vae, digits, "baselined", steps=410, batch_size=100),
+        "fit beta": fit(fitted, vae, digits, vb.Beta(beta=2.0, warm_up=100), steps=410, batch_size=100),
         "fit adaptive": fit(fitted, eight, vb.data.eight_schools, vb.AdaptiveSTL(4), **small),
         "fit sobol": fit(fitted, eight, vb.data.eight_schools, vb.Pathwise(4, noise="sobol"), **small),
         "fit antithetic": fit(fitted, eight, vb.data.eight_schools, vb.STL(3, noise="antithetic"), **small),
-        "fit dreg": fit(fitted, vae, digits, vb.DReG(5), steps=310, batch_size=100),
+        "fit dreg": fit(fitted, vae, digits, vb.DReG(5), steps=410, batch_size=100),
         "fit wake-sleep": fit(fitted, vae, digits, vb.WakeSleep(3), steps=20, batch_size=100, compile=False),
-        "fit sleep phase": fit(fitted, vae, digits, vb.SleepPhase(), steps=310, batch_size=100),
+        "fit sleep phase": fit(fitted, vae, digits, vb.SleepPhase(), steps=410, batch_size=100),
         "fit dynamic": fit(fitted, vae, digits, "stl", epochs=60, batch_size=100, binarize="dynamic"),
         "fit gamma": fit(fitted, pairs.gamma_poisson, lambda: pairs.TRACTABLE["gamma_poisson"].batch().args, "trace", **small),
         "fit pyro's": fit(fitted, eight, vb.data.eight_schools, Trace_ELBO(num_particles=2), **small),
         "fit pyro's graph": fit(fitted, eight, vb.data.eight_schools, TraceGraph_ELBO(), compile=False, **toy),
-        "fit mean field": fit(fitted, lambda: pairs.mean_field(rows=530), digits, "stl", steps=310, batch_size=100),
+        "fit mean field": fit(fitted, lambda: pairs.mean_field(rows=530), digits, "stl", steps=410, batch_size=100),
         "restarts compiled": fit(several, eight, vb.data.eight_schools, restarts=3, **small),
         "restarts vae": fit(several, vae, digits, restarts=2, epochs=60, batch_size=100),
         "restarts eager": fit(several, eight, vb.data.eight_schools, restarts=2, compile=False, **toy),

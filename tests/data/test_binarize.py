@@ -59,8 +59,8 @@ def test_each_step_sees_the_draw_of_its_epoch(batch_size, compile):
 @pytest.mark.slow
 def test_resuming_is_never_having_stopped():
     options = {"batch_size": 12, "progress": False, "binarize": "dynamic"}
-    whole = vb.fit(pair(), grey(), steps=330, **options)
-    half = vb.fit(pair(), grey(), steps=310, **options).resume(steps=20, progress=False)
+    whole = vb.fit(pair(), grey(), steps=430, **options)
+    half = vb.fit(pair(), grey(), steps=410, **options).resume(steps=20, progress=False)
     assert [row[2] for row in half.rows] == [row[2] for row in whole.rows]
 
 

@@ -12,7 +12,9 @@ from vbayes.estimators import resolve
 from vbayes.pair.problem import Problem
 from vbayes.staging import inline, stage
 from vbayes.staging.loop import Loop
+from vbayes.staging.machine_code import simplified
 from vbayes.staging.optimizers import Updates
+from vbayes.staging.record import record
 from vbayes.staging.step import LoopState
 
 
@@ -78,6 +80,21 @@ def test_one_that_overwrites_says_so():
     with pytest.raises(inline.Overwrites):
         inline.decomposed(graph, {})
     assert any(map(inline._mutates, inline.decomposed(graph, {}, True).graph.nodes))
+
+
+def test_a_captured_program_that_overwrites_is_made_functional_once(monkeypatch):
+    def fn(x):
+        y = x.clone()
+        y[0] = 2.0
+        return [y * 3.0]
+
+    x, calls = torch.arange(4.0), []
+    graph = record(fn, x)
+    monkeypatch.setattr(inline, "record", lambda *given: calls.append(1) or record(*given))
+    for _ in range(2):
+        made = simplified(inline.inlined(graph), [x])
+        assert torch.equal(made(x + 1.0)[0], fn(x + 1.0)[0]) and not any(map(inline._mutates, made.graph.nodes))
+    assert len(calls) == 1
 
 
 def test_operations_of_one_kind_are_decomposed_once(monkeypatch):

@@ -108,10 +108,10 @@ def test_resuming_equals_never_having_stopped(options, data, tmp_path):
 
 
 def test_a_program_is_made_where_it_pays(data):
-    assert not vb.fit(small_vae(), data, steps=299, progress=False).progress.staged
-    long = vb.fit(small_vae(), data, steps=300, progress=False)
+    assert not vb.fit(small_vae(), data, steps=399, progress=False).progress.staged
+    long = vb.fit(small_vae(), data, steps=400, progress=False)
     assert long.progress.staged and long.resume(steps=1, progress=False).progress.staged
-    assert not vb.fit(small_vae(), data, steps=300, compile=False, progress=False).progress.staged
+    assert not vb.fit(small_vae(), data, steps=400, compile=False, progress=False).progress.staged
     with pytest.raises(vb.errors.BadInput, match="compile='yes' is no choice. Wanted: 'auto', True, False, 'native'"):
         vb.fit(small_vae(), data, compile="yes")
 

@@ -25,6 +25,9 @@ from torch.fx.experimental.proxy_tensor import (
 from torch.fx.node import map_arg
 from torch.utils._pytree import tree_flatten
 
+from .masks import with_known_places
+from .record import record
+
 Table = Mapping[Any, Callable[..., Any]]
 _under_way: list[tuple[Table, bool]] = []
 
@@ -56,13 +59,26 @@ def inlined(graph: Any) -> Callable[..., Any]:
             return graph(*args)
         leaves, _ = tree_flatten(args)
         nodes = [_node(leaf, mode.tracer) for leaf in leaves]
-        flat = decomposed(graph, *_under_way[-1]) if None not in nodes else None
+        table, overwriting = _under_way[-1]
+        pure = graph if overwriting else _without_overwriting(graph, args)
+        flat = decomposed(pure, table, overwriting) if None not in nodes else None
         places = [] if flat is None else flat.graph.find_nodes(op="placeholder")
         if flat is None or len(places) != len(nodes):
             return graph(*args)
         return _copied(graph, flat, args, nodes, mode.tracer)  # type: ignore[arg-type]
 
     return called
+
+
+def _without_overwriting(graph: GraphModule, args: Any) -> GraphModule:
+    """The same in operations that make new tensors; recorded once, on some arguments."""
+    if not any(map(_mutates, graph.graph.nodes)):
+        return graph
+    held = graph.__dict__
+    if "_pure" not in held:
+        with disable_proxy_modes_tracing():
+            held["_pure"] = with_known_places(record(torch.func.functionalize(graph, remove="mutations"), *args))
+    return held["_pure"]  # type: ignore[no-any-return]
 
 
 def _node(leaf: Any, tracer: Any) -> Node | None:

@@ -21,10 +21,10 @@ from ..staging.backends import asked_for
 from ..validation import no_warnings_of_nan, validation
 from .convergence import of_history
 from .eager import Eager
-from .engine import WORTH, Engine
+from .engine import WORTH, XLA_WORTH, Engine
 from .engine_words import short
 from .failure import Failure
-from .history import COLUMNS, Callback, Growing, History, Numbers, Row, tell
+from .history import COLUMNS, Callback, Growing, History, Numbers, Row, tell, trend
 from .matching import Matching
 from .minibatches import Minibatches
 from .optimizer import optimizer_for
@@ -82,6 +82,7 @@ class FitRun:
         staged: Try to make a program of it; what can't be one goes step by step in Pyro, after a warning that says why.
         prepared: Capture and compile all that the steps will need now, before the clock starts.
         like: The run of the same fit with another seed, whose programs serve here too.
+        backend: As for `Staged`.
         make: What makes its engine, where it is neither of these: `ByRanks`, say.
 
     Attributes:
@@ -89,7 +90,14 @@ class FitRun:
     """
 
     def __init__(
-        self, fit: Any, *, staged: bool, prepared: bool = False, like: FitRun | None = None, make: Make | None = None
+        self,
+        fit: Any,
+        *,
+        staged: bool,
+        prepared: bool = False,
+        like: FitRun | None = None,
+        backend: str | None = None,
+        make: Make | None = None,
     ) -> None:
         began = time.perf_counter()
         self._fit, self._rows = fit, Growing(fit.rows)
@@ -102,7 +110,7 @@ class FitRun:
             if make is not None:
                 engine: Engine | None = make(fit, self._minibatches, self._stepper, self.steps, staged=staged)
             else:
-                engine = own_engine(fit, compiled=staged) or (self._staged(prepared, like) if staged else None)
+                engine = own_engine(fit, compiled=staged) or (self._staged(prepared, like, backend) if staged else None)
             self._run = Run(engine or self._eager(), self._eager)
         self.setup_seconds = time.perf_counter() - began
 
@@ -205,10 +213,10 @@ class FitRun:
         FitRun(twin, staged=self.staged, prepared=True, like=self).go(1)
         self.setup_seconds += time.perf_counter() - began
 
-    def _staged(self, prepared: bool, like: FitRun | None) -> Engine | None:
+    def _staged(self, prepared: bool, like: FitRun | None, backend: str | None) -> Engine | None:
         shared = like._run.engine if like and isinstance(like._run.engine, Staged) else None
         try:
-            made = Staged(self._fit, self._minibatches, self._stepper, self.steps, shared)
+            made = Staged(self._fit, self._minibatches, self._stepper, self.steps, shared, backend)
             if prepared:
                 made.prepare()
             return made
@@ -252,11 +260,12 @@ def train(
     """
     if staged is None:
         staged = fit.progress.staged or asked_for(fit.compile) or (fit.compile == "auto" and steps >= WORTH)
-    run = FitRun(fit, staged=staged and steps > 0, make=make)
+    few = fit.compile == "auto" and fit.steps + steps < XLA_WORTH
+    run = FitRun(fit, staged=staged and steps > 0, backend="native" if few else None, make=make)
     with bar("fit", steps, show=show) as advance, stopping() as asked_to_stop:
 
         def report(rows: Sequence[Row]) -> None:
-            advance(run.steps - fit.steps, functools.partial(_note, run.rows))
+            advance(run.steps - fit.steps, functools.partial(trend, run.rows))
             tell(callbacks, rows)
 
         def due() -> bool:
@@ -287,14 +296,3 @@ def not_finite(failure: Failure, fit: Any) -> NonFinite:
     told = failure.told(f"pair {fit.pair.name!r} under {name_of(fit.estimator)}", f"step {step}")
     kept = f"Nothing is lost: this error's `.fit` has the history of {fit.steps} steps and the last finite parameters."
     return NonFinite(f"{told} {kept}", step=step, sites=failure.sites, parameters=failure.parameters, fit=fit)
-
-
-def _note(rows: History) -> str:
-    """The ELBO per datum and its trend: the mean of the last tenth of the steps against the tenth before."""
-    width = max(1, min(len(rows) // 10, 1000))
-    each = rows.elbo_per_datum
-    recent = float(each[-width:].mean())
-    if len(rows) < 2 * width:
-        return f"ELBO per datum {recent:.4g}"
-    change = recent - float(each[-2 * width : -width].mean())
-    return f"ELBO per datum {recent:.4g} {'↑' if change > 0 else '↓'} {change:+.2g} in {width} steps"

@@ -35,6 +35,7 @@ class Staged:
     Args:
         setup, minibatches, stepper, taken: As for `Eager`.
         like: The steps of another fit of the same pair, data and optimiser: what was captured and compiled for them serves here too.
+        backend: In place of the one that the setup's `compile` names.
 
     Attributes:
         programs: What is captured for the minibatches.
@@ -49,15 +50,11 @@ class Staged:
     failure: Failure | None = None
 
     def __init__(
-        self,
-        setup: Setup,
-        minibatches: Minibatches,
-        stepper: Stepper,
-        taken: int,
-        like: Staged | None = None,
-    ) -> None:
+        self, setup: Setup, minibatches: Minibatches, stepper: Stepper, taken: int, like: Staged | None = None,
+        backend: str | None = None,
+    ) -> None:  # fmt: skip
         self._setup, self._minibatches, self._stepper, self._taken = setup, minibatches, stepper, taken
-        self._pair, self._data = setup.pair, setup.data
+        self._pair, self._data, self._backend = setup.pair, setup.data, backend or backend_of(setup.compile)
         leaves = self._pair.leaves
         self._like = next(iter(leaves.values()))
         self._epoch = EpochLoss(minibatches, taken, setup.rows.elbo)
@@ -68,7 +65,7 @@ class Staged:
         self._gradients: dict[Kind, Compiled] = {} if like is None else like._gradients
         self._refused: CaptureFailed | None = None
         self._looks, self.renewed = Looks(taken), 0
-        watch = Watch(self._pair.model, self._pair.guide, settings=setup.estimator) if like is None else like._watch
+        watch = like._watch if like else Watch(self._pair.model, self._pair.guide, settings=setup.estimator)
         self._watch: Watch = watch
         program = self.programs.of(minibatches.sizes[0])  # what can't be captured says so now
         optimizers = stepper.each(leaves)
@@ -247,7 +244,7 @@ class Staged:
         often = self._minibatches.share(size) > RARE
         return Loop(
             program, self._updates.rules, self.state, columns, size, together=together, stacked=stacked, compiled=often, given=self._given,
-            backend=backend_of(self._setup.compile), seeded=True,
+            backend=self._backend, seeded=True,
         )  # fmt: skip
 
     def _one_by_one(self, blocks: list[Block], which: Tensor | None) -> tuple[list[float], NonFiniteStep | None]:
@@ -261,8 +258,7 @@ class Staged:
             parameters = {name: leaf.detach() for name, leaf in leaves.items()}
             inputs = parameters, self._pair.buffers, (each.noise[0][row], each.noise[1][row]), args
             if each.kind not in self._gradients:
-                backend = backend_of(self._setup.compile)
-                self._gradients[each.kind] = Compiled(each.program.graph, *inputs, backend=backend)
+                self._gradients[each.kind] = Compiled(each.program.graph, *inputs, backend=self._backend)
             try:
                 gradients, value, buffers = self._gradients[each.kind](*inputs)
                 for name, leaf in leaves.items():

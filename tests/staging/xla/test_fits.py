@@ -18,6 +18,8 @@ from tests.tractable import PAIRS, batch_of, pair_of
 from vbayes.staging import backends, draw_noise, replicate, stage
 from vbayes.staging.replicate import Replicated
 from vbayes.staging.xla import load
+from vbayes.training import fit_run
+from vbayes.training.engine import WORTH
 from vbayes.training.fit_run import FitRun
 
 jax = pytest.importorskip("jax")  # the extra `xla`, which the extra `test` brings
@@ -163,6 +165,17 @@ def test_what_there_is_no_machine_code_for(made, double):
     same(auto.fit, torch_.fit, 1e-8)
     assert (torch_.engine, auto.engine) == ("captured program", "XLA")
     assert not jax.config.jax_enable_x64  # the user's own
+
+
+def test_a_short_fit_does_not_wait_for_xla(monkeypatch):
+    """Its compiler takes what thousands of Pyro's steps do; the captured program gives the same numbers."""
+    pair, data = spectral()
+    options = {"steps": WORTH, "seed": 3, "progress": False, "compile": "auto"}
+    short = vb.fit(pair, data, "stl", **options)
+    monkeypatch.setattr(fit_run, "XLA_WORTH", WORTH)
+    long = vb.fit(pair, data, "stl", **options)
+    assert short.engine.startswith("interpreted: there is no machine code") and long.engine == "xla"
+    same(long, short, 1e-3)
 
 
 @pytest.mark.slow
