@@ -147,7 +147,7 @@ experiment = vb.Experiment(
         "seeds": 3,
         "batch_size": 20,
     },
-    quick={"pairs": ["three_bernoulli"], "draws": 500, "steps": 200, "replicas": 500, "seeds": 2},
+    quick={"pairs": ["three_bernoulli"], "draws": 500, "steps": 1500, "replicas": 2000, "seeds": 2},
     figure=figure,
     verdict=verdict,
     notes="RELAX and REBAR take one draw and a relaxed one, DisARM and RLOO two draws. Bias is judged by the exact gradient of the three latents, and by 10 times as many "
