@@ -41,7 +41,7 @@ class Learned(Remembering):
         Grathwohl, Choi, Wu, Roeder & Duvenaud 2018, arXiv:1711.00123, section 3.2; Kingma & Ba 2015, arXiv:1412.6980.
     """
 
-    rate: float = field(default=0.003, kw_only=True)
+    rate: float = field(default=1e-3, kw_only=True)
 
     remembers = ("steps",)
     limits: ClassVar[Mapping[str, Kind]] = MappingProxyType({"rate": Real(least=0.0)})
