@@ -7,7 +7,7 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from ..pair.device import line_of
 from ..pair.pair import Pair
 from ..validation import no_warnings_of_nan, validation
 from .cause import cause
-from .guards import Guards, Reads
+from .guards import Guards, Reads, without_guards
 from .masks import with_known_places
 from .noise import Noise, Recorder, Sizes, draw_noise, tell_rows, told_rows
 from .pure import Deferred, Substitute, no_branch_on_values
@@ -67,6 +67,11 @@ class Program:
     def sizes(self) -> Sizes:
         """Standard normals and uniforms that one run needs."""
         return Sizes.of(self.draws)
+
+    @property
+    def unguarded(self) -> Program:
+        """The same for who looks at its guards before each run."""
+        return replace(self, graph=without_guards(self.graph)) if self.guards else self  # type: ignore[arg-type]
 
     def __call__(self, parameters: Tensors, noise: Noise, *args: Any) -> tuple[Tensors, Tensor]:
         """One run, for one replica of noise."""

@@ -27,6 +27,7 @@ WHOLE = (torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.__array__)
 """What hands over all of a tensor's numbers, unseen by torch's tracer."""
 SHORT = 64  # bytes that are kept as they are
 BY_PLACES = (torch.ops.aten.index.Tensor, torch.ops.aten.index_put.default, torch.ops.aten.index_put_.default)
+LOOKED_AT = "times_one"  # marks a node
 ROOM = 2**24  # numbers of the data that are looked through at once
 
 
@@ -81,7 +82,22 @@ class Guards:
 
     def times_one(self, x: Tensor, uniforms: Tensor, args: Any) -> Tensor:
         """() x; and not a number, nor is its gradient, where a program does not serve: what nobody has looked at before it was run can't be taken for right."""
-        return x * torch.where(self.hold(uniforms, args), torch.ones_like(x), torch.nan)
+        one = torch.where(self.hold(uniforms, args), torch.ones_like(x), torch.nan)
+        if (node := _node(one)) is not None:
+            node.meta[LOOKED_AT] = True
+        return x * one
+
+
+def without_guards(module: GraphModule) -> GraphModule:
+    """A captured graph that takes its arguments for such as it serves for: for who has looked."""
+    graph = Graph()
+    graph.output(graph.graph_copy(module.graph, {}))
+    graph.set_codegen(module.graph._codegen)
+    for node in graph.nodes:
+        if LOOKED_AT in node.meta:
+            node.replace_all_uses_with(node.args[1])
+    graph.eliminate_dead_code()
+    return GraphModule(module, graph)
 
 
 class Reads(TorchDispatchMode):
