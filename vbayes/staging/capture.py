@@ -23,11 +23,11 @@ from ..pair.device import line_of
 from ..pair.pair import Pair
 from ..validation import no_warnings_of_nan, validation
 from .cause import cause
-from .guards import Guards, Reads, without_guards
+from .guards import Guards, Reads
 from .masks import with_known_places
 from .noise import Noise, Recorder, Sizes, draw_noise, tell_rows, told_rows
 from .pure import Deferred, Substitute, no_branch_on_values
-from .trace import draws_inside, in_words, trace
+from .trace import draws_inside, in_words, trace, without_guards
 from .vectorise import SideBySide, several
 
 TRIES = 3  # captures of a program that reads rows which plates draw: one says how many these are, the next which values there are

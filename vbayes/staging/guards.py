@@ -22,12 +22,12 @@ from torch.utils._pytree import tree_leaves
 from ..pair.device import line_among
 from ..validation import vmap
 from .noise import Recorder
+from .trace import LOOKED_AT
 
 WHOLE = (torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.__array__)
 """What hands over all of a tensor's numbers, unseen by torch's tracer."""
 SHORT = 64  # bytes that are kept as they are
 BY_PLACES = (torch.ops.aten.index.Tensor, torch.ops.aten.index_put.default, torch.ops.aten.index_put_.default)
-LOOKED_AT = "times_one"  # marks a node
 ROOM = 2**24  # numbers of the data that are looked through at once
 
 
@@ -86,18 +86,6 @@ class Guards:
         if (node := _node(one)) is not None:
             node.meta[LOOKED_AT] = True
         return x * one
-
-
-def without_guards(module: GraphModule) -> GraphModule:
-    """A captured graph that takes its arguments for such as it serves for: for who has looked."""
-    graph = Graph()
-    graph.output(graph.graph_copy(module.graph, {}))
-    graph.set_codegen(module.graph._codegen)
-    for node in graph.nodes:
-        if LOOKED_AT in node.meta:
-            node.replace_all_uses_with(node.args[1])
-    graph.eliminate_dead_code()
-    return GraphModule(module, graph)
 
 
 class Reads(TorchDispatchMode):
