@@ -7,7 +7,7 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
 
 import torch
@@ -27,7 +27,7 @@ from .guards import Guards, Reads
 from .masks import with_known_places
 from .noise import Noise, Recorder, Sizes, draw_noise, tell_rows, told_rows
 from .pure import Deferred, Substitute, no_branch_on_values
-from .trace import draws_inside, in_words, trace
+from .trace import draws_inside, in_words, trace, without_guards
 from .vectorise import SideBySide, several
 
 TRIES = 3  # captures of a program that reads rows which plates draw: one says how many these are, the next which values there are
@@ -67,6 +67,11 @@ class Program:
     def sizes(self) -> Sizes:
         """Standard normals and uniforms that one run needs."""
         return Sizes.of(self.draws)
+
+    @property
+    def unguarded(self) -> Program:
+        """The same for who looks at its guards before each run."""
+        return replace(self, graph=without_guards(self.graph)) if self.guards else self  # type: ignore[arg-type]
 
     def __call__(self, parameters: Tensors, noise: Noise, *args: Any) -> tuple[Tensors, Tensor]:
         """One run, for one replica of noise."""

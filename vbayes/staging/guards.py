@@ -23,6 +23,7 @@ from ..pair.device import line_among
 from ..validation import vmap
 from .noise import Recorder
 from .record import node_of
+from .trace import LOOKED_AT
 
 WHOLE = (torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.__array__)
 """What hands over all of a tensor's numbers, unseen by torch's tracer."""
@@ -82,7 +83,10 @@ class Guards:
 
     def times_one(self, x: Tensor, uniforms: Tensor, args: Any) -> Tensor:
         """() x; and not a number, nor is its gradient, where a program does not serve: what nobody has looked at before it was run can't be taken for right."""
-        return x * torch.where(self.hold(uniforms, args), torch.ones_like(x), torch.nan)
+        one = torch.where(self.hold(uniforms, args), torch.ones_like(x), torch.nan)
+        if (node := _node(one)) is not None:
+            node.meta[LOOKED_AT] = True
+        return x * one
 
 
 class Reads(TorchDispatchMode):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch._guards import TracingContext, tracing
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.fx import GraphModule
+from torch.fx import Graph, GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_leaves
 
@@ -17,6 +17,7 @@ from .record import record
 from .sources import drop_old_sources
 
 CPU = torch.device("cpu")
+LOOKED_AT = "guard"  # marks the node that looks whether a program serves for its arguments
 READS = (
     "_local_scalar_dense",
     "data-dependent",
@@ -111,3 +112,15 @@ def _drops_nothing(node: Any) -> bool:
         return False
     given = node.args[place] if place < len(node.args) else node.kwargs.get("dropout_p", 0.0)
     return bool(given == 0.0)
+
+
+def without_guards(module: GraphModule) -> GraphModule:
+    """A captured graph that takes its arguments for such as it serves for: for who has looked."""
+    graph = Graph()
+    graph.output(graph.graph_copy(module.graph, {}))
+    graph.set_codegen(module.graph._codegen)
+    for node in graph.nodes:
+        if LOOKED_AT in node.meta:
+            node.replace_all_uses_with(node.args[1])
+    graph.eliminate_dead_code()
+    return GraphModule(module, graph)

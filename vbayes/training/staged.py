@@ -243,7 +243,7 @@ class Staged:
         # Not for its number of steps, which resuming would change: resumed or not, it is the same program.
         often = self._minibatches.share(size) > RARE
         return Loop(
-            program, self._updates.rules, self.state, columns, size, together=together, stacked=stacked, compiled=often, given=self._given,
+            program.unguarded, self._updates.rules, self.state, columns, size, together=together, stacked=stacked, compiled=often, given=self._given,
             backend=self._backend, seeded=True,
         )  # fmt: skip
 

@@ -91,7 +91,9 @@ class SVIProgram:
             self._state = LoopState(steps, parameters, states, self._pair.buffers)
             self._updates.write(int(steps), states)
             rules, backend = self._updates.rules, svi._backend
-            self._loop = Loop(self._program, rules, self._state, self._batch(call).args, backend=backend, seeded=True)
+            self._loop = Loop(
+                self._program.unguarded, rules, self._state, self._batch(call).args, backend=backend, seeded=True
+            )
         self._gradient: Compiled | None = None
         self._value: Compiled | None = None
         self.taken, self._looks = 0, Looks()
