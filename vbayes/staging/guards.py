@@ -84,7 +84,7 @@ class Guards:
     def times_one(self, x: Tensor, uniforms: Tensor, args: Any) -> Tensor:
         """() x; and not a number, nor is its gradient, where a program does not serve: what nobody has looked at before it was run can't be taken for right."""
         one = torch.where(self.hold(uniforms, args), torch.ones_like(x), torch.nan)
-        if (node := _node(one)) is not None:
+        if (node := node_of(one)) is not None:
             node.meta[LOOKED_AT] = True
         return x * one
 
