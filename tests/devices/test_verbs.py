@@ -4,8 +4,11 @@ Without a card, on tensors that pass for ones on it (`stand_in`); with `--device
 """
 
 import numpy as np
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer.autoguide import AutoMultivariateNormal
 
 import vbayes as vb
 from tests.devices.stand_in import on_cuda
@@ -153,3 +156,27 @@ def test_hidden_markov_models_learn_on_the_card(emission):
         assert hidden_markov_of(fit.pair).initial.device.type == "cpu"
     found = vb.exact.hidden_markov.random_start(x.to("cuda"), 2)
     assert found.initial.device.type == "cuda" and found.sample(2, 3, seed=0)[0].device.type == "cuda"
+
+
+@pytest.mark.parametrize(
+    "update", [vb.NaturalGradient(), vb.BatchAndMatch(4), vb.ScoreMatching(4)], ids=lambda update: type(update).__name__
+)
+def test_updates(update):
+    """Which read what a guide's parameters mean, and draw noise of their own."""
+
+    def model(x):
+        z = pyro.sample("z", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+    fit = vb.fit(
+        vb.Pair(model, AutoMultivariateNormal(model)),
+        X[:, :2],
+        steps=2,
+        device="cuda",
+        update=update,
+        compile=False,
+        **quick,
+    )
+    assert fit.steps == 2 and fit.pair.device.type == "cuda"
+    assert all(value.device.type == "cpu" for value in fit.parameters.values())

@@ -34,10 +34,15 @@ def origin(site: Any) -> Tensor:
     if is_discrete(site):
         return fn.sample()
     transform = transform_to(fn.support)
-    like = next(
-        (p for p in vars(fn).values() if isinstance(p, Tensor) and p.is_floating_point()), torch.zeros((), device="cpu")
-    )
+    like = next((p for p in _numbers(fn) if p.is_floating_point()), None)
+    if like is None:  # inside `to_event`
+        device = next((p.device for p in _numbers(getattr(fn, "base_dist", fn))), "cpu")
+        like = torch.zeros((), device=device)
     return transform(like.new_zeros(transform.inverse_shape(shape)))
+
+
+def _numbers(fn: Any) -> list[Tensor]:
+    return [p for p in vars(fn).values() if isinstance(p, Tensor)]
 
 
 def hidden(msg: Any) -> bool:
