@@ -12,7 +12,7 @@ from pyro.infer import Trace_ELBO, TraceEnum_ELBO
 from pyro.infer.autoguide import AutoNormal
 
 import vbayes as vb
-from vbayes.staging import capture
+from vbayes.staging.trace import draws_inside
 
 X = torch.tensor([0.5, 1.5, -0.5, 2.0])
 fitted = functools.partial(vb.fit, progress=False)
@@ -133,4 +133,4 @@ def test_attention_is_random_by_its_dropout_alone(dropout, static):
     graph = torch.fx.Graph()
     x = graph.placeholder("x")
     graph.output(graph.call_function(attend, (x, x, x, dropout)))
-    assert capture._draws_inside(torch.fx.GraphModule(torch.nn.Module(), graph)) is not static
+    assert draws_inside(torch.fx.GraphModule(torch.nn.Module(), graph)) is not static

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from rich.markup import escape
 from rich.table import Table
 
 from ..data import DATASETS
@@ -25,19 +26,29 @@ ASKED = {
 
 def catalogue() -> Iterator[Table]:
     """Pairs, estimators and data sets that have a name."""
-    pairs = plain_table("pair", "data", "what", title="Pairs")
-    pairs.columns[0].min_width = max(map(len, PAIRS))  # a name that is cut can't be typed
+    pairs = _names("pair", "data", "what", title="Pairs", of=PAIRS)
     for name, recipe in PAIRS.items():
         pairs.add_row(name, recipe.data, recipe.summary)
     yield pairs
-    estimators = plain_table("estimator", "bound", "unbiased for", "needs", "K ≥", "reference", title="Estimators")
+    headings = "estimator", "bound", "unbiased for", "needs", "K ≥", "reference"
+    estimators = _names(*headings, title="Estimators", of=ESTIMATORS)
     for name, kind in ESTIMATORS.items():
-        estimators.add_row(name, kind.bound, kind.unbiased_for, needs(kind), str(kind.min_particles), kind.reference)
+        cells = name, kind.bound, kind.unbiased_for, needs(kind), str(kind.min_particles), kind.reference
+        estimators.add_row(*map(escape, cells))  # square brackets are rich's own
     yield estimators
-    data = plain_table("data set", "what", title="Data sets")
+    data = _names("data set", "what", title="Data sets", of=DATASETS)
     for name, loader in DATASETS.items():
         data.add_row(name, (inspect.getdoc(loader) or "").split("\n")[0])
     yield data
+
+
+def _names(*headings: str, title: str, of: Iterable[str]) -> Table:
+    """A table whose first column has names, which can't be typed where they are cut, and which cuts nothing else either."""
+    made = plain_table(*headings, title=title)
+    made.columns[0].min_width = max(map(len, of))
+    for column in made.columns:
+        column.overflow = "fold"
+    return made
 
 
 def needs(kind: type[Estimator]) -> str:
