@@ -9,6 +9,7 @@ import pytest
 
 import vbayes as vb
 from tests.comparison_table import made
+from tests.quick import some_quick
 from vbayes.errors import BadInput
 from vbayes.laboratory.comparison import Comparison
 from vbayes.runs.index import index, summary
@@ -68,7 +69,7 @@ def tried(run, name):
     return False
 
 
-@pytest.mark.parametrize("poison", POISONS, ids=lambda poison: repr(poison)[:12])
+@pytest.mark.parametrize("poison", some_quick(POISONS, POISONS[::2]), ids=lambda poison: repr(poison)[:12])
 @pytest.mark.parametrize("name", FILES)
 def test_each_value_of_each_file(tmp_path, monkeypatch, name, poison):
     files = FILES if name == "results.json" else {other: FILES[other] for other in FILES if other != "results.json"}

@@ -86,6 +86,7 @@ def raced() -> vb.Race:
         )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_objectives_are_judged_by_the_posterior(raced):
     """The ELBO shrinks the sds to √(1 − ρ²), on paper; wake-sleep keeps them, and has the larger KL(q ‖ p)."""
     end = raced.to_dataframe().groupby(["estimator", "seed"]).last()
@@ -103,6 +104,7 @@ def test_objectives_are_judged_by_the_posterior(raced):
     assert "kl" in raced.summary() and "kl_se" in raced.summary()
 
 
+@pytest.mark.slow
 def test_it_is_kept_and_drawn(raced, tmp_path):
     again = vb.Race.load(raced.save(tmp_path / "race.json"))
     assert again.verdict() == raced.verdict() and again.against == raced.against != ""

@@ -130,6 +130,7 @@ def test_settings_of_a_bound_do_not_compete():
     assert result.verdict().count("only ") == 5
 
 
+@pytest.mark.slow
 def test_pyros_other_bounds_are_not_taken_for_the_elbo():
     from pyro.infer import RenyiELBO, TraceGraph_ELBO, TraceTailAdaptive_ELBO
 
@@ -265,6 +266,7 @@ def test_over_trajectories_of_other_lengths_and_estimators_without_noise():
     over.plot()
 
 
+@pytest.mark.slow
 def test_the_slope_is_that_of_the_law():
     """The gradient (N/M) Σ (1 − 2 z) of M rows has variance 4 N²/M."""
     slopes = over_batch_sizes((4, 16, 64), ["pathwise"], 2000).slopes().iloc[0]

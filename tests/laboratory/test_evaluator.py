@@ -35,6 +35,7 @@ def test_xla_evaluates_what_torch_does(made, double):
     assert by_xla(moved) != by_xla(pair)
 
 
+@pytest.mark.slow
 def test_only_a_large_evaluation_is_compiled_by_xla_unasked(monkeypatch):
     pair, data = begun(order)
     assert "no machine code" in Evaluator(pair, data, subset=False, seed=3).why_not

@@ -135,6 +135,7 @@ def svi_steps(kind, device, data, steps=12, **options):
         return losses, {k: v.detach().cpu().clone() for k, v in pyro.get_param_store().items()}, svi
 
 
+@pytest.mark.slow
 def test_svi_records_a_graph_for_each_kind_of_arguments(card, recordings):
     losses, values, svi = svi_steps(functools.partial(vb.SVI, compile=True), "cuda", (Y, SIGMA), 4)
     right, theirs, _ = svi_steps(SVI, "cpu", (Y, SIGMA), 4)

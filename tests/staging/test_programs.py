@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import vbayes as vb
+from tests.quick import some_quick
 from tests.staging.programs import PROGRAMS, made
 from vbayes.staging import Recorder, draw_noise, stage
 from vbayes.staging.machine_code import compile_native
@@ -18,7 +19,7 @@ SAMPLERS = {"topic_model", "gamma_poisson"}  # draws that stay in the graph, whi
 
 
 @pytest.mark.filterwarnings("ignore:.*AutoLowRank:UserWarning")
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("name", some_quick(PROGRAMS, {*list(PROGRAMS)[::2], *SAMPLERS}))
 def test_captured_and_compiled_are_pyro(name, double):
     pair, elbo, batch = made(name)
     program = stage(pair, elbo, batch)

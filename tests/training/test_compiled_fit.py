@@ -107,6 +107,7 @@ def test_resuming_equals_never_having_stopped(options, data, tmp_path):
     assert part.steps == 4
 
 
+@pytest.mark.slow
 def test_a_program_is_made_where_it_pays(data):
     assert not vb.fit(small_vae(), data, steps=399, progress=False).progress.staged
     long = vb.fit(small_vae(), data, steps=400, progress=False)

@@ -140,6 +140,7 @@ def test_rows_that_a_plate_draws_are_those_of_pyro():
     assert svi.run(X, FEW, num_steps=9, progress=False).isfinite().all()
 
 
+@pytest.mark.slow
 def test_a_fit_whose_plate_draws_rows_is_of_its_seed_alone():
     """Whichever program a step goes by: the rows are those of the step."""
     pair, data = vb.Pair(in_part, guide), vb.Dataset({"x": X, "lengths": FEW})

@@ -110,6 +110,7 @@ class Network(nn.Module):
             pyro.sample("z", dist.Normal(loc, log_scale.exp()).to_event(1))
 
 
+@pytest.mark.slow
 def test_minibatches_of_changing_shape_and_buffers():
     x = binary(50).double()
 

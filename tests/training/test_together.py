@@ -192,6 +192,7 @@ def test_a_network_in_single_precision(tmp_path):
         assert torch.equal(first[0][name], second[0][name])
 
 
+@pytest.mark.slow
 def test_one_writes_and_all_stop_and_go_on(tmp_path, capfd):
     """Ctrl-C on one of them ends all after the same step; the first one's file is what all go on from."""
     file, seen, presses = tmp_path / "fit.safetensors", [], 0

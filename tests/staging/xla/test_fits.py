@@ -167,6 +167,7 @@ def test_what_there_is_no_machine_code_for(made, double):
     assert not jax.config.jax_enable_x64  # the user's own
 
 
+@pytest.mark.slow
 def test_a_short_fit_does_not_wait_for_xla(monkeypatch):
     """Its compiler takes what thousands of Pyro's steps do; the captured program gives the same numbers."""
     pair, data = spectral()
