@@ -66,3 +66,22 @@ def test_in_svi(make):
         assert svi.step(X) > 0
     assert method.memory.ones.tolist() == [1.0, 1.0]
     pyro.clear_param_store()
+
+
+def test_a_restart_starts_with_what_init_says():
+    """And not with numbers that a module of a memory draws anew: squares can't be negative."""
+    tractable = vb.pairs.TRACTABLE["bernoulli_toy"]
+    options = {"steps": 3, "compile": False, "progress": False}
+    fits = vb.fit(tractable.pair(), tractable.batch().args[0], vb.RELAX(), restarts=3, **options).fits
+    assert [fit.steps for fit in fits] == [3, 3, 3]
+    assert all((value >= 0).all() for fit in fits for name, value in fit.pair.buffers.items() if ".square." in name)
+
+
+@pytest.mark.parametrize("estimator", ["baselined", "relax"])
+def test_a_checkpoint_goes_on(estimator, tmp_path):
+    tractable = vb.pairs.TRACTABLE["bernoulli_toy"]
+    pair, x, options = tractable.pair(), tractable.batch().args[0], {"compile": False, "progress": False}
+    for steps in (3, 6):
+        kept = vb.fit(pair, x, estimator, steps=steps, checkpoint=tmp_path / "fit.safetensors", **options)
+    whole = vb.fit(pair, x, estimator, steps=6, **options)
+    assert kept.steps == 6 and all(torch.equal(v, kept.pair.state()[k]) for k, v in whole.pair.state().items())

@@ -70,9 +70,18 @@ def test_reference_draws_stand_for_a_table():
     assert by_draws["kl"] == exact["kl"]
 
 
-@pytest.mark.parametrize("reference", [{"c": np.zeros(5)}, {"a": np.zeros((5, 2))}, {"a": np.zeros(1)}])
-def test_reference_of_other_latents(reference):
-    with pytest.raises(vb.errors.BadInput, match=r"Wanted: draws of the pair's latents, a \(S\), b \(S\)"):
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        ({"c": np.zeros(5)}, r"no latent of the pair. Wanted: draws of its latents, a \(S\), b \(S\)"),
+        ({"a": np.zeros((5, 2))}, r"Wanted: draws of the pair's latents, a \(S\), b \(S\)"),
+        ({"a": np.zeros(1)}, "has the shape"),
+        ({"a": np.full(5, np.nan)}, "not finite"),
+        ({"a": "abc"}, "is 'abc'"),
+    ],
+)
+def test_reference_of_other_latents(reference, said):
+    with pytest.raises(vb.errors.BadInput, match=said):
         look(reference)
 
 

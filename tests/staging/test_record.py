@@ -84,3 +84,44 @@ def test_constants_that_are_read_twice_keep_their_places():
     graph._constant_1 = graph._constant_0
     flat = decomposed(graph, {})
     assert all(torch.equal(a, b) for a, b in zip(flat(X), (X * here, X * here, X * there), strict=True))
+
+
+def by_row(x, a):
+    a[0] = x.sum()
+    return a
+
+
+def by_view(x, a):
+    a.view(-1)[:1].copy_(x.sum())
+    return a
+
+
+def by_detached(x, a):
+    a.detach()[0] = x.sum()
+    return a
+
+
+def seen_before(x, a):
+    first = a[0]
+    a.add_(1.0)
+    return torch.stack([first + 0 * x.sum(), first])
+
+
+@pytest.mark.parametrize("write", [by_row, by_view, by_detached])
+def test_what_was_written_to_by_another_name_is_no_constant(write):
+    with pytest.raises(RuntimeError, match="reads a value"):
+        record(lambda x: x * float(write(x, torch.tensor([-1.0, 0.0]))[0]), X)
+
+
+def test_a_view_of_an_overwritten_constant_is_not_read():
+    with pytest.raises(RuntimeError, match="reads a value"):
+        record(lambda x: x * float(seen_before(x, torch.tensor([-1.0, 0.0]))[1]), X)
+    with pytest.raises(RuntimeError, match="reads a value"):
+
+        def stale(x):
+            a = torch.tensor([-1.0, 0.0])
+            first = a[0]
+            a.add_(1.0)
+            return x * first.item()
+
+        record(stale, X)

@@ -223,3 +223,67 @@ def test_topics_whose_guide_draws_documents():
     assert svi.engine == "xla" or "normals and uniforms" in svi.engine
     error = ((right.var() + mine.var()) / 300).sqrt()
     assert abs(right.mean() - mine.mean()) < 5 * error < 0.2 * right.mean()
+
+
+def drawn(x, lengths):
+    """How long it is depends on the rows that its plate draws."""
+    z = pyro.sample("z", dist.Normal(0.0, 1.0))
+    with pyro.plate("rows", len(x), subsample_size=3) as rows:
+        total = sum(z * (t + 1.0) for t in range(int(lengths[rows].max())))
+        pyro.sample("x", dist.Normal(total, 1.0), obs=x[rows, 0])
+
+
+def test_fits_whose_plates_draw_other_rows_are_not_side_by_side():
+    options = {"steps": 4, "learning_rate": 0.05, "compile": "torch", "progress": False}
+    pair = vb.Pair(drawn, guide, name="drawn")
+    for fit in vb.fit(pair, (X, LENGTHS), restarts=3, seed=3, **options).fits[1:]:
+        first = vb.fit(pair, (X, LENGTHS), steps=0, progress=False).pair.parameters
+        alone = vb.fit(pair, (X, LENGTHS), seed=fit.seed, **options)
+        assert {name: len(value.shape) for name, value in first.items()} == {"loc": 0, "scale": 0}
+        assert all(torch.equal(value, fit.pair.parameters[name]) for name, value in alone.pair.parameters.items())
+
+
+def test_minibatches_are_split_from_draws_one_by_one():
+    pair = vb.Pair(model, guide, name="reads")
+    with pytest.warns(UserWarning, match="reads values of its arguments"):
+        split = vb.noise_split(
+            pair, (X, LENGTHS), batch_sizes=(3,), particles=(1,), minibatches=10, draws=8, progress=False
+        )
+    assert split.to_dataframe().total.notna().all()
+
+
+def test_what_is_read_may_not_be_written_to():
+    """A graph that asks for many steps at once could not do that."""
+
+    def counts(x, lengths):
+        total = torch.tensor(0)
+        total += lengths.max()
+        return model(x, lengths.clamp(max=int(total)))
+
+    with pytest.warns(UserWarning, match="can't be captured"):
+        fit = vb.fit(
+            vb.Pair(counts, guide, name="counts"), (X, LENGTHS), batch_size=4, steps=3, compile="torch", progress=False
+        )
+    assert fit.steps == 3
+
+
+def test_held_out_data_that_no_program_serves_are_evaluated_by_pyro():
+    def local(x, lengths):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z * int(lengths.max()) / 9, 1.0), obs=x[:, 0])
+
+    def amortised(x, lengths):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(pyro.param("loc", lambda: torch.tensor(0.3)) * x[:, 0], 1.0))
+
+    held_out = (
+        torch.randn(60, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64),
+        torch.arange(1, 61),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        fit = vb.fit(
+            vb.Pair(local, amortised, name="local"), (X, LENGTHS.clamp(max=2)), batch_size=4, validation=held_out, max_steps=600, compile="torch", progress=False
+        )  # fmt: skip
+    assert all(phase.elbo > -1e6 for phase in fit.convergence.phases)

@@ -279,19 +279,21 @@ def test_what_they_do_not_do_together(tmp_path):
             (DATA, {"estimator": "auto"}),
             (DATA, {"steps": 3, "restarts": 2}),
             (DATA, {"steps": 3, "average": True}),
+            (DATA, {"steps": 3, "update": vb.BatchAndMatch(), "learning_rate": None}),
             (DATA, {"steps": 3, "devices": 3}),
             ({"x": X[rank:], "y": Y[rank:]}, {"steps": 3}),
             (DATA, {"steps": 3 + rank}),
         ]:
             with pytest.raises(BadInput) as error:
-                vb.fit(regression(), data, **options, **HOW)
+                vb.fit(regression(), data, **{**HOW, **options})
             said.append(str(error.value))
         alone = vb.fit(regression(), DATA, steps=2 + rank, devices=1, **HOW)
         return said, alone.steps, vb.fit(regression(), DATA, steps=0, **HOW).steps
 
     first, second = together(tmp_path, work)
     assert first[0] == second[0] and first[1:] == (2, 0) and second[1:] == (3, 0)
-    auto, restarts, average, devices, data, steps = first[0]
+    auto, restarts, average, update, devices, data, steps = first[0]
+    assert "update=BatchAndMatch(draws=32), in 2 processes" in update
     assert "estimator='auto', in 2 processes" in auto and "restarts=2" in restarts and "average=True" in average
     assert "devices=3, and there are 2 processes" in devices
     assert (

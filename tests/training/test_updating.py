@@ -164,6 +164,8 @@ def amortised(x, y):
         (vb.Pair(learnt, AutoMultivariateNormal(learnt)), {"update": vb.ScoreMatching()}, Unsuitable, "parameters beside those of its guide's normal, such as 'shift'"),
         (vb.Pair(model, "full"), {"update": vb.BatchAndMatch(), "estimator": "stl"}, BadInput, "and estimator='stl'"),
         (vb.Pair(model, "full"), {"update": vb.BatchAndMatch(), "batch_size": 5}, BadInput, "and batch_size=5"),
+        (vb.Pair(model, "full"), {"update": vb.BatchAndMatch(), "learning_rate": 0.1}, BadInput, "and learning_rate=0.1"),
+        (vb.Pair(model, "full"), {"update": vb.NaturalGradient(), "average": True}, BadInput, "and average=True"),
         (vb.Pair(model, "full"), {"update": vb.NaturalGradient(), "optimizer": torch.optim.SGD}, BadInput, "optimizer=SGD"),
         (vb.Pair(model, "full"), {"update": "natural"}, BadInput, "update='natural' is a str"),
         (vb.Pair(model, "full"), {"update": vb.NaturalGradient(), "steps": None}, BadInput, "neither steps nor epochs"),

@@ -47,9 +47,7 @@ class AgainstPosterior:
         self, pair: Pair, data: Dataset, reference: Mapping[str, Any] | None = None, seed: int | None = None
     ) -> None:
         self._batch, self._rows, self._seed = data.batch(pair.model), len(data), rng.or_default(seed)
-        self._reference = {
-            name: torch.as_tensor(draws, device="cpu").double() for name, draws in (reference or {}).items()
-        }
+        self._reference = {name: _numbers(name, draws) for name, draws in (reference or {}).items()}
         self._table = self._tabulated(pair) is not None
         if self._reference:
             self._check(pair)
@@ -89,7 +87,11 @@ class AgainstPosterior:
         drawn = draws_of(pair, self._batch, 2, self._seed).values
         wanted = ", ".join(f"{site} (S{''.join(f', {n}' for n in values.shape[1:])})" for site, values in drawn.items())
         for name, draws in self._reference.items():
-            if name not in drawn or draws.shape[1:] != drawn[name].shape[1:] or len(draws) < 2:
+            if name not in drawn:
+                raise BadInput(
+                    f"reference has {name!r}, which is no latent of the pair. Wanted: draws of its latents, {wanted}."
+                )
+            if draws.shape[1:] != drawn[name].shape[1:] or len(draws) < 2:
                 raise BadInput(
                     f"reference[{name!r}] has the shape {tuple(draws.shape)}. Wanted: draws of the pair's latents, {wanted}."
                 )
@@ -97,6 +99,19 @@ class AgainstPosterior:
     def _pairs(self, draws: Draws, name: str) -> tuple[Tensor, ...]:
         ours, theirs = (z.reshape(len(z), -1).double().cpu() for z in (draws.values[name], self._reference[name]))
         return theirs.mean(0), theirs.std(0), ours.mean(0), ours.std(0)
+
+
+def _numbers(name: str, draws: Any) -> Tensor:
+    """Reference draws as they are compared."""
+    try:
+        made = torch.as_tensor(draws, device="cpu").double()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise BadInput(f"reference[{name!r}] is {draws!r:.80}. Wanted: an array of draws, (S, ...).") from error
+    if not made.dim() or not made.isfinite().all():
+        raise BadInput(
+            f"reference[{name!r}] has numbers that are not finite, or is a single one. Wanted: an array of draws, (S, ...)."
+        )
+    return made
 
 
 def _of_table(table: Table, values: Tensor) -> tuple[Tensor, ...]:

@@ -225,7 +225,7 @@ def split_of(
     for number in range(minibatches):
         batch = drawn(generator)
         if replicas is None:
-            replicas = Replicas(pair, method, batch, compiled=minibatches * draws > 2000, memory=memory)
+            replicas = Replicas(pair, method, batch, compiled=minibatches * draws > 2000, memory=memory, varying=True)
             before = rng.stream(seed, m, n)  # the minibatches that moving averages have seen, in each block others
             replicas.settle(pair, rng.child(seed, m, n), memories=memories, batch=functools.partial(drawn, before))
         replicas.recall(number)

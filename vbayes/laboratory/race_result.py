@@ -66,10 +66,12 @@ class Race(Displayable):
         ]
         if table.empty or finished(table).empty:
             return Card(f"Race: {self.pair} on {self.data}", (*rows, ("highest", "–: no run stayed in the reals")))
-        first = self.summary().iloc[0]
+        first = self.summary().sort_values("elbo_at_seconds", ascending=False).iloc[0]
         reached = with_error(first.elbo_at_seconds, first.elbo_at_seconds_se)
         rows.append(("highest", f"{first.estimator}: {reached} nats a datum after {rounded(first.seconds, 3)} s each"))
         rows.append(("evaluated by", self.evaluator))
+        if self.against:
+            rows.append(("q against p", self.against))
         if failed := [entry.estimator for entry in self.entries if entry.failures]:
             rows.append(("left the reals", first_few(failed)))
         return Card(f"Race: {self.pair} on {self.data}", tuple(rows))
@@ -89,7 +91,8 @@ class Race(Displayable):
         if not self.against:
             return found.sort_values("elbo_at_seconds", ascending=False, ignore_index=True)
         found = by_posterior.at_equal_time(table, self.entries).merge(found, on="estimator")
-        return found.sort_values(found.columns[1], ignore_index=True)
+        first = next(iter(by_posterior.measured(table)), "elbo_at_seconds")
+        return found.sort_values(first, ascending=first not in ("effective", "elbo_at_seconds"), ignore_index=True)
 
     def verdict(self) -> str:
         """What to make of it, in a paragraph: who leads at equal steps and at equal time, by differences paired over seeds."""

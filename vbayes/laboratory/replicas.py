@@ -37,6 +37,7 @@ class Replicas:
         compiled: Compile it.
         backend: By what; see `staging.backends.made_by`.
         memory: Bytes that a chunk of gradients may take; a quarter of what is free if None.
+        varying: Whether other batches of the same shapes will come, for which a program must not have anything built in.
 
     Attributes:
         why_slow: Why they run one by one; None if they do not.
@@ -44,6 +45,7 @@ class Replicas:
 
     def __init__(
         self, pair: Pair, estimator: ELBO, batch: Batch, *, compiled: bool = False, backend: str = "auto", memory: int | None = None,
+        varying: bool = False,
     ) -> None:  # fmt: skip
         pair = pair.copy()  # which may be given a memory to hold
         self.estimator: Any = with_memory(estimator, pair, batch)
@@ -56,6 +58,10 @@ class Replicas:
         self.why_slow: str | None = None
         try:
             self.program = stage(pair, self.estimator, batch)
+            if varying and self.program.guards:
+                raise CaptureFailed(
+                    f"Pair {pair.name!r} reads values of its arguments{self.program.guards.line}, which are others in other minibatches."
+                )
             self._empty = {name: self.program.buffers[name] for name in self._names}
             parameters = _values(pair)
             how: dict[str, Any] = {"memory": memory, "compiled": compiled, "backend": backend}

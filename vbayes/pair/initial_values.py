@@ -35,7 +35,8 @@ def another_start(pair: Pair, batch: Batch, seed: int) -> Pair:
     if home is not None:
         twin, batch = twin.to(home), batch.to(home)
     with twin.scope(), rng.seeded(seed), torch.no_grad():
-        parts = [part for module in twin.modules for part in module.modules()]
+        held = {id(module) for module in twin._own.held}  # what an estimator remembers starts as it says
+        parts = [part for module in twin.modules if id(module) not in held for part in module.modules()]
         for part in parts:
             if callable(reset := getattr(part, "reset_parameters", None)):
                 reset()

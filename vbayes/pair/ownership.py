@@ -30,6 +30,7 @@ class Ownership:
 
     Attributes:
         modules: Which those are, and what was held beside them.
+        held: What was held beside them.
         home: Where the callables made their parameters; None before.
         where: To which device it was moved, parameters or none.
     """
@@ -43,7 +44,7 @@ class Ownership:
         self.home: torch.device | None = None
         self.where: torch.device | None = None
         self.modules: list[torch.nn.Module] = reachable_modules(*callables)
-        self._held_beside: list[torch.nn.Module] = []
+        self.held: list[torch.nn.Module] = []
         self._buffers = self._read_buffers()
 
     @property
@@ -118,7 +119,7 @@ class Ownership:
         self._leaves = {name: leaf for name, leaf in other._leaves.items() if name in mine}
         self._constraints = {name: other._constraints[name] for name in other._constraints if name in mine}
         if names is None:
-            for module in other._held_beside:
+            for module in other.held:
                 self.hold(module)
 
     def adopt(self, names: Iterable[str]) -> None:
@@ -133,7 +134,7 @@ class Ownership:
         """Counts one more module among those whose buffers are the pair's."""
         if all(module is not other for other in self.modules):
             self.modules.append(module)
-            self._held_beside.append(module)
+            self.held.append(module)
             self.look_for_buffers()
 
     def look_for_buffers(self) -> None:

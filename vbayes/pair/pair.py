@@ -204,6 +204,10 @@ class Pair(Displayable):
         self._own.hold(module)
         return self
 
+    def holds(self, module: torch.nn.Module | None) -> bool:
+        """Whether a module is one of those that `hold` was given."""
+        return any(module is other for other in self._own.held)
+
     @takes()
     def to(self, device: str | torch.device) -> Pair:
         """Moves the parameters and buffers; returns itself."""

@@ -201,6 +201,8 @@ class Reads(TorchDispatchMode):
             new = [one for one in each.all_input_nodes if one not in found]
             found.update(new)
             todo += new
+        if any(_writes(each) for each in found):  # it could not be asked for many steps at once
+            return None
         for other in node.graph.nodes:  # what was written into one of them by way of another tensor
             if _writes(other) and other not in found and _written(other) in found:
                 return None

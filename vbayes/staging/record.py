@@ -23,6 +23,7 @@ from torch.fx.experimental.proxy_tensor import (
 )
 from torch.fx.graph import _PyTreeCodeGen, _PyTreeInfo
 from torch.fx.node import map_aggregate
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import autograd_would_have_decomposed
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 from torch.utils.weak import WeakTensorKeyDictionary
@@ -72,6 +73,9 @@ class _Recording(ProxyTorchDispatchMode):
         self.enable_thunkify = False
         self._nodes: Any = WeakTensorKeyDictionary()
         self._constants: Any = WeakTensorKeyDictionary()  # made from nothing but what is written in the program
+        self._overwritten: set[StorageWeakRef | None] = (
+            set()
+        )  # what has been written to, by whatever view, is no constant
         self._held: dict[int, Node] = {}
         self._noted: dict[Any, Tensor] = {}
         self._without_numbers = FakeTensorMode()
@@ -92,7 +96,7 @@ class _Recording(ProxyTorchDispatchMode):
 
         def node_of(argument: Any) -> Any:
             if isinstance(argument, Tensor) and argument in self._nodes:
-                known.append(self._constants.get(argument))
+                known.append(None if self._is_overwritten(argument) else self._constants.get(argument))
             return self.node(argument) if isinstance(argument, (Tensor, torch.Generator)) else argument
 
         nodes, named = map_aggregate((tuple(args), kwargs), node_of)  # type: ignore[misc]
@@ -116,6 +120,8 @@ class _Recording(ProxyTorchDispatchMode):
                 self._constants[out] = value
             else:  # it may have been overwritten
                 self._constants.pop(out, None)
+        if func._schema.is_mutable:
+            self._note_writes(func, args, kwargs, out)
         return out
 
     def node(self, held: Tensor | torch.Generator) -> Node:
@@ -137,6 +143,22 @@ class _Recording(ProxyTorchDispatchMode):
     def note(self, tensor: Tensor, node: Node) -> None:
         self._nodes[tensor] = node
         node.meta["val"] = self._without(tensor)
+
+    def _is_overwritten(self, tensor: Tensor) -> bool:
+        return bool(self._overwritten) and _storage(tensor) in self._overwritten
+
+    def _note_writes(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+        """What shares the memory of a tensor that is written to is no constant any more; the tensor itself may be one, if another constant is written."""
+        for place, argument in enumerate(func._schema.arguments):
+            if argument.alias_info is None or not argument.alias_info.is_write:
+                continue
+            written = args[place] if place < len(args) else kwargs.get(argument.name)
+            for tensor in (leaf for leaf in tree_leaves(written) if isinstance(leaf, Tensor)):
+                storage = _storage(tensor)
+                if tensor is not out or tensor not in self._constants:
+                    self._overwritten.add(storage)
+                for other in [each for each in self._constants if each is not out and _storage(each) == storage]:
+                    del self._constants[other]
 
     def _note_all(self, out: Any, node: Node) -> None:
         if isinstance(out, Tensor):
@@ -168,3 +190,7 @@ class _Recording(ProxyTorchDispatchMode):
 @functools.cache
 def _composite(func: Any) -> bool:
     return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"))
+
+
+def _storage(tensor: Tensor) -> StorageWeakRef | None:
+    return StorageWeakRef(tensor.untyped_storage()) if tensor.layout == torch.strided else None

@@ -77,6 +77,7 @@ def step_of(
     count, graph = len(like.flat()), inlined(program.graph)
     tied = {name: rule for name, rule in rules.items() if rule.together}
     alone = {name: rule for name, rule in rules.items() if not rule.together}
+    moving = dict.fromkeys([*rules, *(name for rule in tied.values() for name in rule.together)])
     groups = joints(alone, like.parameters, joined=joined)
 
     def step(*inputs: Any) -> list[Tensor]:
@@ -85,7 +86,7 @@ def step_of(
         steps, finite = state.steps + 1, [torch.isfinite(value).all()]
         parameters = dict(state.parameters)
         optimizer = {name: dict(with_given(held, now)) for name, held in state.optimizer.items()}
-        down = {name: -gradients[name] for name in rules}
+        down = {name: -gradients[name] for name in moving}
         for joint in groups:
             some, held = [parameters[name] for name in joint.names], [optimizer[name] for name in joint.names]
             states = {key: joint.of([each[key] for each in held]) for key in held[0]}

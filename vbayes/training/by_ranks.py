@@ -156,9 +156,11 @@ class ByRanks:
     ) -> tuple[dict[str, Tensor], Tensor, dict[str, Tensor]]:
         """The gradient, value and buffers of all rows. Buffers that count are the same everywhere."""
         gradients, value, buffers = mine
-        floating = {name: each for name, each in buffers.items() if each.is_floating_point()}
-        means = iter(self._ranks.mean([*gradients.values(), value, *floating.values()], weight, lost))
-        joint = {name: next(means) for name in gradients}
+        # By their names: Pyro meets parameters in another order the second time that a guide is used.
+        names, floating = sorted(gradients), sorted(name for name, each in buffers.items() if each.is_floating_point())
+        sent = [*(gradients[name] for name in names), value, *(buffers[name] for name in floating)]
+        means = iter(self._ranks.mean(sent, weight, lost))
+        joint = {name: next(means) for name in names}
         return joint, next(means), {**buffers, **{name: next(means) for name in floating}}
 
     def _found(self, what: str, batch: Batch, noise: Noise, names: Sequence[str], torchs: str) -> Failure:
@@ -187,6 +189,13 @@ class ByRanks:
             program = stage(self._pair, self._setup.estimator, batch)
         except CaptureFailed as error:
             self._by_pyro(error)
+            return part
+        if program.guards:  # which shares would answer differently
+            self._by_pyro(
+                CaptureFailed(
+                    f"Pair {self._pair.name!r} reads values of its arguments{program.guards.line}, and a program has them built in, which are others in each process's share of the rows"
+                )
+            )
             return part
         parameters = {name: leaf.detach() for name, leaf in self._pair.leaves.items()}
         noise = share.noise((self._like.new_zeros(share.sizes[0]), self._like.new_zeros(share.sizes[1])))

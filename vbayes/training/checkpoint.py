@@ -116,7 +116,8 @@ def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO | None, optimize
     trained.initialise(trained.beside(data.batch(pair.model)))
     size = told["batch_size"]
     first = None if size is None else torch.arange(min(size, len(data)), device=data.first.device)
-    estimator = with_memory(estimator, trained, trained.beside(data.batch(pair.model, first)))
+    if not trained.holds(getattr(estimator, "memory", None)):  # a fit that goes on has seen to that
+        estimator = with_memory(estimator, trained, trained.beside(data.batch(pair.model, first)))
     state = {k.removeprefix("parameter."): v for k, v in tensors.items() if k.startswith("parameter.")}
     expected = {k: tuple(v.shape) for k, v in trained.state().items()}
     if (got := {k: tuple(v.shape) for k, v in state.items()}) != expected:

@@ -110,7 +110,7 @@ def fit(
             look on), or "auto": where the number of steps repays it. What can't be turned into one is trained by Pyro,
             after a warning that says why. The two draw different random numbers. Or the back end by name: "native" is machine code, on the CPU; "xla" wants
             jax (`pip install 'vbayes[xla]'`); "torch" interprets the program, or records it as a CUDA graph. Otherwise it is machine code on the CPU, XLA
-            on a card and for programs that there is no machine code for, where jax is there for it; else torch. From the same seed they follow the same
+            on a card and for programs that there is no machine code for, where jax is there for it and "auto" has 5000 steps to take, as its compiler is slow; else torch. From the same seed they follow the same
             minibatches and noise, and differ by rounding.
         restarts: R independent fits from R starts; they come back together, as `Restarts`. With `steps` or `epochs` in one loop, otherwise one after the other, until each has
             converged, with `max_seconds` for all of them; a guide by a word stays the one that it is. The first start is the
@@ -150,10 +150,20 @@ def fit(
         steps=steps, epochs=epochs, automatic=automatic, restarts=restarts, average=average, checkpoint=checkpoint, max_steps=max_steps,
         max_seconds=max_seconds, validation=validation,
     )  # fmt: skip
-    optimizer = updated(optimizer, update, told=told, estimator=estimator, batch_size=batch_size)
+    optimizer = updated(
+        optimizer,
+        update,
+        told=told,
+        estimator=estimator,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        average=average,
+    )
     ranks = ranks_of(1 if steps == 0 or epochs == 0 else devices)
     if ranks is not None:
-        refuse_together(ranks, automatic=automatic, restarts=restarts, average=bool(average and told))
+        refuse_together(
+            ranks, automatic=automatic, restarts=restarts, average=bool(average and told), optimizer=optimizer
+        )
         device = ranks.device(device)
     seed = rng.or_default(seed)
     pair, data = pair_and_data(paired(pair, guide), data)
@@ -185,8 +195,9 @@ def fit(
         with problem.pair.scope():
             optimizer_for(problem.pair.leaves, optimizer, learning_rate)  # what it refuses, it refuses here too
         require_adam(optimizer)
-        if autosave and kept.get("finished"):
-            autosave.beside.remove()
+        if kept.get("finished"):
+            if autosave:
+                autosave.beside.remove()
             return fresh
         options: dict[str, Any] = {
             "callbacks": callbacks,

@@ -191,7 +191,9 @@ class PhasedRun:
                 staged.stand(_at(engine.state, parameters, rate), 0)
                 values = staged.take(steps)
                 engine.finish()  # a step that could not be taken has left its traces
-                return values
+                if not staged.refused:
+                    return values
+                return self._from(Eager(setup, minibatches, stepper, 0), stepper, parameters, rate, steps)
             if isinstance(engine, ByRanks):
                 twin = engine.twin(setup, minibatches, engine if data is None else self._looking)
                 self._looking = self._looking if data is None else twin

@@ -159,7 +159,10 @@ class Programs:
         Args:
             stacked: They have data of their own.
         """
-        return any(program.guards and (stacked or size is not None) for (size, _), program in self.made.items())
+        return any(
+            program.guards and (stacked or size is not None or program.guards.of_rows)
+            for (size, _), program in self.made.items()
+        )
 
 
 def _one_of(rows: Rows, place: int, program: Program) -> Tensor:

@@ -140,8 +140,8 @@ class Fit(Displayable):
         """Goes on from here: so many steps or epochs, or, where neither is given, until it has converged, as `fit` does. This fit stays as it is.
 
         By `steps` or `epochs` it is bit for bit what a longer fit would have done: but for a fit too short for `compile="auto"` to compile,
-        which is compiled now if there are steps enough, and then draws other random numbers than Pyro did; and but for one that has trained until it
-        converged, which goes on from the means of its iterates by Adam at its last rate.
+        which is compiled now if there are steps enough, and then draws other random numbers than Pyro did, or which goes on by XLA from 5000 steps in all on, with other
+        last digits, and other draws where these are not made of normals and uniforms; and but for one that has trained until it converged, which goes on from the means of its iterates by Adam at its last rate.
 
         On CUDA the same minibatches and noise are what is promised. The last bits are the same too where each kernel adds in a fixed order, for which
         `torch.use_deterministic_algorithms(True)` asks; others, as those of rows looked up by an index, leave them open. A fit that was moved goes on with the

@@ -57,6 +57,8 @@ class SideBySide:
         parts = []
         for same in zip(*(blocks for blocks, _ in every), strict=True):
             first = same[0]
+            if any(block.kind != first.kind for block in same):
+                raise CaptureFailed("Values are read of the arguments, which differ between these fits.")
             if first.kind not in self._loops:
                 self._loops[first.kind] = self._engines[0].loop(
                     first.program, first.kind[0], len(self._engines), self._stacked

@@ -40,6 +40,7 @@ class Staged:
     Attributes:
         programs: What is captured for the minibatches.
         state: Where it stands; None where the optimiser itself takes the steps, because it has no pure form.
+        refused: Why no program serves for the steps to come; None where one does.
         renewed: How often other programs were made, because what model and guide read has changed.
 
     Raises:
@@ -63,7 +64,7 @@ class Staged:
         self.programs: Programs = programs if like is None else like.programs
         self._loops: dict[Kind, Loop] = {} if like is None else like._loops
         self._gradients: dict[Kind, Compiled] = {} if like is None else like._gradients
-        self._refused: CaptureFailed | None = None
+        self.refused: CaptureFailed | None = None
         self._looks, self.renewed = Looks(taken), 0
         watch = like._watch if like else Watch(self._pair.model, self._pair.guide, settings=setup.estimator)
         self._watch: Watch = watch
@@ -86,7 +87,7 @@ class Staged:
             while len(elbos) < count and self.failure is None:
                 elbos += self._run(count - len(elbos))
         except CaptureFailed as error:  # for other values of its arguments; `look_again` says so
-            self._refused = error
+            self.refused = error
         return elbos
 
     @property
@@ -117,8 +118,8 @@ class Staged:
 
         Where a number, flag or the like has changed that model, guide or estimator read, other programs are made.
         """
-        if self._refused:
-            raise self._refused
+        if self.refused:
+            raise self.refused
         if self._watch.changed():
             self._renew()
         if self._looks.due(self._taken):

@@ -27,12 +27,13 @@ from .fit_run import Callback, train
 from .identity import identity
 from .ranks import MEND, Ranks
 from .until_converged import until_converged
+from .updating import scores_alone
 
 F = TypeVar("F", bound=Any)  # a `Fit`
 CARRIED = ("rows", "progress", "learning_rate", "switches", "convergence")  # of a fit, beside its pair's values
 
 
-def refuse_together(ranks: Ranks, *, automatic: bool, restarts: int | None, average: bool) -> None:
+def refuse_together(ranks: Ranks, *, automatic: bool, restarts: int | None, average: bool, optimizer: Any) -> None:
     """What several processes do not do together.
 
     Raises:
@@ -42,6 +43,7 @@ def refuse_together(ranks: Ranks, *, automatic: bool, restarts: int | None, aver
         "estimator='auto'": automatic,
         f"restarts={restarts}": restarts is not None,
         "average=True for so many steps": average,
+        f"update={optimizer}": scores_alone(optimizer),
     }
     if named := [words for words, there in asked.items() if there]:
         raise BadInput(
@@ -80,6 +82,12 @@ def begin_together(
         return {"told": told, "values": begun.pair.state(), **carried}
 
     found = ranks.by_first(begin)
+    orders = ranks.gather(list(fit.pair.parameters))
+    if found["progress"].optimizer is not None and any(order != orders[0] for order in orders):
+        raise BadInput(
+            "The processes' parameters stand in different orders, as those of an autoguide do that one of them has used before, and the checkpoint's optimiser goes by their places. "
+            f"Wanted: a fresh pair in each of {ranks.world} processes."
+        )
     where, told = fit.pair.device, found.pop("told")
     fit.pair.load(found.pop("values")).to(where)
     return replace(fit, **found), told

@@ -25,11 +25,14 @@ def scores_alone(optimizer: Any) -> bool:
     return isinstance(optimizer, MATCHING)
 
 
-def updated(optimizer: Any, update: Any, *, told: bool, estimator: Any = None, batch_size: int | None = None) -> Any:
+def updated(
+    optimizer: Any, update: Any, *, told: bool, estimator: Any = None, batch_size: int | None = None, learning_rate: float | None = None,
+    average: bool | None = None,
+) -> Any:  # fmt: skip
     """What a fit has for an optimiser: an update in its place, where there is one.
 
     Args:
-        optimizer, update, estimator, batch_size: As given to `fit`.
+        optimizer, update, estimator, batch_size, learning_rate, average: As given to `fit`.
         told: Whether it was told how far to go.
 
     Raises:
@@ -51,8 +54,13 @@ def updated(optimizer: Any, update: Any, *, told: bool, estimator: Any = None, b
             f"update={update}, and neither steps nor epochs: a fit that trains until it has converged finds the rates of its own Adam. Wanted: how far to go, "
             "as steps= or epochs=."
         )
-    if scores_alone(update) and (estimator is not None or batch_size is not None):
-        beside = f"estimator={estimator!r}" if batch_size is None else f"batch_size={batch_size}"
+    if average:
+        raise BadInput(
+            f"update={update} and average=True: the mean of iterates is that of Adam's. Wanted: one of the two."
+        )
+    asked = {"estimator": estimator, "batch_size": batch_size, "learning_rate": learning_rate}
+    if scores_alone(update) and (given := [f"{name}={value!r}" for name, value in asked.items() if value is not None]):
+        beside = " and ".join(given)
         raise BadInput(
             f"update={update} and {beside}: it takes scores of all data at draws, and no estimator's gradient. Wanted: it alone. Mend: leave out the other, or "
             "update=vb.NaturalGradient()."
@@ -87,9 +95,13 @@ def own_engine(fit: Any, *, compiled: bool) -> Matching | None:
 
 
 def check_update(fit: Any) -> None:
-    """Raises `Unsuitable` where the guide is none for the fit's update."""
+    """Raises `Unsuitable` where the guide is none for the fit's update, and `BadInput` where the data are none for it."""
     with fit.pair.scope():
         if scores_alone(fit.optimizer):
+            if fit.data.chances is not None:
+                raise BadInput(
+                    f"update={fit.optimizer} and binarize='dynamic': it takes the scores of one set of data. Wanted: data that stay, as binarize='static' makes them."
+                )
             whole_normal(fit.pair, fit.data.batch(fit.pair.model))
         else:
             optimizer_of(fit)
