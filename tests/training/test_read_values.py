@@ -267,6 +267,7 @@ def test_what_is_read_may_not_be_written_to():
     assert fit.steps == 3
 
 
+@pytest.mark.slow
 def test_held_out_data_that_no_program_serves_are_evaluated_by_pyro():
     def local(x, lengths):
         with pyro.plate("data", len(x)):
