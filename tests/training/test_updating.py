@@ -143,9 +143,9 @@ def test_a_checkpoint_is_of_one_update(tmp_path):
 
 @pytest.mark.slow
 def test_restarts_take_them_side_by_side():
-    options = {"steps": 100, "restarts": 2, "learning_rate": 0.01, **quiet}
+    options = {"steps": 100, "restarts": 2, **quiet}
     pair = vb.Pair(model, AutoMultivariateNormal(model))
-    found = vb.fit(pair, DATA, "stl", update=vb.NaturalGradient(0.2), compile=True, **options)
+    found = vb.fit(pair, DATA, "stl", update=vb.NaturalGradient(0.2), learning_rate=0.01, compile=True, **options)
     assert [divergence(fit) for fit in found.fits] == pytest.approx([0.0, 0.0], abs=1e-4)
     found = vb.fit(pair, DATA, update=vb.BatchAndMatch(8), **options)
     assert [divergence(fit) for fit in found.fits] == pytest.approx([0.0, 0.0], abs=1e-4)
