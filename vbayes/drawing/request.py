@@ -73,11 +73,18 @@ class Request:
     @classmethod
     def of(cls, needs: Iterable[str], requires: Iterable[str] = (), families: Iterable[str] = ()) -> Request:
         """From any collections of names."""
+        sets = []
         for what, names in (("needs", needs), ("requires", requires), ("families", families)):
-            if isinstance(names, str) or not isinstance(names, Iterable) or getattr(names, "shape", None) == ():
+            try:
+                if isinstance(names, str):
+                    raise TypeError("a name, and no set of them")
+                sets.append(frozenset(names))
+            except TypeError as error:  # what can't be gone through, or holds what is no name
                 example = {"needs": "log_p", "requires": "path", "families": "bernoulli"}[what]
-                raise BadInput(f"{what}={names!r}. Wanted: a set of names, such as frozenset({{'{example}'}}).")
-        return _made(frozenset(needs), frozenset(requires), frozenset(families))
+                raise BadInput(
+                    f"{what}={names!r}. Wanted: a set of names, such as frozenset({{'{example}'}})."
+                ) from error
+        return _made(*sets)
 
     @functools.cached_property
     def fields(self) -> frozenset[str]:
