@@ -14,7 +14,7 @@ from vbayes.staging import inline, stage
 from vbayes.staging.loop import Loop
 from vbayes.staging.machine_code import simplified
 from vbayes.staging.optimizers import Updates
-from vbayes.staging.record import record
+from vbayes.staging.record import overwrites, record
 from vbayes.staging.step import LoopState
 
 
@@ -79,7 +79,7 @@ def test_one_that_overwrites_says_so():
     graph = inline.make_fx(fn)(torch.ones(3))
     with pytest.raises(inline.Overwrites):
         inline.decomposed(graph, {})
-    assert any(map(inline._mutates, inline.decomposed(graph, {}, True).graph.nodes))
+    assert any(map(overwrites, inline.decomposed(graph, {}, True).graph.nodes))
 
 
 def test_a_captured_program_that_overwrites_is_made_functional_once(monkeypatch):
@@ -93,7 +93,7 @@ def test_a_captured_program_that_overwrites_is_made_functional_once(monkeypatch)
     monkeypatch.setattr(inline, "record", lambda *given: calls.append(1) or record(*given))
     for _ in range(2):
         made = simplified(inline.inlined(graph), [x])
-        assert torch.equal(made(x + 1.0)[0], fn(x + 1.0)[0]) and not any(map(inline._mutates, made.graph.nodes))
+        assert torch.equal(made(x + 1.0)[0], fn(x + 1.0)[0]) and not any(map(overwrites, made.graph.nodes))
     assert len(calls) == 1
 
 

@@ -26,7 +26,7 @@ from .cause import cause
 from .guards import Guards, Reads
 from .masks import with_known_places
 from .noise import Noise, Recorder, Sizes, draw_noise, tell_rows, told_rows
-from .pure import Deferred, Substitute, no_branch_on_values
+from .pure import Deferred, Substitute, moving, no_branch_on_values
 from .trace import draws_inside, in_words, trace, without_guards
 from .vectorise import SideBySide, several
 
@@ -121,11 +121,6 @@ def eager(
             return gradients_of(-total, live, still), -loss, pair.buffers
 
     return run
-
-
-def moving(parameters: Tensors, leaves: Tensors) -> Tensors:
-    """Leaves of a new graph, which take gradients where the pair's own do."""
-    return {name: value.detach().requires_grad_(leaves[name].requires_grad) for name, value in parameters.items()}
 
 
 def gradients_of(total: Tensor, live: Tensors, still: set[str] | None) -> Tensors:

@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_leaves
 from ..pair.device import line_among
 from ..validation import vmap
 from .noise import Recorder
-from .record import node_of
+from .record import node_of, overwrites
 from .trace import LOOKED_AT
 
 WHOLE = (torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.__array__)
@@ -201,12 +201,12 @@ class Reads(TorchDispatchMode):
             new = [one for one in each.all_input_nodes if one not in found]
             found.update(new)
             todo += new
-        if any(_writes(each) for each in found):  # it could not be asked for many steps at once
+        if any(overwrites(each) for each in found):  # it could not be asked for many steps at once
             return None
         for other in node.graph.nodes:  # what was written into one of them by way of another tensor
-            if _writes(other) and other not in found and _written(other) in found:
+            if overwrites(other) and other not in found and _written(other) in found:
                 return None
-            if _writes(other) and _written(other).op == "placeholder" and _written(other) in found:
+            if overwrites(other) and _written(other).op == "placeholder" and _written(other) in found:
                 return None
         return found
 
@@ -266,13 +266,9 @@ def _chain(node: Node, end: Node) -> set[Node]:
     return found
 
 
-def _writes(node: Node) -> bool:
-    return bool(getattr(getattr(node.target, "_schema", None), "is_mutable", False))
-
-
 def _written(node: Node) -> Node:
     """What a node that writes has written into, or a view is of."""
-    while node.op == "call_function" and (_writes(node) or getattr(node.target, "is_view", False)):
+    while node.op == "call_function" and (overwrites(node) or getattr(node.target, "is_view", False)):
         node = node.all_input_nodes[0]
     return node
 

@@ -18,7 +18,6 @@ from torch.fx import Graph, GraphModule, Node, Proxy
 from torch.fx.experimental.proxy_tensor import (
     disable_proxy_modes_tracing,
     get_proxy_mode,
-    get_proxy_slot,
     make_fx,
     track_tensor_tree,
 )
@@ -26,7 +25,7 @@ from torch.fx.node import map_arg
 from torch.utils._pytree import tree_flatten
 
 from .masks import with_known_places
-from .record import record
+from .record import node_of, overwrites, record
 
 Table = Mapping[Any, Callable[..., Any]]
 _under_way: list[tuple[Table, bool]] = []
@@ -58,7 +57,7 @@ def inlined(graph: Any) -> Callable[..., Any]:
         if not _under_way or mode is None or not isinstance(graph, GraphModule):
             return graph(*args)
         leaves, _ = tree_flatten(args)
-        nodes = [_node(leaf, mode.tracer) for leaf in leaves]
+        nodes = [_node(leaf) for leaf in leaves]
         table, overwriting = _under_way[-1]
         pure = graph if overwriting else _without_overwriting(graph, args)
         flat = decomposed(pure, table, overwriting) if None not in nodes else None
@@ -72,7 +71,7 @@ def inlined(graph: Any) -> Callable[..., Any]:
 
 def _without_overwriting(graph: GraphModule, args: Any) -> GraphModule:
     """The same in operations that make new tensors; recorded once, on some arguments."""
-    if not any(map(_mutates, graph.graph.nodes)):
+    if not any(map(overwrites, graph.graph.nodes)):
         return graph
     held = graph.__dict__
     if "_pure" not in held:
@@ -81,12 +80,11 @@ def _without_overwriting(graph: GraphModule, args: Any) -> GraphModule:
     return held["_pure"]  # type: ignore[no-any-return]
 
 
-def _node(leaf: Any, tracer: Any) -> Node | None:
+def _node(leaf: Any) -> Node | None:
     """The node of a tensor that is traced; None of one that is mapped over, or unknown."""
     if not isinstance(leaf, Tensor) or torch._C._functorch.is_functorch_wrapped_tensor(leaf):
         return None
-    slot = get_proxy_slot(leaf, tracer, None)
-    return None if slot is None else slot.proxy.node  # type: ignore[attr-defined]
+    return node_of(leaf)
 
 
 def _copied(graph: GraphModule, flat: GraphModule, args: Any, nodes: list[Node], tracer: Any) -> Any:
@@ -147,7 +145,7 @@ def _decompose(graph: GraphModule, table: Table, overwriting: bool) -> GraphModu
         ):
             return None
         if node.target not in table:
-            if _mutates(node) and not overwriting:
+            if overwrites(node) and not overwriting:
                 raise Overwrites
             known[node] = _copy_or_take(node, made, known, graph, root)
             continue
@@ -162,7 +160,7 @@ def _decompose(graph: GraphModule, table: Table, overwriting: bool) -> GraphModu
         rule = rules[key]
         if rule is None:
             return None
-        if any(map(_mutates, rule.graph.nodes)):
+        if any(map(overwrites, rule.graph.nodes)):
             if overwriting:
                 return None
             raise Overwrites
@@ -174,13 +172,9 @@ def _decompose(graph: GraphModule, table: Table, overwriting: bool) -> GraphModu
                 known[node] = map_arg(step.args[0], inside.__getitem__)
             elif step not in inside:
                 inside[step] = _copy_or_take(step, made, inside, rule, root)
-        if _mutates(node):  # its input is to have what it makes, which no copy of a rule sees to
+        if overwrites(node):  # its input is to have what it makes, which no copy of a rule sees to
             return None
     return GraphModule(root, made)
-
-
-def _mutates(node: Node) -> bool:
-    return bool(getattr(getattr(node.target, "_schema", None), "is_mutable", False))
 
 
 class _Place:

@@ -18,6 +18,7 @@ from .. import rng
 from .inline import Overwrites, copying
 from .masks import ShapeOfValues, require_fixed_shapes, with_known_places
 from .native import CompilerMissing, Native, PassFailed, Unsupported, first_departure, supported, translate
+from .record import overwrites
 from .trace import in_words, known_limit, trace
 
 Function = Callable[..., Sequence[Tensor]]
@@ -147,11 +148,7 @@ def _traced(fn: Function, examples: Sequence[Tensor], table: Mapping[Any, Callab
     except Overwrites:
         return None
     require_fixed_shapes(graph)
-    return None if any(_mutates(node.target) for node in graph.graph.nodes) else graph
-
-
-def _mutates(op: Any) -> bool:
-    return isinstance(op, torch._ops.OpOverload) and op._schema.is_mutable
+    return None if any(map(overwrites, graph.graph.nodes)) else graph
 
 
 def _stays(op: Any, known: Callable[[torch._ops.OpOverload], bool]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -96,3 +96,8 @@ class _Tracing:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(torch, name)
+
+
+def moving(parameters: Mapping[str, Tensor], leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Leaves of a new graph, which take gradients where the pair's own do."""
+    return {name: value.detach().requires_grad_(leaves[name].requires_grad) for name, value in parameters.items()}

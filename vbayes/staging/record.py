@@ -64,6 +64,11 @@ def node_of(tensor: Tensor) -> Node | None:
     return None if slot is None else slot.proxy.node  # type: ignore[attr-defined]
 
 
+def overwrites(node: Node) -> bool:
+    """Whether an operation writes into one of its arguments."""
+    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
+
+
 class _Recording(ProxyTorchDispatchMode):
     """Is asked for each operation, below autograd and `vmap`."""
 

@@ -21,6 +21,7 @@ from ..pair.pair import Pair
 from ..validation import vmap
 from .guards import Reads
 from .noise import Noise, Recorder
+from .pure import moving
 from .trace import trace
 
 Tensors = dict[str, Tensor]
@@ -62,7 +63,7 @@ class SideBySide:
         self._model, self._guide = pair.scaled(total_rows)
         self._one: Particles = None  # type: ignore[assignment]
         parameters, buffers, args = example
-        live = self._live(parameters)
+        live = moving(parameters, self._pair.leaves)
         self._reads = Reads(args)
         with Recorder() as calls:
             self._particle(live, buffers, None, args)
@@ -77,11 +78,6 @@ class SideBySide:
             raise CaptureFailed("rows are not mirrored, nor spread evenly")
         self._noise = estimator.request.noise(estimator.noise)
         self.draws: tuple[Draw, ...] = shared_draws(self._noise, self._draws, estimator.num_particles)
-
-    def _live(self, parameters: Tensors) -> Tensors:
-        """Leaves of a new graph, which take gradients where the pair's own do."""
-        leaves = self._pair.leaves
-        return {name: value.detach().requires_grad_(leaves[name].requires_grad) for name, value in parameters.items()}
 
     def _particle(
         self, parameters: Tensors, buffers: Tensors, noise: Noise | None, args: tuple[Any, ...]
@@ -99,7 +95,7 @@ class SideBySide:
     ) -> tuple[Tensors, Tensor, Tensors]:
         """(parameters, buffers, noise, arguments) → (gradients, value, buffers)."""
         estimator = self._estimator
-        live = self._live(parameters)
+        live = moving(parameters, self._pair.leaves)
         own = spread(self._noise, self._draws, estimator.num_particles, *noise)
         made = vmap(self._graph, in_dims=(None, None, 0, None))(live, buffers, own, args)
         self._pair.set_buffers({name: value.clone() for name, value in buffers.items()})

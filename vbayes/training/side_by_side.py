@@ -15,6 +15,8 @@ from .failure import Failure
 from .programs import Kind
 from .staged import Staged
 
+DIFFER = "Values are read of the arguments, which differ between these fits."
+
 
 class SideBySide:
     """An engine over those of R fits of one pair, each with a state, noise and minibatches of its own.
@@ -49,7 +51,7 @@ class SideBySide:
         every = enumerate(zip(*columns, strict=True))
         self._stacked = {place: torch.stack(same) for place, same in every if _differ(same)}
         if engines[0].programs.differ(bool(self._stacked)):
-            raise CaptureFailed("Values are read of the arguments, which differ between these fits.")
+            raise CaptureFailed(DIFFER)
 
     def take(self, count: int) -> list[list[float]]:
         """Up to `count` more steps: for each the R ELBOs in nats before it, NaN for a fit that has no next step."""
@@ -58,7 +60,7 @@ class SideBySide:
         for same in zip(*(blocks for blocks, _ in every), strict=True):
             first = same[0]
             if any(block.kind != first.kind for block in same):
-                raise CaptureFailed("Values are read of the arguments, which differ between these fits.")
+                raise CaptureFailed(DIFFER)
             if first.kind not in self._loops:
                 self._loops[first.kind] = self._engines[0].loop(
                     first.program, first.kind[0], len(self._engines), self._stacked
