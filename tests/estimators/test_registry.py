@@ -42,7 +42,7 @@ def test_names_and_classes_find_each_other():
 
 
 def test_a_new_line_is_all_that_it_takes(monkeypatch):
-    """Of one more import the registry has one more name, its file's, and the README's table one more row."""
+    """Of one more import the registry has one more name, its file's, and the table of the reference one more row."""
     module = types.ModuleType("vbayes.estimators.sticky_iwae")
     source = (FOLDER / "stl.py").read_text("utf-8").replace("class STL(", "class StickyIWAE(")
     monkeypatch.setitem(sys.modules, module.__name__, module)

@@ -60,7 +60,7 @@ def needs(kind: type[Estimator]) -> str:
 
 
 def estimators_in_markdown() -> str:
-    """The table of the README, from what the estimators say of themselves."""
+    """The table of the reference, from what the estimators say of themselves."""
     lines = [
         "| name | what it follows | bound | its gradient unbiased for | needs | K ≥ | reference |",
         "|" + "---|" * 7,

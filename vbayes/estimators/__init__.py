@@ -1,6 +1,6 @@
 """One file per estimator: its formula, its claims, and a few lines of maths.
 
-A line here makes an estimator known to all: to the command line, the contract tests, the laboratory and the table of the README, by the
+A line here makes an estimator known to all: to the command line, the contract tests, the laboratory and the table of the reference, by the
 name of its file and in the order of these lines.
 """
 
