@@ -88,6 +88,7 @@ from .laboratory.compare_over import compare_over as compare_over
 from .laboratory.comparison import Comparison as Comparison
 from .laboratory.noise_split import NoiseSplit as NoiseSplit
 from .laboratory.noise_split import noise_split as noise_split
+from .laboratory.pages.page import page as page
 from .laboratory.race import race as race
 from .laboratory.race_result import Race as Race
 from .laboratory.recommend import recommend as recommend

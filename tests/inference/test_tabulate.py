@@ -273,3 +273,22 @@ def test_a_guide_that_is_a_mixture_of_continuous_components():
     with pair.initialise(BATCH).scope(), vb.seeded(0):
         drawn = vb.draw(pair, BATCH, 100, {"log_p", "log_q"}).log_w.detach()
     assert abs(float(drawn.mean() - table.elbo())) < 5 * float(drawn.std()) / len(drawn) ** 0.5
+
+
+@pytest.mark.parametrize("correlation, dim", [(0.98, 2), (0.995, 2), (0.8, 3)])
+def test_a_ridge_across_the_axes(correlation, dim):
+    """Nodes may be too far apart for a posterior that is narrow along no axis, and for neither axis alone does every second one say so."""
+    noise = (dim / 2 * (1 - correlation) / correlation) ** 0.5
+    x = torch.tensor([1.0], dtype=torch.float64)
+    signs = torch.tensor([1.0, -1.0, 1.0][:dim], dtype=torch.float64)
+
+    def model(x):
+        z = pyro.sample("z", dist.Normal(x.new_zeros(dim), 1.0).to_event(1))
+        pyro.sample("x", dist.Normal((signs * z).sum(), noise), obs=x[0])
+
+    def guide(x):
+        loc = pyro.param("loc", lambda: x.new_tensor([-0.6, -0.4, 0.2][:dim]))
+        pyro.sample("z", dist.Normal(loc, 0.5).to_event(1))
+
+    found = vb.tabulate(vb.Pair(model, guide), vb.Batch((x,))).log_evidence()
+    assert float(found) == pytest.approx(float(dist.Normal(0.0, (dim + noise**2) ** 0.5).log_prob(x[0])), abs=1e-9)

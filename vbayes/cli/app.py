@@ -19,6 +19,7 @@ from ..errors import VBayesError
 from ..progress import Terminal, terminated
 from .options import integers, settings
 from .options import seeds as seeds_of
+from .pages import EXAMPLES, page
 
 app = typer.Typer(
     add_completion=False,
@@ -267,6 +268,9 @@ def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
         from ..runs.report import report as write
 
     console.print(f"[b]{write(run)}[/b]")
+
+
+app.command(epilog=EXAMPLES)(page)
 
 
 def _point_to(folder: Path) -> None:

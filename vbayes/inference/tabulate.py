@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -26,6 +28,7 @@ from .quadrature import Axis, Grid, SiteNodes
 DRAWS = 64  # from the guide, to place nodes by: locations and scales need be right to a factor of two only
 DEAD = -40.0  # nats below the highest node, e^−40 = 4e−18, at which a density has died out
 CLOSE = 1e-6  # between a rule and that with twice the spacing: halving it squares the error
+TOGETHER = 4  # axes, at most, that waves are looked for across
 ROUNDS = 40  # of longer or finer rows
 
 
@@ -203,13 +206,26 @@ def _better(grid: Grid, table: Table) -> Sequence[Axis] | None:
         return axes
     shaped = densities.reshape(2, *grid.sizes, *densities.shape[2:])
     whole = densities.logsumexp(1)
-    for a, axis in enumerate(grid.axes):
-        if axis.spacing is None:
-            continue
-        every_second = shaped.index_select(1 + a, torch.arange(0, grid.sizes[a], 2, device=shaped.device))
-        rough = every_second.flatten(1, len(grid.axes)).logsumexp(1) + torch.log(
-            torch.tensor(2.0, device=densities.device)
-        )
-        if float((rough - whole).abs().max()) > _tolerance(densities):
-            axes[a], changed = axis.finer(), True
-    return axes if changed else None
+    laid = [a for a, axis in enumerate(grid.axes) if axis.spacing is not None]
+    for together in range(1, min(len(laid), TOGETHER) + 1):
+        finer = set()
+        for some in itertools.combinations(laid, together):
+            rough = _every_second(shaped, grid.sizes, some) + math.log(2)
+            if float((rough - whole).abs().max()) > _tolerance(densities):
+                finer.add(min(some, key=lambda a: grid.sizes[a]))  # one of them is enough
+        if finer:
+            return [axis.finer() if a in finer else axis for a, axis in enumerate(axes)]
+    return None
+
+
+def _every_second(shaped: Tensor, sizes: Sequence[int], axes: tuple[int, ...]) -> Tensor:
+    """(2, *local) log sums over the nodes whose numbers along some axes add up to an even one: of one axis every second, of two a checkerboard.
+
+    What a rule with equal spacing is blind to are waves that fit its spacing, also such as run across its axes, over the ridge of two latents that hang together.
+    Each of them has a wave of half its frequency that half of the nodes, chosen so, are blind to.
+    """
+    number = torch.zeros(tuple(sizes), dtype=torch.long, device=shaped.device)
+    for a in axes:
+        along = torch.arange(sizes[a], device=shaped.device)
+        number = number + along.reshape([-1 if i == a else 1 for i in range(len(sizes))])
+    return shaped.flatten(1, len(sizes))[:, (number % 2 == 0).flatten()].logsumexp(1)

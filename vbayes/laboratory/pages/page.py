@@ -1,0 +1,61 @@
+"""Pages to play with: each one file, with all that it shows in it, that needs no server and no network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from ...arguments.choice import Choice
+from ...arguments.takes import takes
+from ...errors import BadInput, OutputUnwritable
+from ...training.result import Fit
+from . import latent, watch_the_bound
+
+Page = Literal["bound", "latent"]
+WHICH = Choice(get_args(Page), "page")
+TEMPLATES = Path(__file__).parent / "templates"
+FILES = {"bound": ("watch_the_bound", "numbers"), "latent": ("latent",)}
+
+
+@takes(which=WHICH)
+def page(which: Page = "bound", out: str | Path | None = None, *, fit: Fit | None = None, seed: int = 0) -> Path:
+    """Writes a page to play with: one file of HTML that opens in any browser, without a server or a network.
+
+    Args:
+        which: "bound": a posterior of two latents, a normal q to drag, the evidence split into ELBO and KL, and five estimators of the gradient beside the exact one,
+            with questions. "latent": a point to drag through the latent space of a variational autoencoder, with the picture that it generates.
+        out: The file; `watch_the_bound.html` or `latent_space.html` if None.
+        fit: For "latent": a fit of `vb.pairs.vae(latent=2)` to pictures; one to `vb.data.digits()` is trained if None.
+        seed: Of what is drawn and trained for it.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        BadInput: No such page, or a fit for one that shows none.
+        Unsuitable: A fit that the page can't show.
+        OutputUnwritable: The file can't be written.
+
+    Examples:
+        >>> vb.page("bound")
+        >>> vb.page("latent", "space.html", fit=vb.fit(vb.pairs.vae(latent=2), vb.data.digits(), epochs=50, batch_size=100))
+    """
+    if fit is not None and which != "latent":
+        raise BadInput(f"page({which!r}) shows no fit. Wanted: page('latent', fit=...), or no fit.")
+    found = watch_the_bound.figures(seed=seed) if which == "bound" else latent.figures(fit, seed=seed)
+    name, *scripts = FILES[which]
+    target = Path(out) if out is not None else Path({"bound": "watch_the_bound.html"}.get(which, "latent_space.html"))
+    try:
+        target.write_text(filled(name, (*scripts, name), found), encoding="utf-8")
+    except OSError as error:
+        raise OutputUnwritable(f"Can't write {target}: {error}. Wanted: a file in a folder that is there.") from error
+    return target
+
+
+def filled(name: str, scripts: tuple[str, ...], found: dict[str, Any]) -> str:
+    """A template with its scripts and numbers in their places."""
+    html = (TEMPLATES / f"{name}.html").read_text(encoding="utf-8")
+    for script in scripts:
+        html = html.replace(f"/* {script}.js */", (TEMPLATES / f"{script}.js").read_text(encoding="utf-8"))
+    return html.replace("/* figures */", json.dumps(found, separators=(",", ":")).replace("</", "<\\/"))
