@@ -8,21 +8,57 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyro
 import pytest
+from matplotlib import pyplot
 
-DOCS = Path(__file__).parents[1] / "docs"
-PAGES = sorted(DOCS.glob("*.md"))
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+QUICK = {"index.md", "why.md"}
+"""Pages whose code takes less than two seconds."""
+ELSEWHERE = {"estimators.md", "several_devices.md", "updates.md"}
+"""Pages with a test of their own, below."""
 
 
 def blocks(page: Path) -> list[str]:
-    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
+    """The code of a page: what is marked `python`. What is marked `py` is only looked at: another package's, or a part of something."""
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M)
 
 
 def run(page: Path) -> dict:
-    scope: dict = {}
+    scope: dict = {"__name__": "__main__"}
     for number, block in enumerate(blocks(page)):
         exec(compile(block, f"{page.name}, block {number}", "exec"), scope)
     return scope
+
+
+def with_code() -> list:
+    pages = [page for page in PAGES if blocks(page) and page.name not in ELSEWHERE]
+    return [pytest.param(page, id=page.name, marks=[] if page.name in QUICK else [pytest.mark.slow]) for page in pages]
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """What pages write is written there, and what they draw or leave in Pyro's param store is gone afterwards."""
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    pyplot.close("all")
+    pyro.clear_param_store()
+
+
+@pytest.mark.parametrize("page", with_code())
+def test_the_code_of_a_page_runs(page, elsewhere):
+    run(page)
+
+
+def test_every_page_is_in_the_navigation():
+    """And nothing else, but what stands outside the folder: the changelog and its like."""
+    named = set(re.findall(r"(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.M))
+    inside = {page.relative_to(DOCS).as_posix() for page in PAGES}
+    notebooks = {f"notebooks/{path.stem}.md" for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert not (inside | notebooks) - named
+    assert all((ROOT / page).exists() for page in named - inside - notebooks)
 
 
 @pytest.mark.slow
@@ -58,7 +94,7 @@ def test_several_devices(tmp_path):
     assert [engine.endswith("the mean of 2 processes'") for *_, engine in said] == [True, True, False]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, *ROOT.glob("*.md")], ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert link.startswith("https://") or (page.parent / link).exists(), link
