@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -10,14 +11,15 @@ from pathlib import Path
 
 import pyro
 import pytest
+import torch
 from matplotlib import pyplot
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
-QUICK = {"index.md", "why.md"}
+QUICK = {"index.md", "why.md", "compiler.md", "save_and_resume.md", "gpus.md"}
 """Pages whose code takes less than two seconds."""
-ELSEWHERE = {"estimators.md", "several_devices.md", "updates.md"}
+ELSEWHERE = {"estimators.md", "gallery.md", "several_devices.md", "updates.md"}
 """Pages with a test of their own, below."""
 
 
@@ -40,9 +42,10 @@ def with_code() -> list:
 
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch):
-    """What pages write is written there, and what they draw or leave in Pyro's param store is gone afterwards."""
+    """What pages write is written there, and what they draw, or leave with Pyro as a script does, is gone afterwards."""
     monkeypatch.chdir(tmp_path)
-    yield tmp_path
+    with torch.random.fork_rng(devices=[]):
+        yield tmp_path
     pyplot.close("all")
     pyro.clear_param_store()
 
@@ -59,6 +62,19 @@ def test_every_page_is_in_the_navigation():
     notebooks = {f"notebooks/{path.stem}.md" for path in (ROOT / "notebooks").glob("*.ipynb")}
     assert not (inside | notebooks) - named
     assert all((ROOT / page).exists() for page in named - inside - notebooks)
+
+
+@pytest.mark.slow
+def test_gallery(elsewhere):
+    """Each piece of code makes the figure below it."""
+    spec = importlib.util.spec_from_file_location("draw", DOCS / "figures" / "draw.py")
+    draw = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(draw)
+    drawn = {path.name for path in draw.draw(elsewhere)}
+    assert drawn == {path.name for path in (DOCS / "figures").glob("*.png")}
+    assert len(drawn) == len(blocks(DOCS / "gallery.md")) and all(
+        (elsewhere / name).stat().st_size > 10_000 for name in drawn
+    )
 
 
 @pytest.mark.slow

@@ -49,6 +49,8 @@ def page(notebook: Any, name: str) -> tuple[str, dict[str, bytes]]:
         parts.append(f"```python\n{cell.source}\n```")
         for output in cell.get("outputs", ()):
             data = output.get("data", {})
+            if output.get("name") == "stderr":  # warnings of the machine that it was run on
+                continue
             if "image/png" in data:
                 figure = f"{name}-{len(figures)}.png"
                 figures[figure] = base64.b64decode(data["image/png"])
