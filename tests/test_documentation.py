@@ -17,9 +17,9 @@ from matplotlib import pyplot
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
-QUICK = {"index.md", "why.md", "compiler.md", "save_and_resume.md", "gpus.md"}
+QUICK = {"index.md", "why.md", "gpus.md"}
 """Pages whose code takes less than two seconds."""
-ELSEWHERE = {"estimators.md", "gallery.md", "several_devices.md", "updates.md"}
+ELSEWHERE = {"estimators.md", "gallery.md", "laboratory.md", "several_devices.md", "updates.md"}
 """Pages with a test of their own, below."""
 
 
@@ -88,6 +88,11 @@ def test_from_a_paper_to_an_estimator(capsys):
     few, many = table.loc[2], table.loc[32]
     assert scope["learned"]["NVIL(rate=0.02)"] < 0.4 * scope["learned"]["score"]
     assert few.bias > 5 * few.bias_se and many.bias < 0.4 * few.bias + 3 * many.bias_se
+
+
+@pytest.mark.slow
+def test_laboratory(elsewhere):
+    assert run(DOCS / "laboratory.md")["result"].verdict().count("Biased here: StickyIWAE (") == 1
 
 
 @pytest.mark.slow

@@ -33,6 +33,16 @@ def test_every_public_name_is_in_the_reference():
     assert not missing
 
 
+def test_every_public_name_has_its_entry():
+    """Made from its docstring, in the reference by room."""
+    pages = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "reference").glob("*.md"))
+    entries = re.findall(r"^::: vbayes\.(\S+)$", pages, re.M)
+    assert len(entries) == len(set(entries))
+    assert not {name for name in NAMES if name not in entries} - {"ESTIMATORS"}  # a table, and the pages are that
+    drawn = {f"plots.{name}" for name in vars(vb.plots) if inspect.isfunction(getattr(vb.plots, name))}
+    assert not drawn - set(entries)
+
+
 def test_importing_is_free():
     code = "import sys, vbayes; print({'torch', 'pyro', 'matplotlib', 'pandas', 'sklearn', 'arviz'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"

@@ -47,10 +47,8 @@ def page(notebook: Any, name: str) -> tuple[str, dict[str, bytes]]:
             parts.append(cell.source)
             continue
         parts.append(f"```python\n{cell.source}\n```")
-        for output in cell.get("outputs", ()):
+        for output in together(cell.get("outputs", ())):
             data = output.get("data", {})
-            if output.get("name") == "stderr":  # warnings of the machine that it was run on
-                continue
             if "image/png" in data:
                 figure = f"{name}-{len(figures)}.png"
                 figures[figure] = base64.b64decode(data["image/png"])
@@ -61,6 +59,19 @@ def page(notebook: Any, name: str) -> tuple[str, dict[str, bytes]]:
                 parts.append(f"``` {{.text .output}}\n{text.rstrip()}\n```")
     first = parts[0] + f"\n\nThis page is the notebook `notebooks/{name}.ipynb`."
     return "\n\n".join([first, *parts[1:]]) + "\n", figures
+
+
+def together(outputs: list[Any]) -> list[Any]:
+    """What was printed in several pieces as one; without stderr, which has warnings of the machine that it was run on."""
+    found: list[Any] = []
+    for output in outputs:
+        if output.get("name") == "stderr":
+            continue
+        if found and output.get("name") == found[-1].get("name") == "stdout":
+            found[-1] = {**found[-1], "text": found[-1]["text"] + output["text"]}
+        else:
+            found.append(output)
+    return found
 
 
 def unstyled(table: str) -> str:
