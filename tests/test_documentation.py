@@ -59,9 +59,8 @@ def test_every_page_is_in_the_navigation():
     """And nothing else, but what stands outside the folder: the changelog and its like."""
     named = set(re.findall(r"(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.M))
     inside = {page.relative_to(DOCS).as_posix() for page in PAGES}
-    notebooks = {f"notebooks/{path.stem}.md" for path in (ROOT / "notebooks").glob("*.ipynb")}
-    assert not (inside | notebooks) - named
-    assert all((ROOT / page).exists() for page in named - inside - notebooks)
+    assert not inside - named
+    assert all((ROOT / page).exists() for page in named - inside)
 
 
 @pytest.mark.slow

@@ -15,11 +15,18 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "build" / "notebooks"
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"), key=lambda path: (path.stem[0].isdigit(), path.stem))
+
+
+def on_config(config: MkDocsConfig, **_: Any) -> None:
+    """All of them are the tutorials, those with a number, which belong together, after the others."""
+    (tutorials,) = [part for part in config.nav if "Tutorials" in part]
+    tutorials["Tutorials"] = [f"notebooks/{path.stem}.md" for path in NOTEBOOKS]
 
 
 def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
     """A page for each, and a file for each of its figures; without outputs where EXECUTE is false."""
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+    for path in NOTEBOOKS:
         notebook = executed(path) if config.extra["execute"] else nbformat.read(path, as_version=4)
         text, figures = page(notebook, path.stem)
         files.append(File.generated(config, f"notebooks/{path.stem}.md", content=text))

@@ -23,8 +23,9 @@ def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """`docs` and what lies beside it are one folder on the site: a link that leaves it has one `../` too many."""
-    out = "../" * (page.file.src_uri.count("/") + 1)
-    if (ROOT / page.file.src_uri).exists():  # at the root of the repository, looking in
-        return markdown.replace("](docs/", "](")
-    return re.sub(rf"\]\({re.escape(out)}([^)\s]+?)(\.ipynb)?\)", lambda found: f"]({out[3:]}{found[1]}{'.md' if found[2] else ''})", markdown)  # fmt: skip
+    """On the site `docs` and what lies beside it are one folder, and notebooks are pages."""
+    markdown = re.sub(r"\]\(([^):]+)\.ipynb\)", r"](\1.md)", markdown)
+    if (ROOT / "docs" / page.file.src_uri).exists():  # a link that leaves docs has one ../ too many
+        out = "../" * (page.file.src_uri.count("/") + 1)
+        return markdown.replace(f"]({out}", f"]({out[3:]}")
+    return re.sub(r"\]\(((?:\.\./)*)docs/", r"](\1", markdown)
