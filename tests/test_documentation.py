@@ -2,27 +2,78 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pyro
 import pytest
+import torch
+from matplotlib import pyplot
 
-DOCS = Path(__file__).parents[1] / "docs"
-PAGES = sorted(DOCS.glob("*.md"))
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+QUICK = {"index.md", "why.md", "gpus.md"}
+"""Pages whose code takes less than two seconds."""
+ELSEWHERE = {"estimators.md", "gallery.md", "laboratory.md", "several_devices.md", "updates.md"}
+"""Pages with a test of their own, below."""
 
 
 def blocks(page: Path) -> list[str]:
-    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
+    """The code of a page: what is marked `python`. What is marked `py` is only looked at: another package's, or a part of something."""
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M)
 
 
 def run(page: Path) -> dict:
-    scope: dict = {}
+    scope: dict = {"__name__": "__main__"}
     for number, block in enumerate(blocks(page)):
         exec(compile(block, f"{page.name}, block {number}", "exec"), scope)
     return scope
+
+
+def with_code() -> list:
+    pages = [page for page in PAGES if blocks(page) and page.name not in ELSEWHERE]
+    return [pytest.param(page, id=page.name, marks=[] if page.name in QUICK else [pytest.mark.slow]) for page in pages]
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """What pages write is written there, and what they draw, or leave with Pyro as a script does, is gone afterwards."""
+    monkeypatch.chdir(tmp_path)
+    with torch.random.fork_rng(devices=[]):
+        yield tmp_path
+    pyplot.close("all")
+    pyro.clear_param_store()
+
+
+@pytest.mark.parametrize("page", with_code())
+def test_the_code_of_a_page_runs(page, elsewhere):
+    run(page)
+
+
+def test_every_page_is_in_the_navigation():
+    """And nothing else, but what stands outside the folder: the changelog and its like."""
+    named = set(re.findall(r"(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.M))
+    inside = {page.relative_to(DOCS).as_posix() for page in PAGES}
+    assert not inside - named
+    assert all((ROOT / page).exists() for page in named - inside)
+
+
+@pytest.mark.slow
+def test_gallery(elsewhere):
+    """Each piece of code makes the figure below it."""
+    spec = importlib.util.spec_from_file_location("draw", DOCS / "figures" / "draw.py")
+    draw = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(draw)
+    drawn = {path.name for path in draw.draw(elsewhere)}
+    assert drawn == {path.name for path in (DOCS / "figures").glob("*.png")}
+    assert len(drawn) == len(blocks(DOCS / "gallery.md")) and all(
+        (elsewhere / name).stat().st_size > 10_000 for name in drawn
+    )
 
 
 @pytest.mark.slow
@@ -36,6 +87,11 @@ def test_from_a_paper_to_an_estimator(capsys):
     few, many = table.loc[2], table.loc[32]
     assert scope["learned"]["NVIL(rate=0.02)"] < 0.4 * scope["learned"]["score"]
     assert few.bias > 5 * few.bias_se and many.bias < 0.4 * few.bias + 3 * many.bias_se
+
+
+@pytest.mark.slow
+def test_laboratory(elsewhere):
+    assert run(DOCS / "laboratory.md")["result"].verdict().count("Biased here: StickyIWAE (") == 1
 
 
 @pytest.mark.slow
@@ -58,7 +114,7 @@ def test_several_devices(tmp_path):
     assert [engine.endswith("the mean of 2 processes'") for *_, engine in said] == [True, True, False]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, *ROOT.glob("*.md")], ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert link.startswith("https://") or (page.parent / link).exists(), link

@@ -112,7 +112,7 @@ def by_default(seed: int) -> Iterator[None]:
 @takes()
 @contextmanager
 def seeded(seed: int | None) -> Iterator[None]:
-    """Everything random inside is a function of `seed`; outside, nothing has happened. Other threads wait for their turn.
+    """Seeds everything random inside the block, and restores the generators afterwards. Other threads wait for their turn.
 
     Functions of vbayes draw by a `seed` of their own, whatever the generators around them: pass it to them.
 

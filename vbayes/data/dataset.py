@@ -33,7 +33,7 @@ MOST = 4  # columns on a card
 @takes(args=Several(Anything(), 0))
 @dataclass(frozen=True)
 class Batch:
-    """What a model is called with, and how much of the data it is.
+    """The arguments for one call of a model, and how many rows the whole data set has.
 
     Attributes:
         args: The positional arguments of model and guide.

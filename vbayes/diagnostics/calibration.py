@@ -21,7 +21,7 @@ SHOWN = 4  # parameters on a card
 
 @dataclass(frozen=True, repr=False)
 class Calibration(Displayable):
-    """Where the truth lay among draws of q, over many simulated data sets.
+    """Result of `vb.calibrate`: ranks of the true latents among draws of q, over many simulated data sets.
 
     If q were the posterior each time, each rank would be as frequent as any other. That is necessary, not sufficient: it is seen for each parameter by itself, and
     on the average over the data that the prior makes.

@@ -55,7 +55,7 @@ def diagnose(
     seed: int | None = None,
     device: str = "auto",
 ) -> Diagnosis:
-    """What a guide is worth as a posterior, and what to do with its draws.
+    """Judges a guide as a posterior, and says what to do with its draws.
 
     Draws of the guide are weighed by p(x, z)/q(z|x), and the weights' tail is fitted (Yao et al. 2018). The rule, tried on posteriors that are known:
     *bad*, where k̂ ≥ 0.7, or the draws are worth less than 2 % of their number (5 % from k̂ = ⅓ on), or a weight is no number, or the guide can't draw all that the model

@@ -28,7 +28,7 @@ NAMED = 3  # latents that are moved, in a sentence
 
 @dataclass(frozen=True, repr=False)
 class Diagnosis(Displayable):
-    """What the guide of a fit is worth as a posterior, by the weights of its own draws; what is known in closed form does not enter.
+    """How good the guide of a fit is as a posterior, by the importance weights of its own draws; closed-form truth is not used.
 
     Where each datum has its own latents and no others are there, as in a variational autoencoder, the weights are of each datum by itself; `k_hat` and `effective` are then
     what nine of ten data have or better.

@@ -15,7 +15,7 @@ from .memory import Averaging
 
 @dataclass(frozen=True)
 class AdaptiveSTL(Averaging):
-    """The pathwise gradient with a multiple of its score term taken out, the multiple that leaves least variance.
+    """The pathwise gradient with its score term as a control variate, whose coefficient is set to leave the least variance.
 
     surrogate = one whose gradient is T + a c, with T the gradient of mean_k log w_k and c that of mean_k log q(z̄_k|x), whose mean is zero;
     a = −E[T·c] / E[c·c] from moving averages over the draws before this one. a = 0 is `Pathwise`, a = 1 is `STL`.

@@ -11,7 +11,7 @@ from .trace import score_terms
 
 @dataclass(frozen=True)
 class AnalyticKL(Estimator):
-    """E_q[ln p(x|z)] sampled, KL(q(z|x) ‖ p(z)) in closed form, site by site.
+    """The likelihood term E_q[ln p(x|z)] from draws, KL(q(z|x) ‖ p(z)) in closed form at each site that has one.
 
     surrogate = mean_k [log p(x|z_k) + score terms] − KL, where sites without a closed-form KL stay sampled in the first
     part; `vb.check` says which are which.

@@ -12,7 +12,7 @@ from .binary_pairs import BinaryPairs
 
 @dataclass(frozen=True)
 class ARM(BinaryPairs):
-    """The gradient of Bernoulli latents from pairs of draws and the uniform behind them: augment, reinforce, merge.
+    """Augment-REINFORCE-merge: a gradient for Bernoulli latents from antithetic pairs of draws.
 
     surrogate = mean over pairs of [½ (log p(x, b) + log p(x, b̃)) + Σ_i sg((log w(b̃) − log w(b)) (u_i − ½)) α_i], b = 1[u < σ(α)], b̃ = 1[1 − u < σ(α)]
 

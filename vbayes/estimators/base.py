@@ -34,7 +34,7 @@ from .objective import Objective, of_particles
 
 @dataclass(frozen=True)
 class Estimator(ELBO, ABC):
-    """An immutable value that says how to estimate a bound and its gradient from particles.
+    """Base of all estimators: how a bound and its gradient are estimated from particles.
 
     It is a `pyro.infer.ELBO`, so `pyro.infer.SVI(model, guide, optim, vb.STL())` works. A new estimator is a subclass
     with the claims below and one method; it then stands in the contract tests, the command line and the laboratory.

@@ -11,7 +11,7 @@ from .memory import Averaging
 
 @dataclass(frozen=True)
 class Baselined(Averaging):
-    """The score-function gradient, log w less its moving average over the draws before this one.
+    """The score-function gradient with a moving average of log w as its baseline.
 
     surrogate = mean_k [log p(x, z̄_k) + sg(log w_k − b) log q(z̄_k|x)]
 

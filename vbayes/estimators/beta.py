@@ -16,7 +16,7 @@ from .objective import Objective
 
 @dataclass(frozen=True)
 class Beta(Remembering):
-    """E_q[ln p(x|z)] sampled, less β times KL(q(z|x) ‖ p(z)) in closed form; what it reports stays the ELBO.
+    """AnalyticKL with the KL weighted by β, as in the β-VAE; the value that it reports stays the ELBO.
 
     surrogate = mean_k log p(x|z_k) − β_t KL, β_t = β min(1, t / warm_up) in step t = 0, 1, …
 

@@ -16,7 +16,7 @@ from .weights import log_mean_exp
 
 @dataclass(frozen=True)
 class CUBO(Estimator):
-    """The χ upper bound on log p(x), lowered: it makes q cover all of the posterior, where the ELBO lets it shrink into a part.
+    """The χ upper bound on log p(x), lowered: it makes q cover the posterior, where the ELBO lets q shrink into a part of it.
 
     surrogate = (1/n) log ((1/K) Σ_k w_k^n), lowered by training
 

@@ -16,7 +16,7 @@ from .objective import Objective
 
 @dataclass(frozen=True)
 class DAIS(Estimator):
-    """The bound of draws that Hamiltonian steps carry from the guide towards the posterior, all of them differentiated.
+    """Differentiable annealed importance sampling: the bound of draws that Hamiltonian steps move from the guide towards the posterior.
 
     surrogate = mean_k [log p(x, z_T) − log q(z_0|x) + Σ_t log N(v̂_t; 0, 1) − log N(v_t−1; 0, 1)], where a leapfrog step on β_t log p(x, z) + (1 − β_t) log q(z|x), β_t = t/T,
     takes (z_t−1, v_t−1) to (z_t, v̂_t), and v_t = γ v̂_t + √(1 − γ²) ε_t

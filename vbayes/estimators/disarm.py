@@ -12,7 +12,7 @@ from .binary_pairs import BinaryPairs
 
 @dataclass(frozen=True)
 class DisARM(BinaryPairs):
-    """The gradient of Bernoulli latents from pairs of draws b = 1[u < σ(α)], b̃ = 1[1 − u < σ(α)].
+    """A gradient for Bernoulli latents from antithetic pairs of draws b = 1[u < σ(α)], b̃ = 1[1 − u < σ(α)]: ARM with u integrated out.
 
     surrogate = mean over pairs of [½ (log p(x, b) + log p(x, b̃)) + Σ_i sg(½ (log w(b) − log w(b̃)) (−1)^b̃_i 1[b_i ≠ b̃_i] σ(|α_i|)) α_i]
 

@@ -12,7 +12,7 @@ from .objective import Objective
 
 @dataclass(frozen=True)
 class Fisher(Estimator):
-    """The Fisher divergence of q from the posterior, lowered: slopes of log densities are matched, so no evidence is in the way.
+    """The Fisher divergence between q and the posterior, lowered: it compares gradients of log densities, so the evidence is not needed.
 
     surrogate = mean_k ‖∇_z log p(x, z_k) − ∇_z log q(z_k|x)‖², lowered by training
 

@@ -15,7 +15,7 @@ from .rebar import uniform_behind
 
 @dataclass(frozen=True)
 class GumbelSoftmax(Estimator):
-    """The pathwise gradient through a relaxation of the discrete draws; the biased reference among their estimators.
+    """The pathwise gradient through a continuous relaxation of the discrete draws; biased.
 
     surrogate = mean_k log w(b̂_k), b̂ = σ((α + logit(u))/τ) for Bernoulli sites, softmax((α + g)/τ) with Gumbel g for one-hot ones
 

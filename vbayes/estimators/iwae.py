@@ -13,7 +13,7 @@ from .weights import log_mean_exp
 
 @dataclass(frozen=True)
 class IWAE(Estimator):
-    """The importance-weighted bound, through the path.
+    """The importance-weighted bound with its pathwise gradient.
 
     surrogate = log (1/K) Σ_k w_k
 

@@ -13,7 +13,7 @@ from .weights import Grouped, log_mean_exp
 
 @dataclass(frozen=True)
 class MIWAE(Grouped):
-    """The particles in groups, each with its importance-weighted bound, and their mean.
+    """The mean of the importance-weighted bounds of groups of particles.
 
     surrogate = mean over groups of log (1/K) Σ_k w_k, K = num_particles / groups
 

@@ -42,7 +42,7 @@ class Probed:
 
 @dataclass(frozen=True)
 class Objective:
-    """A function of model and guide that training raises, or lowers.
+    """A function of model and guide that training raises or lowers.
 
     Estimators compete where their objectives are equal: name, direction and `settings`; each is judged by the truth of its own.
 

@@ -10,7 +10,7 @@ from .base import Estimate, Estimator
 
 @dataclass(frozen=True)
 class PathGradient(Estimator):
-    """Sticking the landing from the scores at the draw: it needs no density of a given value, so it takes flows whose inverse is slow, or unknown.
+    """Sticking the landing without evaluating q at a given value: for flows whose inverse is slow or unknown.
 
     surrogate = mean_k [log p(x, z̄_k) + sg(∇_z log p(x, z_k) − ∇_z log q(z_k|x)) · z_k], z̄ held constant
 

@@ -13,7 +13,7 @@ from .weights import Grouped, log_mean_exp, normalised
 
 @dataclass(frozen=True)
 class PIWAE(Grouped):
-    """The model follows the bound of all particles, the guide that of groups of them.
+    """The model is trained by the bound of all particles, the guide by the mean bound of groups of them.
 
     surrogate = Σ_k sg(v_k) log p(x, z̄_k) + mean over groups of Σ_k sg(u_k) [log p(x, z_k) − log p(x, z̄_k) − log q(z_k|x)], v normalised
     over all particles, u within a group

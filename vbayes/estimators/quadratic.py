@@ -13,7 +13,7 @@ from .base import Estimate, Estimator
 
 @dataclass(frozen=True)
 class Quadratic(Estimator):
-    """The pathwise gradient with log p replaced by its parabola at the guide's mean where that has an expectation in closed form, and corrected by draws.
+    """The pathwise gradient with a quadratic expansion of log p at the guide's mean as a control variate.
 
     surrogate = mean_k [log p(x, z_k) − b(z_k)] + E_q[b] + H(q), with b(z) = g·(z − m) + ½ (z − m)ᵀ H (z − m), g and H slope and curvature of log p(x, ·) at m = E_q[z], all held
     constant; E_q[b] = g·m + ½ tr(H L Lᵀ) but for constants, H(q) = log |L|, q = N(m, L Lᵀ)

@@ -18,7 +18,7 @@ STRONG = 1e6  # the variance grows like η²: more leaves nothing of the gradien
 
 @dataclass(frozen=True)
 class REBAR(Estimator):
-    """The gradient of discrete latents with a control variate from their concrete relaxation.
+    """The score-function gradient of discrete latents with their concrete relaxation as a control variate.
 
     surrogate = mean_k [log p(x, b̄) + sg(log w(b) − c(z̃)) log q(b̄) + c(z) − c(z̃)], c(z) = η log w(σ(z/τ)), with z = α + logit(u) the
     logistic that b = 1[z > 0] came from and z̃ the same number as a function of b and fresh noise; for one-hot sites Gumbels, and softmax for σ

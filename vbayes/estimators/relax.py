@@ -20,7 +20,7 @@ from .rebar import REBAR, relaxed_log_w, with_control
 
 @dataclass(frozen=True)
 class RELAX(Learned):
-    """The gradient of discrete latents with a control variate that is trained to leave little of its variance.
+    """The score-function gradient of discrete latents with a control variate that is trained to leave little variance.
 
     surrogate = mean_k [log p(x, b̄) + sg(log w(b) − c(z̃)) log q(b̄) + c(z) − c(z̃)], c(z) = η log w(σ(z/τ)) + r(z, α), z and z̃ as in `REBAR`; η, τ and the network r take
     steps down the squared length of the gradient

@@ -10,7 +10,7 @@ from .base import Estimate, Estimator
 
 @dataclass(frozen=True)
 class SleepPhase(Estimator):
-    """The model follows draws of the guide (awake), the guide draws of latents and data from the model (asleep).
+    """Wake-sleep: the model learns from draws of the guide (wake), the guide from latents and data that the model draws (sleep).
 
     surrogate = mean_k [log p(x, z̄_k) + log q(z̃_k|x̃_k)], (x̃_k, z̃_k) ~ p held constant
 

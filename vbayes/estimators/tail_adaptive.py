@@ -12,7 +12,7 @@ from .objective import Objective
 
 @dataclass(frozen=True)
 class TailAdaptive(Estimator):
-    """The f-divergence whose f'' is chosen by the tail of the weights at hand, so that it covers mass without infinite variance.
+    """An f-divergence chosen by the tail of the importance weights: it covers mass, with a finite variance.
 
     surrogate = Σ_k sg(γ_k) [log p(x, z_k) − (log q(z_k|x) − log q(z̄_k|x))], γ_k ∝ (#{j: w_j ≥ w_k} / K)^β
 

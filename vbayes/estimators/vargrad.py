@@ -10,7 +10,7 @@ from .base import Estimate, Estimator
 
 @dataclass(frozen=True)
 class VarGrad(Estimator):
-    """The gradient of the log-variance loss, which needs no baseline written down.
+    """The gradient of the log-variance loss: the score function with a leave-one-out baseline, as in RLOO.
 
     surrogate = mean_k log p(x, z̄_k) − ½ var_k(log w_k), the variance with K − 1, log w through log q(z̄_k|x) alone
 

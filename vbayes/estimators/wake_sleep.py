@@ -13,7 +13,7 @@ from .weights import log_mean_exp, normalised
 
 @dataclass(frozen=True)
 class WakeSleep(Estimator):
-    """The model follows the importance-weighted bound, the guide the posterior as the weighted particles show it.
+    """Reweighted wake-sleep: the model raises the importance-weighted bound, the guide lowers KL(p ‖ q) as the weighted particles estimate it.
 
     surrogate = Σ_k sg(v_k) [log p(x, z̄_k) + log q(z̄_k|x)], v = w / Σ w
 

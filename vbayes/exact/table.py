@@ -19,7 +19,7 @@ CHUNK = 2**21  # of these at once: 16 MiB in double precision, some ten times th
 
 @dataclass(frozen=True)
 class Table:
-    """log p and log q at G values of the latents, and how much each of these stands for.
+    """log p and log q at G values of the latents, with the mass of each.
 
     ∫ f(z) dz ≈ Σ_g m_g f(z_g): exactly for discrete latents, to about ten digits for a quadrature rule. The densities are
     live in the parameters, so `torch.autograd.grad(table.elbo().sum(), ...)` is the exact gradient, without a path or a score.

@@ -24,7 +24,7 @@ MOST = 5  # models on a card
 
 @dataclass(frozen=True, repr=False)
 class ModelComparison(Displayable):
-    """Evidences of the same data under several models.
+    """Result of `vb.compare_models`: evidences of the same data under several models.
 
     Attributes:
         evidences: Model → evidence.

@@ -41,7 +41,7 @@ ALONE = 2.0  # effective draws: one carries the weight, and ten times as many wo
 
 @dataclass(frozen=True, repr=False)
 class Evidence(Displayable):
-    """log p(x) of some data, or bounds of it, in nats.
+    """Result of `vb.log_evidence`: log p(x) of some data, or bounds on it, in nats.
 
     Attributes:
         value: Of all rows; in the middle of two bounds.
@@ -135,7 +135,7 @@ def log_evidence(
     device: str = "auto",
     progress: bool = True,
 ) -> Evidence:
-    """log p(x) by the best that there is for a pair, with the direction in which it errs.
+    """Estimates log p(x) by the best method that a pair allows, and says on which side of the truth the number is.
 
     Args:
         pair: Model and guide; a fit brings its data.

@@ -28,7 +28,7 @@ from .importance import require_densities
 
 @dataclass(frozen=True, repr=False)
 class Imputation(Displayable):
-    """What may stand where data are missing; on the CPU.
+    """Missing data filled in, with draws; on the CPU.
 
     Attributes:
         x: (N, *features) the data with the mean of p(x_missing | x_known) filled in.
@@ -68,7 +68,7 @@ def impute(
     seed: int | None = None,
     progress: bool = True,
 ) -> Imputation:
-    """Fills in what is missing, by a chain whose draws are of p(x_missing | x_known) whatever the guide.
+    """Fills in missing data with draws from p(x_missing | x_known), which are right for any guide.
 
     In turn: z is proposed by the guide from the data as they are filled in now, and taken or refused by its weight p(x, z) / q(z|x)
     (Metropolis–Hastings); what is missing is drawn from p(x|z). Without the second half of the first step, as in Rezende et al. 2014, the draws would be

@@ -15,7 +15,7 @@ from ..training.result import Fit
 
 @takes(model=MODEL)
 def laplace(model: Callable[..., Any], data: Any, *, seed: int | None = None, device: str = "auto") -> Fit:
-    """A normal by the mode and the curvature there, in unconstrained numbers; discrete latents are summed out.
+    """The Laplace approximation: a normal at the mode with the curvature there, in unconstrained space; discrete latents are summed out.
 
     Newton's method goes up from four starts. Where none of them ends at a mode, as in a funnel, it is the normal of the best ELBO on the way.
     With more than 300 numbers, L-BFGS goes up, and the widths alone are those of the curvature.

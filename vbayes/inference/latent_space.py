@@ -32,7 +32,7 @@ SHOWN, WALKS = 12, 6  # in a row of a figure; rows of walks
 
 
 class LatentSpace:
-    """Codes of data, and what each place of the latent space generates: tensors on the CPU, wherever the pair is.
+    """The latent space of an autoencoder: codes of data, and the data that each point generates; on the CPU.
 
     Args:
         pair: With one latent vector for each row and one observed site, as an autoencoder; a fit brings its data.

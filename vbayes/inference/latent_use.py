@@ -23,7 +23,7 @@ ACTIVE = 0.01  # variance of the mean over the data, above which a dimension is 
 
 @takes()
 def latent_use(pair: Pair | Trained, data: Any = None, *, seed: int | None = None) -> pd.DataFrame:
-    """How much of x each dimension of z holds.
+    """How much each dimension of a latent is used: its KL and its activity.
 
     Args:
         pair: With latents for each row, in the plate "data", whose KL has a closed form; a fit brings its data.

@@ -30,7 +30,7 @@ THERE = 1e-9  # nats that a further step would gain
 
 @dataclass(frozen=True, repr=False)
 class LinearResponse(Displayable):
-    """Means and covariances of the latents in unconstrained numbers (the logarithm of a scale), laid out one site after the other; on the CPU.
+    """Result of `vb.linear_response`: means and covariances of the latents in unconstrained space (the logarithm of a scale), one site after the other; on the CPU.
 
     Attributes:
         names: (D,) such as "theta[3]".
@@ -85,7 +85,7 @@ class LinearResponse(Displayable):
 def linear_response(
     pair: Any | Trained, data: Any = None, *, draws: int = DRAWS, seed: int | None = None, device: str = "auto"
 ) -> LinearResponse:
-    """Covariances of a mean-field fit's latents: of a normal posterior the exact ones, where mean field has each number's sd given all others.
+    """Linear-response covariances of the latents of a mean-field fit; exact where the posterior is normal.
 
     Add t · u to log p, u the latents' unconstrained numbers: the derivative of the posterior's mean of u by t is its covariance. That of mean field's mean, at the optimum
     of the ELBO over the same draws, is Σ = the upper left block of H⁻¹, with H the second derivatives of −ELBO by means and logarithms of sds. Where mean field's means are right, so

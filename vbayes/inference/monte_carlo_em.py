@@ -38,7 +38,7 @@ Row = tuple[int, int, float, float, float, float]
 
 @dataclass(frozen=True, repr=False)
 class MonteCarloEM(Displayable):
-    """What `vb.monte_carlo_em` learnt.
+    """Result of `vb.monte_carlo_em`.
 
     Attributes:
         pair: The trained model, with its prior for a guide: `vb.log_evidence(found, method="ais")` says what it is worth.
@@ -125,7 +125,7 @@ def monte_carlo_em(
     device: str = "auto",
     progress: bool = True,
 ) -> MonteCarloEM:
-    """Learns a model by maximum likelihood where z is sampled from its posterior, not from a guide.
+    """Monte Carlo EM: maximum likelihood with z sampled from its posterior by Hamiltonian chains, without a guide.
 
     E: each datum of a minibatch has chains, begun at the prior, which make `moves` of Hamiltonian Monte Carlo under p_θ(z|x) ∝ p_θ(x, z), of ten
     leapfrog steps each, whose size is tuned so that nine proposals in ten are accepted. M: θ makes `updates` steps up mean log p_θ(x, z). No guide, and no bound: what is

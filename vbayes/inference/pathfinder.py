@@ -17,7 +17,7 @@ from ..training.result import Fit
 def pathfinder(
     model: Callable[..., Any], data: Any, *, paths: int = 4, seed: int | None = None, device: str = "auto"
 ) -> Fit:
-    """The best normal on the way of a quasi-Newton optimiser: where it came by, with the curvature that it has gathered there.
+    """The normal of the best ELBO along the path of a quasi-Newton optimiser, with the optimiser's estimate of the curvature there.
 
     It needs gradients alone. Several paths start apart, and the normal of the best ELBO of all of them is taken.
 

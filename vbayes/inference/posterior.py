@@ -32,7 +32,7 @@ PROPOSALS = 10  # for each draw that importance resampling keeps
 
 @dataclass(frozen=True, repr=False)
 class Posterior(Displayable):
-    """Draws of the latents given some data, and what they are worth; on the CPU.
+    """Result of `vb.posterior`: draws of the latents given data, and what they are worth; on the CPU.
 
     Attributes:
         draws: Site → (S, …) values.

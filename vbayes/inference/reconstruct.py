@@ -20,7 +20,7 @@ from ..summaries.card import Card, Displayable, rounded
 
 @dataclass(frozen=True, repr=False)
 class Reconstruction(Displayable):
-    """Data, their code, and the data rebuilt from it; on the CPU.
+    """Result of `vb.reconstruct`: data, their code, and the data rebuilt from it; on the CPU.
 
     Attributes:
         x: (N, *features) the data.
@@ -50,7 +50,7 @@ class Reconstruction(Displayable):
 
 @takes()
 def reconstruct(pair: Pair | Trained, data: Any = None, *, seed: int | None = None) -> Reconstruction:
-    """Data through the guide and back through the model.
+    """Encodes data with the guide, and decodes them with the model.
 
     Args:
         pair: With one latent and one observed site, as autoencoders and variational autoencoders have; a fit brings its data.

@@ -63,7 +63,7 @@ class OnPair:
 
 @dataclass(frozen=True, repr=False)
 class EstimatorCheck(Displayable):
-    """What `check_estimator` found.
+    """Result of `vb.check_estimator`.
 
     Attributes:
         estimator: Its name.
@@ -124,7 +124,7 @@ def check_estimator(
     seed: int | None = None,
     progress: bool = True,
 ) -> EstimatorCheck:
-    """Holds an estimator to its claims on pairs with a known answer: what it returns, its capture, and its bias against the exact gradient of its objective.
+    """Tests what an estimator claims on pairs with known answers: its output, whether it can be captured, and its bias against the exact gradient of its objective.
 
     The truth is a sum over all values of the latents, `Objective.truth` of `vb.tabulate`, differentiated; so an estimator of anything that can be written in
     densities can be judged. What weighs several particles needs a table of all tuples of them: take two particles where there is a choice.

@@ -28,7 +28,7 @@ MOST = 4  # values on a card
 
 @dataclass(frozen=True, repr=False)
 class ComparisonOver(Displayable):
-    """What `vb.compare_over` measured.
+    """Result of `vb.compare_over`.
 
     Attributes:
         name: Of what was varied.
@@ -118,7 +118,7 @@ class ComparisonOver(Displayable):
 
 @takes(name=Text(empty=False), values=Several(Real()), comparison=FUNCTION)
 def compare_over(name: str, values: Iterable[float], comparison: Callable[[float], Comparison]) -> ComparisonOver:
-    """Comparisons for several values of something.
+    """Makes a comparison for each of several values of a setting.
 
     Args:
         name: Of what is varied; the column's name.

@@ -46,7 +46,7 @@ class Point:
 
 @dataclass(frozen=True, repr=False)
 class Comparison(Displayable):
-    """What `vb.compare` measured.
+    """Result of `vb.compare`.
 
     Attributes:
         pair, data: Names.

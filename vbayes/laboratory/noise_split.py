@@ -53,7 +53,7 @@ MOST = 4  # M and L on a card
 
 @dataclass(frozen=True, repr=False)
 class NoiseSplit(Displayable):
-    """What `vb.noise_split` measured, and what it says of other splits of the same budget.
+    """Result of `vb.noise_split`: the parts of a gradient's variance, and what they say of other splits of the same budget.
 
     The trace of the covariance of a gradient from M of N rows, drawn without replacement, with L draws of the latents, is
     predicted as S (1/M − 1/N) + a / (M L) + b / L: minibatches; latents of each row's own; latents that all rows share.

@@ -62,7 +62,7 @@ def race(
     compile: Compile = "auto",
     progress: bool = True,
 ) -> Race:
-    """Trains a pair with several estimators from the same start, and takes down how the ELBO rises with steps and with time.
+    """Trains a pair with several estimators from the same start, and records how the ELBO rises with steps and with time.
 
     Each estimator runs once for each seed: the fit that `vb.fit` makes of that seed. The runs take turns, some steps each, in an order
     that turns, so a busy machine is unfair to all alike. The clock of a run counts its steps alone: not what was compiled before the

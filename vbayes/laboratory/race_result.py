@@ -25,7 +25,7 @@ PLAIN = ("pair", "data", "batch_size", "interrupted")  # fields that a file has 
 
 @dataclass(frozen=True, repr=False)
 class Race(Displayable):
-    """What `vb.race` measured.
+    """Result of `vb.race`.
 
     Attributes:
         pair, data: Names.

@@ -68,7 +68,7 @@ def recommend(
     memory: int | None = None,
     progress: bool = True,
 ) -> Recommendation:
-    """The estimator of the ELBO, its number of particles and its kind of noise that minimise variance × time, here and now.
+    """Finds the estimator of the ELBO, its number of particles and its kind of noise with the least variance × time at the pair's present parameters.
 
     Three rounds: every candidate as it comes; the best few with other numbers of particles and other noise; the best of those once
     more, with more draws. The variance is that over the draws plus that of the minibatch, which is the same for all: where the rows

@@ -29,7 +29,7 @@ COLUMNS += ("cost", "cost_ratio", "cost_ratio_se")
 
 @dataclass(frozen=True, repr=False)
 class Recommendation(Displayable):
-    """What `vb.recommend` found.
+    """Result of `vb.recommend`.
 
     Attributes:
         estimator: The one to use, with its number of particles and its noise.

@@ -67,7 +67,7 @@ class Site:
 
 @dataclass(frozen=True, repr=False)
 class Check(Displayable):
-    """What `check` found: the pair's sites, the guide's own first."""
+    """Result of `vb.check`: the pair's sites, those of the guide first."""
 
     pair: str
     sites: tuple[Site, ...]

@@ -25,7 +25,7 @@ Groups = dict[str, tuple[str, ...]]
 
 @takes(pair=PAIR, by=GROUPS, batch=Instance(Batch, "a vb.Batch", "vb.Batch((x,))"))
 def parameter_groups(pair: Pair, batch: Batch, by: str | Mapping[str, Sequence[str]] = "role") -> Groups:
-    """Groups of parameters, and one of them all.
+    """Names of parameters by group, and all of them in one group.
 
     Args:
         pair: Initialised.

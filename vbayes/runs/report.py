@@ -40,7 +40,7 @@ FILES = {
 
 @takes()
 def report(folder: str | Path) -> Path:
-    """Writes `report.html` into a run folder: verdict, figures, tables, settings, files. No link in the folder is followed.
+    """Writes the page `report.html` of a run folder: verdict, figures, tables, settings, files. Links in the folder are not followed.
 
     Args:
         folder: Of `vbayes compare`, `vbayes train` or `vbayes run`.

@@ -77,7 +77,7 @@ def fit(
     callbacks: Sequence[Callback] = (),
     progress: bool = True,
 ) -> Fit | Restarts:
-    """Maximises the ELBO by stochastic gradient ascent: for so many steps or epochs, or, where neither is given, until it has converged.
+    """Maximises the ELBO by stochastic gradient ascent: for a number of steps or epochs, or, if neither is given, until it has converged.
 
     The second needs no settings: rates are found, iterates averaged, and the fit's `convergence` says what it has come to; see
     `vbayes.training.until_converged`. Ctrl-C returns what there is, and so does SIGTERM, unless the program has a handler for it.

@@ -24,7 +24,7 @@ TAIL = 10  # a fit's ELBO is its mean over the last of so many parts of the step
 
 @dataclass(frozen=True, repr=False)
 class Restarts(Displayable):
-    """Several fits of one pair, each from a start and with draws of its own.
+    """Several fits of one pair from different starts, with different draws.
 
     Attributes:
         fits: In the order of their starts; the first is what a single fit would have been, up to rounding. One that left the

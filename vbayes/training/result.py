@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Fit(Displayable):
-    """A trained pair and how it got there.
+    """A trained pair with its history: the result of `vb.fit`.
 
     Attributes:
         pair: The trained copy; the pair handed to `fit` is as it was.

@@ -21,7 +21,7 @@ from .normals_of import normals_of
 @takes(rate=Real(above=0.0, most=1.0, given="0.1"), max_kl=Real(above=0.0, finite=False, given="0.1"))
 @dataclass(frozen=True)
 class NaturalGradient:
-    """Steps that are steepest in KL, not in numbers that a scale happens to be written in: F⁻¹ times the gradient of any estimator, with F the Fisher matrix of the guide.
+    """Natural gradients: steps along F⁻¹ g, with g the gradient of any estimator and F the Fisher matrix of the guide.
 
     A step is taken in the natural parameters of each normal of the guide, diagonal or full, and keeps its covariance positive:
 

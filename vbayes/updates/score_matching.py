@@ -15,7 +15,7 @@ from .batch_and_match import lower_triangle
 @takes(draws=Whole(1, drawn=True))
 @dataclass(frozen=True)
 class ScoreMatching:
-    """Steps in closed form from the scores g = ∇ log p at B draws z of a normal with all covariances: the mean of B normals, each nearest to the last one in KL of those whose score is right at one draw.
+    """Gaussian score matching: closed-form steps of a normal with all covariances, each to the mean of B normals that have the right score ∇ log p at one draw and are nearest to the last one in KL.
 
     With d = m − z and ρ (1 + ρ) = gᵀ Σ g + (dᵀ g)²,
 

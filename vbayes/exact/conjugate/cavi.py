@@ -39,7 +39,7 @@ class Conjugate(Protocol[Q]):
 
 @dataclass(frozen=True)
 class CAVI(Generic[Q]):
-    """What `vb.cavi` found.
+    """Result of `vb.cavi`.
 
     Attributes:
         q: The factors, as the model has them.
@@ -70,7 +70,7 @@ def cavi(
     seed: int | None = None,
     progress: bool = True,
 ) -> CAVI[Q]:
-    """Coordinate-ascent variational inference: each factor in turn at its best, so that no sweep loses ELBO.
+    """Coordinate-ascent variational inference: sets each factor in turn to its optimum, so that the ELBO never falls.
 
     Args:
         model: From `vb.conjugate`, or your own with `start`, `sweep` and `elbo`.
