@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from unittest.mock import patch
 
 import numpy as np
 import pyro
@@ -13,6 +14,7 @@ import torch
 
 import vbayes as vb
 from vbayes.staging import Replicated, draw_noise, replicate, stage
+from vbayes.staging.known import Known
 
 X = torch.tensor([3.0, -1.0, 2.0, 0.5])
 
@@ -41,6 +43,7 @@ READS = {
     "tolist": lambda x, z, s: max(x.tolist()),
     "numpy": lambda x, z, s: float(x.numpy().max()),
     "equal": lambda x, z, s: 2.0 if torch.equal(x, x.sort().values) else 1.0,
+    "what is written over afterwards": lambda x, z, s: (lambda y: float(y.max()) + 0.0 * y.add_(1.0).sum())(x.clone()),
     "a branch in a branch": lambda x, z, s: 1.0 if x.max() > 2.5 and x.min() < 0 else 2.0,
 }
 PLACES = {  # whose shapes hang on values
@@ -169,3 +172,24 @@ class Counter:
 def test_what_changes_by_itself_is_named(scale, said):
     with vb.seeded(0), pytest.raises(vb.errors.CaptureFailed, match=f"'reader' can't be captured: .*{said}"):
         stage(pair_of(scale), vb.Trace(), vb.Batch((X,)))
+
+
+def test_each_operation_is_looked_at_once():
+    """However many values are read: of a chain of n operations with n reads among them, n were looked through for each."""
+
+    def looked(count):
+        def model(x):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            for _ in range(count):
+                x = x + 1.0
+                assert x.max() > -5.0
+            pyro.sample("x", dist.Normal(z, 1.0).expand(x.shape).to_event(1), obs=x)
+
+        pair = vb.Pair(model, pair_of(lambda x, z, s: 1.0).guide).initialise(vb.Batch((X,)))
+        with patch.object(Known, "_look", autospec=True, side_effect=Known._look) as look:
+            program = stage(pair, vb.Trace(), vb.Batch((X,)))
+        assert len(program.guards.kept) == count
+        return look.call_count
+
+    few, many = looked(5), looked(20)
+    assert many < 4 * few
