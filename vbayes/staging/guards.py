@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves
 
 from ..pair.device import line_among
 from ..validation import vmap
+from .chosen import Chosen, ShapeOfDraws
 from .known import Known
 from .noise import Recorder
 from .record import node_of
@@ -98,20 +99,22 @@ class Reads(TorchDispatchMode):
     Args:
         args: The last arguments of what is traced; those before them are uniforms.
         of_rows: Whether rows that plates draw are known before a step as well.
+        buffers: How many inputs before the noise are buffers of modules.
 
     Attributes:
         guards: What was read, if anything was.
         rows: For who makes a program.
     """
 
-    def __init__(self, args: Any, *, of_rows: bool = False) -> None:
+    def __init__(self, args: Any, *, of_rows: bool = False, buffers: int = 0) -> None:
         super().__init__()
-        self._of_rows = of_rows
+        self._of_rows, self._buffers = of_rows, buffers
         self.rows: tuple[Tensor, ...] = ()
         self._arguments = len(tree_leaves(args))
         self._found: dict[Node, tuple[Tensor, str]] = {}
         self._drawn: Recorder | None = None
         self.guards: Guards | None = None
+        self._chosen: Chosen | None = None
 
     @contextmanager
     def noted(self, recorder: Recorder | None = None) -> Iterator[None]:
@@ -126,9 +129,11 @@ class Reads(TorchDispatchMode):
             return
         self._root, self._found = mode.tracer.root, {}  # type: ignore[union-attr]
         inputs = list(mode.tracer.graph.find_nodes(op="placeholder"))
-        self._inputs = inputs[len(inputs) - self._arguments - 1 :]
-        self._known = Known(self._root, self._inputs[0], self._inputs[1:])
-        with _Whole(self), self:
+        noise = len(inputs) - self._arguments - 2  # normals, and then uniforms
+        self._inputs = inputs[noise + 1 :]
+        self._known = Known(self._root, self._inputs[0], self._inputs[1:], inputs[noise - self._buffers : noise])
+        self._chosen = Chosen(self.moves)
+        with self._chosen, _Whole(self), self:
             yield
             self.guards = self._made()
 
@@ -145,7 +150,15 @@ class Reads(TorchDispatchMode):
                 self.read(tensor, lambda: None)
             with disable_proxy_modes_tracing():
                 return func(*args, **(kwargs or {}))
+        if torch.Tag.dynamic_output_shape in func.tags and not (self._chosen and self._chosen.taking):
+            if any(map(self.moves, _deciding(func, args))):
+                raise ShapeOfDraws
         return func(*args, **(kwargs or {}))
+
+    def moves(self, tensor: Tensor) -> bool:
+        """Whether it hangs on a draw or a parameter."""
+        node = node_of(tensor)
+        return node is not None and self._known.moves(node)
 
     def _all_known(self, tensors: Sequence[Tensor]) -> bool:
         return bool(tensors) and all(self.known(tensor) for tensor in tensors)
@@ -195,6 +208,12 @@ class Reads(TorchDispatchMode):
         graph.output(tuple(copied[node] for node in self._found))
         kept, lines = zip(*self._found.values(), strict=True)
         return Guards(GraphModule(self._root, graph), kept, lines[0], self._inputs[0] in needed)
+
+
+def _deciding(func: Any, args: Any) -> list[Tensor]:
+    """The tensors whose numbers decide on the shape of a result."""
+    decides = args[1] if func in BY_PLACES else args
+    return [leaf for leaf in only_tensors(decides) if func not in BY_PLACES or leaf.dtype == torch.bool]
 
 
 def only_tensors(nest: Any) -> list[Tensor]:

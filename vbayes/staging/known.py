@@ -10,6 +10,8 @@ from torch.fx import Node
 
 from .record import overwrites
 
+CONSTANT, GIVEN, HELD = range(3)  # hangs on constants alone, on what is known before a step, on buffers of modules
+
 
 class Known:
     """Of a graph under way. Each of its nodes is looked at once, however often one asks.
@@ -18,11 +20,15 @@ class Known:
         root: The module that holds the graph's constants.
         uniforms: What rows are made of.
         arguments: The inputs that are known.
+        buffers: Those that are not, but seldom change.
     """
 
-    def __init__(self, root: torch.nn.Module, uniforms: Node, arguments: Sequence[Node]) -> None:
-        self._root, self._uniforms, self._arguments = root, uniforms, frozenset(arguments)
-        self._given: dict[Node, bool] = {}  # whether what is known hangs on more than constants
+    def __init__(
+        self, root: torch.nn.Module, uniforms: Node, arguments: Sequence[Node], buffers: Sequence[Node] = ()
+    ) -> None:
+        self._root, self._uniforms = root, uniforms
+        self._inputs = dict.fromkeys(arguments, GIVEN) | dict.fromkeys(buffers, HELD)
+        self._hangs: dict[Node, int] = {}  # on what, at most; not there where it hangs on a draw or a parameter
         self._overwritten: set[Node] = set()  # or hangs on what is: it could not be asked for many steps at once
         self._rows: set[Node] = set()
         self._last: Node | None = None
@@ -34,11 +40,12 @@ class Known:
             rows: The nodes of rows that are known before a step.
         """
         self._rows.update(filter(None, rows))
-        each = next(iter(node.graph.nodes)) if self._last is None else self._last.next
-        while each.op != "root":
-            self._look(each)
-            self._last, each = each, each.next
-        return None if node in self._overwritten else node in self._rows or self._given.get(node)
+        on = self._on(node)
+        return None if on in (None, HELD) or node in self._overwritten else on == GIVEN
+
+    def moves(self, node: Node) -> bool:
+        """Whether it hangs on a draw or a parameter, and so is another one in each step."""
+        return self._on(node) is None
 
     def behind(self, nodes: Iterable[Node]) -> set[Node]:
         """These and all that they hang on."""
@@ -52,6 +59,13 @@ class Known:
             todo += [] if each in self._rows else new
         return found
 
+    def _on(self, node: Node) -> int | None:
+        each = next(iter(node.graph.nodes)) if self._last is None else self._last.next
+        while each.op != "root":
+            self._look(each)
+            self._last, each = each, each.next
+        return GIVEN if node in self._rows else self._hangs.get(node)
+
     def _look(self, node: Node) -> None:
         inputs = node.all_input_nodes
         if overwrites(node):
@@ -59,16 +73,16 @@ class Known:
         elif not self._overwritten.isdisjoint(inputs):
             self._overwritten.add(node)
         if node.op == "placeholder":
-            if node in self._arguments:
-                self._given[node] = True
+            if node in self._inputs:
+                self._hangs[node] = self._inputs[node]
         elif node.op == "get_attr":
             held = getattr(self._root, str(node.target))
             if isinstance(held, Tensor) and not held.requires_grad:
-                self._given[node] = False
+                self._hangs[node] = CONSTANT
         elif torch.Tag.nondeterministic_seeded not in getattr(node.target, "tags", ()):
-            hangs = [each in self._rows or self._given.get(each) for each in inputs]
-            if None not in hangs:
-                self._given[node] = any(hangs)
+            behind = [GIVEN if each in self._rows else self._hangs.get(each) for each in inputs]
+            if None not in behind:
+                self._hangs[node] = max(filter(None, behind), default=CONSTANT)
 
     def _spread(self, todo: list[Node]) -> None:
         """To all that was made of them, before or since."""
