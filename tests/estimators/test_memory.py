@@ -85,3 +85,19 @@ def test_a_checkpoint_goes_on(estimator, tmp_path):
         kept = vb.fit(pair, x, estimator, steps=steps, checkpoint=tmp_path / "fit.safetensors", **options)
     whole = vb.fit(pair, x, estimator, steps=6, **options)
     assert kept.steps == 6 and all(torch.equal(v, kept.pair.state()[k]) for k, v in whole.pair.state().items())
+
+
+@pytest.mark.parametrize("then", ["relax", "baselined", "stl"])
+def test_a_fit_that_goes_on_from_another_is_kept_with_its_own_memory(then, tmp_path):
+    """And not with the first one's too, which `load` would find no place for."""
+    tractable = vb.pairs.TRACTABLE["bernoulli_toy" if then == "relax" else "normal_normal"]
+    x, options = tractable.batch().args[0], {"steps": 3, "compile": False, "progress": False}
+    first = vb.fit(tractable.pair(), x, "baselined", **options)
+    second = vb.fit(first, x, then, **options)
+    alone = vb.fit(tractable.pair().load(first.pair.copy().release().state()), x, then, **options)
+    assert second.pair.state().keys() == alone.pair.state().keys() and second.rows.elbo.tolist() == alone.rows.elbo.tolist()  # fmt: skip
+    path = second.save(tmp_path / "fit.safetensors")
+    for pair in (tractable.pair(), first.pair):
+        again = vb.Fit.load(path, pair, x, estimator=then).resume(steps=3, progress=False)
+        assert again.rows.elbo.tolist() == second.resume(steps=3, progress=False).rows.elbo.tolist()
+    assert first.resume(steps=1, progress=False).steps == 4  # which still has its own

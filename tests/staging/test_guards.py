@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from unittest.mock import patch
 
 import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.nn import PyroModule
 
 import vbayes as vb
-from vbayes.staging import Replicated, draw_noise, replicate, stage
+from vbayes.errors import CaptureFailed
+from vbayes.staging import Replicated, draw_noise, faithful, replicate, stage
+from vbayes.staging.known import Known
 
 X = torch.tensor([3.0, -1.0, 2.0, 0.5])
 
@@ -41,6 +45,7 @@ READS = {
     "tolist": lambda x, z, s: max(x.tolist()),
     "numpy": lambda x, z, s: float(x.numpy().max()),
     "equal": lambda x, z, s: 2.0 if torch.equal(x, x.sort().values) else 1.0,
+    "what is written over afterwards": lambda x, z, s: (lambda y: float(y.max()) + 0.0 * y.add_(1.0).sum())(x.clone()),
     "a branch in a branch": lambda x, z, s: 1.0 if x.max() > 2.5 and x.min() < 0 else 2.0,
 }
 PLACES = {  # whose shapes hang on values
@@ -169,3 +174,91 @@ class Counter:
 def test_what_changes_by_itself_is_named(scale, said):
     with vb.seeded(0), pytest.raises(vb.errors.CaptureFailed, match=f"'reader' can't be captured: .*{said}"):
         stage(pair_of(scale), vb.Trace(), vb.Batch((X,)))
+
+
+def splines(bound):
+    def model():
+        pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+
+    with vb.seeded(0):
+        flow = dist.transforms.Spline(3, count_bins=4, bound=bound)
+
+    def guide():
+        pyro.module("flow", flow)
+        pyro.sample("z", dist.TransformedDistribution(dist.Normal(torch.zeros(3), 1.0).to_event(1), [flow]))
+
+    return vb.Pair(model, guide, name="splines").initialise(vb.Batch(()))
+
+
+@pytest.mark.parametrize("estimator", [vb.Pathwise(), vb.IWAE(num_particles=4)], ids=repr)
+def test_places_that_a_draw_decides_on_are_chosen_one_by_one(estimator):
+    """`y[outside] = x[outside]`, as Pyro's splines have it: none are outside when it is captured, some are later, and the shapes of none were built in."""
+    pair, batch = splines(0.5), vb.Batch(())
+    program = stage(pair, estimator, batch)
+    assert not any(torch.Tag.dynamic_output_shape in getattr(n.target, "tags", ()) for n in program.graph.graph.nodes)
+    assert all(faithful(pair, estimator, program, batch, seed) for seed in range(10, 15))
+    with vb.seeded(0):
+        normals, uniforms = draw_noise(program.sizes, 20, torch.zeros(()))
+    assert replicate(program, dict(pair.parameters), (normals, uniforms), ())[1].isfinite().all()
+
+
+SHAPES = {
+    "a sum": lambda z, w: z[z > 0].sum(),
+    "put elsewhere": lambda z, w: w.index_put((z > 0,), z[z > 0].exp()).sum(),
+    "put by another mask": lambda z, w: w.clone().__setitem__(w.detach() > -1.0, z[z > -9.0]) or w.sum(),
+    "numbers": lambda z, w: z[(z > 0).nonzero()[:, 0]].sum(),
+    "how many": lambda z, w: z.sum() * len(z[z > 0]),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_shapes_that_hang_on_a_draw(name):
+    """Are refused in the line that they are in: the gradient of such an operation has them built in."""
+
+    def model():
+        pyro.sample("z", dist.Normal(torch.zeros(6), 1.0).to_event(1))
+
+    def guide():
+        z = pyro.sample("z", dist.Normal(pyro.param("loc", torch.zeros(6)), 1.0).to_event(1))
+        pyro.factor("f", SHAPES[name](z, pyro.param("w", torch.ones(6)).clone()), has_rsample=False)
+
+    with pytest.raises(CaptureFailed, match="test_guards.py: `.*a value is read out of a tensor"):
+        stage(vb.Pair(model, guide).initialise(vb.Batch(())), vb.Trace(), vb.Batch(()))
+
+
+def test_a_mask_that_a_module_keeps_is_no_draw():
+    """It stays what it was, and the program with it."""
+
+    class Model(PyroModule):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("seen", torch.tensor([True, False, True]))
+
+        def forward(self, x):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0).expand([2]).to_event(1), obs=x[self.seen])
+
+    pair = vb.Pair(Model(), pair_of(lambda x, z, s: 1.0).guide).initialise(vb.Batch((X[:3],)))
+    program = stage(pair, vb.Trace(), vb.Batch((X[:3],)))
+    assert faithful(pair, vb.Trace(), program, vb.Batch((X[:3] + 1.0,)), 7)
+
+
+def test_each_operation_is_looked_at_once():
+    """However many values are read: of a chain of n operations with n reads among them, n were looked through for each."""
+
+    def looked(count):
+        def model(x):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            for _ in range(count):
+                x = x + 1.0
+                assert x.max() > -5.0
+            pyro.sample("x", dist.Normal(z, 1.0).expand(x.shape).to_event(1), obs=x)
+
+        pair = vb.Pair(model, pair_of(lambda x, z, s: 1.0).guide).initialise(vb.Batch((X,)))
+        with patch.object(Known, "_look", autospec=True, side_effect=Known._look) as look:
+            program = stage(pair, vb.Trace(), vb.Batch((X,)))
+        assert len(program.guards.kept) == count
+        return look.call_count
+
+    few, many = looked(5), looked(20)
+    assert many < 4 * few

@@ -107,11 +107,13 @@ def with_memory(estimator: Any, pair: Pair, batch: Batch) -> Any:
     """An estimator that is ready to be used on a pair.
 
     One that remembers gets a memory of its own, which the pair holds from now on as it holds the buffers of its modules; any other
-    is handed back.
+    is handed back. What the estimator of an earlier fit has remembered, the pair holds no longer.
 
     Args:
+        pair: Ours to change.
         batch: Of the shapes that it will see.
     """
+    pair.release()
     if not isinstance(estimator, Remembering):
         return estimator
     own = copy.copy(estimator)

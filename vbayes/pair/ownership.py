@@ -137,6 +137,12 @@ class Ownership:
             self.held.append(module)
             self.look_for_buffers()
 
+    def release(self) -> None:
+        """Counts no module any more that `hold` was given."""
+        own = len(self.modules) - len(self.held)
+        self.modules, self.held = self.modules[:own], []
+        self._buffers = {place: buffer for place, buffer in self._buffers.items() if place[0] < own}
+
     def look_for_buffers(self) -> None:
         """Takes in the buffers that modules have made since the last look, as they are."""
         self._buffers = self._read_buffers() | self._buffers

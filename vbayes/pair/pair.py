@@ -204,6 +204,11 @@ class Pair(Displayable):
         self._own.hold(module)
         return self
 
+    def release(self) -> Pair:
+        """Counts no module any more that `hold` was given; returns itself."""
+        self._own.release()
+        return self
+
     def holds(self, module: torch.nn.Module | None) -> bool:
         """Whether a module is one of those that `hold` was given."""
         return any(module is other for other in self._own.held)

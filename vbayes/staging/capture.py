@@ -23,8 +23,9 @@ from ..pair.device import line_of
 from ..pair.pair import Pair
 from ..validation import no_warnings_of_nan, validation
 from .cause import cause
+from .chosen import line_behind
 from .guards import Guards, Reads
-from .masks import with_known_places
+from .masks import with_known_places, without_unread_shapes
 from .noise import Noise, Recorder, Sizes, draw_noise, tell_rows, told_rows
 from .pure import Deferred, Substitute, moving, no_branch_on_values
 from .trace import draws_inside, in_words, trace, without_guards
@@ -173,7 +174,7 @@ def _one_after_the_other(
 ) -> tuple[Callable[..., Any], Sequence[Draw], Reads | SideBySide]:
     """The function to capture, its calls for base noise, and what has its guards once it is captured."""
     parameters, buffers, args = example
-    reads = Reads(args, of_rows=rows is not None)
+    reads = Reads(args, of_rows=rows is not None, buffers=len(buffers))
     run = eager(pair, estimator, total_rows, still, reads)
     run(parameters, buffers, None, args)  # some ELBOs look at model and guide once before they start
     with Recorder(rows=rows or ()) as calls:
@@ -209,11 +210,14 @@ def _captured(pair: Pair, estimator: Any, batch: Batch, prepare: Callable[..., A
             require_rows_told(draws, like)
             noise = draw_noise(sizes := Sizes.of(draws), 1, like)
             tell_rows(sizes, noise[1][0], read.rows)
-            graph = with_known_places(trace(run, parameters, buffers, tuple(n[0] for n in noise), batch.args))
+            traced = trace(run, parameters, buffers, tuple(n[0] for n in noise), batch.args)
+            graph = with_known_places(without_unread_shapes(traced))
         except BadEstimator:  # which fails in Pyro as well
             raise
         except Exception as error:  # a trace raises whatever the model's own code raises on a traced value
-            raise CaptureFailed(f"Pair {pair.name!r} can't be captured{line_of(error)}: {in_words(error)}.") from error
+            raise CaptureFailed(
+                f"Pair {pair.name!r} can't be captured{line_behind(error)}: {in_words(error)}."
+            ) from error
         finally:  # the pair's own, which steps move; the program keeps those that it was captured with
             pair.set_buffers({name: value.clone() for name, value in buffers.items()})
     program = Program(

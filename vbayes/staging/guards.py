@@ -21,8 +21,10 @@ from torch.utils._pytree import tree_leaves
 
 from ..pair.device import line_among
 from ..validation import vmap
+from .chosen import Chosen, ShapeOfDraws
+from .known import Known
 from .noise import Recorder
-from .record import node_of, overwrites
+from .record import node_of
 from .trace import LOOKED_AT
 
 WHOLE = (torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.__array__)
@@ -97,20 +99,22 @@ class Reads(TorchDispatchMode):
     Args:
         args: The last arguments of what is traced; those before them are uniforms.
         of_rows: Whether rows that plates draw are known before a step as well.
+        buffers: How many inputs before the noise are buffers of modules.
 
     Attributes:
         guards: What was read, if anything was.
         rows: For who makes a program.
     """
 
-    def __init__(self, args: Any, *, of_rows: bool = False) -> None:
+    def __init__(self, args: Any, *, of_rows: bool = False, buffers: int = 0) -> None:
         super().__init__()
-        self._of_rows = of_rows
+        self._of_rows, self._buffers = of_rows, buffers
         self.rows: tuple[Tensor, ...] = ()
         self._arguments = len(tree_leaves(args))
         self._found: dict[Node, tuple[Tensor, str]] = {}
         self._drawn: Recorder | None = None
         self.guards: Guards | None = None
+        self._chosen: Chosen | None = None
 
     @contextmanager
     def noted(self, recorder: Recorder | None = None) -> Iterator[None]:
@@ -120,10 +124,16 @@ class Reads(TorchDispatchMode):
             recorder: Which hands rows to plates.
         """
         self._drawn = recorder if self._of_rows else None
-        if get_proxy_mode() is None:
+        if (mode := get_proxy_mode()) is None:
             yield
             return
-        with _Whole(self), self:
+        self._root, self._found = mode.tracer.root, {}  # type: ignore[union-attr]
+        inputs = list(mode.tracer.graph.find_nodes(op="placeholder"))
+        noise = len(inputs) - self._arguments - 2  # normals, and then uniforms
+        self._inputs = inputs[noise + 1 :]
+        self._known = Known(self._root, self._inputs[0], self._inputs[1:], inputs[noise - self._buffers : noise])
+        self._chosen = Chosen(self.moves)
+        with self._chosen, _Whole(self), self:
             yield
             self.guards = self._made()
 
@@ -140,7 +150,15 @@ class Reads(TorchDispatchMode):
                 self.read(tensor, lambda: None)
             with disable_proxy_modes_tracing():
                 return func(*args, **(kwargs or {}))
+        if torch.Tag.dynamic_output_shape in func.tags and not (self._chosen and self._chosen.taking):
+            if any(map(self.moves, _deciding(func, args))):
+                raise ShapeOfDraws
         return func(*args, **(kwargs or {}))
+
+    def moves(self, tensor: Tensor) -> bool:
+        """Whether it hangs on a draw or a parameter."""
+        node = node_of(tensor)
+        return node is not None and self._known.moves(node)
 
     def _all_known(self, tensors: Sequence[Tensor]) -> bool:
         return bool(tensors) and all(self.known(tensor) for tensor in tensors)
@@ -157,75 +175,45 @@ class Reads(TorchDispatchMode):
 
     def known(self, tensor: Tensor) -> bool:
         """Whether it hangs on arguments, rows and constants alone."""
-        node = node_of(tensor)
-        return node is not None and self._sources(node) is not None
+        return self._given(tensor) is not None
 
     def constant(self, tensor: Tensor) -> bool:
         """Whether it hangs on nothing but constants, as the numbers of a plate's rows do where it shows all of them."""
+        return self._given(tensor) is False
+
+    def _given(self, tensor: Tensor) -> bool | None:
         node = node_of(tensor)
-        sources = None if node is None else self._sources(node)
-        return sources is not None and not sources & set(self._inputs())
+        return None if node is None else self._known.given(node, map(node_of, self._drawn.rows if self._drawn else ()))
 
     def read(self, tensor: Tensor, get: Callable[[], Any]) -> Any:
         """What `get` returns for the numbers of a tensor that is `known`."""
-        node = node_of(tensor)
+        node, given = node_of(tensor), not self.constant(tensor)
         assert node is not None
         with disable_proxy_modes_tracing():
-            if node not in self._found:
+            if given and node not in self._found:
                 self._found[node] = tensor.detach().clone(), line_among(traceback.extract_stack())
             return get()
 
-    def _inputs(self) -> list[Node]:
-        """Those of uniforms and arguments."""
-        mode = get_proxy_mode()
-        assert mode is not None
-        places: list[Node] = mode.tracer.graph.find_nodes(op="placeholder")
-        return places[len(places) - self._arguments - 1 :]
-
-    def _sources(self, node: Node) -> set[Node] | None:
-        """All that a node hangs on, itself included; None where there is something else among it than what is known before a step."""
-        uniforms, *arguments = self._inputs()
-        rows = {node_of(tensor) for tensor in self._drawn.rows} if self._drawn else set()
-        found, todo = {node}, [node]
-        while todo:
-            each = todo.pop()
-            if each.op == "placeholder" and each not in arguments:
-                return None
-            if each.op == "get_attr" and getattr(_root(), str(each.target)).requires_grad:
-                return None
-            if torch.Tag.nondeterministic_seeded in getattr(each.target, "tags", ()):
-                return None
-            if each in rows:
-                found |= _chain(each, uniforms)
-                continue
-            new = [one for one in each.all_input_nodes if one not in found]
-            found.update(new)
-            todo += new
-        if any(overwrites(each) for each in found):  # it could not be asked for many steps at once
-            return None
-        for other in node.graph.nodes:  # what was written into one of them by way of another tensor
-            if overwrites(other) and other not in found and _written(other) in found:
-                return None
-            if overwrites(other) and _written(other).op == "placeholder" and _written(other) in found:
-                return None
-        return found
-
     def _made(self) -> Guards | None:
-        inputs = self._inputs()
-        sources = {node: self._sources(node) or set() for node in self._found}
-        asked = [node for node, hangs_on in sources.items() if hangs_on & set(inputs)]
-        if not asked:
+        """Of what was read as it was then, whatever has been written into it since."""
+        if not self._found:
             return None
-        needed = set[Node]().union(*(sources[node] for node in asked))
+        needed = self._known.behind(self._found)
         graph, copied = Graph(), dict[Node, Node]()
-        for place, node in enumerate(inputs):
+        for place, node in enumerate(self._inputs):
             copied[node] = graph.placeholder(f"given_{place}")
-        for node in asked[0].graph.nodes:
+        for node in next(iter(self._found)).graph.nodes:
             if node in needed and node not in copied:
                 copied[node] = graph.node_copy(node, copied.__getitem__)
-        graph.output(tuple(copied[node] for node in asked))
-        kept, lines = zip(*(self._found[node] for node in asked), strict=True)
-        return Guards(GraphModule(_root(), graph), kept, lines[0], bool(needed & {inputs[0]}))
+        graph.output(tuple(copied[node] for node in self._found))
+        kept, lines = zip(*self._found.values(), strict=True)
+        return Guards(GraphModule(self._root, graph), kept, lines[0], self._inputs[0] in needed)
+
+
+def _deciding(func: Any, args: Any) -> list[Tensor]:
+    """The tensors whose numbers decide on the shape of a result."""
+    decides = args[1] if func in BY_PLACES else args
+    return [leaf for leaf in only_tensors(decides) if func not in BY_PLACES or leaf.dtype == torch.bool]
 
 
 def only_tensors(nest: Any) -> list[Tensor]:
@@ -249,28 +237,6 @@ class _Whole(TorchFunctionMode):
                 return self._reads.read(args[0], lambda: func(*args, **kwargs))
             raise RuntimeError("data-dependent: the numbers of a tensor are handed over")
         return func(*args, **kwargs)
-
-
-def _root() -> Any:
-    mode = get_proxy_mode()
-    assert mode is not None
-    return mode.tracer.root  # type: ignore[union-attr]
-
-
-def _chain(node: Node, end: Node) -> set[Node]:
-    """The nodes from one back to another, each made of the one before."""
-    found = {node}
-    while node is not end:
-        node = node.all_input_nodes[0]
-        found.add(node)
-    return found
-
-
-def _written(node: Node) -> Node:
-    """What a node that writes has written into, or a view is of."""
-    while node.op == "call_function" and (overwrites(node) or getattr(node.target, "is_view", False)):
-        node = node.all_input_nodes[0]
-    return node
 
 
 def _same(now: Tensor, kept: Tensor) -> Tensor:

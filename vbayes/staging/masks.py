@@ -46,6 +46,18 @@ def with_known_places(module: GraphModule) -> GraphModule:
     return module
 
 
+def without_unread_shapes(module: GraphModule) -> GraphModule:
+    """Drops operations whose result's shape hangs on values where nobody reads it. The same graph, changed."""
+    unread = [
+        n for n in module.graph.nodes if not n.users and torch.Tag.dynamic_output_shape in getattr(n.target, "tags", ())
+    ]
+    for node in unread:
+        module.graph.erase_node(node)
+    if unread:
+        module.recompile()
+    return module
+
+
 def require_fixed_shapes(module: GraphModule) -> None:
     """Raises `ShapeOfValues` where the shape of a result hangs on values, before anything is made of it."""
     for node in module.graph.nodes:

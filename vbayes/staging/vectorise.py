@@ -20,6 +20,7 @@ from ..estimators.base import Estimator
 from ..pair.pair import Pair
 from ..validation import vmap
 from .guards import Reads
+from .masks import without_unread_shapes
 from .noise import Noise, Recorder
 from .pure import moving
 from .trace import trace
@@ -64,15 +65,14 @@ class SideBySide:
         self._one: Particles = None  # type: ignore[assignment]
         parameters, buffers, args = example
         live = moving(parameters, self._pair.leaves)
-        self._reads = Reads(args)
+        self._reads = Reads(args, buffers=len(buffers))
         with Recorder() as calls:
             self._particle(live, buffers, None, args)
         self._draws = tuple(calls.draws)
         like = next(iter(parameters.values()), torch.zeros(()))
         noise = tuple(like.new_zeros(size) + 0.5 for size in calls.sizes)
-        self._graph = trace(
-            lambda *given: self._particle(*given), live, buffers, noise, args
-        )  # no method: it has `self`
+        traced = trace(lambda *given: self._particle(*given), live, buffers, noise, args)  # no method: it has `self`
+        self._graph = without_unread_shapes(traced)
         self.guards, self.rows = self._reads.guards, self._reads.rows
         if estimator.request.noise(estimator.noise) != "iid" and any(draw.kind == "rows" for draw in self._draws):
             raise CaptureFailed("rows are not mirrored, nor spread evenly")

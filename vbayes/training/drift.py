@@ -36,7 +36,7 @@ def drift(parts: Sequence[Mapping[str, Tensor]]) -> float:
     """
     if len(parts) < 4:
         return math.nan
-    x = torch.stack([torch.cat([v.reshape(-1)[:MOST].double() for v in part.values()])[:MOST] for part in parts])
+    x = torch.stack([torch.cat([part[name].reshape(-1)[:MOST].double() for name in parts[0]])[:MOST] for part in parts])
     half = len(parts) // 2
     moved = x[half:].mean(0) - x[:half].mean(0)
     variance = (x[1:] - x[:-1]).square().mean(0) / 2 * (2 / half)

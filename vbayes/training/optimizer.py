@@ -20,6 +20,7 @@ from ..arguments.kind import refuse
 from ..errors import BadInput
 from ..pair.device import on_the_cpu
 from .non_finite_step import NonFiniteStep, require_finite
+from .optimizer_state import in_order
 from .scheduled import Scheduled, is_schedule, known_ahead
 from .undo import Undo
 
@@ -59,24 +60,26 @@ class OneOptimizer(PyroOptim):
         self, leaves: Mapping[str, Tensor], constructor: Callable[..., torch.optim.Optimizer], arguments: dict[str, Any]
     ) -> None:
         super().__init__(constructor, arguments)
-        self._optimizer = constructor(list(leaves.values()), **arguments)
+        self._optimizer, self._names = constructor(list(leaves.values()), **arguments), list(leaves)
 
     def __call__(self, params: Any, *args: Any, **kwargs: Any) -> None:
         params = list(params)
         require_finite(params)
-        known = {id(p) for group in self._optimizer.param_groups for p in group["params"]}
+        (group,) = self._optimizer.param_groups
+        known = set(map(id, group["params"]))
         if new := [p for p in params if id(p) not in known]:  # a model may create parameters late
-            self._optimizer.add_param_group({"params": new})
+            group["params"] += new
+            self._names += [str(pyro.get_param_store().param_name(p)) for p in new]
         with _guarded(params, Undo(params, [self._optimizer])):
             self._optimizer.step()
 
     def get_state(self) -> dict[str, Any]:
-        """A copy of the torch optimiser's state."""
-        return copy.deepcopy(self._optimizer.state_dict())
+        """A copy of the torch optimiser's state, which goes by the places of the parameters, and their `names` in that order."""
+        return copy.deepcopy(self._optimizer.state_dict()) | {"names": list(self._names)}
 
     def set_state(self, state_dict: dict[str, Any]) -> None:
-        """Takes on a state."""
-        self._optimizer.load_state_dict(copy.deepcopy(state_dict))
+        """Takes on a state: of the same parameters in any order, or in this one where it has no names."""
+        self._optimizer.load_state_dict(in_order(copy.deepcopy(state_dict), self._names))
 
     def each(self, leaves: Mapping[str, Tensor]) -> dict[str, torch.optim.Optimizer]:
         """Name → the torch optimiser that steps this parameter."""

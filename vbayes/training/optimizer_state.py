@@ -21,7 +21,7 @@ def require_state(state: Any, shapes: Mapping[str, Sequence[int]]) -> None:
 
     Args:
         state: As an optimiser's `get_state` makes it, of torch (by number) or Pyro (by name); None for none.
-        shapes: Name → shape of the parameter, in the order in which the optimiser was given them.
+        shapes: Name → shape of the parameter; in the order of the optimiser's, where its state has no names, as in older files.
 
     Raises:
         BadInput: It is not.
@@ -46,6 +46,28 @@ def require_state(state: Any, shapes: Mapping[str, Sequence[int]]) -> None:
                 )
 
 
+def in_order(state: dict[str, Any], wanted: Sequence[str]) -> dict[str, Any]:
+    """A state of torch's, which goes by number, for the same parameters in another order: who uses an autoguide for a second time meets them in another one.
+
+    Args:
+        state: With the `names` of its parameters, in their order; one without, from an older file, stays as it is.
+        wanted: The names in the order of now.
+
+    Returns:
+        It, without names.
+
+    Raises:
+        LookupError, ValueError: It is of other parameters.
+    """
+    plain = {key: value for key, value in state.items() if key != "names"}
+    if "names" not in state:
+        return plain
+    (group,) = state["param_groups"]
+    named = {name: state["state"].get(number) for name, number in zip(state["names"], group["params"], strict=True)}
+    held = {number: named[name] for number, name in enumerate(wanted) if named[name] is not None}
+    return plain | {"state": held, "param_groups": [group | {"params": list(range(len(wanted)))}]}
+
+
 def _each(state: Any, names: list[str]) -> Iterator[tuple[str, Any]]:
     """Name and state of each parameter."""
     if not isinstance(state, dict):
@@ -55,6 +77,10 @@ def _each(state: Any, names: list[str]) -> Iterator[tuple[str, Any]]:
             if name in names and isinstance(own, dict) and isinstance(own.get("state"), dict):
                 yield from ((name, held) for held in own["state"].values())
         return
+    if "names" in state:
+        if not isinstance(state["names"], list) or set(names) != set(map(str, state["names"])):
+            raise BadInput(f"the optimiser is of {state['names']!r:.80}, and not of {', '.join(names)}")
+        names = list(state["names"])
     groups, held = state["param_groups"], state.get("state", {})
     if (
         not isinstance(held, dict)

@@ -82,12 +82,6 @@ def begin_together(
         return {"told": told, "values": begun.pair.state(), **carried}
 
     found = ranks.by_first(begin)
-    orders = ranks.gather(list(fit.pair.parameters))
-    if found["progress"].optimizer is not None and any(order != orders[0] for order in orders):
-        raise BadInput(
-            "The processes' parameters stand in different orders, as those of an autoguide do that one of them has used before, and the checkpoint's optimiser goes by their places. "
-            f"Wanted: a fresh pair in each of {ranks.world} processes."
-        )
     where, told = fit.pair.device, found.pop("told")
     fit.pair.load(found.pop("values")).to(where)
     return replace(fit, **found), told
