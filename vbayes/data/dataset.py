@@ -25,9 +25,11 @@ from .labels import relabelled
 
 Support = Literal["binary", "unit", "real"]
 Binarize = Literal["threshold", "static", "dynamic"]
+Missing = Literal["error", "mask"]
 SUPPORT = Choice(get_args(Support))
 GENERATOR = Instance(torch.Generator, "a torch.Generator", "torch.Generator().manual_seed(0)")
 BINARIZE = Choice(get_args(Binarize), "way to make data 0 or 1")
+MISSING = Choice(get_args(Missing), "way with what is missing")
 
 VALUES: dict[Support, str] = {"binary": "each 0 or 1", "unit": "in [0, 1]", "real": "real"}  # in words
 MOST = 4  # columns on a card
@@ -146,12 +148,13 @@ class Dataset(Displayable):
         """The column that a model is fitted to."""
         return next(iter(self.tensors.values()))
 
-    def gaps(self) -> tuple[Tensor, str]:
-        """The numbers of the rows with NaN or infinite values, in the first column that has any, and that in words.
+    def gaps(self, model: Callable[..., Any] | None = None) -> tuple[Tensor, str]:
+        """The numbers of the rows with NaN or infinite values, in the columns that a model asks for, or in any, and that in words.
 
         A model may leave such places out by a mask; what sees data and a pair together refuses them where they reach the log-density.
         """
-        return gaps_of(self.name, self.tensors)
+        asked = self.tensors if model is None else self.asked(model)
+        return gaps_of(self.name, {k: self.tensors[k] for k in asked if k != ROWS})
 
     @takes(index=Anything())
     def rows(self, index: Any) -> Dataset:
