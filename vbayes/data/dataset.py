@@ -17,11 +17,12 @@ from ..arguments.takes import takes
 from ..arguments.whole import Whole
 from ..errors import BadData
 from ..summaries.card import Card, Displayable, counted
-from .column import check_beside, chosen, columns_of
+from .column import check_beside, chosen, columns_of, described
 from .columns_for import ROWS, columns_for
 from .gaps import gaps_of
 from .given import columns_given
 from .labels import relabelled
+from .stored import Stored
 
 Support = Literal["binary", "unit", "real"]
 Binarize = Literal["threshold", "static", "dynamic"]
@@ -134,14 +135,19 @@ class Dataset(Displayable):
 
     def card(self) -> Card:
         """Its columns with shapes and types, and where it is from."""
-        columns = [(k, f"{tuple(v.shape)} {str(v.dtype).removeprefix('torch.')}") for k, v in self.tensors.items()]
+        columns = [(k, described(v, self.labels.get(k))) for k, v in self.tensors.items()]
         (name, first), *others = columns
-        rows = [(name, f"{first}, {VALUES[self.support]}"), *others[: MOST - 1]]
+        rows = [(name, first if self.unusable is not None else f"{first}, {VALUES[self.support]}"), *others[: MOST - 1]]
         if (more := len(columns) - MOST) > 0:
             rows.append(("", f"and {counted(more, 'more column')}"))
         if self.source:
             rows.append(("source", self.source))
         return Card(f"Dataset: {self.name}, {counted(len(self), 'row')}", tuple(rows))
+
+    @property
+    def stored(self) -> bool:
+        """Whether rows are read when they are asked for, as of a file larger than memory."""
+        return any(isinstance(column, Stored) for column in self.tensors.values())
 
     @property
     def first(self) -> Tensor:
@@ -228,15 +234,13 @@ class Dataset(Displayable):
         Returns:
             The columns that the model asks for, restricted to those rows, with N beside them.
         """
-        numbers = self._numbers if index is None else chosen(self._numbers, index)
-        rows = self.tensors if index is None else {k: v[index] for k, v in self.tensors.items()}
-        args = []
-        for name in self.asked(model):
-            if name != ROWS:
-                args.append(rows[name])
-            else:
-                args.append(numbers)
-        return Batch(tuple(args), total=len(self))
+        asked = self.asked(model)
+        rows = {name: self.tensors[name] for name in asked if name != ROWS}
+        if index is not None or self.stored:
+            rows = {name: column[slice(None) if index is None else index] for name, column in rows.items()}
+        if ROWS in asked or not self.stored:  # else a number for each row of a large file is much
+            rows[ROWS] = self._numbers if index is None else chosen(self._numbers, index)
+        return Batch(tuple(rows[name] for name in asked), total=len(self))
 
     @takes(size=Optional(Whole(None)), shuffle=FLAG, generator=Optional(GENERATOR))
     def epoch(

@@ -29,6 +29,7 @@ from .autosave import EVERY, Autosave
 from .averaged import train_averaged
 from .combinations import require_combination
 from .fit_run import Progress, train
+from .from_disk import asked_of_disk
 from .history import Callback
 from .identity import identity
 from .minibatches import count_steps
@@ -173,9 +174,10 @@ def fit(
     pair, data = pair_and_data(paired(pair, guide), data)
     pair = pair.masked() if missing == "mask" else pair
     dataset = _of(data, binarize, seed)
-    problem = Problem.of(pair, dataset, batch_size=batch_size, device=device)
     if progress:
-        say_left_out(problem.pair, problem.data)
+        say_left_out(pair, dataset)
+    dataset = asked_of_disk(pair, dataset, batch_size, restarts=restarts, binarize=binarize, devices=devices)
+    problem = Problem.of(pair, dataset, batch_size=batch_size, device=device)
     if automatic or (estimator is None and problem.pair.word):
         method = of_elbo(problem.pair, problem.first)
     check_suits(problem.pair, problem.first, method)  # one that can't work on this pair says so now
@@ -245,7 +247,7 @@ def fit(
 
 def _of(data: Any, binarize: Binarize | None, seed: int) -> Dataset:
     made = Dataset.of(data)
-    return made if binarize is None else made.binarized(binarize, seed=seed)
+    return made if binarize is None or made.stored else made.binarized(binarize, seed=seed)
 
 
 def _of_that_guide(fit: Fit, told: dict[str, Any]) -> Fit:
