@@ -19,7 +19,16 @@ DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 QUICK = {"index.md", "why.md", "gpus.md"}
 """Pages whose code takes less than two seconds."""
-ELSEWHERE = {"estimators.md", "gallery.md", "laboratory.md", "several_devices.md", "updates.md"}
+ELSEWHERE = {
+    "callbacks.md",
+    "predictions.md",
+    "your_data.md",
+    "estimators.md",
+    "gallery.md",
+    "laboratory.md",
+    "several_devices.md",
+    "updates.md",
+}
 """Pages with a test of their own, below."""
 
 
@@ -124,3 +133,16 @@ def test_links_lead_somewhere(page):
 def test_updates():
     scope = run(DOCS / "updates.md")
     assert scope["by_scores"].rows[-1][2] == pytest.approx(scope["by_gradient"].rows[-1][2], abs=0.01)
+
+
+@pytest.mark.slow
+def test_your_data(capsys, tmp_path, monkeypatch):
+    """And what its comments say is so."""
+    monkeypatch.chdir(tmp_path)
+    scope = run(DOCS / "your_data.md")
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert "Left out, as 'model' has no arguments of these names: id." in said
+    assert "('Aitkin', 'Anoka', 'Becker') [2, 3]" in said and "in 12 of 60 rows (first: row 0)" in said
+    first, second = (scope[name].parameters for name in ("masked", "without"))
+    assert all(torch.allclose(value, second[name], atol=1e-5) for name, value in first.items())
+    assert scope["data"].labels == {"county": ("Aitkin", "Anoka", "Becker")} and scope["large"].steps == 40
