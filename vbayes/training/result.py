@@ -225,6 +225,10 @@ class Fit(Displayable):
         settled = self.convergence.converged is None and not self.interrupted
         return self.convergence.phases[0 if settled else -1].rate
 
+    def report(self, folder: str | Path, **options: Any) -> Path:
+        """Writes a folder with a page: verdict, figures, what was predicted (`predictions=`), draws for ArviZ and the fit itself; see `vbayes.diagnostics.report`."""
+        return verb("report")(self, folder, **options)  # type: ignore[no-any-return]
+
     def to_arviz(self, **options: Any) -> Any:
         """`vb.to_arviz(fit, **options)`."""
         return to_arviz(self, **options)

@@ -11,6 +11,7 @@ VERBS = {
     "linear_response": "..inference.linear_response",
     "posterior": "..inference.posterior",
     "predict": "..inference.predict",
+    "report": "..diagnostics.report",
 }
 """Method of a `Fit` → the module with the function of that name."""
 WAYS = {"climb": "..diagnostics.climb", "bent": "..diagnostics.climb"}
