@@ -15,7 +15,11 @@ from vbayes.export.labels import labels_of
 
 COUNTIES = ("Aitkin", "Anoka", "Becker")
 FRAME = pd.DataFrame(
-    {"county": [COUNTIES[i] for i in (0, 1, 2, 1, 0)], "floor": [0.0, 1.0, 0.0, 0.0, 1.0], "y": [1.0, 0.2, 2.0, 1.5, 0.4]}
+    {
+        "county": [COUNTIES[i] for i in (0, 1, 2, 1, 0)],
+        "floor": [0.0, 1.0, 0.0, 0.0, 1.0],
+        "y": [1.0, 0.2, 2.0, 1.5, 0.4],
+    }
 )
 
 
@@ -64,7 +68,9 @@ def test_predictions_are_groups_of_their_own(fit, tmp_path):
     assert list(data["predictions"].coords["county"].values) == ["Becker", "Dakota"]
     back = export.from_netcdf(export.to_netcdf(data, tmp_path / "draws.nc"))
     np.testing.assert_array_equal(back["predictions"]["y"], data["predictions"]["y"])
-    assert back["predictions"].attrs["new_county"] == "Dakota" or list(back["predictions"].attrs["new_county"]) == ["Dakota"]
+    assert back["predictions"].attrs["new_county"] == "Dakota" or list(back["predictions"].attrs["new_county"]) == [
+        "Dakota"
+    ]
     with pytest.raises(vb.errors.BadInput, match="predictions is .*Wanted: a vb.Prediction"):
         fit.to_arviz(draws=3, predictions=data)
 
@@ -102,7 +108,9 @@ def test_the_rule_of_labels():
     assert found({"plate": 4}) == {"plate": ["p", "q", "r", "s"]}, "the only column with four"
     assert found({"one": 4, "two": 4}) == {}, "two plates"
     assert found({"data": 4}, {"data"}) == {"data": ["p", "q", "r", "s"]}, "of the rows"
-    assert found({"data": 4}, {"data"}, asked=("name", "y")) == {}, "a column that the model asks for says no names of rows"
+    assert found({"data": 4}, {"data"}, asked=("name", "y")) == {}, (
+        "a column that the model asks for says no names of rows"
+    )
     assert found({"name": 4}, {"name"}, asked=("name", "y")) == {"name": ["p", "q", "r", "s"]}
     assert found({"h": 5}) == {}, "of another size"
 

@@ -457,3 +457,77 @@ def test_the_same_by_a_fit_and_along_a_line():
     with pytest.raises(vb.errors.UnknownKeyword, match="draws"):
         fit.predict({"x": NEW}, draw=3, method="guide")
     assert found.to_dataframe("mu").shape == (3, 5)
+
+
+def test_names_are_predicted_as_names():
+    def model(x, kind=None):
+        a = pyro.sample("a", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("kind", dist.Bernoulli(logits=a + x), obs=None if kind is None else kind.float())
+
+    def guide(x, kind=None):
+        pyro.sample("a", dist.Normal(0.0, 0.01))
+
+    frame = pd.DataFrame({"x": [-1.0, 1.0, 2.0], "kind": ["bad", "good", "good"]})
+    table = vb.predict(trained(model, guide, frame), pd.DataFrame({"x": [-5.0, 0.0, 5.0]}), draws=DRAWS).to_dataframe()
+    assert list(table.columns) == ["data", "x", "likeliest", "P(bad)", "P(good)"]
+    assert table.likeliest[0] == "bad" and table.likeliest[2] == "good" and abs(table["P(good)"][1] - 0.5) < 0.05
+    np.testing.assert_allclose(table["P(bad)"] + table["P(good)"], 1.0)
+
+
+def test_rows_in_a_loop():
+    """By places: a chain goes on from its last row, independent rows are new."""
+
+    def chain(x, y=None):
+        z = 0.0
+        for t in pyro.markov(range(len(x))):
+            z = pyro.sample(f"z{t}", dist.Normal(z + x[t], 1.0))
+            pyro.sample(f"y{t}", dist.Normal(z, 0.5), obs=None if y is None else y[t])
+
+    def knows(x, y=None):
+        for t in range(len(x)):
+            pyro.sample(f"z{t}", dist.Normal(3.0 * t, 0.1))
+
+    fit = trained(chain, knows, {"x": torch.zeros(3), "y": torch.zeros(3)})
+    found = vb.predict(fit, {"x": torch.tensor([0.0, 0.0, 0.0, 1.0, 1.0])}, draws=DRAWS)
+    assert found.sites == ("y0", "y1", "y2", "y3", "y4")
+    right(found["y1"], 3.0, 0.26**0.5)
+    right(found["y4"], 8.0, 2.26**0.5)
+    assert found.to_dataframe().site.tolist() == list(found.sites)
+
+    def apart(x, y=None):
+        for i in pyro.plate("data", len(x)):
+            z = pyro.sample(f"z{i}", dist.Normal(x[i], 1.0))
+            pyro.sample(f"y{i}", dist.Normal(z, 0.5), obs=None if y is None else y[i])
+
+    fit = trained(apart, knows, {"x": torch.zeros(3), "y": torch.zeros(3)})
+    right(vb.predict(fit, {"x": torch.tensor([7.0, 8.0])}, draws=DRAWS)["y1"], 8.0, 1.25**0.5)
+
+
+def test_a_plate_of_many_rows_of_which_some_are_handed_in():
+    def model(x, y=None):
+        w = pyro.sample("w", dist.Normal(0.0, 1.0).expand([2]).to_event(1))
+        with pyro.plate("data", 4, subsample_size=len(x)):
+            pyro.sample("y", dist.Normal(x @ w, 0.5), obs=y)
+
+    found = vb.predict(trained(model, weights, {"x": X, "y": Y}), {"x": NEW}, draws=DRAWS)
+    right(found["y"], (NEW @ MEAN).numpy(), (((NEW @ COVARIANCE) * NEW).sum(1) + 0.25).sqrt().numpy())
+
+
+def test_a_model_without_latents_predicts_by_its_parameters():
+    def model(x, y=None):
+        slope = pyro.param("slope", torch.tensor(2.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("y", dist.Normal(slope * x, 0.5), obs=y)
+
+    fit = vb.fit(
+        vb.Pair(model, lambda x, y=None: None),
+        {"x": torch.ones(2), "y": torch.full((2,), 2.0)},
+        steps=1,
+        learning_rate=1e-9,
+        compile=False,
+        progress=False,
+    )
+    found = fit.predict(torch.tensor([3.0]), draws=DRAWS)
+    right(found["y"], 6.0, 0.5)
+    assert found.method == "none" and "no latents" in found.verdict()

@@ -47,7 +47,7 @@ class Relations:
         with pair.look(), torch.no_grad(), validation(False):
             self.q, self.p = pair.run(Batch(args))
         self.values: dict[str, Tensor] = {site["name"]: site["value"] for site in latents(self.p)}
-        self.sizes = {frame.name: int(frame.size) for site in recorded(self.p) for frame in plates(site)}
+        self.sizes = _sizes(self.p)
         self.fixed = False
         self.row_plates = self._row_plates()
 
@@ -59,15 +59,18 @@ class Relations:
 
     def local(self) -> list[str]:
         """The latents that each row has for itself."""
-        return [s["name"] for s in latents(self.p) if {f.name for f in plates(s)} & self.row_plates]
+        return [s["name"] for s in latents(self.p) if {f.name for f in s["cond_indep_stack"]} & self.row_plates]
 
     def observes(self, column: int) -> bool:
         """Whether a column is, or makes, what some site is observed at."""
-        before = _data(self.p)
-        if any(_alike(value, self.args[column]) for value in before.values()):
-            return True
+        before, values = _data(self.p), self.args[column]
+        other = values.roll(1, 0)
+        if torch.equal(other, values):  # all rows are alike
+            if not values.is_floating_point():  # and another code may be one that there is not
+                return any(_alike(value, values) for value in before.values())
+            other = values + 1
         try:
-            after = _data(self.look(self._with(column, self.args[column].roll(1, 0))))
+            after = _data(self.look(self._with(column, other)))
         except (*FAILURES, VBayesError):
             return False
         return any(not _alike(before[name], after.get(name)) for name in before)
@@ -95,8 +98,7 @@ class Relations:
             found = self.look(self._with(column, lower))
         except (*FAILURES, VBayesError):
             return set()
-        sizes = {frame.name: int(frame.size) for site in recorded(found) for frame in plates(site)}
-        return {name for name, size in sizes.items() if size < self.sizes.get(name, 0)} - self.row_plates
+        return {name for name, size in _sizes(found).items() if size < self.sizes.get(name, 0)} - self.row_plates
 
     def numbered_by(self, column: int, groups: int) -> tuple[Axis, ...] | None:
         """The plates, and the dimensions of independent events, whose rows a column numbers: where the codes and those rows are numbered in another order, all
@@ -163,18 +165,24 @@ class Relations:
         return found
 
     def _row_plates(self) -> set[str]:
-        """The plates that have one row more where the first row of all columns is handed in twice."""
-        more = tuple(torch.cat([a, a[:1]]) for a in self.args)
-        try:
-            found = self.look(more)
-        except (*FAILURES, VBayesError):  # then it is where data are
-            self.fixed = True
-            return {f.name for site in observed(self.p) for f in plates(site) if f.size == self.rows}
-        sizes = {frame.name: int(frame.size) for site in recorded(found) for frame in plates(site)}
-        return {n for n, size in sizes.items() if size == self.rows + 1 and self.sizes.get(n) == self.rows}
+        """The plates that have one row more where the first row of all columns is handed in twice, or one less without the last row; loops among them."""
+        more, fewer = (tuple(torch.cat([a, a[:1]]) for a in self.args), tuple(a[:-1] for a in self.args))
+        for other, rows in ((more, self.rows + 1), (fewer, self.rows - 1)):
+            try:
+                sizes = _sizes(self.look(other))
+            except (*FAILURES, VBayesError):
+                continue
+            return {n for n, size in sizes.items() if size == rows and self.sizes.get(n) == self.rows}
+        self.fixed = True  # then they are where data are
+        return {f.name for site in observed(self.p) for f in plates(site) if f.size == self.rows}
 
     def _with(self, column: int, values: Tensor) -> tuple[Any, ...]:
         return (*self.args[:column], values, *self.args[column + 1 :])
+
+
+def _sizes(trace: Trace) -> dict[str, int]:
+    """Plate → how many rows a run has of it."""
+    return {frame.name: int(frame.size) for site in recorded(trace) for frame in site["cond_indep_stack"]}
 
 
 def _data(trace: Trace) -> dict[str, Tensor]:

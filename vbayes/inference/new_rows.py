@@ -15,6 +15,7 @@ from ..data.dataset import Batch, Dataset
 from ..drawing.relations import Relations
 from ..errors import BadData, Unsuitable, VBayesError
 from ..pair.explained import FAILURES, explained
+from ..pair.sites import observed
 from ..summaries.card import first_few
 
 Look = Callable[[tuple[Any, ...]], dict[str, Tensor]]
@@ -142,6 +143,15 @@ def called(rows: NewRows, relations: Relations, look: Look) -> tuple[Any, ...]:
             "obs= alone, with the plate's size from another column: def model(x, y=None): ... pyro.plate('data', len(x))."
         ) from first
     return filled[0]
+
+
+def observed_sites(relations: Relations, rows: NewRows) -> list[str]:
+    """The sites that are observed where all columns are there; a model that goes through its rows in a loop has as many as there are rows."""
+    try:
+        found = observed(relations.look(_filled(rows, relations.args, 0)))
+    except (*FAILURES, VBayesError):
+        found = observed(relations.p)
+    return [site["name"] for site in found]
 
 
 def _filled(rows: NewRows, old: tuple[Any, ...], shift: int) -> tuple[Any, ...]:

@@ -16,6 +16,7 @@ from ..arguments.function import FUNCTION
 from ..arguments.kind import Several
 from ..arguments.takes import takes
 from ..data.dataset import Dataset
+from ..errors import Unsuitable
 from ..estimators import name_of, resolve
 from ..export.to_arviz import to_arviz
 from ..pair.device import choose_device
@@ -211,7 +212,10 @@ class Fit(Displayable):
     @property
     def _advised(self) -> str:
         """How draws are to be used, by the diagnosis."""
-        return "psis" if (self.diagnosis or self.diagnose()).trust == "reweight" else "guide"
+        try:
+            return "psis" if (self.diagnosis or self.diagnose()).trust == "reweight" else "guide"
+        except Unsuitable:  # there is nothing to judge: no latents
+            return "guide"
 
     def linear_response(self, **options: Any) -> Any:
         """`vb.linear_response(fit, **options)`, a `vb.LinearResponse`: the covariances that a mean-field guide leaves out."""
