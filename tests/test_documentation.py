@@ -146,3 +146,13 @@ def test_your_data(capsys, tmp_path, monkeypatch):
     first, second = (scope[name].parameters for name in ("masked", "without"))
     assert all(torch.allclose(value, second[name], atol=1e-5) for name, value in first.items())
     assert scope["data"].labels == {"county": ("Aitkin", "Anoka", "Becker")} and scope["large"].steps == 40
+
+
+@pytest.mark.slow
+def test_predictions(capsys):
+    scope = run(DOCS / "predictions.md")
+    pyplot.close("all")
+    said = capsys.readouterr().out
+    assert "1 new group of county, drawn from the population: Dakota" in said and "['Aitkin' 'Anoka'" in said
+    table = scope["found"].to_dataframe()
+    assert table.county.tolist() == ["Brown", "Dakota"] and table.sd[0] < table.sd[1]

@@ -16,6 +16,7 @@ from ..arguments.function import FUNCTION
 from ..arguments.kind import Several
 from ..arguments.takes import takes
 from ..data.dataset import Dataset
+from ..errors import Unsuitable
 from ..estimators import name_of, resolve
 from ..export.to_arviz import to_arviz
 from ..pair.device import choose_device
@@ -198,8 +199,23 @@ class Fit(Displayable):
         is a closed form.
         """
         if method is None and self.pair.exact is None:
-            method = "psis" if (self.diagnosis or self.diagnose()).trust == "reweight" else "guide"
+            method = self._advised
         return verb("posterior")(self, data, draws, method or "auto", **options)
+
+    @takes()
+    def predict(self, new_data: Any = None, *, method: str | None = None, **options: Any) -> Any:
+        """`vb.predict(fit, new_data, method=..., **options)`, a `vb.Prediction` of other rows and groups, or of its own rows; by the method that the diagnosis advises if
+        None is given: draws weighted and resampled where it says so.
+        """
+        return verb("predict")(self, new_data, method=method or self._advised, **options)
+
+    @property
+    def _advised(self) -> str:
+        """How draws are to be used, by the diagnosis."""
+        try:
+            return "psis" if (self.diagnosis or self.diagnose()).trust == "reweight" else "guide"
+        except Unsuitable:  # there is nothing to judge: no latents
+            return "guide"
 
     def linear_response(self, **options: Any) -> Any:
         """`vb.linear_response(fit, **options)`, a `vb.LinearResponse`: the covariances that a mean-field guide leaves out."""
@@ -212,6 +228,10 @@ class Fit(Displayable):
             return self.learning_rate
         settled = self.convergence.converged is None and not self.interrupted
         return self.convergence.phases[0 if settled else -1].rate
+
+    def report(self, folder: str | Path, **options: Any) -> Path:
+        """Writes a folder with a page: verdict, figures, what was predicted (`predictions=`), draws for ArviZ and the fit itself; see `vbayes.diagnostics.report`."""
+        return verb("report")(self, folder, **options)  # type: ignore[no-any-return]
 
     def to_arviz(self, **options: Any) -> Any:
         """`vb.to_arviz(fit, **options)`."""
