@@ -28,7 +28,7 @@ from ..staging.backends import Compile, require_backend
 from .autosave import EVERY, Autosave
 from .averaged import train_averaged
 from .combinations import require_combination
-from .fit_run import Progress, train
+from .fit_run import Progress
 from .history import Callback
 from .identity import identity
 from .minibatches import count_steps
@@ -38,6 +38,7 @@ from .restarts import Restarts
 from .result import Fit
 from .several import fit_restarts, fit_until_converged
 from .together import begin_together, refuse_together, train_together, until_converged_together
+from .train import train
 from .until_converged import until_converged
 from .updating import check_update, updated
 from .verbs import verb

@@ -3,39 +3,32 @@
 from __future__ import annotations
 
 import copy
-import functools
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from .. import rng
 from ..errors import CaptureFailed, NonFinite
 from ..estimators import name_of
-from ..progress import bar, between_steps
-from ..staging.backends import asked_for
 from ..validation import no_warnings_of_nan, validation
-from .convergence import of_history
 from .eager import Eager
-from .engine import WORTH, XLA_WORTH, Engine
+from .engine import Engine
 from .engine_words import short
 from .failure import Failure
-from .history import COLUMNS, Callback, Growing, History, Numbers, Row, tell, trend
+from .history import COLUMNS, Callback, Growing, History, Numbers
 from .matching import Matching
 from .minibatches import Minibatches
 from .optimizer import optimizer_for
-from .plateau import FEWEST
-from .run import BY_PYRO, Keeper, Run
+from .run import BY_PYRO, Run
 from .staged import Staged
-from .tolerance import Tolerance
 from .updating import optimizer_of, own_engine
 
 Make = Callable[..., Any]  # (fit, minibatches, optimiser, steps so far, staged=) → an engine with a `how`
-F = TypeVar("F", bound=Any)  # a `Fit`
 
 
 @dataclass(frozen=True)
@@ -234,60 +227,6 @@ class FitRun:
         # `Problem` has validated; a value that is not finite must reach the ELBO.
         with self._fit.pair.scope(), rng.continued(self._generator), validation(False), no_warnings_of_nan():
             yield
-
-
-def train(
-    fit: F,
-    steps: int,
-    *,
-    show: bool,
-    callbacks: Sequence[Callback] = (),
-    staged: bool | None = None,
-    autosave: Keeper | None = None,
-    make: Make | None = None,
-    stopping: Callable[[], AbstractContextManager[Callable[[], bool]]] = between_steps,
-) -> F:
-    """`steps` more steps of a fit, whose pair is ours to change.
-
-    Args:
-        staged: Whether to make a program of it; None lets the fit and the number of steps say.
-        autosave: What keeps it while it runs.
-        make: As for `FitRun`.
-        stopping: Gives a function that says whether somebody has asked to stop.
-
-    Raises:
-        NonFinite: A step could not be taken. The error's `fit` has what was reached.
-    """
-    if staged is None:
-        staged = fit.progress.staged or asked_for(fit.compile) or (fit.compile == "auto" and steps >= WORTH)
-    few = fit.compile == "auto" and fit.steps + steps < XLA_WORTH
-    run = FitRun(fit, staged=staged and steps > 0, backend="native" if few else None, make=make)
-    with bar("fit", steps, show=show) as advance, stopping() as asked_to_stop:
-
-        def report(rows: Sequence[Row]) -> None:
-            advance(run.steps - fit.steps, functools.partial(trend, run.rows))
-            tell(callbacks, rows)
-
-        def due() -> bool:
-            return autosave is not None and autosave.due(run.steps)
-
-        run.go(steps, report=report, asked_to_stop=asked_to_stop, pause=due)
-        while run.steps - fit.steps < steps and not (run.failure or run.interrupted):
-            if autosave:
-                autosave.keep(run.fit)
-            run.go(steps, report=report, asked_to_stop=asked_to_stop, pause=due)
-        reached = run.fit
-        if staged and not steps:  # it would be a program if there were any steps
-            reached = replace(reached, progress=replace(reached.progress, staged=True))
-        if steps and reached.steps >= FEWEST and not run.failure:
-            tolerance = Tolerance.of(reached)
-            convergence = of_history(reached.rows.elbo, tolerance.nats, tolerance.rows)
-            reached = replace(reached, convergence=convergence)
-        if autosave and not run.torn:
-            autosave.keep(reached, finished=not (run.failure or run.interrupted))
-    if failure := run.failure:
-        raise not_finite(failure, reached)
-    return reached
 
 
 def not_finite(failure: Failure, fit: Any) -> NonFinite:

@@ -124,4 +124,4 @@ def trend(rows: History) -> str:
     if len(rows) < 2 * width:
         return f"ELBO per datum {recent:.4g}"
     change = recent - float(each[-2 * width : -width].mean())
-    return f"ELBO per datum {recent:.4g} {'↑' if change > 0 else '↓'} {change:+.2g} in {width} steps"
+    return f"ELBO per datum {recent:.4g} {'↑' if change > 0 else '↓'} {change:+.2g} in {width} step{'s' * (width > 1)}"

@@ -27,11 +27,12 @@ from . import checkpoint
 from .averaged import train_averaged
 from .budget import refuse_budget
 from .convergence import Convergence
-from .fit_run import Progress, train
+from .fit_run import Progress
 from .history import Callback, History
 from .minibatches import count_steps
 from .optimizer import require_adam
 from .settled import search_of
+from .train import train
 from .until_converged import until_converged
 from .updating import is_update, scores_alone
 from .verbs import verb

@@ -22,7 +22,7 @@ from ..staging.backends import asked_for
 from ..validation import no_warnings_of_nan, validation
 from .budget import Budget
 from .engine import WORTH
-from .fit_run import Progress, not_finite, rows_of, train
+from .fit_run import Progress, not_finite, rows_of
 from .history import Callback, Growing, History, tell
 from .minibatches import Minibatches
 from .optimizer import optimizer_for
@@ -31,6 +31,7 @@ from .result import Fit
 from .run import BY_PYRO, Run
 from .side_by_side import SideBySide
 from .staged import Staged
+from .train import train
 from .until_converged import until_converged
 from .updating import optimizer_of, scores_alone
 
@@ -54,7 +55,13 @@ def fit_until_converged(
         began = time.perf_counter()
         try:
             reached.append(
-                until_converged(fit, max_seconds=max(left, 1e-3) / (count - number), validation=validation, **options)
+                until_converged(
+                    fit,
+                    max_seconds=max(left, 1e-3) / (count - number),
+                    validation=validation,
+                    what=_which(number, count),
+                    **options,
+                )  # fmt: skip
             )
             failures.append(None)
         except NonFinite as error:
@@ -65,6 +72,10 @@ def fit_until_converged(
         if reached[-1].interrupted:
             break
     return _checked(Restarts(tuple(reached), None, tuple(failures)))
+
+
+def _which(number: int, count: int) -> str:
+    return f"fit {number + 1} of {count}"
 
 
 def _starts(first: Fit, count: int) -> list[Fit]:
@@ -102,9 +113,10 @@ def _one_after_the_other(
     """Each goes on to so many steps, if it can."""
     reached: list[Fit] = []
     failures: list[NonFinite | None] = []
-    for fit in fits:
+    for number, fit in enumerate(fits):
+        what = _which(number, len(fits))
         try:
-            reached.append(train(fit, steps - fit.steps, show=show, callbacks=callbacks, staged=staged))
+            reached.append(train(fit, steps - fit.steps, show=show, callbacks=callbacks, staged=staged, what=what))
             failures.append(None)
         except NonFinite as error:
             assert error.fit is not None
@@ -129,7 +141,7 @@ def _together(fits: list[Fit], steps: int, *, show: bool, callbacks: Sequence[Ca
         run, rows, changed = Run(together), [Growing(fit.rows) for fit in fits], ""
         with (
             fits[0].pair.scope(),
-            bar(f"{len(fits)} fits", steps, show=show) as advance,
+            bar(f"{len(fits)} fits", steps, show=show, unit="step") as advance,
             between_steps() as asked_to_stop,
         ):
 

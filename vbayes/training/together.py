@@ -23,9 +23,10 @@ from ..staging.backends import asked_for
 from .autosave import Autosave
 from .by_ranks import ByRanks
 from .engine import WORTH
-from .fit_run import Callback, train
+from .history import Callback
 from .identity import identity
 from .ranks import MEND, Ranks
+from .train import train
 from .until_converged import until_converged
 from .updating import scores_alone
 
@@ -100,7 +101,7 @@ def _by_first(
     if not ranks.first:
         return False, {}
     if show:
-        Terminal().print(
+        Terminal(stderr=True).print(
             f"{ranks.world} processes train together, each on its share of every minibatch.", soft_wrap=True
         )
     return show, {"callbacks": callbacks, "autosave": autosave}
