@@ -105,6 +105,7 @@ from .training.fit import fit as fit
 from .training.restarts import Restarts as Restarts
 from .training.result import Fit as Fit
 from .training.svi import SVI as SVI
+from .training.training_state import TrainingState as TrainingState
 from .updates import BatchAndMatch as BatchAndMatch
 from .updates import NaturalGradient as NaturalGradient
 from .updates import ScoreMatching as ScoreMatching

@@ -100,13 +100,13 @@ def test_one_that_leaves_the_reals_does_not_take_the_others_along():
 def test_none_that_stays_in_the_reals_is_an_error():
     options = {"optimizer": torch.optim.SGD, "learning_rate": 1e30, "steps": 20, "compile": True, "progress": False}
     with pytest.raises(vb.errors.NonFinite, match="None of 3 fits of pair 'vae' stayed in the real numbers") as caught:
-        vb.fit(small_vae(), binary(10), "trace", restarts=3, callbacks=[lambda rows: rows[-1]], **options)
+        vb.fit(small_vae(), binary(10), "trace", restarts=3, callbacks=[lambda state: state.step], **options)
     assert caught.value.fit.steps < 20
 
 
 def test_an_interrupt_in_a_callback_keeps_what_there_is():
-    def stop(rows):
-        if rows[-1][0] > 10:
+    def stop(state):
+        if state.step > 10:
             raise KeyboardInterrupt
 
     result = vb.fit(small_vae(), binary(10), restarts=3, steps=10**6, compile=True, callbacks=[stop], progress=False)

@@ -12,10 +12,11 @@ import torch
 
 from ..errors import BadInput
 from ..progress import bar, between_steps
+from .callbacks import Callback, Callbacks
 from .convergence import of_history
 from .engine import WORTH
 from .fit_run import not_finite
-from .history import Callback, Row, tell, trend
+from .history import Row, trend
 from .phased_run import PhasedRun
 from .plateau import FEWEST
 from .tolerance import Tolerance
@@ -52,6 +53,12 @@ def train_averaged(fit: F, steps: int, *, show: bool, callbacks: Sequence[Callba
     rate = fit.learning_rate or RATE
     staged = fit.progress.staged or fit.compile is True or (fit.compile == "auto" and steps >= WORTH)
     halves = (steps // 2, steps - steps // 2)
+
+    def as_kept(reached: F) -> F:
+        """Means of iterates are no state of an Adam's."""
+        progress = replace(reached.progress, optimizer=None)
+        return replace(reached, optimizer=fit.optimizer, learning_rate=fit.learning_rate, progress=progress)  # type: ignore[no-any-return]
+
     with (
         bar("fit", halves[0], show=show, unit="step") as advance,
         nullcontext(PhasedRun(fit, rate, staged=staged)) as run,
@@ -60,9 +67,10 @@ def train_averaged(fit: F, steps: int, *, show: bool, callbacks: Sequence[Callba
         before = fit.steps
         run.begin(rate)
 
+        told = Callbacks(callbacks, asked_to_stop, as_kept)
+
         def report(rows: Sequence[Row]) -> None:
             advance(run.run.steps - before, functools.partial(trend, run.rows))
-            tell(callbacks, rows)
 
         for number, part in enumerate(halves):
             if not (run.run.failure or run.run.interrupted):
@@ -70,15 +78,12 @@ def train_averaged(fit: F, steps: int, *, show: bool, callbacks: Sequence[Callba
                     advance.phase("averaging", part, "step")
                     before = run.run.steps
                 run.begin_mean()
-                run.go(part, report=report, asked_to_stop=asked_to_stop)
+                run.go(part, report=report, asked_to_stop=asked_to_stop, callbacks=told)
     reached = run.run.fit
     interrupted = run.run.interrupted
     if not run.run.failure and not interrupted:
         run.begin(rate, run.mean)
-    # Means of iterates are no state of an Adam's.
-    reached = replace(
-        reached, optimizer=fit.optimizer, learning_rate=fit.learning_rate, progress=replace(reached.progress, optimizer=None)
-    )  # fmt: skip
+    reached = told.handed_back(as_kept(reached))
     if failure := run.run.failure:
         raise not_finite(failure, reached)
     if reached.steps >= FEWEST:

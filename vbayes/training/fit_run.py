@@ -16,11 +16,12 @@ from .. import rng
 from ..errors import CaptureFailed, NonFinite
 from ..estimators import name_of
 from ..validation import no_warnings_of_nan, validation
+from .callbacks import Callbacks
 from .eager import Eager
 from .engine import Engine
 from .engine_words import short
 from .failure import Failure
-from .history import COLUMNS, Callback, Growing, History, Numbers
+from .history import COLUMNS, Growing, History, Numbers
 from .matching import Matching
 from .minibatches import Minibatches
 from .optimizer import optimizer_for
@@ -180,14 +181,16 @@ class FitRun:
         steps: float,
         *,
         until: float = float("inf"),
-        report: Callback = lambda rows: None,
+        report: Callable[[History], object] = lambda rows: None,
         asked_to_stop: Callable[[], bool] = lambda: False,
         pause: Callable[[], bool] = lambda: False,
+        callbacks: Callbacks | None = None,
     ) -> None:
         """So many steps in all of this run, or to a second on its clock; see `Run.go`.
 
         Args:
             report: Called some ten times a second with the new rows of the history.
+            callbacks: Told as often, outside of `inside`: what they draw, or do to Pyro's store, is nothing to the steps.
         """
 
         def taken(values: Sequence[float], began: float, ended: float) -> None:
@@ -196,8 +199,28 @@ class FitRun:
             self._rows.add(rows)
             report(History(rows))
 
+        while True:
+            told = self.steps
+            with self.inside():
+                self._run.go(
+                    steps, until=until, report=taken, asked_to_stop=asked_to_stop, pause=lambda: bool(callbacks) or pause(), finish=not callbacks
+                )  # fmt: skip
+            if not callbacks:
+                return
+            callbacks.tell(self.rows, told, self._copy)
+            self._run.interrupted = self._run.interrupted or asked_to_stop()
+            if self._run.over(steps, until) or pause():
+                break
+        self._finish()
+
+    def _copy(self) -> Any:
+        """What has been reached, as it stays while the run goes on."""
+        self._finish()
+        return replace(self.fit, pair=self._fit.pair.copy())
+
+    def _finish(self) -> None:
         with self.inside():
-            self._run.go(steps, until=until, report=taken, asked_to_stop=asked_to_stop, pause=pause)
+            self._run.engine.finish()
 
     def rehearse(self) -> None:
         """Takes a first step on a copy, for what is loaded, built or recorded only then; it counts as set-up."""

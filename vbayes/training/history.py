@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, overload
 
 import numpy as np
 import pandas as pd
 
 Row = tuple[int, int, float, float, float]
-Callback = Callable[[Sequence[Row]], object]
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
 
 COLUMNS = ("step", "epoch", "elbo", "elbo_per_datum", "seconds")
@@ -102,13 +101,6 @@ class Growing:
     def history(self) -> History:
         """All of it, as of now."""
         return History(self._room[: self._count])
-
-
-def tell(callbacks: Sequence[Callback], rows: Sequence[Row]) -> None:
-    """Hands new rows to whoever wants them."""
-    fresh = list(rows) if callbacks else []
-    for callback in callbacks:
-        callback(fresh)
 
 
 def _row(numbers: list[float]) -> Row:

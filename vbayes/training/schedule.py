@@ -14,9 +14,10 @@ from ..data.dataset import Dataset
 from ..progress import Bar, Stop
 from .autosave import Autosave
 from .budget import Budget
+from .callbacks import Callback, Callbacks
 from .convergence import Phase
 from .fit_run import not_finite
-from .history import Callback, Row, tell, trend
+from .history import Row, trend
 from .phased_run import CHUNK, PhasedRun, Point
 from .ranks import Ranks
 from .rate import FIRST, find_rate
@@ -68,7 +69,8 @@ class Schedule:
         self._clock = ranks.clock if ranks else time.perf_counter
         self._fit, self._tolerance, self._rate = fit, tolerance, rate or math.nan
         self._began, self._autosave, self._first, self._budget = self._clock(), autosave, fit.steps, budget
-        self._callbacks, self._advance, self._asked_to_stop, self._what = callbacks, advance, asked_to_stop, what
+        self._advance, self._asked_to_stop, self._what = advance, asked_to_stop, what
+        self._callbacks = Callbacks(callbacks, asked_to_stop, self._as_kept)
         optimizer = at["optimizer"] if at else None
         how: dict[str, Any] = {"held_out": validation, "optimizer": optimizer, "between": self._keep, "ranks": ranks}
         self._steps = PhasedRun(fit, rate or FIRST, staged=fit.compile is not False, **how)
@@ -118,12 +120,13 @@ class Schedule:
             self._settle(self._points.get("reached"))
         except KeyboardInterrupt:  # a second one; what was reached stands in the pair
             self._interrupted = True
-        return replace(
+        reached = replace(
             self._as_kept(self._steps.run.fit),
             learning_rate=self._fit.learning_rate if math.isnan(self._rate) else self._rate,
             interrupted=self._interrupted,
             convergence=ending(self),
         )
+        return self._callbacks.handed_back(reached)
 
     def _begin(self) -> None:
         """The first rate and window."""
@@ -207,6 +210,7 @@ class Schedule:
                 steps - run.steps,
                 report=self._report,
                 asked_to_stop=self._asked_to_stop,
+                callbacks=self._callbacks,
                 pause=lambda: self._seconds >= self._budget.seconds or bool(autosave and autosave.due(run.steps)),
             )
             if run.failure:
@@ -230,7 +234,6 @@ class Schedule:
     def _report(self, rows: Sequence[Row]) -> None:
         first = self._midst.first if self._midst else 0
         self._advance(self._taken - first, lambda: trend(self._steps.rows))
-        tell(self._callbacks, rows)
 
     def _difference(self, a: Point, b: Point) -> tuple[float, float]:
         """How much higher the ELBO is at one point than at another, and its standard error, nats."""

@@ -22,8 +22,8 @@ from ..progress import Terminal
 from ..staging.backends import asked_for
 from .autosave import Autosave
 from .by_ranks import ByRanks
+from .callbacks import Callback
 from .engine import WORTH
-from .history import Callback
 from .identity import identity
 from .ranks import MEND, Ranks
 from .train import train

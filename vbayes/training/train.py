@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 
 from ..progress import Stop, bar, between_steps
 from ..staging.backends import asked_for
+from .callbacks import Callback, Callbacks
 from .convergence import of_history
 from .engine import WORTH, XLA_WORTH
 from .fit_run import FitRun, Make, not_finite
-from .history import Callback, Row, tell, trend
+from .history import Row, trend
 from .plateau import FEWEST
 from .run import Keeper
 from .tolerance import Tolerance
@@ -54,19 +55,20 @@ def train(
         nullcontext(FitRun(fit, staged=staged and steps > 0, backend=backend, make=make)) as run,
         stopping() as asked_to_stop,
     ):
+        told = Callbacks(callbacks, asked_to_stop)
+        how: dict[str, Any] = {"asked_to_stop": asked_to_stop, "callbacks": told}
 
         def report(rows: Sequence[Row]) -> None:
             advance(run.steps - fit.steps, functools.partial(trend, run.rows))
-            tell(callbacks, rows)
 
         def due() -> bool:
             return autosave is not None and autosave.due(run.steps)
 
-        run.go(steps, report=report, asked_to_stop=asked_to_stop, pause=due)
+        run.go(steps, report=report, pause=due, **how)
         while run.steps - fit.steps < steps and not (run.failure or run.interrupted):
             if autosave:
                 autosave.keep(run.fit)
-            run.go(steps, report=report, asked_to_stop=asked_to_stop, pause=due)
+            run.go(steps, report=report, pause=due, **how)
         reached = run.fit
         if staged and not steps:  # it would be a program if there were any steps
             reached = replace(reached, progress=replace(reached.progress, staged=True))
@@ -76,6 +78,7 @@ def train(
             reached = replace(reached, convergence=convergence)
         if autosave and not run.torn:
             autosave.keep(reached, finished=not (run.failure or run.interrupted))
+    told.handed_back(reached)
     if failure := run.failure:
         raise not_finite(failure, reached)
     return reached

@@ -10,7 +10,7 @@ from ..errors import BadInput
 from ..progress import bar, between_steps
 from .autosave import Autosave
 from .budget import Budget
-from .history import Callback
+from .callbacks import Callback
 from .ranks import Ranks
 from .schedule import Schedule
 from .settled import settled
