@@ -101,6 +101,7 @@ from .rng import default_seed as default_seed
 from .rng import seeded as seeded
 from .runs.experiment import Experiment as Experiment
 from .runs.report import report as report
+from .training.every import Every as Every
 from .training.fit import fit as fit
 from .training.restarts import Restarts as Restarts
 from .training.result import Fit as Fit

@@ -11,6 +11,7 @@ import torch
 
 import vbayes as vb
 from tests.models import binary, small_vae
+from tests.quick import some_quick
 
 X = torch.tensor([0.5, 1.5])
 fit = functools.partial(vb.fit, seed=0, device="cpu", progress=False)
@@ -24,7 +25,9 @@ WAYS = {
     "restarts side by side": {"steps": 60, "restarts": 2, "compile": True},
     "restarts until they have converged": {"max_steps": 900, "learning_rate": 0.1, "restarts": 2},
 }
-every_way = pytest.mark.parametrize("way", WAYS)
+every_way = pytest.mark.parametrize(
+    "way", some_quick(WAYS, ("by Pyro", "until it has converged", "restarts side by side"))
+)
 
 
 def pair():
@@ -162,3 +165,32 @@ def test_a_scale_of_seconds_stands_still_in_callbacks():
     times = []
     fit(pair(), X, steps=5, compile=False, callbacks=[lambda state: times.append(state.seconds)])
     assert times == sorted(times) and not any(map(math.isnan, times))
+
+
+@every_way
+def test_one_may_be_called_at_given_steps(way):
+    """To the step, whatever the clock says; its new rows are those since its own last call."""
+    seen: dict[int, list[int]] = {}
+
+    def look(state):
+        assert len(state.new_rows) == 7 and state.step % 7 == 0
+        seen.setdefault(state.restart, []).append(state.step)
+
+    ending = vb.Every(lambda state: state.step == 21, steps=3)
+    found = fit(pair(), X, callbacks=[vb.Every(look, steps=7), lambda state: None, ending], **WAYS[way])
+    for number, one in enumerate(each(found)):
+        assert one.steps == 21 and one.interrupted and seen[number] == [7, 14, 21]
+
+
+def test_or_at_the_end_of_each_epoch():
+    seen: list[tuple] = []
+    callbacks = [vb.Every(lambda state: seen.append(state.rows[-1][:2]), epochs=2)]
+    half = fit(small_vae(), binary(10), epochs=3, batch_size=4, compile=False, callbacks=callbacks)
+    half.resume(epochs=3, callbacks=callbacks, progress=False)
+    assert seen == [(6, 2), (12, 4), (18, 6)]
+
+
+@pytest.mark.parametrize("wrong", [{}, {"steps": 1, "epochs": 1}, {"steps": 0}, {"epochs": 1.5}])
+def test_every_so_many_of_what(wrong):
+    with pytest.raises(vb.errors.BadInput, match="Wanted"):
+        vb.Every(print, **wrong)

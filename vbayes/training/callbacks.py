@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
 from ..progress import CALLBACK, CTRL_C, Stop
+from .every import Every
 from .history import History
 from .training_state import TrainingState
 
@@ -18,7 +21,7 @@ Callback = Callable[[TrainingState], object]
 
 
 class Callbacks:
-    """Those of one training.
+    """Those of one fit.
 
     Args:
         callbacks: Whatever was handed in.
@@ -33,34 +36,47 @@ class Callbacks:
         self, callbacks: Sequence[Callback], stop: Stop, as_kept: Callable[[Any], Any] = lambda fit: fit
     ) -> None:
         self._callbacks, self._stop, self._as_kept = callbacks, stop, as_kept
+        self._told: dict[int, int] = {}  # place of a callback → the rows that it has been told of
         self.error: Exception | None = None
 
     def __bool__(self) -> bool:
         return bool(self._callbacks)
 
-    def tell(self, rows: History, before: int, reach: Callable[[], Any]) -> None:
+    def mark(self, steps: int, per_epoch: int) -> float:
+        """The next step after so many at which one of them is to be called, whatever the clock says."""
+        paces = [callback.pace(per_epoch) for callback in self._callbacks if isinstance(callback, Every)]
+        return min((steps + pace - steps % pace for pace in paces), default=math.inf)
+
+    def tell(self, rows: History, before: int, per_epoch: int, reach: Callable[[], Any]) -> None:
         """Calls each, between two steps and outside of everything that the steps are in.
 
         Args:
             rows: The history.
-            before: How many of them have been told of.
+            before: How many of them were there at the last time.
+            per_epoch: Steps of an epoch.
             reach: Makes a copy of the fit so far.
         """
         if len(rows) == before or self.error:
             return
-        state = TrainingState(rows, before, lambda: self._as_kept(reach()))
-        try:
-            for callback in self._callbacks:
+        fit = functools.cache(lambda: self._as_kept(reach()))
+        for place, callback in enumerate(self._callbacks):
+            told = self._told.setdefault(place, before)
+            if isinstance(callback, Every) and len(rows) % callback.pace(per_epoch):
+                continue
+            state, self._told[place] = TrainingState(rows, told, fit), len(rows)
+            try:
                 answer = callback(state)
-                if isinstance(answer, (bool, np.bool_)) and answer:
-                    self._stop.ask(CALLBACK)
-        except KeyboardInterrupt:
-            self._stop.ask(CTRL_C)
-        except Exception as error:  # the steps end as if they were asked to; `handed_back` raises it
-            self.error = error
-            self._stop.ask(CALLBACK)
-        finally:
-            state.leave()
+            except KeyboardInterrupt:
+                self._stop.ask(CTRL_C)
+                return
+            except Exception as error:  # the steps end as if they were asked to; `handed_back` raises it
+                self.error = error
+                self._stop.ask(CALLBACK)
+                return
+            finally:
+                state.leave()
+            if isinstance(answer, (bool, np.bool_)) and answer:
+                self._stop.ask(CALLBACK)
 
     def handed_back(self, fit: F) -> F:
         """What was reached; or the error of a callback, which has it as `fit`."""

@@ -125,7 +125,7 @@ def fit(
             same fit: pair, data, estimator, optimiser, seed and the like. What `guide=` finds before the first step is found again.
         every: Seconds between two writings, or a text such as "30s", "5min", "1000 steps"; less often where writing would take more than a tenth of the time. A process
             that is killed loses so much at most; a call of the program lasts some tenths of a second, and trials of a first rate some hundred steps.
-        callbacks: Each is called with a `vb.TrainingState`, between two steps: some ten times a second, and after each step that Pyro takes. One that returns True ends the fit, as Ctrl-C
+        callbacks: Each is called with a `vb.TrainingState`, between two steps: some ten times a second, and after each step that Pyro takes; or at given steps, see `vb.Every`. One that returns True ends the fit, as Ctrl-C
             would: what was reached comes back. Where one raises an error, that has what was reached as its `fit`.
         progress: Show how far it is, with the ELBO per datum and its trend; in a log, by a line now and then.
 

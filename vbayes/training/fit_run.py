@@ -200,14 +200,15 @@ class FitRun:
             report(History(rows))
 
         while True:
-            told = self.steps
+            told, per_epoch = self.steps, self._minibatches.per_epoch
+            mark = callbacks.mark(told, per_epoch) - len(self._fit.rows) if callbacks else steps
             with self.inside():
                 self._run.go(
-                    steps, until=until, report=taken, asked_to_stop=asked_to_stop, pause=lambda: bool(callbacks) or pause(), finish=not callbacks
+                    min(steps, mark), until=until, report=taken, asked_to_stop=asked_to_stop, pause=lambda: bool(callbacks) or pause(), finish=not callbacks
                 )  # fmt: skip
             if not callbacks:
                 return
-            callbacks.tell(self.rows, told, self._copy)
+            callbacks.tell(self.rows, told, per_epoch, self._copy)
             self._run.interrupted = self._run.interrupted or asked_to_stop()
             if self._run.over(steps, until) or pause():
                 break

@@ -23,6 +23,7 @@ from ..validation import no_warnings_of_nan, validation
 from .budget import Budget
 from .callbacks import Callback, Callbacks, with_fit
 from .engine import WORTH
+from .every import Every
 from .fit_run import Progress, not_finite, rows_of
 from .history import Growing
 from .minibatches import Minibatches
@@ -90,7 +91,12 @@ def _of_restart(callbacks: Sequence[Callback], number: int) -> list[Callback]:
         state.restart = number
         return callback(state)
 
-    return [functools.partial(told, callback) for callback in callbacks]
+    return [
+        replace(each, callback=functools.partial(told, each.callback))
+        if isinstance(each, Every)
+        else functools.partial(told, each)
+        for each in callbacks
+    ]
 
 
 def _which(number: int, count: int) -> str:
@@ -181,10 +187,12 @@ def _together(fits: list[Fit], steps: int, *, show: bool, callbacks: Sequence[Ca
         try:
             while not run.over(steps):
                 marks = [len(history) for history in rows]
+                mark = told[0].mark(run.taken, minibatches.per_epoch)
                 with validation(False), no_warnings_of_nan(), fits[0].pair.scope():
-                    run.go(steps, report=report, asked_to_stop=asked_to_stop, pause=lambda: bool(callbacks))
-                for number, (each, mark) in enumerate(zip(told, marks, strict=True)):
-                    each.tell(rows[number].history, mark, functools.partial(copy_of, number))
+                    run.go(min(steps, mark), report=report, asked_to_stop=asked_to_stop, pause=lambda: bool(callbacks))
+                for number, (each, before) in enumerate(zip(told, marks, strict=True)):
+                    known = rows[number].history, before, minibatches.per_epoch
+                    each.tell(*known, functools.partial(copy_of, number))
                     if each.error:
                         break
                 run.interrupted = run.interrupted or asked_to_stop()
