@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -10,6 +12,7 @@ import torch
 import vbayes as vb
 from tests.models import binary, small_vae
 from vbayes.pair.initial_values import another_start
+from vbayes.training.side_by_side import SideBySide
 
 
 def states_equal(a: vb.Fit, b: vb.Fit) -> bool:
@@ -174,3 +177,25 @@ def test_a_guide_by_a_word_starts_elsewhere_too():
     assert found.fits[0].steps == 0 < found.fits[1].steps and found.r_hat(500, seed=0).r_hat[0] < 1.05
     short = vb.fit(vb.Pair(single, normal), x, restarts=3, max_steps=20, progress=False, device="cpu")
     assert [fit.steps for fit in short.fits] == [20] * 3 and not any(fit.convergence.converged for fit in short.fits)
+
+
+def test_a_matrix_without_a_factor_costs_no_steps(monkeypatch):
+    """The fits go on by Pyro from where their histories end, and not from their starts."""
+    take, calls = SideBySide.take, []
+
+    def taken(engine, count):
+        calls.append(count)
+        if len(calls) == 4:
+            raise torch.linalg.LinAlgError("no factor")
+        return take(engine, count)
+
+    how = {"learning_rate": 0.1, "compile": True, "progress": False, "device": "cpu", "restarts": 2}
+    call = functools.partial(vb.fit, vb.pairs.normal_normal(), torch.tensor([2.0, 3.0]), **how)
+    with monkeypatch.context() as patched, pytest.warns(UserWarning, match="no factor"):
+        patched.setattr(SideBySide, "take", taken)
+        found = call(steps=8)
+    taken_then = sum(calls[:3])
+    for one, other in zip(found.fits, call(steps=taken_then).fits, strict=True):
+        assert one.rows[:taken_then].elbo.tolist() == other.rows.elbo.tolist() and one.steps == 8
+        moved = one.pair.parameters["loc"] - other.pair.parameters["loc"]
+        assert (moved > 0.2).all()  # four steps of .1 towards the data
