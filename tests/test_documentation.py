@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+import contextlib
 import os
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pyro
 import pytest
 import torch
 from matplotlib import pyplot
+
+import vbayes as vb
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -156,3 +160,43 @@ def test_predictions(capsys):
     assert "1 new group of county, drawn from the population: Dakota" in said and "['Aitkin' 'Anoka'" in said
     table = scope["found"].to_dataframe()
     assert table.county.tolist() == ["Brown", "Dakota"] and table.sd[0] < table.sd[1]
+
+
+@pytest.mark.slow
+def test_callbacks(tmp_path, monkeypatch, capsys):
+    """Its recipes do what they are for; TensorBoard and MLflow are stand-ins that write down what they are told."""
+    told: list[tuple] = []
+
+    class Writer:
+        def __init__(self, folder):
+            told.append(("writer", folder))
+
+        def add_scalar(self, name, value, step):
+            told.append((name, value, step))
+
+        def add_histogram(self, name, values, step):
+            told.append((name, values.shape, step))
+
+        def close(self):
+            told.append(("closed",))
+
+    mlflow = types.SimpleNamespace(
+        start_run=contextlib.nullcontext,
+        log_params=lambda params: told.append(("params", params)),
+        log_metric=lambda name, value, step: told.append(("metric", value, step)),
+        log_artifact=lambda path: told.append(("artifact", path)),
+    )
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", types.SimpleNamespace(SummaryWriter=Writer))
+    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
+    monkeypatch.chdir(tmp_path)
+    scope = run(DOCS / "callbacks.md")
+    assert re.search(r"step \d+, epoch \d+: -\d+\.\d\d nats a datum", capsys.readouterr().out)
+    stopping, stopped = scope["stopping"], scope["stopped"]
+    assert stopped.interrupted and stopped.steps < 2000 and stopping.since == 5
+    assert scope["best"].steps == stopped.steps - 5 * 20
+    assert [each[2] for each in told if each[0] == "elbo_per_datum"] == list(range(1, 37))
+    assert ("closed",) in told and any(len(each) == 3 and isinstance(each[1], torch.Size) for each in told)
+    assert told[-1] == ("artifact", "vae.safetensors") and any(each[0] == "metric" for each in told)
+    assert 1e-4 < scope["rate"] < 0.1
+    kept = [vb.Fit.load(file, scope["pair"], scope["data"]) for file in sorted(tmp_path.glob("epoch-*"))]
+    assert [fit.rows[-1][1] for fit in kept] == [10, 5]

@@ -104,10 +104,12 @@ from .rng import default_seed as default_seed
 from .rng import seeded as seeded
 from .runs.experiment import Experiment as Experiment
 from .runs.report import report as report
+from .training.every import Every as Every
 from .training.fit import fit as fit
 from .training.restarts import Restarts as Restarts
 from .training.result import Fit as Fit
 from .training.svi import SVI as SVI
+from .training.training_state import TrainingState as TrainingState
 from .updates import BatchAndMatch as BatchAndMatch
 from .updates import NaturalGradient as NaturalGradient
 from .updates import ScoreMatching as ScoreMatching

@@ -205,8 +205,8 @@ def test_a_state_of_other_parameters(tmp_path, optimizer, shape):
 def test_where_a_schedule_stands(tmp_path):
     """Of a training that goes until it has converged: what is forged is found before it goes on."""
 
-    def stop(rows):
-        if rows[-1][0] > 100:
+    def stop(state):
+        if state.step > 100:
             raise ZeroDivisionError
 
     path, pair = tmp_path / "fit.safetensors", vb.pairs.normal_normal

@@ -153,10 +153,10 @@ def test_killed_from_outside(tmp_path):
     path, counted = tmp_path / "fit.safetensors", tmp_path / "steps"
 
     def work():
-        def callback(rows):
-            counted.write_text(str(rows[-1][0]))
+        def callback(state):
+            counted.write_text(str(state.step))
             time.sleep(0.002)
-            if rows[-1][0] > 30:
+            if state.step > 30:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         short(pair(), checkpoint=path, every="5 steps", callbacks=[callback])
@@ -174,7 +174,7 @@ def test_a_signal_keeps_what_was_learned(tmp_path, number):
 
     def work():
         before = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
-        found = short(pair(), checkpoint=path, callbacks=[lambda rows: os.kill(os.getpid(), number)])
+        found = short(pair(), checkpoint=path, callbacks=[lambda state: os.kill(os.getpid(), number)])
         assert found.interrupted and 0 < found.steps < 60
         assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)] == before
 
@@ -188,7 +188,7 @@ def test_a_handler_of_the_programs_own_stays(monkeypatch):
     seen = []
     before = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
     try:
-        found = short(pair(), callbacks=[lambda rows: seen or os.kill(os.getpid(), signal.SIGTERM)])
+        found = short(pair(), callbacks=[lambda state: seen or os.kill(os.getpid(), signal.SIGTERM)])
     finally:
         signal.signal(signal.SIGTERM, before)
     assert seen == [signal.SIGTERM] and not found.interrupted and found.steps == 60
@@ -199,7 +199,7 @@ def test_a_converging_fit_that_is_interrupted_goes_on(tmp_path):
     call, path = functools.partial(fit, pair(), DATA, "stl", max_steps=700), tmp_path / "fit.safetensors"
 
     def work():
-        assert call(checkpoint=path, callbacks=[lambda rows: os.kill(os.getpid(), signal.SIGTERM)]).interrupted
+        assert call(checkpoint=path, callbacks=[lambda state: os.kill(os.getpid(), signal.SIGTERM)]).interrupted
 
     assert in_a_child(work) == 0
     assert not (reached := call(checkpoint=path)).interrupted
@@ -254,7 +254,7 @@ def test_what_can_not_be_written_is_known_before_the_first_step(tmp_path, monkey
 def test_a_folder_that_goes_away_costs_no_fit(tmp_path):
     (tmp_path / "in").mkdir()
 
-    def remove(rows):
+    def remove(state):
         for file in (tmp_path / "in").glob("*"):
             file.unlink()
         if (tmp_path / "in").exists():

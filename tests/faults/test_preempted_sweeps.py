@@ -35,7 +35,7 @@ def measure(sizes):
         with (HERE / "log").open("a") as log:
             log.write(f"{size}\\n")
         found = vb.fit(vb.pairs.normal_normal(), torch.tensor([1.0, 2.0]), "trace", steps=20 * size, compile=False,
-                       progress=False, callbacks=[lambda rows: send(size)])
+                       progress=False, callbacks=[lambda state: send(size)])
         rows.append({"size": size, "steps": found.steps, "elbo": found.rows[-1][2]})
     return pd.DataFrame(rows)
 

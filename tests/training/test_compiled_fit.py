@@ -119,14 +119,14 @@ def test_a_program_is_made_where_it_pays(data):
 
 def test_callbacks_see_every_step_once(data):
     seen = []
-    fit = compiled(small_vae(), data, steps=500, callbacks=[seen.extend])
+    fit = compiled(small_vae(), data, steps=500, callbacks=[lambda state: seen.extend(state.new_rows)])
     assert [tuple(row) for row in seen] == list(fit.rows) and [row[0] for row in seen] == list(range(1, 501))
     assert fit.history.seconds.is_monotonic_increasing
 
 
 def test_ctrl_c_returns_the_last_finished_interval(data):
-    def press(rows):
-        if rows[-1][0] > 20:
+    def press(state):
+        if state.step > 20:
             signal.raise_signal(signal.SIGINT)
 
     fit = compiled(small_vae(), data, steps=10**6, callbacks=[press])
@@ -165,9 +165,9 @@ def test_a_model_that_changes_goes_on_by_pyro():
         with pyro.plate("data", len(x)):
             pyro.sample("x", dist.Normal(z, scale), obs=x)
 
-    def anneal(rows):
+    def anneal(state):
         nonlocal scale
-        scale = 1.0 + rows[-1][0] / 100
+        scale = 1.0 + state.step / 100
 
     pair = vb.Pair(model, pyro.infer.autoguide.AutoNormal(model), name="annealed")
     with pytest.warns(UserWarning, match="Pair 'annealed' reads `scale` beside its arguments, which keeps changing"):

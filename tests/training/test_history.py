@@ -10,7 +10,7 @@ import torch
 import vbayes as vb
 from vbayes.errors import BadInput
 from vbayes.training.checkpoint_fields import rows as rows_of_file
-from vbayes.training.history import COLUMNS, TOGETHER, Growing, History, tell
+from vbayes.training.history import COLUMNS, TOGETHER, Growing, History
 
 ROWS = [(1, 1, -3.5, -1.75, 0.1), (2, 1, -2.5, -1.25, 0.2), (3, 2, -1.0 / 3, -1.0 / 6, 0.3)]
 
@@ -56,12 +56,6 @@ def test_what_a_growing_one_has_handed_out_stays_as_it_is():
     assert all(each == History(table(len(each))) for each in seen)
     with pytest.raises(ValueError, match="read-only"):
         grows.history.table[0] = 0.0
-
-
-def test_callbacks_get_lists_of_tuples():
-    seen = []
-    tell([seen.append, seen.append], History.of(ROWS))
-    assert seen == [ROWS, ROWS] and type(seen[0]) is list and type(seen[0][0]) is tuple
 
 
 def test_a_fit_takes_tuples_too():

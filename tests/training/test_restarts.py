@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -10,6 +12,7 @@ import torch
 import vbayes as vb
 from tests.models import binary, small_vae
 from vbayes.pair.initial_values import another_start
+from vbayes.training.side_by_side import SideBySide
 
 
 def states_equal(a: vb.Fit, b: vb.Fit) -> bool:
@@ -100,13 +103,13 @@ def test_one_that_leaves_the_reals_does_not_take_the_others_along():
 def test_none_that_stays_in_the_reals_is_an_error():
     options = {"optimizer": torch.optim.SGD, "learning_rate": 1e30, "steps": 20, "compile": True, "progress": False}
     with pytest.raises(vb.errors.NonFinite, match="None of 3 fits of pair 'vae' stayed in the real numbers") as caught:
-        vb.fit(small_vae(), binary(10), "trace", restarts=3, callbacks=[lambda rows: rows[-1]], **options)
+        vb.fit(small_vae(), binary(10), "trace", restarts=3, callbacks=[lambda state: state.step], **options)
     assert caught.value.fit.steps < 20
 
 
 def test_an_interrupt_in_a_callback_keeps_what_there_is():
-    def stop(rows):
-        if rows[-1][0] > 10:
+    def stop(state):
+        if state.step > 10:
             raise KeyboardInterrupt
 
     result = vb.fit(small_vae(), binary(10), restarts=3, steps=10**6, compile=True, callbacks=[stop], progress=False)
@@ -174,3 +177,25 @@ def test_a_guide_by_a_word_starts_elsewhere_too():
     assert found.fits[0].steps == 0 < found.fits[1].steps and found.r_hat(500, seed=0).r_hat[0] < 1.05
     short = vb.fit(vb.Pair(single, normal), x, restarts=3, max_steps=20, progress=False, device="cpu")
     assert [fit.steps for fit in short.fits] == [20] * 3 and not any(fit.convergence.converged for fit in short.fits)
+
+
+def test_a_matrix_without_a_factor_costs_no_steps(monkeypatch):
+    """The fits go on by Pyro from where their histories end, and not from their starts."""
+    take, calls = SideBySide.take, []
+
+    def taken(engine, count):
+        calls.append(count)
+        if len(calls) == 4:
+            raise torch.linalg.LinAlgError("no factor")
+        return take(engine, count)
+
+    how = {"learning_rate": 0.1, "compile": True, "progress": False, "device": "cpu", "restarts": 2}
+    call = functools.partial(vb.fit, vb.pairs.normal_normal(), torch.tensor([2.0, 3.0]), **how)
+    with monkeypatch.context() as patched, pytest.warns(UserWarning, match="no factor"):
+        patched.setattr(SideBySide, "take", taken)
+        found = call(steps=8)
+    taken_then = sum(calls[:3])
+    for one, other in zip(found.fits, call(steps=taken_then).fits, strict=True):
+        assert one.rows[:taken_then].elbo.tolist() == other.rows.elbo.tolist() and one.steps == 8
+        moved = one.pair.parameters["loc"] - other.pair.parameters["loc"]
+        assert (moved > 0.2).all()  # four steps of .1 towards the data

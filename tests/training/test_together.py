@@ -217,8 +217,36 @@ def test_one_writes_and_all_stop_and_go_on(tmp_path, capfd):
     for found in (after, after_too):
         assert found[1] == wanted[1] and all(torch.equal(value, found[0][name]) for name, value in wanted[0].items())
     assert vb.Fit.load(file, regression(), DATA).steps == 12
-    said = capfd.readouterr().out
+    said = capfd.readouterr().err
     assert said.count("/40") <= 1 + len(first[1]) and said.count("2 processes train together") == 1
+
+
+def test_a_callback_of_the_first_one_stops_all(tmp_path):
+    """At the same step, by its answer or by an error, which is the first one's alone; all say why."""
+
+    def work(rank):
+        told = []
+        how = HOW | {"compile": False}
+
+        def fail(state):
+            raise ZeroDivisionError
+
+        def stop(state):
+            told.append(state.step)
+            return state.step >= 4
+
+        stopped = vb.fit(regression(), DATA, steps=40, callbacks=[stop], **how)
+        try:
+            failed = vb.fit(regression(), DATA, steps=40, callbacks=[fail], **how)
+        except ZeroDivisionError as error:
+            failed = error.fit, "raised"
+        reason = vb.fit(regression(), DATA, callbacks=[stop], **how).convergence.reason
+        return come_to(stopped), come_to(failed[0] if rank == 0 else failed), reason.split(" after")[0], told
+
+    (first, failed, reason, told), (second, failed_too, reason_too, silent) = together(tmp_path, work)
+    assert 4 <= len(first[1]) <= 5 and first[1] == second[1] and first[2] and second[2]
+    assert 1 <= len(failed[1]) <= 2 and failed[1] == failed_too[1]
+    assert reason == reason_too == "stopped by a callback" and told and not silent
 
 
 @pytest.mark.parametrize("ends", ["raises", "dies"])

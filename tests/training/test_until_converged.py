@@ -227,7 +227,12 @@ def test_held_out_data_are_for_guides_that_can_read_them():
 
 def test_a_callback_hears_of_each_step():
     seen = []
-    found = fit(mean_of(0.0, 10.0), torch.tensor([0.5, 1.5]), max_steps=500, callbacks=[seen.extend])
+    found = fit(
+        mean_of(0.0, 10.0),
+        torch.tensor([0.5, 1.5]),
+        max_steps=500,
+        callbacks=[lambda state: seen.extend(state.new_rows)],
+    )
     assert [row[0] for row in seen] == list(range(1, 501)) and tuple(seen) == found.rows
 
 
@@ -241,8 +246,8 @@ def test_a_phase_that_is_cut_short_proves_nothing():
 
 
 def test_ctrl_c_returns_what_there_is():
-    def press(rows):
-        if rows[-1][0] >= 500:
+    def press(state):
+        if state.step >= 500:
             signal.raise_signal(signal.SIGINT)
 
     found = fit(mean_of(0.0, 10.0), torch.tensor([0.5, 1.5, 2.5]), callbacks=[press])

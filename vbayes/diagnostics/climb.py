@@ -17,7 +17,8 @@ from ..guides.curvature import Place
 from ..pair.pair import Pair
 from ..training.autosave import Autosave
 from ..training.budget import Budget
-from ..training.history import Callback, History
+from ..training.callbacks import Callback
+from ..training.history import History
 from ..training.result import Fit
 from ..training.until_converged import until_converged
 from .diagnose import diagnose

@@ -33,6 +33,7 @@ def annealed(
     *,
     origin: pyro.poutine.Trace | None,
     progress: bool,
+    part: str = "",
 ) -> Weights:
     """Weights of chains from the guide to the posterior, or back.
 
@@ -48,13 +49,15 @@ def annealed(
         origin: None; or the run of the model that made the data, at whose latents, a draw from the posterior, the chains begin that end at the
             guide: then E[w] = 1/p(x).
         progress: Show a bar.
+        part: Which of several, for it.
     """
     with pair.scope(), torch.no_grad(), rng.seeded(seed), validation(False), no_warnings_of_nan():
         space, back = Unconstrained(pair, batch), origin is not None
         target = space.target(chains)
         ladder = torch.linspace(-SHARPEST, SHARPEST, temperatures + 1, device="cpu").sigmoid()  # read one by one
         ladder = (ladder - ladder[0]) / (ladder[-1] - ladder[0])
-        with bar("anneal back" if back else "anneal", 2 * temperatures, show=progress) as advance:
+        what = ("annealing back" if back else "annealing") + part
+        with bar(what, 2 * temperatures, show=progress, unit="temperature") as advance:
             for pilot in (True, False):
                 start = space.draws(chains) if origin is None else torch.stack([space.origin(origin)] * chains)
                 if pilot:

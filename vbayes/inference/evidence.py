@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -197,15 +196,19 @@ def log_evidence(
                 f"The guide of pair {pair.name!r} can't draw all values that {', '.join(map(repr, problem.uncovered))} may have, so there is no way back to it from "
                 "all of them, and no upper bound. Wanted: a guide over the model's support, or method='iw'."
             )
+        parts = [f", part {n} of {len(chunks)}" if len(chunks) > 1 else "" for n in range(1, len(chunks) + 1)]
         if method == "ais":
-            there = [annealed(pair, b, seed=s, origin=None, **how) for b, s in zip(chunks, seeds, strict=True)]
+            each = zip(chunks, seeds, parts, strict=True)
+            there = [annealed(pair, b, seed=s, origin=None, part=part, **how) for b, s, part in each]
             return _lower(there, f"annealed importance sampling, {words}", named)
         made = [simulate(pair, b, s) for b, s in zip(chunks, seeds, strict=True)]
         there = [
-            annealed(pair, m.batch, seed=rng.child(seed, THERE, n), origin=None, **how) for n, m in enumerate(made)
+            annealed(pair, m.batch, seed=rng.child(seed, THERE, n), origin=None, part=parts[n], **how)
+            for n, m in enumerate(made)
         ]
         back = [
-            annealed(pair, m.batch, seed=rng.child(seed, BACK, n), origin=m.made, **how) for n, m in enumerate(made)
+            annealed(pair, m.batch, seed=rng.child(seed, BACK, n), origin=m.made, part=parts[n], **how)
+            for n, m in enumerate(made)
         ]
         return _between(there, back, f"annealing there and back, {words}, on data simulated by the model", named)
     found = _weighed(pair, chunks, count, seeds, progress=progress)
@@ -240,12 +243,12 @@ def _chunks(pair: Pair, data: Dataset, whole: Batch, batch_size: int, seed: int)
 def _weighed(pair: Pair, chunks: Sequence[Batch], count: int, seeds: Sequence[int], *, progress: bool) -> list[Weights]:
     found: list[Weights] = []
     done = 0
-    with bar("evidence", len(chunks) * count, show=progress) as advance:
+    with bar("evidence", len(chunks) * count, show=progress, unit="draw") as advance:
 
         def drawn(more: int) -> None:
             nonlocal done
             done += more
-            advance(done, functools.partial("{} of {} parts".format, len(found), len(chunks)))
+            advance(done, lambda: f"{len(found)} of {len(chunks)} parts" if len(chunks) > 1 else "")
 
         for batch, seed in zip(chunks, seeds, strict=True):
             found.append(weights(pair, batch, count, seed, drawn))

@@ -106,7 +106,7 @@ def impute(
         torch.no_grad(),
         rng.seeded(seed),
         validation(False),
-        bar("impute", burn_in + draws, show=progress) as advance,
+        bar("impute", burn_in + draws, show=progress, unit="draw") as advance,
     ):
         chain.start()
         for number in range(burn_in + draws):

@@ -192,7 +192,7 @@ def _learn(found: MonteCarloEM, steps: int, *, show: bool) -> MonteCarloEM:
         rng.continued(generator),
         validation(False),
         no_warnings_of_nan(),
-        bar("Monte Carlo EM", steps, show=show) as advance,
+        bar("Monte Carlo EM", steps, show=show, unit="step") as advance,
         between_steps() as asked_to_stop,
     ):
         stepper = optimizer_for(pair.leaves, found.optimizer, found.learning_rate, found.moments)

@@ -14,8 +14,8 @@ from ..errors import Unsuitable
 from ..estimators import STL, name_of
 from ..estimators.memory import with_memory
 from ..estimators.suits import suits
+from ..training.callbacks import Callback
 from ..training.engine import WORTH
-from ..training.history import Callback
 from ..training.result import Fit
 from .recommend import recommend
 

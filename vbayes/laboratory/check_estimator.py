@@ -149,7 +149,7 @@ def check_estimator(
         raise BadInput(f"estimator={estimator!r} makes no claims. Wanted: a vb.Estimator, its class or name.")
     names = list(TRACTABLE) if pairs is None else list(pairs)
     seed, rows, unsuitable = rng.or_default(seed), [], {}
-    with bar("check", len(names), show=progress) as advance:
+    with bar("check", len(names), show=progress, unit="pair") as advance:
         for number, name in enumerate(names, start=1):
             pair, batch = _away(name, seed), TRACTABLE[name].batch()
             try:

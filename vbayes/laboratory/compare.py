@@ -160,6 +160,7 @@ def compare(
             for piece, row in enumerate(bench.measure(name, here, seeds[number], reached), start=1):
                 rows.extend(row)
                 advance(number * bench.pieces + piece, functools.partial("at the {}".format, name))
+            advance((number + 1) * bench.pieces, functools.partial("at the {}".format, name))
     found = Comparison(
         pair=pair.name,
         data=dataset.name,

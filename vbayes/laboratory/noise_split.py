@@ -189,7 +189,7 @@ def noise_split(
     require_parameters(pair)
     rows: list[dict[str, float]] = []
     designs = [(m, n) for m in batch_sizes for n in counts]
-    with bar("noise", len(designs), show=progress) as advance:
+    with bar("noise", len(designs), show=progress, unit="design") as advance:
         for done, (m, n) in enumerate(designs, start=1):
             varied = replace(method, num_particles=n)  # type: ignore[type-var]
             rows.append(split_of(pair, dataset, varied, m, n, minibatches, draws, seed, memory))

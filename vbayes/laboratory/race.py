@@ -127,7 +127,7 @@ def race(
     start = look(pair)
     with (
         between_steps() as asked_to_stop,
-        bar("race", len(goals) * len(methods) * len(numbers), show=progress) as advance,
+        bar("race", len(goals) * len(methods) * len(numbers), show=progress, unit="run") as advance,
     ):
         for name, method in methods.items():
             runs |= _entered(name, method, pair, dataset, numbers, staged, options)

@@ -108,7 +108,7 @@ def recommend(
     pair, dataset, batch = problem.pair, problem.data, problem.draw(seed)
     require_parameters(pair)
     contest = _Contest(pair, batch, seed, compile, memory)
-    with bar("recommend", 3, show=progress) as advance:
+    with bar("recommend", 3, show=progress, unit="round") as advance:
         first = contest.round(_suitable(pair, batch, candidates), FIRST)
         split = {"minibatch": 0.0, "minibatch_se": 0.0}
         if batch_size not in (None, len(dataset)):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +100,7 @@ def measure(
     every = list(itertools.chain(*tasks))
     found = {} if force else {number: kept for number, task in enumerate(every) if (kept := task.kept()) is not None}
     left = [number for number in range(len(every)) if number not in found]
-    with bar("tasks", len(every), show=sys.stderr.isatty()) as advance:
+    with bar("sweep", len(every), show=True, unit="task") as advance:
         for index, table in measured([every[number] for number in left], jobs=jobs, backend=backend):
             every[left[index]].keep(table)
             found[left[index]] = table

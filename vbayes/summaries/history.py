@@ -61,11 +61,11 @@ def trained(
         rows: N, of the data.
         batch_size: M; None for all rows.
         seconds: That it took.
-        interrupted: Whether Ctrl-C ended it.
+        interrupted: Whether it was stopped before its time.
     """
     words = f"{counted(steps, 'step')}, {counted(epochs, 'epoch')} of {counted(rows, 'row')}"
     words += f" in batches of {batch_size:,}" if batch_size else ""
-    return "trained", f"{words}, {rounded(seconds, 3)} s" + (", stopped by Ctrl-C" if interrupted else "")
+    return "trained", f"{words}, {rounded(seconds, 3)} s" + (", stopped early" if interrupted else "")
 
 
 def _mean(values: Any) -> tuple[float, float]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -10,10 +12,11 @@ import torch
 
 from ..errors import BadInput
 from ..progress import bar, between_steps
+from .callbacks import Callback, Callbacks
 from .convergence import of_history
 from .engine import WORTH
 from .fit_run import not_finite
-from .history import Callback, Row, tell
+from .history import Row, trend
 from .phased_run import PhasedRun
 from .plateau import FEWEST
 from .tolerance import Tolerance
@@ -48,28 +51,39 @@ def train_averaged(fit: F, steps: int, *, show: bool, callbacks: Sequence[Callba
             f"average=True over {steps} step{'s' * (steps != 1)}. Wanted: at least two, of which the later half is averaged."
         )
     rate = fit.learning_rate or RATE
-    run = PhasedRun(
-        fit, rate, staged=fit.progress.staged or fit.compile is True or (fit.compile == "auto" and steps >= WORTH)
-    )
-    run.begin(rate)
-    with bar("fit", steps, show=show) as advance, between_steps() as asked_to_stop:
+    staged = fit.progress.staged or fit.compile is True or (fit.compile == "auto" and steps >= WORTH)
+    halves = (steps // 2, steps - steps // 2)
+
+    def as_kept(reached: F) -> F:
+        """Means of iterates are no state of an Adam's."""
+        progress = replace(reached.progress, optimizer=None)
+        return replace(reached, optimizer=fit.optimizer, learning_rate=fit.learning_rate, progress=progress)  # type: ignore[no-any-return]
+
+    with (
+        bar("fit", halves[0], show=show, unit="step") as advance,
+        nullcontext(PhasedRun(fit, rate, staged=staged)) as run,
+        between_steps() as asked_to_stop,
+    ):
+        before = fit.steps
+        run.begin(rate)
+
+        told = Callbacks(callbacks, asked_to_stop, as_kept)
 
         def report(rows: Sequence[Row]) -> None:
-            advance(run.run.steps - fit.steps, lambda: f"ELBO per datum {rows[-1][3]:.4g}")
-            tell(callbacks, rows)
+            advance(run.run.steps - before, functools.partial(trend, run.rows))
 
-        for part in (steps // 2, steps - steps // 2):
+        for number, part in enumerate(halves):
             if not (run.run.failure or run.run.interrupted):
+                if number:
+                    advance.phase("averaging", part, "step")
+                    before = run.run.steps
                 run.begin_mean()
-                run.go(part, report=report, asked_to_stop=asked_to_stop)
+                run.go(part, report=report, asked_to_stop=asked_to_stop, callbacks=told)
     reached = run.run.fit
     interrupted = run.run.interrupted
     if not run.run.failure and not interrupted:
         run.begin(rate, run.mean)
-    # Means of iterates are no state of an Adam's.
-    reached = replace(
-        reached, optimizer=fit.optimizer, learning_rate=fit.learning_rate, progress=replace(reached.progress, optimizer=None)
-    )  # fmt: skip
+    reached = told.handed_back(as_kept(reached))
     if failure := run.run.failure:
         raise not_finite(failure, reached)
     if reached.steps >= FEWEST:

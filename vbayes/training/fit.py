@@ -27,10 +27,10 @@ from ..pair.problem import Problem, Trained, pair_and_data, paired
 from ..staging.backends import Compile, require_backend
 from .autosave import EVERY, Autosave
 from .averaged import train_averaged
+from .callbacks import Callback
 from .combinations import require_combination
-from .fit_run import Progress, train
+from .fit_run import Progress
 from .from_disk import asked_of_disk
-from .history import Callback
 from .identity import identity
 from .minibatches import count_steps
 from .optimizer import optimizer_for, require_adam
@@ -39,6 +39,7 @@ from .restarts import Restarts
 from .result import Fit
 from .several import fit_restarts, fit_until_converged
 from .together import begin_together, refuse_together, train_together, until_converged_together
+from .train import train
 from .until_converged import until_converged
 from .updating import check_update, updated
 from .verbs import verb
@@ -129,8 +130,9 @@ def fit(
             same fit: pair, data, estimator, optimiser, seed and the like. What `guide=` finds before the first step is found again.
         every: Seconds between two writings, or a text such as "30s", "5min", "1000 steps"; less often where writing would take more than a tenth of the time. A process
             that is killed loses so much at most; a call of the program lasts some tenths of a second, and trials of a first rate some hundred steps.
-        callbacks: Each is called some ten times a second with the new rows of the history.
-        progress: Show a bar with the ELBO per datum and its trend.
+        callbacks: Each is called with a `vb.TrainingState`, between two steps: some ten times a second, and after each step that Pyro takes; or at given steps, see `vb.Every`. One that returns True ends the fit, as Ctrl-C
+            would: what was reached comes back. Where one raises an error, that has what was reached as its `fit`.
+        progress: Show how far it is, with the ELBO per datum and its trend; in a log, by a line now and then.
 
     Returns:
         `Fit`, the trained copy of the pair with its history; or `Restarts`, several of them.

@@ -3,39 +3,33 @@
 from __future__ import annotations
 
 import copy
-import functools
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from .. import rng
 from ..errors import CaptureFailed, NonFinite
 from ..estimators import name_of
-from ..progress import bar, between_steps
-from ..staging.backends import asked_for
 from ..validation import no_warnings_of_nan, validation
-from .convergence import of_history
+from .callbacks import Callbacks
 from .eager import Eager
-from .engine import WORTH, XLA_WORTH, Engine
+from .engine import Engine
 from .engine_words import short
 from .failure import Failure
-from .history import COLUMNS, Callback, Growing, History, Numbers, Row, tell, trend
+from .history import COLUMNS, Growing, History, Numbers
 from .matching import Matching
 from .minibatches import Minibatches
 from .optimizer import optimizer_for
-from .plateau import FEWEST
-from .run import BY_PYRO, Keeper, Run
+from .run import BY_PYRO, Run
 from .staged import Staged
-from .tolerance import Tolerance
 from .updating import optimizer_of, own_engine
 
 Make = Callable[..., Any]  # (fit, minibatches, optimiser, steps so far, staged=) → an engine with a `how`
-F = TypeVar("F", bound=Any)  # a `Fit`
 
 
 @dataclass(frozen=True)
@@ -187,14 +181,16 @@ class FitRun:
         steps: float,
         *,
         until: float = float("inf"),
-        report: Callback = lambda rows: None,
+        report: Callable[[History], object] = lambda rows: None,
         asked_to_stop: Callable[[], bool] = lambda: False,
         pause: Callable[[], bool] = lambda: False,
+        callbacks: Callbacks | None = None,
     ) -> None:
         """So many steps in all of this run, or to a second on its clock; see `Run.go`.
 
         Args:
             report: Called some ten times a second with the new rows of the history.
+            callbacks: Told as often, outside of `inside`: what they draw, or do to Pyro's store, is nothing to the steps.
         """
 
         def taken(values: Sequence[float], began: float, ended: float) -> None:
@@ -203,8 +199,29 @@ class FitRun:
             self._rows.add(rows)
             report(History(rows))
 
+        while True:
+            told, per_epoch = self.steps, self._minibatches.per_epoch
+            mark = callbacks.mark(told, per_epoch) - len(self._fit.rows) if callbacks else steps
+            with self.inside():
+                self._run.go(
+                    min(steps, mark), until=until, report=taken, asked_to_stop=asked_to_stop, pause=lambda: bool(callbacks) or pause(), finish=not callbacks
+                )  # fmt: skip
+            if not callbacks:
+                return
+            callbacks.tell(self.rows, told, per_epoch, self._copy)
+            self._run.interrupted = self._run.interrupted or asked_to_stop()
+            if self._run.over(steps, until) or pause():
+                break
+        self._finish()
+
+    def _copy(self) -> Any:
+        """What has been reached, as it stays while the run goes on."""
+        self._finish()
+        return replace(self.fit, pair=self._fit.pair.copy())
+
+    def _finish(self) -> None:
         with self.inside():
-            self._run.go(steps, until=until, report=taken, asked_to_stop=asked_to_stop, pause=pause)
+            self._run.engine.finish()
 
     def rehearse(self) -> None:
         """Takes a first step on a copy, for what is loaded, built or recorded only then; it counts as set-up."""
@@ -234,60 +251,6 @@ class FitRun:
         # `Problem` has validated; a value that is not finite must reach the ELBO.
         with self._fit.pair.scope(), rng.continued(self._generator), validation(False), no_warnings_of_nan():
             yield
-
-
-def train(
-    fit: F,
-    steps: int,
-    *,
-    show: bool,
-    callbacks: Sequence[Callback] = (),
-    staged: bool | None = None,
-    autosave: Keeper | None = None,
-    make: Make | None = None,
-    stopping: Callable[[], AbstractContextManager[Callable[[], bool]]] = between_steps,
-) -> F:
-    """`steps` more steps of a fit, whose pair is ours to change.
-
-    Args:
-        staged: Whether to make a program of it; None lets the fit and the number of steps say.
-        autosave: What keeps it while it runs.
-        make: As for `FitRun`.
-        stopping: Gives a function that says whether somebody has asked to stop.
-
-    Raises:
-        NonFinite: A step could not be taken. The error's `fit` has what was reached.
-    """
-    if staged is None:
-        staged = fit.progress.staged or asked_for(fit.compile) or (fit.compile == "auto" and steps >= WORTH)
-    few = fit.compile == "auto" and fit.steps + steps < XLA_WORTH
-    run = FitRun(fit, staged=staged and steps > 0, backend="native" if few else None, make=make)
-    with bar("fit", steps, show=show) as advance, stopping() as asked_to_stop:
-
-        def report(rows: Sequence[Row]) -> None:
-            advance(run.steps - fit.steps, functools.partial(trend, run.rows))
-            tell(callbacks, rows)
-
-        def due() -> bool:
-            return autosave is not None and autosave.due(run.steps)
-
-        run.go(steps, report=report, asked_to_stop=asked_to_stop, pause=due)
-        while run.steps - fit.steps < steps and not (run.failure or run.interrupted):
-            if autosave:
-                autosave.keep(run.fit)
-            run.go(steps, report=report, asked_to_stop=asked_to_stop, pause=due)
-        reached = run.fit
-        if staged and not steps:  # it would be a program if there were any steps
-            reached = replace(reached, progress=replace(reached.progress, staged=True))
-        if steps and reached.steps >= FEWEST and not run.failure:
-            tolerance = Tolerance.of(reached)
-            convergence = of_history(reached.rows.elbo, tolerance.nats, tolerance.rows)
-            reached = replace(reached, convergence=convergence)
-        if autosave and not run.torn:
-            autosave.keep(reached, finished=not (run.failure or run.interrupted))
-    if failure := run.failure:
-        raise not_finite(failure, reached)
-    return reached
 
 
 def not_finite(failure: Failure, fit: Any) -> NonFinite:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, overload
 
 import numpy as np
 import pandas as pd
 
 Row = tuple[int, int, float, float, float]
-Callback = Callable[[Sequence[Row]], object]
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
 
 COLUMNS = ("step", "epoch", "elbo", "elbo_per_datum", "seconds")
@@ -104,13 +103,6 @@ class Growing:
         return History(self._room[: self._count])
 
 
-def tell(callbacks: Sequence[Callback], rows: Sequence[Row]) -> None:
-    """Hands new rows to whoever wants them."""
-    fresh = list(rows) if callbacks else []
-    for callback in callbacks:
-        callback(fresh)
-
-
 def _row(numbers: list[float]) -> Row:
     step, epoch, elbo, each, seconds = numbers
     return int(step), int(epoch), elbo, each, seconds
@@ -124,4 +116,4 @@ def trend(rows: History) -> str:
     if len(rows) < 2 * width:
         return f"ELBO per datum {recent:.4g}"
     change = recent - float(each[-2 * width : -width].mean())
-    return f"ELBO per datum {recent:.4g} {'↑' if change > 0 else '↓'} {change:+.2g} in {width} steps"
+    return f"ELBO per datum {recent:.4g} {'↑' if change > 0 else '↓'} {change:+.2g} in {width} step{'s' * (width > 1)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import itertools
 import multiprocessing
 import os
 import time
@@ -19,7 +20,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from ..errors import BadInput, ProcessLost
-from ..progress import between_steps
+from ..progress import WHO, Stop, between_steps
 
 T = TypeVar("T")
 
@@ -31,19 +32,37 @@ LAUNCHED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what torchrun
 MEND = "Mend: devices=1, so that each process trains by itself."
 
 
+class Agreed(Stop):
+    """Of all processes together.
+
+    Args:
+        mine: Of this one, of which the others hear with the next step.
+    """
+
+    def __init__(self, mine: Stop | None = None) -> None:
+        super().__init__()
+        self.mine = mine or Stop()
+
+    def ask(self, by: str) -> None:
+        self.mine.ask(by)
+
+    def heard(self, by: str) -> None:
+        """One of them has been asked."""
+        super().ask(by)
+
+
 class Ranks:
     """The processes of torch's default group, seen from one of them.
 
     Attributes:
         rank, world: The number of this one, from 0, and how many there are.
-        stopped: Whether one of them has been asked to stop, and all know.
+        stop: Whether one of them has been asked to, and all know.
         seconds: On the clock of the first, as of the last step, which is how late it is for all of them.
     """
 
     def __init__(self) -> None:
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
-        self.stopped, self.seconds = False, 0.0
-        self._asked: Callable[[], bool] = lambda: False
+        self.stop, self.seconds = Agreed(), 0.0
         self._where: AbstractContextManager[Any] = nullcontext()
         self._began = time.perf_counter()
 
@@ -98,18 +117,20 @@ class Ranks:
         """
         wide = functools.reduce(torch.promote_types, (each.dtype for each in tensors))
         seconds = time.perf_counter() - self._began if self.first else 0.0
-        news = tensors[0].new_tensor([float(self._asked()), float(lost), seconds], dtype=wide)
+        asked = [float(self.stop.mine.by == who) for who in WHO]
+        news = tensors[0].new_tensor([*asked, float(lost), seconds], dtype=wide)
         flat = torch.cat([*(each.detach().reshape(-1).to(wide) for each in tensors), news])
-        flat[:-3].mul_(weight)
+        flat[: -len(news)].mul_(weight)
         with self._hearing():
             dist.all_reduce(flat)
-        stopped, missing, self.seconds = flat[-3:].tolist()
-        self.stopped = self.stopped or stopped > 0
+        *asked, missing, self.seconds = flat[-len(news) :].tolist()
+        for who in itertools.compress(WHO, asked):
+            self.stop.heard(who)
         if missing and not lost:
             raise ProcessLost(
                 f"{self.words} stops, for another one could not take its step: what that one says tells why. {MEND_LOST}"
             )
-        parts = flat[:-3].split([each.numel() for each in tensors])
+        parts = flat[: -len(news)].split([each.numel() for each in tensors])
         return [part.view(each.shape).to(each.dtype) for part, each in zip(parts, tensors, strict=True)]
 
     def gather(self, thing: T) -> list[T]:
@@ -153,14 +174,14 @@ class Ranks:
     # ---- and how this one behaves ----------------------------------------------------------------------------------
 
     @contextmanager
-    def between_steps(self) -> Iterator[Callable[[], bool]]:
+    def between_steps(self) -> Iterator[Stop]:
         """As `vbayes.progress.between_steps`, where all stop after the same step, whichever of them was asked to."""
-        with between_steps(PATIENCE) as asked:
-            self._asked, self.stopped = asked, False
+        with between_steps(PATIENCE) as mine:
+            self.stop = Agreed(mine)
             try:
-                yield lambda: self.stopped
+                yield self.stop
             finally:
-                self._asked = lambda: False
+                self.stop = Agreed()
 
     @contextmanager
     def quiet(self) -> Iterator[None]:

@@ -27,12 +27,14 @@ from ..summaries.history import End, trained
 from . import checkpoint
 from .averaged import train_averaged
 from .budget import refuse_budget
+from .callbacks import Callback
 from .convergence import Convergence
-from .fit_run import Progress, train
-from .history import Callback, History
+from .fit_run import Progress
+from .history import History
 from .minibatches import count_steps
 from .optimizer import require_adam
 from .settled import search_of
+from .train import train
 from .until_converged import until_converged
 from .updating import is_update, scores_alone
 from .verbs import verb
@@ -50,7 +52,7 @@ class Fit(Displayable):
         data: What it was fitted to, on the device of the fit.
         estimator: Whose gradient was followed.
         rows: The history, a sequence of tuples; `history` shows it as a table.
-        interrupted: Whether it was stopped by Ctrl-C before its time.
+        interrupted: Whether it was stopped before its time: by Ctrl-C, SIGTERM or a callback.
         batch_size, optimizer, learning_rate, seed, compile: As given to `fit`; the rate is that of the last phase where it was found, and an update is in the optimiser's place.
         progress: What `resume` needs.
         switches: (steps before it, name) of each estimator that `estimator="auto"` went over to.

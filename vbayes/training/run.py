@@ -1,4 +1,4 @@
-"""The one driver of training: so many steps to a call, and in between the bar, the callbacks, Ctrl-C and the clock."""
+"""The one driver of training: so many steps to a call, and in between the bar, Ctrl-C and the clock."""
 
 from __future__ import annotations
 
@@ -60,6 +60,7 @@ class Run:
         report: Report = lambda values, began, ended: None,
         asked_to_stop: Callable[[], bool] = lambda: False,
         pause: Callable[[], bool] = lambda: False,
+        finish: bool = True,
     ) -> None:
         """Goes on to a number of steps or a second on the clock, whichever comes first; no further than it can.
 
@@ -68,22 +69,28 @@ class Run:
             until: On the clock.
             report: Called after each call of the engine.
             asked_to_stop: Looked at as often. A second Ctrl-C ends it at once.
-            pause: Likewise, for a good moment to save what was reached; another call goes on.
+            pause: Likewise, for a good moment to look at or save what was reached; another call goes on.
+            finish: Let the engine hand over what it holds back, in the end.
 
         Raises:
             CaptureFailed: The model has changed, and nothing can go on instead.
         """
         try:
-            while self.taken < steps and self.seconds < until and not (self.engine.failure or self.interrupted):
+            while not self.over(steps, until):
                 began, values = self.seconds, self._take(steps - self.taken, until - self.seconds)
                 if len(values):
                     report(values, began, self.seconds)
                 self.interrupted = asked_to_stop()
                 if pause():
                     break
-        except KeyboardInterrupt:  # a second one, or the model's or a callback's own
+        except KeyboardInterrupt:  # a second one, or the model's own
             self.interrupted = self.torn = True
-        self.engine.finish()
+        if finish:
+            self.engine.finish()
+
+    def over(self, steps: float, until: float = math.inf) -> bool:
+        """Whether `go` would take no step."""
+        return self.taken >= steps or self.seconds >= until or bool(self.engine.failure) or self.interrupted
 
     def _take(self, left: float, room: float) -> Sequence[Any]:
         try:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..data.dataset import Dataset
-from ..summaries.card import counted, rounded
+from ..progress import Bar, Stop
 from .autosave import Autosave
 from .budget import Budget
-from .convergence import Convergence, Phase, in_nats
+from .callbacks import Callback, Callbacks
+from .convergence import Phase
 from .fit_run import not_finite
-from .history import Callback, Row, tell
+from .history import Row, trend
 from .phased_run import CHUNK, PhasedRun, Point
 from .ranks import Ranks
 from .rate import FIRST, find_rate
+from .schedule_end import ending
 from .schedule_state import Midst, stand, standing
 from .tolerance import Tolerance
 from .window import window
@@ -41,11 +43,12 @@ class Schedule:
     Args:
         fit: What has been reached. Its pair is ours to change.
         budget, tolerance, validation, rate, callbacks: See there.
-        advance: Told of each step, and of what to show.
-        asked_to_stop: Whether somebody has pressed Ctrl-C.
+        advance: Shows the phases.
+        asked_to_stop: Whether somebody has.
         autosave: What keeps it while it runs.
         at: Where one that was kept stood, to go on from there; empty for one that begins.
         ranks: The processes that train it together: what time it is, they agree on.
+        what: It is, for the bars.
     """
 
     def __init__(
@@ -56,16 +59,18 @@ class Schedule:
         validation: Dataset | None,
         rate: float | None,
         callbacks: Sequence[Callback],
-        advance: Callable[[int, Callable[[], str]], None],
-        asked_to_stop: Callable[[], bool],
+        advance: Bar,
+        asked_to_stop: Stop,
         autosave: Autosave | None = None,
         at: dict[str, Any] | None = None,
         ranks: Ranks | None = None,
+        what: str = "fit",
     ) -> None:
         self._clock = ranks.clock if ranks else time.perf_counter
         self._fit, self._tolerance, self._rate = fit, tolerance, rate or math.nan
         self._began, self._autosave, self._first, self._budget = self._clock(), autosave, fit.steps, budget
-        self._callbacks, self._advance, self._asked_to_stop = callbacks, advance, asked_to_stop
+        self._advance, self._asked_to_stop, self._what = advance, asked_to_stop, what
+        self._callbacks = Callbacks(callbacks, asked_to_stop, self._as_kept)
         optimizer = at["optimizer"] if at else None
         how: dict[str, Any] = {"held_out": validation, "optimizer": optimizer, "between": self._keep, "ranks": ranks}
         self._steps = PhasedRun(fit, rate or FIRST, staged=fit.compile is not False, **how)
@@ -115,12 +120,13 @@ class Schedule:
             self._settle(self._points.get("reached"))
         except KeyboardInterrupt:  # a second one; what was reached stands in the pair
             self._interrupted = True
-        return replace(
+        reached = replace(
             self._as_kept(self._steps.run.fit),
             learning_rate=self._fit.learning_rate if math.isnan(self._rate) else self._rate,
             interrupted=self._interrupted,
-            convergence=self._told(self._converged),
+            convergence=ending(self),
         )
+        return self._callbacks.handed_back(reached)
 
     def _begin(self) -> None:
         """The first rate and window."""
@@ -134,6 +140,7 @@ class Schedule:
         self._keep()
         if not self._over and rate not in self._trials:
             self._trials[rate] = self._steps.trial(self._steps.parameters, rate, steps)
+            self._advance(len(self._trials), lambda: f"rate {rate:.2g}")
         return [] if self._over else self._trials[rate]
 
     def _phase(self, before: Point | None) -> tuple[Point | None, Point | None]:
@@ -141,6 +148,8 @@ class Schedule:
         if self._midst is None:
             self._midst, self._ended = Midst(self._taken, before, before), False
         now = self._midst
+        number = len(self._phases) + (not now.told)
+        self._advance.phase(f"{self._what}, phase {number}, rate {self._rate:.2g}", None, "step")
         while not now.ended and (now.under_way or not self._over):
             now.seen = now.seen or self._window(now)
             if now.seen is None:
@@ -201,6 +210,7 @@ class Schedule:
                 steps - run.steps,
                 report=self._report,
                 asked_to_stop=self._asked_to_stop,
+                callbacks=self._callbacks,
                 pause=lambda: self._seconds >= self._budget.seconds or bool(autosave and autosave.due(run.steps)),
             )
             if run.failure:
@@ -222,8 +232,8 @@ class Schedule:
         self._steps.begin(self._rate, start)
 
     def _report(self, rows: Sequence[Row]) -> None:
-        self._advance(self._taken, lambda: f"ELBO per datum {rows[-1][3]:.4g} at rate {self._rate:.2g}")
-        tell(self._callbacks, rows)
+        first = self._midst.first if self._midst else 0
+        self._advance(self._taken - first, lambda: trend(self._steps.rows))
 
     def _difference(self, a: Point, b: Point) -> tuple[float, float]:
         """How much higher the ELBO is at one point than at another, and its standard error, nats."""
@@ -273,27 +283,3 @@ class Schedule:
     def _creeping(self) -> bool:
         """Whether the first rate would go on gaining, by what it gained at its end and by what the last one does at its own pace."""
         return min(self._creeps, self._gain * self._phases[0].rate / self._rate) > self._tolerance.nats
-
-    def _told(self, converged: bool) -> Convergence:
-        rows = self._tolerance.rows
-        after = f"after {counted(self._taken, 'step')} in {rounded(self._seconds, 2)} s"
-        where = " on the data held out" if self._held_out else ""
-        bound = (
-            f"a further phase would gain less than {in_nats(max(self._expected, self._tolerance.nats), rows)}{where}"
-        )
-        verdict: bool | None = converged
-        if self._interrupted:
-            verdict, reason = None, f"stopped by Ctrl-C {after}"
-        elif converged and self._tolerance.network and not self._held_out and self._creeping:
-            verdict = None
-            reason = f"settled {after}: {bound}; the first rate still gained {in_nats(self._creeps, rows)} a window"
-        elif converged:
-            reason = f"converged {after}: {bound}"
-        elif not self._over and self._steady:
-            verdict, reason = None, f"lost in noise {after}: {bound}"
-        else:
-            used = "max_steps" if self._taken >= self._budget.steps else "max_seconds" if self._over else "small rates"
-            reason = f"not converged {after}: {used} used up"
-            if self._gain > 2 * self._gain_se:
-                reason += f", still gaining about {in_nats(1000 * self._gain / self._span, rows)} in 1,000 steps"
-        return Convergence(verdict, reason, tuple(self._phases), self._expected, self._tolerance.nats)

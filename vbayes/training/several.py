@@ -6,7 +6,7 @@ import functools
 import math
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,9 +21,11 @@ from ..progress import bar, between_steps
 from ..staging.backends import asked_for
 from ..validation import no_warnings_of_nan, validation
 from .budget import Budget
+from .callbacks import Callback, Callbacks, with_fit
 from .engine import WORTH
-from .fit_run import Progress, not_finite, rows_of, train
-from .history import Callback, Growing, History, tell
+from .every import Every
+from .fit_run import Progress, not_finite, rows_of
+from .history import Growing
 from .minibatches import Minibatches
 from .optimizer import optimizer_for
 from .restarts import Restarts
@@ -31,6 +33,8 @@ from .result import Fit
 from .run import BY_PYRO, Run
 from .side_by_side import SideBySide
 from .staged import Staged
+from .train import train
+from .training_state import TrainingState
 from .until_converged import until_converged
 from .updating import optimizer_of, scores_alone
 
@@ -49,22 +53,54 @@ def fit_until_converged(
         max_seconds: For all of them; each has an equal share of what is left.
         options: Of `until_converged`.
     """
-    left, reached, failures = Budget.of(None, max_seconds).seconds, list[Fit](), list[NonFinite | None]()
+    left, callbacks = Budget.of(None, max_seconds).seconds, options.pop("callbacks", ())
+    reached, failures = list[Fit](), list[NonFinite | None]()
     for number, fit in enumerate(_starts(first, count)):
-        began = time.perf_counter()
-        try:
-            reached.append(
-                until_converged(fit, max_seconds=max(left, 1e-3) / (count - number), validation=validation, **options)
-            )
-            failures.append(None)
-        except NonFinite as error:
-            assert error.fit is not None
-            reached.append(error.fit)
-            failures.append(error)
+        began, seconds = time.perf_counter(), max(left, 1e-3) / (count - number)
+        how: dict[str, Any] = {
+            "what": _which(number, count),
+            "callbacks": _of_restart(callbacks, number),
+            "validation": validation,
+        }
+        _add(functools.partial(until_converged, fit, max_seconds=seconds, **how, **options), reached, failures, None)
         left -= time.perf_counter() - began
         if reached[-1].interrupted:
             break
     return _checked(Restarts(tuple(reached), None, tuple(failures)))
+
+
+def _add(take: Callable[[], Fit], reached: list[Fit], failures: list[NonFinite | None], steps: int | None) -> None:
+    """One more fit; where a callback of it raises an error, that has all of them."""
+    try:
+        reached.append(take())
+        failures.append(None)
+    except NonFinite as error:
+        assert error.fit is not None
+        reached.append(error.fit)
+        failures.append(error)
+    except Exception as error:
+        if isinstance(fit := getattr(error, "fit", None), Fit):
+            raise with_fit(error, Restarts((*reached, fit), steps, (*failures, None))) from error.__cause__
+        raise
+
+
+def _of_restart(callbacks: Sequence[Callback], number: int) -> list[Callback]:
+    """The callbacks as they are told which of several fits it is."""
+
+    def told(callback: Callback, state: TrainingState) -> object:
+        state.restart = number
+        return callback(state)
+
+    return [
+        replace(each, callback=functools.partial(told, each.callback))
+        if isinstance(each, Every)
+        else functools.partial(told, each)
+        for each in callbacks
+    ]
+
+
+def _which(number: int, count: int) -> str:
+    return f"fit {number + 1} of {count}"
 
 
 def _starts(first: Fit, count: int) -> list[Fit]:
@@ -100,16 +136,11 @@ def _one_after_the_other(
     fits: Sequence[Fit], steps: int, *, show: bool, callbacks: Sequence[Callback], staged: bool | None = None
 ) -> Restarts:
     """Each goes on to so many steps, if it can."""
-    reached: list[Fit] = []
-    failures: list[NonFinite | None] = []
-    for fit in fits:
-        try:
-            reached.append(train(fit, steps - fit.steps, show=show, callbacks=callbacks, staged=staged))
-            failures.append(None)
-        except NonFinite as error:
-            assert error.fit is not None
-            reached.append(error.fit)
-            failures.append(error)
+    reached, failures = list[Fit](), list[NonFinite | None]()
+    for number, fit in enumerate(fits):
+        how: dict[str, Any] = {"what": _which(number, len(fits)), "callbacks": _of_restart(callbacks, number)}
+        take = functools.partial(train, fit, steps - fit.steps, show=show, staged=staged, **how)
+        _add(take, reached, failures, steps)
         if reached[-1].interrupted:
             break
     return _checked(Restarts(tuple(reached), steps, tuple(failures)))
@@ -126,45 +157,58 @@ def _together(fits: list[Fit], steps: int, *, show: bool, callbacks: Sequence[Ca
                 engines.append(Staged(fit, minibatches, steppers[-1], 0, engines[0] if engines else None))
         columns = [fit.data.batch(fit.pair.model).args for fit in fits]
         together = SideBySide(engines, columns)
-        run, rows, changed = Run(together), [Growing(fit.rows) for fit in fits], ""
-        with (
-            fits[0].pair.scope(),
-            bar(f"{len(fits)} fits", steps, show=show) as advance,
-            between_steps() as asked_to_stop,
-        ):
+    run, rows, changed = Run(together), [Growing(fit.rows) for fit in fits], ""
 
-            def report(values: Sequence[Sequence[float]], began: float, ended: float) -> None:
-                each = list(zip(*values, strict=True))
-                fresh = []
-                for history, elbos in zip(rows, each, strict=True):
-                    made = rows_of(elbos, run.taken - len(values), began, ended, minibatches, len(fits[0].data))
-                    fresh.append(History(made[~np.isnan(made[:, 2])]))
-                    history.add(fresh[-1].table)
-                best = max(history.history[-1][3] for history in rows if len(history))
-                alive = sum(not math.isnan(elbo) for elbo in values[-1])
-                note = "best ELBO per datum {:.4g}, {} going on"
-                advance(run.taken, functools.partial(note.format, best, alive))
-                for taken in filter(None, fresh):
-                    tell(callbacks, taken)
+    def report(values: Sequence[Sequence[float]], began: float, ended: float) -> None:
+        for history, elbos in zip(rows, zip(*values, strict=True), strict=True):
+            made = rows_of(elbos, run.taken - len(values), began, ended, minibatches, len(fits[0].data))
+            history.add(made[~np.isnan(made[:, 2])])
+        best = max(history.history[-1][3] for history in rows if len(history))
+        alive = sum(not math.isnan(elbo) for elbo in values[-1])
+        advance(run.taken, functools.partial("best ELBO per datum {:.4g}, {} going on".format, best, alive))
 
-            try:
-                run.go(steps, report=report, asked_to_stop=asked_to_stop)
-            except (
-                CaptureFailed,
-                LinAlgError,
-            ) as error:  # the model is not what it was, or one fit's matrix has no factor
-                changed = str(error)
-        reached, failures = list[Fit](), list[NonFinite | None]()
-        for fit, engine, stepper, history in zip(fits, engines, steppers, rows, strict=True):
+    def reach(number: int) -> Fit:
+        """What one of them has reached."""
+        fit = fits[number]
+        with fit.pair.scope():
+            engines[number].finish()
+            progress = Progress(fit.progress.generator, not changed, steppers[number].get_state())
+        return replace(
+            fit, rows=rows[number].history, interrupted=run.interrupted, progress=progress, engine=together.how
+        )
+
+    def copy_of(number: int) -> Fit:
+        together.finish()
+        reached = reach(number)
+        return replace(reached, pair=reached.pair.copy())
+
+    with bar(f"{len(fits)} fits", steps, show=show, unit="step") as advance, between_steps() as asked_to_stop:
+        told = [Callbacks(_of_restart(callbacks, number), asked_to_stop) for number in range(len(fits))]
+        try:
+            while not run.over(steps):
+                marks = [len(history) for history in rows]
+                mark = told[0].mark(run.taken, minibatches.per_epoch)
+                with validation(False), no_warnings_of_nan(), fits[0].pair.scope():
+                    run.go(min(steps, mark), report=report, asked_to_stop=asked_to_stop, pause=lambda: bool(callbacks))
+                for number, (each, before) in enumerate(zip(told, marks, strict=True)):
+                    known = rows[number].history, before, minibatches.per_epoch
+                    each.tell(*known, functools.partial(copy_of, number))
+                    if each.error:
+                        break
+                run.interrupted = run.interrupted or asked_to_stop()
+        except (CaptureFailed, LinAlgError) as error:  # the model is not what it was, or one fit's matrix has no factor
+            changed = str(error)
+    together.finish()
+    reached, failures = list[Fit](), list[NonFinite | None]()
+    with validation(False), no_warnings_of_nan():
+        for number, (fit, engine, history) in enumerate(zip(fits, engines, rows, strict=True)):
             ended = len(history) < run.taken or (run.engine.failure is not None and not changed)
+            reached.append(reach(number))
             with fit.pair.scope():
-                engine.finish()
-                progress = Progress(fit.progress.generator, not changed, stepper.get_state())
                 failure = engine.why(len(history) + 1) if ended else None
-            reached.append(
-                replace(fit, rows=history.history, interrupted=run.interrupted, progress=progress, engine=together.how)
-            )
             failures.append(not_finite(failure, reached[-1]) if failure else None)
+    for each in told:
+        each.handed_back(Restarts(tuple(reached), steps, tuple(failures)))
     if changed:
         warnings.warn(f"{changed}\n{BY_PYRO}", stacklevel=4)
         return _one_after_the_other(reached, steps, show=show, callbacks=callbacks, staged=False)

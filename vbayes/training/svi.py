@@ -170,7 +170,7 @@ class SVI(pyro.infer.SVI):
         num_steps = STEPS("num_steps", num_steps)
         steps = SVISteps(self, args, kwargs, num_steps)
         run, losses = Run(steps), list[float]()
-        with bar("SVI", num_steps, show=progress) as advance, between_steps() as asked_to_stop:
+        with bar("SVI", num_steps, show=progress, unit="step") as advance, between_steps() as asked_to_stop:
 
             def report(taken: Sequence[float], began: float, ended: float) -> None:
                 losses.extend(taken)

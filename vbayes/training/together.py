@@ -22,10 +22,11 @@ from ..progress import Terminal
 from ..staging.backends import asked_for
 from .autosave import Autosave
 from .by_ranks import ByRanks
+from .callbacks import Callback
 from .engine import WORTH
-from .fit_run import Callback, train
 from .identity import identity
 from .ranks import MEND, Ranks
+from .train import train
 from .until_converged import until_converged
 from .updating import scores_alone
 
@@ -94,7 +95,7 @@ def _by_first(
     if not ranks.first:
         return False, {}
     if show:
-        Terminal().print(
+        Terminal(stderr=True).print(
             f"{ranks.world} processes train together, each on its share of every minibatch.", soft_wrap=True
         )
     return show, {"callbacks": callbacks, "autosave": autosave}

@@ -10,7 +10,7 @@ from ..errors import BadInput
 from ..progress import bar, between_steps
 from .autosave import Autosave
 from .budget import Budget
-from .history import Callback
+from .callbacks import Callback
 from .ranks import Ranks
 from .schedule import Schedule
 from .settled import settled
@@ -33,6 +33,7 @@ def until_converged(
     at: dict[str, Any] | None = None,
     last: bool = True,
     ranks: Ranks | None = None,
+    what: str = "fit",
 ) -> F:
     """Trains a fit, whose pair is ours to change, until it has converged or the budget is used up; a guide by a word may be there from the start.
 
@@ -55,6 +56,7 @@ def until_converged(
         at: What the file says of where its schedule stood, for one that goes on.
         last: Whether nothing comes after it, so that the file then says that it is finished.
         ranks: The processes that train it together.
+        what: It is, for the bars.
 
     Raises:
         BadInput: A budget that is none, or held-out data for a guide that has nothing to say of them.
@@ -70,7 +72,7 @@ def until_converged(
         return there  # type: ignore[no-any-return]
     budget = Budget.of(max_steps, max_seconds)
     with (
-        bar("fit", budget.steps, show=progress) as advance,
+        bar(f"{what}, learning rate", None, show=progress, unit="trial", seconds=budget.seconds) as advance,
         (ranks.between_steps if ranks else between_steps)() as asked_to_stop,
     ):
         limit = tolerance or Tolerance.of(fresh)
@@ -80,7 +82,7 @@ def until_converged(
                 "that makes each datum's latents from the datum, or no validation."
             )
         schedule = Schedule(
-            fresh, budget, limit, validation, rate, callbacks, advance, asked_to_stop, autosave, at, ranks
+            fresh, budget, limit, validation, rate, callbacks, advance, asked_to_stop, autosave, at, ranks, what
         )
         reached = schedule.run()
         if autosave and not reached.interrupted:

@@ -100,7 +100,7 @@ def cavi(
             mend="vb.conjugate.NormalGamma(x), for example",
         )
     found: list[tuple[Any, tuple[float, ...], bool]] = []
-    with bar("cavi", restarts, show=progress) as advance:
+    with bar("CAVI", restarts, show=progress, unit="restart") as advance:
         for number, start in enumerate(rng.children(rng.or_default(seed), restarts), start=1):
             found.append(_ascend(model, start, sweeps, tolerance))
             advance(number, functools.partial("ELBO {:.6g}".format, found[-1][1][-1]))

@@ -1,0 +1,116 @@
+"""How far a piece of work is, wherever it runs."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Protocol
+
+from .cell import Cell
+from .lines import Lines
+from .live import Live
+from .phase import Phase
+from .terminal import Terminal
+
+SHARE = 100  # of the time, showing takes no more than one part
+
+
+class View(Protocol):
+    """Where phases are shown.
+
+    Attributes:
+        first: Seconds from the beginning to the first look at it.
+    """
+
+    first: float
+
+    def draw(self, phase: Phase, last: bool) -> float:
+        """Shows how far a phase is, for the last time or not; returns the seconds until the next time, at least."""
+        ...
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        ...
+
+
+class Bar:
+    """How far a piece of work is, phase by phase.
+
+    Args:
+        view: Where it is shown; None for nowhere.
+        what, total, unit, seconds: See `bar`.
+    """
+
+    def __init__(self, view: View | None, what: str, total: int | None, unit: str, seconds: float) -> None:
+        self._view, now = view, time.monotonic()
+        self._ends = now + seconds
+        self._now = Phase(what, total, unit, now, self._ends)
+        self._due, self._drawn = now + view.first if view else math.inf, False
+        self._draw_if_due()
+
+    def __call__(self, done: int, note: Callable[[], str]) -> None:
+        """`done` pieces of this phase are behind us; `note()` is called, and shown, where it is time for that."""
+        if self._view:
+            self._now.go(done, note)
+            self._draw_if_due()
+
+    def phase(self, what: str, total: int | None, unit: str) -> None:
+        """This phase is over, and another one begins."""
+        if self._view:
+            now = Phase(what, total, unit, time.monotonic(), self._ends)
+            if self._now.first:
+                self._view.draw(self._now, True)
+                self._now = now
+            else:  # nothing of the other was done
+                vars(self._now).update(vars(now))
+            self._draw_if_due()
+
+    def close(self) -> None:
+        """The last phase is over."""
+        if self._view:
+            self._view.draw(self._now, True)
+            self._view.close()
+
+    def _draw_if_due(self) -> None:
+        if self._view and (began := time.monotonic()) >= self._due:
+            pause = self._view.draw(self._now, False)
+            ended = time.monotonic()
+            cost = ended - began if self._drawn else 0.0  # the first time something is set up
+            self._due, self._drawn = ended + max(pause, SHARE * cost), True
+
+
+_showing: ContextVar[bool] = ContextVar("showing", default=False)
+
+
+@contextmanager
+def bar(what: str, total: int | None, *, show: bool, unit: str = "", seconds: float = math.inf) -> Iterator[Bar]:
+    """Shows how far a piece of work is: a bar in a terminal and in a notebook, and lines at doubling intervals, of half a minute at most, where standard error is
+    neither. What is done inside, as by a callback, shows none of its own.
+
+    Args:
+        what: Is being done, in a word or two.
+        total: Pieces; None where nobody knows.
+        show: Whether to show anything.
+        unit: What a piece is called, if it has a name: "step".
+        seconds: That it takes at most.
+    """
+    if not show or _showing.get():
+        yield Bar(None, what, total, unit, seconds)
+        return
+    mark = _showing.set(True)
+    shown = Bar(_view(), what, total, unit, seconds)
+    try:
+        yield shown
+    finally:
+        shown.close()
+        _showing.reset(mark)
+
+
+def _view() -> View:
+    console = Terminal(stderr=True)
+    if console.is_jupyter:
+        return Cell()
+    return Live(console) if console.is_terminal and not console.is_dumb_terminal else Lines(console)

@@ -1,0 +1,64 @@
+"""A part of some work, and how far it is, in words."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass
+class Phase:
+    """A part of the work that has a name of its own.
+
+    Attributes:
+        what: Is being done, in a word or two.
+        total: Pieces of it; None where nobody knows.
+        unit: What a piece is called, if it has a name: "step".
+        began: Second of the clock at its start.
+        ends: Second at which it ends at the latest.
+        done: Pieces behind us.
+        note: What else there is to say, now.
+        first: The second at which it had first come anywhere, and where to.
+    """
+
+    what: str
+    total: int | None
+    unit: str
+    began: float
+    ends: float
+    done: int = 0
+    note: Callable[[], str] = str
+    first: tuple[float, int] | None = None
+
+    def go(self, done: int, note: Callable[[], str]) -> None:
+        """It has come so far."""
+        self.done, self.note = done, note
+        self.first = self.first or (time.monotonic(), done)
+
+    def text(self, over: bool) -> str:
+        """`1,200/5,000 steps, 12 s, 38 s left: the note`; nothing is left of one that is over."""
+        now = time.monotonic()
+        far = f"{self.done:,}" + ("" if self.total is None else f"/{self.total:,}")
+        if self.unit:
+            far += f" {self.unit}" + ("" if (self.total or self.done) == 1 else "s")
+        words = [far, clock(now - self.began)]
+        if over:
+            pass
+        elif self.total is None and self.ends < math.inf:
+            words.append(f"at most {clock(self.ends - now)} left")
+        elif self.total is not None and self.first and self.first[1] < self.done < self.total:
+            pace = (now - self.first[0]) / (self.done - self.first[1])  # what is compiled first comes once
+            words.append(f"{clock(pace * (self.total - self.done))} left")
+        note = self.note()
+        return ", ".join(words) + (f": {note}" if note else "")
+
+
+def clock(seconds: float) -> str:
+    """`7 s`, `2 min 5 s`, `3 h 2 min`."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes, left = divmod(whole, 60)
+    return f"{minutes} min {left} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,78 @@
+"""Ctrl-C at a good moment."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+CTRL_C, CALLBACK = "Ctrl-C", "a callback"
+WHO = (CTRL_C, "SIGTERM", CALLBACK)
+"""Who may ask work to stop."""
+
+
+class Stop:
+    """Whether somebody has asked the work to end between two steps.
+
+    Attributes:
+        by: Who; empty where nobody has.
+    """
+
+    def __init__(self) -> None:
+        self.by = ""
+
+    def ask(self, by: str) -> None:
+        """Somebody has."""
+        self.by = self.by or by
+
+    def __call__(self) -> bool:
+        return bool(self.by)
+
+
+@contextmanager
+def between_steps(patience: float = 0.0) -> Iterator[Stop]:
+    """Ctrl-C waits for the end of a step, so that parameters, optimiser and history stay together; a second one does not.
+
+    So does SIGTERM, by which clusters say that they are about to kill, unless the program has a handler of its own for it. `stops` knows afterwards.
+
+    Args:
+        patience: Seconds after the first signal in which others are no second one: where a launcher hands on what the terminal has sent already.
+    """
+    stop, pressed, first = Stop(), False, 0.0
+
+    def note(number: int, _: Any) -> None:
+        nonlocal pressed, first
+        if pressed and time.monotonic() - first >= patience:
+            raise KeyboardInterrupt
+        if not pressed:
+            pressed, first = True, time.monotonic()
+            stop.ask(CTRL_C if number == signal.SIGINT else signal.Signals(number).name)
+            _stops.append(number)
+
+    if threading.current_thread() is not threading.main_thread():  # only there do signals arrive
+        yield stop
+        return
+    before = {signal.SIGINT: signal.signal(signal.SIGINT, note)}
+    if signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, terminated):
+        before[signal.SIGTERM] = signal.signal(signal.SIGTERM, note)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+
+
+_stops: list[int] = []
+
+
+def stops() -> tuple[int, ...]:
+    """The signals, in their order, that have ended work of this process between two steps."""
+    return tuple(_stops)
+
+
+def terminated(number: int, _: Any) -> None:
+    """A handler of SIGTERM: ends the process with status 143, and tidies up on the way, as an error does."""
+    raise SystemExit(128 + number)

@@ -1,0 +1,48 @@
+"""A callback at given steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..arguments.function import FUNCTION
+from ..arguments.kind import Optional
+from ..arguments.takes import takes
+from ..arguments.whole import Whole
+from ..errors import BadInput
+from .training_state import TrainingState
+
+SOME = Optional(Whole(1))
+
+
+@takes(callback=FUNCTION, steps=SOME, epochs=SOME)
+@dataclass(frozen=True)
+class Every:
+    """A callback that is called after so many steps or epochs, and as many more, to the step: what it decides is the same each time, where others are called when the clock says.
+
+    Args:
+        callback: As `vb.fit` takes it; its `new_rows` are those since it was last called.
+        steps: Between two calls; or
+        epochs: Passes over the data.
+
+    Raises:
+        BadInput: Both, or neither.
+
+    Examples:
+        >>> vb.fit(pair, data, epochs=50, batch_size=100, callbacks=[vb.Every(save, epochs=10)])
+    """
+
+    callback: Callable[[TrainingState], object]
+    steps: int | None = None
+    epochs: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.epochs is None):
+            raise BadInput(f"Every(steps={self.steps}, epochs={self.epochs}). Wanted: one of the two. Mend: epochs=1.")
+
+    def __call__(self, state: TrainingState) -> object:
+        return self.callback(state)
+
+    def pace(self, per_epoch: int) -> int:
+        """Steps between two calls, where an epoch has so many."""
+        return self.steps or (self.epochs or 1) * per_epoch

@@ -1,0 +1,84 @@
+"""So many steps of a fit."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from ..progress import Stop, bar, between_steps
+from ..staging.backends import asked_for
+from .callbacks import Callback, Callbacks
+from .convergence import of_history
+from .engine import WORTH, XLA_WORTH
+from .fit_run import FitRun, Make, not_finite
+from .history import Row, trend
+from .plateau import FEWEST
+from .run import Keeper
+from .tolerance import Tolerance
+
+F = TypeVar("F", bound=Any)  # a `Fit`
+
+
+def train(
+    fit: F,
+    steps: int,
+    *,
+    show: bool,
+    callbacks: Sequence[Callback] = (),
+    staged: bool | None = None,
+    autosave: Keeper | None = None,
+    make: Make | None = None,
+    what: str = "fit",
+    stopping: Callable[[], AbstractContextManager[Stop]] = between_steps,
+) -> F:
+    """`steps` more steps of a fit, whose pair is ours to change.
+
+    Args:
+        staged: Whether to make a program of it; None lets the fit and the number of steps say.
+        autosave: What keeps it while it runs.
+        make: As for `FitRun`.
+        what: It is, for the bar.
+        stopping: Gives a function that says whether somebody has asked to stop.
+
+    Raises:
+        NonFinite: A step could not be taken. The error's `fit` has what was reached.
+    """
+    if staged is None:
+        staged = fit.progress.staged or asked_for(fit.compile) or (fit.compile == "auto" and steps >= WORTH)
+    few = fit.compile == "auto" and fit.steps + steps < XLA_WORTH
+    backend = "native" if few else None
+    with (
+        bar(what, steps, show=show and steps > 0, unit="step") as advance,
+        nullcontext(FitRun(fit, staged=staged and steps > 0, backend=backend, make=make)) as run,
+        stopping() as asked_to_stop,
+    ):
+        told = Callbacks(callbacks, asked_to_stop)
+        how: dict[str, Any] = {"asked_to_stop": asked_to_stop, "callbacks": told}
+
+        def report(rows: Sequence[Row]) -> None:
+            advance(run.steps - fit.steps, functools.partial(trend, run.rows))
+
+        def due() -> bool:
+            return autosave is not None and autosave.due(run.steps)
+
+        run.go(steps, report=report, pause=due, **how)
+        while run.steps - fit.steps < steps and not (run.failure or run.interrupted):
+            if autosave:
+                autosave.keep(run.fit)
+            run.go(steps, report=report, pause=due, **how)
+        reached = run.fit
+        if staged and not steps:  # it would be a program if there were any steps
+            reached = replace(reached, progress=replace(reached.progress, staged=True))
+        if steps and reached.steps >= FEWEST and not run.failure:
+            tolerance = Tolerance.of(reached)
+            convergence = of_history(reached.rows.elbo, tolerance.nats, tolerance.rows)
+            reached = replace(reached, convergence=convergence)
+        if autosave and not run.torn:
+            autosave.keep(reached, finished=not (run.failure or run.interrupted))
+    told.handed_back(reached)
+    if failure := run.failure:
+        raise not_finite(failure, reached)
+    return reached
