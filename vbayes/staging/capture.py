@@ -210,6 +210,8 @@ def _captured(pair: Pair, estimator: Any, batch: Batch, prepare: Callable[..., A
             noise = draw_noise(sizes := Sizes.of(draws), 1, like)
             tell_rows(sizes, noise[1][0], read.rows)
             graph = with_known_places(trace(run, parameters, buffers, tuple(n[0] for n in noise), batch.args))
+            graph.graph.eliminate_dead_code()  # of runs of which only the last step counts
+            graph.recompile()
         except BadEstimator:  # which fails in Pyro as well
             raise
         except Exception as error:  # a trace raises whatever the model's own code raises on a traced value
