@@ -70,16 +70,8 @@ def test_a_particle_goes_on_from_all_that_its_ancestor_held():
     pair, chosen = with_memory(), [torch.tensor([2, 2, 0]), torch.tensor([1, 0, 1])]
     with vb.seeded(0):
         noise = torch.randn(3, 7)
-    # Drawn step by step, particle by particle; the first run of all goes to the end, and its later draws are of no use.
-    order = [
-        noise[0, :3],
-        torch.full((4,), 9.0),
-        noise[1, :3],
-        noise[2, :3],
-        *(noise[k, s : s + 2] for s in (3, 5) for k in range(3)),
-    ]
     left = iter(chosen)
-    with pair.scope(), Recorder((torch.cat(order), torch.zeros(0))):
+    with pair.scope(), Recorder((noise.T.flatten(), torch.zeros(0))):
         drawn = vb.draw(pair, vb.Batch((SERIES[0],)), 3, {"steps"}, resample=lambda log_w: (next(left), 0.5 * log_w))
         loc = pair.leaves["loc"]
         right = filtered(SERIES[0], loc, noise, chosen)
@@ -198,6 +190,9 @@ def test_what_has_no_order_is_refused():
         draw(walk(["theta", "z1", "z2"]))
     with pytest.raises(vb.errors.BadInput, match="'steps' beside 'log_p'"):
         draw(walk(["theta", "z1", "z2", "z3"]), needs={"steps", "log_p"})
+    for wrong in (lambda w: w, lambda w: (w, w), lambda w: (torch.tensor([0]), w)):
+        with pytest.raises(vb.errors.BadEstimator, match="Wanted: two tensors of the shape"):
+            draw(walk(["theta", "z1", "z2", "z3"]), resample=wrong)
     with pytest.raises(vb.errors.BadInput, match="noise='sobol'"):
         draw(walk(["theta", "z1", "z2", "z3"]), noise="sobol")
 

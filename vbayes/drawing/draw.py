@@ -94,8 +94,8 @@ def draw_from(
     if "steps" in request.fields:
         if request.noise(noise) != "iid":
             raise BadInput(f"noise={noise!r} for particles that are chosen anew on the way. Wanted: noise='iid'.")
-        run = checked(Run(model, guide, args, kwargs, request, enumeration))
-        return in_steps(run, num_particles, resample)
+        run = Run(model, guide, args, kwargs, request, enumeration)
+        return in_steps(run, num_particles, resample, checked)
     one = functools.partial(draw_one, model, guide, args, kwargs, request, **enumeration)
     noises = functools.partial(contexts, request.noise(noise), num_particles)
     if num_particles >= FEW and not request.fields & MORE_RUNS and get_proxy_mode() is None:  # a tracer sees no values
