@@ -17,6 +17,7 @@ from .estimators import CIWAE as CIWAE
 from .estimators import CUBO as CUBO
 from .estimators import DAIS as DAIS
 from .estimators import ESTIMATORS as ESTIMATORS
+from .estimators import FIVO as FIVO
 from .estimators import IWAE as IWAE
 from .estimators import MIWAE as MIWAE
 from .estimators import OVIS as OVIS

@@ -11,7 +11,7 @@ from pyro.infer import SVI
 
 import vbayes as vb
 from tests.models import binary, small_vae
-from vbayes.estimators.memory import Remembering
+from vbayes.estimators.memory import Averaging, Remembering
 
 X = torch.tensor([-0.5, 2.0])
 
@@ -101,3 +101,32 @@ def test_a_fit_that_goes_on_from_another_is_kept_with_its_own_memory(then, tmp_p
         again = vb.Fit.load(path, pair, x, estimator=then).resume(steps=3, progress=False)
         assert again.rows.elbo.tolist() == second.resume(steps=3, progress=False).rows.elbo.tolist()
     assert first.resume(steps=1, progress=False).steps == 4  # which still has its own
+
+
+@dataclass(frozen=True)
+class Onward(Averaging):
+    """The score of each site with what follows it, of which an average is taken off: from the sites in their order, and nothing else.
+
+    surrogate = mean_k Σ_s [log p_s + sg(Σ_{r≥s} log w_r − m) log q_s]
+    """
+
+    needs = frozenset({"terms"})
+    remembers = ("weight", "whole")
+    independent = True
+
+    def estimate(self, particles):
+        log_w = [(term.log_p - term.log_q).detach() for term in particles.terms]
+        surrogate, left = sum(term.log_p for term in particles.terms), sum(log_w)
+        usual = self.recall(whole=left.mean())["whole"]
+        for place, (term, part) in enumerate(zip(particles.terms, log_w, strict=True)):
+            surrogate = surrogate + (left - (usual if place == 0 else 0.0)) * term.log_q
+            left = left - part
+        return vb.Estimate(sum(log_w).mean(0), surrogate.mean(0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("particles", [2, 20])
+def test_one_of_terms_alone_remembers_and_is_unbiased(particles):
+    """Captured, one particle made many; its costs hang on the order of the sites, data after the latents before them."""
+    check = vb.check_estimator(Onward(particles), ["discrete_chain", "three_bernoulli"], replicas=4000, progress=False)
+    assert check.ok and all(row.judged == "yes" and row.resolution < 0.1 for row in check.rows), check.verdict()

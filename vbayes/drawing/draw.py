@@ -14,21 +14,25 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
+from ..arguments.function import FUNCTION
+from ..arguments.kind import Optional
 from ..arguments.takes import takes
 from ..data.dataset import Batch, Dataset
+from ..errors import BadInput
 from ..pair.explained import explained
 from ..pair.gaps import check_gaps
 from ..pair.pair import PAIR, Pair
 from .base_noise import NOISE, NoiseKind, contexts
 from .fields import FIELDS
-from .particles import Latent, Particles, ScoredSite
+from .in_steps import Resample, in_steps
+from .particles import Latent, Particles, stacked_records
 from .request import OF_NUMBERS, Request
 from .requirements import CHECKS
 from .run import Run
 from .side_by_side import FEW, side_by_side
 
 
-@takes(pair=PAIR, noise=NOISE)
+@takes(pair=PAIR, noise=NOISE, resample=Optional(FUNCTION))
 def draw(
     pair: Pair,
     batch: Any,
@@ -38,6 +42,7 @@ def draw(
     requires: Collection[str] = (),
     families: Collection[str] = (),
     noise: NoiseKind = "iid",
+    resample: Resample | None = None,
 ) -> Particles:
     """Draws K particles from the guide and weighs them.
 
@@ -50,7 +55,8 @@ def draw(
             "closed_form_kl" (every site has its KL in closed form), "downstream_costs" (those in `scored` are of what depends on the draw
             alone), "antithetic_pairs" (whatever `noise` says).
         families: Of the latents that will do, where `latents` or `weigh` is needed: "bernoulli", "one_hot", "normal", "full_normal".
-        noise: How the base noise of the particles hangs together.
+        noise: How the base noise of the particles hangs together; "iid" where `steps` is needed.
+        resample: For `steps`, asked between two of them as `Estimator.resample` is; nobody is chosen anew if None.
 
     Raises:
         BadInput: There is no such field, requirement or family.
@@ -64,7 +70,7 @@ def draw(
     model, guide = pair.scaled(batch.total)
     request = Request.of(needs, requires, families)
     with explained(pair, batch):
-        return draw_from(model, guide, batch.args, {}, num_particles, request, noise=noise)
+        return draw_from(model, guide, batch.args, {}, num_particles, request, noise=noise, resample=resample)
 
 
 def draw_from(
@@ -76,13 +82,20 @@ def draw_from(
     request: Request,
     *,
     noise: NoiseKind = "iid",
+    resample: Resample | None = None,
     **enumeration: Any,
 ) -> Particles:
     """`draw` for a bare Pyro model and guide, in whatever param store is current.
 
     Args:
+        resample: As for `draw`.
         enumeration: Keywords for Pyro's `TraceEnum_ELBO`.
     """
+    if "steps" in request.fields:
+        if request.noise(noise) != "iid":
+            raise BadInput(f"noise={noise!r} for particles that are chosen anew on the way. Wanted: noise='iid'.")
+        run = Run(model, guide, args, kwargs, request, enumeration)
+        return in_steps(run, num_particles, resample, checked)
     one = functools.partial(draw_one, model, guide, args, kwargs, request, **enumeration)
     noises = functools.partial(contexts, request.noise(noise), num_particles)
     if num_particles >= FEW and not request.fields & MORE_RUNS and get_proxy_mode() is None:  # a tracer sees no values
@@ -103,19 +116,29 @@ def draw_one(
     **enumeration: Any,
 ) -> Particles:
     """One particle; its fields lack the leading K."""
-    run = Run(model, guide, args, kwargs, request, enumeration)
+    run = checked(Run(model, guide, args, kwargs, request, enumeration))
+    return Particles(**{name: field(run) for name, field in FIELDS.items() if name in request.fields})
+
+
+def checked(run: Run) -> Run:
+    """A run in which everything holds that is required of it.
+
+    Raises:
+        Unsuitable: Something does not.
+    """
+    request = run.request
     asked = request.requires | ({"all_drawn"} if request.fields & OF_DRAWS else set())
     asked |= {"all_drawn", "path"} if request.fields & OF_NUMBERS else set()
     for requirement, check in CHECKS.items():
         if requirement in asked:
             check(run)
-    return Particles(**{name: field(run) for name, field in FIELDS.items() if name in request.fields})
+    return run
 
 
-MORE_RUNS = frozenset({"latents", "weigh", "densities", "enumerated"})
+MORE_RUNS = frozenset({"latents", "weigh", "densities", "steps", "enumerated"})
 """Fields that ask model and guide more than once."""
 
-OF_DRAWS = frozenset({"kl", "scored", "latents", "weigh", "sleep_log_q"})
+OF_DRAWS = frozenset({"kl", "scored", "terms", "steps", "latents", "weigh", "sleep_log_q"})
 """Fields that are of the draws of all latents; a log-density has summed out what the model sums out."""
 
 
@@ -127,13 +150,6 @@ def stacked(drawn: Sequence[Particles]) -> Particles:
 
 def _first(values: Sequence[Any]) -> Any:
     return values[0]
-
-
-def _scored(of_each: Sequence[tuple[ScoredSite, ...]]) -> tuple[ScoredSite, ...]:
-    return tuple(
-        ScoredSite(same[0].name, *(torch.stack([getattr(s, part) for s in same]) for part in ScoredSite.PARTS))
-        for same in zip(*of_each, strict=True)
-    )
 
 
 def _latents(of_each: Sequence[tuple[Latent, ...]]) -> tuple[Latent, ...]:
@@ -169,7 +185,8 @@ JOINED: dict[str, Callable[[list[Any]], Any]] = {
     "local": _first,
     "closed_form": _first,
     "kl": lambda values: torch.stack(values).mean(0),
-    "scored": _scored,
+    "scored": stacked_records,
+    "terms": stacked_records,
     "latents": _latents,
     "weigh": _weigh,
     "densities": _densities,

@@ -12,7 +12,8 @@ from ..errors import Unsuitable
 from ..pair.sites import Term, base, has_path, is_point_mass, latents, sites
 from .enumeration import enumerated
 from .numbers import Numbers
-from .particles import Latent, ScoredSite
+from .order import site_terms, steps_of
+from .particles import Latent, ScoredSite, SiteTerm
 from .run import Run
 from .simulation import sleep_log_q
 
@@ -86,6 +87,10 @@ def drawn_latents(run: Run) -> tuple[Latent, ...]:
     return tuple(latent for latent, _ in run.latents)
 
 
+def terms(run: Run) -> tuple[SiteTerm, ...]:
+    return tuple(term for step in steps_of(*run.traces) for term in site_terms(step, *run.traces, run.layout))
+
+
 def numbers(run: Run) -> Numbers:
     _no_moving_points(run)
     return run.numbers
@@ -102,6 +107,7 @@ FIELDS: dict[str, Callable[[Run], Any]] = {
     "log_q": lambda run: run.layout.total(run.terms.q),
     "kl": lambda run: run.layout.total(run.terms.kl),
     "scored": scored,
+    "terms": terms,
     "log_q_fixed": lambda run: run.layout.total(run.terms_fixed),
     "score": score,
     "log_p_fixed": log_p_fixed,
@@ -111,4 +117,5 @@ FIELDS: dict[str, Callable[[Run], Any]] = {
     "score_p": lambda run: numbers(run).scores[0],
     "score_q": lambda run: numbers(run).scores[1],  # last: the layers of a flow remember another run afterwards
 }
-"""Field of `Particles` → how one draw gives it, without the leading K. Filled in this order, in which guide and model are run."""
+"""Field of `Particles` → how one draw gives it, without the leading K. Filled in this order, in which guide and model are run. Only `steps` is missing, of
+which the draws depend on each other: `vbayes.drawing.in_steps`."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from ..errors import BadEstimator
@@ -50,6 +51,50 @@ class Latent:
     value: Tensor
 
 
+@dataclass(frozen=True)
+class SiteTerm:
+    """A site of the guide or of the model, and what it adds to the log-densities.
+
+    Attributes:
+        name: The site.
+        observed: Whether it is of the data, or a factor, and no draw of the guide.
+        log_p: (K, *local) its part of log p(x, z_k); zero for what the guide alone draws, as an autoguide does to make its latents of it.
+        log_q: (K, *local) its part of log q(z_k|x); zero for data.
+        value: (K, *local, own), live; `own` is all beyond the local plates, flattened; nothing for a factor.
+    """
+
+    name: str
+    observed: bool
+    log_p: Tensor
+    log_q: Tensor
+    value: Tensor
+
+    PARTS: ClassVar = ("log_p", "log_q", "value")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stretch of sites: latents, and the data that the model has before the next latent.
+
+    Attributes:
+        terms: Its sites as they were drawn and weighed, in that order.
+        log_w: (K, *local) log-weights after it, live: what `Estimator.resample` handed on, and what the step adds.
+        ancestors: (K, *local) whom of the K each particle of the next step goes on from; None where nobody was asked, or nobody chosen.
+    """
+
+    terms: tuple[SiteTerm, ...]
+    log_w: Tensor
+    ancestors: Tensor | None
+
+
+def stacked_records(of_each: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
+    """K of each `ScoredSite` or `SiteTerm` as one."""
+    return tuple(
+        replace(same[0], **{part: torch.stack([getattr(one, part) for one in same]) for part in same[0].PARTS})
+        for same in zip(*of_each, strict=True)
+    )
+
+
 def _if_needed() -> Any:
     """The default of a field that is there only if it was asked for: the class then has no value that could be read by mistake."""
     return field(default_factory=lambda: None)
@@ -72,6 +117,9 @@ class Particles:
             needed, those sites are left out of log_p and log_q.
         closed_form: Names of the sites in `kl`, with which it comes.
         scored: The sites without a reparameterised path.
+        terms: All sites, one by one, in the order in which they are drawn: latents as the guide has them, data after the latents that the model has before them. Their
+            sums are log p and log q.
+        steps: The same in steps, between which particles may be chosen anew by their weights (`Estimator.resample`), each datum's by themselves. It stands alone.
         enumerated: (K,) the ELBO for all data with its finite discrete sites summed out. It stands alone.
         latents: Every site of the guide, of the `families` that will do.
         weigh: Values for all the latents, as `Latent.value`, paths live → (log_p, log_q) there, each (K, *local).
@@ -93,6 +141,8 @@ class Particles:
     kl: Tensor = _if_needed()
     closed_form: tuple[str, ...] = _if_needed()
     scored: tuple[ScoredSite, ...] = _if_needed()
+    terms: tuple[SiteTerm, ...] = _if_needed()
+    steps: tuple[Step, ...] = _if_needed()
     enumerated: Tensor = _if_needed()
     latents: tuple[Latent, ...] = _if_needed()
     weigh: Callable[[Sequence[Tensor]], tuple[Tensor, Tensor]] = _if_needed()

@@ -22,6 +22,11 @@ REQUIREMENTS = {
     "antithetic_pairs": "Particles 1 and 2, 3 and 4, … come from antithetic base noise.",
 }
 """What can be required, and what it means."""
+ALONE = {
+    "enumerated": "Where discrete sites are summed out nothing else is drawn",
+    "steps": "Particles that are chosen anew on the way are no draws of the guide",
+}
+"""Fields beside which there are no others, and why."""
 OF_NUMBERS = frozenset({"z", "score_p", "score_q", "densities"})
 """Fields that are of the draws as unconstrained numbers: every site of the guide must have a path."""
 
@@ -56,10 +61,9 @@ class Request:
                     if place := next((place for place, names in known.items() if name in names), None):
                         raise BadInput(f"{name!r} is no {kind} and does not belong in `{what}`. Put it in `{place}`.")
                     raise UnknownName(kind, name, known[what])
-        if "enumerated" in self.needs and (others := sorted(self.needs - {"enumerated", *ALWAYS})):
-            raise BadInput(
-                f"needs has 'enumerated' beside {', '.join(map(repr, others))}. Where discrete sites are summed out nothing else is drawn: it stands alone."
-            )
+        for alone, why in ALONE.items():
+            if alone in self.needs and (others := sorted(self.needs - {alone, *ALWAYS})):
+                raise BadInput(f"needs has {alone!r} beside {', '.join(map(repr, others))}. {why}: it stands alone.")
         of_latents = self.needs & {"latents", "weigh"}
         if bool(of_latents) != bool(self.families):
             raise BadInput(

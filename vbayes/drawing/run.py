@@ -63,7 +63,9 @@ class Run:
         self.request, self.enumeration = request, enumeration
         # Where only held-constant values are wanted, no path need be recorded at all. A child then sees its parents'
         # constants, which is what replaying the whole guide at constants gives.
-        self.live = bool(request.fields & {"log_p", "log_q", "kl", "closed_form", "scored", *OF_NUMBERS})
+        self.live = bool(
+            request.fields & {"log_p", "log_q", "kl", "closed_form", "scored", "terms", "steps", *OF_NUMBERS}
+        )
 
     def trace(self, fn: Callable[..., Any], replayed: Trace | None = None) -> Trace:
         """Model or guide, run; with the values of another trace in place of draws."""

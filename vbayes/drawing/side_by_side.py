@@ -11,6 +11,7 @@ import random
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from .. import rng
 from ..pair.modules import buffers_stay
 from ..validation import validation, vmap
 from .base_noise import Draw, Intercept
-from .particles import Particles, ScoredSite
+from .particles import Particles
 
 FEW = 16  # particles: fewer are drawn by the time that it is known whether they could be drawn at once
 MANY = 100  # of which somebody is told that they are drawn one by one
@@ -34,6 +35,7 @@ ROOM = (
 TOGETHER = 4  # runs in a chunk, at least: fewer are no quicker than one after the other
 
 One = Callable[[], Particles]
+OF_RECORDS = ("scored", "terms")  # fields of which each is several records of tensors
 Calls = list[Tensor]  # what one particle's calls for base noise were answered with
 
 
@@ -77,8 +79,9 @@ def side_by_side(one: One, contexts: Callable[[], Iterator[AbstractContextManage
 
 def flat(one: Particles) -> list[Tensor]:
     """Its tensors, in one order."""
-    scored = [getattr(site, part) for site in vars(one).get("scored", ()) for part in ScoredSite.PARTS]
-    return [value for value in vars(one).values() if isinstance(value, Tensor)] + scored
+    records = [record for name in OF_RECORDS for record in vars(one).get(name, ())]
+    inside = [getattr(record, part) for record in records for part in record.PARTS]
+    return [value for value in vars(one).values() if isinstance(value, Tensor)] + inside
 
 
 def joined(like: Particles, tensors: Sequence[Tensor]) -> Particles:
@@ -90,9 +93,9 @@ def joined(like: Particles, tensors: Sequence[Tensor]) -> Particles:
     """
     values = iter(tensors)
     fields: dict[str, Any] = {name: next(values) if isinstance(v, Tensor) else v for name, v in vars(like).items()}
-    if "scored" in fields:
-        sites = [(site.name, *(next(values) for _ in ScoredSite.PARTS)) for site in fields["scored"]]
-        fields["scored"] = tuple(ScoredSite(*site) for site in sites)
+    for name in OF_RECORDS:
+        if name in fields:
+            fields[name] = tuple(replace(one, **{part: next(values) for part in one.PARTS}) for one in fields[name])
     if "kl" in fields:
         fields["kl"] = fields["kl"].mean(0)
     return Particles(**fields)

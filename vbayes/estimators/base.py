@@ -114,15 +114,30 @@ class Estimator(ELBO, ABC):
         """A last word on the estimate for the whole data, () each, after everything was summed."""
         return estimate
 
+    def resample(self, log_w: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Asked between two steps of one that needs `steps`, so that particles of little weight give way to others before the next site is drawn.
+
+        Args:
+            log_w: (K, *local) log-weights of the particles so far, live.
+
+        Returns:
+            (K, *local) whom of the K each particle goes on from, and (K, *local) the log-weights that they go on with; None: all go on as they are.
+        """
+        return None
+
     # ---- what others ask of it -------------------------------------------------------------------------------------
 
     @property
     def weighs(self) -> bool:
-        """Whether it weighs particles against each other: its bound is another function of their log-weights than the mean, or they come in pairs.
+        """Whether it weighs particles against each other: its bound is another function of their log-weights than the mean, or they come in pairs, or are chosen anew by their weights.
 
         They must then be of the same rows, and hold no N/M: a K-particle bound of minibatches under a latent of all lies above that of all rows.
         """
-        alone = type(self).bound_of is Estimator.bound_of and "antithetic_pairs" not in self.requires
+        alone = (
+            type(self).bound_of is Estimator.bound_of
+            and "antithetic_pairs" not in self.requires
+            and "steps" not in self.needs
+        )
         return self.num_particles > 1 and not alone
 
     @property
@@ -164,7 +179,7 @@ class Estimator(ELBO, ABC):
     def _draw(self, model: Callable[..., Any], guide: Callable[..., Any], args: Any, kwargs: Any) -> Particles:
         return draw_from(
             model, guide, args, kwargs, self.num_particles, self.request, noise=self.noise, max_plate_nesting=self.max_plate_nesting,
-            strict_enumeration_warning=self.strict_enumeration_warning,
+            strict_enumeration_warning=self.strict_enumeration_warning, resample=self.resample,
         )  # fmt: skip
 
     def _total(self, model: Callable[..., Any], guide: Callable[..., Any], args: Any, kwargs: Any) -> Estimate:

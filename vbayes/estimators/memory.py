@@ -17,6 +17,7 @@ from .. import rng
 from ..arguments.real import Real
 from ..data.dataset import Batch
 from ..drawing.particles import Particles
+from ..drawing.side_by_side import flat
 from ..pair.pair import Pair
 from ..validation import values_unchecked
 from .base import Estimate, Estimator
@@ -58,7 +59,7 @@ class Remembering(Estimator):
         Args:
             particles: Some draws, for their shapes.
         """
-        like = next(value for value in vars(particles).values() if isinstance(value, Tensor))
+        like = next(iter([*flat(particles), *(step.log_w for step in vars(particles).get("steps", ()))]))
         return {name: like.new_zeros(()) for name in self.remembers}
 
     def begin(self, particles: Particles) -> None:

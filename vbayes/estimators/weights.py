@@ -37,6 +37,14 @@ def others(log_w: Tensor, in_place: Tensor | None = None) -> Tensor:
     return torch.logsumexp(torch.where(own, stand_in, log_w.unsqueeze(0)), 1) - math.log(k)
 
 
+def chosen(log_w: Tensor) -> Tensor:
+    """(K, *local) K independent draws of who goes on, each by the weights: (K, *local) log-weights in."""
+    with torch.no_grad():
+        below = normalised(log_w).cumsum(0)
+        spots = torch.rand_like(log_w) * below[-1]
+        return (below.unsqueeze(1) <= spots).sum(0).clamp(max=len(log_w) - 1)
+
+
 def multi_sample_score(particles: Particles, log_w: Tensor, without: Tensor) -> Estimate:
     """The score-function gradient of log (1/K) Σ w.
 

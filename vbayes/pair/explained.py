@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from ..data.dataset import Batch
-from ..errors import BadData, BadInput, BadPair, Unsuitable, VBayesError
+from ..errors import BadData, BadEstimator, BadInput, BadPair, Unsuitable, VBayesError
 from ..validation import validation
 from .agreement import BOOLEAN, match
 from .pair import Pair
@@ -30,7 +30,7 @@ def explained(pair: Pair, batch: Batch) -> Iterator[None]:
     try:
         yield
     except BadInput as error:  # the pair itself knows what is wrong; Pyro adds the shapes of sites
-        kind = type(error) if isinstance(error, (BadData, Unsuitable)) else BadPair
+        kind = type(error) if isinstance(error, (BadData, BadEstimator, Unsuitable)) else BadPair
         raise kind(str(error).split("\nTrace Shapes:")[0]) from error
     except VBayesError:
         raise

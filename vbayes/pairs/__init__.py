@@ -31,6 +31,7 @@ from .monte_carlo import monte_carlo as monte_carlo
 from .normal_normal import normal_normal as normal_normal
 from .probabilistic_pca import probabilistic_pca as probabilistic_pca
 from .sparse_autoencoder import sparse_autoencoder as sparse_autoencoder
+from .state_space import state_space as state_space
 from .three_bernoulli import three_bernoulli as three_bernoulli
 from .tractable import TRACTABLE as TRACTABLE
 from .tractable import Tractable as Tractable

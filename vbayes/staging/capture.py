@@ -212,6 +212,8 @@ def _captured(pair: Pair, estimator: Any, batch: Batch, prepare: Callable[..., A
             tell_rows(sizes, noise[1][0], read.rows)
             traced = trace(run, parameters, buffers, tuple(n[0] for n in noise), batch.args)
             graph = with_known_places(without_unread_shapes(traced))
+            graph.graph.eliminate_dead_code()  # of runs of which only the last step counts
+            graph.recompile()
         except BadEstimator:  # which fails in Pyro as well
             raise
         except Exception as error:  # a trace raises whatever the model's own code raises on a traced value
