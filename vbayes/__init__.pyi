@@ -44,6 +44,7 @@ from .estimators import RaoBlackwell as RaoBlackwell
 from .estimators import Renyi as Renyi
 from .estimators import Score as Score
 from .estimators import SleepPhase as SleepPhase
+from .estimators import Stratified as Stratified
 from .estimators import TailAdaptive as TailAdaptive
 from .estimators import Trace as Trace
 from .estimators import VarGrad as VarGrad

@@ -45,6 +45,7 @@ KNOWN = [
 ]  # its bound has no table: tests.estimators.test_made_of_scores
 EVERY = [(name, pair) for name, pair in itertools.product(KNOWN, tractable.PAIRS) if suited(name, pair)]
 QUICK = {name: next(p for p in ("normal_normal", "three_bernoulli") if (name, p) in EVERY) for name in KNOWN}
+QUICK["stratified"] = "bimodal"
 # With a program several times as long (tests/estimators/test_relax.py has its identities), and twins, draw by draw, of STL and DisARM.
 LONG = {"relax", "path_gradient", "arm"}
 CASES = [

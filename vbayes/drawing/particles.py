@@ -38,10 +38,11 @@ class Latent:
 
     Attributes:
         name: The site.
-        family: "bernoulli", "normal", "full_normal" or "one_hot".
-        parameters: Name → (K, *local, own), live: `logits`, or `loc` and `scale`; `own` is all beyond the local plates, flattened
-            (for "one_hot" (K, *local, own, categories)). For "full_normal" `loc` and `scale_tril`, (K, *local, own, own).
-        value: Of the same shape, held constant.
+        family: "bernoulli", "categorical", "one_hot", "normal", "full_normal" or "normal_mixture".
+        parameters: Name → tensor, live; `own` is all beyond the local plates, flattened. "bernoulli": `logits` (K, *local, own); "categorical" and "one_hot": `logits`
+            (K, *local, own, categories). "normal": `loc` and `scale`, (K, *local, own); "full_normal": `loc`, and `scale_tril` (K, *local, own, own). "normal_mixture" of C
+            components: `logits` (K, *local, C), `loc` (K, *local, C, own) and `scale_tril` (K, *local, C, own, own), also where the components are independent normals.
+        value: (K, *local, own), held constant; for "one_hot" (K, *local, own, categories).
     """
 
     name: str

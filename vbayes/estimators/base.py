@@ -72,7 +72,7 @@ class Estimator(ELBO, ABC):
     """What must hold of every site of the guide, or of the draws, as `vbayes.drawing.request.REQUIREMENTS` has it: "path", "closed_form_kl",
     "downstream_costs", "antithetic_pairs"."""
     families: ClassVar[frozenset[str]] = frozenset()
-    """Of the latents that will do, for one that needs `latents` or `weigh`: "bernoulli", "one_hot", "normal", "full_normal"."""
+    """Of the latents that will do, for one that needs `latents` or `weigh`: "bernoulli", "categorical", "one_hot", "normal", "full_normal", "normal_mixture"."""
     min_particles: ClassVar[int] = 1
     independent: ClassVar[bool] = False
     """Whether the particles must be independent, so that only `noise="iid"` will do."""
