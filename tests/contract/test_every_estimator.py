@@ -18,7 +18,7 @@ from tests import tractable
 from tests.models import X, binary, coin, mixed, schools_by_hand, small_vae
 from tests.tractable import small, suits
 from vbayes.estimators import name_of, resolve
-from vbayes.estimators.memory import with_memory
+from vbayes.estimators.remembering import with_memory
 from vbayes.laboratory import moments
 from vbayes.laboratory.bench import BLOCKS
 from vbayes.laboratory.bias import bias

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torch import Tensor
 
 from ..errors import BadEstimator
+from .behind import behind
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,15 @@ class Latent:
     family: str
     parameters: dict[str, Tensor]
     value: Tensor
+
+    def behind(self) -> tuple[Tensor, Tensor]:
+        """Of a "bernoulli" or "one_hot" site: z that its draw b came from, b = 1[z > 0] or the largest of z, with z = α + noise, drawn given b.
+
+        Returns:
+            The same number twice, each of the shape of `value`: as α plus a constant, and as a function of α and b and another constant, so that both are live in the
+            logits α, in two ways. Its noise is a logistic, logit(u) of a uniform u, or a Gumbel.
+        """
+        return behind(self)
 
 
 def _if_needed() -> Any:

@@ -12,8 +12,8 @@ from ..arguments.real import Real
 from ..drawing.particles import Particles
 from ..exact.table import Table
 from .base import Estimate
-from .memory import Remembering
 from .objective import Objective
+from .remembering import Remembering
 from .weights import log_mean_exp
 
 
