@@ -11,6 +11,7 @@ from .diagnostics.calibration import Calibration as Calibration
 from .diagnostics.diagnose import diagnose as diagnose
 from .diagnostics.diagnosis import Diagnosis as Diagnosis
 from .drawing.draw import draw as draw
+from .drawing.particles import Latent as Latent
 from .drawing.particles import Particles as Particles
 from .estimators import ARM as ARM
 from .estimators import CIWAE as CIWAE
@@ -45,13 +46,17 @@ from .estimators import RaoBlackwell as RaoBlackwell
 from .estimators import Renyi as Renyi
 from .estimators import Score as Score
 from .estimators import SleepPhase as SleepPhase
+from .estimators import Stratified as Stratified
 from .estimators import TailAdaptive as TailAdaptive
 from .estimators import Trace as Trace
 from .estimators import VarGrad as VarGrad
 from .estimators import WakeSleep as WakeSleep
 from .estimators.base import Estimator as Estimator
 from .estimators.estimate import Estimate as Estimate
+from .estimators.learned import Learned as Learned
 from .estimators.objective import Objective as Objective
+from .estimators.remembering import Averaging as Averaging
+from .estimators.remembering import Remembering as Remembering
 from .exact import conjugate as conjugate
 from .exact.conjugate.cavi import CAVI as CAVI
 from .exact.conjugate.cavi import cavi as cavi

@@ -18,7 +18,7 @@ from tests import tractable
 from tests.models import X, binary, coin, mixed, schools_by_hand, small_vae
 from tests.tractable import small, suits
 from vbayes.estimators import name_of, resolve
-from vbayes.estimators.memory import with_memory
+from vbayes.estimators.remembering import with_memory
 from vbayes.laboratory import moments
 from vbayes.laboratory.bench import BLOCKS
 from vbayes.laboratory.bias import bias
@@ -45,6 +45,7 @@ KNOWN = [
 ]  # their bounds have no table: tests.estimators.test_made_of_scores, test_fivo
 EVERY = [(name, pair) for name, pair in itertools.product(KNOWN, tractable.PAIRS) if suited(name, pair)]
 QUICK = {name: next(p for p in ("normal_normal", "three_bernoulli") if (name, p) in EVERY) for name in KNOWN}
+QUICK["stratified"] = "bimodal"
 # With a program several times as long (tests/estimators/test_relax.py has its identities), and twins, draw by draw, of STL and DisARM.
 LONG = {"relax", "path_gradient", "arm"}
 CASES = [
@@ -144,7 +145,7 @@ def test_what_claims_no_unbiasedness_is_biased(name, pair_name):
     with vb.seeded(0):
         drawn = torch.cat(list(replicas.gradients(pair, draw_noise(replicas.sizes, 100_000, X), 0)))
     z = (drawn.mean(0) - right) / (drawn.std(0) / 100_000**0.5)
-    assert z[~claimed].abs().max() > 10
+    assert z[~claimed].abs().max() > 6
 
 
 @pytest.mark.slow

@@ -33,7 +33,7 @@ BATCH = vb.Batch((torch.tensor([-0.5, 2.0]),))
         ({"needs": {"log_p", "normal"}}, "Put it in `families`"),
         ({"needs": "log_p"}, r"needs='log_p'\. Wanted: a set of names, such as frozenset\({'log_p'}\)"),
         ({"needs": {"log_p"}, "requires": 3}, r"requires=3\. Wanted: a set of names, such as frozenset\({'path'}\)"),
-        ({"needs": {"latents"}}, "needs has 'latents', but `families` is empty. Wanted: .* 'bernoulli', 'full_normal', 'normal', 'one_hot'"),
+        ({"needs": {"latents"}}, "needs has 'latents', but `families` is empty. Wanted: .* 'bernoulli', 'categorical', 'full_normal', 'normal', 'normal_mixture', 'one_hot'"),
         ({"needs": {"log_p"}, "families": {"normal"}}, "needs has neither 'latents' nor 'weigh'"),
         ({"needs": {"log_p"}, "requires": {"downstream_costs"}}, "Add 'scored' to needs"),
         ({"needs": {"enumerated", "log_p"}}, "'enumerated' beside 'log_p'.*it stands alone"),

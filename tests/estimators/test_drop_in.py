@@ -12,7 +12,7 @@ from pyro.infer import ELBO, SVI, Trace_ELBO
 import vbayes as vb
 from tests.models import X, binary, coin, masked, mixed, nested, sequential, small_vae, subsampled
 from vbayes.estimators.learned import Learned
-from vbayes.estimators.memory import Remembering
+from vbayes.estimators.remembering import Remembering
 from vbayes.laboratory.replicas import Replicas
 from vbayes.staging import draw_noise
 

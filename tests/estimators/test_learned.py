@@ -11,7 +11,7 @@ from torch import nn
 
 import vbayes as vb
 from vbayes.estimators.learned import Learned
-from vbayes.estimators.memory import remembered
+from vbayes.estimators.remembering import remembered
 from vbayes.pairs import TRACTABLE
 
 

@@ -97,7 +97,7 @@ def test_the_mean_stays_and_the_variance_falls(kind, count, name):
 
 
 def remembered(pair, estimator):
-    from vbayes.estimators.memory import with_memory
+    from vbayes.estimators.remembering import with_memory
 
     pair = pair.copy()
     return stage(pair, with_memory(estimator, pair, BATCH), BATCH)

@@ -27,7 +27,7 @@ def test_every_file_with_an_estimator_is_known_in_the_order_of_the_lines():
         "contract",
         "estimate",
         "learned",
-        "memory",
+        "remembering",
         "objective",
         "registry",
         "suits",

@@ -12,7 +12,7 @@ import torch
 import vbayes as vb
 from vbayes.estimators import rebar
 from vbayes.estimators.base import gradient
-from vbayes.estimators.memory import with_memory
+from vbayes.estimators.remembering import with_memory
 from vbayes.pairs import TRACTABLE
 from vbayes.staging import draw_noise, eager, stage
 from vbayes.validation import validation

@@ -54,7 +54,7 @@ def draw(
         requires: What must hold of every site or of the draws: "path" (every site of the guide has a reparameterised path),
             "closed_form_kl" (every site has its KL in closed form), "downstream_costs" (those in `scored` are of what depends on the draw
             alone), "antithetic_pairs" (whatever `noise` says).
-        families: Of the latents that will do, where `latents` or `weigh` is needed: "bernoulli", "one_hot", "normal", "full_normal".
+        families: Of the latents that will do, where `latents` or `weigh` is needed: "bernoulli", "categorical", "one_hot", "normal", "full_normal", "normal_mixture".
         noise: How the base noise of the particles hangs together; "iid" where `steps` is needed.
         resample: For `steps`, asked between two of them as `Estimator.resample` is; nobody is chosen anew if None.
 

@@ -12,22 +12,33 @@ from pyro.infer.util import is_validation_enabled
 from pyro.ops.provenance import get_provenance, track_provenance
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
-from torch.distributions import Bernoulli, MultivariateNormal, Normal, OneHotCategorical, TransformedDistribution
+from torch.distributions import (
+    Bernoulli,
+    Categorical,
+    MixtureSameFamily,
+    MultivariateNormal,
+    Normal,
+    OneHotCategorical,
+    TransformedDistribution,
+)
 
 from ..errors import Unsuitable
 from ..pair.sites import Layout, is_point_mass, latents
 from ..rng import TURN
 from .particles import Latent
 
-FAMILIES = frozenset({"bernoulli", "full_normal", "normal", "one_hot"})
 KINDS: dict[str, tuple[type, tuple[str, ...]]] = {
     "bernoulli": (Bernoulli, ("logits",)),
+    "categorical": (Categorical, ("logits",)),
     "one_hot": (OneHotCategorical, ("logits",)),
     "normal": (Normal, ("loc", "scale")),
     "full_normal": (MultivariateNormal, ("loc", "scale_tril")),
+    "normal_mixture": (MixtureSameFamily, ()),
 }
+FAMILIES = frozenset(KINDS)
 WORDS = {
-    "bernoulli": "Bernoulli", "one_hot": "OneHotCategorical", "normal": "Normal", "full_normal": "MultivariateNormal",
+    "bernoulli": "Bernoulli", "categorical": "Categorical", "one_hot": "OneHotCategorical", "normal": "Normal", "full_normal": "MultivariateNormal",
+    "normal_mixture": "MixtureSameFamily (of normals)",
 }  # fmt: skip
 
 Restore = Callable[[Tensor], Tensor]
@@ -51,7 +62,7 @@ def latents_of(
         site for site in latents(q) if not is_point_mass(site["fn"])
     ]  # an autoguide's latents are made of its draws
     for site in every:
-        family = next((f for f in families if type(_inside(site["fn"])) in _with_pyros(KINDS[f][0])), None)
+        family = next((f for f in families if _is_of(site["fn"], f)), None)
         if family is None:
             raise Unsuitable(
                 f"Site {site['name']!r} of the guide is {type(_inside(site['fn'])).__name__}. This estimator needs every site to be "
@@ -63,7 +74,7 @@ def latents_of(
             followed = pyro.poutine.trace(guide).get_trace()
         for latent, _ in found:
             fn = _inside(followed.nodes[latent.name]["fn"])
-            if causes := set().union(*(get_provenance(getattr(fn, name)) for name in latent.parameters)):
+            if causes := set().union(*map(get_provenance, _own(fn, latent.family).values())):
                 raise Unsuitable(
                     f"The distribution of site {latent.name!r} of the guide depends on the draw{'s' * (len(causes) > 1)} of {', '.join(sorted(causes))}. "
                     "This estimator needs sites that are independent given the data. Use vb.Trace(), vb.RaoBlackwell() or vb.RLOO()."
@@ -107,20 +118,56 @@ def _below(kind: Any) -> list[type]:
     return [deeper for sub in kind.__subclasses__() for deeper in (sub, *_below(sub))]
 
 
+def _is_of(fn: Any, family: str) -> bool:
+    inside = _inside(fn)
+    if type(inside) not in _with_pyros(KINDS[family][0]):
+        return False
+    if family != "normal_mixture":
+        return True
+    normals = _with_pyros(Normal) | _with_pyros(MultivariateNormal)
+    return type(_inside(inside.component_distribution)) in normals
+
+
+def _own(fn: Any, family: str) -> dict[str, Tensor]:
+    """The parameters of what is `_inside` a site's distribution, in the shapes that it has."""
+    if family != "normal_mixture":
+        return {name: getattr(fn, name) for name in KINDS[family][1]}
+    part = _inside(fn.component_distribution)
+    spread = "scale_tril" if isinstance(part, MultivariateNormal) else "scale"
+    return {"logits": fn.mixture_distribution.logits, "loc": part.loc, spread: getattr(part, spread)}
+
+
 def _latent(site: Any, family: str, layout: Layout) -> tuple[Latent, Restore]:
-    value = site["value"].detach()
+    value, events = site["value"].detach(), site["fn"].event_dim
     kept = 1 if family == "one_hot" else 0  # categories stay a dimension of their own
-    arrange, restore = as_rows(layout, value, site["fn"].event_dim, kept)
-    _, names = KINDS[family]
-    own = {name: getattr(_inside(site["fn"]), name) for name in names}
-    parameters = {name: arrange(tensor) for name, tensor in own.items() if name != "scale_tril"}
-    if (root := own.get("scale_tril")) is not None:
-        if len(site["fn"].batch_shape) > len(layout.local):
-            raise Unsuitable(
-                f"Site {site['name']!r} of the guide is several MultivariateNormals in plates of their own. Wanted: one for each row of the plates that all sites share."
-            )
-        parameters["scale_tril"] = torch.stack([arrange(column) for column in root.unbind(-1)], -1)
+    arrange, restore = as_rows(layout, value, events, kept)
+    inside = _inside(site["fn"])
+    own = _own(inside, family)
+    if family in ("full_normal", "normal_mixture") and len(inside.batch_shape) > len(layout.local):
+        raise Unsuitable(
+            f"Site {site['name']!r} of the guide is several {type(inside).__name__}s side by side. Wanted: one for each row of the plates that all sites share."
+        )
+    if family == "normal_mixture":
+        return Latent(site["name"], family, _of_mixture(own, arrange, events), arrange(value)), restore
+    deeper = {"scale_tril", "logits"} if family == "categorical" else {"scale_tril"}  # than the value, by one dimension
+    parameters = {name: _columns(part, arrange) if name in deeper else arrange(part) for name, part in own.items()}
     return Latent(site["name"], family, parameters, arrange(value)), restore
+
+
+def _of_mixture(own: dict[str, Tensor], arrange: Restore, events: int) -> dict[str, Tensor]:
+    """Of C components: `logits` (*local, C), `loc` (*local, C, own), `scale_tril` (*local, C, own, own)."""
+    logits = own["logits"].log_softmax(-1)[(..., *[None] * events)]
+    weights = [arrange(part)[..., 0] for part in logits.unbind(-1 - events)]
+    places = [arrange(part) for part in own["loc"].unbind(-1 - events)]
+    if "scale" in own:
+        roots = [arrange(part).diag_embed() for part in own["scale"].unbind(-1 - events)]
+    else:
+        roots = [_columns(part, arrange) for part in own["scale_tril"].unbind(-3)]
+    return {"logits": torch.stack(weights, -1), "loc": torch.stack(places, -2), "scale_tril": torch.stack(roots, -3)}
+
+
+def _columns(tensor: Tensor, arrange: Restore) -> Tensor:
+    return torch.stack([arrange(column) for column in tensor.unbind(-1)], -1)
 
 
 def as_rows(layout: Layout, value: Tensor, events: int, kept: int = 0) -> tuple[Restore, Restore]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BadEstimator
+from .behind import behind
 
 
 @dataclass(frozen=True)
@@ -39,16 +40,26 @@ class Latent:
 
     Attributes:
         name: The site.
-        family: "bernoulli", "normal", "full_normal" or "one_hot".
-        parameters: Name → (K, *local, own), live: `logits`, or `loc` and `scale`; `own` is all beyond the local plates, flattened
-            (for "one_hot" (K, *local, own, categories)). For "full_normal" `loc` and `scale_tril`, (K, *local, own, own).
-        value: Of the same shape, held constant.
+        family: "bernoulli", "categorical", "one_hot", "normal", "full_normal" or "normal_mixture".
+        parameters: Name → tensor, live; `own` is all beyond the local plates, flattened. "bernoulli": `logits` (K, *local, own); "categorical" and "one_hot": `logits`
+            (K, *local, own, categories). "normal": `loc` and `scale`, (K, *local, own); "full_normal": `loc`, and `scale_tril` (K, *local, own, own). "normal_mixture" of C
+            components: `logits` (K, *local, C), `loc` (K, *local, C, own) and `scale_tril` (K, *local, C, own, own), also where the components are independent normals.
+        value: (K, *local, own), held constant; for "one_hot" (K, *local, own, categories).
     """
 
     name: str
     family: str
     parameters: dict[str, Tensor]
     value: Tensor
+
+    def behind(self) -> tuple[Tensor, Tensor]:
+        """Of a "bernoulli" or "one_hot" site: z that its draw b came from, b = 1[z > 0] or the largest of z, with z = α + noise, drawn given b.
+
+        Returns:
+            The same number twice, each of the shape of `value`: as α plus a constant, and as a function of α and b and another constant, so that both are live in the
+            logits α, in two ways. Its noise is a logistic, logit(u) of a uniform u, or a Gumbel.
+        """
+        return behind(self)
 
 
 @dataclass(frozen=True)

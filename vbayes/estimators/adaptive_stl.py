@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ..drawing.particles import Particles
-from .base import Estimate, leaves_of, linear
-from .memory import Averaging
+from .base import Estimate
+from .remembering import Averaging
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class AdaptiveSTL(Averaging):
         value = particles.log_w
         return Estimate(value.detach().mean(0), value.mean(0), particles.log_q_fixed.mean(0))
 
-    def finish(self, estimate: Estimate) -> Estimate:
-        leaves = leaves_of(estimate.surrogate)
+    def finish(self, estimate: Estimate, particles: Particles) -> Estimate:
+        leaves = estimate.leaves()
         if not leaves or estimate.control is None:  # only the value was asked for
             return estimate
         total, control = (
@@ -53,7 +53,7 @@ class AdaptiveSTL(Averaging):
         a = -along["gradient_control"] / along["control_control"].clamp(
             min=torch.finfo(along["control_control"].dtype).tiny
         )
-        return Estimate(estimate.value, linear([t + a * c for t, c in zip(total, control, strict=True)], leaves))
+        return estimate.with_gradients([t + a * c for t, c in zip(total, control, strict=True)], leaves)
 
 
 def _inner(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -72,7 +72,7 @@ class Estimator(ELBO, ABC):
     """What must hold of every site of the guide, or of the draws, as `vbayes.drawing.request.REQUIREMENTS` has it: "path", "closed_form_kl",
     "downstream_costs", "antithetic_pairs"."""
     families: ClassVar[frozenset[str]] = frozenset()
-    """Of the latents that will do, for one that needs `latents` or `weigh`: "bernoulli", "one_hot", "normal", "full_normal"."""
+    """Of the latents that will do, for one that needs `latents` or `weigh`: "bernoulli", "categorical", "one_hot", "normal", "full_normal", "normal_mixture"."""
     min_particles: ClassVar[int] = 1
     independent: ClassVar[bool] = False
     """Whether the particles must be independent, so that only `noise="iid"` will do."""
@@ -110,8 +110,13 @@ class Estimator(ELBO, ABC):
             return ELBO_OBJECTIVE
         return of_particles(self.bound, self.bound_of, self.num_particles, self.noise)
 
-    def finish(self, estimate: Estimate) -> Estimate:
-        """A last word on the estimate for the whole data, () each, after everything was summed."""
+    def finish(self, estimate: Estimate, particles: Particles) -> Estimate:
+        """A last word on the estimate for the whole data, () each, after everything was summed.
+
+        Args:
+            estimate: What is to be returned, if nothing is to be said; its parts are negated where the objective is to be lowered, but for `auxiliary`.
+            particles: That it was made of.
+        """
         return estimate
 
     def resample(self, log_w: Tensor) -> tuple[Tensor, Tensor] | None:
@@ -172,7 +177,7 @@ class Estimator(ELBO, ABC):
             particles.scale,
         )  # an auxiliary is to be lowered, whichever way the objective goes
         whole = (None if part is None else part.sum() * sign for part, sign in zip(parts, signs, strict=True))
-        return self.finish(Estimate(*whole))  # type: ignore[arg-type]
+        return self.finish(Estimate(*whole), particles)  # type: ignore[arg-type]
 
     # ---- as a pyro.infer.ELBO --------------------------------------------------------------------------------------
 
@@ -215,26 +220,6 @@ class Estimator(ELBO, ABC):
         loss = -torch_item(estimate.value)
         warn_if_nan(loss, "loss")
         return loss
-
-
-def leaves_of(surrogate: Tensor) -> list[Tensor]:
-    """The parameters that a tensor was made from, in the order in which its graph meets them."""
-    found: dict[int, Tensor] = {}
-    met, todo = set(), [surrogate.grad_fn]
-    while todo:
-        node: Any = todo.pop()
-        if node is None or node in met:
-            continue
-        met.add(node)
-        if hasattr(node, "variable"):
-            found[id(node.variable)] = node.variable
-        todo.extend(parent for parent, _ in node.next_functions)
-    return list(found.values())
-
-
-def linear(gradients: Sequence[Tensor], leaves: Sequence[Tensor]) -> Tensor:
-    """A surrogate that has these gradients in some parameters: what was differentiated once is not differentiated again."""
-    return sum((found.detach() * leaf).sum() for found, leaf in zip(gradients, leaves, strict=True))  # type: ignore[return-value]
 
 
 def gradient(estimator: Any, model: Callable[..., Any], guide: Callable[..., Any], *args: Any) -> dict[str, Tensor]:

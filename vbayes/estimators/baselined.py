@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..drawing.particles import Particles
 from .base import Estimate
-from .memory import Averaging
+from .remembering import Averaging
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from ..arguments.real import Real
 from ..arguments.whole import Whole
 from ..drawing.particles import Particles
 from .base import Estimate
-from .memory import Remembering
 from .objective import Objective
+from .remembering import Remembering
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor
 
@@ -27,3 +29,27 @@ class Estimate:
     def of(cls, surrogate: Tensor) -> Estimate:
         """For estimators whose surrogate is the bound itself."""
         return cls(surrogate.detach(), surrogate)
+
+    def leaves(self) -> list[Tensor]:
+        """The parameters that the surrogate was made from, in the order in which its graph meets them: for `Estimator.finish`, where gradients themselves are wanted."""
+        found: dict[int, Tensor] = {}
+        met, todo = set(), [self.surrogate.grad_fn]
+        while todo:
+            node: Any = todo.pop()
+            if node is None or node in met:
+                continue
+            met.add(node)
+            if hasattr(node, "variable"):
+                found[id(node.variable)] = node.variable
+            todo.extend(parent for parent, _ in node.next_functions)
+        return list(found.values())
+
+    def with_gradients(self, gradients: Sequence[Tensor], leaves: Sequence[Tensor]) -> Estimate:
+        """The same with a surrogate that has these gradients in some parameters: what was differentiated once is not differentiated again.
+
+        Args:
+            gradients: Of the shapes of the parameters.
+            leaves: The parameters.
+        """
+        surrogate = sum((found.detach() * leaf).sum() for found, leaf in zip(gradients, leaves, strict=True))
+        return replace(self, surrogate=surrogate)  # type: ignore[arg-type]

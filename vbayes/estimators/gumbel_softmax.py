@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from ..arguments.real import Real
+from ..drawing.behind import uniform_behind
 from ..drawing.particles import Latent, Particles
 from .base import Estimate, Estimator
-from .rebar import uniform_behind
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from .. import rng
 from ..arguments.kind import Kind
 from ..arguments.real import Real
 from ..drawing.particles import Particles
-from .base import Estimate, leaves_of, linear
-from .memory import Remembering
+from .base import Estimate
+from .remembering import Remembering
 
 DECAY = 0.9, 0.999  # of Adam's moving averages
 EPSILON = 1e-8
@@ -81,18 +81,18 @@ class Learned(Remembering):
             self._learn(estimate.auxiliary, live)
         return replace(estimate, auxiliary=None)
 
-    def finish(self, estimate: Estimate) -> Estimate:
+    def finish(self, estimate: Estimate, particles: Particles) -> Estimate:
         if estimate.auxiliary is not None:
             return estimate
         own = set(map(id, self._held("network").values()))
-        leaves = [leaf for leaf in leaves_of(estimate.surrogate) if id(leaf) not in own]
+        leaves = [leaf for leaf in estimate.leaves() if id(leaf) not in own]
         if not leaves:  # only the value was asked for
             return estimate
         found = torch.autograd.grad(
             estimate.surrogate, leaves, create_graph=True, allow_unused=True, materialize_grads=True
         )
         length = torch.stack([part.square().sum() for part in found]).sum()
-        return replace(estimate, surrogate=linear(found, leaves), auxiliary=length)
+        return replace(estimate.with_gradients(found, leaves), auxiliary=length)
 
     def _learn(self, loss: Tensor, live: Mapping[str, Tensor]) -> None:
         """One step of Adam; a number whose gradient is not finite stays where it is."""

@@ -15,21 +15,24 @@ from .base import Estimate, Estimator
 
 @dataclass(frozen=True)
 class MeasureValued(Estimator):
-    """Measure-valued derivatives, coordinate by coordinate, for Gaussian and Bernoulli latents.
+    """Measure-valued derivatives, coordinate by coordinate, for Gaussian, Bernoulli and Categorical latents.
 
     For one coordinate, the others as drawn: ∂E[f]/∂μ = E[f(μ + σr) − f(μ − σr)] / (σ√(2π)), r of density r exp(−r²/2);
-    ∂E[f]/∂σ = E[f(μ + σm) − f(μ + σmu)] / σ, m of density m² exp(−m²/2)/√(2π) on both sides, u uniform, so that mu is standard normal; ∂E[f]/∂p = f(1) − f(0); f = log w.
+    ∂E[f]/∂σ = E[f(μ + σm) − f(μ + σmu)] / σ, m of density m² exp(−m²/2)/√(2π) on both sides, u uniform, so that mu is standard normal; ∂E[f]/∂p = f(1) − f(0),
+    of each category ∂E[f]/∂p_c = f(c); f = log w.
     surrogate = mean_k [log p(x, z̄_k) + Σ sg(these) · (μ, σ, p)]
 
-    Bound: ELBO. Bias: none. Needs: a guide of Normal or Bernoulli sites that are independent given the data. Its price is two evaluations of the
-    model for each Bernoulli coordinate and four for each Gaussian one, its variance low also where f has no gradient.
+    Bound: ELBO. Bias: none. Needs: a guide of Normal, Bernoulli or Categorical sites that are independent given the data. Its price is an evaluation of the
+    model for each value of a discrete coordinate and four for each Gaussian one, its variance low also where f has no gradient. For discrete latents these are local
+    expectation gradients.
 
     References:
         Mohamed, Rosca, Figurnov & Mnih 2020, Monte Carlo gradient estimation, arXiv:1906.10652.
+        Titsias & Lázaro-Gredilla 2015, Local expectation gradients, arXiv:1503.01494.
     """
 
     needs = frozenset({"log_p_fixed", "log_q_fixed", "latents", "weigh"})
-    families = frozenset({"normal", "bernoulli"})
+    families = frozenset({"normal", "bernoulli", "categorical"})
     reference = "Mohamed et al. 2020, arXiv:1906.10652"
 
     def estimate(self, particles: Particles) -> Estimate:
@@ -57,6 +60,10 @@ def _slopes(site: Latent, i: int, f) -> Iterator[tuple[Tensor, Tensor]]:  # type
         probability = torch.sigmoid(site.parameters["logits"][..., i])
         one = torch.ones_like(probability)
         yield probability, f(one) - f(one - one)
+        return
+    if site.family == "categorical":
+        for c, probability in enumerate(site.parameters["logits"][..., i, :].softmax(-1).unbind(-1)):
+            yield probability, f(torch.full_like(site.value[..., i], c))
         return
     loc, scale = (site.parameters[name][..., i] for name in ("loc", "scale"))
     mu, sigma = loc.detach(), scale.detach()

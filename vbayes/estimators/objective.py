@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -84,3 +84,18 @@ def of_particles(name: str, bound_of: Callable[[Tensor], Tensor], num_particles:
         (lambda table: table.expected(bound_of, num_particles)) if alone else None,
         settings=(num_particles, noise, Probed(bound_of, num_particles)),
     )
+
+
+def apart(name: str, model: Callable[[Table], Tensor], guide: Callable[[Table], Tensor]) -> Objective:
+    """One thing that the model raises and another that the guide raises; the value is the model's.
+
+    Args:
+        name: Of the whole.
+        model, guide: Table → (*local) nats.
+    """
+
+    def truth(table: Table) -> Tensor:
+        of_guide = guide(replace(table, log_p=table.log_p.detach()))
+        return model(replace(table, log_q=table.log_q.detach())) + (of_guide - of_guide.detach())
+
+    return Objective(name, truth)

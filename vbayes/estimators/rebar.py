@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ..arguments.real import Real
-from ..drawing.particles import Latent, Particles
+from ..drawing.behind import behind
+from ..drawing.particles import Particles
 from .base import Estimate, Estimator
 from .learned import weighted
 
@@ -77,37 +78,3 @@ def relaxed_log_w(particles: Particles, z: Sequence[Tensor], temperature: Tensor
         [squash[site.family](each / temperature) for site, each in zip(particles.latents, z, strict=True)]
     )
     return log_p - log_q
-
-
-def behind(site: Latent) -> tuple[Tensor, Tensor]:
-    """z that a site's draw b came from, drawn given b: once as α plus constant noise, once as a function of α and b with other constant noise.
-
-    Returns:
-        The same number twice, of the shape of b, live in the site's logits in either way.
-    """
-    logits = site.parameters["logits"]
-    if site.family == "bernoulli":
-        u = uniform_behind(logits, site.value)
-        return logits + torch.logit(u.detach()), logits + torch.logit(u)
-    eps = torch.finfo(logits.dtype).eps
-    waits = (
-        -torch.log(torch.rand_like(logits).clamp(eps, 1 - eps))
-    ).log()  # of each category; the first to come is drawn
-    alone = (waits * site.value).sum(-1, keepdim=True)
-    later = torch.logaddexp(alone, waits - torch.log_softmax(logits, -1))
-    bound = -torch.where(site.value > 0.5, alone, later)
-    return logits + (bound - logits).detach(), bound
-
-
-def uniform_behind(logits: Tensor, b: Tensor) -> Tensor:
-    """u with b = 1[α + logit(u) > 0], drawn given b and live in α.
-
-    Args:
-        logits: α.
-        b: Zeros and ones, of the same shape.
-    """
-    off = torch.sigmoid(-logits)  # b = 1 where u > off
-    v = torch.rand_like(logits)
-    u = torch.where(b > 0.5, off + v * (1 - off), v * off)
-    eps = torch.finfo(u.dtype).eps
-    return u.clamp(eps, 1 - eps)

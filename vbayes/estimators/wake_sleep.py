@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..drawing.particles import Particles
 from .base import Estimate, Estimator
+from .objective import Objective, apart
 from .weights import log_mean_exp, normalised
 
 
@@ -32,6 +33,15 @@ class WakeSleep(Estimator):
     needs = frozenset({"log_p_fixed", "log_q_fixed"})
     independent = True
     reference = "Bornschein & Bengio 2015, arXiv:1406.2751"
+
+    @property
+    def objective(self) -> Objective:
+        k = self.num_particles
+        return apart(
+            f"IWAE bound of {k} particles in the model, KL(p ‖ q) in the guide",
+            model=lambda table: table.expected(self.bound_of, k),
+            guide=lambda table: -table.forward_kl(),
+        )
 
     def bound_of(self, log_w: Tensor) -> Tensor:
         return log_mean_exp(log_w)

@@ -12,7 +12,7 @@ import torch
 from .. import rng
 from ..errors import Unsuitable
 from ..estimators import STL, name_of
-from ..estimators.memory import with_memory
+from ..estimators.remembering import with_memory
 from ..estimators.suits import suits
 from ..training.callbacks import Callback
 from ..training.engine import WORTH

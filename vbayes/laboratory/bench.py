@@ -13,7 +13,7 @@ from torch import Tensor
 from .. import rng
 from ..data.dataset import Batch
 from ..errors import NonFinite
-from ..estimators.memory import remembered
+from ..estimators.remembering import remembered
 from ..pair.pair import Pair
 from ..pair.parameter_groups import Groups
 from ..staging import draw_noise

@@ -21,7 +21,7 @@ from ..data.dataset import Batch, Dataset
 from ..errors import BadInput, Unsuitable
 from ..estimators import name_of, resolve
 from ..estimators.base import Estimator
-from ..estimators.memory import Averaging
+from ..estimators.remembering import Averaging
 from ..estimators.suits import check_suits
 from ..pair.check import require_parameters
 from ..pair.pair import Pair

@@ -18,7 +18,7 @@ from ..drawing.base_noise import NOISE, NoiseKind
 from ..errors import BadInput, Unsuitable
 from ..estimators import ESTIMATORS, name_of, resolve
 from ..estimators.base import Estimator
-from ..estimators.memory import Remembering
+from ..estimators.remembering import Remembering
 from ..estimators.suits import suits
 from ..pair.check import require_parameters
 from ..pair.pair import Pair

@@ -16,7 +16,7 @@ from .. import rng
 from ..data.dataset import Batch
 from ..errors import CaptureFailed
 from ..estimators.base import gradient
-from ..estimators.memory import Averaging, Remembering, with_memory
+from ..estimators.remembering import Averaging, Remembering, with_memory
 from ..pair.pair import Pair
 from ..staging import Noise, Program, Replicated, draw_noise, stage
 from ..staging.capture import Tensors

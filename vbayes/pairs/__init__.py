@@ -14,6 +14,7 @@ from ..exact.hidden_markov.starts import random_start
 from ..pair.pair import Pair
 from .bernoulli_toy import bernoulli_toy as bernoulli_toy
 from .beta_bernoulli import beta_bernoulli as beta_bernoulli
+from .bimodal import bimodal as bimodal
 from .bottleneck_autoencoder import bottleneck_autoencoder as bottleneck_autoencoder
 from .discrete_chain import discrete_chain as discrete_chain
 from .eight_schools import eight_schools as eight_schools

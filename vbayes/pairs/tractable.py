@@ -15,6 +15,7 @@ from ..data.dataset import Batch
 from ..pair.pair import Pair
 from .bernoulli_toy import bernoulli_toy
 from .beta_bernoulli import beta_bernoulli
+from .bimodal import bimodal
 from .discrete_chain import discrete_chain
 from .gamma_poisson import gamma_poisson
 from .gaussian_chain import gaussian_chain
@@ -52,6 +53,7 @@ TRACTABLE: dict[str, Tractable] = {
     "linear_gaussian": Tractable(linear_gaussian, ((0.9, -0.4, 0.3), (-1.2, 0.8, 0.5))),
     "beta_bernoulli": Tractable(beta_bernoulli, ((1, 1, 0, 1), (0, 0, 1, 0))),
     "gamma_poisson": Tractable(gamma_poisson, ((1, 3, 2), (0, 1, 0))),
+    "bimodal": Tractable(bimodal, (1.3, 2.4)),
     "bernoulli_toy": Tractable(bernoulli_toy, (0.0, 0.0)),
     "three_bernoulli": Tractable(three_bernoulli, (0.2, 1.9)),
     "gaussian_mixture": Tractable(gaussian_mixture, (-1.1, 0.6)),

@@ -7,7 +7,7 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ from ..pair.pair import Pair
 from ..validation import no_warnings_of_nan, validation
 from .cause import cause
 from .chosen import line_behind
+from .digits import distance, equal, largest_on_the_way
 from .guards import Guards, Reads
 from .masks import with_known_places, without_unread_shapes
 from .noise import Noise, Recorder, Sizes, draw_noise, tell_rows, told_rows
@@ -53,6 +54,7 @@ class Program:
             their `.grad` stays None, and torch's optimisers leave them alone: no weight decay, no momentum, no state.
         guards: What it has built in of the arguments, if anything: with other values there, bound and gradients are not a number.
         rows: That plates drew when it was captured.
+        start: The parameters with which it was captured.
     """
 
     graph: GraphModule | Callable[..., Any]
@@ -63,6 +65,7 @@ class Program:
     still: frozenset[str] = frozenset()
     guards: Guards | None = None
     rows: tuple[Tensor, ...] = ()
+    start: Tensors = field(default_factory=dict)
 
     @property
     def sizes(self) -> Sizes:
@@ -224,7 +227,7 @@ def _captured(pair: Pair, estimator: Any, batch: Batch, prepare: Callable[..., A
             pair.set_buffers({name: value.clone() for name, value in buffers.items()})
     program = Program(
         graph, tuple(parameters), buffers, tuple(draws), static=not draws_inside(graph), still=frozenset(still),
-        guards=read.guards, rows=read.rows,
+        guards=read.guards, rows=read.rows, start={name: value.clone() for name, value in parameters.items()},
     )  # fmt: skip
     try:
         same = all(faithful(pair, estimator, program, batch, seed) for seed in (1, 2))
@@ -245,12 +248,25 @@ def require_rows_told(draws: Iterable[Draw], like: Tensor) -> None:
 
 
 def faithful(pair: Pair, estimator: Any, program: Program, batch: Batch, seed: int) -> bool:
-    """Whether a program gives Pyro's numbers, near the pair's parameters and at draws that it was not captured with."""
+    """Whether a program gives Pyro's numbers, near the pair's parameters and at draws that it was not captured with.
+
+    Far off, as where a scale has gone to e⁻³⁰, rounding may be all that is left of a number: there they are held against each other near the parameters of the capture.
+    """
+    estimator = knowing_plates(pair, estimator, batch, seed)
+    off, rounding = _apart(pair, estimator, program, batch, seed, pair.parameters)
+    if not off or math.isinf(off):
+        return not off
+    return off <= rounding and not _apart(pair, estimator, program, batch, seed, program.start)[0]
+
+
+def _apart(
+    pair: Pair, estimator: Any, program: Program, batch: Batch, seed: int, parameters: Tensors
+) -> tuple[float, float]:
+    """How far a program's numbers are from Pyro's, 0 where they are equal but for rounding and infinite where nothing could explain it; and what rounding may make of them."""
     model, guide = pair.scaled(batch.total)
     like = next(iter(pair.parameters.values()), torch.zeros(()))
-    estimator = knowing_plates(pair, estimator, batch, seed)
     with rng.seeded(seed):
-        moved = {k: v + 0.01 * torch.randn_like(v) for k, v in pair.parameters.items()}
+        moved = {k: v + 0.01 * torch.randn_like(v) for k, v in parameters.items()}
         normals, uniforms = draw_noise(program.sizes, 1, like)
         noise = normals[0], uniforms[0]
         if program.guards and program.guards.of_rows:
@@ -262,15 +278,16 @@ def faithful(pair: Pair, estimator: Any, program: Program, batch: Batch, seed: i
         with Recorder(noise, in_place=True):
             loss = estimator.loss_and_grads(model, guide, *batch.args)
         if program.still != {k for k, v in there.leaves.items() if v.grad is None}:
-            return False
+            return math.inf, 0.0
         right = {k: torch.zeros_like(v) if v.grad is None else -v.grad for k, v in there.leaves.items()}
-    pairs = [
-        (value, torch.as_tensor(-loss, dtype=value.dtype, device=value.device)),
-        *((gradients[k], g) for k, g in right.items()),
-    ]
+    mine = [value, *(gradients[name] for name in right)]
+    theirs = [torch.as_tensor(-loss, dtype=value.dtype, device=value.device), *right.values()]
     coarsest = max((torch.finfo(v.dtype).eps for v in moved.values()), default=0.0)
-    longest = max((_largest(theirs) for _, theirs in pairs[1:]), default=0.0)
-    return all(_close(mine, theirs, coarsest, longest) for mine, theirs in pairs)
+    if equal(mine, theirs, coarsest):
+        return 0.0, 0.0
+    with rng.seeded(seed):
+        met = largest_on_the_way(program.graph, moved, program.buffers, noise, batch.args)
+    return distance(mine, theirs), coarsest * met
 
 
 def knowing_plates(pair: Pair, estimator: Any, batch: Batch, seed: int = 0) -> Any:
@@ -282,19 +299,3 @@ def knowing_plates(pair: Pair, estimator: Any, batch: Batch, seed: int = 0) -> A
         with pair.look(seed), validation(False), no_warnings_of_nan():
             estimator.loss_and_grads(model, guide, *batch.args)
     return estimator
-
-
-def _close(mine: Tensor, right: Tensor, eps: float, longest: float) -> bool:
-    """Equal but for rounding: to half of the digits; of what cancels to nothing, to those that the others leave.
-
-    Args:
-        eps: Of the coarsest numbers that it was made from.
-        longest: The largest of all coordinates of the gradient.
-    """
-    eps = max(eps, torch.finfo(right.dtype).eps)
-    near = eps**0.5 * _largest(right) + 100 * eps * longest
-    return torch.allclose(mine, right, rtol=0.0, atol=near, equal_nan=True)
-
-
-def _largest(tensor: Tensor) -> float:
-    return float(tensor.abs().nan_to_num(posinf=0.0).max()) if tensor.numel() else 0.0

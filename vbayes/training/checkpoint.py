@@ -20,7 +20,7 @@ from ..data.dataset import Dataset
 from ..errors import BadInput, OutputUnwritable
 from ..estimators import ESTIMATORS, AnalyticKL, name_of, resolve
 from ..estimators.base import Estimator
-from ..estimators.memory import with_memory
+from ..estimators.remembering import with_memory
 from ..pair.pair import Pair
 from ..updates.kept import to_json as update_to_json
 from . import checkpoint_guide, checksum

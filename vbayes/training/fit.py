@@ -18,7 +18,7 @@ from ..arguments.takes import takes
 from ..data.dataset import BINARIZE, MISSING, Binarize, Dataset, Missing
 from ..errors import BadInput
 from ..estimators import AnalyticKL, resolve
-from ..estimators.memory import with_memory
+from ..estimators.remembering import with_memory
 from ..estimators.suits import check_suits, of_elbo
 from ..guides import AUTO
 from ..pair.check import require_parameters, say_left_out

@@ -13,7 +13,7 @@ from torch import Tensor
 from .. import rng
 from ..data.dataset import Batch
 from ..errors import CaptureFailed
-from ..estimators.memory import Remembering
+from ..estimators.remembering import Remembering
 from ..pair.pair import Pair
 from ..pair.places import Place
 from ..pair.watch import Watch

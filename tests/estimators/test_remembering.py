@@ -11,7 +11,7 @@ from pyro.infer import SVI
 
 import vbayes as vb
 from tests.models import binary, small_vae
-from vbayes.estimators.memory import Averaging, Remembering
+from vbayes.estimators.remembering import Averaging, Remembering
 
 X = torch.tensor([-0.5, 2.0])
 

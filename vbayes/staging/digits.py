@@ -1,0 +1,57 @@
+"""Whether two ways to one number agree in all the digits that it has."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule, Interpreter, Node
+from torch.utils._pytree import tree_leaves
+
+
+def equal(mine: Sequence[Tensor], right: Sequence[Tensor], eps: float) -> bool:
+    """Equal but for rounding: to half of the digits; of what cancels to nothing, to those that the others leave.
+
+    Args:
+        mine, right: A value, and the coordinates of its gradient.
+        eps: Of the coarsest numbers that they were made from.
+    """
+    longest = max(map(largest, right[1:]), default=0.0)
+
+    def close(one: Tensor, theirs: Tensor) -> bool:
+        own = max(eps, torch.finfo(theirs.dtype).eps)
+        return torch.allclose(
+            one, theirs, rtol=0.0, atol=own**0.5 * largest(theirs) + 100 * own * longest, equal_nan=True
+        )
+
+    return all(map(close, mine, right))
+
+
+def distance(mine: Sequence[Tensor], right: Sequence[Tensor]) -> float:
+    """The largest; infinite where one of the two alone is not a real number."""
+    if any((one.isfinite() != theirs.isfinite()).any() for one, theirs in zip(mine, right, strict=True)):
+        return math.inf
+    return max(largest(one - theirs) for one, theirs in zip(mine, right, strict=True))
+
+
+def largest(tensor: Tensor) -> float:
+    """Of all sizes that are finite."""
+    return float(tensor.abs().nan_to_num(posinf=0.0).max()) if tensor.numel() else 0.0
+
+
+def largest_on_the_way(graph: Any, *inputs: Any) -> float:
+    """Of all finite numbers that a graph makes of its inputs: a rounding of that one may be in what it returns."""
+    met = [0.0]
+
+    class Looking(Interpreter):
+        def run_node(self, n: Node) -> Any:
+            made = super().run_node(n)
+            met.extend(largest(one) for one in tree_leaves(made) if isinstance(one, Tensor) and one.is_floating_point())
+            return made
+
+    if isinstance(graph, GraphModule):
+        Looking(graph).run(*inputs)
+    return max(met)
