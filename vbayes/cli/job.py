@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..data.dataset import Dataset
@@ -12,11 +13,21 @@ from ..pairs import Recipe
 
 @dataclass(frozen=True)
 class Job:
-    """A pair, its data, and how to train it: what the names of a command stand for."""
+    """A pair, its data, and how to train it: what the names of a command stand for.
+
+    Attributes:
+        pair: Model and guide.
+        data: Its data set.
+        recipe: How the pair is made and trained.
+        settings: Of the pair, by their names.
+        changed: Setting → (as it is otherwise, as it is here), of what somebody has changed.
+    """
 
     pair: Pair
     data: Dataset
     recipe: Recipe
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    changed: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
 
     @property
     def training(self) -> dict[str, Any]:

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from ..data.dataset import Dataset
 from ..errors import OutputUnwritable, Unsuitable
 from ..export.arviz import to_netcdf
 from ..export.to_arviz import to_arviz
 from ..laboratory.comparison import Comparison
+from ..laboratory.particles_signal import particles_signal
 from ..runs.folder import environment, save_figure
 from ..runs.json_files import write_json
 from ..runs.report import report
@@ -34,9 +36,18 @@ def configuration(
     command: str, pair: str, job: Job, options: dict[str, Any], *, seed: int, device: str, console: Console
 ) -> dict[str, Any]:
     """The start of a run's `config.json`, which the command completes; the terminal is told what begins."""
-    console.print(f"[b]{job.pair.name}[/b] on {job.data.name} of {len(job.data):,} rows, device {device}")
+    console.print(
+        f"[b]{escape(job.pair.name)}[/b] on {escape(job.data.name)} of {len(job.data):,} rows, device {device}"
+    )
     config: dict[str, Any] = {"command": command, "pair": pair, "data": job.data.name, **job.training}
-    return config | {"optimizer": "Adam", "binarize": options.get("binarize"), "seed": seed, "device": device}
+    config |= {"optimizer": "Adam", "binarize": options.get("binarize"), "seed": seed, "device": device}
+    settings = {name: _written(value) for name, value in job.settings.items()}
+    changed = {name: [_written(value) for value in both] for name, both in job.changed.items()}
+    return config | {"guide": job.pair.word or "the pair's own", "settings": settings, "changed": changed}
+
+
+def _written(value: Any) -> Any:
+    return value if isinstance(value, (str, int, float, bool, type(None))) else repr(value)
 
 
 def publish(place: RunFolder, fit: Fit, config: dict[str, Any], unfinished: dict[str, Any]) -> None:
@@ -108,7 +119,8 @@ def _diagnose(fit: Fit, folder: Path, seed: int) -> None:
         found = fit.diagnose(seed=seed)
         numbers = {name: getattr(found, name) for name in ("k_hat", "k_hat_se", "effective", "elbo", "log_evidence")}
         kept = {name: value if math.isfinite(value) else str(value) for name, value in numbers.items()}
-        words = {"verdict": found.verdict(), "trust": found.trust, "converged": found.converged, "draws": found.draws}
+        said = " ".join(filter(None, (found.verdict(), particles_signal(fit, seed=seed))))
+        words = {"verdict": said, "trust": found.trust, "converged": found.converged, "draws": found.draws}
         write_json(folder / "diagnosis.json", words | kept)
         save_figure(found.plot(), folder / "diagnosis.png")
 

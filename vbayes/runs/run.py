@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 from rich.console import Console
+from rich.markup import escape
 
 from ..errors import BadInput, VBayesError
 from . import regular_file, sweep
@@ -120,7 +121,7 @@ def run(path: Path, asked: Asked, *, named: bool, out: Path | None, console: Con
     with load(path) as experiment:
         if experiment.slow and not named:
             return Outcome(path.stem, "left out", f"Left out: {experiment.slow}")
-        console.print(f"[b]{experiment.question}[/b]")
+        console.print(f"[b]{escape(experiment.question)}[/b]")
         wanted = sweep.combinations(
             experiment, quick=asked.quick, given=asked.given, seeds=asked.seeds, sweep=asked.sweep
         )
@@ -178,7 +179,7 @@ def run_each(
     """
     outcomes = []
     for number, (path, named) in enumerate(paths.items(), start=1):
-        console.rule(f"{number}/{len(paths)} {path.stem}", align="left")
+        console.rule(f"{number}/{len(paths)} {escape(path.stem)}", align="left")
         folder = None if out is None else out / asked.folder_name(path.stem)
         try:
             outcomes.append(run(path, asked, named=named, out=folder, console=console))
