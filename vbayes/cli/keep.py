@@ -17,8 +17,9 @@ from ..export.arviz import to_netcdf
 from ..export.to_arviz import to_arviz
 from ..laboratory.comparison import Comparison
 from ..laboratory.particles_signal import particles_signal
-from ..runs.folder import environment, save_figure
+from ..runs.folder import environment
 from ..runs.json_files import write_json
+from ..runs.picture import save_figure
 from ..runs.report import report
 from ..runs.run_folder import RunFolder, whole
 from ..training.result import Fit

@@ -21,10 +21,11 @@ from ..errors import BadInput, VBayesError
 from . import regular_file, sweep
 from .experiment import Experiment, find, load
 from .fingerprint import fingerprint
-from .folder import environment, save_figure, unfinished
+from .folder import environment, unfinished
 from .index import index
 from .json_files import read_json_or_nothing, write_json
 from .page import page
+from .picture import save_figure
 from .report import report
 from .task import UNFORESEEN, measure
 
