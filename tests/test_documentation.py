@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from matplotlib import pyplot
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
@@ -68,3 +69,13 @@ def test_links_lead_somewhere(page):
 def test_updates():
     scope = run(DOCS / "updates.md")
     assert scope["by_scores"].rows[-1][2] == pytest.approx(scope["by_gradient"].rows[-1][2], abs=0.01)
+
+
+@pytest.mark.slow
+def test_predictions(capsys):
+    scope = run(DOCS / "predictions.md")
+    pyplot.close("all")
+    said = capsys.readouterr().out
+    assert "1 new group of county, drawn from the population: Dakota" in said and "['Aitkin' 'Anoka'" in said
+    table = scope["found"].to_dataframe()
+    assert table.county.tolist() == ["Brown", "Dakota"] and table.sd[0] < table.sd[1]

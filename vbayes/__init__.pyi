@@ -77,6 +77,8 @@ from .inference.monte_carlo_em import monte_carlo_em as monte_carlo_em
 from .inference.pathfinder import pathfinder as pathfinder
 from .inference.posterior import Posterior as Posterior
 from .inference.posterior import posterior as posterior
+from .inference.predict import predict as predict
+from .inference.prediction import Prediction as Prediction
 from .inference.reconstruct import Reconstruction as Reconstruction
 from .inference.reconstruct import reconstruct as reconstruct
 from .inference.tabulate import tabulate as tabulate

@@ -56,6 +56,7 @@ VERBS = {
     "log_evidence, sandwich": lambda fit: vars(vb.log_evidence(fit, X[:3], method="sandwich", num_particles=2, temperatures=2, **quick)),
     "compare_models": lambda fit: vb.compare_models({"a": fit, "b": small_vae()}, X, method="iw", num_particles=2, **quick).to_dataframe(),
     "reconstruct": lambda fit: vars(vb.reconstruct(fit, X)),
+    "predict": lambda fit: vb.predict(fit, X[:3], draws=3) and None,
     "impute": lambda fit: vars(vb.impute(fit, X, known=torch.arange(6) < 3, draws=2, burn_in=1, **quick)),
     "latent_use": lambda fit: vb.latent_use(fit, X),
     "encode": lambda fit: space(fit).encode(X),

@@ -73,6 +73,15 @@ def summed(model, guide, *args) -> tuple[Summed, dict]:
         return found, {"q": q, "p": p, "layout": Layout(q, p)}
 
 
+def test_a_plate_of_a_single_row():
+    """Whose dimension Pyro's packed tensors have not."""
+    found = vb.posterior(pair_of(), X[-1:], draws=400)
+    assert found.draws["k"].shape == (400, 1)
+    loc = found.draws["loc"]
+    share = (W.log() + dist.Normal(loc, 1.0).log_prob(X[-1])).softmax(-1)[:, 1].mean()
+    assert abs(float((found.draws["k"] == 1).float().mean() - share)) < 5 * (0.25 / 400) ** 0.5
+
+
 def test_a_density_is_that_of_the_sum():
     loc = torch.tensor([-2.0, 2.5])
     with pyro.get_param_store().scope(), vb.seeded(0):

@@ -20,6 +20,7 @@ GROUPS = {
     "log_likelihood",
     "observed_data",
     "sample_stats",
+    "constant_data",
     "prior_predictive",
 }
 

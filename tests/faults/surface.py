@@ -24,7 +24,7 @@ X = torch.tensor([0.1, 0.5, -0.3, 0.9])
 
 RESULTS = {
     "CAVI", "Calibration", "Check", "Comparison", "ComparisonOver", "Diagnosis", "EstimatorCheck", "Evidence", "Fit", "Imputation", "LinearResponse", "ModelComparison", "MonteCarloEM", "NoiseSplit",
-    "Particles", "Posterior", "Race", "Recommendation", "Reconstruction", "Restarts", "Table", "Estimate", "Estimator",
+    "Particles", "Posterior", "Prediction", "Race", "Recommendation", "Reconstruction", "Restarts", "Table", "Estimate", "Estimator",
 }  # fmt: skip
 """What verbs return, or estimators are handed: nobody makes one, so their constructors take what they are given. Their methods are looked at."""
 LEFT_OUT = {"mnist", "binarized_mnist", "frey_face", "fetch"}  # files from elsewhere
@@ -148,7 +148,7 @@ class _Made:
 
 
 METHODS: dict[str, tuple[str, ...]] = {
-    "fit": ("resume", "to", "save", "diagnose", "posterior", "to_arviz", "plot"),
+    "fit": ("resume", "to", "save", "diagnose", "posterior", "predict", "to_arviz", "plot"),
     "data": ("rows", "binarized", "to", "batch", "epoch", "check_batch_size", "in_epoch"),
     "pair": ("to", "at", "load", "copy"),
 }

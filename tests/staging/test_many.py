@@ -172,3 +172,26 @@ def test_modules_keep_nothing_that_cannot_be_copied():
         problem = Problem.of(vb.Pair(model, guide), X)
     draws_of(problem.pair, problem.whole, 40, 0)
     copy.deepcopy(guide)
+
+
+@pytest.mark.parametrize("count", [5, 40])
+def test_each_run_is_handed_its_own(count):
+    """One after the other and side by side."""
+    given = {"a": torch.arange(float(count)), "b": torch.ones(count, 3)}
+
+    def run(known):
+        return {"sum": known["a"] + known["b"] + 0.001 * torch.randn(3)}
+
+    with torch.no_grad(), vb.seeded(0), validation(False):
+        found = module.many(run, count, CPU, given)["sum"]
+    assert found.shape == (count, 3) and len(found.unique()) == 3 * count
+    assert (abs(found - given["a"][:, None] - 1) < 0.006).all()
+
+
+def test_chunks_are_handed_their_own(monkeypatch):
+    monkeypatch.setattr(module, "ROOM", 8_000)
+    given = {"a": torch.arange(300.0)}
+    with torch.no_grad(), vb.seeded(0), validation(False):
+        parts = list(module.in_chunks(lambda known: {"a": known["a"] + 0.0 * torch.randn(8)}, 300, CPU, given))
+    assert len(parts) > 1
+    torch.testing.assert_close(torch.cat([part["a"] for part in parts])[:, 0], given["a"])

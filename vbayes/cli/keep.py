@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..data.dataset import Dataset
+from ..diagnostics.report import keep_diagnosis
 from ..errors import OutputUnwritable, Unsuitable
 from ..export.arviz import to_netcdf
 from ..export.to_arviz import to_arviz
@@ -108,22 +108,11 @@ def rest(
         if job.data.image:
             save_figure(_reconstructions(posterior, job.data), folder / "reconstructions.png")
     if diagnosed:
-        _diagnose(fit, folder, seed)
+        with suppress(Unsuitable):  # a pair without a posterior
+            keep_diagnosis(fit.diagnose(seed=seed), folder, more=particles_signal(fit, seed=seed))
     report(folder)
     if finished:
         (folder / UNFINISHED).unlink(missing_ok=True)
-
-
-def _diagnose(fit: Fit, folder: Path, seed: int) -> None:
-    """Whether the fit is to be believed: in words for its page, and as a picture. A pair without a posterior has none."""
-    with suppress(Unsuitable):
-        found = fit.diagnose(seed=seed)
-        numbers = {name: getattr(found, name) for name in ("k_hat", "k_hat_se", "effective", "elbo", "log_evidence")}
-        kept = {name: value if math.isfinite(value) else str(value) for name, value in numbers.items()}
-        said = " ".join(filter(None, (found.verdict(), particles_signal(fit, seed=seed))))
-        words = {"verdict": said, "trust": found.trust, "converged": found.converged, "draws": found.draws}
-        write_json(folder / "diagnosis.json", words | kept)
-        save_figure(found.plot(), folder / "diagnosis.png")
 
 
 def _reconstructions(draws: Any, data: Dataset) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -14,13 +14,20 @@ from ..arguments.kind import refuse
 from ..arguments.said import type_of
 from ..arguments.tensor import odd
 from ..errors import BadData
+from .labels import coded
+from .table import matrix_of
 
 INDEX = "a slice, row numbers (M,), or true and false for each row"
 WANTED = "a vb.Dataset, a tensor or array of shape (N, ...), or a tuple, a mapping or a pandas table of those"
 
 
-def columns_of(name: str, tensors: Any) -> dict[str, Tensor]:
-    """The columns of a data set of that name.
+def columns_of(
+    name: str, tensors: Any, known: Mapping[str, Sequence[str]]
+) -> tuple[dict[str, Tensor], dict[str, tuple[str, ...]]]:
+    """The columns of a data set of that name, and the names that the codes in them stand for.
+
+    Args:
+        known: Column → names that have codes already.
 
     Raises:
         BadData: No mapping of names to columns; no columns or rows; unequal lengths.
@@ -30,13 +37,18 @@ def columns_of(name: str, tensors: Any) -> dict[str, Tensor]:
         refuse("tensors", tensors, wanted="a mapping from names of columns to tensors", mend=mend, error=BadData)
     if not tensors:
         raise BadData(f"Data set {name!r} has no columns. Wanted: at least one tensor of shape (N, ...).")
-    found = {Text(empty=False)("a column's name", key): column(key, values) for key, values in tensors.items()}
+    found, labels = dict[str, Tensor](), dict[str, tuple[str, ...]]()
+    for key, values in tensors.items():
+        numbers, names = coded(Text(empty=False)("a column's name", key), matrix_of(values), known.get(key))
+        found[key] = column(key, numbers)
+        if (own := known.get(key) if names is None else names) is not None:
+            labels[key] = tuple(own)
     lengths = {key: len(values) for key, values in found.items()}
     if len(set(lengths.values())) > 1:
         raise BadData(f"The columns of {name!r} differ in length: {lengths}. Wanted: the same N rows in each.")
     if 0 in lengths.values():
         raise BadData(f"Data set {name!r} is empty: 0 rows. Wanted: at least one. Was a filter too strict?")
-    return found
+    return found, labels
 
 
 def check_beside(what: str, own: Tensor | None, rows: int) -> None:
@@ -110,7 +122,7 @@ def _made(name: str, values: Any) -> Tensor:
                 f"hand in {{'{name}': {name}.filled(0), 'known': ~{name}.mask}} and leave places out by pyro.poutine.mask(mask=known), or let vb.impute fill them in",
             )  # fmt: skip
         values = values.data
-    values = values.to_numpy() if hasattr(values, "to_numpy") else values
+    values = values.to_numpy() if hasattr(values, "to_numpy") else values  # an array of xarray, say
     if isinstance(values, np.ndarray) and values.dtype.kind not in "biufc":
         mend = (
             f"{name}.astype(float), if all of them are numbers"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
@@ -19,6 +18,10 @@ from ..arguments.whole import Whole
 from ..errors import BadData
 from ..summaries.card import Card, Displayable, counted
 from .column import check_beside, chosen, columns_of
+from .columns_for import ROWS, columns_for
+from .gaps import gaps_of
+from .given import columns_given
+from .labels import relabelled
 
 Support = Literal["binary", "unit", "real"]
 Binarize = Literal["threshold", "static", "dynamic"]
@@ -49,7 +52,13 @@ class Batch:
         return replace(self, args=tuple(a.to(device) if isinstance(a, Tensor) else a for a in self.args))
 
 
-@takes(support=SUPPORT, dims=Mapped(Several(TEXT, 0)), image=Optional(Several(Whole(1), 2, 2)), tensors=Anything())
+@takes(
+    support=SUPPORT,
+    dims=Mapped(Several(TEXT, 0)),
+    labels=Mapped(Several(TEXT, 0)),
+    image=Optional(Several(Whole(1), 2, 2)),
+    tensors=Anything(),
+)
 @dataclass(frozen=True, repr=False)
 class Dataset(Displayable):
     """Named tensors over the same N rows.
@@ -72,6 +81,9 @@ class Dataset(Displayable):
         numbers: (N,) what `rows` stands for; the row numbers of the data set that this one was taken from, if any.
         chances: Of the first column, the probabilities from which a fit draws it anew in each epoch; see `binarized`.
         seed: Of those draws.
+        labels: Column name → the names that its codes 0, 1, ... stand for. A column of names is coded by those that stand here, and others behind them; without any, by
+            a categorical's own order, or sorted.
+        unusable: Of a table, whose columns go to a model by name alone: those that are neither numbers nor names, and why. None of what is no table.
 
     Raises:
         BadData: No columns or rows, unequal lengths.
@@ -90,29 +102,30 @@ class Dataset(Displayable):
     numbers: Tensor | None = None
     chances: Tensor | None = None
     seed: int = field(default_factory=rng.default_seed)
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unusable: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tensors", columns_of(self.name, self.tensors))
+        tensors, labels = columns_of(self.name, self.tensors, self.labels)
+        object.__setattr__(self, "tensors", tensors)
+        object.__setattr__(self, "labels", labels)
         for what in ("numbers", "chances"):
             check_beside(what, getattr(self, what), len(self))
 
     @classmethod
-    def of(cls, data: Any) -> Dataset:
-        """A data set from whatever a caller has: a `Dataset`, a tensor or array, a tuple or mapping of them, or a pandas table.
+    def of(cls, data: Any, like: Dataset | None = None) -> Dataset:
+        """A data set from whatever a caller has: a `Dataset`, a tensor or array, a tuple or mapping of them, or a table of pandas, polars, Arrow or xarray.
 
-        Real numbers that are not tensors yet (NumPy's are float64 unless told otherwise) take torch's default dtype.
+        Real numbers that are not tensors yet (NumPy's are float64 unless told otherwise) take torch's default dtype. Names become codes; see `labels`.
+
+        Args:
+            data: That.
+            like: Names have the codes that they have there; a code from `len(like.labels[column])` on is of a name that is new.
         """
+        known = {} if like is None else like.labels
         if isinstance(data, cls):
-            return data
-        if isinstance(data, Mapping):
-            columns = dict(data)
-        elif hasattr(data, "columns") and hasattr(data, "to_numpy"):
-            return cls({name: data[name] for name in data.columns})  # pandas's own
-        elif isinstance(data, (tuple, list)) and data and all(hasattr(d, "shape") for d in data):
-            columns = {f"x{i}" if i else "x": d for i, d in enumerate(data)}
-        else:
-            columns = {"x": data}
-        return cls(columns, named=isinstance(data, Mapping))
+            return replace(data, **relabelled(data.tensors, data.labels, known)) if known else data
+        return cls(**columns_given(data, known))
 
     def __len__(self) -> int:
         return len(next(iter(self.tensors.values())))
@@ -138,12 +151,7 @@ class Dataset(Displayable):
 
         A model may leave such places out by a mask; what sees data and a pair together refuses them where they reach the log-density.
         """
-        for name, values in self.tensors.items():
-            if values.is_floating_point() and not (finite := torch.isfinite(values)).all():
-                bad = (~finite.reshape(len(values), -1).all(-1)).nonzero().flatten()
-                some = f"{len(bad)} of {len(values)} rows (first: row {int(bad[0])})"
-                return bad, f"Column {name!r} of {self.name!r} has NaN or infinite values in {some}"
-        return torch.zeros(0, dtype=torch.long), ""
+        return gaps_of(self.name, self.tensors)
 
     @takes(index=Anything())
     def rows(self, index: Any) -> Dataset:
@@ -220,8 +228,8 @@ class Dataset(Displayable):
         numbers = self._numbers if index is None else chosen(self._numbers, index)
         rows = self.tensors if index is None else {k: v[index] for k, v in self.tensors.items()}
         args = []
-        for name in self._columns(model):
-            if name != "rows":
+        for name in self.asked(model):
+            if name != ROWS:
                 args.append(rows[name])
             else:
                 args.append(numbers)
@@ -268,24 +276,17 @@ class Dataset(Displayable):
                 f"Wanted: 1 to {len(self)}, or None for all of them."
             )
 
-    def _columns(self, model: Callable[..., Any]) -> list[str]:
-        names = list(self.tensors)
-        if not self.named:
-            return names
-        try:
-            parameters = inspect.signature(getattr(model, "forward", model)).parameters.values()
-        except (TypeError, ValueError):
-            return names
-        positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-        required = [p.name for p in positional if p.default is p.empty]
-        wanted = [p.name for p in positional if p.default is p.empty or p.name in names or p.name == "rows"]
-        if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-            return names
-        if set(wanted) <= {*names, "rows"}:
-            return wanted
-        if len(required) <= len(names):
-            return names[: max(len(required), min(1, len(positional)))]
-        raise BadData(
-            f"The model takes {len(required)} arguments ({', '.join(required)}); data set {self.name!r} has "
-            f"{len(names)} columns ({', '.join(names)}). Name the columns after the model's arguments."
-        )
+    def asked(self, model: Callable[..., Any]) -> list[str]:
+        """The columns that a model asks for, in the order of its arguments; `"rows"` for the row numbers.
+
+        Raises:
+            BadData: It asks for what is not here.
+        """
+        return columns_for(model, list(self.tensors), data=self.name, named=self.named, unusable=self.unusable)
+
+    def left_out(self, model: Callable[..., Any]) -> list[str]:
+        """The columns of a table that a model does not ask for; of what is no table, none."""
+        if self.unusable is None:
+            return []
+        asked = self.asked(model)
+        return [name for name in (*self.tensors, *self.unusable) if name not in asked]

@@ -175,7 +175,8 @@ class Summed:
         return self._symbols & set(site["packed"]["unscaled_log_prob"]._pyro_dims)
 
     def _ordinal(self, site: Any) -> frozenset[str]:
-        return frozenset(self._run.plate_to_symbol[frame.name] for frame in plates(site))
+        """A site's plates: those of a single row are no dimensions of packed tensors, and Pyro's sums know no size of them."""
+        return frozenset(self._run.plate_to_symbol[frame.name] for frame in plates(site) if frame.size != 1)
 
     def _factors(self, tied: list[Any]) -> Factors:
         """Plates → densities. A mask is inside of a sum, but for the sites that are summed out, whose probabilities add up to one."""

@@ -20,8 +20,16 @@ import numpy as np
 from .. import home
 from ..errors import BadInput, OutputUnwritable
 
-SAMPLED = ("posterior", "posterior_predictive", "log_likelihood", "sample_stats", "prior", "prior_predictive")
-OBSERVED = ("observed_data", "constant_data")
+SAMPLED = (
+    "posterior",
+    "posterior_predictive",
+    "log_likelihood",
+    "sample_stats",
+    "prior",
+    "prior_predictive",
+    "predictions",
+)
+OBSERVED = ("observed_data", "constant_data", "predictions_constant_data")
 
 Groups = Mapping[str, Mapping[str, np.ndarray]]
 Dims = Mapping[str, Sequence[str]]
@@ -46,6 +54,7 @@ def from_arrays(
     dims: Dims | None = None,
     coords: Mapping[str, Sequence[Any]] | None = None,
     attrs: Mapping[str, Any] | None = None,
+    ready: Mapping[str, Any] | None = None,
 ) -> Any:
     """ArviZ's object from arrays.
 
@@ -56,6 +65,7 @@ def from_arrays(
         dims: Variable → names of the dimensions in *shape; those not named become `variable_dim_i`.
         coords: Dimension → its labels; 0, 1, 2, ... for those not given.
         attrs: For the whole and for every group: text, numbers, or lists of them, which is what netCDF keeps.
+        ready: Other groups, with labels of their own: `xarray.Dataset`s.
 
     Returns:
         `arviz.InferenceData` on ArviZ 0.x, `xarray.DataTree` on 1.x.
@@ -79,6 +89,8 @@ def from_arrays(
         for g, arrays in groups.items()
         if arrays
     }
+    for group, made in (ready or {}).items():
+        datasets[group] = made.assign_attrs(sampled if group in SAMPLED else attrs)
     if _modern():
         return xr.DataTree.from_dict({"/": xr.Dataset(attrs=attrs), **datasets})
     return arviz().InferenceData(attrs=attrs, **datasets)

@@ -14,6 +14,9 @@ from torch import Tensor
 
 from .. import rng
 from ..arguments import kind as arguments
+from ..arguments.choice import TEXT
+from ..arguments.instance import Instance
+from ..arguments.kind import Anything, Mapped, Optional, Several
 from ..arguments.takes import takes
 from ..arguments.whole import Whole
 from ..data.dataset import Batch, Dataset
@@ -25,18 +28,27 @@ from ..pair.explained import explained
 from ..pair.gaps import check_gaps
 from ..pair.pair import Pair
 from ..pair.problem import Trained
-from ..pair.sites import Layout, Term, base, is_point_mass, kind, latents, observed, plates, recorded, sites, summed_out
+from ..pair.sites import Layout, Term, base, is_point_mass, kind, latents, observed, recorded, sites, summed_out
 from ..pair.subsample import refuse, subsample
 from ..staging.many import many
 from ..validation import validation
 from . import arviz as export
+from .names import PROBABILITY, Names
 from .weights import resampled, statistics
 
 Arrays = dict[str, np.ndarray]
 RESAMPLING = 1  # what a seed that hangs on that of the draws is for
-PROBABILITY = (
-    "_probability"  # after the name of a site that is summed out: of each of its values, given the draw of the rest
-)
+COORDS, DIMS = Optional(Mapped(Anything())), Optional(Mapped(Several(TEXT, 0)))
+
+
+@runtime_checkable
+class Predicted(Protocol):
+    """What `predict` returns: `xarray.Dataset`s of draws, and of what the model was called with."""
+
+    @property
+    def draws(self) -> Any: ...
+    @property
+    def constant(self) -> Any: ...
 
 
 @runtime_checkable
@@ -130,7 +142,10 @@ def _improper(p: Any) -> bool:
     return any(isinstance(base(site["fn"]), ImproperUniform) for site in sites(p))
 
 
-@takes(draws=Whole(1, drawn=True))
+PREDICTED = Instance(Predicted, "a vb.Prediction", "fit.predict(new_rows)")
+
+
+@takes(draws=Whole(1, drawn=True), predictions=Optional(PREDICTED), coords=COORDS, dims=DIMS)
 def to_arviz(
     fit: Fitted | Sequence[Fitted],
     data: Any = None,
@@ -139,12 +154,18 @@ def to_arviz(
     seed: int | None = None,
     prior: bool = True,
     resample: bool = False,
+    predictions: Predicted | None = None,
+    coords: Mapping[str, Sequence[Any]] | None = None,
+    dims: Mapping[str, Sequence[str]] | None = None,
 ) -> Any:
     """A fit as ArviZ's own object: `InferenceData` on ArviZ 0.23, `xarray.DataTree` on 1.x.
 
-    Groups: posterior, posterior_predictive, log_likelihood, observed_data, prior, prior_predictive, and sample_stats with
+    Groups: posterior, posterior_predictive, log_likelihood, observed_data, constant_data (the columns that the model was called with and does not observe), prior, prior_predictive,
+    and sample_stats with
     log_p and log_q, which PSIS and LOO for draws from q need, log_weight, the logarithm of Pareto-smoothed weights that add up to one over the draws, and pareto_k, their k̂ (for a guide
-    that has a density). Dimensions carry the names of the plates.
+    that has a density). Dimensions carry the names of the plates, and along them the labels of the data: a plate of groups has those of the column of its name, or else of the only
+    column with as many labels as it has rows, if no other plate is as long; the plate of the data has those of a column that the model does not ask for, if each row has its own.
+    What is left open by this rule has no labels but numbers; `coords` says them.
 
     A site k that the model sums out is drawn from its conditional given the other draws and the data (it used to be drawn from the prior), with the probability of each of its
     values beside it as `k_probability`; log_p and log_likelihood have it summed out, the latter as far as each row has its own.
@@ -157,6 +178,9 @@ def to_arviz(
         prior: Also draw from the prior, where it is one that can be drawn from (not Pyro's `ImproperUniform`).
         resample: Choose S of the S draws by those weights, some more than once, so that all that counts draws alike is right: where `vb.diagnose` says "reweight". Each
             datum's are chosen by themselves where it has latents of its own; what is of all data together is left out then, and so is always what would weigh the draws again.
+        predictions: From `fit.predict(new_rows)`: the groups predictions and predictions_constant_data.
+        coords: Dimension → its labels, in place of those that the data have.
+        dims: Variable → names of its dimensions: of all of them, or of those that no plate names.
 
     Raises:
         BadInput: No draws asked for, or data that the pair can't take.
@@ -165,6 +189,7 @@ def to_arviz(
     Examples:
         >>> idata = vb.to_arviz(fit)
         >>> az.summary(idata)
+        >>> vb.to_arviz(fit, predictions=fit.predict(new_rows), coords={"county": names})
     """
     fits = [fit] if isinstance(fit, Fitted) else list(fit) if isinstance(fit, Sequence) else []
     if not fits or not all(isinstance(one, Fitted) for one in fits):
@@ -172,18 +197,20 @@ def to_arviz(
             "fit", fit, wanted="a vb.Fit, or several of one pair in a list", mend="vb.to_arviz(vb.fit(pair, data))"
         )
     fit, seed = fits[0], rng.or_default(seed)
-    dataset = (fit.data if data is None else Dataset.of(data)).to(fit.data.first.device)
+    dataset = (fit.data if data is None else Dataset.of(data, like=fit.data)).to(fit.data.first.device)
     if data is not None:
         check_gaps(fit.pair, dataset, None)
     batch = dataset.batch(fit.pair.model)
     with explained(fit.pair, batch):
-        dims = _dims(fit.pair, batch, dataset.dims)
+        names = Names(fit.pair, batch, dataset)
+    named = names.dims(dims or {})
     groups: dict[str, Arrays] = {}
     for number, one in enumerate(fits):
         own = seed if number == 0 else rng.child(seed, number)
-        made = sample(one.pair, batch, draws, seed=own, prior=prior)
+        with explained(one.pair, batch):
+            made = sample(one.pair, batch, draws, seed=own, prior=prior)
         if resample:
-            made = _resampled(one.pair, made, dims, rng.child(own, RESAMPLING))
+            made = _resampled(one.pair, made, named, rng.child(own, RESAMPLING))
         for group, variables in made.items():
             into = groups.setdefault(group, {})
             for name, values in variables.items():
@@ -197,7 +224,13 @@ def to_arviz(
     }
     if resample:
         attributes["resampled"] = "by Pareto-smoothed weights"
-    return export.from_arrays(groups, dims=dims, attrs=attributes)
+    labels = names.labels(coords or {}, named)
+    ready = {"constant_data": names.constant(labels)}
+    if predictions is not None:
+        ready["predictions"] = predictions.draws.expand_dims("chain").assign_coords(chain=[0])
+        ready["predictions_constant_data"] = predictions.constant
+    ready = {group: made for group, made in ready.items() if made.data_vars}
+    return export.from_arrays(groups, dims=named, coords=labels, attrs=attributes, ready=ready)
 
 
 def _resampled(pair: Pair, groups: dict[str, Arrays], dims: Mapping[str, list[str]], seed: int) -> dict[str, Arrays]:
@@ -206,30 +239,3 @@ def _resampled(pair: Pair, groups: dict[str, Arrays], dims: Mapping[str, list[st
             f"The guide of pair {pair.name!r} is a point: its draws have no weights to resample them by. Wanted: a guide with a density, or resample=False."
         )
     return resampled(groups, dims, dims["log_weight"], np.random.default_rng(seed))
-
-
-def _dims(pair: Pair, batch: Batch, columns: Mapping[str, tuple[str, ...]]) -> dict[str, list[str]]:
-    """Variable → names of its dimensions: plates, then a column's own, else `site_dim_i`."""
-    pair = pair.copy()
-    with pair.scope(), rng.seeded(0), torch.no_grad():
-        q, p = pair.run(Batch(batch.args))
-    found = {name: [frame.name for frame in Layout(q, p).local] for name in ("log_weight", "pareto_k")}
-    for name in summed_out(q, p):
-        frames = plates(p.nodes[name])
-        rank = max((-frame.dim for frame in frames), default=0)
-        dims = [f"{name}{PROBABILITY}_dim_{i}" for i in range(rank)]
-        for frame in frames:
-            dims[frame.dim] = frame.name
-        found[name + PROBABILITY] = [*dims, f"{name}_value"]
-    for site in recorded(p):
-        name, rank = site["name"], site["value"].dim()
-        event = site["fn"].event_dim
-        dims = [f"{name}_dim_{i}" for i in range(rank)]
-        for frame in plates(site):
-            if frame.dim - event >= -rank:
-                dims[frame.dim - event] = frame.name
-        own = columns.get(name, ())
-        if event and len(own) == event:
-            dims[-event:] = own
-        found[name] = dims
-    return found

@@ -14,6 +14,7 @@ from .latent_figure import latent_figure as latent_figure
 from .noise_split import noise_split as noise_split
 from .objectives import objectives as objectives
 from .over import over as over
+from .prediction import prediction as prediction
 from .race import race as race
 from .recommendation import recommendation as recommendation
 from .restarts import restarts as restarts

@@ -23,6 +23,7 @@ CAPTIONS = {
     "needs for the same precision at its end.",
     "diagnosis.png": "The weights of the draws, where they move the draws, and the ELBO during training: what the verdict rests on.",
     "training.png": "ELBO per datum at each step, and its running mean.",
+    "predictions.png": "Means of the posterior predictive distribution, and intervals with the probability that the legend says.",
     "reconstructions.png": "Some data, and the mean of their posterior predictive.",
 }
 FILES = {
@@ -33,6 +34,7 @@ FILES = {
     "history.csv": "the ELBO at each step",
     "posterior.nc": "draws for ArviZ: posterior, prior, predictive, log-likelihood",
     "fit.safetensors": "parameters, and what resuming needs",
+    "predictions.csv": "what was predicted: means, standard deviations, intervals",
     "config.json": "what was asked for",
     "environment.json": "where it ran",
 }

@@ -24,7 +24,7 @@ from .pure import Deferred
 from .trace import trace
 
 Values = dict[Any, Tensor]
-Run = Callable[[], Values]
+Run = Callable[..., Values]
 FEW = 32  # runs: fewer are done by the time that it is known whether they could be done at once
 COPIES = 2  # of the draws, in memory: the chunks and the whole
 
@@ -44,10 +44,10 @@ class Affordable:
     room: int
 
 
-def many(run: Run, count: int | Affordable, device: torch.device) -> Values:
+def many(run: Run, count: int | Affordable, device: torch.device, given: Values | None = None) -> Values:
     """All chunks of `in_chunks` in one: name → (K, …)."""
     parts: list[Values] = []
-    for part in in_chunks(run, count, device):
+    for part in in_chunks(run, count, device, given):
         if not parts and isinstance(count, int):
             each = sum(value.nbytes for value in part.values()) / max(1, len(next(iter(part.values()), ())))
             there = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" and torch.cuda.is_available() else None
@@ -57,7 +57,7 @@ def many(run: Run, count: int | Affordable, device: torch.device) -> Values:
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def in_chunks(run: Run, count: int | Affordable, device: torch.device) -> Iterator[Values]:
+def in_chunks(run: Run, count: int | Affordable, device: torch.device, given: Values | None = None) -> Iterator[Values]:
     """What a run returns, K times, in chunks: name → (k, …). To be used in the pair's scope, without gradients and without validation.
 
     Side by side, runs draw other numbers than one after the other, of the same distribution. They are held against the run alone, on the same noise, before any counts;
@@ -67,22 +67,29 @@ def in_chunks(run: Run, count: int | Affordable, device: torch.device) -> Iterat
         run: Returns tensors of the same names and shapes each time, and draws from torch's own generator.
         count: K.
         device: Where it draws.
+        given: Name → (K, …), of which each run is handed its own (…) as a mapping; runs are handed nothing if None.
     """
-    together = _side_by_side(run, device) if not isinstance(count, int) or count >= FEW else None
+    together = _side_by_side(run, device, _row(given, 0)) if not isinstance(count, int) or count >= FEW else None
     if isinstance(count, Affordable):
         each = count.room if together is None else together.bytes
         count = min(count.most, max(count.least, count.room // max(1, each)))
     if together is None:
-        for _ in range(count):
-            yield {name: value[None] for name, value in run().items()}
+        for number in range(count):
+            yield {name: value[None] for name, value in run(*_row(given, number)).items()}
         return
     most = ROOM // max(1, together.bytes)
     for start in range(0, count, most):
-        yield together(draw_noise(together.sizes, min(most, count - start), together.like))
+        noise = draw_noise(together.sizes, min(most, count - start), together.like)
+        yield together(noise, *_row(given, slice(start, start + most)))
     with rng.seeded(
         0
     ):  # modules that keep what they last made, as Pyro's flows do, keep something that can be copied and saved
-        run()
+        run(*_row(given, 0))
+
+
+def _row(given: Values | None, index: int | slice) -> tuple[Values, ...]:
+    """What a run is handed, or a chunk of them."""
+    return () if given is None else ({name: value[index] for name, value in given.items()},)
 
 
 @dataclass(frozen=True)
@@ -90,54 +97,54 @@ class _SideBySide:
     """Runs at once.
 
     Attributes:
-        one: The noise of one run → what it returns, in the order of `names`.
+        one: The noise of one run, and what it is handed → what it returns, in the order of `names`.
         names: Of what it returns.
         sizes: Normals and uniforms that one run asks for.
         like: Of the type and on the device of that noise.
         bytes: Of all intermediate results of one run.
     """
 
-    one: Callable[[Noise], list[Tensor]]
+    one: Callable[..., list[Tensor]]
     names: list[Any]
     sizes: tuple[int, int]
     like: Tensor
     bytes: int
 
-    def __call__(self, noise: Noise) -> Values:
-        """On noise (k, n) and (k, u)."""
+    def __call__(self, noise: Noise, *given: Values) -> Values:
+        """On noise (k, n) and (k, u), and what k runs are handed."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
-            made = vmap(self.one, randomness="different")(noise)
+            made = vmap(self.one, randomness="different")(noise, *given)
         return dict(zip(self.names, made, strict=True))
 
 
-def _side_by_side(run: Run, device: torch.device) -> _SideBySide | None:
+def _side_by_side(run: Run, device: torch.device, given: tuple[Values, ...]) -> _SideBySide | None:
     """Runs at once; None where they can't be, or one after the other is as quick."""
     with rng.seeded(0):
         before = other_generators()
         with _Look(device) as look, Cost() as cost:
-            right = run()
+            right = run(*given)
         if other_generators() != before:  # the same numbers would come in every run
             return None
     if cost.bytes * TOGETHER > ROOM:
         return None
     noise = look.seen()
 
-    def one(noise: Noise) -> list[Tensor]:
+    def one(noise: Noise, *given: Values) -> list[Tensor]:
         with Recorder(noise), Deferred():
-            return list(run().values())
+            return list(run(*given).values())
 
-    def traced() -> Callable[[Noise], list[Tensor]]:
+    def traced() -> Callable[..., list[Tensor]]:
         # Below Pyro's own autograd functions, and `.data`, which `vmap` knows nothing of.
         normals, uniforms = draw_noise(look.sizes, 1, noise[0])
-        return trace(one, (normals[0], uniforms[0]))
+        return trace(one, (normals[0], uniforms[0]), *given)
 
     for make in (lambda: one, traced):
         try:
             with rng.seeded(1):
                 found = _SideBySide(make(), list(right), look.sizes, noise[0], cost.bytes)
             with rng.seeded(0):  # what a run draws by other ways than noise comes in the same order in one alone
-                made = found((noise[0][None], noise[1][None]))
+                made = found((noise[0][None], noise[1][None]), *({k: v[None] for k, v in row.items()} for row in given))
         except Exception:  # whatever the model's own code raises on tensors of another kind
             continue
         if all(close(made[name][0], value) for name, value in right.items()):

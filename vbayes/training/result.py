@@ -198,8 +198,20 @@ class Fit(Displayable):
         is a closed form.
         """
         if method is None and self.pair.exact is None:
-            method = "psis" if (self.diagnosis or self.diagnose()).trust == "reweight" else "guide"
+            method = self._advised
         return verb("posterior")(self, data, draws, method or "auto", **options)
+
+    @takes()
+    def predict(self, new_data: Any = None, *, method: str | None = None, **options: Any) -> Any:
+        """`vb.predict(fit, new_data, method=..., **options)`, a `vb.Prediction` of other rows and groups, or of its own rows; by the method that the diagnosis advises if
+        None is given: draws weighted and resampled where it says so.
+        """
+        return verb("predict")(self, new_data, method=method or self._advised, **options)
+
+    @property
+    def _advised(self) -> str:
+        """How draws are to be used, by the diagnosis."""
+        return "psis" if (self.diagnosis or self.diagnose()).trust == "reweight" else "guide"
 
     def linear_response(self, **options: Any) -> Any:
         """`vb.linear_response(fit, **options)`, a `vb.LinearResponse`: the covariances that a mean-field guide leaves out."""
@@ -212,6 +224,10 @@ class Fit(Displayable):
             return self.learning_rate
         settled = self.convergence.converged is None and not self.interrupted
         return self.convergence.phases[0 if settled else -1].rate
+
+    def report(self, folder: str | Path, **options: Any) -> Path:
+        """Writes a folder with a page: verdict, figures, what was predicted (`predictions=`), draws for ArviZ and the fit itself; see `vbayes.diagnostics.report`."""
+        return verb("report")(self, folder, **options)  # type: ignore[no-any-return]
 
     def to_arviz(self, **options: Any) -> Any:
         """`vb.to_arviz(fit, **options)`."""

@@ -10,6 +10,8 @@ VERBS = {
     "diagnose": "..diagnostics.diagnose",
     "linear_response": "..inference.linear_response",
     "posterior": "..inference.posterior",
+    "predict": "..inference.predict",
+    "report": "..diagnostics.report",
 }
 """Method of a `Fit` → the module with the function of that name."""
 WAYS = {"climb": "..diagnostics.climb", "bent": "..diagnostics.climb"}

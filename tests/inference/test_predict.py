@@ -1,0 +1,459 @@
+"""Predictions for other rows and other groups, against closed forms and Pyro's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer.autoguide import AutoDelta, AutoNormal
+
+import vbayes as vb
+from tests.models import binary, small_vae
+
+DRAWS = 4000
+GROUPS = ["Aitkin", "Anoka", "Becker", "Brown"]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A pair whose guide is as good as it is to be, with its data: what a fit is to `predict`."""
+
+    pair: vb.Pair
+    data: vb.Dataset
+
+
+def trained(model, guide, data) -> Trained:
+    data = vb.Dataset.of(data)
+    pair = vb.Pair(model, guide)
+    return Trained(pair.initialise(data.batch(pair.model)), data)
+
+
+def right(values, mean, sd):
+    """Draws (S, …) of that mean and sd, within five standard errors."""
+    values = np.asarray(values, dtype=float)
+    count = len(values)
+    assert (abs(values.mean(0) - mean) < 5 * sd / count**0.5).all(), (values.mean(0), mean)
+    assert (abs(values.std(0) / sd - 1) < 5 / (2 * count) ** 0.5).all(), (values.std(0), sd)
+
+
+# ---- a conjugate regression: y ~ N(x·w, ½), w ~ N(0, 1) ------------------------------------------------------------
+
+X = torch.tensor([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0], [1.0, 3.0]])
+Y = torch.tensor([0.5, 1.0, 2.5, 2.0])
+NEW = torch.tensor([[1.0, -1.0], [1.0, 5.0], [0.0, 1.0]])
+COVARIANCE = torch.linalg.inv(torch.eye(2) + 4 * X.T @ X)
+MEAN = COVARIANCE @ (4 * X.T @ Y)
+
+
+def weights(x, y=None):
+    pyro.sample("w", dist.MultivariateNormal(MEAN, COVARIANCE))
+
+
+def plain(x, y=None):
+    w = pyro.sample("w", dist.Normal(0.0, 1.0).expand([2]).to_event(1))
+    with pyro.plate("data", len(x)):
+        mu = pyro.deterministic("mu", x @ w)
+        pyro.sample("y", dist.Normal(mu, 0.5), obs=y)
+
+
+def required(x, y):
+    plain(x, y)
+
+
+def sized_by_y(x, y):
+    w = pyro.sample("w", dist.Normal(0.0, 1.0).expand([2]).to_event(1))
+    with pyro.plate("data", len(y)):
+        mu = pyro.deterministic("mu", x @ w)
+        pyro.sample("y", dist.Normal(mu, 0.5), obs=y)
+
+
+def branches(x, y=None):
+    plain(x, None if y is None else y + 0)
+
+
+def observed_elsewhere(x):
+    pyro.condition(plain, data={"y": Y})(x)
+
+
+def through_a_map(x, y):
+    w = pyro.sample("w", dist.Normal(0.0, 1.0).expand([2]).to_event(1))
+    with pyro.plate("rows", y.shape[0]):
+        mu = pyro.deterministic("mu", x @ w)
+        pyro.sample("y", dist.Normal(mu, 0.5), obs=2 * (y / 2))
+
+
+@pytest.mark.parametrize("model", [plain, required, sized_by_y, branches, observed_elsewhere, through_a_map])
+def test_new_rows_of_a_regression_however_it_is_called(model):
+    data = {"x": X} if model is observed_elsewhere else {"x": X, "y": Y}
+    found = vb.predict(trained(model, weights, data), {"x": NEW}, draws=DRAWS)
+    variance = ((NEW @ COVARIANCE) * NEW).sum(1).numpy()
+    mean = (NEW @ MEAN).numpy()
+    right(found["mu"], mean, variance**0.5)
+    right(found["y"], mean, (variance + 0.25) ** 0.5)
+    assert found["y"].dims == ("draw", "rows" if model is through_a_map else "data") and found.sites == ("y",)
+    assert abs(np.corrcoef(found["y"][:, 0], found["y"][:, 1])[0, 1]) > 0.1, "rows share their w"
+
+
+def test_what_is_given_beside_does_not_change_a_prediction():
+    """Nor do the columns' order, a bare tensor, or what is to be predicted."""
+    fit = trained(plain, weights, {"x": X, "y": Y})
+    first = vb.predict(fit, {"x": NEW}, draws=50)
+    for new in (NEW, {"y": torch.zeros(3), "x": NEW}, vb.Dataset({"other": torch.zeros(3), "x": NEW})):
+        np.testing.assert_array_equal(vb.predict(fit, new, draws=50)["y"], first["y"])
+    assert not np.array_equal(vb.predict(fit, {"x": NEW}, draws=50, seed=1)["y"], first["y"])
+
+
+def test_its_own_rows():
+    found = vb.predict(trained(plain, weights, {"x": X, "y": Y}), draws=DRAWS)
+    right(found["y"], (X @ MEAN).numpy(), (((X @ COVARIANCE) * X).sum(1) + 0.25).sqrt().numpy())
+
+
+def test_the_same_as_pyros_predictive():
+    def model(x, y=None):
+        a, b = (pyro.sample(n, dist.Normal(0.0, 1.0)) for n in "ab")
+        scale = pyro.sample("scale", dist.LogNormal(0.0, 0.5))
+        with pyro.plate("data", len(x)):
+            pyro.sample("y", dist.Normal(a + b * x, scale), obs=y)
+
+    fit = vb.fit(
+        vb.Pair(model, AutoNormal(model)),
+        {"x": X[:, 1], "y": Y},
+        steps=30,
+        learning_rate=0.05,
+        compile=False,
+        progress=False,
+    )
+    new = torch.tensor([-1.0, 4.0])
+    ours = vb.predict(fit, {"x": new}, draws=DRAWS)["y"].to_numpy()
+    with fit.pair.scope(), vb.seeded(3):
+        theirs = pyro.infer.Predictive(model, guide=fit.pair.guide, num_samples=DRAWS, parallel=True)(new)["y"].numpy()
+    pyro.clear_param_store()
+    se = (ours.var(0) / DRAWS + theirs.var(0) / DRAWS) ** 0.5
+    assert (abs(ours.mean(0) - theirs.mean(0)) < 5 * se).all()
+    for q in (0.05, 0.5, 0.95):  # the share of theirs below our quantile
+        share = (theirs < np.quantile(ours, q, axis=0)).mean(0)
+        assert (abs(share - q) < 5 * (2 * q * (1 - q) / DRAWS) ** 0.5).all()
+
+
+def test_draws_weighted_where_the_diagnosis_says_so():
+    def model(x, y=None):
+        m = pyro.sample("m", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("y", dist.Normal(m + 0 * x, 0.1), obs=y)
+
+    def guide(x, y=None):  # twice as wide as the posterior
+        pyro.sample("m", dist.Normal(pyro.param("loc", torch.tensor(1.98)), 0.2))
+
+    fit = vb.fit(
+        vb.Pair(model, guide),
+        {"x": torch.zeros(1), "y": torch.tensor([2.0])},
+        steps=1,
+        learning_rate=1e-9,
+        progress=False,
+    )
+    assert fit.diagnose().trust == "reweight"
+    exact = 2.0 / 1.01
+    plain, weighted = fit.predict(torch.zeros(1), method="guide"), fit.predict(torch.zeros(1))
+    assert (plain.method, weighted.method) == ("guide", "psis") and "weights" in weighted.verdict()
+    wide, narrow = (float(one["y"].std()) for one in (plain, weighted))
+    right(plain["y"], 1.98, 0.05**0.5)
+    assert narrow == pytest.approx((0.01 / 1.01 + 0.01) ** 0.5, rel=0.15) and wide > 1.4 * narrow
+    assert abs(float(weighted["y"].mean()) - exact) < 0.03
+
+
+# ---- groups: y ~ N(a[g], 1), a ~ N(m, 2), m ~ N(0, 1) ----------------------------------------------------------------
+
+G = torch.arange(4).repeat(3)
+HELD = torch.tensor([0.5, -1.0, 2.0, 4.0])
+
+
+def grouped(kind):
+    def model(g, y=None):
+        size = int(g.max()) + 1 if kind == "grown" else 4
+        m = pyro.sample("m", dist.Normal(1.0, 0.5))
+        if kind == "event":
+            a = pyro.sample("a", dist.Normal(m, 2.0).expand([4]).to_event(1))
+        elif kind == "noncentred":
+            with pyro.plate("groups", size):
+                raw = pyro.sample("raw", dist.Normal(g.new_zeros((), dtype=torch.float), 1.0))
+            a = pyro.deterministic("a", m + 2 * raw)
+        else:
+            with pyro.plate("groups", size):
+                a = pyro.sample("a", dist.Normal(m, 2.0))
+                pyro.deterministic("double", 2 * a)
+        with pyro.plate("data", len(g)):
+            pyro.sample("y", dist.Normal(a[g], 1.0), obs=y)
+
+    def guide(g, y=None):
+        m = pyro.sample("m", dist.Normal(1.5, 0.25))
+        if kind == "event":
+            pyro.sample("a", dist.Normal(HELD, 0.5).to_event(1))
+        elif kind == "noncentred":
+            with pyro.plate("groups", 4):
+                pyro.sample("raw", dist.Normal((HELD - m) / 2, 0.25))
+        else:
+            with pyro.plate("groups", 4):
+                pyro.sample("a", dist.Normal(HELD, 0.5))
+
+    return model, guide
+
+
+KINDS = ["fixed", "grown", "event", "noncentred"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("names", [True, False])
+def test_new_groups_come_from_the_population(kind, names):
+    """In closed form: y of a new group ~ N(1.5, ¼² + 2² + 1), two of one group share its a, and two groups their m."""
+    old = [GROUPS[i] for i in G] if names else G
+    fit = trained(
+        *grouped(kind),
+        pd.DataFrame({"g": old, "y": 0.0}).astype({"y": "float32"}) if names else {"g": G, "y": torch.zeros(12)},
+    )
+    new = ["Nowhere", "Brown", "Nowhere", "Elsewhere"] if names else torch.tensor([5, 3, 5, 4])
+    found = vb.predict(fit, pd.DataFrame({"g": new}) if names else {"g": new}, draws=DRAWS)
+    y = found["y"].to_numpy()
+    spread = (0.25**2 + 4 + 1) ** 0.5
+    right(y, [1.5, 4.0, 1.5, 1.5], np.array([spread, 1.25**0.5, spread, spread]))
+    within, between = np.cov(y[:, 0], y[:, 2])[0, 1], np.cov(y[:, 0], y[:, 3])[0, 1]
+    se = spread**2 * (2 / DRAWS) ** 0.5
+    assert abs(within - 4.0625) < 5 * se and abs(between - 0.0625) < 5 * se
+    called = {"Nowhere", "Elsewhere"} if names else {"4", "5"}
+    assert set(found.new_groups["g"]) == called and "2 new groups of g, drawn from the population: " in found.verdict()
+    if kind in ("fixed", "grown"):  # groups keep their names
+        labels = found["double"].coords["groups"].values.tolist()
+        right(found["double"].sel(groups="Brown" if names else 3), 8.0, 1.0)
+        assert set(labels) >= ({"Brown", "Nowhere", "Elsewhere"} if names else {3, 4, 5})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fewer_groups_and_more_than_the_model_has_places_for(kind):
+    fit = trained(*grouped(kind), {"g": G, "y": torch.zeros(12)})
+    few = vb.predict(fit, {"g": torch.tensor([1, 0])}, draws=DRAWS)
+    right(few["y"], [-1.0, 0.5], 1.25**0.5)
+    assert not few.new_groups
+    codes = torch.tensor([*range(12), 11, 2])
+    many = vb.predict(fit, {"g": codes}, draws=DRAWS)
+    known = np.array([0.5, -1.0, 2.0, 4.0, *[1.5] * 9, 2.0])
+    right(many["y"], known, np.where(codes.numpy() < 4, 1.25**0.5, (0.25**2 + 5) ** 0.5))
+    y = many["y"].to_numpy()
+    assert np.corrcoef(y[:, 11], y[:, 12])[0, 1] > 0.7 > 0.1 > abs(np.corrcoef(y[:, 10], y[:, 11])[0, 1])
+    assert np.corrcoef(y[:, 2], y[:, 13])[0, 1] > 0.1
+
+
+def test_groups_that_are_not_alike_are_refused():
+    """Whose numbers, or what is known of each, the model knows: a place in the plate then says something."""
+    size = torch.tensor([1.0, 2.0, 3.0, 4.0])
+
+    def covariate(g, y=None):
+        with pyro.plate("groups", 4):
+            a = pyro.sample("a", dist.Normal(size, 2.0))
+        with pyro.plate("data", len(g)):
+            pyro.sample("y", dist.Normal(a[g], 1.0), obs=y)
+
+    def walk(g, y=None):
+        with pyro.plate("groups", 4):
+            a = pyro.sample("a", dist.Normal(g.new_zeros((), dtype=torch.float), 1.0)).cumsum(0)
+        with pyro.plate("data", len(g)):
+            pyro.sample("y", dist.Normal(a[g], 1.0), obs=y)
+
+    def guide(g, y=None):
+        with pyro.plate("groups", 4):
+            pyro.sample("a", dist.Normal(HELD, 0.5))
+
+    frame = pd.DataFrame({"g": [GROUPS[i] for i in G], "y": np.zeros(12)})
+    for model in (covariate, walk):
+        with pytest.raises(vb.errors.Unsuitable, match="new groups \\(Nowhere\\).*no plate of exchangeable groups"):
+            vb.predict(trained(model, guide, frame), pd.DataFrame({"g": ["Nowhere"]}))
+        found = vb.predict(trained(model, guide, frame), pd.DataFrame({"g": ["Anoka"]}), draws=DRAWS)
+        right(found["y"], -1.0 if model is covariate else -0.5, 1.25**0.5 if model is covariate else 1.5**0.5)
+
+
+def test_a_walk_that_grows_goes_on():
+    """Its plate grows with time, and what comes after the last time is drawn from there."""
+
+    def walk(t, y=None):
+        with pyro.plate("time", int(t.max()) + 1):
+            steps = pyro.sample("steps", dist.Normal(torch.zeros(()), 1.0))
+        with pyro.plate("data", len(t)):
+            pyro.sample("y", dist.Normal(steps.cumsum(0)[t], 0.5), obs=y)
+
+    def guide(t, y=None):
+        with pyro.plate("time", 4):
+            pyro.sample("steps", dist.Normal(HELD, 0.1))
+
+    fit = trained(walk, guide, {"t": torch.arange(4), "y": torch.zeros(4)})
+    found = vb.predict(fit, {"t": torch.tensor([3, 4, 6])}, draws=DRAWS)
+    right(found["y"], 5.5, np.array([0.29, 1.29, 3.29]) ** 0.5)
+
+
+def test_integers_that_number_nothing():
+    """A count of trials may be larger than any the fit has met."""
+
+    def model(n, y=None):
+        p = pyro.sample("p", dist.Beta(2.0, 2.0))
+        with pyro.plate("data", len(n)):
+            pyro.sample("y", dist.Binomial(n, p), obs=y)
+
+    def guide(n, y=None):
+        pyro.sample("p", dist.Beta(20.0, 20.0))
+
+    fit = trained(model, guide, {"n": torch.tensor([3, 5]), "y": torch.tensor([1.0, 2.0])})
+    found = vb.predict(fit, {"n": torch.tensor([100])}, draws=DRAWS)
+    right(found["y"], 50.0, (25 + (100 * 100 - 100) * 0.25 / 41) ** 0.5)
+    assert not found.new_groups
+
+
+# ---- latents of rows -------------------------------------------------------------------------------------------------
+
+
+def local(x, y=None):
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(x, 1.0))
+        pyro.sample("y", dist.Normal(z, 1.0), obs=y)
+
+
+def test_latents_of_rows_that_the_guide_has_not_met_come_from_the_model():
+    """Also where there are as many new rows as old ones."""
+    x = torch.tensor([10.0, 20.0, 30.0])
+    fit = trained(local, AutoNormal(local), {"x": torch.zeros(3), "y": torch.zeros(3)})
+    for new in (x, x[:2], torch.cat([x, x])):
+        found = vb.predict(fit, {"x": new}, draws=DRAWS)
+        right(found["y"], new.numpy(), 2**0.5)
+    assert found.method == "none" and found.latents["z"].startswith("drawn from the model")
+
+
+def test_a_guide_that_computes_them_does():
+    def guide(x, y=None):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x + (0.0 if y is None else (y - x) / 2), 0.5**0.5))
+
+    data = {"x": torch.zeros(3), "y": torch.tensor([1.0, 2.0, 3.0])}
+    fit = trained(local, guide, data)
+    found = vb.predict(fit, {"x": torch.zeros(2), "y": torch.tensor([8.0, 4.0])}, draws=DRAWS)
+    right(found["y"], [4.0, 2.0], 1.5**0.5)
+    assert found.latents["z"].startswith("drawn by the guide")
+    right(vb.predict(fit, {"x": torch.ones(2)}, draws=DRAWS)["y"], 1.0, 2**0.5)  # nothing is known of these rows
+    right(vb.predict(fit, draws=DRAWS)["y"], data["y"].numpy() / 2, 1.5**0.5)
+
+
+def test_images_through_a_code():
+    x = binary(20)
+    vae = vb.fit(small_vae(), x[:12], steps=3, progress=False)
+    found = vb.predict(vae, x[12:], draws=20)
+    assert found["x"].shape == (20, 8, 6) and found["x"].dims == ("draw", "data", "x_dim_1")
+    by_number = vb.fit(vb.pairs.mean_field(6, 5, 2, rows=12), {"x": x[:12]}, steps=3, progress=False)
+    assert vb.predict(by_number, x[12:], draws=5).latents["z"].startswith("drawn from the model")
+    assert (
+        vb.predict(by_number, by_number.data.rows(slice(3, 5)), draws=5).latents["z"].startswith("drawn by the guide")
+    )
+
+
+def test_sites_that_are_summed_out_come_from_their_conditional():
+    def model(x, y=None):
+        a = pyro.sample("a", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            k = pyro.sample("k", dist.Categorical(torch.tensor([0.25, 0.75])), infer={"enumerate": "parallel"})
+            pyro.sample("y", dist.Normal(a + torch.tensor([-10.0, 10.0])[k], 1.0), obs=y)
+
+    def guide(x, y=None):
+        pyro.sample("a", dist.Normal(0.0, 0.5))
+
+    fit = trained(model, guide, {"x": torch.zeros(2), "y": torch.tensor([-9.0, 11.0])})
+    right(vb.predict(fit, draws=DRAWS)["y"], [-10.0, 10.0], 1.25**0.5)
+    right(vb.predict(fit, {"x": torch.zeros(1)}, draws=DRAWS)["y"], 5.0, (1.25 + 400 * 0.25 * 0.75) ** 0.5)
+    right(vb.predict(fit, {"x": torch.zeros(1), "y": torch.tensor([12.0])}, draws=DRAWS)["y"], 10.0, 1.25**0.5)
+
+
+def test_a_point_predicts_too():
+    fit = vb.fit(vb.Pair(plain, AutoDelta(plain)), {"x": X, "y": Y}, steps=2, progress=False)
+    w = fit.parameters["AutoDelta.w"]
+    right(vb.predict(fit, {"x": NEW}, draws=DRAWS)["y"], (NEW @ w).numpy(), 0.5)
+
+
+# ---- what can't be predicted ---------------------------------------------------------------------------------------
+
+
+def test_what_is_missing_and_needed_is_said():
+    def by_y(x, y):
+        w = pyro.sample("w", dist.Normal(0.0, 1.0).expand([2]).to_event(1))
+        with pyro.plate("data", len(y)):
+            pyro.sample("y", dist.Normal(x @ w + y.mean(), 0.5), obs=y)
+
+    fit = trained(by_y, weights, {"x": X, "y": Y})
+    with pytest.raises(vb.errors.BadData, match="lacks 'y'.*depends on it.*def model\\(x, y=None\\)"):
+        vb.predict(fit, {"x": NEW})
+    fit = trained(plain, weights, {"x": X, "y": Y})
+    with pytest.raises(vb.errors.BadData, match="'x'"):
+        vb.predict(fit, {"y": torch.zeros(3)})
+    with pytest.raises(vb.errors.BadData, match="columns z. Wanted"):
+        vb.predict(fit, {"z": torch.zeros(3)})
+    with pytest.raises(vb.errors.BadData, match="rows of shape \\(3,\\). Wanted: \\(2,\\)"):
+        vb.predict(fit, {"x": torch.zeros(4, 3)})
+    with pytest.raises(vb.errors.BadData, match="'x' of new_data has NaN.*1 of 3 rows \\(first: row 1\\)"):
+        vb.predict(fit, {"x": torch.tensor([[1.0, 0.0], [1.0, float("nan")], [0.0, 1.0]])})
+
+
+def test_a_model_of_so_many_rows_says_so():
+    def model(x, y=None):
+        w = pyro.sample("w", dist.Normal(0.0, 1.0).expand([2]).to_event(1))
+        with pyro.plate("data", 4):
+            pyro.sample("y", dist.Normal(x @ w, 0.5), obs=y)
+
+    fit = trained(model, weights, {"x": X, "y": Y})
+    with pytest.raises(vb.errors.Unsuitable, match="takes 4 rows and no others.*pyro.plate\\('data', len\\(x\\)\\)"):
+        vb.predict(fit, {"x": NEW})
+    assert vb.predict(fit, {"x": X + 1}, draws=3)["y"].shape == (3, 4)
+
+
+def test_flat_priors_have_no_new_groups():
+    def model(g, y=None):
+        with pyro.plate("groups", 4):
+            a = pyro.sample("a", dist.ImproperUniform(dist.constraints.real, (), ()))
+        with pyro.plate("data", len(g)):
+            pyro.sample("y", dist.Normal(a[g], 1.0), obs=y)
+
+    def guide(g, y=None):
+        with pyro.plate("groups", 4):
+            pyro.sample("a", dist.Normal(HELD, 0.5))
+
+    fit = trained(model, guide, {"g": G, "y": torch.zeros(12)})
+    assert vb.predict(fit, {"g": torch.tensor([2])}, draws=3)["y"].shape == (3, 1)
+    with pytest.raises(vb.errors.Unsuitable, match="New rows of 'a' can't be drawn"):
+        vb.predict(fit, {"g": torch.tensor([9])}, draws=3)
+
+
+# ---- the result ----------------------------------------------------------------------------------------------------
+
+
+def test_a_table_a_figure_and_words():
+    fit = trained(*grouped("fixed"), pd.DataFrame({"g": [GROUPS[i] for i in G], "y": np.zeros(12)}))
+    found = vb.predict(fit, pd.DataFrame({"g": ["Brown", "Nowhere"]}), draws=2000, interval=0.8)
+    table = found.to_dataframe()
+    assert list(table.columns) == ["data", "g", "mean", "sd", "10%", "90%"] and table.g.tolist() == ["Brown", "Nowhere"]
+    y = found["y"].to_numpy()
+    np.testing.assert_allclose(table["90%"], np.quantile(y, 0.9, axis=0), rtol=1e-5)
+    np.testing.assert_allclose(table["sd"], y.std(0, ddof=1), rtol=1e-4)
+    np.testing.assert_allclose(found.bounds()["y"].sel(bound="upper"), table["90%"])
+    np.testing.assert_allclose(found.quantile(0.9)["y"], table["90%"])
+    np.testing.assert_allclose(found.mean()["y"], table["mean"])
+    np.testing.assert_allclose(found.std()["y"], table["sd"])
+    assert len(found) == 2000 and "new groups  1 of g: Nowhere" in repr(found) and "<table>" in found._repr_html_()
+    assert [len(found.to_dataframe("double")), len(found.to_dataframe())] == [2, 2]
+    found.plot()
+    with pytest.raises(vb.errors.BadInput, match="no prediction of 'a'"):
+        found["a"]
+
+
+def test_the_same_by_a_fit_and_along_a_line():
+    fit = vb.fit(vb.Pair(plain, AutoNormal(plain)), {"x": X, "y": Y}, steps=2, progress=False)
+    found = fit.predict({"x": NEW}, draws=30, method="guide", seed=4)
+    np.testing.assert_array_equal(found["y"], vb.predict(fit, {"x": NEW}, draws=30, seed=4)["y"])
+    with pytest.raises(vb.errors.UnknownKeyword, match="draws"):
+        fit.predict({"x": NEW}, draw=3, method="guide")
+    assert found.to_dataframe("mu").shape == (3, 5)

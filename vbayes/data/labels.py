@@ -1,0 +1,134 @@
+"""What tables have beside numbers: names, which become codes and keep their names, and places where nothing stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from ..arguments.kind import refuse
+from ..errors import BadData
+
+NUMBERS = (
+    "integer",
+    "floating",
+    "mixed-integer-float",
+    "decimal",
+    "boolean",
+    "empty",
+)  # as pandas calls what objects are
+TIMES = {"M": "days since the first, ({x} - {x}.min()) / pd.Timedelta('1D')", "m": "{x}.dt.total_seconds()"}
+
+
+def coded(name: str, values: Any, known: Sequence[str] | None = None) -> tuple[Any, tuple[str, ...] | None]:
+    """Numbers of a column of names; a column of numbers as it is, whatever index it has.
+
+    What is missing is NaN, so that whole numbers and codes with gaps are floats.
+
+    Args:
+        name: Of the column.
+        values: A series of pandas or polars, a `Categorical`, an array, a list, a tensor.
+        known: Names that have codes already: 0, 1, ... Others get those behind them.
+
+    Returns:
+        The numbers, and the names that they stand for; None where they are numbers.
+
+    Raises:
+        BadData: Times, or a mixture that is neither names nor numbers.
+    """
+    series = _series(values)
+    if series is None:
+        return values, None
+    kind = pd.api.types.infer_dtype(series, skipna=True)
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        codes, names = series.cat.codes.to_numpy(), tuple(map(str, series.cat.categories))
+    elif kind == "string" or (known is not None and kind == "integer"):
+        codes, found = pd.factorize(series.astype(object).map(str, na_action="ignore"), sort=True)
+        names = tuple(found)
+    else:
+        return _numbers(name, series, kind), None
+    if len(set(names)) < len(names):
+        _refuse(name, f"a column of categories that read alike, {', '.join(names[:4])}", f"{name}.astype(str)")
+    if known is not None:
+        names, codes = _recoded(codes, names, known)
+    gaps = codes < 0
+    return (np.where(gaps, np.nan, codes) if gaps.any() else codes.astype(np.int64)), names
+
+
+def relabelled(
+    tensors: Mapping[str, Tensor], labels: Mapping[str, tuple[str, ...]], known: Mapping[str, tuple[str, ...]]
+) -> dict[str, Any]:
+    """`tensors` and `labels` with the codes that names have in `known`, and those behind them for others."""
+    tensors, labels = dict(tensors), dict(labels)
+    for name in labels.keys() & known.keys():
+        codes = tensors[name]
+        numbers = codes.cpu().nan_to_num(nan=-1).numpy().astype(np.int64)
+        labels[name], numbers = _recoded(numbers, labels[name], known[name])
+        made = codes.new_tensor(numbers)
+        tensors[name] = made.masked_fill(made < 0, float("nan")) if codes.is_floating_point() else made
+    return {"tensors": tensors, "labels": labels}
+
+
+def _recoded(codes: np.ndarray[Any, Any], names: tuple[str, ...], known: Sequence[str]) -> Any:
+    both = (*known, *(name for name in names if name not in set(known)))
+    place = {each: number for number, each in enumerate(both)}
+    return both, np.array([*(place[each] for each in names), -1], dtype=np.int64)[codes]
+
+
+def _series(values: Any) -> pd.Series | None:
+    """What may hold names or gaps, as pandas's; None of an array or tensor of numbers, and of what a column can't be made of."""
+    if isinstance(values, pd.Series):
+        return values.reset_index(drop=True)
+    if isinstance(values, (pd.Index, pd.api.extensions.ExtensionArray)):
+        return pd.Series(values).reset_index(drop=True)
+    if type(values).__module__.startswith("polars"):
+        return _of_polars(values)
+    if isinstance(values, (list, tuple)) and any(isinstance(each, str) for each in values):
+        values = np.array(values, dtype=object)
+    if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "OUSTMm":
+        return pd.Series(
+            np.char.decode(values)
+            if values.dtype.kind == "S"
+            else values.astype(object)
+            if values.dtype.kind in "UT"
+            else values
+        )
+    return None
+
+
+def _of_polars(values: Any) -> pd.Series:
+    kind = str(values.dtype)
+    if kind.startswith(("Date", "Time", "Duration")):
+        return pd.Series(values.to_list(), dtype="timedelta64[us]" if kind.startswith("Duration") else None)
+    if kind.startswith("Enum"):  # whose order is its own
+        return pd.Series(pd.Categorical(values.to_list(), categories=values.dtype.categories.to_list()))
+    return (
+        pd.Series(values.to_list(), dtype=object)
+        if kind in ("String", "Categorical", "Boolean", "Object") or values.null_count()
+        else pd.Series(values.to_numpy())
+    )
+
+
+def _numbers(name: str, series: pd.Series, kind: str) -> np.ndarray[Any, Any]:
+    dtype = series.dtype
+    if isinstance(dtype, np.dtype) and dtype.kind in "biufc":
+        return series.to_numpy()
+    if getattr(dtype, "kind", "O") in TIMES or kind.startswith(("date", "time")):
+        letter = "m" if kind.startswith("timedelta") else "M"
+        _refuse(name, "a column of times", TIMES[letter].format(x=name))
+    if kind not in NUMBERS:
+        _refuse(
+            name,
+            f"a column of {kind} values",
+            f"{name}.astype(float), if all of them are numbers, or {name}.astype(str), if they are names",
+        )
+    if series.isna().any() or kind not in ("integer", "boolean"):
+        return series.to_numpy(dtype=float, na_value=np.nan)
+    return series.to_numpy(dtype=bool if kind == "boolean" else np.int64)
+
+
+def _refuse(name: str, got: str, mend: str) -> NoReturn:
+    refuse(f"column {name!r}", object(), got=got, wanted="numbers, true and false, or names", mend=mend, error=BadData)

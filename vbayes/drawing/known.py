@@ -1,0 +1,92 @@
+"""Latents that are known in part: the model draws what is not, given what is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from typing import Any
+
+import torch
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from ..errors import Unsuitable
+from ..pair.sites import plates
+
+Axis = str | tuple[str, int]
+"""A plate, or a site and a dimension of its event, counted from the end."""
+
+
+class Known(Messenger):
+    """Answers for latents with known values, row by row of their plates; a row that is not known is drawn from the model, given all that came before it.
+
+    Row i of a plate is row i of the values, whatever the size of either: rows beyond the values are drawn, and values beyond the plate are left.
+
+    Args:
+        values: Site → value, of any sizes of its plates.
+        anew: Rows that are drawn although there are values of them.
+    """
+
+    def __init__(self, values: Mapping[str, Tensor], anew: Mapping[Axis, Set[int]] | None = None) -> None:
+        super().__init__()
+        self.values, self.anew = values, anew or {}
+
+    def _pyro_sample(self, msg: Any) -> None:
+        name = msg["name"]
+        if name not in self.values or msg["is_observed"]:
+            return
+        value, fresh = self._rows(msg)
+        if fresh is not None:
+            value = torch.where(fresh, self._draw(msg), value)
+        msg["value"], msg["done"] = value, True
+
+    def _draw(self, msg: Any) -> Tensor:
+        try:
+            return msg["fn"].sample()  # type: ignore[no-any-return]
+        except NotImplementedError as error:
+            raise Unsuitable(
+                f"New rows of {msg['name']!r} can't be drawn: its {type(msg['fn']).__name__} is no distribution that draws. Wanted: a proper prior."
+            ) from error
+
+    def _rows(self, msg: Any) -> tuple[Tensor, Tensor | None]:
+        """The value in the shape that the model has now, and where it is not known: (*shape), None where all is."""
+        name, fn = msg["name"], msg["fn"]
+        value, shape = self.values[name], fn.batch_shape + fn.event_shape
+        value = value.reshape((1,) * (len(shape) - value.dim()) + tuple(value.shape))
+        fresh: Tensor | None = None
+        anew = {frame.dim - fn.event_dim: self.anew.get(frame.name, ()) for frame in plates(msg)}
+        anew |= {axis[1]: rows for axis, rows in self.anew.items() if isinstance(axis, tuple) and axis[0] == name}
+        for dim, rows in anew.items():
+            had, has = value.shape[dim], shape[dim]
+            unknown = [row for row in range(has) if row >= had or row in rows] if rows or had < has else []
+            if had != has:
+                index = torch.arange(has, device=value.device).clamp(max=had - 1)
+                value = value.index_select(value.dim() + dim, index)
+            if unknown:
+                here = torch.zeros(has, dtype=torch.bool, device=value.device)
+                here[unknown] = True
+                here = here.reshape(-1, *[1] * (-1 - dim))
+                fresh = here if fresh is None else fresh | here
+        if tuple(value.shape) != tuple(shape):
+            raise Unsuitable(
+                f"Latent {name!r} has shape {tuple(shape)} for the new rows and {tuple(self.values[name].shape)} for those of the fit, and not by a plate. Wanted: what grows "
+                "with rows or groups in a pyro.plate."
+            )
+        return value, fresh
+
+
+class Tiled(Messenger):
+    """Answers for latents with values that are repeated or cut off to the shape asked for: for looks at a model that need no draw."""
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.values = values
+
+    def _pyro_sample(self, msg: Any) -> None:
+        value = self.values.get(msg["name"])
+        if value is None or msg["is_observed"] or not value.numel():
+            return
+        for dim, size in enumerate(reversed(msg["fn"].batch_shape + msg["fn"].event_shape)):
+            if dim < value.dim() and value.shape[-1 - dim] != size:
+                index = torch.arange(size, device=value.device) % value.shape[-1 - dim]
+                value = value.index_select(value.dim() - 1 - dim, index)
+        msg["value"], msg["done"] = value, True

@@ -1,0 +1,192 @@
+"""Which of a model's plates are the rows of its data, and which columns number the rows of others: found by calls, whatever the names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain, combinations
+from typing import Any
+
+import pyro
+import torch
+from pyro.distributions import Independent
+from pyro.poutine import Trace
+from torch import Tensor
+
+from .. import rng
+from ..data.columns_for import ROWS
+from ..data.dataset import Batch
+from ..errors import VBayesError
+from ..pair.explained import FAILURES
+from ..pair.pair import Pair
+from ..pair.sites import kind, latents, observed, plates, recorded, sites
+from ..validation import validation
+from .known import Axis, Tiled
+
+MOST = 6  # axes of one size that are tried in all combinations
+
+
+class Relations:
+    """What a pair's calls with rows like those that it was fitted to say of its plates and columns.
+
+    Args:
+        pair: Initialised.
+        args: What it is called with, all rows.
+        names: Of its columns.
+        rows: N.
+
+    Attributes:
+        q, p: A run of guide and model.
+        values: Latent → its value there.
+        sizes: Plate → its size there.
+        row_plates: The plates whose rows are those of the data.
+        fixed: Whether these have one size only.
+    """
+
+    def __init__(self, pair: Pair, args: tuple[Any, ...], names: Sequence[str], rows: int) -> None:
+        self.pair, self.args, self.names, self.rows = pair, args, tuple(names), rows
+        with pair.look(), torch.no_grad(), validation(False):
+            self.q, self.p = pair.run(Batch(args))
+        self.values: dict[str, Tensor] = {site["name"]: site["value"] for site in latents(self.p)}
+        self.sizes = {frame.name: int(frame.size) for site in recorded(self.p) for frame in plates(site)}
+        self.fixed = False
+        self.row_plates = self._row_plates()
+
+    def look(self, args: tuple[Any, ...], values: Mapping[str, Tensor] | None = None) -> Trace:
+        """The model's run at other arguments, its latents repeated or cut off where they are of another size."""
+        with self.pair.look(), torch.no_grad(), validation(False):
+            model = Tiled(self.values if values is None else values)(self.pair.model)
+            return pyro.poutine.trace(model).get_trace(*args)
+
+    def local(self) -> list[str]:
+        """The latents that each row has for itself."""
+        return [s["name"] for s in latents(self.p) if {f.name for f in plates(s)} & self.row_plates]
+
+    def observes(self, column: int) -> bool:
+        """Whether a column is, or makes, what some site is observed at."""
+        before = _data(self.p)
+        if any(_alike(value, self.args[column]) for value in before.values()):
+            return True
+        try:
+            after = _data(self.look(self._with(column, self.args[column].roll(1, 0))))
+        except (*FAILURES, VBayesError):
+            return False
+        return any(not _alike(before[name], after.get(name)) for name in before)
+
+    def amortised(self) -> list[str]:
+        """The latents of rows that the guide computes from the row: other rows, other draws by the same noise."""
+        if not self.local():
+            return []
+        moved = tuple(a if n == ROWS else a.roll(1, 0) for n, a in zip(self.names, self.args, strict=True))
+        try:
+            with self.pair.look(), torch.no_grad(), validation(False):
+                q: Any = pyro.poutine.trace(self.pair.guide).get_trace(*moved)
+        except (*FAILURES, VBayesError):
+            return []
+        before, after = self.q.nodes, q.nodes
+        return [n for n in self.local() if n in before and n in after and _differ(before[n], after[n])]
+
+    def grown_by(self, column: int) -> set[str]:
+        """The plates whose size is that of the largest code in a column, as `int(g.max()) + 1` makes it."""
+        codes = self.args[column]
+        if len(present := codes.unique()) < 2:
+            return set()
+        lower = torch.where(codes == present[-1], present[-2], codes)
+        try:
+            found = self.look(self._with(column, lower))
+        except (*FAILURES, VBayesError):
+            return set()
+        sizes = {frame.name: int(frame.size) for site in recorded(found) for frame in plates(site)}
+        return {name for name, size in sizes.items() if size < self.sizes.get(name, 0)} - self.row_plates
+
+    def numbered_by(self, column: int, groups: int) -> tuple[Axis, ...] | None:
+        """The plates, and the dimensions of independent events, whose rows a column numbers: where the codes and those rows are numbered in another order, all
+        densities are what they were; where the codes alone are, they are not. Empty where the codes do not matter, None where there are no such plates: what is alike in all
+        groups but for its draws can be drawn for others.
+
+        Args:
+            column: Of integers.
+            groups: How many codes there are.
+        """
+        codes = self.args[column]
+        present = codes.unique()
+        if len(present) < 2:
+            return None
+        order = torch.randperm(len(present), generator=rng.stream(0, column), device="cpu").to(codes.device)
+        order = order if (order != torch.arange(len(order), device=order.device)).any() else order.roll(1)
+        new = torch.arange(int(present[-1]) + 1, device=codes.device)
+        new[present] = present[order]  # old code → new
+        changed = self._with(column, new[codes])
+        axes = self._axes(groups, int(present[-1]))
+        for some in chain.from_iterable(combinations(axes, count) for count in range(len(axes) + 1)):
+            try:
+                if self._same_density(self.look(changed, self._renumbered(some, new))):
+                    return some
+            except (*FAILURES, VBayesError):
+                continue
+        return None
+
+    def size(self, axis: Axis) -> int:
+        """How many rows there are."""
+        return self.sizes[axis] if isinstance(axis, str) else int(self.values[axis[0]].shape[axis[1]])
+
+    def _axes(self, groups: int, most: int) -> list[Axis]:
+        found: list[Axis] = [n for n, size in self.sizes.items() if size > most and n not in self.row_plates]
+        for site in latents(self.p):
+            if isinstance(site["fn"], Independent):
+                dims = range(-site["fn"].event_dim, -site["fn"].event_dim + site["fn"].reinterpreted_batch_ndims)
+                found += [(site["name"], dim) for dim in dims if site["value"].shape[dim] == groups]
+        return found[:MOST]
+
+    def _renumbered(self, axes: tuple[Axis, ...], new: Tensor) -> dict[str, Tensor]:
+        found = dict(self.values)
+        for site in latents(self.p):
+            name = site["name"]
+            dims = [f.dim - site["fn"].event_dim for f in plates(site) if f.name in axes]
+            dims += [axis[1] for axis in axes if isinstance(axis, tuple) and axis[0] == name]
+            for dim in dims:
+                whole = torch.arange(found[name].shape[dim], device=new.device)
+                whole[: len(new)] = new
+                found[name] = found[name].index_select(found[name].dim() + dim, whole.argsort())
+        return found
+
+    def _same_density(self, other: Trace) -> bool:
+        before, after = (self._densities(trace) for trace in (self.p, other))
+        return before.keys() == after.keys() and all(_alike(before[name], after[name]) for name in before)
+
+    def _densities(self, trace: Trace) -> dict[str, Tensor]:
+        """Site → its log-density, of each row where it has rows, else of all together."""
+        found = {}
+        for site in sites(trace):
+            each = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
+            by_row = any(frame.name in self.row_plates for frame in plates(site))
+            found[site["name"]] = each if by_row else each.double().sum()
+        return found
+
+    def _row_plates(self) -> set[str]:
+        """The plates that have one row more where the first row of all columns is handed in twice."""
+        more = tuple(torch.cat([a, a[:1]]) for a in self.args)
+        try:
+            found = self.look(more)
+        except (*FAILURES, VBayesError):  # then it is where data are
+            self.fixed = True
+            return {f.name for site in observed(self.p) for f in plates(site) if f.size == self.rows}
+        sizes = {frame.name: int(frame.size) for site in recorded(found) for frame in plates(site)}
+        return {n for n, size in sizes.items() if size == self.rows + 1 and self.sizes.get(n) == self.rows}
+
+    def _with(self, column: int, values: Tensor) -> tuple[Any, ...]:
+        return (*self.args[:column], values, *self.args[column + 1 :])
+
+
+def _data(trace: Trace) -> dict[str, Tensor]:
+    return {site["name"]: site["value"] for site in recorded(trace) if kind(site) == "data"}
+
+
+def _differ(one: Any, other: Any) -> bool:
+    value = one["value"]
+    return not _alike(value, other["value"]) or not _alike(one["fn"].log_prob(value), other["fn"].log_prob(value))
+
+
+def _alike(one: Any, other: Any) -> bool:
+    if not isinstance(one, Tensor) or not isinstance(other, Tensor) or one.shape != other.shape:
+        return False
+    return torch.allclose(one.double(), other.double(), rtol=1e-5, atol=1e-5, equal_nan=True)

@@ -1,0 +1,108 @@
+"""The dimensions of what is exported, their labels, and what was constant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import rng
+from ..data.columns_for import ROWS
+from ..data.dataset import Batch, Dataset
+from ..errors import BadInput
+from ..pair.pair import Pair
+from ..pair.sites import Layout, observed, plates, recorded, summed_out
+from ..summaries.card import first_few
+from .labels import ROW, constant, dims_of, labels_of
+
+PROBABILITY = (
+    "_probability"  # after the name of a site that is summed out: of each of its values, given the draw of the rest
+)
+
+
+class Names:
+    """What a run of a pair says of names.
+
+    Args:
+        pair: It is copied.
+        batch: What it is called with, the rows of `data`.
+        data: With the names and labels of its columns.
+    """
+
+    def __init__(self, pair: Pair, batch: Batch, data: Dataset) -> None:
+        pair = pair.copy()
+        with pair.scope(), rng.seeded(0), torch.no_grad():
+            self._q, self._p = pair.run(Batch(batch.args))
+        self._data, self._args, self._asked = data, batch.args, data.asked(pair.model)
+        self._sizes = {frame.name: int(frame.size) for site in recorded(self._p) for frame in plates(site)}
+        self._rows = {frame.name for site in observed(self._p) for frame in plates(site) if frame.size == len(data)}
+
+    def dims(self, given: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+        """Variable → names of its dimensions: plates, then a column's own, else `site_dim_i`.
+
+        Args:
+            given: Of some variables: all their names, or those that no plate gives.
+
+        Raises:
+            BadInput: An unknown variable, or another number of names.
+        """
+        found = {name: [frame.name for frame in Layout(self._q, self._p).local] for name in ("log_weight", "pareto_k")}
+        for name in summed_out(self._q, self._p):
+            frames = plates(self._p.nodes[name])
+            rank = max((-frame.dim for frame in frames), default=0)
+            dims = [f"{name}{PROBABILITY}_dim_{i}" for i in range(rank)]
+            for frame in frames:
+                dims[frame.dim] = frame.name
+            found[name + PROBABILITY] = [*dims, f"{name}_value"]
+        for site in recorded(self._p):
+            found[site["name"]] = dims_of(site, self._data.dims.get(site["name"], ()))
+        for name, own in given.items():
+            if name not in found:
+                raise BadInput(f"dims names {name!r}, which is no variable. Wanted some of: {first_few(found, 20)}.")
+            free = [place for place, dim in enumerate(found[name]) if dim.startswith(f"{name}_dim_")]
+            places = range(len(found[name])) if len(own) == len(found[name]) else free
+            if len(own) != len(places):
+                raise BadInput(
+                    f"dims[{name!r}] is {list(own)}. Wanted: {len(found[name])} names in place of {found[name]}, or {len(free)} of those without a plate."
+                )
+            for place, dim in zip(places, own, strict=True):
+                found[name][place] = dim
+        return found
+
+    def labels(self, given: Mapping[str, Sequence[Any]], dims: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+        """Dimension → its labels.
+
+        Args:
+            given: Those that stand whatever the data say.
+            dims: Variable → names of its dimensions.
+
+        Raises:
+            BadInput: There is no such dimension.
+        """
+        known = dict.fromkeys(dim for own in dims.values() for dim in own)
+        if unknown := [name for name in given if name not in known]:
+            raise BadInput(
+                f"coords names {unknown[0]!r}, which is no dimension. Wanted some of: {first_few(known, 20)}. Name dimensions by dims=."
+            )
+        return {**labels_of(self._sizes, self._rows, self._data, self._asked), **given}
+
+    def constant(self, labels: Mapping[str, Sequence[Any]]) -> Any:
+        """An `xarray.Dataset` of the columns that the pair was called with and that it does not observe.
+
+        Args:
+            labels: Dimension → its labels.
+        """
+        seen = [site["value"] for site in observed(self._p)]
+        columns = {
+            name: value
+            for name, value in zip(self._asked, self._args, strict=True)
+            if name != ROWS and not any(_same(value, other) for other in seen)
+        }
+        row = next(iter(self._rows)) if len(self._rows) == 1 else ROW
+        return constant(columns, row, labels.get(row, range(len(self._data))), self._data.dims)
+
+
+def _same(one: Tensor, other: Any) -> bool:
+    return isinstance(other, Tensor) and (one is other or (one.shape == other.shape and torch.equal(one, other)))

@@ -1,0 +1,149 @@
+"""Groups that a fit has not met: a model draws them from their population, in places of its plates that no group of the new rows needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..drawing.known import Axis
+from ..drawing.relations import Relations
+from ..errors import Unsuitable
+from ..summaries.card import first_few
+
+Values = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class NewGroups:
+    """The new groups of a column, and how the model is called for them: once, or several times where it has fewer places than they need.
+
+    Attributes:
+        column: Place of the column among the arguments.
+        name: And its name.
+        names: Of the new groups.
+        codes: For each call (M,) what the model is handed, in the rows of other calls some code that it knows.
+        calls: (M,) which of the calls each row is of.
+        anew: For each call, the places that hold new groups.
+        places: Plate → group (its code) → its row there; empty where plates grow by themselves.
+    """
+
+    column: int
+    name: str
+    names: tuple[str, ...]
+    codes: tuple[Tensor, ...]
+    calls: Tensor
+    anew: tuple[Mapping[Axis, Set[int]], ...]
+    places: Mapping[str, Mapping[int, int]]
+
+
+class Groups:
+    """The new groups of all columns.
+
+    Raises:
+        Unsuitable: More of them than the model has places for, in one column and others beside it.
+    """
+
+    def __init__(self, own: Sequence[NewGroups]) -> None:
+        self.own = tuple(own)
+        self.calls = max((len(one.codes) for one in own), default=1)
+        if self.calls > 1 and len(own) > 1:
+            crowded = next(one for one in own if len(one.codes) > 1)
+            raise Unsuitable(
+                f"Column {crowded.name!r} has {len(crowded.names)} new groups, more than the model's plate has places for, and {', '.join(repr(o.name) for o in own if o is not crowded)} has "
+                "others. Wanted: fewer new groups at a time, or a plate of size int(g.max()) + 1, which grows."
+            )
+
+    def args(self, args: tuple[Any, ...], call: int) -> tuple[Any, ...]:
+        """What the model is handed in a call."""
+        found = list(args)
+        for one in self.own:
+            found[one.column] = one.codes[min(call, len(one.codes) - 1)]
+        return tuple(found)
+
+    def anew(self, call: int) -> dict[Axis, Set[int]]:
+        """The places that hold new groups in a call."""
+        return {axis: rows for one in self.own for axis, rows in one.anew[min(call, len(one.anew) - 1)].items()}
+
+    def merged(self, parts: Sequence[Values], dims: Mapping[str, Sequence[str]], rows: Set[str]) -> Values:
+        """Site → (S, …), each row from the call that it is of. Sites with a row for each group have none for all of them where there are several calls, and are left out.
+
+        Args:
+            parts: Of the calls.
+            dims: Site → names of its dimensions.
+            rows: Names of those along the rows of the data.
+        """
+        if len(parts) == 1:
+            return dict(parts[0])
+        (crowded,) = self.own
+        found = {name: values for name, values in parts[0].items() if not set(dims[name]) & set(crowded.places)}
+        for number, part in enumerate(parts[1:], 1):
+            for name, values in found.items():
+                for place in [i for i, dim in enumerate(dims[name]) if dim in rows]:
+                    mine = (crowded.calls == number).reshape(-1, *[1] * (len(dims[name]) - 1 - place))
+                    found[name] = torch.where(mine, part[name], values)
+        return found
+
+
+def new_groups(
+    relations: Relations, column: int, codes: Tensor, known: int, names: Mapping[int, str]
+) -> NewGroups | None:
+    """The groups of new rows that were not among those of the fit; None where there are none, or the column is of other integers.
+
+    Where the model's plates grow with the codes (`int(g.max()) + 1`), they do. Where they have a size of their own, a new group stands in for a known one: it is drawn
+    from the model at that one's place, which is as good as any, since the model's densities do not change where groups are numbered in another order.
+
+    Args:
+        relations: Of the model's plates and columns.
+        column: Place of the column among the arguments.
+        codes: (M,) of the new rows.
+        known: How many groups the fit has met: codes below.
+        names: Code → name, of a column with labels; empty for one of plain integers.
+
+    Raises:
+        Unsuitable: New groups, and no plate that could have them.
+    """
+    if not bool((codes >= known).any()) or codes.dim() != 1:
+        return None
+    new = sorted(set(codes[codes >= known].tolist()))
+    name = relations.names[column]
+    calls = torch.zeros(len(codes), dtype=torch.long, device=codes.device)
+    if relations.grown_by(column):
+        said = tuple(names.get(code, str(code)) for code in new)
+        return NewGroups(column, name, said, (codes,), calls, ({},), {})
+    axes = relations.numbered_by(column, known)
+    if not axes:
+        if axes is None and names:
+            raise Unsuitable(
+                f"Column {name!r} has new groups ({first_few(names[code] for code in new)}), and the model has no plate of exchangeable groups that {name!r} numbers: relabelling the "
+                "groups changes its density. Wanted: latents of groups in a pyro.plate, all of one distribution; what is known of each group in columns of the data; or "
+                "a plate of size int(g.max()) + 1, which grows."
+            )
+        return None
+    size = min(relations.size(axis) for axis in axes)
+    if not names:  # groups without rows, but with latents in the fit, are none of the new
+        new = [code for code in new if code >= size]
+        if not new:
+            return None
+    old = sorted(set(codes.tolist()) - set(new))
+    free = [place for place in range(size) if place not in set(old)]
+    parts = [new[: len(free)]] + [new[i : i + size] for i in range(len(free), len(new), size)]
+    handed, anew = [], []
+    places = {code: code for code in old}
+    for number, part in enumerate(parts):
+        here = dict(zip(part, free if number == 0 else range(size), strict=False))
+        places |= here
+        made = torch.full_like(codes, old[0] if old else 0)
+        for code, place in here.items():
+            calls[codes == code] = number
+            made[codes == code] = place
+        if number == 0:
+            made = torch.where(torch.isin(codes, codes.new_tensor(old)), codes, made)
+        handed.append(made)
+        anew.append({axis: frozenset(here.values()) for axis in axes})
+    said = tuple(names.get(code, str(code)) for code in new)
+    plates = {axis: places for axis in axes if isinstance(axis, str)}
+    return NewGroups(column, name, said, tuple(handed), calls, tuple(anew), plates)

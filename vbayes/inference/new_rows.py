@@ -1,0 +1,160 @@
+"""How a model is called with rows that it was not fitted to, of which what it observes may be missing."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..data.columns_for import ROWS
+from ..data.dataset import Batch, Dataset
+from ..drawing.relations import Relations
+from ..errors import BadData, Unsuitable, VBayesError
+from ..pair.explained import FAILURES, explained
+from ..summaries.card import first_few
+
+Look = Callable[[tuple[Any, ...]], dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class NewRows:
+    """What model and guide are called with.
+
+    Attributes:
+        args: In the order of the model's arguments; None for what is missing.
+        missing: Columns of the fit that the new rows have not.
+        observed: Columns that some site observes.
+        count: M.
+    """
+
+    args: tuple[Any, ...]
+    missing: tuple[str, ...]
+    observed: tuple[str, ...]
+    count: int
+
+    def plain(self, model: Callable[..., Any]) -> tuple[Any, ...]:
+        """The arguments without those at the end that are missing and have a default, as Pyro's `Predictive` leaves them out."""
+        try:
+            known = list(inspect.signature(getattr(model, "forward", model)).parameters.values())
+        except (TypeError, ValueError):
+            return self.args
+        found = list(self.args)
+        while found and found[-1] is None and len(found) <= len(known):
+            if known[len(found) - 1].default is inspect.Parameter.empty:
+                break
+            found.pop()
+        return tuple(found)
+
+    @property
+    def informed(self) -> bool:
+        """Whether the rows have something that the model observes, from which a guide can compute the latents of a row."""
+        return bool(set(self.observed) - set(self.missing))
+
+
+def new_rows(relations: Relations, train: Dataset, new: Dataset) -> NewRows:
+    """The columns of new rows by the names of the model's arguments; in their order, where either side has no names.
+
+    Raises:
+        BadData: None of the columns that the model was fitted to, or values that are no numbers.
+        Unsuitable: A model that takes N rows and no others.
+    """
+    names, columns = relations.names, list(new.tensors.values())
+    by_name = train.named and new.named
+    found: list[Tensor | None] = []
+    for place, name in enumerate(names):
+        if name == ROWS and name not in new.tensors:
+            numbers = torch.arange(len(new), device=new.first.device) if new.numbers is None else new.numbers
+            found.append(numbers)
+        elif by_name:
+            found.append(new.tensors.get(name))
+        else:
+            found.append(columns[place] if place < len(columns) else None)
+    if all(value is None for value in found):
+        raise BadData(
+            f"new_data has the columns {first_few(new.tensors)}. Wanted: some of those that the model was fitted to, {first_few(names)}."
+        )
+    observed = tuple(name for place, name in enumerate(names) if relations.observes(place))
+    for name, value, old in zip(names, found, relations.args, strict=True):
+        if value is None:
+            continue
+        if value.shape[1:] != old.shape[1:]:
+            raise BadData(
+                f"Column {name!r} of new_data has rows of shape {tuple(value.shape[1:])}. Wanted: {tuple(old.shape[1:])}, as the fit's."
+            )
+        if name not in observed and value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            bad = (~torch.isfinite(value.reshape(len(value), -1)).all(1)).nonzero().flatten()
+            raise BadData(
+                f"Column {name!r} of new_data has NaN or infinite values in {len(bad)} of {len(value)} rows (first: row {int(bad[0])}). Drop those rows, or fill them in."
+            )
+    if relations.fixed and len(new) != relations.rows:
+        plate = first_few(map(repr, relations.row_plates)) if relations.row_plates else "of its data"
+        raise Unsuitable(
+            f"The model of pair {relations.pair.name!r} takes {relations.rows} rows and no others, so {len(new)} can't be predicted. Wanted: the size of plate {plate} from the data, "
+            "as pyro.plate('data', len(x))."
+        )
+    missing = tuple(name for name, value in zip(names, found, strict=True) if value is None)
+    args = tuple(
+        v.to(o.dtype) if v is not None and o.is_floating_point() else v
+        for v, o in zip(found, relations.args, strict=True)
+    )
+    return NewRows(args, missing, observed, len(new))
+
+
+def called(rows: NewRows, relations: Relations, look: Look) -> tuple[Any, ...]:
+    """What the model runs with: what is missing left out, as Pyro's `Predictive` does it; or in its place some rows of the fit, where the model takes its size from them. These
+    are never looked at: if what is predicted depends on them, that is an error.
+
+    Args:
+        rows: The new ones.
+        relations: Of the model that they are for.
+        look: What the model predicts from arguments, always by the same noise.
+
+    Raises:
+        BadData: What is missing is needed.
+        BadPair: The model does not run.
+    """
+    plain = rows.plain(relations.pair.model)
+    batch = Batch(plain)
+    if not rows.missing:
+        with explained(relations.pair, batch):
+            look(plain)
+        return plain
+    try:
+        look(plain)
+        return plain
+    except (*FAILURES, VBayesError) as error:
+        first = error
+    filled = [_filled(rows, relations.args, shift) for shift in (0, 1)]
+    with explained(relations.pair, Batch(filled[0])):
+        try:
+            made, again = (look(args) for args in filled)
+        except VBayesError:
+            raise
+        except FAILURES:
+            raise first from None
+    if any(not _same(made[name], again[name]) for name in made):
+        raise BadData(
+            f"new_data lacks {first_few(map(repr, rows.missing))}, and what pair {relations.pair.name!r} predicts depends on it. Hand it in; or, if it is what is to be predicted, use it as "
+            "obs= alone, with the plate's size from another column: def model(x, y=None): ... pyro.plate('data', len(x))."
+        ) from first
+    return filled[0]
+
+
+def _filled(rows: NewRows, old: tuple[Any, ...], shift: int) -> tuple[Any, ...]:
+    """Missing columns from rows of the fit; shifted, for others."""
+    made = []
+    for value, column in zip(rows.args, old, strict=True):
+        if value is None:
+            value = column[(torch.arange(rows.count, device=column.device) + shift) % len(column)]
+            if shift and value.is_floating_point():
+                value = value + 1  # also where all rows are alike
+        made.append(value)
+    return tuple(made)
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and torch.allclose(one.double(), other.double(), equal_nan=True)

@@ -1,0 +1,186 @@
+"""What a fit says of rows that it was not fitted to, and of groups that it has not met."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal, get_args
+
+import pyro
+import torch
+from torch import Tensor
+
+from .. import rng
+from ..arguments.choice import Choice
+from ..arguments.takes import takes
+from ..arguments.whole import Whole
+from ..data.columns_for import ROWS
+from ..data.dataset import Batch, Dataset
+from ..drawing.predictive import Predictive, made_sites
+from ..drawing.relations import Relations
+from ..drawing.summed import Summed
+from ..errors import VBayesError
+from ..export.labels import dims_of
+from ..pair.explained import FAILURES
+from ..pair.pair import Pair
+from ..pair.problem import Problem, Trained
+from ..pair.sites import observed, plates, summed_out
+from ..staging.many import many
+from ..validation import validation
+from .labelled import Labelled
+from .new_groups import Groups, NewGroups, new_groups
+from .new_rows import NewRows, called, new_rows
+from .posterior import posterior
+from .prediction import PART, Prediction
+
+Method = Literal["guide", "psis"]
+Values = dict[str, Tensor]
+GUIDE, CONDITIONAL, MODEL = (
+    "drawn by the guide from the row",
+    "drawn from its conditional given the row",
+    "drawn from the model, given the latents that rows share",
+)
+KNOWN, MADE = 1, 2  # what seeds that hang on that of the prediction are for
+
+
+@takes(draws=Whole(1, drawn=True), interval=PART, method=Choice(get_args(Method), "way to a posterior"))
+def predict(
+    fit: Trained,
+    new_data: Any = None,
+    *,
+    draws: int = 1000,
+    interval: float = 0.9,
+    seed: int | None = None,
+    method: Method = "guide",
+) -> Prediction:
+    """Draws from the posterior predictive distribution of all that a model observes, for other rows and other groups than those of the fit.
+
+    What all rows share, and what belongs to groups that the fit has met, is drawn from the posterior. Latents of each row are drawn by the guide where it computes them from the
+    row and the row has something that the model observes; else by the model, given all others. So are groups that are new: from their population.
+    What `pyro.deterministic` computes is predicted too. Sites that the model sums out are drawn from their conditional.
+
+    The model is called as it was fitted, with the columns of the same names. What it observes may be missing: it is left out, or None, as Pyro's `Predictive` calls
+    a `model(x, y=None)`; where the model takes its size from it (`len(y)`), some rows of the fit stand in for it, and it is an error if what is predicted depends on them.
+
+    Args:
+        fit: From `vb.fit`.
+        new_data: Rows: whatever `vb.fit` takes; those of the fit if None. Columns of names have the codes of the fit, and names that it has not met are new groups.
+            In plain integers, a code from the number of groups on is one.
+        draws: S.
+        interval: The part of the draws in the intervals of the result.
+        seed: Of everything.
+        method: "guide", or "psis": draws of the guide that are resampled by Pareto-smoothed weights. `fit.predict` takes the one that `fit.diagnose()` advises.
+
+    Raises:
+        BadData: Columns that are not those of the model, or something missing that is needed.
+        BadPair: The model does not run on the new rows.
+        Unsuitable: A model that can't have other rows, or other groups.
+
+    Examples:
+        >>> found = fit.predict(new_rows, interval=0.8)
+        >>> found.to_dataframe(), found.verdict()
+    """
+    seed, problem = rng.or_default(seed), Problem.of(fit)
+    pair, train, args = problem.pair, problem.data, problem.whole.args
+    relations = Relations(pair, args, train.asked(pair.model), len(train))
+    if new_data is None:
+        new, rows, groups, how = train, NewRows(args, (), (), len(train)), Groups(()), dict[str, str]()
+    else:
+        new = Dataset.of(new_data, like=train).to(problem.device)
+        rows = new_rows(relations, train, new)
+        groups = Groups(_new_groups(relations, rows, train, new))
+        how = _of_rows(relations, replace(rows, args=groups.args(rows.args, 0)), new)
+    shared = [name for name in relations.values if name not in how]
+    guided, summed = ([name for name, way in how.items() if way == one] for one in (GUIDE, CONDITIONAL))
+    known: Values = {}
+    if shared:
+        known = _draws(relations, train, shared, draws, method, rng.child(seed, KNOWN))
+    elif method == "psis" and guided and not rows.missing:  # each row has weights of its own
+        known, guided = _weighted(pair, new, guided, draws, rng.child(seed, KNOWN)), []
+    sites = [site["name"] for site in observed(relations.p)]
+    first = {name: value[0] for name, value in known.items()}
+    predictive = Predictive(pair, (), sites, guided, summed, groups.anew(0))
+    handed = replace(rows, args=groups.args(rows.args, 0))
+    args = called(handed, relations, functools.partial(_look, predictive, first))
+    with pair.look(), torch.no_grad(), validation(False):
+        made = made_sites(replace(predictive, args=args).run(first), sites)
+    wanted, parts = [site["name"] for site in made], []
+    for call in range(groups.calls):
+        one = replace(predictive, args=groups.args(args, call), wanted=wanted, anew=groups.anew(call))
+        with pair.scope(), torch.no_grad(), rng.seeded(rng.child(seed, MADE, call)), validation(False):
+            parts.append(many(one, draws, problem.device, given=known))
+    dims = {site["name"]: dims_of(site, train.dims.get(site["name"], ())) for site in made}
+    values = groups.merged(parts, dims, relations.row_plates)
+    sizes = {frame.name: int(frame.size) for site in made for frame in plates(site)}
+    labelled = Labelled(dims, sizes, relations.row_plates & sizes.keys(), relations.names, train, new)
+    return Prediction(
+        labelled.draws(values, groups), labelled.constant(rows), tuple(s for s in sites if s in values), pair.name, rows.count,
+        interval, method if known else "none", {one.name: one.names for one in groups.own}, how, dict(new.labels),
+    )  # fmt: skip
+
+
+def _new_groups(relations: Relations, rows: NewRows, train: Dataset, new: Dataset) -> list[NewGroups]:
+    found = []
+    for place, (name, codes, old) in enumerate(zip(relations.names, rows.args, relations.args, strict=True)):
+        if (
+            codes is None
+            or name == ROWS
+            or name in rows.observed
+            or codes.dtype == torch.bool
+            or old.is_floating_point()
+        ):
+            continue
+        labels = train.labels.get(name, ())
+        known = len(labels) or int(old.max()) + 1
+        names = dict(enumerate(new.labels.get(name, ()))) if labels else {}
+        found.append(new_groups(relations, place, codes, known, names))
+    return [one for one in found if one is not None]
+
+
+def _of_rows(relations: Relations, rows: NewRows, new: Dataset) -> dict[str, str]:
+    """Latent of rows → how it is drawn."""
+    how = dict.fromkeys(relations.local(), MODEL)
+    if not rows.informed:  # nothing is known of them but what the model says
+        return how
+    summed = set(summed_out(relations.q, relations.p))
+    computed = set(how) if new.numbers is not None and ROWS in relations.names else set(relations.amortised())
+    try:
+        with relations.pair.look(), torch.no_grad(), validation(False):
+            q = pyro.poutine.trace(relations.pair.guide).get_trace(*rows.plain(relations.pair.model))
+    except (*FAILURES, VBayesError):  # it needs what is missing
+        return how
+    how |= dict.fromkeys((name for name in how if name in computed and name in q), GUIDE)
+    if not rows.missing:
+        how |= dict.fromkeys((name for name in how if name in summed), CONDITIONAL)
+    return how
+
+
+def _draws(relations: Relations, train: Dataset, names: Sequence[str], draws: int, method: Method, seed: int) -> Values:
+    """Latents given the data of the fit."""
+    pair, args = relations.pair, relations.args
+    if method == "psis":
+        return _weighted(pair, train, names, draws, seed)
+    summed = [name for name in summed_out(relations.q, relations.p) if name in names]
+
+    def one() -> Values:
+        if not summed:
+            q: Any = pyro.poutine.trace(pair.guide).get_trace(*args)
+            return {name: q.nodes[name]["value"] for name in names if name in q}
+        q, p = pair.run(Batch(args))
+        q, _ = Summed(pair.model, args, {}, q, p).together(q)
+        return {name: q.nodes[name]["value"] for name in names if name in q}
+
+    with pair.scope(), torch.no_grad(), rng.seeded(seed), validation(False):
+        return many(one, draws, args[0].device if args else torch.device("cpu"))
+
+
+def _weighted(pair: Pair, data: Dataset, names: Sequence[str], draws: int, seed: int) -> Values:
+    found = posterior(pair, data, draws, "psis", seed=seed).draws
+    return {name: found[name].to(data.first.device) for name in names if name in found}
+
+
+def _look(predictive: Predictive, known: Values, args: tuple[Any, ...]) -> Values:
+    with predictive.pair.look(), torch.no_grad(), validation(False):
+        made = made_sites(replace(predictive, args=args).run(known), predictive.wanted)
+    return {site["name"]: site["value"] for site in made}
