@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from matplotlib import pyplot
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -79,3 +80,16 @@ def test_predictions(capsys):
     assert "1 new group of county, drawn from the population: Dakota" in said and "['Aitkin' 'Anoka'" in said
     table = scope["found"].to_dataframe()
     assert table.county.tolist() == ["Brown", "Dakota"] and table.sd[0] < table.sd[1]
+
+
+@pytest.mark.slow
+def test_your_data(capsys, tmp_path, monkeypatch):
+    """And what its comments say is so."""
+    monkeypatch.chdir(tmp_path)
+    scope = run(DOCS / "your_data.md")
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert "Left out, as 'model' has no arguments of these names: id." in said
+    assert "('Aitkin', 'Anoka', 'Becker') [2, 3]" in said and "in 12 of 60 rows (first: row 0)" in said
+    first, second = (scope[name].parameters for name in ("masked", "without"))
+    assert all(torch.allclose(value, second[name], atol=1e-5) for name, value in first.items())
+    assert scope["data"].labels == {"county": ("Aitkin", "Anoka", "Becker")} and scope["large"].steps == 40

@@ -101,6 +101,8 @@ class _Made:
         self.local_fit = vb.fit(self.local, X, steps=2, progress=False)
         self.saved = self.fit.save(self.folder / "fit.safetensors")
         self.data = vb.Dataset({"x": X.abs()})
+        self.table = self.folder / "table.csv"
+        self.table.write_text("x\n1.5\n", encoding="utf-8")
         self.vae = vb.Pair(vector_model, vector_guide, name="vector")
         self.hmm = vb.HiddenMarkov(
             torch.tensor([0.5, 0.5]), torch.tensor([[0.9, 0.1], [0.2, 0.8]]),
@@ -125,7 +127,8 @@ class _Made:
             "plots.restarts": {"tables": [self.fit.history], "best": 0, "ax": self.ax}, "plots.images": {"array": np.zeros((2, 3, 3)), "ax": self.ax},
             "plots.race": {}, "plots.objectives": {}, "plots.recommendation": {}, "plots.over": {}, "plots.noise_split": {}, "plots.calibration": {}, "plots.latent_figure": {},
             **{f"plots.{name}": table for name in ("against_particles", "bias_variance_cost", "gradient_variance", "variance_bars", "variance_near_optimum", "variance_time")},
-            "plots.comparison_figure": {"table": self.comparison}, "data.DataFile": {"path": "a", "sha256": "b"}, "pairs.Tractable": {"build": len},
+            "plots.comparison_figure": {"table": self.comparison}, "data.DataFile": {"path": "a", "sha256": "b"},
+            **{f"data.{name}": {"path": self.table} for name in ("read", "read_table")}, "pairs.Tractable": {"build": len},
         }  # fmt: skip
 
     @functools.cached_property

@@ -14,6 +14,9 @@ from .frey_face import frey_face as frey_face
 from .mnist import mnist as mnist
 from .nile import nile as nile
 from .normal_normal import normal_normal as normal_normal
+from .table import read_table as read_table
+
+read = read_table
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
     "digits": digits,

@@ -14,8 +14,10 @@ from ..arguments.kind import refuse
 from ..arguments.said import type_of
 from ..arguments.tensor import odd
 from ..errors import BadData
+from ..summaries.card import counted
+from .columns_of_table import matrix_of
 from .labels import coded
-from .table import matrix_of
+from .stored import Stored, stored_or_whole
 
 INDEX = "a slice, row numbers (M,), or true and false for each row"
 WANTED = "a vb.Dataset, a tensor or array of shape (N, ...), or a tuple, a mapping or a pandas table of those"
@@ -37,10 +39,11 @@ def columns_of(
         refuse("tensors", tensors, wanted="a mapping from names of columns to tensors", mend=mend, error=BadData)
     if not tensors:
         raise BadData(f"Data set {name!r} has no columns. Wanted: at least one tensor of shape (N, ...).")
-    found, labels = dict[str, Tensor](), dict[str, tuple[str, ...]]()
+    found, labels = dict[str, Any](), dict[str, tuple[str, ...]]()
     for key, values in tensors.items():
-        numbers, names = coded(Text(empty=False)("a column's name", key), matrix_of(values), known.get(key))
-        found[key] = column(key, numbers)
+        values = matrix_of(stored_or_whole(values))
+        numbers, names = coded(Text(empty=False)("a column's name", key), values, known.get(key))
+        found[key] = numbers if isinstance(numbers, Stored) else column(key, numbers)
         if (own := known.get(key) if names is None else names) is not None:
             labels[key] = tuple(own)
     lengths = {key: len(values) for key, values in found.items()}
@@ -49,6 +52,12 @@ def columns_of(
     if 0 in lengths.values():
         raise BadData(f"Data set {name!r} is empty: 0 rows. Wanted: at least one. Was a filter too strict?")
     return found, labels
+
+
+def described(values: Tensor, names: Sequence[str] | None) -> str:
+    """Shape and kind of a column, in words."""
+    kind = str(values.dtype).removeprefix("torch.") if names is None else counted(len(names), "name")
+    return f"{tuple(values.shape)} {kind}{', read from disk' * isinstance(values, Stored)}"
 
 
 def check_beside(what: str, own: Tensor | None, rows: int) -> None:
@@ -130,8 +139,8 @@ def _made(name: str, values: Any) -> Tensor:
             else f"{name}.astype('int64')"
         )
         _refuse(name, f"an array of {values.dtype}", mend)
-    if isinstance(values, np.ndarray) and not values.flags.writeable:
-        values = values.copy()  # a tensor could write to it
+    if isinstance(values, np.ndarray) and not (values.flags.writeable and values.dtype.isnative):
+        values = values.astype(values.dtype.newbyteorder("="))  # a copy: a tensor could write to it
     try:
         return torch.as_tensor(values)
     except Exception as error:  # of a class of somebody's own, which torch asks for its numbers

@@ -17,17 +17,20 @@ from ..arguments.takes import takes
 from ..arguments.whole import Whole
 from ..errors import BadData
 from ..summaries.card import Card, Displayable, counted
-from .column import check_beside, chosen, columns_of
+from .column import check_beside, chosen, columns_of, described
 from .columns_for import ROWS, columns_for
 from .gaps import gaps_of
 from .given import columns_given
 from .labels import relabelled
+from .stored import Stored
 
 Support = Literal["binary", "unit", "real"]
 Binarize = Literal["threshold", "static", "dynamic"]
+Missing = Literal["error", "mask"]
 SUPPORT = Choice(get_args(Support))
 GENERATOR = Instance(torch.Generator, "a torch.Generator", "torch.Generator().manual_seed(0)")
 BINARIZE = Choice(get_args(Binarize), "way to make data 0 or 1")
+MISSING = Choice(get_args(Missing), "way with what is missing")
 
 VALUES: dict[Support, str] = {"binary": "each 0 or 1", "unit": "in [0, 1]", "real": "real"}  # in words
 MOST = 4  # columns on a card
@@ -132,9 +135,9 @@ class Dataset(Displayable):
 
     def card(self) -> Card:
         """Its columns with shapes and types, and where it is from."""
-        columns = [(k, f"{tuple(v.shape)} {str(v.dtype).removeprefix('torch.')}") for k, v in self.tensors.items()]
+        columns = [(k, described(v, self.labels.get(k))) for k, v in self.tensors.items()]
         (name, first), *others = columns
-        rows = [(name, f"{first}, {VALUES[self.support]}"), *others[: MOST - 1]]
+        rows = [(name, first if self.unusable is not None else f"{first}, {VALUES[self.support]}"), *others[: MOST - 1]]
         if (more := len(columns) - MOST) > 0:
             rows.append(("", f"and {counted(more, 'more column')}"))
         if self.source:
@@ -142,16 +145,22 @@ class Dataset(Displayable):
         return Card(f"Dataset: {self.name}, {counted(len(self), 'row')}", tuple(rows))
 
     @property
+    def stored(self) -> bool:
+        """Whether rows are read when they are asked for, as of a file larger than memory."""
+        return any(isinstance(column, Stored) for column in self.tensors.values())
+
+    @property
     def first(self) -> Tensor:
         """The column that a model is fitted to."""
         return next(iter(self.tensors.values()))
 
-    def gaps(self) -> tuple[Tensor, str]:
-        """The numbers of the rows with NaN or infinite values, in the first column that has any, and that in words.
+    def gaps(self, model: Callable[..., Any] | None = None) -> tuple[Tensor, str]:
+        """The numbers of the rows with NaN or infinite values, in the columns that a model asks for, or in any, and that in words.
 
         A model may leave such places out by a mask; what sees data and a pair together refuses them where they reach the log-density.
         """
-        return gaps_of(self.name, self.tensors)
+        asked = self.tensors if model is None else self.asked(model)
+        return gaps_of(self.name, {k: self.tensors[k] for k in asked if k != ROWS})
 
     @takes(index=Anything())
     def rows(self, index: Any) -> Dataset:
@@ -225,15 +234,13 @@ class Dataset(Displayable):
         Returns:
             The columns that the model asks for, restricted to those rows, with N beside them.
         """
-        numbers = self._numbers if index is None else chosen(self._numbers, index)
-        rows = self.tensors if index is None else {k: v[index] for k, v in self.tensors.items()}
-        args = []
-        for name in self.asked(model):
-            if name != ROWS:
-                args.append(rows[name])
-            else:
-                args.append(numbers)
-        return Batch(tuple(args), total=len(self))
+        asked = self.asked(model)
+        rows = {name: self.tensors[name] for name in asked if name != ROWS}
+        if index is not None or self.stored:
+            rows = {name: column[slice(None) if index is None else index] for name, column in rows.items()}
+        if ROWS in asked or not self.stored:  # else a number for each row of a large file is much
+            rows[ROWS] = self._numbers if index is None else chosen(self._numbers, index)
+        return Batch(tuple(rows[name] for name in asked), total=len(self))
 
     @takes(size=Optional(Whole(None)), shuffle=FLAG, generator=Optional(GENERATOR))
     def epoch(

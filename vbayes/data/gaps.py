@@ -7,17 +7,34 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from .stored import Stored
+
+FEW = 10_000  # first rows that are looked at of data that are read from disk; a gap further down ends the fit, which says where
+
 
 def gaps_of(name: str, tensors: Mapping[str, Tensor]) -> tuple[Tensor, str]:
-    """The numbers of the rows with a gap, in the first column that has any, and that in words.
+    """The numbers of the rows with a gap, and in words how many there are in each column.
 
     Args:
         name: Of the data set.
         tensors: Its columns.
     """
+    found = {}
     for key, values in tensors.items():
+        values = values[:FEW] if isinstance(values, Stored) else values
         if values.is_floating_point() and not (finite := torch.isfinite(values)).all():
-            bad = (~finite.reshape(len(values), -1).all(-1)).nonzero().flatten()
-            some = f"{len(bad)} of {len(values)} rows (first: row {int(bad[0])})"
-            return bad, f"Column {key!r} of {name!r} has NaN or infinite values in {some}"
-    return torch.zeros(0, dtype=torch.long, device="cpu"), ""
+            found[key] = ~finite.reshape(len(values), -1).all(-1)
+    if not found:
+        return torch.zeros(0, dtype=torch.long, device="cpu"), ""
+    length = max(map(len, found.values()))
+    rows = (
+        torch.stack([torch.cat([bad, bad.new_zeros(length - len(bad))]) for bad in found.values()])
+        .any(0)
+        .nonzero()
+        .flatten()
+    )
+    each = [
+        f"{key!r} of {name!r} has NaN or infinite values in {int(bad.sum())} of {len(bad)} rows"
+        for key, bad in found.items()
+    ]
+    return rows, f"Column {', column '.join(each)} (first: row {int(rows[0])})"

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import BadData
+from .columns_of_table import columns_of_table
 from .labels import coded
-from .table import columns_of_table
 
 
 def columns_given(data: Any, known: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """What a `Dataset` is made of, from a tensor or array, a tuple or mapping of them, or a table.
+    """What a `Dataset` is made of, from a tensor or array, a tuple or mapping of them, a file of HDF5 or zarr, or a table.
 
     Args:
         data: That.
@@ -21,6 +21,8 @@ def columns_given(data: Any, known: Mapping[str, Sequence[str]]) -> dict[str, An
         columns, dims = table
         tensors, labels, unusable = _usable(columns, known)
         return {"tensors": tensors, "labels": labels, "dims": dims, "unusable": unusable}
+    if hasattr(data, "arrays") and hasattr(data, "groups"):
+        data = dict(data.arrays())  # zarr's
     if isinstance(data, Mapping):
         return {"tensors": dict(data), "labels": known}
     if isinstance(data, (tuple, list)) and data and all(hasattr(d, "shape") for d in data):

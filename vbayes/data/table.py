@@ -1,71 +1,104 @@
-"""Tables, as other libraries have them, as columns by name."""
+"""A table in a file."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from ..errors import BadData
-from .labels import coded
+from ..arguments.kind import Anything
+from ..arguments.takes import takes
+from ..errors import BadData, BadInput, DataUnavailable
+from .dataset import Dataset
+from .given import columns_given
+from .parquet import Columns, read_parquet
+
+ENDINGS = ".csv, .tsv (also compressed: .csv.gz), .parquet, .feather, .npz, .npy, .nc, .h5, .zarr"
 
 
-def columns_of_table(data: Any) -> tuple[dict[str, Any], dict[str, tuple[str, ...]]] | None:
-    """The columns of a table of pandas, polars, Arrow or xarray, or of a structured array, whatever its rows are called.
+@takes(columns=Anything())
+def read_table(path: str | Path, *, columns: Columns | None = None) -> Dataset:
+    """A data set from a file, whose columns go by name to a model's arguments.
 
-    Returns:
-        Name → values, and name → names of its dimensions after the rows, where there are any; None of anything else.
+    Arrays of `.npy`, `.nc`, `.h5` and `.zarr` and columns of `.parquet` that are larger than 256 MiB stay in the file: `vb.fit(..., batch_size=...)` reads their rows
+    while it trains. A Parquet file is read by its row groups, so that these are to be small: `row_group_size=100_000`, say.
+
+    Args:
+        path: Of the file. Its ending says what it is.
+        columns: Argument of the model → a column, or several as a matrix (N, k); None: each by its own name. For CSV, Parquet and Feather.
 
     Raises:
-        BadData: Two columns of one name, or xarray's variables that do not have the same rows.
+        DataUnavailable: No such file, or one that is damaged.
+        BadInput: Another ending, or a kind of file whose library is not installed.
+        BadData: Columns that it does not have.
+
+    Examples:
+        >>> vb.fit(model, vb.data.read("radon.csv"))
+        >>> vb.data.read("clicks.parquet", columns={"x": [f"x{i}" for i in range(100)], "y": "y"})
     """
-    if isinstance(data, np.ndarray) and data.dtype.names:
-        return {name: np.ascontiguousarray(data[name]) for name in data.dtype.names}, {}
-    if hasattr(data, "data_vars") and hasattr(data, "coords"):
-        return _of_xarray(data)
-    if hasattr(data, "column_names") and hasattr(data, "to_pandas"):
-        data = data.to_pandas()  # Arrow's
-    if not (hasattr(data, "columns") and hasattr(data, "to_numpy")) or isinstance(data, Mapping):
-        return None
-    names = [str(name) for name in data.columns]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise BadData(
-            f"The table has {len(names)} columns, of which several are called {twice[0]!r}. Wanted: a name for each. Mend: table.columns = [...]."
+    path = Path(path)
+    if not path.exists():
+        raise DataUnavailable(f"There is no file {path}. Wanted: a table ({ENDINGS}).")
+    endings = [ending for ending in path.suffixes if ending not in (".gz", ".bz2", ".xz", ".zip", ".zst")]
+    ending = endings[-1].lower() if endings else ""
+    try:
+        found, refused = (
+            read_parquet(path, columns) if ending in (".parquet", ".pq") else (_read(path, ending, columns), {})
         )
-    return {name: data[key] for name, key in zip(names, data.columns, strict=True)}, {}
+    except ImportError as error:
+        library = str(error.name or "pyarrow").split(".")[0]
+        raise BadInput(
+            f"{path} is read by {library}, which is not installed. Mend: pip install {library}, or write the table as CSV."
+        ) from error
+    except (BadData, BadInput, DataUnavailable):
+        raise
+    except Exception as error:  # of whatever reads it
+        raise DataUnavailable(
+            f"{path} can't be read as {ending}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}. Wanted: a whole file of that kind."
+        ) from error
+    made = columns_given(found, {})
+    if made.get("named", True):  # else one array, which goes to whatever the model calls it
+        made["unusable"] = {**(made.get("unusable") or {}), **refused}
+    return Dataset(**made, name=path.name.split(".")[0], source=path.name)
 
 
-def matrix_of(values: Any) -> Any:
-    """Numbers (N, k) of a table that stands for one column; anything else as it is.
+def _read(path: Path, ending: str, columns: Columns | None) -> Any:
+    if ending in (".csv", ".tsv"):
+        return _chosen(pd.read_csv(path, sep="," if ending == ".csv" else "\t"), path, columns)
+    if ending in (".feather", ".arrow"):
+        return _chosen(pd.read_feather(path), path, columns)
+    if columns is not None:
+        raise BadInput(
+            f"columns= for {path}. Wanted: a file of CSV, Parquet or Feather; of {ending} take the arrays as they are, or a mapping of them."
+        )
+    if ending == ".npz":
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    if ending == ".npy":
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    if ending == ".nc":
+        import xarray
 
-    Raises:
-        BadData: Some of its columns are not numbers.
-    """
-    if not (hasattr(values, "columns") and hasattr(values, "to_numpy")):
-        return values
-    columns, _ = columns_of_table(values) or ({}, {})
-    numbers = []
-    for name, each in columns.items():
-        found, names = coded(name, each)
-        if names is not None:
-            raise BadData(
-                f"Column {name!r} of a table that is one argument of a model holds names. Wanted: numbers. Mend: pd.get_dummies(table), or an argument of its own."
-            )
-        numbers.append(np.asarray(found, dtype=float))
-    return np.stack(numbers, axis=1) if numbers else values
+        return xarray.open_dataset(path, engine="h5netcdf")
+    if ending in (".h5", ".hdf5"):
+        import h5py
+
+        return {name: each for name, each in h5py.File(path, "r").items() if hasattr(each, "shape")}
+    if ending == ".zarr":
+        import zarr
+
+        return zarr.open_group(path, mode="r")
+    raise BadInput(f"{path} ends in {ending!r}. Wanted: {ENDINGS}.")
 
 
-def _of_xarray(data: Any) -> tuple[dict[str, Any], dict[str, tuple[str, ...]]]:
-    rows: Hashable = next((dim for each in data.data_vars.values() for dim in each.dims), None)
-    beside = {name: each for name, each in data.coords.items() if rows in each.dims and name not in data.dims}
-    found, dims = {}, {}
-    for name, each in {**data.data_vars, **beside}.items():
-        if rows not in each.dims:
-            raise BadData(
-                f"Variable {name!r} has dimensions {tuple(each.dims)}, and not {rows!r}, which the rows of the others are along. Wanted: the same rows in each. "
-                f"Mend: data.drop_vars({name!r}), or data.transpose({rows!r}, ...) with the variable first that has the rows."
-            )
-        each = each.transpose(rows, ...)
-        found[str(name)], dims[str(name)] = each.to_numpy(), tuple(str(dim) for dim in each.dims[1:])
-    return found, {name: own for name, own in dims.items() if own}
+def _chosen(table: pd.DataFrame, path: Path, columns: Columns | None) -> Any:
+    if columns is None:
+        return table
+    named = {each for own in columns.values() for each in ([own] if isinstance(own, str) else own)}
+    if lacking := sorted(named - set(table.columns)):
+        raise BadData(
+            f"{path} has no column {lacking[0]!r}. Its columns: {', '.join(map(str, table.columns))}. Wanted: names of those in columns=."
+        )
+    return {name: table[own if isinstance(own, str) else list(own)] for name, own in columns.items()}

@@ -13,7 +13,7 @@ from ..errors import BadPair
 from .pair import Pair
 from .sites import base, latents, plates, sites
 
-BOOLEAN = " True and false stay what they are, for models that select by them: hand in x.float() where they are meant as numbers."
+BOOLEAN = " Whole numbers, and true and false, stay what they are, for models that look up or select by them: hand in x.float() where they are meant as real numbers."
 
 
 def match(pair: Pair, q: Any, p: Any) -> set[str]:
@@ -111,7 +111,7 @@ def weigh(site: Any, *, latent: bool) -> None:
     except (RuntimeError, TypeError) as error:
         what = f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
         raise BadPair(
-            f"Site {name!r}: {type(kind).__name__} has no density for values {what}: {error}. Wanted: numbers of its kind and shape.{BOOLEAN * (value.dtype == torch.bool)}"
+            f"Site {name!r}: {type(kind).__name__} has no density for values {what}: {error}. Wanted: numbers of its kind and shape.{BOOLEAN * (not value.is_floating_point())}"
         ) from error
     except ValueError as error:
         raise BadPair(

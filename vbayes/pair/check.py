@@ -16,6 +16,7 @@ from rich.table import Table
 from ..arguments.takes import takes
 from ..data.dataset import Batch, Dataset
 from ..errors import BadPair
+from ..progress import Terminal
 from ..summaries.card import Card, Displayable, first_few
 from ..summaries.tables import plain_table
 from ..validation import validation
@@ -111,7 +112,7 @@ def check(pair: Pair, *batch: Any, show: bool = True) -> Check:
 
     Args:
         pair: Model and guide.
-        batch: The arguments that they are called with, or a `Dataset` that has them.
+        batch: Data, as for `vb.fit`; or the arguments that model and guide are called with.
         show: Print the table.
 
     Raises:
@@ -119,11 +120,15 @@ def check(pair: Pair, *batch: Any, show: bool = True) -> Check:
 
     Examples:
         >>> vb.check(pair, x)
+        >>> vb.check(pair, table)
     """
-    if len(batch) == 1 and isinstance(batch[0], Dataset):
-        batch = batch[0].batch(pair.model).args
     if batch:
         require_arguments(pair)
+    if len(batch) == 1 and not isinstance(batch[0], (torch.Tensor, int, float, str)):
+        data = Dataset.of(batch[0])
+        batch = data.batch(pair.model).args
+        if show:
+            say_left_out(pair, data)
     found = examine(pair, Batch(batch))
     if show:
         Console().print(found.table())
@@ -162,6 +167,14 @@ def examine(pair: Pair, batch: Batch) -> Check:
             )
     own = [s for s in recorded(q) if s["name"] not in p]
     return Check(pair.name, tuple(_row(s, q, closed, supports) for s in own + recorded(p)))
+
+
+def say_left_out(pair: Pair, data: Dataset) -> None:
+    """A line on the columns of a table that the model does not ask for, if there are any."""
+    if names := data.left_out(pair.model):
+        Terminal().print(
+            f"Left out, as {pair.name!r} has no arguments of these names: {', '.join(names)}.", markup=False
+        )
 
 
 def initialised(pair: Pair, batch: Batch) -> Pair:

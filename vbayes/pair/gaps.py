@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ..data.dataset import Batch, Dataset
 from ..errors import BadData
 from ..validation import no_warnings_of_nan, validation
+from .generation import drawn_from
+from .missing import base_of, known_of, partly
 from .pair import Pair
-from .sites import Layout, Term, kind, sites
+from .sites import Layout, Term, kind, latents, sites
 
-FEW = 100  # rows without a gap that are looked at beside one with gaps
+MEND = (
+    '. Drop those rows or fill them in; or leave those places out of the likelihood: vb.fit(..., missing="mask"), or in the model, '
+    "with pyro.poutine.mask(mask=~x.isnan()): pyro.sample(..., obs=x.nan_to_num())."
+)
+OTHERWISE = ' otherwise than as what it observes, and missing="mask" leaves out that alone. Drop those rows or fill them in; or make what is missing a latent of the model.'
 
 
 def check_gaps(pair: Pair, data: Dataset, batch_size: int | None) -> None:
@@ -22,41 +31,53 @@ def check_gaps(pair: Pair, data: Dataset, batch_size: int | None) -> None:
         data: Where the pair is.
         batch_size: M, where the pair is to see so many rows at a time.
     """
-    rows, where = data.gaps()
+    rows, where = data.gaps(pair.model)
     if not len(rows):
         return
-    index = None
-    if batch_size is not None:
-        others = torch.arange(len(data), device=rows.device)
-        index = torch.cat([rows, others[~torch.isin(others, rows)]])[:batch_size].to(data.first.device)
-    require_masked(pair, data.batch(pair.model, index), where)
+    if pair.word is not None:  # whose guide would look for its place with them
+        pair = Pair(pair.model, _Held()(drawn_from(pair.model)), name=pair.name)
+    if batch_size is None:
+        require_masked(pair, data.batch(pair.model), where)
+        return
+    others = torch.arange(len(data), device=rows.device)
+    index = torch.cat([rows, others[~torch.isin(others, rows)]])
+    joint = require_masked(pair, data.batch(pair.model, index[:batch_size].to(data.first.device)), where)
+    for some in rows[batch_size:].split(batch_size) if joint else ():
+        require_masked(pair, data.batch(pair.model, some.to(data.first.device)), where)
 
 
-def require_masked(pair: Pair, batch: Batch, where: str) -> None:
+def require_masked(pair: Pair, batch: Batch, where: str) -> bool:
     """`check_gaps` of some rows.
 
     Args:
         batch: What model and guide are called with.
         where: The gaps are, a sentence's beginning.
+
+    Returns:
+        Whether what is missing is left out of a joint distribution, so that all rows have to be looked at.
     """
     try:
-        pair.initialise(batch)
+        with validation(False):
+            pair.initialise(batch)
         with pair.look(), torch.enable_grad(), validation(False), no_warnings_of_nan():
             q, p = pair.run(batch)
             shared = Layout(q, p)
             terms = [(site, Term.of(site, shared).sum_to(())) for site in [*sites(q), *sites(p)]]
-            leaves = pair.leaves
+            held = {s["name"]: s["value"] for s in latents(q) if s["value"].requires_grad and s["value"].is_leaf}
+            leaves = {**held, **pair.leaves}
             total = sum(term.sum() for _, term in terms)
             gradients: tuple[Tensor | None, ...] = ()
             if isinstance(total, Tensor) and total.requires_grad:
                 gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
     except (ValueError, RuntimeError, IndexError, TypeError, NotImplementedError):
-        return  # it fails with or without gaps, and who looks next says why
+        return False  # it fails with or without gaps, and who looks next says why
+    masked = [site for site in sites(p) if known_of(site) is not None]
+    for site in masked:
+        _check_left_out(site, batch, where)
     for site, term in terms:
         if not (torch.isfinite(term).all() if kind(site) == "data" else not term.isnan().any()):
             raise BadData(
-                f"{where}, which reach the log-density of site {site['name']!r} of pair {pair.name!r}. Drop those rows or fill them in; or leave those places out in the model: "
-                "with pyro.poutine.mask(mask=~x.isnan()): pyro.sample(..., obs=x.nan_to_num())."
+                f"{where}, which reach the log-density of site {site['name']!r} of pair {pair.name!r}{OTHERWISE if masked else MEND}"
             )
     for name, gradient in zip(leaves, gradients, strict=False):
         if gradient is not None and gradient.isnan().any():
@@ -64,3 +85,30 @@ def require_masked(pair: Pair, batch: Batch, where: str) -> None:
                 f"{where}. Masked out of the log-density of pair {pair.name!r}, they reach the gradient of {name!r} nevertheless, where NaN times 0 is NaN. Fill those places "
                 "in before anything is computed from them, the mask as it is: obs=x.nan_to_num()."
             )
+    return any(base_of(site).event_dim for site in masked)
+
+
+class _Held(Messenger):
+    """Latents that a gradient is taken with respect to."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if kind(msg) == "latent" and msg["value"] is None:
+            with torch.no_grad():
+                value = msg["fn"]()
+            msg["value"], msg["done"] = value.requires_grad_(value.is_floating_point()), True
+
+
+def _check_left_out(site: Any, batch: Batch, where: str) -> None:
+    """Raises `BadData` where more is left out than is missing."""
+    name, known = site["name"], known_of(site)
+    if partly(site):
+        raise BadData(
+            f"{where}, and site {name!r} is a joint distribution, {type(base_of(site)).__name__}, of rows of which a part is missing: all of such a row would be left out. "
+            "Drop those rows or fill them in, or use a distribution whose numbers are independent given the latents, by to_event."
+        )
+    missing = sum(int(a.isnan().sum()) for a in batch.args if isinstance(a, Tensor) and a.is_floating_point())
+    if known is not None and (lost := int((~known).sum())) > missing:
+        raise BadData(
+            f"{where}: {missing} numbers, and at site {name!r} {lost} are missing. Is it observed after something was computed from a whole column, such as its mean? "
+            "Wanted: the column itself, obs=x, or what leaves NaN out, as x - x.nanmean()."
+        )

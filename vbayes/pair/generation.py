@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pyro
 from pyro.poutine.messenger import Messenger
 
 from .sites import kind
@@ -13,6 +14,16 @@ from .sites import kind
 def forgetful(model: Callable[..., Any]) -> Callable[..., Any]:
     """A model that draws its data and nothing else that is observed: Pyro's `uncondition` redraws `pyro.deterministic` as well, in another shape."""
     return _Forget()(model)  # type: ignore[no-any-return]
+
+
+def drawn_from(model: Callable[..., Any]) -> Callable[..., None]:
+    """A guide that draws a model's latents as it draws them itself, from their prior."""
+
+    def prior(*args: Any) -> None:
+        with pyro.poutine.block(hide_fn=lambda msg: msg["type"] == "sample" and msg["is_observed"]):
+            model(*args)
+
+    return prior
 
 
 class _Forget(Messenger):

@@ -25,9 +25,10 @@ from ..guides import AUTO, guide_of, word_of
 from ..summaries.card import Card, Displayable, counted, first_few
 from .device import one_device
 from .exact import EXACT, Exact
-from .generation import forgetful
+from .generation import drawn_from, forgetful
 from .minibatch_scale import DATA_PLATE as DATA_PLATE
 from .minibatch_scale import MinibatchScale
+from .missing import without_gaps
 from .ownership import BUFFER, Ownership
 
 
@@ -164,6 +165,14 @@ class Pair(Displayable):
         """
         return self.copy().load(self._own.unconstrained(self.name, parameters))
 
+    def masked(self) -> Pair:
+        """A copy for data with gaps: what is NaN where the model observes it is left out of the likelihood; see `vb.fit(..., missing="mask")`."""
+        twin = Pair(without_gaps(self.model), self.word or self.guide, name=self.name)
+        if self.word is None:  # a guide by a word asks the model where it is
+            twin._own.share(self._own)
+            twin.load(self.state())
+        return twin
+
     def adopt(self, names: Iterable[str]) -> Pair:
         """Takes the parameters of those names that Pyro's global store holds now for its own; returns itself."""
         self._own.adopt(names)
@@ -185,12 +194,7 @@ class Pair(Displayable):
         """
         self.initialise(batch)
         model, batch = self.model, self.beside(batch)
-
-        def prior(*args: Any) -> None:
-            with pyro.poutine.block(hide_fn=lambda msg: msg["type"] == "sample" and msg["is_observed"]):
-                model(*args)
-
-        twin = Pair(model, prior, name=self.name)
+        twin = Pair(model, drawn_from(model), name=self.name)
         with self.look(), torch.no_grad(), pyro.poutine.trace(param_only=True) as seen:
             model(*batch.args)
         mine = set(seen.trace.nodes)

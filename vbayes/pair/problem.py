@@ -86,9 +86,9 @@ class Problem:
         where = None if device is None else choose_device(device)
         pair = pair.copy()
         home = dataset if pair.device is None else dataset.to(pair.device)
+        check_gaps(pair, home, batch_size)
         if pair.word is not None:
             settle(pair, home, batch_size)
-        check_gaps(pair, home, batch_size)
         examine_minibatches(pair, home, batch_size)
         where = where or pair.device or home.first.device
         found = cls(pair.to(where), home.to(where), batch_size, home)

@@ -113,9 +113,9 @@ def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO | None, optimize
         if isinstance(error, BadInput):
             raise
         raise damaged(path, f"its field 'guide' is not what it must be: {error}") from error
-    trained.initialise(trained.beside(data.batch(pair.model)))
     size = told["batch_size"]
     first = None if size is None else torch.arange(min(size, len(data)), device=data.first.device)
+    trained.initialise(trained.beside(data.batch(pair.model, first if data.stored else None)))
     if not trained.holds(getattr(estimator, "memory", None)):  # a fit that goes on has seen to that
         estimator = with_memory(estimator, trained, trained.beside(data.batch(pair.model, first)))
     state = {k.removeprefix("parameter."): v for k, v in tensors.items() if k.startswith("parameter.")}

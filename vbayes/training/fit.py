@@ -15,13 +15,13 @@ from .. import rng
 from ..arguments.function import FUNCTION
 from ..arguments.kind import Optional, Several
 from ..arguments.takes import takes
-from ..data.dataset import BINARIZE, Binarize, Dataset
+from ..data.dataset import BINARIZE, MISSING, Binarize, Dataset, Missing
 from ..errors import BadInput
 from ..estimators import AnalyticKL, resolve
 from ..estimators.memory import with_memory
 from ..estimators.suits import check_suits, of_elbo
 from ..guides import AUTO
-from ..pair.check import require_parameters
+from ..pair.check import require_parameters, say_left_out
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained, pair_and_data, paired
 from ..staging.backends import Compile, require_backend
@@ -29,6 +29,7 @@ from .autosave import EVERY, Autosave
 from .averaged import train_averaged
 from .combinations import require_combination
 from .fit_run import Progress, train
+from .from_disk import asked_of_disk
 from .history import Callback
 from .identity import identity
 from .minibatches import count_steps
@@ -49,7 +50,7 @@ Model = Pair | Trained | Callable[..., Any]
 def fit(pair: Model, data: Any = ..., estimator: Any = ..., *, restarts: None = None, **options: Any) -> Fit: ...
 @overload
 def fit(pair: Model, data: Any = ..., estimator: Any = ..., *, restarts: int, **options: Any) -> Restarts: ...
-@takes(binarize=Optional(BINARIZE), callbacks=Several(FUNCTION, 0))  # type: ignore[misc]  # the options stand here, in full
+@takes(binarize=Optional(BINARIZE), missing=MISSING, callbacks=Several(FUNCTION, 0))  # type: ignore[misc]  # the options stand here, in full
 def fit(
     pair: Model,
     data: Any = None,
@@ -72,6 +73,7 @@ def fit(
     restarts: int | None = None,
     binarize: Binarize | None = None,
     average: bool | None = None,
+    missing: Missing = "error",
     checkpoint: str | Path | None = None,
     every: float | str = EVERY,
     callbacks: Sequence[Callback] = (),
@@ -84,7 +86,8 @@ def fit(
 
     Args:
         pair: Model and guide; it is copied, never changed. A fit goes on from where it is, as a new fit. A model alone gets a guide by itself.
-        data: A `Dataset`, a tensor or array of shape (N, ...), or a tuple or mapping of those.
+        data: A `Dataset`, a tensor or array of shape (N, ...), a tuple or mapping of those, or a table of pandas, polars, Arrow or xarray, whose columns go by their names to
+            the model's arguments: names as codes (`Dataset.labels`), and those that it does not ask for not at all.
         estimator: A name, a vbayes estimator, or any `pyro.infer.ELBO`; `AnalyticKL` if None, or `Enumerated` where a guide by a word leaves sites to be summed out. "auto" asks `vb.recommend` at the start, after a tenth and after
             half of the steps; the fit's `switches` say what it chose. Its choice depends on the clock.
         guide: For a model alone: a word (see `Pair`; "auto" if None), or a guide. "auto", without `steps`, `epochs` and an estimator, is a normal where the diagnosis
@@ -117,6 +120,8 @@ def fit(
             pair's own; see `vbayes.pair.initial_values.another_start` for the others.
         binarize: Make grey data in [0, 1] black and white, for a Bernoulli likelihood: "threshold", "static" or "dynamic", anew in each
             epoch; see `Dataset.binarized`, whose data `Fit.load` wants for such a fit.
+        missing: Of NaN, which also stands where a table has nothing: "error", or "mask", which leaves places that the model observes out of the likelihood. The fit's pair is then
+            `pair.masked()`, which `Fit.load` wants as well.
         average: Whether the parameters become the mean of the last iterates, by Adam at a constant rate: of the later half of `steps` or `epochs`; without these, of the best window.
             None is no with the former, and yes without them. The fit's `average` has it.
         checkpoint: A file in which the fit is kept while it runs. Where it is there already, the fit goes on from it, to the last bit, whatever ended the process
@@ -167,7 +172,11 @@ def fit(
         device = ranks.device(device)
     seed = rng.or_default(seed)
     pair, data = pair_and_data(paired(pair, guide), data)
+    pair = pair.masked() if missing == "mask" else pair
     dataset = _of(data, binarize, seed)
+    if progress:
+        say_left_out(pair, dataset)
+    dataset = asked_of_disk(pair, dataset, batch_size, restarts=restarts, binarize=binarize, devices=devices)
     problem = Problem.of(pair, dataset, batch_size=batch_size, device=device)
     if automatic or (estimator is None and problem.pair.word):
         method = of_elbo(problem.pair, problem.first)
@@ -238,7 +247,7 @@ def fit(
 
 def _of(data: Any, binarize: Binarize | None, seed: int) -> Dataset:
     made = Dataset.of(data)
-    return made if binarize is None else made.binarized(binarize, seed=seed)
+    return made if binarize is None or made.stored else made.binarized(binarize, seed=seed)
 
 
 def _of_that_guide(fit: Fit, told: dict[str, Any]) -> Fit:

@@ -10,7 +10,10 @@ from typing import Any
 import torch
 
 from ..data.dataset import Dataset
+from ..data.stored import Stored
 from ..estimators import name_of
+
+ROWS = 10_000  # that are read at a time, of data on disk
 
 
 def identity(fit: Any, validation: Dataset | None = None, **budget: Any) -> dict[str, Any]:
@@ -44,7 +47,9 @@ def _hash(data: Dataset) -> str:
     for name, column in columns.items():
         if column is not None:
             made.update(f"{name} {column.dtype} {tuple(column.shape)} {data.seed * (name == 'chances')}\n".encode())
-            made.update(column.detach().contiguous().reshape(-1).view(torch.uint8).cpu().numpy().data)
+            for some in range(0, len(column), ROWS) if isinstance(column, Stored) else [slice(None)]:
+                rows = column[some : some + ROWS] if isinstance(some, int) else column
+                made.update(rows.detach().contiguous().reshape(-1).view(torch.uint8).cpu().numpy().data)
     return f"{data.name} {made.hexdigest()[:16]}"
 
 

@@ -15,6 +15,7 @@ from ..arguments.names import STEPS
 from ..data.dataset import Dataset
 from ..errors import BadInput
 from .history import Numbers
+from .windows import Window, Windows
 
 ORDER, NOISE, ROWS = 0, 1, 2  # what a stream of random numbers is for
 N = TypeVar("N", int, np.ndarray[Any, np.dtype[np.int64]])
@@ -22,7 +23,7 @@ DEFAULT = 1000  # steps, where nobody says how many
 
 
 class Minibatches:
-    """The order of an epoch is a function of seed and epoch.
+    """The order of an epoch is a function of seed and epoch. Of data that are read from disk, it is window by window; see `Windows`.
 
     Args:
         data: All of it.
@@ -36,6 +37,7 @@ class Minibatches:
 
     def __init__(self, data: Dataset, batch_size: int | None, seed: int) -> None:
         self._data, self._seed, total = data, seed, len(data)
+        self._size = batch_size or total
         self.sizes: tuple[int | None, ...] = (None,)
         self.per_epoch = 1
         if batch_size is not None and batch_size < total:
@@ -43,9 +45,12 @@ class Minibatches:
             self.sizes = (batch_size, total % batch_size) if total % batch_size else (batch_size,)
         self._held: dict[int, Tensor] = {}
         self._drawn: tuple[int, Dataset] = 0, data
+        self._windows = Windows(data, batch_size, seed, ORDER) if data.stored and batch_size is not None else None
 
-    def data(self, step: int) -> Dataset:
+    def data(self, step: int) -> Dataset | Window:
         """What a step sees the rows of."""
+        if self._windows:
+            return self._windows(self._window(step)[0])
         epoch = self.epoch(step)
         if self._data.chances is not None and self._drawn[0] != epoch:
             self._drawn = epoch, self._data.in_epoch(epoch)
@@ -53,6 +58,9 @@ class Minibatches:
 
     def room(self, step: int) -> float:
         """Steps from this one on that see the same data."""
+        if self._windows:
+            number, taken = self._window(step)
+            return math.ceil(self._windows.length(number) / self._size) - taken
         return math.inf if self._data.chances is None else self.per_epoch - (step - 1) % self.per_epoch
 
     def epoch(self, step: N) -> N:
@@ -80,6 +88,8 @@ class Minibatches:
         size = self.sizes[0]
         if size is None:
             return [None], None
+        if self._windows:
+            return self._in_window(first, count)
         orders = torch.stack([self._epoch(e) for e in range(self.epoch(first), self.epoch(first + count - 1) + 1)])
         start, whole = (first - 1) % self.per_epoch, len(self._data) // size
         if len(self.sizes) == 1:
@@ -90,6 +100,26 @@ class Minibatches:
         rest = int(which.sum())
         full = orders[:, : whole * size].reshape(-1, size)[start : start + count - rest]
         return [full, orders[:rest, whole * size :]], which
+
+    def _window(self, step: int) -> tuple[int, int]:
+        """The number of the window that a step sees, and of the step in it."""
+        assert self._windows
+        epoch, place = divmod(step - 1, self.per_epoch)
+        window, taken = divmod(place, self._windows.steps)
+        return epoch * self._windows.per_epoch + window, taken
+
+    def _in_window(self, first: int, count: int) -> tuple[list[Tensor | None], Tensor | None]:
+        """`ahead` for steps that see one window, and no further."""
+        assert self._windows
+        number, start = self._window(first)
+        order, size = self._windows.order(number), self._size
+        whole = len(order) // size
+        found: list[Tensor | None] = [order[: whole * size].view(-1, size)[start : start + count]]
+        if len(self.sizes) == 1:
+            return found, None
+        which = torch.zeros(count, dtype=torch.uint8, device="cpu")
+        which[whole - start :] = 1
+        return [*found, order[None, whole * size :][: int(which.sum())]], which
 
     def _epoch(self, epoch: int) -> Tensor:
         if epoch not in self._held:

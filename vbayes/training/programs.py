@@ -16,6 +16,7 @@ from ..pair.pair import Pair
 from ..staging import Program, stage
 from .engine import KEEPS_READING, VALUES
 from .minibatches import Minibatches
+from .windows import Window
 
 Kind = tuple[int | None, int]
 """Rows in a minibatch, None for all; and which of the programs for so many: they differ in what model and guide read of the rows' values."""
@@ -45,7 +46,7 @@ class Programs:
         size: int | None,
         number: int = 0,
         index: Tensor | None = None,
-        data: Dataset | None = None,
+        data: Dataset | Window | None = None,
         drawn: Callable[[Program], Tensor] | None = None,
     ) -> Program:
         """A program, captured on some rows if it has to be.
@@ -75,7 +76,7 @@ class Programs:
             self.made[kind] = made
         return self.made[kind]
 
-    def numbers(self, size: int | None, data: Dataset, index: Tensor | None, rows: Rows, at: Tensor) -> Tensor:
+    def numbers(self, size: int | None, data: Dataset | Window, index: Tensor | None, rows: Rows, at: Tensor) -> Tensor:
         """(n,) which of the programs for so many rows serves for each of n steps, on the CPU.
 
         Args:
@@ -134,7 +135,8 @@ class Programs:
         program = self.of(size := minibatches.sizes[0])
         if program.guards is None or (size is None and not program.guards.of_rows):
             return
-        data, index = minibatches.data(first), minibatches.ahead(first, AHEAD)[0][0]
+        data, steps = minibatches.data(first), min(AHEAD, minibatches.room(first)) if self._data.stored else AHEAD
+        index = minibatches.ahead(first, int(steps))[0][0]
         read = {
             program.guards.values(uniforms, data.batch(self._pair.model, rows).args)
             for uniforms, rows in zip(

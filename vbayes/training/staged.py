@@ -193,7 +193,7 @@ class Staged:
             rooms = [self._noise.left(made[kind], first) for kind, _, _ in groups]  # one may have been made just now
             if count <= min(rooms):
                 break
-        fresh = None if self._data.chances is None else data.batch(self._pair.model).args
+        fresh = None if data is self._data else data.batch(self._pair.model).args
         given = self._scheduled.ahead(first, count).to(self._like.device) if self._scheduled else None
         blocks, which = [], torch.zeros(count, dtype=torch.uint8, device="cpu")
         for number, (kind, at, index) in enumerate(groups):
@@ -240,7 +240,7 @@ class Staged:
     def loop(self, program: Program, size: int | None, together: int | None = None, stacked: Stacked = None) -> Loop:
         """Steps on minibatches of a size; `together` and `stacked` are `Loop`'s."""
         assert self.state and self._updates
-        columns = self._data.batch(self._pair.model).args
+        columns = self._minibatches.data(self._taken + 1).batch(self._pair.model).args
         # Not for its number of steps, which resuming would change: resumed or not, it is the same program.
         often = self._minibatches.share(size) > RARE
         return Loop(

@@ -1,0 +1,121 @@
+"""Tables in files, whole or larger than what is read at once."""
+
+from __future__ import annotations
+
+import gzip
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import vbayes as vb
+from vbayes.data import parquet, stored
+from vbayes.training.minibatches import Minibatches
+
+RNG = np.random.default_rng(0)
+TABLE = pd.DataFrame(
+    {"county": ["b", "a", "b", "c"] * 6, "y": RNG.normal(size=24), "x": RNG.normal(size=24), "n": range(24)}
+)
+
+
+def model(y, x, county):
+    pass
+
+
+WRITE = {
+    "csv": lambda path: TABLE.to_csv(path),
+    "csv.gz": lambda path: TABLE.to_csv(path, index=False),
+    "tsv": lambda path: TABLE.to_csv(path, sep="\t"),
+    "parquet": lambda path: pytest.importorskip("pyarrow") and TABLE.to_parquet(path),
+    "feather": lambda path: pytest.importorskip("pyarrow") and TABLE.to_feather(path),
+    "npz": lambda path: np.savez(path, **{k: v.to_numpy().astype("U1") if k == "county" else v.to_numpy() for k, v in TABLE.items()}),
+    "npy": lambda path: np.save(path, TABLE.astype({"county": object}).to_records(index=False).astype([("county", "U1"), ("y", float), ("x", float), ("n", int)])),
+    "nc": lambda path: TABLE.astype({"county": object}).to_xarray().to_netcdf(path, engine="h5netcdf"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", WRITE)
+def test_files(ending, tmp_path):
+    path = tmp_path / f"radon.{ending}"
+    WRITE[ending](path)
+    data = vb.data.read(path)
+    y, x, county = data.batch(model).args
+    assert (
+        np.allclose(y, TABLE.y)
+        and np.allclose(x, TABLE.x)
+        and [data.labels["county"][i] for i in county] == list(TABLE.county)
+    )
+    assert "n" in data.left_out(model) and (data.name, data.source) == (path.name.split(".")[0], path.name)
+
+
+def test_columns_are_chosen(tmp_path):
+    TABLE.to_csv(tmp_path / "a.csv")
+    data = vb.data.read(str(tmp_path / "a.csv"), columns={"X": ["x", "n"], "answer": "y"})
+    assert data.tensors["X"].shape == (24, 2) and np.allclose(data.tensors["answer"], TABLE.y)
+
+
+def test_one_array_goes_to_whatever_the_model_calls_it(tmp_path):
+    np.save(tmp_path / "images.npy", np.zeros((3, 2, 2)))
+    assert vb.data.read(tmp_path / "images.npy").batch(lambda images: None).args[0].shape == (3, 2, 2)
+
+
+def large(monkeypatch, path):
+    pytest.importorskip("pyarrow")
+    monkeypatch.setattr(parquet, "WHOLE", 0)
+    monkeypatch.setattr(stored, "BLOCK", 16)
+    TABLE.assign(flag=TABLE.x > 0, gappy=TABLE.n.astype("Int64").where(TABLE.n != 9)).to_parquet(path, row_group_size=5)
+
+
+def test_larger_than_what_is_read_at_once(tmp_path, monkeypatch):
+    large(monkeypatch, tmp_path / "a.parquet")
+    data = vb.data.read(tmp_path / "a.parquet")
+    assert data.stored and data.unusable.keys() == {"county"}
+    assert data.tensors["n"][torch.tensor([7, 3, 23])].tolist() == [7, 3, 23]
+    assert np.allclose(data.tensors["x"][:], TABLE.x) and data.tensors["flag"][3:17].tolist() == list(TABLE.x > 0)[3:17]
+    assert data.tensors["gappy"][8:11].isnan().tolist() == [False, True, False]
+    with pytest.raises(vb.errors.BadData, match="'county' of .* larger than what is read at once"):
+        data.batch(model)
+    some = vb.data.read(tmp_path / "a.parquet", columns={"X": ["x", "n"], "y": "y"})
+    minibatches = Minibatches(some, 5, 0)
+    for step in range(1, 6):
+        X, y, rows = minibatches.data(step).batch(lambda X, y, rows: None, minibatches.index(step)).args
+        assert np.allclose(X, TABLE[["x", "n"]].iloc[rows.tolist()]) and np.allclose(y, TABLE.y.iloc[rows.tolist()])
+
+
+BAD = {
+    "nothing there": ("none.csv", None, vb.errors.DataUnavailable, "no file"),
+    "another ending": ("a.xlsx", b"", vb.errors.BadInput, "ends in '.xlsx'. Wanted: .csv"),
+    "no ending": ("a", b"", vb.errors.BadInput, "ends in ''"),
+    "damaged": (
+        "a.csv.gz",
+        gzip.compress(b"x,y\n1,2\n" * 999)[:40],
+        vb.errors.DataUnavailable,
+        "can't be read as .csv",
+    ),
+    "damaged numbers": ("a.npy", b"\x93NUMPY", vb.errors.DataUnavailable, "can't be read as .npy"),
+    "empty": ("a.csv", b"", vb.errors.DataUnavailable, "can't be read as .csv"),
+    "no rows": ("a.csv", b"x,y\n", vb.errors.BadData, "is empty: 0 rows"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_files_that_are_none(case, tmp_path):
+    name, content, error, said = BAD[case]
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(error, match=said):
+        vb.data.read(tmp_path / name)
+
+
+def test_objects_are_not_unpickled(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([print], dtype=object), allow_pickle=True)
+    with pytest.raises(vb.errors.DataUnavailable, match="can't be read as .npy"):
+        vb.data.read(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_column_that_is_not_there(ending, tmp_path):
+    WRITE[ending](tmp_path / f"a.{ending}")
+    with pytest.raises(vb.errors.BadData, match="has no column 'z'. Its columns: .*county"):
+        vb.data.read(tmp_path / f"a.{ending}", columns={"x": ["x", "z"]})

@@ -1,0 +1,125 @@
+"""Columns larger than memory: rows are read when they are asked for."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Numbers = np.ndarray[Any, Any]
+Read = Callable[[int, Numbers], None]
+Take = Callable[[Numbers, Numbers], None]
+
+WHOLE = 2**28  # bytes, up to which a column is read at once: as an array in memory it can do all that there is to do
+BLOCK = 2**22  # bytes, about, that are read in one go: neighbours on disk, which a pass over the data takes together
+
+
+class Stored:
+    """A column of N rows that are elsewhere. It answers what is asked of a tensor's shape, and an index with a tensor.
+
+    Args:
+        read: (first row, array) writes as many rows as the array has, from that one on.
+        shape: (N, ...).
+        dtype: Of the tensors; real numbers have torch's default one.
+        chunk: Rows that can only be read together.
+        device: Where the tensors go.
+        take: (row numbers, array) writes those rows, where that is more than reading runs of them.
+        background: Whether another thread may read.
+    """
+
+    def __init__(
+        self, read: Read | None, shape: Sequence[int], dtype: torch.dtype, chunk: int = 1, *, device: Any = "cpu",
+        take: Take | None = None, background: bool = True,
+    ) -> None:  # fmt: skip
+        self._read, self._take, self.background = read, take, background
+        self.shape, self.chunk, self.device = torch.Size(shape), chunk, torch.device(device)
+        self.dtype = torch.get_default_dtype() if dtype.is_floating_point else dtype
+        self.requires_grad = False
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def dim(self) -> int:
+        return len(self.shape)
+
+    def is_floating_point(self) -> bool:
+        return self.dtype.is_floating_point
+
+    @property
+    def row_bytes(self) -> int:
+        """Of a row's tensor."""
+        return int(np.prod(self.shape[1:])) * self.dtype.itemsize
+
+    def to(self, device: Any) -> Stored:
+        """The same with its tensors on another device."""
+        return Stored(
+            self._read, self.shape, self.dtype, self.chunk, device=device, take=self._take, background=self.background
+        )
+
+    def __getitem__(self, index: Any) -> Tensor:
+        """The rows of a slice, or of row numbers (M,)."""
+        if isinstance(index, slice):
+            chosen = np.arange(len(self))[index]
+        elif isinstance(index, Tensor):
+            chosen = (index.nonzero().flatten() if index.dtype == torch.bool else index).cpu().numpy() % len(self)
+        else:
+            chosen = np.arange(len(self))[index]
+        made = torch.empty((len(chosen), *self.shape[1:]), dtype=self.dtype, device="cpu")
+        self.into(made, chosen)
+        return made.to(self.device)
+
+    def into(self, made: Tensor, chosen: Numbers) -> None:
+        """Writes rows, by their numbers, to the head of a tensor on the CPU."""
+        out = made.numpy()
+        if self._take is not None:
+            self._take(chosen, out[: len(chosen)])
+            return
+        assert self._read is not None
+        ends = [*(np.flatnonzero(np.diff(chosen) != 1) + 1).tolist(), len(chosen)]
+        first, most = 0, block_of([self])
+        for last in ends:  # runs of neighbours, a block at a time
+            for begin in range(first, last, most):
+                self._read(int(chosen[begin]), out[begin : min(begin + most, last)])
+            first = last
+
+
+def stored_or_whole(values: Any) -> Any:
+    """An array on disk as a `Stored`, or as an array in memory where it is small; anything else as it is.
+
+    Args:
+        values: A memory-mapped array, or one of h5py, zarr, dask or xarray.
+    """
+    mapped = _map_of(values)
+    origin = type(values).__module__.split(".")[0]
+    if mapped is None and not (
+        origin in ("h5py", "zarr", "dask", "xarray") and hasattr(values, "shape") and hasattr(values, "dtype")
+    ):
+        return values
+    if values.ndim == 0 or np.dtype(values.dtype).kind not in "biuf" or values.size * values.dtype.itemsize <= WHOLE:
+        return np.array(values) if mapped is not None else np.asarray(values[...])
+    chunks = getattr(values, "chunks", None)
+
+    def read(start: int, out: Numbers) -> None:
+        np.copyto(out, values[start : start + len(out)], casting="unsafe")
+        if mapped is not None and hasattr(mapped, "madvise"):
+            mapped.madvise(mmap.MADV_DONTNEED)  # else all pages that were ever read count as this process's memory
+
+    dtype = torch.from_numpy(np.empty(0, values.dtype.newbyteorder("="))).dtype
+    return Stored(read, values.shape, dtype, int(np.ravel(chunks[0])[0]) if chunks else 1)
+
+
+def block_of(columns: Sequence[Stored]) -> int:
+    """Rows that are read in one go: of whole chunks, where the widest column has such."""
+    rows = BLOCK // max(1, sum(column.row_bytes for column in columns))
+    chunk = max(columns, key=lambda column: column.row_bytes).chunk
+    return max(1, -(-rows // chunk)) * chunk
+
+
+def _map_of(values: Any) -> mmap.mmap | None:
+    while isinstance(values, np.ndarray):
+        values = values.base
+    return values if isinstance(values, mmap.mmap) else None
