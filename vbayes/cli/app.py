@@ -31,6 +31,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+SHOWN = 10  # rows of a table
+
 
 def _version(asked: bool) -> None:
     if asked:
@@ -147,6 +149,7 @@ def recommend(
     epilog="Examples:\n\n"
     "  vbayes train                      [dim]until it has converged[/dim]\n\n"
     "  vbayes train vae --data mnist --epochs 10 --binarize dynamic\n\n"
+    "  vbayes train my_models:radon --data radon.csv --out runs/radon\n\n"
     "  vbayes train vae --set latent=10 --set hidden=200\n\n"
     "  vbayes train vae --estimator 'iwae(64)'        [dim]64 particles[/dim]\n\n"
     "  vbayes train vae --estimator 'beta(beta=2)'    [dim]a β-VAE[/dim]\n\n"
@@ -207,6 +210,37 @@ def train(
 
 
 app.command(epilog=EXAMPLES)(run)
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "  vbayes predict runs/vae --data new.csv\n\n"
+    "  vbayes predict runs/radon --pair my_models:radon --data new.parquet --out found.parquet --interval 0.8"
+)
+def predict(
+    run: Annotated[Path, typer.Argument(help="A run folder of [b]vbayes train[/b].")],
+    data: Annotated[Path, typer.Option(help="A table with the new rows: CSV, Parquet, ...")],
+    pair: Annotated[
+        str | None, typer.Option(help="package.module:function, if the fit is of a pair that is not built in.")
+    ] = None,
+    draws: Annotated[int, typer.Option(min=2, help="From the posterior predictive distribution.")] = 1000,
+    interval: Annotated[float, typer.Option(help="The part of the draws in the intervals.")] = 0.9,
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where to write the table, .csv or .parquet. [dim]Default: RUN/predictions.csv.[/dim]"),
+    ] = None,
+) -> None:
+    """Predict what a fit says of new rows: a table with means, standard deviations and intervals, and in words what was done."""
+    from ..summaries.tables import table
+    from .predict import predict as run_
+
+    found, made, target = run_(run, data, pair, draws=draws, interval=interval, seed=seed, out=out)
+    console.print(table(made.head(SHOWN)))
+    if len(made) > SHOWN:
+        console.print(f"… {len(made):,} rows in all")
+    console.print(Panel(escape(found.verdict()), title="Verdict", title_align="left"))
+    console.print(f"The table: [b]{escape(str(target))}[/b]", soft_wrap=True)
 
 
 @app.command(name="list", epilog="Examples:\n\n  vbayes list\n\n  vbayes list | less")

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from ..data import DATASETS
+from ..data import DATASETS, read_table
 from ..data.dataset import Binarize, Dataset
 from ..errors import BadInput, UnknownName
 from ..estimators import resolve
@@ -27,7 +27,7 @@ from ..pair.pair import Pair
 from ..pairs import PAIRS, Recipe
 from ..runs.folder import default_folder
 from ..runs.run_folder import run_folder
-from .job import Job
+from .job import Job, is_file
 from .keep import FIT, configuration, publish, rest, says_how
 
 
@@ -44,7 +44,7 @@ def find(
 
     Args:
         pair: A built-in pair or `package.module:function`.
-        data: A data set; None for the pair's own.
+        data: A data set, or a file with a table; None for the pair's own.
         binarize: How to make grey pictures black and white; as they are if None.
         settings: Of the pair, as they were typed.
         guide: A word for another guide than the pair's own.
@@ -60,7 +60,7 @@ def find(
         raise UnknownName("pair", pair, PAIRS)
     if guide is not None and guide not in GUIDES:
         raise UnknownName("guide", guide, GUIDES)
-    dataset = _loaded(usual.data if data is None else data, binarize)
+    dataset = _loaded(usual, usual.data if data is None else data, binarize)
     recipe = replace(usual, **{k: v for k, v in options.items() if v is not None})
     if options.get("batch_size") is None and recipe.batch_size and recipe.batch_size > len(dataset):
         recipe = replace(recipe, batch_size=None)
@@ -82,7 +82,10 @@ def find(
     )
 
 
-def _loaded(name: str, binarize: Binarize | None) -> Dataset:
+def _loaded(recipe: Recipe, name: str, binarize: Binarize | None) -> Dataset:
+    if is_file(name):
+        made = recipe.fed(read_table(name))
+        return made if binarize is None else made.binarized(binarize)
     if name not in DATASETS:
         raise UnknownName("data set", name, DATASETS)
     load = DATASETS[name]

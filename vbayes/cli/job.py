@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from ..data import DATASETS
 from ..data.dataset import Dataset
 from ..pair.pair import Pair
 from ..pairs import Recipe
@@ -33,3 +35,8 @@ class Job:
     def training(self) -> dict[str, Any]:
         """Keyword arguments for `fit` and `compare`."""
         return {name: getattr(self.recipe, name) for name in ("epochs", "batch_size", "learning_rate")}
+
+
+def is_file(data: str | None) -> bool:
+    """Whether a data set is a table in a file, rather than one that has a name."""
+    return data is not None and data not in DATASETS and (bool(Path(data).suffix) or Path(data).exists())

@@ -23,7 +23,7 @@ from ..runs.picture import save_figure
 from ..runs.report import report
 from ..runs.run_folder import RunFolder, whole
 from ..training.result import Fit
-from .job import Job
+from .job import Job, is_file
 
 FIT = "fit.safetensors"
 UNFINISHED = "unfinished.json"
@@ -44,6 +44,7 @@ def configuration(
     config |= {"optimizer": "Adam", "binarize": options.get("binarize"), "seed": seed, "device": device}
     settings = {name: _written(value) for name, value in job.settings.items()}
     changed = {name: [_written(value) for value in both] for name, both in job.changed.items()}
+    config |= {"file": options["data"]} if is_file(options.get("data")) else {}
     return config | {"guide": job.pair.word or "the pair's own", "settings": settings, "changed": changed}
 
 

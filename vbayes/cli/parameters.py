@@ -9,7 +9,10 @@ import typer
 
 PairName = Annotated[str, typer.Argument(help="A built-in pair (see [b]vbayes list[/b]) or package.module:function.")]
 Data = Annotated[
-    str | None, typer.Option(help="A data set (see [b]vbayes list[/b]). [dim]Default: the pair's own.[/dim]")
+    str | None,
+    typer.Option(
+        help="A data set (see [b]vbayes list[/b]), or a table in a file: my.csv, my.parquet. [dim]Default: the pair's own.[/dim]"
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="Of everything random.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import shutil
 import signal
 import sys
@@ -30,7 +31,7 @@ from ..training.result import Fit
 from ..training.settled import search_of
 from .asked import LENGTH, OPTIONS, plain
 from .commands import find
-from .job import Job
+from .job import Job, is_file
 from .keep import DRAWS, FIT, UNFINISHED, configuration, publish, rest, says_how
 
 USUAL = "analytic_kl"  # estimator
@@ -66,7 +67,7 @@ def train(
             raise BadInput(f"--resume {resume} and --out {out}. Wanted: one of them; a run goes on in its own folder.")
         asked = _asked_then(final, asked, given)
     job = _job(asked)
-    asked = {**asked, "source": _source(asked["pair"])}
+    asked = {**asked, "source": _source(asked["pair"], asked["data"])}
     final = final or out or _killed(asked) or default_folder("train", job.pair.name)
     where = str(choose_device(device))
     config = configuration("train", asked["pair"], job, asked, seed=asked["seed"], device=where, console=console)
@@ -249,8 +250,11 @@ def _told(folder: Path) -> dict[str, Any]:
     return read_json_or_nothing(folder / UNFINISHED)
 
 
-def _source(pair: str) -> str:
-    """A hash of the file of a pair that is not built in: another file is another command."""
+def _source(pair: str, data: str | None) -> str:
+    """What tells apart the files of a pair that is not built in and of a table: another file is another command."""
+    if data is not None and is_file(data):
+        found = os.stat(data)
+        return f"{_source(pair, None)} {found.st_size} {found.st_mtime_ns}"
     file = getattr(sys.modules.get(pair.partition(":")[0]), "__file__", None) if ":" in pair else None
     return "" if file is None else hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
 

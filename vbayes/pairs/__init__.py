@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, get_default_dtype, stack
 
 from ..arguments.text import typed
 from ..data.dataset import Dataset
@@ -64,6 +64,18 @@ class Recipe:
     def pair(self, data: Dataset, **settings: Any) -> Pair:
         """The pair for this data set, with some of its `settings` changed."""
         return self.build(**{**self._offers(data), **settings})
+
+    def fed(self, data: Dataset) -> Dataset:
+        """A table as the pair takes it: where it has features, and the table no column x, all columns of numbers are the features of one."""
+        if "features" not in inspect.signature(self.build).parameters or "x" in data.tensors or not data.named:
+            return data
+        columns = [value for name, value in data.tensors.items() if name not in data.labels and value.ndim == 1]
+        if not columns:
+            return data
+        x = stack([column.to(get_default_dtype()) for column in columns], -1)
+        within = bool(((x >= 0) & (x <= 1)).all())
+        support = "binary" if bool(((x == 0) | (x == 1)).all()) else "unit" if within else "real"
+        return Dataset({"x": x}, name=data.name, source=data.source, support=support)  # type: ignore[arg-type]
 
     def settings(self, data: Dataset) -> dict[str, Any]:
         """Setting → what it is if nobody sets it; None also for what has no default."""
