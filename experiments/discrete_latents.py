@@ -8,6 +8,7 @@ import torch
 from matplotlib.ticker import NullFormatter
 
 import vbayes as vb
+from vbayes.plots.frame import points_across
 from vbayes.plots.palette import GRID, style
 
 X = torch.tensor([-0.5, 2.0])
@@ -71,7 +72,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
     for ax, point in zip(axes, points, strict=True):
         own = table[(table["at"] == point) & (table.variance > 1e-15)]
         labels, colours, _ = zip(*(style(n, names) for n in own.estimator), strict=True)
-        ax.barh(labels, own.variance, xerr=own.variance_se, color=colours, height=0.62, ecolor="#444444")
+        points_across(ax, labels, own.variance, own.variance_se, colours)
         ax.set(xscale="log", xlabel="variance of the gradient (nats²)", title=point)
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.grid(axis="x", **GRID)

@@ -185,12 +185,14 @@ def figure(table: pd.DataFrame):
     for ax, (what, problem) in zip(axes.flat, panels, strict=False):
         here = table[(table.what == what) & (table.problem == problem)].sort_values("median", ascending=False)
         colours = [next((c for name, c in COLOURS.items() if engine.startswith(name)), "0.5") for engine in here.engine]
-        ax.barh(here.engine, here["median"], color=colours, height=0.62)
         spread = [here["median"] - here.low, here.high - here["median"]]
         ax.errorbar(here["median"], here.engine, xerr=spread, fmt="none", ecolor="0.2", lw=1)
         far = here.high.max() > 30 * here.low.min()
-        if far:
+        if far:  # where a bar has no zero to start at
             ax.set_xscale("log")
+            ax.scatter(here["median"], here.engine, color=colours, s=40, zorder=3)
+        else:
+            ax.barh(here.engine, here["median"], color=colours, height=0.62, zorder=0)
         ax.set_xlim(here.low.min() / 2 if far else 0, here.high.max() * (5 if far else 1.2))
         gap = here.high.max() * 0.02
         for engine, value, high in zip(here.engine, here["median"], here.high, strict=True):

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import vbayes as vb
+from vbayes.plots.frame import points_across
 from vbayes.plots.palette import GRID, style
 
 NAMES = ("score", "rloo", "disarm", "rebar", "relax")
@@ -118,7 +119,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
             bars = {style(name, list(NAMES))[:2]: after.loc[name] for name in NAMES}
             bars[("RELAX, not learned", "#C9A9B4")] = before.loc["relax"]
             for (label, colour), bar in bars.items():
-                ax.barh(label, bar.variance, xerr=bar.variance_se, color=colour, height=0.62, ecolor="#444444")
+                points_across(ax, [label], [bar.variance], [bar.variance_se], [colour])
             ax.set(xscale="log", xlabel="variance of the guide's gradient (nats²)", title=f"{pair}, {place}")
             ax.invert_yaxis()
         for name in NAMES:

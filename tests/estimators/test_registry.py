@@ -7,6 +7,8 @@ import sys
 import types
 from pathlib import Path
 
+import pytest
+
 import vbayes as vb
 from vbayes import estimators
 from vbayes.cli.catalogue import estimators_in_markdown
@@ -39,6 +41,31 @@ def test_every_file_with_an_estimator_is_known_in_the_order_of_the_lines():
 def test_names_and_classes_find_each_other():
     for name, kind in vb.ESTIMATORS.items():
         assert isinstance(resolve(name), kind) and name_of(resolve(kind)) == name
+
+
+def test_settings_stand_behind_a_name_as_tables_write_them():
+    for made in (
+        vb.IWAE(64),
+        vb.Beta(beta=2.0),
+        vb.STL(3, noise="antithetic"),
+        vb.TVO(betas=(0.0, 0.5)),
+        vb.CUBO(order=3.0),
+    ):
+        assert resolve(name_of(made)) == made
+    assert resolve("iwae( noise = sobol, num_particles = 8 )") == vb.IWAE(8, noise="sobol")
+    wrong = {
+        "iwae(k=3)": "no setting 'k'.*\nIts settings: num_particles=5, noise='iid'",
+        "iwae(retain_graph=True)": "no setting",
+        "iwae(0)": "below 1",
+        "iwae(4": "not understood.*num_particles=5",
+        "iwae(4)(5)": "not understood",
+        "iwae(4, num_particles=5)": "not understood",
+        "iwae(__import__('os').getpid())": "not understood",
+        "iwea(4)": "no estimator named 'iwea'. Did you mean 'iwae'",
+    }
+    for text, words in wrong.items():
+        with pytest.raises(vb.errors.BadInput, match=words):
+            resolve(text)
 
 
 def test_a_new_line_is_all_that_it_takes(monkeypatch):

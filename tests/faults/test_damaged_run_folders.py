@@ -147,7 +147,8 @@ def test_a_comparison_from_a_damaged_file(tmp_path, comparison, poison):
 
 def test_the_index_says_what_is_whole(tmp_path):
     run = folder_of(tmp_path, FILES | {"environment.json": {"date": 3, "seconds": "long"}})
-    assert summary(run) == {"name": "mine", "question": "Q?", "claim": "C.", "verdict": "V: 1.", "date": "", "seconds": None}  # fmt: skip
+    told = {"name": "mine", "question": "Q?", "claim": "C.", "verdict": "V: 1.", "answer": "V", "picture": None, "date": "", "seconds": None}  # fmt: skip
+    assert summary(run) == told
 
 
 def test_a_damaged_run_is_measured_anew(tmp_path):

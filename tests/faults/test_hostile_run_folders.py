@@ -123,7 +123,7 @@ def test_names_of_files(run, name):
     inside = [target for target in links(text) if not target.startswith("data:image/png;base64,")]
     assert all(not urlsplit(target).scheme and not urlsplit(target).netloc for target in inside)
     assert os.fsencode(name) in [os.fsencode(unquote(target, errors="surrogateescape")) for target in inside]
-    assert "<script" not in text and 'onerror="' not in text
+    assert text.count("<script") == 1 and 'onerror="' not in text  # the page's own, which sorts
 
 
 @pytest.mark.parametrize("name", ["javascript:alert(1)", '"><script>', "..%2f..", "\udcff"])
@@ -132,7 +132,7 @@ def test_names_of_folders(run, name):
     run.rename(run.with_name(name))
     run = run.with_name(name)
     for text in pages(run)[1:]:
-        assert all(urlsplit(target).scheme in ("", "data") for target in links(text)) and "<script" not in text
+        assert all(urlsplit(target).scheme in ("", "data") for target in links(text)) and text.count("<script") == 1
         target = next(target for target in links(text) if target.endswith("/report.html"))
         assert os.fsencode(unquote(target, errors="surrogateescape")) == os.fsencode(f"{name}/report.html")
 

@@ -72,7 +72,7 @@ def test_quick_settings(file, tmp_path):
     {
         "unknown": (("--set", "numbrs=1"), "has no setting 'numbrs'"),
         "no value": (("--set", "numbers"), "has no value. Wanted: NAME=VALUE"),
-        "type": (("--set", "numbers=one"), "Wanted: int"),
+        "type": (("--set", "numbers=one"), "Wanted: a whole number"),
         "truth": (("--set", "loud=maybe"), "Wanted: true or false"),
     }.values(),
 )

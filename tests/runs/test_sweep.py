@@ -190,7 +190,7 @@ def test_the_command(file, tmp_path, monkeypatch, capsys):
         "the same seed twice": (("--seeds", "1,1"), "Wanted: different whole numbers"),
         "no seeds": (("--seeds", "0"), "Wanted: different whole numbers"),
         "unknown": (("--sweep", "scal=1"), "has no setting 'scal'"),
-        "type": (("--sweep", "scale=1,x"), "Wanted: float"),
+        "type": (("--sweep", "scale=1,x"), "Wanted: a number"),
         "nothing": (("--sweep", "scale="), "wants values with commas"),
         "set and swept": (("--sweep", "scale=1", "--set", "scale=2"), "no --set scale"),
         "backend": (("--backend", "slurm"), "There is no backend 'slurm'"),

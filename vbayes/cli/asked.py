@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import BadInput
 
 LENGTH = ("steps", "epochs", "max_steps", "max_seconds")
-OPTIONS = ("batch_size", "learning_rate", "binarize")
+OPTIONS = ("batch_size", "learning_rate", "binarize", "settings", "guide")
 TEXT, NUMBER, WHOLE = (str, type(None)), (int, float, type(None)), (int, type(None))
 KINDS: dict[str, tuple[type, ...]] = {
     "pair": (str,),
@@ -22,6 +22,8 @@ KINDS: dict[str, tuple[type, ...]] = {
     "batch_size": WHOLE,
     "learning_rate": NUMBER,
     "binarize": TEXT,
+    "settings": (dict, type(None)),
+    "guide": TEXT,
 }
 
 
@@ -36,8 +38,10 @@ def plain(told: Any, folder: Path) -> dict[str, Any]:
             f"{folder / 'unfinished.json'} is damaged: it does not say what was asked for. Mend: begin another run."
         )
     for name, kinds in KINDS.items():
-        if type(told.get(name)) not in kinds:
+        value = told.get(name)
+        parts = value.values() if isinstance(value, dict) else ()
+        if type(value) not in kinds or not all(isinstance(part, str) for part in parts):
             raise BadInput(
-                f"{folder / 'unfinished.json'} is damaged: its {name!r} is {told.get(name)!r:.80}. Mend: begin another run."
+                f"{folder / 'unfinished.json'} is damaged: its {name!r} is {value!r:.80}. Mend: begin another run."
             )
     return {name: told.get(name) for name in KINDS}

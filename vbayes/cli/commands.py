@@ -5,17 +5,19 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
-from ..data import DATASETS
+from ..data import DATASETS, read_table
 from ..data.dataset import Binarize, Dataset
 from ..errors import BadInput, UnknownName
 from ..estimators import resolve
+from ..guides import GUIDES
 from ..laboratory import compare as laboratory
 from ..laboratory import recommend as recommending
 from ..laboratory.comparison import Comparison
@@ -25,37 +27,67 @@ from ..pair.pair import Pair
 from ..pairs import PAIRS, Recipe
 from ..runs.folder import default_folder
 from ..runs.run_folder import run_folder
-from .job import Job
+from .job import Job, is_file
 from .keep import FIT, configuration, publish, rest, says_how
 
 
-def find(pair: str, data: str | None, *, binarize: Binarize | None = None, **options: Any) -> Job:
+def find(
+    pair: str,
+    data: str | None,
+    *,
+    binarize: Binarize | None = None,
+    settings: Mapping[str, str] | None = None,
+    guide: str | None = None,
+    **options: Any,
+) -> Job:
     """The pair, data and options that names stand for.
 
     Args:
         pair: A built-in pair or `package.module:function`.
-        data: A data set; None for the pair's own.
+        data: A data set, or a file with a table; None for the pair's own.
         binarize: How to make grey pictures black and white; as they are if None.
+        settings: Of the pair, as they were typed.
+        guide: A word for another guide than the pair's own.
         options: Of `Recipe`, to replace its own where not None.
 
     Raises:
-        UnknownName: No such pair or data set.
-        BadInput: `package.module:function` can't be imported or makes no pair.
+        UnknownName: No such pair, data set or guide.
+        UnknownKeyword: No such setting of the pair.
+        BadInput: `package.module:function` can't be imported or makes no pair, or a setting is of another kind.
     """
-    recipe = _imported(pair) if ":" in pair else PAIRS.get(pair)
-    if recipe is None:
+    usual = _imported(pair) if ":" in pair else PAIRS.get(pair)
+    if usual is None:
         raise UnknownName("pair", pair, PAIRS)
-    data = recipe.data if data is None else data
-    if data not in DATASETS:
-        raise UnknownName("data set", data, DATASETS)
-    dataset = _loaded(data, binarize)
-    recipe = replace(recipe, **{k: v for k, v in options.items() if v is not None})
+    if guide is not None and guide not in GUIDES:
+        raise UnknownName("guide", guide, GUIDES)
+    dataset = _loaded(usual, usual.data if data is None else data, binarize)
+    recipe = replace(usual, **{k: v for k, v in options.items() if v is not None})
     if options.get("batch_size") is None and recipe.batch_size and recipe.batch_size > len(dataset):
         recipe = replace(recipe, batch_size=None)
-    return Job(recipe.pair(dataset), dataset, recipe)
+    given = recipe.typed(pair, dataset, settings or {})
+    known = recipe.settings(dataset)
+    made = recipe.pair(dataset, **given)
+    asked = {"data": data, "binarize": binarize, "guide": guide, **options}
+    before = {
+        "data": usual.data,
+        "guide": made.word or "its own",
+        **{name: getattr(usual, name, None) for name in options},
+    }
+    changed = {name: (known[name], value) for name, value in given.items()}
+    changed |= {name: (before.get(name), value) for name, value in asked.items() if value is not None}
+    if guide is not None:
+        made = Pair(made.model, guide, name=made.name)
+    return Job(
+        made, dataset, recipe, known | given, {name: both for name, both in changed.items() if both[0] != both[1]}
+    )
 
 
-def _loaded(name: str, binarize: Binarize | None) -> Dataset:
+def _loaded(recipe: Recipe, name: str, binarize: Binarize | None) -> Dataset:
+    if is_file(name):
+        made = recipe.fed(read_table(name))
+        return made if binarize is None else made.binarized(binarize)
+    if name not in DATASETS:
+        raise UnknownName("data set", name, DATASETS)
     load = DATASETS[name]
     if binarize is None:
         return load()
@@ -85,7 +117,7 @@ def _makes_a_pair(path: str, build: Callable[..., Any]) -> Callable[..., Pair]:
             made = build(**offers)
         except TypeError as error:
             raise BadInput(
-                f"{path}: {error}. It may take x=, features=, rows= and output=, and nothing else without a default."
+                f"{path}: {error}. It may take x=, features=, rows= and output=, which come from the data, and others by --set NAME=VALUE."
             ) from error
         if not isinstance(made, Pair):
             raise BadInput(f"{path} returned a {type(made).__name__}. Wanted: a vb.Pair(model, guide).")
@@ -126,11 +158,11 @@ def compare(
 
 
 def recommend(
-    pair: str, data: str | None, batch_size: int | None, *, budget: float, seed: int, device: str, console: Console
+    pair: str, data: str | None, *, budget: float, seed: int, device: str, console: Console, **options: Any
 ) -> Recommendation:
-    """`vbayes recommend`."""
-    job = find(pair, data, batch_size=batch_size)
-    console.print(f"[b]{job.pair.name}[/b] on {job.data.name} of {len(job.data):,} rows")
+    """`vbayes recommend`; `options` as for `find`."""
+    job = find(pair, data, **options)
+    console.print(f"[b]{escape(job.pair.name)}[/b] on {escape(job.data.name)} of {len(job.data):,} rows")
     return recommending.recommend(
         job.pair, job.data, batch_size=job.training["batch_size"], budget=budget, seed=seed, device=device
     )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from ..data import DATASETS
 from ..data.dataset import Dataset
 from ..pair.pair import Pair
 from ..pairs import Recipe
@@ -12,13 +15,28 @@ from ..pairs import Recipe
 
 @dataclass(frozen=True)
 class Job:
-    """A pair, its data, and how to train it: what the names of a command stand for."""
+    """A pair, its data, and how to train it: what the names of a command stand for.
+
+    Attributes:
+        pair: Model and guide.
+        data: Its data set.
+        recipe: How the pair is made and trained.
+        settings: Of the pair, by their names.
+        changed: Setting → (as it is otherwise, as it is here), of what somebody has changed.
+    """
 
     pair: Pair
     data: Dataset
     recipe: Recipe
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    changed: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
 
     @property
     def training(self) -> dict[str, Any]:
         """Keyword arguments for `fit` and `compare`."""
         return {name: getattr(self.recipe, name) for name in ("epochs", "batch_size", "learning_rate")}
+
+
+def is_file(data: str | None) -> bool:
+    """Whether a data set is a table in a file, rather than one that has a name."""
+    return data is not None and data not in DATASETS and (bool(Path(data).suffix) or Path(data).exists())

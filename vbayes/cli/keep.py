@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from ..data.dataset import Dataset
 from ..diagnostics.report import keep_diagnosis
@@ -15,12 +16,14 @@ from ..errors import OutputUnwritable, Unsuitable
 from ..export.arviz import to_netcdf
 from ..export.to_arviz import to_arviz
 from ..laboratory.comparison import Comparison
-from ..runs.folder import environment, save_figure
+from ..laboratory.particles_signal import particles_signal
+from ..runs.folder import environment
 from ..runs.json_files import write_json
+from ..runs.picture import save_figure
 from ..runs.report import report
 from ..runs.run_folder import RunFolder, whole
 from ..training.result import Fit
-from .job import Job
+from .job import Job, is_file
 
 FIT = "fit.safetensors"
 UNFINISHED = "unfinished.json"
@@ -34,9 +37,19 @@ def configuration(
     command: str, pair: str, job: Job, options: dict[str, Any], *, seed: int, device: str, console: Console
 ) -> dict[str, Any]:
     """The start of a run's `config.json`, which the command completes; the terminal is told what begins."""
-    console.print(f"[b]{job.pair.name}[/b] on {job.data.name} of {len(job.data):,} rows, device {device}")
+    console.print(
+        f"[b]{escape(job.pair.name)}[/b] on {escape(job.data.name)} of {len(job.data):,} rows, device {device}"
+    )
     config: dict[str, Any] = {"command": command, "pair": pair, "data": job.data.name, **job.training}
-    return config | {"optimizer": "Adam", "binarize": options.get("binarize"), "seed": seed, "device": device}
+    config |= {"optimizer": "Adam", "binarize": options.get("binarize"), "seed": seed, "device": device}
+    settings = {name: _written(value) for name, value in job.settings.items()}
+    changed = {name: [_written(value) for value in both] for name, both in job.changed.items()}
+    config |= {"file": options["data"]} if is_file(options.get("data")) else {}
+    return config | {"guide": job.pair.word or "the pair's own", "settings": settings, "changed": changed}
+
+
+def _written(value: Any) -> Any:
+    return value if isinstance(value, (str, int, float, bool, type(None))) else repr(value)
 
 
 def publish(place: RunFolder, fit: Fit, config: dict[str, Any], unfinished: dict[str, Any]) -> None:
@@ -97,7 +110,7 @@ def rest(
             save_figure(_reconstructions(posterior, job.data), folder / "reconstructions.png")
     if diagnosed:
         with suppress(Unsuitable):  # a pair without a posterior
-            keep_diagnosis(fit.diagnose(seed=seed), folder)
+            keep_diagnosis(fit.diagnose(seed=seed), folder, more=particles_signal(fit, seed=seed))
     report(folder)
     if finished:
         (folder / UNFINISHED).unlink(missing_ok=True)

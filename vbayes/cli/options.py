@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from ..errors import BadInput
 
 
@@ -11,6 +13,11 @@ def integers(option: str, text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise BadInput(f"{option} {text!r}. Wanted: whole numbers with commas, such as 1,4,16.") from None
+
+
+def names(text: str) -> list[str]:
+    """Names, with commas; those inside the brackets of one, as in "iwae(64, noise='sobol')", belong to it."""
+    return [name.strip() for name in re.split(r",(?![^(]*\))", text) if name.strip()]
 
 
 def seeds(first: int, text: str | None) -> tuple[int, ...]:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 def comparison(result: Comparison) -> Table:
     """The whole gradient's rows of a comparison; the best of each point in bold."""
-    table = plain_table(title=f"{result.pair} on {result.data}: noise of the whole gradient, {result.replicas} draws")
+    table = plain_table(
+        title=f"{escape(result.pair)} on {escape(result.data)}: noise of the whole gradient, {result.replicas} draws"
+    )
     table.add_column("estimator")
     for heading in ("variance", "± SE", "SNR", "bias z", "ms", "variance × ms"):
         table.add_column(heading, justify="right")
@@ -28,7 +30,7 @@ def comparison(result: Comparison) -> Table:
         table.add_row(f"[b]{point.at}[/b] [dim]ELBO {point.elbo_per_datum:.1f}[/dim]", *[""] * 6)
         for row in here.itertuples():
             table.add_row(
-                "  " + row.estimator,
+                "  " + escape(row.estimator),
                 f"{row.variance:.2e}",
                 f"{row.variance_se / row.variance:.1%}" if row.variance else "–",
                 f"{row.snr:.3g}",

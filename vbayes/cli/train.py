@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import shutil
 import signal
 import sys
@@ -14,7 +15,7 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from ..errors import BadInput, NonFinite
-from ..estimators import resolve
+from ..estimators import name_of, resolve
 from ..laboratory.comparison import Comparison
 from ..pair.device import choose_device
 from ..progress import stops
@@ -30,8 +31,10 @@ from ..training.result import Fit
 from ..training.settled import search_of
 from .asked import LENGTH, OPTIONS, plain
 from .commands import find
-from .job import Job
+from .job import Job, is_file
 from .keep import DRAWS, FIT, UNFINISHED, configuration, publish, rest, says_how
+
+USUAL = "analytic_kl"  # estimator
 
 
 def train(
@@ -64,12 +67,13 @@ def train(
             raise BadInput(f"--resume {resume} and --out {out}. Wanted: one of them; a run goes on in its own folder.")
         asked = _asked_then(final, asked, given)
     job = _job(asked)
-    asked = {**asked, "source": _source(asked["pair"])}
+    asked = {**asked, "source": _source(asked["pair"], asked["data"])}
     final = final or out or _killed(asked) or default_folder("train", job.pair.name)
     where = str(choose_device(device))
     config = configuration("train", asked["pair"], job, asked, seed=asked["seed"], device=where, console=console)
     method, how = _how(asked, job)
-    config |= {"estimator": repr(method), "epochs": how["epochs"], "learning_rate": how["learning_rate"]}
+    config |= {"estimator": _name(method), "epochs": how["epochs"], "learning_rate": how["learning_rate"]}
+    config["changed"] |= _changed(asked, method)
     ended = _told(final)  # of one that Ctrl-C, or a full disk, gave its final place
     interrupted = ended.get("arguments") == asked
     trained = interrupted and ended.get("left") == "rest"
@@ -92,7 +96,7 @@ def train(
         else:
             how["checkpoint"] = kept
         if kept.exists():
-            console.print(f"Goes on from {kept}.", soft_wrap=True)
+            console.print(f"Goes on from {kept}.", soft_wrap=True, markup=False)
         before = len(stops())
         try:
             fit = training.fit(job.pair, job.data, method, seed=asked["seed"], device=device, **how)
@@ -110,12 +114,14 @@ def train(
             )  # fmt: skip
             raise SystemExit(128 + signal.SIGTERM)
         config |= {"steps": fit.steps, "interrupted": fit.interrupted, "learning_rate": fit.learning_rate}
+        if failure:
+            config["failed"] = str(failure)
         if fit.convergence:
             config |= {"converged": fit.convergence.converged, "convergence": fit.convergence.reason}
-            console.print(f"Convergence: {fit.convergence.reason}")
+            console.print(f"Convergence: {fit.convergence.reason}", markup=False)
         if search := search_of(fit):
             config |= {"found": search.words()} | ({search.name: search.value} if math.isfinite(search.value) else {})
-            console.print(f"Found {search.words()}")
+            console.print(f"Found {search.words()}", markup=False)
         publish(place, fit, config, unfinished if goes_on else {"arguments": asked, "left": "rest"})
         with says_how(final, asked["pair"]):
             draws = 0 if failure else DRAWS
@@ -124,7 +130,7 @@ def train(
         failure.args = (f"{failure.args[0]}\nKept in {final}.",)
         raise failure
     if goes_on:
-        console.print(f"`vbayes train --resume {final}` goes on.", soft_wrap=True)
+        console.print(f"`vbayes train --resume {final}` goes on.", soft_wrap=True, markup=False)
     return fit, final
 
 
@@ -186,7 +192,23 @@ def _how(asked: dict[str, Any], job: Job) -> tuple[Any, dict[str, Any]]:
             how["epochs"] = job.training["epochs"]
         else:
             how["learning_rate"] = asked["learning_rate"]  # the pair's own goes with its own number of epochs
-    return estimator if estimator == "auto" else resolve(estimator or "analytic_kl"), how
+    return estimator if estimator == "auto" else resolve(estimator or USUAL), how
+
+
+def _name(method: Any) -> str:
+    return method if method == "auto" else name_of(method)
+
+
+def _changed(asked: dict[str, Any], method: Any) -> dict[str, list[Any]]:
+    """Setting → [as it is otherwise, as it is here], of what is not the pair's."""
+    found: dict[str, list[Any]] = {}
+    if _name(method) != USUAL:
+        found["estimator"] = [USUAL, _name(method)]
+    length = {name: asked[name] for name in LENGTH if asked[name] is not None}
+    found |= {name: ["until it has converged", value] for name, value in length.items()}
+    if asked["learning_rate"] is not None:
+        found["learning_rate"] = ["found", asked["learning_rate"]]
+    return found
 
 
 def _final(resume: Path) -> Path:
@@ -228,8 +250,11 @@ def _told(folder: Path) -> dict[str, Any]:
     return read_json_or_nothing(folder / UNFINISHED)
 
 
-def _source(pair: str) -> str:
-    """A hash of the file of a pair that is not built in: another file is another command."""
+def _source(pair: str, data: str | None) -> str:
+    """What tells apart the files of a pair that is not built in and of a table: another file is another command."""
+    if data is not None and is_file(data):
+        found = os.stat(data)
+        return f"{_source(pair, None)} {found.st_size} {found.st_mtime_ns}"
     file = getattr(sys.modules.get(pair.partition(":")[0]), "__file__", None) if ":" in pair else None
     return "" if file is None else hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
 

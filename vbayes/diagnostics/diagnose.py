@@ -32,7 +32,7 @@ from ..validation import validation
 from .diagnosis import Diagnosis, summary_of
 from .moved import aside, moved
 from .parts import parts_of
-from .trained import Training
+from .trained import Training, lost
 from .wider import wider_look
 
 FEWEST = 100  # draws
@@ -165,12 +165,14 @@ def _training(pair: Any, history: pd.DataFrame | None) -> Training | None:
     if history is None:
         return None
     convergence, search = getattr(pair, "convergence", None), getattr(pair.pair.guide, "search", None)
+    rises = getattr(getattr(pair, "estimator", None), "bound", "ELBO") in ("ELBO", "IWAE")  # others may fall on purpose
     return Training(
         len(history),
         float(history.seconds.iloc[-1]) if len(history) else 0.0,
         getattr(convergence, "converged", None),
         str(getattr(convergence, "reason", "")),
         "" if len(history) or search is None else search.words(),
+        lost(history.elbo_per_datum.to_numpy()) if rises and "elbo_per_datum" in history else 0.0,
     )
 
 

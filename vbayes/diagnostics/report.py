@@ -15,8 +15,9 @@ from ..estimators import name_of
 from ..export.arviz import to_netcdf
 from ..export.to_arviz import to_arviz
 from ..inference.prediction import Prediction
-from ..runs.folder import environment, save_figure, unfinished
+from ..runs.folder import environment, unfinished
 from ..runs.json_files import write_json
+from ..runs.picture import save_figure
 from ..runs.report import report as page
 from .diagnosis import Diagnosis
 
@@ -77,10 +78,11 @@ def report(
     return folder / "report.html"
 
 
-def keep_diagnosis(found: Diagnosis, folder: Path) -> None:
-    """Whether a fit is to be believed: in words for its page, and as a picture."""
+def keep_diagnosis(found: Diagnosis, folder: Path, *, more: str = "") -> None:
+    """Whether a fit is to be believed: in words for its page, with more words behind them, and as a picture."""
     numbers = {name: getattr(found, name) for name in ("k_hat", "k_hat_se", "effective", "elbo", "log_evidence")}
     kept = {name: value if math.isfinite(value) else str(value) for name, value in numbers.items()}
-    words = {"verdict": found.verdict(), "trust": found.trust, "converged": found.converged, "draws": found.draws}
+    verdict = " ".join(filter(None, (found.verdict(), more)))
+    words = {"verdict": verdict, "trust": found.trust, "converged": found.converged, "draws": found.draws}
     write_json(folder / "diagnosis.json", words | kept)
     save_figure(found.plot(), folder / "diagnosis.png")

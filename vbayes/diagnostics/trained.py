@@ -4,7 +4,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..summaries.card import rounded
+from ..summaries.history import End
+
+LEAST = 5  # steps at the end by which a loss is told
+NATS = 1.0  # a datum: a loss below this may be one of a minibatch's
+
+
+def lost(values: np.ndarray) -> float:
+    """Nats by which a training ends below where it began; 0 where its end is not clearly worse.
+
+    It is where each value of the last tenth lies below the first one, and their mean by more than two standard deviations of them and a nat.
+
+    Args:
+        values: (steps,) ELBO per datum.
+    """
+    end = End.of(values)
+    last = values[-end.steps :] if end.steps else values
+    if len(last) < LEAST or not np.isfinite(last).all():
+        return 0.0
+    gap = float(values[0] - end.mean)
+    return gap if last.max() < values[0] and gap > max(2 * float(last.std(ddof=1)), NATS) else 0.0
 
 
 @dataclass(frozen=True)
@@ -15,6 +37,7 @@ class Training:
         steps, seconds: That it took.
         converged: None where nobody has tested it.
         reason: Why it is said to have converged, or not.
+        lost: Nats a datum by which the ELBO ends below where it began; 0 where it does not, see `lost`.
         found: How a guide by a word has come to its place before the first step, in words; empty where it has not, or where steps were taken.
     """
 
@@ -23,16 +46,23 @@ class Training:
     converged: bool | None = None
     reason: str = ""
     found: str = ""
+    lost: float = 0.0
 
     def short(self) -> str:
         """For a card."""
         known = {None: "not tested for convergence", True: "converged", False: "not converged"}
         if self.found and not self.steps:
             return f"{self.found}" + (", converged" if self.converged else "")
-        return f"{self.steps:,} step{'s' * (self.steps != 1)}, {rounded(self.seconds, 2)} s, {known[self.converged]}"
+        return f"{self.steps:,} step{'s' * (self.steps != 1)}, {rounded(self.seconds, 2)} s, {known[self.converged]}{', ruined' if self.lost else ''}"
 
     def words(self) -> str:
-        """In a sentence."""
+        """In a sentence or two."""
+        if self.lost:
+            ruined = f"Ruined: the ELBO ends {rounded(self.lost, 3)} nats a datum below where training began, so this fit is worse than none. Take a smaller learning rate."
+            return f"{ruined} {self._how_far()}"
+        return self._how_far()
+
+    def _how_far(self) -> str:
         if not self.steps and self.converged:
             return f"Converged: {self.reason}."
         if not self.steps and self.found:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterable
 from dataclasses import MISSING, fields
+from typing import Any
 
 from pyro.infer import ELBO
 
 from ..arguments.kind import refuse
-from ..errors import UnknownName
+from ..errors import UnknownKeyword, UnknownName, near
 from .base import Estimator
 
 ESTIMATORS: dict[str, type[Estimator]] = {}
@@ -25,20 +27,52 @@ def register(things: Iterable[object]) -> None:
 def resolve(estimator: str | type[ELBO] | ELBO) -> ELBO:
     """An estimator from its name, its class, or itself; any other `pyro.infer.ELBO` passes through.
 
+    A name may have settings, as `name_of` writes them: "iwae(64)" has 64 particles, "beta(beta=2)" another β. Words need no quotes.
+
     Raises:
         UnknownName: No estimator has this name.
-        BadInput: Neither a name nor an estimator.
+        UnknownKeyword: A setting that it does not have.
+        BadInput: Neither a name nor an estimator, or a setting of another kind.
     """
     if isinstance(estimator, str):
-        if estimator not in ESTIMATORS:
-            raise UnknownName("estimator", estimator, ESTIMATORS)
-        return ESTIMATORS[estimator]()
+        name, bracket, _ = estimator.partition("(")
+        kind = ESTIMATORS.get(name.strip())
+        if kind is None:
+            raise UnknownName("estimator", name.strip(), ESTIMATORS)
+        return kind(**_settings(estimator, settings_of(kind))) if bracket else kind()
     if isinstance(estimator, type) and issubclass(estimator, ELBO):
         return estimator()
     if isinstance(estimator, ELBO):
         return estimator
     wanted = f"a name ({', '.join(ESTIMATORS)}), or an object such as vb.STL() or pyro.infer.Trace_ELBO()"
     refuse("estimator", estimator, got="no estimator", wanted=wanted, mend="estimator='analytic_kl'")
+
+
+def settings_of(kind: type[Estimator]) -> dict[str, str]:
+    """Setting → its default as it is written, of those that change what an estimator does; the first is its number of particles."""
+    own = [f for f in fields(kind) if f.init and f.repr]
+    return {f.name: "..." if f.default is MISSING else repr(f.default) for f in own}
+
+
+def _settings(text: str, known: dict[str, str]) -> dict[str, Any]:
+    """What stands in the brackets of "iwae(64, noise='sobol')"."""
+    wanted = ", ".join(f"{name}={value}" for name, value in known.items())
+    try:
+        call = ast.parse(text.strip(), mode="eval").body
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or len(call.args) > 1:
+            raise ValueError
+        given = [("num_particles", node) for node in call.args]
+        given += [(str(word.arg), word.value) for word in call.keywords]
+        found = {name: node.id if isinstance(node, ast.Name) else ast.literal_eval(node) for name, node in given}
+        if len(found) < len(given):
+            raise ValueError
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        example = text.partition("(")[0].strip() + "(4)"
+        refuse("estimator", text, got="not understood", wanted=f"a name with settings among {wanted}", mend=example)
+    for name in found:
+        if name not in known:
+            raise UnknownKeyword(f"{text} has no setting {name!r}. {near(name, known)}\nIts settings: {wanted}.")
+    return found
 
 
 def name_of(estimator: ELBO) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, get_default_dtype, stack
 
+from ..arguments.text import typed
 from ..data.dataset import Dataset
+from ..errors import UnknownKeyword, near
 from ..exact.hidden_markov.starts import random_start
 from ..pair.pair import Pair
 from .bernoulli_toy import bernoulli_toy as bernoulli_toy
@@ -38,6 +40,9 @@ from .tractable import TRACTABLE as TRACTABLE
 from .tractable import Tractable as Tractable
 from .vae import vae as vae
 
+FROM_DATA = ("x", "features", "rows")  # what a data set says of itself, and nobody else
+NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -45,7 +50,7 @@ class Recipe:
 
     Attributes:
         build: A function that returns a `Pair`. Those of `x` (the first column), `features`, `rows` and `output` that it takes are
-            filled in from the data.
+            filled in from the data; `vbayes train --set` reaches the others.
         data: Name of the data set that it is shown on.
         batch_size: Rows in a minibatch; None for all.
         epochs: How long training takes to settle, with Adam at `learning_rate`.
@@ -58,8 +63,50 @@ class Recipe:
     epochs: int = 40
     learning_rate: float = 1e-3
 
-    def pair(self, data: Dataset) -> Pair:
-        """The pair for this data set."""
+    def pair(self, data: Dataset, **settings: Any) -> Pair:
+        """The pair for this data set, with some of its `settings` changed."""
+        return self.build(**{**self._offers(data), **settings})
+
+    def fed(self, data: Dataset) -> Dataset:
+        """A table as the pair takes it: where it has features, and the table no column x, all columns of numbers are the features of one."""
+        if "features" not in inspect.signature(self.build).parameters or "x" in data.tensors or not data.named:
+            return data
+        columns = [value for name, value in data.tensors.items() if name not in data.labels and value.ndim == 1]
+        if not columns:
+            return data
+        x = stack([column.to(get_default_dtype()) for column in columns], -1)
+        within = bool(((x >= 0) & (x <= 1)).all())
+        support = "binary" if bool(((x == 0) | (x == 1)).all()) else "unit" if within else "real"
+        return Dataset({"x": x}, name=data.name, source=data.source, support=support)  # type: ignore[arg-type]
+
+    def settings(self, data: Dataset) -> dict[str, Any]:
+        """Setting → what it is if nobody sets it; None also for what has no default."""
+        found = {name: p.default for name, p in inspect.signature(self.build).parameters.items() if p.kind in NAMED}
+        offers = self._offers(data)
+        free = {name: offers.get(name, default) for name, default in found.items() if name not in FROM_DATA}
+        return {name: None if value is inspect.Parameter.empty else value for name, value in free.items()}
+
+    def typed(self, name: str, data: Dataset, given: Mapping[str, str]) -> dict[str, Any]:
+        """Settings that somebody has typed, each in the type of its default.
+
+        Args:
+            name: Of the pair.
+            data: Its data set.
+            given: Setting → text.
+
+        Raises:
+            UnknownKeyword: A setting that it does not have; the message lists those that there are.
+            BadInput: A value of another kind.
+        """
+        known = self.settings(data)
+        for word in given:
+            if word not in known:
+                there = f"Its settings: {', '.join(f'{k}={v}' for k, v in known.items())}." if known else "It has none."
+                why = ": it comes from the data." if word in FROM_DATA else f". {near(word, known)}"
+                raise UnknownKeyword(f"{name} has no setting {word!r}{why}\n{there}")
+        return {word: typed(word, text, known[word]) for word, text in given.items()}
+
+    def _offers(self, data: Dataset) -> dict[str, Any]:
         offers: dict[str, Any] = {
             "x": data.first,
             "features": data.first[0].numel(),
@@ -67,7 +114,7 @@ class Recipe:
             "output": "gaussian" if data.support != "binary" else "bernoulli",
         }
         wanted = inspect.signature(self.build).parameters
-        return self.build(**{k: v for k, v in offers.items() if k in wanted})
+        return {name: value for name, value in offers.items() if name in wanted}
 
     @property
     def summary(self) -> str:
@@ -75,9 +122,9 @@ class Recipe:
         return (inspect.getdoc(self.build) or "").split("\n")[0]
 
 
-def _two_regimes(x: Tensor) -> Pair:
-    """Hidden Markov model of two states, summed out; `vb.pairs.hmm_summed` has any number, `hmm` a factored guide."""
-    return hmm_summed(random_start(x, 2))
+def _regimes(x: Tensor, states: int = 2) -> Pair:
+    """Hidden Markov model whose states are summed out; `vb.pairs.hmm` has a factored guide."""
+    return hmm_summed(random_start(x, states))
 
 
 PAIRS: dict[str, Recipe] = {
@@ -88,7 +135,7 @@ PAIRS: dict[str, Recipe] = {
     "bottleneck_autoencoder": Recipe(bottleneck_autoencoder),
     "sparse_autoencoder": Recipe(sparse_autoencoder),
     "probabilistic_pca": Recipe(probabilistic_pca),
-    "hmm_summed": Recipe(_two_regimes, data="nile", batch_size=None, epochs=1000, learning_rate=0.3),
+    "hmm_summed": Recipe(_regimes, data="nile", batch_size=None, epochs=1000, learning_rate=0.3),
     "eight_schools": Recipe(eight_schools, data="eight_schools", batch_size=None, epochs=3000, learning_rate=1e-2),
     "normal_normal": Recipe(normal_normal, data="normal_normal", batch_size=None, epochs=2000, learning_rate=1e-2),
 }

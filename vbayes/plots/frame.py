@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from matplotlib.axes import Axes
@@ -22,6 +23,15 @@ def framed(ax: Axes, title: str, *, grid: Literal["both", "x", "y"] = "both", si
     ax.grid(axis=grid, **GRID)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
+
+
+def points_across(
+    ax: Axes, labels: Sequence[str], values: Sequence[float], errors: Sequence[float], colours: Sequence[str]
+) -> None:
+    """A point with its error for each label, one below the other: on a logarithmic scale a bar's length would mean nothing, as it has no zero to start at."""
+    for label, value, error, colour in zip(labels, values, errors, colours, strict=True):
+        ax.errorbar(value, label, xerr=error, fmt="o", ms=7, color=colour, ecolor="#444444", elinewidth=1.2, capsize=3)
+    ax.margins(y=0.5 / max(1, len(labels)))
 
 
 def legend_beside(ax: Axes, **options: Any) -> None:

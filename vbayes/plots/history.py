@@ -12,16 +12,17 @@ from .frame import framed
 
 @takes(table=Table(("step", "elbo_per_datum")))
 def history(table: pd.DataFrame, ax: Axes) -> Axes:
-    """ELBO per datum at each step, faint, and its running mean over a fiftieth of the steps.
+    """ELBO per datum at each step, faint, and its running mean over a fiftieth of the steps; of fewer than a hundred steps, each step alone.
 
     Args:
         table: `Fit.history`.
         ax: Where to draw.
     """
     window = max(1, len(table) // 50)
-    ax.plot(table.step, table.elbo_per_datum, color="#56B4E9", alpha=0.45, lw=0.8, label="each step")
+    if window > 1:
+        ax.plot(table.step, table.elbo_per_datum, color="#56B4E9", alpha=0.45, lw=0.8, label="each step")
     trend = table.elbo_per_datum.rolling(window, center=True, min_periods=1).mean()
-    ax.plot(table.step, trend, color="#0072B2", lw=2, label=f"mean of {window} steps")
+    ax.plot(table.step, trend, color="#0072B2", lw=2, label=f"mean of {window} steps" if window > 1 else "each step")
     # The first steps fall from a great height; what matters comes after.
     low, high = table.elbo_per_datum.quantile(0.01), table.elbo_per_datum.max()
     if high > low:

@@ -35,12 +35,13 @@ def latent_figure(panels: Mapping[str, tuple[np.ndarray, int]], table: pd.DataFr
     from matplotlib import pyplot
 
     drawing = pyplot.figure(figsize=(13, 8.2), layout="constrained")
+    # Without a chart the codes have the whole of the right side.
+    corner = "chart" if "chart" in panels else "codes"
     places = drawing.subplot_mosaic(
-        [["rebuilt", "rebuilt", "codes"], ["drawn", "walks", "chart"]], height_ratios=[1, 1.4]
+        [["rebuilt", "rebuilt", "codes"], ["drawn", "walks", corner]], height_ratios=[1, 1.4]
     )
     for name, title in TITLES.items():
         if name not in panels:
-            places[name].set_axis_off()
             continue
         pictures, columns = panels[name]
         images(pictures, places[name], columns=columns)

@@ -46,7 +46,7 @@ GRID: dict[str, Any] = {"color": "#888888", "alpha": 0.25, "linewidth": 0.6}
 
 
 def style(estimator: str, names: list[str]) -> tuple[str, str, str]:
-    """Label, colour and marker of one of several estimators; "stl(4)" looks like "stl", and what has no fixed look takes its turn among `names`."""
+    """Label, colour and marker of one of several estimators; "stl(4)" looks like "stl" and is called "STL (K = 4)", and what has no fixed look takes its turn among `names`."""
     kind, bracket, setting = estimator.partition("(")
     if estimator in STYLES:
         return STYLES[estimator]
@@ -57,7 +57,8 @@ def style(estimator: str, names: list[str]) -> tuple[str, str, str]:
         others = [name for name in names if name.partition("(")[0] not in STYLES]
         turn = others.index(estimator) if estimator in others else len(others)
         label, colour, marker = _classes().get(kind, kind), OTHERS[turn % len(OTHERS)], MARKS[turn % len(MARKS)]
-    return f"{label} ({setting}" if bracket else label, colour, marker
+    particles = setting.removesuffix(")")
+    return f"{label} ({'K = ' if particles.isdigit() else ''}{setting}" if bracket else label, colour, marker
 
 
 @functools.cache

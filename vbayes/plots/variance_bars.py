@@ -7,14 +7,14 @@ from matplotlib.axes import Axes
 
 from ..arguments.takes import takes
 from ..arguments.tensor import Table
-from .frame import framed
+from .frame import framed, points_across
 from .palette import style
 from .rows import rows_at
 
 
 @takes(table=Table(("estimator", "at", "group", "variance")))
 def variance_bars(table: pd.DataFrame, ax: Axes, *, at: str | None = None, group: str = "all") -> Axes:
-    """Variance of each estimator's gradient as bars on a logarithmic scale, with the milliseconds of one written beside them.
+    """Variance of each estimator's gradient on a logarithmic scale, with the milliseconds of one written beside it.
 
     Args:
         table: `Comparison.to_dataframe()`.
@@ -27,8 +27,9 @@ def variance_bars(table: pd.DataFrame, ax: Axes, *, at: str | None = None, group
     names = list(dict.fromkeys(table.estimator))
     labels, colours, _ = zip(*(style(name, names) for name in rows.estimator), strict=True)
     shown = rows.variance.clip(lower=rows.variance[rows.variance > 0].min() / 10)
-    bars = ax.barh(labels, shown, xerr=rows.variance_se, color=colours, height=0.62, ecolor="#444444")
-    ax.bar_label(bars, [f"{ms:.3g} ms" for ms in rows.ms_per_gradient], padding=6, fontsize=9, color="#444444")
+    points_across(ax, labels, shown, rows.variance_se, colours)
+    for label, end, ms in zip(labels, shown + rows.variance_se, rows.ms_per_gradient, strict=True):
+        ax.annotate(f"{ms:.3g} ms", (end, label), (8, 0), textcoords="offset points", va="center", fontsize=9)
     ax.set_xscale("log")
     ax.set_xlim(shown.min() / 3, shown.max() * 30)
     ax.set_xlabel("variance of the gradient (nats², ± 1 SE) and time of one")

@@ -7,14 +7,14 @@ from matplotlib.axes import Axes
 
 from ..arguments.takes import takes
 from ..arguments.tensor import Table
-from .frame import framed
+from .frame import framed, points_across
 from .palette import style
 from .rows import rows_at
 
 
 @takes(table=Table(("estimator", "at", "group", "variance")))
 def variance_time(table: pd.DataFrame, ax: Axes, *, at: str | None = None, group: str = "all") -> Axes:
-    """Variance × time of each estimator against that of the best one of the same bound, as bars on a logarithmic scale.
+    """Variance × time of each estimator against that of the best one of the same bound, on a logarithmic scale.
 
     Args:
         table: `Comparison.to_dataframe()`.
@@ -34,10 +34,12 @@ def variance_time(table: pd.DataFrame, ax: Axes, *, at: str | None = None, group
         label if bound == "ELBO" else f"{label} [{bound.split()[0]}]"
         for label, bound in zip(labels, rows.bound, strict=True)
     )
-    bars = ax.barh(labels, ratios, xerr=errors, color=colours, height=0.62, ecolor="#444444")
-    ax.bar_label(bars, [f"{r:,.0f}×" if r >= 10 else f"{r:.2g}×" for r in ratios], padding=6, fontsize=9)
+    points_across(ax, labels, ratios, errors, colours)
+    for label, ratio, error in zip(labels, ratios, errors, strict=True):
+        words = f"{ratio:,.0f}×" if ratio >= 10 else f"{ratio:.2g}×"
+        ax.annotate(words, (ratio + error, label), (8, 0), textcoords="offset points", va="center", fontsize=9)
     ax.set_xscale("log")
-    ax.set_xlim(0.5, ratios.max() * 12)
+    ax.set_xlim(min(0.5, (ratios - errors)[ratios > errors].min() / 1.3), (ratios + errors).max() * 5)
     ax.set_xlabel("time for equal precision, best = 1")
     ax.set_axisbelow(True)
     return framed(ax, f"variance × time at the {at}", grid="x", size=10)

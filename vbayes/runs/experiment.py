@@ -17,6 +17,7 @@ from ..arguments.choice import TEXT
 from ..arguments.function import FUNCTION
 from ..arguments.kind import Anything, Mapped, Optional, Several
 from ..arguments.takes import takes
+from ..arguments.text import typed
 from ..errors import BadInput
 from .fingerprint import declared
 from .sources import theirs
@@ -106,37 +107,8 @@ class Experiment:
         for name, text in given.items():
             if name not in settings:
                 raise BadInput(f"The experiment has no setting {name!r}. It has: {', '.join(settings)}.")
-            settings[name] = _read(name, text, settings[name])
+            settings[name] = typed(name, text, settings[name])
         return settings
-
-
-def _read(name: str, text: str, like: Any) -> Any:
-    if isinstance(like, (list, tuple)):
-        return type(like)(
-            _read(name, part.strip(), like[0] if like else "") for part in text.split(",") if part.strip()
-        )
-    if like is None:
-        return _guess(text)
-    if isinstance(like, bool):
-        known = {"true": True, "false": False, "yes": True, "no": False}
-        if text.lower() in known:
-            return known[text.lower()]
-    else:
-        try:
-            return type(like)(text)
-        except (TypeError, ValueError):
-            pass
-    raise BadInput(f"{name}={text!r}. Wanted: {'true or false' if isinstance(like, bool) else type(like).__name__}.")
-
-
-def _guess(text: str) -> int | float | str | None:
-    """What a text is that nothing says the type of."""
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            pass
-    return None if text.lower() == "none" else text
 
 
 def find(folder: Path) -> list[Path]:

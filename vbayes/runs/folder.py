@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from .run_folder import hidden_of, run_folder, whole
+from .run_folder import hidden_of, run_folder
 
 PACKAGES = ("vbayes", "torch", "pyro-ppl", "numpy", "arviz", "matplotlib")
 
@@ -37,17 +37,6 @@ def unfinished(folder: Path, *, replaces: bool = False) -> Iterator[Path]:
     with run_folder(folder, replaces=replaces) as place:
         yield place.path
         place.publish()
-
-
-def save_figure(figure: Any, path: Path) -> None:
-    """The figure as a file; it is closed."""
-    from matplotlib import pyplot
-
-    try:
-        with whole(path) as part:
-            figure.savefig(part, dpi=150, format=path.suffix[1:])
-    finally:
-        pyplot.close(figure)
 
 
 def environment(*, device: str, seed: int) -> dict[str, Any]:

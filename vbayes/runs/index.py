@@ -7,6 +7,7 @@ from typing import Any
 
 from . import regular_file
 from .json_files import read_json_or_nothing
+from .report import described
 from .shapes import is_number
 from .template import write_page
 
@@ -36,14 +37,27 @@ def summary(folder: Path) -> dict[str, Any]:
     )
     verdicts = (_text(told, "verdict") for told in (results, comparison, diagnosis))
     seconds = where.get("seconds")
+    verdict = next(filter(None, verdicts), "") or _text(config, "failed")
     return {
         "name": folder.name,
         "question": _text(results, "question") or f"{_text(config, 'pair')} on {_text(config, 'data')}",
         "claim": _text(results, "claim"),
-        "verdict": next(filter(None, verdicts), ""),
+        "verdict": verdict,
+        "answer": verdict.split(":")[0].split(",")[0] if verdict.find(":") in range(1, 40) else "",
+        "picture": _picture(folder),
         "date": _text(where, "date"),
         "seconds": seconds if isinstance(seconds, (int, float)) and is_number(seconds) else None,
     }
+
+
+def _picture(folder: Path) -> dict[str, Any] | None:
+    """The figure that shows most of a run; the first by name of those that nobody has ranked."""
+    found = [path for path in sorted(folder.glob("*.png")) if regular_file.is_regular(path)]
+    ranks = {
+        name: rank for rank, name in enumerate(("figure.png", "comparison.png", "reconstructions.png", "diagnosis.png"))
+    }
+    best = min(found, key=lambda path: ranks.get(path.name, len(ranks)), default=None)
+    return None if best is None else described(best, regular_file.read(best))
 
 
 def _text(told: dict[str, Any], name: str) -> str:

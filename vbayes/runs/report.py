@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import csv
-import math
 import os
 import re
 from pathlib import Path
@@ -14,6 +13,8 @@ from ..arguments.takes import takes
 from ..errors import BadInput
 from . import regular_file
 from .json_files import read_json
+from .numbers import signed, table_of
+from .picture import KEEPS, PAPER, SHOWS, told
 from .shapes import SHAPES, TEXT, check, damaged
 from .template import write_page
 
@@ -23,7 +24,6 @@ CAPTIONS = {
     "diagnosis.png": "The weights of the draws, where they move the draws, and the ELBO during training: what the verdict rests on.",
     "training.png": "ELBO per datum at each step, and its running mean.",
     "predictions.png": "Means of the posterior predictive distribution, and intervals with the probability that the legend says.",
-    "figure.png": "What was measured.",
     "reconstructions.png": "Some data, and the mean of their posterior predictive.",
 }
 FILES = {
@@ -59,27 +59,58 @@ def report(folder: str | Path) -> Path:
         raise BadInput(
             f"{folder} is no run folder: it has no config.json. Wanted: a folder that `vbayes compare`, `vbayes train` or `vbayes run` wrote."
         )
-    filters = {"short": _short, "cell": _cell, "signed": lambda v: f"{v:+.1f}" if _is_finite(v) else _short(v)}
-    told = {name: _told(folder / f"{name}.json") for name in ("config", "environment", "comparison", "results", "diagnosis")}  # fmt: skip
-    if told["results"] is None:
-        needed = ("command", "pair", "data") if told["comparison"] else ("command", "pair", "data", "estimator")
-        check(folder / "config.json", told["config"], dict.fromkeys(needed, TEXT))
+    holds = {name: _content(folder / f"{name}.json") for name in ("config", "environment", "comparison", "results", "diagnosis")}  # fmt: skip
+    if holds["results"] is None:
+        needed = ("command", "pair", "data") if holds["comparison"] else ("command", "pair", "data", "estimator")
+        check(folder / "config.json", holds["config"], dict.fromkeys(needed, TEXT))
+    experiment, comparison = holds["results"], holds["comparison"]
+    changed = holds["config"].get("changed")
     return write_page(
         folder / "report.html",
         "report.html.j2",
-        filters=filters,
-        config=told["config"],
-        environment=told["environment"] or {},
-        comparison=told["comparison"],
-        experiment=told["results"],
-        diagnosis=told["diagnosis"],
+        config=holds["config"] | {"failed": holds["config"].get("failed")},
+        settings={name: value for name, value in holds["config"].items() if name not in ("changed", "failed")},
+        changed=changed if _is_changed(changed) else {},
+        environment=holds["environment"] or {},
+        comparison=comparison,
+        experiment=experiment,
+        numbers=table_of(experiment["columns"], experiment["rows"]) if experiment else _compared(comparison),
+        diagnosis=holds["diagnosis"],
         last=_last_row(folder / "history.csv"),
         figures=pictures(folder),
         files=[(name, about) for name, about in FILES.items() if regular_file.is_regular(folder / name)],
     )
 
 
-def _told(path: Path) -> Any:
+def _is_changed(value: Any) -> bool:
+    """Whether it is settings with how they are otherwise and here: an experiment may have a setting of this name."""
+    return isinstance(value, dict) and all(isinstance(both, list) and len(both) == 2 for both in value.values())
+
+
+def _compared(comparison: Any) -> list[dict[str, Any]]:
+    """For each point of a comparison, group → the table of its estimators."""
+    found: list[dict[str, Any]] = []
+    for point in comparison["points"] if comparison else ():
+        rows = [row for row in comparison["rows"] if row["at"] == point["at"]]
+        groups = sorted({row["group"] for row in rows}, key=lambda group: (group != "all", group))
+        found.append({group: _of_group([row for row in rows if row["group"] == group]) for group in groups})
+    return found
+
+
+def _of_group(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    names = ("estimator", "variance", "variance_se", "snr", "bias_z", "ms_per_gradient", "variance_time")
+    made = table_of(names, [[row[name] for name in names] for row in rows])
+    for column, heading in zip(
+        made["columns"], ("", "variance", "± SE", "SNR", "bias z", "ms", "variance × ms"), strict=True
+    ):
+        column["name"] = heading or "estimator"
+    for cells, row in zip(made["rows"], rows, strict=True):
+        cells[4]["text"] = signed(row["bias_z"])
+    known = [row["variance_time"] for row in rows if isinstance(row["variance_time"], (int, float))]
+    return made | {"best": [bool(known) and row["variance_time"] == min(known) for row in rows]}
+
+
+def _content(path: Path) -> Any:
     """What a file holds; None without one."""
     if not os.path.lexists(path):
         return None
@@ -105,37 +136,20 @@ def _last_row(path: Path) -> dict[str, str]:
     return last
 
 
-def pictures(folder: Path) -> list[dict[str, str]]:
+def pictures(folder: Path) -> list[dict[str, Any]]:
     """The figures of a run folder, each with its caption and itself as text that a page can hold. What is no file of the folder's own is left out."""
     return [_figure(path) for path in sorted(folder.glob("*.png")) if regular_file.is_regular(path)]
 
 
-def _figure(path: Path) -> dict[str, str]:
-    encoded = base64.b64encode(regular_file.read(path)).decode("ascii")
-    caption = CAPTIONS.get(path.name, re.sub(r"^figure-\d+-", "", path.stem).replace("_", " "))
-    return {"name": path.name, "caption": caption, "source": f"data:image/png;base64,{encoded}"}
+def _figure(path: Path) -> dict[str, Any]:
+    content = regular_file.read(path)
+    encoded = base64.b64encode(content).decode("ascii")
+    return described(path, content) | {"source": f"data:image/png;base64,{encoded}"}
 
 
-def _cell(value: Any) -> str:
-    return _short(value) if value is None or isinstance(value, float) else str(value)
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
-
-
-def _short(value: float | str | None) -> str:
-    """Three digits, with ×10ⁿ where that reads better."""
-    if value is None or value != value:
-        return "–"
-    if not isinstance(value, str) and math.isinf(value):
-        value = str(value)
-    if isinstance(value, str):  # "inf", which JSON has no number for
-        return value.replace("inf", "∞").replace("-", "−")
-    if value == 0:
-        return "0"
-    exponent = math.floor(math.log10(abs(value)))
-    if -3 <= exponent < 5:
-        return f"{value:,.{max(0, 2 - exponent)}f}"
-    superscript = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return f"{value / 10**exponent:.2f}×10{superscript}"
+def described(path: Path, content: bytes) -> dict[str, Any]:
+    """Name and caption of a figure, and whether it is a chart, that may be inverted on a dark page."""
+    says = told(content)
+    which = re.sub(r"^figure-\d+-", "", path.stem).replace("_", " ") if path.stem != "figure" else ""
+    caption = CAPTIONS.get(path.name) or ": ".join(filter(None, (which, says.get(SHOWS, "")))) or "Figure"
+    return {"name": path.name, "caption": caption, "chart": says.get(PAPER) != KEEPS}

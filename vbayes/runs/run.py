@@ -15,15 +15,17 @@ from typing import Any
 
 import pandas as pd
 from rich.console import Console
+from rich.markup import escape
 
 from ..errors import BadInput, VBayesError
 from . import regular_file, sweep
 from .experiment import Experiment, find, load
 from .fingerprint import fingerprint
-from .folder import environment, save_figure, unfinished
+from .folder import environment, unfinished
 from .index import index
 from .json_files import read_json_or_nothing, write_json
 from .page import page
+from .picture import save_figure
 from .report import report
 from .task import UNFORESEEN, measure
 
@@ -120,7 +122,7 @@ def run(path: Path, asked: Asked, *, named: bool, out: Path | None, console: Con
     with load(path) as experiment:
         if experiment.slow and not named:
             return Outcome(path.stem, "left out", f"Left out: {experiment.slow}")
-        console.print(f"[b]{experiment.question}[/b]")
+        console.print(f"[b]{escape(experiment.question)}[/b]")
         wanted = sweep.combinations(
             experiment, quick=asked.quick, given=asked.given, seeds=asked.seeds, sweep=asked.sweep
         )
@@ -178,7 +180,7 @@ def run_each(
     """
     outcomes = []
     for number, (path, named) in enumerate(paths.items(), start=1):
-        console.rule(f"{number}/{len(paths)} {path.stem}", align="left")
+        console.rule(f"{number}/{len(paths)} {escape(path.stem)}", align="left")
         folder = None if out is None else out / asked.folder_name(path.stem)
         try:
             outcomes.append(run(path, asked, named=named, out=folder, console=console))

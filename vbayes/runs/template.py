@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from ..errors import OutputUnwritable
 from . import regular_file
+from .numbers import plain, short
 
 
-def write_page(
-    target: Path, template: str, *, filters: Mapping[str, Callable[[Any], str]] | None = None, **values: Any
-) -> Path:
+def write_page(target: Path, template: str, **values: Any) -> Path:
     """A template of this folder filled in; all text in it is escaped.
 
     Args:
         target: The page.
         template: File name.
-        filters: Name → function of a value, for use in the template.
         values: What the template shows.
 
     Returns:
@@ -34,7 +32,7 @@ def write_page(
     pages = Environment(
         loader=PackageLoader("vbayes.runs"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )  # fmt: skip
-    pages.filters |= {"link": link, **(filters or {})}
+    pages.filters |= {"link": link, "plain": plain, "short": short, "words": words}
     html = pages.get_template(template).render(**values)
     try:
         regular_file.write(target, html.encode("utf-8", "replace"))  # a file's name may be no text
@@ -43,6 +41,13 @@ def write_page(
             f"Can't write {target}: {error}. Choose another --out, or copy the run, to a folder that is yours."
         ) from error
     return target
+
+
+def words(text: str) -> Any:
+    """A text for a page, in which what stands in backticks is code."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def link(name: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,15 +28,16 @@ def table(frame: pd.DataFrame, sections: Sequence[str] = ()) -> Table:
     columns = [name for name in frame if name not in sections]
     for name in columns:
         number = frame[name].dtype.kind in "fiu"
-        shown.add_column(str(name).replace("_", " "), justify="right" if number else "left")
+        shown.add_column(Text(str(name).replace("_", " ")), justify="right" if number else "left")
     before: tuple[object, ...] = ()
     for _, row in frame.iterrows():
         head = tuple(row[name] for name in sections)
         if head != before:
-            shown.add_row(f"[b]{' · '.join(map(str, head))}[/b]")
+            shown.add_row(Text(" · ".join(map(str, head)), style="bold"))
             before = head
         cells = [row[name] for name in columns]
-        shown.add_row(*("–" if v != v else _three_digits(v) if isinstance(v, float) else str(v) for v in cells))
+        # Text, for square brackets in anything else are rich's own.
+        shown.add_row(*(Text("–" if v != v else _three_digits(v) if isinstance(v, float) else str(v)) for v in cells))
     return shown
 
 

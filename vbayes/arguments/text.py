@@ -1,0 +1,47 @@
+"""A value that somebody has typed: read in the type of what stands there otherwise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import BadInput
+
+TRUTHS = {"true": True, "false": False, "yes": True, "no": False}
+WORDS = {bool: "true or false", int: "a whole number", float: "a number"}
+
+
+def typed(name: str, text: str, like: Any) -> Any:
+    """The value that a text stands for.
+
+    Args:
+        name: Of the setting.
+        text: As it was typed; lists with commas.
+        like: A value of the type that is meant; None where nothing says the type: then a whole number, a number, none, or text, the first that it can be.
+
+    Raises:
+        BadInput: It stands for none of this type.
+    """
+    if isinstance(like, (list, tuple)):
+        first = like[0] if like else ""
+        return type(like)(typed(name, part.strip(), first) for part in text.split(",") if part.strip())
+    if like is None:
+        return _guess(text)
+    if isinstance(like, bool):
+        if text.lower() in TRUTHS:
+            return TRUTHS[text.lower()]
+    else:
+        try:
+            return type(like)(text)
+        except (TypeError, ValueError):
+            pass
+    wanted = WORDS.get(type(like), f"a {type(like).__name__}")
+    raise BadInput(f"{name}={text!r} is of another kind. Wanted: {wanted}, such as {name}={like}.")
+
+
+def _guess(text: str) -> int | float | str | None:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return None if text.lower() == "none" else text

@@ -1,0 +1,104 @@
+"""`vbayes run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+
+from .options import seeds as seeds_of
+from .options import settings as settings_of
+from .parameters import Seed
+from .screen import console, point_to
+
+EXAMPLES = (
+    "Examples:\n\n"
+    "  vbayes run experiments/qmc.py --quick\n\n"
+    "  vbayes run experiments/qmc.py --set particles=2,8 --seed 1 --out runs/mine\n\n"
+    "  vbayes run --all --quick\n\n"
+    "  vbayes run experiments/qmc.py --seeds 5 --sweep steps=1000,5000 --jobs 2\n\n"
+    "  vbayes run experiments/qmc.py --seeds 0,1,2 --backend dask:tcp://192.168.0.1:8786"
+)
+
+
+def run(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="FILE...", help="Python files with a vb.Experiment named `experiment`, or folders of them."
+        ),
+    ] = None,
+    all_: Annotated[bool, typer.Option("--all", help="All in ./experiments but the slow ones.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="The quick settings.")] = False,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting, NAME=VALUE; lists with commas. Can be repeated.")
+    ] = None,
+    seed: Seed = 0,
+    seeds: Annotated[
+        str | None, typer.Option(help="A run with each of several: 0,1,7 for these, 5 for so many from --seed on.")
+    ] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A run with each of several values of a setting, NAME=A,B,C. Repeated: with all combinations."
+        ),
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Measurements of a sweep at a time, in processes of this machine.")
+    ] = 1,
+    backend: Annotated[
+        str, typer.Option(help="Where they are made: loky (this machine), dask:ADDRESS or ray.")
+    ] = "loky",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run folder; the folder of run folders for several files. [dim]Default: runs/FILE..., runs.[/dim]"
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Measure anew what is unchanged.")] = False,
+) -> None:
+    """Run experiments: table, figure, verdict and a page of each; for a folder, one page with all of them too.
+
+    What is unchanged is not measured again: the same files, settings, seed and versions.
+    A run in `runs` is replaced when they have changed, one under --out only with --force.
+
+    A sweep has the same numbers whatever --jobs and --backend, but not the same times.
+    An interrupted one goes on where it was.
+    """
+    from ..runs import run as runner
+    from ..summaries.tables import table
+    from . import tables
+
+    asked = runner.Asked(
+        quick=quick,
+        given=settings_of("--set", set_),
+        sweep=settings_of("--sweep", sweep),
+        seeds=seeds_of(seed, seeds),
+        jobs=jobs,
+        backend=backend,
+        force=force,
+    )
+    found = runner.files(files or [], every=all_)
+    if len(found) == 1:
+        ((path, _),) = found.items()
+        outcome = runner.run(path, asked, named=True, out=out, console=console)
+        if outcome.state == "unchanged":
+            console.print("Unchanged: this is the kept run; --force measures anew.")
+        assert outcome.table is not None and outcome.folder is not None
+        console.print(table(outcome.table, outcome.sections))
+        console.print(Panel(escape(outcome.verdict), title="Verdict", title_align="left"))
+        point_to(outcome.folder)
+        return
+    outcomes = runner.run_each(found, asked, out=out, console=console, errors=Console(stderr=True))
+    console.print(tables.outcomes(outcomes))
+    folders = [path for path in files or [] if path.is_dir()]
+    pages = [runner.course(folders[0], asked, outcomes, out=out)] if len(files or []) == len(folders) == 1 else []
+    pages.append((out or runner.RUNS) / "index.html")
+    console.print(f"Open [b]{'[/b] or [b]'.join(escape(str(page)) for page in pages)}[/b].", soft_wrap=True)
+    if failed := [outcome.name for outcome in outcomes if outcome.state == "failed"]:
+        Console(stderr=True).print(f"Failed: {', '.join(failed)}.")
+        raise typer.Exit(1)

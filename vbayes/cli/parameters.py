@@ -1,0 +1,38 @@
+"""Arguments and options that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+PairName = Annotated[str, typer.Argument(help="A built-in pair (see [b]vbayes list[/b]) or package.module:function.")]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        help="A data set (see [b]vbayes list[/b]), or a table in a file: my.csv, my.parquet. [dim]Default: the pair's own.[/dim]"
+    ),
+]
+Seed = Annotated[int, typer.Option(help="Of everything random.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+Out = Annotated[Path | None, typer.Option(help="Run folder. [dim]Default: runs/COMMAND-PAIR-TIME.[/dim]")]
+Epochs = Annotated[int | None, typer.Option(min=0, help="Passes over the data. [dim]Default: the pair's own.[/dim]")]
+Length = Annotated[
+    int | None, typer.Option(min=0, help="Passes over the data. [dim]Default: until it converges.[/dim]")
+]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Rows in a minibatch. [dim]Default: the pair's own.[/dim]")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="A setting of the pair, NAME=VALUE, as latent=10. Can be repeated; a wrong name lists those that there are.",
+    ),
+]
+Guide = Annotated[
+    str | None,
+    typer.Option(
+        help="Another guide: auto, point, diagonal, low_rank, full or flow. [dim]Default: the pair's own.[/dim]"
+    ),
+]
+Rate = Annotated[float | None, typer.Option(help="Adam's step size. [dim]Default: the pair's own, or found.[/dim]")]

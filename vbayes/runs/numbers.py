@@ -1,0 +1,98 @@
+"""Cells of a page's tables: numbers of three digits to the right, words to the left, and what is no cell at all left out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+FEW = 4  # entries of a list that a cell still shows
+
+
+def table_of(columns: Sequence[Any], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    """A table as the page's template takes it.
+
+    Args:
+        columns: Names.
+        rows: Of values as JSON has them; "inf" stands for ∞.
+
+    Returns:
+        columns: name and whether it holds numbers, of those that a page can show. rows: of cells, each with its text, and the number by which it is
+        sorted, if any. best: whether a row is marked. left_out: names of columns of long lists.
+    """
+    width = min([len(columns), *map(len, rows)])
+    held = [[row[place] for row in rows] for place in range(width)]
+    shown = [place for place in range(width) if not any(_is_long(value) for value in held[place])]
+    return {
+        "columns": [
+            {"name": str(columns[p]).replace("_", " "), "number": all(map(_is_number, held[p]))} for p in shown
+        ],
+        "rows": [[{"text": cell(row[p]), "key": _key(row[p])} for p in shown] for row in rows],
+        "best": [False] * len(rows),
+        "left_out": [str(columns[p]) for p in range(width) if p not in shown],
+    }
+
+
+def cell(value: Any) -> str:
+    """A value as text."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(cell, value)) or "–"
+    return short(value) if value is None or isinstance(value, float) or value in ("inf", "-inf") else str(value)
+
+
+def plain(value: Any) -> str:
+    """A setting as text: as it was given, with no digits that nobody gave."""
+    if isinstance(value, float) and math.isfinite(value):
+        return f"{value:g}"
+    if isinstance(value, list):
+        return ", ".join(map(plain, value)) or "–"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} = {plain(entry)}" for name, entry in value.items()) or "–"
+    return cell(value)
+
+
+def short(value: float | str | None) -> str:
+    """Three digits, with ×10ⁿ where that reads better."""
+    if value is None or value != value:
+        return "–"
+    if not isinstance(value, str) and math.isinf(value):
+        value = str(value)
+    if isinstance(value, str):  # "inf", which JSON has no number for
+        return value.replace("inf", "∞").replace("-", "−")
+    if value == 0:
+        return "0"
+    exponent = math.floor(math.log10(abs(value)))
+    if -3 <= exponent < 5:
+        return f"{value:,.{max(0, 2 - exponent)}f}".replace("-", "−")
+    superscript = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{value / 10**exponent:.2f}×10{superscript}".replace("-", "−")
+
+
+def signed(value: Any) -> str:
+    """With its sign, of one digit behind the point."""
+    known = isinstance(value, (int, float)) and math.isfinite(value)
+    return f"{value:+.1f}".replace("-", "−") if known else short(value)
+
+
+def _is_number(value: Any) -> bool:
+    return (
+        value is None or value in ("inf", "-inf") or (isinstance(value, (int, float)) and not isinstance(value, bool))
+    )
+
+
+def _is_long(value: Any) -> bool:
+    return isinstance(value, dict) or (
+        isinstance(value, list) and (len(value) > FEW or any(isinstance(v, (list, dict)) for v in value))
+    )
+
+
+def _key(value: Any) -> str:
+    """What a script reads as a number; empty for what is none."""
+    if value is None or not _is_number(value):
+        return ""
+    try:
+        return str(float(value)).replace("inf", "Infinity")
+    except OverflowError:  # of a whole number
+        return ""
