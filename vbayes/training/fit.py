@@ -133,7 +133,7 @@ def fit(
     Raises:
         BadInput: What was handed in does not fit; the message says what, and how to mend it.
         OutputUnwritable: The checkpoint can't be written; known before the first step.
-        NonFinite: The ELBO or its gradient left the real numbers. The error's `fit` holds the history and the last
+        NonFinite: The ELBO or its gradient became NaN or infinite. The error's `fit` holds the history and the last
             finite parameters.
         ProcessLost: Of several processes another one has died, or is elsewhere in the program.
 
