@@ -22,7 +22,7 @@ CAPTIONS = {
     "needs for the same precision at its end.",
     "diagnosis.png": "The weights of the draws, where they move the draws, and the ELBO during training: what the verdict rests on.",
     "training.png": "ELBO per datum at each step, and its running mean.",
-    "figure.png": "What was measured.",
+    "figure.png": "The measured table as a figure.",
     "reconstructions.png": "Some data, and the mean of their posterior predictive.",
 }
 FILES = {
