@@ -27,8 +27,8 @@ class Restarts(Displayable):
     """Several fits of one pair from different starts, with different draws.
 
     Attributes:
-        fits: In the order of their starts; the first is what a single fit would have been, up to rounding. One that left the
-            reals ends before the others.
+        fits: In the order of their starts; the first is what a single fit would have been, up to rounding. One that became NaN or
+            infinite ends before the others.
         steps: That each of them was to take; None where each has trained until it had converged.
         failures: For each the error that ended it, with step and site; None for one that stayed finite.
     """
