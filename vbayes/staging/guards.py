@@ -40,7 +40,7 @@ class Guards:
         graph: (uniforms, *arguments) → what is read of them.
         kept: What that was.
         line: Of somebody's code where the first of it is read.
-        of_rows: Whether it hangs on rows that a plate draws, and not on the arguments alone.
+        of_rows: Whether it depends on rows that a plate draws, and not on the arguments alone.
     """
 
     graph: GraphModule
@@ -90,7 +90,7 @@ class Guards:
 
 
 class Reads(TorchDispatchMode):
-    """While a function is traced, answers what is read of tensors that hang on its arguments alone, and notes it.
+    """While a function is traced, answers what is read of tensors that depend on its arguments alone, and notes it.
 
     Everything else that is read stops the trace, as it does without this.
 
@@ -156,12 +156,12 @@ class Reads(TorchDispatchMode):
         return found
 
     def known(self, tensor: Tensor) -> bool:
-        """Whether it hangs on arguments, rows and constants alone."""
+        """Whether it depends on arguments, rows and constants alone."""
         node = node_of(tensor)
         return node is not None and self._sources(node) is not None
 
     def constant(self, tensor: Tensor) -> bool:
-        """Whether it hangs on nothing but constants, as the numbers of a plate's rows do where it shows all of them."""
+        """Whether it depends on nothing but constants, as the numbers of a plate's rows do where it shows all of them."""
         node = node_of(tensor)
         sources = None if node is None else self._sources(node)
         return sources is not None and not sources & set(self._inputs())
@@ -183,7 +183,7 @@ class Reads(TorchDispatchMode):
         return places[len(places) - self._arguments - 1 :]
 
     def _sources(self, node: Node) -> set[Node] | None:
-        """All that a node hangs on, itself included; None where there is something else among it than what is known before a step."""
+        """All that a node depends on, itself included; None where there is something else among it than what is known before a step."""
         uniforms, *arguments = self._inputs()
         rows = {node_of(tensor) for tensor in self._drawn.rows} if self._drawn else set()
         found, todo = {node}, [node]
