@@ -33,7 +33,7 @@ from . import arviz as export
 from .weights import resampled, statistics
 
 Arrays = dict[str, np.ndarray]
-RESAMPLING = 1  # what a seed that hangs on that of the draws is for
+RESAMPLING = 1  # what a seed that depends on that of the draws is for
 PROBABILITY = (
     "_probability"  # after the name of a site that is summed out: of each of its values, given the draw of the rest
 )
