@@ -21,19 +21,8 @@ import vbayes as vb
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
-QUICK = {"index.md", "why.md", "gpus.md"}
+QUICK = {"index.md", "why.md"}
 """Pages whose code takes less than two seconds."""
-ELSEWHERE = {
-    "callbacks.md",
-    "predictions.md",
-    "your_data.md",
-    "estimators.md",
-    "gallery.md",
-    "laboratory.md",
-    "several_devices.md",
-    "updates.md",
-}
-"""Pages with a test of their own, below."""
 
 
 def blocks(page: Path) -> list[str]:
@@ -48,9 +37,12 @@ def run(page: Path) -> dict:
     return scope
 
 
-def with_code() -> list:
-    pages = [page for page in PAGES if blocks(page) and page.name not in ELSEWHERE]
-    return [pytest.param(page, id=page.name, marks=[] if page.name in QUICK else [pytest.mark.slow]) for page in pages]
+def pytest_generate_tests(metafunc):
+    """The pages that have code, and no test of their own name below."""
+    if metafunc.function is test_the_code_of_a_page_runs:
+        pages = [page for page in PAGES if blocks(page) and f"test_{page.stem}" not in globals()]
+        slow = {page: [] if page.name in QUICK else [pytest.mark.slow] for page in pages}
+        metafunc.parametrize("page", [pytest.param(page, id=page.name, marks=slow[page]) for page in pages])
 
 
 @pytest.fixture
@@ -63,7 +55,7 @@ def elsewhere(tmp_path, monkeypatch):
     pyro.clear_param_store()
 
 
-@pytest.mark.parametrize("page", with_code())
+@pytest.mark.on_cpu
 def test_the_code_of_a_page_runs(page, elsewhere):
     run(page)
 
@@ -77,6 +69,7 @@ def test_every_page_is_in_the_navigation():
 
 
 @pytest.mark.slow
+@pytest.mark.on_cpu
 def test_gallery(elsewhere):
     """Each piece of code makes the figure below it."""
     spec = importlib.util.spec_from_file_location("draw", DOCS / "figures" / "draw.py")
@@ -90,7 +83,7 @@ def test_gallery(elsewhere):
 
 
 @pytest.mark.slow
-def test_from_a_paper_to_an_estimator(capsys):
+def test_estimators(capsys):
     """And what its comments say is so."""
     scope = run(DOCS / "estimators.md")
     assert "not judged  three_bernoulli" in capsys.readouterr().out

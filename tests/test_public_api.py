@@ -64,7 +64,7 @@ def test_each_of_the_readmes_examples_runs_by_itself(capsys):
     scope = {}
     exec(compile(own_pair, "README.md", "exec"), scope)
     assert scope["fit"].convergence.converged and "stl gives the least gradient noise" in scope["result"].verdict()
-    assert "posterior" in scope["idata"].groups() or "/posterior" in scope["idata"].groups
+    assert "posterior" in scope["idata"]
 
 
 def test_the_readmes_two_commands_stand():

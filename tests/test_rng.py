@@ -1,4 +1,4 @@
-"""Randomness enters by a seed and leaves no trace; seeds that hang on seeds don't meet."""
+"""Randomness enters by a seed and leaves no trace; seeds that depend on seeds don't meet."""
 
 from __future__ import annotations
 

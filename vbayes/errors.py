@@ -15,7 +15,7 @@
     ├── OutputUnwritable (OSError)    a run folder that can't be written
     ├── TaskFailed (RuntimeError)     one measurement of a sweep went wrong
     ├── ProcessLost (RuntimeError)    of several processes that train together, one is not heard of any more
-    ├── NonFinite (ArithmeticError)   the ELBO or its gradient left the real numbers
+    ├── NonFinite (ArithmeticError)   the ELBO or its gradient became NaN or infinite
     └── CaptureFailed (RuntimeError)  a pair that can't be turned into a tensor program
 
 Every message says what happened, what was got, what was wanted, and how to mend it.

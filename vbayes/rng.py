@@ -163,7 +163,7 @@ def stream(*path: int, device: str | torch.device = "cpu") -> torch.Generator:
     """A generator whose draws are a function of some integers, and have nothing to do with those of any others.
 
     Args:
-        path: A seed, and which of the streams that hang on it.
+        path: A seed, and which of the streams that depend on it.
         device: Where it draws.
 
     References:
@@ -179,7 +179,7 @@ def stream(*path: int, device: str | torch.device = "cpu") -> torch.Generator:
 
 
 def child(seed: int, *path: int) -> int:
-    """A seed that hangs on another: a function of the integers, and of no others. Seeds that were counted up would meet: the second of seed 0 would
+    """A seed that depends on another: a function of the integers, and of no others. Seeds that were counted up would meet: the second of seed 0 would
     be the first of seed 1.
     """
     return stream(seed, *path).initial_seed() % 2**32

@@ -76,7 +76,7 @@ def outside(x):
 
 
 def backwards(x):
-    """A guide whose shared latent hangs on those of the data."""
+    """A guide whose shared latent depends on those of the data."""
     with pyro.plate("data", len(x), dim=-2), pyro.plate("inside", INSIDE, dim=-1):
         z = pyro.sample("z", dist.LogNormal(x, 1.0))
     pyro.sample("theta", dist.LogNormal(z.log().mean(), 1.0))

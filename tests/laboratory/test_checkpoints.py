@@ -182,7 +182,7 @@ def test_each_bound_has_its_own_judge():
         "one": "dreg(2), 10000 replicas", "two": "dreg(4), 10000 replicas", "dreg": "itself", "elbo": "exact ELBO", "own": "itself",
     }  # fmt: skip
     assert rows.bias_z[["one", "two", "elbo"]].abs().max() < 4 and rows.bias_z[["dreg", "own"]].isna().all()
-    assert "Of the IWAE bound of 4 particles" in result.verdict()
+    assert "Among estimators of the IWAE bound of 4 particles" in result.verdict()
 
 
 def test_a_biased_estimator_of_many_particles_is_caught():

@@ -181,7 +181,7 @@ def test_in_each_block_a_moving_baseline_is_another(monkeypatch, verb):
 
 
 def test_minibatches_that_share_a_memory_are_left_out_together():
-    """The noise of each draw hangs on the block's chance alone, sd 1: the mean over 50 blocks is good to 1 / √50, however many minibatches are in them."""
+    """The noise of each draw depends on the block's chance alone, sd 1: the mean over 50 blocks is good to 1 / √50, however many minibatches are in them."""
     chance = torch.randn(BLOCKS, generator=rng.stream(0), dtype=torch.float64)
     inner = 10 + chance.repeat(4)
     parts = variance_parts(torch.zeros(4 * BLOCKS, 1, dtype=torch.float64), inner, 2, BLOCKS)

@@ -51,7 +51,7 @@ def test_the_noise_of_a_step_is_known_where_the_guide_is_the_posterior():
 
 @pytest.mark.slow
 def test_it_is_the_same_in_any_units():
-    """A gradient's variance hangs on how a scale is written, a step's does not."""
+    """A gradient's variance depends on how a scale is written, a step's does not."""
 
     def softplus(x):
         loc = pyro.param("loc", lambda: torch.zeros(D, dtype=torch.float64))

@@ -48,7 +48,7 @@ READS = {
     "what is written over afterwards": lambda x, z, s: (lambda y: float(y.max()) + 0.0 * y.add_(1.0).sum())(x.clone()),
     "a branch in a branch": lambda x, z, s: 1.0 if x.max() > 2.5 and x.min() < 0 else 2.0,
 }
-PLACES = {  # whose shapes hang on values
+PLACES = {  # whose shapes depend on values
     "what is there": lambda x, z, s: x[~torch.isnan(x)].std() + x[:2].mean(),
     "a gradient at some places": lambda x, z, s: 1.0 + (z * x)[x > 0].sum() ** 2,
     "a number put at some places": lambda x, z, s: 1.0 + (x * z).index_put((x > 1,), z).square().mean(),

@@ -77,7 +77,7 @@ def test_the_verdict_names_the_worst_and_what_was_quiet():
     said = rank_verdict(table, COUNT, 2)
     assert said.startswith(f"Not calibrated over {COUNT} data sets: b is under-dispersed: the truth scatters 1.7")
     assert "c is biased downwards: q lies 0.4" in said and "below the truth" in said
-    assert "Nothing is seen in a." in said and "2 more fits left the real numbers" in said
+    assert "Nothing is seen in a." in said and "2 more fits became NaN or infinite" in said
     assert ordered(table, ["a", "b", "c"]) == ["b", "c", "a"]
     quiet = rank_verdict(table[:1], COUNT, 0)
     assert quiet.startswith("Calibrated, as far as") and "left" not in quiet

@@ -75,8 +75,8 @@ def test_only_estimators_of_one_bound_compete():
     )
     text = result.verdict()
     assert result.best() == "analytic_kl" and "stl needs" not in text and "score needs" not in text
-    assert "Of the Rényi bound of 5 particles, at the end, only stl was measured" in text
-    assert "Of the RenyiELBO of 5 particles, at the end, only score was measured" in text
+    assert "Among estimators of the Rényi bound of 5 particles, at the end, only stl was measured" in text
+    assert "Among estimators of the RenyiELBO of 5 particles, at the end, only score was measured" in text
 
 
 def test_ties_of_the_best():

@@ -14,7 +14,7 @@ class Function:
     """Something that can be called.
 
     Attributes:
-        python: Whether it must be somebody's own code: a model that is `len` draws nothing, and a class makes an object instead of running.
+        python: Whether it must be the user's own code: a model that is `len` draws nothing, and a class makes an object instead of running.
         what: It is, in words.
     """
 
@@ -44,7 +44,7 @@ class Function:
 
 @dataclass(frozen=True)
 class Guide:
-    """A guide of somebody's own, or a word for one."""
+    """A guide of the user's own, or a word for one."""
 
     words: str = "a function of the data that calls pyro.sample, an autoguide, or a word such as 'auto'"
     example: str = "'auto'"

@@ -15,7 +15,7 @@ def said(name: str, value: Any) -> str:
         return name + end
     try:
         text = repr(value)
-    except Exception:  # of somebody's own class
+    except Exception:  # of the user's own class
         return name + end
     return f"{name}={text if len(text) <= LONGEST else text[: LONGEST - 1] + '…'}{end}"
 

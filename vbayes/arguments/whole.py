@@ -90,7 +90,7 @@ def integer(value: Any) -> int | None:
         return None
     try:
         return operator.index(value)
-    except Exception:  # whatever a class of somebody's own raises, it is no integer
+    except Exception:  # whatever a class of the user's own raises, it is no integer
         return None
 
 

@@ -143,7 +143,7 @@ def _made(name: str, values: Any) -> Tensor:
         values = values.astype(values.dtype.newbyteorder("="))  # a copy: a tensor could write to it
     try:
         return torch.as_tensor(values)
-    except Exception as error:  # of a class of somebody's own, which torch asks for its numbers
+    except Exception as error:  # of a class of the user's own, which torch asks for its numbers
         _refuse(
             name,
             f"{type_of(values)}, of which no tensor can be made ({str(error).splitlines()[0] if str(error) else type(error).__name__})",

@@ -75,7 +75,7 @@ def calibrate(
         BadInput: Fewer than two simulations or draws, or what `fit` refuses.
         Unsuitable: A prior that can't be drawn from, as it is improper; or data that can't be made: a factor, no latents, data that are no argument, or an observed
             site whose draws have another shape than its data.
-        NonFinite: All fits left the real numbers.
+        NonFinite: All fits became NaN or infinite.
 
     References:
         Yao, Vehtari, Simpson & Gelman 2018, Yes, but did it work? Evaluating variational inference, arXiv:1802.02538, section 3 (VSBC).
@@ -106,7 +106,7 @@ def calibrate(
     kept = [(fitted, truth) for fitted, (_, truth) in zip(trained, made, strict=False) if fitted is not None]
     if not kept:
         raise NonFinite(
-            f"None of {simulations} fits of pair {first.pair.name!r} stayed in the real numbers. Common mends: a smaller learning_rate, a narrower prior.",
+            f"None of {simulations} fits of pair {first.pair.name!r} stayed finite. Common mends: a smaller learning_rate, a narrower prior.",
             step=1, sites=(), fit=None,
         )  # fmt: skip
     ranks = ranks_of(
@@ -121,7 +121,7 @@ def calibrate(
 
 
 def _so_far(first: Fit, made: Made, seeds: Sequence[int], steps: int, *, show: bool) -> list[Fit | None]:
-    """So many steps of each, side by side where that can be; None for those that left the reals."""
+    """So many steps of each, side by side where that can be; None for those that became NaN or infinite."""
     fits = []
     with bar("starts", len(made), show=show) as advance:
         for (dataset, _), own in zip(made, seeds, strict=True):
@@ -137,7 +137,7 @@ def _so_far(first: Fit, made: Made, seeds: Sequence[int], steps: int, *, show: b
 def _until_converged(
     first: Fit, made: Made, seeds: Sequence[int], options: Mapping[str, Any], *, show: bool
 ) -> list[Fit | None]:
-    """Each as far as it takes, one after the other; None for those that left the reals."""
+    """Each as far as it takes, one after the other; None for those that became NaN or infinite."""
     found: list[Fit | None] = []
     with bar("fits", len(made), show=show) as advance:
         for (dataset, _), own in zip(made, seeds, strict=True):

@@ -30,7 +30,7 @@ class Calibration(Displayable):
         ranks: Site → (R, …) int64, how many of S draws of q were below the true value.
         draws: S.
         steps: Of each fit, in the median.
-        failed: Fits that left the reals, whose ranks are not among them.
+        failed: Fits that became NaN or infinite, whose ranks are not among them.
         pair, data: Names.
     """
 
@@ -76,7 +76,7 @@ class Calibration(Displayable):
         ]
         rows += [("", line) for line in alarmed[:SHOWN]]
         if self.failed:
-            rows.append(("not counted", f"{counted(self.failed, 'fit')} that left the reals"))
+            rows.append(("not counted", f"{counted(self.failed, 'fit')} that became NaN or infinite"))
         return Card(f"Calibration: {self.pair} on data like {self.data}", tuple(rows))
 
     def verdict(self) -> str:

@@ -76,7 +76,7 @@ def climb(
                 limits = {"max_steps": steps, "max_seconds": seconds, "autosave": beside}
                 flow = until_converged(flow, rate=RATE, at=told.get("schedule"), **limits, **options)
         except NonFinite:
-            tried.append(("flow", "left the real numbers"))
+            tried.append(("flow", "became NaN or infinite"))
         else:
             flow_interrupted = flow.interrupted
             found = _judged(flow)

@@ -36,7 +36,7 @@ from .trained import Training, lost
 from .wider import wider_look
 
 FEWEST = 100  # draws
-# On few draws the answer hangs on the seed: of 1000 of a guide for centred eight schools, of which a million are worth two, one seed in eight passes.
+# On few draws the answer depends on the seed: of 1000 of a guide for centred eight schools, of which a million are worth two, one seed in eight passes.
 DRAWS = Affordable(most=50_000, least=1000, room=2**31)
 WEIGHTS = 2_000_000  # of all data together, where each has its own: smoothing them takes a second
 ROWS = 1000  # of data that have latents of their own are enough to know how their k̂ are distributed

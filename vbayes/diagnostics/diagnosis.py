@@ -165,19 +165,19 @@ class Diagnosis(Displayable):
             return f"Use the weighted draws{where}: vb.posterior(fit, method='psis')."
         if self.points:
             return (
-                "Do not use it for more than its place. Wanted: a guide with a density, as vb.fit(model, data) has it by itself, vb.laplace(model, data) around that place, "
+                "Use it as a point estimate alone. Wanted: a guide with a density, as vb.fit(model, data) has it by itself, vb.laplace(model, data) around that place, "
                 "guide='diagonal', or AutoNormal."
             )
         if self.endless:
             return (
-                f"Do not use the draws: along {listed(self.endless[:NAMED])} the density does not fall off, so the posterior is improper, or next to it. Wanted: a proper prior, "
-                "or data that speak of it."
+                f"Do not use the draws: along {listed(self.endless[:NAMED])} the density does not fall off, so the posterior is improper, or nearly so. Wanted: a proper prior, "
+                "or data that inform it."
             )
         if self.modes:
             share = " and ".join(f"{part:.2f}" for part in self.modes)
             return (
                 f"From other starts there {'is another mode' if len(self.modes) == 1 else 'are other modes'}, of about {share} of the mass, which q does not cover: its draws are of "
-                "one mode. Do not use them, unless the modes differ by the names of things alone, as those of a mixture's components do."
+                "one mode. Do not use them, unless the modes differ only by a relabelling, as those of a mixture's components do."
             )
         mend = "train longer" if self.converged is False else "use a richer guide"
         mend = "train longer, or use a richer guide" if self.converged is None else mend
@@ -188,7 +188,7 @@ class Diagnosis(Displayable):
         other = self.trust == "good" or self.uncovered or self.modes or self.endless or self.not_finite
         if other or not self.mean_field or len(self.sites) < 2:
             return ""
-        return " Mean field has no covariances, and too small sds where there are any: vb.linear_response(fit) has those of its means."
+        return " A mean-field guide has no covariances, and its sds are too small where latents are correlated: vb.linear_response(fit) estimates both."
 
     def _moved(self) -> str:
         """The latents that weights move, where the weights can be trusted, and there are not so many that the farthest is far by chance."""

@@ -68,7 +68,7 @@ class Wider:
     def verdict(self) -> str:
         """In a sentence."""
         return (
-            f"The large k̂ is that of rare draws far out: a wider distribution, which draws there more often, finds {rounded(100 * self.misplaced, 2)} % of the mass where q does not have it, "
+            f"The large k̂ comes from rare draws far out: a wider distribution, which draws there more often, finds {rounded(100 * self.misplaced, 2)} % of the mass where q does not have it, "
             f"and no mean or sd off by more than {rounded(self.moved, 2)} sd."
         )
 

@@ -99,7 +99,7 @@ class Apart:
         return any(frame.name == self.name for frame in frames)
 
     def _independent(self, q: Any, p: Any) -> bool:
-        """Whether nothing outside of the plate hangs on a latent inside, in the model or in the guide, and no datum on another's."""
+        """Whether nothing outside of the plate depends on a latent inside, in the model or in the guide, and no datum on another's."""
         layout = Layout(q, p)
         terms = model_terms(self._model, self._args, {}, q, p, layout)
         if not self._joint:

@@ -97,7 +97,7 @@ class Estimator(ELBO, ABC):
 
     @abstractmethod
     def estimate(self, particles: Particles) -> Estimate:
-        """The maths: shapes (K, *local) in, (*local) out, of the objective as it is; never sums over data, never negates."""
+        """The estimate for each datum: fields of shape (K, *local) in, (*local) out. It neither sums over data nor negates."""
 
     def bound_of(self, log_w: Tensor) -> Tensor:
         """The bound that `value` estimates, of K independent draws: (K, *local) log-weights in, (*local) out."""

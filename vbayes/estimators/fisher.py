@@ -17,7 +17,7 @@ class Fisher(Estimator):
     surrogate = mean_k ‖∇_z log p(x, z_k) − ∇_z log q(z_k|x)‖², lowered by training
 
     Bound: none; its value is the divergence, 0 where q is the posterior. Bias: none. Needs: a path at every site. z is unconstrained, and the divergence is of that space: unlike
-    KL it hangs on the scale of each latent. Modes far apart look alike to it, and where the model has parameters it fits them to q, not to the data.
+    KL it depends on the scale of each latent. Modes far apart look alike to it, and where the model has parameters it fits them to q, not to the data.
 
     References:
         Yang, Martin & Bondell 2019, Variational approximations using Fisher divergence, arXiv:1905.05284.

@@ -1,6 +1,6 @@
 """What has no density: singular covariances, and features that never change. The same answer on every processor.
 
-Whether a Cholesky factorisation of a singular matrix fails, and whether numbers that are all alike have a variance of exactly 0, hangs on
+Whether a Cholesky factorisation of a singular matrix fails, and whether numbers that are all alike have a variance of exactly 0, depends on
 how one processor rounds the last bit. Here both are decided by a tolerance that is above all such rounding.
 """
 

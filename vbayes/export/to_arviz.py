@@ -37,7 +37,7 @@ from .names import PROBABILITY, Names
 from .weights import resampled, statistics
 
 Arrays = dict[str, np.ndarray]
-RESAMPLING = 1  # what a seed that hangs on that of the draws is for
+RESAMPLING = 1  # what a seed that depends on that of the draws is for
 COORDS, DIMS = Optional(Mapped(Anything())), Optional(Mapped(Several(TEXT, 0)))
 
 

@@ -20,7 +20,7 @@ from ..pair.pair import Pair
 from ..staging.many import in_chunks
 from ..validation import validation
 
-FEW = 10.0  # effective draws, of twice as many at least: below it an importance-weighted value hangs on single draws
+FEW = 10.0  # effective draws, of twice as many at least: below it an importance-weighted value depends on single draws
 WEIGHTS = Request(frozenset({"log_p", "log_q"}))
 
 

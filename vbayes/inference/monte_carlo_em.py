@@ -147,7 +147,7 @@ def monte_carlo_em(
         BadInput: A number below 1.
         BadPair: Model and data do not fit together.
         Unsuitable: Discrete latents, or latents of all data where minibatches were asked for.
-        NonFinite: log p(x, z) or its gradient left the real numbers; the error's `fit` has what was reached.
+        NonFinite: log p(x, z) or its gradient became NaN or infinite; the error's `fit` has what was reached.
 
     References:
         Wei & Tanner 1990, doi:10.1080/01621459.1990.10474930; Kingma & Welling 2013, arXiv:1312.6114, appendix E, whose baseline this is.

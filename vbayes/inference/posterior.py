@@ -139,7 +139,7 @@ class Posterior(Displayable):
             return text + (" Weighted ones are nearer: method='psis'." if self.trust == "reweight" else "")
         text = f"{len(self)} draws, resampled by weights, {self.different} of them different, worth {least:.0f} from the posterior{where}{k}."
         if self.trust == "bad":
-            return f"{text} Weights that few draws carry can't be trusted, however many there are: train longer, or use a richer guide."
+            return f"{text} Weights that rest on a few draws can't be trusted: train longer, or use a richer guide."
         return text + (" They repeat each other: take more proposals." if least < POOR * len(self) else "")
 
 

@@ -83,7 +83,7 @@ def race(
         reference: With `objectives`, draws of the true posterior, site → (S, ...): for a pair with too many latents for a table.
         steps: Optimiser steps of each run; or
         seconds: time of each. 1000 steps if neither is given.
-        seeds: Of the draws and the order of the data: how many (0, 1, …, or others that hang on `vb.default_seed()` where that is not 0), or which.
+        seeds: Of the draws and the order of the data: how many (0, 1, …, or others that depend on `vb.default_seed()` where that is not 0), or which.
         batch_size, optimizer, learning_rate, device, compile: As for `fit`; with `seconds`, compile="auto" compiles.
         evaluations: Looks at the ELBO beside the one at the start: the k-th of E after (k/E)² of the run, for it moves most at first.
         progress: Show a bar.

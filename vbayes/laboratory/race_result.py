@@ -33,7 +33,7 @@ class Race(Displayable):
         seeds: Of the runs of each estimator.
         evaluator: How the ELBO on the curves was evaluated, in words.
         against: How q was held against the posterior, in words, in a race of objectives; else empty.
-        entries: The estimators in the order given: their bound, engine, set-up time, and what became of runs that left the reals.
+        entries: The estimators in the order given: their bound, engine, set-up time, and what became of runs that became NaN or infinite.
         rows: One for each evaluation of a run; see `to_dataframe`.
         interrupted: Whether Ctrl-C stopped it before its end.
         fits: (estimator, seed) → the fit; empty in a race from a file.
@@ -52,7 +52,7 @@ class Race(Displayable):
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row for each evaluation: estimator, seed, step (0 is the start), seconds on the run's own clock (without set-up and evaluations),
-        elbo_per_datum by the common evaluator. A run that left the reals ends in a NaN, at the step that it could not take.
+        elbo_per_datum by the common evaluator. A run that became NaN or infinite ends in a NaN, at the step that it could not take.
         In a race of objectives also kl, forward_kl (nats per datum, exact), mean_error (posterior sds), sd_error (log ratio; both root mean squares), k_hat and
         effective (part of the draws; the worst datum's); NaN where unknown."""
         return pd.DataFrame(list(self.rows), columns=[*COLUMNS, *(by_posterior.WORDS if self.against else ())])
@@ -65,7 +65,7 @@ class Race(Displayable):
             ("seeds", f"{len(self.seeds)}" + (", stopped by Ctrl-C" if self.interrupted else "")),
         ]
         if table.empty or finished(table).empty:
-            return Card(f"Race: {self.pair} on {self.data}", (*rows, ("highest", "–: no run stayed in the reals")))
+            return Card(f"Race: {self.pair} on {self.data}", (*rows, ("highest", "–: no run stayed finite")))
         first = self.summary().sort_values("elbo_at_seconds", ascending=False).iloc[0]
         reached = with_error(first.elbo_at_seconds, first.elbo_at_seconds_se)
         rows.append(("highest", f"{first.estimator}: {reached} nats a datum after {rounded(first.seconds, 3)} s each"))
@@ -73,7 +73,7 @@ class Race(Displayable):
         if self.against:
             rows.append(("q against p", self.against))
         if failed := [entry.estimator for entry in self.entries if entry.failures]:
-            rows.append(("left the reals", first_few(failed)))
+            rows.append(("became NaN or infinite", first_few(failed)))
         return Card(f"Race: {self.pair} on {self.data}", tuple(rows))
 
     def summary(self) -> pd.DataFrame:

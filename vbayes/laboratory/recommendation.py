@@ -88,7 +88,7 @@ class Recommendation(Displayable):
         text += "."
         rest = last[last.estimator != chosen]
         if rest.empty:
-            return text + " Nothing else was left to hold against it."
+            return text + " No other candidate was left to compare it with."
         best = last.iloc[0]
         if best.estimator != chosen:
             text += f" {best.estimator} can't be told from it, and is less simple."

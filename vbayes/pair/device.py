@@ -98,11 +98,11 @@ def on_the_cpu(tensors: Sequence[torch.Tensor]) -> AbstractContextManager[object
 
 
 def line_of(error: BaseException) -> str:
-    """The last line of somebody's own code that an error came through; empty if it came through none."""
+    """The last line of the user's own code that an error came through; empty if it came through none."""
     return line_among(traceback.extract_tb(error.__traceback__))
 
 
 def line_among(frames: Sequence[traceback.FrameSummary]) -> str:
-    """The last line of somebody's own code among some, in brackets; empty if there is none."""
+    """The last line of the user's own code among some, in brackets; empty if there is none."""
     lines = [frame for frame in frames if frame.line and not frame.filename.startswith(_LIBRARIES)]
     return f" (line {lines[-1].lineno} of {Path(lines[-1].filename).name}: `{lines[-1].line}`)" if lines else ""

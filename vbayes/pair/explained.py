@@ -1,4 +1,4 @@
-"""Why a pair does not run: what goes wrong in somebody's own code, in words that say how it was called."""
+"""Why a pair does not run: what goes wrong in the user's own code, in words that say how it was called."""
 
 from __future__ import annotations
 

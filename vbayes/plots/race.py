@@ -54,7 +54,7 @@ def _draw(ax: Axes, own: pd.DataFrame, axis: str, name: str, names: list[str], l
     label, colour, marker = style(name, names)
     end = float(values[:, -1].mean())
     if failed:
-        label += " (left the reals)"
+        label += " (became NaN or infinite)"
     elif values[:, -1].max() < low:
         label += f" (below: ends at {end:.3g})".replace("-", "−")
     ax.fill_between(x, values.min(0), values.max(0), color=colour, alpha=0.15, lw=0)
@@ -68,7 +68,7 @@ def _draw(ax: Axes, own: pd.DataFrame, axis: str, name: str, names: list[str], l
 
 
 def _curve(own: pd.DataFrame, axis: str) -> Curve:
-    """Points on an axis, the mean of the seeds' at each look; (seed, look) ELBO; and whether a run left the reals: then it goes as far
+    """Points on an axis, the mean of the seeds' at each look; (seed, look) ELBO; and whether a run became NaN or infinite: then it goes as far
     as all were well."""
     runs = [run for _, run in own.groupby("seed")]
     failed = any(run.elbo_per_datum.isna().any() for run in runs)

@@ -56,7 +56,7 @@ class Experiment:
             are put below each other.
         summary: Table → the part of it that the terminal shows; all of it if None.
         files: Data files that it reads, and folders of them, from its own folder: where one has changed, kept numbers do not count.
-        deterministic: Whether the table hangs on no seed. Of any other experiment, two seeds with equal tables are an error: they
+        deterministic: Whether the table depends on no seed. Of any other experiment, two seeds with equal tables are an error: they
             would look like certainty.
         slow: Why `vbayes run --all` leaves it out, in a few words; such a one runs when its file is named.
 

@@ -1,7 +1,7 @@
 """What makes a function of tensors quick: machine code of our own, XLA, or nothing but torch.
 
 On a processor "auto" takes machine code first, whatever the size, and XLA where there is none; on a card XLA. It does not look at the clock: two back ends differ in the last bits, and
-which one takes a fit's steps would hang on what else the machine does. Nor does it have to. µs of processor time a step, one thread, in turn (logistic regression on 200 rows where
+which one takes a fit's steps would depend on what else the machine does. Nor does it have to. µs of processor time a step, one thread, in turn (logistic regression on 200 rows where
 nothing else is said):
 
 | | machine code | XLA |

@@ -42,7 +42,7 @@ class Guards:
         graph: (uniforms, *arguments) → what is read of them.
         kept: What that was.
         line: Of somebody's code where the first of it is read.
-        of_rows: Whether it hangs on rows that a plate draws, and not on the arguments alone.
+        of_rows: Whether it depends on rows that a plate draws, and not on the arguments alone.
     """
 
     graph: GraphModule
@@ -92,7 +92,7 @@ class Guards:
 
 
 class Reads(TorchDispatchMode):
-    """While a function is traced, answers what is read of tensors that hang on its arguments alone, and notes it.
+    """While a function is traced, answers what is read of tensors that depend on its arguments alone, and notes it.
 
     Everything else that is read stops the trace, as it does without this.
 

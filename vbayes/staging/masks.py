@@ -16,11 +16,11 @@ WRITES = ("aten::index_put", "aten::index_put_", "aten::_unsafe_index_put")
 
 
 class ShapeOfValues(Unsupported):
-    """A result whose shape hangs on values, as that of an index by a mask of the data does."""
+    """A result whose shape depends on values, as that of an index by a mask of the data does."""
 
 
 def with_known_places(module: GraphModule) -> GraphModule:
-    """Puts numbers in the place of masks that hang on no input: those of a matrix's lower triangle, those that a model has written down.
+    """Puts numbers in the place of masks that depend on no input: those of a matrix's lower triangle, those that a model has written down.
 
     Such a mask is a constant, or made of constants and `torch.arange`. The same graph, changed.
     """
@@ -59,12 +59,12 @@ def without_unread_shapes(module: GraphModule) -> GraphModule:
 
 
 def require_fixed_shapes(module: GraphModule) -> None:
-    """Raises `ShapeOfValues` where the shape of a result hangs on values, before anything is made of it."""
+    """Raises `ShapeOfValues` where the shape of a result depends on values, before anything is made of it."""
     for node in module.graph.nodes:
         if torch.Tag.dynamic_output_shape in getattr(node.target, "tags", ()) and (
             _name(node) not in READS or _masks(node, module)
         ):
-            raise ShapeOfValues(f"{node.target} where its result's shape hangs on values, as that of x[x > 0] does")
+            raise ShapeOfValues(f"{node.target} where its result's shape depends on values, as that of x[x > 0] does")
 
 
 def _masks(node: Node, module: GraphModule) -> list[Node]:
@@ -87,7 +87,7 @@ def _name(node: Node) -> str:
 
 
 def _known(node: Node, module: GraphModule, known: dict[Node, Tensor | None]) -> Tensor | None:
-    """What a node makes, if that hangs on no input and no draw."""
+    """What a node makes, if that depends on no input and no draw."""
     if node not in known:
         known[node] = None
         if node.op == "get_attr":

@@ -38,7 +38,7 @@ def record(fn: Callable[..., Any], *examples: Any) -> GraphModule:
     Each node notes what it makes (`meta["val"]`), without its numbers.
 
     Raises:
-        RuntimeError: The function reads a value out of a tensor that hangs on its arguments.
+        RuntimeError: The function reads a value out of a tensor that depends on its arguments.
         NotImplementedError: It uses an operation of higher order, as `torch.cond`.
     """
     mode, takes, returns = recording(fn, *examples)

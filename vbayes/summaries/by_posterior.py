@@ -41,7 +41,7 @@ def verdict(table: pd.DataFrame, entries: Sequence[Entry], *, interrupted: bool 
     parts = ["The race was stopped before its end."] if interrupted else []
     names = measured(table)
     if finished(table).empty:
-        parts.append("No run stayed in the real numbers.")
+        parts.append("No run stayed finite.")
     elif not names:
         parts.append("Nothing could be said of the posterior.")
     else:

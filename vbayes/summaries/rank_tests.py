@@ -98,7 +98,7 @@ def rank_verdict(table: pd.DataFrame, simulations: int, failed: int) -> str:
     Args:
         table: `rank_tests`.
         simulations: R, of which the ranks are.
-        failed: How many more left the reals.
+        failed: How many more became NaN or infinite.
     """
     alarmed = table[table.said != ""]
     parts = []
@@ -123,7 +123,7 @@ def rank_verdict(table: pd.DataFrame, simulations: int, failed: int) -> str:
             parts.append(f"Nothing is seen in {first_few(quiet, SAID)}.")
     if failed:
         parts.append(
-            f"{failed} more fit{'s' * (failed > 1)} left the real numbers and {'are' if failed > 1 else 'is'} not counted, which may flatter the rest."
+            f"{failed} more fit{'s' * (failed > 1)} became NaN or infinite and {'are' if failed > 1 else 'is'} not counted, so that the rest may look better than they are."
         )
     return " ".join(parts)
 

@@ -24,7 +24,7 @@ class Entry:
         bound: What it follows; all are judged by the ELBO.
         engine: What took its steps: "machine code", "captured program" or "Pyro".
         setup_seconds: From the start to the first step: capture and compilation. The runs of further seeds use the same program.
-        failures: Of the runs that left the reals: seed, what, step and site.
+        failures: Of the runs that became NaN or infinite: seed, what, step and site.
     """
 
     estimator: str
@@ -49,7 +49,7 @@ def at_equal(table: pd.DataFrame, axis: str, measure: str = "elbo_per_datum") ->
         measure: Another column than the ELBO's.
 
     Returns:
-        That point; and a seed × estimator table, NaN for a run that left the reals. Between two evaluations a measure is taken to be straight.
+        That point; and a seed × estimator table, NaN for a run that became NaN or infinite. Between two evaluations a measure is taken to be straight.
     """
     good, names = finished(table), list(dict.fromkeys(table.estimator))
     every = pd.MultiIndex.from_product([list(dict.fromkeys(table.seed)), names], names=["seed", "estimator"])
@@ -134,7 +134,7 @@ def verdict(table: pd.DataFrame, entries: Sequence[Entry], *, interrupted: bool 
     steps, by_step = at_equal(table, "step")
     seconds, by_time = at_equal(table, "seconds")
     if finished(table).empty:
-        parts.append("No run stayed in the real numbers.")
+        parts.append("No run stayed finite.")
     else:
         parts.append(_leader(by_step, f"After {steps:,.0f} steps each"))
         if len(entries) > 1:
@@ -180,11 +180,11 @@ def _race_to(table: pd.DataFrame, entries: Sequence[Entry]) -> str:
 
 
 def failed(entries: Sequence[Entry], seeds: int) -> list[str]:
-    """Who left the reals, a sentence each."""
+    """Who became NaN or infinite, a sentence each."""
     found = []
     for entry in (entry for entry in entries if entry.failures):
         runs = "Its run" if seeds == 1 else f"{len(entry.failures)} of {seeds} runs"
-        found.append(f"{runs} of {entry.estimator} left the real numbers ({entry.failures[0]}), so it is not ranked.")
+        found.append(f"{runs} of {entry.estimator} became NaN or infinite ({entry.failures[0]}), so it is not ranked.")
     return found
 
 

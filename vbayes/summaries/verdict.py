@@ -46,7 +46,7 @@ def verdict(table: pd.DataFrame, differences: Callable[[str], pd.DataFrame]) -> 
 
 def _winner(rows: pd.DataFrame, at: str, equal: Equal, of: str, dropped: set[str]) -> str:
     best, rest = rows.iloc[0], rows.iloc[1:]
-    start = f"At {_the(at)}" if of == "ELBO" else f"Of the {of}, at {_the(at)}"
+    start = f"At {_the(at)}" if of == "ELBO" else f"Among estimators of the {of}, at {_the(at)}"
     if rest.empty:
         why = "shows no bias" if dropped - {best.estimator} else "was measured"
         return f"{start}, only {best.estimator} {why}: its variance × time is {best.variance_time:.3g}."
@@ -126,8 +126,8 @@ def _bias(table: pd.DataFrame) -> str:
         worst = (wholly.bias_resolution / typical)[blind].max()
         unseen = wholly[blind]
         text += (
-            f" Can't judge the bias of {listed(list(dict.fromkeys(unseen.estimator)))} at {listed(list(dict.fromkeys(unseen['at'])))}: one of {worst:.1f} × a typical draw "
-            "would have stayed unseen in the noise of the oracle and the draws. Take more replicas, or a quieter oracle."
+            f" Can't judge the bias of {listed(list(dict.fromkeys(unseen.estimator)))} at {listed(list(dict.fromkeys(unseen['at'])))}: one as large as {worst:.1f} × a typical gradient "
+            "would be lost in the noise of the oracle and the draws. Take more replicas, or a less noisy oracle."
         )
     return text.strip()
 

@@ -20,7 +20,7 @@ class Budget:
     Attributes:
         steps: Of the optimiser, and of the history. Trials of rates (some hundred steps) and looks at the ELBO of means (at most half as many as there are steps)
             come on top.
-        seconds: On the clock, with all that is compiled; looked at some ten times a second. What has been decided by then hangs on the clock.
+        seconds: On the clock, with all that is compiled; looked at some ten times a second. What has been decided by then depends on the clock.
     """
 
     steps: int = MAX_STEPS

@@ -97,5 +97,5 @@ def of_history(elbos: Sequence[float] | Numbers, tolerance: float, rows: int = 1
         return Convergence(False, f"no, {steps} were too few: it still gains {gain}", (), most, tolerance)
     known = f"less than {in_nats(max(most, 0.0), rows)} in {found.span:,} steps"
     if not found.sustained or most > tolerance:
-        return Convergence(None, f"nobody can tell after {steps}: it gains {known}", (), most, tolerance)
+        return Convergence(None, f"undecided after {steps}: it gains {known}", (), most, tolerance)
     return Convergence(True, f"yes, after {steps} at this rate: it gains {known}", (), most, tolerance)

@@ -82,8 +82,8 @@ def fit(
 ) -> Fit | Restarts:
     """Maximises the ELBO by stochastic gradient ascent: for a number of steps or epochs, or, if neither is given, until it has converged.
 
-    The second needs no settings: rates are found, iterates averaged, and the fit's `convergence` says what it has come to; see
-    `vbayes.training.until_converged`. Ctrl-C returns what there is, and so does SIGTERM, unless the program has a handler for it.
+    The latter needs no settings: learning rates are found, the iterates are averaged, and the fit's `convergence` says how the training ended; see
+    `vbayes.training.until_converged`. Ctrl-C and SIGTERM return the fit as far as it has come, unless the program handles SIGTERM itself.
 
     Args:
         pair: Model and guide; it is copied, never changed. A fit goes on from where it is, as a new fit. A model alone gets a guide by itself.
@@ -91,15 +91,14 @@ def fit(
             the model's arguments: names as codes (`Dataset.labels`), and those that it does not ask for not at all.
         estimator: A name, a vbayes estimator, or any `pyro.infer.ELBO`; `AnalyticKL` if None, or `Enumerated` where a guide by a word leaves sites to be summed out. "auto" asks `vb.recommend` at the start, after a tenth and after
             half of the steps; the fit's `switches` say what it chose. Its choice depends on the clock.
-        guide: For a model alone: a word (see `Pair`; "auto" if None), or a guide. "auto", without `steps`, `epochs` and an estimator, is a normal where the diagnosis
-            lets its draws pass, weighted or not, and otherwise a flow, if that is better; the fit's `tried` say what they were worth.
-        steps: Optimiser steps; or
-        epochs: passes over the data. Neither: until a further phase would gain less than .01 nats (.001 more for each datum with latents of its
-            own; .02 a datum where one network names the latents of all), or the budget is used up. With estimator="auto", neither means 1000 steps: it asks after parts of them,
-            and two estimators have no one ELBO that a plateau could be seen in.
-        max_steps, max_seconds: The budget of a fit that is told neither: 100 000 steps (trials and looks come on top) and 600 s if None. Within it, the clock
-            has no say in the numbers.
-        validation: Data like `data` that are not trained on: for a guide that makes latents from data, such as a VAE's, their ELBO decides when to stop, and which
+        guide: For a model alone: a word (see `Pair`), or a guide; "auto" if None. Where `steps`, `epochs` and an estimator are left out too, "auto" trains a normal, and a flow
+            if the draws of the normal can't be used, weighted or not; the better one is kept, and the fit's `tried` says what the draws of each were worth.
+        steps: Optimiser steps.
+        epochs: Passes over the data, in place of `steps`. Without either, a fit ends when a further phase would gain less than .01 nats (.001 more for each datum with latents of
+            its own; .02 a datum where one network computes the latents of all), or when its budget is used up. With estimator="auto" it takes 1000 steps instead.
+        max_steps, max_seconds: The budget of a fit without `steps` and `epochs`: 100 000 steps (trials and evaluations not counted) and 600 s if None. Within the
+            budget, the numbers do not depend on the clock.
+        validation: Data like `data` that are not trained on, for a guide that computes latents from data, such as a VAE's: their ELBO decides when to stop, and which
             parameters are kept.
         batch_size: M, rows in a minibatch; None takes all rows in each step.
         optimizer: With `steps` or `epochs`: a `torch.optim` class, or a `pyro.optim` object (a scheduler among them steps once an epoch).
@@ -140,7 +139,7 @@ def fit(
     Raises:
         BadInput: What was handed in does not fit; the message says what, and how to mend it.
         OutputUnwritable: The checkpoint can't be written; known before the first step.
-        NonFinite: The ELBO or its gradient left the real numbers. The error's `fit` holds the history and the last
+        NonFinite: The ELBO or its gradient became NaN or infinite. The error's `fit` holds the history and the last
             finite parameters.
         ProcessLost: Of several processes another one has died, or is elsewhere in the program.
 

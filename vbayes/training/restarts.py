@@ -27,10 +27,10 @@ class Restarts(Displayable):
     """Several fits of one pair from different starts, with different draws.
 
     Attributes:
-        fits: In the order of their starts; the first is what a single fit would have been, up to rounding. One that left the
-            reals ends before the others.
+        fits: In the order of their starts; the first is what a single fit would have been, up to rounding. One that became NaN or
+            infinite ends before the others.
         steps: That each of them was to take; None where each has trained until it had converged.
-        failures: For each the error that ended it, with step and site; None for one that stayed in the reals.
+        failures: For each the error that ended it, with step and site; None for one that stayed finite.
     """
 
     fits: tuple[Fit, ...]
@@ -50,7 +50,7 @@ class Restarts(Displayable):
 
     def to_dataframe(self) -> pd.DataFrame:
         """A row for each fit: restart (from 0), seed, steps, elbo (nats, mean of the last tenth of the steps; of fits that trained until they had converged that at the mean of
-        the last iterates), its standard error elbo_se, elbo_per_datum, finished (whether it stayed in the reals), best."""
+        the last iterates), its standard error elbo_se, elbo_per_datum, finished (whether it stayed finite), best."""
         longest = max(fit.steps for fit in self.fits)
         rows = []
         for number, fit in enumerate(self.fits):
@@ -133,7 +133,7 @@ class Restarts(Displayable):
         best, rows = int(table.restart[table.best].iloc[0]), len(self.fits[0].data)
         return (
             f"{text} They have come to different posteriors: R̂ is {worst.r_hat:.2f} at {where}, and their ELBOs lie within {rounded(float(table.elbo[table.finished].max() - table.elbo[table.finished].min()) / rows, 2)} nats a datum. "
-            f"The best is start {best}; where the ELBOs are alike, there are several modes, unless they differ by the names of things alone."
+            f"The best is start {best}; where the ELBOs are alike, there are several modes, unless they differ only by a relabelling."
         )
 
     def to_arviz(self, data: Any = None, *, draws: int = 1000, **options: Any) -> Any:
@@ -164,4 +164,4 @@ def _reached(fit: Fit) -> float:
 def _ended(error: NonFinite) -> str:
     names = error.sites or error.parameters
     where = f", {'site' if error.sites else 'parameter'} {first_few(names, 2)}" if names else ""
-    return f"left the real numbers at step {error.step}{where}"
+    return f"became NaN or infinite at step {error.step}{where}"

@@ -34,7 +34,7 @@ LOWER = 4.0  # the factor between the rates of two phases
 PHASES = 8  # at most: by then the first rate has been divided by 16 000
 VALUES = 4096  # of an ELBO, at most, for a difference of two
 SHARE = 4.0  # of what wandering costs, a window that gains less than one part is worth less than a lower rate
-RETREATS = 5  # from parameters that left the reals, after which that is an error
+RETREATS = 5  # from parameters that became NaN or infinite, after which that is an error
 
 
 class Schedule:

@@ -53,7 +53,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Sharing:
-    """How the base noise of a minibatch hangs on its rows.
+    """How the base noise of a minibatch depends on its rows.
 
     Attributes:
         draws: The calls for base noise at some number of rows.

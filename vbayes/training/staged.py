@@ -96,7 +96,7 @@ class Staged:
 
     @property
     def waits(self) -> bool:
-        """Whether its rates hang on the losses of an epoch."""
+        """Whether its rates depend on the losses of an epoch."""
         return bool(self._scheduled and self._scheduled.waits)
 
     def prepare(self) -> None:

@@ -156,7 +156,7 @@ class SVI(pyro.infer.SVI):
 
         Raises:
             BadInput: A number of steps that is none.
-            NonFinite: A loss left the real numbers; the parameters are those before that step.
+            NonFinite: A loss became NaN or infinite; the parameters are those before that step.
         """
         if num_steps is None:
             if self.num_samples < 1:

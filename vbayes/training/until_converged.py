@@ -60,7 +60,7 @@ def until_converged(
 
     Raises:
         BadInput: A budget that is none, or held-out data for a guide that has nothing to say of them.
-        NonFinite: Parameters left the reals time and again, at smaller and smaller rates.
+        NonFinite: Parameters became NaN or infinite time and again, at smaller and smaller rates.
 
     References:
         Welandawe, Andersen, Vehtari & Huggins 2022, A framework for improving the reliability of black-box variational inference, arXiv:2203.15945: phases, means

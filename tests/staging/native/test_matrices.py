@@ -150,7 +150,7 @@ def test_a_logarithm_of_what_is_true_or_false(n):
 
 
 def test_a_sum_of_outer_products_is_one_product():
-    """Behind a sign, a mask, factors that hang on no term and dimensions of size 1; what is no such sum stays what it was."""
+    """Behind a sign, a mask, factors that depend on no term and dimensions of size 1; what is no such sum stays what it was."""
     u, v, w, m = normal(9, 40), normal(9, 30), normal(40, 30), normal(40, 30) > 0
     named = {
         "plain": lambda u, v, w, m: (u[:, :, None] * v[:, None]).sum(0),

@@ -1,4 +1,4 @@
-"""Folding: masks that hang on no input are made once, as constants, instead of in every step."""
+"""Folding: masks that depend on no input are made once, as constants, instead of in every step."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def arrange(graph: Graph) -> Graph:
 
 
 def _contracted(graph: Graph) -> Graph:
-    """Σ_k u_k v_k' as one product, also behind a sign, a mask and factors that hang on no k.
+    """Σ_k u_k v_k' as one product, also behind a sign, a mask and factors that depend on no k.
 
     So the gradient of a triangular solve comes from K particles: K matrices, of which each was made for the sum alone.
     """
