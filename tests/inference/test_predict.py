@@ -411,6 +411,52 @@ def test_a_model_of_so_many_rows_says_so():
     assert vb.predict(fit, {"x": X + 1}, draws=3)["y"].shape == (3, 4)
 
 
+def test_latents_of_all_rows_together():
+    """Of a process they are known at the rows of the fit alone, also where there are as many others; independent ones are each row's own."""
+
+    def process(x, y=None):
+        covariance = torch.exp(-0.5 * (x[:, None] - x) ** 2) + 0.01 * torch.eye(len(x))
+        f = pyro.sample("f", dist.MultivariateNormal(torch.zeros(len(x)), covariance))
+        with pyro.plate("data", len(x)):
+            pyro.sample("y", dist.Normal(f, 0.1), obs=y)
+
+    def apart(x, y=None):
+        f = pyro.sample("f", dist.Normal(x, 1.0).to_event(1))
+        with pyro.plate("data", len(x)):
+            pyro.sample("y", dist.Normal(f, 1.0), obs=y)
+
+    data = {"x": torch.arange(3.0), "y": torch.zeros(3)}
+    fit = trained(process, AutoNormal(process), data)
+    for count in (2, 3):
+        with pytest.raises(
+            vb.errors.Unsuitable, match="Latent 'f' of pair 'process' has a number for each row, and they hang together"
+        ):
+            vb.predict(fit, {"x": 5 + torch.arange(float(count))})
+    assert vb.predict(fit, draws=3)["y"].shape == (3, 3)
+    found = vb.predict(trained(apart, AutoNormal(apart), data), {"x": 5 + torch.arange(3.0)}, draws=DRAWS)
+    right(found["y"], [5.0, 6.0, 7.0], 2**0.5)
+
+
+def test_groups_that_are_all_the_same_to_the_model():
+    def model(g, y=None):
+        m = pyro.sample("m", dist.Normal(0.0, 1.0))
+        offset = pyro.param("offset", torch.zeros(4))
+        with pyro.plate("data", len(g)):
+            pyro.sample("y", dist.Normal(m + offset[g], 1.0), obs=y)
+
+    def guide(g, y=None):
+        pyro.sample("m", dist.Normal(2.0, 0.1))
+
+    frame = pd.DataFrame({"g": [GROUPS[i] for i in G], "y": np.zeros(12)})
+    fit = trained(model, guide, frame)
+    found = vb.predict(fit, pd.DataFrame({"g": ["Nowhere"]}), draws=DRAWS)
+    right(found["y"], 2.0, 1.01**0.5)
+    assert found.to_dataframe().g[0] == "Nowhere" and not found.new_groups
+    other = Trained(fit.pair.at({"offset": torch.arange(4.0)}), fit.data)
+    with pytest.raises(vb.errors.Unsuitable, match="no plate of exchangeable groups"):
+        vb.predict(other, pd.DataFrame({"g": ["Nowhere"]}))
+
+
 def test_flat_priors_have_no_new_groups():
     def model(g, y=None):
         with pyro.plate("groups", 4):
