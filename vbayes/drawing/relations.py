@@ -40,6 +40,7 @@ class Relations:
         sizes: Plate → its size there.
         row_plates: The plates whose rows are those of the data.
         fixed: Whether these have one size only.
+        long: Latents that have numbers for each row in one event, as those of a Gaussian process.
     """
 
     def __init__(self, pair: Pair, args: tuple[Any, ...], names: Sequence[str], rows: int) -> None:
@@ -49,6 +50,7 @@ class Relations:
         self.values: dict[str, Tensor] = {site["name"]: site["value"] for site in latents(self.p)}
         self.sizes = _sizes(self.p)
         self.fixed = False
+        self.long: list[str] = []
         self.row_plates = self._row_plates()
 
     def look(self, args: tuple[Any, ...], values: Mapping[str, Tensor] | None = None) -> Trace:
@@ -59,7 +61,9 @@ class Relations:
 
     def local(self) -> list[str]:
         """The latents that each row has for itself."""
-        return [s["name"] for s in latents(self.p) if {f.name for f in s["cond_indep_stack"]} & self.row_plates]
+        apart = [s["name"] for s in latents(self.p) if s["name"] in self.long and isinstance(s["fn"], Independent)]
+        placed = [s for s in latents(self.p) if {f.name for f in s["cond_indep_stack"]} & self.row_plates]
+        return [*(site["name"] for site in placed), *apart]
 
     def observes(self, column: int) -> bool:
         """Whether a column is, or makes, what some site is observed at."""
@@ -169,9 +173,12 @@ class Relations:
         more, fewer = (tuple(torch.cat([a, a[:1]]) for a in self.args), tuple(a[:-1] for a in self.args))
         for other, rows in ((more, self.rows + 1), (fewer, self.rows - 1)):
             try:
-                sizes = _sizes(self.look(other))
+                found = self.look(other)
             except (*FAILURES, VBayesError):
                 continue
+            sizes, events = _sizes(found), {s["name"]: s["fn"].event_shape for s in latents(found)}
+            mine = {s["name"]: s["fn"].event_shape for s in latents(self.p)}
+            self.long = [name for name, shape in mine.items() if events.get(name, shape) != shape]
             return {n for n, size in sizes.items() if size == rows and self.sizes.get(n) == self.rows}
         self.fixed = True  # then they are where data are
         return {f.name for site in observed(self.p) for f in plates(site) if f.size == self.rows}

@@ -97,6 +97,11 @@ def new_rows(relations: Relations, train: Dataset, new: Dataset) -> NewRows:
             f"The model of pair {relations.pair.name!r} takes {relations.rows} rows and no others, so {len(new)} can't be predicted. Wanted: the size of plate {plate} from the data, "
             "as pyro.plate('data', len(x))."
         )
+    if tied := [name for name in relations.long if name not in relations.local()]:
+        raise Unsuitable(
+            f"Latent {tied[0]!r} of pair {relations.pair.name!r} has a number for each row, and they hang together, so that those of other rows can't be drawn given those of the fit. Wanted: a "
+            "model whose latents are shared by all rows, or each row's own in its plate; of a Gaussian process, the values at fixed places (inducing points)."
+        )
     missing = tuple(name for name, value in zip(names, found, strict=True) if value is None)
     args = tuple(
         v.to(o.dtype) if v is not None and o.is_floating_point() else v

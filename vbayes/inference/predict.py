@@ -116,7 +116,7 @@ def predict(
     labelled = Labelled(dims, sizes, relations.row_plates & sizes.keys(), relations.names, train, new)
     return Prediction(
         labelled.draws(values, groups), labelled.constant(rows), tuple(s for s in sites if s in values), pair.name, rows.count,
-        interval, method if known else "none", {one.name: one.names for one in groups.own}, how, dict(new.labels), _classes(relations, train),
+        interval, method if known else "none", {one.name: one.names for one in groups.own if one.names}, how, dict(new.labels), _classes(relations, train),
     )  # fmt: skip
 
 
