@@ -176,9 +176,11 @@ class Fit(Displayable):
         """The `vb.Diagnosis` that `diagnose` last made of its own data; None where nobody has asked."""
         return self.__dict__.get("_diagnosis")
 
-    def diagnose(self, data: Any = None, **options: Any) -> Any:
-        """`vb.diagnose(fit, data, **options)`: is it to be believed? The `vb.Diagnosis` of its own data is kept, for `verdict` and `print`."""
-        found = verb("diagnose")(self, data, **options)
+    def diagnose(
+        self, data: Any = None, *, draws: int | None = None, seed: int | None = None, device: str = "auto"
+    ) -> Any:
+        """`vb.diagnose(fit, data, ...)`: is it to be believed? The `vb.Diagnosis` of its own data is kept, for `verdict` and `print`."""
+        found = verb("diagnose")(self, data, draws=draws, seed=seed, device=device)
         if data is None:
             self.__dict__["_diagnosis"] = found
         return found
@@ -195,17 +197,23 @@ class Fit(Displayable):
         return str((self.diagnosis or self.diagnose()).verdict())
 
     @takes()
-    def posterior(self, data: Any = None, draws: int = 1000, method: str | None = None, **options: Any) -> Any:
-        """`vb.posterior(fit, data, draws, method, **options)`, a `vb.Posterior`, by the method that the diagnosis advises if None is given: draws weighted and resampled where it says so, and exact ones where there
+    def posterior(
+        self, data: Any = None, draws: int = 1000, method: str | None = None, *, proposals: int | None = None, seed: int | None = None,
+        device: str = "auto",
+    ) -> Any:  # fmt: skip
+        """`vb.posterior(fit, data, draws, method, ...)`, a `vb.Posterior`, by the method that the diagnosis advises if None is given: draws weighted and resampled where it says so, and exact ones where there
         is a closed form.
         """
         if method is None and self.pair.exact is None:
             method = "psis" if (self.diagnosis or self.diagnose()).trust == "reweight" else "guide"
-        return verb("posterior")(self, data, draws, method or "auto", **options)
+        how = {"proposals": proposals, "seed": seed, "device": device}
+        return verb("posterior")(self, data, draws, method or "auto", **how)
 
-    def linear_response(self, **options: Any) -> Any:
-        """`vb.linear_response(fit, **options)`, a `vb.LinearResponse`: the covariances that a mean-field guide leaves out."""
-        return verb("linear_response")(self, **options)
+    def linear_response(
+        self, data: Any = None, *, draws: int = 256, seed: int | None = None, device: str = "auto"
+    ) -> Any:
+        """`vb.linear_response(fit, data, ...)`, a `vb.LinearResponse`: the covariances that a mean-field guide leaves out."""
+        return verb("linear_response")(self, data, draws=draws, seed=seed, device=device)
 
     @property
     def _rate(self) -> float | None:
@@ -215,9 +223,17 @@ class Fit(Displayable):
         settled = self.convergence.converged is None and not self.interrupted
         return self.convergence.phases[0 if settled else -1].rate
 
-    def to_arviz(self, **options: Any) -> Any:
-        """`vb.to_arviz(fit, **options)`."""
-        return to_arviz(self, **options)
+    def to_arviz(
+        self,
+        data: Any = None,
+        *,
+        draws: int = 1000,
+        seed: int | None = None,
+        prior: bool = True,
+        resample: bool = False,
+    ) -> Any:
+        """`vb.to_arviz(fit, data, ...)`."""
+        return to_arviz(self, data, draws=draws, seed=seed, prior=prior, resample=resample)
 
     @takes()
     def plot(self, ax: Axes | None = None) -> Axes:
