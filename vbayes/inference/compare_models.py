@@ -17,7 +17,7 @@ from ..errors import BadInput, Unsuitable
 from ..pair.pair import Pair
 from ..pair.problem import Trained
 from ..summaries.card import Card, Displayable, counted, with_error
-from .evidence import SURE, Evidence, log_evidence
+from .evidence import SURE, Evidence, Method, log_evidence
 
 MOST = 5  # models on a card
 
@@ -108,7 +108,17 @@ class ModelComparison(Displayable):
 
 @takes(models=Mapped(Anything()), prior=Optional(Mapped(Real(above=0.0))))
 def compare_models(
-    models: Mapping[str, Pair | Trained], data: Any, *, prior: Mapping[str, float] | None = None, **options: Any
+    models: Mapping[str, Pair | Trained],
+    data: Any,
+    *,
+    prior: Mapping[str, float] | None = None,
+    method: Method = "auto",
+    num_particles: int | None = None,
+    temperatures: int = 200,
+    batch_size: int = 1000,
+    seed: int | None = None,
+    device: str = "auto",
+    progress: bool = True,
 ) -> ModelComparison:
     """Compares models by the evidence of data, in total and for each datum: which model is best, and of which class is x?
 
@@ -116,7 +126,7 @@ def compare_models(
         models: Name → pair or fit. For Bayes' rule over classes: one for each class, trained on its data.
         data: Rows for all of them; held out, unless the models' parameters were integrated over.
         prior: Name → probability; the same for all if None.
-        options: Of `log_evidence`, as `method="iw", num_particles=100`.
+        method, num_particles, temperatures, batch_size, seed, device, progress: As for `log_evidence`.
 
     Raises:
         BadInput: Fewer than two models, or a prior of others.
@@ -135,5 +145,8 @@ def compare_models(
     if set(prior) != set(models) or not all(p > 0 for p in prior.values()):
         raise BadInput(f"prior={prior}. Wanted: a probability above 0 for each of {', '.join(map(repr, models))}.")
     whole = sum(prior.values())
-    evidences = {name: log_evidence(model, data, **options) for name, model in models.items()}
+    how: dict[str, Any] = {
+        "method": method, "num_particles": num_particles, "temperatures": temperatures, "batch_size": batch_size, "seed": seed, "device": device, "progress": progress,
+    }  # fmt: skip
+    evidences = {name: log_evidence(model, data, **how) for name, model in models.items()}
     return ModelComparison(evidences, {name: p / whole for name, p in prior.items()})

@@ -75,12 +75,8 @@ class Pair(Displayable):
         """Its parameters, and what is known of it in closed form."""
         numbers = sum(value.numel() for value in self._own.values.values())
         rows = [("guide", repr(self.word))] if self.word else []
-        rows += [
-            (
-                "parameters",
-                f"{counted(numbers, 'number')} in {first_few(self._own.values, 2)}" if self._own.values else "none yet",
-            )
-        ]
+        made = f"{counted(numbers, 'number')} in {first_few(self._own.values, 2)}" if self._own.values else "none yet"
+        rows.append(("parameters", made))
         if self.exact is not None:
             known = [name.replace("_", " ") for name, value in vars(self.exact).items() if value is not None]
             rows.append(("exact", ", ".join(known)))

@@ -242,9 +242,7 @@ def require_rows_told(draws: Iterable[Draw], like: Tensor) -> None:
     """Raises `CaptureFailed` where noise of the type of a tensor can't tell the rows of a plate apart."""
     for draw in draws:
         if draw.kind == "rows" and math.prod(draw.shape) * torch.finfo(like.dtype).eps > 2:
-            raise CaptureFailed(
-                f"a plate draws from {draw.shape[0]:,} rows, which are more than {like.dtype} has whole numbers"
-            )
+            raise CaptureFailed(f"a plate draws from {draw.shape[0]:,} rows, more than {like.dtype} has whole numbers")
 
 
 def faithful(pair: Pair, estimator: Any, program: Program, batch: Batch, seed: int) -> bool:

@@ -47,11 +47,26 @@ from .verbs import verb
 Model = Pair | Trained | Callable[..., Any]
 
 
+# For type checkers and editors: what comes back hangs on `restarts` alone.
 @overload
-def fit(pair: Model, data: Any = ..., estimator: Any = ..., *, restarts: None = None, **options: Any) -> Fit: ...
+def fit(
+    pair: Model, data: Any = None, estimator: str | type[ELBO] | ELBO | None = None, *, guide: str | Callable[..., Any] | None = None,
+    steps: int | None = None, epochs: int | None = None, max_steps: int | None = None, max_seconds: float | None = None, validation: Any = None,
+    batch_size: int | None = None, optimizer: Any = ..., learning_rate: float | None = None, update: Any = None, seed: int | None = None,
+    device: str = "auto", devices: int | None = None, compile: Compile = "auto", restarts: None = None, binarize: Binarize | None = None,
+    average: bool | None = None, missing: Missing = "error", checkpoint: str | Path | None = None, every: float | str = EVERY, callbacks: Sequence[Callback] = (),
+    progress: bool = True,
+) -> Fit: ...  # fmt: skip
 @overload
-def fit(pair: Model, data: Any = ..., estimator: Any = ..., *, restarts: int, **options: Any) -> Restarts: ...
-@takes(binarize=Optional(BINARIZE), missing=MISSING, callbacks=Several(FUNCTION, 0))  # type: ignore[misc]  # the options stand here, in full
+def fit(
+    pair: Model, data: Any = None, estimator: str | type[ELBO] | ELBO | None = None, *, guide: str | Callable[..., Any] | None = None,
+    steps: int | None = None, epochs: int | None = None, max_steps: int | None = None, max_seconds: float | None = None, validation: Any = None,
+    batch_size: int | None = None, optimizer: Any = ..., learning_rate: float | None = None, update: Any = None, seed: int | None = None,
+    device: str = "auto", devices: int | None = None, compile: Compile = "auto", restarts: int, binarize: Binarize | None = None,
+    average: bool | None = None, missing: Missing = "error", checkpoint: str | Path | None = None, every: float | str = EVERY, callbacks: Sequence[Callback] = (),
+    progress: bool = True,
+) -> Restarts: ...  # fmt: skip
+@takes(binarize=Optional(BINARIZE), missing=MISSING, callbacks=Several(FUNCTION, 0))
 def fit(
     pair: Model,
     data: Any = None,

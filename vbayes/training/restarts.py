@@ -136,9 +136,17 @@ class Restarts(Displayable):
             f"The best is start {best}; where the ELBOs are alike, there are several modes, unless they differ only by a relabelling."
         )
 
-    def to_arviz(self, data: Any = None, *, draws: int = 1000, **options: Any) -> Any:
+    def to_arviz(
+        self,
+        data: Any = None,
+        *,
+        draws: int = 1000,
+        seed: int | None = None,
+        prior: bool = True,
+        resample: bool = False,
+    ) -> Any:
         """As `vb.to_arviz` of one fit, with a chain for each: R-hat then tells whether the starts led to one posterior."""
-        return to_arviz(self.fits, data, draws=draws, **options)
+        return to_arviz(self.fits, data, draws=draws, seed=seed, prior=prior, resample=resample)
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """The ELBO per datum of each fit against steps, the best one in colour."""

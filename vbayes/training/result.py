@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -178,9 +178,11 @@ class Fit(Displayable):
         """The `vb.Diagnosis` that `diagnose` last made of its own data; None where nobody has asked."""
         return self.__dict__.get("_diagnosis")
 
-    def diagnose(self, data: Any = None, **options: Any) -> Any:
-        """`vb.diagnose(fit, data, **options)`: is it to be believed? The `vb.Diagnosis` of its own data is kept, for `verdict` and `print`."""
-        found = verb("diagnose")(self, data, **options)
+    def diagnose(
+        self, data: Any = None, *, draws: int | None = None, seed: int | None = None, device: str = "auto"
+    ) -> Any:
+        """`vb.diagnose(fit, data, ...)`: is it to be believed? The `vb.Diagnosis` of its own data is kept, for `verdict` and `print`."""
+        found = verb("diagnose")(self, data, draws=draws, seed=seed, device=device)
         if data is None:
             self.__dict__["_diagnosis"] = found
         return found
@@ -197,24 +199,22 @@ class Fit(Displayable):
         return str((self.diagnosis or self.diagnose()).verdict())
 
     @takes()
-    def posterior(self, data: Any = None, draws: int = 1000, method: str | None = None, **options: Any) -> Any:
-        """`vb.posterior(fit, data, draws, method, **options)`, a `vb.Posterior`, by the method that the diagnosis advises if None is given: draws weighted and resampled where it says so, and exact ones where there
+    def posterior(
+        self, data: Any = None, draws: int = 1000, method: str | None = None, *, proposals: int | None = None, seed: int | None = None,
+        device: str = "auto",
+    ) -> Any:  # fmt: skip
+        """`vb.posterior(fit, data, draws, method, ...)`, a `vb.Posterior`, by the method that the diagnosis advises if None is given: draws weighted and resampled where it says so, and exact ones where there
         is a closed form.
         """
         if method is None and self.pair.exact is None:
             method = self._advised
-        return verb("posterior")(self, data, draws, method or "auto", **options)
+        how = {"proposals": proposals, "seed": seed, "device": device}
+        return verb("posterior")(self, data, draws, method or "auto", **how)
 
     @takes(draws=Whole(1, drawn=True))
     def predict(
-        self,
-        new_data: Any = None,
-        *,
-        draws: int = 1000,
-        interval: float = 0.9,
-        seed: int | None = None,
-        method: str | None = None,
-    ) -> Any:
+        self, new_data: Any = None, *, draws: int = 1000, interval: float = 0.9, seed: int | None = None, method: str | None = None
+    ) -> Any:  # fmt: skip
         """`vb.predict(fit, new_data, ...)`, a `vb.Prediction` of other rows and groups, or of its own rows; by the method that the diagnosis advises if None is given: draws
         weighted and resampled where it says so.
         """
@@ -229,9 +229,11 @@ class Fit(Displayable):
         except Unsuitable:  # there is nothing to judge: no latents
             return "guide"
 
-    def linear_response(self, **options: Any) -> Any:
-        """`vb.linear_response(fit, **options)`, a `vb.LinearResponse`: the covariances that a mean-field guide leaves out."""
-        return verb("linear_response")(self, **options)
+    def linear_response(
+        self, data: Any = None, *, draws: int = 256, seed: int | None = None, device: str = "auto"
+    ) -> Any:
+        """`vb.linear_response(fit, data, ...)`, a `vb.LinearResponse`: the covariances that a mean-field guide leaves out."""
+        return verb("linear_response")(self, data, draws=draws, seed=seed, device=device)
 
     @property
     def _rate(self) -> float | None:
@@ -241,13 +243,17 @@ class Fit(Displayable):
         settled = self.convergence.converged is None and not self.interrupted
         return self.convergence.phases[0 if settled else -1].rate
 
-    def report(self, folder: str | Path, **options: Any) -> Path:
-        """Writes a folder with a page: verdict, figures, what was predicted (`predictions=`), draws for ArviZ and the fit itself; see `vbayes.diagnostics.report`."""
-        return verb("report")(self, folder, **options)  # type: ignore[no-any-return]
+    def report(self, folder: str | Path, *, predictions: Any = None, draws: int = 500, seed: int = 0) -> Path:
+        """Writes a folder with a page: verdict, figures, what was predicted, draws for ArviZ and the fit itself; see `vbayes.diagnostics.report`."""
+        return verb("report")(self, folder, predictions=predictions, draws=draws, seed=seed)  # type: ignore[no-any-return]
 
-    def to_arviz(self, **options: Any) -> Any:
-        """`vb.to_arviz(fit, **options)`."""
-        return to_arviz(self, **options)
+    def to_arviz(
+        self, data: Any = None, *, draws: int = 1000, seed: int | None = None, prior: bool = True, resample: bool = False, predictions: Any = None,
+        coords: Mapping[str, Sequence[Any]] | None = None, dims: Mapping[str, Sequence[str]] | None = None,
+    ) -> Any:  # fmt: skip
+        """`vb.to_arviz(fit, data, ...)`."""
+        names = {"predictions": predictions, "coords": coords, "dims": dims}
+        return to_arviz(self, data, draws=draws, seed=seed, prior=prior, resample=resample, **names)
 
     @takes()
     def plot(self, ax: Axes | None = None) -> Axes:
