@@ -53,7 +53,7 @@ def predict(
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="A run folder; several, to compare them.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="A run folder; several, to compare them.")],
     out: Annotated[
         Path | None, typer.Option(help="The page of several. [dim]Default: A-against-B.html beside the first.[/dim]")
     ] = None,
