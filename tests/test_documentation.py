@@ -93,3 +93,4 @@ def test_your_data(capsys, tmp_path, monkeypatch):
     first, second = (scope[name].parameters for name in ("masked", "without"))
     assert all(torch.allclose(value, second[name], atol=1e-5) for name, value in first.items())
     assert scope["data"].labels == {"county": ("Aitkin", "Anoka", "Becker")} and scope["large"].steps == 40
+    assert (scope["seen"].steps, scope["seen"].batch_size) == (8, 16)

@@ -121,3 +121,8 @@ def test_eight_schools_by_name():
     data = fit.to_arviz(draws=4, prior=False)
     assert list(data["posterior"]["theta_tilde"].coords["data"].values) == list("HGFEDCBA")
     assert set(data["constant_data"].data_vars) == {"sigma"}
+
+
+def test_draws_of_a_posterior_carry_them_too(fit):
+    data = fit.posterior(draws=5, method="guide").to_arviz()["posterior"]
+    assert data["a"].dims == ("chain", "draw", "county") and tuple(data["a"].coords["county"].values) == COUNTIES

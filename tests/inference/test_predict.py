@@ -1,8 +1,6 @@
-"""Predictions for other rows and other groups, against closed forms and Pyro's own."""
+"""Predictions for other rows, against closed forms and Pyro's own."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -13,33 +11,8 @@ import torch
 from pyro.infer.autoguide import AutoDelta, AutoNormal
 
 import vbayes as vb
+from tests.inference.trained import DRAWS, right, trained
 from tests.models import binary, small_vae
-
-DRAWS = 4000
-GROUPS = ["Aitkin", "Anoka", "Becker", "Brown"]
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A pair whose guide is as good as it is to be, with its data: what a fit is to `predict`."""
-
-    pair: vb.Pair
-    data: vb.Dataset
-
-
-def trained(model, guide, data) -> Trained:
-    data = vb.Dataset.of(data)
-    pair = vb.Pair(model, guide)
-    return Trained(pair.initialise(data.batch(pair.model)), data)
-
-
-def right(values, mean, sd):
-    """Draws (S, …) of that mean and sd, within five standard errors."""
-    values = np.asarray(values, dtype=float)
-    count = len(values)
-    assert (abs(values.mean(0) - mean) < 5 * sd / count**0.5).all(), (values.mean(0), mean)
-    assert (abs(values.std(0) / sd - 1) < 5 / (2 * count) ** 0.5).all(), (values.std(0), sd)
-
 
 # ---- a conjugate regression: y ~ N(x·w, ½), w ~ N(0, 1) ------------------------------------------------------------
 
@@ -166,149 +139,6 @@ def test_draws_weighted_where_the_diagnosis_says_so():
     assert abs(float(weighted["y"].mean()) - exact) < 0.03
 
 
-# ---- groups: y ~ N(a[g], 1), a ~ N(m, 2), m ~ N(0, 1) ----------------------------------------------------------------
-
-G = torch.arange(4).repeat(3)
-HELD = torch.tensor([0.5, -1.0, 2.0, 4.0])
-
-
-def grouped(kind):
-    def model(g, y=None):
-        size = int(g.max()) + 1 if kind == "grown" else 4
-        m = pyro.sample("m", dist.Normal(1.0, 0.5))
-        if kind == "event":
-            a = pyro.sample("a", dist.Normal(m, 2.0).expand([4]).to_event(1))
-        elif kind == "noncentred":
-            with pyro.plate("groups", size):
-                raw = pyro.sample("raw", dist.Normal(g.new_zeros((), dtype=torch.float), 1.0))
-            a = pyro.deterministic("a", m + 2 * raw)
-        else:
-            with pyro.plate("groups", size):
-                a = pyro.sample("a", dist.Normal(m, 2.0))
-                pyro.deterministic("double", 2 * a)
-        with pyro.plate("data", len(g)):
-            pyro.sample("y", dist.Normal(a[g], 1.0), obs=y)
-
-    def guide(g, y=None):
-        m = pyro.sample("m", dist.Normal(1.5, 0.25))
-        if kind == "event":
-            pyro.sample("a", dist.Normal(HELD, 0.5).to_event(1))
-        elif kind == "noncentred":
-            with pyro.plate("groups", 4):
-                pyro.sample("raw", dist.Normal((HELD - m) / 2, 0.25))
-        else:
-            with pyro.plate("groups", 4):
-                pyro.sample("a", dist.Normal(HELD, 0.5))
-
-    return model, guide
-
-
-KINDS = ["fixed", "grown", "event", "noncentred"]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("names", [True, False])
-def test_new_groups_come_from_the_population(kind, names):
-    """In closed form: y of a new group ~ N(1.5, ¼² + 2² + 1), two of one group share its a, and two groups their m."""
-    old = [GROUPS[i] for i in G] if names else G
-    fit = trained(
-        *grouped(kind),
-        pd.DataFrame({"g": old, "y": 0.0}).astype({"y": "float32"}) if names else {"g": G, "y": torch.zeros(12)},
-    )
-    new = ["Nowhere", "Brown", "Nowhere", "Elsewhere"] if names else torch.tensor([5, 3, 5, 4])
-    found = vb.predict(fit, pd.DataFrame({"g": new}) if names else {"g": new}, draws=DRAWS)
-    y = found["y"].to_numpy()
-    spread = (0.25**2 + 4 + 1) ** 0.5
-    right(y, [1.5, 4.0, 1.5, 1.5], np.array([spread, 1.25**0.5, spread, spread]))
-    within, between = np.cov(y[:, 0], y[:, 2])[0, 1], np.cov(y[:, 0], y[:, 3])[0, 1]
-    se = spread**2 * (2 / DRAWS) ** 0.5
-    assert abs(within - 4.0625) < 5 * se and abs(between - 0.0625) < 5 * se
-    called = {"Nowhere", "Elsewhere"} if names else {"4", "5"}
-    assert set(found.new_groups["g"]) == called and "2 new groups of g, drawn from the population: " in found.verdict()
-    if kind in ("fixed", "grown"):  # groups keep their names
-        labels = found["double"].coords["groups"].values.tolist()
-        right(found["double"].sel(groups="Brown" if names else 3), 8.0, 1.0)
-        assert set(labels) >= ({"Brown", "Nowhere", "Elsewhere"} if names else {3, 4, 5})
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_fewer_groups_and_more_than_the_model_has_places_for(kind):
-    fit = trained(*grouped(kind), {"g": G, "y": torch.zeros(12)})
-    few = vb.predict(fit, {"g": torch.tensor([1, 0])}, draws=DRAWS)
-    right(few["y"], [-1.0, 0.5], 1.25**0.5)
-    assert not few.new_groups
-    codes = torch.tensor([*range(12), 11, 2])
-    many = vb.predict(fit, {"g": codes}, draws=DRAWS)
-    known = np.array([0.5, -1.0, 2.0, 4.0, *[1.5] * 9, 2.0])
-    right(many["y"], known, np.where(codes.numpy() < 4, 1.25**0.5, (0.25**2 + 5) ** 0.5))
-    y = many["y"].to_numpy()
-    assert np.corrcoef(y[:, 11], y[:, 12])[0, 1] > 0.7 > 0.1 > abs(np.corrcoef(y[:, 10], y[:, 11])[0, 1])
-    assert np.corrcoef(y[:, 2], y[:, 13])[0, 1] > 0.1
-
-
-def test_groups_that_are_not_alike_are_refused():
-    """Whose numbers, or what is known of each, the model knows: a place in the plate then says something."""
-    size = torch.tensor([1.0, 2.0, 3.0, 4.0])
-
-    def covariate(g, y=None):
-        with pyro.plate("groups", 4):
-            a = pyro.sample("a", dist.Normal(size, 2.0))
-        with pyro.plate("data", len(g)):
-            pyro.sample("y", dist.Normal(a[g], 1.0), obs=y)
-
-    def walk(g, y=None):
-        with pyro.plate("groups", 4):
-            a = pyro.sample("a", dist.Normal(g.new_zeros((), dtype=torch.float), 1.0)).cumsum(0)
-        with pyro.plate("data", len(g)):
-            pyro.sample("y", dist.Normal(a[g], 1.0), obs=y)
-
-    def guide(g, y=None):
-        with pyro.plate("groups", 4):
-            pyro.sample("a", dist.Normal(HELD, 0.5))
-
-    frame = pd.DataFrame({"g": [GROUPS[i] for i in G], "y": np.zeros(12)})
-    for model in (covariate, walk):
-        with pytest.raises(vb.errors.Unsuitable, match="new groups \\(Nowhere\\).*no plate of exchangeable groups"):
-            vb.predict(trained(model, guide, frame), pd.DataFrame({"g": ["Nowhere"]}))
-        found = vb.predict(trained(model, guide, frame), pd.DataFrame({"g": ["Anoka"]}), draws=DRAWS)
-        right(found["y"], -1.0 if model is covariate else -0.5, 1.25**0.5 if model is covariate else 1.5**0.5)
-
-
-def test_a_walk_that_grows_goes_on():
-    """Its plate grows with time, and what comes after the last time is drawn from there."""
-
-    def walk(t, y=None):
-        with pyro.plate("time", int(t.max()) + 1):
-            steps = pyro.sample("steps", dist.Normal(torch.zeros(()), 1.0))
-        with pyro.plate("data", len(t)):
-            pyro.sample("y", dist.Normal(steps.cumsum(0)[t], 0.5), obs=y)
-
-    def guide(t, y=None):
-        with pyro.plate("time", 4):
-            pyro.sample("steps", dist.Normal(HELD, 0.1))
-
-    fit = trained(walk, guide, {"t": torch.arange(4), "y": torch.zeros(4)})
-    found = vb.predict(fit, {"t": torch.tensor([3, 4, 6])}, draws=DRAWS)
-    right(found["y"], 5.5, np.array([0.29, 1.29, 3.29]) ** 0.5)
-
-
-def test_integers_that_number_nothing():
-    """A count of trials may be larger than any the fit has met."""
-
-    def model(n, y=None):
-        p = pyro.sample("p", dist.Beta(2.0, 2.0))
-        with pyro.plate("data", len(n)):
-            pyro.sample("y", dist.Binomial(n, p), obs=y)
-
-    def guide(n, y=None):
-        pyro.sample("p", dist.Beta(20.0, 20.0))
-
-    fit = trained(model, guide, {"n": torch.tensor([3, 5]), "y": torch.tensor([1.0, 2.0])})
-    found = vb.predict(fit, {"n": torch.tensor([100])}, draws=DRAWS)
-    right(found["y"], 50.0, (25 + (100 * 100 - 100) * 0.25 / 41) ** 0.5)
-    assert not found.new_groups
-
-
 # ---- latents of rows -------------------------------------------------------------------------------------------------
 
 
@@ -411,43 +241,33 @@ def test_a_model_of_so_many_rows_says_so():
     assert vb.predict(fit, {"x": X + 1}, draws=3)["y"].shape == (3, 4)
 
 
-def test_flat_priors_have_no_new_groups():
-    def model(g, y=None):
-        with pyro.plate("groups", 4):
-            a = pyro.sample("a", dist.ImproperUniform(dist.constraints.real, (), ()))
-        with pyro.plate("data", len(g)):
-            pyro.sample("y", dist.Normal(a[g], 1.0), obs=y)
+def test_latents_of_all_rows_together():
+    """Of a process they are known at the rows of the fit alone, also where there are as many others; independent ones are each row's own."""
 
-    def guide(g, y=None):
-        with pyro.plate("groups", 4):
-            pyro.sample("a", dist.Normal(HELD, 0.5))
+    def process(x, y=None):
+        covariance = torch.exp(-0.5 * (x[:, None] - x) ** 2) + 0.01 * torch.eye(len(x))
+        f = pyro.sample("f", dist.MultivariateNormal(torch.zeros(len(x)), covariance))
+        with pyro.plate("data", len(x)):
+            pyro.sample("y", dist.Normal(f, 0.1), obs=y)
 
-    fit = trained(model, guide, {"g": G, "y": torch.zeros(12)})
-    assert vb.predict(fit, {"g": torch.tensor([2])}, draws=3)["y"].shape == (3, 1)
-    with pytest.raises(vb.errors.Unsuitable, match="New rows of 'a' can't be drawn"):
-        vb.predict(fit, {"g": torch.tensor([9])}, draws=3)
+    def apart(x, y=None):
+        f = pyro.sample("f", dist.Normal(x, 1.0).to_event(1))
+        with pyro.plate("data", len(x)):
+            pyro.sample("y", dist.Normal(f, 1.0), obs=y)
+
+    data = {"x": torch.arange(3.0), "y": torch.zeros(3)}
+    fit = trained(process, AutoNormal(process), data)
+    for count in (2, 3):
+        with pytest.raises(
+            vb.errors.Unsuitable, match="Latent 'f' of pair 'process' has a number for each row, and they hang together"
+        ):
+            vb.predict(fit, {"x": 5 + torch.arange(float(count))})
+    assert vb.predict(fit, draws=3)["y"].shape == (3, 3)
+    found = vb.predict(trained(apart, AutoNormal(apart), data), {"x": 5 + torch.arange(3.0)}, draws=DRAWS)
+    right(found["y"], [5.0, 6.0, 7.0], 2**0.5)
 
 
 # ---- the result ----------------------------------------------------------------------------------------------------
-
-
-def test_a_table_a_figure_and_words():
-    fit = trained(*grouped("fixed"), pd.DataFrame({"g": [GROUPS[i] for i in G], "y": np.zeros(12)}))
-    found = vb.predict(fit, pd.DataFrame({"g": ["Brown", "Nowhere"]}), draws=2000, interval=0.8)
-    table = found.to_dataframe()
-    assert list(table.columns) == ["data", "g", "mean", "sd", "10%", "90%"] and table.g.tolist() == ["Brown", "Nowhere"]
-    y = found["y"].to_numpy()
-    np.testing.assert_allclose(table["90%"], np.quantile(y, 0.9, axis=0), rtol=1e-5)
-    np.testing.assert_allclose(table["sd"], y.std(0, ddof=1), rtol=1e-4)
-    np.testing.assert_allclose(found.bounds()["y"].sel(bound="upper"), table["90%"])
-    np.testing.assert_allclose(found.quantile(0.9)["y"], table["90%"])
-    np.testing.assert_allclose(found.mean()["y"], table["mean"])
-    np.testing.assert_allclose(found.std()["y"], table["sd"])
-    assert len(found) == 2000 and "new groups  1 of g: Nowhere" in repr(found) and "<table>" in found._repr_html_()
-    assert [len(found.to_dataframe("double")), len(found.to_dataframe())] == [2, 2]
-    found.plot()
-    with pytest.raises(vb.errors.BadInput, match="no prediction of 'a'"):
-        found["a"]
 
 
 def test_the_same_by_a_fit_and_along_a_line():
@@ -457,3 +277,77 @@ def test_the_same_by_a_fit_and_along_a_line():
     with pytest.raises(vb.errors.UnknownKeyword, match="draws"):
         fit.predict({"x": NEW}, draw=3, method="guide")
     assert found.to_dataframe("mu").shape == (3, 5)
+
+
+def test_names_are_predicted_as_names():
+    def model(x, kind=None):
+        a = pyro.sample("a", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("kind", dist.Bernoulli(logits=a + x), obs=None if kind is None else kind.float())
+
+    def guide(x, kind=None):
+        pyro.sample("a", dist.Normal(0.0, 0.01))
+
+    frame = pd.DataFrame({"x": [-1.0, 1.0, 2.0], "kind": ["bad", "good", "good"]})
+    table = vb.predict(trained(model, guide, frame), pd.DataFrame({"x": [-5.0, 0.0, 5.0]}), draws=DRAWS).to_dataframe()
+    assert list(table.columns) == ["data", "x", "likeliest", "P(bad)", "P(good)"]
+    assert table.likeliest[0] == "bad" and table.likeliest[2] == "good" and abs(table["P(good)"][1] - 0.5) < 0.05
+    np.testing.assert_allclose(table["P(bad)"] + table["P(good)"], 1.0)
+
+
+def test_rows_in_a_loop():
+    """By places: a chain goes on from its last row, independent rows are new."""
+
+    def chain(x, y=None):
+        z = 0.0
+        for t in pyro.markov(range(len(x))):
+            z = pyro.sample(f"z{t}", dist.Normal(z + x[t], 1.0))
+            pyro.sample(f"y{t}", dist.Normal(z, 0.5), obs=None if y is None else y[t])
+
+    def knows(x, y=None):
+        for t in range(len(x)):
+            pyro.sample(f"z{t}", dist.Normal(3.0 * t, 0.1))
+
+    fit = trained(chain, knows, {"x": torch.zeros(3), "y": torch.zeros(3)})
+    found = vb.predict(fit, {"x": torch.tensor([0.0, 0.0, 0.0, 1.0, 1.0])}, draws=DRAWS)
+    assert found.sites == ("y0", "y1", "y2", "y3", "y4")
+    right(found["y1"], 3.0, 0.26**0.5)
+    right(found["y4"], 8.0, 2.26**0.5)
+    assert found.to_dataframe().site.tolist() == list(found.sites)
+
+    def apart(x, y=None):
+        for i in pyro.plate("data", len(x)):
+            z = pyro.sample(f"z{i}", dist.Normal(x[i], 1.0))
+            pyro.sample(f"y{i}", dist.Normal(z, 0.5), obs=None if y is None else y[i])
+
+    fit = trained(apart, knows, {"x": torch.zeros(3), "y": torch.zeros(3)})
+    right(vb.predict(fit, {"x": torch.tensor([7.0, 8.0])}, draws=DRAWS)["y1"], 8.0, 1.25**0.5)
+
+
+def test_a_plate_of_many_rows_of_which_some_are_handed_in():
+    def model(x, y=None):
+        w = pyro.sample("w", dist.Normal(0.0, 1.0).expand([2]).to_event(1))
+        with pyro.plate("data", 4, subsample_size=len(x)):
+            pyro.sample("y", dist.Normal(x @ w, 0.5), obs=y)
+
+    found = vb.predict(trained(model, weights, {"x": X, "y": Y}), {"x": NEW}, draws=DRAWS)
+    right(found["y"], (NEW @ MEAN).numpy(), (((NEW @ COVARIANCE) * NEW).sum(1) + 0.25).sqrt().numpy())
+
+
+def test_a_model_without_latents_predicts_by_its_parameters():
+    def model(x, y=None):
+        slope = pyro.param("slope", torch.tensor(2.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("y", dist.Normal(slope * x, 0.5), obs=y)
+
+    fit = vb.fit(
+        vb.Pair(model, lambda x, y=None: None),
+        {"x": torch.ones(2), "y": torch.full((2,), 2.0)},
+        steps=1,
+        learning_rate=1e-9,
+        compile=False,
+        progress=False,
+    )
+    found = fit.predict(torch.tensor([3.0]), draws=DRAWS)
+    right(found["y"], 6.0, 0.5)
+    assert found.method == "none" and "no latents" in found.verdict()

@@ -174,18 +174,24 @@ def test_modules_keep_nothing_that_cannot_be_copied():
     copy.deepcopy(guide)
 
 
+@pytest.mark.parametrize("traced", [False, True])
 @pytest.mark.parametrize("count", [5, 40])
-def test_each_run_is_handed_its_own(count):
-    """One after the other and side by side."""
+def test_each_run_is_handed_its_own(count, traced, monkeypatch):
+    """One after the other, side by side, and as a program where `vmap` can't follow the run itself."""
     given = {"a": torch.arange(float(count)), "b": torch.ones(count, 3)}
+    found = []
+    plain = module._side_by_side
+    monkeypatch.setattr(module, "_side_by_side", lambda *args: found.append(plain(*args)) or found[-1])
 
     def run(known):
-        return {"sum": known["a"] + known["b"] + 0.001 * torch.randn(3)}
+        a = known["a"].data if traced else known["a"]
+        return {"sum": a + known["b"] + 0.001 * torch.randn(3)}
 
     with torch.no_grad(), vb.seeded(0), validation(False):
-        found = module.many(run, count, CPU, given)["sum"]
-    assert found.shape == (count, 3) and len(found.unique()) == 3 * count
-    assert (abs(found - given["a"][:, None] - 1) < 0.006).all()
+        made = module.many(run, count, CPU, given)["sum"]
+    assert all(one is not None for one in found) and len(found) == (count == 40)
+    assert made.shape == (count, 3) and len(made.unique()) == 3 * count
+    assert (abs(made - given["a"][:, None] - 1) < 0.006).all()
 
 
 def test_chunks_are_handed_their_own(monkeypatch):

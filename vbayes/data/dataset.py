@@ -116,16 +116,16 @@ class Dataset(Displayable):
             check_beside(what, getattr(self, what), len(self))
 
     @classmethod
-    def of(cls, data: Any, like: Dataset | None = None) -> Dataset:
+    def of(cls, data: Any, like: Any = None) -> Dataset:
         """A data set from whatever a caller has: a `Dataset`, a tensor or array, a tuple or mapping of them, or a table of pandas, polars, Arrow or xarray.
 
         Real numbers that are not tensors yet (NumPy's are float64 unless told otherwise) take torch's default dtype. Names become codes; see `labels`.
 
         Args:
             data: That.
-            like: Names have the codes that they have there; a code from `len(like.labels[column])` on is of a name that is new.
+            like: A data set, or what becomes one: names have the codes that they have there; one from `len(like.labels[column])` on is of a name that is new.
         """
-        known = {} if like is None else like.labels
+        known = {} if like is None else cls.of(like).labels
         if isinstance(data, cls):
             return replace(data, **relabelled(data.tensors, data.labels, known)) if known else data
         return cls(**columns_given(data, known))
@@ -236,10 +236,11 @@ class Dataset(Displayable):
         """
         asked = self.asked(model)
         rows = {name: self.tensors[name] for name in asked if name != ROWS}
-        if index is not None or self.stored:
-            rows = {name: column[slice(None) if index is None else index] for name, column in rows.items()}
         if ROWS in asked or not self.stored:  # else a number for each row of a large file is much
             rows[ROWS] = self._numbers if index is None else chosen(self._numbers, index)
+        if index is not None or self.stored:
+            some = slice(None) if index is None else index
+            rows |= {name: self.tensors[name][some] for name in rows if name != ROWS}
         return Batch(tuple(rows[name] for name in asked), total=len(self))
 
     @takes(size=Optional(Whole(None)), shuffle=FLAG, generator=Optional(GENERATOR))

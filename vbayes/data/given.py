@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import BadData
 from .columns_of_table import columns_of_table
+from .items import columns_of_items
 from .labels import coded
 
 
@@ -21,6 +22,10 @@ def columns_given(data: Any, known: Mapping[str, Sequence[str]]) -> dict[str, An
         columns, dims = table
         tensors, labels, unusable = _usable(columns, known)
         return {"tensors": tensors, "labels": labels, "dims": dims, "unusable": unusable}
+    if (items := columns_of_items(data)) is not None:
+        data, named = items
+        if named or isinstance(data, Mapping):
+            return {"tensors": data, "labels": known, "named": named}
     if hasattr(data, "arrays") and hasattr(data, "groups"):
         data = dict(data.arrays())  # zarr's
     if isinstance(data, Mapping):

@@ -113,7 +113,9 @@ def stored_or_whole(values: Any) -> Any:
 
 
 def block_of(columns: Sequence[Stored]) -> int:
-    """Rows that are read in one go: of whole chunks, where the widest column has such."""
+    """Rows that are read in one go: of whole chunks, where the widest column has such; one, where rows are made one by one."""
+    if any(column._take for column in columns):
+        return 1
     rows = BLOCK // max(1, sum(column.row_bytes for column in columns))
     chunk = max(columns, key=lambda column: column.row_bytes).chunk
     return max(1, -(-rows // chunk)) * chunk

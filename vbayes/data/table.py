@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def read_table(path: str | Path, *, columns: Columns | None = None) -> Dataset:
         >>> vb.data.read("clicks.parquet", columns={"x": [f"x{i}" for i in range(100)], "y": "y"})
     """
     path = Path(path)
-    if not path.exists():
+    if not os.path.exists(path):
         raise DataUnavailable(f"There is no file {path}. Wanted: a table ({ENDINGS}).")
     endings = [ending for ending in path.suffixes if ending not in (".gz", ".bz2", ".xz", ".zip", ".zst")]
     ending = endings[-1].lower() if endings else ""

@@ -40,6 +40,7 @@ class Relations:
         sizes: Plate → its size there.
         row_plates: The plates whose rows are those of the data.
         fixed: Whether these have one size only.
+        long: Latents that have numbers for each row in one event, as those of a Gaussian process.
     """
 
     def __init__(self, pair: Pair, args: tuple[Any, ...], names: Sequence[str], rows: int) -> None:
@@ -47,8 +48,9 @@ class Relations:
         with pair.look(), torch.no_grad(), validation(False):
             self.q, self.p = pair.run(Batch(args))
         self.values: dict[str, Tensor] = {site["name"]: site["value"] for site in latents(self.p)}
-        self.sizes = {frame.name: int(frame.size) for site in recorded(self.p) for frame in plates(site)}
+        self.sizes = _sizes(self.p)
         self.fixed = False
+        self.long: list[str] = []
         self.row_plates = self._row_plates()
 
     def look(self, args: tuple[Any, ...], values: Mapping[str, Tensor] | None = None) -> Trace:
@@ -59,15 +61,20 @@ class Relations:
 
     def local(self) -> list[str]:
         """The latents that each row has for itself."""
-        return [s["name"] for s in latents(self.p) if {f.name for f in plates(s)} & self.row_plates]
+        apart = [s["name"] for s in latents(self.p) if s["name"] in self.long and isinstance(s["fn"], Independent)]
+        placed = [s for s in latents(self.p) if {f.name for f in s["cond_indep_stack"]} & self.row_plates]
+        return [*(site["name"] for site in placed), *apart]
 
     def observes(self, column: int) -> bool:
         """Whether a column is, or makes, what some site is observed at."""
-        before = _data(self.p)
-        if any(_alike(value, self.args[column]) for value in before.values()):
-            return True
+        before, values = _data(self.p), self.args[column]
+        other = values.roll(1, 0)
+        if torch.equal(other, values):  # all rows are alike
+            if not values.is_floating_point():  # and another code may be one that there is not
+                return any(_alike(value, values) for value in before.values())
+            other = values + 1
         try:
-            after = _data(self.look(self._with(column, self.args[column].roll(1, 0))))
+            after = _data(self.look(self._with(column, other)))
         except (*FAILURES, VBayesError):
             return False
         return any(not _alike(before[name], after.get(name)) for name in before)
@@ -95,8 +102,7 @@ class Relations:
             found = self.look(self._with(column, lower))
         except (*FAILURES, VBayesError):
             return set()
-        sizes = {frame.name: int(frame.size) for site in recorded(found) for frame in plates(site)}
-        return {name for name, size in sizes.items() if size < self.sizes.get(name, 0)} - self.row_plates
+        return {name for name, size in _sizes(found).items() if size < self.sizes.get(name, 0)} - self.row_plates
 
     def numbered_by(self, column: int, groups: int) -> tuple[Axis, ...] | None:
         """The plates, and the dimensions of independent events, whose rows a column numbers: where the codes and those rows are numbered in another order, all
@@ -163,18 +169,27 @@ class Relations:
         return found
 
     def _row_plates(self) -> set[str]:
-        """The plates that have one row more where the first row of all columns is handed in twice."""
-        more = tuple(torch.cat([a, a[:1]]) for a in self.args)
-        try:
-            found = self.look(more)
-        except (*FAILURES, VBayesError):  # then it is where data are
-            self.fixed = True
-            return {f.name for site in observed(self.p) for f in plates(site) if f.size == self.rows}
-        sizes = {frame.name: int(frame.size) for site in recorded(found) for frame in plates(site)}
-        return {n for n, size in sizes.items() if size == self.rows + 1 and self.sizes.get(n) == self.rows}
+        """The plates that have one row more where the first row of all columns is handed in twice, or one less without the last row; loops among them."""
+        more, fewer = (tuple(torch.cat([a, a[:1]]) for a in self.args), tuple(a[:-1] for a in self.args))
+        for other, rows in ((more, self.rows + 1), (fewer, self.rows - 1)):
+            try:
+                found = self.look(other)
+            except (*FAILURES, VBayesError):
+                continue
+            sizes, events = _sizes(found), {s["name"]: s["fn"].event_shape for s in latents(found)}
+            mine = {s["name"]: s["fn"].event_shape for s in latents(self.p)}
+            self.long = [name for name, shape in mine.items() if events.get(name, shape) != shape]
+            return {n for n, size in sizes.items() if size == rows and self.sizes.get(n) == self.rows}
+        self.fixed = True  # then they are where data are
+        return {f.name for site in observed(self.p) for f in plates(site) if f.size == self.rows}
 
     def _with(self, column: int, values: Tensor) -> tuple[Any, ...]:
         return (*self.args[:column], values, *self.args[column + 1 :])
+
+
+def _sizes(trace: Trace) -> dict[str, int]:
+    """Plate → how many rows a run has of it."""
+    return {frame.name: int(frame.size) for site in recorded(trace) for frame in site["cond_indep_stack"]}
 
 
 def _data(trace: Trace) -> dict[str, Tensor]:

@@ -62,7 +62,7 @@ class Labelled:
             dim: range(size) for n in arrays for dim, size in zip(dims[n], arrays[n].shape, strict=True)
         }
         coords |= {dim: list(own) for dim, own in labels.items() if dim in coords}
-        said = {f"new_{one.name}": list(one.names) for one in groups.own}
+        said = {f"new_{one.name}": list(one.names) for one in groups.own if one.names}
         return xr.Dataset({name: (dims[name], array) for name, array in arrays.items()}, coords, said)
 
     def constant(self, rows: NewRows) -> Any:

@@ -122,6 +122,8 @@ def new_groups(
                 "groups changes its density. Wanted: latents of groups in a pyro.plate, all of one distribution; what is known of each group in columns of the data; or "
                 "a plate of size int(g.max()) + 1, which grows."
             )
+        if names:  # whichever group a row is of, it is the same to the model
+            return NewGroups(column, name, (), (codes.clamp(max=known - 1),), calls, ({},), {})
         return None
     size = min(relations.size(axis) for axis in axes)
     if not names:  # groups without rows, but with latents in the fit, are none of the new

@@ -15,6 +15,7 @@ from ..data.dataset import Batch, Dataset
 from ..drawing.relations import Relations
 from ..errors import BadData, Unsuitable, VBayesError
 from ..pair.explained import FAILURES, explained
+from ..pair.sites import observed
 from ..summaries.card import first_few
 
 Look = Callable[[tuple[Any, ...]], dict[str, Tensor]]
@@ -96,6 +97,11 @@ def new_rows(relations: Relations, train: Dataset, new: Dataset) -> NewRows:
             f"The model of pair {relations.pair.name!r} takes {relations.rows} rows and no others, so {len(new)} can't be predicted. Wanted: the size of plate {plate} from the data, "
             "as pyro.plate('data', len(x))."
         )
+    if tied := [name for name in relations.long if name not in relations.local()]:
+        raise Unsuitable(
+            f"Latent {tied[0]!r} of pair {relations.pair.name!r} has a number for each row, and they hang together, so that those of other rows can't be drawn given those of the fit. Wanted: a "
+            "model whose latents are shared by all rows, or each row's own in its plate; of a Gaussian process, the values at fixed places (inducing points)."
+        )
     missing = tuple(name for name, value in zip(names, found, strict=True) if value is None)
     args = tuple(
         v.to(o.dtype) if v is not None and o.is_floating_point() else v
@@ -142,6 +148,15 @@ def called(rows: NewRows, relations: Relations, look: Look) -> tuple[Any, ...]:
             "obs= alone, with the plate's size from another column: def model(x, y=None): ... pyro.plate('data', len(x))."
         ) from first
     return filled[0]
+
+
+def observed_sites(relations: Relations, rows: NewRows) -> list[str]:
+    """The sites that are observed where all columns are there; a model that goes through its rows in a loop has as many as there are rows."""
+    try:
+        found = observed(relations.look(_filled(rows, relations.args, 0)))
+    except (*FAILURES, VBayesError):
+        found = observed(relations.p)
+    return [site["name"] for site in found]
 
 
 def _filled(rows: NewRows, old: tuple[Any, ...], shift: int) -> tuple[Any, ...]:

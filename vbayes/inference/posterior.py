@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -15,6 +15,7 @@ from ..arguments.choice import Choice
 from ..arguments.takes import takes
 from ..data.dataset import Batch
 from ..errors import Unsuitable
+from ..export.names import Names
 from ..export.weights import FEWEST
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained
@@ -48,6 +49,8 @@ class Posterior(Displayable):
         k_hat: Pareto k̂ of the weights, of the worst datum; None where draws of the guide are worth so many that it needs no look, and for exact ones.
         trust: What the weights say of the worst datum: "good", "reweight" or "bad", as `vb.diagnose` has it of few draws; None for exact draws.
         different: Least number of different draws among those that were resampled, over the data; None for others.
+        dims: Site → names of its dimensions: its plates.
+        labels: Dimension → its labels, where the data have some (the rule is that of `vb.to_arviz`).
     """
 
     draws: Mapping[str, Tensor]
@@ -61,6 +64,8 @@ class Posterior(Displayable):
     k_hat: float | None = None
     trust: Trust | None = None
     different: int | None = None
+    dims: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    labels: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "draws", {name: values.cpu() for name, values in self.draws.items()})
@@ -104,11 +109,12 @@ class Posterior(Displayable):
         return {name: values.double().quantile(q, dim=0) for name, values in self.draws.items()}
 
     def to_arviz(self) -> Any:
-        """ArviZ's own object, with one chain and the group `posterior`."""
+        """ArviZ's own object, with one chain and the group `posterior`; plates have their names, and the labels that the data have."""
         from ..export import arviz as export
 
         arrays: dict[str, np.ndarray] = {name: values.cpu().numpy()[None] for name, values in self.draws.items()}
-        return export.from_arrays({"posterior": arrays})
+        dims = {name: own for name, own in self.dims.items() if name in arrays and len(own) == arrays[name].ndim - 2}
+        return export.from_arrays({"posterior": arrays}, dims=dims, coords=self.labels)
 
     def verdict(self) -> str:
         """In a sentence, or two where the guide can't be trusted."""
@@ -176,7 +182,9 @@ def posterior(
     """
     seed, problem = rng.or_default(seed), Problem.of(pair, data, device=device)
     pair, batch = problem.pair, problem.whole
+    said = Names(pair, batch, problem.data)
     names: dict[str, Any] = {"pair": pair.name, "data": problem.data.name, "uncovered": problem.uncovered}
+    names |= {"dims": said.dims({}), "labels": said.labels({}, {})}
     with pair.scope(), torch.no_grad(), rng.seeded(seed), validation(False):
         if method in ("auto", "exact") and pair.exact is not None:
             known = pair.exact.posterior(*batch.args)

@@ -30,7 +30,7 @@ from ..staging.many import many
 from ..validation import validation
 from .labelled import Labelled
 from .new_groups import Groups, NewGroups, new_groups
-from .new_rows import NewRows, called, new_rows
+from .new_rows import NewRows, called, new_rows, observed_sites
 from .posterior import posterior
 from .prediction import PART, Prediction
 
@@ -98,10 +98,10 @@ def predict(
         known = _draws(relations, train, shared, draws, method, rng.child(seed, KNOWN))
     elif method == "psis" and guided and not rows.missing:  # each row has weights of its own
         known, guided = _weighted(pair, new, guided, draws, rng.child(seed, KNOWN)), []
-    sites = [site["name"] for site in observed(relations.p)]
+    handed = replace(rows, args=groups.args(rows.args, 0))
+    sites = observed_sites(relations, handed)
     first = {name: value[0] for name, value in known.items()}
     predictive = Predictive(pair, (), sites, guided, summed, groups.anew(0))
-    handed = replace(rows, args=groups.args(rows.args, 0))
     args = called(handed, relations, functools.partial(_look, predictive, first))
     with pair.look(), torch.no_grad(), validation(False):
         made = made_sites(replace(predictive, args=args).run(first), sites)
@@ -116,8 +116,19 @@ def predict(
     labelled = Labelled(dims, sizes, relations.row_plates & sizes.keys(), relations.names, train, new)
     return Prediction(
         labelled.draws(values, groups), labelled.constant(rows), tuple(s for s in sites if s in values), pair.name, rows.count,
-        interval, method if known else "none", {one.name: one.names for one in groups.own}, how, dict(new.labels),
+        interval, method if known else "none", {one.name: one.names for one in groups.own if one.names}, how, dict(new.labels), _classes(relations, train),
     )  # fmt: skip
+
+
+def _classes(relations: Relations, train: Dataset) -> dict[str, tuple[str, ...]]:
+    """Site → the names that its values stand for, where it is observed at a column of names."""
+    columns = {name: value for name, value in zip(relations.names, relations.args, strict=True) if name in train.labels}
+    return {
+        site["name"]: tuple(train.labels[name])
+        for site in observed(relations.p)
+        for name, value in columns.items()
+        if site["value"].shape == value.shape and bool((site["value"] == value).all())
+    }
 
 
 def _new_groups(relations: Relations, rows: NewRows, train: Dataset, new: Dataset) -> list[NewGroups]:

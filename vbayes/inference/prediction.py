@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from ..arguments.kind import Optional
@@ -35,6 +36,7 @@ class Prediction(Displayable):
         new_groups: Column → names of the groups that the fit has not met: they are drawn from their population.
         latents: Latents of rows → how they were drawn.
         labels: Column → labels of its codes.
+        classes: Site → the names that its values stand for, of one that is observed at a column of names.
     """
 
     draws: Any
@@ -47,6 +49,7 @@ class Prediction(Displayable):
     new_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     latents: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return int(self.draws.sizes["draw"])
@@ -91,7 +94,8 @@ class Prediction(Displayable):
 
     @takes()
     def to_dataframe(self, site: str | None = None) -> pd.DataFrame:
-        """One row for each predicted number: its labels, the columns that the model was called with, mean, sd, and the ends of its interval.
+        """One row for each predicted number: its labels, the columns that the model was called with, mean, sd, and the ends of its interval; of names, the likeliest, and
+        the probability of each.
 
         Args:
             site: Of which; of all that the model observes if None, with a column `site` where these are several.
@@ -106,27 +110,32 @@ class Prediction(Displayable):
 
     def _table(self, name: str) -> pd.DataFrame:
         values = self[name]
-        tail = (1 - self.interval) / 2
-        columns = {
-            "mean": values.mean("draw"),
-            "sd": values.std("draw", ddof=1),
-            **{f"{100 * q:.4g}%": values.quantile(q, "draw").drop_vars("quantile") for q in (tail, 1 - tail)},
-        }
+        columns = self._numbers(values) if name not in self.classes else self._names(values, self.classes[name])
         import xarray as xr
 
         if values.ndim == 1:
-            return pd.DataFrame({key: [float(value)] for key, value in columns.items()})
+            return pd.DataFrame({key: [value.item()] for key, value in columns.items()})
         table = xr.Dataset(columns).to_dataframe().reset_index()
         for column, own in self.constant.data_vars.items():
             if own.ndim == 1 and own.dims[0] in values.dims and column not in table:
                 each = own.to_series().reindex(table[own.dims[0]]).to_numpy()
                 labels = self.labels.get(str(column))
                 table.insert(
-                    table.columns.get_loc("mean"),
+                    table.columns.get_loc(next(iter(columns))),
                     column,
                     each if labels is None else [labels[int(code)] for code in each],
                 )
         return table
+
+    def _numbers(self, values: Any) -> dict[str, Any]:
+        tail = (1 - self.interval) / 2
+        ends = {f"{100 * q:.4g}%": values.quantile(q, "draw").drop_vars("quantile") for q in (tail, 1 - tail)}
+        return {"mean": values.mean("draw"), "sd": values.std("draw", ddof=1), **ends}
+
+    def _names(self, values: Any, names: tuple[str, ...]) -> dict[str, Any]:
+        shares = [(values == code).mean("draw") for code in range(len(names))]
+        likeliest = shares[0].copy(data=np.array(names)[np.argmax(np.stack([s.values for s in shares]), 0)])
+        return {"likeliest": likeliest, **{f"P({name})": share for name, share in zip(names, shares, strict=True)}}
 
     @takes()
     def plot(self, ax: Axes | None = None, site: str | None = None) -> Axes:
@@ -140,9 +149,11 @@ class Prediction(Displayable):
 
         from ..plots import prediction
 
+        name = site or self.sites[0]
         if ax is None:
             _, ax = pyplot.subplots(figsize=(8, 3.6), layout="constrained")
-        return prediction(self.to_dataframe(site or self.sites[0]), ax, name=site or self.sites[0])
+        table = replace(self, classes={}).to_dataframe(name)  # of codes, where these stand for names
+        return prediction(table, ax, name=name)
 
     def verdict(self) -> str:
         """Where the draws are from, and what was drawn from the population because the fit has not met it."""

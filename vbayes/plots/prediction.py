@@ -7,14 +7,14 @@ from matplotlib.axes import Axes
 
 from ..arguments.takes import takes
 from ..arguments.tensor import Table
-from .frame import framed
+from .frame import framed, legend_beside
 
 FEW = 40  # rows whose labels can be read
 
 
 @takes(table=Table(("mean", "sd")))
 def prediction(table: pd.DataFrame, ax: Axes, name: str = "prediction") -> Axes:
-    """Means with intervals: along the only column of real numbers, where there is one, else row by row, with labels where they are few.
+    """Means with intervals: along the only column of real numbers, where there is one beside no column of names and no value comes twice; else row by row, with labels where they are few.
 
     Args:
         table: `Prediction.to_dataframe()`.
@@ -24,7 +24,8 @@ def prediction(table: pd.DataFrame, ax: Axes, name: str = "prediction") -> Axes:
     place = list(table.columns).index("mean")
     low, high = table.columns[place + 2 : place + 4]
     real = [column for column in table.columns[:place] if table[column].dtype.kind == "f"]
-    if len(real) == 1:
+    words = [column for column in table.columns[:place] if table[column].dtype.kind not in "iufb"]
+    if len(real) == 1 and not words and table[real[0]].is_unique:
         table = table.sort_values(real[0])
         ax.fill_between(
             table[real[0]], table[low], table[high], color="#56B4E9", alpha=0.35, lw=0, label=f"{low} to {high}"
@@ -35,11 +36,10 @@ def prediction(table: pd.DataFrame, ax: Axes, name: str = "prediction") -> Axes:
         rows = range(len(table))
         ax.vlines(rows, table[low], table[high], color="#56B4E9", lw=2, label=f"{low} to {high}")
         ax.plot(rows, table["mean"], "o", color="#0072B2", ms=4, label="mean")
-        words = [column for column in table.columns[:place] if table[column].dtype.kind not in "iufb"]
         if words and len(table) <= FEW:
             ax.set_xticks(rows, table[words[-1]], rotation=45, ha="right")
         else:
             ax.set_xlabel("row")
     ax.set_ylabel(name)
-    ax.legend(frameon=False)
+    legend_beside(ax)
     return framed(ax, f"Predictions of {name}")

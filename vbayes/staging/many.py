@@ -92,6 +92,10 @@ def _row(given: Values | None, index: int | slice) -> tuple[Values, ...]:
     return () if given is None else ({name: value[index] for name, value in given.items()},)
 
 
+def _values(given: tuple[Values, ...]) -> list[Tensor]:
+    return [value for row in given for value in row.values()]
+
+
 @dataclass(frozen=True)
 class _SideBySide:
     """Runs at once.
@@ -114,7 +118,7 @@ class _SideBySide:
         """On noise (k, n) and (k, u), and what k runs are handed."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
-            made = vmap(self.one, randomness="different")(noise, *given)
+            made = vmap(self.one, randomness="different")(noise, *_values(given))
         return dict(zip(self.names, made, strict=True))
 
 
@@ -130,14 +134,14 @@ def _side_by_side(run: Run, device: torch.device, given: tuple[Values, ...]) -> 
         return None
     noise = look.seen()
 
-    def one(noise: Noise, *given: Values) -> list[Tensor]:
+    def one(noise: Noise, *values: Tensor) -> list[Tensor]:  # a traced program takes no mapping
         with Recorder(noise), Deferred():
-            return list(run(*given).values())
+            return list(run(*(dict(zip(row, values, strict=True)) for row in given)).values())
 
     def traced() -> Callable[..., list[Tensor]]:
         # Below Pyro's own autograd functions, and `.data`, which `vmap` knows nothing of.
         normals, uniforms = draw_noise(look.sizes, 1, noise[0])
-        return trace(one, (normals[0], uniforms[0]), *given)
+        return trace(one, (normals[0], uniforms[0]), *_values(given))
 
     for make in (lambda: one, traced):
         try:

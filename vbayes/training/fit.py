@@ -29,7 +29,7 @@ from .autosave import EVERY, Autosave
 from .averaged import train_averaged
 from .combinations import require_combination
 from .fit_run import Progress, train
-from .from_disk import asked_of_disk
+from .from_disk import asked_of_disk, batch_size_of
 from .history import Callback
 from .identity import identity
 from .minibatches import count_steps
@@ -87,7 +87,7 @@ def fit(
     Args:
         pair: Model and guide; it is copied, never changed. A fit goes on from where it is, as a new fit. A model alone gets a guide by itself.
         data: A `Dataset`, a tensor or array of shape (N, ...), a tuple or mapping of those, or a table of pandas, polars, Arrow or xarray, whose columns go by their names to
-            the model's arguments: names as codes (`Dataset.labels`), and those that it does not ask for not at all.
+            the model's arguments: names as codes (`Dataset.labels`), and those that it does not ask for not at all. Arrays on disk and torch's data sets and loaders are read while it trains.
         estimator: A name, a vbayes estimator, or any `pyro.infer.ELBO`; `AnalyticKL` if None, or `Enumerated` where a guide by a word leaves sites to be summed out. "auto" asks `vb.recommend` at the start, after a tenth and after
             half of the steps; the fit's `switches` say what it chose. Its choice depends on the clock.
         guide: For a model alone: a word (see `Pair`; "auto" if None), or a guide. "auto", without `steps`, `epochs` and an estimator, is a normal where the diagnosis
@@ -100,7 +100,7 @@ def fit(
             has no say in the numbers.
         validation: Data like `data` that are not trained on: for a guide that makes latents from data, such as a VAE's, their ELBO decides when to stop, and which
             parameters are kept.
-        batch_size: M, rows in a minibatch; None takes all rows in each step.
+        batch_size: M, rows in a minibatch; None takes all rows in each step, or what a `DataLoader` says.
         optimizer: With `steps` or `epochs`: a `torch.optim` class, or a `pyro.optim` object (a scheduler among them steps once an epoch).
         learning_rate: For a `torch.optim` class; None leaves its default. Without `steps` and `epochs` the first rate, found by trials if None.
         update: With `steps` or `epochs`, in place of an optimiser: `vb.NaturalGradient()`, with Adam at `learning_rate` for what is no normal's parameter; or
@@ -173,7 +173,7 @@ def fit(
     seed = rng.or_default(seed)
     pair, data = pair_and_data(paired(pair, guide), data)
     pair = pair.masked() if missing == "mask" else pair
-    dataset = _of(data, binarize, seed)
+    dataset, batch_size = _of(data, binarize, seed), batch_size_of(data, batch_size)
     if progress:
         say_left_out(pair, dataset)
     dataset = asked_of_disk(pair, dataset, batch_size, restarts=restarts, binarize=binarize, devices=devices)

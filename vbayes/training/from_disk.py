@@ -5,11 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from torch.utils.data import DataLoader
+
 from ..data.dataset import Dataset
 from ..errors import BadInput
 from ..pair.pair import Pair
 
 WANTED = "an array in memory, where there is room for one"
+
+
+def batch_size_of(data: Any, batch_size: int | None) -> int | None:
+    """A loader's own, where nobody says another."""
+    return data.batch_size if batch_size is None and isinstance(data, DataLoader) else batch_size
 
 
 def asked_of_disk(pair: Pair, data: Dataset, batch_size: int | None, **options: Any) -> Dataset:
@@ -24,7 +31,7 @@ def asked_of_disk(pair: Pair, data: Dataset, batch_size: int | None, **options: 
     """
     if not data.stored:
         return data
-    rows = f"Data set {data.name!r} with {len(data)} rows is read from disk while a fit trains"
+    rows = f"Data set {data.name!r} with {len(data)} rows is read while a fit trains"
     if batch_size is None:
         raise BadInput(f"{rows}, so many rows at a time. Wanted: batch_size=1000, say; or {WANTED}.")
     if pair.word is not None:

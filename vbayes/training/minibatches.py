@@ -90,7 +90,9 @@ class Minibatches:
             return [None], None
         if self._windows:
             return self._in_window(first, count)
-        orders = torch.stack([self._epoch(e) for e in range(self.epoch(first), self.epoch(first + count - 1) + 1)])
+        each = [self._epoch(e) for e in range(self.epoch(first), self.epoch(first + count - 1) + 1)]
+        # Of many rows, a copy takes as long as steps do.
+        orders = each[0][None] if len(each) == 1 else torch.stack(each)
         start, whole = (first - 1) % self.per_epoch, len(self._data) // size
         if len(self.sizes) == 1:
             return [orders.view(-1, size)[start : start + count]], None

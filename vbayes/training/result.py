@@ -15,7 +15,9 @@ from torch import Tensor
 from ..arguments.function import FUNCTION
 from ..arguments.kind import Several
 from ..arguments.takes import takes
+from ..arguments.whole import Whole
 from ..data.dataset import Dataset
+from ..errors import Unsuitable
 from ..estimators import name_of, resolve
 from ..export.to_arviz import to_arviz
 from ..pair.device import choose_device
@@ -201,17 +203,29 @@ class Fit(Displayable):
             method = self._advised
         return verb("posterior")(self, data, draws, method or "auto", **options)
 
-    @takes()
-    def predict(self, new_data: Any = None, *, method: str | None = None, **options: Any) -> Any:
-        """`vb.predict(fit, new_data, method=..., **options)`, a `vb.Prediction` of other rows and groups, or of its own rows; by the method that the diagnosis advises if
-        None is given: draws weighted and resampled where it says so.
+    @takes(draws=Whole(1, drawn=True))
+    def predict(
+        self,
+        new_data: Any = None,
+        *,
+        draws: int = 1000,
+        interval: float = 0.9,
+        seed: int | None = None,
+        method: str | None = None,
+    ) -> Any:
+        """`vb.predict(fit, new_data, ...)`, a `vb.Prediction` of other rows and groups, or of its own rows; by the method that the diagnosis advises if None is given: draws
+        weighted and resampled where it says so.
         """
-        return verb("predict")(self, new_data, method=method or self._advised, **options)
+        method = self._advised if method is None else method
+        return verb("predict")(self, new_data, draws=draws, interval=interval, seed=seed, method=method)
 
     @property
     def _advised(self) -> str:
         """How draws are to be used, by the diagnosis."""
-        return "psis" if (self.diagnosis or self.diagnose()).trust == "reweight" else "guide"
+        try:
+            return "psis" if (self.diagnosis or self.diagnose()).trust == "reweight" else "guide"
+        except Unsuitable:  # there is nothing to judge: no latents
+            return "guide"
 
     def linear_response(self, **options: Any) -> Any:
         """`vb.linear_response(fit, **options)`, a `vb.LinearResponse`: the covariances that a mean-field guide leaves out."""

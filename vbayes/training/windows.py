@@ -68,6 +68,7 @@ class Windows:
         self._buffers: list[dict[str, Tensor]] = [{}, {}]
         self._held: tuple[int, Window] | None = None
         self._next: tuple[int, Future[Window]] | None = None
+        self._order: tuple[int, Tensor] | None = None
 
     def __call__(self, number: int) -> Window:
         """A window, counted from 0 through all epochs; the one behind it is read from now on."""
@@ -87,8 +88,11 @@ class Windows:
 
     def order(self, number: int) -> Tensor:
         """(n,) the rows of a window, in the order in which its minibatches take them."""
-        generator = rng.stream(self._seed, self._stream, 1, number)
-        return torch.randperm(self.length(number), generator=generator, device="cpu").to(self._data.first.device)
+        if self._order is None or self._order[0] != number:
+            generator = rng.stream(self._seed, self._stream, 1, number)
+            order = torch.randperm(self.length(number), generator=generator, device="cpu")
+            self._order = number, order.to(self._data.first.device)
+        return self._order[1]
 
     def chosen(self, number: int) -> np.ndarray[Any, Any]:
         """(n,) the row numbers of a window in the data set."""
