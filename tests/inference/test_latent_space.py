@@ -57,7 +57,11 @@ def test_pictures():
     data = vb.data.digits().rows(slice(0, 60))
     for latent in (1, 2, 4):
         space = vb.LatentSpace(vb.fit(vb.pairs.vae(latent=latent), data, steps=5, progress=False))
-        titles = {ax.get_title(loc="left") for ax in space.plot().axes}
+        figure = space.plot()
+        figure.draw_without_rendering()
+        covered = sum(ax.get_position().width * ax.get_position().height for ax in figure.axes)
+        assert covered > 0.75 and all(ax.axison or ax.images for ax in figure.axes), "a hole"
+        titles = {ax.get_title(loc="left") for ax in figure.axes}
         assert len(titles - {""}) == (4 if latent == 1 else 5)
         assert np.array_equal(space.as_images(data.first)[3], data.first[3].reshape(8, 8).numpy())
         plt.close("all")

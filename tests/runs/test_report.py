@@ -14,18 +14,28 @@ from matplotlib import pyplot
 
 import vbayes as vb
 from tests.comparison_table import made
+from vbayes.runs.index import index
 from vbayes.runs.picture import save_figure, told
 from vbayes.runs.report import pictures as pictures_of
 
 
-@pytest.fixture
-def run(tmp_path):
-    """A run folder of `vbayes compare`, for a pair with an unfriendly name."""
-    result = made(pair="<b>bold</b>")
-    result.save(tmp_path / "comparison.json")
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory):
+    """A comparison of a pair with an unfriendly name, and its figure."""
+    folder, result = tmp_path_factory.mktemp("comparison"), made(pair="<b>bold</b>")
+    result.save(folder / "comparison.json")
     figure = result.plot()
-    figure.savefig(tmp_path / "comparison.png", dpi=60)
+    figure.savefig(folder / "comparison.png", dpi=60)
     pyplot.close(figure)
+    return result, folder
+
+
+@pytest.fixture
+def run(tmp_path, comparison):
+    """A run folder of `vbayes compare`."""
+    result, folder = comparison
+    for file in folder.iterdir():
+        shutil.copy(file, tmp_path)
     (tmp_path / "history.csv").write_text("step,epoch,elbo,elbo_per_datum,seconds\n1,1,-80,-40,0.5\n2,1,-60,-30,1.0\n")
     config = {"command": "compare", "pair": result.pair, "data": "digits", "estimators": list(result.estimators)}
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -73,7 +83,7 @@ def test_a_training_run(run):
         json.dumps({"command": "train", "pair": "vae", "data": "digits", "estimator": "STL()"})
     )
     text = vb.report(run).read_text(encoding="utf-8")
-    assert "A fit by STL()" in text and "2 steps in 1.0 s" in text and "-30.0000 nats" in text
+    assert "A fit by STL()" in text and "2 steps in 1.0 s" in text and "−30.0000 nats" in text
 
 
 def test_what_was_changed_and_what_went_wrong(run):
@@ -110,6 +120,17 @@ def test_tables_of_experiments_have_numbers_to_the_right_and_no_lists(run):
     assert "0.1, 0.1" not in text and "Lists, which table.csv has: curve." in text
     assert '<th class="n">k</th>' in text and '<td class="n" data-key="-1234567.0">−1.23×10⁶</td>' in text
     assert "<th>pair</th>" in text and '<td data-key="">1, 2</td>' in text and '<td data-key="">yes</td>' in text
+
+
+def test_the_index_has_a_thumbnail_beside_each_verdict(run, tmp_path):
+    folder = tmp_path / "runs" / "a run"
+    shutil.copytree(run, folder, ignore=lambda *_: ["runs"])
+    vb.report(folder)
+    bare = tmp_path / "runs" / "bare"
+    shutil.copytree(folder, bare, ignore=lambda *_: ["comparison.png"])
+    text = index(tmp_path / "runs").read_text("utf-8")
+    assert 'class="chart" src="a%20run/comparison.png"' in text and text.count("<img") == 1
+    assert '<section class="bare">' in text and html.unescape(text).count(made().verdict()) == 2
 
 
 def test_a_figure_says_of_itself_what_it_shows(tmp_path):

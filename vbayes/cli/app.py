@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
@@ -18,6 +17,7 @@ from rich.panel import Panel
 from .. import home
 from ..errors import VBayesError
 from ..progress import terminated
+from .afterwards import PREDICT, REPORT, predict, report
 from .experiments import EXAMPLES, run
 from .options import integers, names
 from .options import settings as settings_of
@@ -32,8 +32,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-
-SHOWN = 10  # rows of a table
 
 
 def _version(asked: bool) -> None:
@@ -214,37 +212,6 @@ def train(
 app.command(epilog=EXAMPLES)(run)
 
 
-@app.command(
-    epilog="Examples:\n\n"
-    "  vbayes predict runs/vae --data new.csv\n\n"
-    "  vbayes predict runs/radon --pair my_models:radon --data new.parquet --out found.parquet --interval 0.8"
-)
-def predict(
-    run: Annotated[Path, typer.Argument(help="A run folder of [b]vbayes train[/b].")],
-    data: Annotated[Path, typer.Option(help="A table with the new rows: CSV, Parquet, ...")],
-    pair: Annotated[
-        str | None, typer.Option(help="package.module:function, if the fit is of a pair that is not built in.")
-    ] = None,
-    draws: Annotated[int, typer.Option(min=2, help="From the posterior predictive distribution.")] = 1000,
-    interval: Annotated[float, typer.Option(help="The part of the draws in the intervals.")] = 0.9,
-    seed: Seed = 0,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Where to write the table, .csv or .parquet. [dim]Default: RUN/predictions.csv.[/dim]"),
-    ] = None,
-) -> None:
-    """Predict what a fit says of new rows: a table with means, standard deviations and intervals, and in words what was done."""
-    from ..summaries.tables import table
-    from .predict import predict as run_
-
-    found, made, target = run_(run, data, pair, draws=draws, interval=interval, seed=seed, out=out)
-    console.print(table(made.head(SHOWN)))
-    if len(made) > SHOWN:
-        console.print(f"… {len(made):,} rows in all")
-    console.print(Panel(escape(found.verdict()), title="Verdict", title_align="left"))
-    console.print(f"The table: [b]{escape(str(target))}[/b]", soft_wrap=True)
-
-
 @app.command(name="list", epilog="Examples:\n\n  vbayes list\n\n  vbayes list | less")
 def list_() -> None:
     """Show the pairs, the estimators with what they claim and need, and the data sets."""
@@ -254,16 +221,8 @@ def list_() -> None:
         console.print(part)
 
 
-@app.command(epilog="Examples:\n\n  vbayes report runs/schools")
-def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
-    """Write RUN/report.html anew: one self-contained page. Figures and draws too, where a full disk or a signal has cost them."""
-    write: Any
-    if os.path.lexists(run / "unfinished.json"):
-        from .train import report as write
-    else:  # which needs no torch
-        from ..runs.report import report as write
-
-    console.print(f"[b]{escape(str(write(run)))}[/b]")
+app.command(epilog=PREDICT)(predict)
+app.command(epilog=REPORT)(report)
 
 
 app.command(epilog=OF_PAGES)(page)

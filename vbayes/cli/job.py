@@ -39,4 +39,4 @@ class Job:
 
 def is_file(data: str | None) -> bool:
     """Whether a data set is a table in a file, rather than one that has a name."""
-    return data is not None and data not in DATASETS and (bool(Path(data).suffix) or Path(data).exists())
+    return data not in (None, "", *DATASETS) and (bool(Path(str(data)).suffix) or Path(str(data)).exists())

@@ -109,11 +109,15 @@ def rest(
         if job.data.image:
             save_figure(_reconstructions(posterior, job.data), folder / "reconstructions.png")
     if diagnosed:
-        with suppress(Unsuitable):  # a pair without a posterior
-            keep_diagnosis(fit.diagnose(seed=seed), folder, more=particles_signal(fit, seed=seed))
+        _diagnose(fit, folder, seed)
     report(folder)
     if finished:
         (folder / UNFINISHED).unlink(missing_ok=True)
+
+
+def _diagnose(fit: Fit, folder: Path, seed: int) -> None:
+    with suppress(Unsuitable):  # a pair without a posterior
+        keep_diagnosis(fit.diagnose(seed=seed), folder, more=particles_signal(fit, seed=seed))
 
 
 def _reconstructions(draws: Any, data: Dataset) -> Any:

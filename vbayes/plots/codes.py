@@ -10,18 +10,21 @@ from ..arguments.takes import takes
 from ..arguments.tensor import Table
 from .frame import framed
 
+BINS = 40
 SEVERAL = 20  # classes that colours tell apart
 
 
 @takes(table=Table(("label",)))
 def codes(table: pd.DataFrame, ax: Axes) -> Axes:
-    """A point for each datum, in the two dimensions of z that vary most; coloured by its label.
+    """A point for each datum, in the two dimensions of z that vary most; coloured by its label. Where z has one dimension, how many data lie where.
 
     Args:
         table: `LatentSpace.codes`.
         ax: Where to draw.
     """
     across, up = widest(table)
+    if across == up:
+        return _along(table, ax, across)
     if "label" not in table:
         ax.scatter(table[across], table[up], s=8, color="#0072B2", alpha=0.6)
     elif (classes := sorted(table.label.unique())) and len(classes) <= SEVERAL:
@@ -35,6 +38,22 @@ def codes(table: pd.DataFrame, ax: Axes) -> Axes:
         ax.figure.colorbar(shown, ax=ax)
     ax.set(xlabel=across, ylabel=up)
     return framed(ax, "Data at the mean of q(z|x)")
+
+
+def _along(table: pd.DataFrame, ax: Axes, name: str) -> Axes:
+    """A histogram, with a part for each label where there are a few of them."""
+    classes = sorted(table.label.unique()) if "label" in table and table.label.nunique() <= SEVERAL else []
+    if classes:
+        colours = colormaps["tab10" if len(classes) <= 10 else "tab20"]
+        own = [table[name][table.label == label] for label in classes]
+        ax.hist(
+            own, bins=BINS, stacked=True, color=[colours(n) for n in range(len(classes))], label=list(map(str, classes))
+        )
+        ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    else:
+        ax.hist(table[name], bins=BINS, color="#0072B2")
+    ax.set(xlabel=name, ylabel="data")
+    return framed(ax, "Data at the mean of q(z|x)", grid="y")
 
 
 def widest(table: pd.DataFrame) -> tuple[str, str]:

@@ -22,7 +22,14 @@ def history(table: pd.DataFrame, ax: Axes) -> Axes:
     if window > 1:
         ax.plot(table.step, table.elbo_per_datum, color="#56B4E9", alpha=0.45, lw=0.8, label="each step")
     trend = table.elbo_per_datum.rolling(window, center=True, min_periods=1).mean()
-    ax.plot(table.step, trend, color="#0072B2", lw=2, label=f"mean of {window} steps" if window > 1 else "each step")
+    ax.plot(
+        table.step,
+        trend,
+        color="#0072B2",
+        lw=2,
+        marker="o" if len(table) < 10 else None,
+        label=f"mean of {window} steps" if window > 1 else "each step",
+    )
     # The first steps fall from a great height; what matters comes after.
     low, high = table.elbo_per_datum.quantile(0.01), table.elbo_per_datum.max()
     if high > low:

@@ -1,0 +1,77 @@
+"""`vbayes predict` and `vbayes report`: what is asked of run folders that are there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.panel import Panel
+
+from .parameters import Seed
+from .screen import console
+
+SHOWN = 10  # rows of a table
+PREDICT = (
+    "Examples:\n\n"
+    "  vbayes predict runs/vae --data new.csv\n\n"
+    "  vbayes predict runs/radon --pair my_models:radon --data new.parquet --out found.parquet --interval 0.8"
+)
+REPORT = (
+    "Examples:\n\n"
+    "  vbayes report runs/schools\n\n"
+    "  vbayes report runs/vae-5 runs/vae-50    [dim]what differs, and what came of it, side by side[/dim]"
+)
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="A run folder of [b]vbayes train[/b].")],
+    data: Annotated[Path, typer.Option(help="A table with the new rows: CSV, Parquet, ...")],
+    pair: Annotated[
+        str | None, typer.Option(help="package.module:function, if the fit is of a pair that is not built in.")
+    ] = None,
+    draws: Annotated[int, typer.Option(min=2, help="From the posterior predictive distribution.")] = 1000,
+    interval: Annotated[float, typer.Option(help="The part of the draws in the intervals.")] = 0.9,
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where to write the table, .csv or .parquet. [dim]Default: RUN/predictions.csv.[/dim]"),
+    ] = None,
+) -> None:
+    """Predict what a fit says of new rows: a table with means, standard deviations and intervals, and in words what was done."""
+    from ..summaries.tables import table
+    from .predict import predict as run_
+
+    found, made, target = run_(run, data, pair, draws=draws, interval=interval, seed=seed, out=out)
+    console.print(table(made.head(SHOWN)))
+    if len(made) > SHOWN:
+        console.print(f"… {len(made):,} rows in all")
+    console.print(Panel(escape(found.verdict()), title="Verdict", title_align="left"))
+    console.print(f"The table: [b]{escape(str(target))}[/b]", soft_wrap=True)
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="A run folder; several, to compare them.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The page of several. [dim]Default: A-against-B.html beside the first.[/dim]")
+    ] = None,
+) -> None:
+    """Write RUN/report.html anew: one self-contained page. Figures and draws too, where a full disk or a signal has cost them.
+
+    Of several runs, a page with them side by side: settings that differ, verdicts, numbers, ELBO curves, figures.
+    """
+    write: Any
+    if len(runs) > 1:
+        from ..runs.against import against
+
+        target = out or runs[0].parent / f"{'-against-'.join(run.name for run in runs)}.html"
+        console.print(f"[b]{escape(str(against(runs, target)))}[/b]", soft_wrap=True)
+        return
+    if os.path.lexists(runs[0] / "unfinished.json"):
+        from .train import report as write
+    else:  # which needs no torch
+        from ..runs.report import report as write
+
+    console.print(f"[b]{escape(str(write(runs[0])))}[/b]", soft_wrap=True)

@@ -1,0 +1,162 @@
+"""Several runs side by side on one page: the settings in which they differ, verdicts, numbers, ELBO. It computes nothing but means."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import BadInput
+from . import regular_file
+from .curves import curves
+from .index import summary
+from .json_files import read_json, read_json_or_nothing
+from .numbers import plain, table_of
+from .report import pictures
+from .template import write_page
+
+LEFT_OUT = {
+    "changed",
+    "fingerprint",
+    "convergence",
+    "found",
+    "failed",
+    "predictions",
+    "steps",
+    "interrupted",
+    "converged",
+}
+"""Of `config.json`: what a run has come to, rather than what was asked for."""
+DIAGNOSED = {
+    "k_hat": "k̂",
+    "effective": "draws are worth",
+    "elbo": "ELBO of all data (nats)",
+    "log_evidence": "log p(x), at least (nats)",
+}
+COMPARED = {"variance": "variance", "snr": "SNR", "ms_per_gradient": "ms"}
+
+
+def against(folders: Sequence[Path], target: Path) -> Path:
+    """Writes the page.
+
+    Args:
+        folders: Run folders, two or more.
+        target: The page.
+
+    Returns:
+        Its path.
+
+    Raises:
+        BadInput: No run in one of them.
+        OutputUnwritable: The page can't be written; an older one is still there.
+    """
+    names = [folder.name for folder in folders]
+    names = names if len(set(names)) == len(names) else [str(folder) for folder in folders]
+    configs = [_config(folder) for folder in folders]
+    histories = [_history(folder / "history.csv") for folder in folders]
+    drawn = curves(dict(zip(names, histories, strict=True)))
+    estimators = {str(config.get("estimator")) for config in configs}
+    return write_page(
+        target,
+        "against.html.j2",
+        runs=[summary(folder) | {"name": name} for folder, name in zip(folders, names, strict=True)],
+        differs=table_of(["setting", *names], _differing(configs)),
+        numbers=table_of(["", *names], _numbers(folders, histories)),
+        curves=drawn,
+        several_bounds=len(estimators) > 1,
+        other_data=len({plain(config.get("data")) for config in configs}) > 1,
+        compared=_compared(folders, names),
+        figures=_side_by_side(folders, names),
+    )
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    if not os.path.lexists(folder / "config.json"):
+        raise BadInput(
+            f"{folder} is no run folder: it has no config.json. Wanted: folders that `vbayes train`, `compare` or `run` wrote."
+        )
+    told = read_json(folder / "config.json")
+    flat = {name: value for name, value in told.items() if name not in LEFT_OUT} if isinstance(told, dict) else {}
+    settings = flat.pop("settings", None)
+    return flat | (settings if isinstance(settings, dict) else {})
+
+
+def _differing(configs: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """A row for each setting that is not the same in all."""
+    rows = [
+        [name, *(plain(config.get(name)) for config in configs)]
+        for name in dict.fromkeys(n for c in configs for n in c)
+    ]
+    return [[row[0].replace("_", " "), *row[1:]] for row in rows if len(set(row[1:])) > 1]
+
+
+def _history(path: Path) -> list[tuple[float, float]]:
+    """Step and ELBO per datum; nothing where there is no file, and as far as it can be read."""
+    found: list[tuple[float, float]] = []
+    try:
+        for row in csv.DictReader(regular_file.read(path).decode("utf-8").splitlines()):
+            found.append((float(row["step"]), float(row["elbo_per_datum"])))
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+        pass
+    return found
+
+
+def _numbers(folders: Sequence[Path], histories: Sequence[Sequence[tuple[float, float]]]) -> list[list[Any]]:
+    """What the runs have come to, a column each."""
+    told = [read_json_or_nothing(folder / "diagnosis.json") for folder in folders]
+    rows: list[list[Any]] = [
+        ["steps", *(len(history) or None for history in histories)],
+        ["ELBO a datum, mean of the last tenth (nats)", *(_end(history) for history in histories)],
+    ]
+    rows += [[words, *(_number(one.get(name)) for one in told)] for name, words in DIAGNOSED.items()]
+    return [row for row in rows if any(value is not None for value in row[1:])]
+
+
+def _end(history: Sequence[tuple[float, float]]) -> float | None:
+    last = [y for _, y in history[-max(1, len(history) // 10) :]]
+    return sum(last) / len(last) if last else None
+
+
+def _number(value: Any) -> float | str | None:
+    return value if isinstance(value, (int, float, str)) and not isinstance(value, bool) and _is_finite(value) else None
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(float(value))
+    except (ValueError, OverflowError):
+        return False
+
+
+def _compared(folders: Sequence[Path], names: Sequence[str]) -> dict[str, Any] | None:
+    """Of comparisons, the noise of the whole gradient at their ends, an estimator a row; None where fewer than two have one."""
+    found = [_whole_gradient(read_json_or_nothing(folder / "comparison.json")) for folder in folders]
+    if sum(map(bool, found)) < 2:
+        return None
+    columns = ["estimator", *(f"{words}, {name}" for words in COMPARED.values() for name in names)]
+    estimators = list(dict.fromkeys(name for one in found for name in one))
+    return table_of(
+        columns, [[e, *(_number(one.get(e, {}).get(key)) for key in COMPARED for one in found)] for e in estimators]
+    )
+
+
+def _whole_gradient(comparison: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    points, rows = comparison.get("points"), comparison.get("rows")
+    if not (isinstance(points, list) and points and isinstance(rows, list)):
+        return {}
+    last = points[-1].get("at") if isinstance(points[-1], dict) else None
+    rows = [row for row in rows if isinstance(row, dict) and row.get("at") == last and row.get("group") == "all"]
+    return {str(row.get("estimator")): row for row in rows}
+
+
+def _side_by_side(folders: Sequence[Path], names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """Figure → it in each run that has it, with the run's name."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for folder, name in zip(folders, names, strict=True):
+        for figure in pictures(folder):
+            found.setdefault(figure["name"], []).append(figure | {"run": name})
+    found.pop("training.png", None)  # which the curves show
+    return found
