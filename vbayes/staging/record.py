@@ -25,7 +25,7 @@ from torch.fx.graph import _PyTreeCodeGen, _PyTreeInfo
 from torch.fx.node import map_aggregate
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import autograd_would_have_decomposed
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
 from torch.utils.weak import WeakTensorKeyDictionary
 
 aten = torch.ops.aten
@@ -41,8 +41,16 @@ def record(fn: Callable[..., Any], *examples: Any) -> GraphModule:
         RuntimeError: The function reads a value out of a tensor that hangs on its arguments.
         NotImplementedError: It uses an operation of higher order, as `torch.cond`.
     """
+    mode, takes, returns = recording(fn, *examples)
+    names = [f"argument_{number}" for number in range(len(examples))]
+    mode.graph.set_codegen(_PyTreeCodeGen(_PyTreeInfo(names, takes, returns)))
+    return GraphModule(mode.root, mode.graph)
+
+
+def recording(fn: Callable[..., Any], *examples: Any) -> tuple[Recording, TreeSpec, TreeSpec]:
+    """`record`, before it is a module: what has the graph and its constants; the form of the nest that it takes, and of the one that it returns."""
     leaves, takes = tree_flatten(examples)
-    mode = _Recording()
+    mode = Recording()
     for number, leaf in enumerate(leaves):
         place = mode.graph.placeholder(f"arg_{number}")
         if isinstance(leaf, Tensor):
@@ -50,15 +58,19 @@ def record(fn: Callable[..., Any], *examples: Any) -> GraphModule:
     with disable_autocast_cache(), mode:
         made, returns = tree_flatten(fn(*examples))
     mode.graph.output([mode.node(each) if isinstance(each, Tensor) else each for each in made])
-    names = [f"argument_{number}" for number in range(len(examples))]
-    mode.graph.set_codegen(_PyTreeCodeGen(_PyTreeInfo(names, takes, returns)))
-    return GraphModule(mode.root, mode.graph)
+    return mode, takes, returns
+
+
+@functools.cache
+def without_numbers() -> FakeTensorMode:
+    """Where tensors have shapes alone; to make one of these took a hundredth of a second."""
+    return FakeTensorMode(allow_non_fake_inputs=True)
 
 
 def node_of(tensor: Tensor) -> Node | None:
     """Of a tensor that is traced, by `record` or by `make_fx`, while it is."""
     mode = get_proxy_mode()
-    if isinstance(mode, _Recording):
+    if isinstance(mode, Recording):
         return mode.known(tensor)
     slot = None if mode is None else get_proxy_slot(tensor, mode.tracer, None)
     return None if slot is None else slot.proxy.node  # type: ignore[attr-defined]
@@ -69,8 +81,8 @@ def overwrites(node: Node) -> bool:
     return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
 
 
-class _Recording(ProxyTorchDispatchMode):
-    """Is asked for each operation, below autograd and `vmap`."""
+class Recording(ProxyTorchDispatchMode):
+    """A graph under way: is asked for each operation, below autograd and `vmap`."""
 
     def __init__(self) -> None:
         super().__init__(self, "real")  # type: ignore[arg-type]
@@ -83,7 +95,6 @@ class _Recording(ProxyTorchDispatchMode):
         )  # what has been written to, by whatever view, is no constant
         self._held: dict[int, Node] = {}
         self._noted: dict[Any, Tensor] = {}
-        self._without_numbers = FakeTensorMode()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -180,7 +191,7 @@ class _Recording(ProxyTorchDispatchMode):
             return None
         kind = tensor.shape, tensor.stride(), tensor.dtype, tensor.device
         if kind not in self._noted:
-            with self._without_numbers:
+            with without_numbers():
                 self._noted[kind] = torch.empty_strided(kind[0], kind[1], dtype=kind[2], device=kind[3])
         return self._noted[kind]
 
