@@ -11,7 +11,7 @@ import torch
 from ..errors import BadInput
 from ..progress import bar, between_steps
 from .convergence import of_history
-from .engine import WORTH
+from .engine import repays, spared
 from .fit_run import not_finite
 from .history import Callback, Row, tell
 from .phased_run import PhasedRun
@@ -48,9 +48,8 @@ def train_averaged(fit: F, steps: int, *, show: bool, callbacks: Sequence[Callba
             f"average=True over {steps} step{'s' * (steps != 1)}. Wanted: at least two, of which the later half is averaged."
         )
     rate = fit.learning_rate or RATE
-    run = PhasedRun(
-        fit, rate, staged=fit.progress.staged or fit.compile is True or (fit.compile == "auto" and steps >= WORTH)
-    )
+    staged = fit.progress.staged or repays(fit.compile, steps)
+    run = PhasedRun(fit, rate, staged=staged, backend=spared(fit.compile, fit.steps + steps))
     run.begin(rate)
     with bar("fit", steps, show=show) as advance, between_steps() as asked_to_stop:
 

@@ -17,11 +17,10 @@ from .. import rng
 from ..errors import CaptureFailed, NonFinite
 from ..estimators import name_of
 from ..progress import bar, between_steps
-from ..staging.backends import asked_for
 from ..validation import no_warnings_of_nan, validation
 from .convergence import of_history
 from .eager import Eager
-from .engine import WORTH, XLA_WORTH, Engine
+from .engine import Engine, repays, spared
 from .engine_words import short
 from .failure import Failure
 from .history import COLUMNS, Callback, Growing, History, Numbers, Row, tell, trend
@@ -259,9 +258,8 @@ def train(
         NonFinite: A step could not be taken. The error's `fit` has what was reached.
     """
     if staged is None:
-        staged = fit.progress.staged or asked_for(fit.compile) or (fit.compile == "auto" and steps >= WORTH)
-    few = fit.compile == "auto" and fit.steps + steps < XLA_WORTH
-    run = FitRun(fit, staged=staged and steps > 0, backend="native" if few else None, make=make)
+        staged = fit.progress.staged or repays(fit.compile, steps)
+    run = FitRun(fit, staged=staged and steps > 0, backend=spared(fit.compile, fit.steps + steps), make=make)
     with bar("fit", steps, show=show) as advance, stopping() as asked_to_stop:
 
         def report(rows: Sequence[Row]) -> None:

@@ -19,10 +19,9 @@ from ..data.dataset import Dataset
 from ..errors import BadInput
 from ..guides import AUTO
 from ..progress import Terminal
-from ..staging.backends import asked_for
 from .autosave import Autosave
 from .by_ranks import ByRanks
-from .engine import WORTH
+from .engine import repays
 from .fit_run import Callback, train
 from .identity import identity
 from .ranks import MEND, Ranks
@@ -118,9 +117,8 @@ def train_together(
     """
     show, mine = _by_first(ranks, show, callbacks, autosave)
     mine |= {"make": functools.partial(ByRanks, ranks=ranks), "stopping": ranks.between_steps}
-    staged = asked_for(fit.compile) or (fit.compile == "auto" and fit.steps + steps >= WORTH)
     with ranks.quiet():
-        return train(fit, steps, show=show, staged=staged, **mine)
+        return train(fit, steps, show=show, staged=repays(fit.compile, fit.steps + steps), **mine)
 
 
 def until_converged_together(
