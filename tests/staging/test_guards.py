@@ -12,6 +12,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro.nn import PyroModule
+from torch.nn.utils.rnn import pack_padded_sequence
 
 import vbayes as vb
 from vbayes.errors import CaptureFailed
@@ -241,6 +242,42 @@ def test_a_mask_that_a_module_keeps_is_no_draw():
     pair = vb.Pair(Model(), pair_of(lambda x, z, s: 1.0).guide).initialise(vb.Batch((X[:3],)))
     program = stage(pair, vb.Trace(), vb.Batch((X[:3],)))
     assert faithful(pair, vb.Trace(), program, vb.Batch((X[:3] + 1.0,)), 7)
+
+
+def recurrent():
+    """A guide by a recurrent network over padded sequences, as that of Pyro's deep Markov model."""
+    with vb.seeded(0):
+        network = torch.nn.RNN(1, 2, batch_first=True)
+
+    def model(x, lengths):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            there = torch.arange(x.shape[1]) < lengths[:, None]
+            pyro.sample("x", dist.Normal(z[:, None], 1.0).mask(there).to_event(1), obs=x)
+
+    def guide(x, lengths):
+        pyro.module("network", network)
+        packed = pack_padded_sequence(x[..., None], lengths, batch_first=True, enforce_sorted=False)
+        _, last = network(packed)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(last[0, :, 0], 1.0))
+
+    return vb.Pair(model, guide, name="recurrent")
+
+
+def test_lengths_of_packed_sequences_are_read():
+    """The network's operations hang on them: the program is for those, and with too many different ones Pyro takes the steps and says in which line they are read."""
+    x, lengths = torch.arange(36.0).reshape(12, 3) / 36, torch.tensor([3, 1, 2] * 4)
+    pair, first = recurrent(), vb.Batch((x[:3], lengths[:3]))
+    program = stage(pair.initialise(first), vb.Trace(), first)
+    assert program.guards is not None and faithful(pair, vb.Trace(), program, first, 3)
+    assert not program.guards.hold(torch.zeros(0), (x[:3], torch.tensor([3, 3, 1])))
+    options = {"steps": 30, "batch_size": 4, "progress": False, "device": "cpu"}
+    with pytest.warns(
+        UserWarning, match="reads values of its arguments .*pack_padded_sequence.* more than 8 different"
+    ):
+        fit = vb.fit(recurrent(), (x, lengths), "trace", compile="torch", **options)
+    assert fit.engine.startswith("Pyro") and fit.steps == 30
 
 
 def test_each_operation_is_looked_at_once():

@@ -6,11 +6,13 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
 import vbayes as vb
 from vbayes.estimators import resolve
 from vbayes.pair.problem import Problem
 from vbayes.staging import inline, stage
+from vbayes.staging import trace as tracer
 from vbayes.staging.loop import Loop
 from vbayes.staging.machine_code import simplified
 from vbayes.staging.optimizers import Updates
@@ -64,7 +66,8 @@ def test_the_same_program(case, monkeypatch):
     monkeypatch.setattr(inline, "decomposed", noted)
     copied = source(*CASES[case])
     assert made and all(each is not None for each in made)
-    monkeypatch.setattr(inline, "decomposed", lambda *given: None)
+    for module in (inline, tracer):  # all of it by `make_fx`
+        monkeypatch.setattr(module, "decomposed", lambda *given, **options: None)
     assert source(*CASES[case]) == copied
 
 
@@ -76,7 +79,7 @@ def test_one_that_overwrites_says_so():
         y[0] = 2.0
         return [y.sum()]
 
-    graph = inline.make_fx(fn)(torch.ones(3))
+    graph = make_fx(fn)(torch.ones(3))
     with pytest.raises(inline.Overwrites):
         inline.decomposed(graph, {})
     assert any(map(overwrites, inline.decomposed(graph, {}, True).graph.nodes))
@@ -107,7 +110,7 @@ def test_operations_of_one_kind_are_decomposed_once(monkeypatch):
         return [torch.ops.aten.silu(x), torch.ops.aten.silu(y), torch.ops.aten.silu(y[:2])]
 
     x, y = torch.randn(3, generator=torch.Generator().manual_seed(0)), torch.ones(3)
-    graph = inline.make_fx(fn)(x, y)
+    graph = make_fx(fn)(x, y)
     for node in graph.graph.nodes:
         node.meta.setdefault("val", x)
     made = inline.decomposed(graph, {op: lambda x: x * torch.sigmoid(x)})

@@ -254,3 +254,9 @@ def test_a_second_thread_is_heard_and_threads_change_nothing():
         assert len({total(x)[0].item() for _ in range(50)}) == 1
     finally:
         torch.set_num_threads(threads)
+
+
+def test_a_matrix_without_a_factor_is_no_fault_to_report():
+    """As that of a Gaussian process at the numbers that its program is tried on; the suite makes an error of the warning that asked for a report."""
+    native, why = compiled_or_why(lambda x: [torch.linalg.cholesky(x)], [-torch.eye(3)])
+    assert native is None and why.startswith("a matrix in it has no factor")

@@ -9,6 +9,8 @@ import torch
 
 import vbayes as vb
 from vbayes import rng
+from vbayes.staging import backends
+from vbayes.training import engine
 
 X = torch.tensor([1.0, 2.0])
 
@@ -78,3 +80,35 @@ def test_an_svi_says_it():
             vb.SVI(model, guide, pyro.optim.Adam({}), lambda *args: 0.0).engine
             == "Pyro: the loss is no pyro.infer.ELBO"
         )
+
+
+@pytest.mark.parametrize("take", ["fit", "average", "restarts", "race", "compare"])
+def test_no_slow_compiler_is_asked_where_the_steps_would_not_repay_it(take, monkeypatch):
+    """Whichever verb takes them: XLA's takes what thousands of Pyro's steps do."""
+    asked = []
+    monkeypatch.setattr(backends, "xla_or_why", lambda *given, **options: asked.append(1) or (None, "none here"))
+    monkeypatch.setattr(backends, "compiled_or_why", lambda *given, **options: (None, "no compiler here"))
+    monkeypatch.setattr(engine, "WORTH", 6)
+    pair, options = vb.pairs.normal_normal(), {"steps": 8, "progress": False, "device": "cpu"}
+
+    def run():
+        asked.clear()
+        if take == "race":
+            vb.race(pair, X, ["stl"], seeds=1, evaluations=1, **options)
+        elif take == "compare":
+            vb.compare(pair, X, ["stl"], at="end", replicas=100, **options)
+        else:
+            own = {"fit": {}, "average": {"average": True}, "restarts": {"restarts": 2}}[take]
+            vb.fit(pair, X, "stl", **own, **options)
+        return len(asked)
+
+    few = run()
+    monkeypatch.setattr(engine, "XLA_WORTH", 8)
+    assert run() > few and (few == 0 or take in ("race", "compare"))  # which look at ELBOs and gradients besides
+
+
+def test_what_auto_comes_to_for_steps_in_several_parts():
+    """As those of `estimator="auto"`, which are of one kind all the way."""
+    short, long = engine.WORTH, engine.XLA_WORTH
+    assert [engine.settled("auto", n) for n in (short - 1, short, long - 1, long)] == [False, "native", "native", True]
+    assert [engine.settled(each, 1) for each in (True, False, "torch")] == [True, False, "torch"]

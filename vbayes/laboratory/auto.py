@@ -15,7 +15,7 @@ from ..estimators import STL, name_of
 from ..estimators.remembering import with_memory
 from ..estimators.suits import suits
 from ..training.callbacks import Callback
-from ..training.engine import WORTH
+from ..training.engine import WORTH, settled
 from ..training.result import Fit
 from .recommend import recommend
 
@@ -37,8 +37,7 @@ def fit_automatically(start: Fit, steps: int, *, callbacks: Sequence[Callback], 
     References:
         Geffner & Domke 2020, A rule for gradient estimator selection, arXiv:1911.01894.
     """
-    if start.compile == "auto":
-        start = replace(start, compile=steps >= WORTH)
+    start = replace(start, compile=settled(start.compile, steps))
     where = next(iter(start.pair.parameters.values())).device
     first = start.data.batch(
         start.pair.model, None if start.batch_size is None else torch.arange(start.batch_size, device=where)

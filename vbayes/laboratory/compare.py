@@ -27,7 +27,7 @@ from ..pair.problem import Problem, Trained
 from ..progress import bar
 from ..staging.backends import Compile, asked_for, backend_of
 from ..summaries.heavy_tails import heavy_tailed
-from ..training.engine import WORTH
+from ..training.engine import repays, settled
 from ..training.fit import count_steps, fit
 from ..training.result import Fit
 from ..validation import no_warnings_of_nan, validation
@@ -136,8 +136,9 @@ def compare(
         }
         start = fit(pair, dataset, of_elbo(pair, batch), steps=0, device=str(problem.device), progress=False, **options)
         steps = count_steps(dataset, batch_size, steps, epochs)
-        compile = compile if asked_for(compile) else compile == "auto" and steps >= WORTH
-        checkpoints = trained_checkpoints(replace(start, compile=compile), steps, training, progress=progress)
+        start = replace(start, compile=settled(compile, steps))
+        checkpoints = trained_checkpoints(start, steps, training, progress=progress)
+        compile = compile if asked_for(compile) else repays(compile, steps)
         last = list(checkpoints.values())[-1]  # type: ignore[assignment]
     whole = batch_size in (None, len(dataset))
     judges, judged = {}, {}

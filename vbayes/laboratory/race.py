@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -23,9 +24,9 @@ from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained
 from ..progress import bar, between_steps
 from ..staging import Compiled
-from ..staging.backends import Compile, asked_for, backend_of, require_backend
+from ..staging.backends import Compile, backend_of, require_backend
 from ..summaries.ranking import Entry
-from ..training.engine import WORTH
+from ..training.engine import settled
 from ..training.fit import fit
 from ..training.fit_run import FitRun, Progress
 from .against_posterior import AgainstPosterior
@@ -111,9 +112,10 @@ def race(
     pair, dataset = problem.pair, problem.data
     methods = suitable(pair, problem.first, estimators if objectives is None else objectives)
     require_parameters(pair)
-    staged = asked_for(compile) or (compile == "auto" and (seconds is not None or goals[-1][0] >= WORTH))
+    how = settled(compile, math.inf if seconds is not None else goals[-1][0])
+    staged = how is not False
     options = {"batch_size": batch_size, "optimizer": optimizer, "learning_rate": learning_rate}
-    options |= {"device": str(problem.device), "compile": compile if staged and compile != "auto" else staged}
+    options |= {"device": str(problem.device), "compile": how}
     evaluator = Evaluator(pair, dataset, subset=batch_size is not None, backend=backend_of(compile))
     against = None if objectives is None else AgainstPosterior(pair, dataset, reference)
 

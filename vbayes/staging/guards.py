@@ -31,6 +31,7 @@ WHOLE = (torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.__array__)
 """What hands over all of a tensor's numbers, unseen by torch's tracer."""
 SHORT = 64  # bytes that are kept as they are
 BY_PLACES = (torch.ops.aten.index.Tensor, torch.ops.aten.index_put.default, torch.ops.aten.index_put_.default)
+PACKS = torch.ops.aten._pack_padded_sequence.default
 ROOM = 2**24  # numbers of the data that are looked through at once
 
 
@@ -143,7 +144,12 @@ class Reads(TorchDispatchMode):
             return self.read(same, same.item) if self.known(same) else func(*args)
         if func is torch.ops.aten._local_scalar_dense.default and self.known(args[0]):
             return self.read(args[0], lambda: func(*args))
-        if func in BY_PLACES:
+        if func is PACKS:  # recurrent layers read the lengths past the dispatcher
+            if self.known(args[1]):
+                self.read(args[1], lambda: None)
+            elif self.moves(args[1]):
+                raise ShapeOfDraws
+        elif func in BY_PLACES:
             args = (args[0], self._places(args[1]), *args[2:])
         elif torch.Tag.dynamic_output_shape in func.tags and self._all_known(tensors := only_tensors((args, kwargs))):
             for tensor in tensors:

@@ -24,7 +24,7 @@ from torch.fx.node import map_arg
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from .masks import with_known_places
-from .record import node_of, overwrites, record, recording, without_numbers
+from .record import Recording, node_of, overwrites, record, recording, without_numbers
 
 Table = Mapping[Any, Callable[..., Any]]
 _under_way: list[tuple[Table, bool]] = []
@@ -63,7 +63,7 @@ def inlined(graph: Any) -> Callable[..., Any]:
         places = [] if flat is None else flat.graph.find_nodes(op="placeholder")
         if flat is None or len(places) != len(nodes):
             return graph(*args)
-        return _copied(graph, flat, args, nodes, mode.tracer)  # type: ignore[arg-type]
+        return _copied(graph, flat, args, nodes, mode)  # type: ignore[arg-type]
 
     return called
 
@@ -86,7 +86,8 @@ def _node(leaf: Any) -> Node | None:
     return node_of(leaf)
 
 
-def _copied(graph: GraphModule, flat: GraphModule, args: Any, nodes: list[Node], tracer: Any) -> Any:
+def _copied(graph: GraphModule, flat: GraphModule, args: Any, nodes: list[Node], mode: Any) -> Any:
+    tracer = mode.tracer
     with disable_proxy_modes_tracing():
         made = graph(*args)
     known = dict(zip(flat.graph.find_nodes(op="placeholder"), nodes, strict=True))
@@ -98,7 +99,10 @@ def _copied(graph: GraphModule, flat: GraphModule, args: Any, nodes: list[Node],
     inputs = {id(leaf) for leaf in tree_flatten(args)[0]}
     for tensor, node in zip(tree_flatten(made)[0], outputs, strict=True):
         if isinstance(tensor, Tensor) and node is not None and id(tensor) not in inputs:
-            track_tensor_tree(tensor, Proxy(node, tracer), constant=None, tracer=tracer)
+            if isinstance(mode, Recording):
+                mode.note(tensor, node)
+            else:
+                track_tensor_tree(tensor, Proxy(node, tracer), constant=None, tracer=tracer)
     return made
 
 

@@ -53,6 +53,10 @@ def compiled_or_why(fn: Function, examples: Sequence[Tensor], states: int = 0) -
     except CompilerMissing as error:
         say_once(f"{error}. Install gcc, or set $CC.")
         return None, str(error)
+    except (
+        torch.linalg.LinAlgError
+    ):  # near its start, where it was to be held against torch: no fault of ours, nor of the steps to come
+        return None, "a matrix in it has no factor at the numbers that it was to be tried on"
     except PassFailed as error:
         wrong = f"making machine code failed: {error}"
     except Exception as error:  # a fault of ours must not cost anybody a fit

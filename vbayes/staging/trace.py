@@ -13,6 +13,7 @@ from torch.fx import Graph, GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_leaves
 
+from .inline import decomposed
 from .record import record
 from .sources import drop_old_sources
 
@@ -44,7 +45,9 @@ def trace(fn: Callable[..., Any], *examples: Any, decompositions: Mapping[Any, A
     # With a context, each node's shape is noted by one and the same mode; otherwise torch makes one for each node, with
     # a stack trace of its own, and takes twice as long.
     with tracing(TracingContext(FakeTensorMode())):
-        graph = None if decompositions is not None else _recorded(fn, examples)
+        graph = _recorded(fn, examples)
+        if graph is not None and decompositions is not None:
+            graph = decomposed(graph, decompositions, overwriting=True)
         graph = graph or make_fx(fn, decomposition_table=dict(decompositions or {}))(*examples)
     drop_old_sources()
     where = next((leaf.device for leaf in tree_leaves(examples) if isinstance(leaf, Tensor)), CPU)

@@ -14,7 +14,7 @@ from ..errors import BadInput
 from ..progress import bar, between_steps
 from .callbacks import Callback, Callbacks
 from .convergence import of_history
-from .engine import WORTH
+from .engine import repays, spared
 from .fit_run import not_finite
 from .history import Row, trend
 from .phased_run import PhasedRun
@@ -51,7 +51,8 @@ def train_averaged(fit: F, steps: int, *, show: bool, callbacks: Sequence[Callba
             f"average=True over {steps} step{'s' * (steps != 1)}. Wanted: at least two, of which the later half is averaged."
         )
     rate = fit.learning_rate or RATE
-    staged = fit.progress.staged or fit.compile is True or (fit.compile == "auto" and steps >= WORTH)
+    staged = fit.progress.staged or repays(fit.compile, steps)
+    backend = spared(fit.compile, fit.steps + steps)
     halves = (steps // 2, steps - steps // 2)
 
     def as_kept(reached: F) -> F:
@@ -61,7 +62,7 @@ def train_averaged(fit: F, steps: int, *, show: bool, callbacks: Sequence[Callba
 
     with (
         bar("fit", halves[0], show=show, unit="step") as advance,
-        nullcontext(PhasedRun(fit, rate, staged=staged)) as run,
+        nullcontext(PhasedRun(fit, rate, staged=staged, backend=backend)) as run,
         between_steps() as asked_to_stop,
     ):
         before = fit.steps

@@ -9,6 +9,7 @@ from pyro.infer import ELBO
 
 from ..data.dataset import Dataset
 from ..pair.pair import Pair
+from ..staging.backends import asked_for
 from .failure import Failure
 from .history import History
 from .optimizer import GuardedOptimizer, OneOptimizer
@@ -28,12 +29,28 @@ KEEPS_READING = (
 VALUES = 8  # that are read of arguments, for each of which a program is made
 CHANGES = 4  # of such values that another program is made for
 WORTH = 400
-"""Steps from which `compile="auto"` compiles. To capture and compile costs what 100 to 400 of Pyro's steps do, whatever the length of a program, for both grow with its operations:
-at 400 steps five programs took .7 to 1.5 times as long in all as by Pyro alone, as `experiments/compiling_pays.py` measures it. It is no measurement itself, for the clock must not decide on the random
-numbers of a fit."""
+"""Steps from which `compile="auto"` compiles. To capture and compile costs what 90 to 400 of Pyro's steps do, whatever the length of a program, for both grow with its operations:
+at 400 steps the four dearest of the test programs took .7 to 1.0 times as long in all as by Pyro alone, as `experiments/compiling_pays.py` measures it. It is no measurement itself, for the clock must not
+decide on the random numbers of a fit."""
 XLA_WORTH = 5000
 """Steps of a fit, in all, from which "auto" asks XLA where there is no machine code: its compiler takes what up to 4500 of Pyro's steps do. Below, the captured program is
 interpreted."""
+
+
+def repays(compile: bool | str, steps: float) -> bool:
+    """Whether to make a program of so many steps, as `compile=` has it."""
+    return asked_for(compile) or (compile == "auto" and steps >= WORTH)
+
+
+def spared(compile: bool | str, total: float) -> str | None:
+    """The back end in place of the one that `compile=` names, for a fit of so many steps in all: "auto" asks no compiler that these would not repay."""
+    return "native" if compile == "auto" and total < XLA_WORTH else None
+
+
+def settled(compile: bool | str, steps: float) -> bool | str:
+    """`compile=` without "auto", for what takes a fit's steps in several parts: it is the same for each of them."""
+    return compile if compile != "auto" else repays(compile, steps) and (spared(compile, steps) or True)
+
 
 Stepper = OneOptimizer | GuardedOptimizer
 

@@ -64,6 +64,7 @@ class PhasedRun:
         rate: float,
         *,
         staged: bool,
+        backend: str | None = None,
         held_out: Dataset | None = None,
         optimizer: Any = None,
         between: Callable[[], None] = lambda: None,
@@ -72,7 +73,10 @@ class PhasedRun:
         progress = replace(fit.progress, optimizer=optimizer)
         self._fit = replace(fit, optimizer=AveragedAdam, learning_rate=rate, progress=progress)
         self.run = FitRun(
-            self._fit, staged=staged, make=None if ranks is None else functools.partial(ByRanks, ranks=ranks)
+            self._fit,
+            staged=staged,
+            backend=backend,
+            make=None if ranks is None else functools.partial(ByRanks, ranks=ranks),
         )
         self._seed = rng.child(fit.seed, TRIAL)
         self._held_out, self._between = held_out, between

@@ -18,11 +18,10 @@ from ..data.dataset import Dataset
 from ..errors import CaptureFailed, NonFinite
 from ..pair.initial_values import another_start
 from ..progress import bar, between_steps
-from ..staging.backends import asked_for
 from ..validation import no_warnings_of_nan, validation
 from .budget import Budget
 from .callbacks import Callback, Callbacks, with_fit
-from .engine import WORTH
+from .engine import repays, spared
 from .every import Every
 from .fit_run import Progress, not_finite, rows_of
 from .history import Growing
@@ -119,12 +118,7 @@ def fit_each(fits: list[Fit], steps: int, *, show: bool, callbacks: Sequence[Cal
     Args:
         fits: They may have data of their own, of the same shapes.
     """
-    compile = fits[0].compile
-    if (
-        steps
-        and not scores_alone(fits[0].optimizer)
-        and (asked_for(compile) or (compile == "auto" and steps * len(fits) >= WORTH))
-    ):
+    if steps and not scores_alone(fits[0].optimizer) and repays(fits[0].compile, steps * len(fits)):
         try:
             return _together(fits, steps, show=show, callbacks=callbacks)
         except CaptureFailed:  # the fits will say why
@@ -149,12 +143,13 @@ def _one_after_the_other(
 def _together(fits: list[Fit], steps: int, *, show: bool, callbacks: Sequence[Callback]) -> Restarts:
     engines: list[Staged] = []
     steppers = []
+    backend = spared(fits[0].compile, steps * len(fits))
     with validation(False), no_warnings_of_nan():
         for fit in fits:
             with fit.pair.scope():
                 steppers.append(optimizer_for(fit.pair.leaves, optimizer_of(fit), fit.learning_rate))
                 minibatches = Minibatches(fit.data, fit.batch_size, fit.seed)
-                engines.append(Staged(fit, minibatches, steppers[-1], 0, engines[0] if engines else None))
+                engines.append(Staged(fit, minibatches, steppers[-1], 0, engines[0] if engines else None, backend))
         columns = [fit.data.batch(fit.pair.model).args for fit in fits]
         together = SideBySide(engines, columns)
     run, rows, changed = Run(together), [Growing(fit.rows) for fit in fits], ""

@@ -19,11 +19,10 @@ from ..data.dataset import Dataset
 from ..errors import BadInput
 from ..guides import AUTO
 from ..progress import Terminal
-from ..staging.backends import asked_for
 from .autosave import Autosave
 from .by_ranks import ByRanks
 from .callbacks import Callback
-from .engine import WORTH
+from .engine import repays
 from .identity import identity
 from .ranks import MEND, Ranks
 from .train import train
@@ -119,9 +118,8 @@ def train_together(
     """
     show, mine = _by_first(ranks, show, callbacks, autosave)
     mine |= {"make": functools.partial(ByRanks, ranks=ranks), "stopping": ranks.between_steps}
-    staged = asked_for(fit.compile) or (fit.compile == "auto" and fit.steps + steps >= WORTH)
     with ranks.quiet():
-        return train(fit, steps, show=show, staged=staged, **mine)
+        return train(fit, steps, show=show, staged=repays(fit.compile, fit.steps + steps), **mine)
 
 
 def until_converged_together(

@@ -9,10 +9,9 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from ..progress import Stop, bar, between_steps
-from ..staging.backends import asked_for
 from .callbacks import Callback, Callbacks
 from .convergence import of_history
-from .engine import WORTH, XLA_WORTH
+from .engine import repays, spared
 from .fit_run import FitRun, Make, not_finite
 from .history import Row, trend
 from .plateau import FEWEST
@@ -47,9 +46,8 @@ def train(
         NonFinite: A step could not be taken. The error's `fit` has what was reached.
     """
     if staged is None:
-        staged = fit.progress.staged or asked_for(fit.compile) or (fit.compile == "auto" and steps >= WORTH)
-    few = fit.compile == "auto" and fit.steps + steps < XLA_WORTH
-    backend = "native" if few else None
+        staged = fit.progress.staged or repays(fit.compile, steps)
+    backend = spared(fit.compile, fit.steps + steps)
     with (
         bar(what, steps, show=show and steps > 0, unit="step") as advance,
         nullcontext(FitRun(fit, staged=staged and steps > 0, backend=backend, make=make)) as run,

@@ -18,7 +18,7 @@ from tests.tractable import PAIRS, batch_of, pair_of
 from vbayes.staging import backends, draw_noise, replicate, stage
 from vbayes.staging.replicate import Replicated
 from vbayes.staging.xla import load
-from vbayes.training import fit_run
+from vbayes.training import engine
 from vbayes.training.engine import WORTH
 from vbayes.training.fit_run import FitRun
 
@@ -173,7 +173,7 @@ def test_a_short_fit_does_not_wait_for_xla(monkeypatch):
     pair, data = spectral()
     options = {"steps": WORTH, "seed": 3, "progress": False, "compile": "auto"}
     short = vb.fit(pair, data, "stl", **options)
-    monkeypatch.setattr(fit_run, "XLA_WORTH", WORTH)
+    monkeypatch.setattr(engine, "XLA_WORTH", WORTH)
     long = vb.fit(pair, data, "stl", **options)
     assert short.engine.startswith("interpreted: there is no machine code") and long.engine == "xla"
     same(long, short, 1e-3)
