@@ -38,6 +38,7 @@ from .estimators import DReG as DReG
 from .estimators import Enumerated as Enumerated
 from .estimators import Fisher as Fisher
 from .estimators import GumbelSoftmax as GumbelSoftmax
+from .estimators import LearnedDAIS as LearnedDAIS
 from .estimators import MeasureValued as MeasureValued
 from .estimators import PathGradient as PathGradient
 from .estimators import Pathwise as Pathwise

@@ -166,6 +166,43 @@ def test_dais_without_steps_is_pathwise():
         torch.testing.assert_close(one, other)
 
 
+def test_learned_step_sizes_start_as_dais_and_follow_its_bound():
+    """The same value and gradient before they have learned; what they climb is the slope of the bound in the step size, by a difference."""
+    pair, batch = tractable.pair_of("linear_gaussian"), tractable.batch_of("linear_gaussian")
+
+    def of(method):
+        with vb.seeded(0):
+            found = method.estimate(method.draw(pair, batch))
+        return found, torch.autograd.grad(found.surrogate.sum(), list(pair.leaves.values()), retain_graph=True)
+
+    with pair.scope():
+        learned = vb.LearnedDAIS(3, steps=2, step_size=0.3)
+        with vb.seeded(0):
+            learned.begin(learned.draw(pair, batch))
+        sizes = learned.memory.network.log_sizes.clone().requires_grad_()
+        assert sizes.shape == (2, 2)
+        learned._put("network", {"log_sizes": sizes})
+        (mine, gradients), (right, known) = of(learned), of(vb.DAIS(3, steps=2, step_size=0.3))
+        torch.testing.assert_close(mine.value, right.value)
+        for one, other in zip(gradients, known, strict=True):
+            torch.testing.assert_close(one, other)
+        (slope,) = torch.autograd.grad(mine.auxiliary.sum(), sizes)
+        up, down = (of(vb.DAIS(3, steps=2, step_size=0.3 * 2.718281828459045**d))[0].value.sum() for d in (1e-5, -1e-5))
+        torch.testing.assert_close(slope.sum(), (down - up) / 2e-5, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_step_sizes_that_were_too_short_are_learned():
+    """Under a guide that stays as it is: two thirds of the way from the ELBO to the evidence, where the steps at the start make next to nothing of it."""
+    pair, batch = tractable.TRACTABLE[PAIR].pair(), tractable.batch_of(PAIR)
+    method = vb.LearnedDAIS(8, steps=4, step_size=0.02, rate=0.02)
+    fit = vb.fit(pair, batch.args[0], method, steps=1500, learning_rate=1e-12, progress=False, seed=0)
+    table = tractable.table_of(PAIR, pair)
+    elbo, evidence = float(table.elbo().sum()), float(table.log_evidence().sum())
+    first, last = fit.history.elbo.iloc[:50].mean(), fit.history.elbo.iloc[-300:].mean()
+    assert first < elbo + 0.25 * (evidence - elbo) and elbo + 0.65 * (evidence - elbo) < last < evidence
+
+
 # ---- Fisher ----------------------------------------------------------------------------------------------------------
 
 

@@ -42,6 +42,7 @@ from .sleep_phase import SleepPhase as SleepPhase
 from .renyi import Renyi as Renyi
 from .tvo import TVO as TVO
 from .dais import DAIS as DAIS
+from .learned_dais import LearnedDAIS as LearnedDAIS
 from .fivo import FIVO as FIVO
 from .cubo import CUBO as CUBO
 from .fisher import Fisher as Fisher

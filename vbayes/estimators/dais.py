@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -53,14 +54,18 @@ class DAIS(Estimator):
         settings = (self.steps, self.step_size, self.momentum)
         return Objective(f"DAIS bound of {self.steps} steps", settings=settings)
 
+    def sizes(self) -> Sequence[float | Tensor]:
+        """Of the T steps."""
+        return (self.step_size,) * self.steps
+
     def estimate(self, particles: Particles) -> Estimate:
         z = particles.z
         _, log_q = particles.densities(z)
         velocity, gained = torch.randn_like(z), -log_q
-        for step in range(1, self.steps + 1):
-            z = z + 0.5 * self.step_size * velocity
-            after = velocity + self.step_size * _slope(particles, z, step / self.steps)
-            z = z + 0.5 * self.step_size * after
+        for step, size in enumerate(self.sizes(), start=1):
+            z = z + 0.5 * size * velocity
+            after = velocity + size * _slope(particles, z, step / self.steps)
+            z = z + 0.5 * size * after
             gained = gained + 0.5 * (velocity.square() - after.square()).sum(-1)
             velocity = self.momentum * after + (1 - self.momentum**2) ** 0.5 * torch.randn_like(z)
         log_p, _ = particles.densities(z)
