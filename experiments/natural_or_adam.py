@@ -211,7 +211,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
             ax.spines[["top", "right"]].set_visible(False)
         axes[0][0].set_ylabel("KL(q‖p), nats")
         axes[1][0].set_ylabel("KL(q‖p), nats")
-    axes[0][-1].legend(frameon=False, fontsize=7)
+    drawing.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     return drawing
 
 

@@ -316,3 +316,21 @@ def test_what_is_nothing_but_rounding_is_no_noise():
     assert result.to_dataframe().query("estimator == 'stl'").variance.eq(0.0).all()
     assert result.verdict().startswith("At there, stl has no noise at all. Use stl here.")
     result.plot().canvas.draw()
+
+
+def test_what_is_not_captured_is_marked():
+    @dataclasses.dataclass(frozen=True)
+    class Reading(vb.Pathwise):
+        def estimate(self, particles):
+            assert float(particles.log_w.detach().sum()) < 1e9
+            return super().estimate(particles)
+
+    pair = vb.pairs.normal_normal()
+    with pytest.warns(UserWarning, match="drawn one by one"):
+        result = vb.compare(pair, X, [Reading(), "pathwise"], at={"here": pair}, replicas=100, progress=False)
+    captured = result.to_dataframe().drop_duplicates("estimator").set_index("estimator").captured
+    assert captured["pathwise"] == "yes" and "can't be captured" in captured["Reading"]
+    assert (
+        "Not compiled: Reading, whose time is Pyro's and not, as of the other, a program's. Pair 'normal_normal' can't be"
+        in result.verdict()
+    )

@@ -138,3 +138,12 @@ def test_an_infinite_alarm_survives_its_file(tmp_path):
     result = changed(changed(made(), "stl", bias_z=-math.inf), "pathwise", snr=math.inf, bias_z=math.nan)
     again = vb.Comparison.load(result.save(tmp_path / "comparison.json"))
     assert again.to_dataframe().equals(result.to_dataframe()) and "Biased here: stl (|z| up to inf" in again.verdict()
+
+
+def test_it_marks_what_is_not_compiled():
+    """Where others are; a table of old does not say."""
+    why = "Pair 'toy' can't be captured, at line 3: it reads a value."
+    mixed = changed(changed(made(), "stl", captured=f"{why}\nMore of it."), "score", captured="yes")
+    assert f"Not compiled: stl, whose time is Pyro's and not, as of the other, a program's. {why} " in mixed.verdict()
+    assert "Not compiled" not in made().verdict()
+    assert "Not compiled" not in changed(made(), "stl", captured=why).verdict()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from pyro.distributions import constraints
+from pyro.infer.autoguide import AutoNormal
 
+import vbayes as vb
 from vbayes.staging.optimizers import Updates
 from vbayes.staging.update import moved_by
 from vbayes.updates.natural_gradient import NaturalAdam
@@ -13,12 +16,12 @@ from vbayes.updates.normal_parameters import NormalParameters
 NORMAL = NormalParameters(("m", "c"), (constraints.lower_cholesky,), True)
 
 
-def made() -> tuple[dict[str, torch.Tensor], NaturalAdam]:
+def made(decay: float) -> tuple[dict[str, torch.Tensor], NaturalAdam]:
     leaves = {
         name: torch.full(shape, 0.3, dtype=torch.float64, requires_grad=True)
         for name, shape in {"c": (2, 2), "other": (3,), "m": (2,)}.items()
     }
-    options = {"rate": 0.2, "max_kl": 0.1, "lr": 0.05}
+    options = {"rate": 0.2, "max_kl": 0.1, "decay": decay, "lr": 0.05}
     return leaves, NaturalAdam(list(leaves.values()), normals=[(NORMAL, [2, 0])], **options)
 
 
@@ -28,8 +31,9 @@ def gradients(step: int) -> dict[str, torch.Tensor]:
     return {name: torch.randn(shape, generator=stream, dtype=torch.float64) for name, shape in shapes.items()}
 
 
-def test_the_pure_function_does_what_the_optimiser_does():
-    (leaves, optimizer), (others, reference) = made(), made()
+@pytest.mark.parametrize("decay", [0.0, 0.5])
+def test_the_pure_function_does_what_the_optimiser_does(decay):
+    (leaves, optimizer), (others, reference) = made(decay), made(decay)
     adam = torch.optim.Adam([others["other"]], lr=0.05)
     updates = Updates.of(dict.fromkeys(leaves, optimizer), leaves)
     count, states = updates.read()
@@ -50,3 +54,26 @@ def test_the_pure_function_does_what_the_optimiser_does():
     updates.write(5, states)
     reference.load_state_dict(optimizer.state_dict())
     assert Updates.of(dict.fromkeys(others, reference), others).read()[0] == 5.0
+
+
+def test_a_rate_that_decays_is_that_of_its_step():
+    """ρ / (1 + δ (t − 1)): the third step by hand."""
+    values, gradients_ = [torch.zeros(2), torch.zeros(2, 2)], [torch.ones(2), torch.eye(2)]
+    _, optimizer = made(0.5)
+    right = NORMAL.step(values, gradients_, 0.2 / 2.0, 0.1)
+    for mine, wanted in zip(optimizer.moved(NORMAL, values, gradients_, torch.tensor(3.0)), right, strict=True):
+        torch.testing.assert_close(mine, wanted)
+
+
+@pytest.mark.slow
+def test_a_rate_that_decays_ends_the_noise(double):
+    """Of an estimator whose noise does not end by itself."""
+    known, options = vb.pairs.TRACTABLE["normal_normal"], {"steps": 2000, "compile": True, "progress": False}
+    model, (x,) = known.pair().model, known.batch().args
+
+    def kl(**how):
+        pair = vb.Pair(model, AutoNormal(model))
+        fit = vb.fit(pair, x, "pathwise", update=vb.NaturalGradient(0.3, **how), **options)
+        return float(vb.tabulate(fit).kl().sum())
+
+    assert kl(decay=0.05) < 0.05 * kl()

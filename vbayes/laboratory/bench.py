@@ -164,6 +164,7 @@ class Bench:
                         "num_particles": getattr(method, "num_particles", 1),
                         "bound": self.bounds[name],
                         "oracle": oracles[name],
+                        "captured": self.replicas[name].why_slow or "yes",
                         **_statistics(m.select(index), times[name], rounding),
                         **_bias(m, None if oracles[name] == "itself" else truth, index, rounding),
                         **_directional(seen, group, known=truth is not None),

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 COLUMNS: tuple[str, ...] = ("at", "estimator", "group", "mean_norm", "bias_z", "variance", "variance_se", "snr")
 COLUMNS += ("ms_per_gradient", "variance_time", "mean_norm_se", "snr_se", "ms_se", "variance_time_se")
 COLUMNS += ("dsnr", "dsnr_se", "bias", "bias_se", "bias_resolution", "num_particles", "bound", "oracle")
-COLUMNS += ("step", "elbo_per_datum", "truth", "heaviest_block")
-WORDS = ("at", "estimator", "group", "bound", "oracle")  # columns that hold no numbers
+COLUMNS += ("step", "elbo_per_datum", "truth", "heaviest_block", "captured")
+WORDS = ("at", "estimator", "group", "bound", "oracle", "captured")  # columns that hold no numbers
 PLAIN = ("pair", "data", "batch_size", "replicas", "seed", "oracle")  # fields that a file has as they are
 
 
@@ -86,7 +86,8 @@ class Comparison(Displayable):
           errors. `truth`: the length of the right one. `oracle`: what it was judged by, for the `bound` that the estimator is after.
         - `variance`: the trace of its covariance over the draws of z (nats²), the minibatch held fixed.
         - `snr` = mean_norm / √variance. `dsnr`: the mean of ‖g∥‖ / ‖g⊥‖, along and across the right gradient.
-        - `ms_per_gradient`: as training pays it. `variance_time` = variance × ms_per_gradient.
+        - `ms_per_gradient`: as training pays it. `variance_time` = variance × ms_per_gradient. `captured`: "yes", or why its gradient is no program, so that the time is that
+          of Pyro, draw by draw.
         - `step`, `elbo_per_datum`: of the point.
         - `…_se`: standard errors, by the jackknife over blocks of draws. That of a norm which noise drowns is half of an upper bound.
         - `heaviest_block`: the part of the variance that one of the 50 blocks of draws carries. Above a half the tails are so heavy that the

@@ -10,6 +10,7 @@ import pandas as pd
 from ..estimators.base import Estimator
 from ..summaries.card import Card, Displayable, rounded, with_error
 from ..summaries.differences import cost_ratio
+from ..summaries.verdict import uncaptured
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,7 +25,7 @@ COLUMNS: tuple[str, ...] = (
     "minibatch",
     "ms_per_gradient",
 )
-COLUMNS += ("cost", "cost_ratio", "cost_ratio_se")
+COLUMNS += ("cost", "cost_ratio", "cost_ratio_se", "captured")
 
 
 @dataclass(frozen=True, repr=False)
@@ -99,10 +100,8 @@ class Recommendation(Displayable):
             text += f" {other.estimator} needs {ratio:.2g} ± {se:.1g} times the time for the same precision."
         first = table[table["round"] == table["round"].min()]
         worst = first.iloc[-1]
-        return (
-            text
-            + f" The worst of the {len(first)} of the first round, {worst.estimator}, needed {worst.cost_ratio:,.3g} times that of its best."
-        )
+        text += f" The worst of the {len(first)} of the first round, {worst.estimator}, needed {worst.cost_ratio:,.3g} times that of its best."
+        return f"{text} {uncaptured(last)}".rstrip()
 
     def _ratio(self, estimator: str, to: str) -> tuple[float, float]:
         """What one costs in the last round in what another does, with the error of a pair."""

@@ -273,7 +273,7 @@ def _joint(optimizers: Mapping[str, torch.optim.Optimizer], leaves: Mapping[str,
     for name, optimizer in optimizers.items():
         if isinstance(optimizer, NaturalAdam) and (held := optimizer.together(leaves[name])):
             normal, together = held
-            rule = functools.partial(normal.step, rate=optimizer.rate, max_kl=optimizer.max_kl)
+            rule = functools.partial(optimizer.moved, normal)
             found[name] = Update(lambda *_: {}, rule, {}, together=tuple(names[id(leaf)] for leaf in together))
     return found
 

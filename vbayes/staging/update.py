@@ -11,7 +11,7 @@ from torch import Tensor
 
 State = dict[str, Tensor]
 Rule = Callable[[Tensor, Tensor, State, Tensor, Mapping[str, Any]], tuple[Tensor, State]]
-JointRule = Callable[[list[Tensor], list[Tensor]], tuple[Tensor, ...]]
+JointRule = Callable[[list[Tensor], list[Tensor], Tensor], tuple[Tensor, ...]]
 
 MOVING = ("lr", "beta1", "momentum")
 """Options that a schedule changes from step to step: under these names they are part of a state, () float64 each."""
@@ -32,7 +32,7 @@ class Update:
         rule: (parameter, gradient of the loss, state, number of the step from 1 in float64, options) → both anew.
         options: Learning rate and so on, under torch's names.
         moving: Those of `MOVING` that are inputs of a step, where a schedule changes them; the others are built in.
-        together: Names of the parameters that it moves at once, in the order of a joint rule: (their values, their gradients) → their values after the step.
+        together: Names of the parameters that it moves at once, in the order of a joint rule: (their values, their gradients, number of the step) → their values after it.
     """
 
     start: Callable[[Tensor, Mapping[str, Any]], State]
@@ -73,6 +73,6 @@ def moved_by(
             found[name] = update(parameters[name], gradients[name], states[name], step)
         elif name not in found:
             joint: Any = update.rule
-            values = joint([parameters[n] for n in update.together], [gradients[n] for n in update.together])
+            values = joint(*([of[n] for n in update.together] for of in (parameters, gradients)), step)
             found |= {n: (value, {}) for n, value in zip(update.together, values, strict=True)}
     return {name: found[name] for name in rules}

@@ -39,9 +39,27 @@ def verdict(table: pd.DataFrame, differences: Callable[[str], pd.DataFrame]) -> 
         parts.append(_winner(last[last.bound == of], points[-1], equal, of, dropped))
         if len(points) > 1:
             parts.append(_along(whole[whole.bound == of], points, equal))
+    parts.append(uncaptured(last))
     parts.append(_bias(table))
     parts.append(heavy_tailed(table))
     return " ".join(part for part in parts if part)
+
+
+def uncaptured(rows: pd.DataFrame) -> str:
+    """Whose time is Pyro's where that of others is a program's.
+
+    Args:
+        rows: With the columns `estimator` and `captured`, which files of old do not have.
+    """
+    known = rows.dropna(subset="captured").drop_duplicates("estimator")
+    slow = known[known.captured != "yes"]
+    if slow.empty or len(slow) == len(known):
+        return ""
+    alone = len(known) - len(slow) == 1
+    whose = (
+        f"time{'s are' if len(slow) > 1 else ' is'} Pyro's and not, as of the other{'' if alone else 's'}, a program's"
+    )
+    return f"Not compiled: {listed(list(slow.estimator))}, whose {whose}. {slow.captured.iloc[0].splitlines()[0]}"
 
 
 def _winner(rows: pd.DataFrame, at: str, equal: Equal, of: str, dropped: set[str]) -> str:

@@ -18,7 +18,11 @@ from .normal_parameters import NormalParameters
 from .normals_of import normals_of
 
 
-@takes(rate=Real(above=0.0, most=1.0, given="0.1"), max_kl=Real(above=0.0, finite=False, given="0.1"))
+@takes(
+    rate=Real(above=0.0, most=1.0, given="0.1"),
+    max_kl=Real(above=0.0, finite=False, given="0.1"),
+    decay=Real(least=0.0, given="0.01"),
+)
 @dataclass(frozen=True)
 class NaturalGradient:
     """Natural gradients: steps along F⁻¹ g, with g the gradient of any estimator and F the Fisher matrix of the guide.
@@ -36,8 +40,10 @@ class NaturalGradient:
     Args:
         rate: ρ. At 1, with the exact gradient of a normal posterior and no `max_kl`, one step is there.
         max_kl: Nats that a step may move a normal, to second order; ρ is less where it would be more. Of each number by itself where there are no covariances.
+        decay: δ of ρ_t = ρ / (1 + δ (t − 1)) in step t, by which noise ends though each gradient has it (Robbins & Monro); 0 leaves ρ as it is.
 
     References:
+        Robbins & Monro 1951, A stochastic approximation method, doi:10.1214/aoms/1177729586.
         Khan & Rue 2023, The Bayesian learning rule, arXiv:2107.04562; Lin, Schmidt & Khan 2020, Handling the positive-definite constraint in the Bayesian learning
         rule, arXiv:2002.10060; Tan 2021, Natural gradient for the Cholesky factor, arXiv:2109.00375; Amari 1998, doi:10.1162/089976698300017746.
 
@@ -47,6 +53,7 @@ class NaturalGradient:
 
     rate: float = 0.1
     max_kl: float = 0.1
+    decay: float = 0.0
 
     def of(self, pair: Pair, batch: Batch) -> Callable[..., torch.optim.Optimizer]:
         """Its optimiser for the parameters of a pair, inside its scope.
@@ -60,6 +67,7 @@ class NaturalGradient:
             NaturalAdam,
             rate=self.rate,
             max_kl=self.max_kl,
+            decay=self.decay,
             normals=[(normal, [places[n] for n in normal.names]) for normal in normals],
         )
 
@@ -69,7 +77,7 @@ class NaturalAdam(torch.optim.Adam):
 
     Args:
         params: As for any `torch.optim.Optimizer`.
-        rate, max_kl: Of natural gradients.
+        rate, max_kl, decay: Of natural gradients.
         normals: Each with the places of its parameters among `params`.
         options: Of Adam.
     """
@@ -80,11 +88,12 @@ class NaturalAdam(torch.optim.Adam):
         *,
         rate: float,
         max_kl: float,
+        decay: float = 0.0,
         normals: Sequence[tuple[NormalParameters, Sequence[int]]],
         **options: Any,
     ) -> None:
         super().__init__(params, **options)
-        self.rate, self.max_kl = rate, max_kl
+        self.rate, self.max_kl, self.decay = rate, max_kl, decay
         held = self.param_groups[0]["params"]
         self.normals = [(normal, [held[place] for place in places]) for normal, places in normals]
 
@@ -95,7 +104,10 @@ class NaturalAdam(torch.optim.Adam):
         moved = []
         for normal, leaves in self.normals:
             gradients = [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in leaves]
-            moved.append((leaves, normal.step([leaf.detach() for leaf in leaves], gradients, self.rate, self.max_kl)))
+            taken = self.state[leaves[0]].get("step", torch.tensor(0.0, device="cpu"))
+            moved.append(
+                (leaves, self.moved(normal, [leaf.detach() for leaf in leaves], gradients, taken.double() + 1))
+            )
             for leaf in leaves:
                 leaf.grad = None  # Adam has no part in it
         super().step()
@@ -104,6 +116,15 @@ class NaturalAdam(torch.optim.Adam):
                 leaf.copy_(value)
                 self.state[leaf].setdefault("step", torch.tensor(0.0, device="cpu")).add_(1)
         return loss
+
+    def moved(
+        self, normal: NormalParameters, values: Sequence[Tensor], gradients: Sequence[Tensor], step: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Values of a normal's parameters after a step, from 1, down a loss."""
+        rate: Any = self.rate
+        if self.decay:
+            rate = (rate / (1 + self.decay * (step - 1))).to(values[0])
+        return normal.step(values, gradients, rate, self.max_kl)
 
     def together(self, leaf: Tensor) -> tuple[NormalParameters, list[Tensor]] | None:
         """The normal that a parameter is of, with all of its parameters; None for Adam's."""
