@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from answers import above, every, head
 from pixels import as_text, draw_row
 from sklearn.decomposition import PCA
 
@@ -69,7 +70,7 @@ def verdict(table: pd.DataFrame) -> str:
     new = own[own.digits == "held out"].groupby("hidden")[["pca", "autoencoder"]].mean()
     said = ", ".join(f"{row.autoencoder:.2f} against {row.pca:.2f} with {size}" for size, row in new.iterrows())
     return (
-        f"{'Holds' if (z > 2).all() else 'Fails here'}: the squared error of a held-out digit is {said} hidden units. The gain over PCA is at least "
+        f"{head({'better than PCA, seen and held out': every(map(above, own.gain, own.gain_se))})}: the squared error of a held-out digit is {said} hidden units. The gain over PCA is at least "
         f"{z.min():.0f} of its standard errors, for digits seen and held out, in each of {own.split.nunique()} splits."
     )
 

@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from answers import head
 from pixels import as_text, draw_row
 from scipy import stats
 from sklearn.decomposition import sparse_encode
@@ -78,14 +79,13 @@ def verdict(table: pd.DataFrame) -> str:
     lost = own.below_best / (own.below_best + own.gained)
     is_map = (own.off < 1e-5 * own.elbo.abs()).all() and (own.least_below > -1e-4).all() and (lost < 0.2).all()
     sparser = (own.zero.diff().dropna() > 2 * own.zero_se.rolling(2).max().dropna()).all()
-    head = (
-        "Holds" if is_map and sparser and len(most) == len(own)
-        else f"Holds with this bound: for penalties of {most.penalty.min():g} and more" if is_map and sparser and len(most)
-        else "Fails here"
-    )  # fmt: skip
+    checks = {
+        "the ELBO is log p(x, h), and codes are near the most probable": bool(is_map), "more penalty, more zeros": bool(sparser), "most of h is zero somewhere": len(most) > 0,
+    }  # fmt: skip
+    first = head(checks, {f"for penalties below {most.penalty.min():g}": len(most) == len(own)})
     said = ", ".join(f"{r.zero:.0%} ± {r.zero_se:.1%} of h with {r.penalty:g}" for r in own.itertuples())
     return (
-        f"{head}: exactly zero are, in a held-out digit, {said} nats for a unit of |h|. The ELBO is log p(x, h) with a Laplace prior on h, to "
+        f"{first}: exactly zero are, in a held-out digit, {said} nats for a unit of |h|. The ELBO is log p(x, h) with a Laplace prior on h, to "
         f"{own.off.max():.0e} nats; the most probable codes (lasso) are better by {lost.min():.0%} to {lost.max():.0%} of what h gains in all, and never worse."
     )
 

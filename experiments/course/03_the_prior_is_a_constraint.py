@@ -5,6 +5,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from answers import above, head
 from pictures import split, trained
 
 import vbayes as vb
@@ -49,18 +50,15 @@ def verdict(table: pd.DataFrame) -> str:
     found = table.set_index("trained")
     free, one, most = found.loc["β = 0"], found.loc["β = 1"], found.iloc[-2]
     warmed = found.iloc[-1]
-    learns_nothing = free.error < one.error and one.log_p - free.log_p > 2 * np.hypot(one.log_p_se, free.log_p_se)
     quiet = most.in_use < one.in_use and most.log_p < one.log_p
     honest = bool(((found.elbo_reported - found.elbo).abs() < 0.02 * found.elbo.abs() + 0.3).all())
-    head = (
-        "Holds"
-        if learns_nothing and quiet and honest
-        else "Holds with this bound"
-        if learns_nothing and honest
-        else "Fails here"
-    )
+    checks = {
+        "without it a digit is rebuilt best": bool(free.error < one.error), "with it data are more probable": above(one.log_p - free.log_p, np.hypot(one.log_p_se, free.log_p_se)),
+        "the history reports the ELBO": honest,
+    }  # fmt: skip
+    first = head(checks, {"too much of it silences dimensions": bool(quiet)})
     return (
-        f"{head}: without a pull towards the prior a code is rebuilt to a squared error of {free.error:.2f} a digit held out (with β = 1 {one.error:.2f}), but log p(x) is {free.log_p:.1f} nats in place of "
+        f"{first}: without a pull towards the prior a code is rebuilt to a squared error of {free.error:.2f} a digit held out (with β = 1 {one.error:.2f}), but log p(x) is {free.log_p:.1f} nats in place of "
         f"{one.log_p:.1f} ± {one.log_p_se:.1f}: it has learnt to copy, not what digits are. With {found.index[-2]} {most.in_use} of its dimensions are in use (β = 1: {one.in_use}), and log p(x) is {most.log_p:.1f}. "
         f"A warm-up of the KL ends at {warmed.log_p:.1f}, {warmed.in_use} dimensions in use. Whatever β, what the history reports is the ELBO: {(found.elbo_reported - found.elbo).abs().max():.2f} nats at most between its end and the ELBO measured afterwards."
     )

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from answers import above, head
 from pictures import split, trained
 from sklearn.naive_bayes import BernoulliNB
 
@@ -105,11 +106,17 @@ def cleaned(fit: vb.Fit, held: vb.Dataset, flipped: float, seed: int) -> dict[st
 
 def verdict(table: pd.DataFrame) -> str:
     found = table.set_index("task")
-    better = (found.score - found.without) > 2 * found.se
-    head = "Holds" if better.all() else "Holds with this bound" if better.drop("noise").all() else "Fails here"
+    better = {task: above(row.score - row.without, row.se) for task, row in found.iterrows()}
+    noisy = {"noise is taken off": better.pop("noise")}
+    words = {
+        "classes": "classes are told apart",
+        "models": "numbers of latents are told apart",
+        "missing": "what is missing is filled in",
+    }
+    first = head({words[task]: holds for task, holds in better.items()}, noisy)
     classes, models, missing, noise = (found.loc[name] for name in ("classes", "models", "missing", "noise"))
     return (
-        f"{head}: by the evidence of a VAE for each class {classes.score:.1%} of the digits held out are told right (naive Bayes {classes.without:.1%}, difference ± {classes.se:.1%}); by numbers of "
+        f"{first}: by the evidence of a VAE for each class {classes.score:.1%} of the digits held out are told right (naive Bayes {classes.without:.1%}, difference ± {classes.se:.1%}); by numbers of "
         f"latents the evidence a digit is {models.said} nats (best and worst {models.score - models.without:.1f} ± {models.se:.1f} apart); of a lower half that is missing {missing.score:.1%} of the pixels come out right "
         f"(each as it mostly is: {missing.without:.1%}); of digits of which {1 - noise.without:.0%} were flipped {noise.score:.1%} are right once cleaned."
     )

@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from answers import head
 from pixels import as_text, draw_row
 from torch.distributions import MultivariateNormal, kl_divergence
 
@@ -88,21 +89,17 @@ def verdict(table: pd.DataFrame) -> str:
     identity = (own.evidence - own.elbo - own.kl).abs().max()
     ends = own[own.step == own.step.max()]
     short, gap = ends.highest - ends.evidence, ends.evidence - ends.elbo
-    reached = identity < 1e-6 and (short < ENOUGH).all() and (short > -1e-6).all() and (gap < ENOUGH).all()
+    checks = {
+        "log p(x) = ELBO + KL": identity < 1e-6, "the highest evidence is reached": bool((short < ENOUGH).all()), "it is not passed": bool((short > -1e-6).all()),
+        "the gap closes": bool((gap < ENOUGH).all()),
+    }  # fmt: skip
     aligned = ends[ends.guide == "diagonal"].aligned.min()
     said = "; ".join(
         f"{kind}, {short[ends.guide == kind].max():.1e} below the maximum, with a gap of {gap[ends.guide == kind].max():.1e}"
         for kind in COLOURS
     )
-    head = (
-        "Fails here"
-        if not reached
-        else "Holds"
-        if aligned > ALIGNED
-        else "Holds with this bound: the columns are still turning"
-    )
     return (
-        f"{head}. log p(x) = ELBO + KL to {identity:.0e} nats at all {len(own)} looks, with KLs of up to {own.kl.max():.2g}. After {ends.step.max()} steps, in nats per "
+        f"{head(checks, {'the columns have turned': bool(aligned > ALIGNED)})}: log p(x) = ELBO + KL to {identity:.0e} nats at all {len(own)} looks, with KLs of up to {own.kl.max():.2g}. After {ends.step.max()} steps, in nats per "
         f"digit, the worst of {ends.seed.nunique()}: {said}. The diagonal guide's columns are within a cosine of {aligned:.3f} of principal directions, the full one's "
         f"of {ends[ends.guide == 'full'].aligned.max():.3f}; turning those could win no more than the gap."
     )

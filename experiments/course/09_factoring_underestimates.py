@@ -11,6 +11,7 @@ import pandas as pd
 import pyro
 import pyro.distributions as dist
 import torch
+from answers import head
 from matplotlib.axes import Axes
 from pyro.distributions import constraints
 
@@ -23,6 +24,7 @@ def measure(*, correlations: list[float], steps: int) -> pd.DataFrame:
     """Variances and KL of the best factored Gaussian, by coordinate ascent, by gradients and on paper; and for a posterior of two arms."""
     rows = [correlated_gaussian(correlation, steps) for correlation in correlations]
     rows += [two_arms(name, guide, steps) for name, guide in (("factored", factored), ("correlated", correlated))]
+    rows.append({"posterior": "two arms", "guide": "product of any shape", "kl": best_product()})
     return pd.DataFrame(rows)
 
 
@@ -86,18 +88,40 @@ def two_arms(name: str, guide: Callable[[torch.Tensor], None], steps: int) -> di
     }  # fmt: skip
 
 
+def best_product(nodes: int = 401, sweeps: int = 500) -> float:
+    """KL(q ‖ p) of the best q(a) q(b) of any shape, on a grid: coordinate ascent, q(a) ∝ exp E_q(b) log p(a, b, x), from one arm."""
+    grid = torch.linspace(-4, 4, nodes, dtype=torch.float64)
+    a, b = grid[:, None], grid[None, :]
+    log_p = (
+        dist.Normal(0.0, 1.0).log_prob(a)
+        + dist.Normal(0.0, 1.0).log_prob(b)
+        + dist.Normal(a * b, NOISE).log_prob(a.new_tensor(SEEN))
+    )
+    log_p = log_p - torch.logsumexp(log_p.flatten(), 0)  # the posterior's mass at each node
+    q_b = torch.softmax(dist.Normal(0.9, 0.3).log_prob(grid), 0)
+    for _ in range(sweeps):
+        q_a = torch.softmax(log_p @ q_b, 0)
+        q_b = torch.softmax(q_a @ log_p, 0)
+    entropy = -sum((q * q.clamp(min=1e-300).log()).sum() for q in (q_a, q_b))
+    return float(-entropy - q_a @ log_p @ q_b)
+
+
 def verdict(table: pd.DataFrame) -> str:
     gaussian, arms = (table[table.posterior == name] for name in ("gaussian", "two arms"))
     gradients = float((gaussian.by_gradients / gaussian.on_paper - 1).abs().max())
     paper = float((gaussian.kl - gaussian.kl_on_paper).abs().max())
     least = float(arms.kl.min())  # one arm alone leaves ln 2 at least
-    holds = gradients < 0.1 and paper < 1e-6 and least > math.log(2)
+    best = float(arms.kl[arms.guide == "product of any shape"].iloc[0])
+    checks = {
+        "gradients find the variance on paper": gradients < 0.1, "coordinate ascent finds the KL on paper": paper < 1e-6, "a posterior is missed by more than ln 2": least > math.log(2),
+        "and by the best product of any shape": best > math.log(2),
+    }  # fmt: skip
     worst = gaussian.iloc[-1]
-    kls = ", ".join(f"{row.kl:.2f} ({row.guide})" for row in arms.itertuples())
+    kls = ", ".join(f"{row.kl:.3f} ({row.guide})" for row in arms.itertuples())
     return (
-        f"{'Holds' if holds else 'Fails here'}: at a correlation of {worst.correlation:g} the factored variance is {worst.by_ascent:.3g} in place of 1, "
+        f"{head(checks)}: at a correlation of {worst.correlation:g} the factored variance is {worst.by_ascent:.3g} in place of 1, "
         f"as 1/Λᵢᵢ says (gradients end within {gradients:.0%} of it), and KL(q ‖ p) = {worst.kl:.3g} nats (coordinate ascent ends within {paper:.1g} of the closed "
-        f"form). Where only a product a b is known, the best Gaussians leave {kls} nats, more than the ln 2 of missing one arm of two: no simplification is reasonable."
+        f"form). Where only a product a b is known, the best q leave {kls} nats, more than the ln 2 of missing one arm of two: no simplification is reasonable."
     )
 
 
@@ -126,7 +150,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
     axes[1].set_xlabel("correlation")
     axes[1].legend(frameon=False, fontsize=9)
     axes[1].set_title("What factoring loses", loc="left", fontsize=11)
-    _arms(table[table.posterior == "two arms"], axes[2])
+    _arms(table[(table.posterior == "two arms") & table.loc_a.notna()], axes[2])
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
     return drawing

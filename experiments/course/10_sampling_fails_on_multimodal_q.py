@@ -8,6 +8,7 @@ from collections.abc import Callable
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
+from answers import above, head
 from pyro.infer import HMC, MCMC
 from torch import Tensor
 
@@ -78,11 +79,11 @@ def verdict(table: pd.DataFrame) -> str:
     off = ((independent.error - independent.law) / independent.error_se).abs().max()
     last = chain[chain.L == chain.L.max()].set_index("maxima")
     many = last.index.max()
-    stuck = last.error[many] - 4 * last.error_se[many] > 3 * last.law[many]
+    stuck = above(last.error[many], last.error_se[many], 3 * last.law[many], sure=4)
     alone = last.error[1] if 1 in last.index else float("nan")
-    head = "Holds with this bound" if stuck and off < 4 else "Holds" if stuck else "Fails here"
+    first = head({"a chain is stuck": stuck}, {"independent draws err too": off >= 4})
     return (
-        f"{head}: a chain of Hamiltonian Monte Carlo that must pass between {many} maxima still errs by {last.error[many]:.2f} ± {last.error_se[many]:.2f} standard "
+        f"{first}: a chain of Hamiltonian Monte Carlo that must pass between {many} maxima still errs by {last.error[many]:.2f} ± {last.error_se[many]:.2f} standard "
         f"deviations of q after {chain.L.max()} draws, {last.error[many] / last.law[many]:.0f} times what as many independent draws would (with one maximum "
         f"{alone / last.law.iloc[0]:.1f} times). The number of maxima alone does no harm: independent draws err by sd/√L with any number of them (largest distance from "
         f"that law {off:.1f} SE)."

@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from answers import every, head, not_above
 from torch import Tensor
 
 import vbayes as vb
@@ -84,12 +85,14 @@ def verdict(table: pd.DataFrame) -> str:
     five = table[(table.per_dimension == 5) & (table.J >= 10)]
     smooth, rest = five[five.f.isin(SMOOTH)], five[~five.f.isin(SMOOTH)]
     worst = smooth.loc[smooth.error.idxmax()]
-    good = bool((smooth.error - 2 * smooth.error_se < ENOUGH).all())
+    good = every(not_above(r.error, r.error_se, ENOUGH) for r in smooth.itertuples())
     bad = rest.groupby("f").error.max()
-    head = "Holds with this bound" if good and (bad > 1).any() else "Holds" if good else "Fails here"
+    first = head(
+        {f"five draws a dimension err by less than {ENOUGH:.0%}": good}, {"for every function": not (bad > 1).any()}
+    )
     fails = "; ".join(f"{name}: {value:.2g}" for name, value in bad.items())
     return (
-        f"{head}: from 10 dimensions on, L = 5J draws give averages of {', '.join(SMOOTH)} to within {worst.error:.1%} ± {worst.error_se:.1%} of the truth at worst ({worst.f}, "
+        f"{first}: from 10 dimensions on, L = 5J draws give averages of {', '.join(SMOOTH)} to within {worst.error:.1%} ± {worst.error_se:.1%} of the truth at worst ({worst.f}, "
         f"{worst.noise} noise, J = {worst.J}), with normal and uniform noise alike. It is no law: the relative error is sd(f) / (|E f| √L), and where f multiplies up over "
         f"the dimensions it passes any bound (relative error {fails})."
     )

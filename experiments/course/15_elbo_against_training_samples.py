@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
+from answers import head, not_above
 from pictures import split
 
 import vbayes as vb
@@ -54,13 +55,17 @@ def verdict(table: pd.DataFrame) -> str:
     lost = best - last.elbo_per_datum  # by training on
     many, few = last.index.max(), last.index.min()
     rises = float(last.elbo_per_datum[many] - held[held.latents == many].elbo_per_datum.min())
-    overfits = (
-        last.elbo_per_datum[few] - last.elbo_per_datum[many] > 2 * (last.se[few] ** 2 + last.se[many] ** 2) ** 0.5
+    behind = not_above(
+        last.elbo_per_datum[few] - last.elbo_per_datum[many], (last.se[few] ** 2 + last.se[many] ** 2) ** 0.5
     )
-    holds = not overfits and bool((lost < 0.05 * (best.abs() + 1)).all())
+    overfits = behind is False
+    checks = {
+        "more latents do not overfit": behind,
+        "nor does training on": bool((lost < 0.05 * (best.abs() + 1)).all()),
+    }
     said = ", ".join(f"{k}: {v:.1f}" for k, v in last.elbo_per_datum.items())
     return (
-        f"{'Holds' if holds else 'Fails here'}: after {held.samples.max():,} training samples the held-out ELBO of {table['data'].iloc[0]} is, by latents, {said} nats a datum; with {many} it rose by {rises:.1f}, "
+        f"{head(checks)}: after {held.samples.max():,} training samples the held-out ELBO of {table['data'].iloc[0]} is, by latents, {said} nats a datum; with {many} it rose by {rises:.1f}, "
         f"and more latents {'overfit' if overfits else 'do not overfit'}. By training on at most {lost.max():.2f} nats of the best held-out value were lost."
     )
 

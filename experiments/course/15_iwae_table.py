@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyro
 import pyro.distributions as dist
+from answers import above, head, not_above
 from pictures import split
 from torch import Tensor, nn
 
@@ -96,14 +97,17 @@ def verdict(table: pd.DataFrame) -> str:
 
     bound, bound_se = lead(("IWAE", most), ("VAE", most))
     whole, whole_se = lead(("IWAE", most), ("VAE", 1))
-    better, same = whole > 2 * whole_se, bound > -2 * bound_se
-    head = "Holds" if better and bound > 2 * bound_se else "Holds with this bound" if better and same else "Fails here"
+    checks = {
+        "it gains on the ELBO with one draw": above(whole, whole_se),
+        "it is not behind the ELBO with as many": not_above(-bound, bound_se),
+    }
+    first = head(checks, {"it gains on the ELBO with as many": above(bound, bound_se)})
     said = ", ".join(
         f"{r.method} k = {r.k}: {r.minus_log_p:.2f} ({r.active_units} active units)"
         for r in summary(table).itertuples()
     )
     return (
-        f"{head}: −log p of a datum held out, nats: {said}. With {most} draws the importance-weighted bound gains {bound:+.2f} ± {bound_se:.2f} nats on the ELBO with as many, "
+        f"{first}: −log p of a datum held out, nats: {said}. With {most} draws the importance-weighted bound gains {bound:+.2f} ± {bound_se:.2f} nats on the ELBO with as many, "
         f"and {whole:+.2f} ± {whole_se:.2f} on the ELBO with one."
     )
 

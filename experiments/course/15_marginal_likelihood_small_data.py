@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from answers import above, every, head, not_above
 from pictures import split
 
 import vbayes as vb
@@ -95,12 +96,15 @@ def verdict(table: pd.DataFrame) -> str:
         timed.append(lead(own, ("AEVB", in_time), ("Monte Carlo EM", samples[-1])))
         parts.append(f"{timed[-1][0]:+.2f} ± {timed[-1][1]:.2f} on the latter in the {theirs:.0f} s that it took")
         said.append(f"N = {count:,}: {', '.join(parts)}")
-    ahead = all(mean > 2 * se for leads in equal.values() for mean, se in leads)
-    of_sleep = all(mean > -2 * se for (_, other), leads in equal.items() if other == "wake-sleep" for mean, se in leads)
-    in_time = all(mean > 2 * se for mean, se in timed)
-    head = "Holds" if ahead else "Holds with this bound" if of_sleep and in_time else "Fails here"
+    checks = {
+        "it is not behind wake-sleep": every(not_above(-mean, se) for (_, other), leads in equal.items() if other == "wake-sleep" for mean, se in leads),
+        "it is ahead of Monte Carlo EM for the same time": every(above(*each) for each in timed),
+    }  # fmt: skip
+    first = head(
+        checks, {"it is ahead sample for sample": every(above(*each) for leads in equal.values() for each in leads)}
+    )
     looks = " and ".join(f"{number:,}" for number in samples)
-    return f"{head}: the lead of AEVB in held-out log p(x) after {looks} samples, nats a datum: {'; '.join(said)}. A visit of Monte Carlo EM is ten leaps of each chain and five steps of θ."
+    return f"{first}: the lead of AEVB in held-out log p(x) after {looks} samples, nats a datum: {'; '.join(said)}. A visit of Monte Carlo EM is ten leaps of each chain and five steps of θ."
 
 
 def figure(table: pd.DataFrame) -> plt.Figure:

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from answers import above, head
 from pictures import split, trained
 from sklearn.neural_network import MLPClassifier
 
@@ -54,14 +55,14 @@ def verdict(table: pd.DataFrame) -> str:
     made, rebuilt, data, noise = (mean.loc[name] for name in names)
     of_rebuilt = (made.sure - noise.sure) / (rebuilt.sure - noise.sure)
     of_data = (made.sure - noise.sure) / (data.sure - noise.sure)
-    like = (
-        made.kinds > 8
-        and made.pixels_to_nearest < noise.pixels_to_nearest
-        and made.sure - noise.sure > 2 * math.hypot(se.sure[names[0]], se.sure[names[3]])
-    )
-    head = "Fails here" if not like or of_rebuilt < 0.5 else "Holds" if of_data > 0.9 else "Holds with this bound"
+    checks = {
+        "all kinds are drawn": bool(made.kinds > 8), "draws are nearer to data than noise is": bool(made.pixels_to_nearest < noise.pixels_to_nearest),
+        "draws are told more surely than noise": above(made.sure - noise.sure, math.hypot(se.sure[names[0]], se.sure[names[3]])),
+        "at least half as surely as reconstructions": bool(of_rebuilt >= 0.5),
+    }  # fmt: skip
+    first = head(checks, {"as surely as data": bool(of_data > 0.9)})
     return (
-        f"{head}: a classifier is sure (> {SURE:.0%}) of {made.sure:.0%} ± {se.sure[names[0]]:.0%} of the pictures drawn from the prior, of {noise.sure:.0%} of independent pixels, of {rebuilt.sure:.0%} of "
+        f"{first}: a classifier is sure (> {SURE:.0%}) of {made.sure:.0%} ± {se.sure[names[0]]:.0%} of the pictures drawn from the prior, of {noise.sure:.0%} of independent pixels, of {rebuilt.sure:.0%} of "
         f"reconstructions and {data.sure:.0%} of data held out: a draw from N(0, I) is {of_rebuilt:.0%} of the way from noise to a picture of the posterior's latents, and {of_data:.0%} of that to data, for the pixels have noise of their own. The draws are of "
         f"{made.kinds:.1f} kinds (data {data.kinds:.1f} of 10) and {made.pixels_to_nearest:.1f} pixels from the nearest datum (data held out {data.pixels_to_nearest:.1f}, noise {noise.pixels_to_nearest:.1f}), so no copies. "
         f"Over the data z has a variance of {made.spread_of_z:.2f}, under the prior 1."

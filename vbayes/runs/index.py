@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from .json_files import read_json_or_nothing
 from .report import described
 from .shapes import is_number
 from .template import write_page
+
+ANSWER = re.compile(r"[^:,(]{1,39}(?=[:,]| \()")  # the first words of a verdict
 
 
 def index(folder: Path) -> Path:
@@ -43,7 +46,7 @@ def summary(folder: Path) -> dict[str, Any]:
         "question": _text(results, "question") or f"{_text(config, 'pair')} on {_text(config, 'data')}",
         "claim": _text(results, "claim"),
         "verdict": verdict,
-        "answer": verdict.split(":")[0].split(",")[0] if verdict.find(":") in range(1, 40) else "",
+        "answer": found.group() if (found := ANSWER.match(verdict)) else "",
         "picture": _picture(folder),
         "date": _text(where, "date"),
         "seconds": seconds if isinstance(seconds, (int, float)) and is_number(seconds) else None,
