@@ -84,6 +84,7 @@ def test_what_is_given_beside_does_not_change_a_prediction():
 def test_its_own_rows():
     found = vb.predict(trained(plain, weights, {"x": X, "y": Y}), draws=DRAWS)
     right(found["y"], (X @ MEAN).numpy(), (((X @ COVARIANCE) * X).sum(1) + 0.25).sqrt().numpy())
+    assert set(found.constant.data_vars) == {"x"}
 
 
 def test_the_same_as_pyros_predictive():

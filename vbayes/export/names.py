@@ -104,5 +104,8 @@ class Names:
         return constant(columns, row, labels.get(row, range(len(self._data))), self._data.dims)
 
 
-def _same(one: Tensor, other: Any) -> bool:
-    return isinstance(other, Tensor) and (one is other or (one.shape == other.shape and torch.equal(one, other)))
+def _same(column: Tensor, seen: Any) -> bool:
+    """Whether a site is observed at a column, but for the gaps in it, which a mask leaves out."""
+    if not isinstance(seen, Tensor) or column.shape != seen.shape:
+        return False
+    return bool(((column == seen) | column.isnan()).all())

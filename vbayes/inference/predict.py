@@ -85,7 +85,8 @@ def predict(
     pair, train, args = problem.pair, problem.data, problem.whole.args
     relations = Relations(pair, args, train.asked(pair.model), len(train))
     if new_data is None:
-        new, rows, groups, how = train, NewRows(args, (), (), len(train)), Groups(()), dict[str, str]()
+        seen = tuple(name for place, name in enumerate(relations.names) if relations.observes(place))
+        new, rows, groups, how = train, NewRows(args, (), seen, len(train)), Groups(()), dict[str, str]()
     else:
         new = Dataset.of(new_data, like=train).to(problem.device)
         rows = new_rows(relations, train, new)
