@@ -146,7 +146,7 @@ class _Made:
             "mean": torch.tensor([0.0, 1.0]), "scale": torch.tensor([1.0, 1.0]), "initial": torch.tensor([0.5, 0.5]),
             "transition": torch.tensor([[0.9, 0.1], [0.2, 0.8]]), "emission": self.hmm.emission, "elbo": len, "log_evidence": len, "posterior": len,
             "precision": torch.eye(2).double(), "how": "threshold", "index": slice(0, 2), "device": "cpu", "parameters": {}, "state": self.pair.state(),
-            "burn_in": 1, "proposals": 8, "at": None, "max_steps": None, "q": 0.5, "size": 2, "epoch": 1,
+            "callback": len, "burn_in": 1, "proposals": 8, "at": None, "max_steps": None, "q": 0.5, "size": 2, "epoch": 1,
         }  # fmt: skip
 
 

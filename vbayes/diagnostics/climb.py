@@ -62,7 +62,9 @@ def climb(
     best = start
     if not kept.get("behind"):
         limits: dict[str, Any] = {"max_steps": max_steps, "max_seconds": max_seconds, "autosave": autosave}
-        best = until_converged(start, rate=rate, at=kept.get("schedule"), last=False, **limits, **options)
+        best = until_converged(
+            start, rate=rate, at=kept.get("schedule"), last=False, what="normal", **limits, **options
+        )
     known = _judged(best)
     tried: list[tuple[str, str]] = [("normal", known.trust)]
     steps, seconds = budget.steps - best.steps, budget.seconds - (time.perf_counter() - began)
@@ -74,7 +76,7 @@ def climb(
                 flow, told = beside.begin(flow, finds=lambda fit, told: fit)
             if not told.get("finished"):
                 limits = {"max_steps": steps, "max_seconds": seconds, "autosave": beside}
-                flow = until_converged(flow, rate=RATE, at=told.get("schedule"), **limits, **options)
+                flow = until_converged(flow, rate=RATE, at=told.get("schedule"), what="flow", **limits, **options)
         except NonFinite:
             tried.append(("flow", "became NaN or infinite"))
         else:
