@@ -22,9 +22,13 @@ KINDS = ("memory", "memmap", "zarr", "parquet")
 BLOCK = 100_000  # rows that are written at a time
 
 
+def place_of(kind: str, rows: int, columns: int, folder: Path) -> Path:
+    return folder / f"{kind}_{rows}_{columns}{'.parquet' * (kind == 'parquet')}"
+
+
 def write(kind: str, rows: int, columns: int, folder: Path) -> None:
     """The same rows for each kind, unless they are there."""
-    place, rng = folder / f"{kind}_{rows}_{columns}", np.random.default_rng(0)
+    place, rng = place_of(kind, rows, columns, folder), np.random.default_rng(0)
     if place.exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +71,7 @@ def write(kind: str, rows: int, columns: int, folder: Path) -> None:
 def read(kind: str, rows: int, columns: int, folder: Path):
     import vbayes as vb
 
-    place = folder / f"{'memmap' if kind == 'memory' else kind}_{rows}_{columns}"
+    place = place_of("memmap" if kind == "memory" else kind, rows, columns, folder)
     if kind == "parquet":
         return vb.data.read(place, columns={"x": [f"x{i}" for i in range(columns)], "y": "y"})
     if kind == "zarr":
