@@ -139,8 +139,9 @@ def verdict(table: pd.DataFrame) -> str:
     """Each kind beside the array in memory."""
     own = table.set_index("kind")
     base = own["seconds of steps"].get("memory", float("nan"))
+    whole = own["seconds"].get("memory", float("nan"))
     return "; ".join(
-        f"{kind}: steps {row['seconds of steps'] / base:.2f} times as long as from memory, {row['peak MB']:.0f} MB in all" for kind, row in own.iterrows() if kind != "memory"
+        f"{kind}: the fit {row['seconds'] / whole:.2f} and its steps {row['seconds of steps'] / base:.2f} times as long as from memory, {row['peak MB']:.0f} MB in all" for kind, row in own.iterrows() if kind != "memory"
     )  # fmt: skip
 
 
