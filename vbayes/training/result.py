@@ -31,7 +31,9 @@ from .fit_run import Progress, train
 from .history import Callback, History
 from .minibatches import count_steps
 from .optimizer import require_adam
+from .ranks import ranks_of
 from .settled import search_of
+from .together import begin_together, refuse_together, train_together, until_converged_together
 from .until_converged import until_converged
 from .updating import is_update, scores_alone
 from .verbs import verb
@@ -134,6 +136,7 @@ class Fit(Displayable):
         max_steps: int | None = None,
         max_seconds: float | None = None,
         validation: Any = None,
+        devices: int | None = None,
         callbacks: Sequence[Callback] = (),
         progress: bool = True,
     ) -> Fit:
@@ -150,24 +153,34 @@ class Fit(Displayable):
         Args:
             steps, epochs: How far.
             max_steps, max_seconds, validation: As for `fit`, where neither is given.
+            devices: As for `fit`: processes that go on with it together.
             callbacks, progress: As for `fit`.
         """
-        fresh = replace(self, pair=self.pair.copy())
-        if steps is None and epochs is None:
+        fresh, looks = replace(self, pair=self.pair.copy()), None
+        told = steps is not None or epochs is not None
+        if told:
+            refuse_budget(max_steps=max_steps, max_seconds=max_seconds, validation=validation)
+        else:
             require_adam(self.optimizer)
-            looks = (
-                None
-                if validation is None
-                else Problem.of(fresh.pair, validation, device=str(self.data.first.device)).data
-            )
-            return until_converged(
-                fresh, max_steps=max_steps, max_seconds=max_seconds, callbacks=callbacks, progress=progress, validation=looks, rate=self._rate
-            )  # fmt: skip
-        refuse_budget(max_steps=max_steps, max_seconds=max_seconds, validation=validation)
-        if self.average:
-            count = count_steps(self.data, self.batch_size, steps, epochs)
-            return train_averaged(fresh, count, show=progress, callbacks=callbacks)
-        return train(fresh, count_steps(self.data, self.batch_size, steps, epochs), show=progress, callbacks=callbacks)
+        if validation is not None:
+            looks = Problem.of(fresh.pair, validation, device=str(self.data.first.device)).data
+        ranks = ranks_of(1 if steps == 0 or epochs == 0 else devices)
+        far: dict[str, Any] = {"max_steps": max_steps, "max_seconds": max_seconds}
+        if ranks is not None:
+            average = bool(self.average and told)
+            refuse_together(ranks, automatic=False, restarts=None, average=average, optimizer=self.optimizer)
+            ranks.device(str(self.data.first.device))
+            fresh, _ = begin_together(fresh, ranks, None, looks, steps=steps, epochs=epochs, taken=self.steps, **far)
+        if not told:
+            far |= {"callbacks": callbacks, "progress": progress, "validation": looks, "rate": self._rate}
+            if ranks is not None:
+                return until_converged_together(fresh, ranks, autosave=None, **far)
+            return until_converged(fresh, **far)
+        count = count_steps(self.data, self.batch_size, steps, epochs)
+        if ranks is not None:
+            return train_together(fresh, count, ranks, show=progress, callbacks=callbacks)
+        go = train_averaged if self.average else train
+        return go(fresh, count, show=progress, callbacks=callbacks)
 
     @property
     def diagnosis(self) -> Any:
