@@ -17,6 +17,7 @@ from rich.console import Console
 
 import vbayes as vb
 from tests.faults.processes import in_children
+from tests.models import binary, small_vae
 from vbayes.cli.train import train
 from vbayes.errors import BadInput, NonFinite
 from vbayes.training.ranks import Ranks, ranks_of
@@ -92,6 +93,26 @@ def test_parameters_are_those_of_one_process(tmp_path):
     assert_same(first, vb.fit(regression(), DATA, devices=1, compile="torch", **how))
     assert all(torch.equal(value, second[0][name]) for name, value in first[0].items()) and first[1] == second[1]
     assert first[3] == "Pyro: compile=False; its gradient is the mean of 2 processes'"
+
+
+def test_a_fit_that_goes_on(tmp_path):
+    """To the last bit what it would have come to, from memory and from a file; its estimator's memory is the mean over the rows, the same in each process, and is kept."""
+    how = HOW | {"batch_size": 4, "compile": False}
+
+    def work(rank):
+        pair, data = small_vae(), binary(10).double()
+        whole = vb.fit(pair, data, "baselined", steps=7, **how)
+        part = vb.fit(pair, data, "baselined", steps=3, **how)
+        path = part.save(tmp_path / f"{rank}.safetensors")
+        loaded = vb.Fit.load(path, pair, data).resume(steps=4, progress=False)
+        alone = part.resume(steps=4, devices=1, progress=False)
+        return [come_to(each) for each in (whole, part.resume(steps=4, progress=False), loaded, alone)]
+
+    (whole, *rest), other = together(tmp_path, work)
+    assert any(name.endswith(".weight") and name.startswith("buffer") for name in whole[0])
+    for found in (*rest[:2], *other[:3]):
+        assert found[1] == whole[1] and all(torch.equal(value, whole[0][name]) for name, value in found[0].items())
+    assert rest[1][3].endswith("2 processes'") and not rest[2][3].endswith("processes'")
 
 
 @pytest.mark.slow

@@ -22,21 +22,15 @@ from ..estimators import name_of, resolve
 from ..export.to_arviz import to_arviz
 from ..pair.device import choose_device
 from ..pair.pair import PAIR, Pair
-from ..pair.problem import Problem
 from ..summaries.card import Card, Displayable
 from ..summaries.history import End, trained
 from . import checkpoint
-from .averaged import train_averaged
-from .budget import refuse_budget
 from .callbacks import Callback
 from .convergence import Convergence
 from .fit_run import Progress
 from .history import History
-from .minibatches import count_steps
-from .optimizer import require_adam
+from .resumed import resumed
 from .settled import search_of
-from .train import train
-from .until_converged import until_converged
 from .updating import is_update, scores_alone
 from .verbs import verb
 
@@ -138,6 +132,7 @@ class Fit(Displayable):
         max_steps: int | None = None,
         max_seconds: float | None = None,
         validation: Any = None,
+        devices: int | None = None,
         callbacks: Sequence[Callback] = (),
         progress: bool = True,
     ) -> Fit:
@@ -154,24 +149,13 @@ class Fit(Displayable):
         Args:
             steps, epochs: How far.
             max_steps, max_seconds, validation: As for `fit`, where neither is given.
+            devices: As for `fit`: processes that go on with it together.
             callbacks, progress: As for `fit`.
         """
-        fresh = replace(self, pair=self.pair.copy())
-        if steps is None and epochs is None:
-            require_adam(self.optimizer)
-            looks = (
-                None
-                if validation is None
-                else Problem.of(fresh.pair, validation, device=str(self.data.first.device)).data
-            )
-            return until_converged(
-                fresh, max_steps=max_steps, max_seconds=max_seconds, callbacks=callbacks, progress=progress, validation=looks, rate=self._rate
-            )  # fmt: skip
-        refuse_budget(max_steps=max_steps, max_seconds=max_seconds, validation=validation)
-        if self.average:
-            count = count_steps(self.data, self.batch_size, steps, epochs)
-            return train_averaged(fresh, count, show=progress, callbacks=callbacks)
-        return train(fresh, count_steps(self.data, self.batch_size, steps, epochs), show=progress, callbacks=callbacks)
+        return resumed(
+            self, steps=steps, epochs=epochs, max_steps=max_steps, max_seconds=max_seconds, validation=validation, devices=devices,
+            callbacks=callbacks, progress=progress,
+        )  # fmt: skip
 
     @property
     def diagnosis(self) -> Any:
@@ -234,14 +218,6 @@ class Fit(Displayable):
     ) -> Any:
         """`vb.linear_response(fit, data, ...)`, a `vb.LinearResponse`: the covariances that a mean-field guide leaves out."""
         return verb("linear_response")(self, data, draws=draws, seed=seed, device=device)
-
-    @property
-    def _rate(self) -> float | None:
-        """To go on with: the last one; or the first, where a network has settled that could go on."""
-        if self.convergence is None or not self.convergence.phases:
-            return self.learning_rate
-        settled = self.convergence.converged is None and not self.interrupted
-        return self.convergence.phases[0 if settled else -1].rate
 
     def report(self, folder: str | Path, *, predictions: Any = None, draws: int = 500, seed: int = 0) -> Path:
         """Writes a folder with a page: verdict, figures, what was predicted, draws for ArviZ and the fit itself; see `vbayes.diagnostics.report`."""
