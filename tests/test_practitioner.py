@@ -14,7 +14,7 @@ import arviz as az
 import pandas as pd
 import vbayes as vb
 frame = pd.read_csv("radon.csv")
-vb.check(vb.Pair(model), vb.Dataset.of(frame))
+vb.check(vb.Pair(model), frame)
 fit = vb.fit(model, frame, progress=False)
 said = fit.verdict()
 found = fit.predict(pd.DataFrame({"county": ["Aitkin", "Dakota"], "floor": [1.0, 1.0]}), interval=0.8)
