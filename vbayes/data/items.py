@@ -23,7 +23,7 @@ TOGETHER = 256  # rows that a worker process makes in one go
 def columns_of_items(data: Any) -> tuple[Any, bool] | None:
     """Columns of a torch `Dataset` or `DataLoader`, whose rows are made when a fit comes to them; None of anything else.
 
-    A loader's worker processes make them while the rows before are trained on; its order is not asked for.
+    A loader's worker processes make them, a window of rows at a time; its order is not asked for.
 
     Returns:
         Column → a `Stored`, or what the tensors of a `TensorDataset` are; and whether the columns have names.
@@ -80,8 +80,8 @@ def _column(rows: _Rows, name: str, first: Tensor) -> Stored:
         np.copyto(out, rows.made(chosen)[name].numpy(), casting="unsafe")
 
     shape = (len(rows.items), *first.shape[1:])
-    # Transforms draw from torch's generator, which a thread beside the steps would share with them; processes have their own.
-    return Stored(None, shape, first.dtype, take=take, background=rows.workers > 0)
+    # In the steps' own thread: torch tells the main thread of a worker process that has died, wherever it is then, and transforms draw from its generator.
+    return Stored(None, shape, first.dtype, take=take, background=False)
 
 
 def _named(row: Any) -> dict[str, Tensor]:
