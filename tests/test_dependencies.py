@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-OTHER_NAMES = {"sklearn": "scikit-learn", "pyro": "pyro-ppl", "arviz_stats": "arviz"}
+OTHER_NAMES = {"sklearn": "scikit-learn", "pyro": "pyro-ppl", "arviz_stats": "arviz", "IPython": "ipython"}
 """Module → distribution that is named otherwise. ArviZ 1.x consists of arviz_stats and others, and is imported as such where it is found."""
 UNSEEN = {"h5netcdf": "xarray writes netCDF with it"}
 """Distributions that no line of vbayes imports."""

@@ -144,9 +144,13 @@ class Restarts(Displayable):
         seed: int | None = None,
         prior: bool = True,
         resample: bool = False,
+        predictions: Any = None,
+        coords: Mapping[str, Sequence[Any]] | None = None,
+        dims: Mapping[str, Sequence[str]] | None = None,
     ) -> Any:
         """As `vb.to_arviz` of one fit, with a chain for each: R-hat then tells whether the starts led to one posterior."""
-        return to_arviz(self.fits, data, draws=draws, seed=seed, prior=prior, resample=resample)
+        names = {"predictions": predictions, "coords": coords, "dims": dims}
+        return to_arviz(self.fits, data, draws=draws, seed=seed, prior=prior, resample=resample, **names)
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """The ELBO per datum of each fit against steps, the best one in colour."""

@@ -11,11 +11,10 @@ VERBS = {
     "linear_response": "..inference.linear_response",
     "posterior": "..inference.posterior",
     "predict": "..inference.predict",
-    "report": "..diagnostics.report",
 }
 """Method of a `Fit` → the module with the function of that name."""
-WAYS = {"climb": "..diagnostics.climb", "bent": "..diagnostics.climb"}
-"""Way to a `Fit` that asks for diagnoses → likewise."""
+WAYS = {"climb": "..diagnostics.climb", "bent": "..diagnostics.climb", "report": "..diagnostics.report"}
+"""What asks for diagnoses on the way to a `Fit`, or to its page → likewise."""
 
 
 def verb(name: str) -> Callable[..., Any]:
