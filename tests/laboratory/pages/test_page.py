@@ -193,3 +193,12 @@ def test_what_a_page_cannot_show(space, tmp_path):
         vb.page("latent", tmp_path / "none" / "x.html", fit=space)
     with pytest.raises(vb.errors.BadInput, match="is no page. Wanted: .bound. or .latent."):
         vb.page("elbo")
+
+
+@pytest.mark.parametrize("name, file", [("watch_the_bound", "watch_the_bound"), ("latent", "latent_space")])
+def test_the_documentation_has_the_pages_as_they_are_written_now(name, file):
+    """But for their numbers, which `vbayes page bound --out docs/watch_the_bound.html` and `vbayes page latent --out docs/latent_space.html` make anew."""
+    kept = (Path(__file__).parents[3] / "docs" / f"{file}.html").read_text(encoding="utf-8")
+    (figures,) = re.findall(r'<script type="application/json" id="figures">(.*?)</script>', kept, re.S)
+    which = {"watch_the_bound": "bound", "latent": "latent"}[name]
+    assert kept == filled(name, (*FILES[which][1:], name), json.loads(figures))
