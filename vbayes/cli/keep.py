@@ -11,10 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..data.dataset import Dataset
-from ..diagnostics.report import keep_diagnosis
+from ..diagnostics.report import drawn, keep_diagnosis
 from ..errors import OutputUnwritable, Unsuitable
 from ..export.arviz import to_netcdf
-from ..export.to_arviz import to_arviz
 from ..laboratory.comparison import Comparison
 from ..laboratory.particles_signal import particles_signal
 from ..runs.folder import environment
@@ -28,7 +27,7 @@ from .job import Job, is_file
 FIT = "fit.safetensors"
 UNFINISHED = "unfinished.json"
 """There as long as something is left to do: "fit" or "rest"; with what was asked for."""
-ROWS = 100  # of the data, whose posterior a run folder keeps
+
 DRAWS = 500
 PICTURES = 16
 
@@ -104,7 +103,7 @@ def rest(
     if fit.steps:
         save_figure(fit.plot().figure, folder / "training.png")
     if draws:
-        posterior = to_arviz(fit, fit.data.rows(slice(0, ROWS)), draws=draws, seed=seed)
+        posterior = drawn(fit, draws=draws, seed=seed)
         to_netcdf(posterior, folder / "posterior.nc")
         if job.data.image:
             save_figure(_reconstructions(posterior, job.data), folder / "reconstructions.png")

@@ -38,6 +38,7 @@ def columns_for(
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
         return list(names)
     if set(wanted) <= {*names, ROWS}:
+        _by_place(positional, wanted, parameters, names)
         return wanted
     if unusable is not None:
         lacking = next(name for name in wanted if name not in names and name != ROWS)
@@ -53,3 +54,23 @@ def columns_for(
         f"The model takes {len(required)} arguments ({', '.join(required)}); data set {data!r} has "
         f"{len(names)} columns ({', '.join(names)}). Name the columns after the model's arguments."
     )
+
+
+def _by_place(positional: Sequence[inspect.Parameter], wanted: Sequence[str], every: Any, names: Sequence[str]) -> None:
+    """Columns are handed over by place: none may stand behind an argument that is left out, and none goes to an argument that has no place.
+
+    Raises:
+        BadData: One would arrive as another argument, or not at all.
+    """
+    taken = [p.name for p in positional[: len(wanted)]]
+    if taken != list(wanted):
+        skipped = next(name for name, other in zip(taken, wanted, strict=True) if name != other)
+        raise BadData(
+            f"The model's argument {skipped!r} stands before {wanted[-1]!r}, and the data have no column of that name; columns are handed over by place, so {wanted[-1]!r} would arrive "
+            f"as another argument. Wanted: arguments without a column last. Mend: def model({', '.join([*wanted, f'{skipped}=None'])}), or a column {skipped!r}."
+        )
+    alone = [p.name for p in every if p.kind is p.KEYWORD_ONLY and p.name in names]
+    if alone:
+        raise BadData(
+            f"The model takes {alone[0]!r} by keyword alone (after *), and columns are handed over by place, so that column would not arrive. Wanted: def model({', '.join([*wanted, alone[0]])})."
+        )

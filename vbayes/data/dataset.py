@@ -21,7 +21,7 @@ from .column import check_beside, chosen, columns_of, described
 from .columns_for import ROWS, columns_for
 from .gaps import gaps_of
 from .given import columns_given
-from .labels import relabelled
+from .labels import relabelled, require_alike
 from .stored import Stored
 
 Support = Literal["binary", "unit", "real"]
@@ -125,18 +125,18 @@ class Dataset(Displayable):
             data: That.
             like: A data set, or what becomes one: names have the codes that they have there; one from `len(like.labels[column])` on is of a name that is new.
         """
-        known = {} if like is None else cls.of(like).labels
-        if isinstance(data, cls):
-            return replace(data, **relabelled(data.tensors, data.labels, known)) if known else data
-        return cls(**columns_given(data, known))
+        other = None if like is None else cls.of(like)
+        known = {} if other is None else other.labels
+        made = data if isinstance(data, cls) else cls(**columns_given(data, known))
+        require_alike(made.labels, {} if other is None else other.tensors, known)
+        return replace(made, **relabelled(made.tensors, made.labels, known)) if known and made is data else made
 
     def __len__(self) -> int:
         return len(next(iter(self.tensors.values())))
 
     def card(self) -> Card:
         """Its columns with shapes and types, and where it is from."""
-        columns = [(k, described(v, self.labels.get(k))) for k, v in self.tensors.items()]
-        (name, first), *others = columns
+        (name, first), *others = columns = [(k, described(v, self.labels.get(k))) for k, v in self.tensors.items()]
         rows = [(name, first if self.unusable is not None else f"{first}, {VALUES[self.support]}"), *others[: MOST - 1]]
         if (more := len(columns) - MOST) > 0:
             rows.append(("", f"and {counted(more, 'more column')}"))
@@ -160,7 +160,7 @@ class Dataset(Displayable):
         A model may leave such places out by a mask; what sees data and a pair together refuses them where they reach the log-density.
         """
         asked = self.tensors if model is None else self.asked(model)
-        return gaps_of(self.name, {k: self.tensors[k] for k in asked if k != ROWS})
+        return gaps_of(self.name, {k: self.tensors[k] for k in asked if k in self.tensors})
 
     @takes(index=Anything())
     def rows(self, index: Any) -> Dataset:
@@ -235,12 +235,12 @@ class Dataset(Displayable):
             The columns that the model asks for, restricted to those rows, with N beside them.
         """
         asked = self.asked(model)
-        rows = {name: self.tensors[name] for name in asked if name != ROWS}
-        if ROWS in asked or not self.stored:  # else a number for each row of a large file is much
-            rows[ROWS] = self._numbers if index is None else chosen(self._numbers, index)
+        rows = {name: self.tensors[name] for name in asked if name in self.tensors}
         if index is not None or self.stored:
             some = slice(None) if index is None else index
-            rows |= {name: self.tensors[name][some] for name in rows if name != ROWS}
+            rows = {name: self.tensors[name][some] for name in rows}
+        if ROWS in asked and ROWS not in rows:  # a number for each row of a large file is much: not unless asked for
+            rows[ROWS] = self._numbers if index is None else chosen(self._numbers, index)
         return Batch(tuple(rows[name] for name in asked), total=len(self))
 
     @takes(size=Optional(Whole(None)), shuffle=FLAG, generator=Optional(GENERATOR))

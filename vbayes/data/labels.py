@@ -132,3 +132,20 @@ def _numbers(name: str, series: pd.Series, kind: str) -> np.ndarray[Any, Any]:
 
 def _refuse(name: str, got: str, mend: str) -> NoReturn:
     refuse(f"column {name!r}", object(), got=got, wanted="numbers, true and false, or names", mend=mend, error=BadData)
+
+
+def require_alike(
+    labels: Mapping[str, Sequence[str]], other: Mapping[str, Any], known: Mapping[str, Sequence[str]]
+) -> None:
+    """Raises `BadData` where a column has names that has numbers in the data that a model was fitted to: its codes would be taken for those.
+
+    Args:
+        labels: Of the new data.
+        other: The columns of the fit's.
+        known: Their labels.
+    """
+    for name, found in labels.items():
+        if name in other and name not in known:
+            raise BadData(
+                f"Column {name!r} has names, as {found[0]!r}, where the data that the model was fitted to have numbers. Wanted: numbers here too, or names there."
+            )

@@ -102,10 +102,12 @@ def stored_or_whole(values: Any) -> Any:
     if values.ndim == 0 or np.dtype(values.dtype).kind not in "biuf" or values.size * values.dtype.itemsize <= WHOLE:
         return np.array(values) if mapped is not None else np.asarray(values[...])
     chunks = getattr(values, "chunks", None)
+    # A copy-on-write map (mode "c") has changes of its own, which the system would forget.
+    shared = mapped is not None and hasattr(mapped, "madvise") and not _private(values)
 
     def read(start: int, out: Numbers) -> None:
         np.copyto(out, values[start : start + len(out)], casting="unsafe")
-        if mapped is not None and hasattr(mapped, "madvise"):
+        if mapped is not None and shared:
             mapped.madvise(mmap.MADV_DONTNEED)  # else all pages that were ever read count as this process's memory
 
     dtype = torch.from_numpy(np.empty(0, values.dtype.newbyteorder("="))).dtype
@@ -119,6 +121,15 @@ def block_of(columns: Sequence[Stored]) -> int:
     rows = BLOCK // max(1, sum(column.row_bytes for column in columns))
     chunk = max(columns, key=lambda column: column.row_bytes).chunk
     return max(1, -(-rows // chunk)) * chunk
+
+
+def _private(values: Any) -> bool:
+    """Whether it is a view of a copy-on-write map."""
+    while isinstance(values, np.ndarray):
+        if isinstance(values, np.memmap) and values.mode == "c":
+            return True
+        values = values.base
+    return False
 
 
 def _map_of(values: Any) -> mmap.mmap | None:

@@ -17,7 +17,7 @@ from ..guides.curvature import Place
 from ..pair.pair import Pair
 from ..training.autosave import Autosave
 from ..training.budget import Budget
-from ..training.callbacks import Callback
+from ..training.callbacks import OF_CALLBACK, Callback
 from ..training.history import History
 from ..training.result import Fit
 from ..training.until_converged import until_converged
@@ -77,7 +77,9 @@ def climb(
             if not told.get("finished"):
                 limits = {"max_steps": steps, "max_seconds": seconds, "autosave": beside}
                 flow = until_converged(flow, rate=RATE, at=told.get("schedule"), what="flow", **limits, **options)
-        except NonFinite:
+        except NonFinite as error:
+            if hasattr(error, OF_CALLBACK):
+                raise
             tried.append(("flow", "became NaN or infinite"))
         else:
             flow_interrupted = flow.interrupted

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..arguments.instance import Instance
 from ..arguments.kind import Optional
 from ..arguments.takes import takes
-from ..errors import Unsuitable
+from ..errors import BadPair, Unsuitable
 from ..estimators import name_of
 from ..export.arviz import to_netcdf
 from ..export.to_arviz import to_arviz
@@ -67,8 +67,7 @@ def report(
         fit.history.to_csv(place / "history.csv", index=False)
         if fit.steps:
             save_figure(fit.plot().figure, place / "training.png")
-        kept = fit.data.rows(slice(0, ROWS)) if len(fit.data) > ROWS else None
-        to_netcdf(to_arviz(fit, kept, draws=draws, seed=seed, predictions=predictions), place / "posterior.nc")
+        to_netcdf(drawn(fit, draws=draws, seed=seed, predictions=predictions), place / "posterior.nc")
         if predictions is not None:
             predictions.to_dataframe().to_csv(place / "predictions.csv", index=False)
             save_figure(predictions.plot().figure, place / "predictions.png")
@@ -76,6 +75,14 @@ def report(
             keep_diagnosis(fit.diagnosis or fit.diagnose(), place)
         page(place)
     return folder / "report.html"
+
+
+def drawn(fit: Fit, **how: Any) -> Any:
+    """Draws for the first rows; for all of them where the model has latents for each, or can't be called with a part."""
+    if len(fit.data) > ROWS:
+        with suppress(Unsuitable, BadPair):
+            return to_arviz(fit, fit.data.rows(slice(0, ROWS)), **how)
+    return to_arviz(fit, **how)
 
 
 def keep_diagnosis(found: Diagnosis, folder: Path, *, more: str = "") -> None:

@@ -26,6 +26,7 @@ from ..errors import Unsuitable
 from ..estimators import name_of
 from ..pair.explained import explained
 from ..pair.gaps import check_gaps
+from ..pair.missing import GIVEN
 from ..pair.pair import Pair
 from ..pair.problem import Trained
 from ..pair.sites import Layout, Term, base, is_point_mass, kind, latents, observed, recorded, sites, summed_out
@@ -87,7 +88,9 @@ def sample(pair: Pair, batch: Batch, draws: int, *, seed: int | None = None, pri
         groups.setdefault(group, {})[name] = values[None].cpu().numpy()
     if log_w is not None:
         groups["sample_stats"] |= {name: values[None] for name, values in statistics(log_w.cpu().numpy()).items()}
-    groups["observed_data"] = {s["name"]: s["value"].cpu().numpy() for s in observed(p)}
+    groups["observed_data"] = {
+        s["name"]: s["infer"].get(GIVEN, s["value"]).cpu().numpy() for s in observed(p)
+    }  # gaps too
     return groups
 
 

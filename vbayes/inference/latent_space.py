@@ -75,7 +75,7 @@ class LatentSpace:
         Returns:
             Means and standard deviations, each (N, J); the latter 0 for a deterministic code.
         """
-        dataset = self.data if data is None else Dataset.of(data)
+        dataset = self.data if data is None else Dataset.of(data, like=self.data)
         check_gaps(self.pair, dataset.to(self._device), None)
         batch = Batch(dataset.batch(self.pair.model).args).to(self._device)
         with self.pair.scope(), torch.no_grad(), rng.seeded(seed), validation(False):

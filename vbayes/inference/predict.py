@@ -17,10 +17,11 @@ from ..arguments.takes import takes
 from ..arguments.whole import Whole
 from ..data.columns_for import ROWS
 from ..data.dataset import Batch, Dataset
+from ..data.gaps import gaps_of
 from ..drawing.predictive import Predictive, made_sites
 from ..drawing.relations import Relations
 from ..drawing.summed import Summed
-from ..errors import VBayesError
+from ..errors import BadData, VBayesError
 from ..export.labels import dims_of
 from ..pair.explained import FAILURES
 from ..pair.pair import Pair
@@ -88,7 +89,8 @@ def predict(
         seen = tuple(name for place, name in enumerate(relations.names) if relations.observes(place))
         new, rows, groups, how = train, NewRows(args, (), seen, len(train)), Groups(()), dict[str, str]()
     else:
-        new = Dataset.of(new_data, like=train).to(problem.device)
+        new = _in_memory(Dataset.of(new_data, like=train)).to(problem.device)
+        _require_known(pair, train, new)
         rows = new_rows(relations, train, new)
         groups = Groups(_new_groups(relations, rows, train, new))
         how = _of_rows(relations, replace(rows, args=groups.args(rows.args, 0)), new)
@@ -130,6 +132,24 @@ def _classes(relations: Relations, train: Dataset) -> dict[str, tuple[str, ...]]
         for name, value in columns.items()
         if site["value"].shape == value.shape and bool((site["value"] == value).all())
     }
+
+
+def _in_memory(new: Dataset) -> Dataset:
+    """Rows that are read when asked for, read."""
+    return replace(new, tensors={name: values[:] for name, values in new.tensors.items()}) if new.stored else new
+
+
+def _require_known(pair: Pair, train: Dataset, new: Dataset) -> None:
+    """Raises `BadData` where new columns can't be told from those of the fit, or have gaps."""
+    if not train.named and new.named and not set(new.tensors) <= set(train.tensors):
+        raise BadData(
+            f"The fit's columns have no names, they went to the model by place, and the new ones are called {', '.join(map(repr, new.tensors))}. Wanted: the new rows as the old ones "
+            "were, in a tuple or alone, or a fit of columns with the names of the model's arguments."
+        )
+    asked = {name: values for name, values in new.tensors.items() if name in train.asked(pair.model)}
+    rows, said = gaps_of(new.name, asked)
+    if len(rows) and not getattr(pair.model, "without_gaps", False):
+        raise BadData(f"{said}. Wanted: known numbers; a column that is to be predicted is left out, for all rows.")
 
 
 def _new_groups(relations: Relations, rows: NewRows, train: Dataset, new: Dataset) -> list[NewGroups]:

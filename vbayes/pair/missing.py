@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable
@@ -25,13 +26,27 @@ def without_gaps(model: Callable[..., Any]) -> Callable[..., Any]:
     itself; of a joint distribution, as a multivariate normal, all numbers of a row go.
     """
 
+    if getattr(model, "without_gaps", False):
+        return model
+
     @functools.wraps(model)
     def known_alone(*args: Any, **kwargs: Any) -> Any:
         with _Gaps():
             return model(*args, **kwargs)
 
     known_alone.__signature__ = inspect.signature(getattr(model, "forward", model))  # type: ignore[attr-defined]
+    known_alone.without_gaps = True  # type: ignore[attr-defined]
     return known_alone
+
+
+def looking_at(guide: Any, model: Callable[..., Any]) -> Any:
+    """A guide by a word that has not looked for its place yet, with its settings, to look for it in another model."""
+    twin = object.__new__(type(guide))
+    twin.__dict__.update(
+        {name: copy.copy(value) if isinstance(value, dict) else value for name, value in vars(guide).items()}
+    )
+    twin.__dict__.update({name: (model,) for name in ("_plain", "_model") if name in vars(guide)})
+    return twin
 
 
 def known_of(site: Any) -> Tensor | None:

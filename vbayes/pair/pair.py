@@ -28,7 +28,7 @@ from .exact import EXACT, Exact
 from .generation import drawn_from, forgetful
 from .minibatch_scale import DATA_PLATE as DATA_PLATE
 from .minibatch_scale import MinibatchScale
-from .missing import without_gaps
+from .missing import looking_at, without_gaps
 from .ownership import BUFFER, Ownership
 
 
@@ -163,11 +163,12 @@ class Pair(Displayable):
 
     def masked(self) -> Pair:
         """A copy for data with gaps: what is NaN where the model observes it is left out of the likelihood; see `vb.fit(..., missing="mask")`."""
-        twin = Pair(without_gaps(self.model), self.word or self.guide, name=self.name)
-        if self.word is None:  # a guide by a word asks the model where it is
-            twin._own.share(self._own)
-            twin.load(self.state())
-        return twin
+        model = without_gaps(self.model)
+        if self.word is not None and not self._own.values:  # it asks the model where it is
+            return Pair(model, looking_at(self.guide, model), name=self.name)
+        twin = Pair(model, self.guide, name=self.name)
+        twin._own.share(self._own)
+        return twin.load(self.state())
 
     def adopt(self, names: Iterable[str]) -> Pair:
         """Takes the parameters of those names that Pyro's global store holds now for its own; returns itself."""

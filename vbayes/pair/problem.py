@@ -199,7 +199,9 @@ def pair_and_data(pair: Pair | Trained, data: Any) -> tuple[Pair, Any]:
         BadPair: A model that data can't be handed to.
     """
     if is_trained(pair):
-        return pair.pair, pair.data if data is None else data
+        if data is None or isinstance(data, Batch):
+            return pair.pair, pair.data if data is None else data
+        return pair.pair, Dataset.of(data, like=pair.data)  # names have the codes that the fit has learnt
     if not isinstance(pair, Pair):
         mend = "vb.Pair(model, guide), or vb.Pair(model), whose guide comes by itself"
         arguments.refuse(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Protocol
 
@@ -62,7 +62,7 @@ class Bar:
         if self._view:
             now = Phase(what, total, unit, time.monotonic(), self._ends)
             if self._now.first:
-                self._view.draw(self._now, True)
+                self._draw(True)
                 self._now = now
             else:  # nothing of the other was done
                 vars(self._now).update(vars(now))
@@ -70,13 +70,22 @@ class Bar:
 
     def close(self) -> None:
         """The last phase is over."""
+        self._draw(True)
         if self._view:
-            self._view.draw(self._now, True)
-            self._view.close()
+            with suppress(OSError, ValueError):
+                self._view.close()
+
+    def _draw(self, last: bool) -> float:
+        """A screen that can't be written to any more, as a log on a full disk, costs nobody the work."""
+        try:
+            return self._view.draw(self._now, last) if self._view else math.inf
+        except (OSError, ValueError):
+            self._view = None
+            return math.inf
 
     def _draw_if_due(self) -> None:
         if self._view and (began := time.monotonic()) >= self._due:
-            pause = self._view.draw(self._now, False)
+            pause = self._draw(False)
             ended = time.monotonic()
             cost = ended - began if self._drawn else 0.0  # the first time something is set up
             self._due, self._drawn = ended + max(pause, SHARE * cost), True
@@ -101,11 +110,13 @@ def bar(what: str, total: int | None, *, show: bool, unit: str = "", seconds: fl
         yield Bar(None, what, total, unit, seconds)
         return
     mark = _showing.set(True)
-    shown = Bar(_view(), what, total, unit, seconds)
     try:
-        yield shown
+        shown = Bar(_view(), what, total, unit, seconds)
+        try:
+            yield shown
+        finally:
+            shown.close()
     finally:
-        shown.close()
         _showing.reset(mark)
 
 

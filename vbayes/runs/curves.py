@@ -49,6 +49,8 @@ def curves(runs: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, Any] 
 def ticks(low: float, high: float) -> list[float]:
     """Round numbers between two: multiples of 1, 2 or 5 times a power of ten, some five of them."""
     rough = (high - low) / TICKS or 1.0
+    if not math.isfinite(rough):
+        return []
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
     first = math.ceil(low / step)

@@ -24,7 +24,7 @@ from ..pair.pair import Pair
 from ..validation import no_warnings_of_nan, validation
 from .cause import cause
 from .chosen import line_behind
-from .digits import distance, equal, largest_on_the_way
+from .digits import distance, equal, largest, largest_on_the_way
 from .guards import Guards, Reads
 from .masks import with_known_places, without_unread_shapes
 from .noise import Noise, Recorder, Sizes, draw_noise, tell_rows, told_rows
@@ -33,6 +33,7 @@ from .trace import draws_inside, in_words, trace, without_guards
 from .vectorise import SideBySide, several
 
 TRIES = 3  # captures of a program that reads rows which plates draw: one says how many these are, the next which values there are
+MOST = 1e-3  # of the largest number, that rounding is believed to make
 Tensors = dict[str, Tensor]
 Example = tuple[Tensors, Tensors, tuple[Any, ...]]
 """Parameters, buffers, arguments."""
@@ -285,7 +286,7 @@ def _apart(
         return 0.0, 0.0
     with rng.seeded(seed):
         met = largest_on_the_way(program.graph, moved, program.buffers, noise, batch.args)
-    return distance(mine, theirs), coarsest * met
+    return distance(mine, theirs), min(coarsest * met, MOST * max(map(largest, theirs)))
 
 
 def knowing_plates(pair: Pair, estimator: Any, batch: Batch, seed: int = 0) -> Any:

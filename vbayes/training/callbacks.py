@@ -85,10 +85,17 @@ class Callbacks:
         raise with_fit(self.error, fit)
 
 
+OF_CALLBACK = "_of_callback"  # an attribute of errors that a callback has raised
+
+
 def with_fit(error: Exception, fit: Any) -> Exception:
     """An error of a callback, with what was reached when it was raised."""
-    first = not hasattr(error, "fit")
-    error.fit = fit  # type: ignore[attr-defined]
+    first = not hasattr(error, OF_CALLBACK)
+    try:
+        error.fit = fit  # type: ignore[attr-defined]
+        setattr(error, OF_CALLBACK, True)
+    except (AttributeError, TypeError):  # an error that takes nothing: it is raised all the same
+        return error
     if first:
         error.add_note("Raised by a callback of vb.fit. Nothing is lost: this error's `.fit` has what was reached.")
     return error

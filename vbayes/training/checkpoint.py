@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +15,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..data.dataset import Dataset
-from ..errors import BadInput, OutputUnwritable
-from ..estimators import ESTIMATORS, AnalyticKL, name_of, resolve
-from ..estimators.base import Estimator
+from ..errors import BadInput, OutputUnwritable, VBayesError
+from ..estimators import AnalyticKL, name_of, resolve
 from ..estimators.remembering import with_memory
 from ..pair.pair import Pair
 from ..updates.kept import to_json as update_to_json
@@ -144,13 +141,10 @@ def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO | None, optimize
 
 def _named(name: str) -> ELBO:
     """The estimator that a file names; the default, where its name does not say all of it."""
-    found = re.fullmatch(r"(\w+?)(?:\((\d{1,6})\))?", name)
-    if not found or found[1] not in ESTIMATORS:
+    try:
+        return resolve(name)
+    except VBayesError:
         return AnalyticKL()
-    made = resolve(found[1])
-    if found[2] is not None and isinstance(made, Estimator) and int(found[2]) >= made.min_particles:
-        made = replace(made, num_particles=int(found[2]))
-    return made
 
 
 def told(path: Path, name: str) -> Any:

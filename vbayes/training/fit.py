@@ -207,7 +207,9 @@ def fit(
     check_update(fresh)
     autosave, kept, held_out = None, dict[str, Any](), None
     if validation is not None:
-        held_out = Problem.of(problem.pair, _of(validation, binarize, seed), device=str(problem.device)).data
+        held_out = Problem.of(
+            problem.pair, _of(validation, binarize, seed, like=problem.data), device=str(problem.device)
+        ).data
     if checkpoint is not None:
         budget = {} if told else {"max_steps": max_steps, "max_seconds": max_seconds}
         autosave = Autosave(checkpoint, every, identity(fresh, held_out, **budget))
@@ -261,8 +263,8 @@ def fit(
     return fit_restarts(fresh, restarts, count, show=progress, callbacks=callbacks)
 
 
-def _of(data: Any, binarize: Binarize | None, seed: int) -> Dataset:
-    made = Dataset.of(data)
+def _of(data: Any, binarize: Binarize | None, seed: int, like: Dataset | None = None) -> Dataset:
+    made = Dataset.of(data, like=like)
     return made if binarize is None or made.stored else made.binarized(binarize, seed=seed)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from ..data.dataset import Dataset
 from ..pair.problem import Problem
 from .averaged import train_averaged
 from .budget import refuse_budget
@@ -32,7 +33,7 @@ def resumed(
     else:
         require_adam(fit.optimizer)
     if validation is not None:
-        looks = Problem.of(fresh.pair, validation, device=str(fit.data.first.device)).data
+        looks = Problem.of(fresh.pair, Dataset.of(validation, like=fit.data), device=str(fit.data.first.device)).data
     ranks = ranks_of(1 if steps == 0 or epochs == 0 else devices)
     far: dict[str, Any] = {"max_steps": max_steps, "max_seconds": max_seconds}
     if ranks is not None:

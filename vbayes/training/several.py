@@ -11,16 +11,18 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch.linalg import LinAlgError
 
 from .. import rng
 from ..data.dataset import Dataset
 from ..errors import CaptureFailed, NonFinite
+from ..estimators.remembering import with_memory
 from ..pair.initial_values import another_start
 from ..progress import bar, between_steps
 from ..validation import no_warnings_of_nan, validation
 from .budget import Budget
-from .callbacks import Callback, Callbacks, with_fit
+from .callbacks import OF_CALLBACK, Callback, Callbacks, with_fit
 from .engine import repays, spared
 from .every import Every
 from .fit_run import Progress, not_finite, rows_of
@@ -73,11 +75,12 @@ def _add(take: Callable[[], Fit], reached: list[Fit], failures: list[NonFinite |
     try:
         reached.append(take())
         failures.append(None)
-    except NonFinite as error:
-        assert error.fit is not None
-        reached.append(error.fit)
-        failures.append(error)
     except Exception as error:
+        if isinstance(error, NonFinite) and not hasattr(error, OF_CALLBACK):
+            assert error.fit is not None
+            reached.append(error.fit)
+            failures.append(error)
+            return
         if isinstance(fit := getattr(error, "fit", None), Fit):
             raise with_fit(error, Restarts((*reached, fit), steps, (*failures, None))) from error.__cause__
         raise
@@ -104,11 +107,12 @@ def _which(number: int, count: int) -> str:
 
 def _starts(first: Fit, count: int) -> list[Fit]:
     batch = first.data.batch(first.pair.model)
-    fits = [first]
+    fits, size, where = [first], first.batch_size, first.data.first.device
+    small = first.data.batch(first.pair.model, None if size is None else torch.arange(size, device=where))
     for seed in rng.children(first.seed, count)[1:]:
-        fits.append(
-            replace(first, pair=another_start(first.pair, batch, seed), seed=seed, progress=Progress.start(seed))
-        )
+        pair = another_start(first.pair, batch, seed)
+        estimator = with_memory(first.estimator, pair, small)  # which remembers this start, and no other
+        fits.append(replace(first, pair=pair, estimator=estimator, seed=seed, progress=Progress.start(seed)))
     return fits
 
 
