@@ -117,7 +117,7 @@ def _makes_a_pair(path: str, build: Callable[..., Any]) -> Callable[..., Pair]:
             made = build(**offers)
         except TypeError as error:
             raise BadInput(
-                f"{path}: {error}. It may take x=, features=, rows= and output=, which come from the data, and others by --set NAME=VALUE."
+                f"{path}: {error}. It may take x=, features=, rows= and output=, which come from the data, and others by --set NAME=VALUE. Wanted: a function that returns a pair, such as def make_pair(): return vb.Pair(model)."
             ) from error
         if not isinstance(made, Pair):
             raise BadInput(f"{path} returned a {type(made).__name__}. Wanted: a vb.Pair(model, guide).")

@@ -81,7 +81,7 @@ def train(
         ranks.by_first(lambda: None if trained else asked)
     if trained and final is not None:
         _rest_of(final, asked)
-        return Fit.load(final / FIT, job.pair, job.data, estimator=_how(asked, job)[0]), final
+        return Fit.load(final / FIT, job.pair, job.data), final
     failure: NonFinite | None = None
     with run_folder(final, replaces=interrupted, keeps=FIT) as place:
         unfinished = {"arguments": asked, "left": "fit"}
@@ -99,7 +99,7 @@ def train(
             console.print(f"Goes on from {kept}.", soft_wrap=True, markup=False)
         before = len(stops())
         try:
-            fit = training.fit(job.pair, job.data, method, seed=asked["seed"], device=device, **how)
+            fit = training.fit(job.pair, job.data, asked["estimator"] and method, seed=asked["seed"], device=device, **how)
         except NonFinite as error:
             assert error.fit is not None
             failure, fit = error, error.fit
@@ -113,6 +113,8 @@ def train(
                 soft_wrap=True, markup=False, highlight=False,
             )  # fmt: skip
             raise SystemExit(128 + signal.SIGTERM)
+        if asked["estimator"] is None:  # `fit` has chosen it, by the guide
+            config["estimator"] = name_of(fit.estimator)
         config |= {"steps": fit.steps, "interrupted": fit.interrupted, "learning_rate": fit.learning_rate}
         if failure:
             config["failed"] = str(failure)
@@ -173,7 +175,7 @@ def _rest_of(folder: Path, asked: dict[str, Any]) -> Path:
     if told is None or not told["finished"]:
         fit = Fit.load(folder / FIT, job.pair, job.data, estimator=_trained_by(folder / FIT))
     else:  # finished, so that it comes back as it is
-        fit = training.fit(job.pair, job.data, method, seed=asked["seed"], **how, checkpoint=folder / FIT)
+        fit = training.fit(job.pair, job.data, asked["estimator"] and method, seed=asked["seed"], **how, checkpoint=folder / FIT)
     with says_how(folder, asked["pair"]):
         rest(fit, job, folder, asked["seed"], diagnosed=True)
     return folder / "report.html"
