@@ -99,7 +99,9 @@ def train(
             console.print(f"Goes on from {kept}.", soft_wrap=True, markup=False)
         before = len(stops())
         try:
-            fit = training.fit(job.pair, job.data, asked["estimator"] and method, seed=asked["seed"], device=device, **how)
+            fit = training.fit(
+                job.pair, job.data, asked["estimator"] and method, seed=asked["seed"], device=device, **how
+            )
         except NonFinite as error:
             assert error.fit is not None
             failure, fit = error, error.fit
@@ -175,7 +177,9 @@ def _rest_of(folder: Path, asked: dict[str, Any]) -> Path:
     if told is None or not told["finished"]:
         fit = Fit.load(folder / FIT, job.pair, job.data, estimator=_trained_by(folder / FIT))
     else:  # finished, so that it comes back as it is
-        fit = training.fit(job.pair, job.data, asked["estimator"] and method, seed=asked["seed"], **how, checkpoint=folder / FIT)
+        fit = training.fit(
+            job.pair, job.data, asked["estimator"] and method, seed=asked["seed"], **how, checkpoint=folder / FIT
+        )
     with says_how(folder, asked["pair"]):
         rest(fit, job, folder, asked["seed"], diagnosed=True)
     return folder / "report.html"

@@ -24,6 +24,7 @@ from ..drawing.summed import Summed
 from ..errors import BadData, VBayesError
 from ..export.labels import dims_of
 from ..pair.explained import FAILURES
+from ..pair.missing import is_without_gaps
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained
 from ..pair.sites import observed, plates, summed_out
@@ -90,7 +91,7 @@ def predict(
         new, rows, groups, how = train, NewRows(args, (), seen, len(train)), Groups(()), dict[str, str]()
     else:
         new = _in_memory(Dataset.of(new_data, like=train)).to(problem.device)
-        _require_known(pair, train, new)
+        _require_known(relations, train, new)
         rows = new_rows(relations, train, new)
         groups = Groups(_new_groups(relations, rows, train, new))
         how = _of_rows(relations, replace(rows, args=groups.args(rows.args, 0)), new)
@@ -139,16 +140,16 @@ def _in_memory(new: Dataset) -> Dataset:
     return replace(new, tensors={name: values[:] for name, values in new.tensors.items()}) if new.stored else new
 
 
-def _require_known(pair: Pair, train: Dataset, new: Dataset) -> None:
+def _require_known(relations: Relations, train: Dataset, new: Dataset) -> None:
     """Raises `BadData` where new columns can't be told from those of the fit, or have gaps."""
     if not train.named and new.named and not set(new.tensors) <= set(train.tensors):
         raise BadData(
             f"The fit's columns have no names, they went to the model by place, and the new ones are called {', '.join(map(repr, new.tensors))}. Wanted: the new rows as the old ones "
             "were, in a tuple or alone, or a fit of columns with the names of the model's arguments."
         )
-    asked = {name: values for name, values in new.tensors.items() if name in train.asked(pair.model)}
-    rows, said = gaps_of(new.name, asked)
-    if len(rows) and not getattr(pair.model, "without_gaps", False):
+    seen = [name for place, name in enumerate(relations.names) if relations.observes(place) and name in new.tensors]
+    rows, said = gaps_of(new.name, {name: new.tensors[name] for name in seen})
+    if len(rows) and not is_without_gaps(relations.pair.model):
         raise BadData(f"{said}. Wanted: known numbers; a column that is to be predicted is left out, for all rows.")
 
 

@@ -26,7 +26,7 @@ def without_gaps(model: Callable[..., Any]) -> Callable[..., Any]:
     itself; of a joint distribution, as a multivariate normal, all numbers of a row go.
     """
 
-    if getattr(model, "without_gaps", False):
+    if is_without_gaps(model):
         return model
 
     @functools.wraps(model)
@@ -37,6 +37,13 @@ def without_gaps(model: Callable[..., Any]) -> Callable[..., Any]:
     known_alone.__signature__ = inspect.signature(getattr(model, "forward", model))  # type: ignore[attr-defined]
     known_alone.without_gaps = True  # type: ignore[attr-defined]
     return known_alone
+
+
+def is_without_gaps(model: Any) -> bool:
+    """Whether a model is one that `without_gaps` has made, within handlers of Pyro too."""
+    while isinstance(model, functools.partial) and model.args:
+        model = model.args[-1]
+    return hasattr(model, "without_gaps")
 
 
 def looking_at(guide: Any, model: Callable[..., Any]) -> Any:
