@@ -236,12 +236,11 @@ class Dataset(Displayable):
         """
         asked = self.asked(model)
         rows = {name: self.tensors[name] for name in asked if name in self.tensors}
+        if not self.stored or ROWS in asked:  # else a number for each row of a large file is much
+            numbers = self._numbers if index is None else chosen(self._numbers, index)  # which says what is no index
         if index is not None or self.stored:
-            some = slice(None) if index is None else index
-            rows = {name: self.tensors[name][some] for name in rows}
-        if ROWS in asked and ROWS not in rows:  # a number for each row of a large file is much: not unless asked for
-            rows[ROWS] = self._numbers if index is None else chosen(self._numbers, index)
-        return Batch(tuple(rows[name] for name in asked), total=len(self))
+            rows = {name: values[slice(None) if index is None else index] for name, values in rows.items()}
+        return Batch(tuple(rows[name] if name in rows else numbers for name in asked), total=len(self))
 
     @takes(size=Optional(Whole(None)), shuffle=FLAG, generator=Optional(GENERATOR))
     def epoch(
