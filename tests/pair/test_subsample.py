@@ -185,4 +185,9 @@ def test_an_estimator_either_has_the_mean_of_all_rows_or_says_no(name):
         right = -(x - 2 * loc).square() - 1
     with pair.look():
         values = torch.tensor([-method.loss(model, local, *batch.args) for _ in range(300)])
-    assert abs(float(values.mean() - right.sum())) < 5 * float(values.std()) / 300**0.5
+    off, error = float(values.mean() - right.sum()), float(values.std()) / 300**0.5
+    if kind is vb.LearnedDAIS:  # whose steps make the bound tighter: it lies between the ELBO and the evidence
+        room = float(dist.Normal(0.0, 2**0.5).log_prob(x).sum() - right.sum())
+        assert -5 * error < off < room + 5 * error
+        return
+    assert abs(off) < 5 * error
