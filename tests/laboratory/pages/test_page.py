@@ -25,13 +25,9 @@ FLAGS = (
 LARGEST = 2**20  # bytes
 
 
-def with_figures(found: dict) -> str:
-    return filled("watch_the_bound", (*FILES["bound"][1:], "watch_the_bound"), found)
-
-
 @pytest.fixture(scope="module")
 def bound() -> str:
-    return with_figures(watch_the_bound.figures(replicas=4000))
+    return filled("bound", watch_the_bound.figures(replicas=4000))
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +98,9 @@ def test_the_page_computes_what_vbayes_computes(bound, tmp_path):
 
 def test_it_answers_to_a_hand(tmp_path):
     """Questions, drag, slider, keys; the address holds it all; nothing leaves the page; 1280 and 390 pixels wide."""
-    bound = with_figures({"targets": [watch_the_bound.described(correlated(c)) for c in (0.1, 0.9)], "variances": []})
+    bound = filled(
+        "bound", {"targets": [watch_the_bound.described(correlated(c)) for c in (0.1, 0.9)], "variances": []}
+    )
     script = """
     const out = {};
     const canvas = $("plane"), fire = (kind, [a, b]) => {
@@ -195,10 +193,9 @@ def test_what_a_page_cannot_show(space, tmp_path):
         vb.page("elbo")
 
 
-@pytest.mark.parametrize("name, file", [("watch_the_bound", "watch_the_bound"), ("latent", "latent_space")])
-def test_the_documentation_has_the_pages_as_they_are_written_now(name, file):
+@pytest.mark.parametrize("which", FILES)
+def test_the_documentation_has_the_pages_as_they_are_written_now(which):
     """But for their numbers, which `vbayes page bound --out docs/watch_the_bound.html` and `vbayes page latent --out docs/latent_space.html` make anew."""
-    kept = (Path(__file__).parents[3] / "docs" / f"{file}.html").read_text(encoding="utf-8")
+    kept = (Path(__file__).parents[3] / "docs" / f"{FILES[which][0]}.html").read_text(encoding="utf-8")
     (figures,) = re.findall(r'<script type="application/json" id="figures">(.*?)</script>', kept, re.S)
-    which = {"watch_the_bound": "bound", "latent": "latent"}[name]
-    assert kept == filled(name, (*FILES[which][1:], name), json.loads(figures))
+    assert kept == filled(which, json.loads(figures))

@@ -15,7 +15,11 @@ from . import latent, watch_the_bound
 Page = Literal["bound", "latent"]
 WHICH = Choice(get_args(Page), "page")
 TEMPLATES = Path(__file__).parent / "templates"
-FILES = {"bound": ("watch_the_bound", "numbers"), "latent": ("latent",)}
+FILES = {
+    "bound": ("watch_the_bound", "watch_the_bound", ("numbers", "watch_the_bound")),
+    "latent": ("latent_space", "latent", ("latent",)),
+}
+"""Page → the file that it is called, its template, and the scripts in it."""
 
 
 @takes(which=WHICH)
@@ -44,17 +48,17 @@ def page(which: Page = "bound", out: str | Path | None = None, *, fit: Fit | Non
     if fit is not None and which != "latent":
         raise BadInput(f"page({which!r}) shows no fit. Wanted: page('latent', fit=...), or no fit.")
     found = watch_the_bound.figures(seed=seed) if which == "bound" else latent.figures(fit, seed=seed)
-    name, *scripts = FILES[which]
-    target = Path(out) if out is not None else Path({"bound": "watch_the_bound.html"}.get(which, "latent_space.html"))
+    target = Path(f"{FILES[which][0]}.html" if out is None else out)
     try:
-        target.write_text(filled(name, (*scripts, name), found), encoding="utf-8")
+        target.write_text(filled(which, found), encoding="utf-8")
     except OSError as error:
         raise OutputUnwritable(f"Can't write {target}: {error}. Wanted: a file in a folder that is there.") from error
     return target
 
 
-def filled(name: str, scripts: tuple[str, ...], found: dict[str, Any]) -> str:
-    """A template with its scripts and numbers in their places."""
+def filled(which: Page, found: dict[str, Any]) -> str:
+    """A page's template with its scripts and numbers in their places."""
+    _, name, scripts = FILES[which]
     html = (TEMPLATES / f"{name}.html").read_text(encoding="utf-8")
     for script in scripts:
         html = html.replace(f"/* {script}.js */", (TEMPLATES / f"{script}.js").read_text(encoding="utf-8"))
