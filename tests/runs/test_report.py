@@ -6,13 +6,12 @@ import html
 import json
 import re
 import shutil
-import subprocess
-import sys
 
 import pytest
 from matplotlib import pyplot
 
 import vbayes as vb
+from tests.browser import found_in
 from tests.comparison_table import made
 from vbayes.runs.index import index
 from vbayes.runs.picture import save_figure, told
@@ -169,10 +168,6 @@ def test_a_page_that_cannot_be_written(run, monkeypatch):
 
 def test_on_a_phone(run, tmp_path):
     """Headless Chromium lays the page out 390 pixels wide: nothing sticks out, pictures load, and a click on a heading sorts."""
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if browser is None:
-        print("\n*** no Chromium found: the page is NOT opened in a browser here ***", file=sys.__stderr__)
-        pytest.skip("no Chromium on this machine")
     page = vb.report(run).read_text(encoding="utf-8")
     wrapper = tmp_path / "phone.html"
     wrapper.write_text(
@@ -192,11 +187,7 @@ def test_on_a_phone(run, tmp_path):
         </script>""",
         encoding="utf-8",
     )
-    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    flags += " --disable-component-update --disable-sync --virtual-time-budget=5000 --dump-dom"
-    command = [browser, *flags.split(), f"--user-data-dir={tmp_path / 'profile'}", wrapper.as_uri()]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
-    found = json.loads(html.unescape(re.search(r'<pre id="found">(.*?)</pre>', dom, re.S).group(1)))
+    found = found_in(wrapper, milliseconds=5000)
     assert found["title"] == "<b>bold</b> on digits"
     assert found["scroll"] <= found["client"] <= 390
     assert len(found["pictures"]) == 1 and found["pictures"][0] > 100

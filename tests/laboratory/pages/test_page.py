@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 import vbayes as vb
+from tests.browser import found_in
 from vbayes.laboratory.pages import latent, watch_the_bound
 from vbayes.laboratory.pages.page import FILES, filled
 from vbayes.laboratory.pages.targets import correlated
 
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
-    "--disable-sync --virtual-time-budget=20000 --dump-dom"
-)
 LARGEST = 2**20  # bytes
 
 
@@ -40,19 +33,13 @@ def space():
 
 def ask(page: str, script: str, folder: Path, *, width: int = 1280, hash: str = "") -> dict:
     """What a script that runs behind the page's own finds: it calls `answer(value)`."""
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if browser is None:
-        print("\n*** no Chromium found: the pages are NOT opened in a browser here ***", file=sys.__stderr__)
-        pytest.skip("no Chromium on this machine")
     tail = (
         '<pre id="found"></pre><script>const answer = (value) => {document.getElementById("found").textContent = JSON.stringify(value);};'
         f"try {{ {script} }} catch (error) {{ answer({{error: String(error.stack)}}); }}</script>"
     )
     file = folder / "page.html"
     file.write_text(page.replace("</body>", f"{tail}</body>"), encoding="utf-8")
-    command = [browser, *FLAGS.split(), f"--window-size={width},900", f"--user-data-dir={folder / 'profile'}"]
-    dom = subprocess.run([*command, file.as_uri() + hash], capture_output=True, text=True, timeout=120).stdout
-    found = json.loads(html.unescape(re.search(r'<pre id="found">(.*?)</pre>', dom, re.S).group(1)))
+    found = found_in(file, f"--window-size={width},900", hash=hash)
     assert "error" not in found, found
     return found
 
