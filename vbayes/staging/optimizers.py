@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -173,6 +173,7 @@ class Updates:
     optimizers: Mapping[str, torch.optim.Optimizer]
     leaves: Mapping[str, Tensor]
     rules: Mapping[str, Update]
+    _fixed: dict[str, tuple[list[str], list[Any]]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -234,9 +235,20 @@ class Updates:
             held = {} if leaf is None else optimizer.state.get(leaf, {})
             if any(held.get(key) is not tensor for key, tensor in state.items() if key not in MOVING):
                 return False
-            if any(_option(group, key, state) != _option(rule.options, key, state) for key in rule.options):
+            fixed, built_in = self._built_in(name, state)
+            if [group[key] for key in fixed] != built_in:
+                return False
+            if "beta1" in state and group["betas"][1] != rule.options["betas"][1]:
                 return False
         return len(set(self._counts())) == 1
+
+    def _built_in(self, name: str, state: State) -> tuple[list[str], list[Any]]:
+        """The options that a program has built in, and what they were: all that are not part of a state."""
+        if name not in self._fixed:
+            part = {*state, "betas"} if "beta1" in state else set(state)
+            kept = {key: value for key, value in self.rules[name].options.items() if key not in part}
+            self._fixed[name] = list(kept), list(kept.values())
+        return self._fixed[name]
 
     def write(self, steps: int, states: Mapping[str, State]) -> None:
         """Hands the optimisers a state."""
@@ -276,10 +288,3 @@ def _joint(optimizers: Mapping[str, torch.optim.Optimizer], leaves: Mapping[str,
             rule = functools.partial(optimizer.moved, normal)
             found[name] = Update(lambda *_: {}, rule, {}, together=tuple(names[id(leaf)] for leaf in together))
     return found
-
-
-def _option(group: Mapping[str, Any], key: str, state: State) -> Any:
-    """What a program has built in of an option; None where it is part of a state."""
-    if key == "betas" and "beta1" in state:
-        return group[key][1]
-    return None if key in state else group[key]

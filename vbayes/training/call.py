@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,10 @@ class Call:
 
     @classmethod
     def of(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-        leaves, structure = tree_flatten((args, kwargs))
+        leaves: Sequence[Any] = args
+        structure: Any = None
+        if kwargs or not all(type(arg) is Tensor for arg in args):  # in most steps there is nothing to flatten
+            leaves, structure = tree_flatten((args, kwargs))
         tensors = tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
         constants = tuple(TENSOR if isinstance(leaf, Tensor) else leaf for leaf in leaves)
         kinds = tuple((t.shape, t.dtype, t.device, t.requires_grad) for t in tensors)
@@ -38,6 +41,8 @@ class Call:
         """`fn` as a function of the tensors alone."""
 
         def called(*tensors: Tensor) -> Any:
+            if self._structure is None:
+                return fn(*tensors)
             left = iter(tensors)
             args, kwargs = tree_unflatten([next(left) if c is TENSOR else c for c in self._constants], self._structure)
             return fn(*args, **kwargs)

@@ -92,7 +92,7 @@ class SVIProgram:
             self._updates.write(int(steps), states)
             rules, backend = self._updates.rules, svi._backend
             self._loop = Loop(
-                self._program.unguarded, rules, self._state, self._batch(call).args, backend=backend, seeded=True
+                self._program.unguarded, rules, self._state, self._inputs(call), backend=backend, seeded=True
             )
         self._gradient: Compiled | None = None
         self._value: Compiled | None = None
@@ -102,7 +102,11 @@ class SVIProgram:
         self.watch.reset()  # a model that counts its calls has counted these
 
     def _batch(self, call: Call) -> Batch:
-        return Batch((*self._given, *call.tensors))
+        return Batch(self._inputs(call))
+
+    def _inputs(self, call: Call) -> tuple[Tensor, ...]:
+        """Of the program: what is fed to it, and the arguments."""
+        return (*self._given, *call.tensors)
 
     @property
     def _elbo(self) -> Any:
@@ -133,7 +137,7 @@ class SVIProgram:
             return None
         self._given = given
         rows = self._rows(self._program) if guards.of_rows else self._like.new_empty(0)
-        values = guards.values(rows, self._batch(call).args)
+        values = guards.values(rows, self._inputs(call))
         return None if values == guards.own else values
 
     def _rows(self, program: Program) -> Tensor:
@@ -177,11 +181,11 @@ class SVIProgram:
         self.taken += 1
         if self._state and self._updates:
             self._updates.refresh(self._state.steps, self._state.optimizer)
-            value = self._loop.step(self._state, noise, self._batch(call).args)
+            value = self._loop.step(self._state, noise, self._inputs(call))
             self._updates.count(int(self._state.steps), self._state.optimizer)
             return -value.item()
         parameters = {name: leaf.data for name, leaf in self._leaves.items()}
-        inputs = parameters, self._pair.buffers, noise, self._batch(call).args
+        inputs = parameters, self._pair.buffers, noise, self._inputs(call)
         if self._gradient is None:
             self._gradient = Compiled(self._program.graph, *inputs, backend=self._svi._backend)
         gradients, value, buffers = self._gradient(*inputs)
@@ -226,7 +230,7 @@ class SVIProgram:
         noise = self._ahead[0][:count], self._ahead[1][:count]
         self._ahead = self._ahead[0][count:], self._ahead[1][count:]
         seed = 0 if self._program.static else int(torch.randint(2**31, (), device="cpu"))
-        reached, values = run_loops(self._state, [Part(self._loop, noise, None, self._batch(call).args, seed)])
+        reached, values = run_loops(self._state, [Part(self._loop, noise, None, self._inputs(call), seed)])
         for held, new in zip(self._state.flat(), reached.flat(), strict=True):
             held.copy_(new)
         self.taken += len(values)
@@ -238,7 +242,7 @@ class SVIProgram:
     def lost(self, call: Call, noise: Noise) -> tuple[str, ...]:
         """The parameters that the step of a `whole` one leads out of the real numbers."""
         assert self._state and self._updates
-        gradients, _, _ = self._program.graph(self._state.parameters, self._pair.buffers, noise, self._batch(call).args)
+        gradients, _, _ = self._program.graph(self._state.parameters, self._pair.buffers, noise, self._inputs(call))
         return lost(self._updates.rules, self._state, gradients)
 
     def begin(self) -> None:
@@ -247,7 +251,7 @@ class SVIProgram:
 
     def evaluate(self, call: Call) -> float:
         parameters = {name: leaf.data for name, leaf in self._leaves.items()}
-        inputs = parameters, self._pair.buffers, self._fresh(), self._batch(call).args
+        inputs = parameters, self._pair.buffers, self._fresh(), self._inputs(call)
         if self._value is None:
             self._value = Compiled(lambda *given: self._program.graph(*given)[1:], *inputs, backend=self._svi._backend)
         value, buffers = self._value(*inputs)

@@ -116,9 +116,9 @@ def run(steps: int, runs: Sequence[Run], which: Tensor | None = None) -> int:
     for call, each in zip(calls, runs, strict=True):
         _check(each)
         every = [t.contiguous() for t in (*each.inputs, *each.native._constants)]
-        inputs = (ctypes.c_void_p * len(every))(*(t.data_ptr() for t in every))
-        outputs = (ctypes.c_void_p * len(each.outputs))(*(t.data_ptr() for t in each.outputs))
-        forward = (ctypes.c_long * len(every))(*(_row(t) if i in each.rows else 0 for i, t in enumerate(every)))
+        inputs = (ctypes.c_void_p * len(every))(*[t.data_ptr() for t in every])
+        outputs = (ctypes.c_void_p * len(each.outputs))(*[t.data_ptr() for t in each.outputs])
+        forward = (ctypes.c_long * len(every))(*[_row(t) if i in each.rows else 0 for i, t in enumerate(every)])
         back = [_row(t) if i in each.reported else 0 for i, t in enumerate(each.outputs)]
         backward = (ctypes.c_long * len(back))(*back)
         work = each.native._memory(threads if shared else 1)
