@@ -115,7 +115,10 @@ def vbayes_loop(problem: Problem, particles: int = 1) -> Callable[[int], object]
 
     def run(count: int) -> object:
         with pair.scope(), validation(False):
-            return steps.take(count)
+            taken = steps.take(count)
+        if len(taken) < count:
+            raise RuntimeError(f"{len(taken)} of {count} steps were taken: what is timed has run out of the real numbers.")
+        return taken
 
     return run
 
