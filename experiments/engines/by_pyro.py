@@ -117,7 +117,9 @@ def vbayes_loop(problem: Problem, particles: int = 1) -> Callable[[int], object]
         with pair.scope(), validation(False):
             taken = steps.take(count)
         if len(taken) < count:
-            raise RuntimeError(f"{len(taken)} of {count} steps were taken: what is timed has run out of the real numbers.")
+            raise RuntimeError(
+                f"{len(taken)} of {count} steps were taken: what is timed has run out of the real numbers."
+            )
         return taken
 
     return run

@@ -7,6 +7,7 @@ import torch
 ENOUGH = 4096  # multiplications up to which a call costs more than multiplying
 LARGEST = 2**31 - 1  # of the integers that it takes
 LONG = 256  # elements of a row, or else a column, from which our own loops are at least as quick as BLAS
+SHARED = 2**24  # multiplications from which two threads share a product: some 400 µs
 NAMES = ("gemm", "gemv", "trsm", "potrf")
 """Without the letter of the type, in the order in which `runtime.h` is handed their addresses: of floats and of doubles each."""
 
@@ -32,6 +33,11 @@ def letter(dtype: torch.dtype) -> str:
     return "s" if dtype == torch.float32 else "d"
 
 
+def _alone(call: str, multiplications: int) -> str:
+    """A call that a second thread could shorten by little is this thread's alone."""
+    return f"ALONE({call})" if multiplications < SHARED else f"{call};"
+
+
 def gemm(dtype: torch.dtype, size: tuple[int, int, int], a: Words, b: Words, A: str, B: str, C: str) -> str:
     """(m, k) @ (k, n), written to C.
 
@@ -41,8 +47,9 @@ def gemm(dtype: torch.dtype, size: tuple[int, int, int], a: Words, b: Words, A: 
     """
     m, n, k = size
     (ta, lda), (tb, ldb), f = a, b, letter(dtype)
+    call = f'{f}gemm("{tb}", "{ta}", &n, &m, &k, &{f}one, {B}, &ldb, {A}, &lda, &{f}zero, {C}, &n)'
     return f"""    const int m = {m}, n = {n}, k = {k}, lda = {lda}, ldb = {ldb};
-    {f}gemm("{tb}", "{ta}", &n, &m, &k, &{f}one, {B}, &ldb, {A}, &lda, &{f}zero, {C}, &n);"""
+    {_alone(call, m * n * k)}"""
 
 
 def gemv(dtype: torch.dtype, rows: int, columns: int, a: Words, A: str, x: str, step: int, y: str) -> str:
@@ -51,23 +58,29 @@ def gemv(dtype: torch.dtype, rows: int, columns: int, a: Words, A: str, x: str, 
     n, m = (columns, rows) if how == "N" else (rows, columns)  # what lies together, and how many of those there are
     if n >= LONG and step == 1:
         return f"    {f}{'dots' if how == 'N' else 'combined'}({y}, {A}, {x}, {m}, {n}, {lda});"
+    turned = "T" if how == "N" else "N"
+    call = f'{f}gemv("{turned}", &n, &m, &{f}one, {A}, &lda, {x}, &step, &{f}zero, {y}, &together)'
     return f"""    const int n = {n}, m = {m}, lda = {lda}, step = {step}, together = 1;
-    {f}gemv("{"T" if how == "N" else "N"}", &n, &m, &{f}one, {A}, &lda, {x}, &step, &{f}zero, {y}, &together);"""
+    {_alone(call, n * m)}"""
 
 
 def trsm(dtype: torch.dtype, n: int, m: int, a: Words, *, upper: bool, unit: bool, A: str, X: str) -> str:
     """X of A X = B, over B, which is (n, m) and row-major; that is X' A' = B' in columns."""
     f, (how, lda) = letter(dtype), a
+    call = f'{f}trsm("R", "{_triangle(how, upper)}", "{how}", "{_diagonal(unit)}", &m, &n, &{f}one, {A}, &lda, {X}, &m)'
     return f"""      const int n = {n}, m = {m}, lda = {lda};
-      {f}trsm("R", "{_triangle(how, upper)}", "{how}", "{"U" if unit else "N"}", &m, &n, &{f}one, {A}, &lda, {X}, &m);"""
+      {_alone(call, n * n * m)}"""
 
 
 def trsm_of_columns(dtype: torch.dtype, n: int, m: int, a: Words, *, upper: bool, unit: bool, A: str, X: str) -> str:
     """The same where X and B are (m, n): the columns of X lie together."""
     f, (how, lda) = letter(dtype), a
     other = "T" if how == "N" else "N"
+    call = (
+        f'{f}trsm("L", "{_triangle(how, upper)}", "{other}", "{_diagonal(unit)}", &n, &m, &{f}one, {A}, &lda, {X}, &n)'
+    )
     return f"""      const int n = {n}, m = {m}, lda = {lda};
-      {f}trsm("L", "{_triangle(how, upper)}", "{other}", "{"U" if unit else "N"}", &n, &m, &{f}one, {A}, &lda, {X}, &n);"""
+      {_alone(call, n * n * m)}"""
 
 
 def _triangle(how: str, upper: bool) -> str:
@@ -75,8 +88,12 @@ def _triangle(how: str, upper: bool) -> str:
     return "U" if upper == (how == "T") else "L"
 
 
+def _diagonal(unit: bool) -> str:
+    return "U" if unit else "N"
+
+
 def potrf(dtype: torch.dtype, n: int, X: str) -> str:
     """The lower factor over a row-major matrix, whose upper triangle is left; `wrong` is the number of its first row that has none, or 0."""
     return f"""      const int n = {n};
       int wrong = 0;
-      {letter(dtype)}potrf("U", &n, {X}, &n, &wrong);"""
+      {_alone(f'{letter(dtype)}potrf("U", &n, {X}, &n, &wrong)', n**3)}"""

@@ -69,21 +69,24 @@ def vector_math() -> str:
 
 
 @functools.cache
-def blas() -> tuple[list[int], list[int]]:
-    """Addresses of BLAS's and LAPACK's functions of floats, and of doubles: those that torch itself calls, else SciPy's."""
+def blas() -> tuple[list[int], list[int], int | None]:
+    """Addresses of BLAS's and LAPACK's functions of floats, and of doubles: those that torch itself calls, else SciPy's; and of the one that says how many threads they take, of MKL alone."""
+    threads: int | None = None
     library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
     try:
         torch_cpu = ctypes.CDLL(str(library))
         floats, doubles = (
             [ctypes.cast(getattr(torch_cpu, f"{f}{name}_"), ctypes.c_void_p).value or 0 for name in NAMES] for f in "sd"
         )
+        if set_threads := getattr(torch_cpu, "MKL_Set_Num_Threads_Local", None):
+            threads = ctypes.cast(set_threads, ctypes.c_void_p).value
     except (OSError, AttributeError):
         from scipy.linalg import cython_blas, cython_lapack
 
         floats, doubles = (
             [_capsule(cython_lapack if name == "potrf" else cython_blas, f + name) for name in NAMES] for f in "sd"
         )
-    return floats, doubles
+    return floats, doubles, threads
 
 
 def _capsule(module: object, name: str) -> int:
@@ -176,7 +179,8 @@ def _is_whole(library: Path, key: bytes) -> bool:
 def _load(path: Path) -> ctypes.CDLL:
     library = ctypes.CDLL(str(path))
     library.run.restype = library.map.restype = ctypes.c_long
-    library.set_blas(*((ctypes.c_void_p * len(each))(*each) for each in blas()))
+    floats, doubles, threads = blas()
+    library.set_blas(*((ctypes.c_void_p * len(each))(*each) for each in (floats, doubles)), ctypes.c_void_p(threads))
     # Its functions keep it alive; after the last of them nobody can call it, and a process may make thousands. At exit threads may still be in it.
     weakref.finalize(library, _close, library._handle).atexit = False
     return library

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Set
 from typing import Any
 
@@ -12,7 +11,10 @@ from .addresses import collapse, index, indexed, loop_variables
 from .arrays import Names
 from .c_numbers import TYPES, literal, start
 from .ir import Gather, Iota, Operand, Pointwise, Reduction, Value, View
-from .schedule import LARGE, Domain, Kernel, same_place, splits
+from .schedule import Domain, Kernel, same_place, splits
+
+SHARED = 2**23
+"""Elements of little arithmetic from which two threads share a loop: some 300 µs. Where other processes want the processor, the second comes milliseconds late."""
 
 
 class Loops:
@@ -118,7 +120,7 @@ class Loops:
         reductions = {i: v for i, v in enumerate(self.kernel.values) if isinstance(v, Reduction)}
         extremes = any(v.by.is_extreme for v in reductions.values())
         to_one = {i: v for i, v in reductions.items() if not any(self.strides[v])}
-        threads = math.prod(self.sizes) >= LARGE and all(map(splits, reductions.values()))
+        threads = self.kernel.work >= SHARED and all(map(splits, reductions.values()))
         if level == 0 and threads and not any(v.dtype.is_floating_point for v in to_one.values()):
             if self.depth > 1:
                 return ["parallel for", *(f"reduction({v.by.openmp}:s{i}_0)" for i, v in to_one.items())]

@@ -77,7 +77,11 @@ static float erfinvf(float y) { return (float)erfinv(y); }
   static const T f##one = 1, f##zero = 0;
 BLAS(s, float)
 BLAS(d, double)
-void set_blas(void** s, void** d) {
+static int keep_threads(int n) { return n; }
+static int (*blas_threads)(int) = keep_threads;  /* sets how many of them the products of this thread may take, and returns how many before */
+#define ALONE(call) { const int before = blas_threads(1); call; blas_threads(before); }
+void set_blas(void** s, void** d, void* threads) {
+  if (threads) blas_threads = threads;
   void** const floats[] = {(void**)&sgemm, (void**)&sgemv, (void**)&strsm, (void**)&spotrf};
   void** const doubles[] = {(void**)&dgemm, (void**)&dgemv, (void**)&dtrsm, (void**)&dpotrf};
   for (int i = 0; i < 4; i++) { *floats[i] = s[i]; *doubles[i] = d[i]; }
@@ -86,7 +90,7 @@ void set_blas(void** s, void** d) {
 /* Products of a matrix, whose rows lie together, and a vector. Who calls sees to it that rows are long; for short ones BLAS is better, for these it was slower
    by half on a processor that its makers do not mean it for. Each result is one thread's alone, so that the sums are the same for any number of threads. */
 
-#define SHARED (1L << 18)  /* multiplications from which a second thread repays its start */
+#define SHARED (1L << 20)  /* multiplications from which a second thread repays its start, also where it comes late */
 #define PART 1024  /* results that are summed up together: they stay in the nearest cache */
 #define VECTORS(f, T) \
   /* y = A x: four rows at a time, so that x is fetched a quarter as often. */ \

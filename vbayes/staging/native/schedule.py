@@ -12,7 +12,8 @@ from .ops import Cost
 Domain = tuple[int, ...]
 COPIES = 4  # of one value, at most
 MOST = 256  # values of one loop nest: what gcc takes for a function grows with the square of its length
-LARGE = 2**14  # elements from which a loop is worth a second thread
+LARGE = 2**14  # elements that are made anew where that costs less than to fetch them
+DEAR = 8  # times as long as one of little arithmetic an element of another takes
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +27,12 @@ class Kernel:
 
     domain: Domain | None
     values: tuple[Value, ...]
+
+    @property
+    def work(self) -> int:
+        """Of its loops, in elements of little arithmetic."""
+        each = sum(DEAR if isinstance(v, Pointwise) and v.code.cost is Cost.DEAR else 1 for v in self.values)
+        return math.prod(self.domain or ()) * each
 
     @cached_property
     def inside(self) -> frozenset[Value]:
