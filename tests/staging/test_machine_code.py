@@ -239,13 +239,15 @@ def test_a_mask_of_values_is_known_to_have_no_machine_code_before_anything_is_ma
     say_once.cache_clear()
 
 
-def test_a_second_thread_is_heard_and_threads_change_nothing():
+def test_a_second_thread_is_heard_and_threads_change_nothing(monkeypatch):
+    monkeypatch.setattr("vbayes.staging.native.loops.SHARED", 2**14)
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(4)
         values, index = numbers(10), torch.zeros(40_000, dtype=torch.int64)
         index[-1] = 99
         program = compile_native(lambda v, i: [v[i] * 2], [values, torch.zeros_like(index)])
+        assert "parallel for" in program.source
         with pytest.raises(IndexError):
             program(values, index)
         assert program(values, torch.zeros_like(index))[0][0] == 2 * values[0]  # and it is over

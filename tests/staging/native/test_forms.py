@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from vbayes.staging.machine_code import compiled_or_why, say_once, simplified
+from vbayes.staging.machine_code import compile_native, compiled_or_why, say_once, simplified
 from vbayes.staging.native import Broken, emit, first_departure, interpret, passes, show, translate, verify
 from vbayes.staging.native.ir import (
     ArgExtreme,
@@ -288,3 +288,13 @@ def test_a_pass_that_fails_is_named(monkeypatch):
     monkeypatch.setattr(passes, "schedule", lambda graph: Schedule(graph, ()))
     with pytest.warns(UserWarning, match="making machine code failed: scheduling failed: Broken.*never made"):
         assert compiled_or_why(lambda x: [x.exp()], [torch.ones(3)])[0] is None
+
+
+def test_short_loops_and_products_are_one_threads():
+    """Where other processes want the processor, a second thread comes milliseconds late."""
+    a, b = torch.ones(64, 100), torch.ones(100, 100)
+    short = compile_native(lambda a, b: [(a @ b).exp().sum(1)], [a, b]).source
+    assert "parallel for" not in short and "ALONE(sgemm(" in short
+    a, b = torch.ones(2000, 100), torch.ones(100, 1000)
+    long = compile_native(lambda a, b: [(a @ b).exp().sum(1)], [a, b]).source
+    assert "parallel for" in long and "sgemm(" in long and "ALONE(" not in long
