@@ -27,7 +27,7 @@ from ..pair.explained import FAILURES
 from ..pair.missing import is_without_gaps
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained
-from ..pair.sites import observed, plates, summed_out
+from ..pair.sites import latents, observed, plates, summed_out
 from ..staging.many import many
 from ..validation import validation
 from .labelled import Labelled
@@ -94,7 +94,7 @@ def predict(
         _require_known(relations, train, new)
         rows = new_rows(relations, train, new)
         groups = Groups(_new_groups(relations, rows, train, new))
-        how = _of_rows(relations, replace(rows, args=groups.args(rows.args, 0)), new)
+        how = _of_rows(relations, replace(rows, args=groups.args(rows.args, 0)), groups, new)
     shared = [name for name in relations.values if name not in how]
     guided, summed = ([name for name, way in how.items() if way == one] for one in (GUIDE, CONDITIONAL))
     known: Values = {}
@@ -105,7 +105,7 @@ def predict(
     handed = replace(rows, args=groups.args(rows.args, 0))
     sites = observed_sites(relations, handed)
     first = {name: value[0] for name, value in known.items()}
-    predictive = Predictive(pair, (), sites, guided, summed, groups.anew(0))
+    predictive = Predictive(pair, (), sites, guided, summed, groups.anew(0), groups.new)
     args = called(handed, relations, functools.partial(_look, predictive, first))
     with pair.look(), torch.no_grad(), validation(False):
         made = made_sites(replace(predictive, args=args).run(first), sites)
@@ -171,7 +171,7 @@ def _new_groups(relations: Relations, rows: NewRows, train: Dataset, new: Datase
     return [one for one in found if one is not None]
 
 
-def _of_rows(relations: Relations, rows: NewRows, new: Dataset) -> dict[str, str]:
+def _of_rows(relations: Relations, rows: NewRows, groups: Groups, new: Dataset) -> dict[str, str]:
     """Latent of rows → how it is drawn."""
     how = dict.fromkeys(relations.local(), MODEL)
     if not rows.informed:  # nothing is known of them but what the model says
@@ -179,11 +179,15 @@ def _of_rows(relations: Relations, rows: NewRows, new: Dataset) -> dict[str, str
     summed = set(summed_out(relations.q, relations.p))
     computed = set(how) if new.numbers is not None and ROWS in relations.names else set(relations.amortised())
     try:
-        with relations.pair.look(), torch.no_grad(), validation(False):
-            q = pyro.poutine.trace(relations.pair.guide).get_trace(*rows.plain(relations.pair.model))
+        shared = [s for s in latents(relations.look(args)) if s["name"] not in how] if groups.new else []
+        q = relations.guided(args, {site["name"]: site["value"] for site in shared})
     except (*FAILURES, VBayesError):  # it needs what is missing
         return how
-    how |= dict.fromkeys((name for name in how if name in computed and name in q), GUIDE)
+    guided = {name for name in how if name in computed and name in q}
+    for one in groups.own:
+        if guided and one.axes is not None:
+            guided -= set(relations.knows_by_number(one.column, one.axes))
+    how |= dict.fromkeys((name for name in how if name in guided), GUIDE)
     if not rows.missing:
         how |= dict.fromkeys((name for name in how if name in summed), CONDITIONAL)
     return how
@@ -195,6 +199,7 @@ def _draws(relations: Relations, train: Dataset, names: Sequence[str], draws: in
     if method == "psis":
         return _weighted(pair, train, names, draws, seed)
     summed = [name for name in summed_out(relations.q, relations.p) if name in names]
+    args = rows.plain(relations.pair.model)
 
     def one() -> Values:
         if not summed:
