@@ -13,6 +13,8 @@ from ..data.columns_for import ROWS
 from ..data.dataset import Batch, Dataset
 from ..errors import BadInput
 from ..pair.pair import Pair
+from ..pair.indexing import picked
+from ..pair.missing import counted
 from ..pair.sites import Layout, observed, plates, recorded, summed_out
 from ..summaries.card import first_few
 from .labels import ROW, constant, dims_of, labels_of
@@ -35,7 +37,7 @@ class Names:
         pair = pair.copy()
         with pair.scope(), rng.seeded(0), torch.no_grad():
             self._q, self._p = pair.run(Batch(batch.args))
-        self._data, self._args, self._asked = data, batch.args, data.asked(pair.model)
+        self._pair, self._data, self._args, self._asked = pair, data, batch.args, data.asked(pair.model)
         self._sizes = {frame.name: int(frame.size) for site in recorded(self._p) for frame in plates(site)}
         self._rows = {frame.name for site in observed(self._p) for frame in plates(site) if frame.size == len(data)}
 
@@ -86,7 +88,8 @@ class Names:
             raise BadInput(
                 f"coords names {unknown[0]!r}, which is no dimension. Wanted some of: {first_few(known, 20)}. Name dimensions by dims=."
             )
-        return {**labels_of(self._sizes, self._rows, self._data, self._asked), **given}
+        by = picked(self._pair, self._args, self._asked) if self._data.labels else {}
+        return {**labels_of(self._sizes, self._rows, self._data, self._asked, by), **given}
 
     def constant(self, labels: Mapping[str, Sequence[Any]]) -> Any:
         """An `xarray.Dataset` of the columns that the pair was called with and that it does not observe.

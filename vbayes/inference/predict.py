@@ -25,6 +25,7 @@ from ..errors import BadData, VBayesError
 from ..export.labels import dims_of
 from ..pair.explained import FAILURES
 from ..pair.missing import is_without_gaps
+from ..pair.indexing import picked
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained
 from ..pair.sites import latents, observed, plates, summed_out
@@ -117,7 +118,8 @@ def predict(
     dims = {site["name"]: dims_of(site, train.dims.get(site["name"], ())) for site in made}
     values = groups.merged(parts, dims, relations.row_plates)
     sizes = {frame.name: int(frame.size) for site in made for frame in plates(site)}
-    labelled = Labelled(dims, sizes, relations.row_plates & sizes.keys(), relations.names, train, new)
+    by = picked(pair, relations.args, relations.names) if train.labels else {}
+    labelled = Labelled(dims, sizes, relations.row_plates & sizes.keys(), relations.names, by, train, new)
     return Prediction(
         labelled.draws(values, groups), labelled.constant(rows), tuple(s for s in sites if s in values), pair.name, rows.count,
         interval, method if known else "none", {one.name: one.names for one in groups.own if one.names}, how, dict(new.labels), _classes(relations, train),

@@ -23,6 +23,7 @@ from .check import examine, examine_minibatches, initialised, require_arguments
 from .device import choose_device, stays_behind
 from .gaps import check_gaps
 from .pair import DATA_PLATE, Pair
+from .indexing import require_one_coding
 from .subsample import Subsample, refuse, seen_of
 from .support import uncovered
 
@@ -91,6 +92,7 @@ class Problem:
             settle(pair, home, batch_size)
         examine_minibatches(pair, home, batch_size)
         where = where or pair.device or home.first.device
+        require_one_coding(pair, home)
         found = cls(pair.to(where), home.to(where), batch_size, home)
         if where != home.first.device:  # what stays behind says so now, and in whose line
             with found.pair.look(), torch.no_grad(), validation(False):
