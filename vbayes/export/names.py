@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,9 +13,9 @@ from .. import rng
 from ..data.columns_for import ROWS
 from ..data.dataset import Batch, Dataset
 from ..errors import BadInput
-from ..pair.pair import Pair
 from ..pair.indexing import picked
 from ..pair.missing import counted
+from ..pair.pair import Pair
 from ..pair.sites import Layout, observed, plates, recorded, summed_out
 from ..summaries.card import first_few
 from .labels import ROW, constant, dims_of, labels_of
@@ -105,6 +106,11 @@ class Names:
         }
         row = next(iter(self._rows)) if len(self._rows) == 1 else ROW
         return constant(columns, row, labels.get(row, range(len(self._data))), self._data.dims)
+
+    def counted(self) -> dict[str, np.ndarray]:
+        """Observed site → where something was observed, of sites of which a mask leaves something out."""
+        each = {site["name"]: counted(site) for site in observed(self._p)}
+        return {name: own.cpu().numpy() for name, own in each.items() if own is not None and not bool(own.all())}
 
 
 def _same(column: Tensor, seen: Any) -> bool:
