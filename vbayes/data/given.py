@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import BadData
 from .columns_of_table import columns_of_table
 from .items import columns_of_items
-from .labels import coded
+from .labels import as_names, coded
 
 
 def columns_given(data: Any, known: Mapping[str, Sequence[str]]) -> dict[str, Any]:
@@ -24,20 +24,21 @@ def columns_given(data: Any, known: Mapping[str, Sequence[str]]) -> dict[str, An
         return {"tensors": tensors, "labels": labels, "dims": dims, "unusable": unusable}
     if (items := columns_of_items(data)) is not None:
         data, named = items
-        if named or isinstance(data, Mapping):
-            return {"tensors": data, "labels": known, "named": named}
     if hasattr(data, "arrays") and hasattr(data, "groups"):
         data = dict(data.arrays())  # zarr's
     if isinstance(data, Mapping):
-        return {"tensors": dict(data), "labels": known}
-    if isinstance(data, (tuple, list)) and data and all(hasattr(d, "shape") for d in data):
-        return {"tensors": {f"x{i}" if i else "x": d for i, d in enumerate(data)}, "labels": known, "named": False}
-    return {"tensors": {"x": data}, "labels": known, "named": False}
+        columns = dict(data)
+    else:
+        several = isinstance(data, (tuple, list)) and data and all(hasattr(d, "shape") for d in data)
+        columns, named = {f"x{i}" if i else "x": d for i, d in enumerate(data if several else [data])}, False
+    tensors = {name: as_names(name, each, known[name]) if name in known else each for name, each in columns.items()}
+    return {"tensors": tensors, "labels": known, "named": named}
 
 
 def _usable(
     columns: Mapping[str, Any], known: Mapping[str, Sequence[str]]
 ) -> tuple[dict[str, Any], dict[str, tuple[str, ...]], dict[str, str]]:
+    named = True
     """The columns that hold numbers or names, the names, and for the others why they are neither: a model need not ask for them.
 
     Raises:
@@ -46,7 +47,7 @@ def _usable(
     found, labels, not_these = dict[str, Any](), dict[str, tuple[str, ...]](), dict[str, str]()
     for name, values in columns.items():
         try:
-            found[name], names = coded(name, values, known.get(name))
+            found[name], names = coded(name, values if own is None else as_names(name, values, own), own)
         except BadData as error:
             if len(columns) == 1:
                 raise

@@ -161,6 +161,9 @@ def _new_groups(relations: Relations, rows: NewRows, train: Dataset, new: Datase
         if (
             codes is None
             or name == ROWS
+    for place, name in enumerate(relations.names):
+        if name in (new.unusable or {}) and not relations.observes(place):
+            raise BadData((new.unusable or {})[name])
             or name in rows.observed
             or codes.dtype == torch.bool
             or old.is_floating_point()
