@@ -228,6 +228,8 @@ def to_arviz(
     }
     if resample:
         attributes["resampled"] = "by Pareto-smoothed weights"
+    if (diagnosis := getattr(fit, "diagnosis", None)) is not None:
+        attributes["trust"] = diagnosis.short()
     labels = names.labels(coords or {}, named)
     ready = {"constant_data": names.constant(labels)}
     if predictions is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args
@@ -35,7 +36,7 @@ from .labelled import Labelled
 from .new_groups import Groups, NewGroups, new_groups
 from .new_rows import NewRows, called, new_rows, observed_sites
 from .posterior import posterior
-from .prediction import PART, Prediction
+from .prediction import NOT_TO_BE_USED, PART, Prediction
 
 Method = Literal["guide", "psis"]
 Values = dict[str, Tensor]
@@ -123,7 +124,18 @@ def predict(
     return Prediction(
         labelled.draws(values, groups), labelled.constant(rows), tuple(s for s in sites if s in values), pair.name, rows.count,
         interval, method if known else "none", {one.name: one.names for one in groups.own if one.names}, how, dict(new.labels), _classes(relations, train),
+        _trust(fit),
     )  # fmt: skip
+
+
+def _trust(fit: Trained) -> str:
+    """What the diagnosis of a fit says of its draws; nothing where nobody has asked for one. Where they are not to be used, there is a warning too."""
+    if (found := getattr(fit, "diagnosis", None)) is None:
+        return ""
+    said = str(found.short())
+    if said.startswith("bad"):
+        warnings.warn(f"Pair {fit.pair.name!r}: {NOT_TO_BE_USED}", stacklevel=5)
+    return said
 
 
 def _classes(relations: Relations, train: Dataset) -> dict[str, tuple[str, ...]]:
