@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..arguments.kind import refuse
 from ..errors import BadData
 from .columns_of_table import columns_of_table
 from .items import columns_of_items
@@ -17,11 +19,26 @@ def columns_given(data: Any, known: Mapping[str, Sequence[str]]) -> dict[str, An
     Args:
         data: That.
         known: Column → names that have codes already.
+
+    Raises:
+        BadData: A path, or what no column can be made of.
     """
+    if isinstance(data, (str, os.PathLike)):
+        path = os.fspath(data)
+        bundled = f", or vb.data.{path}() if that is one of its data sets" if str(path).isidentifier() else ""
+        refuse(
+            "data",
+            data,
+            got="a name",
+            wanted="the data themselves",
+            mend=f"vb.data.read({path!r}){bundled}",
+            error=BadData,
+        )
     if (table := columns_of_table(data)) is not None:
         columns, dims = table
         tensors, labels, unusable = _usable(columns, known)
         return {"tensors": tensors, "labels": labels, "dims": dims, "unusable": unusable}
+    named = True
     if (items := columns_of_items(data)) is not None:
         data, named = items
     if hasattr(data, "arrays") and hasattr(data, "groups"):
@@ -38,7 +55,6 @@ def columns_given(data: Any, known: Mapping[str, Sequence[str]]) -> dict[str, An
 def _usable(
     columns: Mapping[str, Any], known: Mapping[str, Sequence[str]]
 ) -> tuple[dict[str, Any], dict[str, tuple[str, ...]], dict[str, str]]:
-    named = True
     """The columns that hold numbers or names, the names, and for the others why they are neither: a model need not ask for them.
 
     Raises:
@@ -46,6 +62,7 @@ def _usable(
     """
     found, labels, not_these = dict[str, Any](), dict[str, tuple[str, ...]](), dict[str, str]()
     for name, values in columns.items():
+        own = known.get(name)
         try:
             found[name], names = coded(name, values if own is None else as_names(name, values, own), own)
         except BadData as error:

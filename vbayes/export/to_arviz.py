@@ -235,11 +235,11 @@ def to_arviz(
     if predictions is not None:
         ready["predictions"] = predictions.draws.expand_dims("chain").assign_coords(chain=[0])
         ready["predictions_constant_data"] = predictions.constant
-    ready = {group: made for group, made in ready.items() if made.data_vars}
-    return export.from_arrays(groups, dims=named, coords=labels, attrs=attributes, ready=ready)
     if (counted := names.counted()) and "log_likelihood" in groups:
         observed_ones = observed_alone(groups.pop("log_likelihood"), counted, named, labels)
         ready["log_likelihood"] = export.dataset("log_likelihood", *observed_ones)
+    ready = {group: made for group, made in ready.items() if made.data_vars}
+    return export.from_arrays(groups, dims=named, coords=labels, attrs=attributes, ready=ready)
 
 
 def _resampled(pair: Pair, groups: dict[str, Arrays], dims: Mapping[str, list[str]], seed: int) -> dict[str, Arrays]:

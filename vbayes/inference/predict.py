@@ -25,8 +25,8 @@ from ..drawing.summed import Summed
 from ..errors import BadData, VBayesError
 from ..export.labels import dims_of
 from ..pair.explained import FAILURES
-from ..pair.missing import is_without_gaps
 from ..pair.indexing import picked
+from ..pair.missing import is_without_gaps
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained
 from ..pair.sites import latents, observed, plates, summed_out
@@ -161,6 +161,9 @@ def _require_known(relations: Relations, train: Dataset, new: Dataset) -> None:
             f"The fit's columns have no names, they went to the model by place, and the new ones are called {', '.join(map(repr, new.tensors))}. Wanted: the new rows as the old ones "
             "were, in a tuple or alone, or a fit of columns with the names of the model's arguments."
         )
+    for place, name in enumerate(relations.names):
+        if name in (new.unusable or {}) and not relations.observes(place):
+            raise BadData((new.unusable or {})[name])
     seen = [name for place, name in enumerate(relations.names) if relations.observes(place) and name in new.tensors]
     rows, said = gaps_of(new.name, {name: new.tensors[name] for name in seen})
     if len(rows) and not is_without_gaps(relations.pair.model):
@@ -173,9 +176,6 @@ def _new_groups(relations: Relations, rows: NewRows, train: Dataset, new: Datase
         if (
             codes is None
             or name == ROWS
-    for place, name in enumerate(relations.names):
-        if name in (new.unusable or {}) and not relations.observes(place):
-            raise BadData((new.unusable or {})[name])
             or name in rows.observed
             or codes.dtype == torch.bool
             or old.is_floating_point()
@@ -195,6 +195,7 @@ def _of_rows(relations: Relations, rows: NewRows, groups: Groups, new: Dataset) 
         return how
     summed = set(summed_out(relations.q, relations.p))
     computed = set(how) if new.numbers is not None and ROWS in relations.names else set(relations.amortised())
+    args = rows.plain(relations.pair.model)
     try:
         shared = [s for s in latents(relations.look(args)) if s["name"] not in how] if groups.new else []
         q = relations.guided(args, {site["name"]: site["value"] for site in shared})
@@ -216,7 +217,6 @@ def _draws(relations: Relations, train: Dataset, names: Sequence[str], draws: in
     if method == "psis":
         return _weighted(pair, train, names, draws, seed)
     summed = [name for name in summed_out(relations.q, relations.p) if name in names]
-    args = rows.plain(relations.pair.model)
 
     def one() -> Values:
         if not summed:

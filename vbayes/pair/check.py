@@ -124,7 +124,7 @@ def check(pair: Pair, *batch: Any, show: bool = True) -> Check:
     """
     if batch:
         require_arguments(pair)
-    if len(batch) == 1 and not isinstance(batch[0], (int, float, str)) and getattr(batch[0], "ndim", None) != 0:
+    if len(batch) == 1 and not isinstance(batch[0], (int, float)) and getattr(batch[0], "ndim", None) != 0:
         data = Dataset.of(batch[0])
         check_gaps(pair, data if pair.device is None else data.to(pair.device), None)
         batch = data.batch(pair.model).args
