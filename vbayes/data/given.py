@@ -8,6 +8,7 @@ from typing import Any
 
 from ..arguments.kind import refuse
 from ..errors import BadData
+from .column import WANTED
 from .columns_of_table import columns_of_table
 from .items import columns_of_items
 from .labels import as_names, coded
@@ -29,8 +30,7 @@ def columns_given(data: Any, known: Mapping[str, Sequence[str]]) -> dict[str, An
         refuse(
             "data",
             data,
-            got="a name",
-            wanted="the data themselves",
+            wanted=WANTED,
             mend=f"vb.data.read({path!r}){bundled}",
             error=BadData,
         )
