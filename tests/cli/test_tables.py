@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from importlib.util import find_spec
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import vbayes as vb
 from vbayes.cli.commands import find
@@ -44,7 +46,7 @@ def words(text: str) -> str:
     return " ".join(text.replace("│", " ").split())
 
 
-def test_train_and_predict(inside, files, tmp_path):
+def test_train_and_predict(inside, files, tmp_path, monkeypatch):
     done = inside("train", "mine_with_a_table:pair", "--data", "radon.csv", "--out", "run")
     assert done.returncode == 0, done.stderr
     assert "on radon of 36 rows" in done.stdout
@@ -73,6 +75,27 @@ def test_train_and_predict(inside, files, tmp_path):
         assert len(pd.read_parquet(tmp_path / "found.parquet")) == 3
     refused = inside("predict", "run", "--data", "new.csv", *pair, "--out", "found.txt")
     assert refused.returncode == 2 and "ends in .csv or .parquet" in words(refused.stderr)
+    refused = inside("predict", "run", "--data", "new.csv", *pair, "--out", "nowhere/found.csv")
+    assert refused.returncode == 2 and "There is no folder nowhere" in words(refused.stderr)
+    with monkeypatch.context() as without:
+        without.setattr("vbayes.cli.predict.find_spec", lambda name: None)
+        refused = inside("predict", "run", "--data", "new.csv", *pair, "--out", "found.parquet")
+    assert refused.returncode == 2 and "pip install 'vbayes[tables]', or --out found.csv" in words(refused.stderr)
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    for answer, code in (("n\n", 2), ("y\n", 0)):
+        monkeypatch.setattr("sys.stdin", Terminal(answer))
+        done = inside("predict", "run", "--data", "new.csv", "--draws", 20)
+        assert done.returncode == code, done.stderr
+        assert "The fit is of 'mine_with_a_table:pair', which is code. Run it?" in done.stdout
+
+    table = pd.read_csv(tmp_path / "radon.csv")
+    table[table.county != "Aitkin"].to_csv(tmp_path / "radon.csv", index=False)
+    refused = inside("predict", "run", "--data", "new.csv", *pair)
+    assert refused.returncode == 2 and "radon.csv is no longer the file that the fit of run" in words(refused.stderr)
 
 
 def test_what_is_no_fit_or_no_table(inside, files):
@@ -93,3 +116,24 @@ def test_columns_of_numbers_are_the_features_of_an_autoencoder(tmp_path):
         job = find("vae", str(tmp_path / "some.csv"), settings={"latent": "1"})
         assert job.data.first.shape == (3, 2) and job.data.support == support and job.settings["output"] == output
         assert vb.check(job.pair, job.data) is not None
+
+
+def test_features_go_by_their_names(tmp_path):
+    table = pd.DataFrame({"a": [0.1, 0.2, 0.3], "b": [0.5, 0.6, 0.7]})
+    table.to_csv(tmp_path / "some.csv", index=False)
+    job = find("vae", str(tmp_path / "some.csv"), settings={"latent": "1"})
+    assert job.features == ("a", "b")
+    other = vb.Dataset.of(table[["b", "a"]].assign(id=range(3)))
+    assert torch.equal(job.recipe.fed(other, job.features).first, job.data.first)
+    for wrong in (table[["a"]], table.assign(b=list("xyz"))):
+        with pytest.raises(vb.errors.BadData, match="has no column of numbers 'b'. Wanted: a, b"):
+            job.recipe.fed(vb.Dataset.of(wrong), job.features)
+
+
+@pytest.mark.parametrize(("pair", "column"), [("vae", "x"), ("eight_schools", "y")])
+def test_names_are_no_numbers_to_a_built_in_pair(pair, column, tmp_path):
+    pd.DataFrame({column: list("abc"), "sigma": [1.0, 1.0, 1.0]}).to_csv(tmp_path / "some.csv", index=False)
+    with pytest.raises(
+        vb.errors.BadData, match=f"Column '{column}' of 'some' holds names, as 'a', and pair '{pair}' takes numbers"
+    ):
+        find(pair, str(tmp_path / "some.csv"))

@@ -88,11 +88,11 @@ def test_predictions_of_columns_without_names():
         vb.errors.BadData,
         match="columns have no names, they went to the model by place, and the new ones are called 'y', 'x'",
     ):
-        fit.predict(pd.DataFrame({"y": [0.0], "x": [1.0]}), draws=5)
-    assert fit.predict((x[:2],), draws=5).draws["obs"].shape[-1] == 2
+        fit.predict(pd.DataFrame({"y": [0.0], "x": [1.0]}), draws=5, method="guide")
+    assert fit.predict((x[:2],), draws=5, method="guide").draws["obs"].shape[-1] == 2
     named = vb.fit(vb.Pair(slope, AutoNormal(slope)), {"x": x, "y": 3 * x}, steps=5, compile=False, progress=False)
     with pytest.raises(vb.errors.BadData, match="NaN.*a column that is to be predicted is left out"):
-        named.predict({"x": torch.zeros(2), "y": torch.tensor([1.0, float("nan")])}, draws=5)
+        named.predict({"x": torch.zeros(2), "y": torch.tensor([1.0, float("nan")])}, draws=5, method="guide")
 
 
 def test_changes_of_a_copy_on_write_map_are_not_lost(tmp_path, monkeypatch):
@@ -126,3 +126,43 @@ def test_a_report_of_many_rows_with_latents_of_their_own(tmp_path):
 
     fit = vb.fit(vb.Pair(own, AutoNormal(own)), torch.zeros(150), steps=3, compile=False, progress=False)
     assert fit.report(tmp_path / "report", draws=5).exists() and (tmp_path / "report" / "posterior.nc").exists()
+
+
+def test_a_fit_that_is_read_again_has_its_own_codes(fit, tmp_path):
+    """Names of a part of the data, or in another order, are those that the parameters were learnt of."""
+    path, pair = fit.save(tmp_path / "fit.safetensors"), vb.Pair(by_group, AutoNormal(by_group))
+    part = pd.DataFrame({"g": ["c", "b"], "y": [9.0, 5.0]})
+    found = vb.Fit.load(path, pair, part)
+    assert found.data.tensors["g"].tolist() == [2, 1] and found.data.labels["g"] == ("a", "b", "c")
+    own = FRAME.assign(g=pd.Categorical(FRAME.g, ["c", "b", "a"]))
+    assert vb.Fit.load(path, pair, own).data.tensors["g"][:3].tolist() == [0, 1, 2]
+    with pytest.raises(vb.errors.BadData, match="'g' .*names that the fit .* was not trained on: d\\."):
+        vb.Fit.load(path, pair, part.assign(g=["d", "c"]))
+
+
+def test_gaps_in_a_column_of_names_are_counted():
+    gaps = FRAME.assign(g=FRAME.g.where(FRAME.index % 20 > 0))
+    said = "Column 'g' of 'data' has no name in 3 of 60 rows \\(first: row 0\\).*dropna\\(subset=\\['g'\\]\\)"
+    pair = vb.Pair(by_group, AutoNormal(by_group))
+    for how in ({}, {"missing": "mask"}, {"batch_size": 10}):
+        with pytest.raises(vb.errors.BadData, match=said):
+            vb.fit(pair, gaps, steps=1, progress=False, **how)
+    with pytest.raises(vb.errors.BadData, match=said):
+        vb.check(pair, gaps, show=False)
+
+
+def test_what_was_meant_is_said():
+    """A path in place of data, and a function that makes a pair in place of the pair."""
+    pair = vb.Pair(by_group, AutoNormal(by_group))
+    for verb in (vb.fit, vb.check, vb.posterior):
+        with pytest.raises(vb.errors.BadData, match="vb.data.read\\('radon.csv'\\)"):
+            verb(pair, "radon.csv")
+    with pytest.raises(vb.errors.BadData, match="vb.data.digits\\(\\)"):
+        vb.fit(pair, "digits")
+
+    def mine(features: int) -> vb.Pair: ...
+
+    for makes, call in ((vb.pairs.vae, "vb.pairs.vae\\(features=...\\)"), (mine, "mine\\(features=...\\)")):
+        for verb in (vb.fit, vb.posterior, vb.Pair):
+            with pytest.raises(vb.errors.BadInput, match=f"call it, {call}"):
+                verb(*((makes, FRAME) if verb is not vb.Pair else (makes,)))

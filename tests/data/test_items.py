@@ -110,3 +110,104 @@ def test_what_has_no_rows(data, said):
 def test_without_a_batch_size():
     with pytest.raises(vb.errors.BadInput, match="read while a fit trains, so many rows at a time"):
         vb.fit(vb.Pair(model, AutoDelta(model)), Pictures(), steps=2, progress=False)
+
+
+def rows_of(data) -> list[int]:
+    found = vb.Dataset.of(data)
+    return (found.first[:] if found.stored else found.first).reshape(len(found), -1)[:, 0].long().tolist()
+
+
+@pytest.mark.parametrize("items", [Pictures(), TensorDataset(torch.arange(float(N)))], ids=["rows", "tensors"])
+def test_the_rows_that_a_loader_takes(items):
+    some = [4, 2, 11]
+    subset = torch.utils.data.SubsetRandomSampler(some)
+    for how in (
+        {"sampler": subset},
+        {"sampler": some},
+        {"batch_sampler": torch.utils.data.BatchSampler(subset, 2, drop_last=True)},
+    ):
+        assert rows_of(DataLoader(items, **how)) == some
+    for how in ({}, {"batch_size": 5, "shuffle": True, "drop_last": True}):
+        assert rows_of(DataLoader(items, **how)) == list(range(N))
+    assert rows_of(DataLoader(items, batch_size=5, drop_last=True)) == list(range(20)), "the last are in no epoch"
+
+    class Own(torch.utils.data.Sampler):
+        def __iter__(self):
+            return iter([0, 1])
+
+        def __len__(self):
+            return 2
+
+    for how, said in (
+        ({"sampler": torch.utils.data.WeightedRandomSampler([1.0] * N, N)}, "WeightedRandomSampler.*poutine.scale"),
+        ({"sampler": torch.utils.data.RandomSampler(items, replacement=True)}, "sampler=RandomSampler"),
+        ({"sampler": torch.utils.data.RandomSampler(items, num_samples=3)}, "sampler=RandomSampler"),
+        ({"sampler": Own()}, "sampler=Own"),
+        ({"batch_sampler": Own()}, "batch_sampler=Own"),
+    ):
+        with pytest.raises(vb.errors.BadData, match=f"a DataLoader with .*{said}"):
+            vb.Dataset.of(DataLoader(items, **how))
+
+
+def test_a_loaders_own_way_to_put_rows_together():
+    doubled = DataLoader(
+        TensorDataset(torch.arange(4.0)),
+        batch_size=2,
+        collate_fn=lambda rows: 2 * torch.cat([x[None] for (x,) in rows]),
+    )
+    assert rows_of(doubled) == [0, 2, 4, 6]
+    assert rows_of(DataLoader(doubled.dataset, batch_sampler=doubled.batch_sampler, collate_fn=doubled.collate_fn)) == [
+        0,
+        2,
+        4,
+        6,
+    ]
+
+
+class Rows(TorchDataset):
+    """Whatever rows there are."""
+
+    def __init__(self, *rows):
+        self.rows = rows
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, i):
+        return self.rows[i]
+
+
+def test_numbers_of_several_kinds():
+    """A column that begins with a whole number is of real numbers where others are, and nothing is cut off unseen."""
+    assert vb.Dataset.of(Rows(0, 0.5, 1, 0.75)).first[:].tolist() == [0.0, 0.5, 1.0, 0.75]
+    assert vb.Dataset.of(Rows(True, False, 3)).first[:].tolist() == [1, 0, 3]
+    for rows, said in (
+        ((1, 0.5, 2, 3), "whole numbers for 'x' at first, and real numbers further on"),
+        ((True, 3, True, False), "true and false for 'x' at first, and whole numbers further on"),
+    ):
+        data = vb.Dataset.of(Rows(*rows))
+        with pytest.raises(vb.errors.BadData, match=said):
+            data.first[:]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ((torch.zeros(2), torch.zeros(3)), "another 'x' each: \\(2,\\) in row 0, \\(3,\\) in row 1"),
+        (({"a": 1}, {"b": 1}), "another 'a' each: \\(\\) in row 0, none in row 1"),
+        ((None, 1.0), "can't be put together \\(default_collate"),
+    ],
+)
+def test_rows_that_are_not_alike(rows, said):
+    with pytest.raises(vb.errors.BadData, match=said):
+        vb.Dataset.of(Rows(*rows))
+
+
+def test_rows_further_on_that_are_not_alike():
+    for rows, said in (
+        ([torch.zeros(2), torch.zeros(3), torch.zeros(2), torch.zeros(2)], "can't be put together"),
+        ([{"a": 1}, {"b": 1}, {"a": 1}, {"a": 1}], "can't be put together"),
+    ):
+        data = vb.Dataset.of(Rows(*rows))
+        with pytest.raises(vb.errors.BadData, match=said):
+            data.first[:]

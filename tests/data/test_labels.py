@@ -53,3 +53,39 @@ def test_whole_numbers_are_names_where_there_are_names():
     data = vb.Dataset.of({"g": pd.Series([30, 10]).astype("category")})
     assert vb.Dataset.of({"g": pd.Series([10, 20])}, like=data).tensors["g"].tolist() == [0, 2]
     assert vb.Dataset.of({"g": torch.tensor([1, 0])}, like=data).tensors["g"].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("names", "numbers", "codes"),
+    [
+        (["30", "10", "x7"], pd.Series([10, 30]), [0, 1]),
+        (["30", "10"], np.array([10, 99]), [0, 2]),
+        (["01001", "01003"], [1003, 1001], [1, 0]),
+        (["10", "30"], pd.Series([30.0, np.nan]), [1, None]),
+        (["0.5", "1.5"], np.array([1.5]), [1]),
+        (["False", "True"], pd.Series([True, False]), [1, 0]),
+    ],
+)
+def test_numbers_that_are_names(names, numbers, codes):
+    """In a mapping, in a table, and in a data set that was read from one."""
+    data = vb.Dataset.of(pd.DataFrame({"g": names}))
+    for new in (numbers, None):
+        table = pd.DataFrame({"g": numbers})
+        found = vb.Dataset.of(table if new is None else {"g": new}, like=data)
+        again = vb.Dataset.of(vb.Dataset.of(table), like=data)
+        for one in (found, again):
+            assert [None if np.isnan(code) else code for code in one.tensors["g"].tolist()] == codes
+            assert one.labels["g"][: len(names)] == data.labels["g"]
+
+
+@pytest.mark.parametrize("new", [np.array([0, 1]), [0, 1], pd.Series([0, 1]), np.array([0.0, 1.0])])
+def test_numbers_that_are_no_names_are_refused(new):
+    """Codes are handed in as a tensor, which can't hold anything else."""
+    data = vb.Dataset.of({"g": ["b", "a"]})
+    said = "column 'g' is numbers where .* have names, as 'a'.*torch.tensor\\(g\\)"
+    with pytest.raises(vb.errors.BadData, match=said):
+        vb.Dataset.of({"g": new}, like=data)
+    with pytest.raises(vb.errors.BadData, match=said):
+        vb.Dataset.of(vb.Dataset.of(pd.DataFrame({"g": new})), like=data)
+    assert vb.Dataset.of({"g": torch.tensor([1, 0])}, like=data).tensors["g"].tolist() == [1, 0]
+    assert vb.Dataset({"g": np.array([1, 0])}, labels={"g": ("a", "b")}).tensors["g"].tolist() == [1, 0]

@@ -8,6 +8,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer.autoguide import AutoNormal
 
 import vbayes as vb
 from vbayes.export import arviz as export
@@ -99,20 +100,40 @@ def test_coords_and_dims_by_hand(fit):
 def test_the_rule_of_labels():
     data = vb.Dataset.of(pd.DataFrame({"g": list("abca"), "h": list("xyzx"), "name": list("pqrs"), "y": np.zeros(4)}))
 
-    def found(sizes, rows=frozenset(), asked=("g", "h", "y")):
-        return labels_of(sizes, rows, data, asked)
+    def found(sizes, rows=frozenset(), asked=("g", "h", "y"), **picked):
+        return labels_of(sizes, rows, data, asked, picked)
 
     assert found({"g": 3, "other": 3}) == {"g": ["a", "b", "c"]}, "by name, and nothing for what nothing is said of"
-    assert found({"plate": 3}) == {}, "two columns with three labels"
-    assert found({"plate": 3}, asked=("g",)) == {}
-    assert found({"plate": 4}) == {"plate": ["p", "q", "r", "s"]}, "the only column with four"
-    assert found({"one": 4, "two": 4}) == {}, "two plates"
+    assert found({"plate": 4}) == {}, "a size says nothing"
+    assert found({"one": 3, "two": 3}, one={"h"}, two={"g"}) == {"one": ["x", "y", "z"], "two": ["a", "b", "c"]}
+    assert found({"h": 3}, h={"g"}) == {"h": ["a", "b", "c"]}, "what picks from it counts more than its name"
+    assert found({"h": 3}, h={"y"}) == {}, "by numbers without names"
+    assert found({"plate": 3}, plate={"g", "h"}) == {}, "two columns of other names"
     assert found({"data": 4}, {"data"}) == {"data": ["p", "q", "r", "s"]}, "of the rows"
     assert found({"data": 4}, {"data"}, asked=("name", "y")) == {}, (
         "a column that the model asks for says no names of rows"
     )
     assert found({"name": 4}, {"name"}, asked=("name", "y")) == {"name": ["p", "q", "r", "s"]}
     assert found({"h": 5}) == {}, "of another size"
+
+
+def test_plates_of_one_size_have_each_their_own_names():
+    """Whatever they are called; and one whose rows are picked by no column has none, though there are as many names."""
+
+    def model(county, kind, y):
+        with pyro.plate("first", 3):
+            a = pyro.sample("a", dist.Normal(0.0, 1.0))
+        with pyro.plate("second", 3):
+            b = pyro.sample("b", dist.Normal(0.0, 1.0))
+        with pyro.plate("rows", 3):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", 3):
+            pyro.sample("y", dist.Normal(a[kind] + b[county] + z, 1.0), obs=y)
+
+    table = pd.DataFrame({"county": list("cab"), "kind": list("xzy"), "y": np.zeros(3)})
+    fit = vb.fit(vb.Pair(model, AutoNormal(model)), table, steps=1, compile=False, progress=False)
+    found = fit.to_arviz(draws=2, prior=False)["posterior"].coords
+    assert [list(found[plate].values) for plate in ("first", "second", "rows")] == [list("xyz"), list("abc"), [0, 1, 2]]
 
 
 def test_eight_schools_by_name():

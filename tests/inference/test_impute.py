@@ -121,3 +121,36 @@ def test_what_cannot_be_filled_in():
     point = vb.fit(vb.pairs.bottleneck_autoencoder(6, 2), x, steps=5, progress=False)
     with pytest.raises(vb.errors.Unsuitable, match="point mass"):
         vb.impute(point, x, KNOWN)
+
+
+def latent_level(x):
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        pyro.sample("x", dist.Normal(z[:, None], 1.0).expand(x.shape).to_event(1), obs=x)
+
+
+def from_what_is_known(x):
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", dist.Normal(pyro.param("gain", torch.tensor(0.4)) * x.nan_to_num().sum(-1), 0.7))
+
+
+GAPS = torch.tensor([[1.0, float("nan")], [0.5, 1.5], [float("nan"), -1.0]])
+
+
+def test_a_masked_fit_is_filled_in_and_rebuilt_with_its_gaps():
+    pair = vb.Pair(latent_level, from_what_is_known)
+    fit = vb.fit(pair, GAPS, steps=1, missing="mask", compile=False, progress=False)
+    found = vb.impute(fit, draws=20, burn_in=5, progress=False)
+    known = ~GAPS.isnan()
+    filled = vb.Dataset.of(GAPS.nan_to_num())
+    whole = pair.copy().initialise(filled.batch(pair.model)).at(fit.parameters)
+    plain = vb.impute(whole, filled, known, draws=20, burn_in=5, progress=False)
+    assert torch.equal(found.draws, plain.draws) and torch.equal(found.x[known], GAPS[known])
+    with pytest.raises(vb.errors.BadData, match="known is True at 2 numbers of the data that are NaN"):
+        vb.impute(fit, known=torch.ones(2, dtype=torch.bool), progress=False)
+    with pytest.raises(vb.errors.BadInput, match="known is left out, and none of the data"):
+        vb.impute(whole, filled, progress=False)
+    rebuilt = vb.reconstruct(fit)
+    assert torch.equal(rebuilt.x.isnan(), ~known)
+    error = torch.where(known, rebuilt.x.nan_to_num() - rebuilt.mean, 0.0).square().sum(1)
+    torch.testing.assert_close(rebuilt.squared_error, error)

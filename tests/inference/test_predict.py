@@ -352,3 +352,28 @@ def test_a_model_without_latents_predicts_by_its_parameters():
     found = fit.predict(torch.tensor([3.0]), draws=DRAWS)
     right(found["y"], 6.0, 0.5)
     assert found.method == "none" and "no latents" in found.verdict()
+
+
+def test_draws_that_are_not_to_be_used_are_said_to_be():
+    """By words, by a warning, and in what is made of a prediction."""
+
+    def model(x, y=None):
+        m = pyro.sample("m", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("y", dist.Normal(m + 0 * x, 0.1), obs=y)
+
+    def guide(x, y=None):  # elsewhere
+        pyro.sample("m", dist.Normal(pyro.param("loc", torch.tensor(3.0)), 0.05))
+
+    data = {"x": torch.zeros(1), "y": torch.tensor([2.0])}
+    fit = vb.fit(vb.Pair(model, guide), data, steps=1, learning_rate=1e-9, compile=False, progress=False)
+    assert vb.predict(fit, torch.zeros(1), draws=5).trust == ""  # nobody has asked
+    with pytest.warns(UserWarning, match="draws of this fit are not to be used"):
+        found = fit.predict(torch.zeros(1), draws=5)
+    assert (
+        found.trust == "bad: do not use the draws"
+        and "not to be used" in found.verdict()
+        and found.trust in repr(found)
+    )
+    assert found.to_dataframe().attrs["trust"] == found.trust
+    assert fit.to_arviz(draws=5, predictions=found)["predictions"].attrs["trust"] == found.trust

@@ -56,8 +56,7 @@ def test_what_is_masked_out_is_as_if_it_were_not_there(model, compile):
     assert ours == pytest.approx(theirs, rel=1e-5)
     draws = vb.to_arviz(gaps, draws=5, prior=False)
     mu, ours = torch.tensor(draws.posterior["mu"].to_numpy()), draws.log_likelihood["x"].to_numpy()
-    np.testing.assert_allclose(ours[..., SEEN.numpy()], dist.Normal(mu[..., None], 1.0).log_prob(X[SEEN]), rtol=1e-5)
-    assert not ours[..., ~SEEN.numpy()].any()
+    np.testing.assert_allclose(ours, dist.Normal(mu[..., None], 1.0).log_prob(X[SEEN]), rtol=1e-5)
     assert vb.check(pair(model), X, show=False).sites[-1].in_guide == "observed"
 
 

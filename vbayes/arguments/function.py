@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import inspect
 import types
 from dataclasses import dataclass, replace
 from typing import Any
 
 from .kind import refuse
+
+NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+def call_of(value: Any) -> str:
+    """How a function is called that makes a pair, as those of `vb.pairs` do; nothing of one that makes none."""
+    try:
+        signature = inspect.signature(value)
+    except (TypeError, ValueError):
+        return ""
+    made = signature.return_annotation
+    if str(getattr(made, "__name__", made)).rpartition(".")[2] != "Pair":
+        return ""
+    found = [p for p in signature.parameters.values() if p.kind in NAMED]
+    needed = [f"{p.name}=..." for p in found if p.default is p.empty or p.name == "features"]
+    home = "vb.pairs." if value.__module__.startswith("vbayes.pairs") else ""
+    return f"{home}{value.__name__}({', '.join(needed)})"
 
 
 @dataclass(frozen=True)
@@ -39,6 +57,10 @@ class Function:
             )
         if self.python and isinstance(value, type):
             refuse(name, value, wanted=self.words, mend=f"hand in an instance, {value.__name__}(...)")
+        if self.python and (call := call_of(value)):
+            refuse(
+                name, value, got="a function that makes a pair, and no model", wanted="the pair that it makes", mend=f"call it, {call}",
+            )  # fmt: skip
         return value
 
 

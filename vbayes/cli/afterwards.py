@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,7 +31,10 @@ def predict(
     run: Annotated[Path, typer.Argument(help="A run folder of [b]vbayes train[/b].")],
     data: Annotated[Path, typer.Option(help="A table with the new rows: CSV, Parquet, ...")],
     pair: Annotated[
-        str | None, typer.Option(help="package.module:function, if the fit is of a pair that is not built in.")
+        str | None,
+        typer.Option(
+            help="package.module:function, if the fit is of a pair that is not built in. [dim]In a terminal it may be left out: you are asked.[/dim]"
+        ),
     ] = None,
     draws: Annotated[int, typer.Option(min=2, help="From the posterior predictive distribution.")] = 1000,
     interval: Annotated[float, typer.Option(help="The part of the draws in the intervals.")] = 0.9,
@@ -44,12 +48,17 @@ def predict(
     from ..summaries.tables import table
     from .predict import predict as run_
 
-    found, made, target = run_(run, data, pair, draws=draws, interval=interval, seed=seed, out=out)
+    found, made, target = run_(run, data, pair, draws=draws, interval=interval, seed=seed, out=out, may_run=_may_run)
     console.print(table(made.head(SHOWN)))
     if len(made) > SHOWN:
         console.print(f"… {len(made):,} rows in all")
     console.print(Panel(escape(found.verdict()), title="Verdict", title_align="left"))
     console.print(f"The table: [b]{escape(str(target))}[/b]", soft_wrap=True)
+
+
+def _may_run(pair: str) -> bool:
+    """Whether somebody at a terminal says yes to code that a run folder names."""
+    return sys.stdin.isatty() and typer.confirm(f"The fit is of {pair!r}, which is code. Run it?")
 
 
 def report(

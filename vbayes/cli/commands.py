@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from ..data import DATASETS, read_table
 from ..data.dataset import Binarize, Dataset
-from ..errors import BadInput, UnknownName
+from ..errors import BadData, BadInput, UnknownName
 from ..estimators import resolve
 from ..guides import GUIDES
 from ..laboratory import compare as laboratory
@@ -60,13 +60,15 @@ def find(
         raise UnknownName("pair", pair, PAIRS)
     if guide is not None and guide not in GUIDES:
         raise UnknownName("guide", guide, GUIDES)
-    dataset = _loaded(usual, usual.data if data is None else data, binarize)
+    dataset, features = _loaded(usual, usual.data if data is None else data, binarize)
     recipe = replace(usual, **{k: v for k, v in options.items() if v is not None})
     if options.get("batch_size") is None and recipe.batch_size and recipe.batch_size > len(dataset):
         recipe = replace(recipe, batch_size=None)
     given = recipe.typed(pair, dataset, settings or {})
     known = recipe.settings(dataset)
     made = recipe.pair(dataset, **given)
+    if ":" not in pair:
+        _require_numbers(pair, made, dataset)
     asked = {"data": data, "binarize": binarize, "guide": guide, **options}
     before = {
         "data": usual.data,
@@ -78,21 +80,36 @@ def find(
     if guide is not None:
         made = Pair(made.model, guide, name=made.name)
     return Job(
-        made, dataset, recipe, known | given, {name: both for name, both in changed.items() if both[0] != both[1]}
+        made,
+        dataset,
+        recipe,
+        known | given,
+        {name: both for name, both in changed.items() if both[0] != both[1]},
+        features,
     )
 
 
-def _loaded(recipe: Recipe, name: str, binarize: Binarize | None) -> Dataset:
+def _require_numbers(name: str, pair: Pair, data: Dataset) -> None:
+    """Raises `BadData` where a built-in pair, all of which observe numbers, would be handed the codes of names."""
+    if names := [column for column in data.asked(pair.model) if column in data.labels]:
+        raise BadData(
+            f"Column {names[0]!r} of {data.name!r} holds names, as {data.labels[names[0]][0]!r}, and pair {name!r} takes numbers. Wanted: numbers there; or, where features are wanted, a table "
+            f"without a column {names[0]!r}, whose columns of numbers are they all."
+        )
+
+
+def _loaded(recipe: Recipe, name: str, binarize: Binarize | None) -> tuple[Dataset, tuple[str, ...]]:
     if is_file(name):
-        made = recipe.fed(read_table(name))
-        return made if binarize is None else made.binarized(binarize)
+        table = read_table(name)
+        made = recipe.fed(table, features := recipe.features(table))
+        return (made if binarize is None else made.binarized(binarize)), features
     if name not in DATASETS:
         raise UnknownName("data set", name, DATASETS)
     load = DATASETS[name]
     if binarize is None:
-        return load()
+        return load(), ()
     grey = load(binary=False) if "binary" in inspect.signature(load).parameters else load()
-    return grey.binarized(binarize)
+    return grey.binarized(binarize), ()
 
 
 def _imported(path: str) -> Recipe:

@@ -22,7 +22,7 @@ from ..runs.picture import save_figure
 from ..runs.report import report
 from ..runs.run_folder import RunFolder, whole
 from ..training.result import Fit
-from .job import Job, is_file
+from .job import Job, digest_of, is_file
 
 FIT = "fit.safetensors"
 UNFINISHED = "unfinished.json"
@@ -43,7 +43,8 @@ def configuration(
     config |= {"optimizer": "Adam", "binarize": options.get("binarize"), "seed": seed, "device": device}
     settings = {name: _written(value) for name, value in job.settings.items()}
     changed = {name: [_written(value) for value in both] for name, both in job.changed.items()}
-    config |= {"file": options["data"]} if is_file(options.get("data")) else {}
+    if is_file(options.get("data")):
+        config |= {"file": options["data"], "sha256": digest_of(options["data"])}
     return config | {"guide": job.pair.word or "the pair's own", "settings": settings, "changed": changed}
 
 

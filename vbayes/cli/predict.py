@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import warnings
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +13,7 @@ import pandas as pd
 
 from ..data import read_table
 from ..errors import BadInput, OutputUnwritable
-from ..inference.prediction import Prediction
+from ..inference.prediction import NOT_TO_BE_USED, Prediction
 from ..runs import regular_file
 from ..runs.json_files import read_json, write_json
 from ..runs.picture import save_figure
@@ -18,7 +22,7 @@ from ..runs.run_folder import whole
 from ..runs.shapes import TEXT, check
 from ..training.result import Fit
 from .commands import find
-from .job import Job
+from .job import Job, digest_of
 from .keep import FIT
 
 TABLE = "predictions.csv"
@@ -26,26 +30,38 @@ KINDS = (".csv", ".parquet")
 
 
 def predict(
-    folder: Path, data: Path, pair: str | None, *, draws: int, interval: float, seed: int, out: Path | None
+    folder: Path,
+    data: Path,
+    pair: str | None,
+    *,
+    draws: int,
+    interval: float,
+    seed: int,
+    out: Path | None,
+    may_run: Callable[[str], bool],
 ) -> tuple[Prediction, pd.DataFrame, Path]:
     """The prediction, its table, and where that was written.
 
     Args:
         folder: Of `vbayes train`.
         data: A table with the new rows.
-        pair: `package.module:function`, for a fit of a pair that is not built in: a run folder names no code to run.
+        pair: `package.module:function`, for a fit of a pair that is not built in; None to ask.
         draws, interval, seed: As for `vb.predict`.
         out: The table; `predictions.csv` in the folder, with a figure and the page, if None.
+        may_run: Whether somebody says yes to a pair that the folder names, which is code: by itself a run folder runs none.
 
     Raises:
-        BadInput: No fit, another pair than that of the fit, or an ending that is none of a table.
+        BadInput: No fit, another pair than that of the fit, data that are no longer those of the fit, or an ending that is none of a table.
         OutputUnwritable: The table can't be written.
     """
-    if out is not None and out.suffix not in KINDS:
-        raise BadInput(f"--out {out}. Wanted: a file that ends in {' or '.join(KINDS)}.")
-    job, fit = _fit(folder, pair)
-    found = fit.predict(job.recipe.fed(read_table(data)), draws=draws, interval=interval, seed=seed)
-    table, target = found.to_dataframe(), out or folder / TABLE
+    target = out or folder / TABLE
+    if out is not None:
+        _require_writable(out)
+    job, fit = _fit(folder, pair, may_run)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", f".*{re.escape(NOT_TO_BE_USED)}", UserWarning)  # the verdict says it
+        found = fit.predict(job.recipe.fed(read_table(data), job.features), draws=draws, interval=interval, seed=seed)
+    table = found.to_dataframe()
     try:
         with whole(target) as part:
             table.to_parquet(part, index=False) if target.suffix == ".parquet" else table.to_csv(part, index=False)
@@ -58,22 +74,47 @@ def predict(
     return found, table, target
 
 
-def _fit(folder: Path, pair: str | None) -> tuple[Job, Fit]:
+def _require_writable(target: Path) -> None:
+    """What can't be written is known before anything is computed.
+
+    Raises:
+        BadInput: Another kind of file, or one whose library is not installed.
+        OutputUnwritable: There is no such folder.
+    """
+    if target.suffix not in KINDS:
+        raise BadInput(f"--out {target}. Wanted: a file that ends in {' or '.join(KINDS)}.")
+    if target.suffix == ".parquet" and find_spec("pyarrow") is None:
+        raise BadInput(
+            f"--out {target} is written by pyarrow, which is not installed. Mend: pip install 'vbayes[tables]', or --out {target.with_suffix('.csv')}."
+        )
+    if not target.parent.is_dir():
+        raise OutputUnwritable(
+            f"There is no folder {target.parent} to write {target.name} to. Mend: mkdir {target.parent}."
+        )
+
+
+def _fit(folder: Path, pair: str | None, may_run: Callable[[str], bool]) -> tuple[Job, Fit]:
     if not regular_file.is_regular(folder / FIT):
         raise BadInput(f"{folder} holds no fit: it has no {FIT}. Wanted: a run folder of `vbayes train`.")
     told: Any = read_json(folder / "config.json")
     check(folder / "config.json", told, {"pair": TEXT, "data": TEXT, "changed": {}, "settings": {}})
     name = told["pair"]
-    if ":" in name and pair is None:
+    if pair not in (None, name):
+        raise BadInput(f"--pair {pair}, but the fit of {folder} is of {name!r}. Wanted: --pair {name}.")
+    if ":" in name and pair is None and not may_run(name):
         raise BadInput(
             f"The pair of {folder} is {name!r}, which is code, and no run folder says which code to run. Mend: add --pair {name}."
         )
-    if pair not in (None, name):
-        raise BadInput(f"--pair {pair}, but the fit of {folder} is of {name!r}. Wanted: --pair {name}.")
+    data = str(told.get("file") or told["data"])
+    now, then = digest_of(data), told.get("sha256")
+    if now and then and now != then:
+        raise BadInput(
+            f"{data} is no longer the file that the fit of {folder} was trained on, and a fit is read with its data. Wanted: that file, as it was. Mend: put it back, or train again, "
+            f"vbayes train {name} --data {data}."
+        )
     changed = {
         word: str(both[1]) for word, both in told["changed"].items() if isinstance(both, list) and len(both) == 2
     }
     settings = {word: value for word, value in changed.items() if word in told["settings"]}
-    data = told.get("file") or told["data"]
-    job = find(name, str(data), settings=settings, guide=changed.get("guide"), binarize=told.get("binarize"))
+    job = find(name, data, settings=settings, guide=changed.get("guide"), binarize=told.get("binarize"))
     return job, Fit.load(folder / FIT, job.pair, job.data)

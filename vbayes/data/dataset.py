@@ -123,13 +123,16 @@ class Dataset(Displayable):
 
         Args:
             data: That.
-            like: A data set, or what becomes one: names have the codes that they have there; one from `len(like.labels[column])` on is of a name that is new.
+            like: A data set, or what becomes one: names have the codes that they have there; one from `len(like.labels[column])` on is of a name that is new. Where that has names,
+                numbers of tables and arrays are names too, and those of tensors codes.
         """
         other = None if like is None else cls.of(like)
         known = {} if other is None else other.labels
         made = data if isinstance(data, cls) else cls(**columns_given(data, known))
         require_alike(made.labels, {} if other is None else other.tensors, known)
-        return replace(made, **relabelled(made.tensors, made.labels, known)) if known and made is data else made
+        if made is not data or not known:
+            return made
+        return replace(made, **relabelled(made.tensors, made.labels, known, table=made.unusable is not None))
 
     def __len__(self) -> int:
         return len(next(iter(self.tensors.values())))
@@ -203,9 +206,8 @@ class Dataset(Displayable):
             return self
         # On the CPU whatever the device, so that a seed gives the same data everywhere.
         generator = rng.stream(self.seed, epoch)
-        return self._with(
-            torch.bernoulli(self.chances.cpu(), generator=generator).to(self.chances.device), self.chances
-        )
+        drawn = torch.bernoulli(self.chances.cpu(), generator=generator)
+        return self._with(drawn.to(self.chances.device), self.chances)
 
     def _with(self, first: Tensor, chances: Tensor | None) -> Dataset:
         name = next(iter(self.tensors))
@@ -220,9 +222,8 @@ class Dataset(Displayable):
         """The same data on another device."""
         numbers = None if self.numbers is None else self.numbers.to(device)
         chances = None if self.chances is None else self.chances.to(device)
-        return replace(
-            self, tensors={k: v.to(device) for k, v in self.tensors.items()}, numbers=numbers, chances=chances
-        )
+        tensors = {k: v.to(device) for k, v in self.tensors.items()}
+        return replace(self, tensors=tensors, numbers=numbers, chances=chances)
 
     def batch(self, model: Callable[..., Any], index: Tensor | None = None) -> Batch:
         """The arguments for one call of `model`.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..arguments.kind import refuse
 from ..errors import BadData
+from .column import WANTED
 from .columns_of_table import columns_of_table
 from .items import columns_of_items
-from .labels import coded
+from .labels import as_names, coded
 
 
 def columns_given(data: Any, known: Mapping[str, Sequence[str]]) -> dict[str, Any]:
@@ -17,22 +20,36 @@ def columns_given(data: Any, known: Mapping[str, Sequence[str]]) -> dict[str, An
     Args:
         data: That.
         known: Column → names that have codes already.
+
+    Raises:
+        BadData: A path, or what no column can be made of.
     """
+    if isinstance(data, (str, os.PathLike)):
+        path = os.fspath(data)
+        bundled = f", or vb.data.{path}() if that is one of its data sets" if str(path).isidentifier() else ""
+        refuse(
+            "data",
+            data,
+            wanted=WANTED,
+            mend=f"vb.data.read({path!r}){bundled}",
+            error=BadData,
+        )
     if (table := columns_of_table(data)) is not None:
         columns, dims = table
         tensors, labels, unusable = _usable(columns, known)
         return {"tensors": tensors, "labels": labels, "dims": dims, "unusable": unusable}
+    named = True
     if (items := columns_of_items(data)) is not None:
         data, named = items
-        if named or isinstance(data, Mapping):
-            return {"tensors": data, "labels": known, "named": named}
     if hasattr(data, "arrays") and hasattr(data, "groups"):
         data = dict(data.arrays())  # zarr's
     if isinstance(data, Mapping):
-        return {"tensors": dict(data), "labels": known}
-    if isinstance(data, (tuple, list)) and data and all(hasattr(d, "shape") for d in data):
-        return {"tensors": {f"x{i}" if i else "x": d for i, d in enumerate(data)}, "labels": known, "named": False}
-    return {"tensors": {"x": data}, "labels": known, "named": False}
+        columns = dict(data)
+    else:
+        several = isinstance(data, (tuple, list)) and data and all(hasattr(d, "shape") for d in data)
+        columns, named = {f"x{i}" if i else "x": d for i, d in enumerate(data if several else [data])}, False
+    tensors = {name: as_names(name, each, known[name]) if name in known else each for name, each in columns.items()}
+    return {"tensors": tensors, "labels": known, "named": named}
 
 
 def _usable(
@@ -45,8 +62,9 @@ def _usable(
     """
     found, labels, not_these = dict[str, Any](), dict[str, tuple[str, ...]](), dict[str, str]()
     for name, values in columns.items():
+        own = known.get(name)
         try:
-            found[name], names = coded(name, values, known.get(name))
+            found[name], names = coded(name, values if own is None else as_names(name, values, own), own)
         except BadData as error:
             if len(columns) == 1:
                 raise

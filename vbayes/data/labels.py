@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..arguments.kind import refuse
 from ..errors import BadData
+from .stored import Stored
 
 NUMBERS = (
     "integer",
@@ -45,7 +46,7 @@ def coded(name: str, values: Any, known: Sequence[str] | None = None) -> tuple[A
     kind = pd.api.types.infer_dtype(series, skipna=True)
     if isinstance(series.dtype, pd.CategoricalDtype):
         codes, names = series.cat.codes.to_numpy(), tuple(map(str, series.cat.categories))
-    elif kind == "string" or (known is not None and kind == "integer"):
+    elif kind == "string":
         codes, found = pd.factorize(series.astype(object).map(str, na_action="ignore"), sort=True)
         names = tuple(found)
     else:
@@ -58,18 +59,70 @@ def coded(name: str, values: Any, known: Sequence[str] | None = None) -> tuple[A
     return (np.where(gaps, np.nan, codes) if gaps.any() else codes.astype(np.int64)), names
 
 
+def as_names(name: str, values: Any, known: Sequence[str]) -> Any:
+    """The names that numbers stand for in a column that has had names: a table that was read again has 10 where there was "10", or "010". Anything else as it is; what is a tensor is codes.
+
+    Args:
+        name: Of the column.
+        values: As for `coded`.
+        known: Its names.
+
+    Raises:
+        BadData: Numbers that are none of the names, which are no numbers.
+    """
+    if isinstance(values, (Tensor, Stored)):
+        return values
+    if (series := _series(values)) is None:
+        if not isinstance(values, (np.ndarray, list, tuple)) or np.ndim(values) != 1:
+            return values
+        series = pd.Series(np.asarray(values))
+    if isinstance(series.dtype, pd.CategoricalDtype) or pd.api.types.infer_dtype(series, skipna=True) not in NUMBERS:
+        return values
+    numbers = {number: each for each in known if (number := _number(each)) is not None}
+    found = series.astype(object).map(lambda value: numbers.get(float(value)) or _text(value), na_action="ignore")
+    if not numbers and not set(found.dropna()) <= set(known):
+        _refuse(
+            name, f"numbers where the data that the model was fitted to have names, as {known[0]!r}", f"the names; or, if they are its codes, torch.tensor({name})",
+        )  # fmt: skip
+    return found
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _text(value: Any) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
 def relabelled(
-    tensors: Mapping[str, Tensor], labels: Mapping[str, tuple[str, ...]], known: Mapping[str, tuple[str, ...]]
+    tensors: Mapping[str, Tensor],
+    labels: Mapping[str, tuple[str, ...]],
+    known: Mapping[str, tuple[str, ...]],
+    *,
+    table: bool,
 ) -> dict[str, Any]:
-    """`tensors` and `labels` with the codes that names have in `known`, and those behind them for others."""
-    tensors, labels = dict(tensors), dict(labels)
-    for name in labels.keys() & known.keys():
+    """`tensors` and `labels` with the codes that names have in `known`, and those behind them for others.
+
+    Args:
+        table: Whether the tensors were columns of a table, in which numbers may be names; else they are codes.
+    """
+    found, own = dict[str, Any](tensors), dict(labels)
+    for name in tensors.keys() & known.keys():
         codes = tensors[name]
-        numbers = codes.cpu().nan_to_num(nan=-1).numpy().astype(np.int64)
-        labels[name], numbers = _recoded(numbers, labels[name], known[name])
-        made = codes.new_tensor(numbers)
-        tensors[name] = made.masked_fill(made < 0, float("nan")) if codes.is_floating_point() else made
-    return {"tensors": tensors, "labels": labels}
+        if name in labels:
+            numbers = codes.cpu().nan_to_num(nan=-1).numpy().astype(np.int64)
+            own[name], numbers = _recoded(numbers, labels[name], known[name])
+            made = codes.new_tensor(numbers)
+            found[name] = made.masked_fill(made < 0, float("nan")) if codes.is_floating_point() else made
+        elif table and not isinstance(codes, Stored):
+            named, names = coded(name, as_names(name, codes.cpu().numpy(), known[name]), known[name])
+            if names is not None:
+                found[name], own[name] = named, names
+    return {"tensors": found, "labels": own}
 
 
 def _recoded(codes: np.ndarray[Any, Any], names: tuple[str, ...], known: Sequence[str]) -> Any:

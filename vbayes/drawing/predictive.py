@@ -29,6 +29,7 @@ class Predictive:
         guided: Latents of rows that the guide draws, given those that are known.
         summed: Latents of rows that are summed out: they are drawn from their conditional given the others and the rows.
         anew: As for `Known`.
+        new_groups: Whether some rows are of groups that are not known.
     """
 
     pair: Pair
@@ -37,6 +38,7 @@ class Predictive:
     guided: Sequence[str] = ()
     summed: Sequence[str] = ()
     anew: Mapping[Axis, Set[int]] = field(default_factory=dict)
+    new_groups: bool = False
 
     def __call__(self, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Site → its value.
@@ -49,18 +51,27 @@ class Predictive:
 
     def run(self, known: Mapping[str, Tensor]) -> Trace:
         """The model's run, its data forgotten."""
-        values = dict(known)
+        values, anew = dict(known), self.anew
+        if self.new_groups and (
+            self.guided or self.summed
+        ):  # the latents of a row and the row are of one draw of its group
+            values, anew = values | self._with_new_groups(values), {}
         if self.guided:
             with Given(values):
                 drawn: Any = pyro.poutine.trace(self.pair.guide).get_trace(*self.args).nodes
             values |= {name: drawn[name]["value"] for name in self.guided}
         if self.summed:
             values |= self._conditional(values)
-        return pyro.poutine.trace(forgetful(Known(values, self.anew)(self.pair.model))).get_trace(*self.args)
+        return pyro.poutine.trace(forgetful(Known(values, anew)(self.pair.model))).get_trace(*self.args)
+
+    def _with_new_groups(self, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The known latents, those of new groups drawn among them."""
+        made: Any = pyro.poutine.trace(Known(known, self.anew)(self.pair.model)).get_trace(*self.args).nodes
+        return {name: made[name]["value"] for name in known if name in made}
 
     def _conditional(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        model = Known(values, self.anew)(self.pair.model)
-        p: Any = pyro.poutine.trace(model).get_trace(*self.args)
+        """Values of the sites that are summed out, given those of all others."""
+        p: Any = pyro.poutine.trace(Known(values)(self.pair.model)).get_trace(*self.args)
         q = Trace()
         for site in latents(p):
             if site["name"] in values:

@@ -20,6 +20,7 @@ from ..pair.explained import FAILURES
 from ..pair.pair import Pair
 from ..pair.sites import kind, latents, observed, plates, recorded, sites
 from ..validation import validation
+from .given import Given
 from .known import Axis, Tiled
 
 MOST = 6  # axes of one size that are tried in all combinations
@@ -113,16 +114,10 @@ class Relations:
             column: Of integers.
             groups: How many codes there are.
         """
-        codes = self.args[column]
-        present = codes.unique()
-        if len(present) < 2:
+        if (new := self._other_order(column)) is None:
             return None
-        order = torch.randperm(len(present), generator=rng.stream(0, column), device="cpu").to(codes.device)
-        order = order if (order != torch.arange(len(order), device=order.device)).any() else order.roll(1)
-        new = torch.arange(int(present[-1]) + 1, device=codes.device)
-        new[present] = present[order]  # old code → new
-        changed = self._with(column, new[codes])
-        axes = self._axes(groups, int(present[-1]))
+        changed = self._with(column, new[self.args[column]])
+        axes = self._axes(groups, len(new) - 1)
         for some in chain.from_iterable(combinations(axes, count) for count in range(len(axes) + 1)):
             try:
                 if self._same_density(self.look(changed, self._renumbered(some, new))):
@@ -130,6 +125,44 @@ class Relations:
             except (*FAILURES, VBayesError):
                 continue
         return None
+
+    def guided(self, args: tuple[Any, ...], shared: Mapping[str, Tensor]) -> Trace:
+        """The guide's run at other arguments, given some latents."""
+        with self.pair.look(), torch.no_grad(), validation(False), Given(shared):
+            return pyro.poutine.trace(self.pair.guide).get_trace(*args)
+
+    def knows_by_number(self, column: int, axes: tuple[Axis, ...]) -> list[str]:
+        """The latents of rows of which the guide knows more by a code than that group's latents say, as by a parameter for each group: numbered in another order, latents
+        along, the groups have others.
+
+        Args:
+            column: Of codes.
+            axes: Where the latents of the groups are, as `numbered_by` finds them.
+        """
+        if (new := self._other_order(column)) is None:
+            return self.local()
+        local, changed = self.local(), self._with(column, new[self.args[column]])
+        runs = (self.args, self.values), (changed, self._renumbered(axes, new))
+        try:
+            before, after = (
+                self.guided(args, {n: value for n, value in values.items() if n not in local}).nodes
+                for args, values in runs
+            )
+        except (*FAILURES, VBayesError):
+            return self.local()
+        return [n for n in local if n in before and n in after and _differ(before[n], after[n])]
+
+    def _other_order(self, column: int) -> Tensor | None:
+        """Old code → new, of the codes that a column has; None where it has one alone."""
+        codes = self.args[column]
+        present = codes.unique()
+        if len(present) < 2:
+            return None
+        order = torch.randperm(len(present), generator=rng.stream(0, column), device="cpu").to(codes.device)
+        order = order if (order != torch.arange(len(order), device=order.device)).any() else order.roll(1)
+        new = torch.arange(int(present[-1]) + 1, device=codes.device)
+        new[present] = present[order]
+        return new
 
     def size(self, axis: Axis) -> int:
         """How many rows there are."""

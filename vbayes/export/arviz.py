@@ -85,7 +85,7 @@ def from_arrays(
     # ArviZ 1.x looks up `sample_dims` there, in plot_prior_posterior for one.
     sampled = attrs | {"sample_dims": ["chain", "draw"]}
     datasets = {
-        g: _dataset(g, arrays, dims or {}, coords or {}).assign_attrs(sampled if g in SAMPLED else attrs)
+        g: dataset(g, arrays, dims or {}, coords or {}).assign_attrs(sampled if g in SAMPLED else attrs)
         for g, arrays in groups.items()
         if arrays
     }
@@ -96,7 +96,7 @@ def from_arrays(
     return arviz().InferenceData(attrs=attrs, **datasets)
 
 
-def _dataset(group: str, arrays: Mapping[str, np.ndarray], dims: Dims, coords: Mapping[str, Sequence[Any]]) -> Any:
+def dataset(group: str, arrays: Mapping[str, np.ndarray], dims: Dims, coords: Mapping[str, Sequence[Any]]) -> Any:
     """One group, all of it as it was given, or an error."""
     import xarray as xr
 

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ..data.dataset import Dataset
+from ..pair.indexing import Picked
 from ..pair.sites import kind, plates
 
 ROW = "row"  # the dimension of rows that are in no plate, or in several
@@ -41,31 +42,37 @@ def _event_dim(value: Tensor, frames: Sequence[Any], default: int) -> int:
     return default
 
 
-def labels_of(sizes: Mapping[str, int], rows: Set[str], data: Dataset, asked: Sequence[str]) -> dict[str, list[str]]:
+def labels_of(
+    sizes: Mapping[str, int], rows: Set[str], data: Dataset, asked: Sequence[str], picked: Picked
+) -> dict[str, list[str]]:
     """Plate → its labels, of those that have any.
 
-    A plate of groups has the labels of the column of its own name; where there is no such column, of the only column with as many labels as it has rows, if no other plate
-    is as long. A plate of the rows of the data has the label of each row in a column that the model does not ask for, if they are all different. Nothing is guessed: where
-    columns or plates leave a choice, there are none.
+    A plate of groups has the labels of the column that the model picks from it by, as in `a[county]`; where no column is known to, of the column of its own name. A plate of
+    the rows of the data has the label of each row in a column that the model does not ask for, if they are all different, and if no other plate is as long. A size alone
+    says nothing.
 
     Args:
         sizes: Plate → its size.
         rows: The plates whose rows are those of the data.
         data: With the labels of its columns.
         asked: The columns that the model asks for.
+        picked: What it picks from by these.
     """
     found: dict[str, list[str]] = {}
     for name, size in sizes.items():
-        if name in rows:
-            each = {column: _each(data, column) for column in data.labels if column == name or column not in asked}
-            fitting = {column: own for column, own in each.items() if len(own) == size and len(set(own)) == size}
-        else:
-            fitting = {column: list(own) for column, own in data.labels.items() if len(own) == size}
-        alone = [other for other in sizes if sizes[other] == size and (other in rows) == (name in rows)] == [name]
-        if name in fitting:
-            found[name] = fitting[name]
-        elif len(fitting) == 1 and alone and name not in data.labels:
-            found[name] = next(iter(fitting.values()))
+        if name not in rows:
+            every = {data.labels.get(column, ()) for column in picked.get(name, {name})}
+            fitting = [labels for labels in every if len(labels) == size]
+            if len(fitting) == 1:
+                found[name] = list(fitting[0])
+            continue
+        each = {column: _each(data, column) for column in data.labels if column == name or column not in asked}
+        different = {column: own for column, own in each.items() if len(own) == size and len(set(own)) == size}
+        alone = [other for other in sizes if sizes[other] == size and other in rows] == [name]
+        if name in different:
+            found[name] = different[name]
+        elif len(different) == 1 and alone and name not in data.labels:
+            found[name] = next(iter(different.values()))
     return found
 
 

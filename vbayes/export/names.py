@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,6 +13,8 @@ from .. import rng
 from ..data.columns_for import ROWS
 from ..data.dataset import Batch, Dataset
 from ..errors import BadInput
+from ..pair.indexing import picked
+from ..pair.missing import counted
 from ..pair.pair import Pair
 from ..pair.sites import Layout, observed, plates, recorded, summed_out
 from ..summaries.card import first_few
@@ -35,7 +38,7 @@ class Names:
         pair = pair.copy()
         with pair.scope(), rng.seeded(0), torch.no_grad():
             self._q, self._p = pair.run(Batch(batch.args))
-        self._data, self._args, self._asked = data, batch.args, data.asked(pair.model)
+        self._pair, self._data, self._args, self._asked = pair, data, batch.args, data.asked(pair.model)
         self._sizes = {frame.name: int(frame.size) for site in recorded(self._p) for frame in plates(site)}
         self._rows = {frame.name for site in observed(self._p) for frame in plates(site) if frame.size == len(data)}
 
@@ -86,7 +89,8 @@ class Names:
             raise BadInput(
                 f"coords names {unknown[0]!r}, which is no dimension. Wanted some of: {first_few(known, 20)}. Name dimensions by dims=."
             )
-        return {**labels_of(self._sizes, self._rows, self._data, self._asked), **given}
+        by = picked(self._pair, self._args, self._asked) if self._data.labels else {}
+        return {**labels_of(self._sizes, self._rows, self._data, self._asked, by), **given}
 
     def constant(self, labels: Mapping[str, Sequence[Any]]) -> Any:
         """An `xarray.Dataset` of the columns that the pair was called with and that it does not observe.
@@ -102,6 +106,11 @@ class Names:
         }
         row = next(iter(self._rows)) if len(self._rows) == 1 else ROW
         return constant(columns, row, labels.get(row, range(len(self._data))), self._data.dims)
+
+    def counted(self) -> dict[str, np.ndarray]:
+        """Observed site → where something was observed, of sites of which a mask leaves something out."""
+        each = {site["name"]: counted(site) for site in observed(self._p)}
+        return {name: own.cpu().numpy() for name, own in each.items() if own is not None and not bool(own.all())}
 
 
 def _same(column: Tensor, seen: Any) -> bool:

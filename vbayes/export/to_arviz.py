@@ -35,6 +35,7 @@ from ..staging.many import many
 from ..validation import validation
 from . import arviz as export
 from .names import PROBABILITY, Names
+from .observed import observed_alone
 from .weights import resampled, statistics
 
 Arrays = dict[str, np.ndarray]
@@ -166,9 +167,9 @@ def to_arviz(
     Groups: posterior, posterior_predictive, log_likelihood, observed_data, constant_data (the columns that the model was called with and does not observe), prior, prior_predictive,
     and sample_stats with
     log_p and log_q, which PSIS and LOO for draws from q need, log_weight, the logarithm of Pareto-smoothed weights that add up to one over the draws, and pareto_k, their k̂ (for a guide
-    that has a density). Dimensions carry the names of the plates, and along them the labels of the data: a plate of groups has those of the column of its name, or else of the only
-    column with as many labels as it has rows, if no other plate is as long; the plate of the data has those of a column that the model does not ask for, if each row has its own.
-    What is left open by this rule has no labels but numbers; `coords` says them.
+    that has a density). Dimensions carry the names of the plates, and along them the labels of the data: a plate of groups has those of the column that the model picks from it by, as
+    in `a[county]`, or else of the column of its name; the plate of the data has those of a column that the model does not ask for, if each row has its own.
+    What is left open by this rule has no labels but numbers; `coords` says them. What a mask leaves out has no log_likelihood: it is no datum, and LOO does not count it.
 
     A site k that the model sums out is drawn from its conditional given the other draws and the data (it used to be drawn from the prior), with the probability of each of its
     values beside it as `k_probability`; log_p and log_likelihood have it summed out, the latter as far as each row has its own.
@@ -227,11 +228,16 @@ def to_arviz(
     }
     if resample:
         attributes["resampled"] = "by Pareto-smoothed weights"
+    if (diagnosis := getattr(fit, "diagnosis", None)) is not None:
+        attributes["trust"] = diagnosis.short()
     labels = names.labels(coords or {}, named)
     ready = {"constant_data": names.constant(labels)}
     if predictions is not None:
         ready["predictions"] = predictions.draws.expand_dims("chain").assign_coords(chain=[0])
         ready["predictions_constant_data"] = predictions.constant
+    if (counted := names.counted()) and "log_likelihood" in groups:
+        observed_ones = observed_alone(groups.pop("log_likelihood"), counted, named, labels)
+        ready["log_likelihood"] = export.dataset("log_likelihood", *observed_ones)
     ready = {group: made for group, made in ready.items() if made.data_vars}
     return export.from_arrays(groups, dims=named, coords=labels, attrs=attributes, ready=ready)
 

@@ -16,7 +16,8 @@ from ..data.column import column
 from ..data.dataset import Batch
 from ..drawing.densities import drawing_density, run_at
 from ..drawing.summed import Summed, model_terms
-from ..errors import BadInput, Unsuitable
+from ..errors import BadData, BadInput, Unsuitable
+from ..pair.missing import GIVEN
 from ..pair.pair import DATA_PLATE, Pair
 from ..pair.problem import Problem, Trained
 from ..pair.sites import Layout, base, factors, is_point_mass, latents, observed, summed_out
@@ -60,8 +61,8 @@ class Imputation(Displayable):
 @takes()
 def impute(
     pair: Pair | Trained,
-    data: Any,
-    known: Any,
+    data: Any = None,
+    known: Any = None,
     *,
     draws: int = 200,
     burn_in: int = 100,
@@ -76,8 +77,8 @@ def impute(
 
     Args:
         pair: With latents for each row, and one observed site whose features are independent given the latents; trained.
-        data: Rows; what stands in missing places does not matter, but it must be a number.
-        known: (N, *features) or (*features,) of booleans: True where data are known.
+        data: Rows; what stands in missing places does not matter, but it must be a number, or NaN for a fit with `missing="mask"`. Those of the fit if None.
+        known: (N, *features) or (*features,) of booleans: True where data are known; None for all that is not NaN.
         draws: S, that are kept.
         burn_in: Draws before them, that are not.
         seed: Of the draws.
@@ -136,7 +137,8 @@ class _Chain:
             )
         (self.site,) = data
         self.name = self.site["name"]
-        places = [i for i, a in enumerate(self.args) if isinstance(a, Tensor) and a is self.site["value"]]
+        given = self.site["infer"].get(GIVEN, self.site["value"])  # with its gaps
+        places = [i for i, a in enumerate(self.args) if isinstance(a, Tensor) and a is given]
         if not places:
             raise Unsuitable(
                 f"Data of site {self.name!r} are not an argument of pair {pair.name!r} as it is, so nothing can be filled in. Wanted: obs=x with x an argument."
@@ -156,11 +158,22 @@ class _Chain:
                 f"The latents of pair {pair.name!r} are not one set for each row of the plate {DATA_PLATE!r}. Wanted: a pair such as vb.pairs.vae(), whose rows are "
                 "independent of each other."
             )
+        here = ~given.isnan()
+        if known is None:
+            if bool(here.all()):
+                raise BadInput(
+                    f"known is left out, and none of the data of pair {pair.name!r} are NaN. Wanted: booleans of shape {tuple(self.x.shape)}, True where the data are known."
+                )
+            known = here
         known = column("known", known).to(self.x.device)
         if known.dtype != torch.bool or known.shape not in (self.x.shape, self.x.shape[1:]):
             raise BadInput(
                 f"known has shape {tuple(known.shape)} and type {str(known.dtype).removeprefix('torch.')}. Wanted: booleans of shape {tuple(self.x.shape)} or "
                 f"{tuple(self.x.shape[1:])}, True where the data are known."
+            )
+        if lost := int((known & ~here).sum()):
+            raise BadData(
+                f"known is True at {lost} numbers of the data that are NaN. Wanted: False there. Mend: known & ~x.isnan()."
             )
         self.known = known.expand(self.x.shape)
 

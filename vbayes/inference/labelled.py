@@ -13,6 +13,7 @@ from torch import Tensor
 from ..data.columns_for import ROWS
 from ..data.dataset import Dataset
 from ..export.labels import ROW, constant, labels_of
+from ..pair.indexing import Picked
 from .new_groups import Groups
 from .new_rows import NewRows
 
@@ -26,6 +27,7 @@ class Labelled:
         sizes: Plate → its size.
         rows: The plates whose rows are those of the data.
         asked: Names of the columns that the model is called with.
+        picked: What it picks from by these.
         train, new: The data of the fit, and those that it was asked about, with codes alike.
     """
 
@@ -33,14 +35,16 @@ class Labelled:
     sizes: Mapping[str, int]
     rows: Set[str]
     asked: Sequence[str]
+    picked: Picked
     train: Dataset
     new: Dataset
 
     @cached_property
     def labels(self) -> dict[str, Sequence[Any]]:
         """Plate → its labels: groups that the fit has met, and new ones behind them where the plate has grown."""
-        known = labels_of(self.sizes, self.rows, replace(self.new, labels=self.train.labels), self.asked)
-        return {**known, **labels_of(self.sizes, self.rows, self.new, self.asked)}
+        how = self.sizes, self.rows
+        known = labels_of(*how, replace(self.new, labels=self.train.labels), self.asked, self.picked)
+        return {**known, **labels_of(*how, self.new, self.asked, self.picked)}
 
     def draws(self, values: Mapping[str, Tensor], groups: Groups) -> Any:
         """An `xarray.Dataset` of (S, …). Where new groups have taken the places of others in a plate, it has the groups of the new rows alone."""

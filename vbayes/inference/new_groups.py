@@ -39,6 +39,11 @@ class NewGroups:
     anew: tuple[Mapping[Axis, Set[int]], ...]
     places: Mapping[str, Mapping[int, int]]
 
+    @property
+    def axes(self) -> tuple[Axis, ...] | None:
+        """Where the places are that they take; None where plates grow."""
+        return None if self.names and not self.anew[0] else tuple(self.anew[0])
+
 
 class Groups:
     """The new groups of all columns.
@@ -56,6 +61,11 @@ class Groups:
                 f"Column {crowded.name!r} has {len(crowded.names)} new groups, more than the model's plate has places for, and {', '.join(repr(o.name) for o in own if o is not crowded)} has "
                 "others. Wanted: fewer new groups at a time, or a plate of size int(g.max()) + 1, which grows."
             )
+
+    @property
+    def new(self) -> bool:
+        """Whether there are latents to be drawn for some."""
+        return any(one.names for one in self.own)
 
     def args(self, args: tuple[Any, ...], call: int) -> tuple[Any, ...]:
         """What the model is handed in a call."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args
@@ -24,17 +25,18 @@ from ..drawing.summed import Summed
 from ..errors import BadData, VBayesError
 from ..export.labels import dims_of
 from ..pair.explained import FAILURES
+from ..pair.indexing import picked
 from ..pair.missing import is_without_gaps
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained
-from ..pair.sites import observed, plates, summed_out
+from ..pair.sites import latents, observed, plates, summed_out
 from ..staging.many import many
 from ..validation import validation
 from .labelled import Labelled
 from .new_groups import Groups, NewGroups, new_groups
 from .new_rows import NewRows, called, new_rows, observed_sites
 from .posterior import posterior
-from .prediction import PART, Prediction
+from .prediction import NOT_TO_BE_USED, PART, Prediction
 
 Method = Literal["guide", "psis"]
 Values = dict[str, Tensor]
@@ -94,7 +96,7 @@ def predict(
         _require_known(relations, train, new)
         rows = new_rows(relations, train, new)
         groups = Groups(_new_groups(relations, rows, train, new))
-        how = _of_rows(relations, replace(rows, args=groups.args(rows.args, 0)), new)
+        how = _of_rows(relations, replace(rows, args=groups.args(rows.args, 0)), groups, new)
     shared = [name for name in relations.values if name not in how]
     guided, summed = ([name for name, way in how.items() if way == one] for one in (GUIDE, CONDITIONAL))
     known: Values = {}
@@ -105,7 +107,7 @@ def predict(
     handed = replace(rows, args=groups.args(rows.args, 0))
     sites = observed_sites(relations, handed)
     first = {name: value[0] for name, value in known.items()}
-    predictive = Predictive(pair, (), sites, guided, summed, groups.anew(0))
+    predictive = Predictive(pair, (), sites, guided, summed, groups.anew(0), groups.new)
     args = called(handed, relations, functools.partial(_look, predictive, first))
     with pair.look(), torch.no_grad(), validation(False):
         made = made_sites(replace(predictive, args=args).run(first), sites)
@@ -117,11 +119,23 @@ def predict(
     dims = {site["name"]: dims_of(site, train.dims.get(site["name"], ())) for site in made}
     values = groups.merged(parts, dims, relations.row_plates)
     sizes = {frame.name: int(frame.size) for site in made for frame in plates(site)}
-    labelled = Labelled(dims, sizes, relations.row_plates & sizes.keys(), relations.names, train, new)
+    by = picked(pair, relations.args, relations.names) if train.labels else {}
+    labelled = Labelled(dims, sizes, relations.row_plates & sizes.keys(), relations.names, by, train, new)
     return Prediction(
         labelled.draws(values, groups), labelled.constant(rows), tuple(s for s in sites if s in values), pair.name, rows.count,
         interval, method if known else "none", {one.name: one.names for one in groups.own if one.names}, how, dict(new.labels), _classes(relations, train),
+        _trust(fit),
     )  # fmt: skip
+
+
+def _trust(fit: Trained) -> str:
+    """What the diagnosis of a fit says of its draws; nothing where nobody has asked for one. Where they are not to be used, there is a warning too."""
+    if (found := getattr(fit, "diagnosis", None)) is None:
+        return ""
+    said = str(found.short())
+    if said.startswith("bad"):
+        warnings.warn(f"Pair {fit.pair.name!r}: {NOT_TO_BE_USED}", stacklevel=5)
+    return said
 
 
 def _classes(relations: Relations, train: Dataset) -> dict[str, tuple[str, ...]]:
@@ -147,6 +161,9 @@ def _require_known(relations: Relations, train: Dataset, new: Dataset) -> None:
             f"The fit's columns have no names, they went to the model by place, and the new ones are called {', '.join(map(repr, new.tensors))}. Wanted: the new rows as the old ones "
             "were, in a tuple or alone, or a fit of columns with the names of the model's arguments."
         )
+    for place, name in enumerate(relations.names):
+        if name in (new.unusable or {}) and not relations.observes(place):
+            raise BadData((new.unusable or {})[name])
     seen = [name for place, name in enumerate(relations.names) if relations.observes(place) and name in new.tensors]
     rows, said = gaps_of(new.name, {name: new.tensors[name] for name in seen})
     if len(rows) and not is_without_gaps(relations.pair.model):
@@ -171,19 +188,24 @@ def _new_groups(relations: Relations, rows: NewRows, train: Dataset, new: Datase
     return [one for one in found if one is not None]
 
 
-def _of_rows(relations: Relations, rows: NewRows, new: Dataset) -> dict[str, str]:
+def _of_rows(relations: Relations, rows: NewRows, groups: Groups, new: Dataset) -> dict[str, str]:
     """Latent of rows → how it is drawn."""
     how = dict.fromkeys(relations.local(), MODEL)
     if not rows.informed:  # nothing is known of them but what the model says
         return how
     summed = set(summed_out(relations.q, relations.p))
     computed = set(how) if new.numbers is not None and ROWS in relations.names else set(relations.amortised())
+    args = rows.plain(relations.pair.model)
     try:
-        with relations.pair.look(), torch.no_grad(), validation(False):
-            q = pyro.poutine.trace(relations.pair.guide).get_trace(*rows.plain(relations.pair.model))
+        shared = [s for s in latents(relations.look(args)) if s["name"] not in how] if groups.new else []
+        q = relations.guided(args, {site["name"]: site["value"] for site in shared})
     except (*FAILURES, VBayesError):  # it needs what is missing
         return how
-    how |= dict.fromkeys((name for name in how if name in computed and name in q), GUIDE)
+    guided = {name for name in how if name in computed and name in q}
+    for one in groups.own:
+        if guided and one.axes is not None:
+            guided -= set(relations.knows_by_number(one.column, one.axes))
+    how |= dict.fromkeys((name for name in how if name in guided), GUIDE)
     if not rows.missing:
         how |= dict.fromkeys((name for name in how if name in summed), CONDITIONAL)
     return how

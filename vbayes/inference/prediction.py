@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PART = Real(above=0.0, below=1.0, given="0.9")
+NOT_TO_BE_USED = "The draws of this fit are not to be used (fit.verdict() says why), and neither are predictions that are made of them."
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,6 +38,7 @@ class Prediction(Displayable):
         latents: Latents of rows → how they were drawn.
         labels: Column → labels of its codes.
         classes: Site → the names that its values stand for, of one that is observed at a column of names.
+        trust: What a diagnosis says of the draws of the fit, in a few words; empty where nobody has asked.
     """
 
     draws: Any
@@ -50,6 +52,11 @@ class Prediction(Displayable):
     latents: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    trust: str = ""
+
+    def __post_init__(self) -> None:
+        if self.trust:
+            object.__setattr__(self, "draws", self.draws.assign_attrs(trust=self.trust))
 
     def __len__(self) -> int:
         return int(self.draws.sizes["draw"])
@@ -66,6 +73,7 @@ class Prediction(Displayable):
         rows = [("draws", f"{len(self):,}, {self._how()}"), ("sites", first_few(shapes)), ("rows", f"{self.rows:,}")]
         rows += [("new groups", f"{len(own):,} of {name}: {first_few(own)}") for name, own in self.new_groups.items()]
         rows += [("latents of rows", f"{name}: {how}") for name, how in self.latents.items()]
+        rows += [("trust", self.trust)] if self.trust else []
         return Card(f"Prediction: {self.pair}", tuple(rows))
 
     def mean(self) -> Any:
@@ -102,6 +110,9 @@ class Prediction(Displayable):
         """
         names = [site] if site is not None else list(self.sites)
         tables = [self._table(name) for name in names]
+        if self.trust:
+            for table in tables:
+                table.attrs["trust"] = self.trust
         if len(tables) == 1:
             return tables[0]
         return pd.concat(
@@ -162,6 +173,8 @@ class Prediction(Displayable):
             text += f" {counted(len(own), 'new group')} of {name}, drawn from the population: {first_few(own, 10)}."
         for name, how in self.latents.items():
             text += f" {name} of each row: {how}."
+        if self.trust.startswith("bad"):
+            text += f" {NOT_TO_BE_USED}"
         return text
 
     def _how(self) -> str:

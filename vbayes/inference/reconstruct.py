@@ -12,6 +12,7 @@ from torch import Tensor
 from .. import rng
 from ..arguments.takes import takes
 from ..errors import BadInput, Unsuitable
+from ..pair.missing import GIVEN
 from ..pair.pair import Pair
 from ..pair.problem import Problem, Trained
 from ..pair.sites import latents, observed, summed_out
@@ -23,7 +24,7 @@ class Reconstruction(Displayable):
     """Result of `vb.reconstruct`: data, their code, and the data rebuilt from it; on the CPU.
 
     Attributes:
-        x: (N, *features) the data.
+        x: (N, *features) the data; NaN where a gap is masked.
         code: (N, *latent) the guide's draw: for a point mass the code itself.
         mean: (N, *features) of the model's x given that code.
     """
@@ -34,8 +35,9 @@ class Reconstruction(Displayable):
 
     @property
     def squared_error(self) -> Tensor:
-        """(N,) |x − mean|² of each datum, in the data's units squared."""
-        return (self.x - self.mean).square().flatten(1).sum(1)
+        """(N,) |x − mean|² of each datum, over what is known of it, in the data's units squared."""
+        error = torch.where(self.x.isnan(), 0.0, (self.x - self.mean).square())
+        return error.flatten(1).sum(1)
 
     def card(self) -> Card:
         """Shapes, and how far the rebuilt data are from those given."""
@@ -74,7 +76,8 @@ def reconstruct(pair: Pair | Trained, data: Any = None, *, seed: int | None = No
         raise BadInput(
             f"The distribution of {data['name']!r} in pair {pair.name!r} has no mean. Wanted: one that has, as a Normal or a Bernoulli."
         ) from error
-    return Reconstruction(data["value"].cpu(), latent["value"].detach().cpu(), mean.detach().cpu())
+    x = data["infer"].get(GIVEN, data["value"])  # gaps as gaps
+    return Reconstruction(x.cpu(), latent["value"].detach().cpu(), mean.detach().cpu())
 
 
 def one_of_each(pair: Pair, q: pyro.poutine.Trace, p: pyro.poutine.Trace) -> tuple[Any, Any]:

@@ -22,7 +22,7 @@ from ..summaries.tables import plain_table
 from ..validation import validation
 from .agreement import match, quoted, weigh
 from .explained import FAILURES, explained
-from .gaps import require_masked
+from .gaps import check_gaps, require_masked
 from .pair import DATA_PLATE, PAIR, Pair
 from .sites import base, closed_form_kls, has_path, kind, plates, recorded, sites
 from .support import coverages
@@ -124,8 +124,9 @@ def check(pair: Pair, *batch: Any, show: bool = True) -> Check:
     """
     if batch:
         require_arguments(pair)
-    if len(batch) == 1 and not isinstance(batch[0], (int, float, str)) and getattr(batch[0], "ndim", None) != 0:
+    if len(batch) == 1 and not isinstance(batch[0], (int, float)) and getattr(batch[0], "ndim", None) != 0:
         data = Dataset.of(batch[0])
+        check_gaps(pair, data if pair.device is None else data.to(pair.device), None)
         batch = data.batch(pair.model).args
         if show:
             say_left_out(pair, data)

@@ -37,21 +37,23 @@ def check_gaps(pair: Pair, data: Dataset, batch_size: int | None) -> None:
     if pair.word is not None:  # whose guide would look for its place with them
         pair = Pair(pair.model, _Held()(drawn_from(pair.model)), name=pair.name)
     if batch_size is None:
-        require_masked(pair, data.batch(pair.model), where)
+        require_masked(pair, data.batch(pair.model), where, _nameless(pair, data))
         return
     others = torch.arange(len(data), device=rows.device)
     index = torch.cat([rows, others[~torch.isin(others, rows)]])
-    joint = require_masked(pair, data.batch(pair.model, index[:batch_size].to(data.first.device)), where)
+    first = data.batch(pair.model, index[:batch_size].to(data.first.device))
+    joint = require_masked(pair, first, where, _nameless(pair, data))
     for some in rows[batch_size:].split(batch_size) if joint else ():
         require_masked(pair, data.batch(pair.model, some.to(data.first.device)), where)
 
 
-def require_masked(pair: Pair, batch: Batch, where: str) -> bool:
+def require_masked(pair: Pair, batch: Batch, where: str, nameless: str = "") -> bool:
     """`check_gaps` of some rows.
 
     Args:
         batch: What model and guide are called with.
         where: The gaps are, a sentence's beginning.
+        nameless: What to say where it does not run at all, for there are gaps in columns of names.
 
     Returns:
         Whether what is missing is left out of a joint distribution, so that all rows have to be looked at.
@@ -69,7 +71,9 @@ def require_masked(pair: Pair, batch: Batch, where: str) -> bool:
             gradients: tuple[Tensor | None, ...] = ()
             if isinstance(total, Tensor) and total.requires_grad:
                 gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
-    except (ValueError, RuntimeError, IndexError, TypeError, NotImplementedError):
+    except (ValueError, RuntimeError, IndexError, TypeError, NotImplementedError) as error:
+        if nameless:
+            raise BadData(nameless) from error
         return False  # it fails with or without gaps, and who looks next says why
     masked = [site for site in sites(p) if known_of(site) is not None]
     for site in masked:
@@ -86,6 +90,24 @@ def require_masked(pair: Pair, batch: Batch, where: str) -> bool:
                 "in before anything is computed from them, the mask as it is: obs=x.nan_to_num()."
             )
     return any(base_of(site).event_dim for site in masked)
+
+
+def _nameless(pair: Pair, data: Dataset) -> str:
+    """What to say of gaps in the columns of names that a model asks for; nothing where there are none."""
+    asked = [name for name in data.asked(pair.model) if name in data.labels]
+    missing = {name: data.tensors[name].isnan() for name in asked}
+    gaps = {name: own for name, own in missing.items() if bool(own.any())}
+    if not gaps:
+        return ""
+    each = [
+        f"column {name!r} of {data.name!r} has no name in {int(own.sum())} of {len(own)} rows (first: row {int(own.nonzero()[0])})"
+        for name, own in gaps.items()
+    ]
+    said = ", ".join(each)
+    return (
+        f"{said[0].upper()}{said[1:]}, and a code that is missing picks nothing. Wanted: a name in each row. Mend: table.dropna(subset={list(gaps)}), or a name for what is "
+        f"not known, table[{next(iter(gaps))!r}].fillna('unknown')."
+    )
 
 
 class _Held(Messenger):

@@ -76,6 +76,23 @@ def partly(site: Any) -> bool:
     return bool((rows.any(-1) != rows.all(-1)).any())
 
 
+def counted(site: Any) -> Tensor | None:
+    """(*batch) where an observed site has a log-density, for a mask leaves it out elsewhere; None where there is no mask. An event counts if any of its numbers does."""
+    fn, dims = site["fn"], 0
+    masks = [] if site["mask"] is None else [torch.as_tensor(site["mask"], device=site["value"].device)]
+    while isinstance(fn, (Independent, MaskedDistribution)):
+        if isinstance(fn, Independent):
+            dims += fn.reinterpreted_batch_ndims
+        else:
+            own = torch.as_tensor(fn._mask, device=site["value"].device).expand(fn.batch_shape)
+            masks.append(own.flatten(-dims).any(-1) if dims else own)
+        fn = fn.base_dist
+    found = None
+    for mask in masks:
+        found = mask if found is None else found & mask
+    return found
+
+
 class _Gaps(Messenger):
     def _pyro_sample(self, msg: Any) -> None:
         value = msg["value"]

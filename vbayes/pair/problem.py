@@ -14,6 +14,7 @@ import torch
 
 from .. import rng
 from ..arguments import kind as arguments
+from ..arguments.function import call_of
 from ..arguments.said import type_of
 from ..data.dataset import Batch, Dataset
 from ..errors import BadInput
@@ -22,6 +23,7 @@ from ..validation import validation
 from .check import examine, examine_minibatches, initialised, require_arguments
 from .device import choose_device, stays_behind
 from .gaps import check_gaps
+from .indexing import require_one_coding
 from .pair import DATA_PLATE, Pair
 from .subsample import Subsample, refuse, seen_of
 from .support import uncovered
@@ -90,6 +92,7 @@ class Problem:
         if pair.word is not None:
             settle(pair, home, batch_size)
         examine_minibatches(pair, home, batch_size)
+        require_one_coding(pair, home)
         where = where or pair.device or home.first.device
         found = cls(pair.to(where), home.to(where), batch_size, home)
         if where != home.first.device:  # what stays behind says so now, and in whose line
@@ -203,7 +206,8 @@ def pair_and_data(pair: Pair | Trained, data: Any) -> tuple[Pair, Any]:
             return pair.pair, pair.data if data is None else data
         return pair.pair, Dataset.of(data, like=pair.data)  # names have the codes that the fit has learnt
     if not isinstance(pair, Pair):
-        mend = "vb.Pair(model, guide), or vb.Pair(model), whose guide comes by itself"
+        call = call_of(pair)  # where its brackets are forgotten
+        mend = f"call it, {call}" if call else "vb.Pair(model, guide), or vb.Pair(model), whose guide comes by itself"
         arguments.refuse(
             "pair", pair, got=f"{type_of(pair)}, and no pair", wanted="a vb.Pair, or a vb.Fit of one", mend=mend
         )

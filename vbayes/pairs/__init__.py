@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor, get_default_dtype, stack
 
 from ..arguments.text import typed
 from ..data.dataset import Dataset
-from ..errors import UnknownKeyword, near
+from ..errors import BadData, UnknownKeyword, near
 from ..exact.hidden_markov.starts import random_start
 from ..pair.pair import Pair
 from .bernoulli_toy import bernoulli_toy as bernoulli_toy
@@ -67,14 +67,25 @@ class Recipe:
         """The pair for this data set, with some of its `settings` changed."""
         return self.build(**{**self._offers(data), **settings})
 
-    def fed(self, data: Dataset) -> Dataset:
-        """A table as the pair takes it: where it has features, and the table no column x, all columns of numbers are the features of one."""
+    def features(self, data: Dataset) -> tuple[str, ...]:
+        """The columns of a table that are the features of one, x: all of numbers, where the pair has features and the table no column x."""
         if "features" not in inspect.signature(self.build).parameters or "x" in data.tensors or not data.named:
+            return ()
+        return tuple(name for name, value in data.tensors.items() if name not in data.labels and value.ndim == 1)
+
+    def fed(self, data: Dataset, features: Sequence[str]) -> Dataset:
+        """A table as the pair takes it: with those columns as the features of one; as it is where there are none.
+
+        Raises:
+            BadData: It lacks one, or has names in it.
+        """
+        if not features:
             return data
-        columns = [value for name, value in data.tensors.items() if name not in data.labels and value.ndim == 1]
-        if not columns:
-            return data
-        x = stack([column.to(get_default_dtype()) for column in columns], -1)
+        if lacking := [name for name in features if name not in data.tensors or name in data.labels]:
+            raise BadData(
+                f"Data set {data.name!r} has no column of numbers {lacking[0]!r}. Wanted: {', '.join(features)}, which the pair is fitted to."
+            )
+        x = stack([data.tensors[name].to(get_default_dtype()) for name in features], -1)
         within = bool(((x >= 0) & (x <= 1)).all())
         support = "binary" if bool(((x == 0) | (x == 1)).all()) else "unit" if within else "real"
         return Dataset({"x": x}, name=data.name, source=data.source, support=support)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from contextlib import suppress
@@ -15,10 +16,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..data.dataset import Dataset
-from ..errors import BadInput, OutputUnwritable, VBayesError
+from ..data.labels import relabelled
+from ..errors import BadData, BadInput, OutputUnwritable, VBayesError
 from ..estimators import AnalyticKL, name_of, resolve
 from ..estimators.remembering import with_memory
 from ..pair.pair import Pair
+from ..summaries.card import first_few
 from ..updates.kept import to_json as update_to_json
 from . import checkpoint_guide, checksum
 from .checkpoint_fields import fields, rows
@@ -50,6 +53,7 @@ def save(fit: Any, path: Path, going: Any = None) -> Path:
         "switches": fit.switches,
         "average": fit.average,
         "update": update_to_json(fit.optimizer),
+        "labels": {name: fit.data.labels[name] for name in fit.data.asked(fit.pair.model) if name in fit.data.labels},
         "convergence": fit.convergence and fit.convergence.to_json(),
         "guide": checkpoint_guide.described(fit.pair, tensors),
         "progress": _pack(vars(fit.progress), tensors),
@@ -110,6 +114,7 @@ def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO | None, optimize
         if isinstance(error, BadInput):
             raise
         raise damaged(path, f"its field 'guide' is not what it must be: {error}") from error
+    data = _coded(path, data, told.pop("labels"))
     size = told["batch_size"]
     first = None if size is None else torch.arange(min(size, len(data)), device=data.first.device)
     trained.initialise(trained.beside(data.batch(pair.model, first if data.stored else None)))
@@ -137,6 +142,25 @@ def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO | None, optimize
         "rows": history,
         **told,
     }
+
+
+def _coded(path: Path, data: Dataset, labels: dict[str, tuple[str, ...]]) -> Dataset:
+    """The data with the codes that names had in the fit.
+
+    Raises:
+        BadData: Names that it did not have: no parameter is theirs.
+    """
+    if not labels:
+        return data
+    found = relabelled(data.tensors, data.labels, labels, table=data.unusable is not None)
+    for name, own in found["labels"].items():
+        if others := own[len(labels.get(name, own)) :]:
+            raise BadData(
+                f"Column {name!r} of {data.name!r} has names that the fit of {path} was not trained on: {first_few(others)}. Wanted: the data that it was fitted to; what it says of others, "
+                "fit.predict(new_rows) does."
+            )
+    codes = {name: own for name, own in labels.items() if name in data.tensors}
+    return dataclasses.replace(data, tensors=found["tensors"], labels={**found["labels"], **codes})
 
 
 def _named(name: str) -> ELBO:

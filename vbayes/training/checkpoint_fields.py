@@ -98,6 +98,13 @@ def _switches(value: Any, tensors: Mapping[str, Tensor]) -> tuple[tuple[int, str
     return made
 
 
+def _labels(value: Any, tensors: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:
+    made = {str(name): tuple(names) for name, names in value.items() if type(names) is list}
+    if len(made) < len(value) or not all(type(each) is str for names in made.values() for each in names):
+        raise TypeError("wanted are names")
+    return made
+
+
 def _convergence(value: Any, tensors: Mapping[str, Tensor]) -> Convergence | None:
     made = Convergence.of_json(value)
     if made is not None:
@@ -166,8 +173,16 @@ READERS: dict[str, Reader] = {
     "switches": _switches,
     "average": _is(bool, type(None)),
     "convergence": _convergence,
+    "labels": _labels,
     "update": lambda value, tensors: update_of_json(value),
     "progress": _progress,
 }
-OLDER: dict[str, Any] = {"compile": "auto", "switches": (), "average": None, "convergence": None, "update": None}
+OLDER: dict[str, Any] = {
+    "compile": "auto",
+    "switches": (),
+    "average": None,
+    "convergence": None,
+    "labels": {},
+    "update": None,
+}
 """What a file says by not saying it."""

@@ -16,7 +16,9 @@ WANTED = "an array in memory, where there is room for one"
 
 def batch_size_of(data: Any, batch_size: int | None) -> int | None:
     """A loader's own, where nobody says another."""
-    return data.batch_size if batch_size is None and isinstance(data, DataLoader) else batch_size
+    if batch_size is not None or not isinstance(data, DataLoader):
+        return batch_size
+    return data.batch_size or getattr(data.batch_sampler, "batch_size", None)
 
 
 def asked_of_disk(pair: Pair, data: Dataset, batch_size: int | None, **options: Any) -> Dataset:

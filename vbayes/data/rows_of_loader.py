@@ -1,0 +1,50 @@
+"""Which rows a torch `DataLoader` takes."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from torch.utils.data import BatchSampler, RandomSampler, SequentialSampler, SubsetRandomSampler
+
+from ..arguments.kind import refuse
+from ..errors import BadData
+
+
+def rows_of_loader(loader: Any) -> list[int] | None:
+    """The numbers of the rows, each of which it takes once in an epoch, in whatever order; None for all.
+
+    Raises:
+        BadData: It takes some rows more often than others, or nobody can tell which.
+    """
+    batches = loader.batch_sampler
+    if batches is not None and type(batches) is not BatchSampler:
+        _refuse(f"batch_sampler={type(batches).__name__}", batches)
+    sampler = loader.sampler if batches is None else batches.sampler
+    count = len(loader.dataset)
+    if type(sampler) is SequentialSampler:
+        # Those at the end, in no epoch.
+        whole = count if batches is None or not batches.drop_last else count - count % batches.batch_size
+        return None if whole == count else list(range(whole))
+    if type(sampler) is RandomSampler and not sampler.replacement and sampler.num_samples == count:
+        return None
+    if type(sampler) is SubsetRandomSampler:
+        return [int(row) for row in sampler.indices]
+    if isinstance(sampler, (list, tuple, range)):
+        return [int(row) for row in sampler]
+    _refuse(f"sampler={type(sampler).__name__}", sampler)
+
+
+def _refuse(got: str, sampler: Any) -> NoReturn:
+    weighted = (
+        "; weights belong into the model, pyro.poutine.scale(scale=weight) around what it observes"
+        if hasattr(sampler, "weights")
+        else ""
+    )
+    refuse(
+        "data",
+        object(),
+        got=f"a DataLoader with {got}, whose choice of rows a fit can't follow",
+        wanted="each row once in an epoch, in an order that the fit draws: no sampler, shuffle=True, or a SubsetRandomSampler of some rows",
+        mend=f"DataLoader(data, batch_size=...), or of some rows DataLoader(torch.utils.data.Subset(data, rows), batch_size=...){weighted}",
+        error=BadData,
+    )
