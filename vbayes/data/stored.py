@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import mmap
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -29,13 +30,14 @@ class Stored:
         device: Where the tensors go.
         take: (row numbers, array) writes those rows, where that is more than reading runs of them.
         background: Whether another thread may read.
+        in_order: Whether rows come in their order alone, pass after pass: row N is then the first one of the second.
     """
 
     def __init__(
         self, read: Read | None, shape: Sequence[int], dtype: torch.dtype, chunk: int = 1, *, device: Any = "cpu",
-        take: Take | None = None, background: bool = True,
+        take: Take | None = None, background: bool = True, in_order: bool = False,
     ) -> None:  # fmt: skip
-        self._read, self._take, self.background = read, take, background
+        self._read, self._take, self.background, self.in_order = read, take, background, in_order
         self.shape, self.chunk, self.device = torch.Size(shape), chunk, torch.device(device)
         self.dtype = torch.get_default_dtype() if dtype.is_floating_point else dtype
         self.requires_grad = False
@@ -56,9 +58,9 @@ class Stored:
 
     def to(self, device: Any) -> Stored:
         """The same with its tensors on another device."""
-        return Stored(
-            self._read, self.shape, self.dtype, self.chunk, device=device, take=self._take, background=self.background
-        )
+        made = copy.copy(self)
+        made.device = torch.device(device)
+        return made
 
     def __getitem__(self, index: Any) -> Tensor:
         """The rows of a slice, or of row numbers (M,)."""
