@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import mmap
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Numbers = np.ndarray[Any, Any]
-Read = Callable[[int, Numbers], None]
+from .mapped import Numbers, Read, map_of, rows_of_map
+
 Take = Callable[[Numbers, Numbers], None]
 
 WHOLE = 2**28  # bytes, up to which a column is read at once: as an array in memory it can do all that there is to do
@@ -95,7 +94,7 @@ def stored_or_whole(values: Any) -> Any:
     Args:
         values: A memory-mapped array, or one of h5py, zarr, dask or xarray.
     """
-    mapped = _map_of(values)
+    mapped = map_of(values)
     origin = type(values).__module__.split(".")[0]
     if mapped is None and not (
         origin in ("h5py", "zarr", "dask", "xarray") and hasattr(values, "shape") and hasattr(values, "dtype")
@@ -104,16 +103,13 @@ def stored_or_whole(values: Any) -> Any:
     if values.ndim == 0 or np.dtype(values.dtype).kind not in "biuf" or values.size * values.dtype.itemsize <= WHOLE:
         return np.array(values) if mapped is not None else np.asarray(values[...])
     chunks = getattr(values, "chunks", None)
-    # A copy-on-write map (mode "c") has changes of its own, which the system would forget.
-    shared = mapped is not None and hasattr(mapped, "madvise") and not _private(values)
-
-    def read(start: int, out: Numbers) -> None:
-        np.copyto(out, values[start : start + len(out)], casting="unsafe")
-        if mapped is not None and shared:
-            mapped.madvise(mmap.MADV_DONTNEED)  # else all pages that were ever read count as this process's memory
-
+    read = _by_index(values) if mapped is None else rows_of_map(values, mapped)
     dtype = torch.from_numpy(np.empty(0, values.dtype.newbyteorder("="))).dtype
     return Stored(read, values.shape, dtype, int(np.ravel(chunks[0])[0]) if chunks else 1)
+
+
+def _by_index(values: Any) -> Read:
+    return lambda start, out: np.copyto(out, values[start : start + len(out)], casting="unsafe")
 
 
 def block_of(columns: Sequence[Stored]) -> int:
@@ -123,18 +119,3 @@ def block_of(columns: Sequence[Stored]) -> int:
     rows = BLOCK // max(1, sum(column.row_bytes for column in columns))
     chunk = max(columns, key=lambda column: column.row_bytes).chunk
     return max(1, -(-rows // chunk)) * chunk
-
-
-def _private(values: Any) -> bool:
-    """Whether it is a view of a copy-on-write map."""
-    while isinstance(values, np.ndarray):
-        if isinstance(values, np.memmap) and values.mode == "c":
-            return True
-        values = values.base
-    return False
-
-
-def _map_of(values: Any) -> mmap.mmap | None:
-    while isinstance(values, np.ndarray):
-        values = values.base
-    return values if isinstance(values, mmap.mmap) else None
