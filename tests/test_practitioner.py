@@ -1,4 +1,7 @@
-"""A day of somebody with a file and a hierarchical model: from the CSV to a prediction of groups that nobody has seen, and the page about it."""
+"""A day of somebody with a file and a hierarchical model: from the CSV to a prediction of groups that nobody has seen, and the page about it.
+
+The same at a terminal is `tests/cli/test_tables.py`.
+"""
 
 from __future__ import annotations
 

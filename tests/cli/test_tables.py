@@ -46,10 +46,17 @@ def words(text: str) -> str:
     return " ".join(text.replace("│", " ").split())
 
 
-def test_train_and_predict(inside, files, tmp_path, monkeypatch):
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # ArviZ 0.23 says at its import that 1.x will come
+def test_from_a_csv_to_a_prediction(inside, files, tmp_path, monkeypatch):
+    """The day of `tests/test_practitioner.py`, at a terminal."""
+    import arviz as az
+
     done = inside("train", "mine_with_a_table:pair", "--data", "radon.csv", "--out", "run")
     assert done.returncode == 0, done.stderr
-    assert "on radon of 36 rows" in done.stdout
+    assert "on radon of 36 rows" in done.stdout and "Convergence: " in done.stdout and "Verdict" in done.stdout
+    summary = az.summary(az.from_netcdf(tmp_path / "run" / "posterior.nc"), kind="stats")
+    for name, truth in LEVELS.items():
+        assert abs(summary.loc[f"level[{name}]", "mean"] - truth) < 0.15
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["data"] == "radon" and config["file"] == "radon.csv"
 
@@ -67,6 +74,8 @@ def test_train_and_predict(inside, files, tmp_path, monkeypatch):
     assert abs(found["mean"]["Becker"] - 1.5) < 0.15 and abs(found["mean"]["Aitkin"]) < 0.15
     assert found["sd"]["Dakota"] > 5 * found["sd"]["Becker"], "nobody has met this one"
     assert "1 new group of county" in words(done.stdout)
+    (tmp_path / "run" / "report.html").unlink()
+    assert inside("report", "run").returncode == 0
     page = (tmp_path / "run" / "report.html").read_text("utf-8")
     assert "predictions.png" in page and "1 new group of county" in page
 

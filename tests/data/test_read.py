@@ -63,19 +63,30 @@ def test_one_array_goes_to_whatever_the_model_calls_it(tmp_path):
 def large(monkeypatch, path):
     pytest.importorskip("pyarrow")
     monkeypatch.setattr(parquet, "WHOLE", 0)
+    monkeypatch.setattr(parquet, "NAMES", 5)
     monkeypatch.setattr(stored, "BLOCK", 16)
-    TABLE.assign(flag=TABLE.x > 0, gappy=TABLE.n.astype("Int64").where(TABLE.n != 9)).to_parquet(path, row_group_size=5)
+    kind = pd.Categorical(TABLE.county.where(TABLE.n != 9), categories=["z", "c", "b", "a"])
+    gappy = TABLE.n.astype("Int64").where(TABLE.n != 9)
+    TABLE.assign(flag=TABLE.x > 0, gappy=gappy, kind=kind, id=TABLE.n.astype(str)).to_parquet(path, row_group_size=5)
 
 
 def test_larger_than_what_is_read_at_once(tmp_path, monkeypatch):
     large(monkeypatch, tmp_path / "a.parquet")
     data = vb.data.read(tmp_path / "a.parquet")
-    assert data.stored and data.unusable.keys() == {"county"}
+    assert data.stored and data.unusable.keys() == {"id"}
     assert data.tensors["n"][torch.tensor([7, 3, 23])].tolist() == [7, 3, 23]
     assert np.allclose(data.tensors["x"][:], TABLE.x) and data.tensors["flag"][3:17].tolist() == list(TABLE.x > 0)[3:17]
     assert data.tensors["gappy"][8:11].isnan().tolist() == [False, True, False]
-    with pytest.raises(vb.errors.BadData, match="'county' of .* larger than what is read at once"):
-        data.batch(model)
+    assert (data.labels["county"], data.labels["kind"]) == (("a", "b", "c"), ("z", "c", "b", "a"))
+    assert [data.labels["county"][code] for code in data.batch(model).args[2]] == list(TABLE.county)
+    whole = pd.Categorical(TABLE.county, categories=data.labels["kind"]).codes
+    assert data.tensors["kind"].isnan().nonzero().tolist() == [[9]] and np.array_equal(
+        data.tensors["kind"].numpy()[10:], whole[10:]
+    )
+    with pytest.raises(
+        vb.errors.BadData, match="'id' of .* holds (large_)?string, more than 5 different ones, and the file is larger"
+    ):
+        data.batch(lambda y, id: None)
     some = vb.data.read(tmp_path / "a.parquet", columns={"X": ["x", "n"], "y": "y"})
     minibatches = Minibatches(some, 5, 0)
     for step in range(1, 6):

@@ -19,7 +19,7 @@ from tests.devices.stand_in import on_cuda, stand_in
 from tests.models import binary, small_vae
 from vbayes.staging import backends, cuda_graph, loop
 from vbayes.staging.cuda_graph import CHAIN, InPlace, Replay
-from vbayes.staging.flat_step import guarded
+from vbayes.staging.step import guarded
 
 Y = torch.tensor([28.0, 8, -3, 7, -1, 1, 18, 12])
 SIGMA = torch.tensor([15.0, 10, 16, 11, 9, 11, 10, 18])

@@ -10,7 +10,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from pyro.infer.autoguide import AutoDelta
+from pyro.infer.autoguide import AutoDelta, AutoMultivariateNormal
 
 import vbayes as vb
 from vbayes.data import stored
@@ -153,6 +153,11 @@ REFUSED = {
     "a guide by a word": (None, {"batch_size": M}, "guide='auto' looks for its place by all rows"),
     "restarts": (AutoDelta(model), {"batch_size": M, "restarts": 2}, "restarts=2 needs all of them at once"),
     "binarize": (AutoDelta(model), {"batch_size": M, "binarize": "static"}, "binarize='static' needs all"),
+    "scores of all rows": (
+        AutoDelta(model),
+        {"update": vb.BatchAndMatch()},
+        r"update=BatchAndMatch\(.*needs all of them",
+    ),
 }
 
 
@@ -172,3 +177,13 @@ def test_a_gap_further_down_ends_the_fit(compile, tmp_path, monkeypatch):
     data = {"x": X, "y": np.load(tmp_path / "y.npy", mmap_mode="r")}
     with pytest.raises(vb.errors.NonFinite, match="'y'"):
         vb.fit(vb.Pair(model, AutoDelta(model)), data, epochs=1, batch_size=M, compile=compile, progress=False)
+
+
+def test_natural_gradients(tmp_path):
+    """A step of rate r leaves noise of variance r/2 × N/M, in posterior variances: half a variance here."""
+    pair, update = vb.Pair(model, AutoMultivariateNormal(model)), vb.NaturalGradient(rate=0.1)
+    options = {"steps": 60, "batch_size": M, "devices": 1, "compile": False, "progress": False}
+    fit = vb.fit(pair, memmap(tmp_path), update=update, **options)
+    precision = X.T @ X + np.eye(3)
+    off = fit.parameters["AutoMultivariateNormal.loc"].numpy() - np.linalg.solve(precision, X.T @ Y)
+    assert off @ precision @ off < 3 * 5**2 * 0.5

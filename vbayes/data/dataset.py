@@ -116,7 +116,7 @@ class Dataset(Displayable):
             check_beside(what, getattr(self, what), len(self))
 
     @classmethod
-    def of(cls, data: Any, like: Any = None) -> Dataset:
+    def of(cls, data: Any, like: Any = None, rows: int | None = None) -> Dataset:
         """A data set from whatever a caller has: a `Dataset`, a tensor or array, a tuple or mapping of them, or a table of pandas, polars, Arrow or xarray.
 
         Real numbers that are not tensors yet (NumPy's are float64 unless told otherwise) take torch's default dtype. Names become codes; see `labels`.
@@ -125,14 +125,14 @@ class Dataset(Displayable):
             data: That.
             like: A data set, or what becomes one: names have the codes that they have there; one from `len(like.labels[column])` on is of a name that is new. Where that has names,
                 numbers of tables and arrays are names too, and those of tensors codes.
+            rows: N, where `data` is a stream (an `IterableDataset` or a loader of one) that doesn't say: one pass over it has so many rows.
         """
         other = None if like is None else cls.of(like)
         known = {} if other is None else other.labels
-        made = data if isinstance(data, cls) else cls(**columns_given(data, known))
+        made = data if isinstance(data, cls) and rows is None else cls(**columns_given(data, known, rows))
         require_alike(made.labels, {} if other is None else other.tensors, known)
-        if made is not data or not known:
-            return made
-        return replace(made, **relabelled(made.tensors, made.labels, known, table=made.unusable is not None))
+        own = made is data and known and relabelled(made.tensors, made.labels, known, table=made.unusable is not None)
+        return replace(made, **own) if own else made
 
     def __len__(self) -> int:
         return len(next(iter(self.tensors.values())))

@@ -6,23 +6,26 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..arguments.kind import refuse
+from ..arguments.kind import Optional, refuse
+from ..arguments.whole import Whole
 from ..errors import BadData
 from .column import WANTED
 from .columns_of_table import columns_of_table
-from .items import columns_of_items
+from .items import columns_of_items, is_stream
 from .labels import as_names, coded
 
 
-def columns_given(data: Any, known: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def columns_given(data: Any, known: Mapping[str, Sequence[str]], rows: int | None = None) -> dict[str, Any]:
     """What a `Dataset` is made of, from a tensor or array, a tuple or mapping of them, a file of HDF5 or zarr, or a table.
 
     Args:
         data: That.
         known: Column → names that have codes already.
+        rows: N, of a stream of torch's that doesn't say.
 
     Raises:
         BadData: A path, or what no column can be made of.
+        BadInput: `rows` of anything else.
     """
     if isinstance(data, (str, os.PathLike)):
         path = os.fspath(data)
@@ -34,12 +37,21 @@ def columns_given(data: Any, known: Mapping[str, Sequence[str]]) -> dict[str, An
             mend=f"vb.data.read({path!r}){bundled}",
             error=BadData,
         )
+    rows = Optional(Whole())("rows", rows)
+    if rows is not None and not is_stream(data):
+        refuse(
+            "rows",
+            rows,
+            got="given with data that have their rows",
+            wanted="None, but for a stream of torch's",
+            mend="leave rows out",
+        )
     if (table := columns_of_table(data)) is not None:
         columns, dims = table
         tensors, labels, unusable = _usable(columns, known)
         return {"tensors": tensors, "labels": labels, "dims": dims, "unusable": unusable}
     named = True
-    if (items := columns_of_items(data)) is not None:
+    if (items := columns_of_items(data, rows)) is not None:
         data, named = items
     if hasattr(data, "arrays") and hasattr(data, "groups"):
         data = dict(data.arrays())  # zarr's

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from ..errors import BadData
 from .stored import WHOLE, Numbers, Stored
 
 Columns = Mapping[str, str | Sequence[str]]
+NAMES = 10**6  # in a column: of more, each row has its own, and their codes would be its number
 
 
 def read_parquet(path: Path, columns: Columns | None) -> tuple[Any, dict[str, str]]:
@@ -41,11 +43,16 @@ def read_parquet(path: Path, columns: Columns | None) -> tuple[Any, dict[str, st
     starts = np.concatenate([[0], np.cumsum([group.num_rows for group in groups])])
     found, refused = dict[str, Any](), dict[str, str]()
     for name, own in names.items():
-        kinds = {schema[each] for each in own}
+        kinds, told = {schema[each] for each in own}, ""
+        if isinstance(wanted[name], str) and _is_name(schema[own[0]]):
+            if (names_of_rows := _names(file, own[0])) is not None:
+                found[name] = names_of_rows
+                continue
+            told = f", more than {NAMES} different ones"
         if not all(_is_number(kind) for kind in kinds):
             refused[name] = (
-                f"Column {name!r} of {path} holds {' and '.join(map(str, kinds))}, and the file is larger than what is read at once, {WHOLE >> 20} MiB. Wanted: numbers; codes in "
-                "place of names. Mend: write the codes to the file, table[name].cat.codes."
+                f"Column {name!r} of {path} holds {' and '.join(map(str, kinds))}{told}, and the file is larger than what is read at once, {WHOLE >> 20} MiB. Wanted: numbers, or names, each "
+                f"of which stands for many rows. Mend: write numbers to the file, table[{own[0]!r}].cat.codes."
             )
             continue
         whole = all(str(kind).startswith(("int", "uint")) for kind in kinds) and not _gaps(groups, own)
@@ -79,6 +86,26 @@ class _Groups:
                 numbers = some.column(name).to_numpy()
                 np.copyto(rows if rows.ndim == 1 else rows[:, place], numbers, casting="unsafe")
             done += len(some)
+
+
+def _names(file: Any, name: str) -> pd.Series | None:
+    """A column of names, by row groups of the file: sorted, or in the order of a categorical; None where more than `NAMES` of them differ."""
+    places, parts, ordered = dict[Any, int](), [], False
+    for number in range(file.num_row_groups):
+        for chunk in file.read_row_group(number, columns=[name]).column(0).chunks:
+            ordered = hasattr(chunk, "dictionary")
+            each = chunk if ordered else chunk.dictionary_encode()
+            known = [places.setdefault(one, len(places)) for one in each.dictionary.to_pylist()]
+            if len(places) > NAMES:
+                return None
+            codes = each.indices.cast("int64").fill_null(-1).to_numpy()
+            parts.append(np.array([*known, -1], dtype=np.int32)[codes])
+    found = pd.Categorical.from_codes(np.concatenate(parts), list(places))
+    return pd.Series(found if ordered else found.reorder_categories(sorted(places)))
+
+
+def _is_name(kind: Any) -> bool:
+    return str(kind).startswith(("string", "large_string", "dictionary<"))
 
 
 def _is_number(kind: Any) -> bool:

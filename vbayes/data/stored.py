@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import mmap
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Numbers = np.ndarray[Any, Any]
-Read = Callable[[int, Numbers], None]
+from .mapped import Numbers, Read, map_of, rows_of_map
+
 Take = Callable[[Numbers, Numbers], None]
 
 WHOLE = 2**28  # bytes, up to which a column is read at once: as an array in memory it can do all that there is to do
@@ -29,13 +29,14 @@ class Stored:
         device: Where the tensors go.
         take: (row numbers, array) writes those rows, where that is more than reading runs of them.
         background: Whether another thread may read.
+        in_order: Whether rows come in their order alone, pass after pass: row N is then the first one of the second.
     """
 
     def __init__(
         self, read: Read | None, shape: Sequence[int], dtype: torch.dtype, chunk: int = 1, *, device: Any = "cpu",
-        take: Take | None = None, background: bool = True,
+        take: Take | None = None, background: bool = True, in_order: bool = False,
     ) -> None:  # fmt: skip
-        self._read, self._take, self.background = read, take, background
+        self._read, self._take, self.background, self.in_order = read, take, background, in_order
         self.shape, self.chunk, self.device = torch.Size(shape), chunk, torch.device(device)
         self.dtype = torch.get_default_dtype() if dtype.is_floating_point else dtype
         self.requires_grad = False
@@ -56,9 +57,9 @@ class Stored:
 
     def to(self, device: Any) -> Stored:
         """The same with its tensors on another device."""
-        return Stored(
-            self._read, self.shape, self.dtype, self.chunk, device=device, take=self._take, background=self.background
-        )
+        made = copy.copy(self)
+        made.device = torch.device(device)
+        return made
 
     def __getitem__(self, index: Any) -> Tensor:
         """The rows of a slice, or of row numbers (M,)."""
@@ -93,7 +94,7 @@ def stored_or_whole(values: Any) -> Any:
     Args:
         values: A memory-mapped array, or one of h5py, zarr, dask or xarray.
     """
-    mapped = _map_of(values)
+    mapped = map_of(values)
     origin = type(values).__module__.split(".")[0]
     if mapped is None and not (
         origin in ("h5py", "zarr", "dask", "xarray") and hasattr(values, "shape") and hasattr(values, "dtype")
@@ -102,16 +103,13 @@ def stored_or_whole(values: Any) -> Any:
     if values.ndim == 0 or np.dtype(values.dtype).kind not in "biuf" or values.size * values.dtype.itemsize <= WHOLE:
         return np.array(values) if mapped is not None else np.asarray(values[...])
     chunks = getattr(values, "chunks", None)
-    # A copy-on-write map (mode "c") has changes of its own, which the system would forget.
-    shared = mapped is not None and hasattr(mapped, "madvise") and not _private(values)
-
-    def read(start: int, out: Numbers) -> None:
-        np.copyto(out, values[start : start + len(out)], casting="unsafe")
-        if mapped is not None and shared:
-            mapped.madvise(mmap.MADV_DONTNEED)  # else all pages that were ever read count as this process's memory
-
+    read = _by_index(values) if mapped is None else rows_of_map(values, mapped)
     dtype = torch.from_numpy(np.empty(0, values.dtype.newbyteorder("="))).dtype
     return Stored(read, values.shape, dtype, int(np.ravel(chunks[0])[0]) if chunks else 1)
+
+
+def _by_index(values: Any) -> Read:
+    return lambda start, out: np.copyto(out, values[start : start + len(out)], casting="unsafe")
 
 
 def block_of(columns: Sequence[Stored]) -> int:
@@ -121,18 +119,3 @@ def block_of(columns: Sequence[Stored]) -> int:
     rows = BLOCK // max(1, sum(column.row_bytes for column in columns))
     chunk = max(columns, key=lambda column: column.row_bytes).chunk
     return max(1, -(-rows // chunk)) * chunk
-
-
-def _private(values: Any) -> bool:
-    """Whether it is a view of a copy-on-write map."""
-    while isinstance(values, np.ndarray):
-        if isinstance(values, np.memmap) and values.mode == "c":
-            return True
-        values = values.base
-    return False
-
-
-def _map_of(values: Any) -> mmap.mmap | None:
-    while isinstance(values, np.ndarray):
-        values = values.base
-    return values if isinstance(values, mmap.mmap) else None

@@ -73,7 +73,7 @@ class Replay:
     A step that is not finite, and all after it, change nothing: so the host need not look before the end.
 
     Args:
-        step: (going, states, rows, columns) → (states, value, going), pure, as `flat_step_of` makes it.
+        step: (states, rows, columns, going=) → (states, value, going), pure, as `step_of` makes it.
         states, rows, columns: Of the shapes that it is called with.
         together: Leading dimensions of the value.
         capacity: Steps in one call, at most.
@@ -95,7 +95,7 @@ class Replay:
     ) -> None:
         # What a step reports is in the type of the parameters, be the noise in another.
         self._going = torch.ones((), dtype=torch.bool, device=states[0].device)
-        *_, value, _ = step(self._going, *states, *rows, *columns)
+        *_, value, _ = step(*states, *rows, *columns, going=self._going)
         self._step, self.capacity, self.lent = step, capacity, lent
         self._columns = [column.clone() for column in columns] if lent else list(columns)
         self._states = [tensor.clone() for tensor in states]
@@ -123,7 +123,7 @@ class Replay:
         count, stacks = len(self._states), len(self._states) + len(self._stacks)
         states, columns = inputs[:count], inputs[stacks:]
         rows = [stack.index_select(0, number)[0] for stack in inputs[count:stacks]]
-        return [*self._step(going, *states, *rows, *columns), (number + 1).clamp(max=self.capacity - 1)]
+        return [*self._step(*states, *rows, *columns, going=going), (number + 1).clamp(max=self.capacity - 1)]
 
     def _take(self, count: int) -> None:
         states, going, number = self._states, self._going, self._number

@@ -1,16 +1,19 @@
-"""Small parameters that an optimiser moves as one vector: the same numbers by far fewer operations, which is what counts where each of them is a kernel."""
+"""Parameters that an optimiser moves as one vector: the same numbers by far fewer operations, which is what counts where each of them is a kernel."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .update import Update
+from .update import MOVING, State, Update
 
-SMALL = 4096  # numbers in a parameter: to put together more costs more than a kernel of its own
+SMALL = 4096  # numbers in a parameter that is put together inside one kernel, as XLA makes it of a step: of more, to put together costs more than a kernel of its own
+ALL = math.inf  # the same where each operation is a kernel that is launched: a dozen of parameters under Adam are some two hundred one by one, and a dozen as one vector
+SINGLE = (*MOVING, "counted")  # of an optimiser's state: one number, and not one for each of the parameter's
 
 
 @dataclass(frozen=True)
@@ -21,38 +24,54 @@ class Joint:
         names: Of the parameters.
         shapes: Of each.
         rule: What moves them.
+        alike: Whether it is one optimiser's, whose single numbers are the same for all of them.
     """
 
     names: tuple[str, ...]
     shapes: tuple[torch.Size, ...]
     rule: Update
+    alike: bool
 
     def of(self, tensors: Sequence[Tensor]) -> Tensor:
-        """One vector of a tensor for each parameter, of its shape or a single number; that of a parameter alone stays as it is."""
-        if len(tensors) == 1:
+        """One vector of a tensor for each parameter, of its shape or a single number; that of a parameter alone stays as it is, and so does one that is all of theirs."""
+        if all(tensor is tensors[0] for tensor in tensors):
             return tensors[0]
         return torch.cat([tensor.expand(shape).reshape(-1) for tensor, shape in zip(tensors, self.shapes, strict=True)])
 
+    def states(self, each: Sequence[State]) -> State:
+        """One state of that for each parameter."""
+        first = each[0]
+        return {
+            key: first[key] if self.alike and key in SINGLE else self.of([held[key] for held in each]) for key in first
+        }
+
     def parts(self, vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
         """The other way round."""
-        if len(like) == 1:
-            return [vector]
+        if len(like) == 1 or not vector.dim():
+            return [vector] * len(like)
         split = vector.split([shape.numel() for shape in self.shapes])
         return [part[: each.numel()].view_as(each) for part, each in zip(split, like, strict=True)]
 
 
-def joints(rules: Mapping[str, Update], parameters: Mapping[str, Tensor], *, joined: bool) -> list[Joint]:
-    """Those whose rules are the same, put together if they are small; each by itself unless `joined`."""
+def joints(rules: Mapping[str, Update], parameters: Mapping[str, Tensor], most: float) -> list[Joint]:
+    """Those whose rules are the same, put together.
+
+    Args:
+        most: Numbers in a parameter that is; with 0 each is by itself.
+    """
     groups: list[list[str]] = []
     for name, rule in rules.items():
-        for group in groups if joined else []:
-            if rules[group[0]] == rule and _joins(parameters[name], parameters[group[0]]):
+        for group in groups:
+            if rules[group[0]] == rule and _joins(parameters[name], parameters[group[0]], most):
                 group.append(name)
                 break
         else:
             groups.append([name])
-    return [Joint(tuple(g), tuple(parameters[name].shape for name in g), rules[g[0]]) for g in groups]
+    return [
+        Joint(tuple(g), tuple(parameters[n].shape for n in g), rules[g[0]], all(rules[n] is rules[g[0]] for n in g))
+        for g in groups
+    ]
 
 
-def _joins(one: Tensor, other: Tensor) -> bool:
-    return one.dtype == other.dtype and all(0 < tensor.numel() <= SMALL for tensor in (one, other))
+def _joins(one: Tensor, other: Tensor, most: float) -> bool:
+    return one.dtype == other.dtype and all(0 < tensor.numel() <= most for tensor in (one, other))

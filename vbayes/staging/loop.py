@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,11 +14,11 @@ from .. import rng
 from .backends import made_by
 from .capture import Program
 from .cuda_graph import InPlace, Replay
-from .flat_step import flat_step_of, guarded
+from .joint import ALL, SMALL
 from .machine_code import say_once
 from .native import Run, run
 from .noise import Noise, draw_noise
-from .step import LoopState, midway, side_by_side, step_of
+from .step import LoopState, guarded, midway, side_by_side, step_of
 from .update import Update
 
 R = TypeVar("R")
@@ -70,12 +69,12 @@ class Loop:
         columns = [own.get(place, column) for place, column in enumerate(columns)]
         self._together = () if together is None else (together,)
 
-        def step(*, joined: bool) -> Callable[..., list[Tensor]]:
+        def step(joined: float = 0) -> Callable[..., list[Tensor]]:
             one = step_of(program, rules, state, batch_size, given, joined=joined)
             rows = 2 + (batch_size is not None) + bool(given)
             return side_by_side(one, len(state.flat()), rows, own) if together else one
 
-        self._step = step(joined=False)
+        self._step = step()
         self._columns = tuple(c.contiguous() if isinstance(c, Tensor) else c for c in columns)
         self._states = len(state.flat())
         self.native, self.xla = None, None
@@ -83,9 +82,9 @@ class Loop:
         self._in_place: InPlace | None = None
         like = next(iter(state.parameters.values()))
         self._recordable = compiled and program.static and like.is_cuda
-        self._launched = guarded(self._step, self._states)
-        if self._recordable and not together and not any(rule.together for rule in rules.values()):
-            self._launched = flat_step_of(program, rules, state, batch_size, given)
+        self._launched = (
+            guarded(self._step, self._states) if together else step(ALL) if self._recordable else self._step
+        )
         self.why_not: str | None = None if compiled else NOT_ASKED
         if compiled:
             held = [tensor.expand((*self._together, *tensor.shape)).contiguous() for tensor in midway(state).flat()]
@@ -101,7 +100,7 @@ class Loop:
             examples = [*held, *rows, *self._columns]
             self.native, self.xla, self.why_not = made_by(
                 backend if seeded or program.static else "native", self._step, examples, self._states,
-                draws=not program.static, check=self._one_of_many, by_xla=lambda: step(joined=True),
+                draws=not program.static, check=self._one_of_many, by_xla=lambda: step(SMALL),
             )  # fmt: skip
 
     def _one_of_many(self, xla: Any, examples: Sequence[Tensor]) -> list[Tensor] | None:
@@ -167,9 +166,7 @@ class Loop:
             return value
         if self.recorded:
             if self._in_place is None or not self._in_place.over(tensors):
-                self._in_place = self._recorded(
-                    lambda: InPlace(functools.partial(self._launched, None), tensors, [*noise, *columns])
-                )
+                self._in_place = self._recorded(lambda: InPlace(self._launched, tensors, [*noise, *columns]))
             if self._in_place:
                 return self._in_place(*noise, *columns)[0]
         *after, value, _ = self._step(*inputs)

@@ -64,42 +64,57 @@ def step_of(
     batch_size: int | None,
     given: Sequence[str] = (),
     *,
-    joined: bool = False,
+    joined: float = 0,
 ) -> Callable[..., list[Tensor]]:
     """(state, noise, rows, given options, columns) → (state, ELBO, whether it and the parameters are finite).
 
-    A parameter without a rule stays what it is.
+    A parameter without a rule stays what it is. Where the step is told whether the training is still `going`, () bool, one that is not finite changes nothing, and neither
+    does any after it: what it returns last is whether it still is.
 
     Args:
         given: Options of the optimiser, of `MOVING`, that each step is handed: as one vector, where there are any.
-        joined: Whether small parameters are moved as one.
+        joined: Numbers in a parameter that is moved together with others; see `joints`.
     """
     count, graph = len(like.flat()), inlined(program.graph)
     tied = {name: rule for name, rule in rules.items() if rule.together}
-    alone = {name: rule for name, rule in rules.items() if not rule.together}
-    moving = dict.fromkeys([*rules, *(name for rule in tied.values() for name in rule.together)])
-    groups = joints(alone, like.parameters, joined=joined)
+    others = dict.fromkeys(name for rule in tied.values() for name in rule.together)
+    groups = joints({name: rule for name, rule in rules.items() if not rule.together}, like.parameters, joined)
 
-    def step(*inputs: Any) -> list[Tensor]:
+    def step(*inputs: Any, going: Tensor | None = None) -> list[Tensor]:
         state, batch, now = inputs_of(like, count, batch_size, given, inputs)
         gradients, value, buffers = graph(state.parameters, state.buffers, *batch)
         steps, finite = state.steps + 1, [torch.isfinite(value).all()]
-        parameters = dict(state.parameters)
         optimizer = {name: dict(with_given(held, now)) for name, held in state.optimizer.items()}
-        down = {name: -gradients[name] for name in moving}
-        for joint in groups:
-            some, held = [parameters[name] for name in joint.names], [optimizer[name] for name in joint.names]
-            states = {key: joint.of([each[key] for each in held]) for key in held[0]}
-            moved, after = joint.rule(joint.of(some), joint.of([down[name] for name in joint.names]), states, steps)
-            finite.append(sound(moved, after))
-            parameters |= zip(joint.names, joint.parts(moved, some), strict=True)
-            for key, vector in after.items():
-                for each, part in zip(held, joint.parts(vector, [h[key] for h in held]), strict=True):
-                    each[key] = part
-        for name, (moved, after) in moved_by(tied, state.parameters, down, optimizer, steps).items():
-            finite.append(sound(moved, after))
-            parameters[name], optimizer[name] = moved, after
-        return [*LoopState(steps, parameters, optimizer, buffers).flat(), value, torch.stack(finite).all()]
+        down = [-joint.of([gradients[name] for name in joint.names]) for joint in groups]
+        down_of = {name: -gradients[name] for name in others}
+        before, after = [], []
+        for joint, slope in zip(groups, down, strict=True):
+            was = joint.of([state.parameters[name] for name in joint.names])
+            held = joint.states([optimizer[name] for name in joint.names])
+            before.append((was, held))
+            after.append(joint.rule(was, slope, held, steps))
+            finite.append(sound(*after[-1]))
+        moved_at_once = moved_by(tied, state.parameters, down_of, optimizer, steps)
+        finite += [sound(*each) for each in moved_at_once.values()]
+        on = torch.stack(finite).all()
+        on = on if going is None else going & on
+
+        def kept(new: Tensor, old: Tensor) -> Tensor:
+            return new if going is None else torch.where(on, new, old)
+
+        parameters = state.parameters | {
+            name: kept(new, state.parameters[name]) for name, (new, _) in moved_at_once.items()
+        }
+        for joint, (was, held), (moved, made) in zip(groups, before, after, strict=True):
+            like_each = [state.parameters[name] for name in joint.names]
+            parameters |= zip(joint.names, joint.parts(kept(moved, was), like_each), strict=True)
+            for key, old in held.items():
+                each = [optimizer[name] for name in joint.names]
+                for mine, part in zip(each, joint.parts(kept(made[key], old), [m[key] for m in each]), strict=True):
+                    mine[key] = part
+        buffers = {name: kept(buffer, state.buffers[name]) for name, buffer in buffers.items()}
+        reached = LoopState(kept(steps, state.steps), parameters, optimizer, buffers)
+        return [*reached.flat(), value if going is None else torch.where(on, value, torch.nan), on]
 
     return step
 
@@ -163,3 +178,20 @@ def side_by_side(
         return [*kept, torch.where(going, values, torch.nan), going.any()]
 
     return steps
+
+
+def guarded(step: Callable[..., list[Tensor]], states: int) -> Callable[..., list[Tensor]]:
+    """`side_by_side`'s, with `going` as `step_of` has it.
+
+    Args:
+        step: (states, others) → (states, value, finite).
+        states: How many there are.
+    """
+
+    def once(*inputs: Any, going: Tensor) -> list[Tensor]:
+        *after, value, finite = step(*inputs)
+        on = going & finite
+        kept = [torch.where(on, new, held) for held, new in zip(inputs[:states], after, strict=True)]
+        return [*kept, torch.where(on, value, torch.nan), on]
+
+    return once

@@ -41,7 +41,7 @@ from .several import fit_restarts, fit_until_converged
 from .together import begin_together, refuse_together, train_together, until_converged_together
 from .train import train
 from .until_converged import until_converged
-from .updating import check_update, updated
+from .updating import check_update, scores_alone, updated
 from .verbs import verb
 
 Model = Pair | Trained | Callable[..., Any]
@@ -192,7 +192,9 @@ def fit(
     dataset, batch_size = _of(data, binarize, seed), batch_size_of(data, batch_size)
     if progress:
         say_left_out(pair, dataset)
-    dataset = asked_of_disk(pair, dataset, batch_size, restarts=restarts, binarize=binarize, devices=devices)
+    dataset = asked_of_disk(
+        pair, dataset, batch_size, restarts=restarts, binarize=binarize, devices=devices if ranks else None, update=update if scores_alone(update) else None,
+    )  # fmt: skip
     problem = Problem.of(pair, dataset, batch_size=batch_size, device=device)
     if automatic or (estimator is None and problem.pair.word):
         method = of_elbo(problem.pair, problem.first)

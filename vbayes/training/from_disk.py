@@ -34,15 +34,15 @@ def asked_of_disk(pair: Pair, data: Dataset, batch_size: int | None, **options: 
     if not data.stored:
         return data
     rows = f"Data set {data.name!r} with {len(data)} rows is read while a fit trains"
+    for name, value in options.items():
+        if value is not None:
+            raise BadInput(
+                f"{rows}, and {name}={value!r} needs all of them at once. Wanted: {name} left out; or {WANTED}."
+            )
     if batch_size is None:
         raise BadInput(f"{rows}, so many rows at a time. Wanted: batch_size=1000, say; or {WANTED}.")
     if pair.word is not None:
         raise BadInput(
             f"{rows}, and guide={pair.word!r} looks for its place by all rows at once. Wanted: a guide of yours, as pyro.infer.autoguide.AutoNormal(model); or {WANTED}."
         )
-    for name, value in options.items():
-        if value is not None:
-            raise BadInput(
-                f"{rows}, and {name}={value!r} needs all of them at once. Wanted: {name} left out; or {WANTED}."
-            )
     return replace(data, tensors={name: data.tensors[name] for name in data.asked(pair.model) if name in data.tensors})

@@ -40,6 +40,7 @@ class Windows:
 
     Blocks of neighbouring rows in a random order fill the windows, and minibatches are drawn from a window's rows: each row once in an epoch, as
     a full shuffle has it, at the speed at which a disk reads. Rows that are ordered on disk are mixed as far as a window holds many blocks.
+    Rows of a stream fill them in the order in which they come.
 
     Args:
         data: With columns that are read.
@@ -61,7 +62,7 @@ class Windows:
         rows = BYTES // max(1, sum(column.row_bytes for column in stored))
         self.steps = max(1, min(rows, len(data)) // size)
         self._rows = self.steps * size
-        self._block = block_of(stored)
+        self._block, self._in_order = block_of(stored), any(column.in_order for column in stored)
         self.per_epoch = -(-len(data) // self._rows)
         self._reader = ThreadPoolExecutor(1, "vbayes-rows") if all(column.background for column in stored) else None
         # The one that trains and the one that is being read: memory that is used again costs a third of memory that is fresh.
@@ -97,6 +98,9 @@ class Windows:
     def chosen(self, number: int) -> np.ndarray[Any, Any]:
         """(n,) the row numbers of a window in the data set."""
         epoch, place = divmod(number, self.per_epoch)
+        first, last = place * self._rows, place * self._rows + self.length(number)
+        if self._in_order:
+            return np.arange(first, last)
         total, block = len(self._data), self._block
         order = torch.randperm(
             -(-total // block), generator=rng.stream(self._seed, self._stream, 0, epoch), device="cpu"
@@ -104,14 +108,13 @@ class Windows:
         blocks = order.cpu().numpy()
         ends = np.minimum((blocks + 1) * block, total)
         before = np.concatenate([[0], np.cumsum(ends - blocks * block)])
-        first, last = place * self._rows, place * self._rows + self.length(number)
         parts = range(np.searchsorted(before, first, "right") - 1, np.searchsorted(before, last))
         runs = [(max(first - before[i], 0), min(last, before[i + 1]) - before[i], blocks[i] * block) for i in parts]
         return np.concatenate([np.arange(start, stop) + origin for start, stop, origin in runs])
 
     def _read(self, number: int) -> Window:
         chosen, tensors = self.chosen(number), dict[str, Tensor]()
-        rows = torch.as_tensor(chosen, device="cpu")
+        rows, passed = torch.as_tensor(chosen, device="cpu"), number // self.per_epoch * len(self._data)
         self._buffers.reverse()
         buffers = self._buffers[0]
         columns: dict[str, Any] = dict(self._data.tensors)
@@ -119,7 +122,7 @@ class Windows:
             if isinstance(column, Stored):
                 if name not in buffers:
                     buffers[name] = torch.zeros((self._rows, *column.shape[1:]), dtype=column.dtype, device="cpu")
-                column.into(buffers[name], chosen)
+                column.into(buffers[name], chosen + column.in_order * passed)
                 tensors[name] = buffers[name].to(column.device)
             else:
                 tensors[name] = column[_filled(rows, self._rows).to(column.device)]

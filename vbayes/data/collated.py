@@ -1,0 +1,57 @@
+"""Rows as torch's loaders put them together: columns by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from torch import Tensor
+
+from ..arguments.kind import refuse
+from ..errors import BadData
+
+TOGETHER = 256  # rows that are made in one go
+
+
+class Collated:
+    """Rows put together, or an error of ours; a class, since it goes to worker processes."""
+
+    def __init__(self, collate: Any) -> None:
+        self._collate = collate
+
+    def __call__(self, rows: Sequence[Any]) -> Any:
+        try:
+            return self._collate(rows)
+        except (TypeError, ValueError, RuntimeError, LookupError, AttributeError) as error:
+            refuse_rows(
+                f"of rows that can't be put together ({str(error).splitlines()[0] if str(error) else type(error).__name__})",
+                "rows of the same columns, each a tensor of one shape or a number; a transform to those",
+            )
+
+
+def named(made: Any) -> dict[str, Tensor]:
+    """Column → (M, ...), of a tensor, or of a tuple or mapping of them.
+
+    Raises:
+        BadData: Something else.
+    """
+    if isinstance(made, Mapping):
+        found = {str(name): each for name, each in made.items()}
+    elif isinstance(made, (tuple, list)):
+        found = {f"x{i}" if i else "x": each for i, each in enumerate(made)}
+    else:
+        found = {"x": made}
+    for name, each in found.items():
+        if not isinstance(each, Tensor):
+            refuse_rows(
+                f"of rows with {type(each).__name__} for {name!r}",
+                "tensors of one shape: a transform to a tensor, as torchvision's ToTensor()",
+            )
+    return found
+
+
+def refuse_rows(got: str, mend: str) -> NoReturn:
+    """Raises `BadData` for what torch's data sets or streams have in place of rows."""
+    refuse(
+        "data", object(), got=got, wanted="rows (tensors, tuples or mappings of them) by their numbers, or so many in each pass", mend=mend, error=BadData,
+    )  # fmt: skip

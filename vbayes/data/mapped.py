@@ -1,0 +1,99 @@
+"""Rows of a memory-mapped array, for a process whose memory is not to grow with all that it has read."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataUnavailable
+
+Numbers = np.ndarray[Any, Any]
+Read = Callable[[int, Numbers], None]
+PIECE = 2**18  # bytes that are read and then made another type: both fit into a processor's own memory
+
+
+def map_of(values: Any) -> mmap.mmap | None:
+    """The map that an array is a view of; None of anything else."""
+    while isinstance(values, np.ndarray):
+        values = values.base
+    return values if isinstance(values, mmap.mmap) else None
+
+
+def rows_of_map(values: Numbers, mapped: mmap.mmap) -> Read:
+    """What writes rows of a memory-mapped array: from the file itself, where that is at hand, and else by the map.
+
+    By a map, the system brings each page into the process's view and takes it away again, of which every thread has to be told.
+    """
+    root = values
+    while isinstance(root.base, np.ndarray):
+        root = root.base
+    # A copy-on-write map (mode "c") has changes of its own, which are not in the file, and which the system would forget.
+    shared = getattr(root, "mode", "r") != "c"
+    if shared and isinstance(root, np.memmap) and root.filename and values.flags.c_contiguous:
+        address, start = (array.__array_interface__["data"][0] for array in (values, root))
+        if (descriptor := _opened(str(root.filename), address)) is not None:
+            return _from_file(descriptor, str(root.filename), root.offset + address - start, values)
+
+    def read(start: int, out: Numbers) -> None:
+        np.copyto(out, values[start : start + len(out)], casting="unsafe")
+        if shared and hasattr(mapped, "madvise"):
+            mapped.madvise(mmap.MADV_DONTNEED)  # else all pages that were ever read count as this process's memory
+
+    return read
+
+
+def _from_file(descriptor: int, name: str, origin: int, values: Numbers) -> Read:
+    dtype, shape = values.dtype, values.shape[1:]
+    row = dtype.itemsize * int(np.prod(shape, dtype=int))
+
+    def fill(start: int, out: Numbers) -> None:
+        left: Any = out.reshape(-1).view(np.uint8)
+        at = origin + start * row
+        while len(left):
+            if not (done := os.preadv(descriptor, [left], at)):
+                raise DataUnavailable(f"{name} has become shorter since it was opened. Wanted: the file as it was.")
+            left, at = left[done:], at + done
+
+    def read(start: int, out: Numbers) -> None:
+        if out.dtype == dtype and out.flags.c_contiguous:
+            return fill(start, out)
+        step = max(1, PIECE // row)
+        for first in range(0, len(out), step):
+            part = out[first : first + step]
+            held = np.empty((len(part), *shape), dtype)
+            fill(start + first, held)
+            np.copyto(part, held, casting="unsafe")
+
+    weakref.finalize(read, os.close, descriptor)
+    return read
+
+
+def _opened(name: str, address: int) -> int | None:
+    """A file that is mapped at an address, for reading; None where that can't be told, or another file has its name by now."""
+    try:
+        descriptor = os.open(name, os.O_RDONLY)
+    except OSError:
+        return None
+    if hasattr(os, "preadv") and _inode_at(address) == os.fstat(descriptor).st_ino:
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _inode_at(address: int) -> int | None:
+    """Of the file that is mapped there; None of none, and where the system doesn't say."""
+    try:
+        with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
+            for line in maps:
+                span, _, _, _, inode, *_ = line.split()
+                first, last = (int(end, 16) for end in span.split("-"))
+                if first <= address < last:
+                    return int(inode)
+    except OSError:
+        pass  # as on systems other than Linux
+    return None

@@ -1,0 +1,93 @@
+"""torch's streams (`IterableDataset`): rows that come in one order, as many in each pass as somebody says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from .. import rng
+from .collated import TOGETHER, named, refuse_rows
+from .stored import Numbers
+
+
+class Stream:
+    """Rows of all columns, by their numbers: row N is the first one of the second pass.
+
+    What it draws is a function of the pass and of the place in it, so that a fit that goes on meets what it would have met.
+
+    Args:
+        items: Iterated over anew for each pass.
+        count: N, rows in each pass.
+        collate: Puts rows together.
+        workers: Processes that make them.
+    """
+
+    def __init__(self, items: Any, count: int, collate: Any, workers: int) -> None:
+        self._items, self._count, self._collate, self._workers = items, count, collate, workers
+        self.named = False
+        self._blocks = -(-count // TOGETHER)  # in a pass
+        self._at, self._block = -1, dict[str, Tensor]()
+        self._rest: Iterator[dict[str, Tensor]] = iter(())
+        self._held: tuple[bytes, dict[str, Tensor]] | None = None
+
+    def made(self, chosen: Numbers) -> dict[str, Tensor]:
+        """Column → (M, ...). In the order in which they come they are read once; for rows that have gone by, their pass begins again.
+
+        Raises:
+            BadData: A pass has more or fewer rows than N.
+        """
+        if self._held is None or self._held[0] != chosen.tobytes():
+            number, place = np.divmod(chosen, self._count)
+            block = number * self._blocks + place // TOGETHER
+            order = np.argsort(block, kind="stable")
+            parts = []
+            for mine in np.split(order, np.flatnonzero(np.diff(block[order])) + 1):
+                rows = torch.as_tensor(place[mine] % TOGETHER, device="cpu")
+                parts.append({name: each[rows] for name, each in self._read(int(block[mine[0]])).items()})
+            back = torch.as_tensor(np.argsort(order), device="cpu")
+            found = {name: torch.cat([part[name] for part in parts])[back] for name in parts[0]}
+            self._held = chosen.tobytes(), found
+        return self._held[1]
+
+    def _read(self, block: int) -> dict[str, Tensor]:
+        number = block // self._blocks
+        if block < self._at or number != self._at // self._blocks:
+            self._at, self._rest = number * self._blocks - 1, self._pass(number)
+        while self._at < block:
+            # Of worker processes, the loader's generator seeds what they draw.
+            with nullcontext() if self._workers else rng.seeded(rng.child(self._at + 1)):
+                self._block = next(self._rest)
+            self._at += 1
+        return self._block
+
+    def _pass(self, number: int) -> Iterator[dict[str, Tensor]]:
+        """So many rows at a time; the last ones once it is known that no others follow."""
+        generator = torch.Generator().manual_seed(number)
+        loader: Any = DataLoader(
+            self._items, TOGETHER, collate_fn=self._collate, num_workers=self._workers, generator=generator
+        )
+        found, held = 0, dict[str, Tensor]()
+        for each in loader:
+            self.named, part = isinstance(each, Mapping), named(each)
+            held = {name: torch.cat([held[name], more]) for name, more in part.items()} if held else part
+            found += len(next(iter(part.values())))
+            if found > self._count:
+                self._refuse(f"with more than rows={self._count} in a pass")
+            while len(next(iter(held.values()))) > TOGETHER:
+                yield {name: rows[:TOGETHER] for name, rows in held.items()}
+                held = {name: rows[TOGETHER:] for name, rows in held.items()}
+        if found < self._count:
+            self._refuse(f"that ends after {found} rows in place of rows={self._count}")
+        yield held
+
+    def _refuse(self, got: str) -> NoReturn:
+        refuse_rows(
+            f"a stream {got}",
+            "rows=N as one pass over it has them, the same in each; of one without end, a part: itertools.islice(rows, N)",
+        )
