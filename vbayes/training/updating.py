@@ -62,7 +62,7 @@ def updated(
     if scores_alone(update) and (given := [f"{name}={value!r}" for name, value in asked.items() if value is not None]):
         beside = " and ".join(given)
         raise BadInput(
-            f"update={update} and {beside}: it takes scores of all data at draws, and no estimator's gradient. Wanted: it alone. Mend: leave out the other, or "
+            f"update={update} and {beside}: it takes scores of all data at draws, and no estimator's gradient; what differs between minibatches it would take for curvature. Wanted: it alone. Mend: leave out the other, or "
             "update=vb.NaturalGradient()."
         )
     return update
