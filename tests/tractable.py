@@ -9,7 +9,7 @@ import vbayes as vb
 from vbayes.pairs import TRACTABLE
 
 X = torch.tensor([-0.5, 2.0], dtype=torch.float64)
-PAIRS = TRACTABLE
+PAIRS = {name: known for name, known in TRACTABLE.items() if name != "state_space"}  # gaussian_chain has such a guide
 
 
 def batch_of(name: str) -> vb.Batch:

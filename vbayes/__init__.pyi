@@ -37,6 +37,7 @@ from .estimators import DisARM as DisARM
 from .estimators import DReG as DReG
 from .estimators import Enumerated as Enumerated
 from .estimators import Fisher as Fisher
+from .estimators import FittedQuadratic as FittedQuadratic
 from .estimators import GumbelSoftmax as GumbelSoftmax
 from .estimators import LearnedDAIS as LearnedDAIS
 from .estimators import MeasureValued as MeasureValued

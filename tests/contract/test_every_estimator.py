@@ -47,7 +47,7 @@ EVERY = [(name, pair) for name, pair in itertools.product(KNOWN, tractable.PAIRS
 QUICK = {name: next(p for p in ("normal_normal", "three_bernoulli") if (name, p) in EVERY) for name in KNOWN}
 QUICK["stratified"] = "bimodal"
 # With a program several times as long (tests/estimators/test_relax.py has its identities), and twins, draw by draw, of STL and DisARM.
-LONG = {"relax", "path_gradient", "arm"}
+LONG = {"relax", "path_gradient", "arm", "fitted_quadratic"}
 CASES = [
     pytest.param(name, pair, marks=() if pair == QUICK[name] and name not in LONG else pytest.mark.slow)
     for name, pair in EVERY
@@ -126,7 +126,6 @@ def test_gradient_is_unbiased_and_value_the_bound(name, pair_name):
 
 BIASED = {
     "wake_sleep": "normal_normal",
-    "piwae": "normal_normal",
     "tvo": "normal_normal",
     "gumbel_softmax": "three_bernoulli",
     "beta": "normal_normal",

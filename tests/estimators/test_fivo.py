@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -154,6 +155,41 @@ def test_gradient_is_that_of_the_bound_with_the_choice_and_not_without():
     _, usual = drawn(pair, vb.FIVO(2), batch, 30_000)
     assert off(usual, right).abs().max() > 10
     assert usual.var(0).sum() < 0.5 * whole.var(0).sum()
+
+
+def summed_over_states(pair: vb.Pair, x: torch.Tensor) -> torch.Tensor:
+    """() E of the bound of two particles in two steps of a hidden Markov model, for one series: over all states and all that may be chosen."""
+    transition, means, states = (pyro.param(name) for name in ("transition", "means", "states"))
+    log_q, moves = states[0].log_softmax(-1), transition.log_softmax(-1)
+    seen = Normal(means, 0.8).log_prob(x.unsqueeze(-1))  # (T, states)
+    first, bound = torch.full((2,), 0.5).log() + seen[0] - log_q[0], torch.zeros(())
+    both = list(itertools.product(range(2), repeat=2))
+    for z in both:
+        log_w = torch.stack([first[z[0]], first[z[1]]])
+        drawn, chances = log_q[0][list(z)].sum(), log_w.log_softmax(0)
+        bound = bound + drawn.exp() * log_mean_exp(log_w)
+        for a, after in itertools.product(both, both):
+            later = torch.stack([moves[z[a[k]], after[k]] + seen[1, after[k]] - log_q[1, after[k]] for k in (0, 1)])
+            chance = drawn + chances[list(a)].sum() + log_q[1][list(after)].sum()
+            bound = bound + chance.exp() * log_mean_exp(later)
+    return bound
+
+
+def test_without_a_path_its_gradient_has_the_score():
+    """Discrete states: all that can happen is summed. The score's half taken away is seen."""
+    x = torch.tensor([[-0.9, 1.1]])
+    batch = vb.Batch((x,))
+    pair = vb.pairs.discrete_chain(1, 2).initialise(batch)
+    with pair.scope():
+        bound = summed_over_states(pair, x[0])
+        right = torch.cat([g.flatten() for g in torch.autograd.grad(bound, list(pair.leaves.values()))])
+    program = stage(pair, vb.FIVO(2, choice_term=True), batch)
+    with vb.seeded(0):
+        noise = draw_noise(program.sizes, 20_000, x)
+        found, values = replicate(program, pair.parameters, noise, batch.args)
+    whole = torch.cat([found[name].flatten(1) for name in pair.leaves], 1)
+    assert abs(off(values, bound.detach())) < 5
+    assert off(whole, right).nan_to_num().abs().max() < 5 and off(whole, 0.5 * right).abs().max() > 10
 
 
 @pytest.mark.slow

@@ -80,6 +80,60 @@ def test_a_parabola_knows_correlations():
     torch.testing.assert_close(drawn, torch.cat([g.reshape(-1) for g in right]).expand_as(drawn))
 
 
+# ---- FittedQuadratic -------------------------------------------------------------------------------------------------
+
+
+def correlated_pair() -> tuple[vb.Pair, vb.Batch]:
+    def model():
+        pyro.sample("z", dist.MultivariateNormal(torch.zeros(2), torch.tensor([[1.0, 0.8], [0.8, 1.0]])))
+
+    return vb.Pair(model, AutoMultivariateNormal(model, init_scale=0.7)).initialise(vb.Batch(())), vb.Batch(())
+
+
+def test_a_parabola_is_learned_and_serves_a_guide_that_has_moved():
+    """After 200 draws at one place each gradient there is the exact one, and so it is elsewhere: what is remembered is of log p."""
+    pair, batch = correlated_pair()
+    learned, exact = Replicas(pair, vb.FittedQuadratic(2, rate=1.0), batch), Replicas(pair, vb.Quadratic(), batch)
+    learned.settle(pair, 0)
+    with vb.seeded(1):
+        noise = draw_noise(learned.sizes, 5, torch.zeros(()))
+        other = pair.copy().load({k: v + 0.3 * torch.randn_like(v) for k, v in pair.parameters.items()})
+    for place in (pair, other):
+        drawn, right = (torch.cat(list(each.gradients(place, noise, 0))) for each in (learned, exact))
+        torch.testing.assert_close(drawn, right, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("guide", [AutoNormal, AutoMultivariateNormal])
+def test_a_fitted_parabola_takes_most_of_the_noise_of_a_regression(guide):
+    """Nearly all that the expansion takes, without second derivatives; with the mean of the pathwise gradient."""
+    pair, batch = regression(guide)
+    fitted, plain = (gradients(pair, method, batch) for method in (vb.FittedQuadratic(), vb.Pathwise()))
+    assert fitted.var(0).sum() < 0.05 * plain.var(0).sum()
+    z = (fitted.mean(0) - plain.mean(0)) / ((fitted.var(0) + plain.var(0)) / len(plain)).sqrt()
+    assert z.nan_to_num().abs().max() < 5  # NaN: parameters that nothing reaches
+
+
+@pytest.mark.slow
+def test_a_fitted_parabola_is_of_all_the_width_of_the_guide():
+    """A steep likelihood under a wide guide: the expansion at its middle is worse than none, a fitted one better."""
+
+    def model():
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        pyro.sample("x", dist.Bernoulli(logits=8 * z), obs=torch.tensor(1.0))
+
+    def guide():
+        loc, scale = pyro.param("loc", lambda: torch.tensor(0.2)), pyro.param("scale", lambda: torch.tensor(1.0))
+        pyro.sample("z", dist.Normal(loc, scale))
+
+    pair, batch = vb.Pair(model, guide).initialise(vb.Batch(())), vb.Batch(())
+    fitted, expanded, plain = (
+        float(gradients(pair, method, batch).var(0).sum())
+        for method in (vb.FittedQuadratic(), vb.Quadratic(), vb.Pathwise())
+    )
+    assert fitted < 0.8 * plain and expanded > plain
+
+
 # ---- ARM -------------------------------------------------------------------------------------------------------------
 
 

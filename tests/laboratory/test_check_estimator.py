@@ -72,6 +72,51 @@ def test_only_what_is_claimed_is_judged():
     assert not checked(everything(), "three_bernoulli").ok
 
 
+@dataclass(frozen=True)
+class Unmoved(vb.LearnedDAIS):
+    """A mutant: the value is that of the draws where the steps have led, the gradient the ELBO's."""
+
+    def estimate(self, particles):
+        log_p, log_q = particles.densities(particles.z)
+        return replace(super().estimate(particles), surrogate=(log_p - log_q).mean(0))
+
+
+@dataclass(frozen=True)
+class Boastful(vb.FIVO):
+    """A mutant: it leaves out the score of who was chosen, and says nothing of it."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        object.__setattr__(self, "unbiased_in", frozenset({"model", "guide"}))
+
+
+def test_where_no_table_knows_the_objective_it_is_held_against_its_own_values():
+    """Gradient and value are of the same draws, so the smallest bias shows."""
+    nameless = {"objective": vb.Objective("nameless")}
+    honest, lying = (dataclass(frozen=True)(type("Nameless", (kind,), nameless))() for kind in (vb.Pathwise, Halved))
+    found = checked(honest, "normal_normal", replicas=400)
+    (row,) = found.rows
+    assert found.ok and row.judged == "its own values" and row.claimed == "guide, model" and row.resolution < 0.05
+    assert found.verdict().startswith("On normal_normal its gradient is that of the mean of its own values, by diff")
+    lies = checked(lying, "normal_normal", replicas=400)
+    assert not lies.ok and lies.verdict().startswith("Biased in guide, model, where it claims not to be")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("honest", "mutant", "pair", "replicas"),
+    [
+        (vb.LearnedDAIS(steps=2, step_size=0.3), Unmoved(steps=2, step_size=0.3), "normal_normal", 1000),
+        (vb.FIVO(2, choice_term=True), Boastful(2), "state_space", 20_000),
+    ],
+)
+def test_bounds_without_a_table(honest, mutant, pair, replicas):
+    """As they are once step sizes are learned, and where particles are chosen on the way."""
+    found, lies = (checked(method, pair, replicas=replicas) for method in (honest, mutant))
+    assert found.ok and found.rows[0].judged == "its own values" and found.rows[0].resolution < 0.5, found.verdict()
+    assert not lies.ok, lies.to_dataframe()
+
+
 def test_one_that_is_not_captured():
     found = checked(Looking(), "normal_normal", replicas=200)
     assert not found.ok and "Not captured on normal_normal: " in found.verdict()

@@ -10,10 +10,12 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer.autoguide import AutoMultivariateNormal
 
 import vbayes as vb
 from tests.comparison_table import made
 from tests.models import X, binary, small_vae
+from vbayes.pair.problem import Problem
 from vbayes.pairs import TRACTABLE
 
 QUICK = {"replicas": 100, "progress": False}
@@ -288,3 +290,20 @@ def test_a_tabulated_oracle_judges_every_bound():
         vb.compare(
             small_vae(), binary(20), ["stl"], at={"here": small_vae()}, oracle="tabulated", batch_size=5, **QUICK
         )
+
+
+def test_a_fit_that_has_met_its_guide_first_has_its_parameters_in_another_order():
+    """An autoguide makes them when it is first called, and is asked for them in another order later: gradients of both go by the same."""
+
+    def model(x):
+        w = pyro.sample("w", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(x @ w, 1.0), obs=x[:, 0])
+
+    pair, x = vb.Pair(model, AutoMultivariateNormal(model)), torch.eye(2)
+    first = vb.fit(pair, x, steps=0, progress=False)
+    problem = Problem.of(pair, x)
+    here = problem.alike(first.pair, "at")
+    with here.look():
+        here.run(problem.first)
+    assert list(first.pair.parameters) != list(problem.pair.parameters) == list(here.parameters) == list(here.leaves)

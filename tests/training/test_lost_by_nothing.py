@@ -66,9 +66,9 @@ def test_a_screen_on_a_full_disk(monkeypatch):
 
 
 def test_each_start_has_a_memory_of_its_own():
-    fits = vb.fit(vb.Pair(model, AutoNormal(model)), X, vb.CUBO(8), restarts=3, steps=0, **QUICK).fits
+    fits = vb.fit(vb.Pair(model, AutoNormal(model)), X, vb.FittedQuadratic(), restarts=3, steps=0, **QUICK).fits
     levels = [remembered(fit.estimator, fit.pair) for fit in fits]
-    alone = vb.fit(fits[1].pair, X, vb.CUBO(8), steps=0, **QUICK)
+    alone = vb.fit(fits[1].pair, X, vb.FittedQuadratic(), steps=0, **QUICK)
     assert len({str(level) for level in levels}) == 3
     assert str(levels[1]) == str(remembered(alone.estimator, alone.pair))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import pyro
 import pyro.distributions as dist
@@ -199,3 +200,19 @@ def test_a_matrix_without_a_factor_costs_no_steps(monkeypatch):
         assert one.rows[:taken_then].elbo.tolist() == other.rows.elbo.tolist() and one.steps == 8
         moved = one.pair.parameters["loc"] - other.pair.parameters["loc"]
         assert (moved > 0.2).all()  # four steps of .1 towards the data
+
+
+def test_the_best_is_not_the_one_whose_draws_miss_the_posterior():
+    """Of an upper bound that is lowered few draws show least where q is far off: the ends are compared by the ELBO."""
+    pair, x = vb.pairs.normal_normal(), torch.tensor([-0.5, 2.0])
+    made = vb.fit(pair, x, vb.CUBO(4), steps=20, restarts=2, learning_rate=0.01, progress=False)
+    far = made.fits[0].pair.copy().load({**made.fits[0].pair.parameters, "loc": torch.full((2,), 30.0)})
+    ruined = replace(made.fits[0], pair=far, rows=[(*row[:2], 900.0, 450.0, row[4]) for row in made.fits[0].rows])
+    result = replace(made, fits=(ruined, made.fits[1]))
+    table = result.to_dataframe()
+    assert result.best is made.fits[1] and table.elbo[0] < -1000 < table.elbo[1] < 0 and (table.elbo_se > 0).all()
+
+
+def test_what_few_draws_show_of_a_bound_that_is_lowered_finds_no_rate():
+    with pytest.raises(vb.errors.BadInput, match=r"estimator=cubo, and neither steps nor epochs.*Mend: steps=2000"):
+        vb.fit(vb.pairs.normal_normal(), torch.tensor([-0.5, 2.0]), "cubo", progress=False)

@@ -155,6 +155,13 @@ def amortised(x, y):
     pyro.sample("w", dist.Normal(pyro.param("a", lambda: torch.zeros(D)) * y.mean(), 1.0).to_event(1))
 
 
+def few_rows(x, y):
+    """What differs between its parts would be taken for curvature: a normal a third as wide as it should be, with 20 of 200 rows."""
+    w = pyro.sample("w", dist.Normal(torch.zeros(D), 1.0).to_event(1))
+    with pyro.plate("rows", len(x), subsample_size=2) as rows:
+        pyro.sample("y", dist.Normal(x[rows] @ w, 1.0), obs=y[rows])
+
+
 @pytest.mark.parametrize(
     ("pair", "options", "error", "message"),
     [
@@ -162,6 +169,7 @@ def amortised(x, y):
         (vb.Pair(model, AutoLowRankMultivariateNormal(model)), {"update": vb.NaturalGradient()}, Unsuitable, "of low rank"),
         (vb.Pair(model, "diagonal"), {"update": vb.BatchAndMatch()}, Unsuitable, "no normal over all latents with all covariances"),
         (vb.Pair(learnt, AutoMultivariateNormal(learnt)), {"update": vb.ScoreMatching()}, Unsuitable, "parameters beside those of its guide's normal, such as 'shift'"),
+        (vb.Pair(few_rows, AutoMultivariateNormal(few_rows)), {"update": vb.BatchAndMatch()}, Unsuitable, "Plate 'rows' draws 2 of .* too narrow"),
         (vb.Pair(model, "full"), {"update": vb.BatchAndMatch(), "estimator": "stl"}, BadInput, "and estimator='stl'"),
         (vb.Pair(model, "full"), {"update": vb.BatchAndMatch(), "batch_size": 5}, BadInput, "and batch_size=5"),
         (vb.Pair(model, "full"), {"update": vb.BatchAndMatch(), "learning_rate": 0.1}, BadInput, "and learning_rate=0.1"),

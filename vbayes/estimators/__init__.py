@@ -17,6 +17,7 @@ from .stl import STL as STL
 from .path_gradient import PathGradient as PathGradient
 from .adaptive_stl import AdaptiveSTL as AdaptiveSTL
 from .quadratic import Quadratic as Quadratic
+from .fitted_quadratic import FittedQuadratic as FittedQuadratic
 from .stratified import Stratified as Stratified
 from .score import Score as Score
 from .baselined import Baselined as Baselined

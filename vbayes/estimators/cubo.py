@@ -2,58 +2,51 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ..arguments.real import Real
 from ..drawing.particles import Particles
 from ..exact.table import Table
-from .base import Estimate
+from .base import Estimate, Estimator
 from .objective import Objective
-from .remembering import Remembering
-from .weights import log_mean_exp
+from .weights import log_mean_exp, normalised
 
 
 @dataclass(frozen=True)
-class CUBO(Remembering):
+class CUBO(Estimator):
     """The χ upper bound on log p(x), lowered: it makes q cover the posterior, where the ELBO lets q shrink into a part of it.
 
-    surrogate = (1/n) (1/K) Σ_k w_k^n / m, lowered by training, with m a moving average of mean w^n over the draws so far
+    surrogate = Σ_k sg(v_k) log p(x, z̄_k) − (n − 1) Σ_k sg(v_k (1 − v_k)) [log p(x, z_k) − log p(x, z̄_k) − log q(z_k|x) + log q(z̄_k|x)], v = w^n / Σ w^n, lowered by training
 
-    Bound: CUBO = (1/n) log E_q[w^n] ≥ log p(x) for n ≥ 1. Bias: of order 1/K in value, since the logarithm of a mean of few draws misses the
-    rare large weights that it is about; with one draw it would be the ELBO, lowered. Its gradient is that of E_q[w^n] but for a positive factor. Needs: a path at every site. Its variance is that
-    of w^n: start from a guide that is too wide, not too narrow, at a small learning rate.
+    Bound: CUBO = (1/n) log E_q[w^n] ≥ log p(x) for n ≥ 1. Bias: of order 1/K in value and gradient, since K draws miss the rare large weights that it is about. Needs: a path at every
+    site. Start from a guide that is too wide, not too narrow: where q is less than √(1 − 1/n) times as wide as the posterior, along any direction, the bound is infinite.
 
-    Weights are not held against those of the same draws where all data are in each step: Σ_k v_k ∇ log w_k, v = w^n / Σ w^n, is the gradient of what K draws show of the bound, and that is
-    lowest, without end, where q is so far off that none of them meets the posterior. In minibatches of data with latents of their own it is what is followed, and may run away.
+    The gradient is that of (1/n) log ∫ p(x, z)^n q(z|x)^(1−n) dz with the draws held where they are, −(1 − 1/n) Σ_k v_k ∇ log q(z̄_k|x) in the guide: q goes where the weights are. It is taken along the path with the same mean for
+    every K, which leaves less noise. To differentiate Σ_k w_k^n along the path at once would lower what few draws show of the bound, and that is lowest, without end, where none of them meets the posterior.
 
     Args:
         order: n, at least 1; 2 is the χ² divergence.
-        decay: Of m, from 0, which is v, to below 1.
 
     References:
         Dieng, Tran, Ranganath, Paisley & Blei 2017, Variational inference via χ upper bound minimization, arXiv:1611.00328, eq. 2 and algorithm 1.
+        Tucker, Lawson, Gu & Maddison 2019, Doubly reparameterized gradient estimators for Monte Carlo objectives, arXiv:1810.04152, for the path.
     """
 
     num_particles: int = 32
     order: float = 2.0
-    decay: float = 0.99
 
     bound = "CUBO"
     unbiased_for = "nothing; consistent in K"
     unbiased_in = frozenset()
-    needs = frozenset({"log_p", "log_q"})
+    needs = frozenset({"log_p", "log_q", "log_p_fixed", "log_q_fixed"})
     requires = frozenset({"path"})
     min_particles = 2
     independent = True
     reference = "Dieng et al. 2017, arXiv:1611.00328"
 
-    remembers = ("level",)
-
-    limits = {"order": Real(least=1.0, given="2.0"), "decay": Real(least=0.0, below=1.0, given="0.99")}
+    limits = {"order": Real(least=1.0, given="2.0")}
 
     @property
     def objective(self) -> Objective:
@@ -65,24 +58,9 @@ class CUBO(Remembering):
     def bound_of(self, log_w: Tensor) -> Tensor:
         return log_mean_exp(self.order * log_w) / self.order
 
-    def init(self, particles: Particles) -> dict[str, Tensor]:
-        return {"level": self.bound_of(particles.log_w)}
-
     def estimate(self, particles: Particles) -> Estimate:
-        bound = self.bound_of(particles.log_w)
-        return Estimate(
-            bound.detach(), (self.order * (bound - self._level(bound.detach(), particles))).exp() / self.order
-        )
-
-    def _level(self, bound: Tensor, particles: Particles) -> Tensor:
-        """(*local) (1/n) log m, of which this draw is a part."""
-        before = self.memory.get_buffer("level")
-        if particles.scale != 1.0 or before.shape != bound.shape:
-            return bound
-        log_decay = math.log(self.decay) if self.decay else -math.inf
-        level = (
-            torch.logaddexp(log_decay + self.order * before, math.log1p(-self.decay) + self.order * bound) / self.order
-        )
-        if torch.is_grad_enabled():  # a look at the value leaves no trace
-            self.memory.level = level
-        return level
+        log_w = particles.log_w.detach()
+        v = normalised(self.order * log_w)
+        path = particles.log_p - particles.log_p_fixed - (particles.log_q - particles.log_q_fixed)
+        surrogate = v * particles.log_p_fixed - (self.order - 1) * v * (1 - v) * path
+        return Estimate(self.bound_of(log_w), surrogate.sum(0))

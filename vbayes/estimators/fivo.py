@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ..drawing.particles import Particles
@@ -17,10 +18,10 @@ class FIVO(Estimator):
     """The logarithm of a particle filter's estimate of p(x): particles are weighed at each datum of a series, and chosen anew by their weights before the next latent is drawn.
 
     surrogate = Σ_t log (1/K) Σ_k w_tk, w_tk = p(z_tk, x_t | z_a, x_<t) / q(z_tk | z_a, x), where a = a_t−1,k is drawn by the weights of the step before; with `choice_term` plus
-    Σ_t sg(Σ_{s>t} log (1/K) Σ_k w_sk) Σ_k log P(a_tk)
+    Σ_t sg(Σ_{s>t} log (1/K) Σ_k w_sk) Σ_k log P(a_tk); of sites without a path plus Σ_t sg(Σ_{s≥t} log (1/K) Σ_k w_sk) Σ_k log q(z̄_tk | z_a, x)
 
     Bound: FIVO ≤ log p(x), as exp of the value has mean p(x). Where model or guide don't alternate latents and data it has one step, and is the IWAE bound. Bias: what the choice of
-    particles hangs on is held constant, as is usual; with `choice_term` none, and much more noise. Needs: a path at every site. Its price is T² / 2 partial runs of model and
+    particles hangs on is held constant, as is usual; with `choice_term` none, and much more noise. Needs: nothing; it takes discrete sites, by their score, which is noisy. Its price is T² / 2 partial runs of model and
     guide, felt where Pyro takes the steps and when a program is captured; compiled, twice the time of an `IWAE` of as many particles, where the model is Markovian.
 
     Args:
@@ -40,7 +41,6 @@ class FIVO(Estimator):
     unbiased_for = "nothing; with choice_term FIVO"
     unbiased_in = frozenset()
     needs = frozenset({"steps"})
-    requires = frozenset({"path"})
     independent = True
     reference = "Maddison et al. 2017, arXiv:1705.09279"
 
@@ -57,10 +57,13 @@ class FIVO(Estimator):
         return chosen(log_w), log_mean_exp(log_w).expand_as(log_w)
 
     def estimate(self, particles: Particles) -> Estimate:
-        bound = surrogate = log_mean_exp(particles.steps[-1].log_w)
-        if self.choice_term:
-            for step in particles.steps[:-1]:
-                to_come = (bound - log_mean_exp(step.log_w)).detach()
-                assert step.ancestors is not None
-                surrogate = surrogate + to_come * step.log_w.log_softmax(0).gather(0, step.ancestors).sum(0)
+        bounds = [log_mean_exp(step.log_w) for step in particles.steps]
+        bound = surrogate = bounds[-1]
+        for step, before, after in zip(particles.steps, [torch.zeros_like(bound), *bounds], bounds, strict=False):
+            scores = [term.log_q for term in step.terms if not (term.observed or term.value.requires_grad)]
+            if scores:  # of what is drawn without a path
+                surrogate = surrogate + (bound - before).detach() * torch.stack(scores).sum((0, 1))
+            if self.choice_term and step.ancestors is not None:
+                chances = step.log_w.log_softmax(0).gather(0, step.ancestors)
+                surrogate = surrogate + (bound - after).detach() * chances.sum(0)
         return Estimate(bound.detach(), surrogate)

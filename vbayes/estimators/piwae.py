@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..drawing.particles import Particles
 from .base import Estimate
+from .objective import Objective, apart
 from .weights import Grouped, log_mean_exp, normalised
 
 
@@ -18,7 +19,7 @@ class PIWAE(Grouped):
     surrogate = Σ_k sg(v_k) log p(x, z̄_k) + mean over groups of Σ_k sg(u_k) [log p(x, z_k) − log p(x, z̄_k) − log q(z_k|x)], v normalised
     over all particles, u within a group
 
-    Bound: IWAE of all particles. Bias: none for the model; the guide's gradient is that of `MIWAE`. Needs: a path at every site.
+    Bound: IWAE of all particles, which is the model's objective; the guide's is that of `MIWAE`. Bias: none. Needs: a path at every site.
 
     Args:
         num_particles: In all the groups together.
@@ -30,10 +31,18 @@ class PIWAE(Grouped):
 
     bound = "IWAE"
     unbiased_for = "IWAE (model), MIWAE (guide)"
-    unbiased_in = frozenset({"model"})
     needs = frozenset({"log_p", "log_q", "log_p_fixed"})
     requires = frozenset({"path"})
     reference = "Rainforth et al. 2018, arXiv:1802.04537"
+
+    @property
+    def objective(self) -> Objective:
+        each = self.num_particles // self.groups
+        return apart(
+            f"IWAE bound of {self.num_particles} particles in the model, of {each} in the guide",
+            model=lambda table: table.expected(log_mean_exp, self.num_particles),
+            guide=lambda table: table.expected(log_mean_exp, each),
+        )
 
     def bound_of(self, log_w: Tensor) -> Tensor:
         return log_mean_exp(log_w)

@@ -19,7 +19,7 @@ class Quadratic(Estimator):
     constant; E_q[b] = g·m + ½ tr(H L Lᵀ) but for constants, H(q) = log |L|, q = N(m, L Lᵀ)
 
     Bound: ELBO. Bias: none. Needs: a guide of Normal or MultivariateNormal sites that are independent given the data; as many more gradients of the model as a datum has latents. Without noise where
-    log p is a parabola in z, whatever q is; where it is none within the width of q, it can be worse than `Pathwise`.
+    log p is a parabola in z, whatever q is; where it is none within the width of q, it can be worse than `Pathwise`, and `FittedQuadratic` is not.
 
     References:
         Miller, Foti, D'Amour & Adams 2017, Reducing reparameterization gradient variance, arXiv:1705.07880.
@@ -32,20 +32,35 @@ class Quadratic(Estimator):
     reference = "Miller et al. 2017, arXiv:1705.07880"
 
     def estimate(self, particles: Particles) -> Estimate:
-        mean = torch.cat([site.parameters["loc"][:1] for site in particles.latents], -1)
+        mean = mean_of(particles)
         log_p, log_q = particles.densities(particles.z)
         with torch.enable_grad():  # type: ignore[no-untyped-call]
             slope, curvature = _parabola(particles, mean.detach())
         away = particles.z - mean.detach()
         drawn = ((slope + 0.5 * (curvature @ away.unsqueeze(-1)).squeeze(-1)) * away).sum(-1)
-        expected, start = (slope * mean).sum(-1), 0
-        for site in particles.latents:
-            end = start + site.value.shape[-1]
-            root = _root(site)[:1]
-            part = curvature[..., start:end, start:end]
-            expected = expected + 0.5 * (root * (part @ root)).sum((-2, -1))
-            expected, start = expected + root.diagonal(dim1=-2, dim2=-1).log().sum(-1), end
+        expected = expected_of(particles, slope, curvature)
         return Estimate((log_p - log_q).detach().mean(0), (log_p - drawn).mean(0) + expected.squeeze(0))
+
+
+def mean_of(particles: Particles) -> Tensor:
+    """(1, *local, d) E_q[z], live."""
+    return torch.cat([site.parameters["loc"][:1] for site in particles.latents], -1)
+
+
+def expected_of(particles: Particles, slope: Tensor, curvature: Tensor) -> Tensor:
+    """(1, *local) E_q[b] + H(q) but for constants, live in q.
+
+    Args:
+        slope, curvature: (1, *local, d) and (1, *local, d, d) of b at the mean, numbers.
+    """
+    expected, start = (slope * mean_of(particles)).sum(-1), 0
+    for site in particles.latents:
+        end = start + site.value.shape[-1]
+        root = _root(site)[:1]
+        part = curvature[..., start:end, start:end]
+        expected = expected + 0.5 * (root * (part @ root)).sum((-2, -1))
+        expected, start = expected + root.diagonal(dim1=-2, dim2=-1).log().sum(-1), end
+    return expected
 
 
 def _root(site: Latent) -> Tensor:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ..drawing.particles import Particles
 from .base import Estimate, Estimator
+from .objective import Objective
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,7 @@ class SleepPhase(Estimator):
 
     surrogate = mean_k [log p(x, z̄_k) + log q(z̃_k|x̃_k)], (x̃_k, z̃_k) ~ p held constant
 
-    Bound: ELBO. Bias: none for the model. The guide descends KL(p(z|x) ‖ q(z|x)) averaged over data of the model's own, not the bound: the two phases follow no common
+    Bound: ELBO, which is the model's objective. Bias: none for the model. The guide descends KL(p(z|x) ‖ q(z|x)) averaged over data of the model's own, not the bound: the two phases follow no common
     function. Needs: data that are an argument of the model as they are; it takes discrete sites.
 
     References:
@@ -26,6 +27,10 @@ class SleepPhase(Estimator):
     unbiased_in = frozenset({"model"})
     needs = frozenset({"log_p_fixed", "log_q_fixed", "sleep_log_q"})
     reference = "Hinton et al. 1995, doi:10.1126/science.7761831"
+
+    @property
+    def objective(self) -> Objective:
+        return Objective("ELBO in the model, KL(p ‖ q) over data of the model's own in the guide")
 
     def estimate(self, particles: Particles) -> Estimate:
         value = (particles.log_p_fixed - particles.log_q_fixed).detach()

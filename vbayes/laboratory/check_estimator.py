@@ -29,10 +29,12 @@ from ..summaries.card import Card, Displayable, first_few
 from ..summaries.listed import listed
 from .bias import SEEN
 from .compare import compare
+from .own_values import against_own_values
 from .replicas import Replicas
 
 AWAY = 0.2  # sd of what parameters are moved by, so that no symmetry hides a bias
 SMALL = 0.5  # of a typical draw: a bias of this size must have been seen
+OWN = "its own values"
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class OnPair:
     Attributes:
         pair: Its name.
         captured: Whether its gradients are one program, which is compiled; why not, if not.
-        judged: Whether there was a truth; why not, if not.
+        judged: "yes" by a truth; "its own values", where nobody knows one: by differences of their mean; or why not at all.
         claimed: The parameters whose gradient it claims to be unbiased in: "model", "guide", "model, guide" or none.
         bias_z: Of these, in standard errors; NaN where nothing was judged.
         resolution: The smallest bias that would have been seen, in typical draws.
@@ -85,18 +87,25 @@ class EstimatorCheck(Displayable):
         """What holds, what does not, and what nobody could tell."""
         biased = [row for row in self.rows if row.biased]
         seen = [row for row in self.rows if not row.biased and row.resolution <= SMALL]
+        known, told = ([row.pair for row in seen if (row.judged == OWN) == own] for own in (False, True))
         parts = []
         if biased:
             worst = max(biased, key=lambda row: abs(row.bias_z))
             parts.append(
                 f"Biased in {worst.claimed}, where it claims not to be, on {listed([row.pair for row in biased])}: |z| up to {abs(worst.bias_z):.1f} on {worst.pair}."
             )
-        if seen:
-            parts.append(f"No bias on {listed([row.pair for row in seen])}.")
+        if known:
+            parts.append(f"No bias on {listed(known)}.")
+        if told:
+            parts.append(
+                f"On {listed(told)} its gradient is that of the mean of its own values, by differences; whether these are what they are said to be, no table tells."
+            )
         if slow := [row for row in self.rows if row.captured != "yes"]:
             parts.append(f"Not captured on {listed([row.pair for row in slow])}: {slow[0].captured}")
         if blind := [row for row in self.rows if row not in biased and row not in seen]:
-            why = dict.fromkeys(row.judged if row.judged != "yes" else "too noisy, take more replicas" for row in blind)
+            why = dict.fromkeys(
+                "too noisy, take more replicas" if row.judged in ("yes", OWN) else row.judged for row in blind
+            )
             parts.append(f"Not judged on {listed([row.pair for row in blind])}: {'; '.join(why)}.")
         return " ".join(parts)
 
@@ -127,7 +136,8 @@ def check_estimator(
     """Tests what an estimator claims on pairs with known answers: its output, whether it can be captured, and its bias against the exact gradient of its objective.
 
     The truth is a sum over all values of the latents, `Objective.truth` of `vb.tabulate`, differentiated; so an estimator of anything that can be written in
-    densities can be judged. What weighs several particles needs a table of all tuples of them: take two particles where there is a choice.
+    densities can be judged. What weighs several particles needs a table of all tuples of them: take two particles where there is a choice. Where an objective has no truth, as that of `DAIS`,
+    `LearnedDAIS` and `FIVO`, the gradient is held against differences of the mean of the estimator's own values: an error in both at once is then not seen.
 
     Args:
         estimator: A `vb.Estimator`, its class or name.
@@ -171,26 +181,37 @@ def _away(name: str, seed: int) -> Pair:
 def _on(name: str, pair: Pair, batch: Batch, method: Estimator, replicas: int, seed: int) -> OnPair:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of slow gradients and heavy tails: both are said in the result
-        captured = Replicas(pair, method, batch).why_slow or "yes"
+        many = Replicas(pair, method, batch)
+        captured = many.why_slow or "yes"
         if captured != "yes":
             replicas = min(replicas, 1000)  # one by one
-        found, judged = (
-            None,
-            "there are no parameters of which it claims anything" if method.unbiased_in else "it claims nothing",
-        )
+        z, resolution = math.nan, math.inf
+        judged = "there are no parameters of which it claims anything" if method.unbiased_in else "it claims nothing"
         if names := _claimed(pair, batch, method):
+            own = method.objective.truth is None
             try:
-                table = compare(
-                    pair, batch.args[0], [method], at={"here": pair}, replicas=replicas, oracle="tabulated", groups={"claimed": names}, seed=seed, progress=False,
-                ).to_dataframe()  # fmt: skip
-                found, judged = table[table.group == "claimed"].iloc[0], "yes"
+                if own:
+                    found = against_own_values(many, pair, names, replicas, seed)
+                    z, resolution, judged = found.z, found.resolution, OWN
+                else:
+                    z, resolution = _by_table(pair, batch, method, names, replicas, seed)
+                    judged = "yes"
             except (Unsuitable, BadInput) as error:
                 judged = str(error).split(". ")[0]
     claimed = ", ".join(sorted(method.unbiased_in)) or "nothing"
-    if found is None:
-        return OnPair(name, captured, judged, claimed, math.nan, math.inf)
+    return OnPair(name, captured, judged, claimed, z, resolution)
+
+
+def _by_table(
+    pair: Pair, batch: Batch, method: Estimator, names: tuple[str, ...], replicas: int, seed: int
+) -> tuple[float, float]:
+    """Bias in standard errors, and the smallest that would have been seen, in typical draws."""
+    table = compare(
+        pair, batch.args[0], [method], at={"here": pair}, replicas=replicas, oracle="tabulated", groups={"claimed": names}, seed=seed, progress=False,
+    ).to_dataframe()  # fmt: skip
+    found = table[table.group == "claimed"].iloc[0]
     typical = math.sqrt(found.mean_norm**2 + found.variance)
-    return OnPair(name, captured, judged, claimed, found.bias_z, found.bias_resolution / typical if typical else 0.0)
+    return found.bias_z, found.bias_resolution / typical if typical else 0.0
 
 
 def _claimed(pair: Pair, batch: Batch, method: Estimator) -> tuple[str, ...]:

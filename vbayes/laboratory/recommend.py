@@ -42,13 +42,13 @@ HOPELESS = 3.0  # ... and none that costs so many times what the best does
 MINIBATCHES, DRAWS = 60, 8  # of the nested design that tells the minibatch's noise
 DEARER = 2  # times the seconds of a candidate in the first round: one in the last, with machine code
 
-UNTRIED = ("trace", "rebar", "relax", "path_gradient", "arm", "quadratic")
+UNTRIED = ("trace", "rebar", "relax", "path_gradient", "arm", "quadratic", "fitted_quadratic")
 CANDIDATES = tuple(
     name
     for name, kind in ESTIMATORS.items()
     if kind.bound == "ELBO" and kind.unbiased_in == {"model", "guide"} and name not in UNTRIED
 )
-"""Those of the ELBO without bias. Trace is Pathwise or Score; REBAR wants its temperature chosen by hand; RELAX is as good as its training; PathGradient is STL, and ARM a noisier DisARM; and Quadratic
+"""Those of the ELBO without bias. Trace is Pathwise or Score; REBAR wants its temperature chosen by hand; RELAX and FittedQuadratic are as good as their training; PathGradient is STL, and ARM a noisier DisARM; and Quadratic
 has a gradient for each latent to capture."""
 
 

@@ -18,7 +18,7 @@ from ..errors import CaptureFailed
 from ..estimators.base import gradient
 from ..estimators.remembering import Averaging, Remembering, with_memory
 from ..pair.pair import Pair
-from ..staging import Noise, Program, Replicated, draw_noise, stage
+from ..staging import Noise, Program, Replicated, draw_noise, replicate, stage
 from ..staging.capture import Tensors
 from ..validation import validation, vmap
 
@@ -92,12 +92,32 @@ class Replicas:
             return
         if self._names and not self._memories:
             self.settle(pair, 0)
-        parameters = _values(pair)
+        with rng.seeded(seed), torch.no_grad():
+            yield from self._many(_values(pair), self._own(noise), self.batch.args)
+
+    def with_values(self, pair: Pair, noise: Noise, seed: int) -> tuple[Tensor, Tensor]:
+        """(R, P) gradients of a captured program, and the (R,) values beside them.
+
+        Args:
+            pair, noise, seed: As for `gradients`.
+        """
+        assert self.program is not None
+        together = self._many.side_by_side(len(noise[0]))
+        gradients, values = [], []
+        with rng.seeded(seed), torch.no_grad():
+            for chunk in zip(*(numbers.split(together) for numbers in self._own(noise)), strict=True):
+                found, value = replicate(self.program, _values(pair), chunk, self.batch.args)
+                gradients.append(torch.cat([found[name].reshape(len(value), -1) for name in found], 1))
+                values.append(value)
+        return torch.cat(gradients), torch.cat(values)
+
+    def _own(self, noise: Noise) -> Noise:
+        """What the program reads of it."""
+        assert self.program is not None
         normals, uniforms = (n[:, :size].contiguous() for n, size in zip(noise, self.sizes, strict=True))
         for start, size in self.program.sizes.rows:  # by the order of what stands there, uniforms or rows
             uniforms[:, start : start + size] = uniforms[:, start : start + size].argsort(1).to(uniforms)
-        with rng.seeded(seed), torch.no_grad():
-            yield from self._many(parameters, (normals, uniforms), self.batch.args)
+        return normals, uniforms
 
     def settle(
         self,

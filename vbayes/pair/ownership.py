@@ -108,6 +108,12 @@ class Ownership:
             else:
                 self._values[key] = value.detach().clone()
 
+    def in_order_of(self, names: Iterable[str]) -> None:
+        """Has its parameters in this order; `names` are all of them."""
+        wanted = tuple(names)
+        self._values = {name: self._values[name] for name in wanted}
+        self._leaves = {name: self._leaves[name] for name in (*wanted, *self._leaves)}
+
     def share(self, other: Ownership, names: Iterable[str] | None = None) -> None:
         """Has the tensors of another pair's parameters for its own too.
 

@@ -154,6 +154,7 @@ class Problem:
         got, wanted = ({k: tuple(v.shape) for k, v in p.parameters.items()} for p in (other, self.pair))
         if got != wanted:
             raise BadInput(f"{name} has parameters {got}. Wanted: those of pair {self.pair.name!r}, {wanted}.")
+        other._own.in_order_of(self.pair.parameters)  # who met a shared guide first may have met them in another one
         return other.to(self.device)
 
     def _first(self, device: torch.device) -> torch.Tensor | None:

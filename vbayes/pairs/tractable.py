@@ -22,6 +22,7 @@ from .gaussian_chain import gaussian_chain
 from .gaussian_mixture import gaussian_mixture
 from .linear_gaussian import linear_gaussian
 from .normal_normal import normal_normal
+from .state_space import state_space
 from .three_bernoulli import three_bernoulli
 
 
@@ -58,5 +59,6 @@ TRACTABLE: dict[str, Tractable] = {
     "three_bernoulli": Tractable(three_bernoulli, (0.2, 1.9)),
     "gaussian_mixture": Tractable(gaussian_mixture, (-1.1, 0.6)),
     "discrete_chain": Tractable(discrete_chain, ((-0.9, 0.2, 1.3), (1.1, 0.7, -0.4))),
+    "state_space": Tractable(lambda: state_space(2), ((0.9, -0.4), (-1.2, 0.8))),
 }
 """Name → a pair with exact answers, in closed form or by `vb.tabulate`, and some data."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from ..errors import NonFinite, Unsuitable
 from ..export.to_arviz import to_arviz
 from ..summaries.card import Card, Displayable, counted, first_few, rounded, with_error
 from ..summaries.r_hat import AGREE, r_hat
+from .end import elbo_at_the_end, lowers
 from .result import Fit
 from .settled import search_of
 
@@ -44,6 +46,10 @@ class Restarts(Displayable):
         table = self.to_dataframe()
         return self.fits[int(table.restart[table.best].iloc[0])]
 
+    @cached_property
+    def _ends(self) -> list[tuple[float, float]]:
+        return [elbo_at_the_end(fit) for fit in self.fits]
+
     @property
     def spread(self) -> float:
         """Standard deviation between the fits of the ELBO per datum at their ends, in nats."""
@@ -51,7 +57,7 @@ class Restarts(Displayable):
 
     def to_dataframe(self) -> pd.DataFrame:
         """A row for each fit: restart (from 0), seed, steps, elbo (nats, mean of the last tenth of the steps; of fits that trained until they had converged that at the mean of
-        the last iterates), its standard error elbo_se, elbo_per_datum, finished (whether it stayed finite), best."""
+        the last iterates; of an objective that is lowered, such as that of `CUBO`, the ELBO of the same draws at the ends), its standard error elbo_se, elbo_per_datum, finished (whether it stayed finite), best."""
         longest = max(fit.steps for fit in self.fits)
         rows = []
         for number, fit in enumerate(self.fits):
@@ -61,6 +67,8 @@ class Restarts(Displayable):
             finished = fit.steps == (longest if fit.interrupted else self.steps)
             if self.steps is None:
                 elbo, elbo_se, finished = _reached(fit), float("nan"), fit.convergence is not None
+            if fit.steps and lowers(fit):
+                elbo, elbo_se = self._ends[number]
             rows.append(
                 {
                     "restart": number,

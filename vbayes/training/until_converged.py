@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 from ..data.dataset import Dataset
 from ..errors import BadInput
+from ..estimators import name_of
+from ..estimators.base import Estimator
 from ..progress import bar, between_steps
 from .autosave import Autosave
 from .budget import Budget
@@ -59,13 +61,14 @@ def until_converged(
         what: It is, for the bars.
 
     Raises:
-        BadInput: A budget that is none, or held-out data for a guide that has nothing to say of them.
+        BadInput: A budget that is none, or held-out data for a guide that has nothing to say of them; or an estimator whose values can't tell.
         NonFinite: Parameters became NaN or infinite time and again, at smaller and smaller rates.
 
     References:
         Welandawe, Andersen, Vehtari & Huggins 2022, A framework for improving the reliability of black-box variational inference, arXiv:2203.15945: phases, means
         of iterates, what a further phase gains.
     """
+    _require_telling_values(fresh.estimator)
     if validation is None and (there := settled(fresh)) is not None:
         if autosave:
             autosave.keep(there, finished=last)
@@ -88,3 +91,13 @@ def until_converged(
         if autosave and not reached.interrupted:
             autosave.keep(reached, finished=last, behind=not last)
         return reached  # type: ignore[no-any-return]
+
+
+def _require_telling_values(method: Any) -> None:
+    """Raises `BadInput` for an objective that is lowered, and of which an estimate of few draws is lowest where none of them meets the posterior."""
+    if isinstance(method, Estimator) and not (method.objective.ascend or method.unbiased_in):
+        name = name_of(method)
+        raise BadInput(
+            f"estimator={name}, and neither steps nor epochs: what its draws show of {method.objective.name}, which is to be lowered, is lowest where none of them meets the posterior, so "
+            "it tells neither a good learning rate nor when to stop. Wanted: how far to go. Mend: steps=2000, learning_rate=0.01; then fit.diagnose() says what came of it."
+        )

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from ..arguments.kind import refuse
-from ..errors import BadInput
+from ..errors import BadInput, Unsuitable
+from ..pair.subsample import seen_of
 from ..updates import BatchAndMatch, NaturalGradient, ScoreMatching
 from .matching import Matching, whole_normal
 
@@ -62,7 +63,7 @@ def updated(
     if scores_alone(update) and (given := [f"{name}={value!r}" for name, value in asked.items() if value is not None]):
         beside = " and ".join(given)
         raise BadInput(
-            f"update={update} and {beside}: it takes scores of all data at draws, and no estimator's gradient. Wanted: it alone. Mend: leave out the other, or "
+            f"update={update} and {beside}: it takes scores of all data at draws, and no estimator's gradient; what differs between minibatches it would take for curvature. Wanted: it alone. Mend: leave out the other, or "
             "update=vb.NaturalGradient()."
         )
     return update
@@ -102,6 +103,12 @@ def check_update(fit: Any) -> None:
                 raise BadInput(
                     f"update={fit.optimizer} and binarize='dynamic': it takes the scores of one set of data. Wanted: data that stay, as binarize='static' makes them."
                 )
-            whole_normal(fit.pair, fit.data.batch(fit.pair.model))
+            batch = fit.data.batch(fit.pair.model)
+            whole_normal(fit.pair, batch)
+            if part := seen_of(fit.pair, batch):
+                raise Unsuitable(
+                    f"{part} in pair {fit.pair.name!r}, and update={fit.optimizer} takes what differs between parts of the data for curvature: the normal would come out too narrow. Wanted: all "
+                    "of them. Mend: let the model take its plate's size from its data, or update=vb.NaturalGradient()."
+                )
         else:
             optimizer_of(fit)

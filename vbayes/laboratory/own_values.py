@@ -1,0 +1,92 @@
+"""A gradient held against differences of its estimator's own values: what can be told where no table knows the objective."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from .. import rng
+from ..errors import Unsuitable
+from ..estimators import name_of
+from ..pair.pair import Pair
+from ..staging import draw_noise
+from .bias import Bias, bias
+from .moments import collect
+from .replicas import Replicas
+
+BLOCKS = 20  # of draws
+DIRECTIONS = 6  # that differences are taken along, at most: one for each number, or at random
+STEP = 0.03  # in unconstrained parameters, forth and back: short beside what bends a bound, long beside the rounding of single precision
+OFF = 0.005  # of a typical draw, that the differences may be off by the bend of a third order
+MEMORY, BASE, OTHER, AIM = range(4)  # what children of a seed are for
+
+
+def against_own_values(replicas: Replicas, pair: Pair, names: Collection[str], draws: int, seed: int) -> Bias:
+    """The distance of the mean gradient from that of the mean value, in typical draws.
+
+    Gradient and values are of the same draws, so that of an estimator whose gradient is the derivative of its value along the path next to no noise is left. Of more than six numbers the distance is
+    seen along six directions at random, and is what it is on average over directions.
+
+    Args:
+        replicas: Of the estimator.
+        pair: Where.
+        names: The parameters that count.
+        draws: Of the gradient.
+        seed: Of all draws.
+
+    Raises:
+        Unsuitable: Nothing captures the estimator.
+    """
+    if replicas.program is None:
+        raise Unsuitable(f"{name_of(replicas.estimator)} is not captured, so that draws of it come one by one")
+    parameters, size, squares = pair.parameters, -(-draws // BLOCKS), list[float]()
+    claimed = torch.cat(
+        [torch.full((value.numel(),), name in names, device="cpu") for name, value in parameters.items()]
+    )
+    like = next(iter(parameters.values()))
+    count = int(claimed.sum())
+    directions = torch.eye(count, dtype=torch.float64, device="cpu")
+    if count > DIRECTIONS:
+        made = torch.randn(count, DIRECTIONS, generator=rng.stream(seed, AIM), dtype=torch.float64, device="cpu")
+        directions = torch.linalg.qr(made).Q.mT * (count / DIRECTIONS) ** 0.5
+    replicas.settle(pair, rng.child(seed, MEMORY), memories=BLOCKS)
+
+    def gaps() -> Iterator[list[Tensor]]:
+        for block in range(BLOCKS):
+            replicas.recall(block)
+            with rng.seeded(rng.child(seed, BASE, block)):
+                noise = draw_noise(replicas.sizes, size, like)
+            other, whole = rng.child(seed, OTHER, block), like.new_zeros(len(claimed))
+            gradients = replicas.with_values(pair, noise, other)[0][:, claimed]
+            squares.append(float(gradients.double().square().sum(1).mean()))
+            columns = []
+            for direction in directions.to(like):
+                along = whole.masked_scatter(claimed, direction)
+                step = STEP / float(direction.norm())
+                ahead, behind = (
+                    replicas.with_values(_moved(pair, way * step * along), noise, other)[1] for way in (1.0, -1.0)
+                )
+                columns.append(gradients @ direction - (ahead - behind) / (2 * step))
+            yield [torch.stack(columns, 1)]
+
+    right = torch.zeros(len(directions), dtype=torch.float64, device="cpu")
+    found = collect(gaps(), right, size)
+    typical = math.sqrt(sum(squares) / BLOCKS)
+    scaled = replace(found, sums=found.sums / typical, squares=found.squares / typical**2) if typical else found
+    return bias(scaled, right, OFF)
+
+
+def _moved(pair: Pair, by: Tensor) -> Pair:
+    """A copy whose parameters are so far away."""
+    parameters = pair.parameters
+    pieces = by.split([value.numel() for value in parameters.values()])
+    return pair.copy().load(
+        {
+            name: value + piece.reshape(value.shape)
+            for (name, value), piece in zip(parameters.items(), pieces, strict=True)
+        }
+    )

@@ -1,0 +1,38 @@
+"""The ELBO at the end of a fit whose own values are no ELBO."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import rng
+from ..estimators.base import Estimator
+from ..estimators.suits import of_elbo
+from ..validation import no_warnings_of_nan, validation
+
+LOOKS, DRAWS = 20, 50  # looks, each of so many draws and, for one that takes minibatches, of other rows
+
+
+def lowers(fit: Any) -> bool:
+    """Whether it follows something that is to be lowered: few draws show least of that where none of them meets the posterior."""
+    return isinstance(fit.estimator, Estimator) and not fit.estimator.objective.ascend
+
+
+def elbo_at_the_end(fit: Any) -> tuple[float, float]:
+    """The ELBO in nats and its standard error, by the same draws and rows for fits of the same data."""
+    pair, data = fit.pair, fit.data
+    found, usual = [], None
+    with validation(False), no_warnings_of_nan():
+        for number in range(LOOKS):
+            index = None
+            if fit.batch_size is not None:
+                rows = torch.randperm(len(data), generator=rng.stream(number), device="cpu")
+                index = rows[: fit.batch_size].to(data.first.device)
+            batch = data.batch(pair.model, index)
+            usual = usual or of_elbo(pair, batch, DRAWS)
+            model, guide = pair.scaled(batch.total)
+            with pair.look(number):
+                found.append(-usual.loss(model, guide, *batch.args))
+    return float(np.mean(found)), float(np.std(found, ddof=1)) / LOOKS**0.5
