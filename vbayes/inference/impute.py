@@ -18,7 +18,8 @@ from ..drawing.densities import drawing_density, run_at
 from ..drawing.summed import Summed, model_terms
 from ..errors import BadInput, Unsuitable
 from ..pair.pair import DATA_PLATE, Pair
-from ..pair.problem import Problem, Trained
+from ..pair.paired import Model
+from ..pair.problem import Problem
 from ..pair.sites import Layout, base, factors, is_point_mass, latents, observed, summed_out
 from ..progress import bar
 from ..summaries.card import Card, Displayable, rounded
@@ -59,7 +60,7 @@ class Imputation(Displayable):
 
 @takes()
 def impute(
-    pair: Pair | Trained,
+    pair: Model,
     data: Any,
     known: Any,
     *,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import vbayes as vb
-from vbayes.diagnostics.trained import Training, lost
+from vbayes.summaries.trained import Training, lost
 
 
 def test_a_loss_is_told_from_noise():
