@@ -17,6 +17,7 @@ import vbayes as vb
 from vbayes.cli.commands import find
 from vbayes.cli.options import names
 from vbayes.export import arviz as export
+from vbayes.progress.lines import Lines
 
 RUN = {
     "config.json",
@@ -110,10 +111,13 @@ def test_default_folder_and_a_pair_without_pictures(inside, tmp_path):
     assert folder.name.startswith("train-eight_schools-2") and {p.name for p in folder.iterdir()} == RUN | DIAGNOSED
 
 
-def test_train_until_it_has_converged(inside, tmp_path):
+def test_train_until_it_has_converged(inside, tmp_path, monkeypatch):
+    """And it moves meanwhile, as `vb.fit` does."""
+    monkeypatch.setattr(Lines, "first", 0.0)
     done = inside("train", "normal_normal", "--out", "run")
     assert done.returncode == 0, done.stderr
     assert "Convergence: converged after" in done.stdout
+    assert done.stderr.startswith("fit, learning rate: ")
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["converged"] is True and config["epochs"] is None and config["convergence"].startswith("converged")
     done = inside("train", "normal_normal", "--max-steps", 50, "--out", "short")

@@ -14,6 +14,7 @@ import torch
 import vbayes as vb
 from tests.models import binary, small_vae
 from tests.quick import some_quick
+from vbayes.guides.richer import NUTS
 from vbayes.staging.many import Affordable
 from vbayes.training.failure import Failure
 from vbayes.training.phased_run import PhasedRun
@@ -221,7 +222,8 @@ def test_an_error_in_the_phase_of_a_flow_keeps_the_better_of_the_two_guides(monk
         fit(bent, torch.tensor([1.0]), callbacks=[fail], compile=False)
     kept = caught.value.fit
     assert [name for name, _ in kept.tried] == ["normal", "flow"] and kept.interrupted
-    assert caught.traceback[-1].name == "fail" and kept.diagnosis is not None and kept.verdict()
+    assert caught.traceback[-1].name == "fail" and f"Guide: {kept.guide}." in kept.verdict()
+    assert NUTS in kept.diagnosis.richer, "a flow has been tried"
 
 
 def test_an_error_is_not_lost_where_the_next_step_fails_too(monkeypatch):

@@ -11,6 +11,7 @@ import torch
 
 import vbayes as vb
 from tests.models import binary, small_vae
+from tests.staging.programs import gaussian_process
 from vbayes.pair.initial_values import another_start
 from vbayes.training.side_by_side import SideBySide
 
@@ -199,3 +200,12 @@ def test_a_matrix_without_a_factor_costs_no_steps(monkeypatch):
         assert one.rows[:taken_then].elbo.tolist() == other.rows.elbo.tolist() and one.steps == 8
         moved = one.pair.parameters["loc"] - other.pair.parameters["loc"]
         assert (moved > 0.2).all()  # four steps of .1 towards the data
+
+
+@pytest.mark.slow
+def test_what_torch_can_not_trace_side_by_side_is_told_plainly():
+    """Pyro's Gaussian process writes to its kernel's diagonal: no fault of ours, so no warning that asks for a report."""
+    model, guide, loss, _ = gaussian_process()
+    pair = vb.Pair(lambda x: model(), lambda x: guide())
+    how = {"steps": 200, "restarts": 2, "progress": False, "device": "cpu"}
+    assert "Pyro's Gaussian processes" in vb.fit(pair, torch.zeros(1), loss, **how).fits[0].engine

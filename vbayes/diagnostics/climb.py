@@ -14,6 +14,7 @@ from ..estimators import STL, Enumerated
 from ..estimators.suits import of_elbo
 from ..guides import Flow, Whitened, starts
 from ..guides.curvature import Place
+from ..guides.richer import richer
 from ..pair.pair import Pair
 from ..training.autosave import Autosave
 from ..training.budget import Budget
@@ -91,7 +92,8 @@ def climb(
                 best, known = flow, found
     interrupted = best.interrupted or (flow is not None and flow.interrupted)
     reached = replace(best, tried=tuple(tried), interrupted=interrupted)
-    reached.__dict__["_diagnosis"] = known
+    then = richer(best.pair.guide, [name for name, _ in tried])
+    reached.__dict__["_diagnosis"] = replace(known, guide=reached.guide, richer=then)
     if raised is not None:
         raise with_fit(raised, reached)
     if autosave and beside and not interrupted:

@@ -52,7 +52,9 @@ class Training:
 
     def short(self) -> str:
         """For a card."""
-        known = {None: "not tested for convergence", True: "converged", False: "not converged"}
+        start, after, _ = self.reason.split(":")[0].partition(" after ")
+        untold = start if after else "not tested for convergence"  # "settled", "undecided", "stopped by Ctrl-C"
+        known = {None: untold, True: "converged", False: "not converged"}
         if self.found and not self.steps:
             return f"{self.found}" + (", converged" if self.converged else "")
         return f"{self.steps:,} step{'s' * (self.steps != 1)}, {rounded(self.seconds, 2)} s, {known[self.converged]}{', ruined' if self.lost else ''}"
