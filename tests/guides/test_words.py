@@ -62,6 +62,7 @@ def test_of_pyros(kind, then):
     assert in_words(guide) == kind.__name__ and then in richer(guide)
 
 
+@pytest.mark.slow
 def test_of_many_latents_and_of_one():
     auto = guide_of("auto", wide)
     assert in_words(auto) == "low-rank normal" and "guide='flow'" in richer(auto)
@@ -88,6 +89,7 @@ def test_what_auto_has_tried():
     assert NUTS in richer(normal, ["normal", "flow"]) and NUTS in richer(flow)
 
 
+@pytest.mark.slow
 def test_what_is_to_be_typed_next_can_be_typed():
     """NUTS as it is named, of a model whose posterior is normal: Σ = (I + 2 · 11ᵀ)⁻¹, E[z_i] = 2/7."""
     with vb.seeded(0):
