@@ -55,7 +55,7 @@ CASES = {
     "a device without numbers": (lambda: fit(device="meta"), BadInput, "without numbers"),
     # pairs and models
     "no pair": (lambda: vb.fit(None, X), BadInput, "pair=None is nothing, and no pair"),
-    "a function to check": (lambda: vb.check(model, X), BadInput, r"Wanted: a vb.Pair. Mend: hand in vb.Pair\(model, guide\)"),
+    "a number to check": (lambda: vb.check(3, X), BadInput, "pair=3 is an int, and no pair. Wanted: a vb.Pair, a model"),
     "a pair of len": (lambda: vb.Pair(len, len), BadInput, "Python's own len, which draws nothing"),
     "a pair of nothing": (lambda: vb.Pair(None, None), BadInput, "model=None is nothing"),
     "a guide of nothing": (lambda: vb.Pair(model, None), BadInput, "guide=None is nothing"),

@@ -17,6 +17,7 @@ import vbayes as vb
 from vbayes.cli.commands import find
 from vbayes.cli.options import names
 from vbayes.export import arviz as export
+from vbayes.progress.lines import Lines
 
 RUN = {
     "config.json",
@@ -110,10 +111,13 @@ def test_default_folder_and_a_pair_without_pictures(inside, tmp_path):
     assert folder.name.startswith("train-eight_schools-2") and {p.name for p in folder.iterdir()} == RUN | DIAGNOSED
 
 
-def test_train_until_it_has_converged(inside, tmp_path):
+def test_train_until_it_has_converged(inside, tmp_path, monkeypatch):
+    """And it moves meanwhile, as `vb.fit` does."""
+    monkeypatch.setattr(Lines, "first", 0.0)
     done = inside("train", "normal_normal", "--out", "run")
     assert done.returncode == 0, done.stderr
     assert "Convergence: converged after" in done.stdout
+    assert done.stderr.startswith("fit, learning rate: ")
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["converged"] is True and config["epochs"] is None and config["convergence"].startswith("converged")
     done = inside("train", "normal_normal", "--max-steps", 50, "--out", "short")
@@ -268,3 +272,26 @@ def test_the_readmes_comparison_in_time(tmp_path):
         leads.append(rows.variance["pathwise"] / rows.variance["stl"])
     assert leads[0] < leads[1] < leads[2] and leads[2] > 4
     assert table.bias_z.abs().max() < 4.5
+
+
+MODEL = """
+import pyro, pyro.distributions as dist
+def slope(x, y):
+    b = pyro.sample("b", dist.Normal(0.0, 1.0))
+    with pyro.plate("data", len(x)):
+        pyro.sample("y", dist.Normal(b * x, 1.0), obs=y)
+"""
+
+
+def test_a_model_alone_is_a_pair_whose_guide_comes_by_itself(inside, tmp_path):
+    """As with `vb.fit(model, data)`; what the guide has become is said on the way, and on the page."""
+    (tmp_path / "alone.py").write_text(MODEL)
+    (tmp_path / "my.csv").write_text("x,y\n1.0,0.5\n2.0,1.5\n-1.0,0.0\n")
+    done = inside("train", "alone:slope", "--data", "my.csv", "--out", "run")
+    assert done.returncode == 0, done.stderr
+    assert "Guide: full-rank normal" in done.stdout and "Guide: full-rank normal." in " ".join(done.stdout.split())
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["guide"] == "full-rank normal" and config["bound"] == "ELBO"
+    assert "guide: full-rank normal" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    other = inside("train", "alone:slope", "--data", "my.csv", "--guide", "diagonal", "--out", "other")
+    assert other.returncode == 0 and "Guide: mean-field normal" in other.stdout

@@ -190,9 +190,17 @@ class Trained:
 @pytest.mark.parametrize(
     ("converged", "words", "mend"),
     [
-        (True, "Converged after 2 steps in 1.2 s (R̂ below 1.01). ", ": use a richer guide."),
-        (False, "Not converged after 2 steps", ": train longer."),
-        (None, "whether it had converged, nothing has tested", ": train longer, or use a richer guide."),
+        (
+            True,
+            "Converged after 2 steps in 1.2 s (R̂ below 1.01). ",
+            ": use a richer guide: vb.fit(model, data) makes one.",
+        ),
+        (False, "Not converged after 2 steps", ": train longer: fit.resume()."),
+        (
+            None,
+            "whether it had converged, nothing has tested",
+            ": train longer, fit.resume(), or use a richer guide: vb.fit(",
+        ),
     ],
 )
 def test_what_training_says_of_itself(converged, words, mend):

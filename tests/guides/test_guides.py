@@ -152,6 +152,8 @@ def test_discrete_latents_are_summed_out_and_both_orders_are_found():
     found = vb.diagnose(fit, draws=500)
     assert found.trust == "bad" and found.modes == pytest.approx((0.5,), abs=0.05)
     assert "another mode, of about 0.5" in found.verdict() and "other modes" in repr(found)
+    without = vb.posterior(fit, draws=50)
+    assert without.trust == "bad" and without.advice.words() in found.verdict(), "no diagnosis was made of the fit"
 
 
 def test_where_there_is_no_mode_the_best_place_on_the_way_counts():

@@ -107,7 +107,7 @@ def test_a_fit_that_is_far_off_is_told_to_train():
 
     found = vb.log_evidence(vb.Pair(model, guide), torch.ones(50), method="iw", progress=False)
     assert found.se > 50 and "1.0 draws carry the weight of the data" in found.verdict()
-    assert "train longer" in found.verdict() and "more particles would raise" not in found.verdict()
+    assert "train it, vb.fit(pair, data)" in found.verdict() and "more particles would raise" not in found.verdict()
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def test_the_guide_is_not_the_posterior_and_says_so():
     pair, batch = NORMAL.pair(), NORMAL.batch()
     far = pair.load({"loc": torch.full((2,), 6.0)})
     found = vb.posterior(far, *batch.args, draws=500, method="guide")
-    assert float(found.effective.min()) < 50 and "q is far from it" in found.verdict()
+    assert float(found.effective.min()) < 50 and "Do not use the draws" in found.verdict()
     right = dist.Normal(6.0, pair.parameters["scale"].exp()).log_prob(found.draws["z"])
     torch.testing.assert_close(found.log_density.to(right), right)
 
@@ -69,7 +69,9 @@ def test_a_handful_of_draws_that_carry_all_are_said(method):
     found = vb.posterior(shifted(4.5), TWO, draws=500, method=method)
     assert found.different < 100 and float(found.effective) < 60 and found.trust == "bad"
     verdict = found.verdict()
-    assert "train longer" in verdict and "take more proposals" not in verdict and "method=" not in verdict
+    assert (
+        "train it, vb.fit(pair, data)" in verdict and "take more proposals" not in verdict and "method=" not in verdict
+    )
     plain = vb.posterior(shifted(4.5), TWO, draws=500, method="guide")
     assert plain.trust == "bad" and "importance" not in plain.verdict() and "psis" not in plain.verdict()
 

@@ -213,6 +213,7 @@ def test_numbers_in_words():
     assert [rounded(v) for v in (NAN, math.inf, 0.0, -1234.5678, 123456.7, 1e9)] == [
         "–", "inf", "0", "-1,234.6", "123,457", "1e+09"
     ]  # fmt: skip
+    assert rounded(999.96, 3) == "1,000" == rounded(1000.4, 3) and rounded(0.99996, 3) == "1"
     assert rounded(150.4, 2) == "150" and with_error(-1.0, NAN) == "-1" and with_error(-1.0, 0.25) == "-1 ± 0.25"
     assert (counted(1, "step"), counted(2000, "step")) == ("1 step", "2,000 steps")
     assert first_few("abcdef", 4) == "a, b, c, d and 2 more" and first_few([]) == "–"

@@ -6,12 +6,18 @@ import functools
 import math
 import signal
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 
 import vbayes as vb
 from tests.models import binary, small_vae
 from tests.quick import some_quick
+from vbayes.guides.richer import NUTS
+from vbayes.staging.many import Affordable
+from vbayes.training.failure import Failure
+from vbayes.training.phased_run import PhasedRun
 
 X = torch.tensor([0.5, 1.5])
 fit = functools.partial(vb.fit, seed=0, device="cpu", progress=False)
@@ -194,3 +200,44 @@ def test_or_at_the_end_of_each_epoch():
 def test_every_so_many_of_what(wrong):
     with pytest.raises(vb.errors.BadInput, match="Wanted"):
         vb.Every(print, **wrong)
+
+
+def bent(y):
+    """A posterior that no normal is near."""
+    one = pyro.sample("one", dist.Normal(0.0, 1.0))
+    two = pyro.sample("two", dist.Normal(one.square(), 0.2))
+    pyro.sample("y", dist.Normal(two, 10.0), obs=y)
+
+
+@pytest.mark.slow
+def test_an_error_in_the_phase_of_a_flow_keeps_the_better_of_the_two_guides(monkeypatch):
+    """A flow of a few steps is no better than the normal that it starts as: what is kept is the normal, which has been judged."""
+
+    def fail(state):
+        if state.fit.pair.word == "flow":
+            raise ZeroDivisionError("mine")
+
+    monkeypatch.setattr("vbayes.diagnostics.diagnose.DRAWS", Affordable(most=1000, least=1000, room=2**31))
+    with pytest.raises(ZeroDivisionError, match="mine") as caught:
+        fit(bent, torch.tensor([1.0]), callbacks=[fail], compile=False)
+    kept = caught.value.fit
+    assert [name for name, _ in kept.tried] == ["normal", "flow"] and kept.interrupted
+    assert caught.traceback[-1].name == "fail" and f"Guide: {kept.guide}." in kept.verdict()
+    assert NUTS in kept.diagnosis.richer, "a flow has been tried"
+
+
+def test_an_error_is_not_lost_where_the_next_step_fails_too(monkeypatch):
+    """A training that is to go back to where a window began, as a step could not be taken, ends with the callback's error all the same."""
+
+    def fail(state):
+        raise ZeroDivisionError("mine")
+
+    def failing(self, steps, **options):
+        taken(self, steps, **options)
+        self.run._run.engine.failure = Failure("gradient", parameters=("loc",))
+
+    taken = PhasedRun.go
+    monkeypatch.setattr(PhasedRun, "go", failing)
+    with pytest.raises(ZeroDivisionError, match="mine") as caught:
+        fit(pair(), X, max_steps=900, learning_rate=0.1, callbacks=[fail])
+    assert caught.value.fit.steps > 0 and all(v.isfinite().all() for v in caught.value.fit.parameters.values())

@@ -12,6 +12,7 @@ import torch
 
 import vbayes as vb
 from tests.models import binary, small_vae
+from tests.staging.programs import gaussian_process
 from vbayes.pair.initial_values import another_start
 from vbayes.training.side_by_side import SideBySide
 
@@ -216,3 +217,12 @@ def test_the_best_is_not_the_one_whose_draws_miss_the_posterior():
 def test_what_few_draws_show_of_a_bound_that_is_lowered_finds_no_rate():
     with pytest.raises(vb.errors.BadInput, match=r"estimator=cubo, and neither steps nor epochs.*Mend: steps=2000"):
         vb.fit(vb.pairs.normal_normal(), torch.tensor([-0.5, 2.0]), "cubo", progress=False)
+
+
+@pytest.mark.slow
+def test_what_torch_can_not_trace_side_by_side_is_told_plainly():
+    """Pyro's Gaussian process writes to its kernel's diagonal: no fault of ours, so no warning that asks for a report."""
+    model, guide, loss, _ = gaussian_process()
+    pair = vb.Pair(lambda x: model(), lambda x: guide())
+    how = {"steps": 200, "restarts": 2, "progress": False, "device": "cpu"}
+    assert "Pyro's Gaussian processes" in vb.fit(pair, torch.zeros(1), loss, **how).fits[0].engine

@@ -11,9 +11,13 @@ import vbayes as vb
 pair, x = vb.pairs.normal_normal(), torch.zeros(2)
 
 
+def model(x: torch.Tensor) -> None: ...
+
+
 def stop(state: vb.TrainingState) -> bool:
     table = state.history
     print(table.elbo.mean(), state.new_rows.elbo.mean(), state.parameters["loc"], state.restart)
+    assert_type(state.fit, vb.Fit)
     return state.elbo > -1.0
 
 
@@ -48,14 +52,19 @@ some: vb.Restarts = vb.fit(pair, x)  # wrong
 
 assert_type(fit.resume(steps=10, callbacks=[stop]), vb.Fit)
 assert_type(fit.steps, int)
-fit.diagnose(draws=100, seed=0)
-fit.posterior(x, 100, "psis", proposals=1000, seed=0)
-fit.linear_response(draws=64)
+assert_type(fit.diagnose(draws=100, seed=0), vb.Diagnosis)
+assert_type(fit.posterior(x, 100, "psis", proposals=1000, seed=0), vb.Posterior)
+assert_type(fit.linear_response(draws=64), vb.LinearResponse)
+assert_type(fit.predict(x, draws=10), vb.Prediction)
+assert_type(fit.diagnosis, vb.Diagnosis | None)
+assert_type(fit.bound, str)
 fit.to_arviz(draws=100, prior=False)
 several.to_arviz(draws=100, resample=True)
 fit.save("fit.safetensors")
 vb.Fit.load("fit.safetensors", pair, x, device="cpu")
 
+print(fit.diagnose().k_hats)  # wrong
+print(fit.posterior().draw)  # wrong
 fit.resume(10)  # wrong
 fit.resume(step=10)  # wrong
 fit.diagnose(draw=100)  # wrong
@@ -74,6 +83,13 @@ assert_type(vb.log_evidence(fit, method="iw", num_particles=100), vb.Evidence)
 assert_type(vb.compare_models({"a": fit, "b": pair}, x, method="iw", num_particles=100), vb.ModelComparison)
 assert_type(vb.diagnose(fit), vb.Diagnosis)
 assert_type(vb.posterior(fit, draws=100), vb.Posterior)
+assert_type(vb.check(model, x, show=False), vb.Check)
+assert_type(vb.posterior(model, x), vb.Posterior)
+assert_type(vb.diagnose(model, x), vb.Diagnosis)
+assert_type(vb.compare(model, x, ["stl"]), vb.Comparison)
+assert_type(vb.Fit.load("fit.safetensors", model, x), vb.Fit)
+vb.compare_models({"a": model, "b": pair}, x)
+vb.posterior(3, x)  # wrong
 
 vb.compare(pair, x, ["stl"], replica=100)  # wrong
 vb.race(pair, x, ["stl"], step=100)  # wrong

@@ -203,7 +203,7 @@ def train(
     fit, folder = run(asked, given=given, device=device, out=out, resume=resume, console=console)
     if fit.steps:
         tail = fit.history.elbo_per_datum.tail(max(1, fit.steps // 10)).mean()
-        console.print(f"ELBO per datum, mean of the last tenth of {fit.steps} steps: [b]{tail:.4f}[/b] nats")
+        console.print(f"{fit.bound} per datum, mean of the last tenth of {fit.steps} steps: [b]{tail:.4f}[/b] nats")
     if verdict := read_json_or_nothing(folder / "diagnosis.json").get("verdict"):
         console.print(Panel(escape(str(verdict)), title="Verdict", title_align="left"))
     point_to(folder)

@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from torch.nn import Module
 
 from ..data import DATASETS, read_table
 from ..data.dataset import Binarize, Dataset
@@ -43,7 +44,7 @@ def find(
     """The pair, data and options that names stand for.
 
     Args:
-        pair: A built-in pair or `package.module:function`.
+        pair: A built-in pair, or `package.module:name` of a pair, of a function that makes one, or of a model.
         data: A data set, or a file with a table; None for the pair's own.
         binarize: How to make grey pictures black and white; as they are if None.
         settings: Of the pair, as they were typed.
@@ -123,9 +124,19 @@ def _imported(path: str) -> Recipe:
         sys.path.remove("")
     if isinstance(build, Pair):
         return Recipe(lambda: build)
+    if _is_model(build):  # which takes all rows at a time, as with `vb.fit(model, data)`
+        return Recipe(lambda: Pair(build), batch_size=None)
     if not callable(build):
-        raise BadInput(f"{path} is a {type(build).__name__}. Wanted: a vb.Pair, or a function that returns one.")
+        raise BadInput(
+            f"{path} is a {type(build).__name__}. Wanted: a vb.Pair, a model, or a function that returns a pair."
+        )
     return Recipe(_makes_a_pair(path, build))
+
+
+def _is_model(build: Any) -> bool:
+    """Whether it is a model, whose guide comes by itself: a module, or a function that calls `pyro.sample` itself, which one that makes a pair leaves to functions inside of it."""
+    code = getattr(inspect.unwrap(build), "__code__", None) if callable(build) else None
+    return isinstance(build, Module) or (code is not None and "sample" in code.co_names)
 
 
 def _makes_a_pair(path: str, build: Callable[..., Any]) -> Callable[..., Pair]:
@@ -134,10 +145,12 @@ def _makes_a_pair(path: str, build: Callable[..., Any]) -> Callable[..., Pair]:
             made = build(**offers)
         except TypeError as error:
             raise BadInput(
-                f"{path}: {error}. It may take x=, features=, rows= and output=, which come from the data, and others by --set NAME=VALUE. Wanted: a function that returns a pair, such as def make_pair(): return vb.Pair(model)."
+                f"{path}: {error}. It may take x=, features=, rows= and output=, which come from the data, and others by --set NAME=VALUE. Wanted: a model, which calls pyro.sample itself, or a function that returns a pair, such as def make_pair(): return vb.Pair(model)."
             ) from error
         if not isinstance(made, Pair):
-            raise BadInput(f"{path} returned a {type(made).__name__}. Wanted: a vb.Pair(model, guide).")
+            raise BadInput(
+                f"{path} returned a {type(made).__name__}. Wanted: a vb.Pair(model, guide), or a model that calls pyro.sample itself."
+            )
         return made
 
     checked.__signature__ = inspect.signature(build)  # type: ignore[attr-defined]

@@ -7,7 +7,12 @@ from typing import Annotated
 
 import typer
 
-PairName = Annotated[str, typer.Argument(help="A built-in pair (see [b]vbayes list[/b]) or package.module:function.")]
+PairName = Annotated[
+    str,
+    typer.Argument(
+        help="A built-in pair (see [b]vbayes list[/b]), or package.module:name of a model, a pair, or a function that makes a pair."
+    ),
+]
 Data = Annotated[
     str | None,
     typer.Option(
@@ -32,7 +37,7 @@ Settings = Annotated[
 Guide = Annotated[
     str | None,
     typer.Option(
-        help="Another guide: auto, point, diagonal, low_rank, full or flow. [dim]Default: the pair's own.[/dim]"
+        help="Another guide: auto, point, diagonal, low_rank, full or flow. [dim]Default: the pair's own; auto for a model.[/dim]"
     ),
 ]
 Rate = Annotated[float | None, typer.Option(help="Adam's step size. [dim]Default: the pair's own, or found.[/dim]")]

@@ -117,12 +117,15 @@ def train(
             raise SystemExit(128 + signal.SIGTERM)
         if asked["estimator"] is None:  # `fit` has chosen it, by the guide
             config["estimator"] = name_of(fit.estimator)
+        config |= {"bound": fit.bound} | ({"guide": fit.guide} if fit.pair.word else {})
         config |= {"steps": fit.steps, "interrupted": fit.interrupted, "learning_rate": fit.learning_rate}
         if failure:
             config["failed"] = str(failure)
         if fit.convergence:
             config |= {"converged": fit.convergence.converged, "convergence": fit.convergence.reason}
             console.print(f"Convergence: {fit.convergence.reason}", markup=False)
+        if fit.guide:
+            console.print(f"Guide: {fit.guide}", markup=False)
         if search := search_of(fit):
             config |= {"found": search.words()} | ({search.name: search.value} if math.isfinite(search.value) else {})
             console.print(f"Found {search.words()}", markup=False)

@@ -19,7 +19,8 @@ from ..data.dataset import Batch, Dataset
 from ..drawing.simulation import Simulated, simulate
 from ..errors import BadInput, NonFinite, Unsuitable
 from ..pair.pair import Pair
-from ..pair.problem import Problem, Trained, pair_and_data, paired
+from ..pair.paired import Model, paired
+from ..pair.problem import Problem, pair_and_data
 from ..pair.sites import base, factors, latents, observed
 from ..progress import bar
 from ..training.fit import fit
@@ -38,7 +39,7 @@ MEND = "Calibrate a model that draws its data"
 
 @takes()
 def calibrate(
-    pair: Pair | Trained | Callable[..., Any],
+    pair: Model,
     data_like: Any = None,
     *,
     simulations: int = 200,
@@ -117,7 +118,7 @@ def calibrate(
         rng.children(rng.child(seed, 2), len(kept)),
     )
     taken = int(np.median([fitted.steps for fitted, _ in kept]))
-    return Calibration(ranks, draws, taken, simulations - len(kept), first.pair.name, first.data.name)
+    return Calibration(ranks, draws, taken, simulations - len(kept), first.pair.name, first.data.name, first.guide)
 
 
 def _so_far(first: Fit, made: Made, seeds: Sequence[int], steps: int, *, show: bool) -> list[Fit | None]:

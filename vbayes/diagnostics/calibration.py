@@ -31,7 +31,7 @@ class Calibration(Displayable):
         draws: S.
         steps: Of each fit, in the median.
         failed: Fits that became NaN or infinite, whose ranks are not among them.
-        pair, data: Names.
+        pair, data, guide: Names; the guide in words, empty for one of a user's own.
     """
 
     ranks: Mapping[str, Tensor]
@@ -40,6 +40,7 @@ class Calibration(Displayable):
     failed: int
     pair: str
     data: str
+    guide: str = ""
 
     def __len__(self) -> int:
         return len(next(iter(self.ranks.values())))
@@ -75,6 +76,8 @@ class Calibration(Displayable):
             ),
         ]
         rows += [("", line) for line in alarmed[:SHOWN]]
+        if self.guide:
+            rows.append(("guide", self.guide))
         if self.failed:
             rows.append(("not counted", f"{counted(self.failed, 'fit')} that became NaN or infinite"))
         return Card(f"Calibration: {self.pair} on data like {self.data}", tuple(rows))

@@ -14,10 +14,11 @@ from ..estimators import STL, Enumerated
 from ..estimators.suits import of_elbo
 from ..guides import Flow, Whitened, starts
 from ..guides.curvature import Place
+from ..guides.richer import richer
 from ..pair.pair import Pair
 from ..training.autosave import Autosave
 from ..training.budget import Budget
-from ..training.callbacks import OF_CALLBACK, Callback
+from ..training.callbacks import OF_CALLBACK, Callback, with_fit
 from ..training.history import History
 from ..training.result import Fit
 from ..training.until_converged import until_converged
@@ -62,13 +63,12 @@ def climb(
     best = start
     if not kept.get("behind"):
         limits: dict[str, Any] = {"max_steps": max_steps, "max_seconds": max_seconds, "autosave": autosave}
-        best = until_converged(
-            start, rate=rate, at=kept.get("schedule"), last=False, what="normal", **limits, **options
-        )
+        best = until_converged(start, rate=rate, at=kept.get("schedule"), last=False, **limits, **options)
     known = _judged(best)
     tried: list[tuple[str, str]] = [("normal", known.trust)]
     steps, seconds = budget.steps - best.steps, budget.seconds - (time.perf_counter() - began)
-    flow_interrupted = False
+    flow: Fit | None = None
+    raised: Any = None
     if known.trust == "bad" and steps > 0 and seconds > 0 and not best.interrupted and _can_bend(best):
         try:
             flow, told = bent(best), dict[str, Any]()
@@ -76,20 +76,27 @@ def climb(
                 flow, told = beside.begin(flow, finds=lambda fit, told: fit)
             if not told.get("finished"):
                 limits = {"max_steps": steps, "max_seconds": seconds, "autosave": beside}
-                flow = until_converged(flow, rate=RATE, at=told.get("schedule"), what="flow", **limits, **options)
-        except NonFinite as error:
-            if hasattr(error, OF_CALLBACK):
+                flow = until_converged(flow, rate=RATE, at=told.get("schedule"), **limits, **options)
+        except Exception as error:
+            if hasattr(error, OF_CALLBACK):  # the flow so far may be no better than the normal
+                flow, raised = error.fit, error  # type: ignore[attr-defined]
+            elif isinstance(error, NonFinite):
+                flow = None
+                tried.append(("flow", "became NaN or infinite"))
+            else:
                 raise
-            tried.append(("flow", "became NaN or infinite"))
-        else:
-            flow_interrupted = flow.interrupted
+        if flow is not None:
             found = _judged(flow)
             tried.append(("flow", found.trust))
             if _rank(found) > _rank(known):
                 best, known = flow, found
-    reached = replace(best, tried=tuple(tried))
-    reached.__dict__["_diagnosis"] = known
-    if autosave and beside and not (best.interrupted or flow_interrupted):
+    interrupted = best.interrupted or (flow is not None and flow.interrupted)
+    reached = replace(best, tried=tuple(tried), interrupted=interrupted)
+    then = richer(best.pair.guide, [name for name, _ in tried])
+    reached.__dict__["_diagnosis"] = replace(known, guide=reached.guide, richer=then)
+    if raised is not None:
+        raise with_fit(raised, reached)
+    if autosave and beside and not interrupted:
         autosave.keep(reached, finished=True, guide="flow" if isinstance(best.pair.guide, Flow) else "", tried=tried)
         beside.remove()
     return reached

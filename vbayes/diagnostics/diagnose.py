@@ -18,13 +18,15 @@ from ..arguments.takes import takes
 from ..arguments.whole import Whole
 from ..data.dataset import Batch
 from ..errors import Unsuitable
-from ..guides import Whitened
+from ..guides import in_words
+from ..inference.advice import beside, history_of, richer_than, training_of
 from ..inference.draws import Draws, draws_of
 from ..inference.importance import Weights, require_densities
 from ..inference.linear_response import is_mean_field
 from ..inference.psis import ENOUGH, Smoothed, smoothed, trust
 from ..pair.pair import Pair
-from ..pair.problem import Problem, Trained
+from ..pair.paired import Model
+from ..pair.problem import Problem
 from ..pair.sites import Layout, latents
 from ..pair.subsample import seen_of
 from ..staging.many import Affordable
@@ -32,7 +34,6 @@ from ..validation import validation
 from .diagnosis import Diagnosis, summary_of
 from .moved import aside, moved
 from .parts import parts_of
-from .trained import Training, lost
 from .wider import wider_look
 
 FEWEST = 100  # draws
@@ -48,7 +49,7 @@ KEPT = 1000  # elements of latents, the most moved
 
 @takes(draws=Optional(Whole(FEWEST, drawn=True), "as many as cost little"))
 def diagnose(
-    pair: Pair | Trained,
+    pair: Model,
     data: Any = None,
     *,
     draws: int | None = None,
@@ -93,11 +94,12 @@ def diagnose(
     seed, problem = rng.or_default(seed), Problem.of(pair, data, device=device)
     batch, rows, each = _rows(problem)
     enough = replace(DRAWS, most=max(DRAWS.least, min(DRAWS.most, WEIGHTS // each)))
+    tried = getattr(pair, "tried", ())
     none = pd.DataFrame(columns=["site", "element", "moved", "sd_ratio", "se"])
-    nan, history = float("nan"), _history(pair)
+    nan, history = float("nan"), history_of(pair)
     found = Diagnosis(
         "bad", float("inf"), nan, 0.0, 0, nan, nan, nan, nan, none, problem.pair.name, problem.data.name, rows,
-        training=_training(pair, history), uncovered=problem.uncovered, **_found_beside(problem.pair), history=history,
+        training=training_of(pair), guide=in_words(problem.pair.guide, tried), richer=richer_than(problem.pair, batch, tried), uncovered=problem.uncovered, **_found_beside(problem.pair), history=history,
         look=functools.partial(parts_of, problem.pair, batch, rng.child(seed, PARTS)),
     )  # fmt: skip
     try:
@@ -112,9 +114,15 @@ def diagnose(
     return replace(judged, wider=wider, trust="good" if wider and wider.clears else judged.trust)
 
 
+def _wrong(found: Diagnosis) -> bool:
+    """Whether something is wrong that no weight of a draw shows."""
+    ruined = found.training is not None and found.training.lost > 0.0
+    return bool(found.uncovered or found.modes or found.endless or ruined)
+
+
 def _by_k_alone(found: Diagnosis) -> bool:
     """Whether nothing but k̂ is bad: the draws would be worth enough to be used as they are."""
-    other = found.uncovered or found.modes or found.endless or found.not_finite or found.each is not None
+    other = _wrong(found) or found.not_finite or found.each is not None
     return found.trust == "bad" and not other and found.effective >= ENOUGH * found.draws
 
 
@@ -126,7 +134,7 @@ def _judged(found: Diagnosis, made: Draws) -> Diagnosis:
     table, judged = moved(made, weights), trust(k_hat, worth / len(made))
     if judged == "good" and len(aside(table)) > (OTHERS * len(table) if made.frames else 0):
         judged = "reweight"
-    if found.uncovered or found.modes or found.endless or broken.any():
+    if _wrong(found) or broken.any():
         judged = "bad"
     sums = Weights.of_chunk(made.log_w)
     (elbo, elbo_se), (bound, bound_se) = sums.elbo(), sums.evidence()
@@ -140,16 +148,10 @@ def _judged(found: Diagnosis, made: Draws) -> Diagnosis:
 
 
 def _found_beside(pair: Pair) -> dict[str, Any]:
-    """What the search of a guide by a word has found beside its place."""
-    guide = pair.guide
+    """What the guide says of itself, and its search for a start has found beside its place."""
     with pair.look(), torch.no_grad():
-        if not isinstance(guide, Whitened):
-            return {"mean_field": is_mean_field(guide)}
-        return {
-            "mean_field": is_mean_field(guide),
-            "modes": guide.missed_modes(),
-            "endless": guide.places.endless if guide.places else (),
-        }
+        alone = is_mean_field(pair.guide)
+    return {"mean_field": alone, **beside(pair)}
 
 
 def _tail(log_w: Tensor, weights: Smoothed) -> np.ndarray:
@@ -158,28 +160,6 @@ def _tail(log_w: Tensor, weights: Smoothed) -> np.ndarray:
     worst = flat[:, int(weights.k_hat.reshape(-1).argmax())].nan_to_num(nan=-torch.inf)
     parts = (worst - worst.logsumexp(0)).exp() * len(worst)
     return parts.sort(descending=True).values[:TAIL].cpu().numpy()
-
-
-def _training(pair: Any, history: pd.DataFrame | None) -> Training | None:
-    """What a fit says of itself."""
-    if history is None:
-        return None
-    convergence, search = getattr(pair, "convergence", None), getattr(pair.pair.guide, "search", None)
-    rises = getattr(getattr(pair, "estimator", None), "bound", "ELBO") in ("ELBO", "IWAE")  # others may fall on purpose
-    return Training(
-        len(history),
-        float(history.seconds.iloc[-1]) if len(history) else 0.0,
-        getattr(convergence, "converged", None),
-        str(getattr(convergence, "reason", "")),
-        "" if len(history) or search is None else search.words(),
-        lost(history.elbo_per_datum.to_numpy()) if rises and "elbo_per_datum" in history else 0.0,
-    )
-
-
-def _history(pair: Any) -> pd.DataFrame | None:
-    """ELBO by steps of a fit; what was trained by other means has none."""
-    found = getattr(pair, "history", None)
-    return found if isinstance(found, pd.DataFrame) and "elbo_per_datum" in found else None
 
 
 def _rows(problem: Problem) -> tuple[Batch, int, int]:

@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from ..inference.advice import NAMED, OWN, Advice
 from ..inference.psis import WORST_K, Trust
 from ..pair.support import missed
 from ..summaries.card import Card, Displayable, rounded, with_error
 from ..summaries.listed import listed
+from ..summaries.trained import Training
 from .moved import aside
 from .parts import Parts
-from .trained import Training
 from .wider import Wider
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-NAMED = 3  # latents that are moved, in a sentence
 
 
 @dataclass(frozen=True, repr=False)
@@ -56,6 +55,8 @@ class Diagnosis(Displayable):
         look: Makes `parts`.
         mean_field: Whether the guide is a normal of independent numbers.
         wider: The second look at a guide of which k̂ alone is bad; None where there was none.
+        guide: What it is, in words; empty for one of a user's own.
+        richer: What to do where it is not enough, down to what to type.
     """
 
     trust: Trust
@@ -83,6 +84,8 @@ class Diagnosis(Displayable):
     look: Callable[[], Parts | None] | None = field(default=None, repr=False, compare=False)
     mean_field: bool = False
     wider: Wider | None = None
+    guide: str = ""
+    richer: str = OWN
 
     @cached_property
     def parts(self) -> Parts | None:
@@ -105,16 +108,21 @@ class Diagnosis(Displayable):
         """The part of the data whose k̂ is .7 or more; of all at once 0 or 1."""
         return float(np.mean(self.k_hat >= WORST_K if self.each is None else self.each.k_hat >= WORST_K))
 
+    @property
+    def advice(self) -> Advice:
+        """What to do with the draws."""
+        return Advice(
+            self.trust, self.richer, self.training, points=self.points, endless=self.endless, modes=self.modes, uncovered=self.uncovered
+        )  # fmt: skip
+
     def short(self) -> str:
         """In a few words: what to do with the draws."""
-        if self.points:
-            return "a point, which has no spread"
-        words = {"good": "use the draws", "reweight": "use weighted draws", "bad": "do not use the draws"}
-        return f"{self.trust}: {words[self.trust]}"
+        return self.advice.short()
 
     def card(self) -> Card:
         """The verdict in a word, and what it rests on."""
-        rows = [("trust", self.short())]
+        rows = [("guide", self.guide)] if self.guide else []
+        rows.append(("trust", self.short()))
         if self.training:
             rows.append(("trained", self.training.short()))
         if not self.points:
@@ -137,7 +145,8 @@ class Diagnosis(Displayable):
     def verdict(self) -> str:
         """In a few sentences: how far it is, what the draws are worth, and what to do."""
         how_far = f"{self.training.words()} " if self.training else ""
-        return f"{how_far}{self._worth()} {self._advice()}{self._response()}{missed(self.uncovered)}"
+        guide = f"Guide: {self.guide}. " if self.guide else ""
+        return f"{how_far}{guide}{self._worth()} {self.advice.words(self._moved())}{self._response()}{missed(self.uncovered)}"
 
     def _worth(self) -> str:
         if self.points:
@@ -155,33 +164,6 @@ class Diagnosis(Displayable):
             return f"{number} of all latents together; {worth}. {self.parts.verdict()}"
         cleared = f" {self.wider.verdict()}" if self.wider and self.wider.clears else ""
         return f"{number}; {worth}.{cleared}"
-
-    def _advice(self) -> str:
-        if self.trust == "good":
-            return "Use the draws."
-        if self.trust == "reweight":
-            off = self._moved()
-            where = f", which move {off}" if off else ""
-            return f"Use the weighted draws{where}: vb.posterior(fit, method='psis')."
-        if self.points:
-            return (
-                "Use it as a point estimate alone. Wanted: a guide with a density, as vb.fit(model, data) has it by itself, vb.laplace(model, data) around that place, "
-                "guide='diagonal', or AutoNormal."
-            )
-        if self.endless:
-            return (
-                f"Do not use the draws: along {listed(self.endless[:NAMED])} the density does not fall off, so the posterior is improper, or nearly so. Wanted: a proper prior, "
-                "or data that inform it."
-            )
-        if self.modes:
-            share = " and ".join(f"{part:.2f}" for part in self.modes)
-            return (
-                f"From other starts there {'is another mode' if len(self.modes) == 1 else 'are other modes'}, of about {share} of the mass, which q does not cover: its draws are of "
-                "one mode. Do not use them, unless the modes differ only by a relabelling, as those of a mixture's components do."
-            )
-        mend = "train longer" if self.converged is False else "use a richer guide"
-        mend = "train longer, or use a richer guide" if self.converged is None else mend
-        return f"Do not use the draws, weighted or not: {mend}."
 
     def _response(self) -> str:
         """Where covariances may be what is missing."""
@@ -210,7 +192,14 @@ class Diagnosis(Displayable):
         k_hats = None if self.each is None else self.each.k_hat.to_numpy()
         apart = None if self.parts is None else self.parts.each.k_hat.to_numpy()
         return diagnosis_figure(
-            self.sites, self.tail, self.k_hat, title, k_hats=k_hats, apart=apart, history=self.history
+            self.sites,
+            self.tail,
+            self.k_hat,
+            title,
+            k_hats=k_hats,
+            apart=apart,
+            history=self.history,
+            bound=self.training.bound if self.training else "ELBO",
         )
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from ..arguments.instance import Instance
 from ..arguments.kind import Optional
 from ..arguments.takes import takes
-from ..errors import BadPair, Unsuitable
+from ..errors import BadPair, OutputUnwritable, Unsuitable
 from ..estimators import name_of
 from ..export.arviz import to_netcdf
 from ..export.to_arviz import to_arviz
@@ -19,6 +20,7 @@ from ..runs.folder import environment, unfinished
 from ..runs.json_files import write_json
 from ..runs.picture import save_figure
 from ..runs.report import report as page
+from ..runs.report import written
 from .diagnosis import Diagnosis
 
 if TYPE_CHECKING:
@@ -26,55 +28,68 @@ if TYPE_CHECKING:
 
 PREDICTION = Optional(Instance(Prediction, "a vb.Prediction", "fit.predict(new_rows)"))
 ROWS = 100  # of the data, whose draws are kept
+PAGES = (".html", ".htm")
 
 
 @takes(predictions=PREDICTION)
 def report(
     fit: Fit, folder: str | Path, *, predictions: Prediction | None = None, draws: int = 500, seed: int = 0
 ) -> Path:
-    """Writes a folder with `report.html`, the files that it was made from, the fit and draws for ArviZ: all of it or nothing.
+    """Writes a folder with `report.html`, the files that it was made from, the fit and draws for ArviZ, all of it or nothing; or, to a name that ends in .html, that page alone.
 
     Args:
         fit: From `vb.fit`.
-        folder: That is not there yet, or is empty.
+        folder: That is not there yet, or is empty; or a page, in place of an older one.
         predictions: To stand in it too: a table, a figure, and ArviZ's groups.
-        draws: That are kept, of the first 100 rows.
+        draws: That are kept in a folder, of the first 100 rows.
         seed: Of those draws.
 
     Returns:
         The page's path.
 
     Raises:
-        OutputUnwritable: The folder holds something already, or can't be made.
+        OutputUnwritable: The folder holds something already, or it or the page can't be made.
 
     Examples:
         >>> fit.report("radon", predictions=fit.predict(new_rows))
+        >>> fit.report("radon.html")
     """
-    folder, device = Path(folder), str(fit.data.first.device)
+    folder = Path(folder)
+    if folder.suffix.lower() in PAGES:
+        if folder.is_dir():
+            raise OutputUnwritable(
+                f"{folder} is a folder, and a page was to be written there. Mend: remove it, or fit.report({str(folder.with_suffix(''))!r}), which writes a folder."
+            )
+        with TemporaryDirectory() as place:
+            _shown(fit, Path(place), predictions)
+            return written(Path(place), folder)
     with unfinished(folder) as place:
-        found: dict[str, Any] = {
-            "command": "fit",
-            "pair": fit.pair.name,
-            "data": fit.data.name,
-            "estimator": name_of(fit.estimator),
-        }
-        found |= {"steps": fit.steps, "rows": len(fit.data), "batch_size": fit.batch_size, "seed": fit.seed}
-        if predictions is not None:
-            found["predictions"] = predictions.verdict()
-        write_json(place / "config.json", found)
-        write_json(place / "environment.json", environment(device=device, seed=fit.seed))
         fit.save(place / "fit.safetensors")
-        fit.history.to_csv(place / "history.csv", index=False)
-        if fit.steps:
-            save_figure(fit.plot().figure, place / "training.png")
         to_netcdf(drawn(fit, draws=draws, seed=seed, predictions=predictions), place / "posterior.nc")
         if predictions is not None:
             predictions.to_dataframe().to_csv(place / "predictions.csv", index=False)
-            save_figure(predictions.plot().figure, place / "predictions.png")
-        with suppress(Unsuitable):  # a pair without a posterior
-            keep_diagnosis(fit.diagnosis or fit.diagnose(), place)
+        _shown(fit, place, predictions)
         page(place)
     return folder / "report.html"
+
+
+def _shown(fit: Fit, place: Path, predictions: Prediction | None) -> None:
+    """What a page of a fit is made from."""
+    found: dict[str, Any] = {
+        "command": "fit", "pair": fit.pair.name, "data": fit.data.name, "estimator": name_of(fit.estimator), "bound": fit.bound, "steps": fit.steps, "rows": len(fit.data),
+        "batch_size": fit.batch_size, "seed": fit.seed,
+    }  # fmt: skip
+    found |= {"guide": fit.guide} if fit.guide else {}
+    if predictions is not None:
+        found["predictions"] = predictions.verdict()
+        save_figure(predictions.plot().figure, place / "predictions.png")
+    write_json(place / "config.json", found)
+    write_json(place / "environment.json", environment(device=str(fit.data.first.device), seed=fit.seed))
+    fit.history.to_csv(place / "history.csv", index=False)
+    if fit.steps:
+        save_figure(fit.plot().figure, place / "training.png")
+    with suppress(Unsuitable):  # a pair without a posterior
+        keep_diagnosis(fit.diagnosis or fit.diagnose(), place)
 
 
 def drawn(fit: Fit, **how: Any) -> Any:

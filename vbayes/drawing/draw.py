@@ -21,7 +21,7 @@ from ..data.dataset import Batch, Dataset
 from ..errors import BadInput
 from ..pair.explained import explained
 from ..pair.gaps import check_gaps
-from ..pair.pair import PAIR, Pair
+from ..pair.paired import Model, pair_of
 from .base_noise import NOISE, NoiseKind, contexts
 from .fields import FIELDS
 from .in_steps import Resample, in_steps
@@ -32,9 +32,9 @@ from .run import Run
 from .side_by_side import FEW, side_by_side
 
 
-@takes(pair=PAIR, noise=NOISE, resample=Optional(FUNCTION))
+@takes(noise=NOISE, resample=Optional(FUNCTION))
 def draw(
-    pair: Pair,
+    pair: Model,
     batch: Any,
     num_particles: int,
     needs: Collection[str],
@@ -62,6 +62,7 @@ def draw(
         BadInput: There is no such field, requirement or family.
         Unsuitable: A site of the guide is not what is needed.
     """
+    pair = pair_of(pair)
     if not isinstance(batch, Batch):
         data = Dataset.of(batch)
         check_gaps(pair, data, None)

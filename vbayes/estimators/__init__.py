@@ -49,6 +49,7 @@ from .cubo import CUBO as CUBO
 from .fisher import Fisher as Fisher
 from .tail_adaptive import TailAdaptive as TailAdaptive
 
+from .followed import followed as followed
 from .registry import ESTIMATORS as ESTIMATORS
 from .registry import name_of as name_of
 from .registry import register as register

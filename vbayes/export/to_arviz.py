@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from ..pair.explained import explained
 from ..pair.gaps import check_gaps
 from ..pair.missing import GIVEN
 from ..pair.pair import Pair
-from ..pair.problem import Trained
+from ..pair.paired import Trained
 from ..pair.sites import Layout, Term, base, is_point_mass, kind, latents, observed, recorded, sites, summed_out
 from ..pair.subsample import refuse, subsample
 from ..staging.many import many
@@ -37,6 +37,9 @@ from . import arviz as export
 from .names import PROBABILITY, Names
 from .observed import observed_alone
 from .weights import resampled, statistics
+
+if TYPE_CHECKING:
+    from arviz import InferenceData  # on 1.x it is `xarray.DataTree`, and ArviZ has no types there
 
 Arrays = dict[str, np.ndarray]
 RESAMPLING = 1  # what a seed that depends on that of the draws is for
@@ -161,7 +164,7 @@ def to_arviz(
     predictions: Predicted | None = None,
     coords: Mapping[str, Sequence[Any]] | None = None,
     dims: Mapping[str, Sequence[str]] | None = None,
-) -> Any:
+) -> InferenceData:
     """A fit as ArviZ's own object: `InferenceData` on ArviZ 0.23, `xarray.DataTree` on 1.x.
 
     Groups: posterior, posterior_predictive, log_likelihood, observed_data, constant_data (the columns that the model was called with and does not observe), prior, prior_predictive,

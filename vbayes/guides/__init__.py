@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from pyro.infer.autoguide import AutoGuide
 
 from ..errors import UnknownName
 from .auto import Auto as Auto
@@ -35,3 +37,22 @@ def guide_of(word: str, model: Callable[..., Any]) -> Any:
 def word_of(guide: Any) -> str | None:
     """The word that a guide stands for; None for guides of a user's own."""
     return next((word for word, kind in GUIDES.items() if type(guide) is kind), None)
+
+
+def in_words(guide: Any, tried: Sequence[tuple[str, str]] = ()) -> str:
+    """What a guide is: "full-rank normal" of one by a word, the class of Pyro's; empty for a user's own.
+
+    Args:
+        guide: Called before, so that "auto" knows which it is.
+        tried: As `Fit.tried` has it: what "auto" has tried beside it is said too.
+    """
+    if not isinstance(guide, Whitened | Point):
+        return type(guide).__name__ if isinstance(guide, AutoGuide) else ""
+    found = dict(tried)
+    if "flow" not in found:
+        return guide.words
+    if isinstance(guide, Flow):
+        first = Full if guide.root.dim() == 2 else LowRank
+        return f"{first.words}, then an {guide.words}, which is kept"
+    why = "was no better" if found["flow"] in ("good", "reweight", "bad") else found["flow"]
+    return f"{guide.words}, which is kept; an {Flow.words} after it {why}"

@@ -21,6 +21,11 @@ class Auto(LowRank):
         """Which of the two it is, after the first call."""
         return Full if len(self.centre) <= BENT else LowRank
 
+    @property
+    def words(self) -> str:  # type: ignore[override]
+        """What it is."""
+        return self.kind.words if self.places else "normal"
+
     def _start(self, like: Tensor) -> None:
         self.kind._start(self, like)  # type: ignore[arg-type]
 

@@ -23,6 +23,7 @@ class Diagonal(Whitened):
         Kucukelbir et al. 2017, ADVI, arXiv:1603.00788, section 2.4.
     """
 
+    words = "mean-field normal"
     _form = staticmethod(each_alone)
 
     def _start(self, like: Tensor) -> None:

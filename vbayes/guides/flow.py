@@ -50,6 +50,8 @@ class Flow(Whitened):
         Dinh, Sohl-Dickstein & Bengio 2017, Real NVP, arXiv:1605.08803; Agrawal, Sheldon & Domke 2020, Advances in black-box VI, arXiv:2006.10343.
     """
 
+    words = "affine-coupling flow"
+
     def __init__(
         self, model: Any, *, start: Start = best_normal, seed: int = 0, layers: int = LAYERS, units: int = UNITS
     ) -> None:

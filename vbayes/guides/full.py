@@ -26,6 +26,7 @@ class Full(Whitened):
         Titsias & Lázaro-Gredilla 2014, Doubly stochastic variational Bayes; Kucukelbir et al. 2017, ADVI, arXiv:1603.00788.
     """
 
+    words = "full-rank normal"
     scale_tril: Any
 
     def _start(self, like: Tensor) -> None:

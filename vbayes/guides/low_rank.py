@@ -27,6 +27,7 @@ class LowRank(Whitened):
         Ong, Nott & Smith 2018, Gaussian variational approximation with a factor covariance structure, arXiv:1701.03208.
     """
 
+    words = "low-rank normal"
     factor: Any
 
     def __init__(self, model: Any, *, start: Start = best_normal, seed: int = 0, rank: int | None = None) -> None:

@@ -29,6 +29,7 @@ class Point(AutoDelta):
         found: Site → the value that it has found.
     """
 
+    words = "point"
     _prototype_hide_fn = staticmethod(hidden)
 
     def __init__(self, model: Callable[..., Any], *, seed: int = 0) -> None:

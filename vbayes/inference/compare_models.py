@@ -14,8 +14,7 @@ from ..arguments.kind import Anything, Mapped, Optional
 from ..arguments.real import Real
 from ..arguments.takes import takes
 from ..errors import BadInput, Unsuitable
-from ..pair.pair import Pair
-from ..pair.problem import Trained
+from ..pair.paired import Model
 from ..summaries.card import Card, Displayable, counted, with_error
 from .evidence import SURE, Evidence, Method, log_evidence
 
@@ -108,7 +107,7 @@ class ModelComparison(Displayable):
 
 @takes(models=Mapped(Anything()), prior=Optional(Mapped(Real(above=0.0))))
 def compare_models(
-    models: Mapping[str, Pair | Trained],
+    models: Mapping[str, Model],
     data: Any,
     *,
     prior: Mapping[str, float] | None = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -18,15 +18,17 @@ from ..arguments.takes import takes
 from ..data.dataset import Batch, Dataset
 from ..drawing.simulation import simulate
 from ..errors import Unsuitable
+from ..guides import in_words
 from ..pair.pair import Pair
-from ..pair.problem import Problem, Trained
+from ..pair.paired import Model
+from ..pair.problem import Problem
 from ..pair.sites import latents
 from ..pair.subsample import refuse, seen_of
 from ..pair.support import missed
-from ..progress import bar
 from ..summaries.card import Card, Displayable, rounded, with_error
+from .advice import advice_of
 from .annealing import annealed
-from .importance import FEW, Weights, require_densities, weights
+from .importance import FEW, Weights, require_densities, weights, weights_of_parts
 from .tabulate import tabulate
 
 Method = Literal["auto", "exact", "elbo", "iw", "ais", "sandwich"]
@@ -54,6 +56,7 @@ class Evidence(Displayable):
         elbo: Of the guide, beside a closed form, which is the model's alone; None for others.
         uncovered: Sites of which the guide can't draw all values, where the value comes from its draws: it stays below log p(x), however many they are.
         effective: (N,) or (1,) effective number of draws that an importance-weighted value rests on; None for others.
+        guide, mend: What the guide is, in words, and what may be done where next to one draw carries the weight; empty where nothing is to be said.
     """
 
     value: float
@@ -70,24 +73,22 @@ class Evidence(Displayable):
     effective: np.ndarray | None = None
     elbo: float | None = None
     uncovered: tuple[str, ...] = ()
+    guide: str = ""
+    mend: str = ""
 
     def card(self) -> Card:
         """The value, its error, and on which side of the truth it is."""
         bounds = f"between {rounded(self.low, 6)} and {rounded(self.high, 6)}"
         direction = {"exact": "exact", "lower": "a lower bound, on average", "between": bounds}[self.direction]
         rows = [("log p(x)", f"{with_error(self.value, self.se or math.nan, 6)} nats, {direction}")]
+        rows += [("guide", self.guide)] if self.guide else []
         if self.rows > 1:
             rows.append(("each", f"{rounded(self.value / self.rows)} nats a datum, of {self.rows:,}"))
         if self.elbo is not None:
             rows.append(("ELBO", f"{rounded(self.elbo, 6)} nats, of the guide"))
         if self.effective is not None:
-            rows.append(
-                (
-                    "carried by",
-                    f"{rounded(float(np.min(self.effective)), 3)} draws"
-                    + (" for the worst datum" if self.per_datum is not None else ""),
-                )
-            )
+            which = " for the worst datum" if self.per_datum is not None else ""
+            rows.append(("carried by", f"{rounded(float(np.min(self.effective)), 3)} draws{which}"))
         if self.uncovered:
             rows.append(("not covered", f"by the guide: {', '.join(self.uncovered)}"))
         return Card(f"Evidence: {self.pair} on {self.data}", (*rows, ("method", self.method)))
@@ -117,13 +118,13 @@ class Evidence(Displayable):
             return text + "."
         carry = f"{least:.1f} draws carry the weight of {'the data' if self.per_datum is None else 'one datum'}"
         if least < ALONE:
-            return f"{text}; {carry}, so that it may be far below: train longer, or use a richer guide."
+            return f"{text}; {carry}, so that it may be far below{f': {self.mend}' if self.mend else ''}."
         return f"{text}; {carry}: more particles would raise it."
 
 
 @takes(method=Choice(get_args(Method), "way to an evidence"))
 def log_evidence(
-    pair: Pair | Trained,
+    pair: Model,
     data: Any = None,
     method: Method = "auto",
     *,
@@ -166,9 +167,11 @@ def log_evidence(
         >>> print(vb.log_evidence(fit, method="iw", num_particles=1000).verdict())
     """
     count = PARTICLES.get(method, PARTICLES["iw"]) if num_particles is None else num_particles
+    given, own = pair, data is None
     seed, problem = rng.or_default(seed), Problem.of(pair, data, device=device)
     pair, dataset = problem.pair, problem.data
     named: dict[str, Any] = {"pair": pair.name, "data": dataset.name, "rows": len(dataset)}
+    named["guide"] = in_words(pair.guide, getattr(given, "tried", ()))
     if method in ("auto", "exact") and pair.exact is not None:
         with pair.scope(), torch.no_grad():
             closed = pair.exact.log_evidence_per_datum or pair.exact.log_evidence
@@ -200,7 +203,7 @@ def log_evidence(
         if method == "ais":
             each = zip(chunks, seeds, parts, strict=True)
             there = [annealed(pair, b, seed=s, origin=None, part=part, **how) for b, s, part in each]
-            return _lower(there, f"annealed importance sampling, {words}", named)
+            return _advised(_lower(there, f"annealed importance sampling, {words}", named), given, problem, own)
         made = [simulate(pair, b, s) for b, s in zip(chunks, seeds, strict=True)]
         there = [
             annealed(pair, m.batch, seed=rng.child(seed, THERE, n), origin=None, part=parts[n], **how)
@@ -211,10 +214,16 @@ def log_evidence(
             for n, m in enumerate(made)
         ]
         return _between(there, back, f"annealing there and back, {words}, on data simulated by the model", named)
-    found = _weighed(pair, chunks, count, seeds, progress=progress)
+    found = weights_of_parts(pair, chunks, count, seeds, progress=progress)
     if method == "elbo":
         return _lower(found, f"ELBO, {count} draws", named, Weights.elbo)
-    return _lower(found, f"importance-weighted bound, {count} particles", named)
+    return _advised(_lower(found, f"importance-weighted bound, {count} particles", named), given, problem, own)
+
+
+def _advised(found: Evidence, given: Any, problem: Problem, own: bool) -> Evidence:
+    """With what may be done, where next to one draw carries the weight."""
+    alone = found.effective is not None and float(np.min(found.effective)) < ALONE
+    return replace(found, mend=advice_of(given, problem, "bad", own=own).mend) if alone else found
 
 
 def _all_rows(problem: Problem) -> Batch:
@@ -238,21 +247,6 @@ def _chunks(pair: Pair, data: Dataset, whole: Batch, batch_size: int, seed: int)
     index = torch.arange(len(data), device=data.first.device)
     chunks = [Batch(data.batch(pair.model, part).args) for part in index.split(batch_size)]
     return [whole] if seen_of(pair, chunks[0]) else chunks
-
-
-def _weighed(pair: Pair, chunks: Sequence[Batch], count: int, seeds: Sequence[int], *, progress: bool) -> list[Weights]:
-    found: list[Weights] = []
-    done = 0
-    with bar("evidence", len(chunks) * count, show=progress, unit="draw") as advance:
-
-        def drawn(more: int) -> None:
-            nonlocal done
-            done += more
-            advance(done, lambda: f"{len(found)} of {len(chunks)} parts" if len(chunks) > 1 else "")
-
-        for batch, seed in zip(chunks, seeds, strict=True):
-            found.append(weights(pair, batch, count, seed, drawn))
-    return found
 
 
 def _cat(parts: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

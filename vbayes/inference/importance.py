@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,7 @@ from ..drawing.fields import PointMass
 from ..drawing.request import Request
 from ..errors import Unsuitable
 from ..pair.pair import Pair
+from ..progress import bar
 from ..staging.many import in_chunks
 from ..validation import validation
 
@@ -124,6 +125,24 @@ def weights(
 
     with pair.scope(), torch.no_grad(), rng.seeded(seed), validation(False):
         return functools.reduce(Weights.joined, each())
+
+
+def weights_of_parts(
+    pair: Pair, parts: Sequence[Batch], count: int, seeds: Sequence[int], *, progress: bool
+) -> list[Weights]:
+    """`weights` of each of some parts of the rows, with a bar."""
+    found: list[Weights] = []
+    done = 0
+    with bar("evidence", len(parts) * count, show=progress, unit="draw") as advance:
+
+        def drawn(more: int) -> None:
+            nonlocal done
+            done += more
+            advance(done, lambda: f"{len(found)} of {len(parts)} parts" if len(parts) > 1 else "")
+
+        for batch, seed in zip(parts, seeds, strict=True):
+            found.append(weights(pair, batch, count, seed, drawn))
+    return found
 
 
 def require_densities(pair: Pair, batch: Batch) -> None:

@@ -19,7 +19,8 @@ from ..drawing.summed import Summed, model_terms
 from ..errors import BadData, BadInput, Unsuitable
 from ..pair.missing import GIVEN
 from ..pair.pair import DATA_PLATE, Pair
-from ..pair.problem import Problem, Trained
+from ..pair.paired import Model
+from ..pair.problem import Problem
 from ..pair.sites import Layout, base, factors, is_point_mass, latents, observed, summed_out
 from ..progress import bar
 from ..summaries.card import Card, Displayable, rounded
@@ -60,7 +61,7 @@ class Imputation(Displayable):
 
 @takes()
 def impute(
-    pair: Pair | Trained,
+    pair: Model,
     data: Any = None,
     known: Any = None,
     *,

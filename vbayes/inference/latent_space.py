@@ -16,8 +16,8 @@ from ..arguments.takes import takes
 from ..data.dataset import Batch, Dataset
 from ..errors import BadInput
 from ..pair.gaps import check_gaps
-from ..pair.pair import Pair
-from ..pair.problem import Problem, Trained
+from ..pair.paired import Model
+from ..pair.problem import Problem
 from ..pair.sites import is_point_mass
 from ..validation import validation
 from .reconstruct import one_of_each
@@ -49,7 +49,7 @@ class LatentSpace:
     """
 
     @takes()
-    def __init__(self, pair: Pair | Trained, data: Any = None) -> None:
+    def __init__(self, pair: Model, data: Any = None) -> None:
         problem = Problem.of(pair, data)
         self.pair, self.data, self._device = problem.pair, problem.data, problem.device
         with self.pair.look(), torch.no_grad(), validation(False):

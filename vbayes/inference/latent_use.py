@@ -12,8 +12,9 @@ from .. import rng
 from ..arguments.takes import takes
 from ..drawing.summed import Summed
 from ..errors import Unsuitable
-from ..pair.pair import DATA_PLATE, Pair
-from ..pair.problem import Problem, Trained
+from ..pair.pair import DATA_PLATE
+from ..pair.paired import Model
+from ..pair.problem import Problem
 from ..pair.sites import is_point_mass, latents, plates, sites, summed_out
 from ..validation import validation
 
@@ -22,7 +23,7 @@ ACTIVE = 0.01  # variance of the mean over the data, above which a dimension is 
 
 
 @takes()
-def latent_use(pair: Pair | Trained, data: Any = None, *, seed: int | None = None) -> pd.DataFrame:
+def latent_use(pair: Model, data: Any = None, *, seed: int | None = None) -> pd.DataFrame:
     """How much each dimension of a latent is used: its KL and its activity.
 
     Args:

@@ -18,7 +18,8 @@ from ..guides.curvature import inverse_root, noise_of
 from ..guides.log_density import LogDensity
 from ..guides.starts import BENT
 from ..guides.whitened import density_of
-from ..pair.problem import Problem, Trained
+from ..pair.paired import Model
+from ..pair.problem import Problem
 from ..summaries.card import Card, Displayable, rounded
 from ..validation import validation
 
@@ -83,7 +84,7 @@ class LinearResponse(Displayable):
 
 @takes()
 def linear_response(
-    pair: Any | Trained, data: Any = None, *, draws: int = DRAWS, seed: int | None = None, device: str = "auto"
+    pair: Model, data: Any = None, *, draws: int = DRAWS, seed: int | None = None, device: str = "auto"
 ) -> LinearResponse:
     """Linear-response covariances of the latents of a mean-field fit; exact where the posterior is normal.
 

@@ -19,7 +19,8 @@ from ..drawing.densities import densities
 from ..errors import NonFinite, Unsuitable
 from ..pair.check import require_parameters
 from ..pair.pair import DATA_PLATE, Pair
-from ..pair.problem import Problem, Trained, pair_and_data
+from ..pair.paired import Model
+from ..pair.problem import Problem, pair_and_data
 from ..progress import bar, between_steps
 from ..summaries.card import Card, Displayable, rounded
 from ..summaries.history import End, trained
@@ -110,7 +111,7 @@ class MonteCarloEM(Displayable):
 
 @takes()
 def monte_carlo_em(
-    pair: Pair | Trained,
+    pair: Model,
     data: Any = None,
     *,
     steps: int | None = None,

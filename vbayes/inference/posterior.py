@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -17,13 +17,19 @@ from ..data.dataset import Batch
 from ..errors import Unsuitable
 from ..export.names import Names
 from ..export.weights import FEWEST
+from ..guides import in_words
 from ..pair.pair import Pair
-from ..pair.problem import Problem, Trained
+from ..pair.paired import Model
+from ..pair.problem import Problem
 from ..pair.support import missed
 from ..summaries.card import Card, Displayable, first_few, rounded
 from ..validation import validation
+from .advice import Advice, advice_of
 from .draws import draws_of
 from .psis import ENOUGH, Trust, smoothed, trust
+
+if TYPE_CHECKING:
+    from arviz import InferenceData
 
 Method = Literal["auto", "exact", "guide", "psis", "importance"]
 POOR = 0.1  # of the draws: an effective number below says that q is far from the posterior
@@ -47,10 +53,13 @@ class Posterior(Displayable):
             where the guide has no density.
         uncovered: Sites of which the guide can't draw all values: importance weights can't see what it leaves out.
         k_hat: Pareto k̂ of the weights, of the worst datum; None where draws of the guide are worth so many that it needs no look, and for exact ones.
-        trust: What the weights say of the worst datum: "good", "reweight" or "bad", as `vb.diagnose` has it of few draws; None for exact draws.
+        trust: What the weights say: "good", "reweight" or "bad", of nine of ten data, as `vb.diagnose` has it of more draws; that of the diagnosis, where a fit has one of these data; None for
+            exact draws.
         different: Least number of different draws among those that were resampled, over the data; None for others.
         dims: Site → names of its dimensions: its plates.
         labels: Dimension → its labels, where the data have some (the rule is that of `vb.to_arviz`).
+        guide: What it is, in words; empty for one of a user's own.
+        advice: What to do with draws of the guide, as the verdict of a fit has it; None for exact ones that q is near to.
     """
 
     draws: Mapping[str, Tensor]
@@ -66,6 +75,8 @@ class Posterior(Displayable):
     different: int | None = None
     dims: Mapping[str, Sequence[str]] = field(default_factory=dict)
     labels: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    guide: str = ""
+    advice: Advice | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "draws", {name: values.cpu() for name, values in self.draws.items()})
@@ -78,7 +89,8 @@ class Posterior(Displayable):
 
     def card(self) -> Card:
         """The draws, their sites with shapes, and what they are worth."""
-        rows = [
+        rows = [("guide", self.guide)] if self.guide else []
+        rows += [
             ("draws", f"{len(self) if self.draws else 0:,}, by method {self.method!r}"),
             ("sites", first_few(f"{name} {tuple(values.shape[1:])}" for name, values in self.draws.items())),
         ]
@@ -87,7 +99,15 @@ class Posterior(Displayable):
             worth = f"{least} independent draws" + (" for the worst datum" if self.effective.numel() > 1 else "")
             rows.append(("worth", worth))
         if self.k_hat is not None:
-            rows.append(("k̂", f"{rounded(self.k_hat, 2)} of the weights" + (f": {self.trust}" if self.trust else "")))
+            rows.append(
+                (
+                    "k̂",
+                    f"{rounded(self.k_hat, 2)} of the weights"
+                    + (", of the worst datum" if self.effective is not None and self.effective.numel() > 1 else ""),
+                )
+            )
+        if self.advice is not None and (self.method == "guide" or self.trust == "bad"):
+            rows.append(("trust", self.advice.short()))
         if self.guide_effective is not None:
             rows.append(
                 ("q is worth", f"{rounded(float(self.guide_effective.min()), 3)} of {GUIDE_DRAWS} independent draws")
@@ -108,7 +128,7 @@ class Posterior(Displayable):
         """Site → the value below which a part q of its draws lies."""
         return {name: values.double().quantile(q, dim=0) for name, values in self.draws.items()}
 
-    def to_arviz(self) -> Any:
+    def to_arviz(self) -> InferenceData:
         """ArviZ's own object, with one chain and the group `posterior`; plates have their names, and the labels that the data have."""
         from ..export import arviz as export
 
@@ -127,25 +147,24 @@ class Posterior(Displayable):
                 return text
             least = float(self.guide_effective.min())
             where = " of the worst datum" if self.guide_effective.numel() > 1 else ""
-            far = " q is far from it: train longer, or use a richer guide." if least < POOR * GUIDE_DRAWS else ""
+            mend = f": {self.advice.mend}" if self.advice and self.advice.mend else ""
+            far = f" q is far from it{mend}." if self.advice else ""
             return f"{text} {GUIDE_DRAWS} draws from q would be worth {least:.0f}{where}.{far}"
         least = float(self.effective.min())
         where = " of the worst datum" if self.effective.numel() > 1 else ""
         k = "" if self.k_hat is None else f"; k̂ = {self.k_hat:.2f}"
         if self.method == "guide":
             text = f"{len(self)} draws from q, worth {least:.0f} from the posterior{where}{k}."
-            if self.trust == "bad":
-                return f"{text} q is far from it, so that weights can't mend it: train longer, or use a richer guide."
-            return text + (" Weighted ones are nearer: method='psis'." if self.trust == "reweight" else "")
+            return text if self.advice is None or self.trust == "good" else f"{text} {self.advice.words()}"
         text = f"{len(self)} draws, resampled by weights, {self.different} of them different, worth {least:.0f} from the posterior{where}{k}."
-        if self.trust == "bad":
-            return f"{text} Weights that rest on a few draws can't be trusted: train longer, or use a richer guide."
+        if self.trust == "bad" and self.advice:
+            return f"{text} {self.advice.words()}"
         return text + (" They repeat each other: take more proposals." if least < POOR * len(self) else "")
 
 
 @takes(method=Choice(get_args(Method), "way to a posterior"))
 def posterior(
-    pair: Pair | Trained,
+    pair: Model,
     data: Any = None,
     draws: int = 1000,
     method: Method = "auto",
@@ -180,35 +199,41 @@ def posterior(
         >>> found = vb.posterior(fit, x_new, draws=500)
         >>> found.mean()["z"], found.verdict()
     """
+    given, own = pair, data is None
     seed, problem = rng.or_default(seed), Problem.of(pair, data, device=device)
     pair, batch = problem.pair, problem.whole
     said = Names(pair, batch, problem.data)
     names: dict[str, Any] = {"pair": pair.name, "data": problem.data.name, "uncovered": problem.uncovered}
     names |= {"dims": said.dims({}), "labels": said.labels({}, {})}
+    names["guide"] = in_words(pair.guide, getattr(given, "tried", ()))
+    values: dict[str, Tensor] | None = None
     with pair.scope(), torch.no_grad(), rng.seeded(seed), validation(False):
         if method in ("auto", "exact") and pair.exact is not None:
             known = pair.exact.posterior(*batch.args)
             values = {name: fn.sample((draws,)) for name, fn in known.items()}
             only = next(iter(known)) if len(known) == 1 else None
             density = known[only].log_prob(values[only]) if only else None
-            return Posterior(
-                values, "exact", **names, log_density=density, guide_effective=_guide_effective(pair, batch, seed)
-            )
-        if method == "exact":
-            raise Unsuitable(
-                f"Pair {pair.name!r} knows no exact posterior. Wanted: a pair with exact=vb.Exact(...), or method='guide'."
-            )
+            names |= {"log_density": density, "guide_effective": _guide_effective(pair, batch, seed)}
+    if values is not None:
+        worth = names["guide_effective"]
+        if worth is not None and float(worth.min()) < POOR * GUIDE_DRAWS:
+            names["advice"] = advice_of(given, problem, "bad", own=own)
+        return Posterior(values, "exact", **names)
+    if method == "exact":
+        raise Unsuitable(
+            f"Pair {pair.name!r} knows no exact posterior. Wanted: a pair with exact=vb.Exact(...), or method='guide'."
+        )
     weighted = method in ("importance", "psis")
     made = draws_of(pair, batch, (proposals or PROPOSALS * draws) if weighted else draws, seed)
     effective = _effective(made.log_w)
     if not weighted:
-        names |= _judged(made.log_w, effective)
+        names |= _judged(made.log_w, effective, problem, given, own)
         return Posterior(made.values, "guide", **names, log_density=made.log_q, effective=effective)
     log_w = made.log_w
     if method == "psis":
         weights = smoothed(log_w)
         log_w, effective = weights.log_w, weights.effective
-    names |= _judged(made.log_w, effective, always=True)
+    names |= _judged(made.log_w, effective, problem, given, own, always=True)
     with rng.seeded(rng.child(seed, 1)):
         chosen = torch.distributions.Categorical(logits=log_w.movedim(0, -1), validate_args=False).sample((draws,))
     different = min(len(each.unique()) for each in chosen.reshape(draws, -1).T)
@@ -216,16 +241,24 @@ def posterior(
     return Posterior(made.taken(chosen), method, **names, effective=worth, different=different)
 
 
-def _judged(log_w: Tensor, effective: Tensor, *, always: bool = False) -> dict[str, Any]:
-    """k̂ and trust of the datum whose K draws are worth least, unless they are worth so much that nobody need look."""
-    count, worst = len(log_w), int(effective.reshape(-1).argmin())
-    part = float(effective.reshape(-1)[worst]) / count
-    if part >= ENOUGH and not always:
-        return {"trust": "good"}
-    k_hat = float(smoothed(log_w.reshape(count, -1)[:, worst]).k_hat)
-    if count < FEWEST:  # too few to fit a tail to; the effective number has to do
-        return {"trust": trust(0.0, part)}
-    return {"k_hat": k_hat, "trust": trust(k_hat, part)}
+def _judged(
+    log_w: Tensor, effective: Tensor, problem: Problem, given: Model, own: bool, *, always: bool = False
+) -> dict[str, Any]:
+    """k̂ of the datum whose K draws are worth least, unless they are worth so much that nobody need look; and what to do with them by what nine of ten data have, or better."""
+    count, each = len(log_w), effective.reshape(-1)
+    order = each.argsort()
+    worst, judged = int(order[0]), int(order[len(each) // 10])
+    found = {worst: _k_hat(log_w, worst)} if always or float(each[worst]) < ENOUGH * count else {}
+    part, k_hat = float(each[judged]) / count, found.get(judged, 0.0)
+    if judged not in found and (always or part < ENOUGH):
+        k_hat = _k_hat(log_w, judged)
+    few = count < FEWEST  # too few to fit a tail to; the effective number has to do
+    advice = advice_of(given, problem, trust(0.0 if few else k_hat, part), own=own)
+    return {"k_hat": None if few else found.get(worst), "trust": advice.trust, "advice": advice}
+
+
+def _k_hat(log_w: Tensor, datum: int) -> float:
+    return float(smoothed(log_w.reshape(len(log_w), -1)[:, datum]).k_hat)
 
 
 def _effective(log_w: Tensor) -> Tensor:

@@ -28,7 +28,8 @@ from ..pair.explained import FAILURES
 from ..pair.indexing import picked
 from ..pair.missing import is_without_gaps
 from ..pair.pair import Pair
-from ..pair.problem import Problem, Trained
+from ..pair.paired import Trained
+from ..pair.problem import Problem
 from ..pair.sites import latents, observed, plates, summed_out
 from ..staging.many import many
 from ..validation import validation

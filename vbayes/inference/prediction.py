@@ -16,6 +16,7 @@ from ..errors import BadInput
 from ..summaries.card import Card, Displayable, counted, first_few
 
 if TYPE_CHECKING:
+    import xarray as xr
     from matplotlib.axes import Axes
 
 PART = Real(above=0.0, below=1.0, given="0.9")
@@ -41,8 +42,8 @@ class Prediction(Displayable):
         trust: What a diagnosis says of the draws of the fit, in a few words; empty where nobody has asked.
     """
 
-    draws: Any
-    constant: Any
+    draws: xr.Dataset
+    constant: xr.Dataset
     sites: tuple[str, ...]
     pair: str
     rows: int
@@ -61,10 +62,12 @@ class Prediction(Displayable):
     def __len__(self) -> int:
         return int(self.draws.sizes["draw"])
 
-    def __getitem__(self, site: str) -> Any:
+    def __getitem__(self, site: str) -> xr.DataArray:
         """The draws of a site, an `xarray.DataArray`."""
         if site not in self.draws:
-            raise BadInput(f"There is no prediction of {site!r}. Wanted one of: {first_few(self.draws.data_vars, 20)}.")
+            raise BadInput(
+                f"There is no prediction of {site!r}. Wanted one of: {first_few(map(str, self.draws.data_vars), 20)}."
+            )
         return self.draws[site]
 
     def card(self) -> Card:
@@ -76,21 +79,21 @@ class Prediction(Displayable):
         rows += [("trust", self.trust)] if self.trust else []
         return Card(f"Prediction: {self.pair}", tuple(rows))
 
-    def mean(self) -> Any:
+    def mean(self) -> xr.Dataset:
         """`xarray.Dataset` of means."""
         return self.draws.mean("draw")
 
-    def std(self) -> Any:
+    def std(self) -> xr.Dataset:
         """`xarray.Dataset` of standard deviations."""
         return self.draws.std("draw", ddof=1)
 
     @takes(q=PART)
-    def quantile(self, q: float) -> Any:
+    def quantile(self, q: float) -> xr.Dataset:
         """`xarray.Dataset` of the values below which a part q of the draws lies."""
         return self.draws.quantile(q, "draw").drop_vars("quantile")
 
     @takes(probability=Optional(PART))
-    def bounds(self, probability: float | None = None) -> Any:
+    def bounds(self, probability: float | None = None) -> xr.Dataset:
         """`xarray.Dataset` of the ends of central intervals, along the dimension `bound` ("lower", "upper").
 
         Args:

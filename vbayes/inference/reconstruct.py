@@ -14,7 +14,8 @@ from ..arguments.takes import takes
 from ..errors import BadInput, Unsuitable
 from ..pair.missing import GIVEN
 from ..pair.pair import Pair
-from ..pair.problem import Problem, Trained
+from ..pair.paired import Model
+from ..pair.problem import Problem
 from ..pair.sites import latents, observed, summed_out
 from ..summaries.card import Card, Displayable, rounded
 
@@ -51,7 +52,7 @@ class Reconstruction(Displayable):
 
 
 @takes()
-def reconstruct(pair: Pair | Trained, data: Any = None, *, seed: int | None = None) -> Reconstruction:
+def reconstruct(pair: Model, data: Any = None, *, seed: int | None = None) -> Reconstruction:
     """Encodes data with the guide, and decodes them with the model.
 
     Args:

@@ -18,7 +18,8 @@ from ..drawing.densities import densities
 from ..errors import BadInput, Unsuitable
 from ..exact.table import Table
 from ..pair.pair import Pair
-from ..pair.problem import Problem, Trained, pair_and_data
+from ..pair.paired import Model
+from ..pair.problem import Problem, pair_and_data
 from ..pair.sites import Layout, is_point_mass, latents
 from ..pair.subsample import subsample
 from ..pair.support import uncovered
@@ -33,7 +34,7 @@ ROUNDS = 40  # of longer or finer rows
 
 
 @takes()
-def tabulate(pair: Pair | Trained, data: Any = None, *, nodes: int = 500_000) -> Table:
+def tabulate(pair: Model, data: Any = None, *, nodes: int = 500_000) -> Table:
     """log p and log q at all values of the latents: their sums are the exact evidence, ELBO, gradient, KL.
 
     Discrete latents are enumerated, continuous ones laid out in equally spaced rows, which are lengthened until guide and

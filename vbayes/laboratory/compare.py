@@ -22,8 +22,9 @@ from ..estimators.base import Estimator
 from ..estimators.suits import check_suits, of_elbo
 from ..pair.check import require_parameters
 from ..pair.pair import Pair
+from ..pair.paired import Model
 from ..pair.parameter_groups import GROUPS, parameter_groups
-from ..pair.problem import Problem, Trained
+from ..pair.problem import Problem
 from ..progress import bar
 from ..staging.backends import Compile, asked_for, backend_of
 from ..summaries.heavy_tails import heavy_tailed
@@ -56,7 +57,7 @@ DEFAULT = ("score", "rloo", "pathwise", "analytic_kl", "stl")
     particles=Optional(Several(Whole(None))),
 )
 def compare(
-    pair: Pair | Trained,
+    pair: Model,
     data: Any = None,
     estimators: Sequence[Any] | Mapping[str, Any] | None = None,
     *,

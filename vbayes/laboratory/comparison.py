@@ -103,6 +103,7 @@ class Comparison(Displayable):
             ("gradients", f"{self.replicas:,} of each, of {self.batch_size:,} rows"),
             ("points", first_few((point.at for point in self.points), 7)),
             *([("steps of", self.update)] if self.update else []),
+            *([("guide", guide)] if self.fit and (guide := self.fit.guide) else []),
         ]
         if self.rows and not any(math.isnan(row["variance_time"]) for row in self.rows):
             best = self.best()

@@ -23,9 +23,11 @@ from ..estimators import name_of, resolve
 from ..estimators.base import Estimator
 from ..estimators.remembering import Averaging
 from ..estimators.suits import check_suits
+from ..guides import in_words
 from ..pair.check import require_parameters
 from ..pair.pair import Pair
-from ..pair.problem import Problem, Trained, pair_and_data
+from ..pair.paired import Model
+from ..pair.problem import Problem, pair_and_data
 from ..progress import bar
 from ..staging import draw_noise
 from ..summaries.card import Card, Displayable, rounded
@@ -63,6 +65,7 @@ class NoiseSplit(Displayable):
         rows: N.
         table: One row for each M and L measured; see `to_dataframe`.
         between, local, shared: S, a and b, nats².
+        guide: What it is, in words; empty for one of a user's own.
     """
 
     pair: str
@@ -72,10 +75,11 @@ class NoiseSplit(Displayable):
     between: float
     local: float
     shared: float
+    guide: str = ""
 
     def card(self) -> Card:
         """How much of the noise is the minibatch's, for each M and L."""
-        rows = []
+        rows = [("guide", self.guide)] if self.guide else []
         for row in self.table[:MOST]:
             share = row["minibatch"] / row["total"] if row["total"] else 0.0
             part = f"{rounded(100 * share, 2)} % of {rounded(row['total'], 3)} nats² are the minibatch's"
@@ -140,7 +144,7 @@ class NoiseSplit(Displayable):
 
 @takes(minibatches=Whole(10, drawn=True), batch_sizes=Several(Whole(1)), particles=Several(SOME))
 def noise_split(
-    pair: Pair | Trained,
+    pair: Model,
     data: Any = None,
     estimator: Any = "analytic_kl",
     *,
@@ -195,7 +199,9 @@ def noise_split(
             rows.append(split_of(pair, dataset, varied, m, n, minibatches, draws, seed, memory))
             advance(done, functools.partial("{} rows, {} draws".format, m, n))
     between, local, shared = fitted_law(rows, len(dataset))
-    return NoiseSplit(pair.name, name_of(method), len(dataset), tuple(rows), between, local, shared)
+    return NoiseSplit(
+        pair.name, name_of(method), len(dataset), tuple(rows), between, local, shared, in_words(pair.guide)
+    )
 
 
 def _check(data: Dataset, method: ELBO, batch_sizes: Sequence[int]) -> None:

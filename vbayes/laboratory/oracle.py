@@ -8,32 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pyro.infer import (
-    ELBO,
-    JitTrace_ELBO,
-    JitTraceEnum_ELBO,
-    JitTraceGraph_ELBO,
-    JitTraceMeanField_ELBO,
-    Trace_ELBO,
-    TraceEnum_ELBO,
-    TraceGraph_ELBO,
-    TraceMeanField_ELBO,
-)
+from pyro.infer import ELBO, Trace_ELBO
 from torch import Tensor
 
 from ..data.dataset import Batch
 from ..errors import BadInput, Unsuitable
 from ..estimators import RLOO, VIMCO, DReG, Enumerated, Pathwise, name_of, resolve
 from ..estimators.base import Estimator
+from ..estimators.followed import PYROS
 from ..estimators.objective import ELBO as ELBO_OBJECTIVE
 from ..estimators.objective import Objective
 from ..estimators.suits import of_elbo, suits
 from ..inference.tabulate import tabulate
 from ..pair.pair import Pair
-
-PYROS: tuple[type[ELBO], ...] = (Trace_ELBO, TraceMeanField_ELBO, TraceGraph_ELBO, TraceEnum_ELBO)
-PYROS += (JitTrace_ELBO, JitTraceMeanField_ELBO, JitTraceGraph_ELBO, JitTraceEnum_ELBO)
-"""Pyro's own whose gradient is the ELBO's; not so `RenyiELBO`, `TraceTailAdaptive_ELBO` and others of that base class."""
 
 
 @dataclass(frozen=True)

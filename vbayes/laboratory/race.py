@@ -21,7 +21,8 @@ from ..errors import BadInput
 from ..estimators.base import Estimator
 from ..pair.check import require_parameters
 from ..pair.pair import Pair
-from ..pair.problem import Problem, Trained
+from ..pair.paired import Model
+from ..pair.problem import Problem
 from ..progress import bar, between_steps
 from ..staging import Compiled
 from ..staging.backends import Compile, backend_of, require_backend
@@ -46,7 +47,7 @@ Runs = dict[tuple[str, int], FitRun]
     steps=Optional(Whole(1, each=ROW)),
 )
 def race(
-    pair: Pair | Trained,
+    pair: Model,
     data: Any = None,
     estimators: Sequence[Any] | Mapping[str, Any] | None = None,
     *,

@@ -60,9 +60,11 @@ class Race(Displayable):
     def card(self) -> Card:
         """Who ran how far, and who is highest at equal time."""
         table = self.to_dataframe()
+        guide = next((fit.guide for fit in self.fits.values()), "")
         rows = [
             ("estimators", first_few((entry.estimator for entry in self.entries), 6)),
             ("seeds", f"{len(self.seeds)}" + (", stopped by Ctrl-C" if self.interrupted else "")),
+            *([("guide", guide)] if guide else []),
         ]
         if table.empty or finished(table).empty:
             return Card(f"Race: {self.pair} on {self.data}", (*rows, ("highest", "–: no run stayed finite")))

@@ -20,9 +20,11 @@ from ..estimators import ESTIMATORS, name_of, resolve
 from ..estimators.base import Estimator
 from ..estimators.remembering import Remembering
 from ..estimators.suits import suits
+from ..guides import in_words
 from ..pair.check import require_parameters
 from ..pair.pair import Pair
-from ..pair.problem import Problem, Trained
+from ..pair.paired import Model
+from ..pair.problem import Problem
 from ..progress import bar
 from ..summaries.differences import cost_ratio
 from ..summaries.ties import TIE
@@ -54,7 +56,7 @@ has a gradient for each latent to capture."""
 
 @takes(candidates=Optional(Several(ESTIMATOR)), compile=FLAG, particles=Several(SOME), noise=Several(NOISE))
 def recommend(
-    pair: Pair | Trained,
+    pair: Model,
     data: Any = None,
     candidates: Sequence[Any] | None = None,
     *,
@@ -137,6 +139,7 @@ def recommend(
         minibatch_se=split["minibatch_se"],
         rows=tuple({"round": n, **row} for n, rows in enumerate((first, second, third), start=1) for _, row in rows),
         seconds=time.perf_counter() - began,
+        guide=in_words(pair.guide),
     )
 
 

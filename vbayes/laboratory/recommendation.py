@@ -39,6 +39,7 @@ class Recommendation(Displayable):
         minibatch, minibatch_se: Variance that comes from which rows they are, nats², the same for every unbiased estimator; 0 for all rows.
         rows: One for each candidate and round; see `to_dataframe`.
         seconds: That it took.
+        guide: What it is, in words; empty for one of a user's own.
     """
 
     estimator: Estimator
@@ -49,12 +50,14 @@ class Recommendation(Displayable):
     minibatch_se: float
     rows: tuple[dict[str, Any], ...]
     seconds: float
+    guide: str = ""
 
     def card(self) -> Card:
         """What to use, and what its gradient costs."""
         chosen = self._name()
         last = max((row["round"] for row in self.rows), default=0)
-        rows = [("use", chosen)]
+        rows = [("guide", self.guide)] if self.guide else []
+        rows.append(("use", chosen))
         for row in self.rows:
             if row["round"] == last and row["estimator"] == chosen:
                 rows.append(("variance", f"{with_error(row['variance'], row['variance_se'], 3)} nats² over the draws"))

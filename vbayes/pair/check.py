@@ -16,6 +16,7 @@ from rich.table import Table
 from ..arguments.takes import takes
 from ..data.dataset import Batch, Dataset
 from ..errors import BadPair
+from ..guides import in_words
 from ..progress import Terminal
 from ..summaries.card import Card, Displayable, first_few
 from ..summaries.tables import plain_table
@@ -23,7 +24,8 @@ from ..validation import validation
 from .agreement import match, quoted, weigh
 from .explained import FAILURES, explained
 from .gaps import check_gaps, require_masked
-from .pair import DATA_PLATE, PAIR, Pair
+from .pair import DATA_PLATE, Pair
+from .paired import Model, is_trained, pair_of
 from .sites import base, closed_form_kls, has_path, kind, plates, recorded, sites
 from .support import coverages
 
@@ -68,10 +70,11 @@ class Site:
 
 @dataclass(frozen=True, repr=False)
 class Check(Displayable):
-    """Result of `vb.check`: the pair's sites, those of the guide first."""
+    """Result of `vb.check`: the pair's sites, those of the guide first; and the guide in words, empty for one of a user's own."""
 
     pair: str
     sites: tuple[Site, ...]
+    guide: str = ""
 
     @property
     def data_plate(self) -> bool:
@@ -90,12 +93,14 @@ class Check(Displayable):
             rows.append(("score alone", first_few(rough)))
         if odd := [f"{site.name}: {site.support}" for site in self.sites if site.support not in ("", "same")]:
             rows.append(("guide's support", first_few(odd)))
+        if self.guide:
+            rows.append(("guide", self.guide))
         return Card(f"Check: {self.pair}", tuple(rows))
 
     def table(self) -> Table:
         """As a rich table; with a column for supports where the guide has another one than the model."""
         columns = len(HEADINGS) - all(site.support in ("", "same") for site in self.sites)
-        table = plain_table(*HEADINGS[:columns], title=f"pair {self.pair!r}")
+        table = plain_table(*HEADINGS[:columns], title=f"pair {self.pair!r}, guide: {self.guide or 'its own'}")
         for site in self.sites:
             name, shape, frames, scale, *rest = astuple(site)[:columns]
             where = ", ".join(f"{plate}[{size}]" for plate, size in frames) or "–"
@@ -103,15 +108,15 @@ class Check(Displayable):
         return table
 
 
-@takes(pair=PAIR)
-def check(pair: Pair, *batch: Any, show: bool = True) -> Check:
+@takes()
+def check(pair: Model, *batch: Any, show: bool = True) -> Check:
     """Draws once from guide and model and reports on each site.
 
     Supports are compared both ways. A guide that can't draw all that the model allows (a `Uniform` or `LogNormal` for a `Normal` latent) is warned of: its
     weights look well, for they can't see what they miss.
 
     Args:
-        pair: Model and guide.
+        pair: Model and guide; a model alone, whose guide comes by itself; or a fit, which brings its data.
         batch: Data, as for `vb.fit`; or the arguments that model and guide are called with.
         show: Print the table.
 
@@ -122,10 +127,13 @@ def check(pair: Pair, *batch: Any, show: bool = True) -> Check:
         >>> vb.check(pair, x)
         >>> vb.check(pair, table)
     """
+    trained = pair.data if is_trained(pair) else None
+    batch = batch or (() if trained is None else (trained,))
+    pair = pair_of(pair)
     if batch:
         require_arguments(pair)
     if len(batch) == 1 and not isinstance(batch[0], (int, float)) and getattr(batch[0], "ndim", None) != 0:
-        data = Dataset.of(batch[0])
+        data = Dataset.of(batch[0], like=trained)
         check_gaps(pair, data if pair.device is None else data.to(pair.device), None)
         batch = data.batch(pair.model).args
         if show:
@@ -167,7 +175,7 @@ def examine(pair: Pair, batch: Batch) -> Check:
                 stacklevel=2,
             )
     own = [s for s in recorded(q) if s["name"] not in p]
-    return Check(pair.name, tuple(_row(s, q, closed, supports) for s in own + recorded(p)))
+    return Check(pair.name, tuple(_row(s, q, closed, supports) for s in own + recorded(p)), in_words(pair.guide))
 
 
 def say_left_out(pair: Pair, data: Dataset) -> None:

@@ -15,13 +15,12 @@ from torch.distributions import constraints
 
 from .. import rng
 from ..arguments.function import GUIDE, MODEL
-from ..arguments.instance import Instance
 from ..arguments.kind import Mapped
 from ..arguments.takes import takes
 from ..arguments.tensor import TENSOR
 from ..arguments.tensor import Tensor as ATensor
 from ..data.dataset import Batch
-from ..guides import AUTO, guide_of, word_of
+from ..guides import AUTO, guide_of, in_words, word_of
 from ..summaries.card import Card, Displayable, counted, first_few
 from .device import one_device
 from .exact import EXACT, Exact
@@ -74,7 +73,7 @@ class Pair(Displayable):
     def card(self) -> Card:
         """Its parameters, and what is known of it in closed form."""
         numbers = sum(value.numel() for value in self._own.values.values())
-        rows = [("guide", repr(self.word))] if self.word else []
+        rows = [("guide", f"{in_words(self.guide)}, guide={self.word!r}")] if self.word else []
         made = f"{counted(numbers, 'number')} in {first_few(self._own.values, 2)}" if self._own.values else "none yet"
         rows.append(("parameters", made))
         if self.exact is not None:
@@ -295,6 +294,3 @@ class Pair(Displayable):
         if latents is not None:
             model = pyro.poutine.replay(model, trace=latents)
         return pyro.poutine.trace(model).get_trace(*batch.args)
-
-
-PAIR = Instance(Pair, "a vb.Pair", "vb.Pair(model, guide)")

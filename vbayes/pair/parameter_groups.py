@@ -15,7 +15,8 @@ from ..arguments.kind import Either, Mapped, Several
 from ..arguments.takes import takes
 from ..data.dataset import Batch
 from ..errors import BadInput
-from .pair import PAIR, Pair
+from .pair import Pair
+from .paired import Model, pair_of
 from .sites import sites
 
 GROUPS = Either(Choice(("role", "parameter")), Mapped(Several(TEXT, 0)))
@@ -23,8 +24,8 @@ Groups = dict[str, tuple[str, ...]]
 """Group → names of its parameters."""
 
 
-@takes(pair=PAIR, by=GROUPS, batch=Instance(Batch, "a vb.Batch", "vb.Batch((x,))"))
-def parameter_groups(pair: Pair, batch: Batch, by: str | Mapping[str, Sequence[str]] = "role") -> Groups:
+@takes(by=GROUPS, batch=Instance(Batch, "a vb.Batch", "vb.Batch((x,))"))
+def parameter_groups(pair: Model, batch: Batch, by: str | Mapping[str, Sequence[str]] = "role") -> Groups:
     """Names of parameters by group, and all of them in one group.
 
     Args:
@@ -37,6 +38,7 @@ def parameter_groups(pair: Pair, batch: Batch, by: str | Mapping[str, Sequence[s
     Raises:
         BadInput: Another word, or a mapping that names an unknown parameter.
     """
+    pair = pair_of(pair)
     names = tuple(pair.parameters)
     if not names:
         raise BadInput(

@@ -8,43 +8,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol, TypeGuard, runtime_checkable
+from typing import Any
 
 import torch
 
 from .. import rng
 from ..arguments import kind as arguments
-from ..arguments.function import call_of
-from ..arguments.said import type_of
 from ..data.dataset import Batch, Dataset
 from ..errors import BadInput
-from ..guides import AUTO
 from ..validation import validation
 from .check import examine, examine_minibatches, initialised, require_arguments
 from .device import choose_device, stays_behind
 from .gaps import check_gaps
 from .indexing import require_one_coding
 from .pair import DATA_PLATE, Pair
+from .paired import Model, is_trained, pair_of
 from .subsample import Subsample, refuse, seen_of
 from .support import uncovered
-
-
-@runtime_checkable
-class Trained(Protocol):
-    """What has a trained pair and the data that it was trained on: a `Fit`, a `MonteCarloEM`."""
-
-    @property
-    def pair(self) -> Pair: ...
-    @property
-    def data(self) -> Dataset: ...
-
-
-def is_trained(value: Any) -> TypeGuard[Trained]:
-    """Whether it is; things that somebody hands in by mistake may answer the question with an error, as some arrays do."""
-    try:
-        return isinstance(value, Trained)
-    except Exception:
-        return False
 
 
 @dataclass(frozen=True)
@@ -64,13 +44,11 @@ class Problem:
     home: Dataset = field(repr=False)
 
     @classmethod
-    def of(
-        cls, pair: Pair | Trained, data: Any = None, *, batch_size: int | None = None, device: str | None = None
-    ) -> Problem:
+    def of(cls, pair: Model, data: Any = None, *, batch_size: int | None = None, device: str | None = None) -> Problem:
         """Checks all of it, and brings it together.
 
         Args:
-            pair: It is copied; what was trained brings its data.
+            pair: It is copied; what was trained brings its data, and to a model alone comes a guide.
             data: A `Dataset`, a tensor or array of shape (N, ...), or a tuple or mapping of those.
             batch_size: M, where the pair is to see so many rows at a time.
             device: As for `fit`, but that what was trained stays where it is under "auto"; where the pair is if None.
@@ -176,46 +154,22 @@ def settle(pair: Pair, data: Dataset, batch_size: int | None) -> None:
         )
 
 
-def paired(pair: Any, guide: Any = None) -> Any:
-    """A pair, of a model and a guide where it is none yet.
-
-    Args:
-        pair: A pair, what was trained, or a model.
-        guide: For a model: a guide, or a word for one; None for "auto".
-
-    Raises:
-        BadInput: A guide for what has one.
-    """
-    if isinstance(pair, Pair) or is_trained(pair) or not callable(pair):
-        if guide is not None:
-            raise BadInput(
-                f"guide={guide!r} for a {type(pair).__name__}. Wanted: a model alone, or vb.Pair(model, guide)."
-            )
-        return pair
-    return Pair(pair, AUTO if guide is None else guide)
-
-
-def pair_and_data(pair: Pair | Trained, data: Any) -> tuple[Pair, Any]:
-    """A pair and data to look at it with; what was trained has both.
+def pair_and_data(pair: Model, data: Any) -> tuple[Pair, Any]:
+    """A pair and data to look at it with; what was trained has both, and a model alone makes a pair.
 
     Raises:
         BadInput: A pair without data, or no pair.
         BadPair: A model that data can't be handed to.
     """
+    made = pair_of(pair)
     if is_trained(pair):
         if data is None or isinstance(data, Batch):
-            return pair.pair, pair.data if data is None else data
-        return pair.pair, Dataset.of(data, like=pair.data)  # names have the codes that the fit has learnt
-    if not isinstance(pair, Pair):
-        call = call_of(pair)  # where its brackets are forgotten
-        mend = f"call it, {call}" if call else "vb.Pair(model, guide), or vb.Pair(model), whose guide comes by itself"
-        arguments.refuse(
-            "pair", pair, got=f"{type_of(pair)}, and no pair", wanted="a vb.Pair, or a vb.Fit of one", mend=mend
-        )
+            return made, pair.data if data is None else data
+        return made, Dataset.of(data, like=pair.data)  # names have the codes that the fit has learnt
     if not isinstance(data, Batch):
-        require_arguments(pair)
+        require_arguments(made)
     if data is None:
         arguments.refuse(
             "data", data, wanted="data, or a vb.Fit, which brings its own", mend="hand in what the model observes"
         )
-    return pair, data
+    return made, data

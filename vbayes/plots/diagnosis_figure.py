@@ -30,6 +30,7 @@ def diagnosis_figure(
     k_hats: np.ndarray | None = None,
     apart: np.ndarray | None = None,
     history: pd.DataFrame | None = None,
+    bound: str = "ELBO",
 ) -> Figure:
     """The weights, where they move the draws, and the ELBO during training as far as there was one.
 
@@ -41,6 +42,7 @@ def diagnosis_figure(
         k_hats: k̂ of each datum, in place of the tail.
         apart: k̂ of each datum's own latents, beside the tail; no panel if None.
         history: `Fit.history`; no panel if None or empty.
+        bound: As for `history`.
     """
     trained = history is not None and len(history) > 1
     panels = 2 + trained + (apart is not None)
@@ -53,7 +55,7 @@ def diagnosis_figure(
     if apart is not None:
         _of_each(apart, axes[2])
     if trained and history is not None:
-        elbo_history(history, axes[-1])
+        elbo_history(history, axes[-1], bound=bound)
     figure.suptitle(title, x=0.01, ha="left", fontsize=12)
     return figure
 

@@ -11,12 +11,13 @@ from .frame import framed
 
 
 @takes(table=Table(("step", "elbo_per_datum")))
-def history(table: pd.DataFrame, ax: Axes) -> Axes:
-    """ELBO per datum at each step, faint, and its running mean over a fiftieth of the steps; of fewer than a hundred steps, each step alone.
+def history(table: pd.DataFrame, ax: Axes, *, bound: str = "ELBO") -> Axes:
+    """The ELBO, or whatever bound was followed, per datum at each step, faint, and its running mean over a fiftieth of the steps; of fewer than a hundred steps, each step alone.
 
     Args:
         table: `Fit.history`.
         ax: Where to draw.
+        bound: What was followed, as `Fit.bound` has it.
     """
     window = max(1, len(table) // 50)
     if window > 1:
@@ -35,6 +36,6 @@ def history(table: pd.DataFrame, ax: Axes) -> Axes:
     if high > low:
         ax.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))
     ax.set_xlabel("step")
-    ax.set_ylabel("ELBO per datum (nats)")
+    ax.set_ylabel(f"{bound} per datum (nats)")
     ax.legend(frameon=False, loc="lower right")
-    return framed(ax, "ELBO during training: higher is better")
+    return framed(ax, f"{bound} during training: higher is better")

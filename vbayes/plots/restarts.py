@@ -15,13 +15,14 @@ from .frame import framed
 
 
 @takes(tables=Several(Table(("step", "elbo_per_datum"))), best=Whole(0))
-def restarts(tables: Sequence[pd.DataFrame], best: int, ax: Axes) -> Axes:
+def restarts(tables: Sequence[pd.DataFrame], best: int, ax: Axes, *, bound: str = "ELBO") -> Axes:
     """ELBO per datum of each fit, its running mean over a fiftieth of the steps; the best in colour.
 
     Args:
         tables: `Fit.history` of each.
         best: Which of them is.
         ax: Where to draw.
+        bound: As for `history`.
     """
     Whole(0, len(tables) - 1)("best", best)
     trends = [t.elbo_per_datum.rolling(max(1, len(t) // 50), center=True, min_periods=1).mean() for t in tables]
@@ -35,6 +36,6 @@ def restarts(tables: Sequence[pd.DataFrame], best: int, ax: Axes) -> Axes:
     if high > low:
         ax.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))
     ax.set_xlabel("step")
-    ax.set_ylabel("ELBO per datum (nats)")
+    ax.set_ylabel(f"{bound} per datum (nats)")
     ax.legend(frameon=False, loc="lower right")
-    return framed(ax, "ELBO during training from several starts")
+    return framed(ax, f"{bound} during training from several starts")

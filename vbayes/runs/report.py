@@ -21,8 +21,8 @@ from .template import write_page
 CAPTIONS = {
     "comparison.png": "Variance of the gradient by group of parameters along the training, and the time that each estimator "
     "needs for the same precision at its end.",
-    "diagnosis.png": "The weights of the draws, where they move the draws, and the ELBO during training: what the verdict rests on.",
-    "training.png": "ELBO per datum at each step, and its running mean.",
+    "diagnosis.png": "The weights of the draws, where they move the draws, and the bound that was followed during training: what the verdict rests on.",
+    "training.png": "The bound that was followed, per datum, at each step, and its running mean.",
     "predictions.png": "Means of the posterior predictive distribution, and intervals with the probability that the legend says.",
     "reconstructions.png": "Some data, and the mean of their posterior predictive.",
 }
@@ -31,7 +31,7 @@ FILES = {
     "table.csv": "every number above",
     "results.json": "the same, with question, claim and verdict",
     "diagnosis.json": "the verdict, and its numbers",
-    "history.csv": "the ELBO at each step",
+    "history.csv": "the bound that was followed at each step",
     "posterior.nc": "draws for ArviZ: posterior, prior, predictive, log-likelihood",
     "fit.safetensors": "parameters, and what resuming needs",
     "predictions.csv": "what was predicted: means, standard deviations, intervals",
@@ -54,7 +54,11 @@ def report(folder: str | Path) -> Path:
         BadInput: No such folder, no run, or a damaged file in it.
         OutputUnwritable: The page can't be written; an older one is still there.
     """
-    folder = Path(folder)
+    return written(Path(folder), Path(folder) / "report.html")
+
+
+def written(folder: Path, target: Path) -> Path:
+    """`report`, to a page anywhere: one that is not in its folder stands alone, and names no files."""
     if not os.path.lexists(folder / "config.json"):
         raise BadInput(
             f"{folder} is no run folder: it has no config.json. Wanted: a folder that `vbayes compare`, `vbayes train` or `vbayes run` wrote."
@@ -66,7 +70,7 @@ def report(folder: str | Path) -> Path:
     experiment, comparison = holds["results"], holds["comparison"]
     changed = holds["config"].get("changed")
     return write_page(
-        folder / "report.html",
+        target,
         "report.html.j2",
         config=holds["config"] | {"failed": holds["config"].get("failed")},
         settings={name: value for name, value in holds["config"].items() if name not in ("changed", "failed")},
@@ -78,7 +82,11 @@ def report(folder: str | Path) -> Path:
         diagnosis=holds["diagnosis"],
         last=_last_row(folder / "history.csv"),
         figures=pictures(folder),
-        files=[(name, about) for name, about in FILES.items() if regular_file.is_regular(folder / name)],
+        files=[
+            (name, about)
+            for name, about in FILES.items()
+            if target.parent == folder and regular_file.is_regular(folder / name)
+        ],
     )
 
 

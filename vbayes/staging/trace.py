@@ -25,6 +25,7 @@ READS = (
     "data dependent",
     "DataDependent",
 )  # in what torch says of such values
+OVERWRITES = "invalid size, possible overflow"  # what torch says of a part that is written to, where it traces several fits at once
 INSIDE = (
     "aten.",
     "aten::",
@@ -90,6 +91,11 @@ def in_words(error: Exception) -> str:
             "a value is read out of a tensor, as `if z > 0`, `int(z)`, `z.item()` or a mask by `bool(z)` do, and a program would have it built in. Wanted: "
             "tensors all the way, as torch.where(z > 0, a, b)"
         )
+    if OVERWRITES in said:
+        return (
+            "a part of a tensor is written to, as `K.view(-1)[::n] += jitter` in Pyro's Gaussian processes, which torch can't trace for several fits at once. Wanted: new tensors, as "
+            "K + jitter * torch.eye(n), or one fit after the other"
+        )
     if any(word in said for word in INSIDE):
         return "torch can't trace what it does"
     return str(error).split("\n")[0]
@@ -97,7 +103,7 @@ def in_words(error: Exception) -> str:
 
 def known_limit(error: Exception) -> bool:
     """Whether it is one of tracing, and no fault of anybody's."""
-    return any(word in f"{type(error).__name__}: {error}" for word in (*READS, "DynamicOutputShape"))
+    return any(word in f"{type(error).__name__}: {error}" for word in (*READS, "DynamicOutputShape", OVERWRITES))
 
 
 def draws_inside(graph: GraphModule) -> bool:

@@ -59,8 +59,8 @@ def rounded(value: float, digits: int = 5) -> str:
     """So many digits, and those before the point of a number below ten million; a dash for NaN."""
     if math.isnan(value):
         return "–"
-    whole = f"{value:,.0f}"
-    return whole if 10**digits <= abs(value) < 1e7 else f"{value:,.{digits}g}"
+    near = abs(float(f"{value:.{digits}g}"))  # 999.96 is 1,000 to three digits, and no 1e+03
+    return f"{value:,.0f}" if 10**digits <= near < 1e7 else f"{value:,.{digits}g}"
 
 
 def with_error(value: float, error: float, digits: int = 5) -> str:

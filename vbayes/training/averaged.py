@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 
 from ..errors import BadInput
+from ..guides import in_words
 from ..progress import bar, between_steps
 from .callbacks import Callback, Callbacks
 from .convergence import of_history
@@ -20,6 +21,7 @@ from .history import Row, trend
 from .phased_run import PhasedRun
 from .plateau import FEWEST
 from .tolerance import Tolerance
+from .updating import bound_of
 
 F = TypeVar("F", bound=Any)  # a `Fit`
 RATE = 1e-3  # Adam's own
@@ -61,7 +63,7 @@ def train_averaged(fit: F, steps: int, *, show: bool, callbacks: Sequence[Callba
         return replace(reached, optimizer=fit.optimizer, learning_rate=fit.learning_rate, progress=progress)  # type: ignore[no-any-return]
 
     with (
-        bar("fit", halves[0], show=show, unit="step") as advance,
+        bar(in_words(fit.pair.guide) or "fit", halves[0], show=show, unit="step") as advance,
         nullcontext(PhasedRun(fit, rate, staged=staged, backend=backend)) as run,
         between_steps() as asked_to_stop,
     ):
@@ -71,7 +73,7 @@ def train_averaged(fit: F, steps: int, *, show: bool, callbacks: Sequence[Callba
         told = Callbacks(callbacks, asked_to_stop, as_kept)
 
         def report(rows: Sequence[Row]) -> None:
-            advance(run.run.steps - before, functools.partial(trend, run.rows))
+            advance(run.run.steps - before, functools.partial(trend, run.rows, bound_of(fit)))
 
         for number, part in enumerate(halves):
             if not (run.run.failure or run.run.interrupted):

@@ -22,8 +22,8 @@ from ..estimators.remembering import with_memory
 from ..estimators.suits import check_suits, of_elbo
 from ..guides import AUTO
 from ..pair.check import require_parameters, say_left_out
-from ..pair.pair import Pair
-from ..pair.problem import Problem, Trained, pair_and_data, paired
+from ..pair.paired import Model, paired
+from ..pair.problem import Problem, pair_and_data
 from ..staging.backends import Compile, require_backend
 from .autosave import EVERY, Autosave
 from .averaged import train_averaged
@@ -43,8 +43,6 @@ from .train import train
 from .until_converged import until_converged
 from .updating import check_update, scores_alone, updated
 from .verbs import verb
-
-Model = Pair | Trained | Callable[..., Any]
 
 
 # For type checkers and editors: what comes back hangs on `restarts` alone.

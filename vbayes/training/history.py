@@ -108,12 +108,14 @@ def _row(numbers: list[float]) -> Row:
     return int(step), int(epoch), elbo, each, seconds
 
 
-def trend(rows: History) -> str:
-    """The ELBO per datum and its trend: the mean of the last tenth of the steps against the tenth before."""
+def trend(rows: History, bound: str = "ELBO") -> str:
+    """The ELBO, or whatever bound is followed, per datum and its trend: the mean of the last tenth of the steps against the tenth before."""
     width = max(1, min(len(rows) // 10, 1000))
     each = rows.elbo_per_datum
     recent = float(each[-width:].mean())
     if len(rows) < 2 * width:
-        return f"ELBO per datum {recent:.4g}"
+        return f"{bound} per datum {recent:.4g}"
     change = recent - float(each[-2 * width : -width].mean())
-    return f"ELBO per datum {recent:.4g} {'↑' if change > 0 else '↓'} {change:+.2g} in {width} step{'s' * (width > 1)}"
+    return (
+        f"{bound} per datum {recent:.4g} {'↑' if change > 0 else '↓'} {change:+.2g} in {width} step{'s' * (width > 1)}"
+    )

@@ -20,6 +20,7 @@ from .result import Fit
 from .settled import search_of
 
 if TYPE_CHECKING:
+    from arviz import InferenceData
     from matplotlib.axes import Axes
 
 TAIL = 10  # a fit's ELBO is its mean over the last of so many parts of the steps
@@ -141,8 +142,8 @@ class Restarts(Displayable):
             return f"{text} They have come to one posterior: R̂ is at most {worst.r_hat:.2f}, at {where}."
         best, rows = int(table.restart[table.best].iloc[0]), len(self.fits[0].data)
         return (
-            f"{text} They have come to different posteriors: R̂ is {worst.r_hat:.2f} at {where}, and their ELBOs lie within {rounded(float(table.elbo[table.finished].max() - table.elbo[table.finished].min()) / rows, 2)} nats a datum. "
-            f"The best is start {best}; where the ELBOs are alike, there are several modes, unless they differ only by a relabelling."
+            f"{text} They have come to different posteriors: R̂ is {worst.r_hat:.2f} at {where}, and their values of the {self.fits[0].bound} lie within {rounded(float(table.elbo[table.finished].max() - table.elbo[table.finished].min()) / rows, 2)} nats a datum. "
+            f"The best is start {best}; where those are alike, there are several modes, unless they differ only by a relabelling."
         )
 
     def to_arviz(
@@ -156,20 +157,20 @@ class Restarts(Displayable):
         predictions: Any = None,
         coords: Mapping[str, Sequence[Any]] | None = None,
         dims: Mapping[str, Sequence[str]] | None = None,
-    ) -> Any:
+    ) -> InferenceData:
         """As `vb.to_arviz` of one fit, with a chain for each: R-hat then tells whether the starts led to one posterior."""
         names = {"predictions": predictions, "coords": coords, "dims": dims}
         return to_arviz(self.fits, data, draws=draws, seed=seed, prior=prior, resample=resample, **names)
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """The ELBO per datum of each fit against steps, the best one in colour."""
+        """The ELBO, or whatever bound was followed, per datum of each fit against steps, the best one in colour."""
         from matplotlib import pyplot
 
         from ..plots import restarts
 
         if ax is None:
             _, ax = pyplot.subplots(figsize=(8, 3.6), layout="constrained")
-        return restarts([fit.history for fit in self.fits], self.fits.index(self.best), ax)
+        return restarts([fit.history for fit in self.fits], self.fits.index(self.best), ax, bound=self.fits[0].bound)
 
 
 def _reached(fit: Fit) -> float:

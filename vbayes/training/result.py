@@ -20,8 +20,10 @@ from ..data.dataset import Dataset
 from ..errors import Unsuitable
 from ..estimators import name_of, resolve
 from ..export.to_arviz import to_arviz
+from ..guides import in_words
 from ..pair.device import choose_device
-from ..pair.pair import PAIR, Pair
+from ..pair.pair import Pair
+from ..pair.paired import Model, pair_of
 from ..summaries.card import Card, Displayable
 from ..summaries.history import End, trained
 from . import checkpoint
@@ -31,11 +33,17 @@ from .fit_run import Progress
 from .history import History
 from .resumed import resumed
 from .settled import search_of
-from .updating import is_update, scores_alone
+from .updating import bound_of, is_update, scores_alone
 from .verbs import verb
 
 if TYPE_CHECKING:
+    from arviz import InferenceData
     from matplotlib.axes import Axes
+
+    from ..diagnostics.diagnosis import Diagnosis
+    from ..inference.linear_response import LinearResponse
+    from ..inference.posterior import Posterior
+    from ..inference.prediction import Prediction
 
 
 @dataclass(frozen=True, repr=False)
@@ -79,13 +87,23 @@ class Fit(Displayable):
 
     @property
     def history(self) -> pd.DataFrame:
-        """One row a step: step (from 1), epoch (from 1), elbo (nats, whole data), elbo_per_datum, seconds since the start."""
+        """One row a step: step (from 1), epoch (from 1), elbo (nats, whole data; of the `bound` that was followed), elbo_per_datum, seconds since the start."""
         return self.rows.to_dataframe()
 
     @property
     def steps(self) -> int:
         """Optimiser steps taken."""
         return len(self.rows)
+
+    @property
+    def bound(self) -> str:
+        """What was followed, and the history has: "ELBO"; "IWAE(64)", the bound of 64 particles; "−CUBO(32)" for one that is lowered, whose values have the other sign there."""
+        return bound_of(self)
+
+    @property
+    def guide(self) -> str:
+        """What the guide is, in words, and what "auto" has tried beside it; empty for one of a user's own."""
+        return in_words(self.pair.guide, self.tried)
 
     @property
     def parameters(self) -> dict[str, Tensor]:
@@ -101,9 +119,10 @@ class Fit(Displayable):
                 self.steps, epochs, len(self.data),
                 batch_size=self.batch_size, seconds=seconds, interrupted=self.interrupted,
             ),
-            *End.of(self.rows.elbo_per_datum).rows("ELBO"),
+            *End.of(self.rows.elbo_per_datum).rows(self.bound),
         )  # fmt: skip
         rows = (
+            *([("guide", self.guide)] if self.guide else []),
             *([] if scores_alone(self.optimizer) else [("estimator", name_of(self.estimator) + (", chosen on the way" if self.switches else ""))]),
             *([("update", repr(self.optimizer))] if is_update(self.optimizer) else []),
             *far,
@@ -158,13 +177,13 @@ class Fit(Displayable):
         )  # fmt: skip
 
     @property
-    def diagnosis(self) -> Any:
+    def diagnosis(self) -> Diagnosis | None:
         """The `vb.Diagnosis` that `diagnose` last made of its own data; None where nobody has asked."""
         return self.__dict__.get("_diagnosis")
 
     def diagnose(
         self, data: Any = None, *, draws: int | None = None, seed: int | None = None, device: str = "auto"
-    ) -> Any:
+    ) -> Diagnosis:
         """`vb.diagnose(fit, data, ...)`: is it to be believed? The `vb.Diagnosis` of its own data is kept, for `verdict` and `print`."""
         found = verb("diagnose")(self, data, draws=draws, seed=seed, device=device)
         if data is None:
@@ -175,8 +194,9 @@ class Fit(Displayable):
     def _looked(self) -> tuple[float, float] | None:
         """The ELBO of all data and its error, where a diagnosis of its own data knows them."""
         found = self.diagnosis
-        known = found is not None and found.draws and found.rows == len(self.data)
-        return (found.elbo, found.elbo_se) if known else None
+        if found is None or not found.draws or found.rows != len(self.data):
+            return None
+        return found.elbo, found.elbo_se
 
     def verdict(self) -> str:
         """Whether it has converged, what its draws are worth, and what to do with them; see `diagnose`."""
@@ -186,7 +206,7 @@ class Fit(Displayable):
     def posterior(
         self, data: Any = None, draws: int = 1000, method: str | None = None, *, proposals: int | None = None, seed: int | None = None,
         device: str = "auto",
-    ) -> Any:  # fmt: skip
+    ) -> Posterior:  # fmt: skip
         """`vb.posterior(fit, data, draws, method, ...)`, a `vb.Posterior`, by the method that the diagnosis advises if None is given: draws weighted and resampled where it says so, and exact ones where there
         is a closed form.
         """
@@ -198,7 +218,7 @@ class Fit(Displayable):
     @takes(draws=Whole(1, drawn=True))
     def predict(
         self, new_data: Any = None, *, draws: int = 1000, interval: float = 0.9, seed: int | None = None, method: str | None = None
-    ) -> Any:  # fmt: skip
+    ) -> Prediction:  # fmt: skip
         """`vb.predict(fit, new_data, ...)`, a `vb.Prediction` of other rows and groups, or of its own rows; by the method that the diagnosis advises if None is given: draws
         weighted and resampled where it says so.
         """
@@ -215,32 +235,32 @@ class Fit(Displayable):
 
     def linear_response(
         self, data: Any = None, *, draws: int = 256, seed: int | None = None, device: str = "auto"
-    ) -> Any:
+    ) -> LinearResponse:
         """`vb.linear_response(fit, data, ...)`, a `vb.LinearResponse`: the covariances that a mean-field guide leaves out."""
         return verb("linear_response")(self, data, draws=draws, seed=seed, device=device)
 
     def report(self, folder: str | Path, *, predictions: Any = None, draws: int = 500, seed: int = 0) -> Path:
-        """Writes a folder with a page: verdict, figures, what was predicted, draws for ArviZ and the fit itself; see `vbayes.diagnostics.report`."""
+        """Writes a folder with a page: verdict, figures, what was predicted, draws for ArviZ and the fit itself; or, to "x.html", the page alone. See `vbayes.diagnostics.report`."""
         return verb("report")(self, folder, predictions=predictions, draws=draws, seed=seed)  # type: ignore[no-any-return]
 
     def to_arviz(
         self, data: Any = None, *, draws: int = 1000, seed: int | None = None, prior: bool = True, resample: bool = False, predictions: Any = None,
         coords: Mapping[str, Sequence[Any]] | None = None, dims: Mapping[str, Sequence[str]] | None = None,
-    ) -> Any:  # fmt: skip
+    ) -> InferenceData:  # fmt: skip
         """`vb.to_arviz(fit, data, ...)`."""
         names = {"predictions": predictions, "coords": coords, "dims": dims}
         return to_arviz(self, data, draws=draws, seed=seed, prior=prior, resample=resample, **names)
 
     @takes()
     def plot(self, ax: Axes | None = None) -> Axes:
-        """ELBO per datum against steps."""
+        """The ELBO, or whatever `bound` was followed, per datum against steps."""
         from matplotlib import pyplot
 
         from ..plots import history
 
         if ax is None:
             _, ax = pyplot.subplots(figsize=(8, 3.6), layout="constrained")
-        return history(self.history, ax)
+        return history(self.history, ax, bound=self.bound)
 
     @takes()
     def save(self, path: str | Path) -> Path:
@@ -248,11 +268,11 @@ class Fit(Displayable):
         return checkpoint.save(self, Path(path))
 
     @classmethod
-    @takes(pair=PAIR)
+    @takes()
     def load(
         cls,
         path: str | Path,
-        pair: Pair,
+        pair: Model,
         data: Any,
         *,
         estimator: Any = None,
@@ -261,7 +281,7 @@ class Fit(Displayable):
     ) -> Fit:
         """A fit that `save` wrote, for the same pair, data, estimator and optimiser.
 
-        A guide that came by a word comes back at its place without a search; to `vb.Pair(model)` comes whichever guide the fit had.
+        A guide that came by a word comes back at its place without a search; to a model alone comes whichever guide the fit had.
 
         Args:
             estimator: That of the file if None, unless it is one of Pyro's, or its name does not say all of it.
@@ -269,6 +289,6 @@ class Fit(Displayable):
             device: Where it is to go on, as for `fit`, whichever it was on before.
         """
         made = checkpoint.load(
-            Path(path), pair, Dataset.of(data), None if estimator is None else resolve(estimator), optimizer
+            Path(path), pair_of(pair), Dataset.of(data), None if estimator is None else resolve(estimator), optimizer
         )
         return cls(**made).to(device)

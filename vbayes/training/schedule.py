@@ -24,6 +24,7 @@ from .rate import FIRST, find_rate
 from .schedule_end import ending
 from .schedule_state import Midst, stand, standing
 from .tolerance import Tolerance
+from .updating import bound_of
 from .window import window
 
 WINDOW = 400  # steps of the first window, at least, and at least an epoch
@@ -224,7 +225,8 @@ class Schedule:
         """Back to where the window began, at a smaller rate."""
         failure, self._retreats = self._steps.run.failure, self._retreats + 1
         assert failure
-        if not self._taken or self._retreats > RETREATS or self._over:  # where no step can be taken, no smaller one can
+        # Where no step can be taken, no smaller one can; an error that a callback has raised is not to be lost for it.
+        if not self._callbacks.error and (not self._taken or self._retreats > RETREATS or self._over):
             fit = self._steps.run.fit
             progress = replace(fit.progress, optimizer=None)
             raise not_finite(failure, replace(fit, optimizer=self._fit.optimizer, progress=progress))
@@ -233,7 +235,7 @@ class Schedule:
 
     def _report(self, rows: Sequence[Row]) -> None:
         first = self._midst.first if self._midst else 0
-        self._advance(self._taken - first, lambda: trend(self._steps.rows))
+        self._advance(self._taken - first, lambda: trend(self._steps.rows, bound_of(self._fit)))
 
     def _difference(self, a: Point, b: Point) -> tuple[float, float]:
         """How much higher the ELBO is at one point than at another, and its standard error, nats."""

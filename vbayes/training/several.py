@@ -37,7 +37,7 @@ from .staged import Staged
 from .train import train
 from .training_state import TrainingState
 from .until_converged import until_converged
-from .updating import optimizer_of, scores_alone
+from .updating import bound_of, optimizer_of, scores_alone
 
 
 def fit_restarts(first: Fit, count: int, steps: int, *, show: bool, callbacks: Sequence[Callback]) -> Restarts:
@@ -157,6 +157,7 @@ def _together(fits: list[Fit], steps: int, *, show: bool, callbacks: Sequence[Ca
         columns = [fit.data.batch(fit.pair.model).args for fit in fits]
         together = SideBySide(engines, columns)
     run, rows, changed = Run(together), [Growing(fit.rows) for fit in fits], ""
+    bound = bound_of(fits[0])
 
     def report(values: Sequence[Sequence[float]], began: float, ended: float) -> None:
         for history, elbos in zip(rows, zip(*values, strict=True), strict=True):
@@ -164,7 +165,7 @@ def _together(fits: list[Fit], steps: int, *, show: bool, callbacks: Sequence[Ca
             history.add(made[~np.isnan(made[:, 2])])
         best = max(history.history[-1][3] for history in rows if len(history))
         alive = sum(not math.isnan(elbo) for elbo in values[-1])
-        advance(run.taken, functools.partial("best ELBO per datum {:.4g}, {} going on".format, best, alive))
+        advance(run.taken, functools.partial("best {} per datum {:.4g}, {} going on".format, bound, best, alive))
 
     def reach(number: int) -> Fit:
         """What one of them has reached."""

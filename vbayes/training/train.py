@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from ..guides import in_words
 from ..progress import Stop, bar, between_steps
 from .callbacks import Callback, Callbacks
 from .convergence import of_history
@@ -17,6 +18,7 @@ from .history import Row, trend
 from .plateau import FEWEST
 from .run import Keeper
 from .tolerance import Tolerance
+from .updating import bound_of
 
 F = TypeVar("F", bound=Any)  # a `Fit`
 
@@ -30,7 +32,7 @@ def train(
     staged: bool | None = None,
     autosave: Keeper | None = None,
     make: Make | None = None,
-    what: str = "fit",
+    what: str | None = None,
     stopping: Callable[[], AbstractContextManager[Stop]] = between_steps,
 ) -> F:
     """`steps` more steps of a fit, whose pair is ours to change.
@@ -39,7 +41,7 @@ def train(
         staged: Whether to make a program of it; None lets the fit and the number of steps say.
         autosave: What keeps it while it runs.
         make: As for `FitRun`.
-        what: It is, for the bar.
+        what: It is, for the bar; as for `until_converged` if None.
         stopping: Gives a function that says whether somebody has asked to stop.
 
     Raises:
@@ -49,7 +51,7 @@ def train(
         staged = fit.progress.staged or repays(fit.compile, steps)
     backend = spared(fit.compile, fit.steps + steps)
     with (
-        bar(what, steps, show=show and steps > 0, unit="step") as advance,
+        bar(what or in_words(fit.pair.guide) or "fit", steps, show=show and steps > 0, unit="step") as advance,
         nullcontext(FitRun(fit, staged=staged and steps > 0, backend=backend, make=make)) as run,
         stopping() as asked_to_stop,
     ):
@@ -57,7 +59,7 @@ def train(
         how: dict[str, Any] = {"asked_to_stop": asked_to_stop, "callbacks": told}
 
         def report(rows: Sequence[Row]) -> None:
-            advance(run.steps - fit.steps, functools.partial(trend, run.rows))
+            advance(run.steps - fit.steps, functools.partial(trend, run.rows, bound_of(fit)))
 
         def due() -> bool:
             return autosave is not None and autosave.due(run.steps)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from torch import Tensor
 
 from ..errors import BadInput
 from .history import History
+
+if TYPE_CHECKING:
+    from .result import Fit
 
 LATE = (
     "The fit so far is asked for after its callback has returned, and has gone on since. Wanted: asked for inside the callback. "
@@ -62,7 +65,7 @@ class TrainingState:
         return self.rows.to_dataframe()
 
     @property
-    def fit(self) -> Any:
+    def fit(self) -> Fit:
         """The `vb.Fit` so far: a copy, to look at, save or keep.
 
         Raises:
@@ -72,12 +75,12 @@ class TrainingState:
             if self._reach is None:
                 raise BadInput(LATE)
             self._fit = self._reach()
-        return self._fit
+        return self._fit  # type: ignore[no-any-return]
 
     @property
     def parameters(self) -> dict[str, Tensor]:
         """Name → value in the constrained space, on the CPU, as `Fit.parameters`; a copy."""
-        return self.fit.parameters  # type: ignore[no-any-return]
+        return self.fit.parameters
 
     def __repr__(self) -> str:
         return f"TrainingState(step={self.step}, elbo={self.elbo:.6g}, seconds={self.seconds:.3g})"

@@ -9,6 +9,7 @@ from ..data.dataset import Dataset
 from ..errors import BadInput
 from ..estimators import name_of
 from ..estimators.base import Estimator
+from ..guides import in_words
 from ..progress import bar, between_steps
 from .autosave import Autosave
 from .budget import Budget
@@ -35,7 +36,7 @@ def until_converged(
     at: dict[str, Any] | None = None,
     last: bool = True,
     ranks: Ranks | None = None,
-    what: str = "fit",
+    what: str | None = None,
 ) -> F:
     """Trains a fit, whose pair is ours to change, until it has converged or the budget is used up; a guide by a word may be there from the start.
 
@@ -58,7 +59,7 @@ def until_converged(
         at: What the file says of where its schedule stood, for one that goes on.
         last: Whether nothing comes after it, so that the file then says that it is finished.
         ranks: The processes that train it together.
-        what: It is, for the bars.
+        what: It is, for the bars; its guide, or "fit" for one of a user's own, if None.
 
     Raises:
         BadInput: A budget that is none, or held-out data for a guide that has nothing to say of them; or an estimator whose values can't tell.
@@ -73,7 +74,7 @@ def until_converged(
         if autosave:
             autosave.keep(there, finished=last)
         return there  # type: ignore[no-any-return]
-    budget = Budget.of(max_steps, max_seconds)
+    budget, what = Budget.of(max_steps, max_seconds), what or in_words(fresh.pair.guide) or "fit"
     with (
         bar(f"{what}, learning rate", None, show=progress, unit="trial", seconds=budget.seconds) as advance,
         (ranks.between_steps if ranks else between_steps)() as asked_to_stop,

@@ -9,6 +9,7 @@ import torch
 
 from ..arguments.kind import refuse
 from ..errors import BadInput, Unsuitable
+from ..estimators import followed
 from ..pair.subsample import seen_of
 from ..updates import BatchAndMatch, NaturalGradient, ScoreMatching
 from .matching import Matching, whole_normal
@@ -112,3 +113,9 @@ def check_update(fit: Any) -> None:
                 )
         else:
             optimizer_of(fit)
+
+
+def bound_of(fit: Any) -> str:
+    """What the values in a fit's history are of: "ELBO", or the bound that its estimator follows; see `estimators.followed`."""
+    method = None if scores_alone(getattr(fit, "optimizer", None)) else getattr(fit, "estimator", None)
+    return "ELBO" if method is None else followed(method)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..summaries.card import rounded
-from ..summaries.history import End
+from .card import rounded
+from .history import End
 
 LEAST = 5  # steps at the end by which a loss is told
 NATS = 1.0  # a datum: a loss below this may be one of a minibatch's
@@ -38,6 +38,7 @@ class Training:
         converged: None where nobody has tested it.
         reason: Why it is said to have converged, or not.
         lost: Nats a datum by which the ELBO ends below where it began; 0 where it does not, see `lost`.
+        bound: What those values are of.
         found: How a guide by a word has come to its place before the first step, in words; empty where it has not, or where steps were taken.
     """
 
@@ -47,10 +48,13 @@ class Training:
     reason: str = ""
     found: str = ""
     lost: float = 0.0
+    bound: str = "ELBO"
 
     def short(self) -> str:
         """For a card."""
-        known = {None: "not tested for convergence", True: "converged", False: "not converged"}
+        start, after, _ = self.reason.split(":")[0].partition(" after ")
+        untold = start if after else "not tested for convergence"  # "settled", "undecided", "stopped by Ctrl-C"
+        known = {None: untold, True: "converged", False: "not converged"}
         if self.found and not self.steps:
             return f"{self.found}" + (", converged" if self.converged else "")
         return f"{self.steps:,} step{'s' * (self.steps != 1)}, {rounded(self.seconds, 2)} s, {known[self.converged]}{', ruined' if self.lost else ''}"
@@ -58,7 +62,7 @@ class Training:
     def words(self) -> str:
         """In a sentence or two."""
         if self.lost:
-            ruined = f"Ruined: the ELBO ends {rounded(self.lost, 3)} nats a datum below where training began, so this fit is worse than none. Take a smaller learning rate."
+            ruined = f"Ruined: the {self.bound} ends {rounded(self.lost, 3)} nats a datum below where training began, so this fit is worse than none."
             return f"{ruined} {self._how_far()}"
         return self._how_far()
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import vbayes as vb
-from vbayes.diagnostics.trained import Training, lost
+from vbayes.summaries.trained import Training, lost
 
 
 def test_a_loss_is_told_from_noise():
@@ -27,6 +27,8 @@ def test_a_ruined_fit_is_told_as_one():
     words = Training(54, 0.2, None, lost=112.4).words()
     assert words.startswith("Ruined: the ELBO ends 112 nats a datum below") and "Stopped after 54 steps" in words
     assert "Ruined" not in Training(54, 0.2, None).words()
+    assert Training(54, 0.2, None).short().endswith("not tested for convergence")
+    assert Training(54, 0.2, None, "settled after 54 steps in 1 s: no more").short() == "54 steps, 0.2 s, settled"
 
 
 def test_the_verdict_says_so():

@@ -1,0 +1,32 @@
+"""What the values of an estimator are called in histories, bars and axes."""
+
+from __future__ import annotations
+
+from pyro.infer import (
+    ELBO,
+    JitTrace_ELBO,
+    JitTraceEnum_ELBO,
+    JitTraceGraph_ELBO,
+    JitTraceMeanField_ELBO,
+    Trace_ELBO,
+    TraceEnum_ELBO,
+    TraceGraph_ELBO,
+    TraceMeanField_ELBO,
+)
+
+from .base import Estimator
+from .registry import name_of
+
+PYROS: tuple[type[ELBO], ...] = (Trace_ELBO, TraceMeanField_ELBO, TraceGraph_ELBO, TraceEnum_ELBO)
+PYROS += (JitTrace_ELBO, JitTraceMeanField_ELBO, JitTraceGraph_ELBO, JitTraceEnum_ELBO)
+"""Pyro's own whose gradient is the ELBO's; not so `RenyiELBO`, `TraceTailAdaptive_ELBO` and others of that base class."""
+
+
+def followed(estimator: ELBO) -> str:
+    """What they are of: "ELBO", "IWAE(64)" for the bound of 64 particles, "−CUBO(32)" for one that training lowers, whose values have the other sign in every history."""
+    if not isinstance(estimator, Estimator):
+        return "ELBO" if type(estimator) in PYROS else str(getattr(estimator, "bound", name_of(estimator)))
+    if estimator.bound == "ELBO":
+        return "ELBO"
+    sign = "" if estimator.objective.ascend else "−"
+    return sign + estimator.bound + (f"({estimator.num_particles})" if estimator.weighs else "")

@@ -1,0 +1,57 @@
+"""The next guide to try where the draws of one are not good enough."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from pyro.infer.autoguide import (
+    AutoContinuous,
+    AutoDelta,
+    AutoDiagonalNormal,
+    AutoGuide,
+    AutoLaplaceApproximation,
+    AutoLowRankMultivariateNormal,
+    AutoNormal,
+    AutoNormalizingFlow,
+)
+
+from .auto import Auto
+from .diagonal import Diagonal
+from .flow import Flow
+from .low_rank import LowRank
+from .point import Point
+from .starts import BENT
+from .whitened import Whitened
+
+NUTS = "pyro.infer.MCMC(pyro.infer.NUTS(model), num_samples=1000, warmup_steps=1000)"
+LAST = f"draw by NUTS instead, which takes no guide: {NUTS}"
+PLAIN = "use a richer guide: vb.fit(model, data) makes one"
+
+
+def richer(guide: Any, tried: Collection[str] = ()) -> str:
+    """What to do where a guide is not enough, down to what to type; empty for a guide of a user's own, of which nobody knows what it is.
+
+    Args:
+        guide: One by a word or of Pyro's, called before.
+        tried: What `guide="auto"` has tried: "normal", "flow".
+    """
+    if isinstance(guide, Point | AutoDelta | AutoLaplaceApproximation):
+        return PLAIN
+    if not isinstance(guide, AutoGuide):
+        return ""
+    size = len(guide.centre) if isinstance(guide, Whitened) else getattr(guide, "latent_dim", None)
+    if (
+        "flow" in tried or size == 1 or isinstance(guide, Flow | AutoNormalizingFlow)
+    ):  # of one latent a flow is a normal
+        return LAST
+    few = size is None or size <= BENT
+    if isinstance(guide, Diagonal | AutoNormal | AutoDiagonalNormal):
+        word = "full" if few else "low_rank"
+    elif isinstance(guide, LowRank | AutoLowRankMultivariateNormal) and not isinstance(guide, Auto) and few:
+        word = "full"
+    elif isinstance(guide, AutoContinuous):
+        word = "flow"
+    else:
+        return ""
+    return f"use a richer guide: vb.fit(model, data, guide={word!r})"
