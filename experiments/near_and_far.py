@@ -64,6 +64,11 @@ def verdict(table: pd.DataFrame) -> str:
         said.append(f"{point}, DReG's gradient is {max(ratio, 1 / ratio):.3g}× {word} than IWAE's")
     turned = table.pivot(index="kl", columns="estimator", values="sd").sort_index()
     better = turned.index[turned.dreg < turned.iwae]
+    first = (
+        f"It is the quieter one from KL(q‖p) ≤ {better.max():.2g} nats on."
+        if len(better)
+        else "It is nowhere the quieter one."
+    )
     off = [
         f"{point} {name}: {at.loc[(point, name)].sd:.3g} ± {at.loc[(point, name)].sd_se:.1g}, wanted {wanted}"
         for (point, name), wanted in REFERENCE.items()
@@ -76,7 +81,7 @@ def verdict(table: pd.DataFrame) -> str:
         and at.loc[("near", "dreg")].sd < at.loc[("near", "iwae")].sd
         else "Fails here"
     )
-    return f"{holds}: {'; '.join(said)}. It is the quieter one from KL(q‖p) ≤ {better.max():.2g} nats on. {known}."
+    return f"{holds}: {'; '.join(said)}. {first} {known}."
 
 
 def figure(table: pd.DataFrame) -> plt.Figure:
