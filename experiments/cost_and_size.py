@@ -165,9 +165,9 @@ def verdict(table: pd.DataFrame) -> str:
         own = table[table.sweep == name]
         at = own[own.engine == OURS].sort_values("size")
         last = at["to NumPyro, processor"]
-        parts.append(
-            f"{name}: {last.min():.2f} to {last.max():.2f} × NumPyro, growing like size^{slope(at):.2f} (NumPyro's {slope(own[own.engine == REFERENCE]):.2f})"
-        )
+        powers = slope(at), slope(own[own.engine == REFERENCE])
+        grows = f", growing like size^{powers[0]:.2f} (NumPyro's {powers[1]:.2f})" if math.isfinite(sum(powers)) else ""
+        parts.append(f"{name}: {last.min():.2f} to {last.max():.2f} × NumPyro{grows}")
     worst = "" if behind.empty else "; behind at " + ", ".join(
         f"{row.sweep} {int(row['size']):,} ({row['to NumPyro, processor']:.2f})" for _, row in behind.iterrows()
     )  # fmt: skip

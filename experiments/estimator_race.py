@@ -7,6 +7,7 @@ import math
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
+from course.answers import above, every, head
 
 import vbayes as vb
 from vbayes import plots
@@ -46,14 +47,16 @@ def verdict(table: pd.DataFrame) -> str:
         ranking.Entry(name, "ELBO", "machine code", math.nan, tuple(f"seed {s}" for s in left[left.estimator == name].seed))
         for name in names
     ]  # fmt: skip
-    holds = all(_behind(ranking.at_equal(table, axis)[1]) for axis in ("step", "seconds"))
-    return f"{'Holds' if holds else 'Fails here'}: {ranking.verdict(table, entries)}"
+    checks = {
+        f"the score is behind by {axis}": _behind(ranking.at_equal(table, axis)[1]) for axis in ("step", "seconds")
+    }
+    return f"{head(checks)}: {ranking.verdict(table, entries)}"
 
 
-def _behind(values: pd.DataFrame) -> bool:
+def _behind(values: pd.DataFrame) -> bool | None:
     """Whether the score function is behind each estimator with a path, by more than chance, paired by seed."""
     gaps = [values[name] - values["score"] for name in BY_PATH]
-    return all(gap.mean() > chance(len(gap)) * gap.sem() for gap in gaps)
+    return every(above(gap.mean(), gap.sem(), sure=chance(len(gap))) for gap in gaps)
 
 
 def figure(table: pd.DataFrame) -> plt.Figure:

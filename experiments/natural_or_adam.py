@@ -13,6 +13,7 @@ import pandas as pd
 import pyro
 import pyro.distributions as dist
 import torch
+from course.answers import every, head
 from pyro.infer.autoguide import AutoMultivariateNormal
 from torch import Tensor
 
@@ -169,13 +170,15 @@ def arrivals(table: pd.DataFrame) -> pd.DataFrame:
 
 def verdict(table: pd.DataFrame) -> str:
     found = arrivals(table)
-    said, holds = [], True
+    said, sooner = [], []
     for problem, own in found.groupby("problem", sort=False):
         at = own.set_index("method")
         adam = at[at.index.str.startswith("Adam")]
         natural = at.loc["natural gradient"]
         match = at[at.index.str.startswith("batch")]
-        holds &= bool(natural.steps < adam.steps.min())
+        sooner.append(
+            bool(natural.steps < adam.steps.min()) if table.seed.nunique() > 1 else None
+        )  # one seed can't tell
         families = {
             "Adam": adam,
             "batch and match": match,
@@ -186,7 +189,11 @@ def verdict(table: pd.DataFrame) -> str:
         said.append(
             f"{problem} (best KL {max(own.kl.min(), 0.0):.2g}): {'; '.join(parts)}; soonest by the clock: {first}"
         )
-    return f"{'Holds' if holds else 'Fails here'}: until within {NEAR} nats of the best KL, " + ". ".join(said) + "."
+    return (
+        f"{head({'natural gradients are there before Adam': every(sooner)})}: until within {NEAR} nats of the best KL, "
+        + ". ".join(said)
+        + "."
+    )
 
 
 def _arrived(part: pd.DataFrame) -> str:
@@ -220,7 +227,7 @@ experiment = vb.Experiment(
     claim="For a normal with all covariances, natural gradients need fewer steps than Adam at its better rate.",
     measure=measure,
     full={"steps": 2000, "seeds": 3, "problem": ["linear", "logistic", "eight_schools"]},
-    quick={"steps": 300, "seeds": 1},
+    quick={"steps": 300, "seeds": 2},
     figure=figure,
     verdict=verdict,
     notes=f"AutoMultivariateNormal from its own start (sds of .1), {DRAWS} draws a step; KL by the exact evidence and {LOOK} draws. Milliseconds are the processor's, on one thread, without "

@@ -138,8 +138,9 @@ def figure(table: pd.DataFrame) -> plt.Figure:
 def verdict(table: pd.DataFrame) -> str:
     """Each kind beside the array in memory."""
     own = table.set_index("kind")
-    base = own["seconds of steps"].get("memory", float("nan"))
-    whole = own["seconds"].get("memory", float("nan"))
+    if "memory" not in own.index:
+        return "Can't tell (nothing in memory was measured): " + "; ".join(f"{kind}: {row['seconds']:.1f} s, {row['peak MB']:.0f} MB in all" for kind, row in own.iterrows())  # fmt: skip
+    base, whole = own.loc["memory", ["seconds of steps", "seconds"]]
     return "; ".join(
         f"{kind}: the fit {row['seconds'] / whole:.2f} and its steps {row['seconds of steps'] / base:.2f} times as long as from memory, {row['peak MB']:.0f} MB in all" for kind, row in own.iterrows() if kind != "memory"
     )  # fmt: skip

@@ -10,6 +10,7 @@ import pandas as pd
 import pyro
 import pyro.distributions as dist
 import torch
+from course.answers import every, head
 
 import vbayes as vb
 from vbayes.laboratory import moments
@@ -120,18 +121,17 @@ def slopes(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdict(table: pd.DataFrame) -> str:
-    said, right = [], True
+    said, right = [], []
     for row in slopes(table).itertuples():
         if np.isnan(row.slope):
             said.append(f"{row.estimator}'s signal for the {row.part} drowns in noise")
-            right = False
+            right.append(None)
             continue
         said.append(
             f"{row.estimator} {row.slope:+.2f} [{row.low:+.2f}, {row.high:+.2f}] for the {row.part} (law {row.law:+.1f})"
         )
-        right &= abs(row.slope - row.law) < 0.15
-    head = "The laws hold within 0.15" if right else "Not every law holds within 0.15"
-    return f"{head}: SNR grows like K to the power of " + "; ".join(said) + "."
+        right.append(bool(abs(row.slope - row.law) < 0.15))
+    return f"{head({'the laws within 0.15': every(right)})}: SNR grows like K to the power of " + "; ".join(said) + "."
 
 
 def figure(table: pd.DataFrame) -> plt.Figure:

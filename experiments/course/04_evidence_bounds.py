@@ -37,9 +37,7 @@ def measure(*, particles: list[int], repeats: int, chains: int, temperatures: in
                     for n in range(repeats)
                 ]
             )
-            rows.append(
-                row(name, "K particles", count, float(values.mean()) - truth, float(values.std()) / math.sqrt(repeats))
-            )
+            rows.append(row(name, "K particles", count, float(values.mean()) - truth, error(values)))
         if name not in CONTINUOUS:
             continue
         how = {"num_particles": chains, "temperatures": temperatures, "progress": False}
@@ -54,8 +52,13 @@ def measure(*, particles: list[int], repeats: int, chains: int, temperatures: in
             sides.append((both.low - made, both.high - made))
         for method, values in zip(("annealed there", "annealed back"), zip(*sides, strict=True), strict=True):
             values = torch.tensor(values)
-            rows.append(row(name, method, chains, float(values.mean()), float(values.std()) / math.sqrt(sets)))
+            rows.append(row(name, method, chains, float(values.mean()), error(values)))
     return pd.DataFrame(rows)
+
+
+def error(values: torch.Tensor) -> float:
+    """Of the mean; NaN of one value."""
+    return float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else math.nan
 
 
 def row(name: str, method: str, count: int, error: float, se: float) -> dict[str, object]:

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from answers import every, head, not_above
+from answers import every, head, measured, not_above
 from torch import Tensor
 
 import vbayes as vb
@@ -49,7 +49,7 @@ def measure(*, dimensions: list[int], per_dimension: list[int], repeats: int) ->
                     averages = f(draw(repeats, each * j, j).double()).mean(1)
                     squares = (averages / truth - 1).square()
                     error = math.sqrt(float(squares.mean()))
-                    se = float(squares.std()) / math.sqrt(repeats) / (2 * error)
+                    se = float(squares.std()) / math.sqrt(repeats) / (2 * error) if repeats > 1 else math.nan
                     rows.append(
                         {
                             "f": name,
@@ -92,7 +92,7 @@ def verdict(table: pd.DataFrame) -> str:
     )
     fails = "; ".join(f"{name}: {value:.2g}" for name, value in bad.items())
     return (
-        f"{first}: from 10 dimensions on, L = 5J draws give averages of {', '.join(SMOOTH)} to within {worst.error:.1%} ± {worst.error_se:.1%} of the truth at worst ({worst.f}, "
+        f"{first}: from 10 dimensions on, L = 5J draws give averages of {', '.join(SMOOTH)} to within {measured(worst.error, worst.error_se, '.1%')} of the truth at worst ({worst.f}, "
         f"{worst.noise} noise, J = {worst.J}), with normal and uniform noise alike. It is no law: the relative error is sd(f) / (|E f| √L), and where f multiplies up over "
         f"the dimensions it passes any bound (relative error {fails})."
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from answers import above, head
+from answers import above, head, measured
 from pictures import split, trained
 from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
@@ -50,8 +50,8 @@ def verdict(table: pd.DataFrame) -> str:
         "and more than half": bool(mean["latent space, 2-D"] > 0.5),
     }
     return (
-        f"{head(checks)}: by their ten neighbours in a latent space of two dimensions, learnt without labels, {mean['latent space, 2-D']:.0%} ± {se['latent space, 2-D']:.0%} of the digits "
-        f"held out are told right (PCA with two components {mean['PCA, 2-D']:.0%} ± {se['PCA, 2-D']:.0%}, all pixels {mean['pixels']:.0%}, chance 10%)."
+        f"{head(checks)}: by their ten neighbours in a latent space of two dimensions, learnt without labels, {measured(mean['latent space, 2-D'], se['latent space, 2-D'], '.0%')} of the digits "
+        f"held out are told right (PCA with two components {measured(mean['PCA, 2-D'], se['PCA, 2-D'], '.0%')}, all pixels {mean['pixels']:.0%}, chance 10%)."
     )
 
 

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from answers import above, head
+from answers import above, head, measured
 from pictures import split, trained
 from sklearn.neural_network import MLPClassifier
 
@@ -62,7 +62,7 @@ def verdict(table: pd.DataFrame) -> str:
     }  # fmt: skip
     first = head(checks, {"as surely as data": bool(of_data > 0.9)})
     return (
-        f"{first}: a classifier is sure (> {SURE:.0%}) of {made.sure:.0%} ± {se.sure[names[0]]:.0%} of the pictures drawn from the prior, of {noise.sure:.0%} of independent pixels, of {rebuilt.sure:.0%} of "
+        f"{first}: a classifier is sure (> {SURE:.0%}) of {measured(made.sure, se.sure[names[0]], '.0%')} of the pictures drawn from the prior, of {noise.sure:.0%} of independent pixels, of {rebuilt.sure:.0%} of "
         f"reconstructions and {data.sure:.0%} of data held out: a draw from N(0, I) is {of_rebuilt:.0%} of the way from noise to a picture of the posterior's latents, and {of_data:.0%} of that to data, for the pixels have noise of their own. The draws are of "
         f"{made.kinds:.1f} kinds (data {data.kinds:.1f} of 10) and {made.pixels_to_nearest:.1f} pixels from the nearest datum (data held out {data.pixels_to_nearest:.1f}, noise {noise.pixels_to_nearest:.1f}), so no copies. "
         f"Over the data z has a variance of {made.spread_of_z:.2f}, under the prior 1."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from answers import above, every, head
+from answers import above, every, head, measured
 from pictures import split, trained
 from sharpness import laplacian_energy, spectrum
 
@@ -58,16 +58,21 @@ def verdict(table: pd.DataFrame) -> str:
         )
     }
     by_latents = made[made["pictures"] == "reconstructions"].groupby("latents")[["sharpness", "log_p_per_datum"]].mean()
-    together = float(by_latents.corr(method="spearman").iloc[0, 1]) if len(by_latents) > 2 else float("nan")
+    together = (
+        f" (rank correlation with sharpness {by_latents.corr(method='spearman').iloc[0, 1]:+.1f})"
+        if len(by_latents) > 2
+        else ""
+    )  # of two it is always 1
     said = "; ".join(
-        f"{name} {', '.join(f'{mean[name, k]:.2f} ± {se[name, k]:.2f} ({k} latents)' for k in by_latents.index)}"
+        f"{name} {', '.join(f'{measured(mean[name, k], se[name, k])} ({k} latents)' for k in by_latents.index)}"
         for name in ("reconstructions", "samples")
     )
+    sharper = [f"{measured(m, s, '+.2f')} sharper with {k}" for k, m, s in own.itertuples()]
     drawn = made.with_drawn_pixels.min()
     return (
         f"{head(checks, more)}: in parts of the data's, the Laplacian energy of mean pictures is: {said}. Held-out evidence a digit goes from {by_latents.log_p_per_datum.iloc[0]:.1f} to "
-        f"{by_latents.log_p_per_datum.max():.1f} nats as latents are added (rank correlation with sharpness {together:+.1f}): what smooths is what the latents leave out. A plain autoencoder's reconstructions of the same split, trained by squared "
-        f"error, are {', '.join(f'{m:+.2f} ± {s:.2f} sharper with {k}' for k, m, s in own.itertuples())}: that is the VAE's own part, the rest that of grey means. With pixels drawn rather than averaged the same "
+        f"{by_latents.log_p_per_datum.max():.1f} nats as latents are added{together}: what smooths is what the latents leave out. A plain autoencoder's reconstructions of the same split, trained by squared "
+        f"error, are {', '.join(sharper)}: that is the VAE's own part, the rest that of grey means. With pixels drawn rather than averaged the same "
         f"pictures have {drawn:.2f} or more: independent noise, not the sharpness of strokes."
     )
 

@@ -60,3 +60,8 @@ def head(checks: Mapping[str, bool | None], bounds: Mapping[str, bool | None] | 
     if left := [what for what, holds in bounds.items() if not holds]:
         return f"Holds within bounds (not: {'; '.join(left)})"
     return "Holds"
+
+
+def measured(value: float, se: float, form: str = ".2f") -> str:
+    """A value and its standard error; the value alone where it has none, as after one repeat."""
+    return f"{value:{form}} ± {se:{form.removeprefix('+')}}" if math.isfinite(se) else f"{value:{form}}"

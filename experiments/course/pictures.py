@@ -35,9 +35,18 @@ def split(name: str = "digits", seed: int | None = None, *, rows: int | None = N
 
 
 def trained(
-    data: vb.Dataset, *, latent: int, hidden: int, epochs: int, seed: int, estimator: object = "analytic_kl"
+    data: vb.Dataset,
+    *,
+    latent: int,
+    hidden: int,
+    seed: int,
+    epochs: int | None = None,
+    steps: int | None = None,
+    batch_size: int = 100,
+    estimator: object = "analytic_kl",
 ) -> vb.Fit:
-    """A VAE, with Bernoulli or Gaussian pixels as the data have it."""
+    """A VAE, with Bernoulli or Gaussian pixels as the data have it, after so many epochs or steps."""
     output = "bernoulli" if data.support == "binary" else "gaussian"
     pair = vb.pairs.vae(data.first.shape[1], hidden=hidden, latent=latent, output=output, seed=seed)
-    return vb.fit(pair, data, estimator, epochs=epochs, batch_size=100, learning_rate=2e-3, seed=seed, progress=False)
+    length = {"epochs": epochs, "steps": steps, "batch_size": batch_size}
+    return vb.fit(pair, data, estimator, learning_rate=2e-3, seed=seed, progress=False, **length)

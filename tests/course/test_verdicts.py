@@ -23,7 +23,7 @@ TOO_LITTLE: dict[str, dict[str, Any]] = {
     "03_the_prior_is_a_constraint": {"betas": [0.0, 1.0, 4.0], "warm_up": 2, "latent": 2, "hidden": 8, "epochs": 1},
     "08_linear_vae_reaches_the_evidence": {"latent": 2, "steps": 4, "looks": 1, "seeds": 1},
     "09_factoring_underestimates": {"correlations": [0.5, 0.9], "steps": 3},
-    "10_sampling_fails_on_multimodal_q": {"maxima": [1, 2], "draws": [3, 10], "repeats": 50, "chains": 2},
+    "10_sampling_fails_on_multimodal_q": {"maxima": [1, 2], "draws": [1, 3], "repeats": 50, "chains": 2},
     "11_reparameterised_by_any_function": {"steps": 2, "draws": 50},
     "16_latent_space_is_interpretable": VAE,
     "17_vae_generates": {**VAE, "count": 100},
@@ -81,7 +81,7 @@ OTHERWISE: dict[str, tuple[dict[str, Any], Callable[[pd.DataFrame], pd.DataFrame
 }
 SECONDS = ("04", "03_the", "09", "11", "12", "15_marginal")
 """What takes seconds; the others show quickly that a verdict can be turned."""
-LONG = {"05_three_problems_on_an_hmm", "06_long_chains"}  # run by the course itself
+LONG = {"05_three_problems_on_an_hmm", "06_long_chains", "06_point_or_posterior"}  # run by the course itself
 
 
 def some_slow(names: Iterable[str]) -> list[Any]:
