@@ -30,6 +30,12 @@ def fitted(**options):
     return vb.fit(small_vae(), X, steps=2, device="cuda", **quick, **options)
 
 
+def asked():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vbayes.laboratory.auto.BUDGET", 0.01)  # seconds: one variant is enough
+        return fitted(estimator="auto").parameters
+
+
 def tensors_in(value):
     if isinstance(value, torch.Tensor):
         return [value]
@@ -74,7 +80,7 @@ VERBS = {
     "restarts": lambda fit: [one.parameters for one in fitted(restarts=2, batch_size=4).fits],
     "restarts, together": lambda fit: [one.parameters for one in fitted(restarts=2, compile=True).fits],
     "compiled": lambda fit: fitted(compile=True, batch_size=5).parameters,
-    "auto": lambda fit: fitted(estimator="auto").parameters,
+    "auto": lambda fit: asked(),
     "resume": lambda fit: fit.resume(steps=1, **quick).parameters,
     "monte_carlo_em": lambda fit: (found := vb.monte_carlo_em(fit.pair, X, steps=1, **quick)) and [found.parameters, found.latents()],
     "rows by an index on the card": lambda fit: fit.data.rows(torch.arange(3, device="cuda")) and None,

@@ -41,7 +41,7 @@ def python(tmp_path, capsys) -> str:
         skip("no Python ≥ 3.12 found (set VBAYES_PYTHON312)")
     folder = tmp_path / "arviz1"
     python = str(folder / "bin" / "python")
-    for command in ([base, "-m", "venv", folder], [python, "-m", "pip", "install", "-q", *PACKAGES]):
+    for command in ([base, "-m", "venv", folder], [python, "-m", "pip", "install", "-q", "--no-compile", *PACKAGES]):
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             skip(f"it can't be installed: {(done.stdout + done.stderr)[-300:]}")

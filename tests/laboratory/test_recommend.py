@@ -136,7 +136,8 @@ def test_a_training_that_asks(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_long_training_asks_again():
+def test_a_long_training_asks_again(monkeypatch):
+    monkeypatch.setattr("vbayes.laboratory.auto.BUDGET", 0.01)  # seconds: when it asks counts, not among how many
     fit = vb.fit(
         vb.pairs.eight_schools(), vb.data.eight_schools(), "auto", steps=1000, learning_rate=0.01, progress=False
     )
