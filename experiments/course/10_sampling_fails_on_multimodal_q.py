@@ -8,7 +8,7 @@ from collections.abc import Callable
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
-from answers import above, head
+from answers import above, every, head, not_above
 from pyro.infer import HMC, MCMC
 from torch import Tensor
 
@@ -16,6 +16,7 @@ import vbayes as vb
 
 WIDTH = 0.1  # of each maximum; they stand 2 apart
 STEP, LEAPFROG_STEPS = 0.1, 5  # of Hamiltonian Monte Carlo: good for one maximum
+FAIR = 3.0  # times the error of independent draws at most, and a third of it at least: a chain that moves
 
 
 def centres(maxima: int) -> Tensor:
@@ -79,13 +80,18 @@ def verdict(table: pd.DataFrame) -> str:
     off = ((independent.error - independent.law) / independent.error_se).abs().max()
     last = chain[chain.L == chain.L.max()].set_index("maxima")
     many = last.index.max()
-    stuck = above(last.error[many], last.error_se[many], 3 * last.law[many], sure=4)
-    alone = last.error[1] if 1 in last.index else float("nan")
-    first = head({"a chain is stuck": stuck}, {"independent draws err too": off >= 4})
+    stuck = above(last.error[many], last.error_se[many], FAIR * last.law[many], sure=4)
+    alone, alone_se = (
+        one[1] if 1 in last.index else float("nan") for one in (last.error / last.law, last.error_se / last.law)
+    )
+    moves = every([not_above(alone, alone_se, FAIR, sure=4), above(alone, alone_se, 1 / FAIR, sure=1)])
+    first = head(
+        {"a chain is stuck": stuck, "with one maximum it is not": moves}, {"independent draws err too": off >= 4}
+    )
     return (
         f"{first}: a chain of Hamiltonian Monte Carlo that must pass between {many} maxima still errs by {last.error[many]:.2f} ± {last.error_se[many]:.2f} standard "
         f"deviations of q after {chain.L.max()} draws, {last.error[many] / last.law[many]:.0f} times what as many independent draws would (with one maximum "
-        f"{alone / last.law.iloc[0]:.1f} times). The number of maxima alone does no harm: independent draws err by sd/√L with any number of them (largest distance from "
+        f"{alone:.1f} times). The number of maxima alone does no harm: independent draws err by sd/√L with any number of them (largest distance from "
         f"that law {off:.1f} SE)."
     )
 
