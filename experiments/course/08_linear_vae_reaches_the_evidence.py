@@ -127,7 +127,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
         ax.legend(frameon=False, fontsize=8.5)
     names = {"closed form": "closed form", "diagonal": "diagonal guide", "full": "full guide"}
     pictures = table[table.what == "picture"]
-    grid = right.subplots(len(names), int((pictures.guide == "closed form").sum()))
+    grid = right.subplots(len(names), int((pictures.guide == "closed form").sum()), squeeze=False)
     for axes, (kind, label) in zip(grid, names.items(), strict=True):
         draw_row(pictures[pictures.guide == kind].pixels, list(axes), label=label, signed=True)
     right.suptitle("columns of W: what each latent draws", fontsize=10)

@@ -2,168 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from types import SimpleNamespace
-from typing import Any
 
 import torch
 from sklearn.linear_model import LogisticRegression
-from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch import nn
 
-from tests.course.sabotage import Case, Change, Instead, Sabotage, always, climbs, instead, makes
+from tests.course.changes import (
+    ANALYTIC_KL,
+    BOUND,
+    CHAINS,
+    LAPLACE,
+    MANY_ROWS,
+    QUICKER,
+    SPACE,
+    STL,
+    UNTAUGHT,
+    alike,
+    as_with_one,
+    by_weights,
+    counted,
+    crossing,
+    entropy_taken_off,
+    few_starts,
+    first,
+    hastening,
+    in_one_maximum,
+    in_sums,
+    narrow,
+    no_threshold,
+    normal_prior,
+    not_shrunk,
+    of_first_rows,
+    only,
+    other_way,
+    parts,
+    step_by_step,
+    with_,
+)
+from tests.course.sabotage import Case, Sabotage, always, climbs, instead, makes
 from vbayes.exact.hidden_markov.scan import times, times_matrix
 from vbayes.exact.table import Table
-from vbayes.pairs import TRACTABLE, normal_normal
-from vbayes.pairs.tractable import Tractable
 
-ANALYTIC_KL, STL = "vbayes.estimators.analytic_kl:AnalyticKL.estimate", "vbayes.estimators.stl:STL.estimate"
-BOUND = "vbayes.inference.importance:Weights.bound"
-CHAINS, SPACE = "vbayes.exact.hidden_markov", "vbayes.inference.latent_space:LatentSpace"
-UNTAUGHT: Change = ("vbayes:fit", lambda fit: lambda *args, epochs=0, steps=0, **more: fit(*args, steps=0, **more))
-LAPLACE: Change = ("vbayes.pairs.autoencoder:dist", lambda dist: Instead(dist, Normal=dist.Laplace))
-
-
-MANY_ROWS = Tractable(
-    lambda: normal_normal(30), tuple(n / 5 - 3 for n in range(30))
-)  # what bounds leave adds up faster than its noise
-
-
-def only(*names: str) -> Change:
-    """Of the tractable pairs."""
-    return ":TRACTABLE", always({name: TRACTABLE[name] for name in names})
-
-
-def of_first_rows(estimator: Any, p: Any) -> Tensor:
-    """The ELBO of a tenth of the data."""
-    rows = p.log_w.shape[-1]
-    return (p.log_w * (torch.arange(rows) < rows // 10)).mean(0)
-
-
-def normal_prior(dist: Any) -> Instead:
-    return Instead(dist, Laplace=lambda loc, scale: dist.Normal(loc, 2**0.5 * scale))
-
-
-def no_threshold(pyro: Any) -> Instead:
-    return Instead(pyro, param=lambda name, *args, **more: pyro.param(name, *args, **more) * (name != "threshold"))
-
-
-def as_with_one(again: Callable[[], Any]) -> Callable[..., Any]:
-    """The second fit, of β = 1, for all."""
-    again()
-    one = again()
-    return lambda *args, **settings: one
-
-
-def in_sums(history: property) -> property:
-    return property(lambda fit: history.fget(fit).assign(elbo_per_datum=lambda table: 100 * table.elbo_per_datum))
-
-
-def other_way(between: Callable[..., Any]) -> Callable[..., Any]:
-    """What was found there for what was found back."""
-
-    def exchanged(*args: Any) -> Any:
-        found = between(*args)
-        return replace(found, low=found.high, high=found.low)
-
-    return exchanged
-
-
-def step_by_step(first: Tensor, factors: Tensor, apply: Any, compose: Any) -> Tensor:
-    for t in range(factors.shape[1]):
-        first = apply(first[:, None], factors[:, t : t + 1])[:, 0]
-    return first
-
-
-class Counting(TorchDispatchMode):
-    """Counts operations of torch."""
-
-    count = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += 1
-        return func(*args, **(kwargs or {}))
-
-
-def counted(tasks: dict[Any, Callable[[], Any]], rounds: int, *, seconds: float) -> dict[Any, tuple[float, float]]:
-    """As if each operation took ten microseconds: no clock decides."""
-    found = {}
-    for name, task in tasks.items():
-        with Counting() as counting:
-            task()
-        found[name] = counting.count / 100, 0.0
-    return found
-
-
-def few_starts(baum_welch: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda *args, restarts=1, **more: baum_welch(*args, restarts=min(restarts, 3), **more)
-
-
-def entropy_taken_off(elbo: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    return lambda x, loc, scale: elbo(x, loc, scale) - 2 * scale.log().expand(x.shape).sum()
-
-
-def not_shrunk(mean_field: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., tuple[Tensor, Tensor]]:
-    """The marginal variances in place of the conditional ones."""
-    return lambda precision: (torch.linalg.inv(precision).diagonal(), mean_field(precision)[1])
-
-
-def crossing(by_chains: Any) -> Callable[..., Tensor]:
-    """Chains that pass from maximum to maximum as they like."""
-    centres, width = (by_chains.__globals__[name] for name in ("centres", "WIDTH"))
-    return lambda maxima, length, chains: (
-        centres(maxima)[torch.randint(maxima, (chains, length))] + width * torch.randn(chains, length)
-    )
-
-
-def in_one_maximum(torch: Any) -> Instead:
-    """All draws of an average are of the same maximum."""
-    return Instead(
-        torch, randint=lambda high, size: torch.randint(high, (size[0], *[1] * (len(size) - 1))).expand(size)
-    )
-
-
-def alike(bases: dict[str, Any]) -> dict[str, Any]:
-    """All draws of an average are one draw."""
-    return {name: lambda *size, f=f: f(*size[:-2], 1, size[-1]).expand(size) for name, f in bases.items()}
-
-
-def narrow(bases: dict[str, Any]) -> dict[str, Any]:
-    return {name: lambda *size, f=f: f(*size) / 2 for name, f in bases.items()}
-
-
-def by_weights(log_evidence: Callable[..., Any]) -> Callable[..., Any]:
-    """Of three latents, draws from the prior say as much as annealing."""
-    return lambda pair, data, method, **more: log_evidence(pair, data, "iw", num_particles=200, progress=False)
-
-
-def hastening(time: Any) -> SimpleNamespace:
-    """A clock that runs faster and faster: what is measured later has taken longer."""
-    looks = iter(range(10**6))
-    return SimpleNamespace(perf_counter=lambda: float(next(looks) ** 2))
-
-
-def with_(verb: str, **settings: Any) -> Change:
-    """Whatever it is called with."""
-    return f"vbayes:{verb}", lambda right: lambda *args, **more: right(*args, **{**more, **settings})
-
-
-QUICKER = with_("fit", learning_rate=0.01)
-
-
-def first(rows: int) -> Change:
-    """Of the digits."""
-    return "vbayes.data:digits", makes(lambda digits: digits.rows(slice(0, rows)))
-
-
-def parts(train: int, held: int) -> Change:
-    """Rows of the two."""
-    return ":split", makes(
-        lambda found: tuple(part.rows(slice(0, rows)) for part, rows in zip(found, (train, held), strict=True))
-    )
-
-
+# fmt: off
 CASES: dict[str, Case] = {
     "01_mse_is_gaussian_likelihood": Case(
         {"pairs": ["linear"], "scales": [0.3], "steps": 600, "looks": 2},
@@ -184,24 +65,15 @@ CASES: dict[str, Case] = {
     "03_bottleneck_beats_pca": Case(
         {"hidden": [2], "splits": 1, "epochs": 20},
         {
-            "networks that do not bend": Sabotage(
-                "better than PCA",
-                (("vbayes.pairs.bottleneck_autoencoder:nn", instead(Tanh=nn.Identity)),),
-                trains=True,
-                answer=("Fails here (", "Can't tell ("),
-            ),
+            "networks that do not bend": Sabotage("better than PCA", (("vbayes.pairs.bottleneck_autoencoder:nn", instead(Tanh=nn.Identity)),), trains=True, answer=("Fails here (", "Can't tell (")),
             "nothing is learnt": Sabotage("better than PCA", (UNTAUGHT,), trains=True),
         },
     ),
     "03_sparse_codes": Case(
         {"penalties": [0.1, 0.3], "hidden": 64, "epochs": 12},
         {
-            "a normal prior": Sabotage(
-                "the ELBO is log p(x, h)", (("vbayes.pairs.sparse_autoencoder:dist", normal_prior),), trains=True
-            ),
-            "codes that do not shrink": Sabotage(
-                "most of h is zero", (("vbayes.pairs.sparse_autoencoder:pyro", no_threshold),), trains=True
-            ),
+            "a normal prior": Sabotage("the ELBO is log p(x, h)", (("vbayes.pairs.sparse_autoencoder:dist", normal_prior),), trains=True),
+            "codes that do not shrink": Sabotage("most of h is zero", (("vbayes.pairs.sparse_autoencoder:pyro", no_threshold),), trains=True),
         },
         smaller=((":HELD_OUT", always(100)), first(500), QUICKER),
     ),
@@ -209,9 +81,7 @@ CASES: dict[str, Case] = {
         {"betas": [0.0, 1.0], "warm_up": 20, "latent": 10, "hidden": 64, "epochs": 32},
         {
             "β is not heard": Sabotage("without it a digit is rebuilt best", (("vbayes:fit", as_with_one),)),
-            "a history of sums over minibatches": Sabotage(
-                "the history reports the ELBO", (("vbayes.training.result:Fit.history", in_sums),)
-            ),
+            "a history of sums over minibatches": Sabotage("the history reports the ELBO", (("vbayes.training.result:Fit.history", in_sums),)),
         },
         smaller=(parts(800, 100), QUICKER),
     ),
@@ -219,64 +89,34 @@ CASES: dict[str, Case] = {
         {"particles": [1, 20], "repeats": 6, "chains": 2, "temperatures": 1, "sets": 4},
         {
             "the mean of log w": Sabotage("rises with K", ((BOUND, always(lambda self: self.elbo())),)),
-            "the sum of w": Sabotage(
-                "K particles stay below", ((BOUND, always(lambda self: (self.log_sum, self.elbo()[1]))),)
-            ),
-            "back for there": Sabotage(
-                "annealing back stays above", (("vbayes.inference.evidence:_between", other_way),)
-            ),
+            "the sum of w": Sabotage("K particles stay below", ((BOUND, always(lambda self: (self.log_sum, self.elbo()[1]))),)),
+            "back for there": Sabotage("annealing back stays above", (("vbayes.inference.evidence:_between", other_way),)),
         },
         smaller=((":TRACTABLE", always({"normal_normal": MANY_ROWS})),),
     ),
     "04_recognition_at_work": Case(
         {"latents": [1, 5], "epochs": 8, "of_a_class": 40, "hidden": 32},
         {
-            "the evidence's sign": Sabotage(
-                "classes are told apart", ((BOUND, makes(lambda found: (-found[0], found[1]))),)
-            ),
-            "filled in white for black": Sabotage(
-                "what is missing is filled in",
-                (("vbayes.inference.impute:_mean", makes(lambda mean: 1 - mean)),),
-            ),
-            "cleaned white for black": Sabotage(
-                "not: noise is taken off",
-                ((f"{SPACE}.decode", makes(lambda mean: 1 - mean)),),
-                answer="Holds within bounds (",
-            ),
+            "the evidence's sign": Sabotage("classes are told apart", ((BOUND, makes(lambda found: (-found[0], found[1]))),)),
+            "filled in white for black": Sabotage("what is missing is filled in", (("vbayes.inference.impute:_mean", makes(lambda mean: 1 - mean)),)),
+            "cleaned white for black": Sabotage("not: noise is taken off", ((f"{SPACE}.decode", makes(lambda mean: 1 - mean)),), answer="Holds within bounds ("),
         },
-        smaller=(
-            parts(1197, 300),
-            QUICKER,
-            with_("impute", draws=20, burn_in=10),
-            with_("compare_models", num_particles=20),
-        ),
+        smaller=(parts(1197, 300), QUICKER, with_("impute", draws=20, burn_in=10), with_("compare_models", num_particles=20)),
     ),
     "05_three_problems_on_an_hmm": Case(
         {"training": 20, "held_out": 200, "steps": 30, "stays": [0.9], "repeats": 3, "rows": 20, "ascent": 300},
         {
-            "a forward recursion without memory": Sabotage(
-                "it segments best",
-                ((f"{CHAINS}.messages:forward", always(lambda start, move, seen, lengths=None: seen)),),
-            ),
-            "no message from what comes": Sabotage(
-                "it segments best", ((f"{CHAINS}.messages:backward", makes(torch.zeros_like)),)
-            ),
-            "EM that leaves the moves": Sabotage(
-                "gradient ascent ends where EM does", ((f"{CHAINS}.em:shares", always(lambda counts, before: before)),)
-            ),
+            "a forward recursion without memory": Sabotage("it segments best", ((f"{CHAINS}.messages:forward", always(lambda start, move, seen, lengths=None: seen)),)),
+            "no message from what comes": Sabotage("it segments best", ((f"{CHAINS}.messages:backward", makes(torch.zeros_like)),)),
+            "EM that leaves the moves": Sabotage("gradient ascent ends where EM does", ((f"{CHAINS}.em:shares", always(lambda counts, before: before)),)),
         },
         smaller=(("vbayes:baum_welch", few_starts),),
     ),
     "06_long_chains": Case(
         {"lengths": [10, 1000], "states": [2], "longest_gradient": 0},
         {
-            "a scan step by step": Sabotage(
-                "quicker than the recursion", ((f"{CHAINS}.messages:total", always(step_by_step)),)
-            ),
-            "the best path alone": Sabotage(
-                "the two agree",
-                ((f"{CHAINS}.messages:SUM", always((times_matrix(torch.maximum), times(torch.maximum)))),),
-            ),
+            "a scan step by step": Sabotage("quicker than the recursion", ((f"{CHAINS}.messages:total", always(step_by_step)),)),
+            "the best path alone": Sabotage("the two agree", ((f"{CHAINS}.messages:SUM", always((times_matrix(torch.maximum), times(torch.maximum)))),)),
         },
         smaller=((":interleaved", always(counted)),),
         read=lambda table: table.assign(steps=100 * table.steps),
@@ -284,51 +124,29 @@ CASES: dict[str, Case] = {
     "07_evidence_splits_into_elbo_and_kl": Case(
         {"marks": [0]},
         {
-            "the entropy's sign": Sabotage(
-                "log p(x) = ELBO + KL", (("vbayes.exact.normal_normal:elbo", entropy_taken_off),)
-            ),
-            "the KL the other way round": Sabotage(
-                "log p(x) = ELBO + KL", (("vbayes.exact.table:Table.kl", always(Table.forward_kl)),)
-            ),
-            "no number": Sabotage(
-                "log p(x) = ELBO + KL", (("vbayes.exact.table:Table.elbo", makes(lambda elbo: elbo / 0 * 0)),)
-            ),
+            "the entropy's sign": Sabotage("log p(x) = ELBO + KL", (("vbayes.exact.normal_normal:elbo", entropy_taken_off),)),
+            "the KL the other way round": Sabotage("log p(x) = ELBO + KL", (("vbayes.exact.table:Table.kl", always(Table.forward_kl)),)),
+            "no number": Sabotage("log p(x) = ELBO + KL", (("vbayes.exact.table:Table.elbo", makes(lambda elbo: elbo / 0 * 0)),)),
         },
         smaller=(only("normal_normal", "linear_gaussian", "bernoulli_toy", "three_bernoulli"),),
     ),
     "08_linear_vae_reaches_the_evidence": Case(
         {"latent": 1, "steps": 150, "looks": 2, "seeds": 1},
         {
-            "the entropy's sign": Sabotage(
-                "the gap closes",
-                ((STL, climbs(lambda e, p: (p.log_p + (p.log_q - p.log_q_fixed)).mean(0))),),
-                trains=True,
-            ),
-            "the KL's sign": Sabotage(
-                "log p(x) = ELBO + KL", (("vbayes.exact.linear_gaussian:kl_divergence", makes(lambda kl: -kl)),)
-            ),
-            "PCA with twice the noise": Sabotage(
-                "it is not passed", ((":maximum_likelihood", makes(lambda best: replace(best, noise=2 * best.noise))),)
-            ),
+            "the entropy's sign": Sabotage("the gap closes", ((STL, climbs(lambda e, p: (p.log_p + (p.log_q - p.log_q_fixed)).mean(0))),), trains=True),
+            "the KL's sign": Sabotage("log p(x) = ELBO + KL", (("vbayes.exact.linear_gaussian:kl_divergence", makes(lambda kl: -kl)),)),
+            "PCA with twice the noise": Sabotage("it is not passed", ((":maximum_likelihood", makes(lambda best: replace(best, noise=2 * best.noise))),)),
         },
         smaller=((":RATES", always((0.05, 0.01))), first(200)),
     ),
     "09_factoring_underestimates": Case(
         {"correlations": [0.5, 0.8], "steps": 120},
         {
-            "coordinate ascent that does not shrink": Sabotage(
-                "coordinate ascent finds the variance on paper",
-                (("vbayes.exact.conjugate.gaussian:mean_field", not_shrunk),),
-            ),
+            "coordinate ascent that does not shrink": Sabotage("coordinate ascent finds the variance on paper", (("vbayes.exact.conjugate.gaussian:mean_field", not_shrunk),)),
             "nothing is learnt": Sabotage("gradients find it", (UNTAUGHT,), trains=True),
-            "half of the KL": Sabotage(
-                "missed by more than ln 2", (("vbayes.exact.table:Table.kl", makes(lambda kl: kl / 2)),)
-            ),
+            "half of the KL": Sabotage("missed by more than ln 2", (("vbayes.exact.table:Table.kl", makes(lambda kl: kl / 2)),)),
         },
-        smaller=(
-            ("vbayes:STL", lambda stl: lambda count, noise: stl(4)),
-            ("vbayes:Pathwise", lambda pathwise: lambda count: pathwise(2)),
-        ),
+        smaller=(("vbayes:STL", lambda stl: lambda count, noise: stl(4)), ("vbayes:Pathwise", lambda pathwise: lambda count: pathwise(2))),
     ),
     "10_sampling_fails_on_multimodal_q": Case(
         {"maxima": [1, 2], "draws": [10, 30], "repeats": 200, "chains": 4},
@@ -350,67 +168,44 @@ CASES: dict[str, Case] = {
     "13_one_sample_per_token_is_enough": Case(
         {"draws": [1, 2], "epochs": 4, "hidden": 16, "repeats": 2},
         {
-            "of one draw the KL alone": Sabotage(
-                "more draws gain nothing",
-                ((ANALYTIC_KL, climbs(lambda e, p: p.log_w.mean(0) * (e.num_particles > 1) - p.kl)),),
-                trains=True,
-            )
+            "of one draw the KL alone": Sabotage("more draws gain nothing", ((ANALYTIC_KL, climbs(lambda e, p: p.log_w.mean(0) * (e.num_particles > 1) - p.kl)),), trains=True)
         },
         smaller=(parts(400, 100), QUICKER),
     ),
     "14_analytic_kl_helps": Case(
         {"epochs": [0, 3], "hidden": 16, "draws": 50},
         {
-            "half of the KL": Sabotage(
-                "formula, torch and vbayes agree",
-                (("vbayes.drawing.draw:FIELDS", lambda fields: {**fields, "kl": lambda run: fields["kl"](run) / 2}),),
-            ),
-            "variances for deviations": Sabotage(
-                "formula, torch and vbayes agree", ((f"{SPACE}.encode", makes(lambda q: (q[0], q[1].square()))),)
-            ),
+            "half of the KL": Sabotage("formula, torch and vbayes agree", (("vbayes.drawing.draw:FIELDS", lambda fields: {**fields, "kl": lambda run: fields["kl"](run) / 2}),)),
+            "variances for deviations": Sabotage("formula, torch and vbayes agree", ((f"{SPACE}.encode", makes(lambda q: (q[0], q[1].square()))),)),
         },
         smaller=(parts(300, 100), QUICKER),
     ),
     "15_elbo_against_training_samples": Case(
         {"latents": [2, 20], "samples": [2000, 10_000]},
         {
-            "no KL": Sabotage(
-                "more latents do not overfit", ((ANALYTIC_KL, climbs(lambda e, p: p.log_w.mean(0))),), trains=True
-            ),
-            "nothing is learnt": Sabotage(
-                "it rises", (("vbayes.training.result:Fit.resume", always(lambda fit, **more: fit)),), trains=True
-            ),
+            "no KL": Sabotage("more latents do not overfit", ((ANALYTIC_KL, climbs(lambda e, p: p.log_w.mean(0))),), trains=True),
+            "nothing is learnt": Sabotage("it rises", (("vbayes.training.result:Fit.resume", always(lambda fit, **more: fit)),), trains=True),
         },
     ),
     "15_iwae_table": Case(
         {"methods": ["VAE-1", "VAE-3", "IWAE-3"], "latent": 5, "hidden": 16, "batch_size": 50, "stages": 3},
         {
-            "the least weights count most": Sabotage(
-                "it is not behind the ELBO with as many",
-                (("vbayes.estimators.iwae:log_mean_exp", lambda right: lambda log_w: -right(-log_w)),),
-                trains=True,
-            )
+            "the least weights count most": Sabotage("it is not behind the ELBO with as many", (("vbayes.estimators.iwae:log_mean_exp", lambda right: lambda log_w: -right(-log_w)),), trains=True)
         },
         smaller=(parts(600, 200), with_("fit", learning_rate=0.03)),
     ),
     "15_marginal_likelihood_small_data": Case(
         {"rows": [100], "samples": [600], "longer": 30, "hidden": 16, "judged": 50},
         {
-            "the KL alone": Sabotage(
-                "it is not behind wake-sleep", ((ANALYTIC_KL, climbs(lambda e, p: -p.kl)),), trains=True
-            )
+            "the KL alone": Sabotage("it is not behind wake-sleep", ((ANALYTIC_KL, climbs(lambda e, p: -p.kl)),), trains=True)
         },
         smaller=(("vbayes:log_evidence", by_weights), (":time", hastening)),
     ),
     "16_latent_space_is_interpretable": Case(
         {"epochs": 24, "hidden": 64, "repeats": 2},
         {
-            "codes of the neighbour": Sabotage(
-                "more are told right than by PCA", ((f"{SPACE}.encode", makes(lambda q: (q[0].roll(1, 0), q[1]))),)
-            ),
-            "pictures of the neighbour": Sabotage(
-                "a place generates what lies there", ((f"{SPACE}.decode", makes(lambda mean: mean.roll(1, 0))),)
-            ),
+            "codes of the neighbour": Sabotage("more are told right than by PCA", ((f"{SPACE}.encode", makes(lambda q: (q[0].roll(1, 0), q[1]))),)),
+            "pictures of the neighbour": Sabotage("a place generates what lies there", ((f"{SPACE}.decode", makes(lambda mean: mean.roll(1, 0))),)),
             "nothing is learnt": Sabotage("more are told right than by PCA", (UNTAUGHT,), trains=True),
         },
         smaller=(QUICKER,),
@@ -418,36 +213,19 @@ CASES: dict[str, Case] = {
     "17_vae_generates": Case(
         {"epochs": 16, "hidden": 64, "count": 200, "repeats": 2},
         {
-            "a decoder that does not hear z": Sabotage(
-                "all kinds are drawn", ((f"{SPACE}.decode", lambda decode: lambda self, z: decode(self, 0 * z)),)
-            ),
-            "the data again": Sabotage(
-                "they are no copies",
-                (
-                    (
-                        f"{SPACE}.generate",
-                        always(lambda self, count, *, seed: (self.encode()[0][:count], self.data.first[:count])),
-                    ),
-                ),
-            ),
-            "no KL": Sabotage(
-                "z has the prior's spread", ((ANALYTIC_KL, climbs(lambda e, p: p.log_w.mean(0))),), trains=True
-            ),
+            "a decoder that does not hear z": Sabotage("all kinds are drawn", ((f"{SPACE}.decode", lambda decode: lambda self, z: decode(self, 0 * z)),)),
+            "the data again": Sabotage("they are no copies", ((f"{SPACE}.generate", always(lambda self, count, *, seed: (self.encode()[0][:count], self.data.first[:count]))),)),
+            "no KL": Sabotage("z has the prior's spread", ((ANALYTIC_KL, climbs(lambda e, p: p.log_w.mean(0))),), trains=True),
         },
-        smaller=(
-            QUICKER,
-            (":SURE", always(0.5)),
-            (":MLPClassifier", always(lambda *args, **more: LogisticRegression(max_iter=300))),
-        ),
+        smaller=(QUICKER, (":SURE", always(0.5)), (":MLPClassifier", always(lambda *args, **more: LogisticRegression(max_iter=300)))),
     ),
     "18_vae_oversmooths": Case(
         {"latents": [2], "epochs": 4, "hidden": 32, "repeats": 2},
         {
-            "pixels drawn, not averaged": Sabotage(
-                "mean pictures are smoother", ((f"{SPACE}.decode", makes(torch.bernoulli)),)
-            ),
+            "pixels drawn, not averaged": Sabotage("mean pictures are smoother", ((f"{SPACE}.decode", makes(torch.bernoulli)),)),
             "nothing is learnt": Sabotage("mean pictures are smoother", (UNTAUGHT,), trains=True),
         },
         smaller=(QUICKER,),
     ),
 }
+# fmt: on

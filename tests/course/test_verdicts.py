@@ -14,7 +14,7 @@ from tests.course.sabotage import Course
 from vbayes.runs.experiment import find, load
 
 COURSE = Path(__file__).parents[2] / "experiments" / "course"
-SECONDS = ("01", "02", "03", "04", "05", "08", "09", "11", "15", "16", "17", "18")
+SECONDS = ("01", "02", "03", "04", "05", "08", "09", "11", "13", "14", "15", "16", "17", "18")
 """What takes more than half a second; the others show quickly that a verdict can be turned."""
 
 
