@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -35,8 +36,8 @@ class Sabotage:
 
     def turns(self, sound: str, found: str) -> bool:
         """Whether a verdict is another, for this reason."""
-        first, found = (verdict.partition(": ")[0] for verdict in (sound, found))
-        return found != first and found.startswith(self.answer) and self.says in found
+        first, then = (re.match(r"[^(:]*(\(.*?\))?(?=: )", verdict)[0] for verdict in (sound, found))  # up to the colon
+        return then != first and then.startswith(self.answer) and self.says in then
 
 
 @dataclass(frozen=True)
