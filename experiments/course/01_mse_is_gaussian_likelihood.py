@@ -126,7 +126,8 @@ def verdict(table: pd.DataFrame) -> str:
     variance = (learnt.scale**2 / (learnt.squared_error / 64) - 1).abs().max()
     rest = ends[ends.what != "linear"].squared_error
     checks = {
-        "the likelihood is on a line in the squared error": off < 1e-9, "gradients are parallel": turned < 1e-9, "linear trainings end at PCA": excess < 1e-3,
+        "the likelihood is on a line in the squared error": bool((own.off_the_line.abs() < 1e-9 * own.log_likelihood.abs()).all()), "gradients are parallel": bool((own.one_less_cosine.abs() < 1e-9).all()),
+        "linear trainings end at PCA": bool(((linear.squared_error / linear.best - 1).abs() < 1e-3).all()),
         "a variance learnt is the error a pixel": variance < 0.01 if len(learnt) else None,
     }  # fmt: skip
     also = f", the non-linear ones at {rest.min():.3f} to {rest.max():.3f}" if len(rest) else ""

@@ -90,7 +90,7 @@ def verdict(table: pd.DataFrame) -> str:
     ends = own[own.step == own.step.max()]
     short, gap = ends.highest - ends.evidence, ends.evidence - ends.elbo
     checks = {
-        "log p(x) = ELBO + KL": identity < 1e-6, "the highest evidence is reached": bool((short < ENOUGH).all()), "it is not passed": bool((short > -1e-6).all()),
+        "log p(x) = ELBO + KL": bool(((own.evidence - own.elbo - own.kl).abs() < 1e-6).all()), "the highest evidence is reached": bool((short < ENOUGH).all()), "it is not passed": bool((short > -1e-6).all()),
         "the gap closes": bool((gap < ENOUGH).all()),
     }  # fmt: skip
     aligned = ends[ends.guide == "diagonal"].aligned.min()
@@ -127,7 +127,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
         ax.legend(frameon=False, fontsize=8.5)
     names = {"closed form": "closed form", "diagonal": "diagonal guide", "full": "full guide"}
     pictures = table[table.what == "picture"]
-    grid = right.subplots(len(names), int((pictures.guide == "closed form").sum()))
+    grid = right.subplots(len(names), int((pictures.guide == "closed form").sum()), squeeze=False)
     for axes, (kind, label) in zip(grid, names.items(), strict=True):
         draw_row(pictures[pictures.guide == kind].pixels, list(axes), label=label, signed=True)
     right.suptitle("columns of W: what each latent draws", fontsize=10)

@@ -89,7 +89,7 @@ def verdict(table: pd.DataFrame) -> str:
     }
     alone = last[last.maxima == 1]
     if len(alone):
-        checks["with one maximum it is not"] = every(not_above(r.error, r.error_se, STUCK * r.law, sure=4) for r in alone.itertuples())  # fmt: skip
+        checks["with one maximum it is not"] = every(each for r in alone.itertuples() for each in (not_above(r.error, r.error_se, STUCK * r.law, sure=4), above(r.error, r.error_se, r.law / STUCK, sure=1)))  # fmt: skip
     said = ", ".join(
         f"{measured(r.error / r.law, r.error_se / r.law, '.1f')} ({r.barrier:g} nats)" for r in own.itertuples()
     )

@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
-from answers import head, not_above
+from answers import above, head, not_above
 from pictures import split
 
 import vbayes as vb
@@ -54,12 +54,14 @@ def verdict(table: pd.DataFrame) -> str:
     best = held.groupby("latents").elbo_per_datum.max()
     lost = best - last.elbo_per_datum  # by training on
     many, few = last.index.max(), last.index.min()
-    rises = float(last.elbo_per_datum[many] - held[held.latents == many].elbo_per_datum.min())
+    first = held[(held.latents == many) & (held.samples == held.samples.min())].iloc[0]
+    rises = float(last.elbo_per_datum[many] - first.elbo_per_datum)
     behind = not_above(
         last.elbo_per_datum[few] - last.elbo_per_datum[many], (last.se[few] ** 2 + last.se[many] ** 2) ** 0.5
     )
     overfits = behind is False
     checks = {
+        "it rises": above(rises, (last.se[many] ** 2 + first.se**2) ** 0.5),
         "more latents do not overfit": behind,
         "nor does training on": bool((lost < 0.05 * (best.abs() + 1)).all()),
     }

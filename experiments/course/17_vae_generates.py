@@ -58,7 +58,8 @@ def verdict(table: pd.DataFrame) -> str:
     checks = {
         "all kinds are drawn": bool(made.kinds > 8), "draws are nearer to data than noise is": bool(made.pixels_to_nearest < noise.pixels_to_nearest),
         "draws are told more surely than noise": above(made.sure - noise.sure, math.hypot(se.sure[names[0]], se.sure[names[3]])),
-        "at least half as surely as reconstructions": bool(of_rebuilt >= 0.5),
+        "at least half as surely as reconstructions": bool(of_rebuilt >= 0.5), "they are no copies": bool(made.pixels_to_nearest > data.pixels_to_nearest / 2),
+        "z has the prior's spread": bool(0.5 < made.spread_of_z < 2),
     }  # fmt: skip
     first = head(checks, {"as surely as data": bool(of_data > 0.9)})
     return (
