@@ -91,7 +91,8 @@ def verdict(table: pd.DataFrame) -> str:
     for name in dict.fromkeys(table.posterior):
         own = found.loc[name]
         best = {measure: own[measure].idxmin() for measure in MEASURES}
-        others = own.drop("stl").dropna(subset="kl")  # what ran away is no rival
+        others = own.drop("stl")
+        others = others[np.isfinite(others[["kl", "kl_se"]]).all(axis=1)]  # what ran away is no rival
         stl = own.loc["stl"]
         least = every(not_above(stl.kl - r.kl, stl.kl_se + r.kl_se, 1e-3, sure=3) for r in others.itertuples())
         covers = bool(own.forward_kl[list(COVERING)].min() <= stl.forward_kl)

@@ -98,7 +98,7 @@ def verdict(table: pd.DataFrame) -> str:
     before = early.loc[high.barrier]
     apart = f" (largest distance from that law {off:.1f} SE)" if math.isfinite(off) else ""
     return (
-        f"{head(checks, {'independent draws err too': off >= 4})}: a chain of Hamiltonian Monte Carlo between {many} maxima errs, after {chain.L.max():,} draws, by so many times what as many independent draws would, by the height of the barrier "
+        f"{head(checks, {'independent draws err too': off >= 4 if math.isfinite(off) else None})}: a chain of Hamiltonian Monte Carlo between {many} maxima errs, after {chain.L.max():,} draws, by so many times what as many independent draws would, by the height of the barrier "
         f"between two: {said}{one}. {behind}Behind {high.barrier:g} nats that is {measured(high.error, high.error_se)} standard deviations of q, and was {measured(before.error, before.error_se)} after {before.L:g} draws. The maxima alone do no harm: independent draws err by sd/√L with any "
         f"number of them and any barrier{apart}."
     )

@@ -295,3 +295,21 @@ def test_a_model_alone_is_a_pair_whose_guide_comes_by_itself(inside, tmp_path):
     assert "guide: full-rank normal" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     other = inside("train", "alone:slope", "--data", "my.csv", "--guide", "diagonal", "--out", "other")
     assert other.returncode == 0 and "Guide: mean-field normal" in other.stdout
+
+
+def test_a_function_that_makes_a_pair_may_draw():
+    import pyro
+    import pyro.distributions as dist
+
+    from vbayes.cli.commands import _is_model
+
+    def model(x):
+        pyro.sample("z", dist.Normal(0.0, 1.0))
+
+    def make_pair():
+        return vb.Pair(model, start=dist.Normal(0.0, 1.0).sample())
+
+    def some_rows(table):
+        return table.sample(3)
+
+    assert _is_model(model) and not _is_model(make_pair) and not _is_model(some_rows)

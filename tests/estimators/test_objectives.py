@@ -24,6 +24,8 @@ def test_estimators_of_one_bound_have_one_objective():
     assert len({method.objective for method in different}) == len(different)
     assert vb.Renyi(4, alpha=0.0).objective.settings == vb.IWAE(4).objective.settings
     assert vb.PIWAE(4).objective not in (vb.IWAE(4).objective, vb.MIWAE(4).objective)
+    hung = vb.PIWAE(4, noise="antithetic").objective
+    assert hung.truth is None and hung != vb.PIWAE(4).objective and vb.PIWAE(4).objective.truth is not None
     assert vb.SleepPhase().objective != ELBO and vb.SleepPhase().objective.truth is None
 
 

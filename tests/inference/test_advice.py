@@ -37,6 +37,11 @@ def test_what_is_to_be_typed_hangs_on_what_has_been_done(training, mend):
     assert advice.short() == "bad: do not use the draws"
 
 
+def test_a_ruined_fit_is_told_what_to_do_whatever_else_is_wrong():
+    advice = Advice("bad", TYPED, Training(9, 1.0, lost=6.0), uncovered=("scale",))
+    assert "weighted or not: take a smaller learning rate" in advice.words()
+
+
 def fitted(pair: vb.Pair, **how) -> vb.Fit:
     """As it is: one step that goes nowhere."""
     return vb.fit(pair, X, "stl", steps=1, learning_rate=1e-6, compile=False, **how, **quiet)

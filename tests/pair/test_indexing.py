@@ -98,3 +98,12 @@ def test_two_columns_of_names_that_are_coded_apart(plated):
     names = sorted({*GAMES.home, *GAMES.away})
     both = GAMES.assign(**{column: pd.Categorical(GAMES[column], names) for column in ("home", "away")})
     assert vb.fit(pair, both, steps=1, compile=False, progress=False).data.labels["away"] == tuple(names)
+
+
+def test_columns_that_pick_from_different_parts_of_a_latent_may_have_other_names():
+    def model(home, away, goals):
+        w = pyro.sample("w", dist.Normal(torch.zeros(4, 2), 1.0).to_event(2))
+        with pyro.plate("data", len(goals)):
+            pyro.sample("goals", dist.Normal(w[home, 0] - w[away, 1], 1.0), obs=goals)
+
+    vb.fit(vb.Pair(model, "diagonal"), GAMES, steps=1, compile=False, progress=False)

@@ -38,6 +38,14 @@ def test_who_goes_together():
     assert [j.names for j in joints(rules, parameters, 0)] == [(name,) for name in parameters]
 
 
+def test_one_gradient_of_two_parameters_is_that_of_each():
+    """As of a sum of them, for which a trace has one node."""
+    parameters = {"a": torch.zeros(3), "b": torch.zeros(3)}
+    (joint,) = joints(dict.fromkeys(parameters, adam(0.1)), parameters, ALL)
+    gradient, rate = torch.arange(3.0), torch.tensor(0.1)
+    assert torch.equal(joint.of([gradient, gradient]), gradient.repeat(2)) and joint.of([rate, rate]) is rate
+
+
 @pytest.mark.parametrize("how", ["one optimiser", "one for each", "rates given"])
 @pytest.mark.parametrize("case", OPTIMISERS)
 def test_a_joint_step_is_the_step(case, how):

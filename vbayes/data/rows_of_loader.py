@@ -27,10 +27,12 @@ def rows_of_loader(loader: Any) -> list[int] | None:
         return None if whole == count else list(range(whole))
     if type(sampler) is RandomSampler and not sampler.replacement and sampler.num_samples == count:
         return None
-    if type(sampler) is SubsetRandomSampler:
-        return [int(row) for row in sampler.indices]
-    if isinstance(sampler, (list, tuple, range)):
-        return [int(row) for row in sampler]
+    if isinstance(sampler, (SubsetRandomSampler, list, tuple, range)):
+        some: Any = sampler.indices if isinstance(sampler, SubsetRandomSampler) else sampler
+        rows = [int(row) for row in some]
+        if len(set(rows)) == len(rows):
+            return rows
+        _refuse("a sampler that takes rows twice", sampler)
     _refuse(f"sampler={type(sampler).__name__}", sampler)
 
 

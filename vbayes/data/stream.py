@@ -61,8 +61,12 @@ class Stream:
             self._at, self._rest = number * self._blocks - 1, self._pass(number)
         while self._at < block:
             # Of worker processes, the loader's generator seeds what they draw.
-            with nullcontext() if self._workers else rng.seeded(rng.child(self._at + 1)):
-                self._block = next(self._rest)
+            try:
+                with nullcontext() if self._workers else rng.seeded(rng.child(self._at + 1)):
+                    self._block = next(self._rest)
+            except BaseException:  # it is over for this iterator: who comes again begins the pass anew
+                self._at, self._rest = -1, iter(())
+                raise
             self._at += 1
         return self._block
 

@@ -23,7 +23,7 @@ class FittedQuadratic(Remembering):
 
     Bound: ELBO. Bias: none, whatever the parabola is, as it does not know the present draw. Needs: a guide of Normal or MultivariateNormal sites that are independent given the data. It begins as `Pathwise` with the
     entropy in closed form, and takes no second derivatives. Each step goes down the squared error of the slope at a draw, by a length that no scale of z or p changes: where log p is a parabola in z
-    the noise is gone after a few times d steps, and elsewhere there is left of it what no parabola knows, and ρ / (2 − ρ) of that.
+    the noise is gone after some 25 d steps of one draw at ρ = 0.2, 6 d at ρ = 1, and elsewhere there is left of it what no parabola knows, and ρ / (2 − ρ) of that.
 
     It remembers d + d² numbers for each datum that has d latents of its own; in minibatches of such data one parabola serves all.
 

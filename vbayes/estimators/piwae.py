@@ -38,11 +38,14 @@ class PIWAE(Grouped):
     @property
     def objective(self) -> Objective:
         each = self.num_particles // self.groups
-        return apart(
+        found = apart(
             f"IWAE bound of {self.num_particles} particles in the model, of {each} in the guide",
             model=lambda table: table.expected(log_mean_exp, self.num_particles),
             guide=lambda table: table.expected(log_mean_exp, each),
         )
+        if self.noise == "iid":
+            return found
+        return Objective(f"{found.name}, {self.noise}")  # of particles that hang together, which is not tabulated
 
     def bound_of(self, log_w: Tensor) -> Tensor:
         return log_mean_exp(log_w)

@@ -19,7 +19,7 @@ class Quadratic(Estimator):
     constant; E_q[b] = g·m + ½ tr(H L Lᵀ) but for constants, H(q) = log |L|, q = N(m, L Lᵀ)
 
     Bound: ELBO. Bias: none. Needs: a guide of Normal or MultivariateNormal sites that are independent given the data; as many more gradients of the model as a datum has latents. Without noise where
-    log p is a parabola in z, whatever q is; where it is none within the width of q, it can be worse than `Pathwise`, and `FittedQuadratic` is not.
+    log p is a parabola in z, whatever q is; where it is none within the width of q, it can be worse than `Pathwise`, and `FittedQuadratic` by a factor of 2 / (2 − ρ) at most.
 
     References:
         Miller, Foti, D'Amour & Adams 2017, Reducing reparameterization gradient variance, arXiv:1705.07880.

@@ -24,7 +24,7 @@ from .point import Point
 from .starts import BENT
 from .whitened import Whitened
 
-NUTS = "pyro.infer.MCMC(pyro.infer.NUTS(model), num_samples=1000, warmup_steps=1000)"
+NUTS = "pyro.infer.MCMC(pyro.infer.NUTS(model), num_samples=1000, warmup_steps=1000).run(*data)"
 LAST = f"draw by NUTS instead, which takes no guide: {NUTS}"
 PLAIN = "use a richer guide: vb.fit(model, data) makes one"
 
@@ -40,7 +40,7 @@ def richer(guide: Any, tried: Collection[str] = ()) -> str:
         return PLAIN
     if not isinstance(guide, AutoGuide):
         return ""
-    size = len(guide.centre) if isinstance(guide, Whitened) else getattr(guide, "latent_dim", None)
+    size = _size(guide)
     if (
         "flow" in tried or size == 1 or isinstance(guide, Flow | AutoNormalizingFlow)
     ):  # of one latent a flow is a normal
@@ -55,3 +55,12 @@ def richer(guide: Any, tried: Collection[str] = ()) -> str:
     else:
         return ""
     return f"use a richer guide: vb.fit(model, data, guide={word!r})"
+
+
+def _size(guide: Any) -> int | None:
+    """Numbers that it draws; None where it does not say."""
+    if isinstance(guide, Whitened):
+        return len(guide.centre)
+    if isinstance(guide, AutoNormal) and hasattr(guide, "locs"):
+        return sum(loc.numel() for loc in guide.locs.parameters())
+    return getattr(guide, "latent_dim", None)

@@ -91,7 +91,7 @@ class Whitened(AutoContinuous):
         places: What the search has found; None before the first call.
     """
 
-    words: str  # what it is
+    words: str = "a normal in whitened coordinates"  # what it is
     centre: Tensor
     root: Tensor
     widths: Tensor

@@ -89,12 +89,12 @@ class Advice:
     def mend(self) -> str:
         """What may make q better, down to what to type; empty where another sentence says it."""
         training = self.training
+        if training is not None and training.lost:
+            return "take a smaller learning rate, or leave it and the number of steps out, and vb.fit(pair, data) finds one"
         if self.uncovered:
             return ""
         if training is None:
             return f"train it, vb.fit(pair, data), or {self.richer}"
-        if training.lost:
-            return "take a smaller learning rate, or leave it and the number of steps out, and vb.fit(pair, data) finds one"
         if training.converged:
             return self.richer
         longer = "fit.resume()"

@@ -79,7 +79,7 @@ def impute(
     Args:
         pair: With latents for each row, and one observed site whose features are independent given the latents; trained.
         data: Rows; what stands in missing places does not matter, but it must be a number, or NaN for a fit with `missing="mask"`. Those of the fit if None.
-        known: (N, *features) or (*features,) of booleans: True where data are known; None for all that is not NaN.
+        known: (N, *features) or (*features,) of booleans: True where data are known; None: what is not NaN is known.
         draws: S, that are kept.
         burn_in: Draws before them, that are not.
         seed: Of the draws.

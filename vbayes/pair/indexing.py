@@ -18,6 +18,9 @@ from ..validation import validation
 from .pair import Pair
 from .sites import kind, plates
 
+Beside = tuple[tuple[int, int], ...]
+"""Numbers that stand beside a column in a key, as the 1 in `w[column, 1]`, each with its place."""
+
 Picked = Mapping[Any, frozenset[str]]
 """What is picked from → the columns that pick from it: a plate by its name, any other dimension of a tensor by a key of its own."""
 
@@ -47,8 +50,9 @@ def picked(pair: Pair, args: Sequence[Any], names: Sequence[str]) -> Picked:
     except Exception:  # whatever the model's own code makes of tensors of another kind
         return {}
     found: dict[Any, set[str]] = {}
-    for base, dim, column in watch.found:
-        found.setdefault(sites.plate_of(base, dim) or (base.data_ptr(), dim - base.dim()), set()).add(column)
+    for base, dim, column, beside in watch.found:
+        key = sites.plate_of(base, dim) or (base.data_ptr(), dim - base.dim(), beside)
+        found.setdefault(key, set()).add(column)
     return {key: frozenset(columns) for key, columns in found.items()}
 
 
@@ -114,14 +118,14 @@ class _Watch(TorchFunctionMode):
     def __init__(self, columns: Mapping[str, Tensor]) -> None:
         super().__init__()
         self._columns = columns
-        self.found: list[tuple[Tensor, int, str]] = []
+        self.found: list[tuple[Tensor, int, str, Beside]] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if (indices := _INDICES.get(func)) is not None:
-            for base, dim, index in indices(*args, **kwargs):
+            for base, dim, index, beside in indices(*args, **kwargs):
                 if (column := self._column(detach_provenance(index))) is not None:
-                    self.found.append((base, dim, column))
+                    self.found.append((base, dim, column, beside))
         return func(*args, **kwargs)
 
     def _column(self, index: Any) -> str | None:
@@ -135,19 +139,20 @@ class _Watch(TorchFunctionMode):
         return same[0] if len(same) == 1 else None
 
 
-Indices = Iterator[tuple[Tensor, int, Any]]
+Indices = Iterator[tuple[Tensor, int, Any, Beside]]
 
 
 def _by_key(base: Tensor, key: Any) -> Indices:
     """The dimensions that `base[key]` picks from by tensors."""
     keys, dim = key if isinstance(key, tuple) else (key,), 0
+    beside = tuple((place, each) for place, each in enumerate(keys) if isinstance(each, int))
     taken = sum(each.dim() if _is_mask(each) else each is not None and each is not Ellipsis for each in keys)
     for each in keys:
         if each is Ellipsis:
             dim += base.dim() - taken
         elif each is not None:
             if isinstance(each, Tensor) and not _is_mask(each):
-                yield base, dim, each
+                yield base, dim, each, beside
             dim += each.dim() if _is_mask(each) else 1
 
 
@@ -156,11 +161,11 @@ def _is_mask(key: Any) -> bool:
 
 
 def _along(input: Tensor, dim: int, index: Any, **other: Any) -> Indices:
-    yield input, dim % max(1, input.dim()), index
+    yield input, dim % max(1, input.dim()), index, ()
 
 
 def _embedded(input: Any, weight: Tensor, *args: Any, **other: Any) -> Indices:
-    yield weight, 0, input
+    yield weight, 0, input, ()
 
 
 _INDICES: dict[Any, Callable[..., Indices]] = {

@@ -33,9 +33,10 @@ class Joint:
     alike: bool
 
     def of(self, tensors: Sequence[Tensor]) -> Tensor:
-        """One vector of a tensor for each parameter, of its shape or a single number; that of a parameter alone stays as it is, and so does one that is all of theirs."""
-        if all(tensor is tensors[0] for tensor in tensors):
-            return tensors[0]
+        """One vector of a tensor for each parameter, of its shape or a single number; that of a parameter alone stays as it is, and so does a number that is all of theirs."""
+        first = tensors[0]
+        if len(tensors) == 1 or (not first.dim() and all(tensor is first for tensor in tensors)):
+            return first
         return torch.cat([tensor.expand(shape).reshape(-1) for tensor, shape in zip(tensors, self.shapes, strict=True)])
 
     def states(self, each: Sequence[State]) -> State:

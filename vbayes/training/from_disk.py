@@ -40,7 +40,7 @@ def asked_of_disk(pair: Pair, data: Dataset, batch_size: int | None, **options: 
                 f"{rows}, and {name}={value!r} needs all of them at once. Wanted: {name} left out; or {WANTED}."
             )
     if batch_size is None:
-        raise BadInput(f"{rows}, so many rows at a time. Wanted: batch_size=1000, say; or {WANTED}.")
+        raise BadInput(f"{rows}, so many rows at a time. Wanted: batch_size={min(1000, len(data))}, say; or {WANTED}.")
     if pair.word is not None:
         raise BadInput(
             f"{rows}, and guide={pair.word!r} looks for its place by all rows at once. Wanted: a guide of yours, as pyro.infer.autoguide.AutoNormal(model); or {WANTED}."
