@@ -380,3 +380,20 @@ def nowhere(y):
 def test_what_can_not_be_is_said(call, message):
     with pytest.raises(vb.errors.BadInput, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    "first", [lambda: torch.randn(2, 3), lambda: 0.1 * torch.randn(2, 3)], ids=["drawn", "and scaled"]
+)
+def test_a_parameter_whose_first_value_is_drawn_in_the_model(first):
+    """Pyro asks for it in every run, and takes it in the first."""
+
+    def model(x):
+        w = pyro.param("w", first())
+        z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(z @ w, 1.0).to_event(1), obs=x)
+
+    with vb.seeded(0):
+        fit = vb.fit(model, torch.randn(20, 3), steps=2, compile=False, progress=False)
+    assert fit.pair.guide.places is not None and fit.history.elbo_per_datum.notna().all()

@@ -159,7 +159,7 @@ class LogDensity:
             try:
                 with self._inside(), torch.no_grad():
                     # Not the method itself, which has one argument too many for the tracer.
-                    graph = _without_errors(make_fx(lambda numbers: self._by_model(numbers))(here))
+                    graph = _mappable(make_fx(lambda numbers: self._by_model(numbers))(here))
                     two = [(run(here + 0.1), run(here)) for run in (graph, self._by_model)]
                 self.captured = all(
                     torch.isclose(a, b, rtol=1e-4, atol=1e-4, equal_nan=True) for a, b in zip(*two, strict=True)
@@ -199,8 +199,9 @@ def _numbers(node: Any) -> int:
     return value.numel() if isinstance(value, Tensor) else 0
 
 
-def _without_errors(graph: GraphModule) -> GraphModule:
-    """Has NaN where a matrix can't be factorised, instead of an error that would stop all other points beside it."""
+def _mappable(graph: GraphModule) -> GraphModule:
+    """Has NaN where a matrix can't be factorised, instead of an error that would stop all other points beside it; and no draws that nothing reads, as of the first value in
+    `pyro.param("w", torch.randn(3))`, which is there already."""
     (end,) = graph.graph.find_nodes(op="output")
     result = end.args[0]
     for node in graph.graph.find_nodes(op="call_function", target=torch.ops.aten._linalg_check_errors.default):
@@ -208,8 +209,14 @@ def _without_errors(graph: GraphModule) -> GraphModule:
             result = graph.graph.call_function(_or_nan, (result, node.args[0]))
         graph.graph.erase_node(node)
     end.args = (result,)
+    graph.graph.eliminate_dead_code(lambda node: node.is_impure() and not _draws_alone(node))
     graph.recompile()
     return graph
+
+
+def _draws_alone(node: Any) -> bool:
+    tags, schema = (getattr(node.target, name, None) for name in ("tags", "_schema"))
+    return torch.Tag.nondeterministic_seeded in (tags or ()) and not getattr(schema, "is_mutable", True)
 
 
 def _or_nan(value: Tensor, failures: Tensor) -> Tensor:
