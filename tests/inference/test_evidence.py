@@ -122,9 +122,8 @@ def test_annealing_ends_at_the_truth(name):
 
 
 @pytest.mark.on_cpu
-@pytest.mark.parametrize(
-    "name", [SIMULATED[0], *(pytest.param(name, marks=pytest.mark.slow) for name in SIMULATED[1:])]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SIMULATED)
 def test_the_sandwich_holds_the_truth_of_the_data_it_made(name):
     known = TRACTABLE[name]
     pair = known.pair()
