@@ -156,7 +156,7 @@ experiment = vb.Experiment(
         "columns": 100,
         "batch_size": 1000,
         "epochs": 2,
-        "folder": "runs/rows_from_disk",
+        "folder": "runs/rows_on_disk",
     },
     quick={"rows": 1_000_000},
     figure=figure,
