@@ -136,11 +136,12 @@ def _imported(path: str) -> Recipe:
 
 def _is_model(build: Any) -> bool:
     """Whether it is a model, whose guide comes by itself: a module, or a function that calls `pyro.sample` itself, which one that makes a pair leaves to functions inside of it."""
-    code = getattr(inspect.unwrap(build), "__code__", None) if callable(build) else None
+    own = inspect.unwrap(build) if callable(build) else None
+    code = getattr(own, "__code__", None)
     names = set[str]() if code is None else {*code.co_names, *code.co_freevars}
     if "sample" not in names or "Pair" in names:
         return isinstance(build, Module)
-    return "pyro" in names or inspect.unwrap(build).__globals__.get("sample") is pyro.sample
+    return "pyro" in names or getattr(own, "__globals__", {}).get("sample") is pyro.sample
 
 
 def _makes_a_pair(path: str, build: Callable[..., Any]) -> Callable[..., Pair]:

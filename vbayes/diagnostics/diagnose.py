@@ -114,15 +114,9 @@ def diagnose(
     return replace(judged, wider=wider, trust="good" if wider and wider.clears else judged.trust)
 
 
-def _wrong(found: Diagnosis) -> bool:
-    """Whether something is wrong that no weight of a draw shows."""
-    ruined = found.training is not None and found.training.lost > 0.0
-    return bool(found.uncovered or found.modes or found.endless or ruined)
-
-
 def _by_k_alone(found: Diagnosis) -> bool:
     """Whether nothing but k̂ is bad: the draws would be worth enough to be used as they are."""
-    other = _wrong(found) or found.not_finite or found.each is not None
+    other = found.advice.wrong or found.not_finite or found.each is not None
     return found.trust == "bad" and not other and found.effective >= ENOUGH * found.draws
 
 
@@ -134,7 +128,7 @@ def _judged(found: Diagnosis, made: Draws) -> Diagnosis:
     table, judged = moved(made, weights), trust(k_hat, worth / len(made))
     if judged == "good" and len(aside(table)) > (OTHERS * len(table) if made.frames else 0):
         judged = "reweight"
-    if _wrong(found) or broken.any():
+    if found.advice.wrong or broken.any():
         judged = "bad"
     sums = Weights.of_chunk(made.log_w)
     (elbo, elbo_se), (bound, bound_se) = sums.elbo(), sums.evidence()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -25,6 +25,7 @@ from .psis import Trust
 NAMED = 3  # numbers, in a sentence
 OF_ROWS = "use a richer guide of your own, with a larger network, or with covariances between the latents of a row"
 OWN = "use a richer guide of your own"
+RISING = ("ELBO", "IWAE")  # bounds that fall only where something is wrong
 WORDS = {"good": "use the draws", "reweight": "use weighted draws", "bad": "do not use the draws"}
 
 
@@ -49,6 +50,12 @@ class Advice:
     endless: tuple[str, ...] = ()
     modes: tuple[float, ...] = ()
     uncovered: tuple[str, ...] = ()
+
+    @property
+    def wrong(self) -> bool:
+        """Whether something is wrong that no weight of a draw shows."""
+        ruined = self.training is not None and self.training.lost > 0.0
+        return bool(self.uncovered or self.modes or self.endless or ruined)
 
     def short(self) -> str:
         """In a few words: what to do with the draws."""
@@ -130,10 +137,7 @@ def training_of(trained: Any) -> Training | None:
     if history is None:
         return None
     convergence, search = getattr(trained, "convergence", None), getattr(trained.pair.guide, "search", None)
-    rises = getattr(getattr(trained, "estimator", None), "bound", "ELBO") in (
-        "ELBO",
-        "IWAE",
-    )  # others may fall on purpose
+    rises = getattr(getattr(trained, "estimator", None), "bound", "ELBO") in RISING
     return Training(
         len(history),
         float(history.seconds.iloc[-1]) if len(history) else 0.0,
@@ -165,8 +169,7 @@ def advice_of(given: Any, problem: Problem, judged: Trust, *, own: bool) -> Advi
     """
     if own and (known := getattr(given, "diagnosis", None)) is not None:
         return known.advice  # type: ignore[no-any-return]
-    training, found = training_of(given), beside(problem.pair)
-    wrong = problem.uncovered or any(found.values()) or (training is not None and training.lost > 0.0)
-    bad = bool(wrong) or judged == "bad"
-    richer = richer_than(problem.pair, problem.whole, getattr(given, "tried", ())) if bad else OWN
-    return Advice("bad" if bad else judged, richer, training, uncovered=problem.uncovered, **found)
+    found = Advice(judged, training=training_of(given), uncovered=problem.uncovered, **beside(problem.pair))
+    if not found.wrong and judged != "bad":
+        return found
+    return replace(found, trust="bad", richer=richer_than(problem.pair, problem.whole, getattr(given, "tried", ())))

@@ -173,7 +173,7 @@ class Updates:
     optimizers: Mapping[str, torch.optim.Optimizer]
     leaves: Mapping[str, Tensor]
     rules: Mapping[str, Update]
-    _fixed: dict[str, tuple[list[str], list[Any]]] = field(default_factory=dict)
+    _fixed: dict[str, tuple[list[str], list[Any]]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(
