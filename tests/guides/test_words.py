@@ -93,7 +93,7 @@ def test_what_auto_has_tried():
 def test_what_is_to_be_typed_next_can_be_typed():
     """NUTS as it is named, of a model whose posterior is normal: Σ = (I + 2 · 11ᵀ)⁻¹, E[z_i] = 2/7."""
     with vb.seeded(0):
-        sampler = eval(NUTS.replace("1000", "60"), {"pyro": pyro, "model": model})
-        sampler.run(X)
-    draws = sampler.get_samples()["z"].sum(-1)
+        typed = {"pyro": pyro, "model": model, "data": (X,)}
+        exec(NUTS.replace("1000", "60"), typed)
+    draws = typed["mcmc"].get_samples()["z"].sum(-1)
     assert len(draws) == 60 and abs(float(draws.mean()) - 6 / 7) < 5 * (3 / 7) ** 0.5 / 20**0.5

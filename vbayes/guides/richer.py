@@ -24,7 +24,7 @@ from .point import Point
 from .starts import BENT
 from .whitened import Whitened
 
-NUTS = "pyro.infer.MCMC(pyro.infer.NUTS(model), num_samples=1000, warmup_steps=1000).run(*data)"
+NUTS = "mcmc = pyro.infer.MCMC(pyro.infer.NUTS(model), num_samples=1000, warmup_steps=1000); mcmc.run(*data)"
 LAST = f"draw by NUTS instead, which takes no guide: {NUTS}"
 PLAIN = "use a richer guide: vb.fit(model, data) makes one"
 
