@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 # Tensors in tests are small: a second thread costs ten times what it saves, on a busy machine a hundred. Before torch looks.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -37,6 +38,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it to what it puts into the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("--device") != "cuda":
         torch.cuda.is_available = lambda: False  # also for fixtures that several tests share
 
