@@ -89,6 +89,12 @@ def learned(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def noise(table: pd.DataFrame) -> pd.DataFrame:
+    """What was measured of the gradients, without the curves of the trainings."""
+    columns = ["pair", "at", "estimator", "variance", "variance_se", "bias_z", "ms_per_gradient"]
+    return table.loc[table.variance.notna(), columns]
+
+
 def verdict(table: pd.DataFrame) -> str:
     found, biased = learned(table), table.bias_z.abs().max()
     holds = (found.z[found.place == "end"] > 3).all() and biased < 4.5
@@ -116,11 +122,11 @@ def figure(table: pd.DataFrame) -> plt.Figure:
             before, after = (
                 own[own["at"] == f"{place}, {how}"].set_index("estimator") for how in ("not learned", "learned")
             )
-            bars = {style(name, list(NAMES))[:2]: after.loc[name] for name in NAMES}
-            bars[("RELAX, not learned", "#C9A9B4")] = before.loc["relax"]
-            for (label, colour), bar in bars.items():
-                points_across(ax, [label], [bar.variance], [bar.variance_se], [colour])
+            labels, colours, _ = zip(*(style(name, list(NAMES)) for name in NAMES), strict=True)
+            shown = pd.concat([after.loc[list(NAMES)], before.loc[["relax"]]])
+            points_across(ax, (*labels, "RELAX, not learned"), shown.variance, shown.variance_se, (*colours, "#C9A9B4"))
             ax.set(xscale="log", xlabel="variance of the guide's gradient (nats²)", title=f"{pair}, {place}")
+            ax.xaxis.set_minor_formatter("" if max(shown.variance) > 10 * min(shown.variance) else "{x:g}")
             ax.invert_yaxis()
         for name in NAMES:
             label, colour, _ = style(name, list(NAMES))
@@ -153,6 +159,7 @@ experiment = vb.Experiment(
     verdict=verdict,
     notes="RELAX and REBAR take one draw and a relaxed one, DisARM and RLOO two draws. Bias is judged by the exact gradient of the three latents, and by 10 times as many "
     "draws of an unbiased estimator on the digits. RELAX learns at rate 0.001 where model and guide stand still, and along with them in the training.",
+    summary=noise,
     sections=("pair", "at"),
     tasks=("pairs",),
 )

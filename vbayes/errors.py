@@ -24,9 +24,21 @@ Every message says what happened, what was got, what was wanted, and how to mend
 from __future__ import annotations
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Self
+
+NOT_THE_CALLERS = {"vbayes", "pyro", "torch", "contextlib", "functools"}
+
+
+def warn(message: str) -> None:
+    """Warns as `warnings.warn` does, at the caller's line: the first one that is in no file of vbayes, nor of what it goes through."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back and str(frame.f_globals.get("__name__")).partition(".")[0] in NOT_THE_CALLERS:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, stacklevel=level)
 
 
 class VBayesError(Exception):

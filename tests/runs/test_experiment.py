@@ -7,6 +7,7 @@ import json
 import pytest
 
 from vbayes.cli import app as cli
+from vbayes.cli.experiments import MOST_ROWS
 from vbayes.runs import fingerprint
 from vbayes.runs.experiment import load
 from vbayes.runs.run import Asked
@@ -60,6 +61,16 @@ def test_a_run(file, tmp_path, capsys):
     page = (out / "report.html").read_text()
     assert "Do squares grow?" in page and "They do." in page and "Up to 250." in page and "data:image/png" in page
     assert {p.name for p in out.iterdir()} >= {"table.csv", "figure.png", "environment.json"}
+
+
+def test_a_long_table(file, tmp_path, capsys):
+    """The terminal shows its head, and where the rest is."""
+    out, numbers = tmp_path / "out", range(MOST_ROWS + 12)
+    assert run(file, "--out", out, "--set", f"numbers={','.join(map(str, numbers))}") == 0
+    shown = capsys.readouterr().out
+    assert f"{10 * (MOST_ROWS - 1) ** 2:,}" in shown
+    assert f"{10 * MOST_ROWS**2:,}" not in shown and "… and 12 more rows: " in shown
+    assert len((out / "table.csv").read_text().splitlines()) == len(numbers) + 1
 
 
 def test_quick_settings(file, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import warnings
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
@@ -228,11 +229,19 @@ app.command(epilog=REPORT)(report)
 app.command(epilog=OF_PAGES)(page)
 
 
+def _in_words(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A warning without the line of code that it comes from, which is none of the user's."""
+    return f"Warning: {message}\n"
+
+
 def main(args: list[str] | None = None) -> None:
     """Runs the command line; errors of ours become one screen and exit code 2, and SIGTERM status 143 once what was learned is kept."""
     alone = threading.current_thread() is threading.main_thread()  # only there do signals arrive
     before = signal.signal(signal.SIGTERM, terminated) if alone else None
     home.settle()
+    shown, warnings.formatwarning = warnings.formatwarning, _in_words
     try:
         outcome: Any = app(args, standalone_mode=True)
     except VBayesError as error:
@@ -242,6 +251,7 @@ def main(args: list[str] | None = None) -> None:
         Console(stderr=True).print(panel)
         sys.exit(2)
     finally:
+        warnings.formatwarning = shown
         if alone:
             signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
     sys.exit(outcome)

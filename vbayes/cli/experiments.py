@@ -15,6 +15,8 @@ from .options import settings as settings_of
 from .parameters import Seed
 from .screen import console, point_to
 
+MOST_ROWS = 60  # of a table in the terminal
+
 EXAMPLES = (
     "Examples:\n\n"
     "  vbayes run experiments/qmc.py --quick\n\n"
@@ -89,7 +91,9 @@ def run(
         if outcome.state == "unchanged":
             console.print("Unchanged: this is the kept run; --force measures anew.")
         assert outcome.table is not None and outcome.folder is not None
-        console.print(table(outcome.table, outcome.sections))
+        console.print(table(outcome.table.head(MOST_ROWS), outcome.sections))
+        if (left := len(outcome.table) - MOST_ROWS) > 0:
+            console.print(f"… and {left:,} more rows: {outcome.folder / 'table.csv'}", highlight=False)
         console.print(Panel(escape(outcome.verdict), title="Verdict", title_align="left"))
         point_to(outcome.folder)
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from pyro.poutine import Trace
 from pyro.util import check_model_guide_match, check_site_shape
 from torch import Tensor
 
-from ..errors import BadInput
+from ..errors import BadInput, warn
 from ..pair.sites import sites
 
 
@@ -25,10 +24,9 @@ def check_as_pyro(q: Trace, p: Trace) -> None:
     for site in sites(p) + sites(q):
         _check_value(site)
     if marked := [site["name"] for site in sites(q) if site["infer"].get("enumerate")]:
-        warnings.warn(
+        warn(
             f"The guide marks {', '.join(map(repr, marked))} for enumeration, which this estimator does not do: it draws them. "
-            "Use vb.Enumerated(), or take the mark away.",
-            stacklevel=2,
+            "Use vb.Enumerated(), or take the mark away."
         )
     check_model_guide_match(p, q)
     for site in sites(p) + sites(q):

@@ -22,6 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from .. import rng
+from ..errors import warn
 from ..pair.modules import buffers_stay
 from ..validation import validation, vmap
 from .base_noise import Draw, Intercept
@@ -193,4 +194,4 @@ def other_generators() -> tuple[Any, ...]:
 
 @functools.cache
 def _say_once(what: str) -> None:
-    warnings.warn(what, stacklevel=2)
+    warn(what)

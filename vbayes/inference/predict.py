@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args
@@ -22,7 +21,7 @@ from ..data.gaps import gaps_of
 from ..drawing.predictive import Predictive, made_sites
 from ..drawing.relations import Relations
 from ..drawing.summed import Summed
-from ..errors import BadData, VBayesError
+from ..errors import BadData, VBayesError, warn
 from ..export.labels import dims_of
 from ..pair.explained import FAILURES
 from ..pair.indexing import picked
@@ -135,7 +134,7 @@ def _trust(fit: Trained) -> str:
         return ""
     said = str(found.short())
     if said.startswith("bad"):
-        warnings.warn(f"Pair {fit.pair.name!r}: {NOT_TO_BE_USED}", stacklevel=5)
+        warn(f"Pair {fit.pair.name!r}: {NOT_TO_BE_USED}")
     return said
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,7 +15,7 @@ from ..arguments.kind import Anything, Either, Mapped, Optional, Several
 from ..arguments.takes import takes
 from ..arguments.whole import Whole
 from ..data.dataset import Batch
-from ..errors import BadInput, Unsuitable
+from ..errors import BadInput, Unsuitable, warn
 from ..estimators import name_of, resolve
 from ..estimators.base import Estimator
 from ..estimators.suits import check_suits, of_elbo
@@ -177,7 +176,7 @@ def compare(
         update=repr(update) if update is not None else "",
     )
     if heavy := heavy_tailed(found.to_dataframe()):
-        warnings.warn(heavy, stacklevel=3)
+        warn(heavy)
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from .. import rng
 from ..data.dataset import Batch
-from ..errors import CaptureFailed
+from ..errors import CaptureFailed, warn
 from ..estimators.base import gradient
 from ..estimators.remembering import Averaging, Remembering, with_memory
 from ..pair.pair import Pair
@@ -69,7 +68,7 @@ class Replicas:
             self._try_two(pair)
         except CaptureFailed as error:
             self.program, self.why_slow = None, str(error)
-            warnings.warn(f"{error}\nIts gradients are drawn one by one, which is slow.", stacklevel=3)
+            warn(f"{error}\nIts gradients are drawn one by one, which is slow.")
 
     @property
     def sizes(self) -> tuple[int, int]:

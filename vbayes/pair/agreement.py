@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
 from pyro.util import check_site_shape
 from torch import Tensor
 
-from ..errors import BadPair
+from ..errors import BadPair, warn
 from .pair import Pair
 from .sites import base, latents, plates, sites
 
@@ -88,11 +87,10 @@ def weigh(site: Any, *, latent: bool) -> None:
         ) from error
     kind = base(fn)
     if not latent and not inside.all() and _is_grey(kind, value):
-        warnings.warn(
+        warn(
             f"Site {name!r}: its data run from {float(value.min()):.4g} to {float(value.max()):.4g} with values between, such as {_outsider(kind, inside, value):.4g}, under a "
             "Bernoulli likelihood. What that makes of them is no log-probability, so the ELBO is none of theirs. Make them 0 or 1 by vb.fit(..., binarize='threshold', 'static' or "
-            "'dynamic') or Dataset.binarized, or choose a likelihood for such numbers, as output='gaussian' is.",
-            stacklevel=2,
+            "'dynamic') or Dataset.binarized, or choose a likelihood for such numbers, as output='gaussian' is."
         )
         value = value.round()
     elif not inside.all():

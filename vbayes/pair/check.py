@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ from rich.table import Table
 
 from ..arguments.takes import takes
 from ..data.dataset import Batch, Dataset
-from ..errors import BadPair
+from ..errors import BadPair, warn
 from ..guides import in_words
 from ..progress import Terminal
 from ..summaries.card import Card, Displayable, first_few
@@ -163,7 +162,7 @@ def examine(pair: Pair, batch: Batch) -> Check:
     for name, found in supports.items():
         if found != "same":
             fns = [base(trace.nodes[name]["fn"]) for trace in (q, p)]
-            warnings.warn(
+            warn(
                 UNLIKE.format(
                     pair=pair.name,
                     site=name,
@@ -171,8 +170,7 @@ def examine(pair: Pair, batch: Batch) -> Check:
                     theirs=type(fns[1]).__name__,
                     found=found,
                     so=SO[found],
-                ),
-                stacklevel=2,
+                )
             )
     own = [s for s in recorded(q) if s["name"] not in p]
     return Check(pair.name, tuple(_row(s, q, closed, supports) for s in own + recorded(p)), in_words(pair.guide))

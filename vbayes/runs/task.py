@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import threading
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ import platformdirs
 import torch
 
 from .. import rng
-from ..errors import BadInput
+from ..errors import BadInput, warn
 from ..progress import stops, terminated
 from . import regular_file, table_file
 from .card import own_card
@@ -98,15 +97,13 @@ class Task:
             self._file().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             regular_file.write(self._file(), content)
         except table_file.Unwritable as error:
-            warnings.warn(
+            warn(
                 f"{self.path}: a table is not kept, and will be measured anew each time, as {error}. "
-                "Kept are numbers, texts, None, and lists, tuples and dictionaries of them.",
-                stacklevel=2,
+                "Kept are numbers, texts, None, and lists, tuples and dictionaries of them."
             )
         except OSError as error:
-            warnings.warn(
-                f"A sweep's tables can't be kept, so one that is interrupted starts anew: {error}. Mend: set VBAYES_CACHE to a folder with room.",
-                stacklevel=2,
+            warn(
+                f"A sweep's tables can't be kept, so one that is interrupted starts anew: {error}. Mend: set VBAYES_CACHE to a folder with room."
             )
 
     def begins(self) -> None:

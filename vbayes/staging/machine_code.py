@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch.fx import GraphModule
 from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 
 from .. import rng
+from ..errors import warn
 from .inline import Overwrites, copying
 from .masks import ShapeOfValues, require_fixed_shapes, with_known_places
 from .native import CompilerMissing, Native, PassFailed, Unsupported, first_departure, supported, translate
@@ -72,10 +72,7 @@ def compiled_or_why(fn: Function, examples: Sequence[Tensor], states: int = 0) -
 @functools.cache
 def say_once(reason: str) -> None:
     """Warns that programs are not compiled; for each reason one time, until `say_once.cache_clear()`."""
-    warnings.warn(
-        f"Programs run as torch interprets them, which takes many times as long: {reason}",
-        stacklevel=2,
-    )
+    warn(f"Programs run as torch interprets them, which takes many times as long: {reason}")
 
 
 def _wrong(native: Native, graph: GraphModule, fn: Function, examples: Sequence[Tensor]) -> str:

@@ -7,13 +7,12 @@ import os
 import re
 import shutil
 import time
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..errors import BadInput, OutputUnwritable
+from ..errors import BadInput, OutputUnwritable, warn
 from . import checkpoint
 from .schedule_state import require_schedule
 
@@ -115,7 +114,7 @@ class Autosave:
             if must:
                 raise
             if not self._warned or told.get("finished"):
-                warnings.warn(f"The fit is not kept: {error} It goes on all the same.", stacklevel=3)
+                warn(f"The fit is not kept: {error} It goes on all the same.")
             self._warned = True
         ended = time.monotonic()
         self._next, self._at = ended + max(self._seconds, SHARE * (ended - began)), len(fit.rows)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..data.dataset import Batch
-from ..errors import CaptureFailed
+from ..errors import CaptureFailed, warn
 from ..pair.watch import Watch
 from ..staging import Compiled, Noise, Program, Recorder, eager, faithful, stage
 from ..staging.backends import backend_of
@@ -207,7 +206,7 @@ class ByRanks:
         return self._data.batch(self._pair.model, torch.arange(share.stop - share.start, device=self._like.device))
 
     def _by_pyro(self, why: CaptureFailed) -> None:
-        warnings.warn(f"{why}\n{BY_PYRO}", stacklevel=6)
+        warn(f"{why}\n{BY_PYRO}")
         self._watch, self._why = None, str(why)
         self._parts.clear()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import rng
-from ..errors import CaptureFailed, NonFinite
+from ..errors import CaptureFailed, NonFinite, warn
 from ..estimators import name_of
 from ..validation import no_warnings_of_nan, validation
 from .callbacks import Callbacks
@@ -238,7 +237,7 @@ class FitRun:
                 made.prepare()
             return made
         except CaptureFailed as error:
-            warnings.warn(f"{error}\n{BY_PYRO}", stacklevel=5)
+            warn(f"{error}\n{BY_PYRO}")
             self._why = str(error)
             return None
 

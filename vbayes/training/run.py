@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from ..errors import CaptureFailed
+from ..errors import CaptureFailed, warn
 from .engine import Engine
 
 INTERVAL = 0.1  # seconds of a call, about: between two looks at progress bar, callbacks and Ctrl-C
@@ -99,7 +98,7 @@ class Run:
             self.engine.finish()
             if self._instead is None:
                 raise
-            warnings.warn(f"{error}\n{BY_PYRO}", stacklevel=5)
+            warn(f"{error}\n{BY_PYRO}")
             self.why = str(error)
             self.engine, self._pace = self._instead(), 1
         count = int(min(self._pace, left))

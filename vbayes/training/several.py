@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import math
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,7 +15,7 @@ from torch.linalg import LinAlgError
 
 from .. import rng
 from ..data.dataset import Dataset
-from ..errors import CaptureFailed, NonFinite
+from ..errors import CaptureFailed, NonFinite, warn
 from ..estimators.remembering import with_memory
 from ..pair.initial_values import another_start
 from ..progress import bar, between_steps
@@ -210,7 +209,7 @@ def _together(fits: list[Fit], steps: int, *, show: bool, callbacks: Sequence[Ca
     for each in told:
         each.handed_back(Restarts(tuple(reached), steps, tuple(failures)))
     if changed:
-        warnings.warn(f"{changed}\n{BY_PYRO}", stacklevel=4)
+        warn(f"{changed}\n{BY_PYRO}")
         return _one_after_the_other(reached, steps, show=show, callbacks=callbacks, staged=False)
     return _checked(Restarts(tuple(reached), steps, tuple(failures)))
 

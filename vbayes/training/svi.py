@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -20,7 +19,7 @@ from ..arguments.kind import refuse
 from ..arguments.names import STEPS
 from ..arguments.takes import takes
 from ..arguments.whole import Whole
-from ..errors import CaptureFailed, NonFinite
+from ..errors import CaptureFailed, NonFinite, warn
 from ..pair.places import Place
 from ..pair.watch import Watch
 from ..progress import bar, between_steps
@@ -231,10 +230,9 @@ class SVI(pyro.infer.SVI):
         if seen == 1:
             self._watches[call.key] = Watch(self.model, self.guide, settings=self._elbo)
         if seen == 1 and len(self._seen) == KINDS and max(self._seen.values()) < self._wait:
-            warnings.warn(
+            warn(
                 f"SVI was called with {KINDS} kinds of arguments, and so runs at Pyro's speed: it compiles for one kind at a time. "
-                "Hand in numbers that change as tensors, and keep shapes fixed.",
-                stacklevel=3,
+                "Hand in numbers that change as tensors, and keep shapes fixed."
             )
         names = self._names.get(call.key)
         if not names or not pyro.get_param_store()._params.keys() >= set(names) or seen - 2 + ahead < self._wait:
@@ -280,7 +278,7 @@ class SVI(pyro.infer.SVI):
         return True
 
     def _give_up(self, call: Call, error: CaptureFailed) -> None:
-        warnings.warn(f"{error}\nSVI goes on step by step in Pyro, which is slower.", stacklevel=5)
+        warn(f"{error}\nSVI goes on step by step in Pyro, which is slower.")
         self._staged[call.key] = None
         self._refused[call.key] = str(error)
 
