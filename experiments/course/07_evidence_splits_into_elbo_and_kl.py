@@ -126,6 +126,8 @@ def figure(table: pd.DataFrame) -> plt.Figure:
         ax.set_xticks(list(place), [str(step) for step in own.step])
         ax.set_title(name.replace("_", " "), loc="left", fontsize=11)
         ax.spines[["top", "right"]].set_visible(False)
+    for ax in axes.flat[len(names) :]:
+        ax.set_axis_off()
     for ax in axes[-1]:
         ax.set_xlabel("steps of training")
     for ax in axes[:, 0]:
