@@ -93,7 +93,7 @@ def rest(
         fit: What was learned.
         job: What it was learned from.
         folder: Of the run.
-        seed: Of draws.
+        seed: Seed for draws.
         draws: As many; none of parameters that were about to break, where they would mean nothing.
         diagnosed: Whether the fit is to be judged too.
         comparison: Whose figure to make.

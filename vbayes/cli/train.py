@@ -54,7 +54,7 @@ def train(
         device: Where.
         out: The run folder; None for one in `runs`.
         resume: A run folder to go on with, of one that was interrupted or killed.
-        console: Where to say what happens.
+        console: Console to print messages to.
     """
     ranks = ranks_of(None)
     if ranks is not None:

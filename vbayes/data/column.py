@@ -104,7 +104,7 @@ def column(name: str, values: Any) -> Tensor:
     that are no tensor yet (NumPy's are float64 unless told otherwise) take torch's default dtype.
 
     Args:
-        name: Of the column.
+        name: Name of the column.
         values: A tensor, an array, a pandas series, numbers in lists.
 
     Raises:

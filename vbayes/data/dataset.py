@@ -83,7 +83,7 @@ class Dataset(Displayable):
         named: Whether the columns' names mean anything; if not, they go to a model by position.
         numbers: (N,) what `rows` stands for; the row numbers of the data set that this one was taken from, if any.
         chances: Of the first column, the probabilities from which a fit draws it anew in each epoch; see `binarized`.
-        seed: Of those draws.
+        seed: Seed for those draws.
         labels: Column name → the names that its codes 0, 1, ... stand for. A column of names is coded by those that stand here, and others behind them; without any, by
             a categorical's own order, or sorted.
         unusable: Of a table, whose columns go to a model by name alone: those that are neither numbers nor names, and why. None of what is no table.
@@ -181,7 +181,7 @@ class Dataset(Displayable):
             how: "threshold": 1 from 0.5 on. "static": drawn once, a grey value being the probability of a 1 (Salakhutdinov & Murray 2008).
                 "dynamic": so at first, and by `fit` anew in each epoch (as Burda, Grosse & Salakhutdinov 2016, arXiv:1509.00519), which fits less by heart. All fits
                 see the same draws.
-            seed: Of the draws.
+            seed: Seed for the draws.
 
         Raises:
             BadInput: No such way.

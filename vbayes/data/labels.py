@@ -30,7 +30,7 @@ def coded(name: str, values: Any, known: Sequence[str] | None = None) -> tuple[A
     What is missing is NaN, so that whole numbers and codes with gaps are floats.
 
     Args:
-        name: Of the column.
+        name: Name of the column.
         values: A series of pandas or polars, a `Categorical`, an array, a list, a tensor.
         known: Names that have codes already: 0, 1, ... Others get those behind them.
 
@@ -63,7 +63,7 @@ def as_names(name: str, values: Any, known: Sequence[str]) -> Any:
     """The names that numbers stand for in a column that has had names: a table that was read again has 10 where there was "10", or "010". Anything else as it is; what is a tensor is codes.
 
     Args:
-        name: Of the column.
+        name: Name of the column.
         values: As for `coded`.
         known: Its names.
 

@@ -69,8 +69,8 @@ def calibrate(
         draws: S from each q; 199 make 200 ranks, which bins share evenly.
         steps, epochs: Of each fit. Neither: each goes on until it has converged, as `fit` does, one after the other, which takes R times as long.
         estimator, guide, batch_size, optimizer, learning_rate, device, compile: As for `fit`.
-        seed: Of everything; `vb.default_seed()` if None.
-        progress: Show a bar.
+        seed: Seed for all random numbers; `vb.default_seed()` if None.
+        progress: Whether to show a progress bar.
 
     Raises:
         BadInput: Fewer than two simulations or draws, or what `fit` refuses.

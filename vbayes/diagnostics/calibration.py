@@ -28,7 +28,7 @@ class Calibration(Displayable):
 
     Attributes:
         ranks: Site → (R, …) int64, how many of S draws of q were below the true value.
-        draws: S.
+        draws: Number of draws, S.
         steps: Of each fit, in the median.
         failed: Fits that became NaN or infinite, whose ranks are not among them.
         pair, data, guide: Names; the guide in words, empty for one of a user's own.

@@ -74,7 +74,7 @@ def diagnose(
         pair: Model and guide; a fit brings its data.
         data: As for `fit`; new rows are welcome where the guide computes q from a row.
         draws: K of the guide; if None 50,000, fewer where a draw is costly or each datum has weights of its own, but at least 1000.
-        seed: Of everything.
+        seed: Seed for all random numbers.
         device: As for `fit`.
 
     Raises:

@@ -41,7 +41,7 @@ class Diagnosis(Displayable):
         elbo, elbo_se: Nats, of the data that were looked at.
         log_evidence, log_evidence_se: log of the mean weight, a lower bound on average, and its error as far as the draws can tell; NaN where there is none.
         sites: Where the weights move the draws, the most moved first: site, element, moved (sds of q), sd_ratio, se of the move.
-        pair, data: Names.
+        pair, data: Names of the pair and of the data.
         rows: N that were looked at.
         training: Of a fit; None for a pair.
         each: Per datum k_hat and effective; None where all weigh as one.
@@ -55,7 +55,7 @@ class Diagnosis(Displayable):
         look: Makes `parts`.
         mean_field: Whether the guide is a normal of independent numbers.
         wider: The second look at a guide of which k̂ alone is bad; None where there was none.
-        guide: What it is, in words; empty for one of a user's own.
+        guide: A description of the guide; empty for a user-defined one.
         richer: What to do where it is not enough, down to what to type.
     """
 

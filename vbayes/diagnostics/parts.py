@@ -83,9 +83,9 @@ def parts_of(pair: Pair, batch: Batch, seed: int) -> Parts | None:
     """None where the model has no plate with latents of its own whose rows are independent given the others, or where the guide's are not.
 
     Args:
-        pair: Initialised.
-        batch: Rows, which are not scaled to any whole.
-        seed: Of the draws.
+        pair: An initialised pair.
+        batch: The rows, not rescaled to the size of a larger data set.
+        seed: Seed for the draws.
     """
     with pair.scope(), torch.no_grad(), rng.seeded(seed), validation(False):
         found = _apart(pair, batch)

@@ -35,7 +35,7 @@ def ranks_of(
         pairs: R trained ones of the same model and guide.
         batches: What each is called with.
         truths: Site → value.
-        draws: S.
+        draws: Number of draws, S.
         seeds: Of the draws.
     """
     kinds: dict[Any, Draw] = {}  # a richer guide may have been chosen for some of them

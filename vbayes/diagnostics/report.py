@@ -42,7 +42,7 @@ def report(
         folder: That is not there yet, or is empty; or a page, in place of an older one.
         predictions: To stand in it too: a table, a figure, and ArviZ's groups.
         draws: That are kept in a folder, of the first 100 rows.
-        seed: Of those draws.
+        seed: Seed for those draws.
 
     Returns:
         The page's path.

@@ -44,7 +44,7 @@ class Wider:
 
     Attributes:
         k_hat, effective: Of its weights p/r.
-        draws: K.
+        draws: Number of draws, K.
         heaviest: The largest of them, as part of the mean weight.
         reached: How much of r is not q, at least, where the posterior has thrice the density of q: whether the wider distribution is wider there.
         misplaced: The part of the posterior's mass that q has elsewhere, ½ ∫ |p − q|.
@@ -81,9 +81,9 @@ def wider_look(pair: Pair, batch: Batch, seed: int) -> Wider | None:
     with the mean and the covariance of q. Means under p and under q are taken of the same draws, by p/r and q/r.
 
     Args:
-        pair: Initialised.
-        batch: Rows, which are not scaled to any whole.
-        seed: Of the draws.
+        pair: An initialised pair.
+        batch: The rows, not rescaled to the size of a larger data set.
+        seed: Seed for the draws.
 
     References:
         Hesterberg 1995, Weighted average importance sampling and defensive mixture distributions, doi:10.1080/00401706.1995.10484303.

@@ -70,8 +70,8 @@ def sample(pair: Pair, batch: Batch, draws: int, *, seed: int | None = None, pri
     Args:
         pair: Model and guide.
         batch: What they are called with. Its `total` is not used: nothing is scaled here.
-        draws: S.
-        seed: Of the draws.
+        draws: Number of draws, S.
+        seed: Seed for the draws.
         prior: Also draw from the prior, where it is one that can be drawn from (not Pyro's `ImproperUniform`).
 
     Returns:
@@ -181,7 +181,7 @@ def to_arviz(
         fit: From `vb.fit`; several fits of one pair become chains.
         data: Rows to look at; those it was fitted to if None. Draws × rows × features numbers are kept in memory.
         draws: S, in one chain: q is sampled independently, so one chain says it all of a fit.
-        seed: Of the draws.
+        seed: Seed for the draws.
         prior: Also draw from the prior, where it is one that can be drawn from (not Pyro's `ImproperUniform`).
         resample: Choose S of the S draws by those weights, some more than once, so that all that counts draws alike is right: where `vb.diagnose` says "reweight". Each
             datum's are chosen by themselves where it has latents of its own; what is of all data together is left out then, and so is always what would weigh the draws again.

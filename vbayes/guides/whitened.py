@@ -85,7 +85,7 @@ class Whitened(AutoContinuous):
     Args:
         model: A Pyro model; discrete latents must be marked `infer={"enumerate": "parallel"}`, and are summed out.
         start: What finds the place: the normal of the best ELBO, or one of those in `vbayes.guides.starts`.
-        seed: Of the search.
+        seed: Seed for the search.
 
     Attributes:
         places: What the search has found; None before the first call.

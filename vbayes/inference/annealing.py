@@ -41,14 +41,14 @@ def annealed(
     moves keeps the density it is meant to keep.
 
     Args:
-        pair: Initialised, with continuous latents.
-        batch: Rows.
+        pair: An initialised pair, with continuous latents.
+        batch: The rows.
         chains: C for each datum.
         temperatures: T.
-        seed: Of the draws.
+        seed: Seed for the draws.
         origin: None; or the run of the model that made the data, at whose latents, a draw from the posterior, the chains begin that end at the
             guide: then E[w] = 1/p(x).
-        progress: Show a bar.
+        progress: Whether to show a progress bar.
         part: Which of several, for it.
     """
     with pair.scope(), torch.no_grad(), rng.seeded(seed), validation(False), no_warnings_of_nan():

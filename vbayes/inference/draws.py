@@ -71,10 +71,10 @@ def draws_of(pair: Pair, batch: Batch, count: int | Affordable, seed: int) -> Dr
     """K draws, at once where pair and data allow it.
 
     Args:
-        pair: Initialised.
-        batch: Rows, which are not scaled to any whole.
+        pair: An initialised pair.
+        batch: The rows, not rescaled to the size of a larger data set.
         count: K.
-        seed: Of the draws.
+        seed: Seed for the draws.
 
     Raises:
         Unsuitable: A guide of point masses alone.

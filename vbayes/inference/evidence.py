@@ -50,7 +50,7 @@ class Evidence(Displayable):
         direction: "exact"; "lower": its mean is at most the truth; "between": the truth is between `low` and `high`.
         low, high: Bounds, ±∞ where there is none; both are `value` for exact numbers.
         method: In words, with the number of draws.
-        pair, data: Names.
+        pair, data: Names of the pair and of the data.
         rows: N.
         per_datum: (N,) of each row, `per_datum_se` alike; None where the rows hang together by a latent of all.
         elbo: Of the guide, beside a closed form, which is the model's alone; None for others.
@@ -149,9 +149,9 @@ def log_evidence(
         num_particles: K, draws or chains for each datum; 100, and 16 chains, if None.
         temperatures: T of annealing.
         batch_size: Rows at a time, where each has latents of its own; the numbers do not depend on it but for the draws.
-        seed: Of everything.
+        seed: Seed for all random numbers.
         device: As for `fit`; what was trained stays where it is under "auto".
-        progress: Show a bar.
+        progress: Whether to show a progress bar.
 
     Returns:
         Its value in total and for each datum, with standard errors.

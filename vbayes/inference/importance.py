@@ -105,10 +105,10 @@ def weights(
     """K log-weights log p(x, z) − log q(z|x) with z drawn from the guide.
 
     Args:
-        pair: Initialised.
-        batch: Rows, which are not scaled to any whole.
+        pair: An initialised pair.
+        batch: The rows, not rescaled to the size of a larger data set.
         count: K.
-        seed: Of the draws.
+        seed: Seed for the draws.
         drawn: Called with how many more there are, for a progress bar.
         together: One weight of all rows, where each draw sees others: what they say hangs together.
     """

@@ -82,8 +82,8 @@ def impute(
         known: (N, *features) or (*features,) of booleans: True where data are known; None: what is not NaN is known.
         draws: S, that are kept.
         burn_in: Draws before them, that are not.
-        seed: Of the draws.
-        progress: Show a bar.
+        seed: Seed for the draws.
+        progress: Whether to show a progress bar.
 
     Raises:
         BadInput: `known` is of another shape or type, or no draws were asked for.

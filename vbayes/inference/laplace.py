@@ -23,7 +23,7 @@ def laplace(model: Callable[..., Any], data: Any, *, seed: int | None = None, de
     Args:
         model: A Pyro model.
         data: As for `fit`.
-        seed: Of what follows, as for `fit`; the search has a seed of its own.
+        seed: Seed for what follows, as for `fit`; the search has a seed of its own.
         device: As for `fit`.
 
     Returns:

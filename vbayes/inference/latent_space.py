@@ -70,7 +70,7 @@ class LatentSpace:
 
         Args:
             data: Rows; the data of this object if None.
-            seed: Of the draw, for a guide whose mean is not known.
+            seed: Seed for the draw, for a guide whose mean is not known.
 
         Returns:
             Means and standard deviations, each (N, J); the latter 0 for a deterministic code.
@@ -163,7 +163,7 @@ class LatentSpace:
 
         Args:
             label: Column of the data that colours the codes; "label" if None, where the data have it.
-            seed: Of the data shown and the draws.
+            seed: Seed for the data shown and the draws.
         """
         from ..plots import latent_figure
         from ..plots.codes import widest

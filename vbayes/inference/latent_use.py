@@ -29,7 +29,7 @@ def latent_use(pair: Model, data: Any = None, *, seed: int | None = None) -> pd.
     Args:
         pair: With latents for each row, in the plate "data", whose KL has a closed form; a fit brings its data.
         data: As for `fit`.
-        seed: Of the draws that sites further on see.
+        seed: Seed for the draws that sites further on see.
 
     Returns:
         One row for each site and dimension: `kl`, of q(z|x) to the prior in nats a datum; `variance_of_mean`, of E[z|x] over the data; `active`, whether that is above 0.01

@@ -38,8 +38,8 @@ class LinearResponse(Displayable):
         mean: (D,) of the mean-field normal.
         covariance: (D, D) by linear response.
         mean_field_sd: (D,) what mean field has for `sd`.
-        draws: S.
-        pair, data: Names.
+        draws: Number of draws, S.
+        pair, data: Names of the pair and of the data.
     """
 
     names: tuple[str, ...]
@@ -96,7 +96,7 @@ def linear_response(
         pair: With a normal of independent numbers: guide="diagonal", `AutoNormal`, `AutoDiagonalNormal`; a fit brings its data. From there the ELBO is taken to its optimum.
         data: As for `fit`.
         draws: S, which stay the same.
-        seed: Of the draws.
+        seed: Seed for the draws.
         device: As for `fit`.
 
     Raises:

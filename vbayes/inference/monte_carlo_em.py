@@ -142,7 +142,7 @@ def monte_carlo_em(
         moves: In each visit to a datum.
         updates: Of θ in each visit.
         optimizer, learning_rate, seed, device: As for `fit`.
-        progress: Show a bar.
+        progress: Whether to show a progress bar.
 
     Raises:
         BadInput: A number below 1.

@@ -44,7 +44,7 @@ class Posterior(Displayable):
     Attributes:
         draws: Site → (S, …) values.
         method: Where they are from: "exact", "guide", "psis" or "importance".
-        pair, data: Names.
+        pair, data: Names of the pair and of the data.
         log_density: (S, *local) of each draw in nats, normalised; of the sites together, `*local` as in `Particles`. Where the exact posterior is
             given site by site, or draws were resampled, None.
         effective: (*local) the number of independent draws from the posterior that they are worth by their importance weights (Kong 1992): of S that were resampled by weights
@@ -58,7 +58,7 @@ class Posterior(Displayable):
         different: Least number of different draws among those that were resampled, over the data; None for others.
         dims: Site → names of its dimensions: its plates.
         labels: Dimension → its labels, where the data have some (the rule is that of `vb.to_arviz`).
-        guide: What it is, in words; empty for one of a user's own.
+        guide: A description of the guide; empty for a user-defined one.
         advice: What to do with draws of the guide, as the verdict of a fit has it; None for exact ones that q is near to.
     """
 
@@ -182,12 +182,12 @@ def posterior(
     Args:
         pair: Model and guide; a fit brings its data.
         data: As for `fit`; new rows are welcome where the guide computes q from a row.
-        draws: S.
+        draws: Number of draws, S.
         method: "exact", each latent from its own marginal; "guide"; "importance", draws from the guide that are resampled by their weights, for each
             datum by itself where it has latents of its own (Rubin 1987); "psis", the same by Pareto-smoothed weights (Vehtari et al. 2024, arXiv:1507.02646), which is better
             in nearly all cases; "auto": exact where the pair has a closed form, else the guide.
         proposals: K that "psis" and "importance" draw; 10 for each of S if None.
-        seed: Of everything.
+        seed: Seed for all random numbers.
         device: As for `fit`; what was trained stays where it is under "auto".
 
     Raises:

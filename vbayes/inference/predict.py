@@ -72,9 +72,9 @@ def predict(
         fit: From `vb.fit`.
         new_data: Rows: whatever `vb.fit` takes; those of the fit if None. Columns of names have the codes of the fit, and names that it has not met are new groups.
             In plain integers, a code from the number of groups on is one.
-        draws: S.
+        draws: Number of draws, S.
         interval: The part of the draws in the intervals of the result.
-        seed: Of everything.
+        seed: Seed for all random numbers.
         method: "guide", or "psis": draws of the guide that are resampled by Pareto-smoothed weights. `fit.predict` takes the one that `fit.diagnose()` advises.
 
     Raises:

@@ -156,7 +156,7 @@ class Prediction(Displayable):
         """Means and intervals, row by row, or along the only real column that the model was called with.
 
         Args:
-            ax: Where; a new figure if None.
+            ax: Axes to draw on; a new figure if None.
             site: Of which; the first observed one if None.
         """
         from matplotlib import pyplot

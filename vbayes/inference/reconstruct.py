@@ -58,7 +58,7 @@ def reconstruct(pair: Model, data: Any = None, *, seed: int | None = None) -> Re
     Args:
         pair: With one latent and one observed site, as autoencoders and variational autoencoders have; a fit brings its data.
         data: Any rows, also some that the pair was not fitted to: a `Dataset`, a tensor or array of shape (N, ...).
-        seed: Of the guide's draw, where it draws.
+        seed: Seed for the guide's draw, where it draws.
 
     Raises:
         BadInput: The pair has more sites, or its x has no mean.

@@ -33,8 +33,8 @@ class Unconstrained:
     Both densities are of these numbers: they have the volume of the map to the latents in them, and of the maps of an autoguide.
 
     Args:
-        pair: Initialised.
-        batch: Rows.
+        pair: An initialised pair.
+        batch: The rows.
 
     Attributes:
         local: Sizes of the plates that all sites share.

@@ -34,10 +34,10 @@ class AgainstPosterior:
     `effective`: Pareto k̂ of the weights of 4000 draws, and what part of their number they are worth; the worst datum's. What can't be had is NaN.
 
     Args:
-        pair: Initialised.
+        pair: An initialised pair.
         data: All of it.
         reference: Site → (S, ...) draws of the posterior; None where there are none.
-        seed: Of the draws.
+        seed: Seed for the draws.
 
     Attributes:
         description: What it measures by, in words.

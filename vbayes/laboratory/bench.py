@@ -41,13 +41,13 @@ class Bench:
     """Measures several estimators at any point of a pair's training.
 
     Args:
-        pair: Initialised.
+        pair: An initialised pair.
         batch: The one minibatch whose gradient is estimated.
         methods: Name → estimator.
         judges: Name → what its bias is judged by, if by anything.
         groups: Of parameters.
         size: Replicas in each of the blocks.
-        seed: Of everything.
+        seed: Seed for all random numbers.
         compiled: Compile the gradients.
         backend: By what; see `staging.backends.made_by`.
         together: Time many gradients at once, where they are not machine code: a cheap guess at what they would cost if they were.
@@ -117,7 +117,7 @@ class Bench:
         Args:
             at: The point's name.
             pair: As it is there.
-            seed: Of the draws there.
+            seed: Seed for the draws there.
             fit: That has come there, if one has: its estimator is measured with what it has learned.
         """
         truths: dict[Any, Moments | Tensor | None] = {}

@@ -143,8 +143,8 @@ def check_estimator(
         estimator: A `vb.Estimator`, its class or name.
         pairs: Names from `vb.pairs.TRACTABLE`; all of them if None.
         replicas: Draws of the gradient on each.
-        seed: Of everything.
-        progress: Show a bar.
+        seed: Seed for all random numbers.
+        progress: Whether to show a progress bar.
 
     Raises:
         BadInput: No estimator of this kind, or no such pair.

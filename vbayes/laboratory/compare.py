@@ -100,12 +100,12 @@ def compare(
             unbiased estimator of the bound with 10 R replicas of its own; "tabulated" the truth from `vb.tabulate`, where the
             latents are few enough; an unbiased estimator judges those of its bound.
         groups: Of parameters: "role", "parameter", or a mapping; see `vbayes.pair.parameter_groups.parameter_groups`.
-        seed: Of everything.
+        seed: Seed for all random numbers.
         device: As for `fit`.
         compile: As for `fit`, of the training and the gradients measured: they cost what they cost in such a fit. "auto"
             with `at` does not compile.
-        memory: Bytes that a chunk of gradients may take; a quarter of what is free if None.
-        progress: Show bars.
+        memory: Memory that a chunk of gradients may take, in bytes; a quarter of the free memory if None.
+        progress: Whether to show progress bars.
 
     Raises:
         Unsuitable: An estimator that was asked for can't work on this pair, or the pair can't be tabulated.

@@ -62,7 +62,7 @@ class ComparisonOver(Displayable):
         Args:
             y: A column with an error, such as "variance", "snr" or "ms_per_gradient".
             at: Point of training; the last of each comparison if None.
-            group: Of parameters.
+            group: Name of a group of parameters.
 
         Returns:
             One row for each estimator that was measured, above zero, at two values at least: `estimator`, `slope`, `slope_se`; the larger of the errors that the points have and that their distance from the line shows.

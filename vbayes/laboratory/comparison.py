@@ -49,10 +49,10 @@ class Comparison(Displayable):
     """Result of `vb.compare`.
 
     Attributes:
-        pair, data: Names.
+        pair, data: Names of the pair and of the data.
         batch_size: M, rows in the one minibatch whose gradient is estimated again and again.
         replicas: R, gradients for each estimator at each point.
-        seed: Of everything.
+        seed: Seed for all random numbers.
         oracle: What bias is judged by.
         estimators: Names, in the order given.
         rows: One for each point, estimator and group; see `to_dataframe`.
@@ -162,7 +162,7 @@ class Comparison(Displayable):
 
         Args:
             at: A point; the last if None.
-            group: Of parameters.
+            group: Name of a group of parameters.
         """
         at = at or self.rows[-1]["at"]
         here = [row for row in self.rows if row["at"] == at and row["group"] == group]

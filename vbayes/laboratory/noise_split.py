@@ -61,11 +61,11 @@ class NoiseSplit(Displayable):
     predicted as S (1/M − 1/N) + a / (M L) + b / L: minibatches; latents of each row's own; latents that all rows share.
 
     Attributes:
-        pair, estimator: Names.
+        pair, estimator: Names of the pair and of the estimator.
         rows: N.
         table: One row for each M and L measured; see `to_dataframe`.
         between, local, shared: S, a and b, nats².
-        guide: What it is, in words; empty for one of a user's own.
+        guide: A description of the guide; empty for a user-defined one.
     """
 
     pair: str
@@ -169,9 +169,9 @@ def noise_split(
         batch_sizes: M.
         particles: L; those that the estimator can't have are left out.
         minibatches, draws: Of the design, at least 10 and 2.
-        seed: Of everything.
-        memory: Bytes that a chunk of gradients may take; a quarter of what is free if None.
-        progress: Show a bar.
+        seed: Seed for all random numbers.
+        memory: Memory that a chunk of gradients may take, in bytes; a quarter of the free memory if None.
+        progress: Whether to show a progress bar.
 
     Raises:
         BadInput: A design without a variance, or batches as large as the data, which have no minibatch noise.

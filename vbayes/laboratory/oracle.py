@@ -98,7 +98,7 @@ def judge_of(method: ELBO, pair: Pair, batch: Batch, oracle: Any, *, whole: bool
 
     Args:
         method: Under test.
-        pair: Initialised.
+        pair: An initialised pair.
         batch: That the gradients are of.
         oracle: "auto", "tabulated", or an estimator for those of its own bound.
         whole: Whether the batch is all of the data.

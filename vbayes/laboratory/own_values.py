@@ -36,7 +36,7 @@ def against_own_values(replicas: Replicas, pair: Pair, names: Collection[str], d
         pair: Where.
         names: The parameters that count.
         draws: Of the gradient.
-        seed: Of all draws.
+        seed: Seed for all draws.
 
     Raises:
         Unsuitable: Nothing captures the estimator.

@@ -29,7 +29,7 @@ def particles_signal(fit: Fit, *, seed: int) -> str:
 
     Args:
         fit: Trained by an estimator of several particles.
-        seed: Of minibatch and draws.
+        seed: Seed for minibatch and draws.
 
     References:
         Rainforth et al. 2018, Tighter variational bounds are not necessarily better, arXiv:1802.04537.

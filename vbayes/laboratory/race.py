@@ -88,7 +88,7 @@ def race(
         seeds: Of the draws and the order of the data: how many (0, 1, …, or others that depend on `vb.default_seed()` where that is not 0), or which.
         batch_size, optimizer, learning_rate, device, compile: As for `fit`; with `seconds`, compile="auto" compiles.
         evaluations: Looks at the ELBO beside the one at the start: the k-th of E after (k/E)² of the run, for it moves most at first.
-        progress: Show a bar.
+        progress: Whether to show a progress bar.
 
     Raises:
         Unsuitable: An estimator that was asked for can't work on this pair.

@@ -28,7 +28,7 @@ class Race(Displayable):
     """Result of `vb.race`.
 
     Attributes:
-        pair, data: Names.
+        pair, data: Names of the pair and of the data.
         batch_size: M, rows in a minibatch.
         seeds: Of the runs of each estimator.
         evaluator: How the ELBO on the curves was evaluated, in words.

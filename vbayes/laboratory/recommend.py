@@ -84,12 +84,12 @@ def recommend(
         particles: K's to try.
         noise: Kinds to try.
         budget: Seconds, about; the second round tries as many variants as they allow.
-        seed: Of the draws. What is measured follows from it, but for the clock.
+        seed: Seed for the draws. What is measured follows from it, but for the clock.
         device: As for `fit`.
         compile: Time the gradients as a compiled training pays them. Step by step in Pyro, calls cost more than arithmetic, and other
             estimators may win.
-        memory: Bytes that a chunk of gradients may take; a quarter of what is free if None.
-        progress: Show a bar.
+        memory: Memory that a chunk of gradients may take, in bytes; a quarter of the free memory if None.
+        progress: Whether to show a progress bar.
 
     Raises:
         BadInput: No candidates, or two bounds among them.

@@ -34,12 +34,12 @@ class Recommendation(Displayable):
 
     Attributes:
         estimator: The one to use, with its number of particles and its noise.
-        pair, data: Names.
+        pair, data: Names of the pair and of the data.
         batch_size: M, rows in a gradient.
         minibatch, minibatch_se: Variance that comes from which rows they are, nats², the same for every unbiased estimator; 0 for all rows.
         rows: One for each candidate and round; see `to_dataframe`.
-        seconds: That it took.
-        guide: What it is, in words; empty for one of a user's own.
+        seconds: Seconds that it took.
+        guide: A description of the guide; empty for a user-defined one.
     """
 
     estimator: Estimator

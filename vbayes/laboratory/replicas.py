@@ -31,12 +31,12 @@ class Replicas:
     """Draws gradients by the thousand: by a captured program, or else one by one.
 
     Args:
-        pair: Initialised.
+        pair: An initialised pair.
         estimator: Any `pyro.infer.ELBO`.
         batch: Arguments for model and guide.
         compiled: Compile it.
         backend: By what; see `staging.backends.made_by`.
-        memory: Bytes that a chunk of gradients may take; a quarter of what is free if None.
+        memory: Memory that a chunk of gradients may take, in bytes; a quarter of the free memory if None.
         varying: Whether other batches of the same shapes will come, for which a program must not have anything built in.
 
     Attributes:
@@ -85,7 +85,7 @@ class Replicas:
             pair: Where to take the gradient: the pair given at first, or a copy at other values.
             noise: (R, ≥ n) and (R, ≥ u), of which the first n and u columns are used: estimators that are handed the
                 same noise see the same draws.
-            seed: Of the randomness that is not base noise.
+            seed: Seed for the randomness that is not base noise.
         """
         if self.program is None:
             yield from self._one_by_one(pair, len(noise[0]), seed)
@@ -135,7 +135,7 @@ class Replicas:
 
         Args:
             pair: As for `gradients`.
-            seed: Of the draws.
+            seed: Seed for the draws.
             memories: How many. They differ where an estimator averages over its draws.
             batch: Where each draw's rows are from, anew for each memory and draw; those of `self.batch` if None.
             learned: What the estimator remembers after a fit, see `remembered`. It is taken as it is, but for moving averages, which are filled anew.

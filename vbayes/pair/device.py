@@ -55,7 +55,7 @@ def one_device(name: str, device: torch.device | None) -> Iterator[None]:
     stays elsewhere, is an error that says in which line it was met.
 
     Args:
-        name: Of the pair.
+        name: Name of the pair.
         device: Of its parameters. On the CPU, or without any, nothing is done.
 
     Raises:

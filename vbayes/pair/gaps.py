@@ -51,7 +51,7 @@ def require_masked(pair: Pair, batch: Batch, where: str, nameless: str = "") -> 
     """`check_gaps` of some rows.
 
     Args:
-        batch: What model and guide are called with.
+        batch: The arguments that model and guide are called with.
         where: The gaps are, a sentence's beginning.
         nameless: What to say where it does not run at all, for there are gaps in columns of names.
 

@@ -32,7 +32,7 @@ def picked(pair: Pair, args: Sequence[Any], names: Sequence[str]) -> Picked:
     of zeros and ones, is not found.
 
     Args:
-        pair: Initialised.
+        pair: An initialised pair.
         args: What it is called with.
         names: Of these.
     """
@@ -60,7 +60,7 @@ def require_one_coding(pair: Pair, data: Dataset) -> None:
     """Raises `BadData` where two columns of names pick from the same, and a code stands for one name in one and for another in the other.
 
     Args:
-        pair: Initialised.
+        pair: An initialised pair.
         data: Where the pair is.
     """
     asked = data.asked(pair.model)

@@ -186,7 +186,7 @@ class Pair(Displayable):
         model is worth whatever guide came with it, as `log_evidence(method="ais")` does from there.
 
         Args:
-            batch: What model and guide are called with.
+            batch: The arguments that model and guide are called with.
         """
         self.initialise(batch)
         model, batch = self.model, self.beside(batch)

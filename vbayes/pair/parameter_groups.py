@@ -29,7 +29,7 @@ def parameter_groups(pair: Model, batch: Batch, by: str | Mapping[str, Sequence[
     """Names of parameters by group, and all of them in one group.
 
     Args:
-        pair: Initialised.
+        pair: An initialised pair.
         batch: Arguments for model and guide.
         by: "role" sorts them by what they reach in a run: "guide location" reaches only the locations of the guide's
             sites, "guide scale" only their scales, "guide (shared)" both, or a family without the two; "model" reaches

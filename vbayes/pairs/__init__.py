@@ -101,7 +101,7 @@ class Recipe:
         """Settings that somebody has typed, each in the type of its default.
 
         Args:
-            name: Of the pair.
+            name: Name of the pair.
             data: Its data set.
             given: Setting → text.
 

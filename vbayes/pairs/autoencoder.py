@@ -36,7 +36,7 @@ def autoencoder(
     the squared error times a negative number, plus another number: they have the same optimum.
 
     Args:
-        name: Of the pair.
+        name: Name of the pair.
         features: D, the columns of x (N, D).
         hidden: Dimensions of the code h.
         encode: x (N, D) → h (N, hidden).

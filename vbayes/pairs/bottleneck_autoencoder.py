@@ -27,7 +27,7 @@ def bottleneck_autoencoder(
         hidden: Dimensions of h.
         width: Units in the tanh layer of encoder and decoder.
         scale: Standard deviation of a feature around its reconstruction; None learns it.
-        seed: Of the initial weights (PyTorch's default for linear layers).
+        seed: Seed for the initial weights (PyTorch's default for linear layers).
 
     Raises:
         BadInput: A size or scale that is not positive.

@@ -22,7 +22,7 @@ def factor_analysis(
         features: D, the columns of x (N, D).
         latent: L, the dimensions of z.
         covariance: C, "diagonal" or "full".
-        seed: Of the initial W and V. Parameters: `weight` W (D, L), `offset` b, `scale` ψ^½ (D,), `gain` Vᵀ (D, L), `guide_scale` C^½.
+        seed: Seed for the initial W and V. Parameters: `weight` W (D, L), `offset` b, `scale` ψ^½ (D,), `gain` Vᵀ (D, L), `guide_scale` C^½.
 
     Raises:
         BadInput: A size that is not positive, or no such covariance; on a call, x with another number of columns.

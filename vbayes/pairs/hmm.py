@@ -57,7 +57,7 @@ def hmm(
         emission: "gaussian" for real numbers or "categorical" for integers.
         features: D for Gaussian vectors; None for numbers.
         symbols: K for integers from 0 to K − 1.
-        seed: Of the parameters at the start.
+        seed: Seed for the parameters at the start.
 
     References:
         Rabiner 1989, A tutorial on hidden Markov models, doi:10.1109/5.18626; Saul & Jordan 1996, Exploiting tractable

@@ -30,7 +30,7 @@ def linear_autoencoder(
         features: D, the columns of x (N, D).
         hidden: Dimensions of h.
         scale: Standard deviation of a feature around its reconstruction; None learns it.
-        seed: Of the initial W; b starts at 0.
+        seed: Seed for the initial W; b starts at 0.
 
     Raises:
         BadInput: A size or scale that is not positive; `scale=None` where the reconstruction can be perfect: no likelihood is then

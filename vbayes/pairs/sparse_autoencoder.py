@@ -35,7 +35,7 @@ def sparse_autoencoder(
         hidden: Dimensions of h; more than features is usual.
         penalty: Nats for each unit of |h_j|.
         scale: Standard deviation of a feature around its reconstruction. What counts for h is penalty · scale².
-        seed: Of the initial W; A starts at W and τ at penalty · scale².
+        seed: Seed for the initial W; A starts at W and τ at penalty · scale².
 
     Raises:
         BadInput: A size, penalty or scale that is not positive.

@@ -85,7 +85,7 @@ def vae(
         hidden: Units in the tanh layer of encoder and decoder.
         latent: J, dimensions of z.
         output: Bernoulli (for binary x) or Gaussian (for x in [0, 1]).
-        seed: Of the initial weights (PyTorch's default for linear layers).
+        seed: Seed for the initial weights (PyTorch's default for linear layers).
 
     References:
         Kingma & Welling 2013, Auto-encoding variational Bayes, arXiv:1312.6114.

@@ -39,10 +39,10 @@ def against_particles(
 
     Args:
         table: `Comparison.to_dataframe()` of a comparison with `particles=`.
-        ax: Where to draw.
+        ax: Axes to draw on.
         y: "snr", "dsnr", "variance" or "variance_time".
         at: Point of training; the last if None.
-        group: Of parameters.
+        group: Name of a group of parameters.
     """
     at, rows = rows_at(table, at, group)
     rows = rows[rows[y] > 0]

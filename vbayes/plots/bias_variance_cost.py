@@ -23,9 +23,9 @@ def bias_variance_cost(table: pd.DataFrame, ax: Axes, *, at: str | None = None, 
 
     Args:
         table: `Comparison.to_dataframe()`.
-        ax: Where to draw.
+        ax: Axes to draw on.
         at: Point of training; the last if None.
-        group: Of parameters.
+        group: Name of a group of parameters.
     """
     at, rows = rows_at(table, at, group)
     rows = rows.dropna(subset="bias_z")

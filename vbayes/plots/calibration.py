@@ -30,7 +30,7 @@ def calibration(ranks: Mapping[str, Any], draws: int, table: pd.DataFrame) -> Fi
 
     Args:
         ranks: Parameter → (R,) ranks of the truth among S draws.
-        draws: S.
+        draws: Number of draws, S.
         table: `rank_tests` of them.
     """
     names = ordered(table, list(ranks))[:MOST]

@@ -20,7 +20,7 @@ def codes(table: pd.DataFrame, ax: Axes) -> Axes:
 
     Args:
         table: `LatentSpace.codes`.
-        ax: Where to draw.
+        ax: Axes to draw on.
     """
     across, up = widest(table)
     if across == up:

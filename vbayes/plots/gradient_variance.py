@@ -17,8 +17,8 @@ def gradient_variance(table: pd.DataFrame, ax: Axes, *, group: str = "all") -> A
 
     Args:
         table: `Comparison.to_dataframe()`.
-        ax: Where to draw.
-        group: Of parameters.
+        ax: Axes to draw on.
+        group: Name of a group of parameters.
     """
     rows = table[table.group == group]
     points = list(dict.fromkeys(rows["at"]))

@@ -16,7 +16,7 @@ def history(table: pd.DataFrame, ax: Axes, *, bound: str = "ELBO") -> Axes:
 
     Args:
         table: `Fit.history`.
-        ax: Where to draw.
+        ax: Axes to draw on.
         bound: What was followed, as `Fit.bound` has it.
     """
     window = max(1, len(table) // 50)

@@ -16,7 +16,7 @@ def images(array: np.ndarray, ax: Axes, *, columns: int = 16) -> Axes:
 
     Args:
         array: (n, height, width) in [0, 1]; 0 is shown white.
-        ax: Where to draw.
+        ax: Axes to draw on.
         columns: Pictures in a row.
     """
     if len(getattr(array, "shape", ())) != 3:

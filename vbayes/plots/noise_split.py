@@ -16,7 +16,7 @@ def noise_split(table: pd.DataFrame, ax: Axes) -> Axes:
 
     Args:
         table: `NoiseSplit.to_dataframe()`.
-        ax: Where to draw.
+        ax: Axes to draw on.
     """
     labels = [f"M = {m:.0f}\nL = {n:.0f}" for m, n in zip(table.batch_size, table.particles, strict=True)]
     ax.bar(labels, table.minibatch.clip(lower=0), color="#0072B2", width=0.6, label="minibatch")

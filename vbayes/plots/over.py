@@ -19,10 +19,10 @@ def over(table: pd.DataFrame, ax: Axes, *, y: str = "variance", at: str | None =
 
     Args:
         table: `ComparisonOver.to_dataframe()`.
-        ax: Where to draw.
+        ax: Axes to draw on.
         y: "snr", "dsnr", "variance" or "variance_time".
         at: Point of training; the last for each value if None.
-        group: Of parameters.
+        group: Name of a group of parameters.
     """
     name = table.columns[0]
     rows = at_one_point(table, at)

@@ -18,7 +18,7 @@ def prediction(table: pd.DataFrame, ax: Axes, name: str = "prediction") -> Axes:
 
     Args:
         table: `Prediction.to_dataframe()`.
-        ax: Where to draw.
+        ax: Axes to draw on.
         name: Of what was predicted.
     """
     place = list(table.columns).index("mean")

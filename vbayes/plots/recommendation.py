@@ -18,7 +18,7 @@ def recommendation(table: pd.DataFrame, ax: Axes, *, chosen: str) -> Axes:
 
     Args:
         table: `Recommendation.to_dataframe()`.
-        ax: Where to draw.
+        ax: Axes to draw on.
         chosen: Name of the estimator recommended.
     """
     rows = table[table["round"] == table["round"].max()]

@@ -21,7 +21,7 @@ def restarts(tables: Sequence[pd.DataFrame], best: int, ax: Axes, *, bound: str 
     Args:
         tables: `Fit.history` of each.
         best: Which of them is.
-        ax: Where to draw.
+        ax: Axes to draw on.
         bound: As for `history`.
     """
     Whole(0, len(tables) - 1)("best", best)

@@ -18,9 +18,9 @@ def variance_bars(table: pd.DataFrame, ax: Axes, *, at: str | None = None, group
 
     Args:
         table: `Comparison.to_dataframe()`.
-        ax: Where to draw.
+        ax: Axes to draw on.
         at: Point of training; the last if None.
-        group: Of parameters.
+        group: Name of a group of parameters.
     """
     at, rows = rows_at(table, at, group)
     rows = rows.sort_values("variance", ascending=False)

@@ -17,8 +17,8 @@ def variance_near_optimum(table: pd.DataFrame, ax: Axes, *, group: str = "all") 
 
     Args:
         table: `Comparison.to_dataframe()`, best of a comparison with `at="trajectory"`.
-        ax: Where to draw.
-        group: Of parameters.
+        ax: Axes to draw on.
+        group: Name of a group of parameters.
     """
     rows = table[table.group == group]
     gap = rows.elbo_per_datum.max() - rows.elbo_per_datum

@@ -117,7 +117,7 @@ def run(path: Path, asked: Asked, *, named: bool, out: Path | None, console: Con
         asked: How to run it.
         named: Whether to run it although it is slow.
         out: The run folder; None for one in `runs` that has its name.
-        console: Where to say what happens.
+        console: Console to print messages to.
     """
     with load(path) as experiment:
         if experiment.slow and not named:
@@ -175,7 +175,7 @@ def run_each(
         paths: Experiment → whether it was named itself.
         asked: How to run them.
         out: The folder for the run folders; None for `runs`.
-        console: Where to say what happens.
+        console: Console to print messages to.
         errors: Where to say what goes wrong.
     """
     outcomes = []

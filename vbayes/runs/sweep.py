@@ -27,7 +27,7 @@ class Combination:
     Attributes:
         label: What tells it from the others; empty for the only one.
         settings: All of them.
-        seed: Of everything random.
+        seed: Seed for all random numbers.
     """
 
     label: Mapping[str, Any]

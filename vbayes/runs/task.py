@@ -39,7 +39,7 @@ class Task:
     Attributes:
         path: The experiment's file.
         settings: Of its measurement.
-        seed: Of everything random.
+        seed: Seed for all random numbers.
         files: The experiment's data files.
         fingerprint: Of these and of what the numbers depend on besides; empty until `marked`.
     """

@@ -60,7 +60,7 @@ def trained(
         steps, epochs: That it took.
         rows: N, of the data.
         batch_size: M; None for all rows.
-        seconds: That it took.
+        seconds: Seconds that it took.
         interrupted: Whether it was stopped before its time.
     """
     words = f"{counted(steps, 'step')}, {counted(epochs, 'epoch')} of {counted(rows, 'row')}"

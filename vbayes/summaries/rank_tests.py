@@ -28,7 +28,7 @@ def rank_tests(ranks: Mapping[str, Any], draws: int) -> pd.DataFrame:
 
     Args:
         ranks: Parameter → (R,) ranks of the truth among S draws, 0 to S.
-        draws: S.
+        draws: Number of draws, S.
 
     Returns:
         parameter; bias, bias_se (of q's standard deviations, above 0 where q lies too high), bias_p (t test); spread, spread_se (how many times as widely the

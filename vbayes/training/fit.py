@@ -118,7 +118,7 @@ def fit(
         learning_rate: For a `torch.optim` class; None leaves its default. Without `steps` and `epochs` the first rate, found by trials if None.
         update: With `steps` or `epochs`, in place of an optimiser: `vb.NaturalGradient()`, with Adam at `learning_rate` for what is no normal's parameter; or
             `vb.BatchAndMatch()` or `vb.ScoreMatching()`, which take scores at draws and no estimator.
-        seed: Of the draws and the order of the data; `vb.default_seed()` if None. Initial parameters belong to the pair.
+        seed: Seed for the draws and the order of the data; `vb.default_seed()` if None. Initial parameters belong to the pair.
         device: "cpu", "cuda", "cuda:1"; "auto" takes CUDA where there is one, and of several processes each the card that torchrun has numbered for it.
         devices: Processes that train this fit together, each on its share of each minibatch; see `vbayes.training.together`. None takes those that torchrun has started, or that are in
             the program's process group of torch; 1 trains in each of them by itself.

@@ -28,7 +28,7 @@ class Minibatches:
     Args:
         data: All of it.
         batch_size: M; None takes all rows in each step.
-        seed: Of the fit.
+        seed: Seed for the fit.
 
     Attributes:
         sizes: Rows in a minibatch, and in the smaller one at the end of an epoch if there is one; None for all.

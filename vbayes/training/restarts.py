@@ -113,7 +113,7 @@ class Restarts(Displayable):
 
         Args:
             draws: Of each fit.
-            seed: Of the draws.
+            seed: Seed for the draws.
 
         Raises:
             Unsuitable: Fewer than two fits have finished.

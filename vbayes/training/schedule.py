@@ -46,7 +46,7 @@ class Schedule:
         budget, tolerance, validation, rate, callbacks: See there.
         advance: Shows the phases.
         asked_to_stop: Whether somebody has.
-        autosave: What keeps it while it runs.
+        autosave: Saves the fit while it runs.
         at: Where one that was kept stood, to go on from there; empty for one that begins.
         ranks: The processes that train it together: what time it is, they agree on.
         what: It is, for the bars.

@@ -149,7 +149,7 @@ class SVI(pyro.infer.SVI):
         Args:
             args, kwargs: For model and guide.
             num_steps: None is Pyro's own, deprecated `run`.
-            progress: Show a bar.
+            progress: Whether to show a progress bar.
 
         Returns:
             (num_steps,) the loss before each step.

@@ -55,7 +55,7 @@ def until_converged(
             name the latents of data that they have not seen. `Phase.elbo` is then its, for as many data as there are to fit.
         rate: Of the first phase; found by trials if None.
         tolerance: What gains count for nothing; by default that of `Tolerance.of`.
-        autosave: What keeps it while it runs.
+        autosave: Saves the fit while it runs.
         at: What the file says of where its schedule stood, for one that goes on.
         last: Whether nothing comes after it, so that the file then says that it is finished.
         ranks: The processes that train it together.

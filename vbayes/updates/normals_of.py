@@ -32,8 +32,8 @@ def normals_of(pair: Pair, batch: Batch) -> tuple[NormalParameters, ...]:
     A normal is found where location and standard deviations, or a triangle, of a site are parameters as they are: not made by a network, picked by row, or shared.
 
     Args:
-        pair: Initialised.
-        batch: What model and guide are called with.
+        pair: An initialised pair.
+        batch: The arguments that model and guide are called with.
 
     Raises:
         Unsuitable: There is none.

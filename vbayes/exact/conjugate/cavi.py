@@ -77,8 +77,8 @@ def cavi(
         sweeps: The most.
         tolerance: A sweep that gains less than this, as a part of the ELBO, is the last.
         restarts: Starts; the best is returned, for most of these ELBOs have several maxima.
-        seed: Of the first start; those of the others depend on it.
-        progress: Show a bar.
+        seed: Seed for the first start; those of the others depend on it.
+        progress: Whether to show a progress bar.
 
     Raises:
         BadInput: No sweeps or no starts.

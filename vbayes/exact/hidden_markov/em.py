@@ -111,7 +111,7 @@ def baum_welch(
         tolerance: Stops at an iteration that gains less, in nats for all data.
         iterations: At most so many.
         restarts: Random starts, if `start` is a number.
-        seed: Of these.
+        seed: Seed for these.
 
     Raises:
         BadInput: What does not fit; the message says what, and how to mend it.

@@ -19,7 +19,7 @@ def figures(trained: Fit | None = None, *, seed: int = 0) -> dict[str, Any]:
 
     Args:
         trained: A fit of `vb.pairs.vae(latent=2)` to pictures; None trains one on `vb.data.digits()`, in some seconds.
-        seed: Of that training.
+        seed: Seed for that training.
 
     Returns:
         `decoder`: weights and biases of its two layers; `codes`: E_q z of each row, with `labels` where the data have a column of that name; `image`: height, width.

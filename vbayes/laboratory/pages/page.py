@@ -31,7 +31,7 @@ def page(which: Page = "bound", out: str | Path | None = None, *, fit: Fit | Non
             with questions. "latent": a point to drag through the latent space of a variational autoencoder, with the picture that it generates.
         out: The file; `watch_the_bound.html` or `latent_space.html` if None.
         fit: For "latent": a fit of `vb.pairs.vae(latent=2)` to pictures; one to `vb.data.digits()` is trained if None.
-        seed: Of what is drawn and trained for it.
+        seed: Seed for what is drawn and trained for it.
 
     Returns:
         The file's path.
