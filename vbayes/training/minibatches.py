@@ -158,7 +158,7 @@ def count_steps(data: Dataset, batch_size: int | None, steps: int | None, epochs
     """Optimiser steps in `steps` or `epochs`, of which at most one is given; 1000 if none is.
 
     Raises:
-        BadInput: Both, or a number that is none.
+        BadInput: Both were given, or the number is not valid.
     """
     if steps is not None and epochs is not None:
         raise BadInput(f"Both steps={steps} and epochs={epochs} were given. Wanted: one of them.")

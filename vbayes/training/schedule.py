@@ -1,4 +1,4 @@
-"""The phases of a training that is not told how far to go."""
+"""The phases of training until convergence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How small a gain in the ELBO counts for nothing."""
+"""The gain in the ELBO that counts as none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""So many steps of a fit."""
+"""Training for a given number of steps."""
 
 from __future__ import annotations
 
