@@ -150,7 +150,7 @@ def test_pyros_other_bounds_are_not_taken_for_the_elbo():
     result = vb.compare(pair, X.float(), methods, at={"here": pair}, **QUICK)
     rows = result.to_dataframe().query("group == 'all'").set_index("estimator")
     assert rows.bound.to_dict() == {
-        "renyi": "RenyiELBO of 2 particles", "other": "RenyiELBO of 2 particles as other has it",
+        "renyi": "RenyiELBO of 2 particles", "other": "RenyiELBO of 2 particles (as in other)",
         "graph": "ELBO", "mine": "ELBO", "pathwise": "ELBO",
     }  # fmt: skip
     assert rows.oracle["renyi"] == "none" and math.isnan(rows.bias_z["renyi"]) and math.isnan(rows.truth["renyi"])

@@ -202,7 +202,7 @@ def test_networks_settle():
     """They creep on; that is said, and nobody waits for it."""
     found = fit(small_vae(), binary(200), batch_size=50)
     told = found.convergence
-    assert found.steps < 60_000 and "nats a datum" in told.reason
+    assert found.steps < 60_000 and "nats per datum" in told.reason
     assert found.history.elbo_per_datum.tail(500).mean() > -6 * math.log(2) - 0.1
 
 
@@ -304,6 +304,6 @@ def test_a_linear_autoencoder_is_principal_components():
 
 @pytest.mark.slow
 def test_a_vae_on_digits_gets_as_far_as_many_epochs_and_stops():
-    """400 epochs of Adam at its default rate end at −17.1 nats a datum."""
+    """400 epochs of Adam at its default rate end at −17.1 nats per datum."""
     found = fit(vb.pairs.vae(), vb.data.digits(), batch_size=100)
     assert found.history.elbo_per_datum.tail(500).mean() > -17.3 and found.steps < 60_000

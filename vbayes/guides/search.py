@@ -38,5 +38,5 @@ class Search:
             known: Nats and their standard error, where more draws have said it.
         """
         value, se = known or (self.value, math.nan)
-        said = "–" if math.isnan(value) else f"{with_error(value / total, se / total)} nats a datum"
+        said = "–" if math.isnan(value) else f"{with_error(value / total, se / total)} nats per datum"
         return ("trained", "0 steps"), ("found", self.words()), (self.name, said)

@@ -83,7 +83,7 @@ class Evidence(Displayable):
         rows = [("log p(x)", f"{with_error(self.value, self.se or math.nan, 6)} nats, {direction}")]
         rows += [("guide", self.guide)] if self.guide else []
         if self.rows > 1:
-            rows.append(("each", f"{rounded(self.value / self.rows)} nats a datum, over {self.rows:,} rows"))
+            rows.append(("each", f"{rounded(self.value / self.rows)} nats per datum, over {self.rows:,} rows"))
         if self.elbo is not None:
             rows.append(("ELBO", f"{rounded(self.elbo, 6)} nats, for the guide"))
         if self.effective is not None:
@@ -104,7 +104,7 @@ class Evidence(Displayable):
         return self._value() + missed(self.uncovered)
 
     def _value(self) -> str:
-        each = f", {self.value / self.rows:.4g} a datum" if self.rows > 1 else ""
+        each = f", {self.value / self.rows:.4g} per datum" if self.rows > 1 else ""
         if self.direction == "exact":
             guide = "" if self.elbo is None else f" The ELBO of the guide is {self.elbo:.6g}."
             return f"log p(x) = {self.value:.6g} nats{each} ({self.method}).{guide}"

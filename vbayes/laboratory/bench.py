@@ -1,4 +1,4 @@
-"""Estimators side by side: the same batch, the same draws, the same clock."""
+"""Measures several estimators on the same batch with the same base noise."""
 
 from __future__ import annotations
 
@@ -141,8 +141,8 @@ class Bench:
                     del drawn[name]
                     continue
                 raise NonFinite(
-                    f"Estimator {name!r} drew a gradient of pair {pair.name!r} that is not finite at the {at} of the training. "
-                    "Common mends: a scale bounded away from 0, a support that fits, another point.",
+                    f"Estimator {name!r} gave a gradient of pair {pair.name!r} that is not finite at the {at} of training. "
+                    "Common mends: a scale bounded away from 0, a matching support, another point.",
                     step=0, sites=(), fit=None,
                 )  # fmt: skip
             yield []
@@ -186,8 +186,8 @@ class Bench:
         if torch.isfinite(probe).all():
             return truth
         raise NonFinite(
-            f"The oracle ({said(judge, ORACLE * self.size * BLOCKS)}) has a gradient of pair {pair.name!r} that is not finite at the {at} of "
-            "the training, so it can judge no estimator. Wanted: another oracle, or another point.",
+            f"The oracle ({said(judge, ORACLE * self.size * BLOCKS)}) gave a gradient of pair {pair.name!r} that is not finite at the {at} of "
+            "training, so it can't serve as a reference. Wanted: another oracle, or another point.",
             step=0, sites=(), fit=None,
         )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""One good estimate of the ELBO, the same for whoever is measured by it."""
+"""An accurate estimate of the ELBO, with common draws for all pairs evaluated by it."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class Replicas:
             self.program = stage(pair, self.estimator, batch)
             if varying and self.program.guards:
                 raise CaptureFailed(
-                    f"Pair {pair.name!r} reads values of its arguments{self.program.guards.line}, which are others in other minibatches."
+                    f"Pair {pair.name!r} branches on values of its arguments{self.program.guards.line}, which differ between minibatches."
                 )
             self._empty = {name: self.program.buffers[name] for name in self._names}
             parameters = _values(pair)
@@ -69,7 +69,7 @@ class Replicas:
             self._try_two(pair)
         except CaptureFailed as error:
             self.program, self.why_slow = None, str(error)
-            warnings.warn(f"{error}\nIts gradients are drawn one by one, which is slow.", stacklevel=3)
+            warnings.warn(f"{error}\nIts gradients are computed one by one, which is slow.", stacklevel=3)
 
     @property
     def sizes(self) -> tuple[int, int]:

@@ -109,7 +109,7 @@ def _numbers(folders: Sequence[Path], histories: Sequence[Sequence[tuple[float, 
     told = [read_json_or_nothing(folder / "diagnosis.json") for folder in folders]
     rows: list[list[Any]] = [
         ["steps", *(len(history) or None for history in histories)],
-        ["ELBO a datum, mean of the last tenth (nats)", *(_end(history) for history in histories)],
+        ["ELBO per datum, mean of the last tenth (nats)", *(_end(history) for history in histories)],
     ]
     rows += [[words, *(_number(one.get(name)) for one in told)] for name, words in DIAGNOSED.items()]
     return [row for row in rows if any(value is not None for value in row[1:])]

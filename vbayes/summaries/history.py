@@ -39,11 +39,11 @@ class End:
         return cls(min(steps, len(values)), mean, se, mean - before, math.hypot(se, before_se))
 
     def rows(self, name: str) -> tuple[tuple[str, str], ...]:
-        """Of a card, for values in nats a datum."""
+        """Of a card, for values in nats per datum."""
         if not self.steps:
             return ((name, "–"),)
         last = f"the last {self.steps:,} steps" if self.steps > 1 else "the last step"
-        rows = ((name, f"{with_error(self.mean, self.se)} nats a datum, over {last}"),)
+        rows = ((name, f"{with_error(self.mean, self.se)} nats per datum, over {last}"),)
         if math.isnan(self.change):
             return rows
         sign = "+" if self.change >= 0 else ""

@@ -10,7 +10,7 @@ from .card import rounded
 from .history import End
 
 LEAST = 5  # steps at the end by which a loss is told
-NATS = 1.0  # a datum: a loss below this may be one of a minibatch's
+NATS = 1.0  # per datum: a loss below this may be one of a minibatch's
 
 
 def lost(values: np.ndarray) -> float:
@@ -37,7 +37,7 @@ class Training:
         steps, seconds: That it took.
         converged: None where nobody has tested it.
         reason: Why it is said to have converged, or not.
-        lost: Nats a datum by which the ELBO ends below where it began; 0 where it does not, see `lost`.
+        lost: Nats per datum by which the ELBO ends below where it began; 0 where it does not, see `lost`.
         bound: What those values are of.
         found: How a guide by a word has come to its place before the first step, in words; empty where it has not, or where steps were taken.
     """
@@ -62,7 +62,7 @@ class Training:
     def words(self) -> str:
         """In a sentence or two."""
         if self.lost:
-            ruined = f"Ruined: the {self.bound} ends {rounded(self.lost, 3)} nats a datum below where training began, so this fit is worse than none."
+            ruined = f"Ruined: the {self.bound} ends {rounded(self.lost, 3)} nats per datum below where training began, so this fit is worse than none."
             return f"{ruined} {self._how_far()}"
         return self._how_far()
 

@@ -78,7 +78,7 @@ def in_nats(value: float, rows: int) -> str:
         value: Nats, for the whole data set.
         rows: N, to name the share of one; 1 for all.
     """
-    return f"{rounded(value / rows, 2)} nats" + (" a datum" if rows > 1 else "")
+    return f"{rounded(value / rows, 2)} nats" + (" per datum" if rows > 1 else "")
 
 
 def of_history(elbos: Sequence[float] | Numbers, tolerance: float, rows: int = 1) -> Convergence:

@@ -92,8 +92,8 @@ class Restarts(Displayable):
         found = (
             ("fits", f"{len(self.fits)}, of which {int(table.finished.sum())} finished"),
             ("steps", self._steps()),
-            ("best", f"restart {best.restart}: {with_error(best.elbo / rows, best.elbo_se / rows)} nats a datum"),
-            ("spread", f"{rounded(self.spread, 3)} nats a datum between the fits"),
+            ("best", f"restart {best.restart}: {with_error(best.elbo / rows, best.elbo_se / rows)} nats per datum"),
+            ("spread", f"{rounded(self.spread, 3)} nats per datum between the fits"),
             *((f"restart {number}", _ended(error)) for number, error in enumerate(self.failures) if error),
         )
         return Card(f"Restarts: {first.pair.name} on {first.data.name}", found)
@@ -142,7 +142,7 @@ class Restarts(Displayable):
             return f"{text} They agree on one posterior: R̂ is at most {worst.r_hat:.2f}, at {where}."
         best, rows = int(table.restart[table.best].iloc[0]), len(self.fits[0].data)
         return (
-            f"{text} They led to different posteriors: R̂ is {worst.r_hat:.2f} at {where}, and their final {self.fits[0].bound} values lie within {rounded(float(table.elbo[table.finished].max() - table.elbo[table.finished].min()) / rows, 2)} nats a datum. "
+            f"{text} They led to different posteriors: R̂ is {worst.r_hat:.2f} at {where}, and their final {self.fits[0].bound} values lie within {rounded(float(table.elbo[table.finished].max() - table.elbo[table.finished].min()) / rows, 2)} nats per datum. "
             f"The best is start {best}. If those values are similar, the posterior has several modes, unless they differ only by a relabelling."
         )
 
