@@ -92,7 +92,7 @@ class Estimator(ELBO, ABC):
         if self.independent and self.noise != "iid":
             raise BadInput(
                 f"{type(self).__name__}(noise={self.noise!r}) would be biased: it needs independent particles. Wanted: noise='iid', or an "
-                "estimator that takes the mean of its particles, such as vb.Pathwise, vb.AnalyticKL or vb.STL."
+                "estimator that averages over its particles, such as vb.Pathwise, vb.AnalyticKL or vb.STL."
             )
 
     @abstractmethod

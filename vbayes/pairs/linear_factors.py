@@ -40,7 +40,7 @@ def linear_factors(
     """
     check_sizes(features=features, latent=latent)
     if covariance not in ("diagonal", "full"):
-        raise BadInput(f"covariance={covariance!r} is no covariance of the guide. Wanted: 'diagonal' or 'full'.")
+        raise BadInput(f"covariance={covariance!r} is not a covariance of the guide. Wanted: 'diagonal' or 'full'.")
     initial, full = start(features, latent, seed=seed), covariance == "full"
 
     def likelihood(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -72,7 +72,7 @@ class Task:
             experiment = stack.enter_context(load(self.path))
             if self.marked().fingerprint != self.fingerprint:
                 raise BadInput(
-                    f"A worker has another {self.path}, vbayes, Python or torch than the process that sent it work. "
+                    f"A worker has a different {self.path}, vbayes, Python or torch than the process that sent it work. "
                     "Wanted: the same files at the same places, and the same versions."
                 )
             if quiet:
@@ -99,13 +99,13 @@ class Task:
             regular_file.write(self._file(), content)
         except table_file.Unwritable as error:
             warnings.warn(
-                f"{self.path}: a table is not kept, and will be measured anew each time, as {error}. "
-                "Kept are numbers, texts, None, and lists, tuples and dictionaries of them.",
+                f"{self.path}: a table can't be saved, so it will be measured again each time: {error}. "
+                "Tables may hold numbers, strings, None, and lists, tuples and dictionaries of these.",
                 stacklevel=2,
             )
         except OSError as error:
             warnings.warn(
-                f"A sweep's tables can't be kept, so one that is interrupted starts anew: {error}. Mend: set VBAYES_CACHE to a folder with room.",
+                f"The tables of a sweep can't be saved, so an interrupted sweep starts from the beginning: {error}. Mend: set VBAYES_CACHE to a writable folder with enough space.",
                 stacklevel=2,
             )
 
