@@ -36,7 +36,9 @@ def predict(
             help="package.module:function, if the pair of the fit is not built in. [dim]May be left out in a terminal, where you are asked.[/dim]"
         ),
     ] = None,
-    draws: Annotated[int, typer.Option(min=2, help="Number of draws from the posterior predictive distribution.")] = 1000,
+    draws: Annotated[
+        int, typer.Option(min=2, help="Number of draws from the posterior predictive distribution.")
+    ] = 1000,
     interval: Annotated[float, typer.Option(help="Probability of the prediction intervals.")] = 0.9,
     seed: Seed = 0,
     out: Annotated[
@@ -64,7 +66,8 @@ def _may_run(pair: str) -> bool:
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="One run folder, or several to compare.")],
     out: Annotated[
-        Path | None, typer.Option(help="Page that compares several runs. [dim]Default: A-against-B.html beside the first.[/dim]")
+        Path | None,
+        typer.Option(help="Page that compares several runs. [dim]Default: A-against-B.html beside the first.[/dim]"),
     ] = None,
 ) -> None:
     """Write RUN/report.html again, as one self-contained page. Figures and draws that are missing, because of a full disk or a signal, are made too.

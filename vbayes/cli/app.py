@@ -76,7 +76,8 @@ def compare(
     ] = None,
     replicas: Annotated[int, typer.Option(help="Number of gradients for each estimator and point.")] = 1000,
     particles: Annotated[
-        str | None, typer.Option(help="Numbers of particles, separated by commas. [dim]Default: each estimator's own.[/dim]")
+        str | None,
+        typer.Option(help="Numbers of particles, separated by commas. [dim]Default: each estimator's own.[/dim]"),
     ] = None,
     settings: Settings = None,
     guide: Guide = None,
@@ -171,8 +172,14 @@ def train(
     ] = "",
     epochs: Length = None,
     steps: Annotated[int | None, typer.Option(min=0, help="Number of optimiser steps, instead of epochs.")] = None,
-    max_steps: Annotated[int | None, typer.Option(help="Maximum number of steps when training until convergence. [dim]Default: 100 000.[/dim]")] = None,
-    max_seconds: Annotated[float | None, typer.Option(help="Maximum time in seconds when training until convergence. [dim]Default: 600.[/dim]")] = None,
+    max_steps: Annotated[
+        int | None,
+        typer.Option(help="Maximum number of steps when training until convergence. [dim]Default: 100 000.[/dim]"),
+    ] = None,
+    max_seconds: Annotated[
+        float | None,
+        typer.Option(help="Maximum time in seconds when training until convergence. [dim]Default: 600.[/dim]"),
+    ] = None,
     batch_size: BatchSize = None,
     learning_rate: Rate = None,
     binarize: Annotated[

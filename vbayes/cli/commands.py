@@ -95,7 +95,7 @@ def _require_numbers(name: str, pair: Pair, data: Dataset) -> None:
     """Raises `BadData` where a built-in pair, all of which observe numbers, would be handed the codes of names."""
     if names := [column for column in data.asked(pair.model) if column in data.labels]:
         raise BadData(
-            f"Column {names[0]!r} of {data.name!r} holds names, such as {data.labels[names[0]][0]!r}, but pair {name!r} takes numbers. Wanted: numbers in that column; or, for features, a table " 
+            f"Column {names[0]!r} of {data.name!r} holds names, such as {data.labels[names[0]][0]!r}, but pair {name!r} takes numbers. Wanted: numbers in that column; or, for features, a table "
             f"without a column {names[0]!r}, all of whose numeric columns are features."
         )
 

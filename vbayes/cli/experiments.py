@@ -32,14 +32,18 @@ def run(
             metavar="FILE...", help="Python files with a vb.Experiment named `experiment`, or folders of them."
         ),
     ] = None,
-    all_: Annotated[bool, typer.Option("--all", help="Run all experiments in ./experiments except the slow ones.")] = False,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Run all experiments in ./experiments except the slow ones.")
+    ] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Use the quick settings.")] = False,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="A setting, NAME=VALUE; separate list items by commas. Can be repeated.")
+        list[str] | None,
+        typer.Option("--set", help="A setting, NAME=VALUE; separate list items by commas. Can be repeated."),
     ] = None,
     seed: Seed = 0,
     seeds: Annotated[
-        str | None, typer.Option(help="Repeat with several seeds: 0,1,7 for these seeds, 5 for five seeds starting at --seed.")
+        str | None,
+        typer.Option(help="Repeat with several seeds: 0,1,7 for these seeds, 5 for five seeds starting at --seed."),
     ] = None,
     sweep: Annotated[
         list[str] | None,
@@ -50,9 +54,7 @@ def run(
     jobs: Annotated[
         int, typer.Option(min=1, help="Number of measurements of a sweep to run in parallel, as local processes.")
     ] = 1,
-    backend: Annotated[
-        str, typer.Option(help="Where to run them: loky (this machine), dask:ADDRESS or ray.")
-    ] = "loky",
+    backend: Annotated[str, typer.Option(help="Where to run them: loky (this machine), dask:ADDRESS or ray.")] = "loky",
     out: Annotated[
         Path | None,
         typer.Option(

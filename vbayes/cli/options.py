@@ -29,7 +29,9 @@ def seeds(first: int, text: str | None) -> tuple[int, ...]:
     if text is None or (numbers and "," not in text and numbers[0] > 0):
         return tuple(range(first, first + (numbers or [1])[0]))
     if not numbers or min(numbers) < 0 or "," not in text or len(set(numbers)) < len(numbers):
-        raise BadInput(f"--seeds {text!r}. Wanted: distinct integers separated by commas, such as 0,1,7, or a number of seeds, such as 5.")
+        raise BadInput(
+            f"--seeds {text!r}. Wanted: distinct integers separated by commas, such as 0,1,7, or a number of seeds, such as 5."
+        )
     return tuple(numbers)
 
 

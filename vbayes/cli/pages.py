@@ -15,7 +15,8 @@ EXAMPLES = "Examples:\n\n  vbayes page\n\n  vbayes page latent --out latent_spac
 
 def page(
     which: Annotated[
-        str, typer.Argument(help="bound: log p(x) = ELBO + KL, with a q that you drag. latent: the latent space of a VAE.")
+        str,
+        typer.Argument(help="bound: log p(x) = ELBO + KL, with a q that you drag. latent: the latent space of a VAE."),
     ] = "bound",
     out: Annotated[
         Path | None, typer.Option(help="Output file. [dim]Default: watch_the_bound.html or latent_space.html.[/dim]")

@@ -22,7 +22,9 @@ Data = Annotated[
 Seed = Annotated[int, typer.Option(help="Random seed.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 Out = Annotated[Path | None, typer.Option(help="Run folder. [dim]Default: runs/COMMAND-PAIR-TIME.[/dim]")]
-Epochs = Annotated[int | None, typer.Option(min=0, help="Number of passes over the data. [dim]Default: the pair's own.[/dim]")]
+Epochs = Annotated[
+    int | None, typer.Option(min=0, help="Number of passes over the data. [dim]Default: the pair's own.[/dim]")
+]
 Length = Annotated[
     int | None, typer.Option(min=0, help="Number of passes over the data. [dim]Default: train until convergence.[/dim]")
 ]
@@ -40,4 +42,6 @@ Guide = Annotated[
         help="Another guide: auto, point, diagonal, low_rank, full or flow. [dim]Default: the pair's own, or auto for a model.[/dim]"
     ),
 ]
-Rate = Annotated[float | None, typer.Option(help="Adam's learning rate. [dim]Default: the pair's own, or found automatically.[/dim]")]
+Rate = Annotated[
+    float | None, typer.Option(help="Adam's learning rate. [dim]Default: the pair's own, or found automatically.[/dim]")
+]

@@ -64,7 +64,9 @@ def train(
     final = None if resume is None else _final(resume)
     if final is not None:
         if out is not None:
-            raise BadInput(f"--resume {resume} and --out {out}. Wanted: one of them; a run continues in its own folder.")
+            raise BadInput(
+                f"--resume {resume} and --out {out}. Wanted: one of them; a run continues in its own folder."
+            )
         asked = _asked_then(final, asked, given)
     job = _job(asked)
     asked = {**asked, "source": _source(asked["pair"], asked["data"])}

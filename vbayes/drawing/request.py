@@ -59,11 +59,15 @@ class Request:
             for name in sorted(TEXT(what, name) for name in getattr(self, what)):
                 if name not in known[what]:
                     if place := next((place for place, names in known.items() if name in names), None):
-                        raise BadInput(f"{name!r} is not a {kind} and does not belong in `{what}`. Put it in `{place}`.")
+                        raise BadInput(
+                            f"{name!r} is not a {kind} and does not belong in `{what}`. Put it in `{place}`."
+                        )
                     raise UnknownName(kind, name, known[what])
         for alone, why in ALONE.items():
             if alone in self.needs and (others := sorted(self.needs - {alone, *ALWAYS})):
-                raise BadInput(f"needs has {alone!r} and {', '.join(map(repr, others))}. {why}, so it can't be combined with other fields.")
+                raise BadInput(
+                    f"needs has {alone!r} and {', '.join(map(repr, others))}. {why}, so it can't be combined with other fields."
+                )
         of_latents = self.needs & {"latents", "weigh"}
         if bool(of_latents) != bool(self.families):
             raise BadInput(

@@ -66,7 +66,11 @@ def side_by_side(one: One, contexts: Callable[[], Iterator[AbstractContextManage
         chunks = max(1, ROOM // max(1, cost.bytes))
         with torch.set_grad_enabled(grew), validation(False):
             made = _at_once(on, alone, noise[:-1], chunks, only_noise=cost.draws == len(look.draws))
-        why = "" if made else "model or guide branch on drawn values, or use an operation that torch can't map over particles"
+        why = (
+            ""
+            if made
+            else "model or guide branch on drawn values, or use an operation that torch can't map over particles"
+        )
     if made is None:
         if why and len(noise) >= MANY:
             _say_once(f"Particles are drawn one by one, with a separate run of model and guide for each: {why}.")

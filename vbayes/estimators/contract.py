@@ -98,7 +98,9 @@ def check_estimate(estimator: Any, found: Any, particles: Particles) -> None:
                 f"sites share. {_mend(tuple(got.shape), particles.local)}"
             )
     if found.value.requires_grad:
-        raise BadEstimator(f"{name} returned a value that carries a gradient. Wanted: a constant; write value.detach().")
+        raise BadEstimator(
+            f"{name} returned a value that carries a gradient. Wanted: a constant; write value.detach()."
+        )
 
 
 def _mend(got: tuple[int, ...], local: tuple[int, ...]) -> str:

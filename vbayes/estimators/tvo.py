@@ -48,7 +48,9 @@ class TVO(Estimator):
         super().__post_init__()
         b = self.betas
         if not b or b[0] != 0 or any(low >= high for low, high in zip(b, (*b[1:], 1.0), strict=True)):
-            raise BadInput(f"TVO(betas={b!r}) is not valid. Wanted: increasing numbers that start at 0 and stay below 1.")
+            raise BadInput(
+                f"TVO(betas={b!r}) is not valid. Wanted: increasing numbers that start at 0 and stay below 1."
+            )
 
     def _intervals(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """β_t and β_{t+1} − β_t, each (T,)."""

@@ -35,7 +35,7 @@ def annealed(
     progress: bool,
     part: str = "",
 ) -> Weights:
-"""Computes the weights of chains that run from the guide to the posterior, or back.
+    """Computes the weights of chains that run from the guide to the posterior, or back.
 
     A pilot run finds the step of each temperature, for each datum by itself; the run that counts leaves it alone, so that each of its
     moves keeps the density it is meant to keep.

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PART = Real(above=0.0, below=1.0, given="0.9")
-NOT_TO_BE_USED = "The draws of this fit should not be used (fit.verdict() says why), and neither should predictions made from them."
+NOT_TO_BE_USED = (
+    "The draws of this fit should not be used (fit.verdict() says why), and neither should predictions made from them."
+)
 
 
 @dataclass(frozen=True, repr=False)

@@ -46,7 +46,10 @@ class Reconstruction(Displayable):
         rows = (
             ("x", str(tuple(self.x.shape))),
             ("code", str(tuple(self.code.shape))),
-            ("error", f"{rounded(float(error.mean()), 4)} squared per datum, {rounded(float(error.max()), 4)} at worst"),
+            (
+                "error",
+                f"{rounded(float(error.mean()), 4)} squared per datum, {rounded(float(error.max()), 4)} at worst",
+            ),
         )
         return Card("Reconstruction", rows)
 

@@ -156,7 +156,9 @@ def check_estimator(
     """
     method = resolve(estimator)
     if not isinstance(method, Estimator):
-        raise BadInput(f"estimator={estimator!r} makes no claims that could be tested. Wanted: a vb.Estimator, its class or its name.")
+        raise BadInput(
+            f"estimator={estimator!r} makes no claims that could be tested. Wanted: a vb.Estimator, its class or its name."
+        )
     names = list(TRACTABLE) if pairs is None else list(pairs)
     seed, rows, unsuitable = rng.or_default(seed), [], {}
     with bar("check", len(names), show=progress, unit="pair") as advance:

@@ -41,7 +41,9 @@ def given_checkpoints(at: Any, **training: Any) -> dict[str, Checkpoint]:
     if isinstance(at, Sequence) and not isinstance(at, str) and all(isinstance(one, Fit) for one in at):
         named: dict[str, Checkpoint] = {f"step {fit.steps}": fit for fit in at}
         if len(named) < len(at):
-            raise BadInput(f"at=... has {len(at)} fits, but only {len(named)} different numbers of steps to name them by. Name them in a mapping.")
+            raise BadInput(
+                f"at=... has {len(at)} fits, but only {len(named)} different numbers of steps to name them by. Name them in a mapping."
+            )
     else:
         named = dict(at) if isinstance(at, Mapping) else {}
     wrong = [name for name, checkpoint in named.items() if not isinstance(checkpoint, (Fit, Pair, Mapping))]

@@ -223,7 +223,9 @@ def suitable(
 
 def _with_particles(name: str, method: ELBO, particles: Sequence[int]) -> list[tuple[str, ELBO]]:
     if not isinstance(method, Estimator):
-        raise BadInput(f"particles={tuple(particles)} can't be set for {name}, which is one of Pyro's. Leave one of them out.")
+        raise BadInput(
+            f"particles={tuple(particles)} can't be set for {name}, which is one of Pyro's. Leave one of them out."
+        )
     found: list[tuple[str, ELBO]] = []
     for count in particles:
         try:

@@ -87,7 +87,11 @@ def _words(table: pd.DataFrame, few: Estimator, method: Estimator) -> str:
             " More particles tighten the bound, but reduce the guide's signal-to-noise ratio (Rainforth et al. 2018)."
         )
         kin = REPARAMETERISED.get(name_of(type(method)()))
-        text += f" Use {name_of(ESTIMATORS[kin](method.num_particles))}: the same bound, without this effect." if kin else ""
+        text += (
+            f" Use {name_of(ESTIMATORS[kin](method.num_particles))}: the same bound, without this effect."
+            if kin
+            else ""
+        )
     elif after.snr - before.snr > CLEAR * (before.snr_se**2 + after.snr_se**2) ** 0.5:
         text += " Here the guide gains from more particles."
     return text

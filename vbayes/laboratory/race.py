@@ -166,7 +166,9 @@ def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
         first = rng.default_seed()
         return tuple(range(seeds) if first == 0 else (rng.child(first, number) for number in range(seeds)))
     if len(set(seeds)) < len(seeds):
-        raise BadInput(f"seeds={seeds!r}. Wanted: a number of seeds, at least 1, or a list of distinct integers of at least 0.")
+        raise BadInput(
+            f"seeds={seeds!r}. Wanted: a number of seeds, at least 1, or a list of distinct integers of at least 0."
+        )
     return tuple(seeds)
 
 

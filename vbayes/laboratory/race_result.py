@@ -70,7 +70,9 @@ class Race(Displayable):
             return Card(f"Race: {self.pair} on {self.data}", (*rows, ("highest", "–: no run stayed finite")))
         first = self.summary().sort_values("elbo_at_seconds", ascending=False).iloc[0]
         reached = with_error(first.elbo_at_seconds, first.elbo_at_seconds_se)
-        rows.append(("highest", f"{first.estimator}: {reached} nats per datum after {rounded(first.seconds, 3)} s each"))
+        rows.append(
+            ("highest", f"{first.estimator}: {reached} nats per datum after {rounded(first.seconds, 3)} s each")
+        )
         rows.append(("evaluated by", self.evaluator))
         if self.against:
             rows.append(("q against p", self.against))

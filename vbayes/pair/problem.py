@@ -169,7 +169,5 @@ def pair_and_data(pair: Model, data: Any) -> tuple[Pair, Any]:
     if not isinstance(data, Batch):
         require_arguments(made)
     if data is None:
-        arguments.refuse(
-            "data", data, wanted="data, or a vb.Fit, which brings its own", mend="pass the observed data"
-        )
+        arguments.refuse("data", data, wanted="data, or a vb.Fit, which brings its own", mend="pass the observed data")
     return made, data

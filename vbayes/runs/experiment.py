@@ -84,9 +84,7 @@ class Experiment:
     def __post_init__(self) -> None:
         for name in self.tasks:
             if not isinstance(self.full.get(name), (list, tuple)):
-                raise BadInput(
-                    f"tasks names {name!r}, which is not a list setting. Wanted: names of list settings."
-                )
+                raise BadInput(f"tasks names {name!r}, which is not a list setting. Wanted: names of list settings.")
 
     def shown(self, table: pd.DataFrame) -> pd.DataFrame:
         """The part of the table shown in the terminal."""
@@ -143,7 +141,9 @@ def load(path: Path) -> Iterator[Experiment]:
         BadInput: The file does not exist, or contains no experiment.
     """
     if not path.is_file():
-        raise BadInput(f"The file {path} does not exist. Wanted: a Python file with a vb.Experiment named `experiment`.")
+        raise BadInput(
+            f"The file {path} does not exist. Wanted: a Python file with a vb.Experiment named `experiment`."
+        )
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)

@@ -82,7 +82,9 @@ def _exit_code(error: BrokenProcessPool) -> str:
 def _said(tasks: Sequence[Task], failed: Mapping[int, str], rest: str) -> str:
     """Every task that failed by name, and of the first what went wrong."""
     (first, why), *others = failed.items()
-    named = "".join(f"\nAlso failed: {tasks[number].described()}: {why.splitlines()[0]}" for number, why in others[:NAMED])
+    named = "".join(
+        f"\nAlso failed: {tasks[number].described()}: {why.splitlines()[0]}" for number, why in others[:NAMED]
+    )
     more = f"\n{len(others) - NAMED} more failed." if len(others) > NAMED else ""
     start = f"{len(failed)} of {len(tasks)} measurements failed. {rest}"
     return f"{start}\n{tasks[first].path.stem} with {tasks[first].described()} failed: {why}{named}{more}"
@@ -190,7 +192,9 @@ def _on_dask(client: Client) -> Outcomes:
             if client.nthreads():
                 seen = time.monotonic()
             elif time.monotonic() - seen > LONELY:
-                raise TaskFailed(f"The Dask cluster has had no workers for {LONELY} s. Completed measurements are saved.")
+                raise TaskFailed(
+                    f"The Dask cluster has had no workers for {LONELY} s. Completed measurements are saved."
+                )
 
     return outcomes
 

@@ -105,7 +105,9 @@ def files(given: Sequence[Path], *, every: bool) -> dict[Path, bool]:
         raise BadInput("There is nothing to run. Wanted: a file with an experiment, a folder of them, or --all.")
     for file in found:
         if (same := [str(other) for other in found if other.stem == file.stem])[1:]:
-            raise BadInput(f"{' and '.join(same)} would use the same run folder. Run them separately, one of them with --out.")
+            raise BadInput(
+                f"{' and '.join(same)} would use the same run folder. Run them separately, one of them with --out."
+            )
     return found
 
 

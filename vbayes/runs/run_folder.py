@@ -81,7 +81,9 @@ class RunFolder:
                 self._require_free()
                 self._hidden.mkdir(parents=True, exist_ok=True)
                 if not stat.S_ISDIR(self._hidden.lstat().st_mode):
-                    raise OutputUnwritable(f"{self._hidden} is a symbolic link, which is not followed. Remove it first.")
+                    raise OutputUnwritable(
+                        f"{self._hidden} is a symbolic link, which is not followed. Remove it first."
+                    )
                 try:
                     lock = Lock(self._hidden)
                     break
@@ -193,7 +195,9 @@ def whole(path: Path) -> Iterator[Path]:
         yield part
         os.replace(part, path)
     except (OSError, RuntimeError) as error:  # HDF5 says the latter of a full disk
-        raise OutputUnwritable(f"Can't write {path}: {error}. Mend: free some space, or choose another folder.") from error
+        raise OutputUnwritable(
+            f"Can't write {path}: {error}. Mend: free some space, or choose another folder."
+        ) from error
     finally:
         part.unlink(missing_ok=True)
 

@@ -56,9 +56,7 @@ def uncaptured(rows: pd.DataFrame) -> str:
     if slow.empty or len(slow) == len(known):
         return ""
     alone = len(known) - len(slow) == 1
-    whose = (
-        f"time{'s are' if len(slow) > 1 else ' is'} that of Pyro, not of a compiled program as for the other{'' if alone else 's'}"
-    )
+    whose = f"time{'s are' if len(slow) > 1 else ' is'} that of Pyro, not of a compiled program as for the other{'' if alone else 's'}"
     return f"Not compiled: {listed(list(slow.estimator))}, whose {whose}. {slow.captured.iloc[0].splitlines()[0]}"
 
 

@@ -115,7 +115,9 @@ class Autosave:
             if must:
                 raise
             if not self._warned or told.get("finished"):
-                warnings.warn(f"The checkpoint could not be saved: {error} Training continues without it.", stacklevel=3)
+                warnings.warn(
+                    f"The checkpoint could not be saved: {error} Training continues without it.", stacklevel=3
+                )
             self._warned = True
         ended = time.monotonic()
         self._next, self._at = ended + max(self._seconds, SHARE * (ended - began)), len(fit.rows)

@@ -36,11 +36,11 @@ def asked_of_disk(pair: Pair, data: Dataset, batch_size: int | None, **options: 
     rows = f"Data set {data.name!r} with {len(data)} rows is read during training"
     for name, value in options.items():
         if value is not None:
-            raise BadInput(
-                f"{rows}, but {name}={value!r} needs all rows at once. Wanted: no {name}; or {WANTED}."
-            )
+            raise BadInput(f"{rows}, but {name}={value!r} needs all rows at once. Wanted: no {name}; or {WANTED}.")
     if batch_size is None:
-        raise BadInput(f"{rows}, in minibatches. Wanted: a batch size, such as batch_size={min(1000, len(data))}; or {WANTED}.")
+        raise BadInput(
+            f"{rows}, in minibatches. Wanted: a batch size, such as batch_size={min(1000, len(data))}; or {WANTED}."
+        )
     if pair.word is not None:
         raise BadInput(
             f"{rows}, but guide={pair.word!r} needs all rows at once to find its start. Wanted: a guide of your own, such as pyro.infer.autoguide.AutoNormal(model); or {WANTED}."

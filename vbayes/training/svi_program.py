@@ -64,7 +64,9 @@ class SVIProgram:
         self._fed = Fed([place for place, _ in fed], wide=torch.float64 in types)
         self._given = self._fed.now() or ()
         if any(tensor.requires_grad for tensor in call.tensors):
-            raise CaptureFailed("An argument of model and guide requires a gradient, which a compiled program would not propagate.")
+            raise CaptureFailed(
+                "An argument of model and guide requires a gradient, which a compiled program would not propagate."
+            )
         model, guide = self._fed.into(call.bound(svi.model)), self._fed.into(call.bound(svi.guide))
         self._pair = Pair(model, guide, name=name_of_model(svi.model)).adopt(names)
         if isinstance(svi._elbo, Remembering):

@@ -57,9 +57,7 @@ def updated(
             "steps= or epochs=."
         )
     if average:
-        raise BadInput(
-            f"update={update} and average=True: only iterates of Adam are averaged. Wanted: one of the two."
-        )
+        raise BadInput(f"update={update} and average=True: only iterates of Adam are averaged. Wanted: one of the two.")
     asked = {"estimator": estimator, "batch_size": batch_size, "learning_rate": learning_rate}
     if scores_alone(update) and (given := [f"{name}={value!r}" for name, value in asked.items() if value is not None]):
         beside = " and ".join(given)

@@ -58,7 +58,9 @@ def check_shapes(features: tuple[int, ...], x: Tensor, lengths: Tensor | None) -
         mend = " A single sequence is x[None]." if shape[1:] == features else ""
         raise BadInput(f"x has shape {shape}. Wanted: {wanted}, N sequences of T steps.{mend}")
     if 0 in shape:
-        raise BadInput(f"x has shape {shape}, without any step. Wanted: {wanted} with at least one sequence of one step.")
+        raise BadInput(
+            f"x has shape {shape}, without any step. Wanted: {wanted} with at least one sequence of one step."
+        )
     if lengths is None:
         return
     if lengths.shape != shape[:1] or lengths.is_floating_point() or lengths.dtype == torch.bool:
