@@ -130,7 +130,7 @@ CASES = {
     "another type than the model's": (
         lambda: fit(small_vae(), binary().bool()),
         E.BadPair,
-        ["(12, 6) bool", "types they expect"],
+        ["(12, 6) bool", "expected shapes and types"],
     ),
     "score function of a point mass": (
         lambda: fit(vb.Pair(plain_model, AutoDelta(plain_model)), X, "score"),

@@ -274,7 +274,7 @@ def test_lengths_of_packed_sequences_are_read():
     assert not program.guards.hold(torch.zeros(0), (x[:3], torch.tensor([3, 3, 1])))
     options = {"steps": 30, "batch_size": 4, "progress": False, "device": "cpu"}
     with pytest.warns(
-        UserWarning, match="reads values of its arguments .*pack_padded_sequence.* more than 8 different"
+        UserWarning, match="branches on values of its arguments .*pack_padded_sequence.* more than 8 different"
     ):
         fit = vb.fit(recurrent(), (x, lengths), "trace", compile="torch", **options)
     assert fit.engine.startswith("Pyro") and fit.steps == 30
