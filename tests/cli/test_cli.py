@@ -251,7 +251,7 @@ def test_not_finite_keeps_what_there_is(inside, tmp_path):
     )
     assert done.returncode == 2 and "Traceback" not in done.stderr
     shown = " ".join(done.stderr.replace("│", " ").split())
-    assert "site 'x' has a log-density" in shown and "Kept in run" in shown
+    assert "site 'x' has a log-density" in shown and "Saved in run" in shown
     history = pd.read_csv(tmp_path / "run" / "history.csv")
     assert f"at step {len(history) + 1};" in shown and history.elbo.notna().all()
 

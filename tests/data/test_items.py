@@ -182,7 +182,7 @@ def test_numbers_of_several_kinds():
     assert vb.Dataset.of(Rows(0, 0.5, 1, 0.75)).first[:].tolist() == [0.0, 0.5, 1.0, 0.75]
     assert vb.Dataset.of(Rows(True, False, 3)).first[:].tolist() == [1, 0, 3]
     for rows, said in (
-        ((1, 0.5, 2, 3), "whole numbers for 'x' at first, and real numbers further on"),
+        ((1, 0.5, 2, 3), "integers for 'x' at first, and real numbers later"),
         ((True, 3, True, False), "booleans for 'x' at first, and integers later"),
     ):
         data = vb.Dataset.of(Rows(*rows))
@@ -193,8 +193,8 @@ def test_numbers_of_several_kinds():
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ((torch.zeros(2), torch.zeros(3)), "another 'x' each: \\(2,\\) in row 0, \\(3,\\) in row 1"),
-        (({"a": 1}, {"b": 1}), "another 'a' each: \\(\\) in row 0, none in row 1"),
+        ((torch.zeros(2), torch.zeros(3)), "whose 'x' differ: \\(2,\\) in row 0, \\(3,\\) in row 1"),
+        (({"a": 1}, {"b": 1}), "whose 'a' differ: \\(\\) in row 0, none in row 1"),
         ((None, 1.0), "can't be collated \\(default_collate"),
     ],
 )

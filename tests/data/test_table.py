@@ -117,7 +117,7 @@ BAD = {
     "a mixture": (pd.DataFrame({"x": [1.0, 2.0], "m": ["a", 2.5]}), lambda m: None, "'m' is a column of mixed values"),
     "no such column": (FRAME, lambda x, countty: None, "no column 'countty'. Did you mean 'county'"),
     "one name twice": (pd.DataFrame([[1.0, 2.0]], columns=["x", "x"]), model, "several are named 'x'"),
-    "other rows": (xr.Dataset({"y": ("obs", Y), "z": ("other", [1.0])}), model, "'z' has dimensions .'other',., and not 'obs'"),
+    "other rows": (xr.Dataset({"y": ("obs", Y), "z": ("other", [1.0])}), model, "'z' has dimensions .'other',., but the rows of the others are along 'obs'"),
     "no rows": (FRAME.iloc[:0], model, "is empty: 0 rows"),
     "no column that is one": (FRAME[["when"]], model, "'when' is a column of times"),
 }  # fmt: skip

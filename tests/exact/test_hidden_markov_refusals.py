@@ -42,7 +42,7 @@ def test_what_else_is_refused():
         model.log_evidence(x.long())
     with pytest.raises(vb.errors.BadInput, match="observed=~x.isnan"):
         model.log_evidence(x * torch.nan)
-    with pytest.raises(vb.errors.BadInput, match=r"Wanted: \(4, 5\), true or false"):
+    with pytest.raises(vb.errors.BadInput, match=r"Wanted: \(4, 5\) booleans"):
         model.log_evidence(x, observed=torch.ones(4))
     with pytest.raises(vb.errors.BadInput, match="rows sum to"):
         vb.HiddenMarkov(torch.tensor([0.5, 0.6, 0.2]), model.transition, model.emission)

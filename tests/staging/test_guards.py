@@ -166,8 +166,8 @@ class Counter:
 @pytest.mark.parametrize(
     ("scale", "said"),
     [
-        (lambda x, z, s: 1.0 + random.random(), "draws random numbers by Python"),
-        (lambda x, z, s: 1.0 + float(np.random.rand()), "draws random numbers by NumPy"),
+        (lambda x, z, s: 1.0 + random.random(), "draws random numbers with Python"),
+        (lambda x, z, s: 1.0 + float(np.random.rand()), "draws random numbers with NumPy"),
         (Counter(), r"`\w+.calls` changes each time that it runs"),
     ],
     ids=["Python", "NumPy", "a counter"],

@@ -52,7 +52,7 @@ def test_two_peaks_have_another_shape():
     scores = stats.norm.ppf((np.arange(DRAWS + 1) + 0.5) / (DRAWS + 1))
     at = int(np.argmin(abs(scores - 0.97)))
     row = rank_tests({"a": np.repeat([at, DRAWS - at], COUNT // 2)}, DRAWS).iloc[0]
-    assert row.said == "of another shape" and row.shape_p < 1e-10 and abs(row.spread - 1) < 0.05
+    assert row.said == "of a different shape" and row.shape_p < 1e-10 and abs(row.spread - 1) < 0.05
 
 
 def test_many_parameters_alarm_no_more_often_than_one():

@@ -77,7 +77,7 @@ def needs(kind: type[Estimator]) -> str:
 def estimators_in_markdown() -> str:
     """The table of estimators in the reference, made from their own declarations."""
     lines = [
-        "| name | what it follows | bound | its gradient unbiased for | needs | K ≥ | reference |",
+        "| name | gradient | bound | its gradient unbiased for | needs | K ≥ | reference |",
         "|" + "---|" * 7,
     ]
     for kind in ESTIMATORS.values():

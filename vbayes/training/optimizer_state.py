@@ -93,5 +93,5 @@ def _each(state: Any, names: list[str]) -> Iterator[tuple[str, Any]]:
     if len(numbers) != len(names):
         raise BadInput(f"the optimiser is of {len(numbers)} parameters, and not of {len(names)}")
     if unknown := held.keys() - set(numbers):
-        raise BadInput(f"the optimiser has a state of {unknown!r:.80}, which is no parameter")
+        raise BadInput(f"the optimiser has a state of {unknown!r:.80}, which is not a parameter")
     yield from ((names[numbers.index(number)], own) for number, own in held.items())
