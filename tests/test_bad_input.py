@@ -130,7 +130,7 @@ CASES = {
     "another type than the model's": (
         lambda: fit(small_vae(), binary().bool()),
         E.BadPair,
-        ["(12, 6) bool", "types they expect"],
+        ["(12, 6) bool", "expected shapes and types"],
     ),
     "score function of a point mass": (
         lambda: fit(vb.Pair(plain_model, AutoDelta(plain_model)), X, "score"),
@@ -142,7 +142,7 @@ CASES = {
         E.BadInput,
         ["nothing is trained", "steps, learning_rate", "Leave it out"],
     ),
-    "no checkpoints": (lambda: vb.compare(PAIR, X, at={}), E.BadInput, ["at={}", "one at least"]),
+    "no checkpoints": (lambda: vb.compare(PAIR, X, at={}), E.BadInput, ["at={}", "a non-empty mapping"]),
     "a checkpoint that is none": (lambda: vb.compare(PAIR, X, at={"end": 3}), E.BadInput, ["'end': 'int'", "vb.Fit"]),
     "a checkpoint of another pair": (
         lambda: vb.compare(PAIR, X, at={"here": vb.Pair(plain_model, guide_by_rows)}),
@@ -184,7 +184,7 @@ CASES = {
     "optimiser with parameters": (
         lambda: fit(optimizer=torch.optim.Adam([torch.zeros(1)])),
         E.BadInput,
-        ["of its own", "Pass the class"],
+        ["already holds parameters", "Pass the class"],
     ),
     "learning rate for a pyro optimiser": (
         lambda: fit(optimizer=pyro.optim.Adam({"lr": 0.1}), learning_rate=1.0),
@@ -192,7 +192,7 @@ CASES = {
         ["no effect", "Set it there"],
     ),
     "negative learning rate": (lambda: fit(learning_rate=-1.0), E.BadInput, ["learning_rate=-1.0"]),
-    "estimator that is none": (lambda: fit(PAIR, X, 3), E.BadInput, ["3 is no estimator", "vb.STL()"]),
+    "estimator that is none": (lambda: fit(PAIR, X, 3), E.BadInput, ["3 is not an estimator", "vb.STL()"]),
     "no estimators": (lambda: vb.compare(PAIR, X, []), E.BadInput, ["at least one"]),
     "estimator given twice": (lambda: vb.compare(PAIR, X, ["stl", vb.STL()], steps=1), E.BadInput, ["twice"]),
     "too few replicas": (lambda: vb.compare(PAIR, X, replicas=10), E.BadInput, ["replicas=10", "at least 100"]),

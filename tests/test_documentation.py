@@ -138,7 +138,7 @@ def test_your_data(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     scope = run(DOCS / "your_data.md")
     said = " ".join("".join(capsys.readouterr()).split())
-    assert "Left out, as 'model' has no arguments of these names: id." in said
+    assert "Columns left out, as 'model' has no arguments with these names: id." in said
     assert "('Aitkin', 'Anoka', 'Becker') [2, 3]" in said and "in 12 of 60 rows (first: row 0)" in said
     first, second = (scope[name].parameters for name in ("masked", "without"))
     assert all(torch.allclose(value, second[name], atol=1e-5) for name, value in first.items())

@@ -1,7 +1,7 @@
-"""Variational Bayes on Pyro: any model and guide, every good estimator of the ELBO, and a laboratory for them.
+"""Variational Bayes on Pyro: any model and guide, many estimators of the ELBO, and tools to compare them.
 
-The names below are loaded when they are first used, so that `import vbayes` costs nothing. They stand in
-`__init__.pyi`, in the order of the way of the data.
+Names are loaded on first use, so `import vbayes` is fast. They are listed in `__init__.pyi`, in the order in
+which data flow through the package.
 """
 
 import warnings

@@ -1,24 +1,24 @@
-"""One exception tree, so that a caller can catch as much or as little as they mean to.
+"""The exceptions of vbayes, in one tree, so that callers can catch exactly as much as they want.
 
 ::
 
     VBayesError
-    ├── BadInput (ValueError)         what a user handed in does not fit
-    │   ├── UnknownName               an estimator, pair or data set that does not exist
-    │   ├── BadCall (TypeError)       arguments missing, or too many
-    │   │   └── UnknownKeyword
-    │   ├── BadData                   empty, NaN, wrong lengths, a batch larger than the data
-    │   ├── BadPair                   model and guide do not fit each other
-    │   ├── BadEstimator              a class of estimator that does not say, or keep, what it promises
-    │   └── Unsuitable                an estimator that can't work on this pair
-    ├── DataUnavailable (OSError)     a file that is missing, damaged or out of reach
+    ├── BadInput (ValueError)         an argument is not valid
+    │   ├── UnknownName               no estimator, pair or data set has this name
+    │   ├── BadCall (TypeError)       arguments are missing, or there are too many
+    │   │   └── UnknownKeyword        a keyword argument that the function does not have
+    │   ├── BadData                   empty data, NaN, unequal lengths, a batch larger than the data
+    │   ├── BadPair                   model and guide do not match
+    │   ├── BadEstimator              an estimator class that breaks the contract of estimators
+    │   └── Unsuitable                an estimator or method that can't be used with this pair
+    ├── DataUnavailable (OSError)     a file that is missing, damaged or unreachable
     ├── OutputUnwritable (OSError)    a run folder that can't be written
-    ├── TaskFailed (RuntimeError)     one measurement of a sweep went wrong
-    ├── ProcessLost (RuntimeError)    of several processes that train together, one is not heard of any more
+    ├── TaskFailed (RuntimeError)     one measurement of a sweep failed
+    ├── ProcessLost (RuntimeError)    in distributed training, another process failed or stopped responding
     ├── NonFinite (ArithmeticError)   the ELBO or its gradient became NaN or infinite
     └── CaptureFailed (RuntimeError)  a pair that can't be turned into a tensor program
 
-Every message says what happened, what was got, what was wanted, and how to mend it.
+Every message says what is wrong, what was given, what is wanted, and how to fix it.
 """
 
 from __future__ import annotations
@@ -46,23 +46,23 @@ class VBayesError(Exception):
 
 
 class BadInput(VBayesError, ValueError):
-    """What a user handed in does not fit.
+    """An argument is not valid.
 
     Attributes:
-        parts: Of the message, by their names: what, got, wanted and mend; empty where it was written in one piece.
+        parts: Parts of the message by name: what, got, wanted and mend; empty if the message was written in one piece.
     """
 
     parts: Mapping[str, str] = MappingProxyType({})
 
     @classmethod
     def of(cls, what: str, *, got: str, wanted: str, mend: str) -> Self:
-        """An error of four parts.
+        """Makes an error from the four parts of its message.
 
         Args:
-            what: Does not fit, with its value: "draws='3'".
-            got: What that is: "a str".
-            wanted: What would be: "an integer of at least 2".
-            mend: How to make it so: "draws=3, without quotes".
+            what: The argument with its value: "draws='3'".
+            got: What that value is: "a str".
+            wanted: What is needed instead: "an integer of at least 2".
+            mend: How to fix it: "draws=3, without quotes".
         """
         error = cls(f"{what} is {got}. Wanted: {wanted}. Mend: {mend}.")
         error.parts = {"what": what, "got": got, "wanted": wanted, "mend": mend}
@@ -70,12 +70,12 @@ class BadInput(VBayesError, ValueError):
 
 
 class UnknownName(BadInput):
-    """A name that nothing is registered under.
+    """No estimator, pair, data set or the like has this name.
 
     Args:
         kind: What was looked up, in words ("estimator").
         name: The name that was not found.
-        known: The names there are.
+        known: The names that exist.
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
@@ -85,7 +85,7 @@ class UnknownName(BadInput):
 
 
 class BadCall(BadInput, TypeError):
-    """A call with an argument too few, or too many."""
+    """A call with missing arguments, or too many."""
 
 
 class UnknownKeyword(BadCall):
@@ -93,23 +93,23 @@ class UnknownKeyword(BadCall):
 
 
 class BadData(BadInput):
-    """Data that nothing can be learnt from: empty, NaN, unequal lengths."""
+    """Data that can't be used: empty, NaN, or of unequal lengths."""
 
 
 class BadPair(BadInput):
-    """A model and a guide that do not fit each other."""
+    """A model and a guide that do not match."""
 
 
 class BadEstimator(BadInput):
-    """A class of estimator that does not say, or keep, what it promises."""
+    """An estimator class that breaks the contract of `vb.Estimator`."""
 
 
 class Unsuitable(BadInput):
-    """An estimator that can't work on this pair."""
+    """An estimator or method that can't be used with this pair."""
 
 
 class DataUnavailable(VBayesError, OSError):
-    """A data file that is missing, damaged or out of reach."""
+    """A data file that is missing, damaged or unreachable."""
 
 
 class OutputUnwritable(VBayesError, OSError):
@@ -117,11 +117,11 @@ class OutputUnwritable(VBayesError, OSError):
 
 
 class TaskFailed(VBayesError, RuntimeError):
-    """One measurement of a sweep went wrong; those that were made are kept."""
+    """One measurement of a sweep failed; the completed ones are saved."""
 
 
 class ProcessLost(VBayesError, RuntimeError):
-    """Of several processes that train one guide together, another one can't go on, or is not heard of any more."""
+    """In distributed training, another process failed or stopped responding."""
 
 
 class NonFinite(VBayesError, ArithmeticError):
@@ -129,9 +129,9 @@ class NonFinite(VBayesError, ArithmeticError):
 
     Attributes:
         step: The step at which it happened, counted from 1.
-        sites: The sample sites whose log-probability is not finite there.
-        parameters: Those whose gradient is not finite there, or whose value after the step would not be.
-        fit: What training had reached, a `Fit` or a `MonteCarloEM`: the history and the last finite parameters; None outside of training.
+        sites: The sample sites whose log-probability is not finite at that step.
+        parameters: The parameters whose gradient is not finite at that step, or whose value would not be after it.
+        fit: The `Fit` or `MonteCarloEM` so far, with the history and the last finite parameters; None outside of training.
     """
 
     def __init__(
@@ -142,11 +142,11 @@ class NonFinite(VBayesError, ArithmeticError):
 
 
 class CaptureFailed(VBayesError, RuntimeError):
-    """A pair that can't be turned into a pure tensor program; it still works, eagerly."""
+    """A pair that can't be captured as a pure tensor program; it still works in eager mode."""
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """A question after the names most like this one; empty if none is."""
+    """A "Did you mean" question with the most similar names; empty if there are none."""
     by_lower = {k.lower(): k for k in known}
     near = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.4)
     return f"Did you mean {' or '.join(repr(by_lower[k]) for k in near)}?" if near else ""

@@ -1,4 +1,4 @@
-"""The user's home, which not everybody has: in a container a process may have no entry among the users, or a home that is not its own."""
+"""The user's home directory, which may be missing: in a container, the user may not exist, or may not own its home."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 def is_usable() -> bool:
-    """Whether there is a home with a cache, or one that this process can write to."""
+    """Whether there is a home directory with a cache, or one that this process can write to."""
     home = os.path.expanduser("~")
     if not os.path.isabs(home) or not os.path.isdir(home):
         return False
@@ -22,19 +22,19 @@ def is_usable() -> bool:
 
 
 def temporary() -> Path:
-    """A folder in its place, of mode 0700, that goes with this process; one line says so."""
+    """A temporary replacement with mode 0700, deleted when this process ends; a message says so."""
     return _temporary(os.getpid())
 
 
 def settle() -> None:
-    """Gives a process without a home that folder for one, for what it calls and starts too."""
+    """Sets the home of a process without one to that folder, also for its subprocesses."""
     if not is_usable():
         os.environ["HOME"] = str(temporary())
 
 
 @contextmanager
 def lent() -> Iterator[None]:
-    """Inside there is a home: some packages do not bear to be imported without one."""
+    """Provides a home inside the block: some packages can't be imported without one."""
     if is_usable():
         yield
         return
@@ -59,7 +59,7 @@ def _temporary(process: int) -> Path:
 
     atexit.register(remove)
     print(
-        f"vbayes: there is no home that can be written to, so data and machine code are kept in {folder}, which goes with this process. Mend: set HOME, or VBAYES_CACHE.",
+        f"vbayes: there is no writable home directory, so data and compiled code are stored in {folder}, which is deleted when this process ends. Mend: set HOME, or VBAYES_CACHE.",
         file=sys.stderr,
     )
     return folder

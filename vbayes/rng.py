@@ -1,4 +1,4 @@
-"""Randomness enters by a seed and leaves no trace; and threads take turns at what a process has once."""
+"""Random numbers: seeded, without side effects on global generators; and a lock for state that a process has only once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WAITING = ("threading.py", "joblib", "concurrent")  # in the name of the file in
 
 
 class Turn:
-    """A lock that the same thread may take again, and that does not hang where its holder waits for those who wait for it."""
+    """A reentrant lock that raises an error instead of deadlocking when its holder waits for threads that wait for the lock."""
 
     def __init__(self) -> None:
         self._lock, self._holder = threading.RLock(), 0
@@ -37,8 +37,8 @@ class Turn:
             looks = looks + 1 if any(name in file for name in WAITING) else 0
             if looks == LOOKS:
                 raise VBayesError(
-                    "Another thread waits for threads inside vb.seeded, Pair.scope or the like, and holds what this one needs: Pyro's parameter store and the global "
-                    "random numbers, of which a process has one each. Wanted: threads that are started outside of such a block; each fit has a seed of its own."
+                    "Another thread is waiting for threads inside vb.seeded, Pair.scope or the like, and so holds the lock on Pyro's parameter store and the global "
+                    "random number generators, which this thread needs. Wanted: threads that are started outside of such a block; each fit has its own seed."
                 )
         self._holder = threading.get_ident()
 
@@ -47,14 +47,14 @@ class Turn:
 
 
 TURN = Turn()
-"""Whose turn it is to use what a process has once: Pyro's parameter store and handlers, the global random numbers, the validation of distributions.
+"""Lock for state that a process has only once: Pyro's parameter store and handlers, the global random generators, the validation of distributions.
 
 Whoever seeds, enters a pair's scope or takes a step of an `SVI` holds it meanwhile, so fits in several threads take turns.
 """
 
 
 def takes_turns(function: Callable[P, R]) -> Callable[P, R]:
-    """Lets one thread at a time in."""
+    """Decorator that lets only one thread at a time run the function."""
 
     @wraps(function)
     def alone(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -73,7 +73,7 @@ def get_state() -> dict[str, Any]:
 
 
 def set_state(state: dict[str, Any]) -> None:
-    """Puts back what `get_state` took."""
+    """Restores what `get_state` returned."""
     torch.set_rng_state(state["torch"])
     random.setstate(state["random"])
     np.random.set_state(state["numpy"])
@@ -86,21 +86,21 @@ _default = 0
 
 
 def default_seed() -> int:
-    """The seed of whatever is called without one: 0, and inside an experiment the seed of the run.
+    """The seed used by functions that are called without one: 0, or inside an experiment the seed of the run.
 
-    For what in an experiment draws by a generator of its own: `torch.Generator().manual_seed(vb.default_seed())`.
+    In an experiment, use it for your own generators too: `torch.Generator().manual_seed(vb.default_seed())`.
     """
     return _default
 
 
 def or_default(seed: int | None) -> int:
-    """The seed, or the default one where none was given."""
+    """The seed, or the default seed if None."""
     return _default if seed is None else seed
 
 
 @contextmanager
 def by_default(seed: int) -> Iterator[None]:
-    """Inside, the seed of whatever is called without one; for a process as a whole, whatever its threads."""
+    """Sets the default seed inside the block, for all threads of the process."""
     global _default
     before, _default = _default, seed
     try:
@@ -112,12 +112,12 @@ def by_default(seed: int) -> Iterator[None]:
 @takes()
 @contextmanager
 def seeded(seed: int | None) -> Iterator[None]:
-    """Seeds everything random inside the block, and restores the generators afterwards. Other threads wait for their turn.
+    """Seeds all global random generators inside the block, and restores them afterwards. Other threads wait for their turn.
 
-    Functions of vbayes draw by a `seed` of their own, whatever the generators around them: pass it to them.
+    Functions of vbayes have a `seed` argument and do not use the global generators; pass the seed to them.
 
     Args:
-        seed: Any integer ≥ 0; 32 bits of it reach NumPy. None is `default_seed()`.
+        seed: Any integer ≥ 0, of which NumPy gets 32 bits; `default_seed()` if None.
 
     Examples:
         >>> with seeded(0): a = torch.randn(3)
@@ -145,7 +145,7 @@ def _seed(seed: int) -> None:
 
 @contextmanager
 def continued(state: dict[str, Any]) -> Iterator[None]:
-    """Goes on from a saved state; `state` is updated to where the block left off."""
+    """Continues from a saved state of the generators; `state` is updated when the block ends."""
     with TURN:
         before = get_state()
         try:
@@ -160,11 +160,11 @@ def continued(state: dict[str, Any]) -> Iterator[None]:
 
 
 def stream(*path: int, device: str | torch.device = "cpu") -> torch.Generator:
-    """A generator whose draws are a function of some integers, and have nothing to do with those of any others.
+    """A generator whose draws are determined by some integers, and independent of those for any other integers.
 
     Args:
-        path: A seed, and which of the streams that depend on it.
-        device: Where it draws.
+        path: A seed, followed by the numbers of the stream.
+        device: Device of the generator.
 
     References:
         The mixing function is SplitMix64's: Steele, Lea & Flood 2014, doi:10.1145/2660193.2660195.
@@ -179,12 +179,12 @@ def stream(*path: int, device: str | torch.device = "cpu") -> torch.Generator:
 
 
 def child(seed: int, *path: int) -> int:
-    """A seed that depends on another: a function of the integers, and of no others. Seeds that were counted up would meet: the second of seed 0 would
+    """Derives a seed from another one and some integers. Simply adding to a seed would make streams collide: the second of seed 0 would
     be the first of seed 1.
     """
     return stream(seed, *path).initial_seed() % 2**32
 
 
 def children(seed: int, count: int) -> list[int]:
-    """Seeds of several runs of one thing: the first has the seed itself, so that one alone is what it always was, and each of the others a `child`."""
+    """Seeds for several runs of one thing: the first is the seed itself, so that a single run does not change, and each of the others is a `child`."""
     return [seed, *(child(seed, number) for number in range(1, count))][:count]

@@ -1,4 +1,4 @@
-"""What is checked and warned of: switched for a while, and back to what it was."""
+"""Context managers that switch validation and warnings temporarily."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .rng import TURN
 
 @contextmanager
 def validation(on: bool) -> Iterator[None]:
-    """Pyro's and torch's validation on or off inside; afterwards each as it was, whatever happened in between.
+    """Switches Pyro's and torch's validation on or off inside the block, and restores both afterwards.
 
     Off, a value that is not finite reaches the ELBO and is named there, and a model can be captured: checks branch on
     data. Pyro's own context puts back Pyro's setting, but not one that the caller made in torch.
@@ -32,7 +32,7 @@ def validation(on: bool) -> Iterator[None]:
 
 @contextmanager
 def values_unchecked() -> Iterator[None]:
-    """Torch's validation off inside, Pyro's as it is: a model may be looked at whose data are outside their support."""
+    """Switches off torch's validation inside the block, but not Pyro's, so that a model can be run with data outside their support."""
     with TURN:
         before = Distribution._validate_args
         try:
@@ -44,7 +44,7 @@ def values_unchecked() -> Iterator[None]:
 
 @contextmanager
 def no_warnings_of_nan() -> Iterator[None]:
-    """For those who look at the values themselves: Pyro warns of a loss that is not finite."""
+    """Silences Pyro's warning about losses that are not finite, for callers that check the values themselves."""
     with TURN, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Encountered (NaN|\\+inf|-inf|infinity)", UserWarning)
         yield

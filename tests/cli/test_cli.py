@@ -71,7 +71,7 @@ def test_compare_in_several_numbers_of_particles(inside, tmp_path):
     assert result.estimators == ("stl", "stl(4)", "rloo(4)") and result.oracle == "pathwise, 1000 replicas"
     assert [p.step for p in result.points] == [0, 1, 2, 3, 6, 10, 18]
     wrong = inside("compare", "--particles", "1;4")
-    assert wrong.returncode == 2 and "--particles '1;4'. Wanted: whole numbers with commas" in wrong.stderr
+    assert wrong.returncode == 2 and "--particles '1;4'. Wanted: integers separated by commas" in wrong.stderr
 
 
 @pytest.mark.slow
@@ -193,7 +193,7 @@ BAD = {
     "unknown setting": (["train", "--set", "latnt=3"], "Did you mean 'latent'? Its settings: hidden=128, latent=5"),
     "setting of another kind": (
         ["train", "--set", "latent=ten"],
-        "latent='ten' is of another kind. Wanted: a whole number",
+        "latent='ten' has the wrong type. Wanted: an integer",
     ),
     "setting of the data": (["train", "--set", "features=3"], "it comes from the data"),
     "no settings": (["train", "eight_schools", "--set", "a=3"], "It has none"),
@@ -205,7 +205,7 @@ BAD = {
     "minibatches of local latents": (["train", "eight_schools", "--batch-size", "4"], "rows of one minibatch only"),
     "no path": (["train", "monte_carlo", "--estimator", "stl"], "'z'"),
     "no such module": (["train", "nowhere:pair"], "package.module:function"),
-    "no run": (["report", "nowhere"], "is no run folder"),
+    "no run": (["report", "nowhere"], "is not a run folder"),
     "folder in use": (["train", "--out", "full"], "is not an empty folder"),
     "folder that can't be": (["train", "--out", "file/run"], "Choose another --out"),
 }
@@ -251,7 +251,7 @@ def test_not_finite_keeps_what_there_is(inside, tmp_path):
     )
     assert done.returncode == 2 and "Traceback" not in done.stderr
     shown = " ".join(done.stderr.replace("│", " ").split())
-    assert "site 'x' has a log-density" in shown and "Kept in run" in shown
+    assert "site 'x' has a log-density" in shown and "Saved in run" in shown
     history = pd.read_csv(tmp_path / "run" / "history.csv")
     assert f"at step {len(history) + 1};" in shown and history.elbo.notna().all()
 

@@ -85,7 +85,7 @@ def test_from_a_csv_to_a_prediction(inside, files, tmp_path, monkeypatch):
     refused = inside("predict", "run", "--data", "new.csv", *pair, "--out", "found.txt")
     assert refused.returncode == 2 and "ends in .csv or .parquet" in words(refused.stderr)
     refused = inside("predict", "run", "--data", "new.csv", *pair, "--out", "nowhere/found.csv")
-    assert refused.returncode == 2 and "There is no folder nowhere" in words(refused.stderr)
+    assert refused.returncode == 2 and "The folder nowhere" in words(refused.stderr)
     with monkeypatch.context() as without:
         without.setattr("vbayes.cli.predict.find_spec", lambda name: None)
         refused = inside("predict", "run", "--data", "new.csv", *pair, "--out", "found.parquet")
@@ -99,18 +99,18 @@ def test_from_a_csv_to_a_prediction(inside, files, tmp_path, monkeypatch):
         monkeypatch.setattr("sys.stdin", Terminal(answer))
         done = inside("predict", "run", "--data", "new.csv", "--draws", 20)
         assert done.returncode == code, done.stderr
-        assert "The fit is of 'mine_with_a_table:pair', which is code. Run it?" in done.stdout
+        assert "The pair of this fit is 'mine_with_a_table:pair', which is Python code. Run it?" in done.stdout
 
     table = pd.read_csv(tmp_path / "radon.csv")
     table[table.county != "Aitkin"].to_csv(tmp_path / "radon.csv", index=False)
     refused = inside("predict", "run", "--data", "new.csv", *pair)
-    assert refused.returncode == 2 and "radon.csv is no longer the file that the fit of run" in words(refused.stderr)
+    assert refused.returncode == 2 and "radon.csv has changed since the fit of run" in words(refused.stderr)
 
 
 def test_what_is_no_fit_or_no_table(inside, files):
     for args, message in {
         ("predict", "nowhere", "--data", "new.csv"): "nowhere holds no fit",
-        ("train", "vae", "--data", "lost.csv"): "There is no file lost.csv",
+        ("train", "vae", "--data", "lost.csv"): "The file lost.csv",
         ("train", "vae", "--data", "mine_with_a_table.py"): "ends in '.py'",
     }.items():
         done = inside(*args)
@@ -135,7 +135,7 @@ def test_features_go_by_their_names(tmp_path):
     other = vb.Dataset.of(table[["b", "a"]].assign(id=range(3)))
     assert torch.equal(job.recipe.fed(other, job.features).first, job.data.first)
     for wrong in (table[["a"]], table.assign(b=list("xyz"))):
-        with pytest.raises(vb.errors.BadData, match="has no column of numbers 'b'. Wanted: a, b"):
+        with pytest.raises(vb.errors.BadData, match="has no numeric column 'b'. Wanted: a, b"):
             job.recipe.fed(vb.Dataset.of(wrong), job.features)
 
 
@@ -143,6 +143,7 @@ def test_features_go_by_their_names(tmp_path):
 def test_names_are_no_numbers_to_a_built_in_pair(pair, column, tmp_path):
     pd.DataFrame({column: list("abc"), "sigma": [1.0, 1.0, 1.0]}).to_csv(tmp_path / "some.csv", index=False)
     with pytest.raises(
-        vb.errors.BadData, match=f"Column '{column}' of 'some' holds names, as 'a', and pair '{pair}' takes numbers"
+        vb.errors.BadData,
+        match=f"Column '{column}' of 'some' holds names, such as 'a', but pair '{pair}' takes numbers",
     ):
         find(pair, str(tmp_path / "some.csv"))

@@ -73,9 +73,9 @@ def test_several_starts_see_the_same_draws():
 
 
 def test_grey_data_under_a_bernoulli_are_warned_about_and_binarised():
-    with pytest.warns(UserWarning, match=r"run from .* to .* with values between.*binarize='threshold'"):
+    with pytest.warns(UserWarning, match=r"run from .* to .* with values in between.*binarize='threshold'"):
         vb.fit(pair(), grey(), steps=1, progress=False)
-    with pytest.warns(UserWarning, match="no log-probability"):
+    with pytest.warns(UserWarning, match="not a log-probability"):
         fit = vb.fit(pair(), grey(), steps=400, batch_size=8, progress=False, learning_rate=0.01)
     assert fit.history.elbo[:40].mean() < fit.history.elbo[-40:].mean()  # it trains all the same
     vb.fit(pair(), grey(), steps=1, progress=False, binarize="static")  # warnings are errors

@@ -97,7 +97,7 @@ class Words(Pictures):
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (Stream(), "a stream, of which nobody knows how many rows"),
+        (Stream(), "a stream of unknown length"),
         (DataLoader(Stream()), "a stream"),
         (Words(), "rows with tuple for 'x'"),
     ],
@@ -108,7 +108,7 @@ def test_what_has_no_rows(data, said):
 
 
 def test_without_a_batch_size():
-    with pytest.raises(vb.errors.BadInput, match="read while a fit trains, so many rows at a time"):
+    with pytest.raises(vb.errors.BadInput, match="read during training, in minibatches"):
         vb.fit(vb.Pair(model, AutoDelta(model)), Pictures(), steps=2, progress=False)
 
 
@@ -182,8 +182,8 @@ def test_numbers_of_several_kinds():
     assert vb.Dataset.of(Rows(0, 0.5, 1, 0.75)).first[:].tolist() == [0.0, 0.5, 1.0, 0.75]
     assert vb.Dataset.of(Rows(True, False, 3)).first[:].tolist() == [1, 0, 3]
     for rows, said in (
-        ((1, 0.5, 2, 3), "whole numbers for 'x' at first, and real numbers further on"),
-        ((True, 3, True, False), "true and false for 'x' at first, and whole numbers further on"),
+        ((1, 0.5, 2, 3), "integers for 'x' at first, and real numbers later"),
+        ((True, 3, True, False), "booleans for 'x' at first, and integers later"),
     ):
         data = vb.Dataset.of(Rows(*rows))
         with pytest.raises(vb.errors.BadData, match=said):
@@ -193,9 +193,9 @@ def test_numbers_of_several_kinds():
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ((torch.zeros(2), torch.zeros(3)), "another 'x' each: \\(2,\\) in row 0, \\(3,\\) in row 1"),
-        (({"a": 1}, {"b": 1}), "another 'a' each: \\(\\) in row 0, none in row 1"),
-        ((None, 1.0), "can't be put together \\(default_collate"),
+        ((torch.zeros(2), torch.zeros(3)), "whose 'x' differ: \\(2,\\) in row 0, \\(3,\\) in row 1"),
+        (({"a": 1}, {"b": 1}), "whose 'a' differ: \\(\\) in row 0, none in row 1"),
+        ((None, 1.0), "can't be collated \\(default_collate"),
     ],
 )
 def test_rows_that_are_not_alike(rows, said):
@@ -205,8 +205,8 @@ def test_rows_that_are_not_alike(rows, said):
 
 def test_rows_further_on_that_are_not_alike():
     for rows, said in (
-        ([torch.zeros(2), torch.zeros(3), torch.zeros(2), torch.zeros(2)], "can't be put together"),
-        ([{"a": 1}, {"b": 1}, {"a": 1}, {"a": 1}], "can't be put together"),
+        ([torch.zeros(2), torch.zeros(3), torch.zeros(2), torch.zeros(2)], "can't be collated"),
+        ([{"a": 1}, {"b": 1}, {"a": 1}, {"a": 1}], "can't be collated"),
     ):
         data = vb.Dataset.of(Rows(*rows))
         with pytest.raises(vb.errors.BadData, match=said):

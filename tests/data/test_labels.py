@@ -82,7 +82,7 @@ def test_numbers_that_are_names(names, numbers, codes):
 def test_numbers_that_are_no_names_are_refused(new):
     """Codes are handed in as a tensor, which can't hold anything else."""
     data = vb.Dataset.of({"g": ["b", "a"]})
-    said = "column 'g' is numbers where .* have names, as 'a'.*torch.tensor\\(g\\)"
+    said = "column 'g' is numbers, where .* have names, such as 'a'.*torch.tensor\\(g\\)"
     with pytest.raises(vb.errors.BadData, match=said):
         vb.Dataset.of({"g": new}, like=data)
     with pytest.raises(vb.errors.BadData, match=said):

@@ -84,7 +84,7 @@ def test_larger_than_what_is_read_at_once(tmp_path, monkeypatch):
         data.tensors["kind"].numpy()[10:], whole[10:]
     )
     with pytest.raises(
-        vb.errors.BadData, match="'id' of .* holds (large_)?string, more than 5 different ones, and the file is larger"
+        vb.errors.BadData, match="'id' of .* holds (large_)?string, more than 5 distinct ones, and the file is larger"
     ):
         data.batch(lambda y, id: None)
     some = vb.data.read(tmp_path / "a.parquet", columns={"X": ["x", "n"], "y": "y"})
@@ -95,7 +95,7 @@ def test_larger_than_what_is_read_at_once(tmp_path, monkeypatch):
 
 
 BAD = {
-    "nothing there": ("none.csv", None, vb.errors.DataUnavailable, "no file"),
+    "nothing there": ("none.csv", None, vb.errors.DataUnavailable, "does not exist"),
     "another ending": ("a.xlsx", b"", vb.errors.BadInput, "ends in '.xlsx'. Wanted: .csv"),
     "no ending": ("a", b"", vb.errors.BadInput, "ends in ''"),
     "damaged": (

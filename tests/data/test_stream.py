@@ -121,9 +121,9 @@ WRONG = {
     "more": (Readings(), {"rows": N - 3}, vb.errors.BadData, f"with more than rows={N - 3} in a pass"),
     "a block fewer": (Readings(), {"rows": 24}, vb.errors.BadData, f"ends after {N} rows in place of rows=24"),
     "a block more": (Readings(), {"rows": 20}, vb.errors.BadData, "with more than rows=20 in a pass"),
-    "nobody says": (Readings(), {}, vb.errors.BadData, r"nobody knows how many rows.*vb.Dataset.of\(stream, rows=N\)"),
+    "nobody says": (Readings(), {}, vb.errors.BadData, r"a stream of unknown length.*vb.Dataset.of\(stream, rows=N\)"),
     "none": (Readings(), {"rows": 0}, vb.errors.BadInput, "rows=0"),
-    "no stream": (torch.zeros(3), {"rows": 3}, vb.errors.BadInput, "rows=3 is given with data that have their rows"),
+    "no stream": (torch.zeros(3), {"rows": 3}, vb.errors.BadInput, "rows=3 is given for data whose number of rows is known"),
 }  # fmt: skip
 
 

@@ -77,7 +77,7 @@ def test_fit_and_check_take_a_table_and_say_once_what_they_leave_out(capsys):
     seen = vb.check(pair, FRAME)
     vb.fit(pair, FRAME, steps=3, batch_size=10, compile=False)
     said = re.sub(r"\s+", " ", "".join(capsys.readouterr()))
-    assert said.count("Left out, as 'model' has no arguments of these names: id, when.") == 2
+    assert said.count("Columns left out, as 'model' has no arguments with these names: id, when.") == 2
     assert [(site.name, site.shape) for site in seen.sites if site.in_guide == "observed"] == [("y", (30,))]
     assert vb.check(pair, dict(FRAME[["x", "county", "y"]].items()), show=False) == seen
     assert vb.check(pair, *vb.Dataset.of(FRAME).batch(model).args, show=False) == seen
@@ -88,7 +88,7 @@ def test_fit_and_check_take_a_table_and_say_once_what_they_leave_out(capsys):
 def test_several_columns_as_a_matrix():
     data = vb.Dataset.of({"X": FRAME[["x", "id"]], "y": FRAME["y"]})
     assert np.allclose(data.tensors["X"], np.stack([X, range(30)], 1)) and np.allclose(data.tensors["y"], Y)
-    with pytest.raises(vb.errors.BadData, match="'county' of a table that is one argument .* holds names"):
+    with pytest.raises(vb.errors.BadData, match="'county' of a table that is passed as one argument .* holds names"):
         vb.Dataset.of({"X": FRAME[["x", "county"]]})
 
 
@@ -116,8 +116,8 @@ BAD = {
     "durations": (pd.DataFrame({"x": [1.0], "t": pd.to_timedelta([1], "h")}), lambda t: None, "'t' is a column of times.*total_seconds"),
     "a mixture": (pd.DataFrame({"x": [1.0, 2.0], "m": ["a", 2.5]}), lambda m: None, "'m' is a column of mixed values"),
     "no such column": (FRAME, lambda x, countty: None, "no column 'countty'. Did you mean 'county'"),
-    "one name twice": (pd.DataFrame([[1.0, 2.0]], columns=["x", "x"]), model, "several are called 'x'"),
-    "other rows": (xr.Dataset({"y": ("obs", Y), "z": ("other", [1.0])}), model, "'z' has dimensions .'other',., and not 'obs'"),
+    "one name twice": (pd.DataFrame([[1.0, 2.0]], columns=["x", "x"]), model, "several are named 'x'"),
+    "other rows": (xr.Dataset({"y": ("obs", Y), "z": ("other", [1.0])}), model, "'z' has dimensions .'other',., but the rows of the others are along 'obs'"),
     "no rows": (FRAME.iloc[:0], model, "is empty: 0 rows"),
     "no column that is one": (FRAME[["when"]], model, "'when' is a column of times"),
 }  # fmt: skip
@@ -138,5 +138,5 @@ def test_whole_numbers_of_a_bernoulli():
         with pyro.plate("data", len(y)):
             pyro.sample("y", dist.Bernoulli(p), obs=y)
 
-    with pytest.raises(vb.errors.BadPair, match=r"hand in x.float\(\)"):
+    with pytest.raises(vb.errors.BadPair, match=r"pass x.float\(\)"):
         vb.check(vb.Pair(coin, AutoNormal(coin)), pd.DataFrame({"y": [0, 1]}))

@@ -217,9 +217,9 @@ def silent(x):
     [
         (flat, "prior of site 'mu' is improper.*Wanted: a proper prior"),
         (masked, "prior of site 'mu' is improper"),
-        (broadcast, "not an argument of the model as it is"),
+        (broadcast, "not passed to the model as an unmodified argument"),
         (factored, "pyro.factor"),
-        (stretched, r"makes data of shape \(1,\) in place of column 'x' of shape \(4,\)"),
+        (stretched, r"simulates data of shape \(1,\) for column 'x' of shape \(4,\)"),
         (silent, "observes nothing"),
         (wide, "Simulated data set 0 has values in column 'x' that are not finite"),
     ],

@@ -183,7 +183,7 @@ def test_what_has_no_order_is_refused():
             vb.draw(pair, vb.Batch(()), 2, **{"needs": {"steps"}, **more})
 
     calls = []
-    with pytest.raises(vb.errors.Unsuitable, match="'z2' came in one run and not in another"):
+    with pytest.raises(vb.errors.Unsuitable, match="'z2' occurred in one run but not in another"):
         calls.clear()
         draw(vb.Pair(comes_and_goes, guide))
     with pytest.raises(vb.errors.Unsuitable, match="guide lacks 'z3'"), pytest.warns(UserWarning, match="z3"):

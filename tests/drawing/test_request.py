@@ -36,7 +36,7 @@ BATCH = vb.Batch((torch.tensor([-0.5, 2.0]),))
         ({"needs": {"latents"}}, "needs has 'latents', but `families` is empty. Wanted: .* 'bernoulli', 'categorical', 'full_normal', 'normal', 'normal_mixture', 'one_hot'"),
         ({"needs": {"log_p"}, "families": {"normal"}}, "needs has neither 'latents' nor 'weigh'"),
         ({"needs": {"log_p"}, "requires": {"downstream_costs"}}, "Add 'scored' to needs"),
-        ({"needs": {"enumerated", "log_p"}}, "'enumerated' beside 'log_p'.*it stands alone"),
+        ({"needs": {"enumerated", "log_p"}}, "'enumerated' and 'log_p'.*it can't be combined"),
     ],
 )  # fmt: skip
 def test_what_can_not_be_asked(asked, message):

@@ -150,7 +150,8 @@ def test_what_works_alone_only_is_drawn_one_by_one(fn, monkeypatch, at_once):
 def test_it_says_so_once_where_they_are_many():
     side_by_side._say_once.cache_clear()
     with pytest.warns(
-        UserWarning, match="drawn one by one, each by a run of model and guide: model or guide branch on what was drawn"
+        UserWarning,
+        match="drawn one by one, with a separate run of model and guide for each: model or guide branch on drawn values",
     ):
         of(vb.Trace(100), branching)
     of(vb.Trace(100), branching)

@@ -154,12 +154,12 @@ def test_a_guide_whose_sites_depend_on_each_other_is_refused_by_disarm():
         (lambda: vb.MIWAE(5, groups=2), "divides the number of particles"),
         (lambda: vb.CIWAE(beta=1.5), "at least 0 and at most 1"),
         (lambda: vb.Renyi(alpha=1), "or vb.Pathwise"),
-        (lambda: vb.TVO(betas=(0.5, 0.2)), "rise from 0"),
+        (lambda: vb.TVO(betas=(0.5, 0.2)), "start at 0"),
         (lambda: vb.REBAR(temperature=0), "above 0"),
         (lambda: vb.GumbelSoftmax(temperature=-1), "above 0"),
         (lambda: vb.Baselined(decay=1), "below 1"),
         (lambda: vb.Beta(beta=-1.0), "at least 0"),
-        (lambda: vb.Beta(warm_up=0.5), "warm_up=0.5\\) is no whole number"),
+        (lambda: vb.Beta(warm_up=0.5), "warm_up=0.5\\) is not an integer"),
     ],
 )
 def test_settings_that_make_no_sense(make, message):

@@ -205,7 +205,7 @@ def test_the_whole_reason_why_it_cannot_be_summed_out():
 def test_a_mark_for_enumeration_is_warned_of_where_nobody_heeds_it(estimator):
     with pytest.warns(UserWarning, match="TraceEnum_ELBO instead"):
         Trace_ELBO().loss(*coin())
-    with pytest.warns(UserWarning, match=r"The guide marks 'k' for enumeration, which this estimator does not do"):
+    with pytest.warns(UserWarning, match=r"The guide marks 'k' for enumeration, but this estimator does not enumerate"):
         estimator.loss(*coin())
     with warnings.catch_warnings():
         warnings.simplefilter("error")

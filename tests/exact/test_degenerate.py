@@ -53,7 +53,8 @@ def test_what_is_no_covariance():
         [[1.0, torch.nan], [torch.nan, 1.0]],
     ):
         with pytest.raises(
-            vb.errors.BadInput, match="noise is singular or no covariance: its smallest eigenvalue is -"
+            vb.errors.BadInput,
+            match="noise is singular or not a covariance: the ratio of its smallest to its largest eigenvalue is -",
         ):
             require_positive_definite(torch.tensor(matrix), "noise")
     assert positive_definite(torch.tensor([[1e-30]]))

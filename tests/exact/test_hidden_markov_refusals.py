@@ -24,9 +24,9 @@ def sequences(name: str):
         ("lengths of others", {"lengths": torch.tensor([5, 1])}, r"lengths has shape \(2,\)"),
         ("real lengths", {"lengths": torch.tensor([5.0, 1, 4, 2])}, "integers"),
         ("a single sequence", {"x": torch.tensor([0, 1, 2, 1]), "lengths": None}, r"A single sequence is x\[None\]"),
-        ("no steps", {"x": torch.zeros(4, 0, dtype=torch.long), "lengths": None}, "no step at all"),
+        ("no steps", {"x": torch.zeros(4, 0, dtype=torch.long), "lengths": None}, "without any step"),
         ("a symbol too many", {"x": torch.full((4, 5), 4)}, "symbols from 4 to 4. Wanted: 0 to 3"),
-        ("a negative symbol", {"x": torch.full((4, 5), -1)}, "what was not seen"),
+        ("a negative symbol", {"x": torch.full((4, 5), -1)}, "mark missing steps"),
         ("reals for symbols", {"x": torch.zeros(4, 5)}, "x.long()"),
     ],
 )  # fmt: skip
@@ -42,7 +42,7 @@ def test_what_else_is_refused():
         model.log_evidence(x.long())
     with pytest.raises(vb.errors.BadInput, match="observed=~x.isnan"):
         model.log_evidence(x * torch.nan)
-    with pytest.raises(vb.errors.BadInput, match=r"Wanted: \(4, 5\), true or false"):
+    with pytest.raises(vb.errors.BadInput, match=r"Wanted: \(4, 5\) booleans"):
         model.log_evidence(x, observed=torch.ones(4))
     with pytest.raises(vb.errors.BadInput, match="rows sum to"):
         vb.HiddenMarkov(torch.tensor([0.5, 0.6, 0.2]), model.transition, model.emission)

@@ -115,5 +115,5 @@ def test_negligible_nodes():
 
 def test_too_many_tuples():
     table = Table(torch.zeros(2000, 1), torch.full((2000, 1), -2000.0).log_softmax(0), torch.zeros(2000, 1))
-    with pytest.raises(vb.errors.BadInput, match="2000 nodes that matter make 8000000000 tuples of 3 particles"):
+    with pytest.raises(vb.errors.BadInput, match="2000 relevant nodes make 8000000000 tuples of 3 particles"):
         table.expected(log_mean_exp, 3)

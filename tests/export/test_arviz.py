@@ -227,10 +227,10 @@ def test_exchange_with_the_other_version(data):
 
 A, B = np.zeros((1, 3, 2)), np.zeros((1, 3))
 BAD = {
-    "nothing": ({}, None, "No draws"),
+    "nothing": ({}, None, "no draws"),
     "unknown group": ({"posteriors": {"a": B}}, None, "'posteriors' is not a group"),
     "no draws axis": ({"posterior": {"a": np.zeros(3)}}, None, "(chain, draw, *shape)"),
-    "not one draw": ({"posterior": {"a": np.zeros((1, 0))}}, None, "one draw at least"),
+    "not one draw": ({"posterior": {"a": np.zeros((1, 0))}}, None, "at least one draw"),
     "too many dims": ({"posterior": {"a": B}}, {"a": ["x"]}, "dims gives ['x']"),
     "dims twice": ({"posterior": {"a": np.zeros((1, 3, 2, 2))}}, {"a": ["x", "x"]}, "2 different names"),
     "dimension draw": ({"posterior": {"a": A}}, {"a": ["draw"]}, "none of them in ['chain', 'draw']"),
@@ -254,11 +254,11 @@ def test_bad_input(case):
 
 
 def test_bad_files(data, tmp_path):
-    with pytest.raises(BadInput, match="no netCDF file"):
+    with pytest.raises(BadInput, match="not a netCDF file"):
         export.from_netcdf(tmp_path / "none.nc")
     (tmp_path / "text.nc").write_text("no draws here")
-    with pytest.raises(BadInput, match="no netCDF file"):
+    with pytest.raises(BadInput, match="not a netCDF file"):
         export.from_netcdf(tmp_path / "text.nc")
     for nowhere in ("nowhere", "text.nc"):
-        with pytest.raises(OutputUnwritable, match="Choose a folder"):
+        with pytest.raises(OutputUnwritable, match="Choose an existing"):
             export.to_netcdf(data, tmp_path / nowhere / "posterior.nc")

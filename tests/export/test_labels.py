@@ -88,9 +88,9 @@ def test_coords_and_dims_by_hand(fit):
     assert list(posterior.coords["county"].values) == ["one", "two", "three"]
     assert list(posterior.coords["coefficient"].values) == ["slope", "other"]
     for wrong, said in (
-        ({"coords": {"country": ["a"]}}, "coords names 'country', which is no dimension"),
+        ({"coords": {"country": ["a"]}}, "coords names 'country', which is not a dimension"),
         ({"coords": {"county": ["a"]}}, "'county' is 3 long"),
-        ({"dims": {"alpha": ["b"]}}, "dims names 'alpha', which is no variable"),
+        ({"dims": {"alpha": ["b"]}}, "dims names 'alpha', which is not a variable"),
         ({"dims": {"powers": ["a", "b", "c"]}}, "dims\\['powers'\\] is .*Wanted: 2 names"),
     ):
         with pytest.raises(vb.errors.BadInput, match=said):

@@ -229,7 +229,7 @@ def test_another_fit(tmp_path, options, words):
     path = tmp_path / "fit.safetensors"
     short(pair(), checkpoint=path)
     before = path.read_bytes()
-    with pytest.raises(BadInput, match=f"holds another fit: it has (.|\n)*{words}(.|\n)*Wanted(.|\n)*Mend"):
+    with pytest.raises(BadInput, match=f"holds a different fit: it has (.|\n)*{words}(.|\n)*Wanted(.|\n)*Mend"):
         short(pair(), checkpoint=path, **options)
     assert path.read_bytes() == before
 
@@ -237,16 +237,16 @@ def test_another_fit(tmp_path, options, words):
 def test_a_fit_that_was_saved(tmp_path):
     path = short(pair()).save(tmp_path / "mine.safetensors")
     before = path.read_bytes()
-    with pytest.raises(BadInput, match="that was saved, and not one that was kept(.|\n)*Mend"):
+    with pytest.raises(BadInput, match="written by fit.save, not a checkpoint(.|\n)*Mend"):
         short(pair(), checkpoint=path)
     assert path.read_bytes() == before
 
 
 def test_what_can_not_be_written_is_known_before_the_first_step(tmp_path, monkeypatch):
-    with pytest.raises(OutputUnwritable, match="Choose a folder"):
+    with pytest.raises(OutputUnwritable, match="Choose an existing"):
         short(pair(), checkpoint=tmp_path / "missing" / "fit.safetensors", callbacks=[pytest.fail])
     monkeypatch.setattr(autosave, "STATES", 10**15)
-    with pytest.raises(OutputUnwritable, match="There is no room (.|\n)*Mend"):
+    with pytest.raises(OutputUnwritable, match="Not enough disk space (.|\n)*Mend"):
         short(pair(), checkpoint=tmp_path / "fit.safetensors", callbacks=[pytest.fail])
     assert not list(tmp_path.iterdir())
 
@@ -260,7 +260,7 @@ def test_a_folder_that_goes_away_costs_no_fit(tmp_path):
         if (tmp_path / "in").exists():
             (tmp_path / "in").rmdir()
 
-    with pytest.warns(UserWarning, match="The fit is not kept(.|\n)*goes on all the same"):
+    with pytest.warns(UserWarning, match="The checkpoint could not be saved(.|\n)*continues without it"):
         found = short(pair(), checkpoint=tmp_path / "in" / "fit.safetensors", every=0, callbacks=[remove])
     same(found, short(pair()))
 

@@ -103,7 +103,7 @@ def test_killed(here, out):
 def test_terminated(here, capfd):
     """Status 143, as clusters know it."""
     assert dies(signal.SIGTERM, *COMMAND, "--out", "run") == 143
-    assert "kept. The same command goes on, or `vbayes train --resume" in capfd.readouterr().err
+    assert "saved. To continue, repeat the command or run `vbayes train --resume" in capfd.readouterr().err
     assert vbayes("train", "--resume", "run") == 0
     assert vbayes(*COMMAND, "--out", "whole") == 0
     same(here / "run", here / "whole")
@@ -135,8 +135,8 @@ def test_what_can_not_be_gone_on_with(here, capfd):
         assert vbayes("train", *command) == 2
         assert words in said(capfd)
 
-    says("there is nothing to go on with", "--resume", "nowhere")
-    says("no run folder says which code to run", "--resume", "own")
+    says("there is no run to continue", "--resume", "nowhere")
+    says("code is not run just because a run folder names it", "--resume", "own")
     says("it has seed 0, not 1", "mine:pair", "--seed", 1, "--resume", "own")
     says("Wanted: one of them", "--resume", "own", "--out", "other")
     told = here / ".own.unfinished" / "unfinished.json"
@@ -156,7 +156,9 @@ def test_a_run_folder_runs_no_code(here, capfd):
     (here / "evil.py").write_text("open('it ran', 'w').close()\ndef pair():\n    pass\n")
     asked = {"pair": "evil:pair", "data": "normal_normal", "seed": 0}
     (here / "run" / "unfinished.json").write_text(json.dumps({"arguments": asked, "left": "rest"}))
-    assert vbayes("report", "run") == 2 and "is code, which no run folder names for you" in said(capfd)
+    assert vbayes(
+        "report", "run"
+    ) == 2 and "is Python code, which is not run just because a run folder names it" in said(capfd)
     assert vbayes("train", "--resume", "run") == 2 and not (here / "it ran").exists()
 
 

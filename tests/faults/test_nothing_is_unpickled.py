@@ -170,7 +170,7 @@ def test_links_and_pipes_in_the_cache(task, tmp_path):
 
 def test_what_is_not_kept_is_said(task):
     for table in (TABLE.assign(when=pd.Timestamp("2026-01-01")), TABLE.assign(what=[object()] * 6), TABLE.set_index(["count", "right"])):  # fmt: skip
-        with pytest.warns(UserWarning, match="measured anew each time"):
+        with pytest.warns(UserWarning, match="measured again each time"):
             task.keep(table)
         assert task.kept() is None
 

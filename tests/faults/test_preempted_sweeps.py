@@ -125,8 +125,8 @@ def test_a_task_that_takes_its_process_with_it(file, tmp_path, monkeypatch, capf
     sent = dies(file, monkeypatch)
     assert run(file) == 2
     told = " ".join(capfd.readouterr().err.replace("│", " ").split())
-    assert "1 of 2 measurements failed. The others are kept." in told
-    assert "sizes=[2], seed=0 failed: its process died by SIGKILL(-9), and again when it had the machine for itself" in told  # fmt: skip
+    assert "1 of 2 measurements failed. The others are saved." in told
+    assert "sizes=[2], seed=0 failed: its process died by SIGKILL(-9), and again when it ran alone" in told  # fmt: skip
     assert sent == [0, 0] and measured(file) == ["1", "2", "3"]  # of those that were left it was the first
     assert len(list((tmp_path / "cache" / "tasks").glob("*.json"))) == 2
 
@@ -158,7 +158,7 @@ def test_a_task_that_dies_for_good(file, tmp_path, capfd):
     file.write_text(FILE.replace("(HERE / \"signal\").exists()", "True").replace("int((HERE / \"signal\").read_text())", "signal.SIGKILL").replace("(HERE / \"signal\").unlink()", "pass"))  # fmt: skip
     assert run(file, "--jobs", 2) == 2
     told = " ".join(capfd.readouterr().err.replace("│", " ").split())
-    assert "1 of 3 measurements failed. The others are kept." in told and "sizes=[2]" in told and "SIGKILL" in told
+    assert "1 of 3 measurements failed. The others are saved." in told and "sizes=[2]" in told and "SIGKILL" in told
     assert measured(file).count("2") == 2  # once, and once more
     assert len(list((tmp_path / "cache" / "tasks").glob("*.json"))) == 2
 

@@ -330,12 +330,12 @@ def test_what_is_no_guide_is_damage_and_older_files_look_again(tmp_path):
         7, guide | {"word": "fulll"}, guide | {"options": {"rank": 10**9}}, guide | {"places": []}, guide | {"places": [{}]},
         guide | {"endless": [1]}, {"word": "low_rank"},
     ):  # fmt: skip
-        with pytest.raises(vb.errors.BadInput, match="damaged: its field 'guide' is not what it must be"):
+        with pytest.raises(vb.errors.BadInput, match="damaged: its field 'guide' is not valid"):
             load(guide=wrong)
     assert load(guide=None).pair.guide.search is not None, "it looks again"
     tensors["place.0.centre"] = tensors["place.0.centre"][:2]
     tensors["place.0.root"] = tensors["place.0.root"][:2, :2].contiguous()
-    with pytest.raises(vb.errors.BadInput, match="A guide of 2 numbers, and the model has 3"):
+    with pytest.raises(vb.errors.BadInput, match="The guide has 2 numbers, but the model has 3"):
         load()
 
 
@@ -365,10 +365,10 @@ def nowhere(y):
     [
         (lambda: vb.Pair(regression, "fulll"), r"no guide named 'fulll'. Did you mean 'full'"),
         (lambda: vb.fit(vb.pairs.normal_normal(), Y, guide="full", steps=1, **quiet), r"guide='full' for a Pair"),
-        (lambda: vb.fit(endless, Y[:1], steps=0, **quiet), r"Latent 'n' is discrete and has no end of values"),
+        (lambda: vb.fit(endless, Y[:1], steps=0, **quiet), r"Latent 'n' is discrete with infinitely many values"),
         (lambda: vb.fit(all_discrete, Y[:1], steps=0, **quiet), r"no continuous latent"),
-        (lambda: vb.fit(one_each, Y, steps=0, batch_size=10, **quiet), r"latents of each row.*all rows at a time"),
-        (lambda: vb.fit(nowhere, Y[:1], steps=0, **quiet), r"No start has led to a place"),
+        (lambda: vb.fit(one_each, Y, steps=0, batch_size=10, **quiet), r"latents for each row.*all rows at once"),
+        (lambda: vb.fit(nowhere, Y[:1], steps=0, **quiet), r"From no start was a point found"),
         (
             lambda: vb.fit(one_each, torch.zeros(20_000), guide="full", steps=0, **quiet),
             r"20,000 latents.*GB.*'low_rank'",

@@ -65,5 +65,5 @@ def test_what_can_not_be_compared():
         vb.compare_models(fits, new, prior={"1": 1.0})
     schools = vb.fit(vb.pairs.eight_schools(), vb.data.eight_schools(), steps=5, progress=False)
     found = vb.compare_models({"a": schools, "b": schools}, vb.data.eight_schools(), method="elbo", progress=False)
-    with pytest.raises(vb.errors.Unsuitable, match="no evidence of each row"):
+    with pytest.raises(vb.errors.Unsuitable, match="no separate evidence for each row"):
         found.classify()

@@ -198,12 +198,12 @@ def one_latent(x):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: evidence("normal_normal", "magic"), "method='magic' is no way"),
+        (lambda: evidence("normal_normal", "magic"), "method='magic' is not a way"),
         (lambda: evidence("normal_normal", "iw", num_particles=0), "num_particles=0 is below 1. Wanted: an integer"),
         (lambda: evidence("normal_normal", "ais", temperatures=0), "temperatures=0"),
         (lambda: vb.log_evidence(TRACTABLE["normal_normal"].pair()), "data=None"),
         (lambda: evidence("three_bernoulli", "ais"), "Latent 'b1' is discrete"),
-        (lambda: evidence("discrete_chain", "sandwich"), "Data of site 'x1' are not an argument"),
+        (lambda: evidence("discrete_chain", "sandwich"), "The data of site 'x1' are not passed"),
         (lambda: vb.log_evidence(vb.Pair(one_latent, AutoDelta(one_latent)), torch.ones(3), "iw"), "puts a point mass"),
     ],
 )

@@ -103,7 +103,7 @@ def test_what_cannot_be_filled_in():
         vb.impute(pair, x, KNOWN.float())
     with pytest.raises(vb.errors.BadInput, match="draws=1 is below 2"):
         vb.impute(pair, x, KNOWN, draws=1)
-    with pytest.raises(vb.errors.Unsuitable, match="not one set for each row"):
+    with pytest.raises(vb.errors.Unsuitable, match="its own latents for each row"):
         vb.impute(schools_by_hand(), vb.data.eight_schools(), torch.ones(8, dtype=torch.bool))
 
     def model(x):
@@ -116,7 +116,7 @@ def test_what_cannot_be_filled_in():
         with pyro.plate("data", len(x)):
             pyro.sample("z", dist.Normal(x, scale).to_event(1))
 
-    with pytest.raises(vb.errors.Unsuitable, match="hang together given the latents"):
+    with pytest.raises(vb.errors.Unsuitable, match="are not independent given the latents"):
         vb.impute(vb.Pair(model, guide), torch.zeros(3, 2), torch.tensor([True, False]))
     point = vb.fit(vb.pairs.bottleneck_autoencoder(6, 2), x, steps=5, progress=False)
     with pytest.raises(vb.errors.Unsuitable, match="point mass"):
@@ -148,7 +148,7 @@ def test_a_masked_fit_is_filled_in_and_rebuilt_with_its_gaps():
     assert torch.equal(found.draws, plain.draws) and torch.equal(found.x[known], GAPS[known])
     with pytest.raises(vb.errors.BadData, match="known is True at 2 numbers of the data that are NaN"):
         vb.impute(fit, known=torch.ones(2, dtype=torch.bool), progress=False)
-    with pytest.raises(vb.errors.BadInput, match="known is left out, and none of the data"):
+    with pytest.raises(vb.errors.BadInput, match="known was not given, and none of the data"):
         vb.impute(whole, filled, progress=False)
     rebuilt = vb.reconstruct(fit)
     assert torch.equal(rebuilt.x.isnan(), ~known)

@@ -73,15 +73,15 @@ def test_pictures():
 def test_what_it_can_not_show():
     pair, x = linear()
     space = vb.LatentSpace(pair, x)
-    with pytest.raises(vb.errors.BadInput, match="no column 'label' to tell classes by; it has 'x'"):
+    with pytest.raises(vb.errors.BadInput, match="no column 'label' for the classes; it has 'x'"):
         space.plot_codes()
-    with pytest.raises(vb.errors.BadInput, match="does not say that its rows are pictures"):
+    with pytest.raises(vb.errors.BadInput, match="is not declared to consist of images"):
         space.plot()
     with pytest.raises(vb.errors.BadInput, match=r"Wanted: \(S, 2\)"):
         space.decode(torch.zeros(3, 5))
     data = vb.data.digits().rows(slice(0, 20))
     digits = vb.LatentSpace(vb.fit(vb.pairs.vae(), data, steps=1, progress=False))
-    with pytest.raises(vb.errors.BadInput, match="Pictures of 6 pixels are not 8 × 8 = 64"):
+    with pytest.raises(vb.errors.BadInput, match="Images have 6 pixels instead of 8 × 8 = 64"):
         digits.as_images(x)
     with pytest.raises(vb.errors.BadPair, match="x has shape .*made for features=64"):
         vb.fit(vb.pairs.vae(), torch.zeros(4, 784), steps=1, progress=False)

@@ -93,7 +93,7 @@ def endless(x):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: vb.linear_response(vb.Pair(normal, "full"), X), "no normal of independent numbers.*Wanted: guide='diagonal'"),
+        (lambda: vb.linear_response(vb.Pair(normal, "full"), X), "not a normal of independent numbers.*Wanted: guide='diagonal'"),
         (lambda: vb.linear_response(vb.Pair(normal, "diagonal"), X, draws=1), "draws=1 is below 2. Wanted: an integer of at least 2"),
         (lambda: vb.linear_response(vb.Pair(endless, AutoNormal(endless)), X), "no optimum near its guide"),
     ],

@@ -260,7 +260,8 @@ def test_latents_of_all_rows_together():
     fit = trained(process, AutoNormal(process), data)
     for count in (2, 3):
         with pytest.raises(
-            vb.errors.Unsuitable, match="Latent 'f' of pair 'process' has a number for each row, and they hang together"
+            vb.errors.Unsuitable,
+            match="Latent 'f' of pair 'process' has a value for each row, and these values are not independent",
         ):
             vb.predict(fit, {"x": 5 + torch.arange(float(count))})
     assert vb.predict(fit, draws=3)["y"].shape == (3, 3)
@@ -368,7 +369,7 @@ def test_draws_that_are_not_to_be_used_are_said_to_be():
     data = {"x": torch.zeros(1), "y": torch.tensor([2.0])}
     fit = vb.fit(vb.Pair(model, guide), data, steps=1, learning_rate=1e-9, compile=False, progress=False)
     assert vb.predict(fit, torch.zeros(1), draws=5).trust == ""  # nobody has asked
-    with pytest.warns(UserWarning, match="draws of this fit are not to be used"):
+    with pytest.warns(UserWarning, match="draws of this fit should not be used"):
         found = fit.predict(torch.zeros(1), draws=5)
     assert (
         found.trust == "bad: do not use the draws"

@@ -73,7 +73,7 @@ def test_reference_draws_stand_for_a_table():
 @pytest.mark.parametrize(
     ("reference", "said"),
     [
-        ({"c": np.zeros(5)}, r"no latent of the pair. Wanted: draws of its latents, a \(S\), b \(S\)"),
+        ({"c": np.zeros(5)}, r"not a latent of the pair. Wanted: draws of its latents, a \(S\), b \(S\)"),
         ({"a": np.zeros((5, 2))}, r"Wanted: draws of the pair's latents, a \(S\), b \(S\)"),
         ({"a": np.zeros(1)}, "has the shape"),
         ({"a": np.full(5, np.nan)}, "not finite"),
@@ -109,7 +109,7 @@ def test_objectives_are_judged_by_the_posterior(raced):
     )
     text = raced.verdict()
     assert "After all 500 steps: KL(q ‖ p) is least by stl, 0.34 nats per datum (wake_sleep(32) has" in text
-    assert "the error of the sds is" in text and "the ELBO is what is compared" not in text
+    assert "the error of the sds is" in text and "compared by the ELBO" not in text
     assert "kl" in raced.summary() and "kl_se" in raced.summary()
 
 

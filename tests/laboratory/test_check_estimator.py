@@ -65,7 +65,7 @@ def test_only_what_is_claimed_is_judged():
     found = checked(OfTheModel(), "normal_normal", "three_bernoulli")
     assert [row.claimed for row in found.rows] == ["model", "model"] and found.ok
     alone, judged = found.rows
-    assert "no parameters of which it claims anything" in alone.judged and judged.judged == "yes"
+    assert "no parameters that its claims are about" in alone.judged and judged.judged == "yes"
     everything = dataclass(frozen=True)(
         type("Everything", (OfTheModel,), {"unbiased_in": frozenset({"model", "guide"})})
     )
@@ -97,7 +97,7 @@ def test_where_no_table_knows_the_objective_it_is_held_against_its_own_values():
     found = checked(honest, "normal_normal", replicas=400)
     (row,) = found.rows
     assert found.ok and row.judged == "its own values" and row.claimed == "guide, model" and row.resolution < 0.05
-    assert found.verdict().startswith("On normal_normal its gradient is that of the mean of its own values, by diff")
+    assert found.verdict().startswith("On normal_normal its gradient agrees with differences of its own mean values")
     lies = checked(lying, "normal_normal", replicas=400)
     assert not lies.ok and lies.verdict().startswith("Biased in guide, model, where it claims not to be")
 

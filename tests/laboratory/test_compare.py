@@ -265,7 +265,7 @@ def test_gradients_that_are_not_finite_are_no_verdict():
             return vb.Estimate.of(particles.log_w.mean(0) * float("nan"))
 
     pair = vb.pairs.normal_normal()
-    with pytest.raises(vb.errors.NonFinite, match="'Bad' drew a gradient of pair 'normal_normal'.*at the start"):
+    with pytest.raises(vb.errors.NonFinite, match="'Bad' gave a gradient of pair 'normal_normal'.*at the start"):
         vb.compare(pair, X.float(), ["pathwise", Bad()], at={"start": pair}, replicas=100, progress=False)
 
 
@@ -331,6 +331,6 @@ def test_what_is_not_captured_is_marked():
     captured = result.to_dataframe().drop_duplicates("estimator").set_index("estimator").captured
     assert captured["pathwise"] == "yes" and "can't be captured" in captured["Reading"]
     assert (
-        "Not compiled: Reading, whose time is Pyro's and not, as of the other, a program's. Pair 'normal_normal' can't be"
+        "Not compiled: Reading, whose time is that of Pyro, not of a compiled program as for the other. Pair 'normal_normal' can't be"
         in result.verdict()
     )

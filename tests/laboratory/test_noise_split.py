@@ -121,7 +121,7 @@ def test_batches_of_one_size_do_not_tell_local_noise_from_shared(size):
         ({"batch_sizes": ()}, "batch_sizes=.. is empty"),
         ({"minibatches": 2}, "minibatches=2 is below 10"),
         ({"estimator": "rloo", "particles": (1,), "batch_sizes": (4,)}, "at least 2"),
-        ({"estimator": pyro.infer.Trace_ELBO(), "batch_sizes": (4,)}, "no particles that could be varied"),
+        ({"estimator": pyro.infer.Trace_ELBO(), "batch_sizes": (4,)}, "no number of particles to vary"),
         ({"minibatch": 2}, "has no keyword 'minibatch'"),
     ],
 )

@@ -151,15 +151,15 @@ JOINT = {"x": np.array([[1.0, 2.0], [np.nan, 1.0], [0.0, 1.0]])}
 WRONG = {
     "not masked": (line, table(), {}, "'y' of 'data' has NaN or infinite values in 7 of 40 rows .* missing=\"mask\""),
     "counts of each column": (line, in_x_too(), {}, r"'x' of .* in 6 of 40 rows, column 'y' of .* in 7 of 40 rows"),
-    "what is not observed": (line, in_x_too(), {"missing": "mask"}, "otherwise than as what it observes"),
-    "observed, and used": (observed_and_used, in_x_too(), {"missing": "mask"}, "otherwise than as what it observes"),
+    "what is not observed": (line, in_x_too(), {"missing": "mask"}, "other than as an observed value"),
+    "observed, and used": (observed_and_used, in_x_too(), {"missing": "mask"}, "other than as an observed value"),
     "what is not observed, of the same rows": (
         line,
         table().assign(x=lambda t: t.x.where(t.y.notna())),
         {"missing": "mask"},
         "reach the gradient of",
     ),
-    "a whole column": (centred, table(), {"missing": "mask"}, "7 numbers, and at site 'y' 40 are missing"),
+    "the whole column": (centred, table(), {"missing": "mask"}, "7 values, but at site 'y' 40 are missing"),
     "a part of a row": (joint, JOINT, {"missing": "mask"}, "joint distribution, MultivariateNormal"),
 }
 

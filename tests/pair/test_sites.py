@@ -121,7 +121,7 @@ def test_what_is_missing_beside_a_factor():
     """One that weighs latents is part of the weights; one that weighs the data can't be drawn from."""
     known = torch.arange(4) < 2
     assert vb.impute(coder(False, weighs=True), X, known, draws=3, burn_in=1, progress=False).draws.shape == (3, 8, 4)
-    with pytest.raises(vb.errors.Unsuitable, match=r"pyro\.factor 'few' of pair 'coder' weighs the data"):
+    with pytest.raises(vb.errors.Unsuitable, match=r"pyro\.factor 'few' of pair 'coder' depends on the data"):
         vb.impute(coder(False, few=True), X, known, draws=3, burn_in=1, progress=False)
 
 

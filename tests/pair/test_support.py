@@ -103,7 +103,7 @@ def test_weights_that_look_well_are_not_believed(name):
 @warned
 def test_what_no_draw_of_the_guide_can_tell_is_refused():
     pair = pair_of(standard, lambda loc: dist.LogNormal(loc, 1.0))
-    with pytest.raises(vb.errors.Unsuitable, match="neither evidence nor posterior"):
+    with pytest.raises(vb.errors.Unsuitable, match="neither the evidence nor the posterior"):
         vb.log_evidence(pair, ONE, method="exact", **quiet)
     with pytest.raises(vb.errors.Unsuitable, match="no upper bound"):
         vb.log_evidence(pair, ONE, method="sandwich", num_particles=2, temperatures=3, **quiet)
@@ -142,7 +142,7 @@ def test_a_guide_without_a_density_has_no_worth():
     known = vb.Exact(lambda x: x.sum(), lambda x: x.sum(), lambda x: {"z": dist.Normal(x / 2, 0.5**0.5)})
     pair = pair_of(standard, lambda loc: dist.Delta(loc))
     found = vb.posterior(vb.Pair(pair.model, pair.guide, exact=known), ONE)
-    assert found.guide_effective is None and found.verdict().endswith("each latent by itself.")
+    assert found.guide_effective is None and found.verdict().endswith("of each latent separately.")
 
 
 def test_a_parameter_of_the_support_counts_at_its_value():

@@ -224,7 +224,7 @@ def test_compiled_and_not(compile):
     [
         ({"features": 0}, "features=0 is below 1. Wanted: an integer of at least 1"),
         ({"hidden": -1}, "hidden=-1 is below 1"),
-        ({"hidden": 2.5}, "hidden=2.5 is no whole number"),
+        ({"hidden": 2.5}, "hidden=2.5 is not an integer"),
         ({"scale": 0.0}, "scale=0.0 is out of range. Wanted: a finite number above 0"),
     ],
 )

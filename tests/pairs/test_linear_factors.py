@@ -156,7 +156,7 @@ def test_bad_input(make):
     for arguments, message in [
         ({"features": 0}, "features=0 is below 1"),
         ({"latent": -2}, "latent=-2 is below 1"),
-        ({"covariance": "round"}, "covariance='round' is no covariance of the guide. Wanted: 'diagonal' or 'full'"),
+        ({"covariance": "round"}, "covariance='round' is not a covariance of the guide. Wanted: 'diagonal' or 'full'"),
     ]:
         with pytest.raises(vb.errors.BadInput, match=message):
             make(**arguments)

@@ -73,7 +73,7 @@ def test_bias_is_measured_by_each_right_gradient(ax):
 
 def test_a_histogram_wants_draws():
     draws = {"stl": ((), float("nan"))}
-    with pytest.raises(vb.errors.BadInput, match="No draws along a right gradient, for stl"):
+    with pytest.raises(vb.errors.BadInput, match="no draws projected onto an exact gradient for stl"):
         vb.plots.gradient_histograms(draws)
 
 

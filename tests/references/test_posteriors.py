@@ -108,5 +108,5 @@ def test_a_changed_file_is_refused(tmp_path, monkeypatch):
     place.parent.mkdir(parents=True)
     place.write_bytes(b"no draws")
     monkeypatch.setenv("VBAYES_DATA", str(tmp_path))
-    with pytest.raises(vb.errors.DataUnavailable, match="is not the file that it should be"):
+    with pytest.raises(vb.errors.DataUnavailable, match="is not the expected file"):
         files.draws("sblrc-blr")

@@ -39,7 +39,7 @@ def test_what_differs_and_what_came_of_it(tmp_path):
     assert ["latent", "5", "50"] in rows and ["estimator", "stl", "iwae(64)"] in rows
     assert not [row for row in rows if row and row[0] in ("hidden", "pair", "changed")]
     assert ["steps", "200", "200"] in rows and ["k̂", "0.250", "0.250"] in rows
-    ends = next(row for row in rows if row and row[0].startswith("ELBO a datum"))
+    ends = next(row for row in rows if row and row[0].startswith("ELBO per datum"))
     assert ends[1:] == ["−20.5", "−30.5"]  # the mean of 100 / step over the last twenty is .52
     assert "Use <code>the</code> draws." in text and text.count("<polyline") == 2
     assert "Each line is the bound" in text and "can't be compared" not in text
@@ -77,7 +77,7 @@ def test_damaged_and_unfriendly_folders(tmp_path):
         (broken / name).write_text(content)
     text = against([whole, broken], tmp_path / "page.html").read_text("utf-8")
     assert text.count("<script") == 1 and "&lt;b&gt;" in text and text.count("<polyline") == 1
-    with pytest.raises(vb.errors.BadInput, match="is no run folder"):
+    with pytest.raises(vb.errors.BadInput, match="is not a run folder"):
         against([whole, tmp_path / "nowhere"], tmp_path / "page.html")
 
 

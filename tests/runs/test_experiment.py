@@ -150,7 +150,8 @@ def test_what_is_unchanged_is_not_run_again(counted, tmp_path, capsys):
     assert run(file) == 0 and counted("squares") == 1
     again = capsys.readouterr().out
     assert (
-        "Unchanged" in again and again.replace("Unchanged: this is the kept run; --force measures anew.\n", "") == first
+        "Unchanged" in again
+        and again.replace("Unchanged: showing the saved run; --force runs it again.\n", "") == first
     )
     environment = json.loads((tmp_path / "runs" / "squares" / "environment.json").read_text())
     assert environment["seconds"] >= 0 and {"git", "torch", "seed", "device"} <= set(environment)
@@ -240,7 +241,7 @@ def test_nothing_to_run(tmp_path, monkeypatch, capsys):
         ((), "Nothing to run"),
         (("--all",), "no experiment in experiments"),
         ((tmp_path,), "no experiment in"),
-        (("a/x.py", "b/x.py"), "would share a run folder"),
+        (("a/x.py", "b/x.py"), "would use the same run folder"),
     ):
         assert run(*arguments) == 2
         assert message in " ".join(capsys.readouterr().err.replace("│", " ").split())

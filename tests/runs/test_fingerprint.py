@@ -35,7 +35,7 @@ WAYS = {
     "by name": ("import importlib\nmine = importlib.import_module('mine.parts')", "", "mine.VALUE"),
     "a folder up": ("import sys\nsys.path.insert(0, str(__import__('pathlib').Path(__file__).parents[1]))\nfrom above import VALUE", "", "VALUE"),
     "through another file": ("from through import VALUE", "", "VALUE"),
-    "only while measuring": ("", "from mine.parts import VALUE", "VALUE"),
+    "only during the measurement": ("", "from mine.parts import VALUE", "VALUE"),
     "a function of it": ("from mine.other import value", "", "value()"),
 }  # fmt: skip
 
@@ -89,7 +89,7 @@ def test_what_is_only_loaded_while_measuring_is_never_kept(folder, capsys):
     path = write(
         folder, inside="import importlib; VALUE = importlib.import_module('mi' + 'ne.parts').VALUE", value="VALUE"
     )
-    assert run(path) == 0 and "was imported only while measuring" in " ".join(capsys.readouterr().out.split())
+    assert run(path) == 0 and "was imported only during the measurement" in " ".join(capsys.readouterr().out.split())
     (folder / "library" / "mine" / "parts.py").write_text("VALUE = 300\n")
     assert run(path) == 0 and "It is 300." in capsys.readouterr().out
     with load(path) as experiment:
@@ -108,7 +108,10 @@ def test_data_files(folder, capsys):
     data.write_text("value\n11\n")
     assert run(path) == 0 and "It is 11." in capsys.readouterr().out
     path = write(folder, files="('nowhere.csv',)")
-    with pytest.raises(BadInput, match=r"files names 'nowhere.csv', but there is no .*Wanted: data files"), load(path):
+    with (
+        pytest.raises(BadInput, match=r"files names 'nowhere.csv', but .* does not exist.*Wanted: data files"),
+        load(path),
+    ):
         pass
 
 
@@ -140,7 +143,7 @@ def test_an_edit_in_a_package_is_seen_by_a_task_too(folder):
         sent = Task(path, {"n": 1}, 0).marked()
     pd.testing.assert_frame_equal(sent.measure(quiet=True), pd.DataFrame({"value": [10]}))
     (folder / "library" / "mine" / "parts.py").write_text("VALUE = 300\n")
-    with pytest.raises(BadInput, match="A worker has another"):
+    with pytest.raises(BadInput, match="A worker has a different"):
         sent.measure(quiet=True)
     with load(path):
         sent = Task(path, {"n": 1}, 0).marked()

@@ -149,7 +149,7 @@ def test_a_figure_says_of_itself_what_it_shows(tmp_path):
 
 
 def test_bad_folders(run, tmp_path):
-    with pytest.raises(vb.errors.BadInput, match="is no run folder"):
+    with pytest.raises(vb.errors.BadInput, match="is not a run folder"):
         vb.report(tmp_path / "nowhere")
     (run / "comparison.json").write_text("{ broken")
     with pytest.raises(vb.errors.BadInput, match="comparison.json can't be read"):

@@ -157,8 +157,8 @@ def test_an_error_of_the_librarys_is_its_message(file, jobs):
         tables(file, jobs=jobs)
     text = str(caught.value)
     assert "Traceback" not in text and "sizes=[10], scale=2.0" in text and len(text.splitlines()) <= 9
-    first, named = text.splitlines()[0], [line for line in text.splitlines() if line.startswith("So did")]
-    assert first == "6 of 12 measurements failed. The others are kept." and len(named) == 5
+    first, named = text.splitlines()[0], [line for line in text.splitlines() if line.startswith("Also failed")]
+    assert first == "6 of 12 measurements failed. The others are saved." and len(named) == 5
 
 
 def test_a_worker_with_other_files(file):
@@ -186,12 +186,12 @@ def test_the_command(file, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     {
-        "seeds": (("--seeds", "0,x"), "Wanted: different whole numbers"),
-        "the same seed twice": (("--seeds", "1,1"), "Wanted: different whole numbers"),
-        "no seeds": (("--seeds", "0"), "Wanted: different whole numbers"),
+        "seeds": (("--seeds", "0,x"), "Wanted: distinct integers"),
+        "the same seed twice": (("--seeds", "1,1"), "Wanted: distinct integers"),
+        "no seeds": (("--seeds", "0"), "Wanted: distinct integers"),
         "unknown": (("--sweep", "scal=1"), "has no setting 'scal'"),
         "type": (("--sweep", "scale=1,x"), "Wanted: a number"),
-        "nothing": (("--sweep", "scale="), "wants values with commas"),
+        "nothing": (("--sweep", "scale="), "needs values separated by commas"),
         "set and swept": (("--sweep", "scale=1", "--set", "scale=2"), "no --set scale"),
         "backend": (("--backend", "slurm"), "There is no backend 'slurm'"),
         "dask without address": (("--backend", "dask"), "dask:tcp://HOST:8786"),
@@ -214,7 +214,7 @@ def test_a_missing_extra(file, monkeypatch, backend, package):
 
 def test_tasks_must_be_lists(file):
     file.write_text(FILE.replace('tasks=("sizes",)', 'tasks=("scale",)'))
-    with pytest.raises(BadInput, match="no setting with a list"), load(file):
+    with pytest.raises(BadInput, match="not a list setting"), load(file):
         pass
 
 
@@ -256,6 +256,6 @@ def test_a_task_that_kills_every_worker_of_a_cluster(file, cluster, monkeypatch)
     """It ends, by Dask's count of tries or, should no worker come back, by ours."""
     monkeypatch.setattr(parallel, "LONELY", 15)
     file.write_text(FILE.replace('and not (HERE / "died").exists()', ""))
-    with pytest.raises(TaskFailed, match="killed each worker|no workers"):
+    with pytest.raises(TaskFailed, match="crashed every worker|no workers"):
         tables(file, backend=f"dask:{cluster.scheduler_address}", dies="true")
     assert list((file.parent / "cache" / "tasks").iterdir())  # others came out, if not those that ran beside it

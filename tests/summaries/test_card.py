@@ -106,17 +106,17 @@ CASES: dict[str, tuple[Callable[[str], Displayable], list[str]]] = {
     "ComparisonOver": (lambda n: vb.ComparisonOver("width", {3: made(n), 5: made(n)}), ["width 3", "width 5", "stl"]),
     "Evidence": (
         lambda n: evidence(n, effective=np.array([3.5, 5.0])),
-        ["-80 ± 0.5 nats, a lower bound", "-2 nats a datum, of 40", "3.5 draws", "bound of 5 particles"],
+        ["-80 ± 0.5 nats, a lower bound", "-2 nats per datum, over 40 rows", "3.5 draws", "bound of 5 particles"],
     ),
     "Race": (
         race,
-        ["stl, score", "stl: -2 ± 0 nats a datum after 2 s each", "exact ELBO", "became NaN or infinite  score"],
+        ["stl, score", "stl: -2 ± 0 nats per datum after 2 s each", "exact ELBO", "became NaN or infinite  score"],
     ),
     "Recommendation": (lambda n: recommendation(n, 2.5), ["stl", "2.5 ± 0.5", "0.25 ms", "7.5 ± 0.25", "1 in 12 s"]),
     "NoiseSplit": (lambda n: noise_split(n, 6.0), ["M = 10, L = 4", "50 % of 6 nats²", "1 (1/M − 1/40) + 2 / (M L)"]),
     "MonteCarloEM": (
         lambda n: learnt(n, ((1, 1, -80.0, 0.75, 0.25, 3.0),)),
-        ["1 step, 1 epoch of 40 rows, 3 s", "(3, 40, 1), accepted 0.75, step size 0.25", "-2 nats a datum"],
+        ["1 step, 1 epoch of 40 rows, 3 s", "(3, 40, 1), accepted 0.75, step size 0.25", "-2 nats per datum"],
     ),
     "Check": (check, ["z (40,), d (40,)", "x (40,)", "data[40]", "score alone  d"]),
     "ModelComparison": (
@@ -126,7 +126,7 @@ CASES: dict[str, tuple[Callable[[str], Displayable], list[str]]] = {
     "Imputation": (lambda n: impute(0.2), ["(4, 3), 3 of 12 numbers uncertain", "7", "0.8 of the proposals, 0.2"]),
     "Reconstruction": (
         lambda n: vb.Reconstruction(torch.zeros(4, 3), torch.zeros(4, 2), torch.eye(4)[:, :3]),
-        ["(4, 3)", "(4, 2)", "0.75 squared a datum, 1 at worst"],
+        ["(4, 3)", "(4, 2)", "0.75 squared per datum, 1 at worst"],
     ),
     "Dataset": (lambda n: data(n), ["40 rows", "(40,) float32, real"]),
     "Pair": (lambda n: pair(n).initialise(vb.Batch((torch.zeros(2),))), ["3 numbers in loc, scale", "elbo, log evid"]),

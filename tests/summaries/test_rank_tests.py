@@ -52,7 +52,7 @@ def test_two_peaks_have_another_shape():
     scores = stats.norm.ppf((np.arange(DRAWS + 1) + 0.5) / (DRAWS + 1))
     at = int(np.argmin(abs(scores - 0.97)))
     row = rank_tests({"a": np.repeat([at, DRAWS - at], COUNT // 2)}, DRAWS).iloc[0]
-    assert row.said == "of another shape" and row.shape_p < 1e-10 and abs(row.spread - 1) < 0.05
+    assert row.said == "of a different shape" and row.shape_p < 1e-10 and abs(row.spread - 1) < 0.05
 
 
 def test_many_parameters_alarm_no_more_often_than_one():
@@ -75,9 +75,9 @@ def test_few_ranks_have_no_histogram():
 def test_the_verdict_names_the_worst_and_what_was_quiet():
     table = rank_tests({"a": ranks(), "b": ranks(sd=2.0), "c": ranks(mean=0.4)}, DRAWS)
     said = rank_verdict(table, COUNT, 2)
-    assert said.startswith(f"Not calibrated over {COUNT} data sets: b is under-dispersed: the truth scatters 1.7")
-    assert "c is biased downwards: q lies 0.4" in said and "below the truth" in said
-    assert "Nothing is seen in a." in said and "2 more fits became NaN or infinite" in said
+    assert said.startswith(f"Not calibrated over {COUNT} data sets: b is under-dispersed: the true values spread 1.7")
+    assert "c is biased downwards: q lies 0.4" in said and "below the true value" in said
+    assert "No deviation was found in a." in said and "2 more fits became NaN or infinite" in said
     assert ordered(table, ["a", "b", "c"]) == ["b", "c", "a"]
     quiet = rank_verdict(table[:1], COUNT, 0)
     assert quiet.startswith("Calibrated, as far as") and "left" not in quiet

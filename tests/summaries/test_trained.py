@@ -25,7 +25,7 @@ def test_a_loss_is_told_from_noise():
 
 def test_a_ruined_fit_is_told_as_one():
     words = Training(54, 0.2, None, lost=112.4).words()
-    assert words.startswith("Ruined: the ELBO ends 112 nats a datum below") and "Stopped after 54 steps" in words
+    assert words.startswith("Ruined: the ELBO ends 112 nats per datum below") and "Stopped after 54 steps" in words
     assert "Ruined" not in Training(54, 0.2, None).words()
     assert Training(54, 0.2, None).short().endswith("not tested for convergence")
     assert Training(54, 0.2, None, "settled after 54 steps in 1 s: no more").short() == "54 steps, 0.2 s, settled"

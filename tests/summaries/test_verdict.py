@@ -37,7 +37,7 @@ def test_ties_are_called_ties():
         made(), "analytic_kl", "end", variance=variance, variance_time=variance * MS["analytic_kl"],
         variances_without=[variance * (1 + 0.0006 * (b % 7 - 3)) for b in range(50)],
     )  # fmt: skip
-    assert "stl and analytic_kl can't be told apart" in tied.verdict()
+    assert "stl and analytic_kl can't be distinguished" in tied.verdict()
 
 
 def test_the_error_of_a_ratio_is_that_of_pairs():
@@ -144,6 +144,9 @@ def test_it_marks_what_is_not_compiled():
     """Where others are; a table of old does not say."""
     why = "Pair 'toy' can't be captured, at line 3: it reads a value."
     mixed = changed(changed(made(), "stl", captured=f"{why}\nMore of it."), "score", captured="yes")
-    assert f"Not compiled: stl, whose time is Pyro's and not, as of the other, a program's. {why} " in mixed.verdict()
+    assert (
+        f"Not compiled: stl, whose time is that of Pyro, not of a compiled program as for the other. {why} "
+        in mixed.verdict()
+    )
     assert "Not compiled" not in made().verdict()
     assert "Not compiled" not in changed(made(), "stl", captured=why).verdict()

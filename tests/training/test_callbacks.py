@@ -99,7 +99,7 @@ def test_an_error_keeps_what_there_is(way):
         fit(pair(), X, callbacks=[fail], **WAYS[way])
     (*_, last) = each(caught.value.fit)
     assert isinstance(caught.value.fit, vb.Restarts if "restarts" in way else vb.Fit)
-    assert "`.fit` has what was reached" in caught.value.__notes__[0]
+    assert "`.fit` has the fit so far" in caught.value.__notes__[0]
     assert caught.traceback[-1].name == "fail" and [step for step in calls if step >= 3] == calls[-1:]
     assert last.resume(steps=2, progress=False).steps == last.steps + 2
 

@@ -157,7 +157,7 @@ def test_what_keeps_changing_and_cannot_be_an_input_goes_on_by_pyro():
 
     theirs = run(pyro.infer.SVI, place, range(60))
     with pytest.warns(
-        UserWarning, match=r"Pair 'model' reads `held.step` beside its arguments, which keeps changing"
+        UserWarning, match=r"Pair 'model' reads `held.step` besides its arguments; that keeps changing"
     ) as caught:
         mine = run(functools.partial(vb.SVI, compile=True), place, range(60))
     assert len(caught) == 1

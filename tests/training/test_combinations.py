@@ -15,7 +15,7 @@ GIVEN = {
 TOLD = ("steps", "epochs", "automatic")
 REFUSED = {
     **{(told, other): f"{other} were given with steps, epochs or" for told in TOLD for other in ("max_steps", "max_seconds", "validation")},
-    ("automatic", "restarts"): r"estimator='auto' chooses for one fit, and restarts=2",
+    ("automatic", "restarts"): r"estimator='auto' chooses for one fit, but restarts=2",
     ("automatic", "average"): "average=True with restarts or estimator='auto'",
     ("automatic", "checkpoint"): r"checkpoint='a.safetensors' with estimator='auto'",
     ("restarts", "checkpoint"): r"checkpoint='a.safetensors' with restarts=2",

@@ -170,7 +170,7 @@ def test_a_model_that_changes_goes_on_by_pyro():
         scale = 1.0 + state.step / 100
 
     pair = vb.Pair(model, pyro.infer.autoguide.AutoNormal(model), name="annealed")
-    with pytest.warns(UserWarning, match="Pair 'annealed' reads `scale` beside its arguments, which keeps changing"):
+    with pytest.warns(UserWarning, match="Pair 'annealed' reads `scale` besides its arguments; that keeps changing"):
         fit = compiled(pair, torch.tensor([1.0, 2.0]), "trace", steps=300, callbacks=[anneal])
     assert fit.steps == 300 and not fit.progress.staged
 

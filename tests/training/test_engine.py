@@ -78,7 +78,7 @@ def test_an_svi_says_it():
         assert svi.engine.startswith("Pyro: Pair 'peeking' can't be captured (line ")
         assert (
             vb.SVI(model, guide, pyro.optim.Adam({}), lambda *args: 0.0).engine
-            == "Pyro: the loss is no pyro.infer.ELBO"
+            == "Pyro: the loss is not a pyro.infer.ELBO"
         )
 
 

@@ -209,12 +209,12 @@ def test_load_refuses_what_does_not_fit(tmp_path, data):
         vb.Fit.load(path, vb.Pair(small_vae().model, small_vae().guide, name="coins"), data)
     with pytest.raises(vb.errors.BadInput, match="estimator 'analytic_kl', not 'stl'"):
         vb.Fit.load(path, small_vae(), data, estimator="stl")
-    with pytest.raises(vb.errors.BadInput, match="Build the pair with the same sizes"):
+    with pytest.raises(vb.errors.BadInput, match="Make the pair with the same sizes"):
         vb.Fit.load(path, vb.pairs.vae(6, 7, 2), data)
     (tmp_path / "other").write_bytes(b"no tensors")
     with pytest.raises(vb.errors.BadInput, match="is not a fit that vbayes saved"):
         vb.Fit.load(tmp_path / "other", small_vae(), data)
-    with pytest.raises(vb.errors.OutputUnwritable, match="Choose a folder"):
+    with pytest.raises(vb.errors.OutputUnwritable, match="Choose an existing"):
         quick(small_vae(), data, steps=1).save(tmp_path / "nowhere" / "fit.safetensors")
 
 

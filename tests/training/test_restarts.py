@@ -125,7 +125,7 @@ def test_what_cannot_be_captured_is_fitted_one_by_one():
             pyro.sample("x", dist.Normal(mu, 1.0 if mu > 0 else 2.0), obs=x)
 
     guide = pyro.infer.autoguide.AutoNormal(model)
-    with pytest.warns(UserWarning, match="trains step by step"):
+    with pytest.warns(UserWarning, match="takes the steps one by one"):
         result = vb.fit(
             vb.Pair(model, guide), binary(5)[:, 0], "trace", steps=5, restarts=2, compile=True, progress=False
         )
@@ -168,7 +168,7 @@ def test_starts_that_train_until_they_have_converged_are_compared(model, agree):
     assert ((means.abs() - 2.49).abs() < 0.1).all() and (len(means.sign().unique()) == 1) == agree
     worst = found.r_hat(300, seed=0)
     assert worst.site[0] == "z" and (worst.r_hat[0] < 1.05) == agree
-    words = "They have come to one posterior" if agree else "They have come to different posteriors: R̂ is"
+    words = "They agree on one posterior" if agree else "They led to different posteriors: R̂ is"
     assert words in found.verdict(300) and "4 starts 4 finished and 4 are known" in found.verdict(300)
 
 
@@ -215,7 +215,7 @@ def test_the_best_is_not_the_one_whose_draws_miss_the_posterior():
 
 
 def test_what_few_draws_show_of_a_bound_that_is_lowered_finds_no_rate():
-    with pytest.raises(vb.errors.BadInput, match=r"estimator=cubo, and neither steps nor epochs.*Mend: steps=2000"):
+    with pytest.raises(vb.errors.BadInput, match=r"estimator=cubo without steps or epochs.*Mend: steps=2000"):
         vb.fit(vb.pairs.normal_normal(), torch.tensor([-0.5, 2.0]), "cubo", progress=False)
 
 

@@ -105,7 +105,7 @@ def test_a_changed_model_goes_on_with_another_engine_after_one_warning():
     first = Counting(changes=3)
     second = Counting(several=False, begun=3)
     run = Run(first, lambda: second)
-    with pytest.warns(UserWarning, match="changed\nFrom here on it trains step by step in Pyro"):
+    with pytest.warns(UserWarning, match="changed\nFrom here on Pyro takes the steps one by one"):
         assert reported(run, 6) == [1, 2, 3, 4, 5, 6]
     assert run.engine is second and first.finished == 1 and second.calls == [1, 1, 1]
 

@@ -202,7 +202,7 @@ def test_networks_settle():
     """They creep on; that is said, and nobody waits for it."""
     found = fit(small_vae(), binary(200), batch_size=50)
     told = found.convergence
-    assert found.steps < 60_000 and "nats a datum" in told.reason
+    assert found.steps < 60_000 and "nats per datum" in told.reason
     assert found.history.elbo_per_datum.tail(500).mean() > -6 * math.log(2) - 0.1
 
 
@@ -216,12 +216,12 @@ def test_held_out_data_say_when_a_network_begins_to_learn_by_heart():
     evidence = [
         vb.log_evidence(f, rest, method="iw", num_particles=20, progress=False).value / 500 for f in (held, free)
     ]
-    assert "on the data held out" in held.convergence.reason and held.steps < free.steps
+    assert "on the held-out data" in held.convergence.reason and held.steps < free.steps
     assert evidence[0] > evidence[1] + 0.5
 
 
 def test_held_out_data_are_for_guides_that_can_read_them():
-    with pytest.raises(vb.errors.BadInput, match="names no latents of data that it has not seen"):
+    with pytest.raises(vb.errors.BadInput, match="can't compute the latents of unseen data"):
         fit(mean_of(0.0, 10.0), torch.tensor([0.5, 1.5]), validation=torch.tensor([0.5]))
 
 
@@ -304,6 +304,6 @@ def test_a_linear_autoencoder_is_principal_components():
 
 @pytest.mark.slow
 def test_a_vae_on_digits_gets_as_far_as_many_epochs_and_stops():
-    """400 epochs of Adam at its default rate end at −17.1 nats a datum."""
+    """400 epochs of Adam at its default rate end at −17.1 nats per datum."""
     found = fit(vb.pairs.vae(), vb.data.digits(), batch_size=100)
     assert found.history.elbo_per_datum.tail(500).mean() > -17.3 and found.steps < 60_000

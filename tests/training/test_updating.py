@@ -168,7 +168,7 @@ def few_rows(x, y):
         (vb.Pair(model, amortised), {"update": vb.NaturalGradient()}, Unsuitable, "no normal whose Fisher matrix is known in closed form"),
         (vb.Pair(model, AutoLowRankMultivariateNormal(model)), {"update": vb.NaturalGradient()}, Unsuitable, "of low rank"),
         (vb.Pair(model, "diagonal"), {"update": vb.BatchAndMatch()}, Unsuitable, "no normal over all latents with all covariances"),
-        (vb.Pair(learnt, AutoMultivariateNormal(learnt)), {"update": vb.ScoreMatching()}, Unsuitable, "parameters beside those of its guide's normal, such as 'shift'"),
+        (vb.Pair(learnt, AutoMultivariateNormal(learnt)), {"update": vb.ScoreMatching()}, Unsuitable, "parameters besides those of its guide's normal, such as 'shift'"),
         (vb.Pair(few_rows, AutoMultivariateNormal(few_rows)), {"update": vb.BatchAndMatch()}, Unsuitable, "Plate 'rows' draws 2 of .* too narrow"),
         (vb.Pair(model, "full"), {"update": vb.BatchAndMatch(), "estimator": "stl"}, BadInput, "and estimator='stl'"),
         (vb.Pair(model, "full"), {"update": vb.BatchAndMatch(), "batch_size": 5}, BadInput, "and batch_size=5"),
@@ -176,7 +176,7 @@ def few_rows(x, y):
         (vb.Pair(model, "full"), {"update": vb.NaturalGradient(), "average": True}, BadInput, "and average=True"),
         (vb.Pair(model, "full"), {"update": vb.NaturalGradient(), "optimizer": torch.optim.SGD}, BadInput, "optimizer=SGD"),
         (vb.Pair(model, "full"), {"update": "natural"}, BadInput, "update='natural' is a str"),
-        (vb.Pair(model, "full"), {"update": vb.NaturalGradient(), "steps": None}, BadInput, "neither steps nor epochs"),
+        (vb.Pair(model, "full"), {"update": vb.NaturalGradient(), "steps": None}, BadInput, "without steps or epochs"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused(pair, options, error, message):

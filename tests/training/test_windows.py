@@ -150,13 +150,13 @@ def test_columns_in_memory_beside(tmp_path):
 
 REFUSED = {
     "all rows at a time": (AutoDelta(model), {}, "batch_size=103"),
-    "a guide by a word": (None, {"batch_size": M}, "guide='auto' looks for its place by all rows"),
-    "restarts": (AutoDelta(model), {"batch_size": M, "restarts": 2}, "restarts=2 needs all of them at once"),
+    "a guide by a word": (None, {"batch_size": M}, "guide='auto' needs all rows"),
+    "restarts": (AutoDelta(model), {"batch_size": M, "restarts": 2}, "restarts=2 needs all rows at once"),
     "binarize": (AutoDelta(model), {"batch_size": M, "binarize": "static"}, "binarize='static' needs all"),
     "scores of all rows": (
         AutoDelta(model),
         {"update": vb.BatchAndMatch()},
-        r"update=BatchAndMatch\(.*needs all of them",
+        r"update=BatchAndMatch\(.*needs all rows",
     ),
 }
 

@@ -1,1 +1,1 @@
-"""What is handed in: one file for each kind of argument, and `takes`, by which every public verb checks its own."""
+"""Checks of arguments: one file for each kind, and `takes`, by which every public function checks its own."""

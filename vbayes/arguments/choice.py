@@ -1,4 +1,4 @@
-"""A name from a set, yes or no, a text."""
+"""A choice from a set, a flag, or a string."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .kind import refuse
 
 @dataclass(frozen=True)
 class Choice:
-    """One of some words, or of True and False among them.
+    """One of a set of strings, which may include True and False.
 
     Attributes:
-        known: Which.
-        what: They are, in words: "way to a posterior".
+        known: The allowed values.
+        what: A description of them, such as "way to a posterior".
     """
 
     known: tuple[Any, ...]
@@ -35,7 +35,7 @@ class Choice:
             return value
         texts = [one for one in self.known if isinstance(one, str)]
         near = difflib.get_close_matches(value.lower(), texts, n=1, cutoff=0.4) if isinstance(value, str) else []
-        got = f"no {self.what}" if self.what else "no choice" if isinstance(value, str) else None
+        got = f"not a {self.what}" if self.what else "not a valid choice" if isinstance(value, str) else None
         refuse(
             name,
             value,
@@ -62,15 +62,15 @@ class Flag:
 
 @dataclass(frozen=True)
 class Text:
-    """A text.
+    """A string.
 
     Attributes:
         empty: Whether it may be.
     """
 
     empty: bool = True
-    words: str = "a text"
-    example: str = "'a text'"
+    words: str = "a string"
+    example: str = "'a string'"
 
     def __call__(self, name: str, value: Any) -> str:
         if isinstance(value, str) and (value or self.empty):

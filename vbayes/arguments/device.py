@@ -11,7 +11,7 @@ from .kind import refuse
 
 @dataclass(frozen=True)
 class Device:
-    """A device that can be used here; "auto" is one to be chosen."""
+    """A device that can be used here; "auto" is chosen later."""
 
     words: str = "'auto', 'cpu' or 'cuda'"
     example: str = "'cpu'"
@@ -30,7 +30,7 @@ class Device:
             refuse(
                 name,
                 str(value),
-                got=f"none that can be used here: {reason}",
+                got=f"not available: {reason}",
                 wanted=self.words,
                 mend=f"{name}={self.example}",
             )

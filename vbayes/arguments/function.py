@@ -1,4 +1,4 @@
-"""Functions that vbayes is to call: models, guides, measurements."""
+"""Functions that vbayes calls: models, guides, measurements."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def call_of(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Function:
-    """Something that can be called.
+    """A callable.
 
     Attributes:
         python: Whether it must be the user's own code: a model that is `len` draws nothing, and a class makes an object instead of running.
@@ -46,29 +46,29 @@ class Function:
 
     def __call__(self, name: str, value: Any) -> Any:
         if not callable(value):
-            refuse(name, value, wanted=self.words, mend=f"hand in {self.example}, without calling it")
+            refuse(name, value, wanted=self.words, mend=f"pass {self.example}, without calling it")
         if self.python and isinstance(value, types.BuiltinFunctionType | types.BuiltinMethodType):
             refuse(
                 name,
                 value,
                 got=f"Python's own {value.__name__}, which draws nothing",
                 wanted=self.words,
-                mend=f"hand in {self.example}",
+                mend=f"pass {self.example}",
             )
         if self.python and isinstance(value, type):
-            refuse(name, value, wanted=self.words, mend=f"hand in an instance, {value.__name__}(...)")
+            refuse(name, value, wanted=self.words, mend=f"pass an instance, {value.__name__}(...)")
         if self.python and (call := call_of(value)):
             refuse(
-                name, value, got="a function that makes a pair, and no model", wanted="the pair that it makes", mend=f"call it, {call}",
+                name, value, got="a function that returns a pair, not a model", wanted="the pair that it returns", mend=f"call it, {call}",
             )  # fmt: skip
         return value
 
 
 @dataclass(frozen=True)
 class Guide:
-    """A guide of the user's own, or a word for one."""
+    """A user-defined guide, or the name of one."""
 
-    words: str = "a function of the data that calls pyro.sample, an autoguide, or a word such as 'auto'"
+    words: str = "a function of the data that calls pyro.sample, an autoguide, or a name such as 'auto'"
     example: str = "'auto'"
 
     def __call__(self, name: str, value: Any) -> Any:

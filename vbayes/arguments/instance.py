@@ -24,5 +24,5 @@ class Instance:
 
     def __call__(self, name: str, value: Any) -> Any:
         if not isinstance(value, self.classes):
-            refuse(name, value, wanted=self.words, mend=f"hand in {self.example}")
+            refuse(name, value, wanted=self.words, mend=f"pass {self.example}")
         return value

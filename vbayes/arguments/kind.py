@@ -1,4 +1,4 @@
-"""What a kind of argument is: it takes a value on, as it is or in the type that is meant, or refuses it in one sentence."""
+"""The contract of kinds of arguments: each accepts a value, possibly converting its type, or rejects it with an error."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ class Kind(Protocol):
 
     @property
     def words(self) -> str:
-        """What is wanted: "an integer of at least 1"."""
+        """A description of valid values: "an integer of at least 1"."""
         ...
 
     @property
     def example(self) -> str:
-        """One that would do, as it is written."""
+        """An example of a valid value, as source code."""
         ...
 
     def __call__(self, name: str, value: Any) -> Any:
-        """The value, in the type that is meant.
+        """Returns the value, converted to the right type.
 
         Raises:
-            BadInput: It is none of this kind; the message has the name.
+            BadInput: The value is not of this kind; the message names the argument.
         """
         ...
 
@@ -35,7 +35,7 @@ class Kind(Protocol):
 def refuse(
     name: str, value: Any, *, wanted: str, mend: str, got: str | None = None, error: type[BadInput] = BadInput
 ) -> NoReturn:
-    """Raises an error with its four parts.
+    """Raises an error from the four parts of its message.
 
     Args:
         name: Of the argument.
@@ -119,7 +119,7 @@ class Several:
 
     @property
     def words(self) -> str:
-        return f"a list or tuple of which each is {self.kind.words}" + (", at least one" if self.least else "")
+        return f"a list or tuple whose items are each {self.kind.words}" + (", at least one" if self.least else "")
 
     @property
     def example(self) -> str:
@@ -138,7 +138,7 @@ class Several:
             refuse(
                 name,
                 value,
-                got=f"of {len(found)}",
+                got=f"a list of {len(found)}",
                 wanted=f"{self.words}, {self.most} at most",
                 mend=f"leave out {len(found) - self.most} of them",
             )
@@ -173,7 +173,7 @@ class Mapped:
 
 @dataclass(frozen=True)
 class Anything:
-    """What is looked at elsewhere."""
+    """Any value; it is checked elsewhere."""
 
     words: str = "a value"
     example: str = "None"

@@ -1,4 +1,4 @@
-"""Memory, named before it is taken: an allocation that fails halfway says neither what asked for it nor how to ask for less."""
+"""Checks memory before it is allocated: a failed allocation would say neither what needed it nor how to need less."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def available() -> int:
 
 
 def require_memory(needed: float, what: str, *, mend: str, there: int | None = None) -> None:
-    """Raises `BadInput` where that many bytes are not there.
+    """Raises `BadInput` if that many bytes are not available.
 
     Args:
         needed: Bytes, of what is kept at once.
@@ -36,8 +36,8 @@ def require_memory(needed: float, what: str, *, mend: str, there: int | None = N
     if needed > (free := available() if there is None else there):
         raise BadInput.of(
             what,
-            got=f"a wish for {gigabytes(needed)} of memory",
-            wanted=f"what fits the {gigabytes(free)} that are free here",
+            got=f"too large: it needs {gigabytes(needed)} of memory",
+            wanted=f"at most the {gigabytes(free)} that are free",
             mend=mend,
         )
 

@@ -1,4 +1,4 @@
-"""One name, one meaning: what an argument is by its name, wherever it stands; and else by its type."""
+"""The kind of an argument by its name, which means the same everywhere, or else by its type."""
 
 from __future__ import annotations
 

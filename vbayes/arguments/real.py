@@ -14,13 +14,13 @@ EXACT = 2**53  # the integers up to which a float is as good
 
 @dataclass(frozen=True)
 class Real:
-    """A number: Python's, NumPy's, or a tensor of one. NaN is none, and True and False are none.
+    """A real number: from Python or NumPy, or a tensor with one element. NaN, True and False are rejected.
 
     Attributes:
-        least, most: Bounds, which it may be.
-        above, below: Bounds, which it may not be.
-        finite: Whether infinity is refused.
-        given: What would do, as it is written.
+        least, most: Inclusive bounds.
+        above, below: Exclusive bounds.
+        finite: Whether infinity is rejected.
+        given: An example of a valid value, as source code.
     """
 
     least: float = -math.inf
@@ -62,7 +62,7 @@ class Real:
         if number is None:
             refuse(name, value, wanted=self.words, mend=self._unquoted(value) or mend)
         if math.isnan(number) or (self.finite and math.isinf(number)):
-            refuse(name, number, got="not finite" if self.finite else "no number", wanted=self.words, mend=mend)
+            refuse(name, number, got="not finite" if self.finite else "not a number", wanted=self.words, mend=mend)
         if not (
             self.least <= number <= self.most
             and (number > self.above or self.above == -math.inf)

@@ -1,4 +1,4 @@
-"""A value as an error shows it: short, whatever it is, and never an error of its own."""
+"""How error messages show a value: shortened, and without raising another error."""
 
 from __future__ import annotations
 

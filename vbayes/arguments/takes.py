@@ -1,4 +1,4 @@
-"""How a verb says what it takes."""
+"""The decorator that checks the arguments of public functions."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ T = TypeVar("T", bound=Callable[..., Any])
 
 
 def takes(**kinds: Kind) -> Callable[[T], T]:
-    """Checks the arguments of a function, or of a class when an object is made, before anything else is done.
+    """Decorator that checks the arguments of a function, or of a class when an object is made, before anything else.
 
-    An argument that stands in `kinds` is of this kind; others are what their name or their type says (`names.py`). What is neither is left to the
-    function. Keywords that there are not are answered with the nearest one.
+    An argument in `kinds` has that kind; for others the kind follows from the name or the type (`names.py`). All others are left to the
+    function. For unknown keywords, the error suggests the nearest one.
 
     Args:
-        kinds: Argument → kind, where it is another than its name says.
+        kinds: Argument → kind, if it differs from what its name says.
 
     Raises:
         UnknownKeyword: A keyword that the function does not have.
-        BadCall: Too many arguments, or one that is missing.
-        BadInput: A value that is none.
+        BadCall: There are too many arguments, or one is missing.
+        BadInput: A value is not valid.
     """
 
     def decorate(thing: T) -> T:
@@ -86,7 +86,7 @@ def bind(
         needed = ", ".join(p.name if p.default is p.empty else f"{p.name}=..." for p in known[:6])
         raise BadCall.of(
             f"{name}(...)",
-            got=f"a call that it does not understand: {error}",
+            got=f"called with the wrong arguments: {error}",
             wanted=f"{name}({needed})",
-            mend="hand in what is missing, and others by their names",
+            mend="pass the missing arguments, and others by keyword",
         ) from None

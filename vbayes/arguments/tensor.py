@@ -36,13 +36,13 @@ class Tensor:
 
 
 def odd(tensor: Any) -> tuple[str, str] | None:
-    """What is unusual about a tensor, so that next to nothing can be done with it, and how to mend that; None where nothing is."""
+    """What makes a tensor unusable, and how to fix it; None if it is fine."""
     if tensor.layout != sys.modules["torch"].strided:
-        return "that is sparse", "hand in {x}.to_dense()"
+        return "that is sparse", "pass {x}.to_dense()"
     if tensor.is_complex():
-        return "of complex numbers", "hand in its real and imaginary parts as two columns, {x}.real and {x}.imag"
+        return "of complex numbers", "pass its real and imaginary parts as two columns, {x}.real and {x}.imag"
     if tensor.is_quantized:
-        return "of quantised numbers", "hand in {x}.dequantize()"
+        return "of quantised numbers", "pass {x}.dequantize()"
     if tensor.device.type == "meta":
         return "without numbers, on the device 'meta'", "make it on 'cpu'"
     return None

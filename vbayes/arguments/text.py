@@ -1,4 +1,4 @@
-"""A value that somebody has typed: read in the type of what stands there otherwise."""
+"""Parses typed values, using the type of the default."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 from ..errors import BadInput
 
 TRUTHS = {"true": True, "false": False, "yes": True, "no": False}
-WORDS = {bool: "true or false", int: "a whole number", float: "a number"}
+WORDS = {bool: "true or false", int: "an integer", float: "a number"}
 
 
 def typed(name: str, text: str, like: Any) -> Any:
-    """The value that a text stands for.
+    """Parses a value from text.
 
     Args:
         name: Of the setting.
@@ -35,7 +35,7 @@ def typed(name: str, text: str, like: Any) -> Any:
         except (TypeError, ValueError):
             pass
     wanted = WORDS.get(type(like), f"a {type(like).__name__}")
-    raise BadInput(f"{name}={text!r} is of another kind. Wanted: {wanted}, such as {name}={like}.")
+    raise BadInput(f"{name}={text!r} has the wrong type. Wanted: {wanted}, such as {name}={like}.")
 
 
 def _guess(text: str) -> int | float | str | None:

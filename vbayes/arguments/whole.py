@@ -1,4 +1,4 @@
-"""Integers: how many, how far, which."""
+"""Integers: counts, lengths, indices."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ EACH = 1024  # bytes that one draw takes on its way at least, in the smallest pa
 
 @dataclass(frozen=True)
 class Whole:
-    """An integer: Python's, NumPy's, or a tensor of one. True and False are none.
+    """An integer: from Python or NumPy, or a tensor with one element. True and False are rejected.
 
     Attributes:
-        least, most: Bounds; None for none.
-        drawn: Whether it counts what is drawn: then `MOST` is the most, for what more would take.
-        each: Bytes that one of them takes for good.
+        least, most: Inclusive bounds; None if unbounded.
+        drawn: Whether it counts draws, of which there may be at most `MOST`, to limit memory.
+        each: Bytes that each unit permanently takes.
     """
 
     least: int | None = 1
@@ -56,7 +56,7 @@ class Whole:
                 mend=f"{word}={self.example}, or more",
             )
         if self.drawn and number > MOST:
-            got = f"more than memory holds: each takes {EACH} bytes on its way at least, {gigabytes(number * EACH)} in all"
+            got = f"more than fits in memory: each takes at least {EACH} bytes, {gigabytes(number * EACH)} in total"
             refuse(name, number, got=got, wanted=f"{self.words}, and at most {MOST:,}", mend=f"{word}={MOST}, or fewer")
         require_memory(number * self.each, said(name, number), mend="fewer of them")
         if self.most is not None and number > self.most:
@@ -70,7 +70,7 @@ class Whole:
         return number
 
     def _what(self, value: Any) -> str | None:
-        return "no whole number" if isinstance(value, float) and value != value // 1 else None
+        return "not an integer" if isinstance(value, float) and value != value // 1 else None
 
     def _near(self, value: Any) -> str:
         """What may have been meant."""

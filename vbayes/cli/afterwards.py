@@ -1,4 +1,4 @@
-"""`vbayes predict` and `vbayes report`: what is asked of run folders that are there."""
+"""`vbayes predict` and `vbayes report`: commands that work on existing run folders."""
 
 from __future__ import annotations
 
@@ -23,28 +23,30 @@ PREDICT = (
 REPORT = (
     "Examples:\n\n"
     "  vbayes report runs/schools\n\n"
-    "  vbayes report runs/vae-5 runs/vae-50    [dim]what differs, and what came of it, side by side[/dim]"
+    "  vbayes report runs/vae-5 runs/vae-50    [dim]settings that differ, and results, side by side[/dim]"
 )
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="A run folder of [b]vbayes train[/b].")],
-    data: Annotated[Path, typer.Option(help="A table with the new rows: CSV, Parquet, ...")],
+    run: Annotated[Path, typer.Argument(help="A run folder written by [b]vbayes train[/b].")],
+    data: Annotated[Path, typer.Option(help="Table with the new rows: CSV, Parquet, ...")],
     pair: Annotated[
         str | None,
         typer.Option(
-            help="package.module:function, if the fit is of a pair that is not built in. [dim]In a terminal it may be left out: you are asked.[/dim]"
+            help="package.module:function, if the pair of the fit is not built in. [dim]May be left out in a terminal, where you are asked.[/dim]"
         ),
     ] = None,
-    draws: Annotated[int, typer.Option(min=2, help="From the posterior predictive distribution.")] = 1000,
-    interval: Annotated[float, typer.Option(help="The part of the draws in the intervals.")] = 0.9,
+    draws: Annotated[
+        int, typer.Option(min=2, help="Number of draws from the posterior predictive distribution.")
+    ] = 1000,
+    interval: Annotated[float, typer.Option(help="Probability of the prediction intervals.")] = 0.9,
     seed: Seed = 0,
     out: Annotated[
         Path | None,
         typer.Option(help="Where to write the table, .csv or .parquet. [dim]Default: RUN/predictions.csv.[/dim]"),
     ] = None,
 ) -> None:
-    """Predict what a fit says of new rows: a table with means, standard deviations and intervals, and in words what was done."""
+    """Predict new rows with a fit: write a table with means, standard deviations and intervals, and say how they were computed."""
     from ..summaries.tables import table
     from .predict import predict as run_
 
@@ -57,19 +59,20 @@ def predict(
 
 
 def _may_run(pair: str) -> bool:
-    """Whether somebody at a terminal says yes to code that a run folder names."""
-    return sys.stdin.isatty() and typer.confirm(f"The fit is of {pair!r}, which is code. Run it?")
+    """Whether the user, at a terminal, agrees to run the code that a run folder names."""
+    return sys.stdin.isatty() and typer.confirm(f"The pair of this fit is {pair!r}, which is Python code. Run it?")
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="A run folder; several, to compare them.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="One run folder, or several to compare.")],
     out: Annotated[
-        Path | None, typer.Option(help="The page of several. [dim]Default: A-against-B.html beside the first.[/dim]")
+        Path | None,
+        typer.Option(help="Page that compares several runs. [dim]Default: A-against-B.html beside the first.[/dim]"),
     ] = None,
 ) -> None:
-    """Write RUN/report.html anew: one self-contained page. Figures and draws too, where a full disk or a signal has cost them.
+    """Write RUN/report.html again, as one self-contained page. Figures and draws that are missing, because of a full disk or a signal, are made too.
 
-    Of several runs, a page with them side by side: settings that differ, verdicts, numbers, ELBO curves, figures.
+    For several runs, write a page with them side by side: settings that differ, verdicts, numbers, ELBO curves, figures.
     """
     write: Any
     if len(runs) > 1:

@@ -1,4 +1,4 @@
-"""The command line. What takes long to import is imported where it is used: help comes at once."""
+"""The command line. Slow imports are made where they are used, so that help appears at once."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def _version(asked: bool) -> None:
     "  vbayes train vae --set latent=10 --estimator 'iwae(64)'\n\n"
     "  vbayes compare vae --data mnist\n\n"
     "  vbayes run experiments/qmc.py --quick\n\n"
-    "  vbayes COMMAND --help    [dim]all that a command can do, with examples[/dim]"
+    "  vbayes COMMAND --help    [dim]all options of a command, with examples[/dim]"
 )
 def options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the versions, and end.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the versions and exit.")
     ] = False,
 ) -> None:
-    """Variational Bayes on Pyro: train model/guide pairs, and measure which ELBO estimator serves them best."""
+    """Variational Bayes on Pyro: train model/guide pairs, and measure which ELBO estimator works best for them."""
 
 
 @app.command(
@@ -73,19 +73,20 @@ def compare(
     pair: PairName = "vae",
     data: Data = None,
     estimators: Annotated[
-        str | None, typer.Option(help="Names, with commas. [dim]Default: all that suit.[/dim]")
+        str | None, typer.Option(help="Names, separated by commas. [dim]Default: all that suit the pair.[/dim]")
     ] = None,
-    replicas: Annotated[int, typer.Option(help="Gradients for each estimator and point.")] = 1000,
+    replicas: Annotated[int, typer.Option(help="Number of gradients for each estimator and point.")] = 1000,
     particles: Annotated[
-        str | None, typer.Option(help="Numbers of particles, with commas. [dim]Default: each estimator's own.[/dim]")
+        str | None,
+        typer.Option(help="Numbers of particles, separated by commas. [dim]Default: each estimator's own.[/dim]"),
     ] = None,
     settings: Settings = None,
     guide: Guide = None,
     trajectory: Annotated[
-        bool, typer.Option("--trajectory", help="At seven points of the training in place of three.")
+        bool, typer.Option("--trajectory", help="Measure at seven points of the training instead of three.")
     ] = False,
     oracle: Annotated[
-        str, typer.Option(help="What judges bias: auto, tabulated, or an unbiased estimator's name.")
+        str, typer.Option(help="Reference for the bias: auto, tabulated, or the name of an unbiased estimator.")
     ] = "auto",
     epochs: Epochs = None,
     batch_size: BatchSize = None,
@@ -94,7 +95,7 @@ def compare(
     device: Device = "auto",
     out: Out = None,
 ) -> None:
-    """Measure the gradient noise of ELBO estimators along a training run; say which is best for its cost."""
+    """Measure the gradient noise of ELBO estimators along a training run, and say which is best for its cost."""
     from . import commands, tables
 
     options: dict[str, Any] = {
@@ -131,11 +132,11 @@ def recommend(
     settings: Settings = None,
     guide: Guide = None,
     batch_size: BatchSize = None,
-    budget: Annotated[float, typer.Option(help="Seconds, about.")] = 30.0,
+    budget: Annotated[float, typer.Option(help="Approximate time to spend, in seconds.")] = 30.0,
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
-    """Try estimators, numbers of particles and kinds of noise; say which gives the least noise for its time at the start of a training."""
+    """Try estimators, numbers of particles and kinds of noise; say which gives the least gradient noise for its time at the start of training."""
     from ..summaries.tables import table
     from . import commands
 
@@ -156,7 +157,7 @@ def recommend(
     "  vbayes train vae --estimator 'beta(beta=2)'    [dim]a β-VAE[/dim]\n\n"
     "  vbayes train eight_schools --guide full\n\n"
     "  vbayes train eight_schools --estimator stl --out runs/schools\n\n"
-    "  vbayes train --resume runs/schools   [dim]one that was interrupted or killed; so does the same command again[/dim]"
+    "  vbayes train --resume runs/schools   [dim]continue an interrupted or killed run; so does repeating its command[/dim]"
 )
 def train(
     context: typer.Context,
@@ -167,31 +168,37 @@ def train(
     estimator: Annotated[
         str,
         typer.Option(
-            help="Whose gradient to follow, with its settings: stl, 'iwae(64)', 'beta(beta=2)'; auto asks the laboratory on the way. [dim]Default: analytic_kl.[/dim]"
+            help="Gradient estimator, with its settings: stl, 'iwae(64)', 'beta(beta=2)'; auto measures several during training and picks the best. [dim]Default: analytic_kl.[/dim]"
         ),
     ] = "",
     epochs: Length = None,
-    steps: Annotated[int | None, typer.Option(min=0, help="Of the optimiser, in place of epochs.")] = None,
-    max_steps: Annotated[int | None, typer.Option(help="Until then, at most. [dim]Default: 100 000.[/dim]")] = None,
-    max_seconds: Annotated[float | None, typer.Option(help="The same on the clock. [dim]Default: 600.[/dim]")] = None,
+    steps: Annotated[int | None, typer.Option(min=0, help="Number of optimiser steps, instead of epochs.")] = None,
+    max_steps: Annotated[
+        int | None,
+        typer.Option(help="Maximum number of steps when training until convergence. [dim]Default: 100 000.[/dim]"),
+    ] = None,
+    max_seconds: Annotated[
+        float | None,
+        typer.Option(help="Maximum time in seconds when training until convergence. [dim]Default: 600.[/dim]"),
+    ] = None,
     batch_size: BatchSize = None,
     learning_rate: Rate = None,
     binarize: Annotated[
         str | None,
         typer.Option(
-            help="Make grey pictures 0 or 1: threshold, static or dynamic (drawn anew in each epoch). [dim]Default: as the data set is.[/dim]"
+            help="Make grey images binary: threshold, static or dynamic (redrawn in each epoch). [dim]Default: leave the data as they are.[/dim]"
         ),
     ] = None,
     seed: Seed = 0,
     device: Device = "auto",
     out: Out = None,
     resume: Annotated[
-        Path | None, typer.Option(help="A run folder, to go on with its training where it was interrupted or killed.")
+        Path | None, typer.Option(help="Run folder of an interrupted or killed run, to continue its training.")
     ] = None,
 ) -> None:
-    """Fit a pair to data; keep its history, its posterior as netCDF, and a page to look at.
+    """Fit a pair to data; save its history, its posterior as netCDF, and a report page.
 
-    The fit is kept while it runs: after a kill, SIGTERM or Ctrl-C the same command goes on, to the last bit.
+    The fit is saved while it runs. After a kill, SIGTERM or Ctrl-C, the same command continues it with exactly the same results.
     """
     from ..runs.json_files import read_json_or_nothing
     from .train import train as run
@@ -215,7 +222,7 @@ app.command(epilog=EXAMPLES)(run)
 
 @app.command(name="list", epilog="Examples:\n\n  vbayes list\n\n  vbayes list | less")
 def list_() -> None:
-    """Show the pairs, the estimators with what they claim and need, and the data sets."""
+    """List the pairs, the estimators with their properties and requirements, and the data sets."""
     from .catalogue import catalogue
 
     for part in catalogue():
@@ -237,7 +244,7 @@ def _in_words(
 
 
 def main(args: list[str] | None = None) -> None:
-    """Runs the command line; errors of ours become one screen and exit code 2, and SIGTERM status 143 once what was learned is kept."""
+    """Runs the command line. Errors of vbayes are shown in a panel and give exit code 2; SIGTERM gives 143 once the fit is saved."""
     alone = threading.current_thread() is threading.main_thread()  # only there do signals arrive
     before = signal.signal(signal.SIGTERM, terminated) if alone else None
     home.settle()

@@ -1,4 +1,4 @@
-"""What there is to name on the command line."""
+"""The names that the command line accepts."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ def needs(kind: type[Estimator]) -> str:
 
 
 def estimators_in_markdown() -> str:
-    """The table of the reference, from what the estimators say of themselves."""
+    """The table of estimators in the reference, made from their own declarations."""
     lines = [
-        "| name | what it follows | bound | its gradient unbiased for | needs | K ≥ | reference |",
+        "| name | gradient | bound | its gradient unbiased for | needs | K ≥ | reference |",
         "|" + "---|" * 7,
     ]
     for kind in ESTIMATORS.values():

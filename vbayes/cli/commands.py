@@ -1,4 +1,4 @@
-"""What the commands do: from names to a finished run folder."""
+"""The work of the commands: from names to a finished run folder."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def find(
     guide: str | None = None,
     **options: Any,
 ) -> Job:
-    """The pair, data and options that names stand for.
+    """Finds the pair, data and options that the names stand for.
 
     Args:
         pair: A built-in pair, or `package.module:name` of a pair, of a function that makes one, or of a model.
         data: A data set, or a file with a table; None for the pair's own.
         binarize: How to make grey pictures black and white; as they are if None.
-        settings: Of the pair, as they were typed.
-        guide: A word for another guide than the pair's own.
+        settings: Settings of the pair, as typed.
+        guide: Name of a guide to use instead of the pair's own.
         options: Of `Recipe`, to replace its own where not None.
 
     Raises:
@@ -95,8 +95,8 @@ def _require_numbers(name: str, pair: Pair, data: Dataset) -> None:
     """Raises `BadData` where a built-in pair, all of which observe numbers, would be handed the codes of names."""
     if names := [column for column in data.asked(pair.model) if column in data.labels]:
         raise BadData(
-            f"Column {names[0]!r} of {data.name!r} holds names, as {data.labels[names[0]][0]!r}, and pair {name!r} takes numbers. Wanted: numbers there; or, where features are wanted, a table "
-            f"without a column {names[0]!r}, whose columns of numbers are they all."
+            f"Column {names[0]!r} of {data.name!r} holds names, such as {data.labels[names[0]][0]!r}, but pair {name!r} takes numbers. Wanted: numbers in that column; or, for features, a table "
+            f"without a column {names[0]!r}, all of whose numeric columns are features."
         )
 
 
@@ -150,7 +150,7 @@ def _makes_a_pair(path: str, build: Callable[..., Any]) -> Callable[..., Pair]:
             made = build(**offers)
         except TypeError as error:
             raise BadInput(
-                f"{path}: {error}. It may take x=, features=, rows= and output=, which come from the data, and others by --set NAME=VALUE. Wanted: a model, which calls pyro.sample itself, or a function that returns a pair, such as def make_pair(): return vb.Pair(model)."
+                f"{path}: {error}. The function may take x=, features=, rows= and output=, which come from the data, and other arguments set by --set NAME=VALUE. Wanted: a model that calls pyro.sample itself, or a function that returns a pair, such as def make_pair(): return vb.Pair(model)."
             ) from error
         if not isinstance(made, Pair):
             raise BadInput(

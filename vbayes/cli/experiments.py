@@ -34,42 +34,44 @@ def run(
             metavar="FILE...", help="Python files with a vb.Experiment named `experiment`, or folders of them."
         ),
     ] = None,
-    all_: Annotated[bool, typer.Option("--all", help="All in ./experiments but the slow ones.")] = False,
-    quick: Annotated[bool, typer.Option("--quick", help="The quick settings.")] = False,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Run all experiments in ./experiments except the slow ones.")
+    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Use the quick settings.")] = False,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="A setting, NAME=VALUE; lists with commas. Can be repeated.")
+        list[str] | None,
+        typer.Option("--set", help="A setting, NAME=VALUE; separate list items by commas. Can be repeated."),
     ] = None,
     seed: Seed = 0,
     seeds: Annotated[
-        str | None, typer.Option(help="A run with each of several: 0,1,7 for these, 5 for so many from --seed on.")
+        str | None,
+        typer.Option(help="Repeat with several seeds: 0,1,7 for these seeds, 5 for five seeds starting at --seed."),
     ] = None,
     sweep: Annotated[
         list[str] | None,
         typer.Option(
-            help="A run with each of several values of a setting, NAME=A,B,C. Repeated: with all combinations."
+            help="Repeat with several values of a setting, NAME=A,B,C. If given several times, all combinations are run."
         ),
     ] = None,
     jobs: Annotated[
-        int, typer.Option(min=1, help="Measurements of a sweep at a time, in processes of this machine.")
+        int, typer.Option(min=1, help="Number of measurements of a sweep to run in parallel, as local processes.")
     ] = 1,
-    backend: Annotated[
-        str, typer.Option(help="Where they are made: loky (this machine), dask:ADDRESS or ray.")
-    ] = "loky",
+    backend: Annotated[str, typer.Option(help="Where to run them: loky (this machine), dask:ADDRESS or ray.")] = "loky",
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Run folder; the folder of run folders for several files. [dim]Default: runs/FILE..., runs.[/dim]"
+            help="Run folder, or for several files the folder of their run folders. [dim]Default: runs/FILE..., runs.[/dim]"
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Measure anew what is unchanged.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Run again even if nothing has changed.")] = False,
 ) -> None:
     """Run experiments: table, figure, verdict and a page of each; for a folder, one page with all of them too.
 
-    What is unchanged is not measured again: the same files, settings, seed and versions.
-    A run in `runs` is replaced when they have changed, one under --out only with --force.
+    An experiment whose files, settings, seed and versions are unchanged is not run again.
+    A run in `runs` is replaced when they have changed; one under --out only with --force.
 
-    A sweep has the same numbers whatever --jobs and --backend, but not the same times.
-    An interrupted one goes on where it was.
+    --jobs and --backend change the timings of a sweep, but no other numbers.
+    An interrupted sweep continues where it stopped.
     """
     from ..runs import run as runner
     from ..summaries.tables import table
@@ -89,7 +91,7 @@ def run(
         ((path, _),) = found.items()
         outcome = runner.run(path, asked, named=True, out=out, console=console)
         if outcome.state == "unchanged":
-            console.print("Unchanged: this is the kept run; --force measures anew.")
+            console.print("Unchanged: showing the saved run; --force runs it again.")
         assert outcome.table is not None and outcome.folder is not None
         console.print(table(outcome.table.head(MOST_ROWS), outcome.sections))
         if (left := len(outcome.table) - MOST_ROWS) > 0:

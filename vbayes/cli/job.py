@@ -1,4 +1,4 @@
-"""What the names of a command stand for."""
+"""The pair, data and settings that a command works with."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ..pairs import Recipe
 
 @dataclass(frozen=True)
 class Job:
-    """A pair, its data, and how to train it: what the names of a command stand for.
+    """A pair, its data, and how to train it, as found from the names on the command line.
 
     Attributes:
         pair: Model and guide.
         data: Its data set.
         recipe: How the pair is made and trained.
-        settings: Of the pair, by their names.
-        changed: Setting → (as it is otherwise, as it is here), of what somebody has changed.
-        features: The columns of a table that are the features of a pair; none where it takes columns by their names.
+        settings: Settings of the pair, by name.
+        changed: Setting → (default, value), for the settings that differ from their defaults.
+        features: The columns of a table that are the features of a pair; empty if the pair takes columns by name.
     """
 
     pair: Pair
@@ -41,12 +41,12 @@ class Job:
 
 
 def is_file(data: str | None) -> bool:
-    """Whether a data set is a table in a file, rather than one that has a name."""
+    """Whether `data` is a table in a file, rather than the name of a data set."""
     return data not in (None, "", *DATASETS) and (bool(Path(str(data)).suffix) or Path(str(data)).exists())
 
 
 def digest_of(file: str) -> str:
-    """The SHA-256 of a table's file, by which it is known again; nothing of what is none."""
+    """The SHA-256 of a table's file, to recognise it later; empty if it is not a file."""
     path = Path(file)
     if not path.is_file():
         return ""

@@ -1,4 +1,4 @@
-"""What a command leaves in its run folder: first what was learned, which then has its final place, and then all that can be made of it again."""
+"""The run folder of a command: the fit is saved first and moved to its final place, then everything that can be recomputed from it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _written(value: Any) -> Any:
 
 
 def publish(place: RunFolder, fit: Fit, config: dict[str, Any], unfinished: dict[str, Any]) -> None:
-    """Gives a folder that holds the fit its final place: what fails from here on costs nothing that was learned."""
+    """Moves a folder that holds the fit to its final place: failures from here on can't lose the fit."""
     with whole(place.path / "history.csv") as part:
         fit.history.to_csv(part, index=False)
     write_json(place.path / "config.json", config)
@@ -64,9 +64,9 @@ def publish(place: RunFolder, fit: Fit, config: dict[str, Any], unfinished: dict
 
 @contextmanager
 def says_how(folder: Path, pair: str) -> Iterator[None]:
-    """Where what comes after the fit can't be made, that it is kept, and how to make the rest."""
+    """If a step after the fit fails, adds to the error that the fit is saved, and how to make the rest."""
     how = f"vbayes train {pair} --resume {folder}" if ":" in pair else f"vbayes report {folder}"
-    kept = f"What was learned is kept in {folder}; figures, draws and page are not all there. Mend: `{how}` makes the rest."
+    kept = f"The fit is saved in {folder}, but some of its figures, draws and page are missing. Mend: `{how}` makes the rest."
     try:
         yield
     except OutputUnwritable as error:
@@ -87,13 +87,13 @@ def rest(
     comparison: Comparison | None = None,
     finished: bool = True,
 ) -> None:
-    """Figures, draws and page. Each file is there whole or not at all.
+    """Writes figures, draws and page. Each file is written completely or not at all.
 
     Args:
         fit: What was learned.
         job: What it was learned from.
         folder: Of the run.
-        seed: Of draws.
+        seed: Seed for draws.
         draws: As many; none of parameters that were about to break, where they would mean nothing.
         diagnosed: Whether the fit is to be judged too.
         comparison: Whose figure to make.

@@ -15,14 +15,15 @@ EXAMPLES = "Examples:\n\n  vbayes page\n\n  vbayes page latent --out latent_spac
 
 def page(
     which: Annotated[
-        str, typer.Argument(help="bound: log p(x) = ELBO + KL, with q to drag. latent: the latent space of a VAE.")
+        str,
+        typer.Argument(help="bound: log p(x) = ELBO + KL, with a q that you drag. latent: the latent space of a VAE."),
     ] = "bound",
     out: Annotated[
-        Path | None, typer.Option(help="The file. [dim]Default: watch_the_bound.html or latent_space.html.[/dim]")
+        Path | None, typer.Option(help="Output file. [dim]Default: watch_the_bound.html or latent_space.html.[/dim]")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
 ) -> None:
-    """Write a page to play with: one file that opens in any browser, without a server or a network."""
+    """Write an interactive page: one file that opens in any browser, without a server or a network."""
     from ..laboratory.pages.page import page as write
 
     target = write(which, out, seed=seed)  # type: ignore[arg-type]  # what it is, `write` looks at

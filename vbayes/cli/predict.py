@@ -1,4 +1,4 @@
-"""`vbayes predict`: what a kept fit says of other rows."""
+"""`vbayes predict`: predictions for new rows from a saved fit."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ def predict(
     out: Path | None,
     may_run: Callable[[str], bool],
 ) -> tuple[Prediction, pd.DataFrame, Path]:
-    """The prediction, its table, and where that was written.
+    """Predicts new rows; returns the prediction, its table, and the path of the table.
 
     Args:
-        folder: Of `vbayes train`.
+        folder: Run folder of `vbayes train`.
         data: A table with the new rows.
         pair: `package.module:function`, for a fit of a pair that is not built in; None to ask.
         draws, interval, seed: As for `vb.predict`.
-        out: The table; `predictions.csv` in the folder, with a figure and the page, if None.
-        may_run: Whether somebody says yes to a pair that the folder names, which is code: by itself a run folder runs none.
+        out: File for the table; if None, `predictions.csv` in the folder, with a figure and the page.
+        may_run: Asks whether to run the pair that the folder names, as it is code; a run folder alone never causes code to run.
 
     Raises:
-        BadInput: No fit, another pair than that of the fit, data that are no longer those of the fit, or an ending that is none of a table.
+        BadInput: There is no fit, the pair is not that of the fit, the data of the fit have changed, or the file extension is not that of a table.
         OutputUnwritable: The table can't be written.
     """
     target = out or folder / TABLE
@@ -75,27 +75,27 @@ def predict(
 
 
 def _require_writable(target: Path) -> None:
-    """What can't be written is known before anything is computed.
+    """Checks that the table can be written, before anything is computed.
 
     Raises:
-        BadInput: Another kind of file, or one whose library is not installed.
-        OutputUnwritable: There is no such folder.
+        BadInput: The kind of file is not supported, or its library is not installed.
+        OutputUnwritable: The folder does not exist.
     """
     if target.suffix not in KINDS:
         raise BadInput(f"--out {target}. Wanted: a file that ends in {' or '.join(KINDS)}.")
     if target.suffix == ".parquet" and find_spec("pyarrow") is None:
         raise BadInput(
-            f"--out {target} is written by pyarrow, which is not installed. Mend: pip install 'vbayes[tables]', or --out {target.with_suffix('.csv')}."
+            f"--out {target} needs pyarrow, which is not installed. Mend: pip install 'vbayes[tables]', or --out {target.with_suffix('.csv')}."
         )
     if not target.parent.is_dir():
         raise OutputUnwritable(
-            f"There is no folder {target.parent} to write {target.name} to. Mend: mkdir {target.parent}."
+            f"The folder {target.parent}, to write {target.name} to, does not exist. Mend: mkdir {target.parent}."
         )
 
 
 def _fit(folder: Path, pair: str | None, may_run: Callable[[str], bool]) -> tuple[Job, Fit]:
     if not regular_file.is_regular(folder / FIT):
-        raise BadInput(f"{folder} holds no fit: it has no {FIT}. Wanted: a run folder of `vbayes train`.")
+        raise BadInput(f"{folder} holds no fit: there is no {FIT} in it. Wanted: a run folder of `vbayes train`.")
     told: Any = read_json(folder / "config.json")
     check(folder / "config.json", told, {"pair": TEXT, "data": TEXT, "changed": {}, "settings": {}})
     name = told["pair"]
@@ -103,13 +103,13 @@ def _fit(folder: Path, pair: str | None, may_run: Callable[[str], bool]) -> tupl
         raise BadInput(f"--pair {pair}, but the fit of {folder} is of {name!r}. Wanted: --pair {name}.")
     if ":" in name and pair is None and not may_run(name):
         raise BadInput(
-            f"The pair of {folder} is {name!r}, which is code, and no run folder says which code to run. Mend: add --pair {name}."
+            f"The pair of {folder} is {name!r}, which is Python code, and code is not run just because a run folder names it. Mend: add --pair {name}."
         )
     data = str(told.get("file") or told["data"])
     now, then = digest_of(data), told.get("sha256")
     if now and then and now != then:
         raise BadInput(
-            f"{data} is no longer the file that the fit of {folder} was trained on, and a fit is read with its data. Wanted: that file, as it was. Mend: put it back, or train again, "
+            f"{data} has changed since the fit of {folder} was trained on it, and a fit can only be loaded with its own data. Wanted: the original file. Mend: restore it, or train again: "
             f"vbayes train {name} --data {data}."
         )
     changed = {

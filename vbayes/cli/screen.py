@@ -1,4 +1,4 @@
-"""Where the commands speak."""
+"""Terminal output of the commands."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ console = Terminal()
 
 
 def point_to(folder: Path) -> None:
-    """Says where a run's page is."""
+    """Prints where a run's page is."""
     page = escape(str(folder / "report.html"))
-    console.print(f"Open [b]{page}[/b]; figures, tables and draws lie beside it.", soft_wrap=True)
+    console.print(f"Open [b]{page}[/b]; figures, tables and draws are in the same folder.", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""What the terminal shows of a comparison and of a row of experiments."""
+"""Tables for the terminal: a comparison, and the outcomes of experiments."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def comparison(result: Comparison) -> Table:
-    """The whole gradient's rows of a comparison; the best of each point in bold."""
+    """The rows of a comparison for the whole gradient, with the best at each point in bold."""
     table = plain_table(
         title=f"{escape(result.pair)} on {escape(result.data)}: noise of the whole gradient, {result.replicas} draws"
     )
@@ -43,7 +43,7 @@ def comparison(result: Comparison) -> Table:
 
 
 def outcomes(found: Sequence[Outcome]) -> Table:
-    """What became of each experiment, a line each."""
+    """The outcome of each experiment, one line each."""
     shown = plain_table(title="")
     shown.expand = True  # so that it is the verdict that gives way
     shown.add_column("experiment", no_wrap=True)

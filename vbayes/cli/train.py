@@ -1,4 +1,4 @@
-"""`vbayes train`: a fit that is kept while it runs, and gone on with by the same command."""
+"""`vbayes train`: a fit that is saved while it runs, and that the same command continues."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ def train(
     resume: Path | None,
     console: Console,
 ) -> tuple[Fit, Path]:
-    """The fit and its run folder.
+    """Trains a fit; returns it and its run folder.
 
     Args:
         asked: pair, data, estimator, seed, and the options of `OPTIONS` and `LENGTH`.
-        given: Which of them somebody has given by hand.
-        device: Where.
+        given: Names of the options that were given explicitly.
+        device: Device to train on.
         out: The run folder; None for one in `runs`.
-        resume: A run folder to go on with, of one that was interrupted or killed.
-        console: Where to say what happens.
+        resume: Run folder of an interrupted or killed run, to continue it.
+        console: Console to print messages to.
     """
     ranks = ranks_of(None)
     if ranks is not None:
@@ -64,7 +64,9 @@ def train(
     final = None if resume is None else _final(resume)
     if final is not None:
         if out is not None:
-            raise BadInput(f"--resume {resume} and --out {out}. Wanted: one of them; a run goes on in its own folder.")
+            raise BadInput(
+                f"--resume {resume} and --out {out}. Wanted: one of them; a run continues in its own folder."
+            )
         asked = _asked_then(final, asked, given)
     job = _job(asked)
     asked = {**asked, "source": _source(asked["pair"], asked["data"])}
@@ -96,7 +98,7 @@ def train(
         else:
             how["checkpoint"] = kept
         if kept.exists():
-            console.print(f"Goes on from {kept}.", soft_wrap=True, markup=False)
+            console.print(f"Continuing from {kept}.", soft_wrap=True, markup=False)
         before = len(stops())
         try:
             fit = training.fit(
@@ -111,7 +113,7 @@ def train(
             fit.save(kept)  # it could not be written on the way
         if goes_on and signal.SIGTERM in stops()[before:]:
             Console(stderr=True).print(
-                f"Stopped by SIGTERM after {fit.steps} steps, which are kept. The same command goes on, or `vbayes train --resume {place.final}`.",
+                f"Stopped by SIGTERM after {fit.steps} steps, which are saved. To continue, repeat the command or run `vbayes train --resume {place.final}`.",
                 soft_wrap=True, markup=False, highlight=False,
             )  # fmt: skip
             raise SystemExit(128 + signal.SIGTERM)
@@ -134,15 +136,15 @@ def train(
             draws = 0 if failure else DRAWS
             rest(fit, job, final, asked["seed"], draws=draws, diagnosed=not failure, finished=not goes_on)
     if failure:
-        failure.args = (f"{failure.args[0]}\nKept in {final}.",)
+        failure.args = (f"{failure.args[0]}\nSaved in {final}.",)
         raise failure
     if goes_on:
-        console.print(f"`vbayes train --resume {final}` goes on.", soft_wrap=True, markup=False)
+        console.print(f"To continue: `vbayes train --resume {final}`.", soft_wrap=True, markup=False)
     return fit, final
 
 
 def _beside(ranks: Ranks, device: str) -> NoReturn:
-    """What the others do of several processes that torchrun has started: they train with the first one, which writes and says all."""
+    """What all but the first process started by torchrun do: they train along; the first one does all writing and printing."""
     if asked := ranks.by_first(dict[str, Any]):
         job = _job(asked)
         method, how = _how(asked, job)
@@ -151,9 +153,9 @@ def _beside(ranks: Ranks, device: str) -> NoReturn:
 
 
 def report(folder: Path) -> Path:
-    """`vbayes report`: the page of a run folder, and what else is missing in it.
+    """`vbayes report`: writes the page of a run folder, and whatever else is missing in it.
 
-    A pair that is not built in is code, and nothing in a run folder says which code to run: for that one only the page is made.
+    A pair that is not built in is code, which is not run just because a run folder names it; in that case only the page is made.
     """
     told = _told(folder)
     if told.get("left") != "rest" or not regular_file.is_regular(folder / FIT):
@@ -161,13 +163,13 @@ def report(folder: Path) -> Path:
     asked = plain(told.get("arguments"), folder)
     if ":" in asked["pair"]:
         raise BadInput(
-            f"{folder} lacks figures and draws, and its pair, {asked['pair']!r}, is code, which no run folder names for you. Mend: `vbayes train {asked['pair']} --resume {folder}`."
+            f"{folder} lacks figures and draws, and its pair, {asked['pair']!r}, is Python code, which is not run just because a run folder names it. Mend: `vbayes train {asked['pair']} --resume {folder}`."
         )
     return _rest_of(folder, asked)
 
 
 def _rest_of(folder: Path, asked: dict[str, Any]) -> Path:
-    """What can be made of a fit that is finished."""
+    """Makes what is missing for a finished fit."""
     job = _job(asked)
     if regular_file.is_regular(folder / "comparison.json"):
         result = Comparison.load(folder / "comparison.json")
@@ -209,7 +211,7 @@ def _name(method: Any) -> str:
 
 
 def _changed(asked: dict[str, Any], method: Any) -> dict[str, list[Any]]:
-    """Setting → [as it is otherwise, as it is here], of what is not the pair's."""
+    """Setting → [default, value], for settings that differ from the pair's."""
     found: dict[str, list[Any]] = {}
     if _name(method) != USUAL:
         found["estimator"] = [USUAL, _name(method)]
@@ -221,34 +223,34 @@ def _changed(asked: dict[str, Any], method: Any) -> dict[str, list[Any]]:
 
 
 def _final(resume: Path) -> Path:
-    """The final place of a run that somebody names by it, or by where it is hidden."""
+    """The final folder of a run, given that folder or the hidden one of the unfinished run."""
     name = resume.name
     final = resume.with_name(name[1:].removesuffix(".unfinished")) if name.endswith(".unfinished") else resume
     if not (final / UNFINISHED).exists() and not (hidden_of(final) / UNFINISHED).exists():
         raise BadInput(
-            f"--resume {resume}: there is nothing to go on with. Wanted: the folder of a run that was interrupted or killed. Mend: `vbayes train` begins one."
+            f"--resume {resume}: there is no run to continue. Wanted: the folder of a run that was interrupted or killed. Mend: start one with `vbayes train`."
         )
     return final
 
 
 def _asked_then(final: Path, asked: dict[str, Any], given: Collection[str]) -> dict[str, Any]:
-    """What was asked of a run, if it does not contradict what somebody asks now."""
+    """The arguments of a run, if they do not contradict those given now."""
     hidden = hidden_of(final)
     folder = hidden if (hidden / UNFINISHED).exists() else final
     then = plain(_told(folder).get("arguments"), folder)
     if differs := [f"{name} {then[name]!r}, not {asked[name]!r}" for name in given if then.get(name) != asked[name]]:
         raise BadInput(
-            f"--resume {final} with other settings: it has {'; '.join(differs)}. Wanted: the same ones, or none. Mend: leave them out."
+            f"--resume {final} with different settings: the run has {'; '.join(differs)}. Wanted: the same settings, or none. Mend: leave them out."
         )
     if ":" in then["pair"] and "pair" not in given:
         raise BadInput(
-            f"--resume {final}: its pair is {then['pair']!r}, which is code, and no run folder says which code to run. Mend: `vbayes train {then['pair']} --resume {final}`."
+            f"--resume {final}: its pair is {then['pair']!r}, which is Python code, and code is not run just because a run folder names it. Mend: `vbayes train {then['pair']} --resume {final}`."
         )
     return then
 
 
 def _killed(asked: dict[str, Any]) -> Path | None:
-    """The final place of a run of the same command in `runs`, whose process was killed; what such a one left of others without a fit is removed."""
+    """The final folder of a killed run of the same command in `runs`; leftovers of other runs without a fit are removed."""
     for hidden in left_behind(Path("runs"), keeps=FIT):
         if _told(hidden).get("arguments") == asked:
             return _final(hidden)
@@ -260,7 +262,7 @@ def _told(folder: Path) -> dict[str, Any]:
 
 
 def _source(pair: str, data: str | None) -> str:
-    """What tells apart the files of a pair that is not built in and of a table: another file is another command."""
+    """Identifies the file of a pair that is not built in, and of a table: another file means another command."""
     if data is not None and is_file(data):
         found = os.stat(data)
         return f"{_source(pair, None)} {found.st_size} {found.st_mtime_ns}"

@@ -1,4 +1,4 @@
-"""One file per data set: where it comes from, how it is proved to be the right one, and how it becomes tensors."""
+"""Data sets, one file each: where the data come from, how they are verified, and how they become tensors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MNIST, binarised once and for all: the version that published log-likelihoods are measured on."""
+"""The fixed binarisation of MNIST on which published log-likelihoods are measured."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def binarized_mnist(*, split: str = "train") -> Dataset:
 
     Raises:
         UnknownName: There is no such split.
-        DataUnavailable: The file can't be had; see `fetch`.
+        DataUnavailable: The file can't be obtained; see `fetch`.
 
     References:
         Salakhutdinov & Murray 2008, On the quantitative analysis of deep belief networks.

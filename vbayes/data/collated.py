@@ -1,4 +1,4 @@
-"""Rows as torch's loaders put them together: columns by name."""
+"""Collates rows as torch's data loaders do, into columns by name."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Collated:
             return self._collate(rows)
         except (TypeError, ValueError, RuntimeError, LookupError, AttributeError) as error:
             refuse_rows(
-                f"of rows that can't be put together ({str(error).splitlines()[0] if str(error) else type(error).__name__})",
-                "rows of the same columns, each a tensor of one shape or a number; a transform to those",
+                f"of rows that can't be collated ({str(error).splitlines()[0] if str(error) else type(error).__name__})",
+                "rows with the same columns, each a number or a tensor of fixed shape; use a transform",
             )
 
 
@@ -45,7 +45,7 @@ def named(made: Any) -> dict[str, Tensor]:
         if not isinstance(each, Tensor):
             refuse_rows(
                 f"of rows with {type(each).__name__} for {name!r}",
-                "tensors of one shape: a transform to a tensor, as torchvision's ToTensor()",
+                "tensors of one shape: use a transform to tensors, such as torchvision's ToTensor()",
             )
     return found
 
@@ -53,5 +53,5 @@ def named(made: Any) -> dict[str, Tensor]:
 def refuse_rows(got: str, mend: str) -> NoReturn:
     """Raises `BadData` for what torch's data sets or streams have in place of rows."""
     refuse(
-        "data", object(), got=got, wanted="rows (tensors, tuples or mappings of them) by their numbers, or so many in each pass", mend=mend, error=BadData,
+        "data", object(), got=got, wanted="rows (tensors, or tuples or mappings of them) by index, or a known number of rows in each pass", mend=mend, error=BadData,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""One column of a data set: a tensor of whatever somebody has, or why it can be none, in a sentence."""
+"""One column of a data set: converts values to a tensor, or explains why they can't be converted."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from .columns_of_table import matrix_of
 from .labels import coded
 from .stored import Stored, stored_or_whole
 
-INDEX = "a slice, row numbers (M,), or true and false for each row"
+INDEX = "a slice, row numbers (M,), or a boolean for each row"
 WANTED = "a vb.Dataset, a tensor or array of shape (N, ...), or a tuple, a mapping or a pandas table of those"
 
 
 def columns_of(
     name: str, tensors: Any, known: Mapping[str, Sequence[str]]
 ) -> tuple[dict[str, Tensor], dict[str, tuple[str, ...]]]:
-    """The columns of a data set of that name, and the names that the codes in them stand for.
+    """Converts the columns of a data set, and returns them with the names that their codes stand for.
 
     Args:
         known: Column → names that have codes already.
 
     Raises:
-        BadData: No mapping of names to columns; no columns or rows; unequal lengths.
+        BadData: `tensors` is not a mapping from names to columns, or has no columns, no rows, or unequal lengths.
     """
     if not isinstance(tensors, Mapping):
         mend = "vb.Dataset.of(x), or vb.Dataset({'x': x})"
@@ -80,7 +80,7 @@ def chosen(numbers: Tensor, index: Any) -> Tensor:
         refuse(
             "index",
             index,
-            got=f"{type_of(index)} that chooses no rows ({why})",
+            got=f"{type_of(index)} that does not select rows ({why})",
             wanted=INDEX,
             mend="slice(0, 10), or torch.tensor([0, 1])",
             error=BadData,
@@ -98,17 +98,17 @@ def chosen(numbers: Tensor, index: Any) -> Tensor:
 
 
 def column(name: str, values: Any) -> Tensor:
-    """A dense tensor of numbers, cut off from whatever it was computed by: data are not learnt.
+    """Converts values to a dense tensor of numbers, detached from any computation, as data are not learnt.
 
-    Tensors stay as they are: integers are counts or indices, and true and false are masks to select by, so neither becomes a real number. Real numbers
-    that are no tensor yet (NumPy's are float64 unless told otherwise) take torch's default dtype.
+    Tensors keep their type: integers may be counts or indices, and booleans masks, so neither is converted to floating point. Real numbers
+    that are not tensors yet (NumPy's are float64 by default) get torch's default dtype.
 
     Args:
-        name: Of the column.
+        name: Name of the column.
         values: A tensor, an array, a pandas series, numbers in lists.
 
     Raises:
-        BadData: None of those, or one that a model can do nothing with.
+        BadData: The values are none of those, or a model can't use them.
     """
     if isinstance(values, Tensor):
         made = values
@@ -128,7 +128,7 @@ def _made(name: str, values: Any) -> Tensor:
     if isinstance(values, np.ma.MaskedArray):
         if np.ma.getmaskarray(values).any():
             _refuse(name, f"a masked array, whose mask (of {int(np.ma.getmaskarray(values).sum())} numbers) would be lost",
-                f"hand in {{'{name}': {name}.filled(0), 'known': ~{name}.mask}} and leave places out by pyro.poutine.mask(mask=known), or let vb.impute fill them in",
+                f"pass {{'{name}': {name}.filled(0), 'known': ~{name}.mask}} and leave masked values out with pyro.poutine.mask(mask=known), or let vb.impute fill them in",
             )  # fmt: skip
         values = values.data
     values = values.to_numpy() if hasattr(values, "to_numpy") else values  # an array of xarray, say
@@ -146,7 +146,7 @@ def _made(name: str, values: Any) -> Tensor:
     except Exception as error:  # of a class of the user's own, which torch asks for its numbers
         _refuse(
             name,
-            f"{type_of(values)}, of which no tensor can be made ({str(error).splitlines()[0] if str(error) else type(error).__name__})",
+            f"{type_of(values)}, which can't be converted to a tensor ({str(error).splitlines()[0] if str(error) else type(error).__name__})",
             "numbers in rows of one length",
         )
 

@@ -1,4 +1,4 @@
-"""Which columns of a data set a model asks for."""
+"""Matches the columns of a data set to the arguments of a model."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def columns_for(
         model: Whose signature says which it wants.
         names: Those that there are.
         data: The data set's name.
-        named: Whether they mean anything; if not, they go by position.
-        unusable: Of a table, whose columns never go by position: what else stands in it, and why it is no column.
+        named: Whether the names are meaningful; if not, columns are matched by position.
+        unusable: For a table, whose columns are never matched by position: its other columns, and why they can't be used.
 
     Raises:
-        BadData: It asks for more, or for others.
+        BadData: The model has other arguments, or more.
     """
     if not named:
         return list(names)
@@ -46,7 +46,7 @@ def columns_for(
             raise BadData(unusable[lacking])
         raise BadData(
             f"The model takes {', '.join(required)}; the table has no column {lacking!r}. {near(lacking, names)} Its columns: {', '.join(names)}. "
-            f"Wanted: columns called as the model's arguments. Mend: rename one, or hand in {{{lacking!r}: table[...]}} with the others: a column, or several as a matrix."
+            f"Wanted: columns named after the model's arguments. Mend: rename one, or pass a mapping with {{{lacking!r}: table[...]}} and the others, each a column or several as a matrix."
         )
     if len(required) <= len(names):
         return list(names[: max(len(required), min(1, len(positional)))])
@@ -66,11 +66,11 @@ def _by_place(positional: Sequence[inspect.Parameter], wanted: Sequence[str], ev
     if taken != list(wanted):
         skipped = next(name for name, other in zip(taken, wanted, strict=True) if name != other)
         raise BadData(
-            f"The model's argument {skipped!r} stands before {wanted[-1]!r}, and the data have no column of that name; columns are handed over by place, so {wanted[-1]!r} would arrive "
-            f"as another argument. Wanted: arguments without a column last. Mend: def model({', '.join([*wanted, f'{skipped}=None'])}), or a column {skipped!r}."
+            f"The model's argument {skipped!r} comes before {wanted[-1]!r}, but the data have no column of that name; columns are passed by position, so {wanted[-1]!r} would be "
+            f"passed to another argument. Wanted: arguments without a column last. Mend: def model({', '.join([*wanted, f'{skipped}=None'])}), or a column {skipped!r}."
         )
     alone = [p.name for p in every if p.kind is p.KEYWORD_ONLY and p.name in names]
     if alone:
         raise BadData(
-            f"The model takes {alone[0]!r} by keyword alone (after *), and columns are handed over by place, so that column would not arrive. Wanted: def model({', '.join([*wanted, alone[0]])})."
+            f"The model takes {alone[0]!r} only by keyword (after *), but columns are passed by position, so it would not get that column. Wanted: def model({', '.join([*wanted, alone[0]])})."
         )

@@ -1,10 +1,10 @@
-"""A published file, found on this machine or downloaded, and never trusted before its hash is checked.
+"""A published file, found on this machine or downloaded; its hash is always checked before it is used.
 
-Looked for in this order:
+It is searched in this order:
 
-1. ``$VBAYES_DATA``, a folder that the user fills by hand. A bad file there is an error: only its owner may replace it.
-2. The user's cache: ``$VBAYES_CACHE``, or where the operating system wants it. A bad file there is downloaded again.
-3. The URL. A download becomes visible in the cache only when it is whole and its hash is right.
+1. ``$VBAYES_DATA``, a folder that the user fills by hand. A wrong file there is an error, as only its owner may replace it.
+2. The user's cache: ``$VBAYES_CACHE``, or the operating system's cache folder. A wrong file there is downloaded again.
+3. The URL. A download appears in the cache only when it is complete and its hash is right.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ def sha256_of(path: Path) -> str:
 @takes(path=TEXT, digest=FUNCTION)
 @dataclass(frozen=True)
 class DataFile:
-    """One file of a data set, and what proves that it is the right one.
+    """One file of a data set, with the hash that verifies it.
 
     Args:
-        path: Where it lies below `$VBAYES_DATA` and below the cache, with `/` between folders.
+        path: Path relative to `$VBAYES_DATA` and to the cache, with `/` between folders.
         sha256: What `digest` must return, in hexadecimal.
-        url: Where it is published; empty for a repacked copy, which is looked for in `$VBAYES_DATA` only.
+        url: URL where it is published; empty for a repacked copy, which is searched in `$VBAYES_DATA` only.
         digest: What is compared with `sha256`: the hash of the file, or of its content where the file itself has no
             known hash. What it raises counts as a wrong hash.
     """
@@ -51,7 +51,7 @@ class DataFile:
 
 
 def fetch(published: DataFile, *repacked: DataFile) -> Path:
-    """Where a file lies on this machine, downloaded if need be; its hash is checked every time.
+    """Returns the path of a file on this machine, downloading it if necessary; its hash is checked every time.
 
     Args:
         published: The file as its authors publish it.
@@ -101,7 +101,7 @@ def _got(file: DataFile, path: Path) -> str:
 def _check_own(file: DataFile, path: Path) -> None:
     if (got := _got(file, path)) != file.sha256:
         raise DataUnavailable(
-            f"{path}, in your VBAYES_DATA, is not the file that it should be.\n"
+            f"{path}, in your VBAYES_DATA folder, is not the expected file.\n"
             f"Got:    {got}\n"
             f"Wanted: {_wanted(file)}\n"
             f"Mend:   replace it{f' by {file.url}' if file.url else ''}, or remove it and let vbayes download the data."
@@ -128,9 +128,9 @@ def _download(file: DataFile, target: Path) -> None:
         raise _not_downloaded(file, f"{type(error).__name__}: {error}") from error
     except OSError as error:
         raise DataUnavailable(
-            f"Can't keep {file.url} at {target}.\n"
+            f"Can't save {file.url} to {target}.\n"
             f"Got:    {type(error).__name__}: {error}\n"
-            "Wanted: a folder that can be written, with room for the file.\n"
+            "Wanted: a writable folder with enough space for the file.\n"
             "Mend:   set VBAYES_CACHE to such a folder."
         ) from error
     if got != file.sha256:
@@ -143,7 +143,7 @@ def _not_downloaded(file: DataFile, got: str) -> DataUnavailable:
         f"Can't download {file.url}\n"
         f"Got:    {got}\n"
         f"Wanted: {_wanted(file)}\n"
-        f"Mend:   try again with a network; or get the file by other means, put it at $VBAYES_DATA/{file.path} and set "
+        f"Mend:   try again with a network connection; or get the file by other means, put it at $VBAYES_DATA/{file.path} and set "
         f"VBAYES_DATA to that folder (now {repr(own) if own else 'not set'})."
     )
 

@@ -29,8 +29,8 @@ Binarize = Literal["threshold", "static", "dynamic"]
 Missing = Literal["error", "mask"]
 SUPPORT = Choice(get_args(Support))
 GENERATOR = Instance(torch.Generator, "a torch.Generator", "torch.Generator().manual_seed(0)")
-BINARIZE = Choice(get_args(Binarize), "way to make data 0 or 1")
-MISSING = Choice(get_args(Missing), "way with what is missing")
+BINARIZE = Choice(get_args(Binarize), "way to binarise data")
+MISSING = Choice(get_args(Missing), "way to treat missing values")
 
 VALUES: dict[Support, str] = {"binary": "each 0 or 1", "unit": "in [0, 1]", "real": "real"}  # in words
 MOST = 4  # columns on a card
@@ -39,19 +39,19 @@ MOST = 4  # columns on a card
 @takes(args=Several(Anything(), 0))
 @dataclass(frozen=True)
 class Batch:
-    """The arguments for one call of a model, and how many rows the whole data set has.
+    """The arguments for one call of a model, and the number of rows of the whole data set.
 
     Attributes:
         args: The positional arguments of model and guide.
         total: N, the rows of the whole data set; the sites in the plate `"data"` are scaled by N/M, where M is the
-            size of that plate. None leaves scales as they are.
+            size of that plate. None leaves scales unchanged.
     """
 
     args: tuple[Any, ...]
     total: int | None = None
 
     def to(self, device: str | torch.device) -> Batch:
-        """The same batch on another device."""
+        """Returns the batch on another device."""
         return replace(self, args=tuple(a.to(device) if isinstance(a, Tensor) else a for a in self.args))
 
 
@@ -66,30 +66,30 @@ class Batch:
 class Dataset(Displayable):
     """Named tensors over the same N rows.
 
-    A model asks for columns by the names of its arguments: `def model(x)` gets the column `x`, `def model(x, rows)`
-    gets `x` and the row numbers. Where the names do not match, or the columns were never named (`Dataset.of((x, y))`), it
-    gets the columns in their order.
+    A model gets columns by the names of its arguments: `def model(x)` gets the column `x`, `def model(x, rows)`
+    gets `x` and the row numbers. If the names do not match, or the columns have no names (`Dataset.of((x, y))`), it
+    gets the columns in order.
 
     Args:
         tensors: Column name → tensor of shape (N, ...). The first is the one that a model is fitted to.
-        name: What it is called.
+        name: Name of the data set.
         dims: Column name → names of its dimensions after the first, for labelled output.
-        image: (height, width) where a row of the first column is a picture.
-        photograph: Whether 1 is light in a picture; otherwise it is ink.
-        support: Where the first column's values lie: {0, 1}, [0, 1] or the real line.
-        source: Where it comes from, in a line.
-        licence: Its licence, as its source states it.
-        sha256: Of the file it was read from, if any.
-        named: Whether the columns' names mean anything; if not, they go to a model by position.
-        numbers: (N,) what `rows` stands for; the row numbers of the data set that this one was taken from, if any.
-        chances: Of the first column, the probabilities from which a fit draws it anew in each epoch; see `binarized`.
-        seed: Of those draws.
-        labels: Column name → the names that its codes 0, 1, ... stand for. A column of names is coded by those that stand here, and others behind them; without any, by
+        image: (height, width) if a row of the first column is an image.
+        photograph: Whether 1 is light in an image; otherwise it is dark, as for ink.
+        support: Range of the first column's values: {0, 1}, [0, 1] or the real line.
+        source: Where the data come from, in one line.
+        licence: The licence, as stated by the source.
+        sha256: Hash of the file that the data were read from, if any.
+        named: Whether the columns' names are meaningful; if not, columns are passed to a model by position.
+        numbers: (N,) values of the argument `rows`; the row numbers of the data set that this one was taken from, if any.
+        chances: Probabilities from which a fit redraws the first column in each epoch; see `binarized`.
+        seed: Seed for those draws.
+        labels: Column name → the names that its codes 0, 1, ... stand for. A column of names is coded by the names given here, followed by any others; if none are given, in
             a categorical's own order, or sorted.
-        unusable: Of a table, whose columns go to a model by name alone: those that are neither numbers nor names, and why. None of what is no table.
+        unusable: For a table, whose columns are passed to a model only by name: the columns that are neither numbers nor names, and why. None if it is not a table.
 
     Raises:
-        BadData: No columns or rows, unequal lengths.
+        BadData: There are no columns or rows, or lengths are unequal.
     """
 
     tensors: Mapping[str, Tensor]
@@ -117,15 +117,15 @@ class Dataset(Displayable):
 
     @classmethod
     def of(cls, data: Any, like: Any = None, rows: int | None = None) -> Dataset:
-        """A data set from whatever a caller has: a `Dataset`, a tensor or array, a tuple or mapping of them, or a table of pandas, polars, Arrow or xarray.
+        """Makes a data set from a `Dataset`, a tensor or array, a tuple or mapping of them, or a table from pandas, polars, Arrow or xarray.
 
-        Real numbers that are not tensors yet (NumPy's are float64 unless told otherwise) take torch's default dtype. Names become codes; see `labels`.
+        Real numbers that are not tensors yet (NumPy's are float64 by default) get torch's default dtype. Names become codes; see `labels`.
 
         Args:
-            data: That.
-            like: A data set, or what becomes one: names have the codes that they have there; one from `len(like.labels[column])` on is of a name that is new. Where that has names,
-                numbers of tables and arrays are names too, and those of tensors codes.
-            rows: N, where `data` is a stream (an `IterableDataset` or a loader of one) that doesn't say: one pass over it has so many rows.
+            data: The data, in any of these forms.
+            like: A data set, or data for one, whose codes for names are reused; codes from `len(like.labels[column])` on stand for new names. In its columns of names,
+                numbers in tables and arrays are taken as names, and numbers in tensors as codes.
+            rows: N, the number of rows in one pass over `data`, if it is a stream (an `IterableDataset`, or a loader of one) of unknown length.
         """
         other = None if like is None else cls.of(like)
         known = {} if other is None else other.labels
@@ -138,7 +138,7 @@ class Dataset(Displayable):
         return len(next(iter(self.tensors.values())))
 
     def card(self) -> Card:
-        """Its columns with shapes and types, and where it is from."""
+        """The columns with shapes and types, and the source."""
         (name, first), *others = columns = [(k, described(v, self.labels.get(k))) for k, v in self.tensors.items()]
         rows = [(name, first if self.unusable is not None else f"{first}, {VALUES[self.support]}"), *others[: MOST - 1]]
         if (more := len(columns) - MOST) > 0:
@@ -149,7 +149,7 @@ class Dataset(Displayable):
 
     @property
     def stored(self) -> bool:
-        """Whether rows are read when they are asked for, as of a file larger than memory."""
+        """Whether rows are read from disk on demand, as for files larger than memory."""
         return any(isinstance(column, Stored) for column in self.tensors.values())
 
     @property
@@ -158,16 +158,16 @@ class Dataset(Displayable):
         return next(iter(self.tensors.values()))
 
     def gaps(self, model: Callable[..., Any] | None = None) -> tuple[Tensor, str]:
-        """The numbers of the rows with NaN or infinite values, in the columns that a model asks for, or in any, and that in words.
+        """The numbers of the rows with NaN or infinite values, in the columns used by a model or in all, and a description.
 
-        A model may leave such places out by a mask; what sees data and a pair together refuses them where they reach the log-density.
+        A model may mask such values; functions of a pair and data raise an error if they reach the log-density.
         """
         asked = self.tensors if model is None else self.asked(model)
         return gaps_of(self.name, {k: self.tensors[k] for k in asked if k in self.tensors})
 
     @takes(index=Anything())
     def rows(self, index: Any) -> Dataset:
-        """Some of the rows, as a data set of their own."""
+        """Returns some of the rows as a new data set."""
         numbers = chosen(self._numbers, index)
         chances = None if self.chances is None else self.chances[index]
         tensors = {k: v[index] for k, v in self.tensors.items()}
@@ -175,17 +175,17 @@ class Dataset(Displayable):
 
     @takes()
     def binarized(self, how: Binarize, *, seed: int | None = None) -> Dataset:
-        """The first column, of grey values in [0, 1], made 0 or 1.
+        """Binarises the first column, which holds grey values in [0, 1].
 
         Args:
-            how: "threshold": 1 from 0.5 on. "static": drawn once, a grey value being the probability of a 1 (Salakhutdinov & Murray 2008).
-                "dynamic": so at first, and by `fit` anew in each epoch (as Burda, Grosse & Salakhutdinov 2016, arXiv:1509.00519), which fits less by heart. All fits
-                see the same draws.
-            seed: Of the draws.
+            how: "threshold": 1 for values of at least 0.5. "static": drawn once, with the grey value as the probability of a 1 (Salakhutdinov & Murray 2008).
+                "dynamic": likewise, but redrawn by `fit` in each epoch (as in Burda, Grosse & Salakhutdinov 2016, arXiv:1509.00519), which reduces overfitting. All fits
+                use the same draws.
+            seed: Seed for the draws.
 
         Raises:
-            BadInput: No such way.
-            BadData: Values outside [0, 1].
+            BadInput: `how` is something else.
+            BadData: There are values outside [0, 1].
         """
         BINARIZE("binarize", how)
         grey = self.first if self.first.is_floating_point() else self.first.to(torch.get_default_dtype())
@@ -193,7 +193,7 @@ class Dataset(Displayable):
         if not (low >= 0 and high <= 1):
             raise BadData(
                 f"Column {next(iter(self.tensors))!r} of {self.name!r} runs from {low:.4g} to {high:.4g}. Wanted, to binarise it: values from 0 to 1, such as "
-                "grey values divided by the largest there can be."
+                "grey values divided by the largest possible one."
             )
         if how == "threshold":
             return self._with((grey >= 0.5).to(grey.dtype), chances=None)
@@ -201,7 +201,7 @@ class Dataset(Displayable):
         return drawn if how == "dynamic" else replace(drawn, chances=None)
 
     def in_epoch(self, epoch: int) -> Dataset:
-        """The data as a fit sees them in an epoch: themselves, or a new draw of what is drawn anew."""
+        """The data as used by a fit in an epoch, redrawn if they are binarised dynamically."""
         if self.chances is None:
             return self
         # On the CPU whatever the device, so that a seed gives the same data everywhere.
@@ -219,7 +219,7 @@ class Dataset(Displayable):
 
     @takes()
     def to(self, device: str | torch.device) -> Dataset:
-        """The same data on another device."""
+        """Returns the data on another device."""
         numbers = None if self.numbers is None else self.numbers.to(device)
         chances = None if self.chances is None else self.chances.to(device)
         tensors = {k: v.to(device) for k, v in self.tensors.items()}
@@ -233,7 +233,7 @@ class Dataset(Displayable):
             index: (M,) row numbers; None takes all rows.
 
         Returns:
-            The columns that the model asks for, restricted to those rows, with N beside them.
+            The columns that the model takes, restricted to those rows, together with N.
         """
         asked = self.asked(model)
         rows = {name: self.tensors[name] for name in asked if name in self.tensors}
@@ -247,15 +247,15 @@ class Dataset(Displayable):
     def epoch(
         self, size: int | None = None, *, shuffle: bool = True, generator: torch.Generator | None = None
     ) -> list[Tensor | None]:
-        """Which rows go into each minibatch of one pass over the data.
+        """Yields the rows of each minibatch of one pass over the data.
 
         Args:
-            size: M, rows in a batch; the last one may be smaller. None: all rows at once.
-            shuffle: Draw the order.
-            generator: From this one, on the CPU; torch's own if None.
+            size: M, rows in a batch; the last one may be smaller. All rows at once if None.
+            shuffle: Whether to shuffle the rows.
+            generator: Generator for the order, on the CPU; torch's global one if None.
 
         Returns:
-            Row numbers, (M,) each; None stands for all rows in their order.
+            Row numbers, (M,) each; None stands for all rows in order.
 
         Raises:
             BadData: `size` below 1 or above N.
@@ -277,7 +277,7 @@ class Dataset(Displayable):
             yield self.batch(model, index)
 
     def check_batch_size(self, size: int | None) -> None:
-        """Raises `BadData` where `size` rows can't be taken from this data set."""
+        """Raises `BadData` if batches of `size` rows can't be taken from this data set."""
         if size is not None and not 1 <= Whole(None)("batch_size", size) <= len(self):
             raise BadData(
                 f"batch_size={size} does not fit data set {self.name!r} with {len(self)} rows. "
@@ -285,15 +285,15 @@ class Dataset(Displayable):
             )
 
     def asked(self, model: Callable[..., Any]) -> list[str]:
-        """The columns that a model asks for, in the order of its arguments; `"rows"` for the row numbers.
+        """The columns that a model takes, in the order of its arguments; `"rows"` for the row numbers.
 
         Raises:
-            BadData: It asks for what is not here.
+            BadData: The model takes columns that the data don't have.
         """
         return columns_for(model, list(self.tensors), data=self.name, named=self.named, unusable=self.unusable)
 
     def left_out(self, model: Callable[..., Any]) -> list[str]:
-        """The columns of a table that a model does not ask for; of what is no table, none."""
+        """The columns of a table that a model does not take; empty if the data are not a table."""
         if self.unusable is None:
             return []
         asked = self.asked(model)

@@ -1,4 +1,4 @@
-"""Handwritten digits of 8×8 pixels: small, bundled with scikit-learn, and the default everywhere."""
+"""Handwritten digits of 8×8 pixels: small, bundled with scikit-learn, and the default data set."""
 
 from __future__ import annotations
 

@@ -49,10 +49,10 @@ PACKED = DataFile("frey_face/frey_faces.npz", "4c8a34f3e7302237ac8cecc0381cdec6a
 def frey_face() -> Dataset:
     """Frames of a man's face on video, 1965 images of 28×20 in grey; downloaded, 1 MB.
 
-    Column: `x` float32 (1965, 560), in [0, 1], in the order of the film, so that neighbours are alike.
+    Column: `x` float32 (1965, 560), in [0, 1], in the order of the film, so neighbouring rows are similar.
 
     Raises:
-        DataUnavailable: The file can't be had; see `fetch`.
+        DataUnavailable: The file can't be obtained; see `fetch`.
 
     References:
         Roweis & Saul 2000, Nonlinear dimensionality reduction by locally linear embedding, Science 290.

@@ -1,4 +1,4 @@
-"""The columns of whatever somebody has."""
+"""Converts any supported form of data to columns."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def columns_given(data: Any, known: Mapping[str, Sequence[str]], rows: int | Non
         refuse(
             "rows",
             rows,
-            got="given with data that have their rows",
-            wanted="None, but for a stream of torch's",
+            got="given for data whose number of rows is known",
+            wanted="None, except for a torch stream",
             mend="leave rows out",
         )
     if (table := columns_of_table(data)) is not None:

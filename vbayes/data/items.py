@@ -1,4 +1,4 @@
-"""torch's own data sets and loaders: rows that are made one by one, as pictures that are opened and transformed."""
+"""torch data sets and loaders, whose rows are made one by one, such as images that are opened and transformed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def columns_of_items(data: Any, rows: int | None = None) -> tuple[Any, bool] | N
     count = rows if flows and rows is not None else len(items) if hasattr(items, "__len__") else None
     if count is None:
         refuse_rows(
-            "a stream, of which nobody knows how many rows there are, while a minibatch speaks for all N of them",
+            "a stream of unknown length, but minibatches must be rescaled to all N rows",
             "vb.Dataset.of(stream, rows=N), with the rows of one pass over it"
             if flows
             else "a torch Dataset with len(data) and data[i]",
@@ -98,7 +98,7 @@ def _column(
             f"{tuple(each[name].shape[1:])} in row {row}" if name in each else f"none in row {row}"
             for row, each in some.items()
         )
-        refuse_rows(f"of rows with another {name!r} each: {shapes}", "rows of the same columns, each of one shape")
+        refuse_rows(f"of rows whose {name!r} differ: {shapes}", "rows with the same columns, each of one shape")
     kind = functools.reduce(torch.promote_types, (each.dtype for each in firsts))
 
     def take(chosen: Numbers, out: Numbers) -> None:
@@ -110,8 +110,8 @@ def _column(
             )
         if torch.promote_types(made.dtype, kind) != kind and not (made.is_floating_point() and kind.is_floating_point):
             refuse_rows(
-                f"of rows with {_words(kind)} for {name!r} at first, and {_words(made.dtype)} further on, which would lose what they have more",
-                f"one kind of number in all rows, as float({name})",
+                f"of rows with {_words(kind)} for {name!r} at first, and {_words(made.dtype)} later, which can't be converted without loss",
+                f"one type of number in all rows, such as float({name})",
             )
         np.copyto(out, made.numpy(), casting="unsafe")
 
@@ -121,5 +121,5 @@ def _column(
 
 def _words(kind: torch.dtype) -> str:
     if kind == torch.bool:
-        return "true and false"
-    return "real numbers" if kind.is_floating_point else "whole numbers"
+        return "booleans"
+    return "real numbers" if kind.is_floating_point else "integers"

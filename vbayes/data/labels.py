@@ -1,4 +1,4 @@
-"""What tables have beside numbers: names, which become codes and keep their names, and places where nothing stands."""
+"""Columns of names in tables, which become labelled codes, and missing values."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def coded(name: str, values: Any, known: Sequence[str] | None = None) -> tuple[A
     What is missing is NaN, so that whole numbers and codes with gaps are floats.
 
     Args:
-        name: Of the column.
+        name: Name of the column.
         values: A series of pandas or polars, a `Categorical`, an array, a list, a tensor.
         known: Names that have codes already: 0, 1, ... Others get those behind them.
 
@@ -52,7 +52,7 @@ def coded(name: str, values: Any, known: Sequence[str] | None = None) -> tuple[A
     else:
         return _numbers(name, series, kind), None
     if len(set(names)) < len(names):
-        _refuse(name, f"a column of categories that read alike, {', '.join(names[:4])}", f"{name}.astype(str)")
+        _refuse(name, f"a column with categories that look the same, {', '.join(names[:4])}", f"{name}.astype(str)")
     if known is not None:
         names, codes = _recoded(codes, names, known)
     gaps = codes < 0
@@ -63,7 +63,7 @@ def as_names(name: str, values: Any, known: Sequence[str]) -> Any:
     """The names that numbers stand for in a column that has had names: a table that was read again has 10 where there was "10", or "010". Anything else as it is; what is a tensor is codes.
 
     Args:
-        name: Of the column.
+        name: Name of the column.
         values: As for `coded`.
         known: Its names.
 
@@ -82,7 +82,7 @@ def as_names(name: str, values: Any, known: Sequence[str]) -> Any:
     found = series.astype(object).map(lambda value: numbers.get(float(value)) or _text(value), na_action="ignore")
     if not numbers and not set(found.dropna()) <= set(known):
         _refuse(
-            name, f"numbers where the data that the model was fitted to have names, as {known[0]!r}", f"the names; or, if they are its codes, torch.tensor({name})",
+            name, f"numbers, where the data of the fit have names, such as {known[0]!r}", f"the names; or, if they are its codes, torch.tensor({name})",
         )  # fmt: skip
     return found
 
@@ -184,7 +184,7 @@ def _numbers(name: str, series: pd.Series, kind: str) -> np.ndarray[Any, Any]:
 
 
 def _refuse(name: str, got: str, mend: str) -> NoReturn:
-    refuse(f"column {name!r}", object(), got=got, wanted="numbers, true and false, or names", mend=mend, error=BadData)
+    refuse(f"column {name!r}", object(), got=got, wanted="numbers, booleans or names", mend=mend, error=BadData)
 
 
 def require_alike(
@@ -200,5 +200,5 @@ def require_alike(
     for name, found in labels.items():
         if name in other and name not in known:
             raise BadData(
-                f"Column {name!r} has names, as {found[0]!r}, where the data that the model was fitted to have numbers. Wanted: numbers here too, or names there."
+                f"Column {name!r} has names, such as {found[0]!r}, where the data of the fit have numbers. Wanted: numbers here too, or names there."
             )

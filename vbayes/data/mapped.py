@@ -56,7 +56,7 @@ def _from_file(descriptor: int, name: str, origin: int, values: Numbers) -> Read
         at = origin + start * row
         while len(left):
             if not (done := os.preadv(descriptor, [left], at)):
-                raise DataUnavailable(f"{name} has become shorter since it was opened. Wanted: the file as it was.")
+                raise DataUnavailable(f"{name} has become shorter since it was opened. Wanted: the original file.")
             left, at = left[done:], at + done
 
     def read(start: int, out: Numbers) -> None:

@@ -47,7 +47,7 @@ def mnist(*, split: str = "train", binary: bool = True) -> Dataset:
 
     Raises:
         UnknownName: There is no such split.
-        DataUnavailable: A file can't be had; see `fetch`.
+        DataUnavailable: A file can't be obtained; see `fetch`.
 
     References:
         LeCun, Bottou, Bengio & Haffner 1998, Gradient-based learning applied to document recognition.

@@ -1,4 +1,4 @@
-"""The Nile's yearly flow: a hundred numbers, and a change that a history explains."""
+"""The yearly flow of the Nile: a hundred numbers with a change point of known cause."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FLOW = (
 def nile() -> Dataset:
     """Yearly flow of the Nile at Aswan, 1871 to 1970, one sequence of 100 numbers; bundled.
 
-    Column: `x` float32 (1, 100), in 10⁸ m³ a year. It fell after 1898, as work on the first dam at Aswan began.
+    Column: `x` float32 (1, 100), in 10⁸ m³ per year. It fell after 1898, as work on the first dam at Aswan began.
 
     References:
         Cobb 1978, The problem of the Nile: conditional solution to a changepoint problem, Biometrika 65(2),

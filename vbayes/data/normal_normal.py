@@ -1,4 +1,4 @@
-"""Two numbers, for the pair whose every number is known."""
+"""Two numbers, for the conjugate pair with known answers."""
 
 from __future__ import annotations
 

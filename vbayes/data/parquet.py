@@ -1,4 +1,4 @@
-"""Parquet, whole or, where it is larger, read while a fit trains."""
+"""Reads Parquet files, at once or, if they are large, during training."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def read_parquet(path: Path, columns: Columns | None) -> tuple[Any, dict[str, st
     names = {name: [each] if isinstance(each, str) else list(each) for name, each in wanted.items()}
     if lacking := sorted({each for own in names.values() for each in own} - schema.keys()):
         raise BadData(
-            f"{path} has no column {lacking[0]!r}. Its columns: {', '.join(schema)}. Wanted: names of those in columns=."
+            f"{path} has no column {lacking[0]!r}. Its columns: {', '.join(schema)}. Wanted: names of existing columns in columns=."
         )
     groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
     if sum(group.total_byte_size for group in groups) <= WHOLE or len(groups) < 2:
@@ -48,11 +48,11 @@ def read_parquet(path: Path, columns: Columns | None) -> tuple[Any, dict[str, st
             if (names_of_rows := _names(file, own[0])) is not None:
                 found[name] = names_of_rows
                 continue
-            told = f", more than {NAMES} different ones"
+            told = f", more than {NAMES} distinct ones"
         if not all(_is_number(kind) for kind in kinds):
             refused[name] = (
-                f"Column {name!r} of {path} holds {' and '.join(map(str, kinds))}{told}, and the file is larger than what is read at once, {WHOLE >> 20} MiB. Wanted: numbers, or names, each "
-                f"of which stands for many rows. Mend: write numbers to the file, table[{own[0]!r}].cat.codes."
+                f"Column {name!r} of {path} holds {' and '.join(map(str, kinds))}{told}, and the file is larger than {WHOLE >> 20} MiB, so it is not read at once. Wanted: numbers, or names, each "
+                f"of which occurs in many rows. Mend: write numbers to the file, table[{own[0]!r}].cat.codes."
             )
             continue
         whole = all(str(kind).startswith(("int", "uint")) for kind in kinds) and not _gaps(groups, own)

@@ -38,15 +38,15 @@ def rows_of_loader(loader: Any) -> list[int] | None:
 
 def _refuse(got: str, sampler: Any) -> NoReturn:
     weighted = (
-        "; weights belong into the model, pyro.poutine.scale(scale=weight) around what it observes"
+        "; put weights into the model instead, with pyro.poutine.scale(scale=weight) around the observed sites"
         if hasattr(sampler, "weights")
         else ""
     )
     refuse(
         "data",
         object(),
-        got=f"a DataLoader with {got}, whose choice of rows a fit can't follow",
-        wanted="each row once in an epoch, in an order that the fit draws: no sampler, shuffle=True, or a SubsetRandomSampler of some rows",
-        mend=f"DataLoader(data, batch_size=...), or of some rows DataLoader(torch.utils.data.Subset(data, rows), batch_size=...){weighted}",
+        got=f"a DataLoader with {got}, whose selection of rows a fit can't reproduce",
+        wanted="each row once per epoch, in an order drawn by the fit: no sampler, shuffle=True, or a SubsetRandomSampler of some rows",
+        mend=f"DataLoader(data, batch_size=...), or for some rows DataLoader(torch.utils.data.Subset(data, rows), batch_size=...){weighted}",
         error=BadData,
     )

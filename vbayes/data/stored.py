@@ -1,4 +1,4 @@
-"""Columns larger than memory: rows are read when they are asked for."""
+"""Columns larger than memory, whose rows are read on demand."""
 
 from __future__ import annotations
 

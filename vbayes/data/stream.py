@@ -1,4 +1,4 @@
-"""torch's streams (`IterableDataset`): rows that come in one order, as many in each pass as somebody says."""
+"""torch streams (`IterableDataset`): rows in a fixed order, with a given number of rows per pass."""
 
 from __future__ import annotations
 
@@ -93,5 +93,5 @@ class Stream:
     def _refuse(self, got: str) -> NoReturn:
         refuse_rows(
             f"a stream {got}",
-            "rows=N as one pass over it has them, the same in each; of one without end, a part: itertools.islice(rows, N)",
+            "rows=N, the number of rows in every pass; for an infinite stream, a part of it: itertools.islice(rows, N)",
         )

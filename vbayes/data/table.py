@@ -1,4 +1,4 @@
-"""A table in a file."""
+"""Reads tables from files."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ ENDINGS = ".csv, .tsv (also compressed: .csv.gz), .parquet, .feather, .npz, .npy
 
 @takes(columns=Anything())
 def read_table(path: str | Path, *, columns: Columns | None = None) -> Dataset:
-    """A data set from a file, whose columns go by name to a model's arguments.
+    """Reads a data set from a file, whose columns are passed to a model's arguments by name.
 
     Arrays of `.npy`, `.nc`, `.h5` and `.zarr` and columns of `.parquet` that are larger than 256 MiB stay in the file: `vb.fit(..., batch_size=...)` reads their rows
-    while it trains. A Parquet file is read by its row groups, so that these are to be small: `row_group_size=100_000`, say.
+    during training. A Parquet file is read by row groups, which should be small, such as `row_group_size=100_000`.
 
     Args:
-        path: Of the file. Its ending says what it is.
-        columns: Argument of the model → a column, or several as a matrix (N, k); None: each by its own name. For CSV, Parquet and Feather.
+        path: Path of the file; its extension gives the format.
+        columns: Argument of the model → a column, or several as a matrix (N, k); if None, each column under its own name. For CSV, Parquet and Feather.
 
     Raises:
-        DataUnavailable: No such file, or one that is damaged.
-        BadInput: Another ending, or a kind of file whose library is not installed.
-        BadData: Columns that it does not have.
+        DataUnavailable: The file does not exist, or is damaged.
+        BadInput: The format is not supported, or its library is not installed.
+        BadData: The file does not have the requested columns.
 
     Examples:
         >>> vb.fit(model, vb.data.read("radon.csv"))
@@ -41,7 +41,7 @@ def read_table(path: str | Path, *, columns: Columns | None = None) -> Dataset:
     """
     path = Path(path)
     if not os.path.exists(path):
-        raise DataUnavailable(f"There is no file {path}. Wanted: a table ({ENDINGS}).")
+        raise DataUnavailable(f"The file {path} does not exist. Wanted: a table ({ENDINGS}).")
     endings = [ending for ending in path.suffixes if ending not in (".gz", ".bz2", ".xz", ".zip", ".zst")]
     ending = endings[-1].lower() if endings else ""
     try:
@@ -51,13 +51,13 @@ def read_table(path: str | Path, *, columns: Columns | None = None) -> Dataset:
     except ImportError as error:
         library = str(error.name or "pyarrow").split(".")[0]
         raise BadInput(
-            f"{path} is read by {library}, which is not installed. Mend: pip install 'vbayes[tables]', or write the table as CSV."
+            f"{path} needs {library}, which is not installed. Mend: pip install 'vbayes[tables]', or write the table as CSV."
         ) from error
     except (BadData, BadInput, DataUnavailable):
         raise
     except Exception as error:  # of whatever reads it
         raise DataUnavailable(
-            f"{path} can't be read as {ending}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}. Wanted: a whole file of that kind."
+            f"{path} can't be read as {ending}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}. Wanted: an undamaged file of that format."
         ) from error
     made = columns_given(found, {})
     if made.get("named", True):  # else one array, which goes to whatever the model calls it
@@ -72,7 +72,7 @@ def _read(path: Path, ending: str, columns: Columns | None) -> Any:
         return _chosen(pd.read_feather(path), path, columns)
     if columns is not None:
         raise BadInput(
-            f"columns= for {path}. Wanted: a file of CSV, Parquet or Feather; of {ending} take the arrays as they are, or a mapping of them."
+            f"columns= is not supported for {path}. Wanted: a CSV, Parquet or Feather file; for {ending}, use the arrays as they are, or a mapping of them."
         )
     if ending == ".npz":
         with np.load(path, allow_pickle=False) as file:
@@ -100,6 +100,6 @@ def _chosen(table: pd.DataFrame, path: Path, columns: Columns | None) -> Any:
     named = {each for own in columns.values() for each in ([own] if isinstance(own, str) else own)}
     if lacking := sorted(named - set(table.columns)):
         raise BadData(
-            f"{path} has no column {lacking[0]!r}. Its columns: {', '.join(map(str, table.columns))}. Wanted: names of those in columns=."
+            f"{path} has no column {lacking[0]!r}. Its columns: {', '.join(map(str, table.columns))}. Wanted: names of existing columns in columns=."
         )
     return {name: table[own if isinstance(own, str) else list(own)] for name, own in columns.items()}

@@ -1,1 +1,1 @@
-"""Is a fit to be believed: has it converged, and what is its guide worth."""
+"""Can a fit be trusted: has it converged, and how good is its guide?"""

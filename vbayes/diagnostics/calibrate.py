@@ -1,4 +1,4 @@
-"""Is the procedure calibrated: simulated data of which the truth is known, each fitted, and where the truth then lies."""
+"""Simulation-based calibration: fits to simulated data, and where the true values lie among the draws."""
 
 from __future__ import annotations
 
@@ -56,26 +56,26 @@ def calibrate(
     compile: Any = "auto",
     progress: bool = True,
 ) -> Calibration:
-    """Simulation-based calibration of a fit: latents are drawn from the prior, data from the model, and each data set is fitted as `vb.fit` would.
+    """Runs simulation-based calibration: latents are drawn from the prior, data from the model, and each data set is fitted as `vb.fit` would.
 
-    It asks of the whole procedure, guide, estimator and schedule, whether its q is biased, too narrow or too wide on the average over the data that the prior makes; where it
-    is on *your* data, ask that of the fit. All fits start where the pair is; told how far, they go side by side in one compiled loop where that can be. A guide
-    that comes by a word finds its place in each data set anew, which takes about a second each.
+    This tests the whole procedure (guide, estimator and schedule): is its q biased, too narrow or too wide, averaged over the data that the prior generates? For *your* data,
+    use `vb.diagnose` on the fit. All fits start from the pair's current parameters; with `steps` or `epochs` they run in parallel in one compiled loop where possible. A guide
+    chosen by name searches for a new start in each data set, which takes about a second each.
 
     Args:
-        pair: Model and guide; a model alone, whose guide comes by itself; a fit brings its data.
-        data_like: As for `fit`. Of what the model observes only shapes and types matter; the other columns are covariates and stay.
-        simulations: R data sets. The error of a bias is 1/√R of q's standard deviation, that of a ratio of standard deviations 1/√(2R).
-        draws: S from each q; 199 make 200 ranks, which bins share evenly.
-        steps, epochs: Of each fit. Neither: each goes on until it has converged, as `fit` does, one after the other, which takes R times as long.
+        pair: Model and guide, or a model alone, for which a guide is made; a fit brings its data.
+        data_like: As for `fit`. For observed columns only shapes and types matter; the other columns are covariates and are kept.
+        simulations: R, the number of data sets. The standard error of a bias is 1/√R standard deviations of q, that of a ratio of standard deviations 1/√(2R).
+        draws: S, the number of draws from each q; 199 give 200 possible ranks, which divide evenly into bins.
+        steps, epochs: Length of each fit. If neither is given, each runs until convergence, as in `fit`, one after the other, which takes R times as long.
         estimator, guide, batch_size, optimizer, learning_rate, device, compile: As for `fit`.
-        seed: Of everything; `vb.default_seed()` if None.
-        progress: Show a bar.
+        seed: Seed for all random numbers; `vb.default_seed()` if None.
+        progress: Whether to show a progress bar.
 
     Raises:
-        BadInput: Fewer than two simulations or draws, or what `fit` refuses.
-        Unsuitable: A prior that can't be drawn from, as it is improper; or data that can't be made: a factor, no latents, data that are no argument, or an observed
-            site whose draws have another shape than its data.
+        BadInput: Fewer than two simulations or draws, or any input that `fit` rejects.
+        Unsuitable: The prior is improper, so it can't be drawn from; or data can't be simulated: the model has a factor, no latents, data that are not arguments, or an observed
+            site whose draws differ in shape from its data.
         NonFinite: All fits became NaN or infinite.
 
     References:
@@ -89,7 +89,7 @@ def calibrate(
     """
     if isinstance(estimator, str) and estimator == "auto":
         raise BadInput(
-            "estimator='auto' chooses anew in every fit, by the clock. Wanted: one estimator, such as the one that vb.recommend names."
+            "estimator='auto' may choose differently in every fit, as it depends on timings. Wanted: one estimator, such as the one that vb.recommend suggests."
         )
     seed, (pair, data) = rng.or_default(seed), pair_and_data(paired(pair, guide), data_like)
     _require_proper(Problem.of(pair, data, batch_size=batch_size, device=device))
@@ -122,7 +122,7 @@ def calibrate(
 
 
 def _so_far(first: Fit, made: Made, seeds: Sequence[int], steps: int, *, show: bool) -> list[Fit | None]:
-    """So many steps of each, side by side where that can be; None for those that became NaN or infinite."""
+    """Fits with a given number of steps, in parallel where possible; None for those that became NaN or infinite."""
     fits = []
     with bar("starts", len(made), show=show) as advance:
         for (dataset, _), own in zip(made, seeds, strict=True):
@@ -138,7 +138,7 @@ def _so_far(first: Fit, made: Made, seeds: Sequence[int], steps: int, *, show: b
 def _until_converged(
     first: Fit, made: Made, seeds: Sequence[int], options: Mapping[str, Any], *, show: bool
 ) -> list[Fit | None]:
-    """Each as far as it takes, one after the other; None for those that became NaN or infinite."""
+    """Fits until convergence, one after the other; None for those that became NaN or infinite."""
     found: list[Fit | None] = []
     with bar("fits", len(made), show=show) as advance:
         for (dataset, _), own in zip(made, seeds, strict=True):
@@ -168,8 +168,8 @@ def _require_proper(problem: Problem) -> None:
         fn: Any = site["fn"]
         if isinstance(base(fn), ImproperUniform) or getattr(fn, "_mask", None) is False:
             raise Unsuitable(
-                f"The prior of site {site['name']!r} is improper: no draws can be had from it, and so no data of which the truth is known. Wanted: a proper prior, "
-                "such as dist.Normal(0, 10), which says which data are to be expected."
+                f"The prior of site {site['name']!r} is improper: it can't be drawn from, so no data with known true values can be simulated. Wanted: a proper prior, "
+                "such as dist.Normal(0, 10), which says what data to expect."
             )
 
 
@@ -186,7 +186,7 @@ def _simulations(first: Fit, count: int, seed: int, *, show: bool) -> Made:
     wanted = [site["name"] for site in latents(p) if site["name"] in q]
     if not wanted:
         raise Unsuitable(
-            f"Pair {pair.name!r} has no latents, so there is nothing to be calibrated. Wanted: a model with latents."
+            f"Pair {pair.name!r} has no latents, so there is nothing to calibrate. Wanted: a model with latents."
         )
     columns = {
         place: name for place, arg in enumerate(batch.args) for name, values in data.tensors.items() if values is arg
@@ -213,12 +213,12 @@ def _dataset(data: Dataset, like: Batch, made: Simulated, columns: Mapping[int, 
             continue
         if values.shape != before.shape:
             raise Unsuitable(
-                f"The model makes data of shape {tuple(values.shape)} in place of column {columns.get(place, place)!r} of shape {tuple(before.shape)}: an observed site's "
+                f"The model simulates data of shape {tuple(values.shape)} for column {columns.get(place, place)!r} of shape {tuple(before.shape)}: an observed site's "
                 "distribution is broadcast against its data. Wanted: a distribution of the data's shape, such as one in pyro.plate('data', len(x))."
             )
         if not torch.isfinite(values).all():
             raise Unsuitable(
-                f"Simulated data set {number} has values in column {columns[place]!r} that are not finite: the prior reaches places where the model makes no numbers. "
+                f"Simulated data set {number} has values in column {columns[place]!r} that are not finite: the prior allows parameters for which the model overflows. "
                 "Wanted: a narrower prior."
             )
         tensors[columns[place]] = values.to(before.dtype)

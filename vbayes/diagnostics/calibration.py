@@ -1,4 +1,4 @@
-"""What many fits of simulated data say of the procedure: in numbers, in words, in a picture."""
+"""Result of a calibration: tables, a verdict and a plot."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ SHOWN = 4  # parameters on a card
 class Calibration(Displayable):
     """Result of `vb.calibrate`: ranks of the true latents among draws of q, over many simulated data sets.
 
-    If q were the posterior each time, each rank would be as frequent as any other. That is necessary, not sufficient: it is seen for each parameter by itself, and
-    on the average over the data that the prior makes.
+    If q were the exact posterior each time, all ranks would be equally likely. This is necessary, but not sufficient: it is tested for each parameter on its own, and
+    averaged over the data that the prior generates.
 
     Attributes:
-        ranks: Site → (R, …) int64, how many of S draws of q were below the true value.
-        draws: S.
-        steps: Of each fit, in the median.
-        failed: Fits that became NaN or infinite, whose ranks are not among them.
-        pair, data, guide: Names; the guide in words, empty for one of a user's own.
+        ranks: Site → (R, …) int64, how many of the S draws of q were below the true value.
+        draws: Number of draws, S.
+        steps: Median number of steps of the fits.
+        failed: Number of fits that became NaN or infinite, which are left out of the ranks.
+        pair, data, guide: Names of the pair and the data, and a description of the guide, empty for a user-defined one.
     """
 
     ranks: Mapping[str, Tensor]
@@ -47,7 +47,7 @@ class Calibration(Displayable):
 
     @property
     def each(self) -> dict[str, Any]:
-        """Parameter → (R,) ranks; the entries of a site are counted from 0, as `theta[3]`."""
+        """Parameter → (R,) ranks; the entries of a site are indexed from 0, such as `theta[3]`."""
         found: dict[str, Any] = {}
         for name, values in self.ranks.items():
             for index in np.ndindex(*values.shape[1:]):
@@ -57,15 +57,15 @@ class Calibration(Displayable):
 
     @property
     def calibrated(self) -> bool:
-        """Whether nothing speaks against it, at a chance of 1 % that something does by accident."""
+        """Whether no test rejects calibration, at an overall false-alarm rate of 1 %."""
         return not self.to_dataframe().said.any()
 
     def to_dataframe(self) -> pd.DataFrame:
-        """A row for each parameter: parameter, bias, bias_se, bias_p, spread, spread_se, spread_p, shape_p, said; see `rank_tests`."""
+        """One row for each parameter: parameter, bias, bias_se, bias_p, spread, spread_se, spread_p, shape_p, said; see `rank_tests`."""
         return rank_tests(self.each, self.draws)
 
     def card(self) -> Card:
-        """How many fits, and what they say."""
+        """The number of fits, and the outcome of the tests."""
         table = self.to_dataframe()
         alarmed = [f"{row.parameter}: {row.said}" for row in table.itertuples() if row.said]
         rows = [
@@ -83,11 +83,11 @@ class Calibration(Displayable):
         return Card(f"Calibration: {self.pair} on data like {self.data}", tuple(rows))
 
     def verdict(self) -> str:
-        """In words, with what would have been seen."""
+        """The outcome in words, with the size of errors that the test could have detected."""
         return rank_verdict(self.to_dataframe(), len(self), self.failed)
 
     def plot(self) -> Figure:
-        """Histograms of the ranks, the least calibrated first."""
+        """Plots histograms of the ranks, least calibrated first."""
         from ..plots import calibration
 
         return calibration(self.each, self.draws, self.to_dataframe())

@@ -1,4 +1,4 @@
-"""A guide as rich as it takes: from a normal to a flow, as long as the diagnosis says that the draws are not to be used as they are."""
+"""Chooses a guide that is rich enough: a normal, or a flow if the diagnosis says that the normal's draws should not be used as they are."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ def climb(
     autosave: Autosave | None = None,
     kept: dict[str, Any] | None = None,
 ) -> Fit:
-    """The fit by a normal, or by a flow where the diagnosis says of the normal's draws that they can't be used, weighted or not, and the flow's are better.
+    """Fits a normal; and a flow if the diagnosis says that the normal's draws can't be used, weighted or not. Returns the better of the two.
 
     Args:
-        start: With the guide "auto", at its place.
-        max_steps, max_seconds: For both together; see `Budget`.
+        start: A fit of zero steps with the guide "auto", at its start.
+        max_steps, max_seconds: Limits for both together; see `Budget`.
         callbacks, progress: As for `fit`.
-        rate: Of the normal's first phase, where it needs steps.
-        autosave: What keeps the normal while it runs, and in the end the better of the two; the flow has a file beside it.
-        kept: What its file says, for one that goes on.
+        rate: Learning rate of the normal's first phase, if it needs steps.
+        autosave: Saves the normal while it runs, and finally the better of the two; the flow is saved to a second file.
+        kept: Contents of that file, when continuing an earlier run.
 
     Returns:
-        With its `diagnosis`, and in `tried` what each guide was worth.
+        The fit, with its `diagnosis`, and in `tried` how good each guide was.
 
     Raises:
-        NonFinite: As `until_converged`, of the normal. Where a flow leaves the real numbers, the normal stays.
+        NonFinite: As for `until_converged`, of the normal. If the flow becomes NaN or infinite, the normal is kept.
     """
     began, budget = time.perf_counter(), Budget.of(max_steps, max_seconds)
     options: dict[str, Any] = {"callbacks": callbacks, "progress": progress}
@@ -103,7 +103,7 @@ def climb(
 
 
 def bent(fit: Fit) -> Fit:
-    """A fit of no steps by a flow that starts as the normal of another fit; the model's parameters stay."""
+    """A fit of zero steps whose guide is a flow, initialised to the normal of another fit; the model's parameters are kept."""
     guide: Any = fit.pair.guide
     with fit.pair.scope(), torch.no_grad():
         q = guide.get_posterior()
@@ -122,7 +122,7 @@ def bent(fit: Fit) -> Fit:
 
 
 def _can_bend(fit: Fit) -> bool:
-    """Whether a flow can be more than a normal: of one latent it is none."""
+    """Whether a flow can improve on a normal: not with a single latent."""
     return isinstance(fit.pair.guide, Whitened) and len(fit.pair.guide.centre) > 1
 
 

@@ -1,4 +1,4 @@
-"""Asks whether a fit is to be believed."""
+"""Diagnoses whether a fit can be trusted."""
 
 from __future__ import annotations
 
@@ -56,31 +56,31 @@ def diagnose(
     seed: int | None = None,
     device: str = "auto",
 ) -> Diagnosis:
-    """Judges a guide as a posterior, and says what to do with its draws.
+    """Judges how well a guide approximates the posterior, and says what to do with its draws.
 
-    Draws of the guide are weighed by p(x, z)/q(z|x), and the weights' tail is fitted (Yao et al. 2018). The rule, tried on posteriors that are known:
-    *bad*, where k̂ ≥ 0.7, or the draws are worth less than 2 % of their number (5 % from k̂ = ⅓ on), or a weight is no number, or the guide can't draw all that the model
-    allows, or it is a point, or the search for its start has found another mode that it does not cover, or that the density does not fall off; otherwise *reweight*, where they are worth less than two thirds, or
-    the weights move a mean or change an sd by 8 % of an sd; otherwise *good*. Where k̂ alone is bad, and the draws are worth two thirds of their number, as of flows whose tails are
-    a little off, a distribution with wider tails has a second look at guides by a word (`vbayes.diagnostics.wider`): if it has been where the heavy weights are, and has found little
-    there, it is *good* all the same.
+    Draws of the guide are weighted by p(x, z)/q(z|x), and a Pareto distribution is fitted to the tail of the weights (Yao et al. 2018). The rule, tested on known posteriors, is:
+    *bad* if k̂ ≥ 0.7; or the effective number of draws is below 2 % (5 % from k̂ = ⅓ on); or a weight is not finite; or the guide can't draw all values that the model
+    allows; or the guide is a point; or the search for its start found another mode that it does not cover, or a density that does not decay. Otherwise *reweight* if the effective number is below two thirds, or
+    the weights move a mean or change an sd by 8 % of an sd. Otherwise *good*. If only k̂ is bad, and the effective number is at least two thirds, as for flows whose tails are
+    slightly off, guides chosen by name get a second check with a wider-tailed distribution (`vbayes.diagnostics.wider`): if that reaches the region of the heavy weights and finds little mass
+    there, the guide is *good* after all.
 
-    Where each datum has its own latents and no others are there, k̂ is of each datum (`Diagnosis.each`). Where others are, all latents weigh as one, and `Diagnosis.parts`
-    tells those of each datum and the others apart.
+    If all latents belong to single data, k̂ is computed for each datum (`Diagnosis.each`). If some are shared, there is one weight for all latents together, and `Diagnosis.parts`
+    separates the latents of each datum from the shared ones.
 
-    Weights can't see mass that no draw has reached, such as a second mode: fits from several starts can.
+    Weights can't detect mass that no draw has reached, such as a second mode; fits from several starts can.
 
     Args:
         pair: Model and guide; a fit brings its data.
-        data: As for `fit`; new rows are welcome where the guide computes q from a row.
-        draws: K of the guide; if None 50,000, fewer where a draw is costly or each datum has weights of its own, but at least 1000.
-        seed: Of everything.
+        data: As for `fit`; may be new rows if the guide is amortized, that is, computes q(z|x) from a row x.
+        draws: K, the number of draws from the guide; if None, 50,000, or fewer (at least 1000) if a draw is costly or each datum has its own weights.
+        seed: Seed for all random numbers.
         device: As for `fit`.
 
     Raises:
         BadInput: Fewer than 100 draws.
         BadPair: Model and guide do not fit together, or not with the data.
-        Unsuitable: There are no latents, or the model draws a part of its rows itself.
+        Unsuitable: There are no latents, or the model subsamples its rows itself.
 
     References:
         Yao, Vehtari, Simpson & Gelman 2018, Yes, but did it work?: evaluating variational inference, arXiv:1802.02538.
@@ -115,7 +115,7 @@ def diagnose(
 
 
 def _by_k_alone(found: Diagnosis) -> bool:
-    """Whether nothing but k̂ is bad: the draws would be worth enough to be used as they are."""
+    """Whether only k̂ is bad: the effective number of draws is high enough to use them as they are."""
     other = found.advice.wrong or found.not_finite or found.each is not None
     return found.trust == "bad" and not other and found.effective >= ENOUGH * found.draws
 
@@ -142,7 +142,7 @@ def _judged(found: Diagnosis, made: Draws) -> Diagnosis:
 
 
 def _found_beside(pair: Pair) -> dict[str, Any]:
-    """What the guide says of itself, and its search for a start has found beside its place."""
+    """What is known about the guide itself, and what its search for a start found besides the start."""
     with pair.look(), torch.no_grad():
         alone = is_mean_field(pair.guide)
     return {"mean_field": alone, **beside(pair)}
@@ -163,7 +163,7 @@ def _rows(problem: Problem) -> tuple[Batch, int, int]:
         q, p = pair.run(whole)
         if not latents(q):
             raise Unsuitable(
-                f"Pair {pair.name!r} has no latents, and so no posterior to diagnose. Wanted: a model with latents."
+                f"Pair {pair.name!r} has no latents, so there is no posterior to diagnose. Wanted: a model with latents."
             )
         local = tuple(frame.size for frame in Layout(q, p).local)
     every = whole, len(data), math.prod(local)

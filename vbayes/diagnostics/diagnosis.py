@@ -1,4 +1,4 @@
-"""Whether a fit is to be believed: what its guide is worth, in numbers, in words, in a picture."""
+"""Result of a diagnosis: how good a guide is, as numbers, a verdict and a plot."""
 
 from __future__ import annotations
 
@@ -27,36 +27,36 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Diagnosis(Displayable):
-    """How good the guide of a fit is as a posterior, by the importance weights of its own draws; closed-form truth is not used.
+    """Result of `vb.diagnose`: how well the guide of a fit approximates the posterior, judged by the importance weights of its own draws; exact posteriors are not used.
 
-    Where each datum has its own latents and no others are there, as in a variational autoencoder, the weights are of each datum by itself; `k_hat` and `effective` are then
-    what nine of ten data have or better.
+    If all latents belong to single data, as in a variational autoencoder, each datum has its own weights; nine in ten data then have the given `k_hat` and `effective`
+    or better ones.
 
     Attributes:
-        trust: "good": use the draws. "reweight": use them weighted, `vb.posterior(fit, method="psis")`. "bad": neither can be trusted.
-        k_hat: Shape of the Pareto tail of the weights; from .7 on they have no variance to speak of, and `trust` is "bad", unless a second look, `wider`, finds nothing.
+        trust: "good": use the draws. "reweight": use weighted draws, `vb.posterior(fit, method="psis")`. "bad": neither can be trusted.
+        k_hat: Shape of the Pareto tail of the weights; from 0.7 on the weights are too heavy-tailed to use, and `trust` is "bad", unless a second check, `wider`, finds nothing.
         k_hat_se: Its standard error.
-        effective: How many draws from the posterior the weighted draws are worth.
-        draws: K, of the guide.
-        elbo, elbo_se: Nats, of the data that were looked at.
-        log_evidence, log_evidence_se: log of the mean weight, a lower bound on average, and its error as far as the draws can tell; NaN where there is none.
-        sites: Where the weights move the draws, the most moved first: site, element, moved (sds of q), sd_ratio, se of the move.
-        pair, data: Names.
-        rows: N that were looked at.
-        training: Of a fit; None for a pair.
-        each: Per datum k_hat and effective; None where all weigh as one.
-        uncovered: Latents of which the guide can't draw all values.
-        modes: Of guides by a word: the mass of each mode that the search for a start has found and that q does not cover, in parts of all modes.
-        endless: Of guides by a word: numbers along which the density was found not to fall off.
-        points: Whether the guide is of points without a spread.
-        not_finite: Draws whose weight is NaN or +∞.
-        tail: The heaviest weights, as parts of the mean weight, in falling order, of the datum with the largest k̂: for the figure.
-        history: ELBO per datum at each step, of a fit.
-        look: Makes `parts`.
+        effective: Effective number of posterior draws that the weighted draws are worth.
+        draws: K, the number of draws from the guide.
+        elbo, elbo_se: ELBO of the data used, and its standard error, in nats.
+        log_evidence, log_evidence_se: log of the mean weight, on average a lower bound on log p(x), and its estimated standard error; NaN if not available.
+        sites: Where weighting changes the draws, largest change first: site, element, moved (sds of q), sd_ratio, se of the move.
+        pair, data: Names of the pair and of the data.
+        rows: N, the number of rows used.
+        training: How training went; None for a pair.
+        each: k_hat and effective of each datum; None where there is one weight for all latents together.
+        uncovered: Latents whose values the guide can't all draw.
+        modes: For guides chosen by name: the relative mass of each mode that the search for a start found and that q does not cover.
+        endless: For guides chosen by name: directions along which the density was found not to decay.
+        points: Whether the guide is a point mass, without spread.
+        not_finite: Number of draws whose weight is NaN or +∞.
+        tail: The heaviest weights of the datum with the largest k̂, relative to the mean weight, in descending order; used for plotting.
+        history: ELBO per datum at each step of a fit.
+        look: Computes `parts`.
         mean_field: Whether the guide is a normal of independent numbers.
-        wider: The second look at a guide of which k̂ alone is bad; None where there was none.
-        guide: What it is, in words; empty for one of a user's own.
-        richer: What to do where it is not enough, down to what to type.
+        wider: The second check of a guide for which only k̂ is bad; None if there was none.
+        guide: A description of the guide; empty for a user-defined one.
+        richer: What to do if the guide is not good enough, including what to type.
     """
 
     trust: Trust
@@ -89,9 +89,9 @@ class Diagnosis(Displayable):
 
     @cached_property
     def parts(self) -> Parts | None:
-        """Where all latents weigh as one, and a plate has latents for each of its rows: what those are worth by themselves, and what the others are.
+        """If there is one weight for all latents, and a plate has latents for each of its rows: how good the guide is for those latents, and for the shared ones, separately.
 
-        None where there is no such plate, or its rows are not independent given the others in model and guide. It is looked at when it is asked for.
+        None if there is no such plate, or its rows are not independent given the shared latents in model and guide. Computed on first access.
         """
         found = self.look() if self.look and self.each is None else None
         # The weights of all latents are also weights of some of them.
@@ -100,12 +100,12 @@ class Diagnosis(Displayable):
 
     @property
     def converged(self) -> bool | None:
-        """Whether training had converged; None where nobody has tested it."""
+        """Whether training has converged; None if that was not tested."""
         return self.training.converged if self.training else None
 
     @property
     def above(self) -> float:
-        """The part of the data whose k̂ is .7 or more; of all at once 0 or 1."""
+        """The fraction of the data whose k̂ is 0.7 or more; 0 or 1 if there is one k̂ for all."""
         return float(np.mean(self.k_hat >= WORST_K if self.each is None else self.each.k_hat >= WORST_K))
 
     @property
@@ -116,11 +116,11 @@ class Diagnosis(Displayable):
         )  # fmt: skip
 
     def short(self) -> str:
-        """In a few words: what to do with the draws."""
+        """What to do with the draws, in a few words."""
         return self.advice.short()
 
     def card(self) -> Card:
-        """The verdict in a word, and what it rests on."""
+        """The verdict in a word, and the numbers behind it."""
         rows = [("guide", self.guide)] if self.guide else []
         rows.append(("trust", self.short()))
         if self.training:
@@ -143,16 +143,16 @@ class Diagnosis(Displayable):
         return Card(f"Diagnosis: {self.pair} on {self.data}", tuple(rows))
 
     def verdict(self) -> str:
-        """In a few sentences: how far it is, what the draws are worth, and what to do."""
+        """The diagnosis in a few sentences: how far training got, how good the draws are, and what to do."""
         how_far = f"{self.training.words()} " if self.training else ""
         guide = f"Guide: {self.guide}. " if self.guide else ""
         return f"{how_far}{guide}{self._worth()} {self.advice.words(self._moved())}{self._response()}{missed(self.uncovered)}"
 
     def _worth(self) -> str:
         if self.points:
-            return "The guide is a point, which has no spread: it says nothing of how sure the posterior is."
+            return "The guide is a point without spread: it says nothing about the uncertainty of the posterior."
         if self.not_finite:
-            return f"{self.not_finite:,} of {self.draws:,} draws have a weight that is no finite number."
+            return f"{self.not_finite:,} of {self.draws:,} draws have a weight that is not finite."
         if self.each is not None:
             return (
                 f"Of {len(self.each):,} data, {self.above:.1%} have a k̂ of {WORST_K} or more (median {self.each.k_hat.median():.2f}, worst {self.each.k_hat.max():.2f}); "
@@ -170,7 +170,7 @@ class Diagnosis(Displayable):
         other = self.trust == "good" or self.uncovered or self.modes or self.endless or self.not_finite
         if other or not self.mean_field or len(self.sites) < 2:
             return ""
-        return " A mean-field guide has no covariances, and its sds are too small where latents are correlated: vb.linear_response(fit) estimates both."
+        return " A mean-field guide has no covariances, and its sds are too small where latents are correlated; vb.linear_response(fit) estimates both."
 
     def _moved(self) -> str:
         """The latents that weights move, where the weights can be trusted, and there are not so many that the farthest is far by chance."""
@@ -185,7 +185,7 @@ class Diagnosis(Displayable):
         return listed([*words, f"{left} more"] if left > 0 else words) if words else ""
 
     def plot(self) -> Figure:
-        """The evidence for the verdict: the tail of the weights, or k̂ of each datum, or both where there are `parts`; where weights move the draws; the ELBO of a fit."""
+        """Plots the evidence for the verdict: the tail of the weights, or k̂ of each datum, or both if there are `parts`; where weighting changes the draws; and the ELBO of a fit."""
         from ..plots import diagnosis_figure
 
         title = f"{self.pair} on {self.data}: {self.trust}"
@@ -204,7 +204,7 @@ class Diagnosis(Displayable):
 
 
 def summary_of(k_hat: np.ndarray, se: np.ndarray, effective: np.ndarray) -> tuple[float, float, float]:
-    """k̂, its error and the effective number that nine of ten data have or better; of one number, that number."""
+    """k̂, its error and the effective number that nine in ten data reach or exceed; for a single number, that number."""
     if k_hat.size == 1:
         return float(k_hat.reshape(())), float(se.reshape(())), float(effective.reshape(()))
     order = np.argsort(k_hat)

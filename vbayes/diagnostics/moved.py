@@ -1,4 +1,4 @@
-"""Where weights move the draws of a guide: which latents it has in the wrong place, or too narrow, or too wide."""
+"""Where weighting changes the draws of a guide: which latents are misplaced, too narrow or too wide."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ SURE = 2.0  # standard errors
 
 
 def moved(made: Draws, weights: Smoothed) -> pd.DataFrame:
-    """Element by element of the latents, the most moved first.
+    """Measures how far weighting moves each element of the latents, largest move first.
 
     Args:
         made: Draws of the guide.
-        weights: Of those.
+        weights: Smoothed weights of those draws.
 
     Returns:
-        site; element, its place in the site's value as text; moved, by how many sds of q the weights move its mean; sd_ratio, its weighted sd in sds of q; and se, of
-        the move: weights that are all alike move nothing. Discrete latents are left out.
+        A table with site; element, its index in the site's value, as text; moved, by how many sds of q the weights move its mean; sd_ratio, its weighted sd in sds of q; and se, the standard
+        error of the move. Equal weights move nothing. Discrete latents are left out.
     """
     found = []
     for name, values in made.values.items():

@@ -1,4 +1,4 @@
-"""What a guide is worth part by part: the latents of each datum by themselves, and those that all data share."""
+"""How good a guide is part by part: for the latents of each datum, and for those that all data share."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ KNOWN = 1.0  # nats: what the inner draws may leave open of a log-weight of the 
 
 @dataclass(frozen=True)
 class Parts:
-    """Weights of the latents of single data, log p(x_n, z_n | θ) − log q(z_n | θ) with θ from q, and of the latents θ that all share, log p(x, θ) − log q(θ).
+    """Weights of the latents of single data, log p(x_n, z_n | θ) − log q(z_n | θ) with θ from q, and of the shared latents θ, log p(x, θ) − log q(θ).
 
-    The second holds p(x | θ) = Π E_q p(x_n, z_n | θ)/q(z_n | θ), of which each factor is a mean over some inner draws. Such weights are right on average, so that a small k̂ of theirs
-    is one; a large one may also be that of too few inner draws.
+    The latter needs p(x | θ) = Π E_q p(x_n, z_n | θ)/q(z_n | θ), each factor of which is estimated by a mean over inner draws. These weights are unbiased, so a small k̂
+    can be trusted; a large one may also be due to too few inner draws.
 
     Attributes:
-        plate: Of the data.
+        plate: Plate of the data.
         local, shared: Names of latents.
-        data: N.
-        each: Per datum k_hat and effective; of a thousand at most.
-        draws: K of θ.
-        inner: Draws of each z_n beside one of θ.
-        k_hat, effective: Of the weights of θ; NaN where there are none.
-        open: Nats, an sd: what the inner draws leave open of a log-weight of θ.
-        trust: Of the draws of θ, None where there are none, or nobody can tell.
+        data: Number of data, N.
+        each: k_hat and effective of each datum, for at most a thousand of them.
+        draws: K, the number of draws of θ.
+        inner: Number of draws of each z_n for each draw of θ.
+        k_hat, effective: k̂ and effective number of the weights of θ; NaN if there are none.
+        open: Standard deviation, in nats, of the noise in a log-weight of θ that is due to the inner draws.
+        trust: Trust in the draws of θ; None if there are none, or it can't be determined.
     """
 
     plate: str
@@ -58,11 +58,11 @@ class Parts:
 
     @property
     def above(self) -> float:
-        """The part of the data whose k̂ is .7 or more."""
+        """The fraction of the data whose k̂ is 0.7 or more."""
         return float((self.each.k_hat >= WORST_K).mean())
 
     def verdict(self) -> str:
-        """In two sentences."""
+        """The result in two sentences."""
         k = self.each.k_hat
         effective = rounded(float(self.each.effective.median()), 3)
         text = (
@@ -73,19 +73,19 @@ class Parts:
             return text
         names = listed(self.shared)
         if self.trust is None:
-            return f"{text} What q is worth for {names} by itself can't be told: {self.inner} inner draws leave {rounded(self.open, 2)} nats open."
+            return f"{text} How good q is for {names} alone can't be determined: with {self.inner} inner draws, the log-weights have a noise of {rounded(self.open, 2)} nats."
         words = {"good": "good as they are", "reweight": "good when weighted", "bad": "not to be used"}[self.trust]
         worth = f"k̂ = {self.k_hat:.2f}, {self.draws:,} draws worth {rounded(self.effective, 3)}"
         return f"{text} Of {names}, which all data share, the draws by themselves are {words} ({worth})."
 
 
 def parts_of(pair: Pair, batch: Batch, seed: int) -> Parts | None:
-    """None where the model has no plate with latents of its own whose rows are independent given the others, or where the guide's are not.
+    """Computes `Parts`; None if no plate has its own latents with rows that are independent given the other latents, in the model and in the guide.
 
     Args:
-        pair: Initialised.
-        batch: Rows, which are not scaled to any whole.
-        seed: Of the draws.
+        pair: An initialised pair.
+        batch: The rows, not rescaled to the size of a larger data set.
+        seed: Seed for the draws.
     """
     with pair.scope(), torch.no_grad(), rng.seeded(seed), validation(False):
         found = _apart(pair, batch)

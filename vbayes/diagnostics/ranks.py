@@ -29,13 +29,13 @@ def ranks_of(
     draws: int,
     seeds: Sequence[int],
 ) -> dict[str, Tensor]:
-    """Site → (R, …) int64, how many of S draws of each pair's guide are below the truth; among equals, at random.
+    """Site → (R, …) int64, how many of S draws of each pair's guide are below the true value; ties are broken at random.
 
     Args:
         pairs: R trained ones of the same model and guide.
         batches: What each is called with.
         truths: Site → value.
-        draws: S.
+        draws: Number of draws, S.
         seeds: Of the draws.
     """
     kinds: dict[Any, Draw] = {}  # a richer guide may have been chosen for some of them

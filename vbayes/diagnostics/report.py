@@ -1,4 +1,4 @@
-"""A fit as a folder with a page: whether it is to be believed, what it has learned, what it predicts."""
+"""Report of a fit, as a folder with a page: whether it can be trusted, what it has learned, and what it predicts."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ PAGES = (".html", ".htm")
 def report(
     fit: Fit, folder: str | Path, *, predictions: Prediction | None = None, draws: int = 500, seed: int = 0
 ) -> Path:
-    """Writes a folder with `report.html`, the files that it was made from, the fit and draws for ArviZ, all of it or nothing; or, to a name that ends in .html, that page alone.
+    """Writes a report of a fit: a folder with `report.html`, the files it is made from, the fit, and draws for ArviZ. If the name ends in .html, writes only that page.
 
     Args:
         fit: From `vb.fit`.
-        folder: That is not there yet, or is empty; or a page, in place of an older one.
-        predictions: To stand in it too: a table, a figure, and ArviZ's groups.
-        draws: That are kept in a folder, of the first 100 rows.
-        seed: Of those draws.
+        folder: A new or empty folder, which is written completely or not at all; or an .html file, which may replace an older one.
+        predictions: Predictions to include, as a table, a figure, and ArviZ groups.
+        draws: Number of draws to save in the folder, for the first 100 rows.
+        seed: Seed for those draws.
 
     Returns:
-        The page's path.
+        Path of the page.
 
     Raises:
-        OutputUnwritable: The folder holds something already, or it or the page can't be made.
+        OutputUnwritable: The folder is not empty, or the folder or page can't be written.
 
     Examples:
         >>> fit.report("radon", predictions=fit.predict(new_rows))
@@ -58,7 +58,7 @@ def report(
     if folder.suffix.lower() in PAGES:
         if folder.is_dir():
             raise OutputUnwritable(
-                f"{folder} is a folder, and a page was to be written there. Mend: remove it, or fit.report({str(folder.with_suffix(''))!r}), which writes a folder."
+                f"{folder} is an existing folder, so no page can be written there. Mend: remove it, or fit.report({str(folder.with_suffix(''))!r}), which writes a folder."
             )
         with TemporaryDirectory() as place:
             _shown(fit, Path(place), predictions)

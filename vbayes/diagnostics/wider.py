@@ -1,4 +1,4 @@
-"""A second look at a guide whose heaviest weights are those of rare draws far out: is there mass that it leaves out?"""
+"""A second check of a guide whose heaviest weights come from rare draws in the tails: does it miss mass there?"""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ TOLERATED = (
 
 @dataclass(frozen=True)
 class Wider:
-    """Weights of draws of a wider distribution, half of it q and half with the tails of a t.
+    """Weights of draws from a wider distribution r, a mixture of q and distributions with the tails of a t.
 
     Attributes:
-        k_hat, effective: Of its weights p/r.
-        draws: K.
-        heaviest: The largest of them, as part of the mean weight.
-        reached: How much of r is not q, at least, where the posterior has thrice the density of q: whether the wider distribution is wider there.
-        misplaced: The part of the posterior's mass that q has elsewhere, ½ ∫ |p − q|.
-        moved: How far a mean is from that of q at most, in sds of the narrower; or by what part an sd differs, if that is more; noise included.
+        k_hat, effective: k̂ and effective number of its weights p/r.
+        draws: Number of draws, K.
+        heaviest: The largest of these weights, relative to the mean weight.
+        reached: Smallest fraction of r that is not from q, where the posterior has three times the density of q: whether r is wider there.
+        misplaced: The fraction of the posterior's mass that q puts elsewhere, ½ ∫ |p − q|.
+        moved: The largest distance of a posterior mean from q's, in sds of the narrower of the two, or the largest relative difference of sds if that is more; including noise.
     """
 
     k_hat: float
@@ -61,29 +61,29 @@ class Wider:
 
     @property
     def clears(self) -> bool:
-        """Whether q may be used as it is: r has no heavy weights, has been where those of q are heavy, and has found nothing there that counts."""
+        """Whether q may be used as it is: r has no heavy weights, has reached the region where those of q are heavy, and has found little mass there."""
         sure = self.k_hat < FINITE_K and self.heaviest < MOST and self.reached > HALF
         return sure and self.misplaced < TOLERATED and self.moved < TOLERATED
 
     def verdict(self) -> str:
-        """In a sentence."""
+        """The result in one sentence."""
         return (
-            f"The large k̂ comes from rare draws far out: a wider distribution, which draws there more often, finds {rounded(100 * self.misplaced, 2)} % of the mass where q does not have it, "
+            f"The large k̂ comes from rare draws in the tails: a wider distribution, which draws there more often, finds only {rounded(100 * self.misplaced, 2)} % of the mass misplaced by q, "
             f"and no mean or sd off by more than {rounded(self.moved, 2)} sd."
         )
 
 
 def wider_look(pair: Pair, batch: Batch, seed: int) -> Wider | None:
-    """None for guides of another kind than those by a word, of which the noise is not known.
+    """Checks a guide with a wider distribution; None for guides that are not chosen by name, whose base noise is not known.
 
-    A draw of q far out whose weight is large says that there may be more of the posterior there: q alone can't say how much. With r = ½ q + ¼ t + ¼ t′, such places are met often, and no
-    weight p/r is more than twice p/q: t is drawn as q is, from the noise of a multivariate t distribution with 4 degrees of freedom in place of a normal's, and t′ is such a distribution
-    with the mean and the covariance of q. Means under p and under q are taken of the same draws, by p/r and q/r.
+    A draw of q in its tail with a large weight suggests that there may be more posterior mass there, but q alone can't tell how much. With r = ½ q + ¼ t + ¼ t′, such regions are drawn often, and no
+    weight p/r exceeds twice p/q. Here t is q with its normal base noise replaced by that of a multivariate t distribution with 4 degrees of freedom, and t′ is such a t distribution
+    with the mean and the covariance of q. Means under p and under q are computed from the same draws, with weights p/r and q/r.
 
     Args:
-        pair: Initialised.
-        batch: Rows, which are not scaled to any whole.
-        seed: Of the draws.
+        pair: An initialised pair.
+        batch: The rows, not rescaled to the size of a larger data set.
+        seed: Seed for the draws.
 
     References:
         Hesterberg 1995, Weighted average importance sampling and defensive mixture distributions, doi:10.1080/00401706.1995.10484303.

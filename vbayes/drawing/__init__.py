@@ -1,1 +1,1 @@
-"""The one part that asks Pyro's handlers; what comes out is tensors."""
+"""Draws from guides and models: the only part that uses Pyro's handlers; its results are tensors."""

@@ -1,7 +1,7 @@
-"""Drawing: the one part that asks Pyro's handlers; what comes out is tensors.
+"""Draws particles with Pyro's handlers; the results are tensors.
 
-A model never has to broadcast over K particles: `vectorize_particles` asks that, and then breaks a model (`X @ w`) or
-silently changes it (`w.mean()`). Few are drawn one by one, many side by side by `vmap`.
+A model never has to broadcast over K particles, which `vectorize_particles` requires, and which breaks some models (`X @ w`) or
+silently changes them (`w.mean()`). A few particles are drawn one by one, many in parallel by `vmap`.
 """
 
 from __future__ import annotations
@@ -44,23 +44,23 @@ def draw(
     noise: NoiseKind = "iid",
     resample: Resample | None = None,
 ) -> Particles:
-    """Draws K particles from the guide and weighs them.
+    """Draws K particles from the guide and computes their weights.
 
     Args:
-        pair: Model and guide; its parameters are live in the result only inside `pair.scope()`.
-        batch: What they are called with, a `vb.Batch`; or data, as for `fit`.
-        num_particles: K.
-        needs: Which fields of `Particles` to compute.
-        requires: What must hold of every site or of the draws: "path" (every site of the guide has a reparameterised path),
-            "closed_form_kl" (every site has its KL in closed form), "downstream_costs" (those in `scored` are of what depends on the draw
-            alone), "antithetic_pairs" (whatever `noise` says).
-        families: Of the latents that will do, where `latents` or `weigh` is needed: "bernoulli", "categorical", "one_hot", "normal", "full_normal", "normal_mixture".
-        noise: How the base noise of the particles hangs together; "iid" where `steps` is needed.
-        resample: For `steps`, asked between two of them as `Estimator.resample` is; nobody is chosen anew if None.
+        pair: Model and guide; the result is differentiable in its parameters only inside `pair.scope()`.
+        batch: A `vb.Batch` with the arguments of model and guide; or data, as for `fit`.
+        num_particles: Number of particles, K.
+        needs: Fields of `Particles` to compute.
+        requires: Requirements on every site or on the draws: "path" (every site of the guide has a reparameterised path),
+            "closed_form_kl" (every site has a KL in closed form), "downstream_costs" (costs in `scored` include only terms that depend on the
+            draw), "antithetic_pairs" (whatever `noise` is).
+        families: Allowed families of latents, if `latents` or `weigh` is needed: "bernoulli", "categorical", "one_hot", "normal", "full_normal", "normal_mixture".
+        noise: How the base noise of the particles is related; must be "iid" if `steps` is needed.
+        resample: For `steps`, called between two steps like `Estimator.resample`; no resampling if None.
 
     Raises:
         BadInput: There is no such field, requirement or family.
-        Unsuitable: A site of the guide is not what is needed.
+        Unsuitable: A site of the guide does not meet a requirement.
     """
     pair = pair_of(pair)
     if not isinstance(batch, Batch):
@@ -94,7 +94,7 @@ def draw_from(
     """
     if "steps" in request.fields:
         if request.noise(noise) != "iid":
-            raise BadInput(f"noise={noise!r} for particles that are chosen anew on the way. Wanted: noise='iid'.")
+            raise BadInput(f"noise={noise!r} can't be used with resampled particles. Wanted: noise='iid'.")
         run = Run(model, guide, args, kwargs, request, enumeration)
         return in_steps(run, num_particles, resample, checked)
     one = functools.partial(draw_one, model, guide, args, kwargs, request, **enumeration)

@@ -35,8 +35,8 @@ def enumerated(
         max_plate_nesting = max((-frame.dim for site in every for frame in plates(site)), default=0)
         if strict_enumeration_warning and not any(_can_be_enumerated(site) for site in every):
             raise Unsuitable(
-                "Neither guide nor model has a site that can be enumerated: one of finite support, each of whose values has a probability of its own (no .to_event()). "
-                "Use vb.RaoBlackwell() or vb.Trace(), or hand in strict_enumeration_warning=False to go on."
+                "Neither guide nor model has a site that can be enumerated: one with finite support and a probability for each value (no .to_event()). "
+                "Use vb.RaoBlackwell() or vb.Trace(), or pass strict_enumeration_warning=False to continue."
             )
     elbo = TraceEnum_ELBO(max_plate_nesting=max_plate_nesting, strict_enumeration_warning=False)
     given = config_enumerate(model), config_enumerate(guide), *args
@@ -47,7 +47,7 @@ def enumerated(
             raise
         reason = " ".join(line.strip() for line in str(error).splitlines()).rstrip(".")
         raise Unsuitable(
-            f"Model and guide can't be enumerated: {reason}. Pyro gives each enumerated site a dimension of its own on "
+            f"Model and guide can't be enumerated: {reason}. Pyro gives each enumerated site its own dimension on "
             "the left, over which model and guide must broadcast. Use vb.RaoBlackwell() or vb.RLOO()."
         ) from error
 

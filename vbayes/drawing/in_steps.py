@@ -69,8 +69,8 @@ def _require_shapes(chosen: Any, log_w: Tensor) -> tuple[Tensor, Tensor]:
     if not tensors or any(part.shape != log_w.shape for part in chosen) or chosen[0].dtype != torch.long:
         got = [(tuple(p.shape), p.dtype) for p in chosen] if tensors else type(chosen).__name__
         raise BadEstimator(
-            f"resample returned {got}. Wanted: two tensors of the shape of the log-weights, {tuple(log_w.shape)}: whom each particle goes on from, integers from 0 to "
-            f"{len(log_w) - 1}, and the log-weights that they go on with; or None."
+            f"resample returned {got}. Wanted: two tensors of the shape of the log-weights, {tuple(log_w.shape)}: the indices of the particles to continue from, integers from 0 to "
+            f"{len(log_w) - 1}, and the log-weights to continue with; or None."
         )
     return chosen
 
@@ -146,5 +146,5 @@ class _Noise:
 def _check_all_in_guide(q: Trace, p: Trace) -> None:
     if missing := [site["name"] for site in latents(p) if site["name"] not in q]:
         raise Unsuitable(
-            f"The guide lacks {', '.join(map(repr, missing))} of the model, which then has no weight. Wanted: every latent of the model in the guide."
+            f"The guide lacks {', '.join(map(repr, missing))} of the model, which can't be weighted then. Wanted: every latent of the model in the guide."
         )

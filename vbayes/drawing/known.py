@@ -44,7 +44,7 @@ class Known(Messenger):
             return msg["fn"].sample()  # type: ignore[no-any-return]
         except NotImplementedError as error:
             raise Unsuitable(
-                f"New rows of {msg['name']!r} can't be drawn: its {type(msg['fn']).__name__} is no distribution that draws. Wanted: a proper prior."
+                f"New rows of {msg['name']!r} can't be drawn: its {type(msg['fn']).__name__} can't be sampled. Wanted: a proper prior."
             ) from error
 
     def _rows(self, msg: Any) -> tuple[Tensor, Tensor | None]:
@@ -68,8 +68,8 @@ class Known(Messenger):
                 fresh = here if fresh is None else fresh | here
         if tuple(value.shape) != tuple(shape):
             raise Unsuitable(
-                f"Latent {name!r} has shape {tuple(shape)} for the new rows and {tuple(self.values[name].shape)} for those of the fit, and not by a plate. Wanted: what grows "
-                "with rows or groups in a pyro.plate."
+                f"Latent {name!r} has shape {tuple(shape)} for the new rows and {tuple(self.values[name].shape)} for those of the fit, but is not in a plate that grows. Wanted: latents that grow "
+                "with rows or groups inside a pyro.plate."
             )
         return value, fresh
 

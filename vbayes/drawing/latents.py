@@ -145,7 +145,7 @@ def _latent(site: Any, family: str, layout: Layout) -> tuple[Latent, Restore]:
     own = _own(inside, family)
     if family in ("full_normal", "normal_mixture") and len(inside.batch_shape) > len(layout.local):
         raise Unsuitable(
-            f"Site {site['name']!r} of the guide is several {type(inside).__name__}s side by side. Wanted: one for each row of the plates that all sites share."
+            f"Site {site['name']!r} of the guide consists of several {type(inside).__name__}s. Wanted: one for each row of the plates that all sites share."
         )
     if family == "normal_mixture":
         return Latent(site["name"], family, _of_mixture(own, arrange, events), arrange(value)), restore

@@ -36,7 +36,7 @@ def _check_support(site: Any) -> None:
         support = support.base_constraint
     if any(isinstance(end, Tensor) and end.requires_grad for end in vars(support).values()):
         raise Unsuitable(
-            f"The support of site {site['name']!r} of the guide depends on parameters, and numbers that move with it would lose a part of the gradient. Use vb.Pathwise(), or "
+            f"The support of site {site['name']!r} of the guide depends on parameters, so a part of the gradient would be lost. Use vb.Pathwise(), or "
             "give it a fixed support."
         )
 

@@ -59,7 +59,7 @@ def _until(fn: Callable[[], object], wanted: Collection[str], known: Mapping[str
     found = tracer.trace
     if missing := [name for name in wanted if name not in found]:
         raise Unsuitable(
-            f"Site{'s' * (len(missing) > 1)} {', '.join(map(repr, missing))} came in one run and not in another. Particles that are chosen anew on the way need the same sites in "
+            f"Site{'s' * (len(missing) > 1)} {', '.join(map(repr, missing))} occurred in one run but not in another. Resampling particles needs the same sites in "
             "every run, in the same order. Use vb.IWAE() or vb.VIMCO()."
         )
     return found

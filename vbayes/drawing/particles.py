@@ -1,4 +1,4 @@
-"""What an estimator sees of K draws: tensors."""
+"""The tensors that an estimator gets from K draws."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .behind import behind
 
 @dataclass(frozen=True)
 class ScoredSite:
-    """A site of the guide without a reparameterised path: its gradient must come through its score.
+    """A site of the guide without a reparameterised path, whose gradient is computed from its score.
 
     Attributes:
         name: The site.
@@ -36,7 +36,7 @@ class ScoredSite:
 
 @dataclass(frozen=True)
 class Latent:
-    """A site of the guide whose distribution depends on no other draw, from a family that an estimator knows.
+    """A site of the guide whose distribution does not depend on other draws, from a family that an estimator supports.
 
     Attributes:
         name: The site.
@@ -64,12 +64,12 @@ class Latent:
 
 @dataclass(frozen=True)
 class SiteTerm:
-    """A site of the guide or of the model, and what it adds to the log-densities.
+    """A site of the guide or model, and its contribution to the log-densities.
 
     Attributes:
-        name: The site.
-        observed: Whether it is of the data, or a factor, and no draw of the guide.
-        log_p: (K, *local) its part of log p(x, z_k); zero for what the guide alone draws, as an autoguide does to make its latents of it.
+        name: Name of the site.
+        observed: Whether it is an observed site or a factor, rather than a draw of the guide.
+        log_p: (K, *local) its part of log p(x, z_k); zero for sites only in the guide, such as the auxiliary site of an autoguide.
         log_q: (K, *local) its part of log q(z_k|x); zero for data.
         value: (K, *local, own), live; `own` is all beyond the local plates, flattened; nothing for a factor.
     """
@@ -85,12 +85,12 @@ class SiteTerm:
 
 @dataclass(frozen=True)
 class Step:
-    """A stretch of sites: latents, and the data that the model has before the next latent.
+    """A step of a sequential model: some latents, and the data that follow before the next latent.
 
     Attributes:
-        terms: Its sites as they were drawn and weighed, in that order.
-        log_w: (K, *local) log-weights after it, live: what `Estimator.resample` handed on, and what the step adds.
-        ancestors: (K, *local) whom of the K each particle of the next step goes on from; None where nobody was asked, or nobody chosen.
+        terms: The terms of its sites, in the order in which they were drawn.
+        log_w: (K, *local) log-weights after the step, live: those returned by `Estimator.resample`, plus those of the step.
+        ancestors: (K, *local) indices of the particles that the next step continues from; None without resampling.
     """
 
     terms: tuple[SiteTerm, ...]
@@ -113,7 +113,7 @@ def _if_needed() -> Any:
 
 @dataclass(frozen=True, repr=False)
 class Particles:
-    """What an estimator sees of K draws: the fields that it declares in `needs`. Reading any other is an error that says so.
+    """The input of an estimator, computed from K draws: the fields that it declares in `needs`. Reading any other field is an error.
 
     `*local` are the plates that all sites share (for a VAE the data; with a global latent none).
 
@@ -128,19 +128,19 @@ class Particles:
             needed, those sites are left out of log_p and log_q.
         closed_form: Names of the sites in `kl`, with which it comes.
         scored: The sites without a reparameterised path.
-        terms: All sites, one by one, in the order in which they are drawn: latents as the guide has them, data after the latents that the model has before them. Their
+        terms: All sites, one by one, in the order in which they are drawn: latents in the order of the guide, each datum after the latents that precede it in the model. Their
             sums are log p and log q.
-        steps: The same in steps, between which particles may be chosen anew by their weights (`Estimator.resample`), each datum's by themselves. It stands alone.
-        enumerated: (K,) the ELBO for all data with its finite discrete sites summed out. It stands alone.
-        latents: Every site of the guide, of the `families` that will do.
+        steps: The same in steps, between which particles may be resampled by their weights (`Estimator.resample`), separately for each datum. Can't be combined with other fields.
+        enumerated: (K,) the ELBO for all data with finite discrete sites summed out. Can't be combined with other fields.
+        latents: Every site of the guide, if it belongs to the allowed `families`.
         weigh: Values for all the latents, as `Latent.value`, paths live → (log_p, log_q) there, each (K, *local).
         z: (K, *local, d) the draws as unconstrained numbers, live; `vbayes.drawing.numbers.Numbers` says which.
         score_p: (K, *local, d) ∇_z log p(x, z_k), with the Jacobian of whatever makes the latents from z; live in z and in the parameters, so `detach()` it where it
             is to be a number.
         score_q: (K, *local, d) ∇_z log q(z_k|x), likewise; also of a flow without an inverse.
         densities: Any numbers (k, *local, d), for k ≤ K → (log p, log q) as densities of these, each (k, *local), live.
-        scale: Always there: factor on the estimate where all sites carry the same N/M; inside a logarithm it would change the bound.
-        local: Always there: sizes of the plates in `*local`.
+        scale: Always available: factor on the estimate if all sites have the same N/M; inside a logarithm it would change the bound.
+        local: Always available: sizes of the plates in `*local`.
     """
 
     log_p: Tensor = _if_needed()
@@ -181,8 +181,8 @@ class Particles:
                 raise AttributeError(f"Particles have no field {name!r}.")
             given = ", ".join(repr(n) for n in vars(self) if n not in ALWAYS)
             raise BadEstimator(
-                f"`particles.{name}` was read, but it was not asked for and so not drawn. Asked for: {given or 'nothing'}. An estimator "
-                f"declares what its `estimate` reads: add {name!r} to its `needs`."
+                f"`particles.{name}` was read, but not requested and so not computed. Requested: {given or 'nothing'}. An estimator "
+                f"must declare the fields that its `estimate` reads: add {name!r} to its `needs`."
             )
 
     def __repr__(self) -> str:

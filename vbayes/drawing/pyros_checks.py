@@ -25,8 +25,8 @@ def check_as_pyro(q: Trace, p: Trace) -> None:
         _check_value(site)
     if marked := [site["name"] for site in sites(q) if site["infer"].get("enumerate")]:
         warn(
-            f"The guide marks {', '.join(map(repr, marked))} for enumeration, which this estimator does not do: it draws them. "
-            "Use vb.Enumerated(), or take the mark away."
+            f"The guide marks {', '.join(map(repr, marked))} for enumeration, but this estimator does not enumerate; it draws them. "
+            "Use vb.Enumerated(), or remove the mark."
         )
     check_model_guide_match(p, q)
     for site in sites(p) + sites(q):

@@ -30,7 +30,7 @@ class Relations:
     """What a pair's calls with rows like those that it was fitted to say of its plates and columns.
 
     Args:
-        pair: Initialised.
+        pair: An initialised pair.
         args: What it is called with, all rows.
         names: Of its columns.
         rows: N.

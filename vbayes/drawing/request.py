@@ -1,4 +1,4 @@
-"""What an estimator asks of its draws: which numbers, what must hold of them, and which latents will do."""
+"""What an estimator requests of its draws: fields, requirements, and families of latents."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ REQUIREMENTS = {
 }
 """What can be required, and what it means."""
 ALONE = {
-    "enumerated": "Where discrete sites are summed out nothing else is drawn",
-    "steps": "Particles that are chosen anew on the way are no draws of the guide",
+    "enumerated": "If discrete sites are summed out, nothing else is drawn",
+    "steps": "Resampled particles are not draws of the guide",
 }
 """Fields beside which there are no others, and why."""
 OF_NUMBERS = frozenset({"z", "score_p", "score_q", "densities"})
@@ -59,20 +59,24 @@ class Request:
             for name in sorted(TEXT(what, name) for name in getattr(self, what)):
                 if name not in known[what]:
                     if place := next((place for place, names in known.items() if name in names), None):
-                        raise BadInput(f"{name!r} is no {kind} and does not belong in `{what}`. Put it in `{place}`.")
+                        raise BadInput(
+                            f"{name!r} is not a {kind} and does not belong in `{what}`. Put it in `{place}`."
+                        )
                     raise UnknownName(kind, name, known[what])
         for alone, why in ALONE.items():
             if alone in self.needs and (others := sorted(self.needs - {alone, *ALWAYS})):
-                raise BadInput(f"needs has {alone!r} beside {', '.join(map(repr, others))}. {why}: it stands alone.")
+                raise BadInput(
+                    f"needs has {alone!r} and {', '.join(map(repr, others))}. {why}, so it can't be combined with other fields."
+                )
         of_latents = self.needs & {"latents", "weigh"}
         if bool(of_latents) != bool(self.families):
             raise BadInput(
-                f"needs has {', '.join(map(repr, sorted(of_latents)))}, but `families` is empty. Wanted: the families of latents that will do, of {_said(FAMILIES)}."
+                f"needs has {', '.join(map(repr, sorted(of_latents)))}, but `families` is empty. Wanted: the supported families of latents, out of {_said(FAMILIES)}."
                 if of_latents
-                else f"families={_said(self.families)} say which latents will do, but needs has neither 'latents' nor 'weigh'. Add one, or leave families out."
+                else f"families={_said(self.families)} was given, but needs has neither 'latents' nor 'weigh'. Add one, or leave families out."
             )
         if "downstream_costs" in self.requires and "scored" not in self.needs:
-            raise BadInput("requires has 'downstream_costs', which are those of `scored`. Add 'scored' to needs.")
+            raise BadInput("requires has 'downstream_costs', which belongs to `scored`. Add 'scored' to needs.")
 
     @classmethod
     def of(cls, needs: Iterable[str], requires: Iterable[str] = (), families: Iterable[str] = ()) -> Request:

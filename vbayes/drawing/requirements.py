@@ -25,7 +25,7 @@ def closed_form_kl(run: Run) -> None:
     if without := [s["name"] for s in sites(q) if s["name"] not in run.closed_form_kls]:
         raise Unsuitable(
             f"Site{'s' * (len(without) > 1)} {', '.join(map(repr, without))} of the guide {'have' if len(without) > 1 else 'has'} no KL in closed form, "
-            "which this estimator needs. Use vb.AnalyticKL(), which samples what has none."
+            "which this estimator needs. Use vb.AnalyticKL(), which samples such sites."
         )
 
 
@@ -33,7 +33,7 @@ def same_rows(run: Run) -> None:
     part = subsample(*run.traces)
     if part and (part.anew or not part.alike):
         raise Unsuitable(
-            f"{part}, and this estimator weighs particles against each other: particles of different rows, or weights with N/M inside, make another bound, which "
+            f"{part}, and this estimator compares particles: particles of different rows, or weights with a factor N/M, give a different bound, which "
             "may lie above log p(x). Use vb.Trace() or another estimator of the ELBO, or let the model take its plate's size from its data and leave minibatches to "
             "vb.fit(batch_size=...)."
         )

@@ -61,16 +61,20 @@ def side_by_side(one: One, contexts: Callable[[], Iterator[AbstractContextManage
     on = functools.partial(_on, one, look.draws)
     why = "the draw changes the buffers of a module" if touched else ""
     if other_generators() != before:
-        why = "model or guide draw by other means than torch's"
+        why = "model or guide draw random numbers other than torch's"
     made: list[Tensor] | None = None
     if not why and cost.bytes * TOGETHER <= ROOM:
         chunks = max(1, ROOM // max(1, cost.bytes))
         with torch.set_grad_enabled(grew), validation(False):
             made = _at_once(on, alone, noise[:-1], chunks, only_noise=cost.draws == len(look.draws))
-        why = "" if made else "model or guide branch on what was drawn, or do what torch can't map over particles"
+        why = (
+            ""
+            if made
+            else "model or guide branch on drawn values, or use an operation that torch can't map over particles"
+        )
     if made is None:
         if why and len(noise) >= MANY:
-            _say_once(f"Particles are drawn one by one, each by a run of model and guide: {why}.")
+            _say_once(f"Particles are drawn one by one, with a separate run of model and guide for each: {why}.")
         each = [flat(on(calls)) for calls in noise[:-1]]
         made = [torch.stack(parts) for parts in zip(*each, strict=True)]
     # Last comes one alone: modules that keep what they last made, as Pyro's flows do, keep something that can be copied and saved.

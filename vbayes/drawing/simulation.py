@@ -55,16 +55,16 @@ def _in_place_of(
     """Arguments with what was made, in a run without observations, where the data were that a run has seen."""
     if weighing := factors(seen):
         raise Unsuitable(
-            f"Site {weighing[0]['name']!r} of the model is a pyro.factor: it weighs what the model draws, and draws that do not know the weight are of another density than the "
-            f"model's. {mend}, or write the factor as pyro.sample(..., obs=...)."
+            f"Site {weighing[0]['name']!r} of the model is a pyro.factor: it reweights what the model draws, so simple draws would not be from the "
+            f"model. {mend}, or write the factor as pyro.sample(..., obs=...)."
         )
     found = list(args)
     for site in observed(seen):
         which = [i for i, a in enumerate(args) if isinstance(a, Tensor) and a is site["value"]]
         if not which:
             raise Unsuitable(
-                f"Data of site {site['name']!r} are not an argument of the model as it is, so none can be simulated in their place. "
-                f"{mend}, or write obs=x with x an argument of the model."
+                f"The data of site {site['name']!r} are not passed to the model as an unmodified argument, so simulated data can't replace them. "
+                f"{mend}, or write obs=x, where x is an argument of the model."
             )
         found[which[0]] = made.nodes[site["name"]]["value"]
     return tuple(found)
@@ -91,6 +91,6 @@ def sleep_log_q(
     for site in sites(q):
         if site["name"] not in made:
             raise Unsuitable(
-                f"Site {site['name']!r} of the guide is none of the model's latents: it can't be trained on the model's draws. Use vb.WakeSleep()."
+                f"Site {site['name']!r} of the guide is not one of the model's latents, so it can't be trained on the model's draws. Use vb.WakeSleep()."
             )
     return layout.total([Term.of(site, layout) for site in sites(q)])

@@ -90,8 +90,8 @@ class Summed:
         scales = {float(site["scale"]) for site in tied}
         if len(scales) > 1:
             raise Unsuitable(
-                f"Sites {', '.join(repr(s['name']) for s in tied)} hang together by what is summed out, and have scales {', '.join(f'{s:g}' for s in sorted(scales))}. "
-                "Wanted: one, for a sum of densities of different powers is none. Use one poutine.scale around all of them."
+                f"Sites {', '.join(repr(s['name']) for s in tied)} depend on the same summed-out site, but have different scales {', '.join(f'{s:g}' for s in sorted(scales))}. "
+                "Wanted: one common scale, as a sum of densities with different powers is not a density. Use one poutine.scale around all of them."
             )
         found = [Term.of(site, layout) for site in free]
         name, scale = " + ".join(s["name"] for s in tied), tied[0]["scale"]

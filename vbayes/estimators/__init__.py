@@ -1,6 +1,6 @@
-"""One file per estimator: its formula, its claims, and a few lines of maths.
+"""Gradient estimators, one file each: the formula, the claims, and a few lines of maths.
 
-A line here makes an estimator known to all: to the command line, the contract tests, the laboratory and the table of the reference, by the
+A line here registers an estimator with the command line, the contract tests, the laboratory and the table of the reference, under the
 name of its file and in the order of these lines.
 """
 

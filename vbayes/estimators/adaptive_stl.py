@@ -1,4 +1,4 @@
-"""As much of sticking the landing as helps here."""
+"""Sticking the landing with an adaptive coefficient."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from .remembering import Averaging
 
 @dataclass(frozen=True)
 class AdaptiveSTL(Averaging):
-    """The pathwise gradient with its score term as a control variate, whose coefficient is set to leave the least variance.
+    """The pathwise gradient with its score term as a control variate, whose coefficient is chosen to minimise the variance.
 
-    surrogate = one whose gradient is T + a c, with T the gradient of mean_k log w_k and c that of mean_k log q(z̄_k|x), whose mean is zero;
-    a = −E[T·c] / E[c·c] from moving averages over the draws before this one. a = 0 is `Pathwise`, a = 1 is `STL`.
+    surrogate = a function with gradient T + a c, where T is the gradient of mean_k log w_k and c that of mean_k log q(z̄_k|x), whose mean is zero;
+    a = −E[T·c] / E[c·c], from moving averages over earlier draws. a = 0 is `Pathwise`, a = 1 is `STL`.
 
-    Bound: ELBO. Bias: none, since a does not know this draw. Needs: a path at every site; two gradients.
+    Bound: ELBO. Bias: none, since a does not depend on the current draw. Needs: a path at every site; two gradients.
 
     Args:
-        decay: Of the moving averages.
+        decay: Decay rate of the moving averages.
 
     References:
         Geffner & Domke 2018, Using large ensembles of control variates for variational inference, arXiv:1810.12482.

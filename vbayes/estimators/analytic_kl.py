@@ -1,4 +1,4 @@
-"""The ELBO with its KL solved by pencil and paper, where it can be."""
+"""The ELBO with its KL in closed form where possible."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .trace import score_terms
 
 @dataclass(frozen=True)
 class AnalyticKL(Estimator):
-    """The likelihood term E_q[ln p(x|z)] from draws, KL(q(z|x) ‖ p(z)) in closed form at each site that has one.
+    """The likelihood term E_q[ln p(x|z)] from draws, with KL(q(z|x) ‖ p(z)) in closed form at each site that has one.
 
-    surrogate = mean_k [log p(x|z_k) + score terms] − KL, where sites without a closed-form KL stay sampled in the first
-    part; `vb.check` says which are which.
+    surrogate = mean_k [log p(x|z_k) + score terms] − KL, where sites without a closed-form KL are sampled in the first
+    part; `vb.check` shows which sites these are.
 
     Bound: ELBO. Bias: none. Needs: nothing. Equals `pyro.infer.TraceMeanField_ELBO` draw by draw where that is right:
     every site reparameterised, and no autoguide over a constrained site (there Pyro's KL leaves out the Jacobian).

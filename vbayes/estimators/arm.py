@@ -1,4 +1,4 @@
-"""Antithetic pairs of binary draws, with the noise behind them."""
+"""ARM: antithetic pairs of binary draws, weighted by their noise."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class ARM(BinaryPairs):
 
     surrogate = mean over pairs of [½ (log p(x, b) + log p(x, b̃)) + Σ_i sg((log w(b̃) − log w(b)) (u_i − ½)) α_i], b = 1[u < σ(α)], b̃ = 1[1 − u < σ(α)]
 
-    Bound: ELBO. Bias: none. Needs: a guide of Bernoulli sites that are independent given the data, an even number of particles. `DisARM` is its mean over the u that
-    make the same pair, and never noisier.
+    Bound: ELBO. Bias: none. Needs: a guide of Bernoulli sites that are independent given the data, and an even number of particles. `DisARM` is its mean over all u that
+    give the same pair, and is never noisier.
 
     References:
         Yin & Zhou 2018, ARM: augment-REINFORCE-merge gradient for stochastic binary networks, arXiv:1807.11143.

@@ -1,4 +1,4 @@
-"""The contract of an estimator of the ELBO and its gradient."""
+"""The contract of estimators of a bound and its gradient."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ from .objective import Objective, of_particles
 
 @dataclass(frozen=True)
 class Estimator(ELBO, ABC):
-    """Base of all estimators: how a bound and its gradient are estimated from particles.
+    """Base class of all estimators, which estimate a bound and its gradient from particles.
 
     It is a `pyro.infer.ELBO`, so `pyro.infer.SVI(model, guide, optim, vb.STL())` works. A new estimator is a subclass
-    with the claims below and one method; it then stands in the contract tests, the command line and the laboratory.
+    with the claims below and one method; it is then included in the contract tests, the command line and the laboratory.
 
-    Where Pyro's validation is on, it refuses the shapes, plates and sites that `pyro.infer.Trace_ELBO` refuses, in Pyro's words. What differs
-    is meant: a number for `obs` is refused with a mend; of a mark for enumeration that nobody heeds the warning says which estimator would;
-    `Enumerated` refuses a pair without anything to enumerate, and hands over the whole of Pyro's reason with a mend; a model need not broadcast over
-    particles, whatever `vectorize_particles` says; and plates are read off the draw, so that `max_plate_nesting` is of no account but to `Enumerated`.
+    With Pyro's validation on, it rejects the shapes, plates and sites that `pyro.infer.Trace_ELBO` rejects, with the same messages. The differences
+    are intended: a plain number for `obs` is rejected with advice; the warning about an enumeration mark that is ignored names an estimator that would use it;
+    `Enumerated` rejects a pair without anything to enumerate, and reports Pyro's full reason with advice; a model need not broadcast over
+    particles, whatever `vectorize_particles` says; and plates are taken from the draw, so `max_plate_nesting` only affects `Enumerated`.
 
     Args:
         num_particles: K, the draws per datum (L in Kingma & Welling).
-        noise: How the base noise of the K draws hangs together: "iid"; "antithetic" pairs of ε and −ε, u and 1 − u; or "sobol",
+        noise: How the base noise of the K draws is related: "iid"; "antithetic" pairs of ε and −ε, u and 1 − u; or "sobol",
             K points of a scrambled Sobol sequence. See `vbayes.drawing.base_noise`.
-        max_plate_nesting, strict_enumeration_warning: As Pyro has them, for `Enumerated`; others find plates themselves.
-        vectorize_particles: Accepted; particles are drawn side by side whatever it says, and a model need not broadcast.
-        retain_graph: Handed to `backward`.
+        max_plate_nesting, strict_enumeration_warning: As in Pyro, for `Enumerated`; other estimators find plates themselves.
+        vectorize_particles: Accepted but ignored: particles are always drawn in parallel where possible, and a model need not broadcast.
+        retain_graph: Passed to `backward`.
     """
 
     num_particles: int = 1
@@ -65,21 +65,21 @@ class Estimator(ELBO, ABC):
     unbiased_for: ClassVar[str] = "ELBO"
     """What the surrogate's gradient estimates without bias."""
     unbiased_in: ClassVar[frozenset[str]] = frozenset({"model", "guide"})
-    """For the parameters of which part the gradient is that of the expected value, `bound_of`."""
+    """The parts ("model", "guide") for whose parameters the gradient is that of the expected value, `bound_of`."""
     needs: ClassVar[frozenset[str]]
-    """Fields of `Particles` that `estimate` reads, and nothing else. Only these are computed."""
+    """Fields of `Particles` that `estimate` reads. Only these are computed."""
     requires: ClassVar[frozenset[str]] = frozenset()
-    """What must hold of every site of the guide, or of the draws, as `vbayes.drawing.request.REQUIREMENTS` has it: "path", "closed_form_kl",
+    """Requirements on every site of the guide, or on the draws, from `vbayes.drawing.request.REQUIREMENTS`: "path", "closed_form_kl",
     "downstream_costs", "antithetic_pairs"."""
     families: ClassVar[frozenset[str]] = frozenset()
-    """Of the latents that will do, for one that needs `latents` or `weigh`: "bernoulli", "categorical", "one_hot", "normal", "full_normal", "normal_mixture"."""
+    """Allowed families of latents, for an estimator that needs `latents` or `weigh`: "bernoulli", "categorical", "one_hot", "normal", "full_normal", "normal_mixture"."""
     min_particles: ClassVar[int] = 1
     independent: ClassVar[bool] = False
-    """Whether the particles must be independent, so that only `noise="iid"` will do."""
+    """Whether the particles must be independent, so that only `noise="iid"` is allowed."""
     reference: ClassVar[str] = ""
     """Author year, arXiv number, equation."""
     limits: ClassVar[Mapping[str, Kind]] = MappingProxyType({})
-    """Setting → what it may be, where its type does not say it all."""
+    """Setting → its allowed values, if its type alone does not determine them."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         if args or kwargs:  # a copy is made without any
@@ -92,41 +92,41 @@ class Estimator(ELBO, ABC):
         if self.independent and self.noise != "iid":
             raise BadInput(
                 f"{type(self).__name__}(noise={self.noise!r}) would be biased: it needs independent particles. Wanted: noise='iid', or an "
-                "estimator that takes the mean of its particles, such as vb.Pathwise, vb.AnalyticKL or vb.STL."
+                "estimator that averages over its particles, such as vb.Pathwise, vb.AnalyticKL or vb.STL."
             )
 
     @abstractmethod
     def estimate(self, particles: Particles) -> Estimate:
-        """The estimate for each datum: fields of shape (K, *local) in, (*local) out. It neither sums over data nor negates."""
+        """Computes the estimate for each datum, from fields of shape (K, *local) to (*local), without summing over data or negating."""
 
     def bound_of(self, log_w: Tensor) -> Tensor:
-        """The bound that `value` estimates, of K independent draws: (K, *local) log-weights in, (*local) out."""
+        """The bound that `value` estimates, from K independent draws: (K, *local) log-weights in, (*local) out."""
         return log_w.mean(0)
 
     @property
     def objective(self) -> Objective:
-        """What it follows: the ELBO where `bound` says so, else the mean of `bound_of` over K draws. One that is neither brings an `Objective` of its own."""
+        """The objective: the ELBO if `bound` says so, otherwise the mean of `bound_of` over K draws. Override it for any other `Objective`."""
         if self.bound == "ELBO":
             return ELBO_OBJECTIVE
         return of_particles(self.bound, self.bound_of, self.num_particles, self.noise)
 
     def finish(self, estimate: Estimate, particles: Particles) -> Estimate:
-        """A last word on the estimate for the whole data, () each, after everything was summed.
+        """Hook to modify the estimate for the whole data, () each, after all sums.
 
         Args:
-            estimate: What is to be returned, if nothing is to be said; its parts are negated where the objective is to be lowered, but for `auxiliary`.
-            particles: That it was made of.
+            estimate: The estimate to return if nothing is modified; for an objective that is minimised, its parts except `auxiliary` are already negated.
+            particles: The particles that it was computed from.
         """
         return estimate
 
     def resample(self, log_w: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Asked between two steps of one that needs `steps`, so that particles of little weight give way to others before the next site is drawn.
+        """Hook between two steps, for an estimator that needs `steps`, to resample particles before the next site is drawn.
 
         Args:
             log_w: (K, *local) log-weights of the particles so far, live.
 
         Returns:
-            (K, *local) whom of the K each particle goes on from, and (K, *local) the log-weights that they go on with; None: all go on as they are.
+            (K, *local) indices of the particles to continue from, and (K, *local) the log-weights to continue with; None for no resampling.
         """
         return None
 
@@ -134,9 +134,9 @@ class Estimator(ELBO, ABC):
 
     @property
     def weighs(self) -> bool:
-        """Whether it weighs particles against each other: its bound is another function of their log-weights than the mean, or they come in pairs, or are chosen anew by their weights.
+        """Whether it compares particles: its bound is not the mean of their log-weights, or they come in pairs, or are resampled by their weights.
 
-        They must then be of the same rows, and hold no N/M: a K-particle bound of minibatches under a latent of all lies above that of all rows.
+        They must then have the same rows, and no factor N/M: with a latent shared by all data, the K-particle bound of minibatches lies above that of all rows.
         """
         alone = (
             type(self).bound_of is Estimator.bound_of
@@ -147,8 +147,8 @@ class Estimator(ELBO, ABC):
 
     @property
     def request(self) -> Request:
-        """What it asks of its draws: beside what it says, that all latents are drawn, where it does not enumerate; and all particles of the same rows,
-        where it weighs them against each other.
+        """Its requirements on draws: those declared, that all latents are drawn unless it enumerates, and that all particles have the same rows
+        if it compares them.
         """
         asked = request_of(self)
         more = {"all_drawn"} - ({"all_drawn"} if "enumerated" in asked.needs else set()) | (
@@ -157,16 +157,16 @@ class Estimator(ELBO, ABC):
         return Request.of(asked.needs, asked.requires | more, asked.families) if more else asked
 
     def draw(self, pair: Pair, batch: Batch) -> Particles:
-        """The particles that it would see of a batch, inside `pair.scope()`.
+        """Draws the particles that it uses for a batch, inside `pair.scope()`.
 
         Raises:
-            Unsuitable: It can't work on this pair.
+            Unsuitable: It can't be used with this pair.
         """
         model, guide = pair.scaled(batch.total)
         return self._draw(model, guide, batch.args, {})
 
     def total(self, particles: Particles) -> Estimate:
-        """The estimate for the whole data set: summed over the local plates, times their common N/M, and finished; negated where its objective is to be lowered."""
+        """The estimate for the whole data set: summed over the local plates, times their common N/M, and finished; negated if its objective is minimised."""
         found, factor = self.estimate(particles), particles.scale * self.objective.sign
         check_estimate(self, found, particles)
         parts = (found.value, found.surrogate, found.control, found.auxiliary)
@@ -206,8 +206,8 @@ class Estimator(ELBO, ABC):
     ) -> Tensor:
         """Minus the bound, () in nats, with the estimator's gradient.
 
-        To be differentiated once. Twice only where the surrogate is the bound itself, as with `Pathwise`, `IWAE` or `Enumerated`: of a surrogate such as that of `STL`
-        or `Score` nothing but the first derivative is an estimate of anything.
+        Differentiate it only once; twice only if the surrogate is the bound itself, as for `Pathwise`, `IWAE` or `Enumerated`. For surrogates such as that of `STL`
+        or `Score`, only the first derivative is meaningful.
         """
         estimate = self._total(model, guide, args, kwargs)
         return -estimate.value - (estimate.surrogate - estimate.surrogate.detach())
@@ -223,11 +223,11 @@ class Estimator(ELBO, ABC):
 
 
 def gradient(estimator: Any, model: Callable[..., Any], guide: Callable[..., Any], *args: Any) -> dict[str, Tensor]:
-    """One draw of the gradient of the bound (not of the loss) with respect to each unconstrained parameter.
+    """Draws the gradient of the bound (not of the loss) with respect to each unconstrained parameter.
 
     Args:
         estimator: Any `pyro.infer.ELBO`.
-        model, guide: Run in the current param store.
+        model, guide: Run with the current param store.
     """
     estimator.loss_and_grads(model, guide, *args)
     leaves = dict(pyro.get_param_store().named_parameters())

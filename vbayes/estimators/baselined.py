@@ -15,11 +15,11 @@ class Baselined(Averaging):
 
     surrogate = mean_k [log p(x, z̄_k) + sg(log w_k − b) log q(z̄_k|x)]
 
-    Bound: ELBO. Bias: none, since b does not know this draw. Needs: nothing. b is one number for all data; what is
-    left of log w's spread over the data stays in the variance.
+    Bound: ELBO. Bias: none, since b does not depend on the current draw. Needs: nothing. b is one number for all data, so
+    the spread of log w over the data remains in the variance.
 
     Args:
-        decay: Of the moving average.
+        decay: Decay rate of the moving average.
 
     References:
         Mnih & Gregor 2014, Neural variational inference and learning, arXiv:1402.0030, section 2.3 (its constant

@@ -1,4 +1,4 @@
-"""The ELBO with another weight on its KL, at once or bit by bit."""
+"""The ELBO with a different weight on its KL, constant or annealed."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from .remembering import Remembering
 
 @dataclass(frozen=True)
 class Beta(Remembering):
-    """AnalyticKL with the KL weighted by β, as in the β-VAE; the value that it reports stays the ELBO.
+    """`AnalyticKL` with the KL weighted by β, as in the β-VAE; the reported value is still the ELBO.
 
     surrogate = mean_k log p(x|z_k) − β_t KL, β_t = β min(1, t / warm_up) in step t = 0, 1, …
 
-    Bound: ELBO, whatever β. Bias: another optimum on purpose. With β above 1 q is drawn to the prior and dimensions of z fall silent, below 1 reconstructions win; a
-    warm-up lets a decoder find a use for z before the KL makes it dear. Needs: a path and a closed-form KL at every site. With β = 1 it is `AnalyticKL` after the warm-up.
+    Bound: ELBO, for any β. Bias: a different optimum, on purpose. β above 1 pulls q towards the prior and switches off dimensions of z, β below 1 favours reconstruction; a
+    warm-up lets the decoder learn to use z before the KL penalises it. Needs: a path and a closed-form KL at every site. With β = 1 it is `AnalyticKL` after the warm-up.
 
     Args:
         beta: β, at least 0.
-        warm_up: Steps until β is reached, from 0; None at all if 0. What a fit's `resume` goes on with.
+        warm_up: Number of steps over which the weight rises from 0 to β; 0 for no warm-up. `Fit.resume` continues it.
 
     References:
         Higgins et al. 2017, β-VAE; Alemi et al. 2018, Fixing a broken ELBO, arXiv:1711.00464, for what β trades.

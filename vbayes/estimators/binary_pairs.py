@@ -14,7 +14,7 @@ from .base import Estimate, Estimator
 
 @dataclass(frozen=True)
 class BinaryPairs(Estimator):
-    """One whose gradient is of the form ½ (f(b) − f(b̃)) c, f = log w, of pairs b = 1[u < σ(α)], b̃ = 1[1 − u < σ(α)].
+    """Base of estimators with gradients ½ (f(b) − f(b̃)) c, f = log w, from pairs b = 1[u < σ(α)], b̃ = 1[1 − u < σ(α)].
 
     surrogate = mean over pairs of [½ (log p(x, b) + log p(x, b̃)) + Σ_i sg(½ (log w(b) − log w(b̃)) c_i) α_i]
     """
@@ -31,7 +31,7 @@ class BinaryPairs(Estimator):
         super().__post_init__()
         if self.num_particles % 2:
             raise BadInput(
-                f"{type(self).__name__}(num_particles={self.num_particles}) won't do. Wanted: an even number, as they come in pairs."
+                f"{type(self).__name__}(num_particles={self.num_particles}) is not valid. Wanted: an even number, as particles come in pairs."
             )
 
     @abstractmethod

@@ -1,6 +1,6 @@
-"""What a class of estimator must say and keep, checked where somebody first uses it: one error, with the mend.
+"""The contract of estimator classes, checked at first use: an error says what is wrong and how to fix it.
 
-The checks look at names and shapes alone, so they work on real tensors and on those of a capture, and cost no arithmetic.
+The checks only look at names and shapes, so they also work during capture, and cost no computation.
 """
 
 from __future__ import annotations
@@ -63,12 +63,12 @@ def _check_types(cls: type) -> None:
         inherited = {f.name for f in fields(cls)}  # type: ignore[arg-type]
         if set_here := sorted(own | (inherited & set(vars(cls)))):
             raise BadEstimator(
-                f"{cls.__name__} sets {', '.join(set_here)} but is no dataclass of its own, so they would not be settings. "
+                f"{cls.__name__} sets {', '.join(set_here)} but is not itself a dataclass, so they would not become settings. "
                 f"Write @dataclass(frozen=True) above `class {cls.__name__}`."
             )
     elif bare := sorted({f.name for f in fields(cls) if f.name in vars(cls)} - own):  # type: ignore[arg-type]
         raise BadEstimator(
-            f"{cls.__name__} sets {', '.join(bare)} without a type, so a dataclass keeps the inherited default. Write for example "
+            f"{cls.__name__} sets {', '.join(bare)} without a type annotation, so the dataclass keeps the inherited default. Write for example "
             f"`{bare[0]}: {type(vars(cls)[bare[0]]).__name__} = {vars(cls)[bare[0]]!r}`."
         )
 
@@ -83,7 +83,7 @@ def check_estimate(estimator: Any, found: Any, particles: Particles) -> None:
     name = f"{type(estimator).__name__}.estimate"
     if not isinstance(found, Estimate):
         raise BadEstimator(
-            f"{name} returned {_said(found)}. Wanted: vb.Estimate(value, surrogate), or vb.Estimate.of(surrogate) where the surrogate is "
+            f"{name} returned {_said(found)}. Wanted: vb.Estimate(value, surrogate), or vb.Estimate.of(surrogate) if the surrogate is "
             "the bound itself."
         )
     for part in ("value", "surrogate", "control", "auxiliary"):
@@ -98,15 +98,17 @@ def check_estimate(estimator: Any, found: Any, particles: Particles) -> None:
                 f"sites share. {_mend(tuple(got.shape), particles.local)}"
             )
     if found.value.requires_grad:
-        raise BadEstimator(f"{name} returned a value that carries a gradient. Wanted: a number; write value.detach().")
+        raise BadEstimator(
+            f"{name} returned a value that carries a gradient. Wanted: a constant; write value.detach()."
+        )
 
 
 def _mend(got: tuple[int, ...], local: tuple[int, ...]) -> str:
     if got[1:] == local:
-        return "The first dimension is that of the particles: take their mean, as in `.mean(0)`."
+        return "The first dimension is that of the particles: average over it, as in `.mean(0)`."
     if got == ():
-        return "Sum over the particles only, as in `.sum(0)`; the sum over the data is taken afterwards."
-    return "Fields are (K, *local): reduce the first dimension, K particles, and no other."
+        return "Sum over particles only, as in `.sum(0)`; the sum over the data is taken later."
+    return "Fields are (K, *local): reduce only the first dimension, that of the K particles."
 
 
 def _said(thing: Any) -> str:

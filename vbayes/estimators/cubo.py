@@ -16,7 +16,7 @@ from .weights import log_mean_exp, normalised
 
 @dataclass(frozen=True)
 class CUBO(Estimator):
-    """The χ upper bound on log p(x), lowered: it makes q cover the posterior, where the ELBO lets q shrink into a part of it.
+    """The χ upper bound on log p(x), minimised: it makes q cover the posterior, whereas the ELBO lets q shrink to a part of it.
 
     surrogate = Σ_k sg(v_k) log p(x, z̄_k) − (n − 1) Σ_k sg(v_k (1 − v_k)) [log p(x, z_k) − log p(x, z̄_k) − log q(z_k|x) + log q(z̄_k|x)], v = w^n / Σ w^n, lowered by training
 

@@ -17,18 +17,18 @@ from .objective import Objective
 
 @dataclass(frozen=True)
 class DAIS(Estimator):
-    """Differentiable annealed importance sampling: the bound of draws that Hamiltonian steps move from the guide towards the posterior.
+    """Differentiable annealed importance sampling: a bound from draws that Hamiltonian steps move from the guide towards the posterior.
 
     surrogate = mean_k [log p(x, z_T) − log q(z_0|x) + Σ_t log N(v̂_t; 0, 1) − log N(v_t−1; 0, 1)], where a leapfrog step on β_t log p(x, z) + (1 − β_t) log q(z|x), β_t = t/T,
     takes (z_t−1, v_t−1) to (z_t, v̂_t), and v_t = γ v̂_t + √(1 − γ²) ε_t
 
-    Bound: DAIS ≤ log p(x); without steps the ELBO, and nearer to log p(x) with many of them; a few may lie below the ELBO. Bias: none. Needs: a path at every site, and log q at given values. Its price is two more gradients of guide and model
-    for each step, in time and memory. z is unconstrained; a step longer than twice the least sd of the posterior flies off.
+    Bound: DAIS ≤ log p(x); without steps it is the ELBO, with many it is closer to log p(x), with few it may be below the ELBO. Bias: none. Needs: a path at every site, and log q at given values. It costs two more gradients of guide and model
+    per step, in time and memory. z is unconstrained; steps longer than twice the smallest sd of the posterior diverge.
 
     Args:
-        steps: T.
-        step_size: Of a leapfrog step, in the units of z.
-        momentum: γ, how much of the velocity a step leaves to the next, from 0 to 1.
+        steps: Number of steps, T.
+        step_size: Size of a leapfrog step, in the units of z.
+        momentum: γ, the fraction of the velocity kept from one step to the next, from 0 to 1.
 
     References:
         Zhang, Hsu, Li, Finn & Grosse 2021, Differentiable annealed importance sampling and the perils of gradient noise, arXiv:2107.10211, algorithm 1.

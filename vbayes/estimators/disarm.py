@@ -1,4 +1,4 @@
-"""Antithetic pairs of binary draws, with what their noise says integrated out."""
+"""DisARM: antithetic pairs of binary draws, with their noise integrated out."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class DisARM(BinaryPairs):
 
     surrogate = mean over pairs of [½ (log p(x, b) + log p(x, b̃)) + Σ_i sg(½ (log w(b) − log w(b̃)) (−1)^b̃_i 1[b_i ≠ b̃_i] σ(|α_i|)) α_i]
 
-    Bound: ELBO. Bias: none. Needs: a guide of Bernoulli sites that are independent given the data, an even number of particles. Coordinates in
-    which the two agree have no gradient, and no noise.
+    Bound: ELBO. Bias: none. Needs: a guide of Bernoulli sites that are independent given the data, and an even number of particles. Coordinates in
+    which the two draws agree have no gradient, and no noise.
 
     References:
         Dong, Mnih & Tucker 2020, DisARM, arXiv:2006.10680; Yin, Ho, Yan, Qian & Zhou 2020 (U2G).

@@ -1,4 +1,4 @@
-"""The importance-weighted bound, reparameterised twice."""
+"""The doubly reparameterised importance-weighted bound."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .weights import log_mean_exp, normalised
 class DReG(Estimator):
     """The doubly reparameterised gradient of the importance-weighted bound.
 
-    surrogate = Σ_k sg(v_k²) [log w_k − log w̄_k] + Σ_k sg(v_k) log p(x, z̄_k), v = w / Σ w; a bar holds z constant, so that
-    only the path is left in the bracket
+    surrogate = Σ_k sg(v_k²) [log w_k − log w̄_k] + Σ_k sg(v_k) log p(x, z̄_k), v = w / Σ w; a bar means that z is held constant, so
+    only the path remains in the bracket
 
     Bound: IWAE. Bias: none. Needs: a path at every site, independent particles. The SNR of the guide's gradient grows like
-    √K; it is zero noise where q is the posterior, and can be worse than `IWAE` far from it. With K = 1 it is `STL`.
+    √K; it has no noise where q is the posterior, and can be worse than `IWAE` far from it. With K = 1 it is `STL`.
 
     References:
         Tucker, Lawson, Gu & Maddison 2019, Doubly reparameterized gradient estimators, arXiv:1810.04152

@@ -14,9 +14,9 @@ class Enumerated(Estimator):
 
     surrogate = mean_k Σ_b q(b) [log p(x, b, z_k) − log q(b) q(z_k)], pathwise in the continuous z
 
-    Bound: ELBO; sites that only the model has are marginalised, which makes it larger. Bias: none; no noise from discrete
-    sites. Needs: model and guide that broadcast as Pyro's enumeration asks. It is Pyro's `TraceEnum_ELBO` with all that
-    can be enumerated enumerated in parallel; `strict_enumeration_warning` has its meaning there.
+    Bound: ELBO; sites only in the model are marginalised, which makes it larger. Bias: none, and no noise from discrete
+    sites. Needs: model and guide that broadcast as Pyro's enumeration requires. It is Pyro's `TraceEnum_ELBO` with all possible
+    sites enumerated in parallel; `strict_enumeration_warning` means the same as there.
 
     References:
         Obermeyer et al. 2019, Tensor variable elimination for plated factor graphs, arXiv:1902.03210.

@@ -1,4 +1,4 @@
-"""What an estimator returns."""
+"""The result of an estimator."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class Estimate:
     """An estimate of a bound and a function whose gradient estimates the bound's.
 
     Attributes:
-        value: (*local) the bound in nats; carries no gradient.
-        surrogate: (*local) differentiate this one. Its own value means nothing.
-        control: (*local) its gradient has mean zero; `Estimator.finish` may mix some of it in.
-        auxiliary: (*local) what the module of a `vbayes.estimators.learned.Learned` estimator is trained to lower.
+        value: (*local) the bound in nats, without gradient.
+        surrogate: (*local) the function to differentiate; its value has no meaning.
+        control: (*local) a function whose gradient has mean zero; `Estimator.finish` may add a multiple of it.
+        auxiliary: (*local) the loss of the module of a `vbayes.estimators.learned.Learned` estimator.
     """
 
     value: Tensor
@@ -27,11 +27,11 @@ class Estimate:
 
     @classmethod
     def of(cls, surrogate: Tensor) -> Estimate:
-        """For estimators whose surrogate is the bound itself."""
+        """Makes the estimate for a surrogate that is the bound itself."""
         return cls(surrogate.detach(), surrogate)
 
     def leaves(self) -> list[Tensor]:
-        """The parameters that the surrogate was made from, in the order in which its graph meets them: for `Estimator.finish`, where gradients themselves are wanted."""
+        """The parameters that the surrogate depends on, in the order of its graph; for `Estimator.finish`, if gradients themselves are needed."""
         found: dict[int, Tensor] = {}
         met, todo = set(), [self.surrogate.grad_fn]
         while todo:
@@ -45,10 +45,10 @@ class Estimate:
         return list(found.values())
 
     def with_gradients(self, gradients: Sequence[Tensor], leaves: Sequence[Tensor]) -> Estimate:
-        """The same with a surrogate that has these gradients in some parameters: what was differentiated once is not differentiated again.
+        """Returns the estimate with a surrogate that has the given gradients in some parameters, to avoid differentiating again.
 
         Args:
-            gradients: Of the shapes of the parameters.
+            gradients: Gradients, with the shapes of the parameters.
             leaves: The parameters.
         """
         surrogate = sum((found.detach() * leaf).sum() for found, leaf in zip(gradients, leaves, strict=True))

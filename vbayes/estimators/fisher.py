@@ -1,4 +1,4 @@
-"""The Fisher divergence: scores that match."""
+"""The Fisher divergence: matching of scores."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .objective import Objective
 
 @dataclass(frozen=True)
 class Fisher(Estimator):
-    """The Fisher divergence between q and the posterior, lowered: it compares gradients of log densities, so the evidence is not needed.
+    """The Fisher divergence between q and the posterior, minimised: it compares gradients of log densities, so the evidence is not needed.
 
     surrogate = mean_k ‖∇_z log p(x, z_k) − ∇_z log q(z_k|x)‖², lowered by training
 
-    Bound: none; its value is the divergence, 0 where q is the posterior. Bias: none. Needs: a path at every site. z is unconstrained, and the divergence is of that space: unlike
-    KL it depends on the scale of each latent. Modes far apart look alike to it, and where the model has parameters it fits them to q, not to the data.
+    Bound: none; its value is the divergence, 0 where q is the posterior. Bias: none. Needs: a path at every site. z is unconstrained, and the divergence is that in this space: unlike
+    KL it depends on the scale of each latent. It hardly notices the relative mass of distant modes, and parameters of the model are fitted to q, not to the data.
 
     References:
         Yang, Martin & Bondell 2019, Variational approximations using Fisher divergence, arXiv:1905.05284.

@@ -1,4 +1,4 @@
-"""The pathwise gradient less what a parabola, fitted as training goes on, knows of it."""
+"""The pathwise gradient with a fitted quadratic function as a control variate."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class FittedQuadratic(Remembering):
     It remembers d + d² numbers for each datum that has d latents of its own; in minibatches of such data one parabola serves all.
 
     Args:
-        rate: ρ, above 0, at most 1; a high one learns fast, a low one better.
+        rate: Learning rate ρ, above 0 and at most 1; high rates learn faster, low rates more accurately.
 
     References:
         Geffner & Domke 2020, Approximation based variance reduction for reparameterization gradients, arXiv:2007.14634, algorithm 1, whose steps are those of Adam.

@@ -15,18 +15,18 @@ from .weights import chosen, log_mean_exp
 
 @dataclass(frozen=True)
 class FIVO(Estimator):
-    """The logarithm of a particle filter's estimate of p(x): particles are weighed at each datum of a series, and chosen anew by their weights before the next latent is drawn.
+    """The logarithm of a particle filter's estimate of p(x): particles are weighted at each datum of a series, and resampled before the next latent is drawn.
 
     surrogate = Σ_t log (1/K) Σ_k w_tk, w_tk = p(z_tk, x_t | z_a, x_<t) / q(z_tk | z_a, x), where a = a_t−1,k is drawn by the weights of the step before; with `choice_term` plus
     Σ_t sg(Σ_{s>t} log (1/K) Σ_k w_sk) Σ_k log P(a_tk); of sites without a path plus Σ_t sg(Σ_{s≥t} log (1/K) Σ_k w_sk) Σ_k log q(z̄_tk | z_a, x)
 
-    Bound: FIVO ≤ log p(x), as exp of the value has mean p(x). Where model or guide don't alternate latents and data it has one step, and is the IWAE bound. Bias: what the choice of
-    particles hangs on is held constant, as is usual; with `choice_term` none, and much more noise. Needs: nothing; it takes discrete sites, by their score, which is noisy. Its price is T² / 2 partial runs of model and
-    guide, felt where Pyro takes the steps and when a program is captured; compiled, twice the time of an `IWAE` of as many particles, where the model is Markovian.
+    Bound: FIVO ≤ log p(x), as exp of the value has mean p(x). If model and guide don't alternate latents and data, there is one step, and it is the IWAE bound. Bias: resampling probabilities
+    are held constant, as is usual; none with `choice_term`, but much more noise. Needs: nothing; discrete sites are handled by their score, which is noisy. It costs T² / 2 partial runs of model and
+    guide in Pyro and during capture; compiled, twice the time of `IWAE` with as many particles if the model is Markovian.
 
     Args:
-        num_particles: K.
-        choice_term: Whether the surrogate has the score of who was chosen.
+        num_particles: Number of particles, K.
+        choice_term: Whether the surrogate includes the score of the resampling.
 
     References:
         Maddison et al. 2017, Filtering variational objectives, arXiv:1705.09279, algorithm 1 and eq. 8.

@@ -1,4 +1,4 @@
-"""What the values of an estimator are called in histories, bars and axes."""
+"""The name of an estimator's values in histories, progress bars and axes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Discrete draws made smooth."""
+"""Continuous relaxation of discrete draws."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class GumbelSoftmax(Estimator):
     surrogate = mean_k log w(b̂_k), b̂ = σ((α + logit(u))/τ) for Bernoulli sites, softmax((α + g)/τ) with Gumbel g for one-hot ones
 
     Bound: ELBO, whose value is that of the discrete draws. Bias: vanishes with τ, while the variance grows like 1/τ. Needs: a guide of Bernoulli or
-    OneHotCategorical sites that are independent given the data, and a model that can be asked about values in between.
+    OneHotCategorical sites that are independent given the data, and a model that can be evaluated at values in between.
 
     Args:
-        temperature: τ.
+        temperature: Temperature, τ.
 
     References:
         Jang, Gu & Poole 2017, arXiv:1611.01144; Maddison, Mnih & Teh 2017, arXiv:1611.00712.

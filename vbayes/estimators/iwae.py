@@ -17,8 +17,8 @@ class IWAE(Estimator):
 
     surrogate = log (1/K) Σ_k w_k
 
-    Bound: IWAE, which grows towards log p(x) with K. Bias: none. Needs: a path at every site. The more particles, the less
-    signal its gradient has for the guide: SNR ~ 1/√K (Rainforth et al. 2018, arXiv:1802.04537).
+    Bound: IWAE, which grows towards log p(x) with K. Bias: none. Needs: a path at every site. The signal-to-noise ratio of the guide's
+    gradient falls with the number of particles: SNR ~ 1/√K (Rainforth et al. 2018, arXiv:1802.04537).
 
     References:
         Burda, Grosse & Salakhutdinov 2015, Importance weighted autoencoders, arXiv:1509.00519

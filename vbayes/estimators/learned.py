@@ -1,4 +1,4 @@
-"""An estimator that learns: it owns a module, such as a control variate, which is trained along with model and guide."""
+"""Estimators that learn: they own a module, such as a control variate, which is trained along with model and guide."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ EPSILON = 1e-8
 
 @dataclass(frozen=True)
 class Learned(Remembering):
-    """An estimator with a module of its own, which takes a step of Adam down the gradient of `Estimate.auxiliary` after each draw.
+    """Base class of estimators that own a module, which takes a step of Adam on `Estimate.auxiliary` after each draw.
 
-    Its parameters and Adam's state are part of what is remembered: so they are saved with a fit and resumed to the last bit, captured and compiled with its
-    steps, and `vb.compare(at=fit)` measures it as it was trained. A gradient stays unbiased where it would be with any parameters: those that it meets
-    do not know the present draw.
+    The module's parameters and Adam's state are part of the estimator's memory: they are saved with a fit and resumed exactly, captured and compiled with its
+    steps, and `vb.compare(at=fit)` measures the estimator as trained. A gradient that is unbiased for any fixed parameters remains unbiased, as the parameters
+    do not depend on the current draw.
 
-    An estimate without an `auxiliary` lowers the squared length of its gradient in the parameters of model and guide: of an estimator whose mean no module changes that is its
-    variance, estimated from a single draw. It is the gradient of a gradient, so everything on the way must have second derivatives.
+    If an estimate has no `auxiliary`, the squared norm of its gradient in the parameters of model and guide is minimised. If the module does not change the mean gradient, this minimises its
+    variance, estimated from a single draw. It needs the gradient of a gradient, so everything must have second derivatives.
 
     Args:
-        rate: Learning rate of Adam, 0 or more; with 0 the module stays as it was made.
+        rate: Learning rate of Adam, at least 0; with 0 the module is never changed.
 
     References:
         Grathwohl, Choi, Wu, Roeder & Duvenaud 2018, arXiv:1711.00123, section 3.2; Kingma & Ba 2015, arXiv:1412.6980.
@@ -48,11 +48,11 @@ class Learned(Remembering):
 
     @abstractmethod
     def module(self, particles: Particles) -> nn.Module:
-        """Makes the module, from what some draws look like; `estimate` reads it as `self.network`."""
+        """Makes the module, given some draws; `estimate` uses it as `self.network`."""
 
     @property
     def network(self) -> nn.Module:
-        """The module as it is now."""
+        """The current module."""
         return self.memory.get_submodule("network")
 
     def begin(self, particles: Particles) -> None:
@@ -123,7 +123,7 @@ class Learned(Remembering):
 
 
 def weighted(coefficient: Tensor, function: Tensor) -> Tensor:
-    """coefficient · function with the coefficient held constant, as `coefficient.detach() * function`; but the gradient is live in the coefficient, for a module that
+    """coefficient · function with the coefficient held constant, as `coefficient.detach() * function`, except that this gradient can itself be differentiated in the coefficient, for a module that
     learns from it.
     """
     if not function.requires_grad:

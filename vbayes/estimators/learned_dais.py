@@ -1,4 +1,4 @@
-"""Differentiable annealed importance sampling with steps that learn how long they should be."""
+"""Differentiable annealed importance sampling with learned step sizes."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from .objective import Objective
 
 @dataclass(frozen=True)
 class LearnedDAIS(Learned, DAIS):
-    """`DAIS` whose step sizes, one for each step and each number in z, climb its bound along with model and guide.
+    """`DAIS` with learned step sizes, one for each step and each number in z, which maximise its bound along with model and guide.
 
-    surrogate = that of `DAIS`, with η_t ⊙ in place of the step size: velocities are as long as each direction allows
+    surrogate = that of `DAIS`, with η_t ⊙ instead of the step size, so that each direction has its own step size
 
-    Bound: DAIS ≤ log p(x), whatever the step sizes, which are constants to the gradient of model and guide. Bias: none, at the step sizes at hand. Needs: a path at every site, and
-    log q at given values. Before it has learned it is `DAIS`, and so it is with rate=0; a start that flies off learns nothing: rather begin too short.
+    Bound: DAIS ≤ log p(x), for any step sizes, which are constants in the gradient of model and guide. Bias: none, at the current step sizes. Needs: a path at every site, and
+    log q at given values. It starts as `DAIS`, and remains so with rate=0; it can't learn from steps that diverge, so start with short ones.
 
     Args:
-        step_size: Of all steps at the start.
+        step_size: Initial size of all steps.
         rate: Learning rate of the logarithms of the step sizes.
 
     References:

@@ -1,4 +1,4 @@
-"""The gradient as a difference of two expectations."""
+"""Measure-valued derivatives: gradients as differences of two expectations."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class MeasureValued(Estimator):
     of each category ∂E[f]/∂p_c = f(c); f = log w.
     surrogate = mean_k [log p(x, z̄_k) + Σ sg(these) · (μ, σ, p)]
 
-    Bound: ELBO. Bias: none. Needs: a guide of Normal, Bernoulli or Categorical sites that are independent given the data. Its price is an evaluation of the
-    model for each value of a discrete coordinate and four for each Gaussian one, its variance low also where f has no gradient. For discrete latents these are local
+    Bound: ELBO. Bias: none. Needs: a guide of Normal, Bernoulli or Categorical sites that are independent given the data. It costs one evaluation of the
+    model for each value of a discrete coordinate and four for each Gaussian one; its variance is low even if f is not differentiable. For discrete latents it gives local
     expectation gradients.
 
     References:

@@ -20,8 +20,8 @@ class MIWAE(Grouped):
     Bound: MIWAE, the IWAE bound of K particles. Bias: none. Needs: a path at every site.
 
     Args:
-        num_particles: In all the groups together.
-        groups: M of the paper.
+        num_particles: Total number of particles in all groups.
+        groups: Number of groups, M in the paper.
 
     References:
         Rainforth et al. 2018, Tighter variational bounds are not necessarily better, arXiv:1802.04537

@@ -1,4 +1,4 @@
-"""What an estimator follows, apart from how it does: the function itself, which way is up, and its exact value where it can be had."""
+"""The objective of an estimator: its name, direction, and exact value if available."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ class Probed:
 
 @dataclass(frozen=True)
 class Objective:
-    """A function of model and guide that training raises or lowers.
+    """A function of model and guide that training maximises or minimises.
 
-    Estimators compete where their objectives are equal: name, direction and `settings`; each is judged by the truth of its own.
+    Estimators are compared if their objectives are equal in name, direction and `settings`; each is judged by the exact value of its own objective.
 
     Attributes:
-        name: As tables and verdicts have it, with what tells it apart from its like: "ELBO", "IWAE bound of 5 particles".
-        truth: Its exact value: a `Table` of log p and log q at all values of the latents in, (*local) nats out, differentiable in the parameters that the table is
-            live in. None where nobody knows one: its estimators are then measured, and nothing is said of their bias.
-        ascend: Whether training raises it. One that is lowered, such as an upper bound, is negated wherever values or gradients come out of an estimator, so that
-            losses, histories and the laboratory know one direction alone.
-        settings: Whatever else tells two of one name apart.
+        name: Name in tables and verdicts, including distinguishing settings: "ELBO", "IWAE bound of 5 particles".
+        truth: Function for the exact value, from a `Table` of log p and log q at all values of the latents to (*local) nats, differentiable in the parameters of
+            the table. None if unknown: its estimators are then measured, but their bias is not judged.
+        ascend: Whether training maximises it. Values and gradients of an objective that is minimised, such as an upper bound, are negated in the output of estimators, so that
+            losses, histories and the laboratory have only one direction.
+        settings: Further settings that distinguish objectives with the same name.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Objective:
 
     @property
     def sign(self) -> float:
-        """What makes it one to raise."""
+        """1 if it is maximised, −1 if it is minimised."""
         return 1.0 if self.ascend else -1.0
 
 

@@ -1,4 +1,4 @@
-"""VIMCO, with the baseline that keeps its signal as particles are added."""
+"""VIMCO with a baseline whose signal-to-noise ratio grows with the number of particles."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class OVIS(Estimator):
 
     surrogate = Σ_k sg(v_k) log w̄_k + Σ_k sg(L − L_k) log q(z̄_k|x), L_k = log (1/K) Σ_{j≠k} w_j
 
-    Particle k's score is then weighed by −log(1 − v_k) − v_k = v_k²/2 + …, of order 1/K², where `VIMCO` leaves a term of order 1/K:
-    that makes the SNR of the guide's gradient grow like √K, as that of `DReG`, with no path.
+    The score of particle k is then weighted by −log(1 − v_k) − v_k = v_k²/2 + …, of order 1/K², where `VIMCO` leaves a term of order 1/K.
+    The SNR of the guide's gradient therefore grows like √K, as for `DReG`, but without a path.
 
     Bound: IWAE. Bias: none. Needs: at least two independent particles.
 

@@ -1,4 +1,4 @@
-"""The gradient that stays on the path."""
+"""The path gradient."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from .base import Estimate, Estimator
 
 @dataclass(frozen=True)
 class PathGradient(Estimator):
-    """Sticking the landing without evaluating q at a given value: for flows whose inverse is slow or unknown.
+    """Sticking the landing without evaluating q at given values, for flows whose inverse is slow or unknown.
 
     surrogate = mean_k [log p(x, z̄_k) + sg(∇_z log p(x, z_k) − ∇_z log q(z_k|x)) · z_k], z̄ held constant
 
-    Bound: ELBO. Bias: none. Needs: a path at every site. Draw by draw it is `STL`, where that can be had at all.
+    Bound: ELBO. Bias: none. Needs: a path at every site. Draw by draw it equals `STL`, where `STL` can be computed.
 
     References:
         Vaitl, Nicoli, Nakajima & Kessel 2022, Gradients should stay on path, arXiv:2207.08219, eq. 8.

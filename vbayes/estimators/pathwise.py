@@ -10,7 +10,7 @@ from .base import Estimate, Estimator
 
 @dataclass(frozen=True)
 class Pathwise(Estimator):
-    """The gradient through z = g(ε, x).
+    """The pathwise (reparameterisation) gradient, through z = g(ε, x).
 
     surrogate = mean_k [log p(x, z_k) − log q(z_k|x)]
 

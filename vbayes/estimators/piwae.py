@@ -1,4 +1,4 @@
-"""The tight bound for the model, the looser one for the guide."""
+"""A tight bound for the model, and a looser one for the guide."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .weights import Grouped, log_mean_exp, normalised
 
 @dataclass(frozen=True)
 class PIWAE(Grouped):
-    """The model is trained by the bound of all particles, the guide by the mean bound of groups of them.
+    """The importance-weighted bound of all particles for the model, and the mean bound of groups of particles for the guide.
 
     surrogate = Σ_k sg(v_k) log p(x, z̄_k) + mean over groups of Σ_k sg(u_k) [log p(x, z_k) − log p(x, z̄_k) − log q(z_k|x)], v normalised
     over all particles, u within a group
@@ -22,8 +22,8 @@ class PIWAE(Grouped):
     Bound: IWAE of all particles, which is the model's objective; the guide's is that of `MIWAE`. Bias: none. Needs: a path at every site.
 
     Args:
-        num_particles: In all the groups together.
-        groups: M of the paper.
+        num_particles: Total number of particles in all groups.
+        groups: Number of groups, M in the paper.
 
     References:
         Rainforth et al. 2018, arXiv:1802.04537

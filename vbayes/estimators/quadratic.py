@@ -1,4 +1,4 @@
-"""The pathwise gradient less what a parabola knows of it."""
+"""The pathwise gradient with a quadratic expansion as a control variate."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Quadratic(Estimator):
     surrogate = mean_k [log p(x, z_k) − b(z_k)] + E_q[b] + H(q), with b(z) = g·(z − m) + ½ (z − m)ᵀ H (z − m), g and H slope and curvature of log p(x, ·) at m = E_q[z], all held
     constant; E_q[b] = g·m + ½ tr(H L Lᵀ) but for constants, H(q) = log |L|, q = N(m, L Lᵀ)
 
-    Bound: ELBO. Bias: none. Needs: a guide of Normal or MultivariateNormal sites that are independent given the data; as many more gradients of the model as a datum has latents. Without noise where
-    log p is a parabola in z, whatever q is; where it is none within the width of q, it can be worse than `Pathwise`, and `FittedQuadratic` by a factor of 2 / (2 − ρ) at most.
+    Bound: ELBO. Bias: none. Needs: a guide of Normal or MultivariateNormal sites that are independent given the data; one more gradient of the model for each latent of a datum. It has no noise if
+    log p is quadratic in z, whatever q is. If log p is far from quadratic within the width of q, it can be worse than `Pathwise`, whereas `FittedQuadratic` is at most a factor of 2 / (2 − ρ) worse.
 
     References:
         Miller, Foti, D'Amour & Adams 2017, Reducing reparameterization gradient variance, arXiv:1705.07880.

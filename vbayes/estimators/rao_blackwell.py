@@ -1,4 +1,4 @@
-"""Each site pays only for what came after it."""
+"""The score function with only the downstream costs of each site."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .base import Estimate, Estimator
 
 @dataclass(frozen=True)
 class RaoBlackwell(Estimator):
-    """Pathwise at reparameterised sites; elsewhere the score function with the costs downstream of the site alone, and a baseline.
+    """Pathwise gradient at reparameterised sites; elsewhere the score function with only the costs downstream of the site, and a baseline.
 
     surrogate = mean_k [log w_k + Σ_s sg(cost_sk − b_sk) log q_s(z_k)], where cost_s sums the terms of log w that depend on
     the draw of s, within its plates, and b_sk is the mean of the other particles' cost (0 for a single particle)

@@ -25,11 +25,11 @@ class REBAR(Estimator):
     logistic that b = 1[z > 0] came from and z̃ the same number as a function of b and fresh noise; for one-hot sites Gumbels, and softmax for σ
 
     Bound: ELBO. Bias: none, for any τ and η. Needs: a guide of Bernoulli or OneHotCategorical sites that are independent given the data, and a model that
-    can be asked about values in between.
+    can be evaluated at values in between.
 
     Args:
-        temperature: τ.
-        strength: η, at most 10⁶ either way.
+        temperature: Temperature of the relaxation, τ.
+        strength: Coefficient of the control variate, η, at most 10⁶ in absolute value.
 
     References:
         Tucker, Mnih, Maddison, Lawson & Sohl-Dickstein 2017, REBAR, arXiv:1703.07370 (with its coupled u and v).

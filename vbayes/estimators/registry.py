@@ -1,4 +1,4 @@
-"""Every estimator by its name, and back."""
+"""The registry of estimators by name."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def register(things: Iterable[object]) -> None:
 
 
 def resolve(estimator: str | type[ELBO] | ELBO) -> ELBO:
-    """An estimator from its name, its class, or itself; any other `pyro.infer.ELBO` passes through.
+    """Returns an estimator, given its name, its class, or an instance; any other `pyro.infer.ELBO` is returned unchanged.
 
-    A name may have settings, as `name_of` writes them: "iwae(64)" has 64 particles, "beta(beta=2)" another β. Words need no quotes.
+    A name may include settings, as `name_of` writes them: "iwae(64)" has 64 particles, "beta(beta=2)" has β = 2. Strings need no quotes.
 
     Raises:
         UnknownName: No estimator has this name.
         UnknownKeyword: A setting that it does not have.
-        BadInput: Neither a name nor an estimator, or a setting of another kind.
+        BadInput: It is neither a name nor an estimator, or a setting has the wrong type.
     """
     if isinstance(estimator, str):
         name, bracket, _ = estimator.partition("(")
@@ -45,7 +45,7 @@ def resolve(estimator: str | type[ELBO] | ELBO) -> ELBO:
     if isinstance(estimator, ELBO):
         return estimator
     wanted = f"a name ({', '.join(ESTIMATORS)}), or an object such as vb.STL() or pyro.infer.Trace_ELBO()"
-    refuse("estimator", estimator, got="no estimator", wanted=wanted, mend="estimator='analytic_kl'")
+    refuse("estimator", estimator, got="not an estimator", wanted=wanted, mend="estimator='analytic_kl'")
 
 
 def settings_of(kind: type[Estimator]) -> dict[str, str]:
@@ -76,7 +76,7 @@ def _settings(text: str, known: dict[str, str]) -> dict[str, Any]:
 
 
 def name_of(estimator: ELBO) -> str:
-    """What tables call it: its registered name or class, with what is not its default."""
+    """The name of an estimator in tables: its registered name or class, with the settings that are not default."""
     kind: type = type(estimator)
     name = next((name for name, known in ESTIMATORS.items() if known is kind), kind.__name__)
     if not isinstance(estimator, Estimator):

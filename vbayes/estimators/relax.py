@@ -1,4 +1,4 @@
-"""The score function with a baseline that learns: a relaxation of the model, and a network beside it."""
+"""The score function with a learned control variate: a relaxation of the model plus a network."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from .rebar import REBAR, relaxed_log_w, with_control
 
 @dataclass(frozen=True)
 class RELAX(Learned):
-    """The score-function gradient of discrete latents with a control variate that is trained to leave little variance.
+    """The score-function gradient of discrete latents with a control variate that is trained to minimise the variance.
 
-    surrogate = mean_k [log p(x, b̄) + sg(log w(b) − c(z̃)) log q(b̄) + c(z) − c(z̃)], c(z) = η log w(σ(z/τ)) + r(z, α), z and z̃ as in `REBAR`; η, τ and the network r take
-    steps down the squared length of the gradient
+    surrogate = mean_k [log p(x, b̄) + sg(log w(b) − c(z̃)) log q(b̄) + c(z) − c(z̃)], c(z) = η log w(σ(z/τ)) + r(z, α), z and z̃ as in `REBAR`; η, τ and the network r are trained
+    to minimise the squared norm of the gradient
 
-    Bound: ELBO. Bias: none, whatever c is. Needs: a guide of Bernoulli or OneHotCategorical sites that are independent given the data, and a model that can be asked
-    about values in between and has second derivatives there. Before it has learned it is `REBAR` with η = 1.
+    Bound: ELBO. Bias: none, for any c. Needs: a guide of Bernoulli or OneHotCategorical sites that are independent given the data, and a model that can be evaluated
+    at values in between and has second derivatives there. It starts as `REBAR` with η = 1.
 
     Args:
-        temperature: τ at the start.
-        hidden: Units in the one hidden layer of r, which sees z and the logits α of q(z|x).
+        temperature: Initial temperature, τ.
+        hidden: Units in the one hidden layer of r, whose inputs are z and the logits α of q(z|x).
         rate: Learning rate of the control variate.
 
     References:

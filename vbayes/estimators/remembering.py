@@ -1,7 +1,7 @@
-"""What an estimator remembers from one draw to the next: kept as the buffers of a module.
+"""Estimators with a memory from one draw to the next, stored as the buffers of a module.
 
-A module's buffers are already part of everything: of a pair's state, of checkpoints, of captured programs and compiled loops.
-So a memory that is a module needs no machinery of its own.
+A module's buffers are already part of a pair's state, of checkpoints, of captured programs and compiled loops,
+so such a memory needs no further machinery.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Memory(nn.Module):
 
 @dataclass(frozen=True)
 class Remembering(Estimator):
-    """An estimator that hands numbers on from one draw to the next."""
+    """Base class of estimators that carry numbers from one draw to the next."""
 
     memory: Memory = field(init=False, repr=False, compare=False, default=None)  # type: ignore[assignment]
 
@@ -54,7 +54,7 @@ class Remembering(Estimator):
         object.__setattr__(self, "memory", Memory(self.remembers))
 
     def init(self, particles: Particles) -> dict[str, Tensor]:
-        """Name → what it remembers before the first draw: one number each, zero, of the numeric type and on the device of the draws.
+        """Name → initial value of the memory; by default one zero each, with the type and device of the draws.
 
         Args:
             particles: Some draws, for their shapes.
@@ -63,7 +63,7 @@ class Remembering(Estimator):
         return {name: like.new_zeros(()) for name in self.remembers}
 
     def begin(self, particles: Particles) -> None:
-        """Lets the memory be what it is before the first draw; if that is random, it is the same each time."""
+        """Sets the memory to its initial value; if that is random, it is the same each time."""
         with rng.seeded(0), torch.no_grad():
             for name, value in self.init(particles).items():
                 self.memory.register_buffer(name, value.detach().clone())
@@ -77,9 +77,9 @@ class Remembering(Estimator):
 
 @dataclass(frozen=True)
 class Averaging(Remembering):
-    """One with moving averages over the draws before the one at hand.
+    """Base class of estimators with moving averages over earlier draws.
 
-    A gradient stays unbiased: what is remembered does not know the present draw.
+    Gradients remain unbiased, as the averages do not depend on the current draw.
 
     Args:
         decay: d in m ← d m + (1 − d) now, from 0 to below 1.
@@ -93,7 +93,7 @@ class Averaging(Remembering):
     limits = {"decay": Real(least=0.0, below=1.0, given="0.9")}
 
     def recall(self, **now: Tensor) -> dict[str, Tensor]:
-        """The averages over the draws before, 0 where there are none; then takes in this one's values, each ()."""
+        """Returns the averages over earlier draws, 0 if there are none, and then adds the values of this draw, each ()."""
         memory = self.memory
         weight = memory.get_buffer("weight")
         before = {name: memory.get_buffer(name) / weight.clamp(min=1 - self.decay) for name in now}
@@ -105,10 +105,10 @@ class Averaging(Remembering):
 
 
 def with_memory(estimator: Any, pair: Pair, batch: Batch) -> Any:
-    """An estimator that is ready to be used on a pair.
+    """Prepares an estimator for use with a pair.
 
-    One that remembers gets a memory of its own, which the pair holds from now on as it holds the buffers of its modules; any other
-    is handed back. What the estimator of an earlier fit has remembered, the pair holds no longer.
+    One with a memory gets a new memory, which the pair holds like the buffers of its modules; any other estimator
+    is returned unchanged. The pair drops the memory of the estimator of an earlier fit.
 
     Args:
         pair: Ours to change.

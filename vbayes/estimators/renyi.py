@@ -1,4 +1,4 @@
-"""Rényi's divergence in place of Kullback and Leibler's."""
+"""The Rényi divergence instead of the Kullback–Leibler divergence."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .weights import log_mean_exp
 
 @dataclass(frozen=True)
 class Renyi(Estimator):
-    """The variational Rényi bound of order α, as K particles estimate it.
+    """The variational Rényi bound of order α, as estimated from K particles.
 
     surrogate = log ((1/K) Σ_k w_k^(1−α)) / (1 − α)
 
@@ -23,7 +23,7 @@ class Renyi(Estimator):
     K-particle estimate; that lies below the Rényi bound itself and tends to it with K. Needs: a path at every site.
 
     Args:
-        alpha: α, any number but 1.
+        alpha: Order α, any number except 1.
 
     References:
         Li & Turner 2016, Rényi divergence variational inference, arXiv:1602.02311

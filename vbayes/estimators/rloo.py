@@ -1,4 +1,4 @@
-"""The score function with the simplest baseline that costs nothing extra: the other particles."""
+"""The score function with the other particles as a baseline, at no extra cost."""
 
 from __future__ import annotations
 

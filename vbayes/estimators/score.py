@@ -1,4 +1,4 @@
-"""The Monte Carlo baseline: only sampling and the score function."""
+"""The score-function gradient without a baseline."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Score(Estimator):
 
     surrogate = mean_k [log p(x, z̄_k) + sg(log w_k) log q(z̄_k|x)], z̄ held constant
 
-    Bound: ELBO. Bias: none. Needs: nothing, not even a path; the price is variance.
+    Bound: ELBO. Bias: none. Needs: nothing, not even a path; but the variance is high.
 
     References:
         Williams 1992, Simple statistical gradient-following algorithms.

@@ -1,4 +1,4 @@
-"""Wake-sleep, as it was for the Helmholtz machine."""
+"""The original wake-sleep algorithm, as for the Helmholtz machine."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class SleepPhase(Estimator):
 
     surrogate = mean_k [log p(x, z̄_k) + log q(z̃_k|x̃_k)], (x̃_k, z̃_k) ~ p held constant
 
-    Bound: ELBO, which is the model's objective. Bias: none for the model. The guide descends KL(p(z|x) ‖ q(z|x)) averaged over data of the model's own, not the bound: the two phases follow no common
-    function. Needs: data that are an argument of the model as they are; it takes discrete sites.
+    Bound: ELBO, which is the model's objective. Bias: none for the model. The guide descends KL(p(z|x) ‖ q(z|x)) averaged over data drawn from the model, not the bound: the two phases have no common
+    objective. Needs: data that are passed to the model as unmodified arguments; discrete sites are supported.
 
     References:
         Hinton, Dayan, Frey & Neal 1995, The wake-sleep algorithm for unsupervised neural networks, doi:10.1126/science.7761831;

@@ -1,4 +1,4 @@
-"""A mixture as a guide: a draw from each of its components."""
+"""Guides that are mixtures, with a draw from each component."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .base import Estimate, Estimator
 
 @dataclass(frozen=True)
 class Stratified(Estimator):
-    """The ELBO of a mixture, its components summed and each drawn along its own path.
+    """The ELBO of a mixture guide, summed over its components, each drawn along its own path.
 
     surrogate = mean_k Σ_c α_c [log p(x, z_kc) − log q(z_kc|x)], z_kc = μ_c + L_c ε_kc, with q = Σ_c α_c N(μ_c, L_c L_cᵀ), live in α
 
-    Bound: ELBO. Bias: none. Needs: a guide of MixtureSameFamily sites of normals, beside Normal and MultivariateNormal ones, all independent given the data. Its price is an evaluation
-    of the model for each component, of several mixtures for each combination; in return weights and components have gradients without a score.
+    Bound: ELBO. Bias: none. Needs: a guide of MixtureSameFamily sites of normals, beside Normal and MultivariateNormal ones, all independent given the data. It costs one evaluation
+    of the model for each component, or for each combination with several mixtures; in return the gradients of weights and components need no score function.
 
     References:
         Morningstar, Vikram, Ham, Gallagher & Dillon 2021, Automatic differentiation variational inference with mixtures, arXiv:2003.01687, eq. 4.

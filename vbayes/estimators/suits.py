@@ -22,7 +22,7 @@ OF_DRAWS: tuple[type[ELBO], ...] = (Trace_ELBO, TraceGraph_ELBO, RenyiELBO)
 
 
 def suits(pair: Pair, batch: Batch, method: ELBO) -> bool:
-    """Whether an estimator can work on a pair."""
+    """Whether an estimator can be used with a pair."""
     try:
         check_suits(pair, batch, method)
     except Unsuitable:
@@ -47,7 +47,7 @@ def check_suits(pair: Pair, batch: Batch, method: ELBO) -> None:
     if part and (part.anew or not part.alike or not isinstance(method, Estimator)):
         raise Unsuitable(
             f"{part} under {type(method).__name__} of {method.num_particles} particles. What is inside the logarithm of a mean can't be scaled up to all rows, "
-            "or be of different ones: on average that may lie above log p(x). Use an estimator of the ELBO, such as vb.Trace(), or leave batch_size out and let the "
+            "or come from different rows: on average that may lie above log p(x). Use an estimator of the ELBO, such as vb.Trace(), or leave batch_size out and let the "
             "plate show all rows."
         )
 

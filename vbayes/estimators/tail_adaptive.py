@@ -12,12 +12,12 @@ from .objective import Objective
 
 @dataclass(frozen=True)
 class TailAdaptive(Estimator):
-    """An f-divergence chosen by the tail of the importance weights: it covers mass, with a finite variance.
+    """A mass-covering f-divergence that adapts to the tail of the importance weights, with finite variance.
 
     surrogate = Σ_k sg(γ_k) [log p(x, z_k) − (log q(z_k|x) − log q(z̄_k|x))], γ_k ∝ (#{j: w_j ≥ w_k} / K)^β
 
-    Bound: its value is the ELBO; what it follows has no value of its own, since f changes with every draw. Bias: the direction is that of an f-divergence
-    for each draw of K; nobody claims more. Needs: a path at every site. The largest weight counts K times the smallest, whatever their sizes.
+    Bound: its value is the ELBO; the objective has no fixed value, since f changes with every draw. Bias: for each set of K draws the direction is that of an f-divergence;
+    nothing more is claimed. Needs: a path at every site. The largest weight counts K times as much as the smallest, whatever their sizes.
 
     Args:
         beta: β, from −1 (the paper's) to 0, which is `STL`.

@@ -22,7 +22,7 @@ class TVO(Estimator):
     surrogate = Σ_t (β_{t+1} − β_t) Σ_k sg(v_tk) [log w̄_k + sg(log w_k − mean_t) (β_t log p(x, z̄_k) + (1 − β_t) log q(z̄_k|x))], where
     v_t = w^β_t / Σ w^β_t stands for π_t ∝ q^(1−β_t) p^β_t, and mean_t = Σ_k v_tk log w_k
 
-    Bound: TVO. Bias: of order 1/K, from the normalised weights, in value and gradient. Needs: nothing; it takes discrete sites.
+    Bound: TVO. Bias: of order 1/K, from the normalised weights, in value and gradient. Needs: nothing; discrete sites are supported.
 
     Args:
         betas: β_0 = 0 < β_1 < … < 1, the left ends of the intervals. (0,) alone is the ELBO.
@@ -48,7 +48,9 @@ class TVO(Estimator):
         super().__post_init__()
         b = self.betas
         if not b or b[0] != 0 or any(low >= high for low, high in zip(b, (*b[1:], 1.0), strict=True)):
-            raise BadInput(f"TVO(betas={b!r}) won't do. Wanted: numbers that rise from 0 and stay below 1.")
+            raise BadInput(
+                f"TVO(betas={b!r}) is not valid. Wanted: increasing numbers that start at 0 and stay below 1."
+            )
 
     def _intervals(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """β_t and β_{t+1} − β_t, each (T,)."""

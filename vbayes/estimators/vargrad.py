@@ -1,4 +1,4 @@
-"""Half the variance of the log-weights, differentiated."""
+"""The gradient of half the variance of the log-weights."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .base import Estimate, Estimator
 class VarGrad(Estimator):
     """The gradient of the log-variance loss: the score function with a leave-one-out baseline, as in RLOO.
 
-    surrogate = mean_k log p(x, z̄_k) − ½ var_k(log w_k), the variance with K − 1, log w through log q(z̄_k|x) alone
+    surrogate = mean_k log p(x, z̄_k) − ½ var_k(log w_k), with the unbiased variance (K − 1), and log w differentiated only through log q(z̄_k|x)
 
-    Bound: ELBO. Bias: none. Needs: at least two particles. Draw by draw it is `RLOO`.
+    Bound: ELBO. Bias: none. Needs: at least two particles. Draw by draw it equals `RLOO`.
 
     References:
         Richter, Boustati, Nüsken, Ruiz & Akyildiz 2020, VarGrad, arXiv:2010.10436

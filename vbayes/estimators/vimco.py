@@ -1,4 +1,4 @@
-"""The importance-weighted bound without a path."""
+"""The importance-weighted bound without reparameterisation."""
 
 from __future__ import annotations
 

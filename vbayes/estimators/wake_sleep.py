@@ -14,12 +14,12 @@ from .weights import log_mean_exp, normalised
 
 @dataclass(frozen=True)
 class WakeSleep(Estimator):
-    """Reweighted wake-sleep: the model raises the importance-weighted bound, the guide lowers KL(p ‖ q) as the weighted particles estimate it.
+    """Reweighted wake-sleep: the model maximises the importance-weighted bound, and the guide minimises KL(p ‖ q) as estimated from the weighted particles.
 
     surrogate = Σ_k sg(v_k) [log p(x, z̄_k) + log q(z̄_k|x)], v = w / Σ w
 
     Bound: IWAE. Bias: none for the model. The guide descends KL(p(z|x) ‖ q(z|x)), not the bound, with a bias of order 1/K from
-    the normalised weights. Needs: nothing; it takes discrete sites. (The wake-phase update of the guide.)
+    the normalised weights. Needs: nothing; discrete sites are supported. (This is the wake-phase update of the guide.)
 
     References:
         Bornschein & Bengio 2015, Reweighted wake-sleep, arXiv:1406.2751; Le et al. 2019, arXiv:1805.10469.

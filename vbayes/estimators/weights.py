@@ -60,11 +60,11 @@ def multi_sample_score(particles: Particles, log_w: Tensor, without: Tensor) -> 
 
 @dataclass(frozen=True)
 class Grouped(Estimator):
-    """An estimator whose particles stand in groups of equal size.
+    """Base class of estimators whose particles form groups of equal size.
 
     Args:
-        num_particles: In all the groups together.
-        groups: How many.
+        num_particles: Total number of particles in all groups.
+        groups: Number of groups.
     """
 
     num_particles: int = 10
@@ -76,7 +76,7 @@ class Grouped(Estimator):
         super().__post_init__()
         if self.num_particles % self.groups:
             raise BadInput(
-                f"{type(self).__name__}(num_particles={self.num_particles}, groups={self.groups!r}) won't do. Wanted: a number of groups "
+                f"{type(self).__name__}(num_particles={self.num_particles}, groups={self.groups!r}) is not valid. Wanted: a number of groups "
                 "that divides the number of particles."
             )
 

@@ -1,4 +1,4 @@
-"""What has no density: singular covariances, and features that never change. The same answer on every processor.
+"""Detects singular covariances and constant features, with the same answer on every processor.
 
 Whether a Cholesky factorisation of a singular matrix fails, and whether numbers that are all alike have a variance of exactly 0, depends on
 how one processor rounds the last bit. Here both are decided by a tolerance that is above all such rounding.
@@ -57,8 +57,8 @@ def require_positive_definite(matrix: Tensor, what: str) -> None:
     found, least = float(conditioning(matrix).min()), tolerance(matrix)
     if not found > least:
         raise BadInput(
-            f"The {what} is singular or no covariance: its smallest eigenvalue is {found:.3g} of its largest, all variances scaled to 1. "
-            f"Wanted: a positive definite matrix, more than {least:.2g} here. Leave out the directions that never change, or add a little to the "
+            f"The {what} is singular or not a covariance: the ratio of its smallest to its largest eigenvalue is {found:.3g}, with all variances scaled to 1. "
+            f"Wanted: a positive definite matrix, with a ratio above {least:.2g}. Leave out the directions that never change, or add a small number to the "
             "diagonal."
         )
 

@@ -18,23 +18,23 @@ from .probabilistic_pca import check_data
 
 
 def maximum_likelihood(x: Tensor, latent: int, *, tolerance: float = 1e-9, most_rounds: int = 20_000) -> LinearGaussian:
-    """The model z ~ N(0, I), x ~ N(W z + b, diag ψ) under which x is most likely, as far as a climb from the principal axes leads.
+    """Fits the model z ~ N(0, I), x ~ N(W z + b, diag ψ) by maximum likelihood, with EM from the principal axes.
 
-    Each round takes the posterior of z under the current model, and the W, ψ and covariance of z that are best under it; the last goes
-    into W (parameter expansion, many times as quick). The likelihood never falls.
+    Each round computes the posterior of z under the current model, and the optimal W, ψ and covariance of z given it; that covariance is absorbed
+    into W (parameter expansion, which is many times faster). The likelihood never decreases.
 
     Args:
         x: (N, D) data.
-        latent: L.
-        tolerance: Nats per datum that there may be still to gain, as the last gains' rate of falling foretells.
-        most_rounds: After which it gives up.
+        latent: Number of latents, L.
+        tolerance: Remaining gain in nats per datum, predicted from the last gains, at which to stop.
+        most_rounds: Maximum number of rounds.
 
     Returns:
-        With diagonal noise (D,).
+        The model, with diagonal noise (D,).
 
     Raises:
-        BadInput: L is not in 1 ... D − 1, a feature never changes (the likelihood has no bound then), the noise of one runs to 0
-            (the maximum is at the edge, where z says it all), or the rounds were too few.
+        BadInput: L is not in 1 ... D − 1, a feature is constant (the likelihood is then unbounded), the noise of a feature goes to 0
+            (a Heywood case), or there were too few rounds.
     """
     n, features = check_data(x, latent)
     offset = x.mean(0)
@@ -42,7 +42,7 @@ def maximum_likelihood(x: Tensor, latent: int, *, tolerance: float = 1e-9, most_
     variances = centred.square().mean(0)
     if still := unchanging(x).nonzero().flatten().tolist():
         raise BadInput(
-            f"Features {still} never change, so their noise goes to 0 and the likelihood has no bound. Wanted: data without them."
+            f"Features {still} are constant, so their noise goes to 0 and the likelihood is unbounded. Wanted: data without them."
         )
     # In units of each feature's standard deviation, which changes nothing but the numbers' sizes.
     unit = variances.sqrt()
@@ -75,11 +75,11 @@ def maximum_likelihood(x: Tensor, latent: int, *, tolerance: float = 1e-9, most_
         weight = weight @ torch.linalg.cholesky(second)
         if not (noise > features * torch.finfo(x.dtype).eps).all():
             raise BadInput(
-                f"The noise of feature {int(noise.argmin())} runs to 0: {latent} latents explain it wholly (a Heywood case). Wanted: fewer latents, "
+                f"The noise of feature {int(noise.argmin())} goes to 0: {latent} latents explain it completely (a Heywood case). Wanted: fewer latents, "
                 "or data without that feature."
             )
     raise BadInput(
-        f"{most_rounds} rounds of EM were not enough to come within {tolerance:g} nats per datum. The least noise is {float(noise.min()):.2g} of the "
-        f"variance of feature {int(noise.argmin())}; where that runs to 0 (a Heywood case) EM takes for ever. Wanted: fewer latents, a larger "
+        f"{most_rounds} rounds of EM were not enough to come within {tolerance:g} nats per datum. The smallest noise is {float(noise.min()):.2g} of the "
+        f"variance of feature {int(noise.argmin())}; if it goes to 0 (a Heywood case), EM does not converge. Wanted: fewer latents, a larger "
         "tolerance, more rounds, or data in double precision."
     )

@@ -121,7 +121,7 @@ class LinearGaussian:
         elif not (self.noise > 0).all():
             raise BadInput(
                 f"The smallest variance of the noise is {float(self.noise.detach().min()):.3g}, so x has no density given z. Wanted: "
-                "variances above 0. A feature that never changes has none: leave it out, or add a little noise."
+                "variances above 0. Leave out constant features, or add a little noise."
             )
 
 

@@ -14,20 +14,20 @@ from .linear_gaussian import LinearGaussian
 
 
 def maximum_likelihood(x: Tensor, latent: int) -> LinearGaussian:
-    """The model z ~ N(0, I), x ~ N(W z + b, σ²I) under which x is most likely.
+    """Fits the model z ~ N(0, I), x ~ N(W z + b, σ²I) by maximum likelihood.
 
-    b = mean of x, σ² = mean of the D − L least eigenvalues of the covariance of x, W = U (Λ − σ²I)^½ with the leading ones. W is that
+    b = mean of x, σ² = mean of the D − L smallest eigenvalues of the covariance of x, W = U (Λ − σ²I)^½ with the largest ones. W is unique
     up to a rotation of z; here its columns are orthogonal, so that the posterior's covariance is diagonal.
 
     Args:
         x: (N, D) data.
-        latent: L.
+        latent: Number of latents, L.
 
     Returns:
-        With diagonal noise (D,).
+        The model, with diagonal noise (D,).
 
     Raises:
-        BadInput: L is not in 1 ... D − 1, or L directions hold all of the data: then the likelihood has no maximum.
+        BadInput: L is not in 1 ... D − 1, or L directions contain all of the data, so that the likelihood has no maximum.
     """
     n, features = check_data(x, latent)
     offset = x.mean(0)
@@ -36,7 +36,7 @@ def maximum_likelihood(x: Tensor, latent: int) -> LinearGaussian:
     variance = eigenvalues[latent:].sum() / (features - latent)
     if not variance > features * torch.finfo(x.dtype).eps * eigenvalues[0]:
         raise BadInput(
-            f"{latent} directions hold all of the {n} data, so the noise is 0 and the likelihood has no maximum. Wanted: fewer latents, or "
+            f"{latent} directions contain all of the {n} data, so the noise is 0 and the likelihood has no maximum. Wanted: fewer latents, or "
             "more data."
         )
     weight = directions[:latent].T * (eigenvalues[:latent] - variance).clamp(min=0).sqrt()

@@ -1,4 +1,4 @@
-"""A pair with its latents written out: densities at nodes that stand for all their values, and every expectation from them."""
+"""A table of a pair's densities at all values of its latents, and exact expectations from it."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ CHUNK = 2**21  # of these at once: 16 MiB in double precision, some ten times th
 
 @dataclass(frozen=True)
 class Table:
-    """log p and log q at G values of the latents, with the mass of each.
+    """Result of `vb.tabulate`: log p and log q at G values of the latents, with the mass of each.
 
-    ∫ f(z) dz ≈ Σ_g m_g f(z_g): exactly for discrete latents, to about ten digits for a quadrature rule. The densities are
-    live in the parameters, so `torch.autograd.grad(table.elbo().sum(), ...)` is the exact gradient, without a path or a score.
+    ∫ f(z) dz ≈ Σ_g m_g f(z_g), exact for discrete latents, and to about ten digits for quadrature. The densities are
+    differentiable in the parameters, so `torch.autograd.grad(table.elbo().sum(), ...)` is the exact gradient, without a path or a score.
     `*local` are the plates that all sites share (for a VAE the data; with a global latent none), as in `Particles`.
 
     Attributes:
-        log_p: (G, *local) log p(x, z_g) in nats; −∞ where it is impossible.
+        log_p: (G, *local) log p(x, z_g) in nats; −∞ for impossible values.
         log_q: (G, *local) log q(z_g|x).
-        log_measure: (G, *local) log m_g: 0 for discrete latents; for others the quadrature weight and the Jacobian of
-            whatever transform made the nodes.
-        uncovered: Latents of which q can't draw all values: nodes are where q is, so they know the ELBO and not the evidence.
-        values: Latent → (G, *local, n) its elements at the nodes, as numbers; of a discrete latent what its distribution counts out.
-        gap: Makes (G, *local) ‖∇ log p(x, z_g) − ∇ log q(z_g|x)‖², the latents taken to the real line; None where they have no slope.
+        log_measure: (G, *local) log m_g: 0 for discrete latents; otherwise the quadrature weight and the Jacobian of
+            the transform that made the nodes.
+        uncovered: Latents whose values q can't all draw: nodes only cover q, so they give the ELBO but not the evidence.
+        values: Latent → (G, *local, n) its elements at the nodes; for a discrete latent, its enumerated values.
+        gap: Computes (G, *local) ‖∇ log p(x, z_g) − ∇ log q(z_g|x)‖² in unconstrained space; None for discrete latents.
     """
 
     log_p: Tensor
@@ -56,18 +56,18 @@ class Table:
 
     @property
     def mass(self) -> Tensor:
-        """(*local) Σ m q, which is 1 if the nodes are enough for q."""
+        """(*local) Σ m q, which is 1 if the nodes cover q."""
         return self.weight.sum(0)
 
     def log_evidence(self) -> Tensor:
         """(*local) log p(x) = log Σ m p(x, z_g), in nats.
 
         Raises:
-            Unsuitable: q can't draw all values of a latent; the sum over those that it can was taken for the evidence, of which it is a part.
+            Unsuitable: q can't draw all values of a latent, so the sum over the nodes is only a part of the evidence.
         """
         if self.uncovered:
             raise Unsuitable(
-                f"q can't draw all values that {', '.join(map(repr, self.uncovered))} may have, and a table of those that it can has the ELBO, but neither evidence nor "
+                f"q can't draw all values that {', '.join(map(repr, self.uncovered))} may have, so the table gives the ELBO, but neither the evidence nor the "
                 "posterior. Wanted: a guide over the model's support."
             )
         return (self.log_p + self.log_measure).logsumexp(0)
@@ -85,7 +85,7 @@ class Table:
         return (self.weight * (self.log_evidence() - self.log_w)).sum(0)
 
     def forward_kl(self) -> Tensor:
-        """(*local) KL(p(z|x) ‖ q(z|x)), in nats: infinite where q never draws what the posterior has."""
+        """(*local) KL(p(z|x) ‖ q(z|x)), in nats; infinite if q excludes values that the posterior allows."""
         posterior = self.posterior()
         there = posterior > 0  # replaced before the difference, as in `log_w`
         gap = torch.where(there, self.log_p, 0.0) - torch.where(there, self.log_q, 0.0) - self.log_evidence()
@@ -95,11 +95,11 @@ class Table:
         """(*local) E_q ‖∇ log p(x, z) − ∇ log q(z|x)‖², the Fisher divergence, of the latents on the real line.
 
         Raises:
-            Unsuitable: A discrete latent has no slope.
+            Unsuitable: A latent is discrete, and so has no gradient.
         """
         if self.gap is None:
             raise Unsuitable(
-                "A table with discrete latents has no Fisher divergence: they have no slope. Wanted: continuous ones."
+                "A table with discrete latents has no Fisher divergence, as they have no gradients. Wanted: continuous latents."
             )
         return (self.weight * torch.where(self.weight > 0, self.gap(), 0.0)).sum(0)
 
@@ -124,7 +124,7 @@ class Table:
         Args:
             bound_of: (K, *local) log-weights → (*local) nats. It is called with one more dimension, of tuples: (K, T, *local).
             num_particles: K.
-            negligible: How much of q's mass may be left out, in the least likely nodes. More leaves fewer tuples.
+            negligible: How much of q's mass may be left out, in the least likely nodes. A larger value gives fewer tuples.
 
         Returns:
             (*local) nats.
@@ -136,8 +136,8 @@ class Table:
         nodes, each = len(weight), math.prod(weight.shape[1:]) * num_particles
         if nodes**num_particles * each > MOST:
             raise BadInput(
-                f"{nodes} nodes that matter make {nodes**num_particles} tuples of {num_particles} particles, too many to sum over. "
-                "Wanted: fewer particles, fewer latents or fewer data, or more mass that is negligible."
+                f"{nodes} relevant nodes make {nodes**num_particles} tuples of {num_particles} particles, too many to sum over. "
+                "Wanted: fewer particles, fewer latents or fewer data, or a larger negligible mass."
             )
 
         def part(numbers: Tensor, weight: Tensor, log_w: Tensor) -> Tensor:

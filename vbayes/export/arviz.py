@@ -1,4 +1,4 @@
-"""Arrays to ArviZ's own object, and back from disk: the only file that knows ArviZ's versions.
+"""Converts arrays to ArviZ's data object, and reads it from disk; the only file that depends on the version of ArviZ.
 
 ArviZ 0.x keeps draws in an `InferenceData`, ArviZ 1.x in an `xarray.DataTree`. Nothing here needs torch.
 """
@@ -56,31 +56,31 @@ def from_arrays(
     attrs: Mapping[str, Any] | None = None,
     ready: Mapping[str, Any] | None = None,
 ) -> Any:
-    """ArviZ's object from arrays.
+    """Makes ArviZ's data object from arrays.
 
-    Not by its `from_dict`: where names or lengths clash, that drops a variable or pads it with NaN, and says nothing.
+    This does not use `from_dict`, which silently drops variables or pads them with NaN if names or lengths clash.
 
     Args:
         groups: Group → variable → array: (chain, draw, *shape) in sampled groups, (*shape) in observed ones.
         dims: Variable → names of the dimensions in *shape; those not named become `variable_dim_i`.
-        coords: Dimension → its labels; 0, 1, 2, ... for those not given.
-        attrs: For the whole and for every group: text, numbers, or lists of them, which is what netCDF keeps.
-        ready: Other groups, with labels of their own: `xarray.Dataset`s.
+        coords: Dimension → its labels; 0, 1, 2, ... if not given.
+        attrs: Attributes for the whole and for every group: strings, numbers, or lists of them, as netCDF can store.
+        ready: Further groups with their own labels, as `xarray.Dataset`s.
 
     Returns:
         `arviz.InferenceData` on ArviZ 0.x, `xarray.DataTree` on 1.x.
 
     Raises:
-        BadInput: An unknown group, an array without chain and draw, dimensions or names that do not fit.
+        BadInput: A group is unknown, an array lacks chain and draw, or dimensions or names do not match.
     """
     import xarray as xr
 
     for name, value in (attrs or {}).items():
         if np.asarray(value).dtype.kind not in "iufU":
-            kept = "text, numbers or lists of them, which is what netCDF keeps"
+            kept = "a string, a number or a list of them, as netCDF can store"
             raise BadInput(f"Attribute {name!r} is {value!r}. Wanted: {kept}. Give e.g. {str(value)!r}.")
     if not any(groups.values()):
-        raise BadInput("No draws to export. Wanted: at least one group with one variable.")
+        raise BadInput("There are no draws to export. Wanted: at least one group with one variable.")
     attrs = {**(attrs or {}), "created_at": datetime.now(UTC).isoformat()}
     # ArviZ 1.x looks up `sample_dims` there, in plot_prior_posterior for one.
     sampled = attrs | {"sample_dims": ["chain", "draw"]}
@@ -97,11 +97,11 @@ def from_arrays(
 
 
 def dataset(group: str, arrays: Mapping[str, np.ndarray], dims: Dims, coords: Mapping[str, Sequence[Any]]) -> Any:
-    """One group, all of it as it was given, or an error."""
+    """Makes one group, exactly as given, or raises an error."""
     import xarray as xr
 
     if group not in SAMPLED + OBSERVED:
-        raise BadInput(f"{group!r} is not a group of ArviZ's. Wanted one of: {', '.join(SAMPLED + OBSERVED)}.")
+        raise BadInput(f"{group!r} is not a group of ArviZ. Wanted one of: {', '.join(SAMPLED + OBSERVED)}.")
     lead = ["chain", "draw"] if group in SAMPLED else []
     placed, sizes = {}, dict[str, int]()
     for name, array in ((name, np.asarray(array)) for name, array in arrays.items()):
@@ -109,7 +109,7 @@ def dataset(group: str, arrays: Mapping[str, np.ndarray], dims: Dims, coords: Ma
         if "/" in name:
             raise BadInput(f"{group}.{name}: in a file, '/' separates groups. Name it {name.replace('/', '.')!r}.")
         if rank < 0 or 0 in array.shape[: len(lead)]:
-            raise BadInput(f"{has}. Wanted: (chain, draw, *shape), one draw at least. Add the axes, x[None, None].")
+            raise BadInput(f"{has}. Wanted: (chain, draw, *shape) with at least one draw. Add the axes, x[None, None].")
         # A log-likelihood has lost the event dimensions of its variable.
         named = list(dims.get(name, ()))[: rank if group == "log_likelihood" else None]
         axes = [*lead, *named, *(f"{name}_dim_{i}" for i in range(len(named), rank))]
@@ -130,10 +130,10 @@ def dataset(group: str, arrays: Mapping[str, np.ndarray], dims: Dims, coords: Ma
 
 
 def to_netcdf(data: Any, path: str | Path) -> Path:
-    """Writes ArviZ's object as netCDF 4, all of it or nothing.
+    """Writes ArviZ's data object as netCDF 4, completely or not at all.
 
     Raises:
-        OutputUnwritable: The file can't be written; an older one is still there.
+        OutputUnwritable: The file can't be written; an older one is left as it was.
     """
     path = Path(path)
     unfinished = path.with_name(path.name + ".part")
@@ -141,7 +141,7 @@ def to_netcdf(data: Any, path: str | Path) -> Path:
         data.to_netcdf(str(unfinished), engine="h5netcdf")
         os.replace(unfinished, path)
     except OSError as error:
-        raise OutputUnwritable(f"Can't write {path}: {error}. Choose a folder that exists and is yours.") from error
+        raise OutputUnwritable(f"Can't write {path}: {error}. Choose an existing, writable folder.") from error
     finally:
         with suppress(OSError):  # renamed by now, or never made
             unfinished.unlink()
@@ -149,10 +149,10 @@ def to_netcdf(data: Any, path: str | Path) -> Path:
 
 
 def from_netcdf(path: str | Path) -> Any:
-    """Reads what either version wrote, into memory, and closes the file.
+    """Reads a file written with either version of ArviZ into memory, and closes it.
 
     Raises:
-        BadInput: No such file, or not netCDF.
+        BadInput: The file does not exist, or is not netCDF.
     """
     try:
         found = arviz().from_netcdf(str(path), engine="h5netcdf")
@@ -161,17 +161,17 @@ def from_netcdf(path: str | Path) -> Any:
         with found:
             return found.load()
     except (OSError, ValueError) as error:
-        raise BadInput(f"{path} is no netCDF file of draws: {error}") from error
+        raise BadInput(f"{path} is not a netCDF file of draws: {error}") from error
 
 
 @dataclass(frozen=True)
 class Loo:
-    """Leave-one-out predictive density of draws from q.
+    """Leave-one-out (LOO) predictive density, estimated from draws of q.
 
     Attributes:
         elpd: Σ log p(x_i | the other data), nats.
         se: Its standard error over the data, nats.
-        pareto_k: Per datum; above 0.7 its term can't be trusted.
+        pareto_k: Pareto k̂ of each datum; above 0.7 its term can't be trusted.
     """
 
     elpd: float
@@ -218,14 +218,14 @@ def _smooth(log_w: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def loo(data: Any, variable: str | None = None) -> Loo:
-    """LOO that weighs the draws of q by p/q, from the `log_likelihood` and `sample_stats` of a fit.
+    """Computes LOO, weighting the draws of q by p/q, from the `log_likelihood` and `sample_stats` of a fit.
 
     Args:
-        data: What `from_arrays` returned, with log_p and log_q in `sample_stats`.
-        variable: Of `log_likelihood`; None if it has only one.
+        data: ArviZ's data object, with log_p and log_q in `sample_stats`.
+        variable: Variable of `log_likelihood`; may be None if there is only one.
 
     Raises:
-        BadInput: A group or variable that this needs is not there, or `variable` leaves a choice.
+        BadInput: A group or variable is missing, or `variable` is ambiguous.
 
     References:
         Magnusson, Andersen, Jonasson & Vehtari 2019, Bayesian leave-one-out cross-validation for large data,
@@ -235,7 +235,7 @@ def loo(data: Any, variable: str | None = None) -> Loo:
     chosen = [v for v in there["log_likelihood"] if variable in (None, v)]
     if len(chosen) != 1 or not {"log_p", "log_q"} <= {*there["sample_stats"]}:
         wanted = "one variable of log_likelihood (choose it by variable=...), and log_p and log_q in sample_stats"
-        raise BadInput(f"LOO of {variable or 'the only variable'} can't be had from {there}. Wanted: {wanted}.")
+        raise BadInput(f"LOO of {variable or 'the only variable'} can't be computed from {there}. Wanted: {wanted}.")
     values, stats = data["log_likelihood"][chosen[0]].values, data["sample_stats"]
     if values.shape[:2] != stats["log_p"].shape:
         raise BadInput(f"log_likelihood has {values.shape[:2]} draws, log_p {stats['log_p'].shape}. Wanted: the same.")

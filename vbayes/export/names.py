@@ -63,12 +63,12 @@ class Names:
             found[site["name"]] = dims_of(site, self._data.dims.get(site["name"], ()))
         for name, own in given.items():
             if name not in found:
-                raise BadInput(f"dims names {name!r}, which is no variable. Wanted some of: {first_few(found, 20)}.")
+                raise BadInput(f"dims names {name!r}, which is not a variable. Wanted some of: {first_few(found, 20)}.")
             free = [place for place, dim in enumerate(found[name]) if dim.startswith(f"{name}_dim_")]
             places = range(len(found[name])) if len(own) == len(found[name]) else free
             if len(own) != len(places):
                 raise BadInput(
-                    f"dims[{name!r}] is {list(own)}. Wanted: {len(found[name])} names in place of {found[name]}, or {len(free)} of those without a plate."
+                    f"dims[{name!r}] is {list(own)}. Wanted: {len(found[name])} names to replace {found[name]}, or {len(free)} names for the dimensions without a plate."
                 )
             for place, dim in zip(places, own, strict=True):
                 found[name][place] = dim
@@ -87,7 +87,7 @@ class Names:
         known = dict.fromkeys(dim for own in dims.values() for dim in own)
         if unknown := [name for name in given if name not in known]:
             raise BadInput(
-                f"coords names {unknown[0]!r}, which is no dimension. Wanted some of: {first_few(known, 20)}. Name dimensions by dims=."
+                f"coords names {unknown[0]!r}, which is not a dimension. Wanted some of: {first_few(known, 20)}. Name dimensions with dims=."
             )
         by = picked(self._pair, self._args, self._asked) if self._data.labels else {}
         return {**labels_of(self._sizes, self._rows, self._data, self._asked, by), **given}

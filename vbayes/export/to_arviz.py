@@ -1,4 +1,4 @@
-"""Draws from a trained pair, as arrays and as ArviZ's own object."""
+"""Draws from a trained pair, as arrays and as ArviZ's data object."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def sample(pair: Pair, batch: Batch, draws: int, *, seed: int | None = None, pri
     Args:
         pair: Model and guide.
         batch: What they are called with. Its `total` is not used: nothing is scaled here.
-        draws: S.
-        seed: Of the draws.
+        draws: Number of draws, S.
+        seed: Seed for the draws.
         prior: Also draw from the prior, where it is one that can be drawn from (not Pyro's `ImproperUniform`).
 
     Returns:
@@ -107,7 +107,7 @@ def _one(pair: Pair, batch: Batch, prior: bool) -> dict[tuple[str, str], Tensor]
 
     q, p = pair.run(batch)
     if part := subsample(q, p):
-        raise refuse(pair, part, "draws don't belong to the same rows")
+        raise refuse(pair, part, "draws do not refer to the same rows")
     summed = Summed(pair.model, batch.args, {}, q, p) if summed_out(q, p) else None
     apart = set(summed_out(q, p))
     predicted = {s["name"] for s in latents(p) if s["name"] not in q and s["name"] not in apart}
@@ -165,33 +165,33 @@ def to_arviz(
     coords: Mapping[str, Sequence[Any]] | None = None,
     dims: Mapping[str, Sequence[str]] | None = None,
 ) -> InferenceData:
-    """A fit as ArviZ's own object: `InferenceData` on ArviZ 0.23, `xarray.DataTree` on 1.x.
+    """Converts a fit to ArviZ's data object: `InferenceData` on ArviZ 0.23, `xarray.DataTree` on 1.x.
 
-    Groups: posterior, posterior_predictive, log_likelihood, observed_data, constant_data (the columns that the model was called with and does not observe), prior, prior_predictive,
+    Groups: posterior, posterior_predictive, log_likelihood, observed_data, constant_data (the columns that the model is called with and does not observe), prior, prior_predictive,
     and sample_stats with
-    log_p and log_q, which PSIS and LOO for draws from q need, log_weight, the logarithm of Pareto-smoothed weights that add up to one over the draws, and pareto_k, their k̂ (for a guide
-    that has a density). Dimensions carry the names of the plates, and along them the labels of the data: a plate of groups has those of the column that the model picks from it by, as
-    in `a[county]`, or else of the column of its name; the plate of the data has those of a column that the model does not ask for, if each row has its own.
-    What is left open by this rule has no labels but numbers; `coords` says them. What a mask leaves out has no log_likelihood: it is no datum, and LOO does not count it.
+    log_p and log_q, which PSIS and LOO for draws from q need; log_weight, the logarithm of Pareto-smoothed weights that add up to one over the draws; and pareto_k, their k̂ (for a guide
+    with a density). Dimensions have the names of the plates, and the labels of the data: a plate of groups has the labels of the column that indexes it in the model, as
+    in `a[county]`, or else of the column with its name; the plate of the data has the labels of a column that the model does not take, if they are unique.
+    All other dimensions are numbered, unless `coords` gives their labels. Values left out by a mask have no log_likelihood, and LOO does not count them as data.
 
-    A site k that the model sums out is drawn from its conditional given the other draws and the data (it used to be drawn from the prior), with the probability of each of its
-    values beside it as `k_probability`; log_p and log_likelihood have it summed out, the latter as far as each row has its own.
+    A site k that the model sums out is drawn from its conditional given the other draws and the data, and the probabilities of its
+    values are added as `k_probability`; in log_p and log_likelihood it is summed out, in the latter as far as each row has its own.
 
     Args:
-        fit: From `vb.fit`; several fits of one pair become chains.
-        data: Rows to look at; those it was fitted to if None. Draws × rows × features numbers are kept in memory.
-        draws: S, in one chain: q is sampled independently, so one chain says it all of a fit.
-        seed: Of the draws.
-        prior: Also draw from the prior, where it is one that can be drawn from (not Pyro's `ImproperUniform`).
-        resample: Choose S of the S draws by those weights, some more than once, so that all that counts draws alike is right: where `vb.diagnose` says "reweight". Each
-            datum's are chosen by themselves where it has latents of its own; what is of all data together is left out then, and so is always what would weigh the draws again.
-        predictions: From `fit.predict(new_rows)`: the groups predictions and predictions_constant_data.
-        coords: Dimension → its labels, in place of those that the data have.
-        dims: Variable → names of its dimensions: of all of them, or of those that no plate names.
+        fit: A fit from `vb.fit`, or several fits of one pair, which become chains.
+        data: The rows; those of the fit if None. Draws × rows × features numbers are kept in memory.
+        draws: S, the number of draws, in one chain per fit, as draws from q are independent.
+        seed: Seed for the draws.
+        prior: Whether to draw from the prior too, if it can be drawn from (unlike Pyro's `ImproperUniform`).
+        resample: Whether to resample the S draws by those weights, with replacement, so that they can be used like equally weighted draws; use it where `vb.diagnose` says "reweight". Draws
+            of each datum that has its own latents are resampled separately, and variables shared by all data are then left out; so are always log_p, log_q and log_weight.
+        predictions: Predictions from `fit.predict(new_rows)`, for the groups predictions and predictions_constant_data.
+        coords: Dimension → its labels, instead of those of the data.
+        dims: Variable → names of all its dimensions, or of those not named by a plate.
 
     Raises:
-        BadInput: No draws asked for, or data that the pair can't take.
-        Unsuitable: Weights asked for of a guide of points.
+        BadInput: `draws` is 0, or the data do not match the pair.
+        Unsuitable: `resample` was requested for a guide that is a point.
 
     Examples:
         >>> idata = vb.to_arviz(fit)
@@ -201,7 +201,7 @@ def to_arviz(
     fits = [fit] if isinstance(fit, Fitted) else list(fit) if isinstance(fit, Sequence) else []
     if not fits or not all(isinstance(one, Fitted) for one in fits):
         arguments.refuse(
-            "fit", fit, wanted="a vb.Fit, or several of one pair in a list", mend="vb.to_arviz(vb.fit(pair, data))"
+            "fit", fit, wanted="a vb.Fit, or a list of several fits of one pair", mend="vb.to_arviz(vb.fit(pair, data))"
         )
     fit, seed = fits[0], rng.or_default(seed)
     dataset = (fit.data if data is None else Dataset.of(data, like=fit.data)).to(fit.data.first.device)

@@ -1,4 +1,4 @@
-"""Guides that come by a word: each finds its place, and needs no initial values and no learning rate of its own."""
+"""Guides that can be chosen by name. Each finds its own start, and needs neither initial values nor a tuned learning rate."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ GUIDES: dict[str, Any] = {
 
 
 def guide_of(word: str, model: Callable[..., Any]) -> Any:
-    """The guide that a word stands for.
+    """Makes the guide with a given name.
 
     Raises:
-        UnknownName: No such word.
+        UnknownName: There is no guide with this name.
     """
     if word not in GUIDES:
         raise UnknownName("guide", word, GUIDES)
@@ -35,16 +35,16 @@ def guide_of(word: str, model: Callable[..., Any]) -> Any:
 
 
 def word_of(guide: Any) -> str | None:
-    """The word that a guide stands for; None for guides of a user's own."""
+    """The name of a guide; None for user-defined guides."""
     return next((word for word, kind in GUIDES.items() if type(guide) is kind), None)
 
 
 def in_words(guide: Any, tried: Sequence[tuple[str, str]] = ()) -> str:
-    """What a guide is: "full-rank normal" of one by a word, the class of Pyro's; empty for a user's own.
+    """Describes a guide: "full-rank normal" for one chosen by name, the class for one of Pyro's; empty for a user-defined one.
 
     Args:
-        guide: Called before, so that "auto" knows which it is.
-        tried: As `Fit.tried` has it: what "auto" has tried beside it is said too.
+        guide: A guide that has been called, so that "auto" is determined.
+        tried: As in `Fit.tried`: the other guides that "auto" tried are mentioned too.
     """
     if not isinstance(guide, Whitened | Point):
         return type(guide).__name__ if isinstance(guide, AutoGuide) else ""

@@ -1,4 +1,4 @@
-"""A normal with as many covariances as the number of latents allows."""
+"""A normal with as many covariances as is practical for the number of latents."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .starts import BENT
 
 
 class Auto(LowRank):
-    """`Full` for up to 300 numbers, else `LowRank`. `vb.fit` without steps exchanges it for a `Flow` where it is not enough."""
+    """`Full` for up to 300 numbers, otherwise `LowRank`. `vb.fit` without `steps` replaces it by a `Flow` if it is not good enough."""
 
     scale_tril: Any
 

@@ -72,7 +72,7 @@ class Places:
         failed: Starts that ended nowhere.
         endless: Numbers along which the density does not fall off far from the best place: the posterior is improper, or next to it.
         how: The method that has found the best; empty for a place that was known.
-        seconds: That it took.
+        seconds: Seconds that it took.
     """
 
     best: Place

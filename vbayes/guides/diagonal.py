@@ -1,4 +1,4 @@
-"""A normal for each number by itself: mean field."""
+"""Mean field: an independent normal for each number."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .whitened import Whitened
 class Diagonal(Whitened):
     """Independent normals over all unconstrained latents: centre + w (m + s ε).
 
-    The widths w are those of each number given all others, as mean field has them for a normal posterior.
+    The widths w are the standard deviations of each number given all others, which are those of mean field for a normal posterior.
 
     References:
         Kucukelbir et al. 2017, ADVI, arXiv:1603.00788, section 2.4.

@@ -1,4 +1,4 @@
-"""A flow: a normal that is bent."""
+"""A normalising flow: a transformed normal."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class Reversed(Transform):
 
 
 class Flow(Whitened):
-    """centre + L (m + s f(ε)), f affine couplings that start as the identity: so it starts where `Full` does.
+    """A flow of affine couplings f that start as the identity, centre + L (m + s f(ε)); so it starts where `Full` does.
 
-    One latent alone has nothing to couple with, and stays normal.
+    A single latent has nothing to couple with, and stays normal.
 
     Args:
         model, start, seed: As for `Whitened`.
-        layers: Couplings, each of the other half of the numbers.
-        units: Of each coupling's network, which has one hidden layer.
+        layers: Number of couplings, each of which transforms the other half of the numbers.
+        units: Hidden units in each coupling's network, which has one hidden layer.
 
     References:
         Dinh, Sohl-Dickstein & Bengio 2017, Real NVP, arXiv:1605.08803; Agrawal, Sheldon & Domke 2020, Advances in black-box VI, arXiv:2006.10343.
@@ -86,7 +86,7 @@ class Flow(Whitened):
 
     def _loc_scale(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         raise NotImplementedError(
-            "a flow has no quantiles in closed form; take them of draws: vb.posterior(fit).quantile(q)"
+            "a flow has no quantiles in closed form; compute them from draws: vb.posterior(fit).quantile(q)"
         )
 
 

@@ -1,4 +1,4 @@
-"""A normal with all covariances."""
+"""A normal with a full covariance matrix."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ MOST = 10_000  # latents: a step holds some matrices of them, and takes their pr
 
 
 class Full(Whitened):
-    """A normal over all unconstrained latents: centre + L (m + C ε), C a lower triangle.
+    """A normal over all unconstrained latents with a full covariance: centre + L (m + C ε), with C lower triangular.
 
-    It starts as the normal of the best ELBO near the curvature's, which takes second derivatives and no learning rate. Its D (D + 1) / 2 numbers are too many
-    for some thousands of latents; `LowRank` has fewer.
+    It starts as the normal of the best ELBO, found from the curvature with second derivatives and without a learning rate. Its D (D + 1) / 2 covariances are too many
+    for thousands of latents; `LowRank` has fewer.
 
     References:
         Titsias & Lázaro-Gredilla 2014, Doubly stochastic variational Bayes; Kucukelbir et al. 2017, ADVI, arXiv:1603.00788.

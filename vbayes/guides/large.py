@@ -23,7 +23,7 @@ def mode_and_widths(density: LogDensity, *, seed: int = 0) -> Place:
 
     Args:
         density: Of the model.
-        seed: Of the signs.
+        seed: Seed for the signs.
 
     Returns:
         With `root` (D,), and without an ELBO.
@@ -54,7 +54,7 @@ def bfgs_paths(density: LogDensity, paths: int, noise: Tensor, seed: int) -> lis
         density: Of the model.
         paths: Starts: the prototype's, and others within (−2, 2).
         noise: (S, D) standard normal.
-        seed: Of the starts.
+        seed: Seed for the starts.
 
     References:
         Zhang, Carpenter, Gelman & Vehtari 2022, Pathfinder, arXiv:2108.03782, algorithms 1, 3 and 4.

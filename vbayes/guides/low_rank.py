@@ -1,4 +1,4 @@
-"""A normal with some covariances."""
+"""A normal with a low-rank covariance."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .whitened import Whitened
 
 
 class LowRank(Whitened):
-    """A normal over all unconstrained latents whose covariance is w (F Fᵀ + S²) w, F of few columns.
+    """A normal over all unconstrained latents with covariance w (F Fᵀ + S²) w, where F has few columns.
 
     Args:
         model, start, seed: As for `Whitened`.
-        rank: Columns of F; the root of the number of latents if None, as Pyro has it.
+        rank: Number of columns of F; if None, the square root of the number of latents, as in Pyro.
 
     References:
         Ong, Nott & Smith 2018, Gaussian variational approximation with a factor covariance structure, arXiv:1701.03208.

@@ -18,15 +18,15 @@ from .whitened import density_of, hidden, origin
 
 
 class Point(AutoDelta):
-    """The latents at one value, of the highest density in their own space (maximum a posteriori), as `AutoDelta` has it.
+    """A point mass at the latents' highest density in constrained space (maximum a posteriori), like `AutoDelta`.
 
     Args:
         model, seed: As for `Whitened`.
 
     Attributes:
-        settled: Whether it is at a mode already.
-        search: How it has come there; None before the first call.
-        found: Site → the value that it has found.
+        settled: Whether it is at a mode.
+        search: How it was found; None before the first call.
+        found: Site → the value that was found.
     """
 
     words = "point"

@@ -30,7 +30,7 @@ PLAIN = "use a richer guide: vb.fit(model, data) makes one"
 
 
 def richer(guide: Any, tried: Collection[str] = ()) -> str:
-    """What to do where a guide is not enough, down to what to type; empty for a guide of a user's own, of which nobody knows what it is.
+    """What to do if a guide is not good enough, including what to type; empty for a user-defined guide, whose kind is unknown.
 
     Args:
         guide: One by a word or of Pyro's, called before.

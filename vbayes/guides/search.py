@@ -1,4 +1,4 @@
-"""What a guide by a word has found before the first step."""
+"""How a guide chosen by name found its start, before the first step."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ..summaries.card import counted, rounded, with_error
 
 @dataclass(frozen=True)
 class Search:
-    """How a guide has come to its place.
+    """How a guide found its start.
 
     Attributes:
-        how: The method.
-        iterations: Of it.
-        seconds: In all.
-        value: Nats there, by the search's own draws; NaN where nobody has looked.
-        name: Of what.
+        how: Name of the method.
+        iterations: Number of iterations.
+        seconds: Total time.
+        value: Value of the objective there, in nats, from the draws of the search; NaN if not evaluated.
+        name: Name of the objective.
     """
 
     how: str
@@ -38,5 +38,5 @@ class Search:
             known: Nats and their standard error, where more draws have said it.
         """
         value, se = known or (self.value, math.nan)
-        said = "–" if math.isnan(value) else f"{with_error(value / total, se / total)} nats a datum"
+        said = "–" if math.isnan(value) else f"{with_error(value / total, se / total)} nats per datum"
         return ("trained", "0 steps"), ("found", self.words()), (self.name, said)

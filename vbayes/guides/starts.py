@@ -1,4 +1,4 @@
-"""Where a guide that comes by a word starts: ways from a density to a normal."""
+"""Ways to find a normal from a density, as the start of a guide."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ Start = Callable[[LogDensity, Form, int], Places]
 
 
 def best_normal(density: LogDensity, form: Form, seed: int) -> Places:
-    """The normal of the best ELBO: of all places on the way to the modes the best one, and from there natural gradients.
+    """Finds the normal of the best ELBO: the best of those along the paths to the modes, improved by natural gradients.
 
-    With more than 300 numbers it is the mode, and widths from the diagonal of the curvature there.
+    With more than 300 numbers it is centred at the mode, with widths from the diagonal of the curvature there.
     """
     if not bends(density):
         return Places(mode_and_widths(density, seed=seed), (), 0, how=BFGS)
@@ -48,7 +48,7 @@ def best_normal(density: LogDensity, form: Form, seed: int) -> Places:
 
 
 def laplace(density: LogDensity, form: Form, seed: int) -> Places:
-    """The normal by the curvature at the mode; where no start ends at one, the best on the way."""
+    """Finds the normal with the curvature at the mode; if no start reaches a mode, the best one along the way."""
     if not bends(density):
         return Places(mode_and_widths(density, seed=seed), (), 0, how=BFGS)
     noise = noise_of(density, DRAWS, seed)
@@ -64,10 +64,10 @@ def laplace(density: LogDensity, form: Form, seed: int) -> Places:
 
 
 def pathfinder(paths: int) -> Start:
-    """Pathfinder's: of the normals that L-BFGS knows on its way, the one of the best ELBO.
+    """Finds the start by Pathfinder: of the normals that L-BFGS estimates along its path, the one with the best ELBO.
 
     Args:
-        paths: From so many starts.
+        paths: Number of starts.
     """
 
     def start(density: LogDensity, form: Form, seed: int) -> Places:
@@ -77,7 +77,7 @@ def pathfinder(paths: int) -> Start:
 
 
 def at(place: Place, others: tuple[Place, ...] = ()) -> Start:
-    """A place that is known already.
+    """Uses a normal that is already known.
 
     Args:
         place: Of a normal.
@@ -132,7 +132,7 @@ def _best_of_each_way(density: LogDensity, ways: list[Tensor], noise: Tensor, fo
 def _ordered(density: LogDensity, found: list[Place], failed: int, how: str) -> Places:
     if not found:
         raise Unsuitable(
-            "No start has led to a place where the model's density and its derivatives are finite. Wanted: priors and a likelihood that are finite near zero "
+            "From no start was a point found where the model's density and its derivatives are finite. Wanted: priors and a likelihood that are finite near zero "
             "(unconstrained), or a guide of your own with initial values."
         )
     best = max(found, key=lambda place: place.elbo)

@@ -1,4 +1,4 @@
-"""What the guides that come by a word have in common: they find their place, and are whitened by the curvature there."""
+"""Base of the guides chosen by name: they find their own start, and are whitened by the curvature there."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ def density_of(model: Callable[..., Any], args: tuple[Any, ...], kwargs: Any, *,
     found = [site for _, site in run.iter_stochastic_nodes()]
     if endless := [site["name"] for site in found if is_discrete(site) and not _enumerable(site)]:
         raise Unsuitable(
-            f"Latent {endless[0]!r} is discrete and has no end of values, so it can't be summed out, and no gradient moves it. Wanted: a guide of your own for it, "
+            f"Latent {endless[0]!r} is discrete with infinitely many values, so it can't be summed out, and has no gradient. Wanted: a guide of your own for it, "
             "with vb.RLOO(8) or another estimator that needs no path."
         )
     if all(is_discrete(site) for site in found):
         raise Unsuitable(
-            "The model has no continuous latent, so a guide by a word has nothing to do. Wanted: an empty guide (lambda *args: None) with vb.Enumerated() where all are "
-            "summed out, or vb.find_map's parameters alone."
+            "The model has no continuous latent, so a named guide has nothing to approximate. Wanted: an empty guide (lambda *args: None) with vb.Enumerated() if all are "
+            "summed out, or only the parameters, by vb.find_map."
         )
     return LogDensity(model, args, kwargs, run, volume=volume)
 
@@ -80,15 +80,15 @@ def density_of(model: Callable[..., Any], args: tuple[Any, ...], kwargs: Any, *,
 class Whitened(AutoContinuous):
     """A guide over all continuous latents in coordinates whitened by the curvature: centre + L u, where u is close to standard normal.
 
-    It looks for its place when it is first called. Its parameters are of u, so that one learning rate suits them all.
+    It searches for its start when first called. Its parameters are those of u, so that one learning rate suits them all.
 
     Args:
         model: A Pyro model; discrete latents must be marked `infer={"enumerate": "parallel"}`, and are summed out.
-        start: What finds the place: the normal of the best ELBO, or one of those in `vbayes.guides.starts`.
-        seed: Of the search.
+        start: How to find the start: the normal of the best ELBO, or another function in `vbayes.guides.starts`.
+        seed: Seed for the search.
 
     Attributes:
-        places: What the search has found; None before the first call.
+        places: The result of the search; None before the first call.
     """
 
     words: str = "a normal in whitened coordinates"  # what it is
@@ -131,7 +131,7 @@ class Whitened(AutoContinuous):
         best, like = self.places.best, self._init_loc()
         if best.centre.shape != like.shape:
             raise Unsuitable(
-                f"A guide of {len(best.centre)} numbers, and the model has {len(like)}. Wanted: the model that it was made for."
+                f"The guide has {len(best.centre)} numbers, but the model has {len(like)}. Wanted: the model that the guide was made for."
             )
         self.register_buffer("centre", best.centre.to(like))
         self.register_buffer("root", best.root.to(like))  # (D, D) lower triangle, or (D,) its diagonal
@@ -149,19 +149,19 @@ class Whitened(AutoContinuous):
 
     @property
     def settled(self) -> bool:
-        """Whether it is at the best ELBO already, as far as the draws of its search can tell."""
+        """Whether it is already at the best ELBO, according to the draws of its search."""
         return self.places is not None and self.places.best.settled
 
     @property
     def search(self) -> Search | None:
-        """How it has come to its place; None before the first call, and where that was known."""
+        """How it found its start; None before the first call, and if the start was given."""
         if self.places is None or not self.places.how:
             return None
         best = self.places.best
         return Search(self.places.how, best.iterations, self.places.seconds, best.elbo)
 
     def missed_modes(self) -> tuple[float, ...]:
-        """The mass of each other mode that the search has found and that this guide draws next to nothing of, in parts of all that was found."""
+        """The relative mass of each other mode that the search found and that this guide hardly covers."""
         if self.places is None or not self.places.others:
             return ()
         every = (self.places.best, *self.places.others)

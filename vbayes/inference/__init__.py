@@ -1,1 +1,1 @@
-"""What Bayesian learning asks of a model: evidence, posterior, what is missing, which model."""
+"""Bayesian inference with a model: evidence, posterior, missing data, predictions and model comparison."""

@@ -35,20 +35,20 @@ def annealed(
     progress: bool,
     part: str = "",
 ) -> Weights:
-    """Weights of chains from the guide to the posterior, or back.
+    """Computes the weights of chains that run from the guide to the posterior, or back.
 
     A pilot run finds the step of each temperature, for each datum by itself; the run that counts leaves it alone, so that each of its
     moves keeps the density it is meant to keep.
 
     Args:
-        pair: Initialised, with continuous latents.
-        batch: Rows.
+        pair: An initialised pair, with continuous latents.
+        batch: The rows.
         chains: C for each datum.
         temperatures: T.
-        seed: Of the draws.
+        seed: Seed for the draws.
         origin: None; or the run of the model that made the data, at whose latents, a draw from the posterior, the chains begin that end at the
             guide: then E[w] = 1/p(x).
-        progress: Show a bar.
+        progress: Whether to show a progress bar.
         part: Which of several, for it.
     """
     with pair.scope(), torch.no_grad(), rng.seeded(seed), validation(False), no_warnings_of_nan():

@@ -1,4 +1,4 @@
-"""Recognition: which of several models data are from."""
+"""Model comparison: which of several models explains the data best."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class ModelComparison(Displayable):
     """Result of `vb.compare_models`: evidences of the same data under several models.
 
     Attributes:
-        evidences: Model → evidence.
-        prior: Model → its probability before the data.
+        evidences: Model name → its `Evidence`.
+        prior: Model name → its prior probability.
     """
 
     evidences: dict[str, Evidence]
     prior: dict[str, float]
 
     def card(self) -> Card:
-        """The evidence of each model, the best first."""
+        """The evidence of each model, best first."""
         rows: list[tuple[str, str]] = []
         for row in self.to_dataframe().head(MOST).itertuples():
             text = f"{with_error(row.log_evidence, row.se or math.nan, 6)} nats ({row.direction})"
@@ -45,8 +45,8 @@ class ModelComparison(Displayable):
         return Card(f"ModelComparison: {counted(len(self.evidences), 'model')} on {', '.join(data)}", tuple(rows))
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row for each model, the best first: `log_evidence` in nats with `se` of its draws and `direction`, `behind` the best, and
-        `behind_se` over the rows of the data (by pairs of the same row) or, where they hang together, over the draws.
+        """One row for each model, best first: `log_evidence` in nats, its standard error `se` over the draws, and its `direction`; `behind`, the
+        distance to the best model; and `behind_se`, the standard error of that distance, over the rows of the data (paired by row) or, where rows are not independent, over the draws.
         """
         best = max(self.evidences.values(), key=lambda e: e.value)
         rows = []
@@ -60,16 +60,16 @@ class ModelComparison(Displayable):
         return pd.DataFrame(rows).sort_values("log_evidence", ascending=False, ignore_index=True)
 
     def probabilities(self) -> pd.DataFrame:
-        """One row for each datum, one column for each model: p(model | x) of each datum by itself.
+        """p(model | x) of each datum on its own: one row for each datum, one column for each model.
 
         Raises:
-            Unsuitable: A model under which the rows hang together.
+            Unsuitable: Under some model the rows are not independent.
         """
         columns = []
         for name, one in self.evidences.items():
             if one.per_datum is None:
                 raise Unsuitable(
-                    f"Model {name!r} has no evidence of each row by itself ({one.method}). Wanted: method='iw' or 'elbo', on a pair whose rows are independent."
+                    f"Model {name!r} has no separate evidence for each row ({one.method}). Wanted: method='iw' or 'elbo', on a pair whose rows are independent."
                 )
             columns.append(one.per_datum + math.log(self.prior[name]))
         log_joint = np.stack(columns, 1)
@@ -78,11 +78,11 @@ class ModelComparison(Displayable):
         return pd.DataFrame(chance / chance.sum(1, keepdims=True), columns=list(self.evidences))
 
     def classify(self) -> np.ndarray:
-        """(N,) the most probable model of each datum."""
+        """(N,) the most probable model for each datum."""
         return self.probabilities().idxmax(axis=1).to_numpy()
 
     def verdict(self) -> str:
-        """In a sentence."""
+        """The comparison in one sentence."""
         table = self.to_dataframe()
         best, rest = table.iloc[0], table.iloc[1:]
         rows = next(iter(self.evidences.values())).rows
@@ -100,9 +100,9 @@ class ModelComparison(Displayable):
             f"Of {len(table)} models {best.model} gives {rows} rows the highest evidence, {best.log_evidence:.6g} nats"
         )
         text += f"; it beats {', '.join(far)} nats" if far else ""
-        text += f"; it can't be told from {', '.join(near)}" if near else ""
+        text += f"; it can't be distinguished from {', '.join(near)}" if near else ""
         bounds = [r.model for r in table.itertuples() if r.direction == "lower"]
-        return text + (f". The numbers of {', '.join(bounds)} are lower bounds." if bounds else ".")
+        return text + (f". The values for {', '.join(bounds)} are lower bounds." if bounds else ".")
 
 
 @takes(models=Mapped(Anything()), prior=Optional(Mapped(Real(above=0.0))))
@@ -119,16 +119,16 @@ def compare_models(
     device: str = "auto",
     progress: bool = True,
 ) -> ModelComparison:
-    """Compares models by the evidence of data, in total and for each datum: which model is best, and of which class is x?
+    """Compares models by their evidence, in total and for each datum: which model is best, and which class does x belong to?
 
     Args:
-        models: Name → pair or fit. For Bayes' rule over classes: one for each class, trained on its data.
-        data: Rows for all of them; held out, unless the models' parameters were integrated over.
-        prior: Name → probability; the same for all if None.
+        models: Name → pair or fit. For classification by Bayes' rule, one model for each class, trained on the data of that class.
+        data: The rows on which all models are compared; use held-out data, unless the models' parameters were integrated over.
+        prior: Name → prior probability; uniform if None.
         method, num_particles, temperatures, batch_size, seed, device, progress: As for `log_evidence`.
 
     Raises:
-        BadInput: Fewer than two models, or a prior of others.
+        BadInput: Fewer than two models, or a prior over other names.
 
     Examples:
         >>> sizes = {f"{j} latents": vb.fit(vb.pairs.vae(latent=j), x, epochs=50, batch_size=100) for j in (2, 5, 10)}

@@ -1,4 +1,4 @@
-"""Draws of a guide with their densities: what a posterior, its weights and their diagnosis start from."""
+"""Draws from a guide with their densities, from which posteriors, importance weights and diagnoses are computed."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from ..validation import validation
 
 @dataclass(frozen=True)
 class Draws:
-    """K draws of a guide. `*local` are the plates that all sites share.
+    """K draws from a guide. `*local` are the sizes of the plates that all sites share.
 
     Attributes:
-        values: Site → (K, …), of the model's latents; those that the model sums out from their conditional given the rest.
+        values: Site → (K, …) values of the model's latents; latents that the model sums out are drawn from their conditional given the rest.
         log_p, log_q: (K, *local) float64, nats, masks and scales applied, but not a common minibatch scale.
         frames: The local plates.
         events: Site → its event dimensions.
@@ -46,20 +46,20 @@ class Draws:
         return self.log_p - self.log_q
 
     def local_dims(self, name: str) -> tuple[int, ...]:
-        """Where the local plates lie among the dimensions of a site's (K, …) values, counted from 0; those that it has not are left out."""
+        """The dimensions of a site's (K, …) values along which the local plates lie, counted from 0; plates that the site is not in are left out."""
         rank = self.values[name].dim()
         dims = (rank + frame.dim - self.events[name] for frame in self.frames)
         return tuple(dim for dim in dims if dim > 0)
 
     def spread(self, name: str, numbers: Tensor) -> Tensor:
-        """Numbers of each draw and datum, (S, *local), in dimensions of which a site's values (K, …) are right beside."""
+        """Reshapes numbers for each draw and datum, (S, *local), so that they broadcast with a site's values (K, …)."""
         shape = [1] * (self.values[name].dim() - 1)
         for frame in self.frames:
             shape[len(shape) + frame.dim - self.events[name]] = frame.size
         return numbers.reshape(len(numbers), *shape)
 
     def taken(self, chosen: Tensor) -> dict[str, Tensor]:
-        """Site → (S, …), the draw of each datum as chosen, (S, *local)."""
+        """Site → (S, …), the draws of each datum selected by the indices `chosen`, (S, *local)."""
         found = {}
         for name, values in self.values.items():
             index = self.spread(name, chosen).expand(len(chosen), *values.shape[1:])
@@ -68,16 +68,16 @@ class Draws:
 
 
 def draws_of(pair: Pair, batch: Batch, count: int | Affordable, seed: int) -> Draws:
-    """K draws, at once where pair and data allow it.
+    """Makes K draws, in parallel where pair and data allow it.
 
     Args:
-        pair: Initialised.
-        batch: Rows, which are not scaled to any whole.
-        count: K.
-        seed: Of the draws.
+        pair: An initialised pair.
+        batch: The rows, not rescaled to the size of a larger data set.
+        count: Number of draws, K.
+        seed: Seed for the draws.
 
     Raises:
-        Unsuitable: A guide of point masses alone.
+        Unsuitable: The guide consists of point masses alone.
     """
     about: dict[str, Any] = {}
 

@@ -1,4 +1,4 @@
-"""Recognition: how probable some data are under a model, and which side of the truth a number is on."""
+"""The evidence: how probable some data are under a model, and whether an estimate is exact or a bound."""
 
 from __future__ import annotations
 
@@ -45,18 +45,18 @@ class Evidence(Displayable):
     """Result of `vb.log_evidence`: log p(x) of some data, or bounds on it, in nats.
 
     Attributes:
-        value: Of all rows; in the middle of two bounds.
+        value: log p(x) of all rows; the midpoint where there are two bounds.
         se: Its standard error over the draws; 0 for exact numbers.
-        direction: "exact"; "lower": its mean is at most the truth; "between": the truth is between `low` and `high`.
-        low, high: Bounds, ±∞ where there is none; both are `value` for exact numbers.
-        method: In words, with the number of draws.
-        pair, data: Names.
-        rows: N.
-        per_datum: (N,) of each row, `per_datum_se` alike; None where the rows hang together by a latent of all.
-        elbo: Of the guide, beside a closed form, which is the model's alone; None for others.
-        uncovered: Sites of which the guide can't draw all values, where the value comes from its draws: it stays below log p(x), however many they are.
-        effective: (N,) or (1,) effective number of draws that an importance-weighted value rests on; None for others.
-        guide, mend: What the guide is, in words, and what may be done where next to one draw carries the weight; empty where nothing is to be said.
+        direction: "exact"; "lower": the estimate is on average at most log p(x); "between": log p(x) lies between `low` and `high`.
+        low, high: Bounds, ±∞ where there is none; both equal `value` where it is exact.
+        method: A description of the method, with the number of draws.
+        pair, data: Names of the pair and of the data.
+        rows: Number of rows, N.
+        per_datum: (N,) log p(x) of each row, and likewise `per_datum_se`; None where the rows share a latent and so are not independent.
+        elbo: The guide's ELBO, where the evidence has a closed form (which does not depend on the guide); otherwise None.
+        uncovered: Sites whose values the guide can't all draw. The value then stays below log p(x), however many draws are made.
+        effective: (N,) or (1,) effective number of draws behind an importance-weighted value; None for other methods.
+        guide, mend: A description of the guide, and what to try when a single draw carries nearly all of the weight; empty if there is nothing to say.
     """
 
     value: float
@@ -77,15 +77,15 @@ class Evidence(Displayable):
     mend: str = ""
 
     def card(self) -> Card:
-        """The value, its error, and on which side of the truth it is."""
+        """The value, its error, and whether it is exact or a bound."""
         bounds = f"between {rounded(self.low, 6)} and {rounded(self.high, 6)}"
         direction = {"exact": "exact", "lower": "a lower bound, on average", "between": bounds}[self.direction]
         rows = [("log p(x)", f"{with_error(self.value, self.se or math.nan, 6)} nats, {direction}")]
         rows += [("guide", self.guide)] if self.guide else []
         if self.rows > 1:
-            rows.append(("each", f"{rounded(self.value / self.rows)} nats a datum, of {self.rows:,}"))
+            rows.append(("each", f"{rounded(self.value / self.rows)} nats per datum, over {self.rows:,} rows"))
         if self.elbo is not None:
-            rows.append(("ELBO", f"{rounded(self.elbo, 6)} nats, of the guide"))
+            rows.append(("ELBO", f"{rounded(self.elbo, 6)} nats, for the guide"))
         if self.effective is not None:
             which = " for the worst datum" if self.per_datum is not None else ""
             rows.append(("carried by", f"{rounded(float(np.min(self.effective)), 3)} draws{which}"))
@@ -94,31 +94,31 @@ class Evidence(Displayable):
         return Card(f"Evidence: {self.pair} on {self.data}", (*rows, ("method", self.method)))
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row for each datum, `log_evidence` and `se` in nats; one for all where they hang together."""
+        """One row for each datum, with `log_evidence` and `se` in nats; a single row where the data are not independent."""
         if self.per_datum is None:
             return pd.DataFrame({"log_evidence": [self.value], "se": [self.se]})
         return pd.DataFrame({"log_evidence": self.per_datum, "se": self.per_datum_se})
 
     def verdict(self) -> str:
-        """In a sentence, or two where the guide can't be trusted."""
+        """The result in one sentence, or two if the guide can't be trusted."""
         return self._value() + missed(self.uncovered)
 
     def _value(self) -> str:
-        each = f", {self.value / self.rows:.4g} a datum" if self.rows > 1 else ""
+        each = f", {self.value / self.rows:.4g} per datum" if self.rows > 1 else ""
         if self.direction == "exact":
             guide = "" if self.elbo is None else f" The ELBO of the guide is {self.elbo:.6g}."
             return f"log p(x) = {self.value:.6g} nats{each} ({self.method}).{guide}"
         if self.direction == "between":
             gap = f"a lower bound of {self.low:.6g} and an upper one of {self.high:.6g} on average"
             if self.low > self.high:
-                gap += ", which cross, so that their noise is larger than what is between them"
+                gap += ", which cross, so their noise is larger than the gap between them"
             return f"log p(x) is about {self.value:.6g} ± {self.se:.2g} nats{each}: {gap} ({self.method})."
         text = f"log p(x) is at least {self.value:.6g} ± {self.se:.2g} nats{each} ({self.method})"
         if self.effective is None or (least := float(np.min(self.effective))) >= FEW:
             return text + "."
         carry = f"{least:.1f} draws carry the weight of {'the data' if self.per_datum is None else 'one datum'}"
         if least < ALONE:
-            return f"{text}; {carry}, so that it may be far below{f': {self.mend}' if self.mend else ''}."
+            return f"{text}; {carry}, so it may be far too low{f': {self.mend}' if self.mend else ''}."
         return f"{text}; {carry}: more particles would raise it."
 
 
@@ -135,32 +135,32 @@ def log_evidence(
     device: str = "auto",
     progress: bool = True,
 ) -> Evidence:
-    """Estimates log p(x) by the best method that a pair allows, and says on which side of the truth the number is.
+    """Estimates log p(x) by the best method that a pair allows, and says whether the value is exact, a lower bound or between two bounds.
 
     Args:
         pair: Model and guide; a fit brings its data.
-        data: As for `fit`; new rows are welcome where the guide computes q from a row.
+        data: As for `fit`; may be new rows if the guide is amortized, that is, computes q(z|x) from a row x.
         method: "exact": closed form, or a table of all values of few latents. "elbo": E_q[log w]. "iw": the importance-weighted bound of K
             particles (Burda, Grosse & Salakhutdinov 2016, arXiv:1509.00519), which rises with K towards the truth. "ais": annealed
             importance sampling from the guide to the posterior (Neal 2001, doi:10.1023/A:1008923215028; Wu et al. 2017,
             arXiv:1611.04273), for continuous latents. "sandwich": a lower and an upper bound, by annealing there and back on data that the model
             simulates in the shape of these, whose latents are then known (Grosse, Ghahramani & Adams 2015, arXiv:1511.02543). "auto": exact where
             the pair has a closed form, else "iw".
-        num_particles: K, draws or chains for each datum; 100, and 16 chains, if None.
-        temperatures: T of annealing.
-        batch_size: Rows at a time, where each has latents of its own; the numbers do not depend on it but for the draws.
-        seed: Of everything.
-        device: As for `fit`; what was trained stays where it is under "auto".
-        progress: Show a bar.
+        num_particles: K, the number of draws or chains for each datum; if None, 100 draws or 16 chains.
+        temperatures: T, the number of annealing temperatures.
+        batch_size: Rows processed at a time, where each row has its own latents. It changes which random numbers are drawn, and nothing else.
+        seed: Seed for all random numbers.
+        device: As for `fit`; with "auto" a fit stays on its device.
+        progress: Whether to show a progress bar.
 
     Returns:
-        Its value in total and for each datum, with standard errors.
+        The evidence in total and for each datum, with standard errors.
 
     Raises:
         BadInput: An unknown method, or fewer than one particle, temperature or row at a time.
         BadPair: Model and guide do not fit together, or not with the data.
-        Unsuitable: The method is not for this pair, with the reason. A model that draws a part of its rows itself (`plate(..., subsample_size=)`) has an
-            ELBO, which is right on average; the logarithm of a mean of such weights was said to be a lower bound, and lay above log p(x).
+        Unsuitable: The method can't be used with this pair; the message says why. A model that draws a part of its rows itself (`plate(..., subsample_size=)`) has an
+            ELBO, which is unbiased; but the logarithm of a mean of such weights may lie above log p(x), so it is no lower bound.
 
     Examples:
         >>> fit = vb.fit(vb.pairs.vae(), vb.data.digits(), epochs=50, batch_size=100)
@@ -196,8 +196,8 @@ def log_evidence(
         words = f"{count} chains, {temperatures} temperatures"
         if method == "sandwich" and problem.uncovered:
             raise Unsuitable(
-                f"The guide of pair {pair.name!r} can't draw all values that {', '.join(map(repr, problem.uncovered))} may have, so there is no way back to it from "
-                "all of them, and no upper bound. Wanted: a guide over the model's support, or method='iw'."
+                f"The guide of pair {pair.name!r} can't draw all values that {', '.join(map(repr, problem.uncovered))} may have, so no chain can return to it from "
+                "all of them, and there is no upper bound. Wanted: a guide over the model's support, or method='iw'."
             )
         parts = [f", part {n} of {len(chunks)}" if len(chunks) > 1 else "" for n in range(1, len(chunks) + 1)]
         if method == "ais":
@@ -227,10 +227,10 @@ def _advised(found: Evidence, given: Any, problem: Problem, own: bool) -> Eviden
 
 
 def _all_rows(problem: Problem) -> Batch:
-    """All rows, of a pair that looks at them all."""
+    """All rows, for a pair that is called with all of them."""
     if problem.seen:
-        why = "a weight of its draws is none of the data, and the logarithm of a mean of such weights may lie above log p(x)"
-        raise Unsuitable(f"{refuse(problem.pair, problem.seen, why)} Or method='elbo', which is right on average.")
+        why = "a weight computed from only some of the rows is not a weight of the data, and the logarithm of a mean of such weights may lie above log p(x)"
+        raise Unsuitable(f"{refuse(problem.pair, problem.seen, why)} Or use method='elbo', which is unbiased.")
     return problem.whole
 
 

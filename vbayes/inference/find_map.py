@@ -16,16 +16,16 @@ from ..training.settled import settled
 
 @takes(model=MODEL)
 def find_map(model: Callable[..., Any], data: Any, *, seed: int | None = None, device: str = "auto") -> Fit:
-    """The latents of the highest posterior density (maximum a posteriori), in their own space, as Pyro's `AutoDelta` and Stan's `optimize` have it.
+    """Finds the maximum a posteriori (MAP) values of the latents, in their constrained space, as Pyro's `AutoDelta` and Stan's `optimize` do.
 
-    Newton's method from four starts, or L-BFGS where there are more than 300 numbers. Discrete latents are summed out.
+    Uses Newton's method from four starting points, or L-BFGS if there are more than 300 numbers. Discrete latents are summed out.
 
     Args:
         model: A Pyro model.
         data, seed, device: As for `laplace`.
 
     Returns:
-        `Fit` of no steps, whose `parameters` are the values: `fit.parameters["Point.mu"]`. It has no spread, and so no draws and no k̂; `vb.laplace` has one.
+        A `Fit` with zero steps, whose `parameters` are the values: `fit.parameters["Point.mu"]`. A point has no spread, and so no draws and no k̂; use `vb.laplace` for those.
 
     Raises:
         Unsuitable: As for `laplace`.

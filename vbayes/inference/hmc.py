@@ -1,4 +1,4 @@
-"""Hamiltonian Monte Carlo of many chains at once, each datum's accepted by itself."""
+"""Hamiltonian Monte Carlo with many chains at once; proposals are accepted or rejected for each datum separately."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ LEAPFROG_STEPS = 10  # of a proposal
 
 
 def move(target: Target, state: Tensor, before: Seen, at: float, step_size: Tensor) -> tuple[Tensor, Seen, Tensor]:
-    """One proposal for the density q^(1 − β) p^β, taken or refused for each chain and datum by itself.
+    """Makes one proposal for the density q^(1 − β) p^β, accepted or rejected for each chain and datum separately.
 
     Args:
-        target: What is known of a state.
+        target: Computes log-densities and gradients at a state.
         state: (C, *local, n).
-        before: What the target says of it.
-        at: β.
-        step_size: Of the leapfrog, that broadcasts with (*local).
+        before: What `target` returned for `state`.
+        at: Inverse temperature, β.
+        step_size: Step size of the leapfrog integrator; broadcasts with (*local).
 
     Returns:
-        The states, what the target says of them, and (C, *local) whether a proposal was taken, as a number.
+        The new states, what `target` returns for them, and (C, *local) 1 where a proposal was accepted, else 0.
     """
     size = step_size[..., None]
     momentum = torch.randn_like(state)

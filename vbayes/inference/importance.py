@@ -1,4 +1,4 @@
-"""The evidence by draws from the guide: the ELBO, and the importance-weighted bound, one weight at a time."""
+"""The evidence from draws of the guide: the ELBO and the importance-weighted bound, accumulated one weight at a time."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ WEIGHTS = Request(frozenset({"log_p", "log_q"}))
 
 @dataclass
 class Weights:
-    """What K log-weights add up to, as they come: four numbers for each datum, however many there are.
+    """Running sums of K log-weights: four numbers for each datum, however many weights there are.
 
     Attributes:
-        count: K.
+        count: Number of draws, K.
         mean, squares: Of log w: the mean and the sum of squared deviations (Welford 1962, doi:10.1080/00401706.1962.10490022).
         log_sum, log_sum_of_squares: log Σ w and log Σ w².
     """
@@ -55,7 +55,7 @@ class Weights:
         )  # fmt: skip
 
     def joined(self, other: Weights) -> Weights:
-        """What the weights of both add up to (Chan, Golub & LeVeque 1983, doi:10.1080/00031305.1983.10483115)."""
+        """The sums over the weights of both (Chan, Golub & LeVeque 1983, doi:10.1080/00031305.1983.10483115)."""
         count, away = self.count + other.count, other.mean - self.mean
         return Weights(
             count,
@@ -75,7 +75,7 @@ class Weights:
         return self.log_sum - math.log(self.count), spread.clamp(min=0.0).sqrt()
 
     def evidence(self) -> tuple[Tensor, Tensor]:
-        """(*local) `bound`, with an error that also holds where few draws carry it.
+        """(*local) `bound`, with a standard error that also holds where a few draws carry most of the weight.
 
         The delta method knows no error above 1, however far off the weights are. Where one of K carries all, the bound is their largest, whose spread is that of the largest of K
         normals, σ π / √(12 log K) (Gumbel's limit); by its share of the weights it counts where few do. Of one draw the error is infinite.
@@ -102,15 +102,15 @@ def weights(
     *,
     together: bool = False,
 ) -> Weights:
-    """K log-weights log p(x, z) − log q(z|x) with z drawn from the guide.
+    """Computes K log-weights log p(x, z) − log q(z|x) with z drawn from the guide.
 
     Args:
-        pair: Initialised.
-        batch: Rows, which are not scaled to any whole.
-        count: K.
-        seed: Of the draws.
-        drawn: Called with how many more there are, for a progress bar.
-        together: One weight of all rows, where each draw sees others: what they say hangs together.
+        pair: An initialised pair.
+        batch: The rows, not rescaled to the size of a larger data set.
+        count: Number of draws, K.
+        seed: Seed for the draws.
+        drawn: Called with the number of new draws, for a progress bar.
+        together: Whether to compute one weight for all rows together, as their terms are not independent.
     """
 
     def one() -> dict[str, Tensor]:
@@ -146,7 +146,7 @@ def weights_of_parts(
 
 
 def require_densities(pair: Pair, batch: Batch) -> None:
-    """Raises `Unsuitable` for a guide that puts a point mass somewhere: its weights say nothing of the evidence."""
+    """Raises `Unsuitable` for a guide with a point mass: its weights say nothing about the evidence."""
     try:
         with pair.scope(), rng.seeded(0), validation(False):
             draw(pair, batch, 1, {"score"})

@@ -1,4 +1,4 @@
-"""Recognition: what is missing from data, given the rest."""
+"""Imputation: missing data, given the observed data."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from .importance import require_densities
 
 @dataclass(frozen=True, repr=False)
 class Imputation(Displayable):
-    """Missing data filled in, with draws; on the CPU.
+    """Result of `vb.impute`: data with missing values filled in, and draws of them; on the CPU.
 
     Attributes:
-        x: (N, *features) the data with the mean of p(x_missing | x_known) filled in.
-        sd: (N, *features) its standard deviation; 0 where x is known.
-        draws: (S, N, *features) from that distribution, one after the other along a chain.
-        acceptance: (N,) share of the proposals taken: near 0, the guide is too far from the posterior for the chain to move.
+        x: (N, *features) the data, with missing values replaced by the mean of p(x_missing | x_known).
+        sd: (N, *features) the standard deviation of that distribution; 0 where x is known.
+        draws: (S, N, *features) draws from that distribution, successive states of a Markov chain.
+        acceptance: (N,) fraction of proposals accepted; near 0, the guide is too far from the posterior for the chain to move.
     """
 
     x: Tensor
@@ -45,7 +45,7 @@ class Imputation(Displayable):
     acceptance: Tensor
 
     def card(self) -> Card:
-        """How much was filled in, by how many draws, and whether the chain moved."""
+        """How much was imputed, from how many draws, and whether the chain moved."""
         moved = self.acceptance.double()
         uncertain = self.sd > 0
         rows = (
@@ -70,25 +70,25 @@ def impute(
     seed: int | None = None,
     progress: bool = True,
 ) -> Imputation:
-    """Fills in missing data with draws from p(x_missing | x_known), which are right for any guide.
+    """Imputes missing data with draws from p(x_missing | x_known). The draws are correct for any guide.
 
-    In turn: z is proposed by the guide from the data as they are filled in now, and taken or refused by its weight p(x, z) / q(z|x)
-    (Metropolis–Hastings); what is missing is drawn from p(x|z). Without the second half of the first step, as in Rezende et al. 2014, the draws would be
-    right for a perfect guide only.
+    Two steps alternate: the guide proposes z from the data as currently imputed, and the proposal is accepted or rejected by its weight
+    p(x, z) / q(z|x) (Metropolis–Hastings); then the missing values are drawn from p(x|z). Without the acceptance step, as in Rezende et al. 2014, the draws
+    would be correct only for a perfect guide.
 
     Args:
-        pair: With latents for each row, and one observed site whose features are independent given the latents; trained.
-        data: Rows; what stands in missing places does not matter, but it must be a number, or NaN for a fit with `missing="mask"`. Those of the fit if None.
-        known: (N, *features) or (*features,) of booleans: True where data are known; None: what is not NaN is known.
-        draws: S, that are kept.
-        burn_in: Draws before them, that are not.
-        seed: Of the draws.
-        progress: Show a bar.
+        pair: A trained pair with latents for each row, and one observed site whose features are independent given the latents.
+        data: The rows; those of the fit if None. The values at missing entries do not matter, but must be numbers, or NaN for a fit with `missing="mask"`.
+        known: (N, *features) or (*features,) booleans, True where the data are known; if None, every entry that is not NaN is known.
+        draws: S, the number of draws to keep.
+        burn_in: Number of draws to discard first.
+        seed: Seed for the draws.
+        progress: Whether to show a progress bar.
 
     Raises:
-        BadInput: `known` is of another shape or type, or no draws were asked for.
+        BadInput: `known` has the wrong shape or type, or `draws` is 0.
         BadPair: Pair and data do not fit together.
-        Unsuitable: Another kind of pair, with the reason.
+        Unsuitable: The pair is of another kind; the message says why.
 
     References:
         Rezende, Mohamed & Wierstra 2014, arXiv:1401.4082, appendix F; Mattei & Frellsen 2018, arXiv:1802.04826, section 3, for the Metropolis step.
@@ -125,7 +125,7 @@ def impute(
 
 
 class _Chain:
-    """Latents and missing data in turn; its methods run inside the pair's scope."""
+    """Alternates latents and missing data; its methods run inside the pair's scope."""
 
     def __init__(self, pair: Pair, batch: Batch, known: Any) -> None:
         self.pair, self.args = pair, list(batch.args)
@@ -134,7 +134,7 @@ class _Chain:
         data = observed(p)
         if len(data) != 1:
             raise Unsuitable(
-                f"Pair {pair.name!r} has {len(data)} sites with data ({', '.join(s['name'] for s in data) or 'none'}). Wanted: one, of which some is missing."
+                f"Pair {pair.name!r} has {len(data)} sites with data ({', '.join(s['name'] for s in data) or 'none'}). Wanted: one, with some of its data missing."
             )
         (self.site,) = data
         self.name = self.site["name"]
@@ -142,11 +142,11 @@ class _Chain:
         places = [i for i, a in enumerate(self.args) if isinstance(a, Tensor) and a is given]
         if not places:
             raise Unsuitable(
-                f"Data of site {self.name!r} are not an argument of pair {pair.name!r} as it is, so nothing can be filled in. Wanted: obs=x with x an argument."
+                f"The data of site {self.name!r} are not passed to pair {pair.name!r} as an unmodified argument, so nothing can be imputed. Wanted: obs=x, where x is an argument of the model."
             )
         if base(self.site["fn"]).event_dim:
             raise Unsuitable(
-                f"The features of {self.name!r} in pair {pair.name!r} hang together given the latents ({type(base(self.site['fn'])).__name__}). Wanted: features that are "
+                f"The features of {self.name!r} in pair {pair.name!r} are not independent given the latents ({type(base(self.site['fn'])).__name__}). Wanted: features that are "
                 "independent given the latents, such as Bernoulli or Normal ones."
             )
         self.place, self.x = places[0], self.site["value"]
@@ -156,14 +156,14 @@ class _Chain:
         leading = [tuple(nodes[name]["value"].shape[:1]) for name in self.drawn]
         if rows != (len(self.x),) or any(first != rows for first in leading):
             raise Unsuitable(
-                f"The latents of pair {pair.name!r} are not one set for each row of the plate {DATA_PLATE!r}. Wanted: a pair such as vb.pairs.vae(), whose rows are "
+                f"Pair {pair.name!r} does not have its own latents for each row of the plate {DATA_PLATE!r}. Wanted: a pair such as vb.pairs.vae(), whose rows are "
                 "independent of each other."
             )
         here = ~given.isnan()
         if known is None:
             if bool(here.all()):
                 raise BadInput(
-                    f"known is left out, and none of the data of pair {pair.name!r} are NaN. Wanted: booleans of shape {tuple(self.x.shape)}, True where the data are known."
+                    f"known was not given, and none of the data of pair {pair.name!r} are NaN. Wanted: booleans of shape {tuple(self.x.shape)}, True where the data are known."
                 )
             known = here
         known = column("known", known).to(self.x.device)
@@ -174,7 +174,7 @@ class _Chain:
             )
         if lost := int((known & ~here).sum()):
             raise BadData(
-                f"known is True at {lost} numbers of the data that are NaN. Wanted: False there. Mend: known & ~x.isnan()."
+                f"known is True at {lost} entries of the data that are NaN. Wanted: False there. Mend: known & ~x.isnan()."
             )
         self.known = known.expand(self.x.shape)
 
@@ -190,7 +190,7 @@ class _Chain:
             self.args[self.place] = self.x
             if not torch.equal(weight, site["fn"].log_factor):
                 raise Unsuitable(
-                    f"The pyro.factor {site['name']!r} of pair {self.pair.name!r} weighs the data, so what is missing can't be drawn from p(x|z). Wanted: factors of the "
+                    f"The pyro.factor {site['name']!r} of pair {self.pair.name!r} depends on the data, so missing values can't be drawn from p(x|z). Wanted: factors of the "
                     "latents alone."
                 )
 

@@ -1,4 +1,4 @@
-"""Draws as arrays of xarray: with the names of plates, and the labels of groups."""
+"""Draws as xarray arrays, with the names of plates and the labels of groups."""
 
 from __future__ import annotations
 

@@ -15,22 +15,22 @@ from ..training.result import Fit
 
 @takes(model=MODEL)
 def laplace(model: Callable[..., Any], data: Any, *, seed: int | None = None, device: str = "auto") -> Fit:
-    """The Laplace approximation: a normal at the mode with the curvature there, in unconstrained space; discrete latents are summed out.
+    """Computes the Laplace approximation: a normal centred at the mode, with the curvature there, in unconstrained space; discrete latents are summed out.
 
-    Newton's method goes up from four starts. Where none of them ends at a mode, as in a funnel, it is the normal of the best ELBO on the way.
-    With more than 300 numbers, L-BFGS goes up, and the widths alone are those of the curvature.
+    Newton's method climbs from four starting points. If none of them reaches a mode, as in a funnel, the normal with the best ELBO along the way is used.
+    With more than 300 numbers, L-BFGS finds the mode, and only the standard deviations come from the curvature.
 
     Args:
         model: A Pyro model.
         data: As for `fit`.
-        seed: Of what follows, as for `fit`; the search has a seed of its own.
+        seed: Seed for what is done with the fit, as for `fit`; the search has its own fixed seed.
         device: As for `fit`.
 
     Returns:
-        `Fit` of no steps, for `posterior`, `diagnose` and all else, or to go on from: `fit.resume(steps=1000)`.
+        A `Fit` with zero steps, for `posterior`, `diagnose` and so on, or to continue from: `fit.resume(steps=1000)`.
 
     Raises:
-        Unsuitable: No continuous latent, or a discrete one that can't be summed out; no start from which a finite place is reached.
+        Unsuitable: There is no continuous latent, or a discrete one can't be summed out; or no start leads to a point of finite density.
 
     References:
         Tierney & Kadane 1986; MacKay 2003, Information theory, inference, and learning algorithms, chapter 27.

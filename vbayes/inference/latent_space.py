@@ -32,14 +32,14 @@ SHOWN, WALKS = 12, 6  # in a row of a figure; rows of walks
 
 
 class LatentSpace:
-    """The latent space of an autoencoder: codes of data, and the data that each point generates; on the CPU.
+    """The latent space of an autoencoder: the codes of data, and the data that each code generates; on the CPU.
 
     Args:
-        pair: With one latent vector for each row and one observed site, as an autoencoder; a fit brings its data.
-        data: As for `fit`; its first row stands for what a model must be called with when it generates.
+        pair: A pair with one latent vector for each row and one observed site, such as an autoencoder; a fit brings its data.
+        data: As for `fit`; its first row supplies the arguments that the model is called with when it generates.
 
     Raises:
-        BadInput: No data, or another number of sites.
+        BadInput: There are no data, or the pair has a different number of sites.
 
     Examples:
         >>> space = vb.LatentSpace(vb.fit(vb.pairs.vae(latent=2), vb.data.digits(), epochs=50, batch_size=100))
@@ -66,14 +66,14 @@ class LatentSpace:
         return f"LatentSpace({self.pair.name}; {self.latent}: {self.size} dimensions; {self.data.name})"
 
     def encode(self, data: Any = None, *, seed: int | None = None) -> tuple[Tensor, Tensor]:
-        """Where q(z|x) is.
+        """Encodes data: the mean and standard deviation of q(z|x).
 
         Args:
-            data: Rows; the data of this object if None.
-            seed: Of the draw, for a guide whose mean is not known.
+            data: The rows; the data of this object if None.
+            seed: Seed for a draw, used if the mean of the guide is not known.
 
         Returns:
-            Means and standard deviations, each (N, J); the latter 0 for a deterministic code.
+            Means and standard deviations, each (N, J); the latter are 0 for a deterministic code.
         """
         dataset = self.data if data is None else Dataset.of(data, like=self.data)
         check_gaps(self.pair, dataset.to(self._device), None)
@@ -91,7 +91,7 @@ class LatentSpace:
         return self._model_at(z).mean.detach().cpu()  # type: ignore[no-any-return]
 
     def sample(self, z: Tensor, *, seed: int | None = None) -> Tensor:
-        """(S, *features) draws from p(x|z) for z (S, J): with the noise that a likelihood gives to each feature."""
+        """(S, *features) draws from p(x|z) for z (S, J), with the observation noise of the likelihood."""
         with rng.seeded(seed):
             return self._model_at(z).sample().cpu()  # type: ignore[no-any-return]
 
@@ -104,14 +104,14 @@ class LatentSpace:
         return z.detach().cpu(), self.decode(z.detach())
 
     def walk(self, start: Tensor, end: Tensor, *, steps: int = 9) -> Tensor:
-        """(steps, *features) what lies on the straight line between two latents (J,), the ends among them."""
+        """(steps, *features) mean of p(x|z) along the straight line between two latents (J,), including both ends."""
         start, end = start.to(self._device), end.to(self._device)
         along = torch.linspace(0, 1, steps, device=self._device)[:, None]
         return self.decode((1 - along) * start + along * end)
 
     def chart(self, *, side: int = CHARTED, dimensions: tuple[int, int] = (0, 1)) -> Tensor:
-        """(side², *features) what lies at the quantiles of a standard normal prior, row by row from the upper left: a grid of equal probability
-        in two dimensions, the others at 0 (Kingma & Welling 2013, arXiv:1312.6114, appendix A).
+        """(side², *features) mean of p(x|z) on a grid of quantiles of a standard normal prior, row by row from the upper left: a grid of equal probability
+        in two dimensions, with the others at 0 (Kingma & Welling 2013, arXiv:1312.6114, appendix A).
         """
         across, up = dimensions
         if not all(0 <= d < self.size for d in dimensions) or across == up:
@@ -124,46 +124,46 @@ class LatentSpace:
         return self.decode(z)
 
     def codes(self, label: str | None = None) -> pd.DataFrame:
-        """One row for each datum: `z0`, `z1`, … the mean of q(z|x), and its label.
+        """One row for each datum: the mean of q(z|x) as `z0`, `z1`, …, and its label.
 
         Args:
-            label: Column of the data; none if None.
+            label: Column of the data with the labels; no labels if None.
 
         Raises:
             BadInput: The data have no such column.
         """
         if label is not None and label not in self.data.tensors:
             raise BadInput(
-                f"Data set {self.data.name!r} has no column {label!r} to tell classes by; it has {', '.join(map(repr, self.data.tensors))}. Wanted: data with labels, as "
+                f"Data set {self.data.name!r} has no column {label!r} for the classes; it has {', '.join(map(repr, self.data.tensors))}. Wanted: data with labels, as "
                 "vb.Dataset({'x': x, 'label': y}), or label=None for codes without colours."
             )
         table = pd.DataFrame({f"z{i}": column.tolist() for i, column in enumerate(self.encode()[0].T)})
         return table if label is None else table.assign(label=self.data.tensors[label].tolist())
 
     def as_images(self, pictures: Tensor) -> np.ndarray:
-        """(n, height, width) of rows of the first column, as `plots.images` draws them: 1 is ink, so photographs are turned to negatives.
+        """(n, height, width) images from rows of the first column, as `plots.images` draws them: 1 is black, so photographs become negatives.
 
         Raises:
-            BadInput: The data are no pictures, or these are not of their size.
+            BadInput: The data are not images, or `pictures` has a different size.
         """
         if self.data.image is None:
             raise BadInput(
-                f"Data set {self.data.name!r} does not say that its rows are pictures. Wanted: vb.Dataset({{'x': x}}, image=(height, width))."
+                f"Data set {self.data.name!r} is not declared to consist of images. Wanted: vb.Dataset({{'x': x}}, image=(height, width))."
             )
         height, width = self.data.image
         if pictures[0].numel() != height * width:
             raise BadInput(
-                f"Pictures of {pictures[0].numel()} pixels are not {height} × {width} = {height * width}. Wanted: rows of data set {self.data.name!r}."
+                f"Images have {pictures[0].numel()} pixels instead of {height} × {width} = {height * width}. Wanted: rows of data set {self.data.name!r}."
             )
         ink = 1 - pictures if self.data.photograph else pictures
         return ink.reshape(-1, height, width).cpu().numpy()
 
     def plot(self, label: str | None = None, *, seed: int | None = None) -> Figure:
-        """Reconstructions, pictures drawn from the prior, walks between data, the chart and the codes by class.
+        """Plots reconstructions, images drawn from the prior, interpolations between data, a grid of the latent space, and the codes by class.
 
         Args:
-            label: Column of the data that colours the codes; "label" if None, where the data have it.
-            seed: Of the data shown and the draws.
+            label: Column of the data that colours the codes; if None, "label" where the data have such a column.
+            seed: Seed for the data shown and the draws.
         """
         from ..plots import latent_figure
         from ..plots.codes import widest
@@ -187,7 +187,7 @@ class LatentSpace:
         return latent_figure(shown, table, (across, up))
 
     def plot_codes(self, label: str | None = "label", ax: Axes | None = None) -> Axes:
-        """The two dimensions of z that vary most over the data, by class."""
+        """Plots the two dimensions of z that vary most over the data, coloured by class."""
         from matplotlib import pyplot
 
         from ..plots import codes

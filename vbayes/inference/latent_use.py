@@ -1,4 +1,4 @@
-"""Which dimensions of a latent a guide makes use of."""
+"""Which dimensions of a latent a guide uses."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from ..pair.problem import Problem
 from ..pair.sites import is_point_mass, latents, plates, sites, summed_out
 from ..validation import validation
 
-COLLAPSED = 0.01  # nats a datum, below which a dimension says nothing of x
+COLLAPSED = 0.01  # nats per datum, below which a dimension says nothing of x
 ACTIVE = 0.01  # variance of the mean over the data, above which a dimension is active (Burda et al. 2016, section 5.2)
 
 
 @takes()
 def latent_use(pair: Model, data: Any = None, *, seed: int | None = None) -> pd.DataFrame:
-    """How much each dimension of a latent is used: its KL and its activity.
+    """Measures how much each dimension of a latent is used, by its KL and its activity.
 
     Args:
-        pair: With latents for each row, in the plate "data", whose KL has a closed form; a fit brings its data.
+        pair: A pair with latents for each row, in the plate "data", whose KL has a closed form; a fit brings its data.
         data: As for `fit`.
-        seed: Of the draws that sites further on see.
+        seed: Seed for the draws that downstream sites depend on.
 
     Returns:
-        One row for each site and dimension: `kl`, of q(z|x) to the prior in nats a datum; `variance_of_mean`, of E[z|x] over the data; `active`, whether that is above 0.01
+        One row for each site and dimension: `kl`, from q(z|x) to the prior, in nats per datum; `variance_of_mean`, the variance of E[z|x] over the data; `active`, whether that is above 0.01
         (Burda, Grosse & Salakhutdinov 2016, arXiv:1509.00519); `collapsed`, whether the KL is below 0.01.
 
     Raises:
-        BadInput: No data.
-        Unsuitable: No latent of this kind.
+        BadInput: There are no data.
+        Unsuitable: The pair has no such latent.
 
     Examples:
         >>> use = vb.latent_use(vb.fit(vb.pairs.vae(latent=20), vb.data.digits(), epochs=50, batch_size=100))
@@ -50,7 +50,7 @@ def latent_use(pair: Model, data: Any = None, *, seed: int | None = None) -> pd.
         summed = Summed(pair.model, problem.whole.args, {}, q, p).touched if summed_out(q, p) else ()
     if mixed := [site["name"] for site in sites(q) if site["name"] in summed]:
         raise Unsuitable(
-            f"The prior of {', '.join(map(repr, mixed))} depends on what the model of pair {pair.name!r} sums out: it is a mixture, to which no KL has a closed form. Wanted: "
+            f"The prior of {', '.join(map(repr, mixed))} depends on latents that the model of pair {pair.name!r} sums out: it is a mixture, and the KL to a mixture has no closed form. Wanted: "
             "latents whose prior is one distribution."
         )
     tables = [
@@ -89,7 +89,7 @@ def _of_site(site: Any, prior: Any) -> pd.DataFrame | None:
 
 
 def _elementwise(fn: Any) -> Any:
-    """Without what `to_event` declared."""
+    """The distribution without the event dimensions declared by `to_event`."""
     while isinstance(fn, Independent):
         fn = fn.base_dist
     return fn

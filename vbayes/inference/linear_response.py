@@ -1,4 +1,4 @@
-"""The covariances that mean field leaves out, by how its means respond to small changes of the model."""
+"""Covariances that mean field leaves out, from how its means respond to small changes of the model."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class LinearResponse(Displayable):
     Attributes:
         names: (D,) such as "theta[3]".
         mean: (D,) of the mean-field normal.
-        covariance: (D, D) by linear response.
-        mean_field_sd: (D,) what mean field has for `sd`.
-        draws: S.
-        pair, data: Names.
+        covariance: (D, D) estimated by linear response.
+        mean_field_sd: (D,) standard deviations of the mean-field normal.
+        draws: Number of draws, S.
+        pair, data: Names of the pair and of the data.
     """
 
     names: tuple[str, ...]
@@ -52,22 +52,22 @@ class LinearResponse(Displayable):
 
     @property
     def sd(self) -> Tensor:
-        """(D,)."""
+        """(D,) standard deviations by linear response."""
         return self.covariance.diagonal().sqrt()
 
     @property
     def correlation(self) -> Tensor:
-        """(D, D)."""
+        """(D, D) correlation matrix by linear response."""
         return self.covariance / self.sd / self.sd[:, None]
 
     def to_dataframe(self) -> pd.DataFrame:
-        """A row for each number: name, mean, sd, mean_field_sd, ratio of the two."""
+        """One row for each number: name, mean, sd, mean_field_sd, and the ratio of the two."""
         columns = {"mean": self.mean, "sd": self.sd, "mean_field_sd": self.mean_field_sd}
         table = pd.DataFrame({"name": self.names, **{name: values.cpu().numpy() for name, values in columns.items()}})
         return table.assign(ratio=table.sd / table.mean_field_sd)
 
     def card(self) -> Card:
-        """How much wider than mean field it is, and where."""
+        """How much wider than mean field the result is, and where."""
         ratio = self.sd / self.mean_field_sd
         worst = int(ratio.argmax())
         across = self.correlation.tril(-1).abs()
@@ -86,22 +86,22 @@ class LinearResponse(Displayable):
 def linear_response(
     pair: Model, data: Any = None, *, draws: int = DRAWS, seed: int | None = None, device: str = "auto"
 ) -> LinearResponse:
-    """Linear-response covariances of the latents of a mean-field fit; exact where the posterior is normal.
+    """Estimates the covariances of the latents of a mean-field fit by linear response; exact if the posterior is normal.
 
-    Add t · u to log p, u the latents' unconstrained numbers: the derivative of the posterior's mean of u by t is its covariance. That of mean field's mean, at the optimum
-    of the ELBO over the same draws, is Σ = the upper left block of H⁻¹, with H the second derivatives of −ELBO by means and logarithms of sds. Where mean field's means are right, so
-    is Σ, to first order; whether they are, `vb.diagnose` says.
+    Add t · u to log p, where u are the unconstrained latents: the derivative of the posterior mean of u with respect to t is the posterior covariance. The derivative of the mean-field mean, at the optimum
+    of the ELBO over fixed draws, is Σ, the upper left block of H⁻¹, where H is the Hessian of −ELBO in the means and log standard deviations. Where the mean-field means are right, Σ is
+    right to first order; `vb.diagnose` tells whether they are.
 
     Args:
-        pair: With a normal of independent numbers: guide="diagonal", `AutoNormal`, `AutoDiagonalNormal`; a fit brings its data. From there the ELBO is taken to its optimum.
+        pair: A pair whose guide is a normal of independent numbers: guide="diagonal", `AutoNormal` or `AutoDiagonalNormal`; a fit brings its data. Its ELBO is first optimised further.
         data: As for `fit`.
-        draws: S, which stay the same.
-        seed: Of the draws.
+        draws: S, the number of draws, which are held fixed.
+        seed: Seed for the draws.
         device: As for `fit`.
 
     Raises:
         BadInput: Fewer than two draws.
-        Unsuitable: Another guide, more than 300 numbers, or an ELBO without an optimum near.
+        Unsuitable: Another kind of guide, more than 300 numbers, or an ELBO that has no optimum nearby.
 
     References:
         Giordano, Broderick & Jordan 2018, Covariances, robustness, and variational Bayes, arXiv:1709.02536, section 3.
@@ -117,14 +117,14 @@ def linear_response(
     own = problem.pair
     if not is_mean_field(own.guide):
         raise Unsuitable(
-            f"The guide of pair {own.name!r} is no normal of independent numbers over all latents. Wanted: guide='diagonal', AutoNormal or AutoDiagonalNormal; other guides have "
+            f"The guide of pair {own.name!r} is not a normal of independent numbers over all latents. Wanted: guide='diagonal', AutoNormal or AutoDiagonalNormal; other guides have "
             "covariances of their own."
         )
     with own.look(), torch.no_grad(), validation(False):
         density = density_of(own.model, problem.whole.args, {})
         if density.size > BENT:
             raise Unsuitable(
-                f"{density.size:,} unconstrained numbers, and their second derivatives are taken up to {BENT}. Wanted: a smaller model, or guide='low_rank'."
+                f"The latents have {density.size:,} unconstrained numbers; linear response takes at most {BENT}. Wanted: a smaller model, or guide='low_rank'."
             )
         loc, scale = _numbers(own.guide, density)
         noise = _noise(density, draws, seed)
@@ -133,7 +133,7 @@ def linear_response(
     root, wrong = torch.linalg.cholesky_ex(bend)
     if int(wrong):
         raise Unsuitable(
-            f"The ELBO of pair {own.name!r} has no optimum near its guide. Wanted: a fit that has converged; or a guide of another kind, where the posterior has no end."
+            f"The ELBO of pair {own.name!r} has no optimum near its guide. Wanted: a fit that has converged, or another kind of guide if the posterior is improper."
         )
     covariance = torch.cholesky_inverse(root)[:size, :size].cpu()
     names = tuple(density.name_of(place) for place in range(size))
@@ -154,7 +154,7 @@ def is_mean_field(guide: Any) -> bool:
 
 
 def _numbers(guide: Any, density: LogDensity) -> tuple[Tensor, Tensor]:
-    """(D,) means and sds, laid out as the density has them."""
+    """(D,) means and sds, in the order of the density's numbers."""
     if isinstance(guide, AutoContinuous):
         q: Any = guide.get_posterior()
         parts = [{site["name"]: part for site, part in guide._unpack_latent(numbers)} for numbers in (q.mean, q.stddev)]
@@ -165,7 +165,7 @@ def _numbers(guide: Any, density: LogDensity) -> tuple[Tensor, Tensor]:
 
 
 def _noise(density: LogDensity, draws: int, seed: int) -> Tensor:
-    """(S, D) with the moments of a standard normal, so that a normal posterior has no error at all; of few draws with its means and variances alone."""
+    """(S, D) draws with exactly the first two moments of a standard normal, so that a normal posterior is recovered without error; with few draws, only its means and variances are exact."""
     noise = noise_of(density, 2 * ((draws + 1) // 2), seed)
     if len(noise) < 2 * density.size:
         return noise / noise.square().mean(0).sqrt()
@@ -174,7 +174,7 @@ def _noise(density: LogDensity, draws: int, seed: int) -> Tensor:
 
 
 def _optimum(density: LogDensity, loc: Tensor, scale: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Means and sds of the best ELBO over some draws, and the second derivatives of −ELBO there, (2D, 2D), by means and logarithms of sds."""
+    """Means and sds that maximise the ELBO over some draws, and the Hessian of −ELBO there, (2D, 2D), in the means and log sds."""
     size = len(loc)
     here = torch.cat([loc, scale.log()])
 
@@ -202,7 +202,7 @@ def _optimum(density: LogDensity, loc: Tensor, scale: Tensor, noise: Tensor) -> 
 
 
 def _derivatives(density: LogDensity, here: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """(2D,) of the ELBO, and (2D, 2D) second ones of −ELBO."""
+    """(2D,) gradient of the ELBO, and (2D, 2D) Hessian of −ELBO."""
     size = len(here) // 2
     gradient, bend = torch.zeros_like(here), here.new_zeros(2 * size, 2 * size)
     for some in noise.split(max(1, NUMBERS // size**2)):

@@ -1,4 +1,4 @@
-"""Monte Carlo EM: learning without a recognition model, by chains that follow the posterior of each datum."""
+"""Monte Carlo EM: learning without a recognition model, using Markov chains that follow the posterior of each datum."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class MonteCarloEM(Displayable):
     """Result of `vb.monte_carlo_em`.
 
     Attributes:
-        pair: The trained model, with its prior for a guide: `vb.log_evidence(found, method="ais")` says what it is worth.
-        data: What it was fitted to, on the device of the fit.
-        chains: (C, N, n) where the chains of each datum are, in unconstrained numbers; (C, n) for latents of all data.
+        pair: The trained model, with its prior as the guide; `vb.log_evidence(found, method="ais")` evaluates it.
+        data: The data that it was fitted to, on the device of the fit.
+        chains: (C, N, n) current states of the chains of each datum, in unconstrained space; (C, n) for latents shared by all data.
         rows: The history; `history` shows it as a table.
-        interrupted: Whether it was stopped by Ctrl-C before its time.
+        interrupted: Whether it was stopped early by Ctrl-C.
         batch_size, moves, updates, optimizer, learning_rate, seed: As given.
     """
 
@@ -67,21 +67,21 @@ class MonteCarloEM(Displayable):
 
     @property
     def history(self) -> pd.DataFrame:
-        """One row a step: step, epoch, log_joint (mean of log p(x, z) over the chains, nats, whole data), acceptance, step_size, seconds."""
+        """One row per step: step, epoch, log_joint (mean of log p(x, z) over the chains, in nats, for the whole data), acceptance, step_size, seconds."""
         return pd.DataFrame(self.rows, columns=["step", "epoch", "log_joint", "acceptance", "step_size", "seconds"])
 
     @property
     def steps(self) -> int:
-        """Minibatches seen."""
+        """Number of minibatches seen."""
         return len(self.rows)
 
     @property
     def parameters(self) -> dict[str, Tensor]:
-        """Name → trained value, in the constrained space; on the CPU."""
+        """Name → trained value, in constrained space; on the CPU."""
         return {name: value.cpu() for name, value in self.pair.constrained().items()}
 
     def card(self) -> Card:
-        """How far it came, how the chains move, and where it stands."""
+        """How far training came, how well the chains move, and the final log p(x, z)."""
         _, epochs, _, _, _, seconds = self.rows[-1] if self.rows else (0, 0, 0.0, 0.0, 0.0, 0.0)
         accepted = End.of([row[3] for row in self.rows]).mean
         chains = f"{tuple(self.chains.shape)}, accepted {rounded(accepted, 2)}, step size {rounded(self.step_size, 3)}"
@@ -96,7 +96,7 @@ class MonteCarloEM(Displayable):
         return Card(f"MonteCarloEM: {self.pair.name} on {self.data.name}", rows)
 
     def latents(self) -> dict[str, Tensor]:
-        """Site → (C, N, …) where the chains are now; on the CPU."""
+        """Site → (C, N, …) current values of the chains; on the CPU."""
         batch = Batch(self.data.batch(self.pair.model).args)
         space = Unconstrained(self.pair, batch)
         with self.pair.scope(), torch.no_grad(), rng.seeded(0), validation(False):
@@ -105,7 +105,7 @@ class MonteCarloEM(Displayable):
 
     @takes()
     def resume(self, *, steps: int, progress: bool = True) -> MonteCarloEM:
-        """Goes on from here, bit for bit as if it had never stopped. This one stays as it is."""
+        """Continues training from here, with results bit for bit as if it had never stopped. This object is not changed."""
         return _learn(replace(self, pair=self.pair.copy(), chains=self.chains.clone()), steps, show=progress)
 
 
@@ -126,29 +126,29 @@ def monte_carlo_em(
     device: str = "auto",
     progress: bool = True,
 ) -> MonteCarloEM:
-    """Monte Carlo EM: maximum likelihood with z sampled from its posterior by Hamiltonian chains, without a guide.
+    """Trains a model by Monte Carlo EM: maximum likelihood with z sampled from its posterior by Hamiltonian Monte Carlo, without a guide.
 
-    E: each datum of a minibatch has chains, begun at the prior, which make `moves` of Hamiltonian Monte Carlo under p_θ(z|x) ∝ p_θ(x, z), of ten
-    leapfrog steps each, whose size is tuned so that nine proposals in ten are accepted. M: θ makes `updates` steps up mean log p_θ(x, z). No guide, and no bound: what is
-    maximised is log p(x) itself, as far as the chains keep up with θ. The price: a datum's chain moves once in an epoch, and nothing is learnt about new data.
+    E step: each datum of a minibatch has its own chains, started from the prior, which make `moves` moves of Hamiltonian Monte Carlo under p_θ(z|x) ∝ p_θ(x, z). Each move has ten
+    leapfrog steps, whose size is tuned so that nine proposals in ten are accepted. M step: θ takes `updates` gradient steps up mean log p_θ(x, z). There is no guide and no bound:
+    log p(x) itself is maximised, as far as the chains keep up with θ. The price is that the chains of a datum move once per epoch, and nothing is learnt about new data.
 
     Args:
-        pair: Whose model is learnt; its guide is not used. Its latents are continuous.
+        pair: The pair whose model is trained; its latents must be continuous. Its guide is not used.
         data: As for `fit`.
-        steps: Minibatches; or
-        epochs: passes over the data. 1000 minibatches if neither is given.
+        steps: Number of minibatches; or
+        epochs: number of passes over the data. 1000 minibatches if neither is given.
         batch_size: M, rows in a minibatch; None takes all rows in each step.
-        chains: C for each datum.
-        moves: In each visit to a datum.
-        updates: Of θ in each visit.
+        chains: C, the number of chains for each datum.
+        moves: Number of moves at each visit to a datum.
+        updates: Number of gradient steps on θ at each visit.
         optimizer, learning_rate, seed, device: As for `fit`.
-        progress: Show a bar.
+        progress: Whether to show a progress bar.
 
     Raises:
         BadInput: A number below 1.
         BadPair: Model and data do not fit together.
-        Unsuitable: Discrete latents, or latents of all data where minibatches were asked for.
-        NonFinite: log p(x, z) or its gradient became NaN or infinite; the error's `fit` has what was reached.
+        Unsuitable: Discrete latents, or latents shared by all data together with `batch_size`.
+        NonFinite: log p(x, z) or its gradient became NaN or infinite; the error's `fit` has the state reached before.
 
     References:
         Wei & Tanner 1990, doi:10.1080/01621459.1990.10474930; Kingma & Welling 2013, arXiv:1312.6114, appendix E, whose baseline this is.
@@ -168,7 +168,7 @@ def monte_carlo_em(
     require_parameters(pair)
     if batch_size not in (None, len(dataset)) and space.local != (len(dataset),):
         raise Unsuitable(
-            f"batch_size={batch_size}, but the latents of pair {pair.name!r} are not one set for each row of the plate {DATA_PLATE!r}, so a minibatch has no chains of its own. "
+            f"batch_size={batch_size}, but pair {pair.name!r} does not have its own latents for each row of the plate {DATA_PLATE!r}, so a minibatch has no chains of its own. "
             "Wanted: batch_size=None."
         )
     with pair.scope(), torch.no_grad(), rng.seeded(seed), validation(False):

@@ -1,4 +1,4 @@
-"""Groups that a fit has not met: a model draws them from their population, in places of its plates that no group of the new rows needs."""
+"""Groups that were not in the fit: the model draws them from their population, at places of its plates that no group of the new rows needs."""
 
 from __future__ import annotations
 

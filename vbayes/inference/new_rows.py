@@ -1,4 +1,4 @@
-"""How a model is called with rows that it was not fitted to, of which what it observes may be missing."""
+"""How a model is called with new rows, whose observed columns may be missing."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ Look = Callable[[tuple[Any, ...]], dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class NewRows:
-    """What model and guide are called with.
+    """The arguments that model and guide are called with.
 
     Attributes:
         args: In the order of the model's arguments; None for what is missing.
-        missing: Columns of the fit that the new rows have not.
+        missing: Columns of the fit that the new rows lack.
         observed: Columns that some site observes.
         count: M.
     """
@@ -57,11 +57,11 @@ class NewRows:
 
 
 def new_rows(relations: Relations, train: Dataset, new: Dataset) -> NewRows:
-    """The columns of new rows by the names of the model's arguments; in their order, where either side has no names.
+    """The columns of new rows, matched to the model's arguments by name, or by position if either side has no names.
 
     Raises:
-        BadData: None of the columns that the model was fitted to, or values that are no numbers.
-        Unsuitable: A model that takes N rows and no others.
+        BadData: The new rows have none of the columns of the fit, or have values that are not numbers.
+        Unsuitable: The model works only with the number of rows that it was fitted to.
     """
     names, columns = relations.names, list(new.tensors.values())
     by_name = train.named and new.named
@@ -84,7 +84,7 @@ def new_rows(relations: Relations, train: Dataset, new: Dataset) -> NewRows:
             continue
         if value.shape[1:] != old.shape[1:]:
             raise BadData(
-                f"Column {name!r} of new_data has rows of shape {tuple(value.shape[1:])}. Wanted: {tuple(old.shape[1:])}, as the fit's."
+                f"Column {name!r} of new_data has rows of shape {tuple(value.shape[1:])}. Wanted: {tuple(old.shape[1:])}, as in the fit."
             )
         if name not in observed and value.is_floating_point() and not bool(torch.isfinite(value).all()):
             bad = (~torch.isfinite(value.reshape(len(value), -1)).all(1)).nonzero().flatten()
@@ -94,13 +94,13 @@ def new_rows(relations: Relations, train: Dataset, new: Dataset) -> NewRows:
     if relations.fixed and len(new) != relations.rows:
         plate = first_few(map(repr, relations.row_plates)) if relations.row_plates else "of its data"
         raise Unsuitable(
-            f"The model of pair {relations.pair.name!r} takes {relations.rows} rows and no others, so {len(new)} can't be predicted. Wanted: the size of plate {plate} from the data, "
+            f"The model of pair {relations.pair.name!r} works only with its {relations.rows} rows, so {len(new)} rows can't be predicted. Wanted: the size of plate {plate} from the data, "
             "as pyro.plate('data', len(x))."
         )
     if tied := [name for name in relations.long if name not in relations.local()]:
         raise Unsuitable(
-            f"Latent {tied[0]!r} of pair {relations.pair.name!r} has a number for each row, and they hang together, so that those of other rows can't be drawn given those of the fit. Wanted: a "
-            "model whose latents are shared by all rows, or each row's own in its plate; of a Gaussian process, the values at fixed places (inducing points)."
+            f"Latent {tied[0]!r} of pair {relations.pair.name!r} has a value for each row, and these values are not independent, so values for new rows can't be drawn given those of the fit. Wanted: a "
+            "model whose latents are shared by all rows, or independent for each row of a plate; for a Gaussian process, the values at fixed places (inducing points)."
         )
     missing = tuple(name for name, value in zip(names, found, strict=True) if value is None)
     args = tuple(
@@ -144,8 +144,8 @@ def called(rows: NewRows, relations: Relations, look: Look) -> tuple[Any, ...]:
             raise first from None
     if any(not _same(made[name], again[name]) for name in made):
         raise BadData(
-            f"new_data lacks {first_few(map(repr, rows.missing))}, and what pair {relations.pair.name!r} predicts depends on it. Hand it in; or, if it is what is to be predicted, use it as "
-            "obs= alone, with the plate's size from another column: def model(x, y=None): ... pyro.plate('data', len(x))."
+            f"new_data lacks {first_few(map(repr, rows.missing))}, and the predictions of pair {relations.pair.name!r} depend on it. Add that column; or, if it is the one to be predicted, use it as "
+            "obs= only, and take the plate's size from another column: def model(x, y=None): ... pyro.plate('data', len(x))."
         ) from first
     return filled[0]
 

@@ -17,18 +17,18 @@ from ..training.result import Fit
 def pathfinder(
     model: Callable[..., Any], data: Any, *, paths: int = 4, seed: int | None = None, device: str = "auto"
 ) -> Fit:
-    """The normal of the best ELBO along the path of a quasi-Newton optimiser, with the optimiser's estimate of the curvature there.
+    """Runs Pathfinder: picks the normal with the best ELBO along the path of a quasi-Newton optimiser, with the optimiser's estimate of the curvature.
 
-    It needs gradients alone. Several paths start apart, and the normal of the best ELBO of all of them is taken.
+    It needs only gradients. Several paths start from different points, and the normal with the best ELBO over all of them is taken.
 
     Args:
         model: A Pyro model; discrete latents are summed out.
         data: As for `fit`.
-        paths: Starts of L-BFGS.
+        paths: Number of L-BFGS runs.
         seed, device: As for `laplace`.
 
     Returns:
-        `Fit` of no steps, for `posterior`, `diagnose` and all else, or to go on from.
+        A `Fit` with zero steps, for `posterior`, `diagnose` and so on, or to continue from.
 
     Raises:
         BadInput: `paths` below 1.

@@ -1,4 +1,4 @@
-"""The posterior: which latents may have made some data."""
+"""The posterior: draws of the latents given data."""
 
 from __future__ import annotations
 
@@ -39,27 +39,27 @@ PROPOSALS = 10  # for each draw that importance resampling keeps
 
 @dataclass(frozen=True, repr=False)
 class Posterior(Displayable):
-    """Result of `vb.posterior`: draws of the latents given data, and what they are worth; on the CPU.
+    """Result of `vb.posterior`: draws of the latents given data, and how good they are; on the CPU.
 
     Attributes:
         draws: Site → (S, …) values.
-        method: Where they are from: "exact", "guide", "psis" or "importance".
-        pair, data: Names.
-        log_density: (S, *local) of each draw in nats, normalised; of the sites together, `*local` as in `Particles`. Where the exact posterior is
-            given site by site, or draws were resampled, None.
-        effective: (*local) the number of independent draws from the posterior that they are worth by their importance weights (Kong 1992): of S that were resampled by weights
-            worth E, S E / (S + E). None for exact ones.
-        guide_effective: (*local) the same of 200 draws of the guide, beside exact ones: what q is worth, that the exact draws do not show. None for others, and
+        method: How they were drawn: "exact", "guide", "psis" or "importance".
+        pair, data: Names of the pair and of the data.
+        log_density: (S, *local) normalised joint log-density of each draw, in nats, with `*local` as in `Particles`. None if the exact posterior is
+            given site by site, or the draws were resampled.
+        effective: (*local) effective number of independent posterior draws, from the importance weights (Kong 1992); for S draws resampled by weights
+            of effective number E, S E / (S + E). None for exact draws.
+        guide_effective: (*local) for exact draws, the effective number of 200 draws of the guide, which shows how good q is. None for other methods, and
             where the guide has no density.
-        uncovered: Sites of which the guide can't draw all values: importance weights can't see what it leaves out.
-        k_hat: Pareto k̂ of the weights, of the worst datum; None where draws of the guide are worth so many that it needs no look, and for exact ones.
-        trust: What the weights say: "good", "reweight" or "bad", of nine of ten data, as `vb.diagnose` has it of more draws; that of the diagnosis, where a fit has one of these data; None for
+        uncovered: Sites whose values the guide can't all draw; importance weights can't reveal what is left out.
+        k_hat: Pareto k̂ of the weights, of the worst datum; None for exact draws, and where the effective number is so high that k̂ is not needed.
+        trust: "good", "reweight" or "bad", judged by the weights of nine in ten data, as in `vb.diagnose`; taken from the fit's diagnosis if it has one for these data; None for
             exact draws.
-        different: Least number of different draws among those that were resampled, over the data; None for others.
-        dims: Site → names of its dimensions: its plates.
-        labels: Dimension → its labels, where the data have some (the rule is that of `vb.to_arviz`).
-        guide: What it is, in words; empty for one of a user's own.
-        advice: What to do with draws of the guide, as the verdict of a fit has it; None for exact ones that q is near to.
+        different: Smallest number of distinct draws after resampling, over the data; None for other methods.
+        dims: Site → names of its dimensions, that is, its plates.
+        labels: Dimension → its labels, where the data have them (by the rule of `vb.to_arviz`).
+        guide: A description of the guide; empty for a user-defined one.
+        advice: What to do with draws of the guide, as in the verdict of a fit; None for exact draws where q is close to the posterior.
     """
 
     draws: Mapping[str, Tensor]
@@ -88,7 +88,7 @@ class Posterior(Displayable):
         return len(next(iter(self.draws.values())))
 
     def card(self) -> Card:
-        """The draws, their sites with shapes, and what they are worth."""
+        """The draws, their sites with shapes, and how many independent draws they are worth."""
         rows = [("guide", self.guide)] if self.guide else []
         rows += [
             ("draws", f"{len(self) if self.draws else 0:,}, by method {self.method!r}"),
@@ -125,11 +125,11 @@ class Posterior(Displayable):
         return {name: values.double().std(0) for name, values in self.draws.items()}
 
     def quantile(self, q: float) -> dict[str, Tensor]:
-        """Site → the value below which a part q of its draws lies."""
+        """Site → the q-quantile of its draws."""
         return {name: values.double().quantile(q, dim=0) for name, values in self.draws.items()}
 
     def to_arviz(self) -> InferenceData:
-        """ArviZ's own object, with one chain and the group `posterior`; plates have their names, and the labels that the data have."""
+        """Converts to ArviZ's data object, with one chain and the group `posterior`; dimensions have the names of plates, and the labels of the data."""
         from ..export import arviz as export
 
         arrays: dict[str, np.ndarray] = {name: values.cpu().numpy()[None] for name, values in self.draws.items()}
@@ -137,12 +137,12 @@ class Posterior(Displayable):
         return export.from_arrays({"posterior": arrays}, dims=dims, coords=self.labels)
 
     def verdict(self) -> str:
-        """In a sentence, or two where the guide can't be trusted."""
+        """The result in one sentence, or two if the guide can't be trusted."""
         return self._worth() + missed(self.uncovered)
 
     def _worth(self) -> str:
         if self.effective is None:
-            text = f"{len(self)} draws from the exact posterior, each latent by itself."
+            text = f"{len(self)} draws from the exact posterior, of each latent separately."
             if self.guide_effective is None:
                 return text
             least = float(self.guide_effective.min())
@@ -173,27 +173,26 @@ def posterior(
     seed: int | None = None,
     device: str = "auto",
 ) -> Posterior:
-    """Draws of the latents given data: exact where the pair knows its posterior, otherwise from the guide.
+    """Draws the latents given data: from the exact posterior if the pair has one, otherwise from the guide.
 
-    Either way the verdict says what q is worth, for exact draws are as good after a fit that went wrong; and whether q can draw all that the model allows, for
-    weights can't see what it leaves out. Sites that the model sums out are summed out in the weights, and drawn from their conditional given the rest: they used to be drawn
-    from the prior, and such weights were worth next to nothing.
+    Either way the verdict says how good q is, since exact draws don't depend on how well the fit went; and whether q can draw all values that the model allows, since
+    weights can't reveal what it leaves out. Sites that the model sums out are summed out in the weights, and drawn from their conditional given the rest.
 
     Args:
         pair: Model and guide; a fit brings its data.
-        data: As for `fit`; new rows are welcome where the guide computes q from a row.
-        draws: S.
-        method: "exact", each latent from its own marginal; "guide"; "importance", draws from the guide that are resampled by their weights, for each
-            datum by itself where it has latents of its own (Rubin 1987); "psis", the same by Pareto-smoothed weights (Vehtari et al. 2024, arXiv:1507.02646), which is better
-            in nearly all cases; "auto": exact where the pair has a closed form, else the guide.
-        proposals: K that "psis" and "importance" draw; 10 for each of S if None.
-        seed: Of everything.
-        device: As for `fit`; what was trained stays where it is under "auto".
+        data: As for `fit`; may be new rows if the guide is amortized, that is, computes q(z|x) from a row x.
+        draws: Number of draws, S.
+        method: "exact" draws each latent from its own marginal; "guide" draws from the guide; "importance" resamples draws of the guide by their weights,
+            separately for each datum that has its own latents (Rubin 1987); "psis" does so with Pareto-smoothed weights (Vehtari et al. 2024, arXiv:1507.02646), which is better
+            in nearly all cases; "auto" is "exact" where the pair has a closed form, else "guide".
+        proposals: K, the number of draws that "psis" and "importance" resample from; 10 S if None.
+        seed: Seed for all random numbers.
+        device: As for `fit`; with "auto" a fit stays on its device.
 
     Raises:
         BadInput: An unknown method, or fewer than two draws.
         BadPair: Model and guide do not fit together, or not with the data.
-        Unsuitable: No closed form, or a guide without densities.
+        Unsuitable: The pair has no closed form, or the guide has no density.
 
     Examples:
         >>> found = vb.posterior(fit, x_new, draws=500)
@@ -221,7 +220,7 @@ def posterior(
         return Posterior(values, "exact", **names)
     if method == "exact":
         raise Unsuitable(
-            f"Pair {pair.name!r} knows no exact posterior. Wanted: a pair with exact=vb.Exact(...), or method='guide'."
+            f"Pair {pair.name!r} has no exact posterior. Wanted: a pair with exact=vb.Exact(...), or method='guide'."
         )
     weighted = method in ("importance", "psis")
     made = draws_of(pair, batch, (proposals or PROPOSALS * draws) if weighted else draws, seed)
@@ -244,7 +243,7 @@ def posterior(
 def _judged(
     log_w: Tensor, effective: Tensor, problem: Problem, given: Model, own: bool, *, always: bool = False
 ) -> dict[str, Any]:
-    """k̂ of the datum whose K draws are worth least, unless they are worth so much that nobody need look; and what to do with them by what nine of ten data have, or better."""
+    """k̂ of the datum with the lowest effective number of draws, unless that is high enough; and what to do with the draws, judged by what nine in ten data reach or exceed."""
     count, each = len(log_w), effective.reshape(-1)
     order = each.argsort()
     worst, judged = int(order[0]), int(order[len(each) // 10])

@@ -1,4 +1,4 @@
-"""What a fit says of rows that it was not fitted to, and of groups that it has not met."""
+"""Predictions for new rows, and for groups that were not in the fit."""
 
 from __future__ import annotations
 
@@ -58,28 +58,28 @@ def predict(
     seed: int | None = None,
     method: Method = "guide",
 ) -> Prediction:
-    """Draws from the posterior predictive distribution of all that a model observes, for other rows and other groups than those of the fit.
+    """Draws from the posterior predictive distribution of every observed site, for new rows and new groups.
 
-    What all rows share, and what belongs to groups that the fit has met, is drawn from the posterior. Latents of each row are drawn by the guide where it computes them from the
-    row and the row has something that the model observes; else by the model, given all others. So are groups that are new: from their population.
-    What `pyro.deterministic` computes is predicted too. Sites that the model sums out are drawn from their conditional.
+    Latents that all rows share, and those of groups in the fit, are drawn from the posterior. Latents of each row are drawn by the guide if it computes them from the
+    row and the row has observed data; otherwise by the model, given all other latents. New groups are drawn by the model too, from their population.
+    `pyro.deterministic` sites are predicted as well. Sites that the model sums out are drawn from their conditional.
 
-    The model is called as it was fitted, with the columns of the same names. What it observes may be missing: it is left out, or None, as Pyro's `Predictive` calls
-    a `model(x, y=None)`; where the model takes its size from it (`len(y)`), some rows of the fit stand in for it, and it is an error if what is predicted depends on them.
+    The model is called as in the fit, with columns of the same names. Observed columns may be missing: they are left out, or None, as Pyro's `Predictive` calls
+    a `model(x, y=None)`. If the model takes its size from such a column (`len(y)`), rows of the fit stand in for it, and it is an error if the predictions depend on them.
 
     Args:
         fit: From `vb.fit`.
-        new_data: Rows: whatever `vb.fit` takes; those of the fit if None. Columns of names have the codes of the fit, and names that it has not met are new groups.
-            In plain integers, a code from the number of groups on is one.
-        draws: S.
-        interval: The part of the draws in the intervals of the result.
-        seed: Of everything.
-        method: "guide", or "psis": draws of the guide that are resampled by Pareto-smoothed weights. `fit.predict` takes the one that `fit.diagnose()` advises.
+        new_data: The rows, in any form that `vb.fit` takes; those of the fit if None. Columns of names get the codes of the fit, and unknown names are new groups.
+            In a column of plain integers, codes from the number of groups on are new groups.
+        draws: Number of draws, S.
+        interval: Probability of the central intervals in the result.
+        seed: Seed for all random numbers.
+        method: "guide", or "psis": draws of the guide, resampled by Pareto-smoothed weights. `fit.predict` uses the one that `fit.diagnose()` recommends.
 
     Raises:
-        BadData: Columns that are not those of the model, or something missing that is needed.
+        BadData: The columns are not those of the model, or one that is needed is missing.
         BadPair: The model does not run on the new rows.
-        Unsuitable: A model that can't have other rows, or other groups.
+        Unsuitable: The model can't take new rows, or new groups.
 
     Examples:
         >>> found = fit.predict(new_rows, interval=0.8)
@@ -129,7 +129,7 @@ def predict(
 
 
 def _trust(fit: Trained) -> str:
-    """What the diagnosis of a fit says of its draws; nothing where nobody has asked for one. Where they are not to be used, there is a warning too."""
+    """What the fit's diagnosis says about its draws; empty if there is no diagnosis yet. Warns if the draws should not be used."""
     if (found := getattr(fit, "diagnosis", None)) is None:
         return ""
     said = str(found.short())
@@ -158,8 +158,8 @@ def _require_known(relations: Relations, train: Dataset, new: Dataset) -> None:
     """Raises `BadData` where new columns can't be told from those of the fit, or have gaps."""
     if not train.named and new.named and not set(new.tensors) <= set(train.tensors):
         raise BadData(
-            f"The fit's columns have no names, they went to the model by place, and the new ones are called {', '.join(map(repr, new.tensors))}. Wanted: the new rows as the old ones "
-            "were, in a tuple or alone, or a fit of columns with the names of the model's arguments."
+            f"The fit's columns have no names (they were passed to the model by position), and the new ones are called {', '.join(map(repr, new.tensors))}. Wanted: new rows in the same form "
+            "as the old ones, in a tuple or alone, or a fit to columns with the names of the model's arguments."
         )
     for place, name in enumerate(relations.names):
         if name in (new.unusable or {}) and not relations.observes(place):
@@ -167,7 +167,7 @@ def _require_known(relations: Relations, train: Dataset, new: Dataset) -> None:
     seen = [name for place, name in enumerate(relations.names) if relations.observes(place) and name in new.tensors]
     rows, said = gaps_of(new.name, {name: new.tensors[name] for name in seen})
     if len(rows) and not is_without_gaps(relations.pair.model):
-        raise BadData(f"{said}. Wanted: known numbers; a column that is to be predicted is left out, for all rows.")
+        raise BadData(f"{said}. Wanted: known numbers. Leave out a column that is to be predicted, for all rows.")
 
 
 def _new_groups(relations: Relations, rows: NewRows, train: Dataset, new: Dataset) -> list[NewGroups]:

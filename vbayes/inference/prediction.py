@@ -1,4 +1,4 @@
-"""What a fit says of rows: draws with names and labels, and their summaries."""
+"""Predictions: draws with names and labels, and their summaries."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PART = Real(above=0.0, below=1.0, given="0.9")
-NOT_TO_BE_USED = "The draws of this fit are not to be used (fit.verdict() says why), and neither are predictions that are made of them."
+NOT_TO_BE_USED = (
+    "The draws of this fit should not be used (fit.verdict() says why), and neither should predictions made from them."
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -28,18 +30,18 @@ class Prediction(Displayable):
     """Draws from the posterior predictive distribution.
 
     Attributes:
-        draws: An `xarray.Dataset`: each site that the model observes, and what `pyro.deterministic` computes; (draw, *shape), with the names of plates and the labels of groups.
-        constant: An `xarray.Dataset` of what the model was called with.
-        sites: The observed ones.
+        draws: An `xarray.Dataset` of every observed and `pyro.deterministic` site, each (draw, *shape), with the names of plates and the labels of groups.
+        constant: An `xarray.Dataset` of the columns that the model was called with.
+        sites: Names of the observed sites.
         pair: Name of the pair.
-        rows: M, of the data.
-        interval: The part of the draws in the intervals of `to_dataframe` and `plot`.
-        method: Where the known latents are from: "guide", "psis" (draws of the guide resampled by their weights), or "none" where there are none.
-        new_groups: Column → names of the groups that the fit has not met: they are drawn from their population.
-        latents: Latents of rows → how they were drawn.
+        rows: M, the number of rows.
+        interval: Probability of the central intervals in `to_dataframe` and `plot`.
+        method: How the latents of the fit were drawn: "guide", "psis" (draws of the guide, resampled by their weights), or "none" if there are none.
+        new_groups: Column → names of groups that were not in the fit; they are drawn from their population.
+        latents: Latent of each row → how it was drawn.
         labels: Column → labels of its codes.
-        classes: Site → the names that its values stand for, of one that is observed at a column of names.
-        trust: What a diagnosis says of the draws of the fit, in a few words; empty where nobody has asked.
+        classes: Site → the names that its values stand for, if it is observed at a column of names.
+        trust: What the fit's diagnosis says about its draws, in a few words; empty if there is no diagnosis.
     """
 
     draws: xr.Dataset
@@ -71,7 +73,7 @@ class Prediction(Displayable):
         return self.draws[site]
 
     def card(self) -> Card:
-        """What was predicted, for how many rows, and what was drawn anew."""
+        """What was predicted, for how many rows, and how new groups and row latents were drawn."""
         shapes = [f"{name} {tuple(value.shape[1:])}" for name, value in self.draws.data_vars.items()]
         rows = [("draws", f"{len(self):,}, {self._how()}"), ("sites", first_few(shapes)), ("rows", f"{self.rows:,}")]
         rows += [("new groups", f"{len(own):,} of {name}: {first_few(own)}") for name, own in self.new_groups.items()]
@@ -89,7 +91,7 @@ class Prediction(Displayable):
 
     @takes(q=PART)
     def quantile(self, q: float) -> xr.Dataset:
-        """`xarray.Dataset` of the values below which a part q of the draws lies."""
+        """`xarray.Dataset` of the q-quantiles of the draws."""
         return self.draws.quantile(q, "draw").drop_vars("quantile")
 
     @takes(probability=Optional(PART))
@@ -97,7 +99,7 @@ class Prediction(Displayable):
         """`xarray.Dataset` of the ends of central intervals, along the dimension `bound` ("lower", "upper").
 
         Args:
-            probability: Of the interval; `interval` if None.
+            probability: Probability of the intervals; `interval` if None.
         """
         tail = (1 - (self.interval if probability is None else probability)) / 2
         ends = self.draws.quantile([tail, 1 - tail], "draw").rename(quantile="bound")
@@ -105,11 +107,11 @@ class Prediction(Displayable):
 
     @takes()
     def to_dataframe(self, site: str | None = None) -> pd.DataFrame:
-        """One row for each predicted number: its labels, the columns that the model was called with, mean, sd, and the ends of its interval; of names, the likeliest, and
+        """One row for each predicted number: its labels, the columns that the model was called with, mean, sd, and the ends of its interval; for names, the likeliest one and
         the probability of each.
 
         Args:
-            site: Of which; of all that the model observes if None, with a column `site` where these are several.
+            site: Site to tabulate; all observed sites if None, with a column `site` if there are several.
         """
         names = [site] if site is not None else list(self.sites)
         tables = [self._table(name) for name in names]
@@ -153,11 +155,11 @@ class Prediction(Displayable):
 
     @takes()
     def plot(self, ax: Axes | None = None, site: str | None = None) -> Axes:
-        """Means and intervals, row by row, or along the only real column that the model was called with.
+        """Plots means and intervals, row by row, or against the model's only real-valued column.
 
         Args:
-            ax: Where; a new figure if None.
-            site: Of which; the first observed one if None.
+            ax: Axes to draw on; a new figure if None.
+            site: Site to plot; the first observed one if None.
         """
         from matplotlib import pyplot
 
@@ -170,7 +172,7 @@ class Prediction(Displayable):
         return prediction(table, ax, name=name)
 
     def verdict(self) -> str:
-        """Where the draws are from, and what was drawn from the population because the fit has not met it."""
+        """How the draws were made, and which new groups were drawn from their population."""
         text = f"{len(self)} draws of {first_few(self.sites)} for {counted(self.rows, 'row')}, {self._how()}."
         for name, own in self.new_groups.items():
             text += f" {counted(len(own), 'new group')} of {name}, drawn from the population: {first_few(own, 10)}."

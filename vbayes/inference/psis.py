@@ -1,4 +1,4 @@
-"""Pareto-smoothed weights of draws, and whether draws or weights are to be trusted."""
+"""Pareto-smoothed weights of draws, and whether the draws or their weights can be trusted."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ class Smoothed:
 
 
 def smoothed(log_w: Tensor) -> Smoothed:
-    """Of log-weights (K, *local)."""
+    """Smooths log-weights (K, *local)."""
     made = smooth(log_w.detach().double().cpu().numpy())
     return Smoothed(*(torch.as_tensor(one, device=log_w.device) for one in made))
 
 
 def trust(k_hat: float, part: float) -> Trust:
-    """What k̂ and the effective part of the draws say of them.
+    """Judges draws by k̂ and their relative effective number.
 
-    k̂ alone is blind to a guide that is too wide; the effective number alone is too large where the heaviest weights were not met.
+    k̂ alone does not notice a guide that is too wide; the effective number alone is too large if the heaviest weights were not drawn.
     """
     if not k_hat < WORST_K or part < (LEAST if k_hat < HEAVY_K else LEAST_OF_HEAVY):
         return "bad"

@@ -79,7 +79,7 @@ class SiteNodes:
                 values = fn.enumerate_support(expand=False)
             except NotImplementedError:
                 raise Unsuitable(
-                    f"Site {self.name!r} is {type(fn).__name__}, whose values can't be counted out. Wanted: discrete latents of finite "
+                    f"Site {self.name!r} is {type(fn).__name__}, whose values can't be enumerated. Wanted: discrete latents of finite "
                     "support, such as Bernoulli or Categorical, and continuous ones."
                 ) from None
             self._values = values.expand(len(values), *fn.batch_shape, *fn.event_shape)
@@ -91,7 +91,7 @@ class SiteNodes:
                 support = support.base_constraint
                 if any(isinstance(end, Tensor) and end.dim() > 0 for end in vars(support).values()):
                     raise Unsuitable(
-                        f"Site {self.name!r} is a mixture whose components have supports of their own. Wanted: components over one support."
+                        f"Site {self.name!r} is a mixture whose components have different supports. Wanted: components with one common support."
                     )
             self.to_site = biject_to(support)
             free = self.to_site.inv(draws)

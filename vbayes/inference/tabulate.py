@@ -1,4 +1,4 @@
-"""Exact truth for any pair with few latents: all their values looked at, instead of drawn."""
+"""Exact results for any pair with few latents, from a grid of all their values instead of draws."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ ROUNDS = 40  # of longer or finer rows
 
 @takes()
 def tabulate(pair: Model, data: Any = None, *, nodes: int = 500_000) -> Table:
-    """log p and log q at all values of the latents: their sums are the exact evidence, ELBO, gradient, KL.
+    """Tabulates log p and log q at all values of the latents, whose sums give the exact evidence, ELBO, gradients and KL.
 
-    Discrete latents are enumerated, continuous ones laid out in equally spaced rows, which are lengthened until guide and
-    posterior have both died out at their ends and refined until that changes nothing. Sites in the plates that all sites
-    share take their nodes for all data at once; whatever else a site has (event dimensions, plates of its own) and further
-    sites multiply up.
+    Discrete latents are enumerated; continuous ones get equally spaced nodes, which are extended until guide and
+    posterior are both negligible at the ends, and refined until the result no longer changes. Sites in plates that all sites
+    share use the same nodes for all data at once; everything else (event dimensions, other plates, further sites)
+    multiplies the number of nodes.
 
     Args:
-        pair: Model and guide; a fit brings its data. The table is live in its parameters if this is called inside `pair.scope()`, and constant if not.
-        data: All of them: as for `fit`, or a `vb.Batch` of what model and guide are called with.
-        nodes: The most that there may be.
+        pair: Model and guide; a fit brings its data. The table is differentiable in its parameters if this is called inside `pair.scope()`, otherwise constant.
+        data: All of the data, as for `fit`, or a `vb.Batch` with the arguments of model and guide.
+        nodes: Maximum number of nodes.
 
     Returns:
-        On the CPU. In double precision, evidence, ELBO, KL and their gradients to ten digits, bounds of several particles (less smooth
-        functions) to eight; in single precision to five.
+        A table on the CPU. In double precision, evidence, ELBO, KL and their gradients are accurate to ten digits, bounds of several particles (less smooth
+        functions) to eight; in single precision, all to five.
 
     Raises:
         Unsuitable: More nodes would be needed; a latent can't be enumerated, or is in the model alone.
-        BadInput: No data, a batch that is a part of them, or a density that has no end.
+        BadInput: There are no data, the batch is only a part of them, or a density does not decay.
         BadPair: Pair and data do not fit together.
 
     Examples:
@@ -109,7 +109,7 @@ class _Tabulation:
             )
         if Layout(q, p).scale != 1.0 or subsample(q, p, self.batch.total):
             raise BadInput(
-                f"Pair {name!r} was given a part of its data, scaled up to the whole. Wanted: all of them at once, "
+                f"Pair {name!r} was given only a part of its data, rescaled to the whole. Wanted: all of them at once, "
                 "such as data.batch(pair.model)."
             )
 
@@ -125,8 +125,8 @@ class _Tabulation:
                 return table
             grid = grid.replaced(better)
         raise BadInput(
-            f"The densities of pair {self.pair.name!r} do not die out along its latents, even far from the guide's draws. Wanted: a "
-            "normalisable model and a guide that does not degenerate."
+            f"The densities of pair {self.pair.name!r} do not decay along its latents, even far from the guide's draws. Wanted: a "
+            "model that can be normalised and a guide that is not degenerate."
         )
 
     def _check_size(self, grid: Grid) -> None:
@@ -141,7 +141,7 @@ class _Tabulation:
         off = float((table.mass.detach() - 1).abs().max())
         if not off < 100 * _tolerance(table.log_q):
             raise BadInput(
-                f"The nodes of pair {self.pair.name!r} hold all of q but {off:.1e} of it. Wanted: a guide that is normalised "
+                f"The nodes of pair {self.pair.name!r} miss {off:.1e} of q. Wanted: a guide that is normalised "
                 "over the latents' own supports, which depend neither on parameters nor on each other."
             )
 

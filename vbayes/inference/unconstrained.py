@@ -28,13 +28,13 @@ Target = Callable[[Tensor], Seen]
 
 
 class Unconstrained:
-    """The latents of a pair, laid out as n numbers for each datum (or for all, where they hang together).
+    """The latents of a pair, laid out as n numbers for each datum (or for all data, where they are not independent).
 
     Both densities are of these numbers: they have the volume of the map to the latents in them, and of the maps of an autoguide.
 
     Args:
-        pair: Initialised.
-        batch: Rows.
+        pair: An initialised pair.
+        batch: The rows.
 
     Attributes:
         local: Sizes of the plates that all sites share.
@@ -73,7 +73,7 @@ class Unconstrained:
                 if torch.equal(first(probe), second(probe)):
                     continue
                 raise Unsuitable(
-                    f"The support of latent {name!r} depends on another draw. Wanted: a fixed support, such as that of a rescaled latent."
+                    f"The support of latent {name!r} depends on another draw. Wanted: a fixed support; rescale the latent instead."
                 )
             raise Unsuitable(
                 f"Latent {name!r} is discrete, and annealing moves along gradients. Use method='exact' where its values can be enumerated, "
@@ -121,7 +121,7 @@ class Unconstrained:
             latent = name.removesuffix("_unconstrained")  # as AutoNormal and AutoDiagonalNormal's relatives call theirs
             if latent not in model:
                 raise Unsuitable(
-                    f"Site {name!r} of the guide is none of the model's latents, so its place can't be known. Wanted: method='ais', or a guide with the "
+                    f"Site {name!r} of the guide is not one of the model's latents, so its value can't be computed from them. Wanted: method='ais', or a guide with the "
                     "model's sites, such as AutoNormal."
                 )
             site: Any = model.nodes[latent]

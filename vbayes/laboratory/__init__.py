@@ -1,1 +1,1 @@
-"""Estimators measured side by side: bias, variance, cost, and which of them to use."""
+"""Compares estimators: bias, variance and cost, and which one to use."""

@@ -1,4 +1,4 @@
-"""How far a guide is from the posterior, by what it does and not by the objective that made it."""
+"""How far a guide is from the posterior, by measures that do not depend on its training objective."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ DRAWS = 4000
 
 
 class AgainstPosterior:
-    """Six numbers of a guide, whatever it was trained by.
+    """Six measures of a guide's distance from the posterior, independent of its training objective.
 
     `kl`, `forward_kl`: KL(q ‖ p) and KL(p ‖ q), nats per datum, exact from a table of all values of the latents. `mean_error`: the root mean square, over elements of
     the latents, of the error of q's mean in posterior sds; `sd_error`: that of log(sd of q / sd of p); both from the table, or from reference draws. `k_hat`,
-    `effective`: Pareto k̂ of the weights of 4000 draws, and what part of their number they are worth; the worst datum's. What can't be had is NaN.
+    `effective`: Pareto k̂ of the weights of 4000 draws, and their relative effective number, for the worst datum. Measures that are not available are NaN.
 
     Args:
-        pair: Initialised.
-        data: All of it.
+        pair: An initialised pair.
+        data: The whole data set.
         reference: Site → (S, ...) draws of the posterior; None where there are none.
-        seed: Of the draws.
+        seed: Seed for the draws.
 
     Attributes:
-        description: What it measures by, in words.
+        description: How the measures are computed, in words.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class AgainstPosterior:
         for name, draws in self._reference.items():
             if name not in drawn:
                 raise BadInput(
-                    f"reference has {name!r}, which is no latent of the pair. Wanted: draws of its latents, {wanted}."
+                    f"reference has {name!r}, which is not a latent of the pair. Wanted: draws of its latents, {wanted}."
                 )
             if draws.shape[1:] != drawn[name].shape[1:] or len(draws) < 2:
                 raise BadInput(
@@ -109,7 +109,7 @@ def _numbers(name: str, draws: Any) -> Tensor:
         raise BadInput(f"reference[{name!r}] is {draws!r:.80}. Wanted: an array of draws, (S, ...).") from error
     if not made.dim() or not made.isfinite().all():
         raise BadInput(
-            f"reference[{name!r}] has numbers that are not finite, or is a single one. Wanted: an array of draws, (S, ...)."
+            f"reference[{name!r}] has numbers that are not finite, or is a scalar. Wanted: an array of draws, (S, ...)."
         )
     return made
 

@@ -1,4 +1,4 @@
-"""Estimators side by side: the same batch, the same draws, the same clock."""
+"""Measures several estimators on the same batch with the same base noise."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ class Bench:
     """Measures several estimators at any point of a pair's training.
 
     Args:
-        pair: Initialised.
+        pair: An initialised pair.
         batch: The one minibatch whose gradient is estimated.
         methods: Name → estimator.
         judges: Name → what its bias is judged by, if by anything.
         groups: Of parameters.
         size: Replicas in each of the blocks.
-        seed: Of everything.
+        seed: Seed for all random numbers.
         compiled: Compile the gradients.
         backend: By what; see `staging.backends.made_by`.
         together: Time many gradients at once, where they are not machine code: a cheap guess at what they would cost if they were.
@@ -117,7 +117,7 @@ class Bench:
         Args:
             at: The point's name.
             pair: As it is there.
-            seed: Of the draws there.
+            seed: Seed for the draws there.
             fit: That has come there, if one has: its estimator is measured with what it has learned.
         """
         truths: dict[Any, Moments | Tensor | None] = {}
@@ -141,8 +141,8 @@ class Bench:
                     del drawn[name]
                     continue
                 raise NonFinite(
-                    f"Estimator {name!r} drew a gradient of pair {pair.name!r} that is not finite at the {at} of the training. "
-                    "Common mends: a scale bounded away from 0, a support that fits, another point.",
+                    f"Estimator {name!r} gave a gradient of pair {pair.name!r} that is not finite at the {at} of training. "
+                    "Common mends: a scale bounded away from 0, a matching support, another point.",
                     step=0, sites=(), fit=None,
                 )  # fmt: skip
             yield []
@@ -186,8 +186,8 @@ class Bench:
         if torch.isfinite(probe).all():
             return truth
         raise NonFinite(
-            f"The oracle ({said(judge, ORACLE * self.size * BLOCKS)}) has a gradient of pair {pair.name!r} that is not finite at the {at} of "
-            "the training, so it can judge no estimator. Wanted: another oracle, or another point.",
+            f"The oracle ({said(judge, ORACLE * self.size * BLOCKS)}) gave a gradient of pair {pair.name!r} that is not finite at the {at} of "
+            "training, so it can't serve as a reference. Wanted: another oracle, or another point.",
             step=0, sites=(), fit=None,
         )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Whether an estimator keeps what it claims: on small pairs whose every answer is known."""
+"""Tests the claims of an estimator on small pairs with known answers."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ OWN = "its own values"
 
 @dataclass(frozen=True)
 class OnPair:
-    """What an estimator did on one pair.
+    """Result of checking an estimator on one pair.
 
     Attributes:
-        pair: Its name.
-        captured: Whether its gradients are one program, which is compiled; why not, if not.
-        judged: "yes" by a truth; "its own values", where nobody knows one: by differences of their mean; or why not at all.
-        claimed: The parameters whose gradient it claims to be unbiased in: "model", "guide", "model, guide" or none.
-        bias_z: Of these, in standard errors; NaN where nothing was judged.
-        resolution: The smallest bias that would have been seen, in typical draws.
+        pair: Name of the pair.
+        captured: "yes" if its gradients can be captured and compiled; otherwise the reason why not.
+        judged: "yes" if compared with the exact gradient; "its own values" if there is none, and it was compared with differences of its mean value; otherwise the reason why not judged.
+        claimed: The parameters for whose gradient it claims to be unbiased: "model", "guide", "model, guide" or none.
+        bias_z: Bias in standard errors; NaN if not judged.
+        resolution: The smallest detectable bias, relative to the size of typical draws.
     """
 
     pair: str
@@ -59,7 +59,7 @@ class OnPair:
 
     @property
     def biased(self) -> bool:
-        """Whether it is not what it claims to be."""
+        """Whether the estimator is biased where it claims not to be."""
         return abs(self.bias_z) > SEEN
 
 
@@ -68,9 +68,9 @@ class EstimatorCheck(Displayable):
     """Result of `vb.check_estimator`.
 
     Attributes:
-        estimator: Its name.
-        rows: One for each pair that it suits.
-        unsuitable: Name of a pair that it does not suit → why.
+        estimator: Name of the estimator.
+        rows: One `OnPair` for each suitable pair.
+        unsuitable: Name of an unsuitable pair → why it is unsuitable.
     """
 
     estimator: str
@@ -79,12 +79,12 @@ class EstimatorCheck(Displayable):
 
     @property
     def ok(self) -> bool:
-        """Whether every claim that could be judged holds, on one pair at least, and every program was captured."""
+        """Whether every claim that could be judged holds, on at least one pair, and every gradient could be captured."""
         judged = [row for row in self.rows if not math.isnan(row.bias_z)]
         return bool(self.rows) and all(row.captured == "yes" for row in self.rows) and not any(r.biased for r in judged)
 
     def verdict(self) -> str:
-        """What holds, what does not, and what nobody could tell."""
+        """Which claims hold, which do not, and which could not be judged."""
         biased = [row for row in self.rows if row.biased]
         seen = [row for row in self.rows if not row.biased and row.resolution <= SMALL]
         known, told = ([row.pair for row in seen if (row.judged == OWN) == own] for own in (False, True))
@@ -98,7 +98,7 @@ class EstimatorCheck(Displayable):
             parts.append(f"No bias on {listed(known)}.")
         if told:
             parts.append(
-                f"On {listed(told)} its gradient is that of the mean of its own values, by differences; whether these are what they are said to be, no table tells."
+                f"On {listed(told)} its gradient agrees with differences of its own mean values; there is no table to check those values against."
             )
         if slow := [row for row in self.rows if row.captured != "yes"]:
             parts.append(f"Not captured on {listed([row.pair for row in slow])}: {slow[0].captured}")
@@ -114,7 +114,7 @@ class EstimatorCheck(Displayable):
         return pd.DataFrame([dataclasses.asdict(row) for row in self.rows])
 
     def card(self) -> Card:
-        """The verdict, and where it does not fit."""
+        """The verdict, and the pairs that it is based on."""
         kinds: dict[str, list[str]] = {"biased": [], "unbiased": [], "not judged": [], "not captured": []}
         for row in self.rows:
             kinds["biased" if row.biased else "unbiased" if row.resolution <= SMALL else "not judged"].append(row.pair)
@@ -133,22 +133,22 @@ def check_estimator(
     seed: int | None = None,
     progress: bool = True,
 ) -> EstimatorCheck:
-    """Tests what an estimator claims on pairs with known answers: its output, whether it can be captured, and its bias against the exact gradient of its objective.
+    """Tests an estimator on pairs with known answers: its output, whether it can be captured, and its bias relative to the exact gradient of its objective.
 
-    The truth is a sum over all values of the latents, `Objective.truth` of `vb.tabulate`, differentiated; so an estimator of anything that can be written in
-    densities can be judged. What weighs several particles needs a table of all tuples of them: take two particles where there is a choice. Where an objective has no truth, as that of `DAIS`,
-    `LearnedDAIS` and `FIVO`, the gradient is held against differences of the mean of the estimator's own values: an error in both at once is then not seen.
+    The exact gradient is that of a sum over all values of the latents, `Objective.truth` of `vb.tabulate`, so an estimator of any objective that is a function of the
+    densities can be tested. Estimators that weight several particles need a table of all tuples of particles: use two particles if possible. If an objective has no exact value, like that of `DAIS`,
+    `LearnedDAIS` and `FIVO`, the gradient is compared with differences of the mean of the estimator's own values; an error in both at once is then not detected.
 
     Args:
         estimator: A `vb.Estimator`, its class or name.
         pairs: Names from `vb.pairs.TRACTABLE`; all of them if None.
-        replicas: Draws of the gradient on each.
-        seed: Of everything.
-        progress: Show a bar.
+        replicas: Number of gradient draws on each pair.
+        seed: Seed for all random numbers.
+        progress: Whether to show a progress bar.
 
     Raises:
-        BadInput: No estimator of this kind, or no such pair.
-        BadEstimator: It returns what no estimator may: a mend is named.
+        BadInput: There is no such estimator or pair.
+        BadEstimator: The estimator breaks the contract; the message says how to fix it.
 
     Examples:
         >>> check = vb.check_estimator(MyEstimator())
@@ -156,7 +156,9 @@ def check_estimator(
     """
     method = resolve(estimator)
     if not isinstance(method, Estimator):
-        raise BadInput(f"estimator={estimator!r} makes no claims. Wanted: a vb.Estimator, its class or name.")
+        raise BadInput(
+            f"estimator={estimator!r} makes no claims that could be tested. Wanted: a vb.Estimator, its class or its name."
+        )
     names = list(TRACTABLE) if pairs is None else list(pairs)
     seed, rows, unsuitable = rng.or_default(seed), [], {}
     with bar("check", len(names), show=progress, unit="pair") as advance:
@@ -186,7 +188,7 @@ def _on(name: str, pair: Pair, batch: Batch, method: Estimator, replicas: int, s
         if captured != "yes":
             replicas = min(replicas, 1000)  # one by one
         z, resolution = math.nan, math.inf
-        judged = "there are no parameters of which it claims anything" if method.unbiased_in else "it claims nothing"
+        judged = "the pair has no parameters that its claims are about" if method.unbiased_in else "it claims nothing"
         if names := _claimed(pair, batch, method):
             own = method.objective.truth is None
             try:

@@ -1,4 +1,4 @@
-"""Points of a training at which gradients are measured."""
+"""Points of training at which gradients are measured."""
 
 from __future__ import annotations
 
@@ -36,19 +36,21 @@ def given_checkpoints(at: Any, **training: Any) -> dict[str, Checkpoint]:
     idle = [name for name, value in training.items() if value is not None]
     if idle:
         raise BadInput(
-            f"at=... was given, so nothing is trained, and {', '.join(idle)} would do nothing. Leave it out."
+            f"at=... was given, so nothing is trained and {', '.join(idle)} would have no effect. Leave it out."
         )
     if isinstance(at, Sequence) and not isinstance(at, str) and all(isinstance(one, Fit) for one in at):
         named: dict[str, Checkpoint] = {f"step {fit.steps}": fit for fit in at}
         if len(named) < len(at):
-            raise BadInput(f"at=... has {len(at)} fits of {len(named)} lengths. Name them by a mapping.")
+            raise BadInput(
+                f"at=... has {len(at)} fits, but only {len(named)} different numbers of steps to name them by. Name them in a mapping."
+            )
     else:
         named = dict(at) if isinstance(at, Mapping) else {}
     wrong = [name for name, checkpoint in named.items() if not isinstance(checkpoint, (Fit, Pair, Mapping))]
     if wrong or not named:
         got = {name: type(named[name]).__name__ for name in wrong} or repr(at)
         raise BadInput(
-            f"at={got} won't do. Wanted: None, 'start', 'middle', 'end', 'step 10', 'trajectory', fits, or a mapping from a name to a vb.Fit, vb.Pair or parameters, one at least."
+            f"at={got} is not valid. Wanted: None, 'start', 'middle', 'end', 'step 10', 'trajectory', fits, or a non-empty mapping from names to vb.Fit, vb.Pair or parameters."
         )
     return named
 
@@ -85,7 +87,7 @@ def trained_checkpoints(start: Fit, steps: int, at: Sequence[str], *, progress: 
             places = {"start": 0, "middle": steps // 2, "end": steps}
             marks[one] = places[one] if one in places else int(one.removeprefix("step "))
     if late := [name for name, mark in marks.items() if mark > steps]:
-        raise BadInput(f"at={late[0]!r}, but the training has {steps} steps. Wanted: a step of it, or more steps.")
+        raise BadInput(f"at={late[0]!r}, but the training has {steps} steps. Wanted: an earlier step, or more steps.")
     marks = dict(sorted(marks.items(), key=lambda mark: mark[1]))
     reached, found = start, {}
     for name, mark in marks.items():

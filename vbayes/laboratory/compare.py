@@ -1,4 +1,4 @@
-"""Measuring estimators side by side: the same batch, the same draws, the same clock."""
+"""Compares estimators on the same batch with the same base noise."""
 
 from __future__ import annotations
 
@@ -77,40 +77,40 @@ def compare(
     memory: int | None = None,
     progress: bool = True,
 ) -> Comparison:
-    """Measures the gradients of estimators side by side: bias, variance, signal-to-noise ratios and cost, along a training run.
+    """Compares the gradients of estimators along a training run: bias, variance, signal-to-noise ratio and cost.
 
-    At each point one minibatch is held fixed, and each estimator's gradient is drawn `replicas` times with the same base
-    noise for all. So what is measured is the noise of the estimator, apart from that of the minibatch.
+    At each point one minibatch is held fixed, and the gradient of each estimator is drawn `replicas` times, with the same base
+    noise for all estimators. This measures the noise of the estimator alone, without that of the minibatch.
 
     Args:
         pair: Model and guide; never changed.
         data: As for `fit`.
-        estimators: Names or objects, or a mapping from your own names to those; those of score, rloo, pathwise, analytic_kl and stl that suit the pair, if None.
-        particles: K's to measure each estimator at, as far as it can have them; those that they come with, if None.
-        at: None trains here, and measures at its start, middle and end; "trajectory" at seven points of it, evenly on a logarithmic
-            scale of steps; "start", "middle", "end" or "step 10", as the table names them, or several in a list, at those alone. Or where to measure instead of training: fits, or name → fit, pair or values of the parameters.
-        steps, epochs, batch_size, optimizer, learning_rate: Of the training, as for `fit`; it follows `AnalyticKL`.
-            The gradients measured are those of a batch of the same size. A model that sums sites out is trained by `Enumerated`, which then is the usual
+        estimators: Names or objects, or a mapping from your own names to those; if None, those of score, rloo, pathwise, analytic_kl and stl that suit the pair.
+        particles: Numbers of particles K to measure each estimator with, where possible; each estimator's own if None.
+        at: If None, trains the pair and measures at the start, middle and end; "trajectory" measures at seven points of the training, evenly spaced on a logarithmic
+            scale of steps; "start", "middle", "end" or "step 10" (the names in the table), or a list of these, only at those. Or, to measure without training: fits, or a mapping from names to fits, pairs or parameter values.
+        steps, epochs, batch_size, optimizer, learning_rate: For the training, as for `fit`, which uses `AnalyticKL`.
+            Gradients are measured on a batch of the same size. If the model sums sites out, `Enumerated` is used for training, and is the default
             estimator too.
-        update: `vb.NaturalGradient()`: measure its steps instead of gradients, in the metric of the guide's normals. A variance is then twice the nats by which a step at rate 1 moves q for
-            nothing, in whatever units the parameters are; what is no normal's stays a gradient. The training is by `optimizer` all the same.
-        replicas: R; rounded up to a multiple of 50.
-        oracle: What bias is judged by, each estimator by the bound that it is of: "auto" is the pair's exact ELBO, or else an
-            unbiased estimator of the bound with 10 R replicas of its own; "tabulated" the truth from `vb.tabulate`, where the
-            latents are few enough; an unbiased estimator judges those of its bound.
-        groups: Of parameters: "role", "parameter", or a mapping; see `vbayes.pair.parameter_groups.parameter_groups`.
-        seed: Of everything.
+        update: `vb.NaturalGradient()`, to measure its steps instead of gradients, in the metric of the guide's normals. A variance is then twice the distance in nats by which noise moves q in a step at
+            rate 1, whatever the units of the parameters; parameters that don't belong to a normal keep their gradient. Training still uses `optimizer`.
+        replicas: R, the number of gradients; rounded up to a multiple of 50.
+        oracle: Reference for the bias of each estimator, for the bound that it estimates: "auto" is the pair's exact ELBO, or else an
+            unbiased estimator of the bound with 10 R replicas of its own; "tabulated" is the exact value from `vb.tabulate`, if the
+            latents are few enough; an unbiased estimator is the reference for estimators of its bound.
+        groups: Groups of parameters: "role", "parameter", or a mapping; see `vbayes.pair.parameter_groups.parameter_groups`.
+        seed: Seed for all random numbers.
         device: As for `fit`.
-        compile: As for `fit`, of the training and the gradients measured: they cost what they cost in such a fit. "auto"
-            with `at` does not compile.
-        memory: Bytes that a chunk of gradients may take; a quarter of what is free if None.
-        progress: Show bars.
+        compile: As for `fit`, for the training and the measured gradients, which are timed as in such a fit. "auto"
+            does not compile if `at` is given.
+        memory: Memory that a chunk of gradients may take, in bytes; a quarter of the free memory if None.
+        progress: Whether to show progress bars.
 
     Raises:
-        Unsuitable: An estimator that was asked for can't work on this pair, or the pair can't be tabulated.
-
-    Warns where one block of draws carries most of a variance: then its error is too small.
         BadInput: As for `fit`.
+        Unsuitable: A requested estimator can't be used with this pair, or the pair can't be tabulated.
+
+    Warns if one block of draws carries most of a variance, as its standard error is then too small.
 
     Examples:
         >>> result = vb.compare(pair, vb.data.digits(), ["pathwise", "stl"], epochs=50, batch_size=100)
@@ -186,19 +186,19 @@ def suitable(
     estimators: Sequence[Any] | Mapping[str, Any] | None,
     particles: Sequence[int] | None = None,
 ) -> dict[str, ELBO]:
-    """Name → estimator. One that was asked for and can't work here is an error; a default one is left out."""
+    """Name → estimator. A requested estimator that can't be used here is an error; a default one is left out."""
     if isinstance(estimators, Mapping):
         chosen = [(name, resolve(e)) for name, e in estimators.items()]
     else:
         chosen = [(name_of(e), e) for e in map(resolve, DEFAULT if estimators is None else estimators)]
     if not chosen:
-        raise BadInput("No estimators to compare. Wanted: at least one, or None for the usual ones.")
+        raise BadInput("There are no estimators to compare. Wanted: at least one, or None for the default ones.")
     if particles is not None:
         kinds = [_with_particles(name, method, particles) for name, method in chosen]
         if any(not kind if estimators is not None else not any(kinds) for kind in kinds):
             name, method = next(one for one, kind in zip(chosen, kinds, strict=True) if not kind)
             least = getattr(method, "min_particles", 1)
-            raise BadInput(f"particles={tuple(particles)} are none that {name} can have. Wanted: at least {least}.")
+            raise BadInput(f"particles={tuple(particles)} are too few for {name}. Wanted: at least {least}.")
         chosen = [one for kind in kinds for one in kind]
     found: dict[str, ELBO] = {}
     for name, method in chosen:
@@ -210,7 +210,7 @@ def suitable(
             continue
         if name in found:
             raise BadInput(
-                f"Estimator {name!r} was given twice. Give the two names of their own, by a mapping from name to estimator."
+                f"Estimator {name!r} was given twice. Give each its own name, with a mapping from names to estimators."
             )
         found[name] = method
     if not found:  # none of the usual ones: a model that sums sites out has one that does
@@ -222,7 +222,9 @@ def suitable(
 
 def _with_particles(name: str, method: ELBO, particles: Sequence[int]) -> list[tuple[str, ELBO]]:
     if not isinstance(method, Estimator):
-        raise BadInput(f"particles={tuple(particles)} can't be set for {name}, which is Pyro's. Leave one of them out.")
+        raise BadInput(
+            f"particles={tuple(particles)} can't be set for {name}, which is one of Pyro's. Leave one of them out."
+        )
     found: list[tuple[str, ELBO]] = []
     for count in particles:
         try:

@@ -31,15 +31,15 @@ class ComparisonOver(Displayable):
     """Result of `vb.compare_over`.
 
     Attributes:
-        name: Of what was varied.
-        comparisons: Its value → comparison.
+        name: Name of the setting that was varied.
+        comparisons: Value of that setting → comparison.
     """
 
     name: str
     comparisons: Mapping[float, Comparison]
 
     def card(self) -> Card:
-        """What was varied, and who is best at the end of each training."""
+        """What was varied, and which estimator is best at the end of each training."""
         each = list(self.comparisons.items())
         pairs, data = (dict.fromkeys(getattr(result, name) for _, result in each) for name in ("pair", "data"))
         rows = [("estimators", first_few(dict.fromkeys(name for _, result in each for name in result.estimators), 6))]
@@ -51,21 +51,21 @@ class ComparisonOver(Displayable):
         return Card(f"ComparisonOver: {self.name}, {', '.join(pairs)} on {', '.join(data)}", tuple(rows))
 
     def to_dataframe(self) -> pd.DataFrame:
-        """The tables of all comparisons; the first column is what was varied."""
+        """The tables of all comparisons; the first column is the varied setting."""
         tables = [result.to_dataframe().assign(**{self.name: value}) for value, result in self.comparisons.items()]
         table = pd.concat(tables, ignore_index=True)
         return table[[self.name, *(column for column in table if column != self.name)]]
 
     def slopes(self, y: str = "variance", *, at: str | None = None, group: str = "all") -> pd.DataFrame:
-        """The exponent b of y ∝ value^b for each estimator, by least squares on logarithms weighed by their errors.
+        """The exponent b of y ∝ value^b for each estimator, by least squares on logarithms, weighted by their errors.
 
         Args:
-            y: A column with an error, such as "variance", "snr" or "ms_per_gradient".
-            at: Point of training; the last of each comparison if None.
-            group: Of parameters.
+            y: A column with a standard error, such as "variance", "snr" or "ms_per_gradient".
+            at: Point of training; the last one of each comparison if None.
+            group: Name of a group of parameters.
 
         Returns:
-            One row for each estimator that was measured, above zero, at two values at least: `estimator`, `slope`, `slope_se`; the larger of the errors that the points have and that their distance from the line shows.
+            One row for each estimator with positive measurements at two or more values: `estimator`, `slope`, and `slope_se`, the larger of the errors computed from the errors of the points and from their distance to the line.
         """
         table = at_one_point(self.to_dataframe(), at)
         table = table[(table.group == group) & (table[y] > 0)]
@@ -102,11 +102,11 @@ class ComparisonOver(Displayable):
         slopes = self.slopes()
         if len(self.comparisons) > 2 and len(slopes):
             grown = [f"{r.estimator} {r.slope:+.2f} ± {r.slope_se:.2f}" for r in slopes.itertuples()]
-            text += f" Variance goes like {words} to the power of: {', '.join(grown)}."
+            text += f" Variance scales like {words} to the power of: {', '.join(grown)}."
         return text
 
     def plot(self, y: str = "variance", *, at: str | None = None, group: str = "all") -> Figure:
-        """A column of the table against what was varied."""
+        """Plots a column of the table against the varied setting."""
         from matplotlib import pyplot
 
         from ..plots import over
@@ -118,15 +118,15 @@ class ComparisonOver(Displayable):
 
 @takes(name=Text(empty=False), values=Several(Real()), comparison=FUNCTION)
 def compare_over(name: str, values: Iterable[float], comparison: Callable[[float], Comparison]) -> ComparisonOver:
-    """Makes a comparison for each of several values of a setting.
+    """Runs a comparison for each of several values of a setting.
 
     Args:
-        name: Of what is varied; the column's name.
-        values: Numbers.
-        comparison: From one of them to a comparison.
+        name: Name of the setting, used as a column name.
+        values: Values of the setting, as numbers.
+        comparison: Function from a value to a comparison.
 
     Raises:
-        BadInput: No values, or one twice; a name that the table has already.
+        BadInput: There are no values, or duplicates; or `name` is already a column of the table.
 
     Examples:
         >>> over = vb.compare_over("batch_size", (10, 100, 1000), lambda m: vb.compare(pair, data, batch_size=m, steps=0))
@@ -135,7 +135,7 @@ def compare_over(name: str, values: Iterable[float], comparison: Callable[[float
     """
     values = list(values)
     if not values or len(set(values)) < len(values):
-        raise BadInput(f"values={values} won't do. Wanted: different numbers, one at least.")
+        raise BadInput(f"values={values} is not valid. Wanted: one or more distinct numbers.")
     if name in COLUMNS:
-        raise BadInput(f"name={name!r} is a column of a comparison already. Wanted: another name.")
+        raise BadInput(f"name={name!r} is already a column of a comparison. Wanted: another name.")
     return ComparisonOver(name, {value: comparison(value) for value in values})

@@ -1,4 +1,4 @@
-"""The laboratory: which estimator gives the least gradient noise, and the least for its cost."""
+"""Result of a comparison: which estimator has the least gradient noise, and the least for its cost."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Point:
     Attributes:
         at: Its name ("start").
         step: Optimiser steps before it.
-        elbo_per_datum: There, in nats, on the batch that was measured.
+        elbo_per_datum: ELBO at this point, in nats, on the measured batch.
     """
 
     at: str
@@ -49,16 +49,16 @@ class Comparison(Displayable):
     """Result of `vb.compare`.
 
     Attributes:
-        pair, data: Names.
-        batch_size: M, rows in the one minibatch whose gradient is estimated again and again.
+        pair, data: Names of the pair and of the data.
+        batch_size: M, rows in the one minibatch whose gradient is estimated repeatedly.
         replicas: R, gradients for each estimator at each point.
-        seed: Of everything.
-        oracle: What bias is judged by.
-        estimators: Names, in the order given.
+        seed: Seed for all random numbers.
+        oracle: Reference for the bias.
+        estimators: Names of the estimators, in the order given.
         rows: One for each point, estimator and group; see `to_dataframe`.
-        points: Where in the training.
+        points: Points of the training.
         fit: The training run that led there; None where points were given.
-        update: In whose metric steps were measured; empty where gradients were.
+        update: The update whose steps were measured; empty if gradients were.
     """
 
     pair: str
@@ -74,30 +74,30 @@ class Comparison(Displayable):
     update: str = ""
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row for each point of training, estimator and group of parameters.
+        """Tabulates one row for each point of training, estimator and group of parameters.
 
         The gradient is that of the bound of the whole data set (nats), as estimated from one minibatch.
 
         With an `update`, it is that gradient in the metric of the guide's normals, where nats² are twice the nats of a step at rate 1.
 
         - `mean_norm`: the norm of its mean.
-        - `bias_z`: the distance of its mean from the right one in standard errors; NaN where nothing can judge it, as an estimator that
-          is its own oracle. `bias`: that distance in nats. `bias_resolution`: the smallest that would have been seen, at 4 standard
-          errors. `truth`: the length of the right one. `oracle`: what it was judged by, for the `bound` that the estimator is after.
+        - `bias_z`: the distance of its mean from the reference, in standard errors; NaN if there is no reference, or the estimator
+          is its own. `bias`: that distance in nats. `bias_resolution`: the smallest detectable bias, at 4 standard
+          errors. `truth`: the norm of the reference. `oracle`: the reference that was used, for the `bound` that the estimator estimates.
         - `variance`: the trace of its covariance over the draws of z (nats²), the minibatch held fixed.
-        - `snr` = mean_norm / √variance. `dsnr`: the mean of ‖g∥‖ / ‖g⊥‖, along and across the right gradient.
-        - `ms_per_gradient`: as training pays it. `variance_time` = variance × ms_per_gradient. `captured`: "yes", or why its gradient is no program, so that the time is that
+        - `snr` = mean_norm / √variance. `dsnr`: the mean of ‖g∥‖ / ‖g⊥‖, the parts parallel and orthogonal to the reference gradient.
+        - `ms_per_gradient`: time per gradient in training. `variance_time` = variance × ms_per_gradient. `captured`: "yes", or why the gradient can't be captured, so that the time is that
           of Pyro, draw by draw.
-        - `step`, `elbo_per_datum`: of the point.
-        - `…_se`: standard errors, by the jackknife over blocks of draws. That of a norm which noise drowns is half of an upper bound.
-        - `heaviest_block`: the part of the variance that one of the 50 blocks of draws carries. Above a half the tails are so heavy that the
+        - `step`, `elbo_per_datum`: those of the point.
+        - `…_se`: standard errors, by the jackknife over blocks of draws. For a norm below the noise, half of an upper bound.
+        - `heaviest_block`: the largest fraction of the variance carried by one of the 50 blocks of draws. Above one half, the tails are so heavy that the
           standard errors are too small.
         """
         points = {point.at: {"step": point.step, "elbo_per_datum": point.elbo_per_datum} for point in self.points}
         return pd.DataFrame([{**row, **points.get(row["at"], {})} for row in self.rows], columns=list(COLUMNS))
 
     def card(self) -> Card:
-        """What was compared where, who is best at the end, and who is biased."""
+        """What was compared, which estimator is best at the end, and which are biased."""
         rows = [
             ("estimators", first_few(self.estimators, 6)),
             ("gradients", f"{self.replicas:,} of each, of {self.batch_size:,} rows"),
@@ -114,17 +114,17 @@ class Comparison(Displayable):
         return Card(f"Comparison: {self.pair} on {self.data}", tuple(rows))
 
     def differences(self, reference: str | None = None) -> pd.DataFrame:
-        """How many times the variance of one estimator each has, with the errors of pairs.
+        """Ratios of each estimator's variance to that of a reference, with paired standard errors.
 
-        The estimators saw the same base noise, so that what one draw does to two of them largely cancels in their ratio: its standard
+        All estimators used the same base noise, so the effect of a draw on two of them largely cancels in their ratio. The standard
         error comes from leaving the same block out of both.
 
         Args:
             reference: Name of an estimator; `best()` if None.
 
         Returns:
-            `at`, `estimator`, `group`; `variance_ratio` and `variance_time_ratio` to the reference; `…_se`, paired; `unpaired_se`, what the
-            variance ratio's would be without common noise.
+            A table with `at`, `estimator`, `group`; `variance_ratio` and `variance_time_ratio` to the reference; `…_se`, paired; and `unpaired_se`, the
+            standard error of the variance ratio without common noise.
 
         Raises:
             BadInput: No such estimator.
@@ -132,7 +132,7 @@ class Comparison(Displayable):
         return differences(self.rows, reference or self.best())
 
     def best(self) -> str:
-        """The estimator of the least variance × time at the last point, of those of the ELBO, if there are any, that show no bias."""
+        """The estimator with the least variance × time at the last point, among those that show no bias; estimators of the ELBO take precedence."""
         table = self.to_dataframe()
         rows = trusted(table)
         last = rows[(rows["at"] == rows["at"].iloc[-1]) & (rows.bound == bounds(table)[0])]
@@ -140,7 +140,7 @@ class Comparison(Displayable):
         return str(whole.loc[whole.variance_time.idxmin(), "estimator"])
 
     def ties(self) -> tuple[str, ...]:
-        """The best, and those that are as good within two standard errors, in the order of the estimators."""
+        """The best estimator and those within two standard errors of it, in the order of the estimators."""
         table = self.to_dataframe()
         at = table["at"].iloc[-1]
         group = "all" if (table.group == "all").any() else str(table.group.iloc[0])
@@ -148,35 +148,35 @@ class Comparison(Displayable):
         return tuple(name for name in ties(self.differences(), at, group) if name in honest)
 
     def verdict(self) -> str:
-        """What to make of it, in a paragraph."""
+        """The conclusions, in one paragraph."""
         return verdict(self.to_dataframe(), self.differences)
 
     def plot(self) -> Figure:
-        """The table as a figure: variance by group along the training, and variance × time at its end; see `vbayes.plots` for others."""
+        """Plots the variance of each group along the training, and variance × time at its end; see `vbayes.plots` for other figures."""
         from ..plots import comparison_figure
 
         return comparison_figure(self.to_dataframe())
 
     def along(self, at: str | None = None, group: str = "all") -> dict[str, tuple[tuple[float, ...], float]]:
-        """Draws for a histogram: name → what some hundred draws have along the right gradient, and that gradient's own length, in nats.
+        """Data for a histogram: name → projections of some hundred draws onto the reference gradient, and the norm of that gradient, in nats.
 
         Args:
-            at: A point; the last if None.
-            group: Of parameters.
+            at: Name of a point; the last one if None.
+            group: Name of a group of parameters.
         """
         at = at or self.rows[-1]["at"]
         here = [row for row in self.rows if row["at"] == at and row["group"] == group]
         return {row["estimator"]: (tuple(row["along"]), row["truth"]) for row in here}
 
     def save(self, path: str | Path) -> Path:
-        """Writes everything but the fit as JSON; infinite numbers as words, and what is none as null."""
+        """Writes everything except the fit as JSON; infinite numbers as strings, and NaN as null."""
         described = {name: getattr(self, name) for name in (*PLAIN, "estimators", "rows", "update")}
         described |= {"points": [vars(point) for point in self.points], "verdict": self.verdict()}
         return result_file.save(path, described)
 
     @classmethod
     def load(cls, path: str | Path) -> Comparison:
-        """What `save` wrote, without the fit."""
+        """Loads what `save` wrote, without the fit."""
 
         def made(described: dict[str, Any]) -> Comparison:
             return cls(

@@ -1,4 +1,4 @@
-"""One good estimate of the ELBO, the same for whoever is measured by it."""
+"""An accurate estimate of the ELBO, with common draws for all pairs evaluated by it."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Evaluator:
     rows with the same base noise each time: so the difference between two evaluations has far less noise than either.
 
     Args:
-        pair: Initialised.
+        pair: An initialised pair.
         data: All of it.
         subset: Whether some of the rows may stand for all, as a pair that is fitted in minibatches allows.
-        seed: Of the rows and the noise.
+        seed: Seed for the rows and the noise.
         backend: What makes it quick; see `staging.backends.made_by`. Where there is no machine code, "auto" takes XLA for evaluations that make `MUCH`.
 
     Attributes:

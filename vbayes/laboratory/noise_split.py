@@ -55,17 +55,17 @@ MOST = 4  # M and L on a card
 
 @dataclass(frozen=True, repr=False)
 class NoiseSplit(Displayable):
-    """Result of `vb.noise_split`: the parts of a gradient's variance, and what they say of other splits of the same budget.
+    """Result of `vb.noise_split`: the parts of a gradient's variance, and predictions for other splits of the same budget.
 
     The trace of the covariance of a gradient from M of N rows, drawn without replacement, with L draws of the latents, is
-    predicted as S (1/M − 1/N) + a / (M L) + b / L: minibatches; latents of each row's own; latents that all rows share.
+    predicted as S (1/M − 1/N) + a / (M L) + b / L, for minibatches, latents of single rows, and latents shared by all rows.
 
     Attributes:
-        pair, estimator: Names.
-        rows: N.
+        pair, estimator: Names of the pair and of the estimator.
+        rows: Number of rows, N.
         table: One row for each M and L measured; see `to_dataframe`.
         between, local, shared: S, a and b, nats².
-        guide: What it is, in words; empty for one of a user's own.
+        guide: A description of the guide; empty for a user-defined one.
     """
 
     pair: str
@@ -78,29 +78,29 @@ class NoiseSplit(Displayable):
     guide: str = ""
 
     def card(self) -> Card:
-        """How much of the noise is the minibatch's, for each M and L."""
+        """The share of the minibatch in the noise, for each M and L."""
         rows = [("guide", self.guide)] if self.guide else []
         for row in self.table[:MOST]:
             share = row["minibatch"] / row["total"] if row["total"] else 0.0
-            part = f"{rounded(100 * share, 2)} % of {rounded(row['total'], 3)} nats² are the minibatch's"
+            part = f"{rounded(100 * share, 2)} % of {rounded(row['total'], 3)} nats² come from the minibatch"
             rows.append((f"M = {row['batch_size']:g}, L = {row['particles']:g}", part))
         law = f"{rounded(self.between, 3)} (1/M − 1/{self.rows}) + {rounded(self.local, 3)} / (M L) + {rounded(self.shared, 3)} / L"
         return Card(f"NoiseSplit: {self.estimator} on {self.pair}, N = {self.rows:,}", (*rows, ("law", law)))
 
     def predict(self, batch_size: int, particles: int) -> float:
-        """Variance of a gradient from so many rows and draws, nats²."""
+        """Predicted variance of a gradient from `batch_size` rows and `particles` draws, in nats²."""
         return self.between * (1 / batch_size - 1 / self.rows) + (self.local / batch_size + self.shared) / particles
 
     def splits(self, budget: int) -> pd.DataFrame:
-        """Every way to spend M × L = budget evaluations, with the variance it gives; the best first."""
+        """Every way to spend M × L = budget evaluations, with the predicted variance, best first."""
         whole = [m for m in range(1, min(budget, self.rows) + 1) if budget % m == 0]
         rows = [{"batch_size": m, "particles": budget // m, "variance": self.predict(m, budget // m)} for m in whole]
         return pd.DataFrame(rows).sort_values("variance", ignore_index=True)
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row for each M and L: the noise of the minibatch, that of the draws, both; nats², with standard errors.
+        """One row for each M and L: the noise of the minibatch, that of the draws, and their sum, in nats², with standard errors.
 
-        `predicted` is the law's `total`, fitted to the other rows alone, so that it can fail; NaN with fewer than three others.
+        `predicted` is the `total` predicted by a fit to the other rows only, as a test of the formula; NaN with fewer than three other rows.
         """
         found = []
         for number, row in enumerate(self.table):
@@ -114,7 +114,7 @@ class NoiseSplit(Displayable):
         return pd.DataFrame(found)[list(COLUMNS)]
 
     def verdict(self, budget: int = 100) -> str:
-        """What to make of it: where the noise is, and the best split of a budget of evaluations."""
+        """Where the noise comes from, and the best way to split a budget of evaluations."""
         table = self.to_dataframe()
         row = table.iloc[(table.batch_size - budget).abs().argmin()]
         share = row.minibatch / row.total if row.total else 0.0
@@ -132,7 +132,7 @@ class NoiseSplit(Displayable):
         )
 
     def plot(self) -> Figure:
-        """Both parts of the noise for each M and L."""
+        """Plots both parts of the noise for each M and L."""
         from matplotlib import pyplot
 
         from ..plots import noise_split as draw
@@ -156,25 +156,25 @@ def noise_split(
     memory: int | None = None,
     progress: bool = True,
 ) -> NoiseSplit:
-    """Splits the variance of a gradient by the law of total variance: Var = Var_B(E[g|B]) + E_B(Var[g|B]).
+    """Splits the variance of a gradient into the parts of minibatch and draws, by the law of total variance: Var = Var_B(E[g|B]) + E_B(Var[g|B]).
 
-    A nested design: many minibatches B, many draws for each. Both parts are estimated without bias (analysis of variance), with
-    jackknife errors over the minibatches; of an estimator with moving averages over blocks of minibatches, each with averages that have
-    seen other minibatches and draws, so that their chance is in the errors too.
+    Uses a nested design: many minibatches B, with many draws for each. Both parts are estimated without bias (analysis of variance), with
+    jackknife errors over the minibatches. For an estimator with moving averages, the jackknife is over blocks of minibatches with independent
+    averages, so that their randomness is included in the errors.
 
     Args:
-        pair: Where to measure; a fit brings its data.
+        pair: The pair, at the parameters to measure at; a fit brings its data.
         data: As for `fit`.
-        estimator: A name, a vbayes estimator with `num_particles`.
-        batch_sizes: M.
-        particles: L; those that the estimator can't have are left out.
-        minibatches, draws: Of the design, at least 10 and 2.
-        seed: Of everything.
-        memory: Bytes that a chunk of gradients may take; a quarter of what is free if None.
-        progress: Show a bar.
+        estimator: A vbayes estimator with `num_particles`, or its name.
+        batch_sizes: Minibatch sizes M.
+        particles: Numbers of draws L; those that the estimator does not allow are left out.
+        minibatches, draws: Size of the design, at least 10 and 2.
+        seed: Seed for all random numbers.
+        memory: Memory that a chunk of gradients may take, in bytes; a quarter of the free memory if None.
+        progress: Whether to show a progress bar.
 
     Raises:
-        BadInput: A design without a variance, or batches as large as the data, which have no minibatch noise.
+        BadInput: The design is too small for a variance, or a batch is as large as the data, which leaves no minibatch noise.
 
     References:
         Kingma & Welling 2013, arXiv:1312.6114, section 2.3, who take M = 100 and L = 1.
@@ -207,7 +207,7 @@ def noise_split(
 def _check(data: Dataset, method: ELBO, batch_sizes: Sequence[int]) -> None:
     if not isinstance(method, Estimator):
         raise Unsuitable(
-            f"{name_of(method)} has no particles that could be varied. Wanted: an estimator of vbayes, such as vb.AnalyticKL()."
+            f"{name_of(method)} has no number of particles to vary. Wanted: a vbayes estimator, such as vb.AnalyticKL()."
         )
     if not batch_sizes or any(not 1 <= m < len(data) for m in batch_sizes):
         raise BadInput(

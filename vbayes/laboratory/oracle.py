@@ -1,4 +1,4 @@
-"""What an estimator's bias is judged by: truth, or draws of another estimator of the same bound."""
+"""References for the bias of an estimator: the exact gradient, or another estimator of the same bound."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def labels(methods: Mapping[str, ELBO]) -> dict[str, str]:
         if target(method) in found:
             continue
         words = "ELBO" if is_elbo(method) else _words(method)
-        found[target(method)] = f"{words} as {name} has it" if words in found.values() else words
+        found[target(method)] = f"{words} (as in {name})" if words in found.values() else words
     return {name: found[target(method)] for name, method in methods.items()}
 
 
@@ -98,7 +98,7 @@ def judge_of(method: ELBO, pair: Pair, batch: Batch, oracle: Any, *, whole: bool
 
     Args:
         method: Under test.
-        pair: Initialised.
+        pair: An initialised pair.
         batch: That the gradients are of.
         oracle: "auto", "tabulated", or an estimator for those of its own bound.
         whole: Whether the batch is all of the data.
@@ -163,6 +163,6 @@ def check_oracle(oracle: Any) -> None:
         raise BadInput(f"oracle={name_of(method)!r} is biased itself. {wanted}")
     if not isinstance(method, Estimator) and not is_elbo(method):
         raise BadInput(
-            f"oracle={name_of(method)!r} is of a class that isn't known to estimate the ELBO. {wanted} A class of your own says so by "
+            f"oracle={name_of(method)!r} is of a class that is not known to estimate the ELBO. {wanted} For your own class, declare it with "
             "`bound = 'ELBO'`."
         )

@@ -1,4 +1,4 @@
-"""A gradient held against differences of its estimator's own values: what can be told where no table knows the objective."""
+"""Compares a gradient with differences of its estimator's own values, for objectives without an exact value."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def against_own_values(replicas: Replicas, pair: Pair, names: Collection[str], d
         pair: Where.
         names: The parameters that count.
         draws: Of the gradient.
-        seed: Of all draws.
+        seed: Seed for all draws.
 
     Raises:
         Unsuitable: Nothing captures the estimator.
     """
     if replicas.program is None:
-        raise Unsuitable(f"{name_of(replicas.estimator)} is not captured, so that draws of it come one by one")
+        raise Unsuitable(f"{name_of(replicas.estimator)} can't be captured, so its draws can only be made one by one")
     parameters, size, squares = pair.parameters, -(-draws // BLOCKS), list[float]()
     claimed = torch.cat(
         [torch.full((value.numel(),), name in names, device="cpu") for name, value in parameters.items()]

@@ -1,4 +1,4 @@
-"""What more particles do to the signal of a gradient, measured where a fit has come to."""
+"""How the number of particles affects the signal-to-noise ratio of gradients, measured at the end of a fit."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def particles_signal(fit: Fit, *, seed: int) -> str:
 
     Args:
         fit: Trained by an estimator of several particles.
-        seed: Of minibatch and draws.
+        seed: Seed for minibatch and draws.
 
     References:
         Rainforth et al. 2018, Tighter variational bounds are not necessarily better, arXiv:1802.04537.
@@ -84,10 +84,14 @@ def _words(table: pd.DataFrame, few: Estimator, method: Estimator) -> str:
     text += f" (one minibatch at the end of this fit, {SIZE * BLOCKS} gradients each)."
     if before.snr - after.snr > CLEAR * (before.snr_se**2 + after.snr_se**2) ** 0.5:
         text += (
-            " More particles tighten the bound and drown what the guide learns from in noise (Rainforth et al. 2018)."
+            " More particles tighten the bound, but reduce the guide's signal-to-noise ratio (Rainforth et al. 2018)."
         )
         kin = REPARAMETERISED.get(name_of(type(method)()))
-        text += f" Use {name_of(ESTIMATORS[kin](method.num_particles))}: the same bound, without that." if kin else ""
+        text += (
+            f" Use {name_of(ESTIMATORS[kin](method.num_particles))}: the same bound, without this effect."
+            if kin
+            else ""
+        )
     elif after.snr - before.snr > CLEAR * (before.snr_se**2 + after.snr_se**2) ** 0.5:
         text += " Here the guide gains from more particles."
     return text

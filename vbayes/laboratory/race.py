@@ -1,4 +1,4 @@
-"""The training race: several estimators from one start, their learning curves by steps and by time."""
+"""Training races: learning curves of several estimators from the same start, by steps and by time."""
 
 from __future__ import annotations
 
@@ -66,32 +66,32 @@ def race(
 ) -> Race:
     """Trains a pair with several estimators from the same start, and records how the ELBO rises with steps and with time.
 
-    Each estimator runs once for each seed: the fit that `vb.fit` makes of that seed. The runs take turns, some steps each, in an order
-    that turns, so a busy machine is unfair to all alike. The clock of a run counts its steps alone: not what was compiled before the
-    first one, nor the looks at the ELBO. Those are the same for all: the pair's exact ELBO, or else an estimate from the same rows
-    and the same draws. Estimators of another bound are judged by the ELBO too.
+    Each estimator runs once for each seed, as `vb.fit` with that seed would. The runs take turns, some steps at a time, in rotating
+    order, so that a busy machine affects all of them equally. Only the time of the steps is counted, without compilation before the
+    first step and without evaluations of the ELBO. All runs are evaluated in the same way: by the pair's exact ELBO, or else by an estimate from the same rows
+    and the same draws. Estimators of other bounds are compared by the ELBO too.
 
-    Of different objectives the ELBO is no fair judge, for it is what one of them is after. With `objectives=` each look also takes down how far q is from the
-    posterior: KL(q ‖ p) and KL(p ‖ q), errors of means and sds, and what q's draws are worth; `Race.verdict` compares those.
+    To compare different objectives, the ELBO is not a fair measure, as one of them maximises it. With `objectives=`, each evaluation also records how far q is from the
+    posterior: KL(q ‖ p) and KL(p ‖ q), the errors of means and sds, and the effective number of q's draws; `Race.verdict` compares these.
 
-    Ctrl-C ends it; what all have been through by then comes back.
+    Ctrl-C stops the race; the result then covers what all runs have completed.
 
     Args:
         pair: Model and guide; never changed. All runs start at its initial parameters.
         data: As for `fit`.
-        estimators: Names or objects, or a mapping from your own names to those; the usual ones that suit the pair, if None.
-        objectives: In place of `estimators`, and the same kinds of things: estimators of different objectives, such as
+        estimators: Names or objects, or a mapping from your own names to those; if None, the default ones that suit the pair.
+        objectives: Instead of `estimators`, estimators of different objectives, such as
             ["stl", vb.IWAE(8), vb.CUBO(), vb.TailAdaptive()].
-        reference: With `objectives`, draws of the true posterior, site → (S, ...): for a pair with too many latents for a table.
-        steps: Optimiser steps of each run; or
-        seconds: time of each. 1000 steps if neither is given.
-        seeds: Of the draws and the order of the data: how many (0, 1, …, or others that depend on `vb.default_seed()` where that is not 0), or which.
+        reference: With `objectives`: draws from the true posterior, site → (S, ...), for a pair with too many latents for a table.
+        steps: Number of optimiser steps of each run; or
+        seconds: time of each run in seconds. 1000 steps if neither is given.
+        seeds: Seeds for the draws and the order of the data: a number of seeds (0, 1, …, or seeds derived from `vb.default_seed()` if that is not 0), or a list of them.
         batch_size, optimizer, learning_rate, device, compile: As for `fit`; with `seconds`, compile="auto" compiles.
-        evaluations: Looks at the ELBO beside the one at the start: the k-th of E after (k/E)² of the run, for it moves most at first.
-        progress: Show a bar.
+        evaluations: E, the number of evaluations of the ELBO after the one at the start; the k-th is after (k/E)² of the run, as the ELBO changes most at first.
+        progress: Whether to show a progress bar.
 
     Raises:
-        Unsuitable: An estimator that was asked for can't work on this pair.
+        Unsuitable: A requested estimator can't be used with this pair.
         BadInput: As for `fit`.
 
     Examples:
@@ -101,10 +101,10 @@ def race(
         >>> print(vb.race(pair, x, objectives=["stl", vb.IWAE(8), vb.CUBO()], seconds=2).verdict())
     """
     if estimators is not None and objectives is not None:
-        raise BadInput("Both estimators= and objectives= were given. Wanted: one of them; both take estimators.")
+        raise BadInput("Both estimators= and objectives= were given. Wanted: only one of them.")
     if reference is not None and objectives is None:
         raise BadInput(
-            "reference= was given without objectives=, which it is for. Wanted: objectives=[...] in place of estimators."
+            "reference= was given without objectives=, to which it belongs. Wanted: objectives=[...] instead of estimators."
         )
     numbers = _seeds(seeds)
     goals = _goals(steps, seconds, evaluations)
@@ -166,7 +166,9 @@ def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
         first = rng.default_seed()
         return tuple(range(seeds) if first == 0 else (rng.child(first, number) for number in range(seeds)))
     if len(set(seeds)) < len(seeds):
-        raise BadInput(f"seeds={seeds!r}. Wanted: how many, at least 1, or a list of different integers of at least 0.")
+        raise BadInput(
+            f"seeds={seeds!r}. Wanted: a number of seeds, at least 1, or a list of distinct integers of at least 0."
+        )
     return tuple(seeds)
 
 

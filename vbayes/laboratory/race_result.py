@@ -1,4 +1,4 @@
-"""What a training race found: learning curves by steps and by time."""
+"""Result of a training race: learning curves by steps and by time."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class Race(Displayable):
     """Result of `vb.race`.
 
     Attributes:
-        pair, data: Names.
+        pair, data: Names of the pair and of the data.
         batch_size: M, rows in a minibatch.
         seeds: Of the runs of each estimator.
-        evaluator: How the ELBO on the curves was evaluated, in words.
-        against: How q was held against the posterior, in words, in a race of objectives; else empty.
-        entries: The estimators in the order given: their bound, engine, set-up time, and what became of runs that became NaN or infinite.
+        evaluator: A description of how the ELBO was evaluated.
+        against: In a race of objectives, a description of how q was compared with the posterior; otherwise empty.
+        entries: The estimators in the order given, with their bound, engine, set-up time, and the failures of runs that became NaN or infinite.
         rows: One for each evaluation of a run; see `to_dataframe`.
-        interrupted: Whether Ctrl-C stopped it before its end.
-        fits: (estimator, seed) → the fit; empty in a race from a file.
+        interrupted: Whether it was stopped early by Ctrl-C.
+        fits: (estimator, seed) → the fit; empty in a race loaded from a file.
     """
 
     pair: str
@@ -51,14 +51,14 @@ class Race(Displayable):
     fits: Mapping[tuple[str, int], Fit] = field(default_factory=dict, compare=False)
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row for each evaluation: estimator, seed, step (0 is the start), seconds on the run's own clock (without set-up and evaluations),
-        elbo_per_datum by the common evaluator. A run that became NaN or infinite ends in a NaN, at the step that it could not take.
-        In a race of objectives also kl, forward_kl (nats per datum, exact), mean_error (posterior sds), sd_error (log ratio; both root mean squares), k_hat and
-        effective (part of the draws; the worst datum's); NaN where unknown."""
+        """One row for each evaluation: estimator, seed, step (0 is the start), seconds of the run (without set-up and evaluations),
+        elbo_per_datum by the common evaluator. A run that became NaN or infinite ends with NaN at the step that failed.
+        A race of objectives also has kl, forward_kl (nats per datum, exact), mean_error (posterior sds), sd_error (log ratio; both root mean squares), k_hat and
+        effective (fraction of the draws), both for the worst datum; NaN where unknown."""
         return pd.DataFrame(list(self.rows), columns=[*COLUMNS, *(by_posterior.WORDS if self.against else ())])
 
     def card(self) -> Card:
-        """Who ran how far, and who is highest at equal time."""
+        """How far the runs went, and which estimator is highest at equal time."""
         table = self.to_dataframe()
         guide = next((fit.guide for fit in self.fits.values()), "")
         rows = [
@@ -70,7 +70,9 @@ class Race(Displayable):
             return Card(f"Race: {self.pair} on {self.data}", (*rows, ("highest", "–: no run stayed finite")))
         first = self.summary().sort_values("elbo_at_seconds", ascending=False).iloc[0]
         reached = with_error(first.elbo_at_seconds, first.elbo_at_seconds_se)
-        rows.append(("highest", f"{first.estimator}: {reached} nats a datum after {rounded(first.seconds, 3)} s each"))
+        rows.append(
+            ("highest", f"{first.estimator}: {reached} nats per datum after {rounded(first.seconds, 3)} s each")
+        )
         rows.append(("evaluated by", self.evaluator))
         if self.against:
             rows.append(("q against p", self.against))
@@ -79,14 +81,14 @@ class Race(Displayable):
         return Card(f"Race: {self.pair} on {self.data}", tuple(rows))
 
     def summary(self) -> pd.DataFrame:
-        """One row for each estimator, best at equal time first.
+        """Tabulates one row for each estimator, best at equal time first.
 
-        `finished` runs; mean over seeds of the ELBO per datum after equal `steps` and after equal `seconds`, as far as every finished
-        run has come; `seconds_to_level`, when the runs come to a common `level`: the ELBO per datum above which every run of the better
-        half of the estimators ends (NaN where not all runs come there); `ms_per_step`, the median over
-        the steps between two evaluations; `setup_seconds`, paid before the clock starts;
-        `engine`; `bound`. `…_se` are standard errors over seeds: of draws and data order, not of initial parameters. In a race of objectives first what
-        `to_dataframe` has of the posterior, at equal time, and the nearest to it first.
+        Columns: number of `finished` runs; mean over seeds of the ELBO per datum after equal `steps` and after equal `seconds`, as far as every finished
+        run has come; `seconds_to_level`, the time at which the runs reach a common `level`, the ELBO per datum above which every run of the better
+        half of the estimators ends (NaN if not all runs reach it); `ms_per_step`, the median over
+        the steps between two evaluations; `setup_seconds`, before the first step;
+        `engine`; `bound`. `…_se` are standard errors over seeds, that is, over draws and data order, not initial parameters. A race of objectives has first
+        the measures of the posterior of `to_dataframe`, at equal time, sorted by the distance to it.
         """
         table = self.to_dataframe()
         found = summary(table, self.entries)
@@ -97,25 +99,25 @@ class Race(Displayable):
         return found.sort_values(first, ascending=first not in ("effective", "elbo_at_seconds"), ignore_index=True)
 
     def verdict(self) -> str:
-        """What to make of it, in a paragraph: who leads at equal steps and at equal time, by differences paired over seeds."""
+        """The conclusions in one paragraph: which estimator leads at equal steps and at equal time, by differences paired over seeds."""
         words = by_posterior.verdict if self.against else verdict
         return words(self.to_dataframe(), self.entries, interrupted=self.interrupted)
 
     def plot(self) -> Figure:
-        """The learning curves against steps and against seconds; of objectives, each measure of the posterior against seconds."""
+        """Plots the learning curves against steps and against seconds; for objectives, each measure of the posterior against seconds."""
         from ..plots import objectives, race
 
         return objectives(self.to_dataframe()) if self.against else race(self.to_dataframe())
 
     def save(self, path: str | Path) -> Path:
-        """Writes everything but the fits as JSON; a NaN becomes null."""
+        """Writes everything except the fits as JSON; NaN becomes null."""
         described = {name: getattr(self, name) for name in (*PLAIN, "evaluator", "against", "seeds", "rows")}
         described |= {"entries": [vars(entry) for entry in self.entries], "verdict": self.verdict()}
         return result_file.save(path, described)
 
     @classmethod
     def load(cls, path: str | Path) -> Race:
-        """What `save` wrote, without the fits."""
+        """Loads what `save` wrote, without the fits."""
 
         def made(described: dict[str, Any]) -> Race:
             evaluator = described["yardstick" if "yardstick" in described else "evaluator"]  # its name in older files

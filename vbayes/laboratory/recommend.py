@@ -1,4 +1,4 @@
-"""Which estimator to use, for this pair at this point: the laboratory, run briefly."""
+"""Recommends an estimator for a pair at its current parameters, from a short comparison."""
 
 from __future__ import annotations
 
@@ -70,29 +70,29 @@ def recommend(
     memory: int | None = None,
     progress: bool = True,
 ) -> Recommendation:
-    """Finds the estimator of the ELBO, its number of particles and its kind of noise with the least variance × time at the pair's present parameters.
+    """Finds the ELBO estimator, number of particles and kind of noise with the least variance × time at the pair's current parameters.
 
-    Three rounds: every candidate as it comes; the best few with other numbers of particles and other noise; the best of those once
-    more, with more draws. The variance is that over the draws plus that of the minibatch, which is the same for all: where the rows
-    make the noise, more particles are no bargain.
+    There are three rounds: every candidate with its default settings; the best few with other numbers of particles and other noise; and the best of those once
+    more, with more draws. The variance is that over the draws plus that of the minibatch, which is the same for all: if most of the noise comes from the
+    minibatch, more particles are not worth their cost.
 
     Args:
-        pair: Where to measure; a fit brings its data and batch size.
+        pair: The pair, at the parameters to measure at; a fit brings its data and batch size.
         data: As for `fit`.
-        candidates: Names or objects, without bias for the same bound; those of the ELBO that suit the pair if None.
-        batch_size: M; None takes all rows.
-        particles: K's to try.
-        noise: Kinds to try.
-        budget: Seconds, about; the second round tries as many variants as they allow.
-        seed: Of the draws. What is measured follows from it, but for the clock.
+        candidates: Names or objects of unbiased estimators of the same bound; if None, those of the ELBO that suit the pair.
+        batch_size: M, rows in a minibatch; all rows if None.
+        particles: Numbers of particles K to try.
+        noise: Kinds of noise to try.
+        budget: Approximate time to spend, in seconds; the second round tries as many variants as it allows.
+        seed: Seed for the draws. All results except timings are determined by it.
         device: As for `fit`.
-        compile: Time the gradients as a compiled training pays them. Step by step in Pyro, calls cost more than arithmetic, and other
-            estimators may win.
-        memory: Bytes that a chunk of gradients may take; a quarter of what is free if None.
-        progress: Show a bar.
+        compile: Whether to time gradients as in compiled training. In training step by step in Pyro, the overhead of calls dominates, and other
+            estimators may be best.
+        memory: Memory that a chunk of gradients may take, in bytes; a quarter of the free memory if None.
+        progress: Whether to show a progress bar.
 
     Raises:
-        BadInput: No candidates, or two bounds among them.
+        BadInput: There are no candidates, or they have different bounds.
         Unsuitable: No candidate suits the pair.
 
     Examples:
@@ -196,19 +196,19 @@ def _suitable(pair: Pair, batch: Batch, candidates: Sequence[Any] | None) -> lis
     found = [resolve(e) for e in (CANDIDATES if candidates is None else candidates)]
     wrong = [name_of(e) for e in found if not isinstance(e, Estimator)]
     if wrong or not found:
-        raise BadInput(f"candidates={wrong} won't do. Wanted: names or estimators of vbayes, one at least.")
+        raise BadInput(f"candidates={wrong} are not valid. Wanted: one or more vbayes estimators, or their names.")
     methods = [e for e in found if isinstance(e, Estimator)]
     if biased := [name_of(e) for e in methods if e.unbiased_in != {"model", "guide"}]:
-        raise BadInput(f"candidates={biased} are biased, and little noise is no merit then. Leave them out.")
+        raise BadInput(f"candidates={biased} are biased, so low noise does not make them good. Leave them out.")
     bounds = list(dict.fromkeys(labels({name_of(e): e for e in methods}).values()))
     if len(bounds) > 1:
         raise BadInput(
-            f"candidates are after {'; '.join(bounds)}: their gradients are different things. Wanted: one bound."
+            f"The candidates estimate different bounds ({'; '.join(bounds)}), so their gradients can't be compared. Wanted: one bound."
         )
     suitable = [e for e in methods if suits(pair, batch, e)]
     if not suitable:
         raise Unsuitable(
-            f"None of {', '.join(map(name_of, methods))} can work on pair {pair.name!r}; `vbayes list` shows what each needs."
+            f"None of {', '.join(map(name_of, methods))} can be used with pair {pair.name!r}; `vbayes list` shows what each needs."
         )
     return suitable
 

@@ -34,12 +34,12 @@ class Recommendation(Displayable):
 
     Attributes:
         estimator: The one to use, with its number of particles and its noise.
-        pair, data: Names.
+        pair, data: Names of the pair and of the data.
         batch_size: M, rows in a gradient.
-        minibatch, minibatch_se: Variance that comes from which rows they are, nats², the same for every unbiased estimator; 0 for all rows.
+        minibatch, minibatch_se: Variance due to the choice of rows, in nats², the same for every unbiased estimator; 0 for all rows.
         rows: One for each candidate and round; see `to_dataframe`.
-        seconds: That it took.
-        guide: What it is, in words; empty for one of a user's own.
+        seconds: Time spent, in seconds.
+        guide: A description of the guide; empty for a user-defined one.
     """
 
     estimator: Estimator
@@ -63,29 +63,29 @@ class Recommendation(Displayable):
                 rows.append(("variance", f"{with_error(row['variance'], row['variance_se'], 3)} nats² over the draws"))
                 rows.append(("time", f"{rounded(row['ms_per_gradient'], 3)} ms a gradient"))
         if self.minibatch > 0:
-            rows.append(("minibatch", f"{with_error(self.minibatch, self.minibatch_se, 3)} nats² besides"))
+            rows.append(("minibatch", f"{with_error(self.minibatch, self.minibatch_se, 3)} nats² in addition"))
         tried = len({row["estimator"] for row in self.rows})
         rows.append(("tried", f"{tried} in {rounded(self.seconds, 3)} s, in batches of {self.batch_size:,}"))
         return Card(f"Recommendation: {self.pair} on {self.data}", tuple(rows))
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row for each candidate in each round, the best first.
+        """Tabulates one row for each candidate in each round, best first.
 
-        `variance` over the draws and `minibatch` over the rows (nats²), `ms_per_gradient`, `cost` = their sum × time, which a search for the
-        optimum pays for its precision (Geffner & Domke 2020, arXiv:1911.01894); `cost_ratio` to the best of the round, with an error
-        from the noise that both saw.
+        Columns: `variance` over the draws and `minibatch` over the rows (nats²); `ms_per_gradient`; `cost` = their sum × time, to which the time for an
+        optimum of given precision is proportional (Geffner & Domke 2020, arXiv:1911.01894); `cost_ratio` to the best of the round, with an error
+        from their common noise.
         """
         return pd.DataFrame(list(self.rows), columns=list(COLUMNS)).sort_values(["round", "cost"], ignore_index=True)
 
     def verdict(self) -> str:
-        """What to use and why, in a paragraph."""
+        """What to use and why, in one paragraph."""
         from ..estimators import name_of
 
         table = self.to_dataframe()
         last = table[table["round"] == table["round"].max()]
         chosen = name_of(self.estimator)
         row = last[last.estimator == chosen].iloc[0]
-        text = f"Use {chosen}: {row.ms_per_gradient:.3g} ms and a variance of {row.variance:.3g} nats² a gradient"
+        text = f"Use {chosen}: {row.ms_per_gradient:.3g} ms and a variance of {row.variance:.3g} nats² per gradient"
         if self.minibatch > 0:
             share = self.minibatch / (self.minibatch + row.variance)
             text += f", beside {self.minibatch:.3g} (± {self.minibatch_se:.1g}) of the minibatch, {share:.0%} of both"
@@ -95,7 +95,7 @@ class Recommendation(Displayable):
             return text + " No other candidate was left to compare it with."
         best = last.iloc[0]
         if best.estimator != chosen:
-            text += f" {best.estimator} can't be told from it, and is less simple."
+            text += f" {best.estimator} can't be distinguished from it, and is less simple."
         second = rest[rest.estimator != best.estimator]
         if not second.empty:
             other = second.iloc[0]
@@ -113,7 +113,7 @@ class Recommendation(Displayable):
         return cost_ratio(rows[estimator], rows[to], self.minibatch)
 
     def plot(self) -> Figure:
-        """Variance against time of every candidate, with lines of equal cost."""
+        """Plots variance against time for every candidate, with lines of equal cost."""
         from matplotlib import pyplot
 
         from ..plots import recommendation

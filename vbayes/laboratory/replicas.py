@@ -30,12 +30,12 @@ class Replicas:
     """Draws gradients by the thousand: by a captured program, or else one by one.
 
     Args:
-        pair: Initialised.
+        pair: An initialised pair.
         estimator: Any `pyro.infer.ELBO`.
         batch: Arguments for model and guide.
         compiled: Compile it.
         backend: By what; see `staging.backends.made_by`.
-        memory: Bytes that a chunk of gradients may take; a quarter of what is free if None.
+        memory: Memory that a chunk of gradients may take, in bytes; a quarter of the free memory if None.
         varying: Whether other batches of the same shapes will come, for which a program must not have anything built in.
 
     Attributes:
@@ -59,7 +59,7 @@ class Replicas:
             self.program = stage(pair, self.estimator, batch)
             if varying and self.program.guards:
                 raise CaptureFailed(
-                    f"Pair {pair.name!r} reads values of its arguments{self.program.guards.line}, which are others in other minibatches."
+                    f"Pair {pair.name!r} branches on values of its arguments{self.program.guards.line}, which differ between minibatches."
                 )
             self._empty = {name: self.program.buffers[name] for name in self._names}
             parameters = _values(pair)
@@ -68,7 +68,7 @@ class Replicas:
             self._try_two(pair)
         except CaptureFailed as error:
             self.program, self.why_slow = None, str(error)
-            warn(f"{error}\nIts gradients are drawn one by one, which is slow.")
+            warn(f"{error}\nIts gradients are computed one by one, which is slow.")
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -84,7 +84,7 @@ class Replicas:
             pair: Where to take the gradient: the pair given at first, or a copy at other values.
             noise: (R, ≥ n) and (R, ≥ u), of which the first n and u columns are used: estimators that are handed the
                 same noise see the same draws.
-            seed: Of the randomness that is not base noise.
+            seed: Seed for the randomness that is not base noise.
         """
         if self.program is None:
             yield from self._one_by_one(pair, len(noise[0]), seed)
@@ -134,7 +134,7 @@ class Replicas:
 
         Args:
             pair: As for `gradients`.
-            seed: Of the draws.
+            seed: Seed for the draws.
             memories: How many. They differ where an estimator averages over its draws.
             batch: Where each draw's rows are from, anew for each memory and draw; those of `self.batch` if None.
             learned: What the estimator remembers after a fit, see `remembered`. It is taken as it is, but for moving averages, which are filled anew.

@@ -1,4 +1,4 @@
-"""What a gradient costs, measured so that a busy machine is unfair to everyone alike."""
+"""Times gradients in turns, so that a busy machine affects all of them equally."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who runs when, so that a busy machine is unfair to everyone alike."""
+"""The order in which runs take turns, so that a busy machine affects all of them equally."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parts of a gradient's variance, from draws, and the law that they follow."""
+"""The parts of a gradient's variance, estimated from draws, and a formula for them."""
 
 from __future__ import annotations
 

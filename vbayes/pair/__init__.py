@@ -1,1 +1,1 @@
-"""A model and a guide as one: their parameters, their sites, and the look at them before anything is done with them."""
+"""Pairs of model and guide: their parameters, their sites, and the checks before they are used."""

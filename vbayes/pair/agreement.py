@@ -1,4 +1,4 @@
-"""Whether model and guide agree: on their sites, on shapes and plates, on where values may lie."""
+"""Checks that model and guide agree on their sites, shapes, plates and supports."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ..errors import BadPair, warn
 from .pair import Pair
 from .sites import base, latents, plates, sites
 
-BOOLEAN = " Whole numbers, and true and false, stay what they are, for models that look up or select by them: hand in x.float() where they are meant as real numbers."
+BOOLEAN = " Integers and booleans are not converted, as models may index or select by them; pass x.float() if they are meant as real numbers."
 
 
 def match(pair: Pair, q: Any, p: Any) -> set[str]:
-    """The latent sites that model and guide share; anything else is an error."""
+    """The latent sites shared by model and guide; raises an error if any others exist."""
     # A site that the model sums out needs no guide.
     latent = {s["name"] for s in latents(p) if s["name"] in q or not s["infer"].get("enumerate")}
     guided = {s["name"] for s in sites(q) if not s["infer"].get("is_auxiliary")}
@@ -44,7 +44,7 @@ def match(pair: Pair, q: Any, p: Any) -> set[str]:
         if ours["fn"].shape() != theirs["fn"].shape():
             raise BadPair(
                 f"Site {name!r}: the model's shape is {tuple(ours['fn'].shape())}, the guide's {tuple(theirs['fn'].shape())}. "
-                "They must agree, batch and event dims alike: look at the sizes of the plates and the parameters."
+                "They must agree in batch and event dims: check the sizes of plates and parameters."
             )
     return latent
 
@@ -83,14 +83,14 @@ def weigh(site: Any, *, latent: bool) -> None:
         inside = value.new_ones((), dtype=torch.bool)
     except RuntimeError as error:
         raise BadPair(
-            f"Site {name!r}: a value of shape {tuple(value.shape)} does not fit {fn}. {error} Wanted: a value of the shape that the distribution has."
+            f"Site {name!r}: a value of shape {tuple(value.shape)} does not fit {fn}. {error} Wanted: a value of the same shape as the distribution."
         ) from error
     kind = base(fn)
     if not latent and not inside.all() and _is_grey(kind, value):
         warn(
-            f"Site {name!r}: its data run from {float(value.min()):.4g} to {float(value.max()):.4g} with values between, such as {_outsider(kind, inside, value):.4g}, under a "
-            "Bernoulli likelihood. What that makes of them is no log-probability, so the ELBO is none of theirs. Make them 0 or 1 by vb.fit(..., binarize='threshold', 'static' or "
-            "'dynamic') or Dataset.binarized, or choose a likelihood for such numbers, as output='gaussian' is."
+            f"Site {name!r}: its data run from {float(value.min()):.4g} to {float(value.max()):.4g} with values in between, such as {_outsider(kind, inside, value):.4g}, under a "
+            "Bernoulli likelihood. Its formula is not a log-probability for such values, so the result is not an ELBO. Make them 0 or 1 with vb.fit(..., binarize='threshold', 'static' or "
+            "'dynamic') or Dataset.binarized, or choose a likelihood for real numbers, such as output='gaussian'."
         )
         value = value.round()
     elif not inside.all():
@@ -109,12 +109,12 @@ def weigh(site: Any, *, latent: bool) -> None:
     except (RuntimeError, TypeError) as error:
         what = f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
         raise BadPair(
-            f"Site {name!r}: {type(kind).__name__} has no density for values {what}: {error}. Wanted: numbers of its kind and shape.{BOOLEAN * (not value.is_floating_point())}"
+            f"Site {name!r}: {type(kind).__name__} has no density for values {what}: {error}. Wanted: values of the right type and shape.{BOOLEAN * (not value.is_floating_point())}"
         ) from error
     except ValueError as error:
         raise BadPair(
             f"Site {name!r} does not fit its plates ({', '.join(f.name for f in plates(site)) or 'none'}): "
-            f"{' '.join(str(error).split())} Wanted: data and plates of one shape; look at to_event, and at the sizes of plates."
+            f"{' '.join(str(error).split())} Wanted: matching shapes of data and plates; check to_event and the sizes of plates."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""A look at a pair before it is fitted: what each site is, and whether it can work at all."""
+"""Checks a pair before it is fitted: describes each site, and finds errors."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from .support import coverages
 
 UNLIKE = "Site {site!r} of pair {pair!r}: the support of the guide's {ours} is {found}, compared with that of the model's {theirs}. {so}"
 SO = {
-    "smaller": "The ELBO stays a bound, but what the guide leaves out no weight of its draws can show. Use a guide over the model's support.",
-    "larger": "Where it draws what the model excludes, the ELBO is -inf or none. Use a guide over the model's support.",
-    "of another kind": "A probability and a density can't be compared, so their ELBO is none. Use a guide of the model's kind.",
+    "smaller": "The ELBO is still a bound, but the weights of the guide's draws can't reveal what it leaves out. Use a guide over the model's support.",
+    "larger": "If it draws a value that the model excludes, the ELBO is -inf or undefined. Use a guide over the model's support.",
+    "of another kind": "A probability and a density can't be compared, so there is no ELBO. Use a guide of the same kind as the model.",
 }
 SO["overlapping"] = (
-    f"{SO['larger'].split('. ')[0]}; and what it leaves out no weight of its draws can show. Use a guide over the model's support."
+    f"{SO['larger'].split('. ')[0]}; and the weights of its draws can't reveal what it leaves out. Use a guide over the model's support."
 )
 HEADINGS = ("site", "shape", "plates", "scale", "reparameterised?", "analytic KL?", "in the guide?", "guide's support")
 
@@ -45,16 +45,16 @@ class Site:
     """One row of the table that `check` prints.
 
     Attributes:
-        name: The site.
-        shape: Of its value.
+        name: Name of the site.
+        shape: Shape of its value.
         plates: Name and size of each plate around it.
         scale: Factor on its log-density (N/M in a minibatch).
         reparameterised: Whether its draw has a pathwise gradient; empty for observed sites.
         analytic_kl: "yes" where `AnalyticKL` uses a closed form, else "sampled"; empty for observed sites.
-        in_guide: "yes", "observed" (data alone), "deterministic", "factor", "auxiliary" for sites of the guide alone, "summed out" for enumerated sites of the
-            model alone.
-        support: Of the guide beside the model's: "same", "smaller" (what the guide leaves out no weight of its draws can show), "larger", "overlapping",
-            or "of another kind"; empty where there is nothing to compare, as for a point mass.
+        in_guide: "yes", "observed" (only data), "deterministic", "factor", "auxiliary" for sites only in the guide, "summed out" for enumerated sites only in the
+            model.
+        support: The guide's support compared with the model's: "same", "smaller" (weights of the guide's draws can't reveal what it leaves out), "larger", "overlapping",
+            or "of another kind"; empty if there is nothing to compare, as for a point mass.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Site:
 
 @dataclass(frozen=True, repr=False)
 class Check(Displayable):
-    """Result of `vb.check`: the pair's sites, those of the guide first; and the guide in words, empty for one of a user's own."""
+    """Result of `vb.check`: the pair's sites, those of the guide first; and a description of the guide, empty for a user-defined one."""
 
     pair: str
     sites: tuple[Site, ...]
@@ -81,7 +81,7 @@ class Check(Displayable):
         return any(name == DATA_PLATE for site in self.sites for name, _ in site.plates)
 
     def card(self) -> Card:
-        """The sites with their shapes, and what an estimator may have to do without."""
+        """The sites with their shapes, and properties that limit the choice of estimators."""
         kinds: dict[str, list[Site]] = {}
         for site in self.sites:
             kinds.setdefault("latent" if site.in_guide == "yes" else site.in_guide, []).append(site)
@@ -97,7 +97,7 @@ class Check(Displayable):
         return Card(f"Check: {self.pair}", tuple(rows))
 
     def table(self) -> Table:
-        """As a rich table; with a column for supports where the guide has another one than the model."""
+        """The sites as a rich table, with a column for supports if those of guide and model differ."""
         columns = len(HEADINGS) - all(site.support in ("", "same") for site in self.sites)
         table = plain_table(*HEADINGS[:columns], title=f"pair {self.pair!r}, guide: {self.guide or 'its own'}")
         for site in self.sites:
@@ -109,18 +109,18 @@ class Check(Displayable):
 
 @takes()
 def check(pair: Model, *batch: Any, show: bool = True) -> Check:
-    """Draws once from guide and model and reports on each site.
+    """Checks a pair by drawing once from guide and model, and reports on each site.
 
-    Supports are compared both ways. A guide that can't draw all that the model allows (a `Uniform` or `LogNormal` for a `Normal` latent) is warned of: its
-    weights look well, for they can't see what they miss.
+    Supports are compared in both directions. Warns if the guide can't draw all values that the model allows (such as a `Uniform` or `LogNormal` for a `Normal` latent): its
+    importance weights may look good, as they can't reveal what is missing.
 
     Args:
-        pair: Model and guide; a model alone, whose guide comes by itself; or a fit, which brings its data.
+        pair: Model and guide; a model alone, for which a guide is made; or a fit, which brings its data.
         batch: Data, as for `vb.fit`; or the arguments that model and guide are called with.
-        show: Print the table.
+        show: Whether to print the table.
 
     Raises:
-        BadPair: A site that only one of the two has, shapes that differ, a value outside its site's support, or a model that takes no data.
+        BadPair: A site is in only one of the two, shapes differ, a value is outside the support of its site, or the model takes no data.
 
     Examples:
         >>> vb.check(pair, x)
@@ -144,7 +144,7 @@ def check(pair: Model, *batch: Any, show: bool = True) -> Check:
 
 
 def examine(pair: Pair, batch: Batch) -> Check:
-    """`check` for a batch that knows how many rows the whole data set has; prints nothing."""
+    """`check` for a batch that knows the number of rows of the whole data set; prints nothing."""
     batch = pair.beside(batch)
     with explained(pair, batch):
         floats = [a for a in batch.args if isinstance(a, torch.Tensor) and a.is_floating_point()]
@@ -177,10 +177,10 @@ def examine(pair: Pair, batch: Batch) -> Check:
 
 
 def say_left_out(pair: Pair, data: Dataset) -> None:
-    """A line on the columns of a table that the model does not ask for, if there are any."""
+    """Prints the columns of a table that are not arguments of the model, if there are any."""
     if names := data.left_out(pair.model):
         Terminal().print(
-            f"Left out, as {pair.name!r} has no arguments of these names: {', '.join(names)}.", markup=False
+            f"Columns left out, as {pair.name!r} has no arguments with these names: {', '.join(names)}.", markup=False
         )
 
 
@@ -214,8 +214,8 @@ def examine_minibatches(pair: Pair, data: Dataset, size: int | None) -> Check:
     local = [site.name for site in found.sites if site.in_guide == "yes" and DATA_PLATE in dict(site.plates)]
     if isinstance(pair.guide, AutoGuide) and local and not _looks_rows_up(pair, data, size):
         raise BadPair(
-            f"{whole} {type(pair.guide).__name__} has parameters for the rows of one minibatch only: all others would share "
-            f"their {quoted(local)}. Leave batch_size out, hand {type(pair.guide).__name__} create_plates=lambda ..., rows: pyro.plate('data', {len(data)}, subsample=rows), with the "
+            f"{whole} {type(pair.guide).__name__} has parameters for the rows of one minibatch only, so all other rows would share "
+            f"their {quoted(local)}. Leave batch_size out, pass {type(pair.guide).__name__} create_plates=lambda ..., rows: pyro.plate('data', {len(data)}, subsample=rows), with the "
             "same plate in the model, or write a guide that computes them from a row (as "
             "vb.pairs.vae) or looks them up by its number (an argument `rows`, as vb.pairs.mean_field)."
         )
@@ -229,15 +229,15 @@ def examine_minibatches(pair: Pair, data: Dataset, size: int | None) -> Check:
 
 
 def require_arguments(pair: Pair) -> None:
-    """Raises `BadPair` where the model takes nothing that data could be handed in by."""
+    """Raises `BadPair` if the model has no arguments that data could be passed to."""
     try:
         parameters = inspect.signature(getattr(pair.model, "forward", pair.model)).parameters
     except (TypeError, ValueError):
         return
     if not parameters:
         raise BadPair(
-            f"Model {pair.name!r} takes no arguments, so no data can be handed to it. Write it as `def {pair.name}(x): ... obs=x`, the guide too, and hand the data in: "
-            "vb.fit(pair, x). vb.SVI takes model and guide as they are, and vb.check(pair) looks at them."
+            f"Model {pair.name!r} takes no arguments, so no data can be passed to it. Write it as `def {pair.name}(x): ... obs=x`, and the guide likewise, and pass the data: "
+            "vb.fit(pair, x). vb.SVI takes model and guide without arguments, and vb.check(pair) checks them."
         )
 
 
@@ -245,7 +245,7 @@ def require_parameters(pair: Pair) -> None:
     """Raises `BadPair` where there is nothing to learn."""
     if not pair.parameters:
         raise BadPair(
-            f"Pair {pair.name!r} has no parameters: there is nothing to learn. Give the guide (or the model) some, by "
+            f"Pair {pair.name!r} has no parameters, so there is nothing to learn. Add some to the guide (or the model), with "
             "pyro.param, pyro.module, a PyroModule or an autoguide."
         )
 

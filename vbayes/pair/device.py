@@ -1,4 +1,4 @@
-"""Where a pair and its data are, and what stays behind when they move."""
+"""Devices of a pair and its data, and errors for tensors that were not moved along."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ _APART = re.compile(
 )  # what torch says of tensors in two places
 
 MEND = (
-    "Wanted: constants that are made inside model, guide or estimator, as x.new_tensor(2.0), or kept as buffers of a module, which moves them; or "
+    "Wanted: constants made inside model, guide or estimator, such as x.new_tensor(2.0), or registered as buffers of a module, which are moved; or "
     "device='cpu'."
 )
 
 
 def choose_device(name: str | torch.device) -> torch.device:
-    """The device of that name; "auto" takes CUDA where there is one.
+    """The device of that name; "auto" means CUDA if available.
 
     Raises:
-        BadInput: There is none that could be used.
+        BadInput: There is no such device, or it can't be used.
     """
     if isinstance(name, str) and name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     found = torch.device(DEVICE("device", name))
     if found.type == "meta":
-        refuse("device", str(name), got="a device without numbers", wanted=DEVICE.words, mend="device='cpu'")
+        refuse("device", str(name), got="a device that stores no numbers", wanted=DEVICE.words, mend="device='cpu'")
     return found
 
 
@@ -55,7 +55,7 @@ def one_device(name: str, device: torch.device | None) -> Iterator[None]:
     stays elsewhere, is an error that says in which line it was met.
 
     Args:
-        name: Of the pair.
+        name: Name of the pair.
         device: Of its parameters. On the CPU, or without any, nothing is done.
 
     Raises:
@@ -71,7 +71,7 @@ def one_device(name: str, device: torch.device | None) -> Iterator[None]:
         if not _APART.search(str(error)):
             raise
         raise BadInput(
-            f"Pair {name!r} is on {device}, and meets a tensor that is not{line_of(error)}: {str(error).splitlines()[0]} {MEND}"
+            f"Pair {name!r} is on {device}, but uses a tensor that is not{line_of(error)}: {str(error).splitlines()[0]} {MEND}"
         ) from error
 
 
@@ -86,7 +86,7 @@ def stays_behind(name: str, trace: pyro.poutine.Trace, device: torch.device) -> 
         except (RuntimeError, TypeError) as error:
             if _APART.search(str(error)):
                 raise BadInput(
-                    f"Pair {name!r} is on {device}, and the {type(site['fn']).__name__} of site {site['name']!r}, or its mask, is made of a tensor that is not. {MEND}"
+                    f"Pair {name!r} is on {device}, but the {type(site['fn']).__name__} of site {site['name']!r}, or its mask, uses a tensor that is not. {MEND}"
                 ) from error
         except (ValueError, NotImplementedError):
             continue  # a site without a density

@@ -1,4 +1,4 @@
-"""Closed-form truth about a pair."""
+"""Exact results for a pair, in closed form."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..data.dataset import Batch
 @takes(elbo=FUNCTION, log_evidence=FUNCTION, posterior=FUNCTION, log_evidence_per_datum=Optional(FUNCTION))
 @dataclass(frozen=True)
 class Exact:
-    """Closed-form truth about a pair, for the same arguments as its model.
+    """Exact results for a pair in closed form, as functions of the same arguments as its model.
 
     The functions run inside the pair's scope, so they may read its parameters with `pyro.param`.
 
@@ -27,7 +27,7 @@ class Exact:
         elbo: (*batch) → () ELBO in nats, differentiable in the parameters.
         log_evidence: (*batch) → () log p(x) in nats.
         posterior: (*batch) → site name → distribution over all its plates.
-        log_evidence_per_datum: (*batch) → (N,) nats of each row by itself, where rows are independent; they add up to `log_evidence`.
+        log_evidence_per_datum: (*batch) → (N,) log p(x) of each row in nats, if rows are independent; they add up to `log_evidence`.
     """
 
     elbo: Callable[..., Tensor]

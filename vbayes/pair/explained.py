@@ -1,4 +1,4 @@
-"""Why a pair does not run: what goes wrong in the user's own code, in words that say how it was called."""
+"""Explains errors in the user's own code: why a pair does not run, and how it was called."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _explain(pair: Pair, batch: Batch, error: Exception) -> str:
         pass  # not even alone, or a guide that was half made: the first error says more
     return (
         f"Pair {pair.name!r} does not run on this batch: {type(error).__name__}: {error}\n"
-        f"They were called with {_described(batch)}; look at the shapes and types they expect, at to_event, and at the "
+        f"It was called with {_described(batch)}; check the expected shapes and types, to_event, and the "
         "sizes of plates."
         + (BOOLEAN if any(isinstance(a, torch.Tensor) and a.dtype == torch.bool for a in batch.args) else "")
     )

@@ -1,4 +1,4 @@
-"""Data with gaps: whether what is missing stays out of the log-density and its gradient, as a mask is to see to."""
+"""Missing data: checks that missing values don't reach the log-density or its gradient, as a mask should ensure."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .pair import Pair
 from .sites import Layout, Term, kind, latents, sites
 
 MEND = (
-    '. Drop those rows or fill them in; or leave those places out of the likelihood: vb.fit(..., missing="mask"), or in the model, '
+    '. Drop those rows or impute them; or leave the missing values out of the likelihood: vb.fit(..., missing="mask"), or in the model, '
     "with pyro.poutine.mask(mask=~x.isnan()): pyro.sample(..., obs=x.nan_to_num())."
 )
-OTHERWISE = ' otherwise than as what it observes, and missing="mask" leaves out that alone. Drop those rows or fill them in; or make what is missing a latent of the model.'
+OTHERWISE = ' other than as an observed value, and missing="mask" leaves out only observed values. Drop those rows or impute them; or make the missing values latents of the model.'
 
 
 def check_gaps(pair: Pair, data: Dataset, batch_size: int | None) -> None:
-    """Raises `BadData` where NaN or infinite values of the data reach the log-density or its gradient: nothing can be learnt from them.
+    """Raises `BadData` if NaN or infinite values of the data reach the log-density or its gradient, which would make training impossible.
 
     Args:
         pair: Initialised by this look, if it is not.
@@ -51,7 +51,7 @@ def require_masked(pair: Pair, batch: Batch, where: str, nameless: str = "") -> 
     """`check_gaps` of some rows.
 
     Args:
-        batch: What model and guide are called with.
+        batch: The arguments that model and guide are called with.
         where: The gaps are, a sentence's beginning.
         nameless: What to say where it does not run at all, for there are gaps in columns of names.
 
@@ -86,8 +86,8 @@ def require_masked(pair: Pair, batch: Batch, where: str, nameless: str = "") -> 
     for name, gradient in zip(leaves, gradients, strict=False):
         if gradient is not None and gradient.isnan().any():
             raise BadData(
-                f"{where}. Masked out of the log-density of pair {pair.name!r}, they reach the gradient of {name!r} nevertheless, where NaN times 0 is NaN. Fill those places "
-                "in before anything is computed from them, the mask as it is: obs=x.nan_to_num()."
+                f"{where}. They are masked out of the log-density of pair {pair.name!r}, but still reach the gradient of {name!r}, where NaN times 0 is NaN. Replace them "
+                "before anything is computed from them, and keep the mask: obs=x.nan_to_num()."
             )
     return any(base_of(site).event_dim for site in masked)
 
@@ -105,8 +105,8 @@ def _nameless(pair: Pair, data: Dataset) -> str:
     ]
     said = ", ".join(each)
     return (
-        f"{said[0].upper()}{said[1:]}, and a code that is missing picks nothing. Wanted: a name in each row. Mend: table.dropna(subset={list(gaps)}), or a name for what is "
-        f"not known, table[{next(iter(gaps))!r}].fillna('unknown')."
+        f"{said[0].upper()}{said[1:]}, and a missing code can't be used as an index. Wanted: a name in each row. Mend: table.dropna(subset={list(gaps)}), or a name for unknown "
+        f"values, table[{next(iter(gaps))!r}].fillna('unknown')."
     )
 
 
@@ -125,12 +125,12 @@ def _check_left_out(site: Any, batch: Batch, where: str) -> None:
     name, known = site["name"], known_of(site)
     if partly(site):
         raise BadData(
-            f"{where}, and site {name!r} is a joint distribution, {type(base_of(site)).__name__}, of rows of which a part is missing: all of such a row would be left out. "
-            "Drop those rows or fill them in, or use a distribution whose numbers are independent given the latents, by to_event."
+            f"{where}, and site {name!r} is a joint distribution, {type(base_of(site)).__name__}, with rows that are partly missing: those rows would be left out entirely. "
+            "Drop those rows or impute them, or use to_event with a distribution whose elements are independent given the latents."
         )
     missing = sum(int(a.isnan().sum()) for a in batch.args if isinstance(a, Tensor) and a.is_floating_point())
     if known is not None and (lost := int((~known).sum())) > missing:
         raise BadData(
-            f"{where}: {missing} numbers, and at site {name!r} {lost} are missing. Is it observed after something was computed from a whole column, such as its mean? "
-            "Wanted: the column itself, obs=x, or what leaves NaN out, as x - x.nanmean()."
+            f"{where}: {missing} values, but at site {name!r} {lost} are missing. Was something computed from the whole column first, such as its mean? "
+            "Wanted: the column itself, obs=x, or a computation that ignores NaN, such as x - x.nanmean()."
         )

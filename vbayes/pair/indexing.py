@@ -32,7 +32,7 @@ def picked(pair: Pair, args: Sequence[Any], names: Sequence[str]) -> Picked:
     of zeros and ones, is not found.
 
     Args:
-        pair: Initialised.
+        pair: An initialised pair.
         args: What it is called with.
         names: Of these.
     """
@@ -60,7 +60,7 @@ def require_one_coding(pair: Pair, data: Dataset) -> None:
     """Raises `BadData` where two columns of names pick from the same, and a code stands for one name in one and for another in the other.
 
     Args:
-        pair: Initialised.
+        pair: An initialised pair.
         data: Where the pair is.
     """
     asked = data.asked(pair.model)
@@ -76,7 +76,7 @@ def require_one_coding(pair: Pair, data: Dataset) -> None:
                 code = next(i for i, (a, b) in enumerate(zip(lists[one], lists[other], strict=False)) if a != b)
                 what = f"the rows of plate {key!r}" if isinstance(key, str) else "the same numbers"
                 raise BadData(
-                    f"Columns {one!r} and {other!r} of {data.name!r} both pick {what} in the model of pair {pair.name!r}, and their names are coded apart: {code} is "
+                    f"Columns {one!r} and {other!r} of {data.name!r} both index {what} in the model of pair {pair.name!r}, but their names are coded separately: {code} is "
                     f"{lists[one][code]!r} in one and {lists[other][code]!r} in the other. Wanted: one list of names for both. Mend: names = sorted({{*table[{one!r}], *table[{other!r}]}}), and "
                     f"table[column] = pd.Categorical(table[column], names) for each of them."
                 )

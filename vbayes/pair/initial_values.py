@@ -26,9 +26,9 @@ def another_start(pair: Pair, batch: Batch, seed: int) -> Pair:
     from (−2, 2). They are made where the pair's first ones were made and moved then: the same on every device.
 
     Args:
-        pair: Initialised.
-        batch: What model and guide are called with.
-        seed: Of the draws.
+        pair: An initialised pair.
+        batch: The arguments that model and guide are called with.
+        seed: Seed for the draws.
     """
     here, home = pair.device, pair.home
     twin = pair.copy()

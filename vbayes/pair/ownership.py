@@ -81,12 +81,12 @@ class Ownership:
         for name, value in parameters.items():
             if name not in self._values:
                 raise BadInput(
-                    f"Pair {owner!r} has no parameter {name!r}. Wanted: one of {', '.join(self._values) or 'none, for it has no parameters yet'}."
+                    f"Pair {owner!r} has no parameter {name!r}. Wanted: one of {', '.join(self._values) or 'none, as it has no parameters yet'}."
                 )
             constraint, old = self.constraint(name), self._values[name]
             if not constraint.check(value).all():
                 raise BadInput(
-                    f"Parameter {name!r} = {value.tolist()} of pair {owner!r} is not in {constraint}. Wanted: a value that is, as Fit.parameters has them."
+                    f"Parameter {name!r} = {value.tolist()} of pair {owner!r} is not in {constraint}. Wanted: a value in constrained space, as in Fit.parameters."
                 )
             state[name] = transform_to(constraint).inv(value).to(old)
             if state[name].shape != old.shape:

@@ -32,24 +32,24 @@ from .ownership import BUFFER, Ownership
 
 
 class Pair(Displayable):
-    """A Pyro model and guide with parameters of their own.
+    """A Pyro model and guide that own their parameters.
 
     `model` and `guide` are any Pyro callables with the same arguments: functions that call `pyro.param`, methods of an
-    `nn.Module` that calls `pyro.module`, `PyroModule`s, autoguides. The pair keeps the values of their parameters, so
-    neither the caller's param store nor another pair over the same modules ever sees them change; inside
+    `nn.Module` that calls `pyro.module`, `PyroModule`s, autoguides. The pair stores the values of their parameters, so
+    they never change in the caller's param store or in another pair with the same modules; inside
     `with pair.scope():` the store and the modules hold this pair's values.
 
-    Initial values belong to the pair, not to a fit: they are made at the first call, from a fixed seed.
+    Initial values belong to the pair, not to a fit: they are created at the first call, from a fixed seed.
 
     Args:
-        model: p_θ(x, z). Its plate over observations is named `"data"`.
-        guide: q_φ(z|x); or a word for one over all continuous latents: "point", "diagonal", "low_rank", "full", "flow" (see `vbayes.guides`, whose objects are
-            welcome too), or "auto", which starts as "full", and which `vb.fit` exchanges for a richer one where that is not enough. The model's discrete latents are then summed out.
-        name: For tables and files; the model's own name if not given.
-        exact: Closed-form truth, where there is one.
+        model: p_θ(x, z). Its plate over observations must be named `"data"`.
+        guide: q_φ(z|x); or the name of a guide over all continuous latents: "point", "diagonal", "low_rank", "full", "flow" (see `vbayes.guides`, whose objects can be
+            passed too), or "auto", which starts as "full" and is replaced by a richer guide in `vb.fit` if necessary. Discrete latents of the model are then summed out.
+        name: Name for tables and files; that of the model if not given.
+        exact: Exact results in closed form, if available.
 
     Examples:
-        >>> pair = vb.Pair(model)  # the guide comes by itself
+        >>> pair = vb.Pair(model)  # a guide is made automatically
         >>> pair = vb.Pair(model, AutoNormal(model))
         >>> fit = vb.fit(pair, data, steps=1000)
     """
@@ -71,7 +71,7 @@ class Pair(Displayable):
         self._own = Ownership(self.model, self.guide)
 
     def card(self) -> Card:
-        """Its parameters, and what is known of it in closed form."""
+        """The parameters, and the exact results that are available."""
         numbers = sum(value.numel() for value in self._own.values.values())
         rows = [("guide", f"{in_words(self.guide)}, guide={self.word!r}")] if self.word else []
         made = f"{counted(numbers, 'number')} in {first_few(self._own.values, 2)}" if self._own.values else "none yet"
@@ -83,7 +83,7 @@ class Pair(Displayable):
 
     @property
     def exact(self) -> Exact | None:
-        """Closed-form truth, where there is one: data follow the pair's device there too."""
+        """Exact results, if available; data are moved to the pair's device for these too."""
         if self._exact is None or self.device is None or self.device.type == "cpu":
             return self._exact
         return self._exact.on(self.device)
@@ -94,22 +94,22 @@ class Pair(Displayable):
     def parameters(self) -> dict[str, Tensor]:
         """Name → unconstrained value, in the order in which Pyro met them. Empty before `initialise`.
 
-        A tensor that goes by several names (tied weights) is here once, under the first in the alphabet.
+        A tensor with several names (tied weights) appears once, under the alphabetically first name.
         """
         return self._own.values
 
     def constrained(self) -> dict[str, Tensor]:
-        """Name → value in the constrained space (a scale is positive), as `at` takes it."""
+        """Name → value in constrained space (a scale is positive), as accepted by `at`."""
         return self._own.constrained()
 
     @property
     def leaves(self) -> dict[str, Tensor]:
-        """Name → the tensor that gradients are taken with respect to; it holds the value only inside `scope`."""
+        """Name → the leaf tensor for gradients, which holds the value only inside `scope`."""
         return self._own.leaves
 
     @property
     def device(self) -> torch.device | None:
-        """Where its parameters are, or it was moved, or the modules that it holds are; None where nothing says."""
+        """Device of its parameters, or to which it was moved, or of its modules; None if undetermined."""
         if found := next((value.device for value in self._own.values.values()), self._own.where):
             return found
         return next((p.device for module in self.modules for p in module.parameters()), None)
@@ -120,7 +120,7 @@ class Pair(Displayable):
         return self._own.home or self.device
 
     def is_real(self, name: str) -> bool:
-        """Whether a parameter is any real number, so that its value is the same constrained and not."""
+        """Whether a parameter is unconstrained, so that its constrained and unconstrained values are equal."""
         constraint = self._own.constraint(name)
         return getattr(constraint, "base_constraint", constraint) is constraints.real
 
@@ -131,11 +131,11 @@ class Pair(Displayable):
 
     @property
     def buffers(self) -> dict[str, Tensor]:
-        """`buffer.i.name` → what the modules hold now; only inside `scope` is that this pair's."""
+        """`buffer.i.name` → current buffers of the modules, which are this pair's only inside `scope`."""
         return self._own.buffers
 
     def set_buffers(self, buffers: Mapping[str, Tensor]) -> None:
-        """Hands the modules other buffers, inside `scope`."""
+        """Sets the buffers of the modules; call it inside `scope`."""
         self._own.set_buffers(buffers)
 
     def state(self) -> dict[str, Tensor]:
@@ -144,24 +144,24 @@ class Pair(Displayable):
 
     @takes(state=Mapped(ATensor(any_kind=True)))
     def load(self, state: Mapping[str, Tensor]) -> Pair:
-        """Takes on the values of a snapshot; returns itself."""
+        """Loads the values of a snapshot; returns the pair itself."""
         self._own.load(state)
         return self
 
     @takes(parameters=Mapped(TENSOR))
     def at(self, parameters: Mapping[str, Tensor]) -> Pair:
-        """A copy with other values.
+        """Returns a copy of the pair with other parameter values.
 
         Args:
-            parameters: Name → value in the constrained space (a scale is positive), as `Fit.parameters` has them. Others stay.
+            parameters: Name → value in constrained space (a scale is positive), as in `Fit.parameters`. Other parameters are kept.
 
         Raises:
-            BadInput: An unknown name, another shape, or a value that breaks the constraint.
+            BadInput: A name is unknown, or a value has the wrong shape or violates its constraint.
         """
         return self.copy().load(self._own.unconstrained(self.name, parameters))
 
     def masked(self) -> Pair:
-        """A copy for data with gaps: what is NaN where the model observes it is left out of the likelihood; see `vb.fit(..., missing="mask")`."""
+        """Returns a copy for data with missing values: observed values that are NaN are left out of the likelihood; see `vb.fit(..., missing="mask")`."""
         model = without_gaps(self.model)
         if self.word is not None and not self._own.values:  # it asks the model where it is
             return Pair(model, looking_at(self.guide, model), name=self.name)
@@ -170,23 +170,23 @@ class Pair(Displayable):
         return twin.load(self.state())
 
     def adopt(self, names: Iterable[str]) -> Pair:
-        """Takes the parameters of those names that Pyro's global store holds now for its own; returns itself."""
+        """Takes over parameters of the given names from Pyro's global store; returns the pair itself."""
         self._own.adopt(names)
         return self
 
     def copy(self) -> Pair:
-        """The same model and guide with parameters of its own, at the same values."""
+        """Returns a copy with the same model, guide and parameter values, but its own parameters."""
         twin = copy.copy(self)
         twin._own = Ownership(self.model, self.guide)
         twin._own.share(self._own)
         return twin.load(self.state())
 
     def guided_by_prior(self, batch: Batch) -> Pair:
-        """The same model at the same parameters with its own prior p(z) for a guide: for what needs no recognition model, as `monte_carlo_em`, or asks what a
-        model is worth whatever guide came with it, as `log_evidence(method="ais")` does from there.
+        """Returns a pair with the same model and parameters, and its prior p(z) as the guide. Used if no recognition model is needed, as in `monte_carlo_em`, or to evaluate
+        a model independently of its guide, as with `log_evidence(method="ais")`.
 
         Args:
-            batch: What model and guide are called with.
+            batch: The arguments that model and guide are called with.
         """
         self.initialise(batch)
         model, batch = self.model, self.beside(batch)
@@ -200,31 +200,31 @@ class Pair(Displayable):
         )
 
     def hold(self, module: torch.nn.Module) -> Pair:
-        """Counts one more module among those of model and guide, so that its buffers are this pair's; returns itself."""
+        """Adds a module to those of model and guide, so that the pair owns its buffers; returns the pair itself."""
         self._own.hold(module)
         return self
 
     def release(self) -> Pair:
-        """Counts no module any more that `hold` was given; returns itself."""
+        """Removes all modules added by `hold`; returns the pair itself."""
         self._own.release()
         return self
 
     def holds(self, module: torch.nn.Module | None) -> bool:
-        """Whether a module is one of those that `hold` was given."""
+        """Whether a module was added by `hold`."""
         return any(module is other for other in self._own.held)
 
     @takes()
     def to(self, device: str | torch.device) -> Pair:
-        """Moves the parameters and buffers; returns itself."""
+        """Moves the parameters and buffers to a device; returns the pair itself."""
         self._own.where = torch.device(device)
         return self.load({k: v.to(device) for k, v in self.state().items()})
 
     def beside(self, batch: Batch) -> Batch:
-        """The batch where the parameters are; as it is if there are none."""
+        """The batch on the device of the parameters; unchanged if there are none."""
         return batch if self.device is None else batch.to(self.device)
 
     def initialise(self, batch: Batch) -> Pair:
-        """Lets model and guide create their parameters, from `rng.default_seed()`; returns itself. Done once."""
+        """Creates the parameters of model and guide, once, with the seed `rng.default_seed()`; returns the pair itself."""
         if not self._own.values:
             try:
                 batch = self.beside(batch)
@@ -239,23 +239,23 @@ class Pair(Displayable):
 
     @contextmanager
     def scope(self) -> Iterator[None]:
-        """Pyro's param store and the modules' parameters hold this pair's values; afterwards what they held before."""
+        """Context in which Pyro's param store and the modules hold this pair's values; their earlier values are restored afterwards."""
         with self._own.scope(), one_device(self.name, self.device):
             yield
 
     @contextmanager
     def look(self, seed: int = 0) -> Iterator[None]:
-        """`scope`, for a look that leaves no trace: its draws are a function of `seed`, and what it does to the modules' running statistics is undone."""
+        """Like `scope`, but without side effects: draws depend only on `seed`, and changes of the modules' running statistics are undone."""
         with self._own.scope(keep_buffers=True), one_device(self.name, self.device), rng.seeded(seed):
             yield
 
     # ---- running ---------------------------------------------------------------------------------------------------
 
     def scaled(self, total: int | None) -> tuple[Callable[..., Any], Callable[..., Any]]:
-        """Model and guide with the sites of the plate `"data"` scaled by N/M: the one place where that happens.
+        """Model and guide with the sites in the plate `"data"` scaled by N/M; scaling happens only here.
 
         Args:
-            total: N; None leaves scales as they are.
+            total: N; None leaves scales unchanged.
         """
         if total is None:
             return self.model, self.guide
@@ -263,10 +263,10 @@ class Pair(Displayable):
         return scale(self.model), scale(self.guide)
 
     def run(self, batch: Batch) -> tuple[pyro.poutine.Trace, pyro.poutine.Trace]:
-        """One draw, inside the current scope.
+        """Runs guide and model once, inside the current scope.
 
         Returns:
-            The traces of the guide and of the model replayed on it, with scales applied.
+            The traces of the guide, and of the model replayed on it, with scales applied.
         """
         model, guide = self.scaled(batch.total)
         batch = self.beside(batch)
@@ -275,20 +275,20 @@ class Pair(Displayable):
         return q, p
 
     def apart(self, batch: Batch) -> tuple[pyro.poutine.Trace, pyro.poutine.Trace]:
-        """Like `run`, but the model draws its latents itself: to compare two that do not fit together."""
+        """Like `run`, but the model draws its own latents, to compare a model and guide that do not match."""
         batch = self.beside(batch)
         q, p = (pyro.poutine.trace(fn).get_trace(*batch.args) for fn in (self.guide, self.model))
         return q, p
 
     def generate(self, batch: Batch, latents: pyro.poutine.Trace | None = None) -> pyro.poutine.Trace:
-        """What the model makes when it forgets its observations, inside the current scope.
+        """Generates data from the model, ignoring its observations, inside the current scope.
 
         Args:
-            batch: Its arguments; only their shapes and the covariates among them still matter.
-            latents: A guide trace to take latents from (posterior predictive); None draws them from the prior.
+            batch: Arguments of the model; only their shapes and the covariates among them matter.
+            latents: A guide trace with latents to use (posterior predictive); if None, they are drawn from the prior.
 
         Returns:
-            Its trace. What `pyro.deterministic` and `pyro.factor` hold is computed from what was made; a factor does not move the draws.
+            The model's trace. `pyro.deterministic` and `pyro.factor` sites are computed from the generated values; factors don't affect the draws.
         """
         model, batch = forgetful(self.model), self.beside(batch)
         if latents is not None:

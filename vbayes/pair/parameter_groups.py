@@ -1,4 +1,4 @@
-"""Which parameters belong together: those that move the guide's locations, its scales, the model."""
+"""Groups of parameters: the guide's locations, its scales, and the model."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ Groups = dict[str, tuple[str, ...]]
 
 @takes(by=GROUPS, batch=Instance(Batch, "a vb.Batch", "vb.Batch((x,))"))
 def parameter_groups(pair: Model, batch: Batch, by: str | Mapping[str, Sequence[str]] = "role") -> Groups:
-    """Names of parameters by group, and all of them in one group.
+    """Groups the parameters of a pair by role; the group "all" has all of them.
 
     Args:
-        pair: Initialised.
+        pair: An initialised pair.
         batch: Arguments for model and guide.
-        by: "role" sorts them by what they reach in a run: "guide location" reaches only the locations of the guide's
-            sites, "guide scale" only their scales, "guide (shared)" both, or a family without the two; "model" reaches
-            the model alone. "parameter" makes each a group of its own. A mapping says it outright.
+        by: "role" groups parameters by what they affect: "guide location" only the locations of the guide's
+            sites, "guide scale" only their scales, "guide (shared)" both, or a family without the two; "model" only
+            the model. "parameter" puts each in its own group. A mapping gives the groups directly.
 
     Raises:
-        BadInput: Another word, or a mapping that names an unknown parameter.
+        BadInput: `by` is another string, or a mapping with an unknown parameter.
     """
     pair = pair_of(pair)
     names = tuple(pair.parameters)
     if not names:
         raise BadInput(
-            f"Pair {pair.name!r} has no parameters yet. Wanted: pair.initialise(batch) before, or the pair of a fit."
+            f"Pair {pair.name!r} has no parameters yet. Wanted: a call of pair.initialise(batch) first, or the pair of a fit."
         )
     if isinstance(by, Mapping):
         if unknown := sorted({name for group in by.values() for name in group} - set(names)):

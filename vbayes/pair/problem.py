@@ -1,7 +1,7 @@
-"""A pair and its data, looked at once: what every verb starts from.
+"""A pair and its data, checked together: the starting point of every public function.
 
-The rule of devices is kept here: data and draws follow the pair's parameters, whichever device they are handed in on. What a verb hands back
-for people to look at, as tables, figures and draws, it brings to the CPU.
+Devices are handled here: data and draws follow the pair's parameters, whatever device they are passed on. Results for users, such as
+tables, figures and draws, are moved to the CPU.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Problem:
             Unsuitable: The model draws a part of its rows itself, or scales some of its sites up from a part.
         """
         if (part := self.seen) and (part.anew or not part.alike):
-            raise refuse(self.pair, part, "what its draws weigh is not what all rows say")
+            raise refuse(self.pair, part, "the weights of its draws are not those of all rows")
         return self.rows
 
     @cached_property
@@ -149,8 +149,8 @@ def settle(pair: Pair, data: Dataset, batch_size: int | None) -> None:
     frames = {frame.name for stack in getattr(pair.guide, "_cond_indep_stacks", {}).values() for frame in stack}
     if batch_size is not None and batch_size < len(data) and DATA_PLATE in frames:
         raise BadInput(
-            f"batch_size={batch_size}, and the model of pair {pair.name!r} has latents of each row, for which guide={pair.word!r} has numbers of their own, one set for "
-            f"each of {len(data)} rows. Wanted: all rows at a time (leave batch_size out), or a guide of yours that computes q from a row."
+            f"batch_size={batch_size}, but the model of pair {pair.name!r} has latents for each row, for which guide={pair.word!r} has separate parameters, one set for "
+            f"each of {len(data)} rows. Wanted: all rows at once (leave batch_size out), or a guide of your own that computes q from a row."
         )
 
 
@@ -169,7 +169,5 @@ def pair_and_data(pair: Model, data: Any) -> tuple[Pair, Any]:
     if not isinstance(data, Batch):
         require_arguments(made)
     if data is None:
-        arguments.refuse(
-            "data", data, wanted="data, or a vb.Fit, which brings its own", mend="hand in what the model observes"
-        )
+        arguments.refuse("data", data, wanted="data, or a vb.Fit, which brings its own", mend="pass the observed data")
     return made, data

@@ -128,8 +128,8 @@ class Term:
             if not isinstance(site["fn"], TransformedDistribution):
                 raise
             raise Unsuitable(
-                f"Site {site['name']!r} is a flow without an inverse: its density is known where it was drawn, and asked for is that of a given value. Wanted: an estimator "
-                "that takes draws as they are, such as vb.Pathwise(), or a flow that can be inverted, such as guide='flow' or Pyro's spline_coupling."
+                f"Site {site['name']!r} is a flow without an inverse: its density is known only at its own draws, but is needed at a given value. Wanted: an estimator "
+                "that evaluates only its own draws, such as vb.Pathwise(), or an invertible flow, such as guide='flow' or Pyro's spline_coupling."
             ) from None
         return cls(site, layout, density)
 

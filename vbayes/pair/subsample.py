@@ -1,4 +1,4 @@
-"""Plates that show a part of their rows: drawn anew at each run by the model itself, or handed in."""
+"""Plates that show only a part of their rows: subsampled by the model at each run, or passed in."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Subsample:
     def __str__(self) -> str:
         name = (*self.anew, *self.plates)[0]
         shown, total = self.plates[name]
-        how = "draws {} of {} rows anew each time" if self.anew else "shows {} of its {} rows"
+        how = "subsamples {} of {} rows at each run" if self.anew else "shows {} of its {} rows"
         return f"Plate {name!r} " + how.format(shown, total)
 
 

@@ -1,6 +1,6 @@
-"""Where a guide can draw, against where the model's latents may lie.
+"""Compares the support of a guide with that of the model's latents.
 
-A guide that can't draw everywhere is a guide all the same, and its ELBO a bound; but what it leaves out no weight of its draws can show.
+A guide that can't draw all values is still valid, and its ELBO a bound; but the weights of its draws can't reveal what it leaves out.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def missed(names: tuple[str, ...]) -> str:
     if not names:
         return ""
     where = f"site{'s' * (len(names) > 1)} {', '.join(map(repr, names))}"
-    return f" The guide can't draw all values that {where} may have, and what it leaves out no weight of its draws can show: use a guide over the model's support."
+    return f" The guide can't draw all values that {where} may have, and the weights of its draws can't reveal what it leaves out: use a guide over the model's support."
 
 
 def _inside(support: Any) -> Any:

@@ -1,4 +1,4 @@
-"""One file per model/guide pair, and the recipes by which the command line builds them."""
+"""Model/guide pairs, one file each, and the recipes from which the command line builds them."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ class Recipe:
     Attributes:
         build: A function that returns a `Pair`. Those of `x` (the first column), `features`, `rows` and `output` that it takes are
             filled in from the data; `vbayes train --set` reaches the others.
-        data: Name of the data set that it is shown on.
+        data: Name of the default data set.
         batch_size: Rows in a minibatch; None for all.
-        epochs: How long training takes to settle, with Adam at `learning_rate`.
+        epochs: Number of epochs until training settles, with Adam at `learning_rate`.
         learning_rate: See `epochs`.
     """
 
@@ -83,7 +83,7 @@ class Recipe:
             return data
         if lacking := [name for name in features if name not in data.tensors or name in data.labels]:
             raise BadData(
-                f"Data set {data.name!r} has no column of numbers {lacking[0]!r}. Wanted: {', '.join(features)}, which the pair is fitted to."
+                f"Data set {data.name!r} has no numeric column {lacking[0]!r}. Wanted: {', '.join(features)}, to which the pair is fitted."
             )
         x = stack([data.tensors[name].to(get_default_dtype()) for name in features], -1)
         within = bool(((x >= 0) & (x <= 1)).all())
@@ -101,7 +101,7 @@ class Recipe:
         """Settings that somebody has typed, each in the type of its default.
 
         Args:
-            name: Of the pair.
+            name: Name of the pair.
             data: Its data set.
             given: Setting → text.
 
@@ -129,7 +129,7 @@ class Recipe:
 
     @property
     def summary(self) -> str:
-        """What the pair is, in a line."""
+        """A description of the pair, in one line."""
         return (inspect.getdoc(self.build) or "").split("\n")[0]
 
 

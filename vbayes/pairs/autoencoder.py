@@ -1,4 +1,4 @@
-"""What every autoencoder is: a code computed from x, and x rebuilt from the code."""
+"""Base of the autoencoders: a code computed from x, and x reconstructed from the code."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ def autoencoder(
     scale: float | None = 1.0,
     prior: Callable[[Tensor], dist.TorchDistribution] | None = None,
 ) -> Pair:
-    """A pair with the deterministic guide h = encode(x) and x ~ N(decode(h), scale² I).
+    """Makes a pair with the deterministic guide h = encode(x) and x ~ N(decode(h), scale² I).
 
-    The guide is a point mass, of which log q = 0 is counted: the ELBO is log p(x, h(x)), without noise. With no prior over h that is
+    The guide is a point mass, for which log q = 0 is used: the ELBO is log p(x, h(x)), without noise. Without a prior over h it is
 
     log p(x|h(x)) = −(D/2) ln(2π scale²) − |x − decode(encode(x))|² / (2 scale²)   per datum,
 
-    the squared error times a negative number, plus another number: they have the same optimum.
+    which is a negative multiple of the squared error plus a constant, with the same optimum.
 
     Args:
-        name: Of the pair.
+        name: Name of the pair.
         features: D, the columns of x (N, D).
         hidden: Dimensions of the code h.
         encode: x (N, D) → h (N, hidden).
-        decode: h → the mean of x. Both may call `pyro.param` and `pyro.module`; what both call, they share.
-        scale: Standard deviation of a feature around its reconstruction; None learns it, as the parameter `scale`, whose square is at
-            the optimum the squared error per feature.
-        prior: x → p(h), for one datum (its device and type are x's); None for none at all: then the pair can't generate, and no
-            evidence exists.
+        decode: h → the mean of x. Both may call `pyro.param` and `pyro.module`, and share parameters of the same name.
+        scale: Standard deviation of a feature around its reconstruction; None learns it, as the parameter `scale`, whose square at
+            the optimum is the squared error per feature.
+        prior: x → p(h), for one datum (its device and type are x's); None for no prior: then the pair can't generate data, and there is no
+            evidence.
 
     Raises:
         BadInput: A size or scale that is not positive; on a call, x with another number of columns.

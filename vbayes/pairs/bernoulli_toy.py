@@ -1,4 +1,4 @@
-"""The toy problem of gradient estimators for discrete variables."""
+"""The usual toy problem for gradient estimators of discrete variables."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ..pair.pair import Pair
 
 @takes(probability=PROBABILITY)
 def bernoulli_toy(target: float = 0.45, probability: float = 0.5) -> Pair:
-    """Maximise E[(b − t)²] over the logit of b ~ Bernoulli(θ).
+    """Toy problem: maximise E[(b − t)²] over the logit of b ~ Bernoulli(θ).
 
-    The prior is q itself, held constant: so log w = (b − t)², and the ELBO's gradient that of the expectation.
+    The prior is q itself, held constant, so log w = (b − t)², and the gradient of the ELBO is that of the expectation.
 
     Args:
-        target: t.
-        probability: θ at the start.
+        target: Target, t.
+        probability: Initial value of θ.
 
     References:
         Tucker et al. 2017, REBAR, arXiv:1703.07370; Grathwohl et al. 2018, RELAX, arXiv:1711.00123.

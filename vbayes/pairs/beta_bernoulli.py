@@ -1,4 +1,4 @@
-"""Coins: a probability for each, known to lie between 0 and 1, and a guide of the posterior's own family."""
+"""Coins: an unknown probability for each, and a guide in the family of the posterior."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PRIOR = 1.5, 2.0
 
 @takes(rows=SIZE)
 def beta_bernoulli(rows: int = 2) -> Pair:
-    """Conjugate coins under a Beta guide, whose path is implicit; with exact ELBO, evidence and posterior.
+    """Beta–Bernoulli model with a Beta guide, whose path is implicit; with exact ELBO, evidence and posterior.
 
     θ ~ Beta(1.5, 2), x_t ~ Bernoulli(θ) for the tosses of a row; q(θ) = Beta(heads, tails), free for each row.
 

@@ -1,4 +1,4 @@
-"""A latent that is seen only squared: its posterior has two modes, and its guide two components."""
+"""A latent that is observed only through its square: a posterior with two modes, and a guide with two components."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCALE = 1.0  # of x given z
 
 @takes(rows=SIZE)
 def bimodal(rows: int = 2) -> Pair:
-    """A posterior with two modes under a mixture of two normals; `vb.tabulate` has the exact ELBO and evidence.
+    """Posterior with two modes, and a guide that is a mixture of two normals; `vb.tabulate` has the exact ELBO and evidence.
 
     z ~ N(0, 1), x ~ N(bend z², 1), bend learnt; q(z) = α₁ N(loc₁, scale₁²) + α₂ N(loc₂, scale₂²), free for each datum.
 

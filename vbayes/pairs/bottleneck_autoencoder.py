@@ -1,4 +1,4 @@
-"""The autoencoder with a narrow code: PCA on a curved surface."""
+"""The autoencoder with a narrow code: non-linear PCA."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def bottleneck_autoencoder(
 ) -> Pair:
     """Autoencoder with a low-dimensional code between two networks: non-linear PCA.
 
-    h = encoder(x), x ~ N(decoder(h), scale² I), each a network with one tanh layer. What keeps it from learning the identity is hidden < features.
+    h = encoder(x), x ~ N(decoder(h), scale² I), each a network with one tanh layer. Because hidden < features, it can't learn the identity.
 
     Args:
         features: D, the columns of x (N, D).
         hidden: Dimensions of h.
         width: Units in the tanh layer of encoder and decoder.
         scale: Standard deviation of a feature around its reconstruction; None learns it.
-        seed: Of the initial weights (PyTorch's default for linear layers).
+        seed: Seed for the initial weights (PyTorch's default for linear layers).
 
     Raises:
         BadInput: A size or scale that is not positive.

@@ -1,4 +1,4 @@
-"""A small hidden Markov model, and a guide that takes its states apart."""
+"""A small hidden Markov model, and a guide that factorises over its states."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOISE = 0.8  # standard deviation of x given the state
 
 @takes(rows=SIZE, steps=SIZE)
 def discrete_chain(rows: int = 2, steps: int = 3) -> Pair:
-    """A hidden Markov model of two states under a factored guide, with exact ELBO, evidence and posterior marginals.
+    """Hidden Markov model with two states and a factored guide, with exact ELBO, evidence and posterior marginals.
 
     z_1 ~ Bernoulli(½), z_{t+1} ~ Categorical(transition[z_t]), x_t ~ N(means[z_t], 0.8²), transition and means learnt; q(z) = Π_t
     Categorical, free for each row and step.

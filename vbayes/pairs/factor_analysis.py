@@ -14,15 +14,15 @@ def factor_analysis(
 ) -> Pair:
     """Factor analysis with a linear guide, with exact ELBO, evidence and posterior.
 
-    z ~ N(0, I), x ~ N(W z + b, diag ψ); q(z|x) = N(V(x − b), C) with the same C for all x. Unlike in probabilistic PCA each feature has a noise
-    of its own, so what counts is what features share, not how far they vary. Where a feature never
-    changes the likelihood has no bound: its ψ runs to 0. The maximum is found by `vbayes.exact.factor_analysis.maximum_likelihood`.
+    z ~ N(0, I), x ~ N(W z + b, diag ψ); q(z|x) = N(V(x − b), C) with the same C for all x. Unlike in probabilistic PCA, each feature has its own
+    noise, so the model explains what features share, not how much they vary. If a feature is
+    constant, the likelihood is unbounded, as its ψ goes to 0. The maximum is computed by `vbayes.exact.factor_analysis.maximum_likelihood`.
 
     Args:
         features: D, the columns of x (N, D).
         latent: L, the dimensions of z.
         covariance: C, "diagonal" or "full".
-        seed: Of the initial W and V. Parameters: `weight` W (D, L), `offset` b, `scale` ψ^½ (D,), `gain` Vᵀ (D, L), `guide_scale` C^½.
+        seed: Seed for the initial W and V. Parameters: `weight` W (D, L), `offset` b, `scale` ψ^½ (D,), `gain` Vᵀ (D, L), `guide_scale` C^½.
 
     Raises:
         BadInput: A size that is not positive, or no such covariance; on a call, x with another number of columns.

@@ -1,4 +1,4 @@
-"""No prior at all: what a plain autoencoder believes of its code."""
+"""The flat prior of a plain autoencoder over its code."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ..errors import BadInput
 
 
 class Flat(dist.ImproperUniform):
-    """Density 1 everywhere on the real vectors of some length: log p(h) = 0, so that log p(x, h) = log p(x|h).
+    """Improper density 1 on real vectors: log p(h) = 0, so that log p(x, h) = log p(x|h).
 
-    It has no integral, hence nothing can be drawn from it, and there is no evidence p(x).
+    It has no finite integral, so it can't be drawn from, and there is no evidence p(x).
 
     Args:
         size: Dimensions of h.
@@ -35,6 +35,6 @@ class Flat(dist.ImproperUniform):
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Raises `BadInput`: there is nothing to draw from."""
         raise BadInput(
-            "This autoencoder has no prior over its code, so codes can't be drawn, nor data from them. Wanted: codes of data, by the guide; or a "
+            "This autoencoder has no prior over its code, so neither codes nor data can be drawn. Wanted: codes of data, from the guide; or a "
             "pair with a prior, such as vb.pairs.vae or vb.pairs.probabilistic_pca."
         )

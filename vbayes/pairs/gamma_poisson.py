@@ -1,4 +1,4 @@
-"""Counts: a rate for each row, positive, and a guide of the posterior's own family."""
+"""Counts: an unknown positive rate for each row, and a guide in the family of the posterior."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHAPE = 2.0  # of the prior
 
 @takes(rows=SIZE)
 def gamma_poisson(rows: int = 2) -> Pair:
-    """Conjugate counts under a Gamma guide, whose path is implicit; with exact ELBO, evidence and posterior.
+    """Gamma–Poisson model with a Gamma guide, whose path is implicit; with exact ELBO, evidence and posterior.
 
     λ ~ Gamma(2, prior_rate), x_t ~ Poisson(λ) for the counts of a row; q(λ) = Gamma(shape, rate), free for each row. The
     prior's rate is learnt.

@@ -1,4 +1,4 @@
-"""Two latents in a row for each datum, and a guide that draws the second given the first."""
+"""A chain of two latents for each datum, and a guide that draws the second given the first."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ STEP, NOISE = 0.7, 0.5  # standard deviations of z2 given z1, and of x given z2
 
 @takes(rows=SIZE)
 def gaussian_chain(rows: int = 2) -> Pair:
-    """Hierarchical guide, with exact ELBO, evidence and posterior.
+    """Chain of two latents with a hierarchical guide, with exact ELBO, evidence and posterior.
 
     z1 ~ N(0, 1), z2 ~ N(slope z1, 0.7²), x ~ N(z2, 0.5²); q(z1) = N(first, σ1²), q(z2|z1) = N(second + link z1, σ2²), with
-    `first` and `second` for each datum. What an estimator holds constant of z1 matters here.
+    `first` and `second` for each datum. Here it matters how an estimator holds z1 constant.
 
     Args:
         rows: N. The model is called with x of shape (N,).

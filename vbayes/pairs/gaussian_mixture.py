@@ -17,13 +17,13 @@ SCALE = 0.7  # of each component
 
 @takes(rows=SIZE, components=SIZE)
 def gaussian_mixture(rows: int = 2, components: int = 3) -> Pair:
-    """A categorical latent for each datum, with exact ELBO, evidence and posterior.
+    """Gaussian mixture with a categorical latent for each datum, with exact ELBO, evidence and posterior.
 
     z ~ Categorical(weights), x ~ N(means[z], 0.7²), weights and means learnt; q(z) = Categorical, free for each datum.
 
     Args:
         rows: N. The model is called with x of shape (N,).
-        components: C.
+        components: Number of components, C.
     """
 
     def p(x: Tensor) -> tuple[Tensor, Tensor]:

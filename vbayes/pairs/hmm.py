@@ -1,4 +1,4 @@
-"""Hidden Markov models: with a guide that takes the states apart, and with the states summed out."""
+"""Hidden Markov models: with a guide that factorises over the states, and with the states summed out."""
 
 from __future__ import annotations
 
@@ -43,21 +43,21 @@ def hmm(
     symbols: int = 2,
     seed: int | None = None,
 ) -> Pair:
-    """Hidden Markov model under a factored guide, with exact ELBO, evidence and posterior marginals.
+    """Hidden Markov model with a factored guide, with exact ELBO, evidence and posterior marginals.
 
     z_1 ~ Categorical(initial), z_{t+1} ~ Categorical(transition[z_t]), x_t ~ N(mean[z_t], scale[z_t]²) or
     Categorical(emission[z_t]), everything learnt; q(z) = Π_t Categorical, free for each row and step. A datum is a whole
     sequence; all its states are the site "z" of shape (N, T), whose cost does not depend on a loop over time.
 
     Args:
-        states: S, and then parameters start at random; or a `HiddenMarkov` to start at, whose emission counts.
-        rows: N. Model and guide are called with x (N, T), or (N, T, D), and optionally lengths (N,): how many of the T
-            steps each row has. All rows at once: each has a q of its own.
-        steps: T.
+        states: Number of states S, with random initial parameters; or a `HiddenMarkov` to start from, whose emission is then used.
+        rows: N. Model and guide are called with x (N, T), or (N, T, D), and optionally lengths (N,), the number of
+            steps in each row. All rows are passed at once, as each has its own q.
+        steps: Number of steps, T.
         emission: "gaussian" for real numbers or "categorical" for integers.
-        features: D for Gaussian vectors; None for numbers.
+        features: D for Gaussian vectors; None for scalars.
         symbols: K for integers from 0 to K − 1.
-        seed: Of the parameters at the start.
+        seed: Seed for the parameters at the start.
 
     References:
         Rabiner 1989, A tutorial on hidden Markov models, doi:10.1109/5.18626; Saul & Jordan 1996, Exploiting tractable
@@ -75,7 +75,7 @@ def hmm(
         p.check(x, lengths)
         if x.shape[:2] != (rows, steps):
             raise BadInput(
-                f"x has {len(x)} sequences of {x.shape[1]} steps; the guide has a q for each of {rows} sequences of {steps}. Wanted: all of "
+                f"x has {len(x)} sequences of {x.shape[1]} steps; the guide has parameters for {rows} sequences of {steps} steps. Wanted: all of "
                 "them in each call (batch_size=None), or vb.pairs.hmm_summed, whose guide is empty."
             )
 
@@ -114,7 +114,7 @@ def hmm_summed(
     symbols: int = 2,
     seed: int | None = None,
 ) -> Pair:
-    """The model of `hmm` with its states summed out, in O(log T) steps: its ELBO is the evidence, without noise.
+    """Hidden Markov model with its states summed out, in O(log T) steps: its ELBO is the evidence, without noise.
 
     The guide is empty. Model and guide are called with x (M, T), or (M, T, D), of any M and T, and optionally lengths (M,).
 
@@ -143,13 +143,13 @@ def hmm_summed(
 
 @takes(pair=Instance(Pair, "a pair of vb.pairs.hmm or hmm_summed", "the pair"))
 def hidden_markov_of(pair: Pair) -> HiddenMarkov:
-    """The model that a pair of `hmm` or `hmm_summed` holds now: on the CPU, for its evidence, posterior, paths and samples.
+    """The current model of an `hmm` or `hmm_summed` pair as a `HiddenMarkov` on the CPU, for its evidence, posterior, paths and samples.
 
     Args:
-        pair: Initialised or trained.
+        pair: An initialised or trained pair.
 
     Raises:
-        BadInput: Another pair, or one without parameters yet.
+        BadInput: It is another kind of pair, or has no parameters yet.
     """
     if not {"initial", "transition"} <= set(pair.parameters):
         raise BadInput(

@@ -21,20 +21,20 @@ def linear_autoencoder(
 ) -> Pair:
     """Linear autoencoder with tied weights; its optimum is PCA.
 
-    h = Wᵀ(x − b), x ~ N(b + W h, scale² I): the ELBO is −Σ|(x − b) − W Wᵀ(x − b)|² / (2 scale²) and a constant. With hidden < features the
-    optimum is unique but for a rotation of h: the columns of W are orthonormal and span the leading principal directions, b is
+    h = Wᵀ(x − b), x ~ N(b + W h, scale² I): the ELBO is −Σ|(x − b) − W Wᵀ(x − b)|² / (2 scale²) plus a constant. With hidden < features the
+    optimum is unique up to a rotation of h: the columns of W are orthonormal and span the leading principal directions, b is
     the mean, and the squared error per datum is the sum of the eigenvalues of the covariance that are left out. With
-    hidden ≥ features it is trivial: W Wᵀ = I rebuilds anything.
+    hidden ≥ features it is trivial, as W Wᵀ = I reconstructs anything.
 
     Args:
         features: D, the columns of x (N, D).
         hidden: Dimensions of h.
         scale: Standard deviation of a feature around its reconstruction; None learns it.
-        seed: Of the initial W; b starts at 0.
+        seed: Seed for the initial W; b starts at 0.
 
     Raises:
-        BadInput: A size or scale that is not positive; `scale=None` where the reconstruction can be perfect: no likelihood is then
-            the highest.
+        BadInput: A size or scale is not positive; or `scale=None` although the reconstruction can be perfect, so that the likelihood has no
+            maximum.
 
     References:
         Baldi & Hornik 1989, Neural networks and principal component analysis, doi:10.1016/0893-6080(89)90014-2.

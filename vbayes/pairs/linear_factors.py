@@ -28,19 +28,19 @@ def linear_factors(
     """z ~ N(0, I), x ~ N(W z + b, diag scale²); q(z|x) = N(gainᵀ(x − b), guide_scale guide_scaleᵀ), with exact ELBO, evidence, posterior.
 
     Args:
-        name: Of the pair.
+        name: Name of the pair.
         features: D, the columns of x (N, D).
         latent: L, the dimensions of z.
         noises: Shape of `scale`: () for one that all features share, (D,) for one each.
         covariance: Of q(z|x), the same for all x: "diagonal" or "full".
-        seed: Of the initial W and gain.
+        seed: Seed for the initial W and gain.
 
     Raises:
         BadInput: A size that is not positive, or no such covariance; on a call, x with another number of columns.
     """
     check_sizes(features=features, latent=latent)
     if covariance not in ("diagonal", "full"):
-        raise BadInput(f"covariance={covariance!r} is no covariance of the guide. Wanted: 'diagonal' or 'full'.")
+        raise BadInput(f"covariance={covariance!r} is not a covariance of the guide. Wanted: 'diagonal' or 'full'.")
     initial, full = start(features, latent, seed=seed), covariance == "full"
 
     def likelihood(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

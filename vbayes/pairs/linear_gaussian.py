@@ -1,4 +1,4 @@
-"""Probabilistic PCA with tied weights: the guide uses the model's own matrix."""
+"""Probabilistic PCA with tied weights: the guide uses the model's matrix."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ NOISE = 0.6  # standard deviation of x given z
 
 @takes(features=SIZE, latent=SIZE)
 def linear_gaussian(features: int = 3, latent: int = 2) -> Pair:
-    """Model and guide share a module: tied weights, with exact ELBO, evidence and posterior.
+    """Probabilistic PCA with weights shared by model and guide, with exact ELBO, evidence and posterior.
 
-    z ~ N(0, I), x ~ N(W z, 0.6² I); q(z|x) = N(gain Wᵀx, diag σ²). The gradient in W comes from both sides, which an estimator
-    that treats model and guide apart gets wrong.
+    z ~ N(0, I), x ~ N(W z, 0.6² I); q(z|x) = N(gain Wᵀx, diag σ²). The gradient in W comes from both, which an estimator
+    that treats model and guide separately gets wrong.
 
     Args:
         features: D, the columns of x (N, D).

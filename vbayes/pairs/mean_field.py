@@ -1,4 +1,4 @@
-"""The factored baseline: no encoder, a free Gaussian for each datum."""
+"""The mean-field baseline: no encoder, but a separate Gaussian for each datum."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def mean_field(
     output: Output = "bernoulli",
     seed: int | None = None,
 ) -> Pair:
-    """Factored baseline: the autoencoder's model, and a free Gaussian for each datum.
+    """Mean-field baseline: the model of the autoencoder, with a separate Gaussian for each datum.
 
-    q(zᵢ) = N(μᵢ, diag σᵢ²), with μᵢ and σᵢ free for each datum i; p_θ(x, z) is the variational autoencoder's. What is lost is the encoder's sharing between data: each datum's q learns only when that datum is in the batch, and
-    a new datum has no q. What is gained is that there is no amortisation gap.
+    q(zᵢ) = N(μᵢ, diag σᵢ²), with its own μᵢ and σᵢ for each datum i; p_θ(x, z) is that of the variational autoencoder. Without an encoder, data don't share information: each datum's q learns only when that datum is in the batch, and
+    there is no q for new data. In return, there is no amortisation gap.
 
     Args:
         features, hidden, latent, output, seed: As for `vae`.

@@ -1,4 +1,4 @@
-"""The sampling baseline: the autoencoder's model and q, but no gradient flows through a draw."""
+"""The sampling baseline: the autoencoder's model and q, without gradients through the draws."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def monte_carlo(
 ) -> Pair:
     """Sampling baseline: the autoencoder's model and guide, without a reparameterised path.
 
-    Only sampling and the score function are left: what variational inference was before the reparameterisation trick.
+    Only sampling and the score function remain, as in variational inference before the reparameterisation trick.
 
     Args:
         features, hidden, latent, output, seed: As for `vae`; with the same seed, the same initial weights.

@@ -1,4 +1,4 @@
-"""One latent per datum, everything Gaussian: the pair whose every number is known."""
+"""One latent per datum, everything Gaussian, and every answer known."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ..pair.pair import Pair
 
 @takes(rows=SIZE)
 def normal_normal(rows: int = 2) -> Pair:
-    """Conjugate, with exact ELBO, evidence and posterior.
+    """Conjugate normal model, with exact ELBO, evidence and posterior.
 
     z ~ N(0, 1), x ~ N(z, 1); q(z) = N(loc, scale²) with a location per datum and one scale for all. Pyro's own gradient tests use it. It starts at q = prior.
 
     Args:
-        rows: N, the number of data, each with a location of its own. The model is called with all of them.
+        rows: N, the number of data, each with its own location. The model is called with all of them.
     """
 
     def model(x: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""The autoencoder with a wide code of which little is used."""
+"""The autoencoder with a wide but sparse code."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from .sizes import check_sizes
 def sparse_autoencoder(
     features: int = 64, hidden: int = 128, *, penalty: float = 0.1, scale: float = 1.0, seed: int | None = None
 ) -> Pair:
-    """Autoencoder with a penalty on |h|, which makes most of a wide code zero.
+    """Autoencoder with a penalty on |h|, which makes most entries of a wide code zero.
 
-    h = shrink(Aᵀ(x − b), τ), x ~ N(b + W h, scale² I), h_j ~ Laplace(0, 1/penalty). The ELBO is, but for a constant,
+    h = shrink(Aᵀ(x − b), τ), x ~ N(b + W h, scale² I), h_j ~ Laplace(0, 1/penalty). Up to a constant, the ELBO is
 
     −Σᵢ [ |xᵢ − b − W hᵢ|² / (2 scale²) + penalty Σⱼ |hᵢⱼ| ],
 
-    so that the guide's point mass seeks the most probable h of each datum (MAP) under the Laplace prior, as far as one layer can compute it.
-    The columns of W have length 1: else W would grow, h shrink, and the penalty cost nothing. shrink(u, τ) = sign(u) max(|u| − τ, 0),
-    with τ learnt for each h_j, is the answer itself where W is orthogonal, and gives zeros that are exact.
+    so the guide's point mass approximates the most probable h of each datum (MAP) under the Laplace prior, as far as one layer can.
+    The columns of W have length 1; otherwise W would grow and h shrink, and the penalty would have no effect. shrink(u, τ) = sign(u) max(|u| − τ, 0),
+    with τ learnt for each h_j, is the exact solution if W is orthogonal, and gives exact zeros.
 
     Args:
         features: D, the columns of x (N, D).
         hidden: Dimensions of h; more than features is usual.
-        penalty: Nats for each unit of |h_j|.
-        scale: Standard deviation of a feature around its reconstruction. What counts for h is penalty · scale².
-        seed: Of the initial W; A starts at W and τ at penalty · scale².
+        penalty: Penalty in nats per unit of |h_j|.
+        scale: Standard deviation of a feature around its reconstruction. Only penalty · scale² matters for h.
+        seed: Seed for the initial W; A starts at W and τ at penalty · scale².
 
     Raises:
         BadInput: A size, penalty or scale that is not positive.

@@ -1,4 +1,4 @@
-"""A small linear-Gaussian state-space model, and a guide that goes along it."""
+"""A small linear-Gaussian state-space model with a sequential guide."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STEP, NOISE = 0.7, 0.5  # standard deviations of z_t given z_{t−1}, and of x_t
 
 @takes(steps=SIZE)
 def state_space(steps: int = 3) -> Pair:
-    """A series of latents, each with its datum, and a guide that knows the last one and the present datum; with exact ELBO, evidence and posterior marginals.
+    """Linear-Gaussian state-space model with a guide that draws each latent given the previous one and the current datum; with exact ELBO, evidence and posterior marginals.
 
     z_t ~ N(slope z_{t−1}, 0.7²), x_t ~ N(z_t, 0.5²), z_0 = 0; q(z_t | z_{t−1}, x) = N(link z_{t−1} + gain x_t, scale²). With gain = 0 and link = slope the guide is the prior.
 

@@ -1,4 +1,4 @@
-"""Three binary latents for each datum, each depending on those before it, and a guide that takes them apart."""
+"""Three dependent binary latents for each datum, and a factored guide."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ..pair.pair import Pair
 
 @takes(rows=SIZE)
 def three_bernoulli(rows: int = 2) -> Pair:
-    """Three dependent binary latents under a factored guide: eight cases to count out.
+    """Three dependent binary latents with a factored guide, and so eight cases to enumerate.
 
-    b1 ~ Bernoulli(0.4), b2 and b3 by logits that are linear in those before, x ~ N(weights · b, 0.8²) with weights that are
-    learnt; q(b) = Π Bernoulli, a logit for each datum and latent. `vb.tabulate` has the exact ELBO.
+    b1 ~ Bernoulli(0.4), b2 and b3 with logits linear in the earlier ones, x ~ N(weights · b, 0.8²) with learnt
+    weights; q(b) = Π Bernoulli, with a logit for each datum and latent. `vb.tabulate` has the exact ELBO.
 
     Args:
         rows: N. The model is called with x of shape (N,).

@@ -1,4 +1,4 @@
-"""Pairs of which everything can be known, each with a little data: what estimators are held against."""
+"""Pairs with known answers, each with a few data, on which estimators are tested."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The variational autoencoder, and the generative network that its baselines share with it."""
+"""The variational autoencoder, and the generative network shared with its baselines."""
 
 from __future__ import annotations
 
@@ -78,14 +78,14 @@ class Encoder(nn.Module):
 def vae(
     features: int = 64, hidden: int = 128, latent: int = 5, *, output: Output = "bernoulli", seed: int | None = None
 ) -> Pair:
-    """Variational autoencoder of Kingma & Welling.
+    """Variational autoencoder (VAE) of Kingma & Welling.
 
     Args:
-        features: Of a datum; the model is called with x of shape (M, features).
+        features: Number of features of a datum; the model is called with x of shape (M, features).
         hidden: Units in the tanh layer of encoder and decoder.
         latent: J, dimensions of z.
         output: Bernoulli (for binary x) or Gaussian (for x in [0, 1]).
-        seed: Of the initial weights (PyTorch's default for linear layers).
+        seed: Seed for the initial weights (PyTorch's default for linear layers).
 
     References:
         Kingma & Welling 2013, Auto-encoding variational Bayes, arXiv:1312.6114.

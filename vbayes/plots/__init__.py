@@ -1,4 +1,4 @@
-"""One figure per file: a table and an axes in, the axes out."""
+"""Figures, one per file: each takes a table and axes, and returns the axes."""
 
 from .against_particles import against_particles as against_particles
 from .bias_variance_cost import bias_variance_cost as bias_variance_cost

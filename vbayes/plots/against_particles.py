@@ -35,14 +35,14 @@ def _without_particles(name: str) -> str:
 def against_particles(
     table: pd.DataFrame, ax: Axes, *, y: str = "snr", at: str | None = None, group: str = "all"
 ) -> Axes:
-    """A column against K on logarithmic scales, one line an estimator, with the slope of a straight line through it.
+    """Plots a column against K on logarithmic scales, one line per estimator, with the slope of a fitted straight line.
 
     Args:
         table: `Comparison.to_dataframe()` of a comparison with `particles=`.
-        ax: Where to draw.
+        ax: Axes to draw on.
         y: "snr", "dsnr", "variance" or "variance_time".
-        at: Point of training; the last if None.
-        group: Of parameters.
+        at: Point of training; the last one if None.
+        group: Name of a group of parameters.
     """
     at, rows = rows_at(table, at, group)
     rows = rows[rows[y] > 0]

@@ -1,4 +1,4 @@
-"""Bias, variance and cost in one picture."""
+"""Bias, variance and cost in one figure."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from .rows import rows_at
 
 @takes(table=Table(("estimator", "at", "group", "bias_z")))
 def bias_variance_cost(table: pd.DataFrame, ax: Axes, *, at: str | None = None, group: str = "all") -> Axes:
-    """Each estimator at its bias and its noise, as parts of the length of its right gradient; the mark grows with the time of a gradient.
+    """Plots the bias and noise of each estimator, relative to the norm of the exact gradient; the size of a marker shows the time of a gradient.
 
-    A filled mark stands at a bias that was seen; an open one, with an arrow to the left, at the smallest that would have been.
+    A filled marker shows a detected bias; an open one, with an arrow to the left, the smallest bias that would have been detected.
 
     Args:
         table: `Comparison.to_dataframe()`.
-        ax: Where to draw.
-        at: Point of training; the last if None.
-        group: Of parameters.
+        ax: Axes to draw on.
+        at: Point of training; the last one if None.
+        group: Name of a group of parameters.
     """
     at, rows = rows_at(table, at, group)
     rows = rows.dropna(subset="bias_z")
@@ -52,8 +52,8 @@ def bias_variance_cost(table: pd.DataFrame, ax: Axes, *, at: str | None = None, 
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.margins(0.15)
-    unit = " / length of the gradient" if relative else ", nats"
-    ax.set_xlabel(f"bias{unit} (filled: seen; open: at most)")
+    unit = " / norm of the gradient" if relative else ", nats"
+    ax.set_xlabel(f"bias{unit} (filled: detected; open: upper limit)")
     ax.set_ylabel(f"noise of one draw{unit}")
     legend_beside(ax, handles=handles)
     ax.set_axisbelow(True)

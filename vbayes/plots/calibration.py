@@ -1,4 +1,4 @@
-"""Where the truth lies among draws of q, over many simulated data sets."""
+"""Ranks of the true values among draws of q, over many simulated data sets."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ CALM, ALARMED = "#0072B2", "#D55E00"
 
 @takes(table=Table(("parameter",)), ranks=Mapped(Anything()))
 def calibration(ranks: Mapping[str, Any], draws: int, table: pd.DataFrame) -> Figure:
-    """A histogram of ranks for each parameter, the least calibrated first, with the heights between which 99 of 100 bars lie if it is calibrated.
+    """Plots a histogram of ranks for each parameter, least calibrated first, with the range that contains 99 % of bars if q is calibrated.
 
-    Bars that rise to one side tell of bias, to both sides of a q that is too narrow, in the middle of one that is too wide.
+    Bars that rise to one side show bias, to both sides a q that is too narrow, and in the middle one that is too wide.
 
     Args:
-        ranks: Parameter → (R,) ranks of the truth among S draws.
-        draws: S.
+        ranks: Parameter → (R,) ranks of the true value among S draws.
+        draws: Number of draws, S.
         table: `rank_tests` of them.
     """
     names = ordered(table, list(ranks))[:MOST]
@@ -51,17 +51,17 @@ def calibration(ranks: Mapping[str, Any], draws: int, table: pd.DataFrame) -> Fi
         low, high = zip(*(band(len(own), float(part)) for part in shares), strict=True)
         for level, dash in ((low, ":"), (high, ":"), (len(own) * shares, "-")):
             ax.stairs(level, places, baseline=None, color="black", lw=1, ls=dash)
-        ax.set_title(f"{name}: {said or 'nothing seen'}".replace(", ", ",\n"), loc="left", fontsize=9)
+        ax.set_title(f"{name}: {said or 'no deviation found'}".replace(", ", ",\n"), loc="left", fontsize=9)
         ax.set(xlim=(0, 1), xticks=[0, 0.5, 1], yticks=[])
         ax.spines[["top", "right", "left"]].set_visible(False)
         ax.tick_params(labelsize=8)
     for ax in axes.flat[len(names) :]:
         ax.set_visible(False)
-    axes[-1, 0].set_xlabel("part of the draws below the truth", fontsize=9)
+    axes[-1, 0].set_xlabel("fraction of draws below the true value", fontsize=9)
     left = len(ranks) - len(names)
     more = f", and {left} more parameters" if left else ""
     figure.suptitle(
-        f"Where the truth lies among draws of q, over {len(next(iter(ranks.values())))} data sets (dotted: 99 of 100 bars){more}",
+        f"Ranks of the true values among draws of q, over {len(next(iter(ranks.values())))} data sets (dotted: range of 99 % of bars){more}",
         x=0.01, ha="left", fontsize=11,
     )  # fmt: skip
     return figure

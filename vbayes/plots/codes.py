@@ -16,11 +16,11 @@ SEVERAL = 20  # classes that colours tell apart
 
 @takes(table=Table(("label",)))
 def codes(table: pd.DataFrame, ax: Axes) -> Axes:
-    """A point for each datum, in the two dimensions of z that vary most; coloured by its label. Where z has one dimension, how many data lie where.
+    """Plots a point for each datum in the two dimensions of z that vary most, coloured by its label; a histogram if z has one dimension.
 
     Args:
         table: `LatentSpace.codes`.
-        ax: Where to draw.
+        ax: Axes to draw on.
     """
     across, up = widest(table)
     if across == up:
@@ -37,7 +37,7 @@ def codes(table: pd.DataFrame, ax: Axes) -> Axes:
         shown = ax.scatter(table[across], table[up], s=8, c=table.label, cmap="viridis")
         ax.figure.colorbar(shown, ax=ax)
     ax.set(xlabel=across, ylabel=up)
-    return framed(ax, "Data at the mean of q(z|x)")
+    return framed(ax, "Data at the means of q(z|x)")
 
 
 def _along(table: pd.DataFrame, ax: Axes, name: str) -> Axes:
@@ -53,7 +53,7 @@ def _along(table: pd.DataFrame, ax: Axes, name: str) -> Axes:
     else:
         ax.hist(table[name], bins=BINS, color="#0072B2")
     ax.set(xlabel=name, ylabel="data")
-    return framed(ax, "Data at the mean of q(z|x)", grid="y")
+    return framed(ax, "Data at the means of q(z|x)", grid="y")
 
 
 def widest(table: pd.DataFrame) -> tuple[str, str]:

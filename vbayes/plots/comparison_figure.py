@@ -1,4 +1,4 @@
-"""The whole of a comparison in one figure."""
+"""A whole comparison in one figure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .variance_time import variance_time
 
 @takes(table=Table(("estimator", "at", "group", "variance")))
 def comparison_figure(table: pd.DataFrame) -> Figure:
-    """Variance by group of parameters along the training, and variance × time at its end.
+    """Plots the variance of each group of parameters along the training, and variance × time at its end.
 
     Args:
         table: `Comparison.to_dataframe()`.

@@ -1,4 +1,4 @@
-"""Whether a fit is to be believed, in one figure."""
+"""Whether a fit can be trusted, in one figure."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def diagnosis_figure(
     history: pd.DataFrame | None = None,
     bound: str = "ELBO",
 ) -> Figure:
-    """The weights, where they move the draws, and the ELBO during training as far as there was one.
+    """Plots the weights, where they move the draws, and the ELBO during training if there was any.
 
     Args:
         sites: `Diagnosis.sites`.
         tail: `Diagnosis.tail`.
-        k_hat: Of those weights.
-        title: Above all.
-        k_hats: k̂ of each datum, in place of the tail.
-        apart: k̂ of each datum's own latents, beside the tail; no panel if None.
+        k_hat: k̂ of those weights.
+        title: Title of the figure.
+        k_hats: k̂ of each datum, shown instead of the tail.
+        apart: k̂ of the latents of each datum, shown next to the tail; no panel if None.
         history: `Fit.history`; no panel if None or empty.
         bound: As for `history`.
     """
@@ -74,7 +74,7 @@ def _tail(tail: np.ndarray, k_hat: float, ax: Axes) -> None:
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xlabel("rank of the draw")
-    ax.set_ylabel("weight (1: the mean)")
+    ax.set_ylabel("weight / mean weight")
     ax.legend(frameon=False, fontsize=9)
     framed(ax, rf"The heaviest weights: $\hat{{k}}$ = {k_hat:.2f}")
 
@@ -96,7 +96,7 @@ def _moved(sites: pd.DataFrame, ax: Axes) -> None:
     """Mean ± sd of the draws, and of the weighted draws, of the latents that are moved most, in sds of the draws."""
     rows = sites.head(SHOWN).iloc[::-1]
     if rows.empty:
-        _nothing(ax, "no weights to move the draws by")
+        _nothing(ax, "no weights")
         return
     places = np.arange(len(rows))
     ax.axvspan(-1, 1, color=OURS, alpha=0.2, lw=0, label="q: mean ± sd")

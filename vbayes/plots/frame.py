@@ -1,4 +1,4 @@
-"""What is around a figure's data: title, grid, legend."""
+"""Frame of a figure: title, grid, legend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Single draws of a gradient around the right one."""
+"""Single draws of a gradient around the exact one."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ WIDE = 30.0  # times as wide as the narrowest: from there on a histogram has an 
 
 @takes(draws=Mapped(Several(Anything(), 2, 2)), bins=Whole(1, drawn=True))
 def gradient_histograms(draws: Mapping[str, tuple[Sequence[float], float]], *, bins: int = 40) -> Figure:
-    """A histogram for each estimator of what its draws have along the right gradient, with that gradient's length and their own mean.
+    """Plots for each estimator a histogram of its draws projected onto the exact gradient, with the norm of that gradient and the mean of the draws.
 
-    Those much wider than the narrowest have axes of their own, and say so.
+    Histograms that are much wider than the narrowest have their own axes, which are marked.
 
     Args:
         draws: `Comparison.along()`.
-        bins: Of each.
+        bins: Number of bins of each histogram.
 
     Raises:
-        BadInput: No draws, as where no right gradient is known.
+        BadInput: There are no draws, because the exact gradient is not known.
     """
     shown = {name: (np.asarray(values), right) for name, (values, right) in draws.items() if len(values)}
     if not shown:
         raise BadInput(
-            f"No draws along a right gradient, for {', '.join(draws) or 'no estimator'}. Wanted: a comparison with an oracle, and a group "
-            "and a point at which the right gradient is not zero."
+            f"There are no draws projected onto an exact gradient for {', '.join(draws) or 'any estimator'}. Wanted: a comparison with an oracle, and a group "
+            "and point at which the exact gradient is not zero."
         )
     names = list(draws)
     figure, axes = pyplot.subplots(
@@ -58,7 +58,7 @@ def gradient_histograms(draws: Mapping[str, tuple[Sequence[float], float]], *, b
         ax.spines[["top", "right", "left"]].set_visible(False)
         ax.tick_params(labelsize=8)
     axes[-1, 0].set_xlabel(
-        "along the right gradient (nats); black: its length, dashed: mean of these draws", fontsize=9
+        "projection onto the exact gradient (nats); black: its norm, dashed: mean of the draws", fontsize=9
     )
     figure.suptitle("Single draws of the gradient", x=0.01, ha="left", fontsize=11)
     return figure

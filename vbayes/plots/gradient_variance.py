@@ -1,4 +1,4 @@
-"""Gradient variance along the training."""
+"""Gradient variance during training."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .palette import style
 
 @takes(table=Table(("estimator", "at", "group", "variance")))
 def gradient_variance(table: pd.DataFrame, ax: Axes, *, group: str = "all") -> Axes:
-    """Variance of the gradient at each point of training, one line an estimator, on a logarithmic scale.
+    """Plots the variance of the gradient at each point of training, one line per estimator, on a logarithmic scale.
 
     Args:
         table: `Comparison.to_dataframe()`.
-        ax: Where to draw.
-        group: Of parameters.
+        ax: Axes to draw on.
+        group: Name of a group of parameters.
     """
     rows = table[table.group == group]
     points = list(dict.fromkeys(rows["at"]))

@@ -12,12 +12,12 @@ from .frame import framed
 
 @takes(table=Table(("step", "elbo_per_datum")))
 def history(table: pd.DataFrame, ax: Axes, *, bound: str = "ELBO") -> Axes:
-    """The ELBO, or whatever bound was followed, per datum at each step, faint, and its running mean over a fiftieth of the steps; of fewer than a hundred steps, each step alone.
+    """Plots the ELBO, or other bound, per datum at each step (faint), with its running mean over a fiftieth of the steps if there are at least a hundred.
 
     Args:
         table: `Fit.history`.
-        ax: Where to draw.
-        bound: What was followed, as `Fit.bound` has it.
+        ax: Axes to draw on.
+        bound: Name of the bound, as in `Fit.bound`.
     """
     window = max(1, len(table) // 50)
     if window > 1:

@@ -1,4 +1,4 @@
-"""Many small pictures in one."""
+"""Many small images in one."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..arguments.whole import Whole
 
 @takes(columns=Whole(1))
 def images(array: np.ndarray, ax: Axes, *, columns: int = 16) -> Axes:
-    """Tiles pictures row by row.
+    """Tiles images row by row.
 
     Args:
-        array: (n, height, width) in [0, 1]; 0 is shown white.
-        ax: Where to draw.
-        columns: Pictures in a row.
+        array: (n, height, width) in [0, 1]; 0 is shown as white.
+        ax: Axes to draw on.
+        columns: Number of images in a row.
     """
     if len(getattr(array, "shape", ())) != 3:
         refuse("array", array, wanted="an array of shape (n, height, width)", mend="array.reshape(-1, height, width)")

@@ -12,11 +12,11 @@ from .frame import framed
 
 @takes(table=Table(("batch_size", "particles", "minibatch", "particle", "total", "total_se", "predicted")))
 def noise_split(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Both parts of a gradient's variance, on top of each other, and what the law, fitted to the other bars, predicts.
+    """Plots both parts of a gradient's variance, stacked, and the prediction of a fit to the other bars.
 
     Args:
         table: `NoiseSplit.to_dataframe()`.
-        ax: Where to draw.
+        ax: Axes to draw on.
     """
     labels = [f"M = {m:.0f}\nL = {n:.0f}" for m, n in zip(table.batch_size, table.particles, strict=True)]
     ax.bar(labels, table.minibatch.clip(lower=0), color="#0072B2", width=0.6, label="minibatch")
@@ -29,7 +29,7 @@ def noise_split(table: pd.DataFrame, ax: Axes) -> Axes:
         label="draws of the latents",
     )
     ax.errorbar(labels, table.total, yerr=table.total_se, fmt="none", ecolor="#444444", capsize=3)
-    ax.plot(labels, table.predicted, "_", color="black", ms=24, label="predicted by the others")
+    ax.plot(labels, table.predicted, "_", color="black", ms=24, label="predicted from the others")
     ax.set_ylabel("variance of the gradient (nats²)")
     ax.set_axisbelow(True)
     ax.legend(frameon=False)

@@ -1,4 +1,4 @@
-"""How near to the posterior each objective of a race brings q, by time."""
+"""How close each objective of a race brings q to the posterior, against time."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ PANELS = {
     "forward_kl": "KL(p ‖ q) per datum (nats)",
     "mean_error": "error of the means (posterior sds)",
     "sd_error": "error of the sds (log ratio)",
-    "effective": "worth of the draws (part of their number)",
+    "effective": "relative effective number of draws",
 }
 LEAST = 1e-7  # below which a measure is rounding
 
 
 @takes(table=Table(("estimator", "seed", "seconds", *PANELS)))
 def objectives(table: pd.DataFrame) -> Figure:
-    """A panel for each measure against seconds of training, on logarithmic scales: the mean over seeds, and from the lowest to the highest.
+    """Plots each measure against seconds of training, on logarithmic scales: the mean over seeds, and the range from lowest to highest.
 
     Args:
         table: `Race.to_dataframe()` of a race of objectives.

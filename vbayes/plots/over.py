@@ -1,4 +1,4 @@
-"""How gradients change with anything."""
+"""How gradients change with any setting."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .palette import style
 
 @takes(table=Table(("estimator", "at", "group")), y=COLUMN)
 def over(table: pd.DataFrame, ax: Axes, *, y: str = "variance", at: str | None = None, group: str = "all") -> Axes:
-    """A column against the first one, one line an estimator, on logarithmic scales.
+    """Plots a column against the first one, one line per estimator, on logarithmic scales.
 
     Args:
         table: `ComparisonOver.to_dataframe()`.
-        ax: Where to draw.
+        ax: Axes to draw on.
         y: "snr", "dsnr", "variance" or "variance_time".
-        at: Point of training; the last for each value if None.
-        group: Of parameters.
+        at: Point of training; the last one for each value if None.
+        group: Name of a group of parameters.
     """
     name = table.columns[0]
     rows = at_one_point(table, at)

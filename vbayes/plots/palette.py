@@ -1,4 +1,4 @@
-"""One colour, one mark and one name for each estimator, the same in every figure."""
+"""The colour, marker and label of each estimator, the same in every figure."""
 
 from __future__ import annotations
 

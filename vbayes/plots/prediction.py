@@ -14,12 +14,12 @@ FEW = 40  # rows whose labels can be read
 
 @takes(table=Table(("mean", "sd")))
 def prediction(table: pd.DataFrame, ax: Axes, name: str = "prediction") -> Axes:
-    """Means with intervals: along the only column of real numbers, where there is one beside no column of names and no value comes twice; else row by row, with labels where they are few.
+    """Plots means with intervals: against the only column of real numbers, if there is exactly one, no column of names, and no duplicate values; otherwise row by row, with labels if there are few rows.
 
     Args:
         table: `Prediction.to_dataframe()`.
-        ax: Where to draw.
-        name: Of what was predicted.
+        ax: Axes to draw on.
+        name: Name of the predicted site.
     """
     place = list(table.columns).index("mean")
     low, high = table.columns[place + 2 : place + 4]

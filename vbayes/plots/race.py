@@ -21,7 +21,7 @@ Curve = tuple[np.ndarray, np.ndarray, bool]
 
 @takes(table=Table(("estimator", "seed", "step", "seconds", "elbo_per_datum")))
 def race(table: pd.DataFrame) -> Figure:
-    """ELBO per datum against steps and against seconds: at each look the mean over seeds, and a band from the lowest to the highest.
+    """Plots the ELBO per datum against steps and against seconds: at each evaluation the mean over seeds, and a band from lowest to highest.
 
     Args:
         table: `Race.to_dataframe()`.
@@ -44,7 +44,7 @@ def race(table: pd.DataFrame) -> Figure:
     columns = -(-len(labels) // -(-len(labels) // 5))  # rows of much the same length, of five at most
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
     count = table.seed.nunique()
-    what = f": mean of {count} seeds, and from the lowest to the highest" if count > 1 else ""
+    what = f": mean of {count} seeds, with the range from lowest to highest" if count > 1 else ""
     figure.suptitle(f"ELBO by steps and by time{what}", x=0.01, ha="left", fontsize=12)
     return figure
 

@@ -1,4 +1,4 @@
-"""What was tried before a recommendation."""
+"""The estimators tried for a recommendation."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .palette import style
 
 @takes(table=Table(("round", "estimator")))
 def recommendation(table: pd.DataFrame, ax: Axes, *, chosen: str) -> Axes:
-    """Variance, that of the minibatch included, against time of each finalist, with lines of equal cost and a ring around the chosen one.
+    """Plots the variance of each finalist, including that of the minibatch, against its time, with lines of equal cost and a ring around the chosen one.
 
     Args:
         table: `Recommendation.to_dataframe()`.
-        ax: Where to draw.
+        ax: Axes to draw on.
         chosen: Name of the estimator recommended.
     """
     rows = table[table["round"] == table["round"].max()]
@@ -39,4 +39,4 @@ def recommendation(table: pd.DataFrame, ax: Axes, *, chosen: str) -> Axes:
     ax.set_xlabel("ms per gradient (grey: equal variance × time)")
     ax.set_ylabel("variance of the gradient (nats²)")
     legend_beside(ax)
-    return framed(ax, "The finalists, and the one to use (ringed)")
+    return framed(ax, "Finalists, with the recommended one ringed")

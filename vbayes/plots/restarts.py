@@ -16,12 +16,12 @@ from .frame import framed
 
 @takes(tables=Several(Table(("step", "elbo_per_datum"))), best=Whole(0))
 def restarts(tables: Sequence[pd.DataFrame], best: int, ax: Axes, *, bound: str = "ELBO") -> Axes:
-    """ELBO per datum of each fit, its running mean over a fiftieth of the steps; the best in colour.
+    """Plots the ELBO per datum of each fit, as a running mean over a fiftieth of the steps, with the best fit in colour.
 
     Args:
-        tables: `Fit.history` of each.
-        best: Which of them is.
-        ax: Where to draw.
+        tables: `Fit.history` of each fit.
+        best: Index of the best fit.
+        ax: Axes to draw on.
         bound: As for `history`.
     """
     Whole(0, len(tables) - 1)("best", best)

@@ -8,10 +8,10 @@ from ..arguments.kind import refuse
 
 
 def rows_at(table: Any, at: str | None, group: str) -> tuple[str, Any]:
-    """The point, which is the last where None is given, and its rows.
+    """The point, the last one if None, and its rows.
 
     Raises:
-        BadInput: There are none of this point and group.
+        BadInput: There are no rows for this point and group.
     """
     where = at or table["at"].iloc[-1]
     rows = table[(table["at"] == where) & (table.group == group)]
@@ -29,7 +29,7 @@ def rows_at(table: Any, at: str | None, group: str) -> tuple[str, Any]:
         refuse(
             "group",
             group,
-            got=f"not there at {where!r}",
+            got=f"not available at {where!r}",
             wanted=f"one of {list(dict.fromkeys(table.group))}",
             mend="group='all'",
         )

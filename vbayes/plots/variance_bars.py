@@ -1,4 +1,4 @@
-"""Noise of a gradient, and what it costs, side by side."""
+"""Noise and cost of a gradient, side by side."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .rows import rows_at
 
 @takes(table=Table(("estimator", "at", "group", "variance")))
 def variance_bars(table: pd.DataFrame, ax: Axes, *, at: str | None = None, group: str = "all") -> Axes:
-    """Variance of each estimator's gradient on a logarithmic scale, with the milliseconds of one written beside it.
+    """Plots the variance of each estimator's gradient on a logarithmic scale, labelled with the time of a gradient in milliseconds.
 
     Args:
         table: `Comparison.to_dataframe()`.
-        ax: Where to draw.
-        at: Point of training; the last if None.
-        group: Of parameters.
+        ax: Axes to draw on.
+        at: Point of training; the last one if None.
+        group: Name of a group of parameters.
     """
     at, rows = rows_at(table, at, group)
     rows = rows.sort_values("variance", ascending=False)
@@ -32,6 +32,6 @@ def variance_bars(table: pd.DataFrame, ax: Axes, *, at: str | None = None, group
         ax.annotate(f"{ms:.3g} ms", (end, label), (8, 0), textcoords="offset points", va="center", fontsize=9)
     ax.set_xscale("log")
     ax.set_xlim(shown.min() / 3, shown.max() * 30)
-    ax.set_xlabel("variance of the gradient (nats², ± 1 SE) and time of one")
+    ax.set_xlabel("variance of the gradient (nats², ± 1 SE), with time per gradient")
     ax.set_axisbelow(True)
     return framed(ax, f"Gradient noise at the {at}: {group}", grid="x")

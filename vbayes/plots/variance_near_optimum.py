@@ -1,4 +1,4 @@
-"""Noise of a gradient on the way to the optimum."""
+"""Gradient noise on the way to the optimum."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .palette import style
 
 @takes(table=Table(("estimator", "at", "group", "variance")))
 def variance_near_optimum(table: pd.DataFrame, ax: Axes, *, group: str = "all") -> Axes:
-    """Variance against what the ELBO still lacks to the best point measured, which itself is left out; the optimum lies to the right.
+    """Plots the variance against the difference of the ELBO from that at the best measured point, which is left out; the optimum is to the right.
 
     Args:
-        table: `Comparison.to_dataframe()`, best of a comparison with `at="trajectory"`.
-        ax: Where to draw.
-        group: Of parameters.
+        table: `Comparison.to_dataframe()`, preferably of a comparison with `at="trajectory"`.
+        ax: Axes to draw on.
+        group: Name of a group of parameters.
     """
     rows = table[table.group == group]
     gap = rows.elbo_per_datum.max() - rows.elbo_per_datum

@@ -1,4 +1,4 @@
-"""What a gradient of given precision costs."""
+"""The cost of a gradient of given precision."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .rows import rows_at
 
 @takes(table=Table(("estimator", "at", "group", "variance")))
 def variance_time(table: pd.DataFrame, ax: Axes, *, at: str | None = None, group: str = "all") -> Axes:
-    """Variance × time of each estimator against that of the best one of the same bound, on a logarithmic scale.
+    """Plots variance × time of each estimator relative to the best one of the same bound, on a logarithmic scale.
 
     Args:
         table: `Comparison.to_dataframe()`.
-        ax: Where to draw.
-        at: Point of training; the last if None.
-        group: Of parameters.
+        ax: Axes to draw on.
+        at: Point of training; the last one if None.
+        group: Name of a group of parameters.
     """
     at, rows = rows_at(table, at, group)
     best = rows.variance_time.groupby(rows.bound).transform("min").replace(0.0, 1.0)

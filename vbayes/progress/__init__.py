@@ -1,4 +1,4 @@
-"""Long work: how far it is, in a terminal, in a notebook and in a log; and Ctrl-C at a good moment."""
+"""Progress bars for terminals, notebooks and logs, and Ctrl-C between steps."""
 
 from .bar import Bar as Bar
 from .bar import bar as bar

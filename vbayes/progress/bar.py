@@ -1,4 +1,4 @@
-"""How far a piece of work is, wherever it runs."""
+"""Progress bars for terminals, notebooks and logs."""
 
 from __future__ import annotations
 
@@ -96,15 +96,15 @@ _showing: ContextVar[bool] = ContextVar("showing", default=False)
 
 @contextmanager
 def bar(what: str, total: int | None, *, show: bool, unit: str = "", seconds: float = math.inf) -> Iterator[Bar]:
-    """Shows how far a piece of work is: a bar in a terminal and in a notebook, and lines at doubling intervals, of half a minute at most, where standard error is
-    neither. What is done inside, as by a callback, shows none of its own.
+    """Shows progress: as a bar in a terminal or notebook, and otherwise as lines on standard error, at doubling intervals of at most half a
+    minute. Work inside it, such as a callback, shows no bar of its own.
 
     Args:
-        what: Is being done, in a word or two.
-        total: Pieces; None where nobody knows.
+        what: Label, in a word or two.
+        total: Number of units of work; None if unknown.
         show: Whether to show anything.
-        unit: What a piece is called, if it has a name: "step".
-        seconds: That it takes at most.
+        unit: Name of a unit of work, such as "step", if it has one.
+        seconds: Maximum duration in seconds.
     """
     if not show or _showing.get():
         yield Bar(None, what, total, unit, seconds)

@@ -1,4 +1,4 @@
-"""Ctrl-C at a good moment."""
+"""Ctrl-C and SIGTERM between steps."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Stop:
 
 @contextmanager
 def between_steps(patience: float = 0.0) -> Iterator[Stop]:
-    """Ctrl-C waits for the end of a step, so that parameters, optimiser and history stay together; a second one does not.
+    """Makes Ctrl-C wait for the end of a step, so that parameters, optimiser and history stay consistent; a second Ctrl-C does not wait.
 
-    So does SIGTERM, by which clusters say that they are about to kill, unless the program has a handler of its own for it. `stops` knows afterwards.
+    SIGTERM, which clusters send before they kill a process, is treated likewise, unless the program has its own handler for it. `stops` returns these signals afterwards.
 
     Args:
         patience: Seconds after the first signal in which others are no second one: where a launcher hands on what the terminal has sent already.

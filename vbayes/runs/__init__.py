@@ -1,1 +1,1 @@
-"""Experiments: a question, its measurement, and the folder in which the answer is kept."""
+"""Experiments: a question, its measurement, and the folder with the answer."""

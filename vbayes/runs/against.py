@@ -1,4 +1,4 @@
-"""Several runs side by side on one page: the settings in which they differ, verdicts, numbers, ELBO. It computes nothing but means."""
+"""Several runs side by side on one page: settings that differ, verdicts, numbers, ELBO. It computes only means."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ LEFT_OUT = {
 """Of `config.json`: what a run has come to, rather than what was asked for."""
 DIAGNOSED = {
     "k_hat": "k̂",
-    "effective": "draws are worth",
+    "effective": "effective draws",
     "elbo": "ELBO of all data (nats)",
-    "log_evidence": "log p(x), at least (nats)",
+    "log_evidence": "log p(x), lower bound (nats)",
 }
 COMPARED = {"variance": "variance", "snr": "SNR", "ms_per_gradient": "ms"}
 
 
 def against(folders: Sequence[Path], target: Path) -> Path:
-    """Writes the page.
+    """Writes a page that compares runs.
 
     Args:
         folders: Run folders, two or more.
-        target: The page.
+        target: Path of the page.
 
     Returns:
-        Its path.
+        Path of the page.
 
     Raises:
-        BadInput: No run in one of them.
-        OutputUnwritable: The page can't be written; an older one is still there.
+        BadInput: One of them is not a run folder.
+        OutputUnwritable: The page can't be written; an older one is left as it was.
     """
     names = [folder.name for folder in folders]
     names = names if len(set(names)) == len(names) else [str(folder) for folder in folders]
@@ -76,7 +76,7 @@ def against(folders: Sequence[Path], target: Path) -> Path:
 def _config(folder: Path) -> dict[str, Any]:
     if not os.path.lexists(folder / "config.json"):
         raise BadInput(
-            f"{folder} is no run folder: it has no config.json. Wanted: folders that `vbayes train`, `compare` or `run` wrote."
+            f"{folder} is not a run folder: it has no config.json. Wanted: folders written by `vbayes train`, `compare` or `run`."
         )
     told = read_json(folder / "config.json")
     flat = {name: value for name, value in told.items() if name not in LEFT_OUT} if isinstance(told, dict) else {}
@@ -109,7 +109,7 @@ def _numbers(folders: Sequence[Path], histories: Sequence[Sequence[tuple[float, 
     told = [read_json_or_nothing(folder / "diagnosis.json") for folder in folders]
     rows: list[list[Any]] = [
         ["steps", *(len(history) or None for history in histories)],
-        ["ELBO a datum, mean of the last tenth (nats)", *(_end(history) for history in histories)],
+        ["ELBO per datum, mean of the last tenth (nats)", *(_end(history) for history in histories)],
     ]
     rows += [[words, *(_number(one.get(name)) for one in told)] for name, words in DIAGNOSED.items()]
     return [row for row in rows if any(value is not None for value in row[1:])]

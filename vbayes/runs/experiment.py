@@ -1,4 +1,4 @@
-"""An experiment: a question, a claim, and what measures the answer."""
+"""An experiment: a question, a claim, and a function that measures the answer."""
 
 from __future__ import annotations
 
@@ -39,26 +39,26 @@ if TYPE_CHECKING:
 )
 @dataclass(frozen=True)
 class Experiment:
-    """A question and how it is answered; `vbayes run FILE` looks for one by the name `experiment`.
+    """A question and how to answer it; `vbayes run FILE` looks for one named `experiment`.
 
     Args:
-        question: In a sentence.
-        claim: What is held to be true, in a sentence.
-        measure: Called with the settings by name; returns the table that everything else is made from.
-        full: Settings of the measurement that counts.
-        quick: Those that differ in a quick one.
-        figure: Table → figure.
-        verdict: Table → what to make of it, in words with numbers.
+        question: The question, in one sentence.
+        claim: The expected answer, in one sentence.
+        measure: Function of the settings, passed by name, that returns the table from which everything else is made.
+        full: Settings of the full measurement.
+        quick: Settings that differ in a quick measurement.
+        figure: Function from the table to a figure.
+        verdict: Function from the table to the conclusion, in words with numbers.
         notes: How to read the table.
-        sections: Columns that head parts of the table.
-        tasks: Names of list settings whose entries have nothing to do with each other: each is measured by itself, as a
-            list of one, with the same seed and on one torch thread, several at a time under `--jobs`, and the tables
-            are put below each other.
-        summary: Table → the part of it that the terminal shows; all of it if None.
-        files: Data files that it reads, and folders of them, from its own folder: where one has changed, kept numbers do not count.
-        deterministic: Whether the table depends on no seed. Of any other experiment, two seeds with equal tables are an error: they
-            would look like certainty.
-        slow: Why `vbayes run --all` leaves it out, in a few words; such a one runs when its file is named.
+        sections: Columns used as headings of parts of the table.
+        tasks: Names of list settings whose entries are independent: each entry is measured separately, as a
+            list of one, with the same seed and on one torch thread, several in parallel with `--jobs`, and the tables
+            are concatenated.
+        summary: Function from the table to the part shown in the terminal; all of it if None.
+        files: Data files that it reads, or folders of them, relative to its own folder; if one has changed, saved results are not reused.
+        deterministic: Whether the table does not depend on the seed. For other experiments, equal tables for two seeds are an error, as they
+            would suggest false certainty.
+        slow: Why `vbayes run --all` leaves it out, in a few words; it then only runs if its file is named.
 
     Examples:
         >>> experiment = vb.Experiment(
@@ -84,24 +84,22 @@ class Experiment:
     def __post_init__(self) -> None:
         for name in self.tasks:
             if not isinstance(self.full.get(name), (list, tuple)):
-                raise BadInput(
-                    f"tasks names {name!r}, which is no setting with a list. Wanted: names of such settings."
-                )
+                raise BadInput(f"tasks names {name!r}, which is not a list setting. Wanted: names of list settings.")
 
     def shown(self, table: pd.DataFrame) -> pd.DataFrame:
-        """What the terminal shows."""
+        """The part of the table shown in the terminal."""
         return self.summary(table) if self.summary else table
 
     def settings(self, *, quick: bool, given: Mapping[str, str]) -> dict[str, Any]:
         """The settings of a run.
 
         Args:
-            quick: Whether to take the quick ones.
-            given: Name → text, of those that somebody set by hand; read in the type that they have, and where that
-                is None, as a whole number, a number, none, or text, the first that it can be.
+            quick: Whether to use the quick settings.
+            given: Name → text of explicitly given settings, parsed in the type of their default, or if that
+                is None, as an integer, a number, None, or text, whichever fits first.
 
         Raises:
-            BadInput: A setting that there is not, or of another type.
+            BadInput: There is no such setting, or it has the wrong type.
         """
         settings = {**self.full, **(self.quick if quick else {})}
         for name, text in given.items():
@@ -112,10 +110,10 @@ class Experiment:
 
 
 def find(folder: Path) -> list[Path]:
-    """The files of a folder that have an experiment, by name; what only lies beside them is no experiment.
+    """The files in a folder that contain an experiment, sorted by name.
 
     Raises:
-        BadInput: No such folder, or no experiment in it.
+        BadInput: The folder does not exist, or contains no experiment.
     """
     found = [file for file in sorted(folder.glob("*.py")) if _names_one(file)]
     if not found:
@@ -137,13 +135,15 @@ def _names_one(file: Path) -> bool:
 
 @contextmanager
 def load(path: Path) -> Iterator[Experiment]:
-    """The experiment in a file, which may import what lies beside it. Its modules are loaded anew each time.
+    """Loads the experiment in a file, which may import neighbouring files. Its modules are reloaded each time.
 
     Raises:
-        BadInput: No such file, or none in it.
+        BadInput: The file does not exist, or contains no experiment.
     """
     if not path.is_file():
-        raise BadInput(f"There is no file {path}. Wanted: a Python file with a vb.Experiment named `experiment`.")
+        raise BadInput(
+            f"The file {path} does not exist. Wanted: a Python file with a vb.Experiment named `experiment`."
+        )
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)

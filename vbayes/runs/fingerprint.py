@@ -1,4 +1,4 @@
-"""What the numbers of an experiment depend on, in one short text: where it is the same, so are they."""
+"""A hash of everything that the results of an experiment depend on."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def declared(path: Path, files: Sequence[str]) -> list[Path]:
         place = path.parent / name
         if not place.exists():
             raise BadInput(
-                f"files names {name!r}, but there is no {place}. Wanted: data files, from the experiment's folder."
+                f"files names {name!r}, but {place} does not exist. Wanted: data files, relative to the experiment's folder."
             )
         found += sorted(filter(Path.is_file, place.rglob("*"))) if place.is_dir() else [place]
     return found

@@ -22,10 +22,10 @@ def index(folder: Path) -> Path:
         folder: What holds them.
 
     Returns:
-        The page's path.
+        Path of the page.
 
     Raises:
-        OutputUnwritable: The page can't be written; an older one is still there.
+        OutputUnwritable: The page can't be written; an older one is left as it was.
     """
     pages = [page for page in sorted(folder.glob("*/report.html")) if not page.parent.is_symlink()]
     runs = [summary(page.parent) for page in pages if regular_file.is_regular(page)]

@@ -24,7 +24,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(regular_file.read(path).decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise BadInput(f"{path} can't be read: {error}. Wanted: the JSON that the run wrote.") from error
+        raise BadInput(f"{path} can't be read: {error}. Wanted: the JSON file as written by the run.") from error
 
 
 def read_json_or_nothing(path: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ def page(target: Path, runs: Sequence[Path], *, title: str) -> Path:
         title: Of the page.
 
     Raises:
-        OutputUnwritable: The page can't be written; an older one is still there.
+        OutputUnwritable: The page can't be written; an older one is left as it was.
     """
     found = [summary(run) | {"figures": pictures(run), "folder": run.name} for run in runs if run.is_dir()]
     return write_page(target, "page.html.j2", title=title, runs=found)

@@ -26,7 +26,7 @@ PATIENCE = 10  # seconds between looks at whether a Dask cluster still has worke
 LONELY = 120  # seconds that it may have none, while it starts some
 IN_A_ROW = 3  # tasks that may die before the rest is not tried any more
 NAMED = 5  # of the tasks that failed beside the first
-DIED = "its process died{}, and again when it had the machine for itself. Wanted: enough memory; or no os._exit, signal or fault in what it calls."
+DIED = "its process died{}, and again when it ran alone. Wanted: enough memory, and no os._exit, signal or crash in the code that it calls."
 
 
 def measured(tasks: Sequence[Task], *, jobs: int, backend: str) -> Iterator[tuple[int, pd.DataFrame]]:
@@ -67,10 +67,10 @@ def measured(tasks: Sequence[Task], *, jobs: int, backend: str) -> Iterator[tupl
                     failed[number] = alone
                 if dead >= IN_A_ROW:
                     raise TaskFailed(
-                        _said(tasks, failed, f"{dead} in a row died, so the other {len(left)} are not tried.")
+                        _said(tasks, failed, f"{dead} in a row died, so the other {len(left)} were not tried.")
                     )
     if failed:
-        raise TaskFailed(_said(tasks, failed, "The others are kept."))
+        raise TaskFailed(_said(tasks, failed, "The others are saved."))
 
 
 def _exit_code(error: BrokenProcessPool) -> str:
@@ -82,8 +82,10 @@ def _exit_code(error: BrokenProcessPool) -> str:
 def _said(tasks: Sequence[Task], failed: Mapping[int, str], rest: str) -> str:
     """Every task that failed by name, and of the first what went wrong."""
     (first, why), *others = failed.items()
-    named = "".join(f"\nSo did {tasks[number].described()}: {why.splitlines()[0]}" for number, why in others[:NAMED])
-    more = f"\nSo did {len(others) - NAMED} more." if len(others) > NAMED else ""
+    named = "".join(
+        f"\nAlso failed: {tasks[number].described()}: {why.splitlines()[0]}" for number, why in others[:NAMED]
+    )
+    more = f"\n{len(others) - NAMED} more failed." if len(others) > NAMED else ""
     start = f"{len(failed)} of {len(tasks)} measurements failed. {rest}"
     return f"{start}\n{tasks[first].path.stem} with {tasks[first].described()} failed: {why}{named}{more}"
 
@@ -135,7 +137,7 @@ def _configured(backend: str, jobs: int) -> Iterator[Outcomes]:
             yield _in_parallel(n_jobs=-1 if jobs == 1 else jobs, pre_dispatch="all")
     else:
         raise BadInput(
-            f"There is no backend {backend!r}. Wanted: loky, dask:ADDRESS (as dask:tcp://HOST:8786), or ray."
+            f"There is no backend {backend!r}. Wanted: loky, dask:ADDRESS (such as dask:tcp://HOST:8786), or ray."
         )
 
 
@@ -184,16 +186,18 @@ def _on_dask(client: Client) -> Outcomes:
                 except TimeoutError:
                     continue  # lost with its worker, and being measured again
                 except KilledWorker as error:
-                    outcome = left[future], f"It killed each worker that tried it: {error}"
+                    outcome = left[future], f"It crashed every worker that tried it: {error}"
                 del left[future]
                 yield outcome
             if client.nthreads():
                 seen = time.monotonic()
             elif time.monotonic() - seen > LONELY:
-                raise TaskFailed(f"The Dask cluster has had no workers for {LONELY} s. What was measured is kept.")
+                raise TaskFailed(
+                    f"The Dask cluster has had no workers for {LONELY} s. Completed measurements are saved."
+                )
 
     return outcomes
 
 
 def _missing(extra: str) -> str:
-    return f"--backend {extra} wants a package that is not installed. Mend: pip install 'vbayes[{extra}]'"
+    return f"--backend {extra} needs a package that is not installed. Mend: pip install 'vbayes[{extra}]'"

@@ -1,4 +1,4 @@
-"""A run folder as one self-contained page. It computes nothing: it reads files and lays them out."""
+"""A run folder as one self-contained page, made only from the files in the folder."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from .shapes import SHAPES, TEXT, check, damaged
 from .template import write_page
 
 CAPTIONS = {
-    "comparison.png": "Variance of the gradient by group of parameters along the training, and the time that each estimator "
-    "needs for the same precision at its end.",
-    "diagnosis.png": "The weights of the draws, where they move the draws, and the bound that was followed during training: what the verdict rests on.",
-    "training.png": "The bound that was followed, per datum, at each step, and its running mean.",
-    "predictions.png": "Means of the posterior predictive distribution, and intervals with the probability that the legend says.",
-    "reconstructions.png": "Some data, and the mean of their posterior predictive.",
+    "comparison.png": "Variance of the gradient for each group of parameters during training, and the time that each estimator "
+    "needs for equal precision at the end.",
+    "diagnosis.png": "Evidence for the verdict: the weights of the draws, where they move the draws, and the training objective.",
+    "training.png": "The training objective per datum at each step, and its running mean.",
+    "predictions.png": "Means of the posterior predictive distribution, with intervals of the probability given in the legend.",
+    "reconstructions.png": "Some data (above), and the means of their posterior predictive distributions (below).",
 }
 FILES = {
-    "comparison.json": "every number above, and the settings",
-    "table.csv": "every number above",
+    "comparison.json": "all numbers above, and the settings",
+    "table.csv": "all numbers above",
     "results.json": "the same, with question, claim and verdict",
     "diagnosis.json": "the verdict, and its numbers",
-    "history.csv": "the bound that was followed at each step",
+    "history.csv": "the training objective at each step",
     "posterior.nc": "draws for ArviZ: posterior, prior, predictive, log-likelihood",
-    "fit.safetensors": "parameters, and what resuming needs",
-    "predictions.csv": "what was predicted: means, standard deviations, intervals",
-    "config.json": "what was asked for",
-    "environment.json": "where it ran",
+    "fit.safetensors": "parameters, and the state needed to resume training",
+    "predictions.csv": "predictions: means, standard deviations, intervals",
+    "config.json": "the arguments of the run",
+    "environment.json": "versions, machine and date",
 }
 
 
@@ -45,14 +45,14 @@ def report(folder: str | Path) -> Path:
     """Writes the page `report.html` of a run folder: verdict, figures, tables, settings, files. Links in the folder are not followed.
 
     Args:
-        folder: Of `vbayes compare`, `vbayes train` or `vbayes run`.
+        folder: Run folder of `vbayes compare`, `vbayes train` or `vbayes run`.
 
     Returns:
-        The page's path.
+        Path of the page.
 
     Raises:
-        BadInput: No such folder, no run, or a damaged file in it.
-        OutputUnwritable: The page can't be written; an older one is still there.
+        BadInput: The folder does not exist, is not a run folder, or has a damaged file.
+        OutputUnwritable: The page can't be written; an older one is left as it was.
     """
     return written(Path(folder), Path(folder) / "report.html")
 
@@ -61,7 +61,7 @@ def written(folder: Path, target: Path) -> Path:
     """`report`, to a page anywhere: one that is not in its folder stands alone, and names no files."""
     if not os.path.lexists(folder / "config.json"):
         raise BadInput(
-            f"{folder} is no run folder: it has no config.json. Wanted: a folder that `vbayes compare`, `vbayes train` or `vbayes run` wrote."
+            f"{folder} is not a run folder: it has no config.json. Wanted: a folder written by `vbayes compare`, `vbayes train` or `vbayes run`."
         )
     holds = {name: _content(folder / f"{name}.json") for name in ("config", "environment", "comparison", "results", "diagnosis")}  # fmt: skip
     if holds["results"] is None:
@@ -135,7 +135,7 @@ def _last_row(path: Path) -> dict[str, str]:
         lines = regular_file.read(path).decode("utf-8").splitlines()
         last = dict(next(reversed(list(csv.DictReader(lines))), {}))
     except (OSError, ValueError, csv.Error) as error:
-        raise BadInput(f"{path} can't be read: {error}. Wanted: the table that the run wrote.") from error
+        raise BadInput(f"{path} can't be read: {error}. Wanted: the table as written by the run.") from error
     for name in ("step", "seconds", "elbo_per_datum") if last else ():
         try:
             float(last[name])

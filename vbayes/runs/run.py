@@ -1,4 +1,4 @@
-"""What `vbayes run` does: experiments become run folders, and one whose numbers would be the same is left as it is."""
+"""`vbayes run`: runs experiments into run folders, unless their results would be unchanged."""
 
 from __future__ import annotations
 
@@ -102,10 +102,12 @@ def files(given: Sequence[Path], *, every: bool) -> dict[Path, bool]:
         for file in find(path) if path.is_dir() or path == Path("experiments") else [path]:
             found[file] = found.get(file, False) or file == path
     if not found:
-        raise BadInput("Nothing to run. Wanted: a file with an experiment, a folder of them, or --all.")
+        raise BadInput("There is nothing to run. Wanted: a file with an experiment, a folder of them, or --all.")
     for file in found:
         if (same := [str(other) for other in found if other.stem == file.stem])[1:]:
-            raise BadInput(f"{' and '.join(same)} would share a run folder. Run one, then the other with --out.")
+            raise BadInput(
+                f"{' and '.join(same)} would use the same run folder. Run them separately, one of them with --out."
+            )
     return found
 
 
@@ -117,7 +119,7 @@ def run(path: Path, asked: Asked, *, named: bool, out: Path | None, console: Con
         asked: How to run it.
         named: Whether to run it although it is slow.
         out: The run folder; None for one in `runs` that has its name.
-        console: Where to say what happens.
+        console: Console to print messages to.
     """
     with load(path) as experiment:
         if experiment.slow and not named:
@@ -139,7 +141,7 @@ def run(path: Path, asked: Asked, *, named: bool, out: Path | None, console: Con
                 )
             else:  # with all the threads of this machine
                 if asked.jobs > 1 or asked.backend != "loky":
-                    console.print("There is one measurement only, which is made in this process.")
+                    console.print("There is only one measurement, which runs in this process.")
                 tables = [measure(experiment, path, wanted[0].settings, wanted[0].seed)]
             sweep.check_seeds(experiment, wanted, tables)
             seconds = round(time.perf_counter() - start, 3)
@@ -150,8 +152,8 @@ def run(path: Path, asked: Asked, *, named: bool, out: Path | None, console: Con
             if unforeseen := sorted({file for table in tables for file in table.attrs.get(UNFORESEEN, ())}):
                 config["fingerprint"] = ""  # no kept run is like it
                 console.print(
-                    f"{', '.join(unforeseen)} was imported only while measuring, so whether it has changed can't be known: this is measured anew each "
-                    "time. Mend: import it at the head of the file."
+                    f"{', '.join(unforeseen)} was imported only during the measurement, so changes in it can't be detected, and the experiment is run again each "
+                    "time. Mend: import it at the top of the file."
                 )
             write_json(folder / "config.json", config)
             where = environment(device="cpu", seed=wanted[0].seed) | {"seed": config["seed"], "seconds": seconds}
@@ -175,7 +177,7 @@ def run_each(
         paths: Experiment → whether it was named itself.
         asked: How to run them.
         out: The folder for the run folders; None for `runs`.
-        console: Where to say what happens.
+        console: Console to print messages to.
         errors: Where to say what goes wrong.
     """
     outcomes = []

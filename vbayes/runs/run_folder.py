@@ -48,7 +48,7 @@ class RunFolder:
             shutil.rmtree(self._older, ignore_errors=True)
         except OSError as error:
             raise OutputUnwritable(
-                f"Can't finish {self.final}: {error}. Mend: make room, or choose another --out."
+                f"Can't finish {self.final}: {error}. Mend: free some space, or choose another --out."
             ) from error
 
     def remains(self) -> list[str]:
@@ -81,7 +81,9 @@ class RunFolder:
                 self._require_free()
                 self._hidden.mkdir(parents=True, exist_ok=True)
                 if not stat.S_ISDIR(self._hidden.lstat().st_mode):
-                    raise OutputUnwritable(f"{self._hidden} is a link, and links are not followed. Remove it first.")
+                    raise OutputUnwritable(
+                        f"{self._hidden} is a symbolic link, which is not followed. Remove it first."
+                    )
                 try:
                     lock = Lock(self._hidden)
                     break
@@ -91,7 +93,7 @@ class RunFolder:
                     taken = ""
             else:
                 raise OutputUnwritable(
-                    f"Another process{f' ({taken})' if taken else ''} writes to {self.final}. Wanted: one at a time. Mend: choose another --out, or wait until it has finished."
+                    f"Another process{f' ({taken})' if taken else ''} is writing to {self.final}. Wanted: one process at a time. Mend: choose another --out, or wait until it has finished."
                 )
             if not self.final.exists():  # so that a name that can't be is known now
                 self.final.mkdir()
@@ -105,7 +107,7 @@ class RunFolder:
                 self._hidden.rmdir()
             _remove_empty(self._missing)
             raise OutputUnwritable(
-                f"Can't write to {self.final}: {error}. Choose another --out, in a folder that is yours."
+                f"Can't write to {self.final}: {error}. Choose another --out, in a writable folder."
             ) from error
         return lock
 
@@ -145,7 +147,7 @@ def run_folder(final: Path, *, replaces: bool = False, keeps: str = "") -> Itera
         if isinstance(error, OutputUnwritable):
             raise
         raise OutputUnwritable(
-            f"Can't finish {place.final}: {error}. Mend: make room, or choose another --out."
+            f"Can't finish {place.final}: {error}. Mend: free some space, or choose another --out."
         ) from error
     finally:
         place.close(keep=not done and bool(keeps) and (place.path / keeps).exists())
@@ -193,7 +195,9 @@ def whole(path: Path) -> Iterator[Path]:
         yield part
         os.replace(part, path)
     except (OSError, RuntimeError) as error:  # HDF5 says the latter of a full disk
-        raise OutputUnwritable(f"Can't write {path}: {error}. Mend: make room, or choose another folder.") from error
+        raise OutputUnwritable(
+            f"Can't write {path}: {error}. Mend: free some space, or choose another folder."
+        ) from error
     finally:
         part.unlink(missing_ok=True)
 

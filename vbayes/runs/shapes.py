@@ -36,7 +36,7 @@ def check(path: Path, content: Any, shape: Any) -> None:
 def damaged(path: Path, fault: str) -> BadInput:
     """The error of a file that can be read, and is not what the run wrote."""
     return BadInput(
-        f"{path} is damaged: {fault}. Nothing was changed. Wanted: what the run wrote. Mend: take another copy of it, or run again."
+        f"{path} is damaged: {fault}. Nothing was changed. Wanted: the file as written by the run. Mend: use another copy, or run again."
     )
 
 
@@ -54,13 +54,13 @@ def _fault(content: Any, shape: Any, where: str) -> str:
     """What is not as it must be; empty where all is."""
     if isinstance(shape, dict):
         if not isinstance(content, dict):
-            return f"{where} is no table of names and values"
+            return f"{where} is not a table of names and values"
         parts = [(content.get(name), inner, f"{where}[{name!r}]" if where != "it" else repr(name)) for name, inner in shape.items()]  # fmt: skip
         if missing := [name for name in shape if name not in content]:
             return f"{where} has no {missing[0]!r}"
     elif isinstance(shape, list):
         if not isinstance(content, list):
-            return f"{where} is no list"
+            return f"{where} is not a list"
         parts = [(entry, shape[0], f"{where}[{number}]") for number, entry in enumerate(content)]
     else:
         right = {TEXT: isinstance(content, str), NAME: type(content) in (str, int), NUMBER: is_number(content)}

@@ -27,7 +27,7 @@ class Combination:
     Attributes:
         label: What tells it from the others; empty for the only one.
         settings: All of them.
-        seed: Of everything random.
+        seed: Seed for all random numbers.
     """
 
     label: Mapping[str, Any]
@@ -70,7 +70,7 @@ def combinations(
     lists = {name: [text.strip() for text in texts.split(",") if text.strip()] for name, texts in sweep.items()}
     for name, texts in lists.items():
         if not texts or name in given:
-            raise BadInput(f"--sweep {name}={sweep[name]} wants values with commas, and no --set {name}.")
+            raise BadInput(f"--sweep {name}={sweep[name]} needs values separated by commas, and no --set {name}.")
     found = []
     for seed, chosen in itertools.product(seeds, itertools.product(*lists.values())):
         settings = experiment.settings(quick=quick, given={**given, **dict(zip(lists, chosen, strict=True))})
@@ -125,12 +125,12 @@ def check_seeds(experiment: Experiment, wanted: Sequence[Combination], tables: S
             continue
         if experiment.deterministic:
             raise BadInput(
-                f"The tables of seeds {one.seed} and {other.seed} differ, but the experiment says deterministic=True. Wanted: what it says, or deterministic=False."
+                f"The tables of seeds {one.seed} and {other.seed} differ, but the experiment says deterministic=True. Wanted: equal tables, or deterministic=False."
             )
         raise BadInput(
-            f"Seeds {one.seed} and {other.seed} have equal tables: many of them would say no more than one. Wanted: a measurement that the seed reaches, or "
-            "vb.Experiment(..., deterministic=True) where nothing is random.\nMend: leave out what fixes it, as seed=0 or torch.manual_seed(0): whatever is called "
-            "without a seed takes the run's, which is vb.default_seed()."
+            f"Seeds {one.seed} and {other.seed} have equal tables, so several seeds give no more information than one. Wanted: a measurement that depends on the seed, or "
+            "vb.Experiment(..., deterministic=True) if nothing is random.\nMend: remove what fixes the seed, such as seed=0 or torch.manual_seed(0); functions called "
+            "without a seed use that of the run, vb.default_seed()."
         )
 
 

@@ -51,7 +51,7 @@ def of_bytes(content: bytes) -> pd.DataFrame:
         table.columns = _read_index(told["names"])
         table.attrs = _read_cell(told["attrs"])
     except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise ValueError(f"it is no table: {error!r}") from error
+        raise ValueError(f"it is not a table: {error!r}") from error
     return table
 
 

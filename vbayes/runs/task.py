@@ -38,7 +38,7 @@ class Task:
     Attributes:
         path: The experiment's file.
         settings: Of its measurement.
-        seed: Of everything random.
+        seed: Seed for all random numbers.
         files: The experiment's data files.
         fingerprint: Of these and of what the numbers depend on besides; empty until `marked`.
     """
@@ -71,7 +71,7 @@ class Task:
             experiment = stack.enter_context(load(self.path))
             if self.marked().fingerprint != self.fingerprint:
                 raise BadInput(
-                    f"A worker has another {self.path}, vbayes, Python or torch than the process that sent it work. "
+                    f"A worker has a different {self.path}, vbayes, Python or torch than the process that sent it work. "
                     "Wanted: the same files at the same places, and the same versions."
                 )
             if quiet:
@@ -98,12 +98,12 @@ class Task:
             regular_file.write(self._file(), content)
         except table_file.Unwritable as error:
             warn(
-                f"{self.path}: a table is not kept, and will be measured anew each time, as {error}. "
-                "Kept are numbers, texts, None, and lists, tuples and dictionaries of them."
+                f"{self.path}: a table can't be saved, so it will be measured again each time: {error}. "
+                "Tables may hold numbers, strings, None, and lists, tuples and dictionaries of these."
             )
         except OSError as error:
             warn(
-                f"A sweep's tables can't be kept, so one that is interrupted starts anew: {error}. Mend: set VBAYES_CACHE to a folder with room."
+                f"The tables of a sweep can't be saved, so an interrupted sweep starts from the beginning: {error}. Mend: set VBAYES_CACHE to a writable folder with enough space."
             )
 
     def begins(self) -> None:

@@ -25,7 +25,7 @@ def write_page(target: Path, template: str, **values: Any) -> Path:
         The page's path.
 
     Raises:
-        OutputUnwritable: The page can't be written; an older one is still there.
+        OutputUnwritable: The page can't be written; an older one is left as it was.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -38,7 +38,7 @@ def write_page(target: Path, template: str, **values: Any) -> Path:
         regular_file.write(target, html.encode("utf-8", "replace"))  # a file's name may be no text
     except OSError as error:
         raise OutputUnwritable(
-            f"Can't write {target}: {error}. Choose another --out, or copy the run, to a folder that is yours."
+            f"Can't write {target}: {error}. Choose another --out, or copy the run, to a writable folder."
         ) from error
     return target
 

@@ -48,7 +48,7 @@ def require_backend(value: Any) -> None:
         BadInput: XLA is asked for by name and jax is not installed.
     """
     if value == "xla" and (why := missing("cpu")):
-        raise BadInput(f"compile='xla', but {why}. Or compile='auto', which takes what there is.")
+        raise BadInput(f"compile='xla', but {why}. Or use compile='auto', which uses what is available.")
 
 
 def asked_for(value: Any) -> bool:

@@ -170,7 +170,9 @@ def stage(pair: Pair, estimator: ELBO, batch: Batch, drawn: Callable[[Program], 
         if program.guards.hold(uniforms, batch.args):
             return program
         rows = told_rows(program.sizes, uniforms)
-    raise CaptureFailed(f"Pair {pair.name!r} reads values of rows that plates draw, and draws others each time.")
+    raise CaptureFailed(
+        f"Pair {pair.name!r} branches on values of the rows that its plates subsample, which differ at each run."
+    )
 
 
 def _one_after_the_other(

@@ -33,9 +33,9 @@ def cause(pair: Pair, estimator: Any, batch: Batch) -> str:
             s["name"] for s in sites if s.get("infer", {}).get("baseline", {}).get("use_decaying_avg_baseline")
         ]
     if drawn:
-        return f"it draws random numbers by {drawn[0]}, and a program would have them built in. Wanted: pyro.sample, or torch's"
+        return f"it draws random numbers with {drawn[0]}, which a compiled program would fix. Wanted: pyro.sample, or torch's"
     if changed := ", ".join(f"`{place.name}`" for place, _ in watch.what_changed()):
-        return f"{changed} changes each time that it runs, and a program would have it built in. Hand it in as a tensor argument"
+        return f"{changed} changes at each run, but a compiled program would fix it. Pass it as a tensor argument"
     if baselines:
-        return f"the baseline of site {baselines[0]!r} is an average over steps, which Pyro keeps beside the parameters. Wanted: vb.RLOO(num_particles=2), or a baseline by a network"
+        return f"the baseline of site {baselines[0]!r} is an average over steps, which Pyro stores separately from the parameters. Wanted: vb.RLOO(num_particles=2), or a baseline computed by a network"
     return COMMON

@@ -185,7 +185,7 @@ class Part:
         noise: (n, normals) and (n, uniforms).
         index: (n, M) row numbers; None if the loop takes all rows.
         columns: In place of those that the loop was made with.
-        seed: Of the random numbers that are not noise, where XLA draws them.
+        seed: Seed for the random numbers that are not noise, where XLA draws them.
         given: (n, k) options of the optimiser, where each step has its own.
     """
 

@@ -48,7 +48,7 @@ def compiled_or_why(fn: Function, examples: Sequence[Tensor], states: int = 0) -
     except Unsupported as error:
         why = f"there is no machine code for {error}"
         if isinstance(error, ShapeOfValues):  # the model may say the same by torch.where, and be quick
-            say_once(f"{why}. Wanted: fixed shapes, as torch.where(x > 0, ..., 0.0) has")
+            say_once(f"{why}. Wanted: fixed shapes, as in torch.where(x > 0, ..., 0.0)")
         return None, why
     except CompilerMissing as error:
         say_once(f"{error}. Install gcc, or set $CC.")
@@ -72,7 +72,7 @@ def compiled_or_why(fn: Function, examples: Sequence[Tensor], states: int = 0) -
 @functools.cache
 def say_once(reason: str) -> None:
     """Warns that programs are not compiled; for each reason one time, until `say_once.cache_clear()`."""
-    warn(f"Programs run as torch interprets them, which takes many times as long: {reason}")
+    warn(f"Programs are interpreted by torch, which is many times slower: {reason}")
 
 
 def _wrong(native: Native, graph: GraphModule, fn: Function, examples: Sequence[Tensor]) -> str:

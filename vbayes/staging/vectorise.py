@@ -75,7 +75,7 @@ class SideBySide:
         self._graph = without_unread_shapes(traced)
         self.guards, self.rows = self._reads.guards, self._reads.rows
         if estimator.request.noise(estimator.noise) != "iid" and any(draw.kind == "rows" for draw in self._draws):
-            raise CaptureFailed("rows are not mirrored, nor spread evenly")
+            raise CaptureFailed("antithetic and Sobol noise are not available for subsampled rows")
         self._noise = estimator.request.noise(estimator.noise)
         self.draws: tuple[Draw, ...] = shared_draws(self._noise, self._draws, estimator.num_particles)
 

@@ -1,4 +1,4 @@
-"""Which rows of a comparison's table show bias, which compete with each other, and which are the last."""
+"""Selects rows of a comparison's table: those that show bias, those of the same bound, and those of the last point."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ FALSE_ALARM = 0.01  # chance that a table without bias is called biased
 
 
 def alarm_limit(table: pd.DataFrame) -> float:
-    """The |z| from which on a row is biased: for all rows that were tested together one false alarm in a hundred (Bonferroni)."""
+    """The |z| above which a row counts as biased, with a probability of 1 % for any false alarm over all rows (Bonferroni)."""
     return float(stats.norm.isf(FALSE_ALARM / 2 / max(1, int(table.bias_z.notna().sum()))))
 
 
@@ -19,14 +19,14 @@ def alarmed(table: pd.DataFrame) -> list[str]:
 
 
 def trusted(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of estimators that show no bias, or all rows of a bound of which every estimator does."""
+    """The rows of estimators that show no bias, or all rows of a bound if every estimator of it does."""
     biased = table.estimator.isin(alarmed(table))
     hopeless = biased.groupby(table.bound).transform("all")
     return table[~biased | hopeless]
 
 
 def bounds(table: pd.DataFrame) -> list[str]:
-    """What the estimators of a table are after, the ELBO first: only gradients of one bound compete."""
+    """The bounds in a table, the ELBO first; only gradients of the same bound are compared."""
     return sorted(dict.fromkeys(table.bound), key=lambda bound: bound != "ELBO")
 
 

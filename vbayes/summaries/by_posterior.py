@@ -1,4 +1,4 @@
-"""What objectives make of q, at equal time: the summary and the words of a race that looks at the posterior."""
+"""Summary and verdict of a race of objectives: the distance of q from the posterior at equal time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WORDS = {
     "mean_error": "the error of the means",
     "sd_error": "the error of the sds",
     "k_hat": "k̂",
-    "effective": "what the draws are worth",
+    "effective": "the relative effective number of draws",
 }
 """Column → what it is. `effective` is the better the more; all others the less."""
 UNITS = {"kl": " nats per datum", "forward_kl": " nats per datum", "mean_error": " sd", "sd_error": " (log ratio)"}
@@ -37,13 +37,13 @@ def at_equal_time(table: pd.DataFrame, entries: Sequence[Entry]) -> pd.DataFrame
 
 
 def verdict(table: pd.DataFrame, entries: Sequence[Entry], *, interrupted: bool = False) -> str:
-    """Which objective leaves q nearest to the posterior, by each measure, in a paragraph."""
-    parts = ["The race was stopped before its end."] if interrupted else []
+    """Which objective brings q closest to the posterior, by each measure, in one paragraph."""
+    parts = ["The race was stopped early."] if interrupted else []
     names = measured(table)
     if finished(table).empty:
         parts.append("No run stayed finite.")
     elif not names:
-        parts.append("Nothing could be said of the posterior.")
+        parts.append("No measure of the posterior is available.")
     else:
         seconds, values = at_equal(table, "seconds", names[0])
         parts.append(
@@ -53,7 +53,7 @@ def verdict(table: pd.DataFrame, entries: Sequence[Entry], *, interrupted: bool 
         if (table.groupby(["estimator", "seed"]).step.max() == steps).all():
             parts.append(f"After all {steps:,.0f} steps: {_least(table, names[0], 'step')}.")
         if len(values) == 1:
-            parts.append("One seed can't say how much of that is chance.")
+            parts.append("With one seed, it is unknown how much of this is chance.")
     parts += [*failed(entries, table.seed.nunique()), by_pyro(entries), unsteady(table)]
     return " ".join(part for part in parts if part)
 
@@ -69,8 +69,8 @@ def _least(table: pd.DataFrame, name: str, axis: str) -> str:
     gaps = {str(other): sign * (values[other] - values[best]) for other in means.index[1:]}
     near = [other for other, gap in gaps.items() if gap.mean() <= chance(len(gap)) * gap.sem()]
     number = f"{values[best].mean():.2g}{UNITS.get(name, '')}"
-    most = "most" if name == "effective" else "least"
-    tied = f", not told apart from {listed(near)}" if near else ""
+    most = "highest" if name == "effective" else "lowest"
+    tied = f", not distinguishable from {listed(near)}" if near else ""
     rest = [other for other in gaps if other not in near]
     worst = f" ({rest[-1]} has {values[rest[-1]].mean():.2g})" if rest else ""
-    return f"{WORDS[name]} is {most} by {best}, {number}{tied}{worst}"
+    return f"{WORDS[name]} is {most} with {best}, {number}{tied}{worst}"

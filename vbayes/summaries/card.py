@@ -1,4 +1,4 @@
-"""What an object says of itself in a few lines: as text in a terminal, as a table in a notebook."""
+"""Short summaries of objects: as text in a terminal, as a table in a notebook."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Card:
     rows: tuple[tuple[str, str], ...]
 
     def text(self) -> str:
-        """A line for the title and one for each row, none longer than a terminal is wide."""
+        """The card as text: one line for the title and one for each row, truncated to the width of a terminal."""
         width = max((len(name) for name, _ in self.rows), default=0)
         lines = [_one_line(self.title)]
         lines += [f"  {name:<{width}}  {_one_line(value)}" for name, value in self.rows]
         return "\n".join(line if len(line) <= WIDTH else line[: WIDTH - 1] + "…" for line in lines)
 
     def html(self) -> str:
-        """A table; names in it are text, whatever they look like."""
+        """The card as an HTML table, with names escaped."""
         rows = "".join(
             f'<tr><th style="text-align: left">{html.escape(name)}</th>'
             f'<td style="text-align: left">{html.escape(_one_line(value))}</td></tr>'
@@ -42,11 +42,11 @@ class Card:
 
 
 class Displayable(ABC):
-    """What has a card: its `repr`, and what a notebook shows. A dataclass of this kind is declared with `repr=False`."""
+    """Base of objects shown as a card, by `repr` and in notebooks. Dataclasses of this kind are declared with `repr=False`."""
 
     @abstractmethod
     def card(self) -> Card:
-        """The few numbers that matter."""
+        """A short summary of the object."""
 
     def __repr__(self) -> str:
         return self.card().text()
@@ -56,7 +56,7 @@ class Displayable(ABC):
 
 
 def rounded(value: float, digits: int = 5) -> str:
-    """So many digits, and those before the point of a number below ten million; a dash for NaN."""
+    """Formats a number with so many significant digits, keeping all integer digits below ten million; a dash for NaN."""
     if math.isnan(value):
         return "–"
     near = abs(float(f"{value:.{digits}g}"))  # 999.96 is 1,000 to three digits, and no 1e+03
@@ -64,7 +64,7 @@ def rounded(value: float, digits: int = 5) -> str:
 
 
 def with_error(value: float, error: float, digits: int = 5) -> str:
-    """`-1.23 ± 0.04`; without the error where there is none."""
+    """Formats a number with its error, `-1.23 ± 0.04`; without the error if it is NaN."""
     return rounded(value, digits) + ("" if math.isnan(value) or math.isnan(error) else f" ± {rounded(error, 2)}")
 
 

@@ -1,4 +1,4 @@
-"""Who drew gradients so seldom large and so large that a standard error says little."""
+"""Estimators whose gradients have such heavy tails that standard errors can't be trusted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ROUNDING = 1e-10  # of the largest square of a gradient: a variance below it is 
 
 
 def heavy_tailed(table: pd.DataFrame) -> str:
-    """The estimators of whose variance one block of draws carries most, in words; empty if there are none.
+    """Describes the estimators for which one block of draws carries most of the variance; empty if there are none.
 
     Args:
         table: `Comparison.to_dataframe()`; one from an older file has no `heaviest_block`.
@@ -24,5 +24,5 @@ def heavy_tailed(table: pd.DataFrame) -> str:
         return ""
     return (
         f"Heavy tails: one block of draws carries up to {heavy.heaviest_block.max():.0%} of the variance of {listed(list(dict.fromkeys(heavy.estimator)))}. Standard errors "
-        "are too small there, and the variance may be. Take more replicas until no block stands out, or don't trust it."
+        "are too small there, and the variance may be. Use more replicas until no block stands out; otherwise don't trust it."
     )

@@ -1,4 +1,4 @@
-"""Where a training stands, by the end of its history."""
+"""The end of a training history."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ TENTH = 10  # of the steps are its end, in so many parts
 
 @dataclass(frozen=True)
 class End:
-    """The last tenth of a history, and what it gained on the tenth before.
+    """The last tenth of a history, and its gain over the tenth before.
 
     Attributes:
-        steps: In it.
-        mean, se: Of its values; the steps are taken for independent. NaN where there are too few.
-        change, change_se: To the mean of as many steps before; NaN where there are none.
+        steps: Number of steps in it.
+        mean, se: Mean of its values and the standard error, treating steps as independent; NaN if there are too few.
+        change, change_se: Change from the mean of as many steps before, and its standard error; NaN if there are none.
     """
 
     steps: int
@@ -39,16 +39,16 @@ class End:
         return cls(min(steps, len(values)), mean, se, mean - before, math.hypot(se, before_se))
 
     def rows(self, name: str) -> tuple[tuple[str, str], ...]:
-        """Of a card, for values in nats a datum."""
+        """Of a card, for values in nats per datum."""
         if not self.steps:
             return ((name, "–"),)
         last = f"the last {self.steps:,} steps" if self.steps > 1 else "the last step"
-        rows = ((name, f"{with_error(self.mean, self.se)} nats a datum, over {last}"),)
+        rows = ((name, f"{with_error(self.mean, self.se)} nats per datum, over {last}"),)
         if math.isnan(self.change):
             return rows
         sign = "+" if self.change >= 0 else ""
         error = "" if math.isnan(self.change_se) else f" ± {rounded(self.change_se, 2)}"
-        return (*rows, ("trend", f"{sign}{rounded(self.change, 3)}{error} on as many steps before"))
+        return (*rows, ("trend", f"{sign}{rounded(self.change, 3)}{error} over as many steps before"))
 
 
 def trained(
@@ -57,11 +57,11 @@ def trained(
     """How far a training came, as the row of a card.
 
     Args:
-        steps, epochs: That it took.
-        rows: N, of the data.
+        steps, epochs: Length of training.
+        rows: Number of rows, N.
         batch_size: M; None for all rows.
-        seconds: That it took.
-        interrupted: Whether it was stopped before its time.
+        seconds: Seconds that it took.
+        interrupted: Whether it was stopped early.
     """
     words = f"{counted(steps, 'step')}, {counted(epochs, 'epoch')} of {counted(rows, 'row')}"
     words += f" in batches of {batch_size:,}" if batch_size else ""

@@ -1,4 +1,4 @@
-"""Whether several sets of draws are of one distribution."""
+"""Whether several sets of draws come from one distribution."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ AGREE = 1.05  # above it, starts have led to different distributions: between th
 
 
 def r_hat(draws: np.ndarray) -> np.ndarray:
-    """Rank-normalised R̂, of places and of widths, whichever is larger; chains are not split, for draws of a guide are independent.
+    """Rank-normalised R̂, the larger of those for location and scale; chains are not split, as draws of a guide are independent.
 
     Args:
         draws: (M, S, …) of M chains.
 
     Returns:
-        (…); 1 where all chains are alike.
+        (…) values of R̂; 1 if all chains agree.
 
     References:
         Vehtari, Gelman, Simpson, Carpenter & Bürkner 2021, Rank-normalization, folding, and localization, arXiv:1903.08008.

@@ -1,4 +1,4 @@
-"""Ranks of the truth among draws, tested for what a right posterior would give: each rank as often as any other."""
+"""Tests of the ranks of true values among draws, which are uniform if the posterior is exact."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ SAID = 4  # parameters that the verdict names
 
 
 def rank_tests(ranks: Mapping[str, Any], draws: int) -> pd.DataFrame:
-    """A row for each parameter, of its ranks' normal scores s = Φ⁻¹((r + ½) / (S + 1)).
+    """Tests calibration for each parameter, using the normal scores s = Φ⁻¹((r + ½) / (S + 1)) of its ranks.
 
-    Where q is a Gaussian, s is how many of q's standard deviations the truth lies above q's mean. If q is calibrated, ranks are uniform, and s has mean 0
-    and a variance just below 1, that is known exactly.
+    If q is Gaussian, s is the number of q's standard deviations by which the true value lies above q's mean. If q is calibrated, ranks are uniform, and s has mean 0
+    and a variance just below 1, which is known exactly.
 
     Args:
-        ranks: Parameter → (R,) ranks of the truth among S draws, 0 to S.
-        draws: S.
+        ranks: Parameter → (R,) ranks of the true value among S draws, 0 to S.
+        draws: Number of draws, S.
 
     Returns:
-        parameter; bias, bias_se (of q's standard deviations, above 0 where q lies too high), bias_p (t test); spread, spread_se (how many times as widely the
-        truth scatters as q says: above 1 where q is too narrow), spread_p (chi-squared test of a variance); shape_p (chi-squared test of a flat
-        histogram; NaN for fewer than 20 ranks); said, what is alarmed, at a chance of `LEVEL` for all tests together (Bonferroni).
+        A table with parameter; bias, bias_se (in standard deviations of q, positive if q is too high), bias_p (t test); spread, spread_se (spread of the true values
+        relative to q: above 1 if q is too narrow), spread_p (chi-squared test of a variance); shape_p (chi-squared test of a flat
+        histogram; NaN for fewer than 20 ranks); said, the deviations that are significant at level `LEVEL` over all tests (Bonferroni).
     """
     scores = stats.norm.ppf((np.arange(draws + 1) + 0.5) / (draws + 1))
     usual = float(np.mean(scores**2))
@@ -88,17 +88,17 @@ def _said(row: Any, level: float) -> str:
     if row.spread_p < level:
         words.append("under-dispersed" if row.spread > 1 else "over-dispersed")
     if row.shape_p < level and not words:
-        words.append("of another shape")
+        words.append("of a different shape")
     return ", ".join(words)
 
 
 def rank_verdict(table: pd.DataFrame, simulations: int, failed: int) -> str:
-    """What the tests say, in a few sentences.
+    """The outcome of the tests in a few sentences.
 
     Args:
         table: `rank_tests`.
-        simulations: R, of which the ranks are.
-        failed: How many more became NaN or infinite.
+        simulations: R, the number of data sets with ranks.
+        failed: Number of further fits that became NaN or infinite.
     """
     alarmed = table[table.said != ""]
     parts = []
@@ -107,8 +107,8 @@ def rank_verdict(table: pd.DataFrame, simulations: int, failed: int) -> str:
         errors = float(stats.norm.isf(LEVEL / made / 2)) + 1  # so large an effect is seen five times in six
         bias, spread = errors * float(table.bias_se.max()), errors * float(table.spread_se.max())
         parts.append(
-            f"Calibrated, as far as {simulations} data sets can tell: q's means off by {rounded(bias, 2)} of its standard deviations, or those off by "
-            f"{100 * spread:.0f} %, would most likely have been seen."
+            f"Calibrated, as far as {simulations} data sets can tell: errors of {rounded(bias, 2)} standard deviations in q's means, or of "
+            f"{100 * spread:.0f} % in its standard deviations, would most likely have been detected."
         )
     else:
         worst = alarmed.assign(least=alarmed[[*TESTS]].min(axis=1)).sort_values("least")
@@ -120,10 +120,10 @@ def rank_verdict(table: pd.DataFrame, simulations: int, failed: int) -> str:
         )
         parts.append(f"Not calibrated over {simulations} data sets: {'; '.join(named)}{more}.")
         if quiet := [name for name in table.parameter if name not in set(alarmed.parameter)]:
-            parts.append(f"Nothing is seen in {first_few(quiet, SAID)}.")
+            parts.append(f"No deviation was found in {first_few(quiet, SAID)}.")
     if failed:
         parts.append(
-            f"{failed} more fit{'s' * (failed > 1)} became NaN or infinite and {'are' if failed > 1 else 'is'} not counted, so that the rest may look better than they are."
+            f"{failed} more fit{'s' * (failed > 1)} became NaN or infinite and {'are' if failed > 1 else 'is'} not counted, so the result may look better than it is."
         )
     return " ".join(parts)
 
@@ -134,13 +134,13 @@ def _words(row: Any) -> str:
         side = {"biased upwards": "above", "biased downwards": "below"}.get(word)
         if side:
             found.append(
-                f"{word}: q lies {rounded(abs(row.bias), 2)} ± {rounded(row.bias_se, 1)} of its standard deviations {side} the truth ({_p(row.bias_p)})"
+                f"{word}: q lies {rounded(abs(row.bias), 2)} ± {rounded(row.bias_se, 1)} of its standard deviations {side} the true value ({_p(row.bias_p)})"
             )
-        elif word == "of another shape":
+        elif word == "of a different shape":
             found.append(f"{word} than q: its histogram is not flat ({_p(row.shape_p)})")
         else:
             found.append(
-                f"{word}: the truth scatters {rounded(row.spread, 2)} ± {rounded(row.spread_se, 1)} times as widely as q says ({_p(row.spread_p)})"
+                f"{word}: the true values spread {rounded(row.spread, 2)} ± {rounded(row.spread_se, 1)} times as widely as q ({_p(row.spread_p)})"
             )
     return f"{row.parameter} is {', and '.join(found)}"
 

@@ -1,4 +1,4 @@
-"""The ranking of a training race: who leads, at equal steps and at equal time, in numbers and in words."""
+"""The ranking of a training race at equal steps and at equal time, as a table and as a verdict."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Entry:
     """An estimator in a race.
 
     Attributes:
-        estimator: Its name.
-        bound: What it follows; all are judged by the ELBO.
+        estimator: Name of the estimator.
+        bound: The bound that it maximises; all are evaluated by the ELBO.
         engine: What took its steps: "machine code", "captured program" or "Pyro".
-        setup_seconds: From the start to the first step: capture and compilation. The runs of further seeds use the same program.
-        failures: Of the runs that became NaN or infinite: seed, what, step and site.
+        setup_seconds: Time before the first step, for capture and compilation. Runs with further seeds use the same program.
+        failures: A description of each run that became NaN or infinite: seed, what, step and site.
     """
 
     estimator: str
@@ -123,14 +123,14 @@ def summary(table: pd.DataFrame, entries: Sequence[Entry]) -> pd.DataFrame:
 
 
 def verdict(table: pd.DataFrame, entries: Sequence[Entry], *, interrupted: bool = False) -> str:
-    """What to make of a race, in a paragraph.
+    """The conclusions of a race, in one paragraph.
 
     Args:
         table: `Race.to_dataframe()`.
-        entries: Of the estimators.
-        interrupted: Whether it was stopped before its end.
+        entries: Entries of the estimators.
+        interrupted: Whether it was stopped early.
     """
-    parts = ["The race was stopped before its end."] if interrupted else []
+    parts = ["The race was stopped early."] if interrupted else []
     steps, by_step = at_equal(table, "step")
     seconds, by_time = at_equal(table, "seconds")
     if finished(table).empty:
@@ -140,7 +140,7 @@ def verdict(table: pd.DataFrame, entries: Sequence[Entry], *, interrupted: bool 
         if len(entries) > 1:
             parts += [_leader(by_time, f"After {seconds_in_words(seconds)} each"), _race_to(table, entries)]
         if len(by_step) == 1:
-            parts.append("One seed can't say how much of that is chance.")
+            parts.append("With one seed, it is unknown how much of this is chance.")
     parts += failed(entries, len(by_step))
     parts += [_asides(entries), unsteady(table)]
     return " ".join(part for part in parts if part)
@@ -164,9 +164,9 @@ def _leader(values: pd.DataFrame, when: str) -> str:
     if not tied:
         return f"{when}, {best} leads, at {where}: {rest}."
     if not rest:
-        return f"{when}, {listed([best, *tied])} can't be told apart, the highest at {where}."
+        return f"{when}, {listed([best, *tied])} can't be distinguished; the highest is at {where}."
     near = listed([f"{name} ({said[name]})" for name in tied])
-    return f"{when}, {best} is highest, at {where}, but can't be told apart from {near}; {rest}."
+    return f"{when}, {best} is highest, at {where}, but can't be distinguished from {near}; {rest}."
 
 
 def _race_to(table: pd.DataFrame, entries: Sequence[Entry]) -> str:
@@ -175,8 +175,8 @@ def _race_to(table: pd.DataFrame, entries: Sequence[Entry]) -> str:
     if came.empty:
         return ""
     times = [f"{row.estimator} {seconds_in_words(row.seconds_to_level)}" for row in came.itertuples()]
-    text = f"To come to {rows.level.iloc[0]:.5g}, {listed(times)} of training"
-    return text + (f"; not all runs of {listed(list(late.estimator))} came there." if len(late) else ".")
+    text = f"To reach {rows.level.iloc[0]:.5g}: {listed(times)} of training"
+    return text + (f"; not all runs of {listed(list(late.estimator))} reached it." if len(late) else ".")
 
 
 def failed(entries: Sequence[Entry], seeds: int) -> list[str]:
@@ -192,15 +192,15 @@ def _asides(entries: Sequence[Entry]) -> str:
     others = [f"{entry.estimator} ({entry.bound})" for entry in entries if entry.bound != "ELBO"]
     text = ""
     if others:
-        text = f"{listed(others)} {'follow other objectives' if len(others) > 1 else 'follows another objective'}; the ELBO is what is compared."
+        text = f"{listed(others)} {'maximise other objectives' if len(others) > 1 else 'maximises another objective'}; they are compared by the ELBO."
     return f"{text} {by_pyro(entries)}".strip()
 
 
 def by_pyro(entries: Sequence[Entry]) -> str:
-    """Whose times are not to be compared with the others'."""
+    """Names the estimators whose times can't be compared with the others."""
     slow = [entry.estimator for entry in entries if entry.engine == "Pyro"]
     if slow and len(slow) < len(entries):
-        return f"{listed(slow)} went step by step in Pyro, and the others did not: don't trust the times."
+        return f"{listed(slow)} ran step by step in Pyro, but the others were compiled: don't compare the times."
     return ""
 
 
@@ -212,7 +212,7 @@ def unsteady(table: pd.DataFrame) -> str:
     if not ratios.max() > STEADY:
         return ""
     name, seed = ratios.idxmax()
-    return f"The clock was unsteady: the steps of {name} with seed {seed} took {ratios.max():.1f} times what they usually take. Race again on a quieter machine, for longer, or on one thread (torch.set_num_threads(1))."
+    return f"The clock was unsteady: the steps of {name} with seed {seed} took {ratios.max():.1f} times as long as usual. Repeat the race on a quieter machine, for longer, or on one thread (torch.set_num_threads(1))."
 
 
 def seconds_in_words(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""A result as a JSON file, with the numbers that JSON has no way to write."""
+"""Results as JSON files, including the numbers that JSON can't represent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ R = TypeVar("R")
 
 
 def save(path: str | Path, content: Mapping[str, Any]) -> Path:
-    """Writes it, with the version that wrote it; infinite numbers as words, and what is no number as null."""
+    """Writes a result with the version of vbayes; infinite numbers as strings, and NaN as null."""
     from .. import __version__
 
     path = Path(path)
@@ -24,21 +24,21 @@ def save(path: str | Path, content: Mapping[str, Any]) -> Path:
 
 
 def load(path: str | Path, made: Callable[[dict[str, Any]], R], kind: str) -> R:
-    """What `save` wrote.
+    """Loads what `save` wrote.
 
     Args:
         path: The file.
-        made: From its content, as JSON has it, to the result.
-        kind: Of result, in a word.
+        made: Makes the result from the decoded JSON.
+        kind: Kind of result, in a word.
 
     Raises:
-        BadInput: No such file, or one of something else.
+        BadInput: The file does not exist, or holds something else.
     """
     try:
         return made(json.loads(Path(path).read_text(encoding="utf-8")))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise BadInput(
-            f"{path} is no {kind}: {error!r}. Wanted: a file that `{kind.capitalize()}.save` wrote."
+            f"{path} is not a {kind}: {error!r}. Wanted: a file written by `{kind.capitalize()}.save`."
         ) from error
 
 

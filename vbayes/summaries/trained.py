@@ -1,4 +1,4 @@
-"""How a fit came to be what it is, in words."""
+"""How a fit was trained, in words."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from .card import rounded
 from .history import End
 
 LEAST = 5  # steps at the end by which a loss is told
-NATS = 1.0  # a datum: a loss below this may be one of a minibatch's
+NATS = 1.0  # per datum: a loss below this may be one of a minibatch's
 
 
 def lost(values: np.ndarray) -> float:
-    """Nats by which a training ends below where it began; 0 where its end is not clearly worse.
+    """Nats by which training ends below its start; 0 if the end is not clearly worse.
 
-    It is where each value of the last tenth lies below the first one, and their mean by more than two standard deviations of them and a nat.
+    It is clearly worse if every value of the last tenth is below the first value, and their mean by more than two of their standard deviations plus one nat.
 
     Args:
         values: (steps,) ELBO per datum.
@@ -31,15 +31,15 @@ def lost(values: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Training:
-    """How a fit came to be what it is.
+    """How a fit was trained.
 
     Attributes:
-        steps, seconds: That it took.
-        converged: None where nobody has tested it.
-        reason: Why it is said to have converged, or not.
-        lost: Nats a datum by which the ELBO ends below where it began; 0 where it does not, see `lost`.
-        bound: What those values are of.
-        found: How a guide by a word has come to its place before the first step, in words; empty where it has not, or where steps were taken.
+        steps, seconds: Length of training.
+        converged: Whether it has converged; None if that was not tested.
+        reason: Why it is considered converged, or not.
+        lost: Nats per datum by which the ELBO ends below where it began; 0 where it does not, see `lost`.
+        bound: Name of the bound.
+        found: How a guide chosen by name found its start before the first step; empty if it did not, or if steps were taken.
     """
 
     steps: int
@@ -62,7 +62,7 @@ class Training:
     def words(self) -> str:
         """In a sentence or two."""
         if self.lost:
-            ruined = f"Ruined: the {self.bound} ends {rounded(self.lost, 3)} nats a datum below where training began, so this fit is worse than none."
+            ruined = f"Ruined: the {self.bound} ends {rounded(self.lost, 3)} nats per datum below where training began, so this fit is worse than no training."
             return f"{ruined} {self._how_far()}"
         return self._how_far()
 
@@ -70,11 +70,11 @@ class Training:
         if not self.steps and self.converged:
             return f"Converged: {self.reason}."
         if not self.steps and self.found:
-            return f"Found {self.found}, and not trained."
+            return f"Found {self.found}; not trained."
         if " after " in self.reason.split(":")[0]:  # a training that was not told how far says it all itself
             return f"{self.reason[0].upper()}{self.reason[1:]}."
         took = f"after {self.steps:,} step{'s' * (self.steps != 1)} in {rounded(self.seconds, 2)} s"
         why = f" ({self.reason})" if self.reason else ""
         if self.converged is None:
-            return f"Stopped {took}; whether it had converged, nothing has tested{why}."
+            return f"Stopped {took}; convergence was not tested{why}."
         return f"{'Converged' if self.converged else 'Not converged'} {took}{why}."

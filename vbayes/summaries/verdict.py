@@ -1,4 +1,4 @@
-"""A comparison in words."""
+"""The verdict of a comparison, in words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Equal = Callable[[str, str, str], bool]  # at, estimator, estimator
 
 
 def verdict(table: pd.DataFrame, differences: Callable[[str], pd.DataFrame]) -> str:
-    """What to make of a comparison, in a paragraph. What shows bias is recommended nowhere.
+    """The conclusions of a comparison, in one paragraph. Estimators that show bias are never recommended.
 
     Args:
         table: `Comparison.to_dataframe()`.
@@ -56,9 +56,7 @@ def uncaptured(rows: pd.DataFrame) -> str:
     if slow.empty or len(slow) == len(known):
         return ""
     alone = len(known) - len(slow) == 1
-    whose = (
-        f"time{'s are' if len(slow) > 1 else ' is'} Pyro's and not, as of the other{'' if alone else 's'}, a program's"
-    )
+    whose = f"time{'s are' if len(slow) > 1 else ' is'} that of Pyro, not of a compiled program as for the other{'' if alone else 's'}"
     return f"Not compiled: {listed(list(slow.estimator))}, whose {whose}. {slow.captured.iloc[0].splitlines()[0]}"
 
 
@@ -75,7 +73,7 @@ def _winner(rows: pd.DataFrame, at: str, equal: Equal, of: str, dropped: set[str
     tied = [r.estimator for r in rest.itertuples() if equal(at, r.estimator, best.estimator)]
     others = [r for r in rest.itertuples() if r.estimator not in tied]
     if tied:
-        text = f"{start}, {listed([best.estimator, *tied])} can't be told apart in gradient noise per second"
+        text = f"{start}, {listed([best.estimator, *tied])} can't be distinguished in gradient noise per second"
         text += ", and beat the rest" if others else ""
     else:
         text = f"{start}, {best.estimator} gives the least gradient noise per second"
@@ -109,7 +107,7 @@ def _along(rows: pd.DataFrame, points: list[str], equal: Equal) -> str:
             if here[best.estimator] > 0.0:
                 ratios.append(f"{_times(here['pathwise'] / here[best.estimator])} at {_the(at)}")
         if ratios:
-            text += f" The variance of pathwise is, against that of {best.estimator}, {listed(ratios)}."
+            text += f" The variance of pathwise, relative to that of {best.estimator}, is {listed(ratios)}."
     return text.strip()
 
 
@@ -122,7 +120,7 @@ def _the(at: str) -> str:
 
 
 def _bias(table: pd.DataFrame) -> str:
-    """Who is biased, who is not, and who could not be judged."""
+    """Which estimators are biased, which are not, and which could not be judged."""
     tests = table.dropna(subset="bias_z")
     if tests.empty:
         return ""
@@ -144,8 +142,8 @@ def _bias(table: pd.DataFrame) -> str:
         worst = (wholly.bias_resolution / typical)[blind].max()
         unseen = wholly[blind]
         text += (
-            f" Can't judge the bias of {listed(list(dict.fromkeys(unseen.estimator)))} at {listed(list(dict.fromkeys(unseen['at'])))}: one as large as {worst:.1f} × a typical gradient "
-            "would be lost in the noise of the oracle and the draws. Take more replicas, or a less noisy oracle."
+            f" Can't judge the bias of {listed(list(dict.fromkeys(unseen.estimator)))} at {listed(list(dict.fromkeys(unseen['at'])))}: a bias as large as {worst:.1f} × a typical gradient "
+            "would be hidden by the noise of the oracle and the draws. Use more replicas, or a less noisy oracle."
         )
     return text.strip()
 

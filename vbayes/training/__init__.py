@@ -1,1 +1,1 @@
-"""Fitting a pair: what takes the steps, how it is driven, and what comes back."""
+"""Fitting a pair: the engines that take steps, the loop that drives them, and the results."""

@@ -1,4 +1,4 @@
-"""A fit that is kept in a file while it runs: whoever asks for the same fit again goes on from there, to the last bit."""
+"""Saves a fit to a file while it runs: repeating the same call continues from there, with exactly the same results."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Autosave:
 
     Args:
         path: The file.
-        every: Seconds, or "30s", "5min", "1000 steps".
-        same: By which a fit is told to be the same: name → plain value.
+        every: Interval between saves, in seconds, or as "30s", "5min" or "1000 steps".
+        same: What identifies the fit: name → plain value.
 
     Raises:
-        BadInput: An interval that is none, or a path that is none.
+        BadInput: The interval or the path is not valid.
     """
 
     def __init__(self, path: str | Path, every: float | str, same: Mapping[str, Any]) -> None:
@@ -76,7 +76,7 @@ class Autosave:
         told = checkpoint.going(self.path)
         if told is None:
             raise BadInput(
-                f"checkpoint={str(self.path)!r} holds a fit that was saved, and not one that was kept while it ran. Wanted: a file of its own for this fit. "
+                f"checkpoint={str(self.path)!r} holds a fit written by fit.save, not a checkpoint of a running fit. Wanted: a separate file for this fit. "
                 "Mend: choose another name, or remove the file."
             )
         if differs := [
@@ -85,7 +85,7 @@ class Autosave:
             if (theirs := told["same"].get(name)) != ours
         ]:
             raise BadInput(
-                f"checkpoint={str(self.path)!r} holds another fit: it has {'; '.join(differs)}. Wanted: the same fit, to go on with it. "
+                f"checkpoint={str(self.path)!r} holds a different fit: it has {'; '.join(differs)}. Wanted: a checkpoint of the same fit, to continue it. "
                 "Mend: choose another name, or remove the file."
             )
         fit = finds(fit, told)
@@ -100,7 +100,7 @@ class Autosave:
         return replace(fit, **{name: made[name] for name in names}), told
 
     def keep(self, fit: Any, *, must: bool = False, **told: Any) -> None:
-        """Writes what was reached; where that can't be done any more, one warning says so, and training goes on.
+        """Saves the current state. If that fails, warns once, and training continues.
 
         Args:
             fit: It.
@@ -114,7 +114,7 @@ class Autosave:
             if must:
                 raise
             if not self._warned or told.get("finished"):
-                warn(f"The fit is not kept: {error} It goes on all the same.")
+                warn(f"The checkpoint could not be saved: {error} Training continues without it.")
             self._warned = True
         ended = time.monotonic()
         self._next, self._at = ended + max(self._seconds, SHARE * (ended - began)), len(fit.rows)
@@ -132,8 +132,8 @@ class Autosave:
             return  # writing will say why
         if free < needed:
             raise OutputUnwritable(
-                f"There is no room for {self.path}: its folder has {free / 2**20:,.1f} MiB left, and a checkpoint of this fit takes up to {needed / 2**20:,.1f} MiB. "
-                "Wanted: room for it before training begins. Mend: make room, or choose another folder."
+                f"Not enough disk space for {self.path}: its folder has {free / 2**20:,.1f} MiB left, and a checkpoint of this fit takes up to {needed / 2**20:,.1f} MiB. "
+                "Wanted: enough space before training begins. Mend: free some space, or choose another folder."
             )
 
 

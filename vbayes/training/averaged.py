@@ -45,12 +45,10 @@ def train_averaged(fit: F, steps: int, *, show: bool, callbacks: Sequence[Callba
     """
     if fit.optimizer is not torch.optim.Adam:
         name = getattr(fit.optimizer, "__name__", type(fit.optimizer).__name__)
-        raise BadInput(
-            f"optimizer={name} and average=True. Wanted: torch.optim.Adam, of which the iterates are averaged."
-        )
+        raise BadInput(f"optimizer={name} with average=True. Wanted: torch.optim.Adam, whose iterates are averaged.")
     if steps < 2:
         raise BadInput(
-            f"average=True over {steps} step{'s' * (steps != 1)}. Wanted: at least two, of which the later half is averaged."
+            f"average=True over {steps} step{'s' * (steps != 1)}. Wanted: at least two; the second half is averaged."
         )
     rate = fit.learning_rate or RATE
     staged = fit.progress.staged or repays(fit.compile, steps)

@@ -53,7 +53,7 @@ class BlockNoise:
     """Noise of a run.
 
     Args:
-        seed: Of the run.
+        seed: Seed for the run.
         like: Of the type and on the device of the noise.
     """
 

@@ -1,4 +1,4 @@
-"""What a training that is not told how far to go may cost."""
+"""Limits on steps and time for training until convergence."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_STEPS, MAX_SECONDS = 100_000, 600.0
 
 @dataclass(frozen=True)
 class Budget:
-    """At most so much, whichever comes first.
+    """Limits on steps and time, whichever is reached first.
 
     Attributes:
         steps: Of the optimiser, and of the history. Trials of rates (some hundred steps) and looks at the ELBO of means (at most half as many as there are steps)
@@ -48,6 +48,6 @@ def refuse_budget(**given: Any) -> None:
     """
     if named := " and ".join(name for name, value in given.items() if value is not None):
         raise BadInput(
-            f"{named} were given with steps, epochs or estimator='auto'. They are for a fit that trains until it has converged, and this one is told how far. "
+            f"{named} were given with steps, epochs or estimator='auto'. They apply only to training until convergence, but the length of this fit is given. "
             "Wanted: one or the other."
         )

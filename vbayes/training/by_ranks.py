@@ -26,7 +26,7 @@ from .non_finite_step import NonFiniteStep
 from .ranks import Ranks
 from .share import Share, Sharing, sharing_of
 
-BY_PYRO = "Its gradients are Pyro's from here on, which is slower."
+BY_PYRO = "From here on Pyro computes the gradients, which is slower."
 
 
 @dataclass
@@ -192,7 +192,7 @@ class ByRanks:
         if program.guards:  # which shares would answer differently
             self._by_pyro(
                 CaptureFailed(
-                    f"Pair {self._pair.name!r} reads values of its arguments{program.guards.line}, and a program has them built in, which are others in each process's share of the rows"
+                    f"Pair {self._pair.name!r} branches on values of its arguments{program.guards.line}, which a compiled program fixes, but they differ between the processes' shares of the rows"
                 )
             )
             return part

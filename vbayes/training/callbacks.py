@@ -1,4 +1,4 @@
-"""What a fit calls on its way."""
+"""Callbacks of a fit."""
 
 from __future__ import annotations
 
@@ -97,5 +97,5 @@ def with_fit(error: Exception, fit: Any) -> Exception:
     except (AttributeError, TypeError):  # an error that takes nothing: it is raised all the same
         return error
     if first:
-        error.add_note("Raised by a callback of vb.fit. Nothing is lost: this error's `.fit` has what was reached.")
+        error.add_note("Raised by a callback of vb.fit. Nothing is lost: this error's `.fit` has the fit so far.")
     return error

@@ -1,4 +1,4 @@
-"""A fit in one safetensors file: nothing in it can run code, and other tools open it."""
+"""A fit in one safetensors file, which can't contain code and which other tools can open."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def save(fit: Any, path: Path, going: Any = None) -> Path:
         going: What it takes besides to go on with a training in its midst: a nest of plain values, tensors and arrays.
 
     Raises:
-        OutputUnwritable: The file can't be written; an older one is still there.
+        OutputUnwritable: The file can't be written; an older one is left as it was.
     """
     parameters = {f"parameter.{k}": v.detach().cpu().contiguous() for k, v in fit.pair.state().items()}
     history = torch.tensor(fit.rows.table, device="cpu")
@@ -68,7 +68,7 @@ def save(fit: Any, path: Path, going: Any = None) -> Path:
             unfinished.unlink(missing_ok=True)
         if isinstance(error, (OSError, SafetensorError)):
             raise OutputUnwritable(
-                f"Can't write {path}: {error}. Choose a folder that exists, is yours, and has room."
+                f"Can't write {path}: {error}. Choose an existing, writable folder with enough space."
             ) from error
         raise
     return path
@@ -107,13 +107,13 @@ def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO | None, optimize
         estimator = _named(told["estimator"])
     for what, ours in {"pair": pair.name, "estimator": name_of(estimator)}.items():
         if (theirs := told.pop(what)) != ours:
-            raise BadInput(f"{path} holds a fit with {what} {theirs!r}, not {ours!r}. Hand in that {what}.")
+            raise BadInput(f"{path} holds a fit with {what} {theirs!r}, not {ours!r}. Pass that {what}.")
     try:
         trained = checkpoint_guide.guided(pair, described.get("guide"), tensors).copy()
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         if isinstance(error, BadInput):
             raise
-        raise damaged(path, f"its field 'guide' is not what it must be: {error}") from error
+        raise damaged(path, f"its field 'guide' is not valid: {error}") from error
     data = _coded(path, data, told.pop("labels"))
     size = told["batch_size"]
     first = None if size is None else torch.arange(min(size, len(data)), device=data.first.device)
@@ -124,7 +124,7 @@ def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO | None, optimize
     expected = {k: tuple(v.shape) for k, v in trained.state().items()}
     if (got := {k: tuple(v.shape) for k, v in state.items()}) != expected:
         raise BadInput(
-            f"{path} has parameters {got}; pair {pair.name!r} has {expected}. Build the pair with the same sizes."
+            f"{path} has parameters {got}; pair {pair.name!r} has {expected}. Make the pair with the same sizes."
         )
     for name, value in trained.state().items():
         if value.is_floating_point() != state[name].is_floating_point():
@@ -132,7 +132,7 @@ def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO | None, optimize
     try:
         require_state(told["progress"].optimizer, {name: value.shape for name, value in trained.parameters.items()})
     except BadInput as error:
-        raise damaged(path, f"its field 'progress' is not what it must be: {error}") from error
+        raise damaged(path, f"its field 'progress' is not valid: {error}") from error
     update = told.pop("update")
     return {
         "pair": trained.load(state),
@@ -156,7 +156,7 @@ def _coded(path: Path, data: Dataset, labels: dict[str, tuple[str, ...]]) -> Dat
     for name, own in found["labels"].items():
         if others := own[len(labels.get(name, own)) :]:
             raise BadData(
-                f"Column {name!r} of {data.name!r} has names that the fit of {path} was not trained on: {first_few(others)}. Wanted: the data that it was fitted to; what it says of others, "
+                f"Column {name!r} of {data.name!r} has names that the fit in {path} was not trained on: {first_few(others)}. Wanted: the data that it was fitted to; for predictions about others, "
                 "fit.predict(new_rows) does."
             )
     codes = {name: own for name, own in labels.items() if name in data.tensors}
@@ -200,13 +200,13 @@ def _read(path: Path) -> tuple[Any, dict[str, Tensor]]:
         ) from error
     if (version := metadata.get("version", checksum.VERSION)) != checksum.VERSION:
         raise BadInput(
-            f"{path} is of version {version!r}, and this vbayes reads {checksum.VERSION!r}. Wanted: the vbayes that saved it, or a later one."
+            f"{path} has format version {version!r}, but this vbayes reads {checksum.VERSION!r}. Wanted: the vbayes that saved it, or a later one."
         )
     return described, tensors
 
 
 def damaged(path: Path, what: str) -> BadInput:
-    """The error of a file that is."""
+    """The error for a damaged file."""
     return BadInput(
         f"{path} is damaged: {what}. Nothing was changed. Wanted: the file as `fit.save` wrote it. Mend: take another copy of it, or train again."
     )

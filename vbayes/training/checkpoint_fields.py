@@ -1,4 +1,4 @@
-"""What a checkpoint says of a fit, field by field: each is of the kind that it must be, or the error names it."""
+"""The fields of a checkpoint, each of which is checked; an error names the field that is not valid."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def fields(described: Any, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         BadInput: One is missing, or of another kind.
     """
     if not isinstance(described, dict):
-        raise BadInput("its description is no table")
+        raise BadInput("its description is not a table")
     return {name: _read(name, reader, described, tensors) for name, reader in READERS.items()}
 
 
@@ -52,7 +52,7 @@ def _read(name: str, reader: Reader, described: Mapping[str, Any], tensors: Mapp
     except (
         ArithmeticError, AssertionError, AttributeError, IndexError, RecursionError, RuntimeError, TypeError, ValueError,
     ) as error:  # fmt: skip
-        raise BadInput(f"its field {name!r} is not what it must be: {error}") from error
+        raise BadInput(f"its field {name!r} is not valid: {error}") from error
 
 
 def _going(value: Any, tensors: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The guide by a word of a saved fit: of what kind it is and where it has found its place, so that nothing need be searched again."""
+"""The guide of a saved fit, if it was chosen by name: its kind and the start that it found, so that the search need not be repeated."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ def guided(pair: Pair, told: Any, tensors: Mapping[str, Tensor]) -> Pair:
     if word not in GUIDES:
         raise ValueError(f"{word!r:.80}, and wanted is one of {', '.join(GUIDES)}")
     if pair.word not in (word, AUTO):
-        own = "a guide of its own" if pair.word is None else f"guide={pair.word!r}"
+        own = "a user-defined guide" if pair.word is None else f"guide={pair.word!r}"
         raise BadInput(
-            f"The file holds a fit with guide={word!r}, and pair {pair.name!r} has {own}. Wanted: vb.Pair(model), which takes the file's, or vb.Pair(model, {word!r})."
+            f"The file holds a fit with guide={word!r}, and pair {pair.name!r} has {own}. Wanted: vb.Pair(model), which takes the guide of the file, or vb.Pair(model, {word!r})."
         )
     if pair.word == word and pair.parameters:
         return pair

@@ -20,7 +20,7 @@ def require_combination(
     max_seconds: float | None,
     validation: Any,
 ) -> bool:
-    """Refuses what would be left without a say, or can't be had together.
+    """Raises an error for arguments of `fit` that would have no effect, or that exclude each other.
 
     | with | excludes |
     |---|---|
@@ -33,7 +33,7 @@ def require_combination(
         automatic: Whether `estimator="auto"`.
 
     Returns:
-        Whether the fit is told how far to go.
+        Whether the length of the fit is given.
 
     Raises:
         BadInput: Arguments that don't go together, or a budget of nothing.
@@ -42,7 +42,7 @@ def require_combination(
     averaged, several = bool(average) and told, restarts is not None
     if averaged and (several or automatic):
         raise BadInput(
-            "average=True with restarts or estimator='auto' for so many steps. Wanted: one fit by one estimator, or restarts that train until they have converged."
+            "average=True with restarts or estimator='auto' and a given number of steps. Wanted: one fit with one estimator, or restarts that train until convergence."
         )
     Budget.of(max_steps, max_seconds)
     if told:
@@ -50,12 +50,12 @@ def require_combination(
     if checkpoint is not None and (automatic or several or averaged):
         beside = "estimator='auto'" if automatic else f"restarts={restarts}" if several else "average=True"
         raise BadInput(
-            f"checkpoint={str(checkpoint)!r} with {beside}. Wanted: a single fit by one estimator, which can go on from a file. Mend: leave out one of them, and save what "
-            "comes out."
+            f"checkpoint={str(checkpoint)!r} with {beside}. Wanted: a single fit with one estimator, which can continue from a file. Mend: leave out one of them, and save the "
+            "result."
         )
     if automatic and several:
         raise BadInput(
-            f"estimator='auto' chooses for one fit, and restarts={restarts} are several in one loop. Ask vb.recommend first, and hand in "
-            "what it says."
+            f"estimator='auto' chooses for one fit, but restarts={restarts} runs several in one loop. Call vb.recommend first, and pass "
+            "the estimator that it suggests."
         )
     return told

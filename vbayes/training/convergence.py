@@ -1,4 +1,4 @@
-"""Whether a training has converged, in numbers and in words."""
+"""Whether training has converged, with the numbers behind it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .plateau import Plateau
 
 @dataclass(frozen=True)
 class Phase:
-    """Steps at one rate.
+    """Steps at one learning rate.
 
     Attributes:
         rate: Learning rate.
-        steps: How many.
-        elbo: At the mean of the phase's last iterates, nats.
-        gain, gain_se: That much above the best of the phases before, at the same draws, and its standard error; NaN for the first.
+        steps: Number of steps.
+        elbo: ELBO at the mean of the phase's last iterates, in nats.
+        gain, gain_se: Gain over the best of the earlier phases, at the same draws, and its standard error; NaN for the first phase.
     """
 
     rate: float
@@ -34,15 +34,15 @@ class Phase:
 
 @dataclass(frozen=True)
 class Convergence:
-    """Whether a training has converged.
+    """Whether training has converged, and why.
 
     Attributes:
-        converged: None where nobody can tell.
-        reason: In words.
-        phases: What it did, where it was not told how far to go.
-        expected_gain: What a further phase would gain at most, nats, by what the last one has gained and by how surely that is known; NaN where it is not
+        converged: True or False; None if it can't be determined.
+        reason: The explanation, in words.
+        phases: The phases of training, if it ran until convergence.
+        expected_gain: Upper bound on the gain from a further phase, in nats, from the gain of the last one and its uncertainty; NaN if not
             known.
-        tolerance: Below which that counts for nothing, nats.
+        tolerance: Gain below which training counts as converged, in nats.
     """
 
     converged: bool | None
@@ -52,11 +52,11 @@ class Convergence:
     tolerance: float = math.nan
 
     def to_dataframe(self) -> pd.DataFrame:
-        """A row for each phase: rate, steps, elbo, gain, gain_se."""
+        """One row for each phase: rate, steps, elbo, gain, gain_se."""
         return pd.DataFrame([asdict(phase) for phase in self.phases], columns=list(Phase.__dataclass_fields__))
 
     def rows(self) -> tuple[tuple[str, str], ...]:
-        """Of a card."""
+        """Rows for a card."""
         first, _, rest = self.reason.partition(": ")
         told = (("convergence", first),)
         return (*told, ("", rest)) if rest else told
@@ -78,15 +78,15 @@ def in_nats(value: float, rows: int) -> str:
         value: Nats, for the whole data set.
         rows: N, to name the share of one; 1 for all.
     """
-    return f"{rounded(value / rows, 2)} nats" + (" a datum" if rows > 1 else "")
+    return f"{rounded(value / rows, 2)} nats" + (" per datum" if rows > 1 else "")
 
 
 def of_history(elbos: Sequence[float] | Numbers, tolerance: float, rows: int = 1) -> Convergence:
-    """What the ELBO of each step says of a training that was told how far to go.
+    """Judges convergence from the ELBO of each step, for training of a given length.
 
     Args:
-        elbos: Nats.
-        tolerance: What counts for nothing, nats.
+        elbos: ELBO of each step, in nats.
+        tolerance: Gain that counts as none, in nats.
         rows: As for `in_nats`.
     """
     steps, found = counted(len(elbos), "step"), Plateau.of(elbos)

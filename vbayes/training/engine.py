@@ -1,4 +1,4 @@
-"""What takes the steps of a training: the contract."""
+"""Engines, which take the steps of training: their contract."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from .history import History
 from .optimizer import GuardedOptimizer, OneOptimizer
 
 CHANGED = (
-    "Pair {pair!r} has changed since it was captured, {steps} steps ago: model or guide must depend on something beside "
-    "parameters, arguments and draws, such as a counter of its own. Hand that in as a tensor argument."
+    "Pair {pair!r} has changed since it was captured, {steps} steps ago: its model or guide must depend on something other than "
+    "parameters, arguments and draws, such as a counter. Pass that as a tensor argument."
 )
 KEEPS_CHANGING = (
-    "Pair {pair!r} reads {places} beside its arguments, which keeps changing, and a program has its value built in. Hand it in as a "
+    "Pair {pair!r} reads {places} besides its arguments; that keeps changing, but a compiled program fixes its value. Pass it as a "
     "tensor argument."
 )
 KEEPS_READING = (
-    "Pair {pair!r} reads values of its arguments{line}, and has met more than {count} different ones: a program has them built in, and is made for the first {count} alone. "
-    "Wanted: tensors all the way, as torch.where(x > 0, a, b), or a bound that stays, as the longest of all lengths."
+    "Pair {pair!r} branches on values of its arguments{line}, and has seen more than {count} different ones: each needs a compiled program of its own, and only {count} are made. "
+    "Wanted: tensor operations throughout, such as torch.where(x > 0, a, b), or a constant bound, such as the maximum length."
 )
 VALUES = 8  # that are read of arguments, for each of which a program is made
 CHANGES = 4  # of such values that another program is made for

@@ -1,4 +1,4 @@
-"""A callback at given steps."""
+"""Callbacks at given steps."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ SOME = Optional(Whole(1))
 @takes(callback=FUNCTION, steps=SOME, epochs=SOME)
 @dataclass(frozen=True)
 class Every:
-    """A callback that is called after so many steps or epochs, and as many more, to the step: what it decides is the same each time, where others are called when the clock says.
+    """Calls a callback every so many steps or epochs, exactly. Its decisions are therefore reproducible, whereas other callbacks are called by the clock.
 
     Args:
-        callback: As `vb.fit` takes it; its `new_rows` are those since it was last called.
-        steps: Between two calls; or
-        epochs: Passes over the data.
+        callback: A callback as for `vb.fit`; its `new_rows` are those since its last call.
+        steps: Number of steps between calls; or
+        epochs: number of passes over the data between calls.
 
     Raises:
-        BadInput: Both, or neither.
+        BadInput: Both `steps` and `epochs` were given, or neither.
 
     Examples:
         >>> vb.fit(pair, data, epochs=50, batch_size=100, callbacks=[vb.Every(save, epochs=10)])
@@ -44,5 +44,5 @@ class Every:
         return self.callback(state)
 
     def pace(self, per_epoch: int) -> int:
-        """Steps between two calls, where an epoch has so many."""
+        """Steps between two calls, given the number of steps per epoch."""
         return self.steps or (self.epochs or 1) * per_epoch

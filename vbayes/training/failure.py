@@ -1,4 +1,4 @@
-"""Why a step could not be taken: what is not finite, and where."""
+"""Why a step failed: what is not finite, and where."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..staging.step import LoopState, sound
 from ..staging.update import Update, moved_by
 
 SMALLER = "a smaller learning_rate, a scale bounded away from 0, other initial values"
-JITTER = "a multiple of the identity added to a matrix that is to be factorised, a smaller learning_rate"
+JITTER = "adding a small multiple of the identity to the matrix that is factorised, a smaller learning_rate"
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,14 @@ class Failure:
             said = f"The {self.what} of {whose} can't be computed at {step}: {self.torchs}"
         elif self.what == "step":
             said = (
-                f"The optimiser's step of {whose} is not finite at {step}, though the gradient is: it would make {self.where}, or what the optimiser "
-                "remembers of it, infinite or NaN."
+                f"The optimiser's step of {whose} is not finite at {step}, although the gradient is: it would make {self.where}, or its optimiser "
+                "state, infinite or NaN."
             )
         elif self.sites:
             have = "have" if len(self.sites) > 1 else "has"
             said = f"The {self.what} of {whose} is not finite at {step}; {self.where} {have} a log-density that is not finite there."
         else:
-            of = f"; it is that of {self.where}" if self.parameters else ""
+            of = f", in {self.where}" if self.parameters else ""
             said = f"The {self.what} of {whose} is not finite at {step}{of}; no single site has a log-density that is not finite there."
         return f"{said} Common mends: {JITTER if self.torchs else SMALLER}."
 

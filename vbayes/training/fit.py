@@ -93,71 +93,71 @@ def fit(
     callbacks: Sequence[Callback] = (),
     progress: bool = True,
 ) -> Fit | Restarts:
-    """Maximises the ELBO by stochastic gradient ascent: for a number of steps or epochs, or, if neither is given, until it has converged.
+    """Maximises the ELBO by stochastic gradient ascent, for a number of steps or epochs or, if neither is given, until convergence.
 
-    The latter needs no settings: learning rates are found, the iterates are averaged, and the fit's `convergence` says how the training ended; see
-    `vbayes.training.until_converged`. Ctrl-C and SIGTERM return the fit as far as it has come, unless the program handles SIGTERM itself.
+    Training until convergence needs no settings: learning rates are found automatically, iterates are averaged, and the fit's `convergence` says how training ended; see
+    `vbayes.training.until_converged`. Ctrl-C and SIGTERM stop training and return the fit so far, unless the program handles SIGTERM itself.
 
     Args:
-        pair: Model and guide; it is copied, never changed. A fit goes on from where it is, as a new fit. A model alone gets a guide by itself.
-        data: A `Dataset`, a tensor or array of shape (N, ...), a tuple or mapping of those, or a table of pandas, polars, Arrow or xarray, whose columns go by their names to
-            the model's arguments: names as codes (`Dataset.labels`), and those that it does not ask for not at all. Arrays on disk and torch's data sets and loaders are read while it trains.
-        estimator: A name, a vbayes estimator, or any `pyro.infer.ELBO`; `AnalyticKL` if None, or `Enumerated` where a guide by a word leaves sites to be summed out. "auto" asks `vb.recommend` at the start, after a tenth and after
-            half of the steps; the fit's `switches` say what it chose. Its choice depends on the clock.
-        guide: For a model alone: a word (see `Pair`), or a guide; "auto" if None. Where `steps`, `epochs` and an estimator are left out too, "auto" trains a normal, and a flow
-            if the draws of the normal can't be used, weighted or not; the better one is kept, and the fit's `tried` says what the draws of each were worth.
-        steps: Optimiser steps.
-        epochs: Passes over the data, in place of `steps`. Without either, a fit ends when a further phase would gain less than .01 nats (.001 more for each datum with latents of
-            its own; .02 a datum where one network computes the latents of all), or when its budget is used up. With estimator="auto" it takes 1000 steps instead.
-        max_steps, max_seconds: The budget of a fit without `steps` and `epochs`: 100 000 steps (trials and evaluations not counted) and 600 s if None. Within the
-            budget, the numbers do not depend on the clock.
-        validation: Data like `data` that are not trained on, for a guide that computes latents from data, such as a VAE's: their ELBO decides when to stop, and which
+        pair: Model and guide, which are copied and never changed; or a fit, which the new fit continues from; or a model alone, for which a guide is made.
+        data: A `Dataset`, a tensor or array of shape (N, ...), a tuple or mapping of those, or a table from pandas, polars, Arrow or xarray. Table columns are passed to the model's
+            arguments of the same name, columns of names as integer codes (`Dataset.labels`); other columns are ignored. Arrays on disk, torch data sets and data loaders are read during training.
+        estimator: A name, a vbayes estimator, or any `pyro.infer.ELBO`; if None, `AnalyticKL`, or `Enumerated` if a guide chosen by name leaves sites to be summed out. "auto" calls `vb.recommend` at the start and after a tenth and
+            half of the steps; the fit's `switches` record its choices, which depend on timings.
+        guide: For a model alone: the name of a guide (see `Pair`), or a guide; "auto" if None. If `steps`, `epochs` and `estimator` are not given either, "auto" trains a normal, and then a flow
+            if the draws of the normal can't be used, weighted or not; the better one is kept, and the fit's `tried` says how good the draws of each were.
+        steps: Number of optimiser steps.
+        epochs: Number of passes over the data, instead of `steps`. Without either, training ends when a further phase would gain less than 0.01 nats (plus 0.001 for each datum with its own
+            latents; 0.02 per datum if one network computes the latents of all), or when the budget is used up; but with estimator="auto" after 1000 steps.
+        max_steps, max_seconds: Budget of a fit without `steps` and `epochs`; 100 000 steps (not counting trials and evaluations) and 600 s if None. Within the
+            budget, results do not depend on the clock.
+        validation: Held-out data like `data`, for a guide that computes latents from data, such as that of a VAE; their ELBO decides when to stop, and which
             parameters are kept.
-        batch_size: M, rows in a minibatch; None takes all rows in each step, or what a `DataLoader` says.
-        optimizer: With `steps` or `epochs`: a `torch.optim` class, or a `pyro.optim` object (a scheduler among them steps once an epoch).
-        learning_rate: For a `torch.optim` class; None leaves its default. Without `steps` and `epochs` the first rate, found by trials if None.
-        update: With `steps` or `epochs`, in place of an optimiser: `vb.NaturalGradient()`, with Adam at `learning_rate` for what is no normal's parameter; or
-            `vb.BatchAndMatch()` or `vb.ScoreMatching()`, which take scores at draws and no estimator.
-        seed: Of the draws and the order of the data; `vb.default_seed()` if None. Initial parameters belong to the pair.
-        device: "cpu", "cuda", "cuda:1"; "auto" takes CUDA where there is one, and of several processes each the card that torchrun has numbered for it.
-        devices: Processes that train this fit together, each on its share of each minibatch; see `vbayes.training.together`. None takes those that torchrun has started, or that are in
-            the program's process group of torch; 1 trains in each of them by itself.
-        compile: Turn pair, estimator and optimiser into one program: True, False (Pyro takes the steps, so that one can
-            look on), or "auto": where the number of steps repays it. What can't be turned into one is trained by Pyro,
-            after a warning that says why. The two draw different random numbers. Or the back end by name: "native" is machine code, on the CPU; "xla" wants
-            jax (`pip install 'vbayes[xla]'`); "torch" interprets the program, or records it as a CUDA graph. Otherwise it is machine code on the CPU, XLA
-            on a card and for programs that there is no machine code for, where jax is there for it and "auto" has 5000 steps to take, as its compiler is slow; else torch. From the same seed they follow the same
-            minibatches and noise, and differ by rounding.
-        restarts: R independent fits from R starts; they come back together, as `Restarts`. With `steps` or `epochs` in one loop, otherwise one after the other, until each has
-            converged, with `max_seconds` for all of them; a guide by a word stays the one that it is. The first start is the
+        batch_size: M, the number of rows in a minibatch; if None, all rows in each step, or the batch size of a `DataLoader`.
+        optimizer: With `steps` or `epochs`: a `torch.optim` class, or a `pyro.optim` object (including schedulers, which step once per epoch).
+        learning_rate: Learning rate for a `torch.optim` class; its default if None. Without `steps` and `epochs`, the initial rate, found by trials if None.
+        update: With `steps` or `epochs`, instead of an optimiser: `vb.NaturalGradient()`, with Adam at `learning_rate` for all parameters that don't belong to a normal; or
+            `vb.BatchAndMatch()` or `vb.ScoreMatching()`, which use scores at draws and no estimator.
+        seed: Seed for the draws and the order of the data; `vb.default_seed()` if None. Initial parameters belong to the pair.
+        device: "cpu", "cuda" or "cuda:1"; "auto" uses CUDA if available, and with several processes each one the GPU that torchrun assigned to it.
+        devices: Number of processes that train this fit together, each on its share of each minibatch; see `vbayes.training.together`. None uses the processes that torchrun has started, or those in
+            the program's torch process group; with 1, each of them trains by itself.
+        compile: Whether to compile pair, estimator and optimiser into one program: True, False (Pyro takes the steps, which is easier
+            to debug), or "auto", which compiles if there are enough steps to be worth it. What can't be compiled is trained by Pyro,
+            after a warning that says why. Compiled and uncompiled training draw different random numbers. A back end can be given by name: "native" is machine code on the CPU; "xla" needs
+            jax (`pip install 'vbayes[xla]'`); "torch" interprets the program, or records it as a CUDA graph. By default it is machine code on the CPU; XLA
+            on a GPU, or if no machine code can be made, provided that jax supports the device and, for "auto", there are at least 5000 steps, as its compiler is slow; otherwise torch. From the same seed, all back ends use the same
+            minibatches and noise, and differ only by rounding.
+        restarts: R, the number of independent fits from different starts, returned together as `Restarts`. With `steps` or `epochs` they run in one loop; otherwise one after the other, until each has
+            converged, with `max_seconds` for all of them together; "auto" then does not switch to another guide. The first start is the
             pair's own; see `vbayes.pair.initial_values.another_start` for the others.
-        binarize: Make grey data in [0, 1] black and white, for a Bernoulli likelihood: "threshold", "static" or "dynamic", anew in each
-            epoch; see `Dataset.binarized`, whose data `Fit.load` wants for such a fit.
-        missing: Of NaN, which also stands where a table has nothing: "error", or "mask", which leaves places that the model observes out of the likelihood. The fit's pair is then
-            `pair.masked()`, which `Fit.load` wants as well.
-        average: Whether the parameters become the mean of the last iterates, by Adam at a constant rate: of the later half of `steps` or `epochs`; without these, of the best window.
-            None is no with the former, and yes without them. The fit's `average` has it.
-        checkpoint: A file in which the fit is kept while it runs. Where it is there already, the fit goes on from it, to the last bit, whatever ended the process
-            that wrote it; one that is finished comes back as it is, or goes on to more `steps` or `epochs`. The file is what `Fit.save` writes. It has to be of the
-            same fit: pair, data, estimator, optimiser, seed and the like. What `guide=` finds before the first step is found again.
-        every: Seconds between two writings, or a text such as "30s", "5min", "1000 steps"; less often where writing would take more than a tenth of the time. A process
-            that is killed loses so much at most; a call of the program lasts some tenths of a second, and trials of a first rate some hundred steps.
-        callbacks: Each is called with a `vb.TrainingState`, between two steps: some ten times a second, and after each step that Pyro takes; or at given steps, see `vb.Every`. One that returns True ends the fit, as Ctrl-C
-            would: what was reached comes back. Where one raises an error, that has what was reached as its `fit`.
-        progress: Show how far it is, with the ELBO per datum and its trend; in a log, by a line now and then.
+        binarize: Make grey data in [0, 1] binary, for a Bernoulli likelihood: "threshold", "static", or "dynamic", which redraws them in each
+            epoch; see `Dataset.binarized`, whose data `Fit.load` needs for such a fit.
+        missing: How to treat NaN, including empty table cells: "error", or "mask", which leaves missing observations out of the likelihood. The fit's pair is then
+            `pair.masked()`, which `Fit.load` needs too.
+        average: Whether the parameters become the mean of the last iterates of Adam at a constant rate: of the second half of `steps` or `epochs`, or without these, of the best window.
+            None means False with `steps` or `epochs`, and True without. Stored as the fit's `average`.
+        checkpoint: File to which the fit is saved while it runs. If the file exists, the fit continues from it, with exactly the same results, however the earlier process
+            ended; a finished fit is returned as it is, or continued to more `steps` or `epochs`. The file has the format of `Fit.save`, and must belong to the
+            same fit: pair, data, estimator, optimiser, seed and so on. The search of `guide=` before the first step is repeated.
+        every: Interval between saves, in seconds, or as text such as "30s", "5min" or "1000 steps"; longer if saving would take more than a tenth of the time. A killed
+            process loses at most that much work, plus one call of the program (some tenths of a second) or the trials of an initial rate (some hundred steps).
+        callbacks: Functions called with a `vb.TrainingState` between steps: about ten times a second, and after each step that Pyro takes; or at given steps, see `vb.Every`. One that returns True stops training, like Ctrl-C,
+            and the fit so far is returned. If one raises an error, the error's `fit` has the fit so far.
+        progress: Whether to show progress, with the ELBO per datum and its trend; in a log file, as an occasional line.
 
     Returns:
-        `Fit`, the trained copy of the pair with its history; or `Restarts`, several of them.
+        A `Fit`, which holds the trained copy of the pair and its history; or `Restarts`, which holds several.
 
     Raises:
-        BadInput: What was handed in does not fit; the message says what, and how to mend it.
-        OutputUnwritable: The checkpoint can't be written; known before the first step.
+        BadInput: An argument is not valid; the message says which, and how to fix it.
+        OutputUnwritable: The checkpoint can't be written; raised before the first step.
         NonFinite: The ELBO or its gradient became NaN or infinite. The error's `fit` holds the history and the last
             finite parameters.
-        ProcessLost: Of several processes another one has died, or is elsewhere in the program.
+        ProcessLost: In distributed training, another process has died or stopped responding.
 
     Examples:
-        >>> fit = vb.fit(pair, data)  # until it has converged
+        >>> fit = vb.fit(pair, data)  # until convergence
         >>> fit.convergence.reason
         >>> fit = vb.fit(pair, vb.data.digits(), epochs=50, batch_size=100, learning_rate=1e-3)
         >>> fit.plot()
@@ -249,7 +249,7 @@ def fit(
         return fit_automatically(fresh, count, callbacks=callbacks, progress=progress)
     if fresh.steps > count:
         raise BadInput(
-            f"checkpoint={str(checkpoint)!r} holds {fresh.steps} steps, and {count} are asked for. Wanted: at least as many, or another file."
+            f"checkpoint={str(checkpoint)!r} holds a fit of {fresh.steps} steps, but only {count} are requested. Wanted: at least as many, or another file."
         )
     if average and count:
         return train_averaged(fresh, count, show=progress, callbacks=callbacks)
@@ -269,7 +269,7 @@ def _of(data: Any, binarize: Binarize | None, seed: int, like: Dataset | None = 
 
 
 def _of_that_guide(fit: Fit, told: dict[str, Any]) -> Fit:
-    """A fit with the guide that a file is of, where "auto" has come to a flow."""
+    """A fit with the guide in the file, if "auto" had chosen a flow."""
     if told.get("guide") == "flow":
         fit = verb("bent")(fit)
     return dataclasses.replace(fit, tried=tuple(told.get("tried", ())))

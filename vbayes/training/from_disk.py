@@ -1,4 +1,4 @@
-"""What a fit asks of data that are read while it trains."""
+"""Checks of data that are read from disk during training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..data.dataset import Dataset
 from ..errors import BadInput
 from ..pair.pair import Pair
 
-WANTED = "an array in memory, where there is room for one"
+WANTED = "an array in memory, if it fits"
 
 
 def batch_size_of(data: Any, batch_size: int | None) -> int | None:
@@ -33,16 +33,16 @@ def asked_of_disk(pair: Pair, data: Dataset, batch_size: int | None, **options: 
     """
     if not data.stored:
         return data
-    rows = f"Data set {data.name!r} with {len(data)} rows is read while a fit trains"
+    rows = f"Data set {data.name!r} with {len(data)} rows is read during training"
     for name, value in options.items():
         if value is not None:
-            raise BadInput(
-                f"{rows}, and {name}={value!r} needs all of them at once. Wanted: {name} left out; or {WANTED}."
-            )
+            raise BadInput(f"{rows}, but {name}={value!r} needs all rows at once. Wanted: no {name}; or {WANTED}.")
     if batch_size is None:
-        raise BadInput(f"{rows}, so many rows at a time. Wanted: batch_size={min(1000, len(data))}, say; or {WANTED}.")
+        raise BadInput(
+            f"{rows}, in minibatches. Wanted: a batch size, such as batch_size={min(1000, len(data))}; or {WANTED}."
+        )
     if pair.word is not None:
         raise BadInput(
-            f"{rows}, and guide={pair.word!r} looks for its place by all rows at once. Wanted: a guide of yours, as pyro.infer.autoguide.AutoNormal(model); or {WANTED}."
+            f"{rows}, but guide={pair.word!r} needs all rows at once to find its start. Wanted: a guide of your own, such as pyro.infer.autoguide.AutoNormal(model); or {WANTED}."
         )
     return replace(data, tensors={name: data.tensors[name] for name in data.asked(pair.model) if name in data.tensors})

@@ -1,4 +1,4 @@
-"""The history of a fit: a row a step, in an array."""
+"""The history of a fit: one row per step, in an array."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class History(Sequence[Row]):
         return self.table[:, 3]
 
     def to_dataframe(self) -> pd.DataFrame:
-        """A row a step."""
+        """One row per step."""
         named = zip(COLUMNS, self.table.T, strict=True)
         return pd.DataFrame({name: each.astype(np.int64) if name in WHOLE else each.copy() for name, each in named})
 

@@ -1,4 +1,4 @@
-"""By what a fit is told to be the same as one that was kept: what it is of, and how it is trained."""
+"""What identifies a fit, to tell whether a checkpoint belongs to it: its pair and data, and how it is trained."""
 
 from __future__ import annotations
 

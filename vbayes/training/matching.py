@@ -126,12 +126,12 @@ def whole_normal(pair: Any, batch: Any) -> tuple[Any]:
     normals = normals_of(pair, batch) if full else ()
     if not full or len(normals) != 1:
         raise Unsuitable(
-            f"The guide of pair {pair.name!r} is no normal over all latents with all covariances, which scores at draws would give in closed form. Wanted: guide='full', or "
+            f"The guide of pair {pair.name!r} is not a normal over all latents with a full covariance, which this update needs. Wanted: guide='full', or "
             "Pyro's AutoMultivariateNormal. Mend: guide='full', or update=vb.NaturalGradient()."
         )
     if others := [name for name in pair.leaves if name not in normals[0].names]:
         raise Unsuitable(
-            f"Pair {pair.name!r} has parameters beside those of its guide's normal, such as {others[0]!r}, which scores in the latents don't move. Wanted: a model "
-            "without parameters. Mend: give them a prior, or update=vb.NaturalGradient(), which moves them by Adam."
+            f"Pair {pair.name!r} has parameters besides those of its guide's normal, such as {others[0]!r}, which this update can't learn. Wanted: a model "
+            "without parameters. Mend: give them a prior, or use update=vb.NaturalGradient(), which updates them by Adam."
         )
     return (normals[0],)

@@ -28,7 +28,7 @@ class Minibatches:
     Args:
         data: All of it.
         batch_size: M; None takes all rows in each step.
-        seed: Of the fit.
+        seed: Seed for the fit.
 
     Attributes:
         sizes: Rows in a minibatch, and in the smaller one at the end of an epoch if there is one; None for all.
@@ -158,7 +158,7 @@ def count_steps(data: Dataset, batch_size: int | None, steps: int | None, epochs
     """Optimiser steps in `steps` or `epochs`, of which at most one is given; 1000 if none is.
 
     Raises:
-        BadInput: Both, or a number that is none.
+        BadInput: Both were given, or the number is not valid.
     """
     if steps is not None and epochs is not None:
         raise BadInput(f"Both steps={steps} and epochs={epochs} were given. Wanted: one of them.")

@@ -1,4 +1,4 @@
-"""One way to step, whatever optimiser a user hands in: `pyro.infer.SVI` wants a `PyroOptim`."""
+"""Adapters that turn any optimiser of a user into the `PyroOptim` that `pyro.infer.SVI` needs."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ class GivenOptimizer(PyroOptim):
         if unknown:
             raise BadInput(
                 f"{type(self.optimizer).__name__} was not given the parameters {', '.join(map(repr, sorted(unknown)))} of model "
-                "and guide. Pass the class, or a pyro.optim optimiser: those take all."
+                "and guide. Pass the class, or a pyro.optim optimiser, which optimise all parameters."
             )
         self.optimizer.step(*args, **kwargs)
 
@@ -187,7 +187,7 @@ def as_pyro(optimizer: Any) -> PyroOptim:
     if isinstance(constructor, type) and issubclass(constructor, torch.optim.Optimizer):
         return PyroOptim(constructor, dict(getattr(optimizer, "keywords", {})))
     wanted = "one of pyro.optim, such as pyro.optim.Adam({'lr': 1e-3}), a torch.optim optimiser, or its class"
-    refuse("optim", optimizer, got="no optimiser", wanted=wanted, mend="optim=pyro.optim.Adam({'lr': 1e-3})")
+    refuse("optim", optimizer, got="not an optimiser", wanted=wanted, mend="optim=pyro.optim.Adam({'lr': 1e-3})")
 
 
 def torch_optimizers(optimizer: PyroOptim, leaves: Mapping[str, Tensor]) -> dict[str, torch.optim.Optimizer]:
@@ -210,23 +210,23 @@ def torch_optimizers(optimizer: PyroOptim, leaves: Mapping[str, Tensor]) -> dict
 
 
 def require_adam(optimizer: Any) -> None:
-    """For a training that finds its rates itself.
+    """Checks the optimiser for training until convergence, which finds its learning rates itself.
 
     Raises:
-        BadInput: Another optimiser, or one with settings of its own.
+        BadInput: The optimiser is not Adam, or has settings of its own.
     """
     if optimizer is not torch.optim.Adam:
         name = getattr(optimizer, "__name__", type(optimizer).__name__)
         raise BadInput(
-            f"optimizer={name}, and neither steps nor epochs: a fit that trains until it has converged finds the rates of its own Adam. Wanted: how "
-            "far to go by this one, as steps= or epochs=; or no optimizer."
+            f"optimizer={name} without steps or epochs: training until convergence uses its own Adam and finds the learning rates. Wanted: a length, "
+            "steps= or epochs=, for this optimizer; or no optimizer."
         )
 
 
 def optimizer_for(
     leaves: Mapping[str, Tensor], optimizer: Any, learning_rate: float | None, state: dict[str, Any] | None = None
 ) -> OneOptimizer | GuardedOptimizer:
-    """The optimiser that SVI steps with.
+    """The optimiser for the steps of SVI.
 
     Args:
         leaves: Name → parameter.
@@ -235,19 +235,19 @@ def optimizer_for(
         state: From `get_state` of an earlier one.
 
     Raises:
-        BadInput: Anything else, or a learning rate or a state that the optimiser refuses.
+        BadInput: Anything else, or a learning rate or state that the optimiser rejects.
     """
     stepper: OneOptimizer | GuardedOptimizer
     if isinstance(optimizer, PyroOptim):
         if learning_rate is not None:
             raise BadInput(
-                f"learning_rate={learning_rate} has no effect on a {type(optimizer).__name__} object, which brings its own. "
+                f"learning_rate={learning_rate} has no effect on a {type(optimizer).__name__} object, which has its own. "
                 "Set it there, or pass a torch.optim class."
             )
         stepper = GuardedOptimizer(optimizer)
     elif isinstance(optimizer, torch.optim.Optimizer):
         raise BadInput(
-            f"optimizer is a {type(optimizer).__name__} that holds parameters of its own. Pass the class "
+            f"optimizer is a {type(optimizer).__name__} that already holds parameters. Pass the class "
             f"(torch.optim.{type(optimizer).__name__}) or functools.partial of it with its arguments."
         )
     elif getattr(optimizer, "func", optimizer) is torch.optim.LBFGS:
@@ -260,19 +260,19 @@ def optimizer_for(
             stepper = OneOptimizer(leaves, optimizer, {} if learning_rate is None else {"lr": learning_rate})
         except (TypeError, ValueError) as error:
             raise BadInput(
-                f"{getattr(optimizer, '__name__', optimizer)} refuses learning_rate={learning_rate!r}: {error}."
+                f"{getattr(optimizer, '__name__', optimizer)} rejects learning_rate={learning_rate!r}: {error}."
             ) from error
     else:
         wanted = (
             "a torch.optim class such as torch.optim.Adam, or an object such as pyro.optim.ClippedAdam({'lr': 1e-3})"
         )
-        refuse("optimizer", optimizer, got="no optimiser", wanted=wanted, mend="optimizer=torch.optim.Adam")
+        refuse("optimizer", optimizer, got="not an optimiser", wanted=wanted, mend="optimizer=torch.optim.Adam")
     if state is not None:
         try:
             stepper.set_state(state)
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise BadInput(
-                f"{getattr(optimizer, '__name__', type(optimizer).__name__)} can't go on from the state that the fit was kept with: {error!r}. "
-                "Wanted: the optimiser that the fit was made by, and a file that is whole."
+                f"{getattr(optimizer, '__name__', type(optimizer).__name__)} can't load the optimiser state saved with the fit: {error!r}. "
+                "Wanted: the optimiser that the fit was trained with, and an undamaged file."
             ) from error
     return stepper

@@ -1,4 +1,4 @@
-"""The state of an optimiser in a file: of the parameters that it is kept with, or the file is damaged."""
+"""Checks the optimiser state in a file against the parameters saved with it."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def require_state(state: Any, shapes: Mapping[str, Sequence[int]]) -> None:
                 and not isinstance(value, (int, float))
                 and not (isinstance(value, Tensor) and value.dim() == 0)
             ):
-                raise BadInput(f"the optimiser's {key!r} of {name!r} is no number")
+                raise BadInput(f"the optimiser's {key!r} of {name!r} is not a number")
             if key not in LIKE_THE_PARAMETER or value is None:
                 continue
             shape = tuple(value.shape) if isinstance(value, Tensor) else None
             if shape != tuple(shapes[name]) or not value.is_floating_point():
                 got = f"shape {shape}" if shape is not None else type(value).__name__
                 raise BadInput(
-                    f"the optimiser's {key!r} of {name!r} has {got}, and the parameter {tuple(shapes[name])}"
+                    f"the optimiser's {key!r} of {name!r} has {got}, but the parameter has shape {tuple(shapes[name])}"
                 )
 
 
@@ -93,5 +93,5 @@ def _each(state: Any, names: list[str]) -> Iterator[tuple[str, Any]]:
     if len(numbers) != len(names):
         raise BadInput(f"the optimiser is of {len(numbers)} parameters, and not of {len(names)}")
     if unknown := held.keys() - set(numbers):
-        raise BadInput(f"the optimiser has a state of {unknown!r:.80}, which is no parameter")
+        raise BadInput(f"the optimiser has a state of {unknown!r:.80}, which is not a parameter")
     yield from ((names[numbers.index(number)], own) for number, own in held.items())

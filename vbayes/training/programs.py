@@ -70,8 +70,8 @@ class Programs:
             made = stage(self._pair, self._estimator, batch, drawn or (lambda program: self._rows(program, 1, 1)[0]))
             if any(made.still != other.still for other in self.made.values()):
                 raise CaptureFailed(
-                    f"Pair {self._pair.name!r} gives gradients to other parameters in minibatches of another size, or with other values in "
-                    "them, which a program does not."
+                    f"Pair {self._pair.name!r} gives gradients to different parameters in minibatches of another size, or with other values, "
+                    "which a compiled program can't do."
                 )
             self.made[kind] = made
         return self.made[kind]
@@ -152,7 +152,7 @@ class Programs:
         self.made.clear()
         if self.of(size).still != still:
             raise CaptureFailed(
-                f"Pair {self._pair.name!r} gives gradients to other parameters since {changed} has changed, which a program does not."
+                f"Pair {self._pair.name!r} gives gradients to different parameters since {changed} has changed, which a compiled program can't do."
             )
 
     def differ(self, stacked: bool) -> bool:

@@ -1,4 +1,4 @@
-"""Several processes that train one guide: who they are, and what they tell each other."""
+"""The processes of distributed training, and their communication."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TIMEOUT = timedelta(
 )  # in which the slowest process has to come to where the others are; one that compiles may take some
 PATIENCE = 2.0  # seconds: torchrun hands a Ctrl-C on to processes that have had it from the terminal already
 LAUNCHED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what torchrun tells each process
-MEND = "Mend: devices=1, so that each process trains by itself."
+MEND = "Mend: devices=1, with which each process trains by itself."
 
 
 class Agreed(Stop):
@@ -86,7 +86,7 @@ class Ranks:
             number, cards = int(os.environ.get("LOCAL_RANK", self.rank)), torch.cuda.device_count()
             if 0 < cards <= number:  # without any, whoever looks for one says so
                 raise BadInput(
-                    f"device={str(asked)!r}, and {self.words.lower()} would be on card {number}, of {cards}. Wanted: a card for each process of a machine. "
+                    f"device={str(asked)!r} would put {self.words.lower()} on GPU number {number}, but there are only {cards} GPUs. Wanted: one GPU for each process on a machine. "
                     f"Mend: torchrun --nproc-per-node={cards}, or device='cpu'."
                 )
             asked = f"cuda:{number}"
@@ -94,7 +94,7 @@ class Ranks:
             self._where = torch.cuda.device(torch.device(asked))
         elif dist.get_backend() == "nccl":
             raise BadInput(
-                f"device={str(asked)!r} in a process group of NCCL, which knows of CUDA devices only. Wanted: dist.init_process_group('cpu:gloo,cuda:nccl')."
+                f"device={str(asked)!r} in an NCCL process group, which supports only CUDA devices. Wanted: dist.init_process_group('cpu:gloo,cuda:nccl')."
             )
         return asked
 
@@ -128,13 +128,13 @@ class Ranks:
             self.stop.heard(who)
         if missing and not lost:
             raise ProcessLost(
-                f"{self.words} stops, for another one could not take its step: what that one says tells why. {MEND_LOST}"
+                f"{self.words} stops because another process could not take its step; see the error of that process. {MEND_LOST}"
             )
         parts = flat[: -len(news)].split([each.numel() for each in tensors])
         return [part.view(each.shape).to(each.dtype) for part, each in zip(parts, tensors, strict=True)]
 
     def gather(self, thing: T) -> list[T]:
-        """What each has, in their order."""
+        """The objects of all processes, in order of rank."""
         found: list[Any] = [None] * self.world
         with self._hearing(), self._where:
             dist.all_gather_object(found, _on_the_cpu(thing))
@@ -158,7 +158,7 @@ class Ranks:
         if error is not None:
             raise error
         if made[1] is not None:
-            raise ProcessLost(f"{self.words} stops, for the first one has met an error: {made[1]}")
+            raise ProcessLost(f"{self.words} stops because the first process had an error: {made[1]}")
         return made[0]  # type: ignore[no-any-return]
 
     @contextmanager
@@ -167,7 +167,7 @@ class Ranks:
             yield
         except RuntimeError as error:  # torch's own are of this kind
             raise ProcessLost(
-                f"{self.words} does not hear of the others any more ({str(error).splitlines()[0]}). One of them has died, is elsewhere in the program, or is far behind. "
+                f"{self.words} has lost contact with the others ({str(error).splitlines()[0]}). One of them has died, is executing other code, or is far behind. "
                 f"{MEND_LOST}"
             ) from error
 
@@ -192,17 +192,17 @@ class Ranks:
             yield
 
 
-MEND_LOST = "Mend: look at what the others have said, and start all of them again; a fit with checkpoint= goes on from its file."
+MEND_LOST = "Mend: look at the messages of the other processes, and start all of them again; a fit with checkpoint= continues from its file."
 
 
 def ranks_of(devices: int | None) -> Ranks | None:
-    """The processes that train together; None where this one trains alone.
+    """The processes that train together; None if this one trains alone.
 
     Args:
-        devices: How many there are to be; None takes those that torchrun has started, or that are in the program's process group.
+        devices: Expected number of processes; None uses those that torchrun has started, or that are in the program's process group.
 
     Raises:
-        BadInput: Another number of processes than there are.
+        BadInput: The number of processes is a different one.
     """
     if devices == 1:
         return None
@@ -212,9 +212,9 @@ def ranks_of(devices: int | None) -> Ranks | None:
     world = dist.get_world_size() if ready else int(os.environ["WORLD_SIZE"]) if launched else 1
     if devices is not None and devices != world:
         raise BadInput(
-            f"devices={devices}, and there is {world} process. Wanted: one for each device. Mend: torchrun --nproc-per-node={devices} script.py"
+            f"devices={devices}, but there is only {world} process. Wanted: one process for each device. Mend: torchrun --nproc-per-node={devices} script.py"
             if world == 1
-            else f"devices={devices}, and there are {world} processes. Wanted: as many, or 1 for fits of their own. Mend: leave it out."
+            else f"devices={devices}, but there are {world} processes. Wanted: devices={world}, or 1 for separate fits. Mend: leave it out."
         )
     if world == 1:
         return None

@@ -31,10 +31,10 @@ class Restarts(Displayable):
     """Several fits of one pair from different starts, with different draws.
 
     Attributes:
-        fits: In the order of their starts; the first is what a single fit would have been, up to rounding. One that became NaN or
+        fits: The fits, in the order of their starts; the first equals a single fit up to rounding. A fit that became NaN or
             infinite ends before the others.
-        steps: That each of them was to take; None where each has trained until it had converged.
-        failures: For each the error that ended it, with step and site; None for one that stayed finite.
+        steps: Number of steps for each fit; None if they trained until convergence.
+        failures: For each fit the error that ended it, with step and site; None if it stayed finite.
     """
 
     fits: tuple[Fit, ...]
@@ -43,7 +43,7 @@ class Restarts(Displayable):
 
     @property
     def best(self) -> Fit:
-        """The fit with the highest ELBO at its end, of those that got there."""
+        """The fit with the highest final ELBO, among those that finished."""
         table = self.to_dataframe()
         return self.fits[int(table.restart[table.best].iloc[0])]
 
@@ -53,12 +53,12 @@ class Restarts(Displayable):
 
     @property
     def spread(self) -> float:
-        """Standard deviation between the fits of the ELBO per datum at their ends, in nats."""
+        """Standard deviation of the final ELBO per datum between the fits, in nats."""
         return float(self.to_dataframe().elbo_per_datum.std())
 
     def to_dataframe(self) -> pd.DataFrame:
-        """A row for each fit: restart (from 0), seed, steps, elbo (nats, mean of the last tenth of the steps; of fits that trained until they had converged that at the mean of
-        the last iterates; of an objective that is lowered, such as that of `CUBO`, the ELBO of the same draws at the ends), its standard error elbo_se, elbo_per_datum, finished (whether it stayed finite), best."""
+        """One row for each fit: restart (from 0), seed, steps, elbo (in nats: the mean over the last tenth of the steps; for training until convergence, the ELBO at the mean of
+        the last iterates; for an objective that is minimised, such as that of `CUBO`, the final ELBO with the same draws for all fits), its standard error elbo_se, elbo_per_datum, finished (whether it stayed finite), best."""
         longest = max(fit.steps for fit in self.fits)
         rows = []
         for number, fit in enumerate(self.fits):
@@ -86,14 +86,14 @@ class Restarts(Displayable):
         return table.assign(best=table.index == winner)
 
     def card(self) -> Card:
-        """The best of the fits, and how far apart they end."""
+        """The best fit, and how far apart the fits end."""
         table, first = self.to_dataframe(), self.fits[0]
         best, rows = table[table.best].iloc[0], len(first.data)
         found = (
             ("fits", f"{len(self.fits)}, of which {int(table.finished.sum())} finished"),
             ("steps", self._steps()),
-            ("best", f"restart {best.restart}: {with_error(best.elbo / rows, best.elbo_se / rows)} nats a datum"),
-            ("spread", f"{rounded(self.spread, 3)} nats a datum between the fits"),
+            ("best", f"restart {best.restart}: {with_error(best.elbo / rows, best.elbo_se / rows)} nats per datum"),
+            ("spread", f"{rounded(self.spread, 3)} nats per datum between the fits"),
             *((f"restart {number}", _ended(error)) for number, error in enumerate(self.failures) if error),
         )
         return Card(f"Restarts: {first.pair.name} on {first.data.name}", found)
@@ -106,21 +106,21 @@ class Restarts(Displayable):
         return f"{least:,} to {counted(most, 'step')}; {known} of {len(self.fits)} converged"
 
     def r_hat(self, draws: int = 1000, seed: int | None = None) -> pd.DataFrame:
-        """R̂ of the latents' draws between the fits that finished, the largest first: site, element, r_hat. From about 1.05 on, starts have led to different posteriors.
+        """R̂ of the latents' draws between the fits that finished, largest first: site, element, r_hat. Values above about 1.05 mean that the starts led to different posteriors.
 
-        Each fit's training looks for stationarity by itself, within its own iterates; between fits there are these draws, whatever the parameters are called. Latents
-        without an order, as those of an autoencoder's codes, differ between starts that are equally good.
+        Each fit tests its own iterates for stationarity; R̂ compares the draws of different fits, and so does not depend on how the guide is parameterised. Latents
+        without a fixed order, such as the dimensions of an autoencoder's code, differ between starts that are equally good.
 
         Args:
-            draws: Of each fit.
-            seed: Of the draws.
+            draws: Number of draws from each fit.
+            seed: Seed for the draws.
 
         Raises:
-            Unsuitable: Fewer than two fits have finished.
+            Unsuitable: Fewer than two fits finished.
         """
         finished = [fit for fit, done in zip(self.fits, self.to_dataframe().finished, strict=True) if done]
         if len(finished) < 2:
-            raise Unsuitable(f"{counted(len(finished), 'fit')} finished. Wanted: at least two, to be compared.")
+            raise Unsuitable(f"{counted(len(finished), 'fit')} finished. Wanted: at least two, to compare.")
         made = to_arviz(finished, draws=draws, seed=seed, prior=False)["posterior"]
         rows = []
         for name, values in made.data_vars.items():
@@ -130,7 +130,7 @@ class Restarts(Displayable):
         return table.sort_values("r_hat", ascending=False, kind="stable", ignore_index=True)
 
     def verdict(self, draws: int = 1000) -> str:
-        """In two sentences: how many have converged, and whether they agree."""
+        """How many fits have converged, and whether they agree, in two sentences."""
         table = self.to_dataframe()
         known = sum(fit.convergence is not None and fit.convergence.converged is True for fit in self.fits)
         text = f"Of {counted(len(self.fits), 'start')} {int(table.finished.sum())} finished and {known} are known to have converged."
@@ -139,11 +139,11 @@ class Restarts(Displayable):
         worst = self.r_hat(draws).iloc[0]
         where = f"{worst.site}{f'[{worst.element}]' if worst.element else ''}"
         if worst.r_hat < AGREE:
-            return f"{text} They have come to one posterior: R̂ is at most {worst.r_hat:.2f}, at {where}."
+            return f"{text} They agree on one posterior: R̂ is at most {worst.r_hat:.2f}, at {where}."
         best, rows = int(table.restart[table.best].iloc[0]), len(self.fits[0].data)
         return (
-            f"{text} They have come to different posteriors: R̂ is {worst.r_hat:.2f} at {where}, and their values of the {self.fits[0].bound} lie within {rounded(float(table.elbo[table.finished].max() - table.elbo[table.finished].min()) / rows, 2)} nats a datum. "
-            f"The best is start {best}; where those are alike, there are several modes, unless they differ only by a relabelling."
+            f"{text} They led to different posteriors: R̂ is {worst.r_hat:.2f} at {where}, and their final {self.fits[0].bound} values lie within {rounded(float(table.elbo[table.finished].max() - table.elbo[table.finished].min()) / rows, 2)} nats per datum. "
+            f"The best is start {best}. If those values are similar, the posterior has several modes, unless they differ only by a relabelling."
         )
 
     def to_arviz(
@@ -158,12 +158,12 @@ class Restarts(Displayable):
         coords: Mapping[str, Sequence[Any]] | None = None,
         dims: Mapping[str, Sequence[str]] | None = None,
     ) -> InferenceData:
-        """As `vb.to_arviz` of one fit, with a chain for each: R-hat then tells whether the starts led to one posterior."""
+        """Like `vb.to_arviz` for one fit, with one chain for each fit, so that R-hat tells whether the starts led to the same posterior."""
         names = {"predictions": predictions, "coords": coords, "dims": dims}
         return to_arviz(self.fits, data, draws=draws, seed=seed, prior=prior, resample=resample, **names)
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """The ELBO, or whatever bound was followed, per datum of each fit against steps, the best one in colour."""
+        """Plots the ELBO, or other bound, per datum of each fit against steps, with the best fit in colour."""
         from matplotlib import pyplot
 
         from ..plots import restarts

@@ -1,4 +1,4 @@
-"""What training returns: a trained pair, how it got there, and how to go on."""
+"""The result of training: a trained pair with its history, which can be saved and resumed."""
 
 from __future__ import annotations
 
@@ -51,18 +51,18 @@ class Fit(Displayable):
     """A trained pair with its history: the result of `vb.fit`.
 
     Attributes:
-        pair: The trained copy; the pair handed to `fit` is as it was.
-        data: What it was fitted to, on the device of the fit.
-        estimator: Whose gradient was followed.
-        rows: The history, a sequence of tuples; `history` shows it as a table.
-        interrupted: Whether it was stopped before its time: by Ctrl-C, SIGTERM or a callback.
-        batch_size, optimizer, learning_rate, seed, compile: As given to `fit`; the rate is that of the last phase where it was found, and an update is in the optimiser's place.
-        progress: What `resume` needs.
-        switches: (steps before it, name) of each estimator that `estimator="auto"` went over to.
-        engine: What took its last steps, and why not what is quickest: "native", "interpreted: ..." or "Pyro: ..."; empty for one that was loaded.
+        pair: The trained copy of the pair; the pair given to `fit` is unchanged.
+        data: The data that it was fitted to, on the device of the fit.
+        estimator: The gradient estimator.
+        rows: The history, as a sequence of tuples; `history` is the same as a table.
+        interrupted: Whether it was stopped early, by Ctrl-C, SIGTERM or a callback.
+        batch_size, optimizer, learning_rate, seed, compile: As given to `fit`; a learning rate that was found is that of the last phase, and `optimizer` holds an update if there was one.
+        progress: The state that `resume` needs.
+        switches: (steps before the switch, name) of each estimator that `estimator="auto"` switched to.
+        engine: What took the last steps, and if that was not the fastest, why: "native", "interpreted: ..." or "Pyro: ..."; empty for a loaded fit.
         average: As given to `fit`.
-        convergence: Whether it has converged, and why one thinks so; None where it has taken too few steps to look.
-        tried: (guide, what its draws were worth) of each that `guide="auto"` has tried.
+        convergence: Whether training has converged, and why; None after too few steps to tell.
+        tried: (guide, how good its draws were) for each guide that `guide="auto"` tried.
     """
 
     pair: Pair
@@ -87,31 +87,31 @@ class Fit(Displayable):
 
     @property
     def history(self) -> pd.DataFrame:
-        """One row a step: step (from 1), epoch (from 1), elbo (nats, whole data; of the `bound` that was followed), elbo_per_datum, seconds since the start."""
+        """One row per step: step (from 1), epoch (from 1), elbo (in nats, for the whole data; or the value of the `bound`), elbo_per_datum, seconds since the start."""
         return self.rows.to_dataframe()
 
     @property
     def steps(self) -> int:
-        """Optimiser steps taken."""
+        """Number of optimiser steps taken."""
         return len(self.rows)
 
     @property
     def bound(self) -> str:
-        """What was followed, and the history has: "ELBO"; "IWAE(64)", the bound of 64 particles; "−CUBO(32)" for one that is lowered, whose values have the other sign there."""
+        """Name of the objective in the history: "ELBO"; "IWAE(64)", the bound of 64 particles; "−CUBO(32)" for an objective that is minimised, whose values are negated."""
         return bound_of(self)
 
     @property
     def guide(self) -> str:
-        """What the guide is, in words, and what "auto" has tried beside it; empty for one of a user's own."""
+        """A description of the guide, and of the others that "auto" tried; empty for a user-defined guide."""
         return in_words(self.pair.guide, self.tried)
 
     @property
     def parameters(self) -> dict[str, Tensor]:
-        """Name → trained value, in the constrained space (a scale is positive); on the CPU."""
+        """Name → trained value, in constrained space (a scale is positive); on the CPU."""
         return {name: value.cpu() for name, value in self.pair.constrained().items()}
 
     def card(self) -> Card:
-        """What followed which gradient, how far, and where it stands."""
+        """The estimator, the length of training, and where it ended."""
         _, epochs, _, _, seconds = self.rows[-1] if self.rows else (0, 0, 0.0, 0.0, 0.0)
         search = search_of(self)
         far = search.rows(len(self.data), self._looked) if search else (
@@ -134,7 +134,7 @@ class Fit(Displayable):
 
     @takes()
     def to(self, device: str | torch.device) -> Fit:
-        """The same fit with pair and data on another device, where `resume` then goes on. This one stays where it is.
+        """Returns a copy of the fit with pair and data on another device, on which `resume` then continues.
 
         Examples:
             >>> fit.to("cpu").save("fit.safetensors")
@@ -155,20 +155,20 @@ class Fit(Displayable):
         callbacks: Sequence[Callback] = (),
         progress: bool = True,
     ) -> Fit:
-        """Goes on from here: so many steps or epochs, or, where neither is given, until it has converged, as `fit` does. This fit stays as it is.
+        """Continues training, for a number of steps or epochs or, if neither is given, until convergence, as `fit` does. Returns a new fit; this one is unchanged.
 
-        By `steps` or `epochs` it is bit for bit what a longer fit would have done: but for a fit too short for `compile="auto"` to compile,
-        which is compiled now if there are steps enough, and then draws other random numbers than Pyro did, or which goes on by XLA from 5000 steps in all on, with other
-        last digits, and other draws where these are not made of normals and uniforms; and but for one that has trained until it converged, which goes on from the means of its iterates by Adam at its last rate.
+        With `steps` or `epochs` the result is bit for bit that of one longer fit, with these exceptions. A fit too short for `compile="auto"` to compile
+        is compiled now if there are enough steps, and then draws other random numbers than Pyro did; from 5000 steps in total on it may continue with XLA, with different rounding
+        and, for draws not made of normals and uniforms, other draws. A fit trained until convergence continues from the mean of its iterates, with Adam at the last learning rate.
 
-        On CUDA the same minibatches and noise are what is promised. The last bits are the same too where each kernel adds in a fixed order, for which
-        `torch.use_deterministic_algorithms(True)` asks; others, as those of rows looked up by an index, leave them open. A fit that was moved goes on with the
+        On CUDA, only the same minibatches and noise are guaranteed. The last bits agree too if every kernel adds in a fixed order, which
+        `torch.use_deterministic_algorithms(True)` requests; some kernels, such as indexed lookups of rows, do not. A fit that was moved continues with the
         noise of its new device.
 
         Args:
-            steps, epochs: How far.
-            max_steps, max_seconds, validation: As for `fit`, where neither is given.
-            devices: As for `fit`: processes that go on with it together.
+            steps, epochs: Number of further steps or epochs.
+            max_steps, max_seconds, validation: As for `fit`, if neither is given.
+            devices: As for `fit`: number of processes that continue it together.
             callbacks, progress: As for `fit`.
         """
         return resumed(
@@ -178,13 +178,13 @@ class Fit(Displayable):
 
     @property
     def diagnosis(self) -> Diagnosis | None:
-        """The `vb.Diagnosis` that `diagnose` last made of its own data; None where nobody has asked."""
+        """The latest `vb.Diagnosis` by `diagnose` on the fit's own data; None if there is none yet."""
         return self.__dict__.get("_diagnosis")
 
     def diagnose(
         self, data: Any = None, *, draws: int | None = None, seed: int | None = None, device: str = "auto"
     ) -> Diagnosis:
-        """`vb.diagnose(fit, data, ...)`: is it to be believed? The `vb.Diagnosis` of its own data is kept, for `verdict` and `print`."""
+        """Calls `vb.diagnose(fit, data, ...)`: can the fit be trusted? The `vb.Diagnosis` on its own data is stored, for `verdict` and `print`."""
         found = verb("diagnose")(self, data, draws=draws, seed=seed, device=device)
         if data is None:
             self.__dict__["_diagnosis"] = found
@@ -199,7 +199,7 @@ class Fit(Displayable):
         return found.elbo, found.elbo_se
 
     def verdict(self) -> str:
-        """Whether it has converged, what its draws are worth, and what to do with them; see `diagnose`."""
+        """Whether the fit has converged, how good its draws are, and what to do with them; see `diagnose`."""
         return str((self.diagnosis or self.diagnose()).verdict())
 
     @takes()
@@ -207,7 +207,7 @@ class Fit(Displayable):
         self, data: Any = None, draws: int = 1000, method: str | None = None, *, proposals: int | None = None, seed: int | None = None,
         device: str = "auto",
     ) -> Posterior:  # fmt: skip
-        """`vb.posterior(fit, data, draws, method, ...)`, a `vb.Posterior`, by the method that the diagnosis advises if None is given: draws weighted and resampled where it says so, and exact ones where there
+        """Calls `vb.posterior(fit, data, draws, method, ...)` and returns a `vb.Posterior`. If `method` is None, uses the method that the diagnosis recommends: draws resampled by weights if it says so, or exact draws if there
         is a closed form.
         """
         if method is None and self.pair.exact is None:
@@ -219,8 +219,8 @@ class Fit(Displayable):
     def predict(
         self, new_data: Any = None, *, draws: int = 1000, interval: float = 0.9, seed: int | None = None, method: str | None = None
     ) -> Prediction:  # fmt: skip
-        """`vb.predict(fit, new_data, ...)`, a `vb.Prediction` of other rows and groups, or of its own rows; by the method that the diagnosis advises if None is given: draws
-        weighted and resampled where it says so.
+        """Calls `vb.predict(fit, new_data, ...)` and returns a `vb.Prediction` for new rows and groups, or for its own rows. If `method` is None, uses the method that the diagnosis recommends: draws
+        resampled by weights if it says so.
         """
         method = self._advised if method is None else method
         return verb("predict")(self, new_data, draws=draws, interval=interval, seed=seed, method=method)
@@ -236,24 +236,24 @@ class Fit(Displayable):
     def linear_response(
         self, data: Any = None, *, draws: int = 256, seed: int | None = None, device: str = "auto"
     ) -> LinearResponse:
-        """`vb.linear_response(fit, data, ...)`, a `vb.LinearResponse`: the covariances that a mean-field guide leaves out."""
+        """Calls `vb.linear_response(fit, data, ...)` and returns a `vb.LinearResponse`: the covariances that a mean-field guide leaves out."""
         return verb("linear_response")(self, data, draws=draws, seed=seed, device=device)
 
     def report(self, folder: str | Path, *, predictions: Any = None, draws: int = 500, seed: int = 0) -> Path:
-        """Writes a folder with a page: verdict, figures, what was predicted, draws for ArviZ and the fit itself; or, to "x.html", the page alone. See `vbayes.diagnostics.report`."""
+        """Writes a folder with a report page: verdict, figures, predictions, draws for ArviZ and the fit itself; or, given "x.html", only the page. See `vbayes.diagnostics.report`."""
         return verb("report")(self, folder, predictions=predictions, draws=draws, seed=seed)  # type: ignore[no-any-return]
 
     def to_arviz(
         self, data: Any = None, *, draws: int = 1000, seed: int | None = None, prior: bool = True, resample: bool = False, predictions: Any = None,
         coords: Mapping[str, Sequence[Any]] | None = None, dims: Mapping[str, Sequence[str]] | None = None,
     ) -> InferenceData:  # fmt: skip
-        """`vb.to_arviz(fit, data, ...)`."""
+        """Calls `vb.to_arviz(fit, data, ...)`."""
         names = {"predictions": predictions, "coords": coords, "dims": dims}
         return to_arviz(self, data, draws=draws, seed=seed, prior=prior, resample=resample, **names)
 
     @takes()
     def plot(self, ax: Axes | None = None) -> Axes:
-        """The ELBO, or whatever `bound` was followed, per datum against steps."""
+        """Plots the ELBO, or other `bound`, per datum against steps."""
         from matplotlib import pyplot
 
         from ..plots import history
@@ -264,7 +264,7 @@ class Fit(Displayable):
 
     @takes()
     def save(self, path: str | Path) -> Path:
-        """Writes parameters, history and what `resume` needs into one safetensors file; see `Fit.load`."""
+        """Writes parameters, history and the state that `resume` needs to one safetensors file; see `Fit.load`."""
         return checkpoint.save(self, Path(path))
 
     @classmethod
@@ -279,14 +279,14 @@ class Fit(Displayable):
         optimizer: Any = torch.optim.Adam,
         device: str = "auto",
     ) -> Fit:
-        """A fit that `save` wrote, for the same pair, data, estimator and optimiser.
+        """Loads a fit written by `save`, given the same pair, data, estimator and optimiser.
 
-        A guide that came by a word comes back at its place without a search; to a model alone comes whichever guide the fit had.
+        A guide chosen by name is restored without repeating its search; a model alone gets the guide of the saved fit.
 
         Args:
-            estimator: That of the file if None, unless it is one of Pyro's, or its name does not say all of it.
-            optimizer: That it was made by; an update comes back by itself.
-            device: Where it is to go on, as for `fit`, whichever it was on before.
+            estimator: The estimator of the fit; if None, it is restored from the file, which is possible for vbayes estimators that their name fully describes.
+            optimizer: The optimiser that the fit was trained with; an update is restored from the file.
+            device: Device to continue on, as for `fit`; need not be that of the saved fit.
         """
         made = checkpoint.load(
             Path(path), pair_of(pair), Dataset.of(data), None if estimator is None else resolve(estimator), optimizer

@@ -25,7 +25,7 @@ def resumed(
     fit: F, *, steps: int | None, epochs: int | None, max_steps: int | None, max_seconds: float | None, validation: Any, devices: int | None,
     callbacks: Sequence[Callback], progress: bool,
 ) -> F:  # fmt: skip
-    """What `Fit.resume` does; the fit handed in stays as it is."""
+    """Implements `Fit.resume`; the given fit is unchanged."""
     fresh, looks = replace(fit, pair=fit.pair.copy()), None
     told = steps is not None or epochs is not None
     if told:

@@ -1,4 +1,4 @@
-"""The one driver of training: so many steps to a call, and in between the bar, Ctrl-C and the clock."""
+"""The training loop: calls an engine for several steps at a time, and in between handles the progress bar, Ctrl-C and time limits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..errors import CaptureFailed, warn
 from .engine import Engine
 
 INTERVAL = 0.1  # seconds of a call, about: between two looks at progress bar, callbacks and Ctrl-C
-BY_PYRO = "From here on it trains step by step in Pyro, which is slower."
+BY_PYRO = "From here on Pyro takes the steps one by one, which is slower."
 
 Report = Callable[[Sequence[Any], float, float], object]
 """(what each step has to report, seconds on the clock before these steps, and after them)."""

@@ -1,4 +1,4 @@
-"""The phases of a training that is not told how far to go."""
+"""The phases of training until convergence."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Schedule:
         budget, tolerance, validation, rate, callbacks: See there.
         advance: Shows the phases.
         asked_to_stop: Whether somebody has.
-        autosave: What keeps it while it runs.
+        autosave: Saves the fit while it runs.
         at: Where one that was kept stood, to go on from there; empty for one that begins.
         ranks: The processes that train it together: what time it is, they agree on.
         what: It is, for the bars.

@@ -1,4 +1,4 @@
-"""What a schedule of phases has come to, in words."""
+"""How a schedule of phases ended, in words."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from .convergence import Convergence, in_nats
 
 
 def ending(schedule: Any) -> Convergence:
-    """What a schedule has come to, and why it ended."""
+    """Whether a schedule converged, and why it ended."""
     rows = schedule._tolerance.rows
     after = f"after {counted(schedule._taken, 'step')} in {rounded(schedule._seconds, 2)} s"
-    where = " on the data held out" if schedule._held_out else ""
+    where = " on the held-out data" if schedule._held_out else ""
     bound = f"a further phase would gain less than {in_nats(max(schedule._expected, schedule._tolerance.nats), rows)}{where}"
     converged = schedule._converged
     verdict: bool | None = converged

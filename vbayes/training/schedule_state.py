@@ -48,7 +48,7 @@ def require_schedule(at: Mapping[str, Any] | None, shapes: Mapping[str, Any]) ->
         if any({name: value.shape for name, value in each.items()} != shapes for each in every):
             raise TypeError("its parameters have other names or shapes")
     except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise BadInput(f"where its schedule stands is not what it must be: {error}") from error
+        raise BadInput(f"the state of its schedule is not valid: {error}") from error
     require_state(at.get("optimizer"), shapes)
 
 

@@ -1,4 +1,4 @@
-"""Fits that are at their best ELBO before the first step."""
+"""Fits whose guide is optimal before the first step."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from ..estimators.base import Estimator
 from ..estimators.objective import ELBO
 from .convergence import Convergence
 
-REASON = "by natural gradients on fixed draws: another step would gain less than .001 nats"
-AT_A_MODE = "by Newton's method: it has come to a mode"
+REASON = "by natural gradients on fixed draws: another step would gain less than 0.001 nats"
+AT_A_MODE = "by Newton's method, which reached a mode"
 
 
 def search_of(fit: Any) -> Any | None:
-    """How a fit that has taken no steps has come to where it is, a `Search`; None where no guide by a word has looked."""
+    """The `Search` by which a fit of zero steps was found; None if its guide made no search."""
     return None if fit.rows or fit.pair.word is None else getattr(fit.pair.guide, "search", None)
 
 
 def settled(fit: Any) -> Any | None:
-    """A fit of no steps whose guide by a word has found the best ELBO where it looked for its place, with its `convergence`; None where there is more to do.
+    """A fit of zero steps whose guide reached the best ELBO during its search, with its `convergence`; None if more training is needed.
 
-    There is, where the model has parameters of its own, where minibatches or another bound than the ELBO are asked for, and where the guide has other shapes than
-    the search, or has been moved from where that has led.
+    It is needed if the model has its own parameters, if minibatches or a bound other than the ELBO were requested, or if the guide's shapes differ from those of
+    the search, or its parameters have been changed since.
     """
     guide, method = fit.pair.guide, fit.estimator
     of_the_elbo = isinstance(method, Enumerated) or (

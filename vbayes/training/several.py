@@ -1,4 +1,4 @@
-"""Fits of one pair from several starts: side by side in one loop for so many steps, or one after the other until each has converged."""
+"""Fits of one pair from several starts: in parallel in one loop for a given number of steps, or one after the other until convergence."""
 
 from __future__ import annotations
 
@@ -218,8 +218,8 @@ def _checked(restarts: Restarts) -> Restarts:
     if not restarts.to_dataframe().finished.any():
         last, error = max(zip(restarts.fits, restarts.failures, strict=True), key=lambda each: each[0].steps)
         raise NonFinite(
-            f"None of {len(restarts.fits)} fits of pair {last.pair.name!r} stayed finite; the last one did so for "
-            f"{last.steps} steps. {error or ''}",
+            f"None of {len(restarts.fits)} fits of pair {last.pair.name!r} stayed finite; the last one failed after "
+            f"{last.steps} steps.  {error or ''}",
             step=last.steps + 1, sites=error.sites if error else (), parameters=error.parameters if error else (), fit=last,
         )  # fmt: skip
     return restarts

@@ -1,4 +1,4 @@
-"""A process's share of a minibatch: its rows, and what of the base noise is theirs."""
+"""A process's share of a minibatch: its rows and their base noise."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from ..validation import no_warnings_of_nan, validation
 
 LOOKED = 5  # rows with which it is tried, in two parts of unequal size
 MEND = (
-    "Wanted: rows in the plate 'data', whose size is that of the arguments, and nothing that mixes them or has numbers for each that are not chosen by `rows`; and random "
-    "numbers that are made of normals and uniforms, or that have nothing to do with rows. Mend: devices=1."
+    "Wanted: rows in the plate 'data', whose size comes from the arguments, with no operation that mixes rows and no values per row that are not indexed by `rows`; and random "
+    "numbers that are made from normals and uniforms, or that do not depend on rows. Mend: devices=1."
 )
 
 
@@ -116,7 +116,7 @@ def sharing_of(pair: Pair, estimator: Any, data: Dataset) -> Sharing:
     total, like = len(data), next(iter(pair.parameters.values()))
     count = min(total, LOOKED)
     if count < 2:
-        raise BadInput(f"{total} row for several processes. Wanted: two rows at least. Mend: devices=1.")
+        raise BadInput(f"The data have {total} row for several processes. Wanted: at least two rows. Mend: devices=1.")
     rows = torch.arange(count, device=data.first.device) * (total - 1) // (count - 1)
     run = eager(pair, copy.copy(estimator), total)
 
@@ -136,7 +136,7 @@ def sharing_of(pair: Pair, estimator: Any, data: Dataset) -> Sharing:
             few, many = (at(rows[:number], None)[1] for number in (half, count))
             sharing = Sharing.of(few, many, (half, count))
             if sharing is None:
-                raise _refused(pair, "the random numbers that it asks for do not go by rows")
+                raise _refused(pair, "its random numbers are not arranged by rows")
             normals, uniforms = draw_noise(Sizes.of(many), 1, like)
             noise = normals[0], uniforms[0]
             wanted, _ = at(rows, noise)
@@ -147,12 +147,12 @@ def sharing_of(pair: Pair, estimator: Any, data: Dataset) -> Sharing:
         except Exception as error:  # whatever the model's code raises on fewer rows
             raise _refused(pair, f"on {count} rows it fails{line_of(error)}: {str(error).splitlines()[0]}") from error
     if not _is_mean(wanted, parts, [s.weight for s in shares]):
-        raise _refused(pair, "gradient and ELBO of some rows are not the mean of those of two parts")
+        raise _refused(pair, "its gradient and ELBO on some rows are not the mean of those on two halves")
     return sharing
 
 
 def _refused(pair: Pair, why: str) -> BadInput:
-    return BadInput(f"The rows of pair {pair.name!r} can't be shared out among processes: {why}. {MEND}")
+    return BadInput(f"The rows of pair {pair.name!r} can't be divided among processes: {why}. {MEND}")
 
 
 def _is_mean(wanted: Any, parts: Sequence[Any], weights: Sequence[float]) -> bool:

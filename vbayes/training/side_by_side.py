@@ -15,7 +15,7 @@ from .failure import Failure
 from .programs import Kind
 from .staged import Staged
 
-DIFFER = "Values are read of the arguments, which differ between these fits."
+DIFFER = "The program depends on values of the arguments, which differ between these fits."
 
 
 class SideBySide:

@@ -1,4 +1,4 @@
-"""`pyro.infer.SVI`, with its steps compiled."""
+"""`pyro.infer.SVI` with compiled steps."""
 
 from __future__ import annotations
 
@@ -43,23 +43,23 @@ KINDS = 20  # of arguments, after which somebody is told that they always differ
 
 
 class SVI(pyro.infer.SVI):
-    """In place of `pyro.infer.SVI`, with compiled steps: the same constructor, `step` and `evaluate_loss`, the same parameters in Pyro's store, and the same draws after the same seed wherever they are made of normals and uniforms.
+    """Drop-in replacement for `pyro.infer.SVI` with compiled steps: the same constructor, `step` and `evaluate_loss`, the same parameters in Pyro's store, and from the same seed the same draws, if these are made from normals and uniforms.
 
-    The first steps are Pyro's own: they create the parameters, and validate. Then model, guide, loss and optimiser become one
-    program, which reads and overwrites the tensors in Pyro's store and in the optimiser. It is held against Pyro when it is
-    made, and now and then after. What can't become a program goes on as before, after a warning that says why.
+    The first steps are Pyro's own: they create the parameters and validate. Then model, guide, loss and optimiser are compiled into one
+    program, which reads and overwrites the tensors in Pyro's store and in the optimiser. It is checked against Pyro when it is
+    compiled, and occasionally afterwards. What can't be compiled runs in Pyro as before, after a warning that says why.
 
-    What model, guide and loss read beside their arguments may change between steps: a float or a tensor in a closure, a global or an
-    attribute (the weight of an annealed KL) becomes an input of the program, after anything else that code of theirs names another program
-    is made. What no code names, such as a file, is found to have changed at a later look only.
+    Values that model, guide and loss read besides their arguments may change between steps. A float or tensor in a closure, a global or an
+    attribute (such as the weight of an annealed KL) becomes an input of the program; if any other value that their code names changes, a new program
+    is compiled. A change of something that no code names, such as a file, is only noticed at a later check.
 
     Args:
         model, guide: Any Pyro callables.
         optim: A `pyro.optim` optimiser, a `torch.optim` optimiser over the parameters, or its class.
-        loss: Any `pyro.infer.ELBO`. Another function is called as Pyro calls it.
+        loss: Any `pyro.infer.ELBO`. Any other function is called as Pyro calls it.
         loss_and_grads, num_samples, num_steps: As in Pyro.
-        compile: "auto" after 100 steps on arguments of one kind, for by then Pyro has taken as long as compiling does; True
-            after the first; False never; "native", "xla" or "torch" after the first, by that back end: see `vb.fit`.
+        compile: When to compile: "auto", after 100 steps on arguments of one kind, by when Pyro has taken as long as compiling takes; True,
+            after the first step; False, never; "native", "xla" or "torch", after the first step with that back end (see `vb.fit`).
 
     Examples:
         >>> svi = vb.SVI(model, guide, pyro.optim.Adam({"lr": 0.01}), loss=pyro.infer.Trace_ELBO())
@@ -111,9 +111,9 @@ class SVI(pyro.infer.SVI):
 
     @property
     def engine(self) -> str:
-        """What takes the steps for arguments like the last ones, and why not what is quickest: "native", "interpreted: ..." or "Pyro: ..."."""
+        """What takes the steps for arguments like the last ones, and if that is not the fastest, why: "native", "interpreted: ..." or "Pyro: ..."."""
         if self._wait is None:
-            return "Pyro: compile=False" if self._elbo else "Pyro: the loss is no pyro.infer.ELBO"
+            return "Pyro: compile=False" if self._elbo else "Pyro: the loss is not a pyro.infer.ELBO"
         if (program := self._staged.get(self._last)) is not None:
             return program.how
         waits = f"it compiles after {self._wait} steps on arguments of one kind"
@@ -121,10 +121,10 @@ class SVI(pyro.infer.SVI):
 
     @takes_turns
     def step(self, *args: Any, **kwargs: Any) -> float:
-        """One gradient step. Arguments go to model and guide.
+        """Takes one gradient step. Arguments are passed to model and guide.
 
         Returns:
-            The loss before it: minus the bound, in nats.
+            The loss before the step: minus the bound, in nats.
         """
         staged = self._program(call := self._call(args, kwargs))
         if staged is None:
@@ -135,26 +135,26 @@ class SVI(pyro.infer.SVI):
 
     @takes_turns
     def evaluate_loss(self, *args: Any, **kwargs: Any) -> float:
-        """The loss at another draw, without a step."""
+        """Evaluates the loss with new draws, without taking a step."""
         staged = self._program(call := self._call(args, kwargs))
         return super().evaluate_loss(*args, **kwargs) if staged is None else staged.evaluate(call)
 
     @takes_turns
     def run(self, *args: Any, num_steps: int | None = None, progress: bool = True, **kwargs: Any) -> Any:
-        """`num_steps` steps on the same arguments, many in one call; they draw other random numbers than `step` does.
+        """Takes `num_steps` steps on the same arguments, many in one call. Its random numbers differ from those of `step`.
 
-        Ctrl-C ends it at the last finished interval.
+        Ctrl-C stops after the last finished block of steps.
 
         Args:
-            args, kwargs: For model and guide.
-            num_steps: None is Pyro's own, deprecated `run`.
-            progress: Show a bar.
+            args, kwargs: Arguments of model and guide.
+            num_steps: Number of steps; None calls Pyro's own, deprecated `run`.
+            progress: Whether to show a progress bar.
 
         Returns:
             (num_steps,) the loss before each step.
 
         Raises:
-            BadInput: A number of steps that is none.
+            BadInput: `num_steps` is not a valid number.
             NonFinite: A loss became NaN or infinite; the parameters are those before that step.
         """
         if num_steps is None:
@@ -162,7 +162,7 @@ class SVI(pyro.infer.SVI):
                 refuse(
                     "num_steps",
                     num_steps,
-                    wanted="how many steps, or SVI(..., num_samples=) for Pyro's own run",
+                    wanted="a number of steps, or SVI(..., num_samples=) for Pyro's own run",
                     mend="num_steps=1000",
                 )
             return super().run(*args, **kwargs)
@@ -231,8 +231,8 @@ class SVI(pyro.infer.SVI):
             self._watches[call.key] = Watch(self.model, self.guide, settings=self._elbo)
         if seen == 1 and len(self._seen) == KINDS and max(self._seen.values()) < self._wait:
             warn(
-                f"SVI was called with {KINDS} kinds of arguments, and so runs at Pyro's speed: it compiles for one kind at a time. "
-                "Hand in numbers that change as tensors, and keep shapes fixed."
+                f"SVI was called with {KINDS} kinds of arguments, so it runs at Pyro's speed: it compiles for one kind at a time. "
+                "Pass numbers that change as tensors, and keep shapes fixed."
             )
         names = self._names.get(call.key)
         if not names or not pyro.get_param_store()._params.keys() >= set(names) or seen - 2 + ahead < self._wait:
@@ -278,7 +278,7 @@ class SVI(pyro.infer.SVI):
         return True
 
     def _give_up(self, call: Call, error: CaptureFailed) -> None:
-        warn(f"{error}\nSVI goes on step by step in Pyro, which is slower.")
+        warn(f"{error}\nSVI continues step by step in Pyro, which is slower.")
         self._staged[call.key] = None
         self._refused[call.key] = str(error)
 

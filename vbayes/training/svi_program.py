@@ -64,7 +64,9 @@ class SVIProgram:
         self._fed = Fed([place for place, _ in fed], wide=torch.float64 in types)
         self._given = self._fed.now() or ()
         if any(tensor.requires_grad for tensor in call.tensors):
-            raise CaptureFailed("An argument of model and guide requires a gradient: a program would not pass it on.")
+            raise CaptureFailed(
+                "An argument of model and guide requires a gradient, which a compiled program would not propagate."
+            )
         model, guide = self._fed.into(call.bound(svi.model)), self._fed.into(call.bound(svi.guide))
         self._pair = Pair(model, guide, name=name_of_model(svi.model)).adopt(names)
         if isinstance(svi._elbo, Remembering):
@@ -77,7 +79,7 @@ class SVIProgram:
         earlier = Batch((*self._fed.as_tensors([before for _, before in fed]), *call.tensors))
         if fed and not faithful(self._pair, self._elbo, self._program, earlier, 3):
             raise CaptureFailed(
-                "A number that changes can't be an input: with its earlier value the program gives others than Pyro."
+                "A number that changes can't become an input: given its earlier value, the program and Pyro disagree."
             )
         self._fresh = FreshNoise(self._program.draws, self._like)
         self._modes = self._read_modes()

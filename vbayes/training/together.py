@@ -1,8 +1,8 @@
-"""One fit by several processes, as torchrun starts them: data parallelism.
+"""Data parallelism: one fit trained by several processes, as started by torchrun.
 
-All of them call `vb.fit` with the same arguments. Each takes the gradient of its share of the rows of each minibatch, on the noise that one process would have there, and all take
-the step of the mean gradient: the parameters are those of one process with the whole minibatch, but for rounding, and the same everywhere. The history has the ELBO of the whole
-minibatch. The first process alone shows the bar, writes the checkpoint, warns, and calls callbacks.
+All processes call `vb.fit` with the same arguments. Each computes the gradient of its share of the rows of each minibatch, with the noise that a single process would use for those rows, and all step
+along the mean gradient. The parameters are the same everywhere, and up to rounding those of one process with the whole minibatch. The history has the ELBO of the whole
+minibatch. Only the first process shows the bar, writes the checkpoint, warns, and calls callbacks.
 
 References:
     Li et al. 2020, PyTorch distributed: experiences on accelerating data parallel training, arXiv:2006.15704.
@@ -42,12 +42,12 @@ def refuse_together(ranks: Ranks, *, automatic: bool, restarts: int | None, aver
     asked = {
         "estimator='auto'": automatic,
         f"restarts={restarts}": restarts is not None,
-        "average=True for so many steps": average,
+        "average=True with a given number of steps": average,
         f"update={optimizer}": scores_alone(optimizer),
     }
     if named := [words for words, there in asked.items() if there]:
         raise BadInput(
-            f"{' and '.join(named)}, in {ranks.world} processes that train together. Wanted: one fit by one estimator. {MEND}"
+            f"{' and '.join(named)}, with {ranks.world} processes that train together. Wanted: one fit with one estimator. {MEND}"
         )
 
 
@@ -72,8 +72,8 @@ def begin_together(
             f"{name} {other[name]!r}, not {mine!r}" for name, mine in every[0].items() if other[name] != mine
         ]:
             raise BadInput(
-                f"Process {number} was asked for another fit than process 0: it has {'; '.join(differs)}. Wanted: the same call in each of {ranks.world}, all data included; of each "
-                f"minibatch a process takes its share by itself. {MEND}"
+                f"Process {number} was called with a different fit than process 0: it has {'; '.join(differs)}. Wanted: the same call in all {ranks.world} processes, with all data; each "
+                f"process picks its own share of each minibatch. {MEND}"
             )
 
     def begin() -> dict[str, Any]:
@@ -135,7 +135,7 @@ def until_converged_together(
     """
     if fit.pair.word == AUTO:
         raise BadInput(
-            f"guide='auto', which may exchange itself for another, in {ranks.world} processes that train together. Wanted: a guide of yours, or one by its word, such as guide='full'. "
+            f"guide='auto', which may switch to another guide, with {ranks.world} processes that train together. Wanted: a guide of your own, or a named one, such as guide='full'. "
             f"{MEND}"
         )
     progress, mine = _by_first(ranks, progress, callbacks, autosave)

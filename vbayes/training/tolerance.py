@@ -1,4 +1,4 @@
-"""How small a gain in the ELBO counts for nothing."""
+"""The gain in the ELBO that counts as none."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Tolerance:
 
     @classmethod
     def of(cls, fit: Any) -> Tolerance:
-        """By what the pair is: .01 nats for a posterior; .001 more a datum with latents of its own; .02 a datum where one network names the latents of all."""
+        """By what the pair is: .01 nats for a posterior; .001 more a datum with latents of its own; .02 per datum where one network names the latents of all."""
         pair, total = fit.pair, len(fit.data)
         index = None if fit.batch_size is None else torch.arange(fit.batch_size, device=fit.data.first.device)
         with pair.look(), torch.no_grad(), validation(False), no_warnings_of_nan():

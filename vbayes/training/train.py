@@ -1,4 +1,4 @@
-"""So many steps of a fit."""
+"""Training for a given number of steps."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def train(
 
     Args:
         staged: Whether to make a program of it; None lets the fit and the number of steps say.
-        autosave: What keeps it while it runs.
+        autosave: Saves the fit while it runs.
         make: As for `FitRun`.
         what: It is, for the bar; as for `until_converged` if None.
         stopping: Gives a function that says whether somebody has asked to stop.

@@ -1,4 +1,4 @@
-"""Where a fit stands while it runs, for callbacks."""
+"""The state of a fit while it runs, for callbacks."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from .result import Fit
 
 LATE = (
-    "The fit so far is asked for after its callback has returned, and has gone on since. Wanted: asked for inside the callback. "
-    "Mend: state.fit there, which is a copy that stays as it is."
+    "The fit so far was requested after the callback had returned and training had continued. Wanted: state.fit inside the callback. "
+    "Mend: store state.fit there; it is a copy that does not change."
 )
 
 
 class TrainingState:
-    """What a callback of `vb.fit` is called with: where the fit stands now.
+    """The argument of callbacks of `vb.fit`: the current state of the fit.
 
     Attributes:
-        rows: The history so far, a row a step, as `Fit.rows`.
-        new_rows: Those of the steps since the last call.
-        restart: Which of the `restarts` it is, from 0.
+        rows: The history so far, one row per step, like `Fit.rows`.
+        new_rows: The rows since the last call.
+        restart: Number of the restart, from 0.
     """
 
     def __init__(self, rows: History, before: int, reach: Callable[[], Any]) -> None:
@@ -36,37 +36,37 @@ class TrainingState:
 
     @property
     def step(self) -> int:
-        """Steps taken."""
+        """Number of steps taken."""
         return self.rows[-1][0]
 
     @property
     def epoch(self) -> int:
-        """The pass over the data that it is in, from 1."""
+        """The current pass over the data, from 1."""
         return self.rows[-1][1]
 
     @property
     def elbo(self) -> float:
-        """Of the whole data, nats, as the last step has estimated it."""
+        """ELBO of the whole data, in nats, as estimated at the last step."""
         return self.rows[-1][2]
 
     @property
     def elbo_per_datum(self) -> float:
-        """The same by datum."""
+        """ELBO per datum, in nats, as estimated at the last step."""
         return self.rows[-1][3]
 
     @property
     def seconds(self) -> float:
-        """On the clock of its steps, which stands still in callbacks."""
+        """Time spent in steps, in seconds, excluding callbacks."""
         return self.rows[-1][4]
 
     @property
     def history(self) -> pd.DataFrame:
-        """`rows` as a table, as `Fit.history`."""
+        """`rows` as a table, like `Fit.history`."""
         return self.rows.to_dataframe()
 
     @property
     def fit(self) -> Fit:
-        """The `vb.Fit` so far: a copy, to look at, save or keep.
+        """The `vb.Fit` so far, as a copy that you can inspect, save or keep.
 
         Raises:
             BadInput: The callback has returned.
@@ -79,7 +79,7 @@ class TrainingState:
 
     @property
     def parameters(self) -> dict[str, Tensor]:
-        """Name → value in the constrained space, on the CPU, as `Fit.parameters`; a copy."""
+        """Name → value in constrained space, on the CPU, like `Fit.parameters`; a copy."""
         return self.fit.parameters
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Training that is not told how far to go: phases at constant rates, until a further one would gain nothing."""
+"""Training until convergence: phases at constant learning rates, until a further one would gain nothing."""
 
 from __future__ import annotations
 
@@ -38,32 +38,32 @@ def until_converged(
     ranks: Ranks | None = None,
     what: str | None = None,
 ) -> F:
-    """Trains a fit, whose pair is ours to change, until it has converged or the budget is used up; a guide by a word may be there from the start.
+    """Trains a fit, whose pair is modified in place, until it has converged or the budget is used up. A guide chosen by name may have converged from the start.
 
-    The steps are Adam's, in phases at constant rates, of which each is a quarter of the one before and begins where the best ELBO was. A phase goes on in
-    windows, each longer than the one before, until the mean of a window's iterates is no better than that of the window before, at the same draws and
-    minibatches, and these iterates are stationary or it is so a second time; or until what a window gains is less than a quarter of what the iterates' wandering
-    costs at this rate, which a lower one saves. The last phase is that after which a further one would gain less than the tolerance: the error of averaged
-    iterates falls with the rate, so that the next phase gains a fraction of what the last one did; a quarter, where that is slowest, is reckoned with, and two
-    standard errors. The parameters become the mean of the iterates whose ELBO is the best, where it is as good as that of where the steps have led.
+    The steps are those of Adam, in phases at constant learning rates. Each rate is a quarter of the previous one, and each phase starts from the best ELBO so far. A phase consists of
+    windows of increasing length. It ends when the mean of a window's iterates is no better than that of the previous window, at the same draws and
+    minibatches, and these iterates are stationary or this happens a second time; or when a window gains less than a quarter of what the noise of the iterates
+    costs at this rate, which a lower rate would save. Training ends when a further phase would gain less than the tolerance: the error of averaged
+    iterates falls with the rate, so the next phase gains a fraction of what the last one did; the worst case of a quarter is assumed, plus two
+    standard errors. The parameters become the mean of the iterates with the best ELBO, if that is as good as the ELBO of the last iterate.
 
     Args:
-        fresh: A `Fit` that is ready to take steps. One that has taken some goes on from there.
+        fresh: A `Fit` that is ready to take steps; one that has taken some is continued.
         max_steps, max_seconds: See `Budget`.
         callbacks, progress: As for `fit`.
-        validation: Data of which the ELBO decides in place of that of the fit's own: where it rises no more, a phase ends, and the best of it is kept. For guides that
-            name the latents of data that they have not seen. `Phase.elbo` is then its, for as many data as there are to fit.
-        rate: Of the first phase; found by trials if None.
-        tolerance: What gains count for nothing; by default that of `Tolerance.of`.
-        autosave: What keeps it while it runs.
-        at: What the file says of where its schedule stood, for one that goes on.
-        last: Whether nothing comes after it, so that the file then says that it is finished.
-        ranks: The processes that train it together.
-        what: It is, for the bars; its guide, or "fit" for one of a user's own, if None.
+        validation: Held-out data whose ELBO is used instead of that of the fit's own data: when it stops rising, a phase ends, and the best point is kept. For guides that
+            compute the latents of unseen data. `Phase.elbo` is then that ELBO, rescaled to the size of the training data.
+        rate: Learning rate of the first phase; found by trials if None.
+        tolerance: Gain that counts as none; by default that of `Tolerance.of`.
+        autosave: Saves the fit while it runs.
+        at: State of the schedule in the file, when continuing.
+        last: Whether this is the last stage, so that the file is then marked as finished.
+        ranks: The processes that train together.
+        what: Label for the progress bars; if None, the guide, or "fit" for a user-defined one.
 
     Raises:
-        BadInput: A budget that is none, or held-out data for a guide that has nothing to say of them; or an estimator whose values can't tell.
-        NonFinite: Parameters became NaN or infinite time and again, at smaller and smaller rates.
+        BadInput: The budget is not valid, the guide can't be evaluated on held-out data, or the values of the estimator can't be used to judge convergence.
+        NonFinite: Parameters became NaN or infinite repeatedly, even at smaller and smaller rates.
 
     References:
         Welandawe, Andersen, Vehtari & Huggins 2022, A framework for improving the reliability of black-box variational inference, arXiv:2203.15945: phases, means
@@ -82,8 +82,8 @@ def until_converged(
         limit = tolerance or Tolerance.of(fresh)
         if validation is not None and not limit.network:
             raise BadInput(
-                f"validation=, and the guide of pair {fresh.pair.name!r} names no latents of data that it has not seen: held-out data would not tell when to stop. Wanted: a guide "
-                "that makes each datum's latents from the datum, or no validation."
+                f"validation= was given, but the guide of pair {fresh.pair.name!r} can't compute the latents of unseen data, so held-out data can't tell when to stop. Wanted: an amortized guide, "
+                "which computes each datum's latents from the datum, or no validation."
             )
         schedule = Schedule(
             fresh, budget, limit, validation, rate, callbacks, advance, asked_to_stop, autosave, at, ranks, what
@@ -99,6 +99,6 @@ def _require_telling_values(method: Any) -> None:
     if isinstance(method, Estimator) and not (method.objective.ascend or method.unbiased_in):
         name = name_of(method)
         raise BadInput(
-            f"estimator={name}, and neither steps nor epochs: what its draws show of {method.objective.name}, which is to be lowered, is lowest where none of them meets the posterior, so "
-            "it tells neither a good learning rate nor when to stop. Wanted: how far to go. Mend: steps=2000, learning_rate=0.01; then fit.diagnose() says what came of it."
+            f"estimator={name} without steps or epochs: its estimate of {method.objective.name}, which is minimised, is lowest when no draw reaches the posterior, so "
+            "it can't be used to choose a learning rate or to stop. Wanted: a number of steps. Mend: steps=2000, learning_rate=0.01; then check the result with fit.diagnose()."
         )

@@ -49,22 +49,20 @@ def updated(
     if optimizer is not torch.optim.Adam:
         name = getattr(optimizer, "__name__", type(optimizer).__name__)
         raise BadInput(
-            f"update={update} and optimizer={name}: an update is in place of an optimiser, and moves all else by Adam. Wanted: one of the two."
+            f"update={update} and optimizer={name}: an update replaces the optimiser, and updates all other parameters by Adam. Wanted: one of the two."
         )
     if not told:
         raise BadInput(
-            f"update={update}, and neither steps nor epochs: a fit that trains until it has converged finds the rates of its own Adam. Wanted: how far to go, "
-            "as steps= or epochs=."
+            f"update={update} without steps or epochs: training until convergence uses its own Adam. Wanted: a length, "
+            "steps= or epochs=."
         )
     if average:
-        raise BadInput(
-            f"update={update} and average=True: the mean of iterates is that of Adam's. Wanted: one of the two."
-        )
+        raise BadInput(f"update={update} and average=True: only iterates of Adam are averaged. Wanted: one of the two.")
     asked = {"estimator": estimator, "batch_size": batch_size, "learning_rate": learning_rate}
     if scores_alone(update) and (given := [f"{name}={value!r}" for name, value in asked.items() if value is not None]):
         beside = " and ".join(given)
         raise BadInput(
-            f"update={update} and {beside}: it takes scores of all data at draws, and no estimator's gradient; what differs between minibatches it would take for curvature. Wanted: it alone. Mend: leave out the other, or "
+            f"update={update} and {beside}: this update uses scores of all data at draws, without an estimator; it would mistake differences between minibatches for curvature. Wanted: only the update. Mend: leave out the other argument, or "
             "update=vb.NaturalGradient()."
         )
     return update
@@ -74,7 +72,7 @@ def optimizer_of(fit: Any) -> Any:
     """The optimiser of a fit as `optimizer_for` takes it, inside its pair's scope.
 
     Raises:
-        Unsuitable: The guide is none for the fit's update.
+        Unsuitable: The guide can't be used with the fit's update.
     """
     if scores_alone(fit.optimizer):
         return functools.partial(torch.optim.SGD, lr=0.0)  # which is never asked
@@ -97,19 +95,19 @@ def own_engine(fit: Any, *, compiled: bool) -> Matching | None:
 
 
 def check_update(fit: Any) -> None:
-    """Raises `Unsuitable` where the guide is none for the fit's update, and `BadInput` where the data are none for it."""
+    """Raises `Unsuitable` if the guide can't be used with the fit's update, and `BadInput` if the data can't."""
     with fit.pair.scope():
         if scores_alone(fit.optimizer):
             if fit.data.chances is not None:
                 raise BadInput(
-                    f"update={fit.optimizer} and binarize='dynamic': it takes the scores of one set of data. Wanted: data that stay, as binarize='static' makes them."
+                    f"update={fit.optimizer} and binarize='dynamic': this update needs data that do not change. Wanted: fixed data, such as those of binarize='static'."
                 )
             batch = fit.data.batch(fit.pair.model)
             whole_normal(fit.pair, batch)
             if part := seen_of(fit.pair, batch):
                 raise Unsuitable(
-                    f"{part} in pair {fit.pair.name!r}, and update={fit.optimizer} takes what differs between parts of the data for curvature: the normal would come out too narrow. Wanted: all "
-                    "of them. Mend: let the model take its plate's size from its data, or update=vb.NaturalGradient()."
+                    f"{part} in pair {fit.pair.name!r}, and update={fit.optimizer} would mistake differences between parts of the data for curvature and make the normal too narrow. Wanted: all "
+                    "of the data. Mend: let the model take its plate's size from its data, or use update=vb.NaturalGradient()."
                 )
         else:
             optimizer_of(fit)

@@ -1,4 +1,4 @@
-"""What a fit has from the rooms above it: the one list of them. Each verb stands in its own room, and is imported when it is called."""
+"""The methods of a fit that are implemented in higher-level packages, and imported when called."""
 
 from __future__ import annotations
 

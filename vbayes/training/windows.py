@@ -1,4 +1,4 @@
-"""Data that are read from disk, as steps see them: so many rows at a time in memory, the next ones read while these train."""
+"""Data read from disk in windows: some rows are in memory at a time, and the next ones are read while these are used for training."""
 
 from __future__ import annotations
 

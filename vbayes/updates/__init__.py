@@ -1,4 +1,4 @@
-"""What turns a gradient, or the scores at draws, into a step: updates that know what a guide's parameters mean."""
+"""Updates, which turn gradients or scores into steps and use that the guide is a normal."""
 
 from .batch_and_match import BatchAndMatch as BatchAndMatch
 from .natural_gradient import NaturalGradient as NaturalGradient

@@ -14,17 +14,17 @@ from ..arguments.whole import Whole
 @takes(draws=Whole(2, drawn=True))
 @dataclass(frozen=True)
 class BatchAndMatch:
-    """Steps in closed form from the scores ∇ log p at B draws of a normal with all covariances: no gradient of the ELBO, and no learning rate.
+    """Batch and match: closed-form updates of a full-covariance normal from the scores ∇ log p at B draws, without ELBO gradients or a learning rate.
 
-    Each normal minimises the difference of its scores from the target's at these draws, plus KL / λ from the last normal to it. With z̄, C and ḡ, Γ the means and
+    Each new normal minimises the difference between its scores and the target's at these draws, plus KL / λ from the previous normal to it. With z̄, C and ḡ, Γ the means and
     covariances of draws and scores,
 
         U = λ Γ + λ/(1+λ) ḡ ḡᵀ,    V = Σ + λ C + λ/(1+λ) (m − z̄)(m − z̄)ᵀ,    Σ ← 2 V (I + (I + 4 U V)^½)⁻¹,    m ← (m + λ (z̄ + Σ ḡ)) / (1+λ),
 
-    with λ = B D / t at step t. It wants all data in each step, and no parameters but those of the guide.
+    with λ = B D / t at step t. It needs all data in each step, and there may be no parameters besides those of the guide.
 
     Args:
-        draws: B; on a normal posterior more than D of them come to it soon.
+        draws: B, the number of draws; with more than D, it converges quickly on a normal posterior.
 
     References:
         Cai, Modi, Pillaud-Vivien, Margossian, Gower, Blei & Saul 2024, Batch and match: black-box variational inference with a score-based divergence,
@@ -37,12 +37,12 @@ class BatchAndMatch:
     draws: int = 32
 
     def match(self, mean: Tensor, root: Tensor, draws: Tensor, scores: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """Mean (D,) and root (D, D) of the next normal.
+        """Computes the mean (D,) and root (D, D) of the next normal.
 
         Args:
-            mean, root: Of the last one.
-            draws, scores: (B, D) from it, and ∇ log p there.
-            step: From 1.
+            mean, root: Those of the previous normal.
+            draws, scores: (B, D) draws from it, and ∇ log p there.
+            step: Number of the step, from 1.
         """
         rate = draws.numel() / step
         share = rate / (1 + rate)

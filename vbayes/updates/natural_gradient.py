@@ -25,22 +25,22 @@ from .normals_of import normals_of
 )
 @dataclass(frozen=True)
 class NaturalGradient:
-    """Natural gradients: steps along F⁻¹ g, with g the gradient of any estimator and F the Fisher matrix of the guide.
+    """Natural-gradient steps along F⁻¹ g, where g is the gradient of any estimator and F the Fisher matrix of the guide.
 
     A step is taken in the natural parameters of each normal of the guide, diagonal or full, and keeps its covariance positive:
 
         C ← C (I − ρ M)^-½ as a triangle,  M = 2 Cᵀ (∂ELBO/∂Σ) C,    m ← m + ρ C Cᵀ ∂ELBO/∂m with the new C,
 
-    so that a precision is the running mean of curvatures, over 1/ρ steps. Where a draw's noise would make I − ρ M less than .1 along some direction, ρ² M²/2 is added
-    (Lin et al.), which is positive at any rate. All other parameters are moved by Adam, at `learning_rate`.
+    so a precision is the running mean of curvatures, over 1/ρ steps. If the noise of a draw would make I − ρ M less than 0.1 along some direction, ρ² M²/2 is added
+    (Lin et al.), which is positive at any rate. All other parameters are updated by Adam, with `learning_rate`.
 
-    A gradient of few draws says little of D (D + 1) / 2 covariances: `max_kl` holds back the steps that are mostly noise, draws in antithetic pairs have less of it while the
-    mean is far off, and that of `STL` ends at the posterior.
+    A gradient from few draws is a noisy estimate of D (D + 1) / 2 covariances: `max_kl` limits steps that are mostly noise, antithetic pairs of draws reduce the noise while the
+    mean is far off, and the noise of `STL` vanishes at the posterior.
 
     Args:
-        rate: ρ. At 1, with the exact gradient of a normal posterior and no `max_kl`, one step is there.
-        max_kl: Nats that a step may move a normal, to second order; ρ is less where it would be more. Of each number by itself where there are no covariances.
-        decay: δ of ρ_t = ρ / (1 + δ (t − 1)) in step t, by which noise ends though each gradient has it (Robbins & Monro); 0 leaves ρ as it is.
+        rate: Step size ρ. At 1, with the exact gradient of a normal posterior and no `max_kl`, one step reaches the posterior.
+        max_kl: Maximum KL in nats by which a step may move a normal, to second order; ρ is reduced to stay within it. For a diagonal normal it applies to each number separately.
+        decay: δ in ρ_t = ρ / (1 + δ (t − 1)) at step t, which makes the noise vanish over time (Robbins & Monro); 0 keeps ρ constant.
 
     References:
         Robbins & Monro 1951, A stochastic approximation method, doi:10.1214/aoms/1177729586.

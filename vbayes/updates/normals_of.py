@@ -32,8 +32,8 @@ def normals_of(pair: Pair, batch: Batch) -> tuple[NormalParameters, ...]:
     A normal is found where location and standard deviations, or a triangle, of a site are parameters as they are: not made by a network, picked by row, or shared.
 
     Args:
-        pair: Initialised.
-        batch: What model and guide are called with.
+        pair: An initialised pair.
+        batch: The arguments that model and guide are called with.
 
     Raises:
         Unsuitable: There is none.
@@ -64,8 +64,8 @@ def normals_of(pair: Pair, batch: Batch) -> tuple[NormalParameters, ...]:
     if not found:
         raise Unsuitable(
             f"The guide of pair {pair.name!r} has no normal whose Fisher matrix is known in closed form: its locations and scales come from a network or a selection of "
-            "rows, or its covariance is of low rank, where turning the factor changes nothing and the matrix has no inverse. Wanted: guide='diagonal' or 'full', Pyro's "
-            "AutoNormal, AutoDiagonalNormal or AutoMultivariateNormal, or dist.Normal of two parameters. Mend: leave out update=, for Adam."
+            "rows, or its covariance is of low rank, where rotating the factor changes nothing and the matrix has no inverse. Wanted: guide='diagonal' or 'full', Pyro's "
+            "AutoNormal, AutoDiagonalNormal or AutoMultivariateNormal, or dist.Normal with two parameters. Mend: leave out update=, for Adam."
         )
     return tuple(found)
 

@@ -15,16 +15,16 @@ from .batch_and_match import lower_triangle
 @takes(draws=Whole(1, drawn=True))
 @dataclass(frozen=True)
 class ScoreMatching:
-    """Gaussian score matching: closed-form steps of a normal with all covariances, each to the mean of B normals that have the right score ∇ log p at one draw and are nearest to the last one in KL.
+    """Gaussian score matching: closed-form updates of a full-covariance normal, each to the mean of B normals that match the score ∇ log p at one draw and are closest to the previous one in KL.
 
     With d = m − z and ρ (1 + ρ) = gᵀ Σ g + (dᵀ g)²,
 
         δ = (I − d gᵀ / (1 + ρ + dᵀ g)) (Σ g − d) / (1 + ρ),    m ← m + mean δ,    Σ ← Σ + mean (d dᵀ − (d + δ)(d + δ)ᵀ).
 
-    It has nothing to set and keeps no memory: where the posterior is not normal it ends up wandering about, and `BatchAndMatch` settles.
+    It has no settings besides the number of draws and no memory: if the posterior is not normal, it keeps fluctuating, whereas `BatchAndMatch` converges.
 
     Args:
-        draws: B.
+        draws: B, the number of draws.
 
     References:
         Modi, Gower, Margossian, Yao, Blei & Saul 2023, Variational inference with Gaussian score matching, arXiv:2307.07849, algorithm 1.
@@ -36,7 +36,7 @@ class ScoreMatching:
     draws: int = 8
 
     def match(self, mean: Tensor, root: Tensor, draws: Tensor, scores: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """Mean (D,) and root (D, D) of the next normal; as for `BatchAndMatch`."""
+        """Computes the mean (D,) and root (D, D) of the next normal; as for `BatchAndMatch`."""
         away = mean - draws
         along = (away * scores).sum(1)
         length = (scores @ root).square().sum(1) + along.square()

@@ -172,9 +172,9 @@ def test_what_a_page_cannot_show(space, tmp_path):
     wide = vb.fit(vb.pairs.vae(features=6, latent=3), space.data, steps=1, device="cpu", progress=False)
     with pytest.raises(vb.errors.Unsuitable, match="3 latents and bernoulli outputs.*Wanted: a fit such as"):
         latent.figures(wide)
-    with pytest.raises(vb.errors.BadInput, match="shows no fit"):
+    with pytest.raises(vb.errors.BadInput, match="takes no fit"):
         vb.page("bound", fit=space)
-    with pytest.raises(vb.errors.OutputUnwritable, match="in a folder that is there"):
+    with pytest.raises(vb.errors.OutputUnwritable, match="in an existing folder"):
         vb.page("latent", tmp_path / "none" / "x.html", fit=space)
     with pytest.raises(vb.errors.BadInput, match="is no page. Wanted: .bound. or .latent."):
         vb.page("elbo")

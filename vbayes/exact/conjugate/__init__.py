@@ -1,4 +1,4 @@
-"""Conjugate models under a factored q, for `vb.cavi`: one file a model. Tensors in, tensors out."""
+"""Conjugate models with a factored q, for `vb.cavi`, one file each."""
 
 from .gaussian import FactoredGaussian as FactoredGaussian
 from .mixture import GaussianMixture as GaussianMixture

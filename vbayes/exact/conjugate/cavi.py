@@ -1,4 +1,4 @@
-"""Mean field by coordinate ascent: what variational Bayes was before gradients."""
+"""Mean-field inference by coordinate ascent (CAVI)."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ Q = TypeVar("Q")
 
 
 class Conjugate(Protocol[Q]):
-    """A model whose factors have closed-form best values, given the others."""
+    """A model in which the optimum of each factor, given the others, has a closed form."""
 
     def start(self, seed: int) -> Q:
-        """Factors to begin with."""
+        """Initial factors."""
         ...
 
     def sweep(self, q: Q) -> Q:
-        """Every factor in turn at its best, given the others."""
+        """Sets each factor in turn to its optimum, given the others."""
         ...
 
     def elbo(self, q: Q) -> Tensor:
@@ -42,11 +42,11 @@ class CAVI(Generic[Q]):
     """Result of `vb.cavi`.
 
     Attributes:
-        q: The factors, as the model has them.
-        elbo: In nats.
+        q: The factors, in the form of the model.
+        elbo: The ELBO in nats.
         converged: Whether the last sweep gained less than the tolerance.
-        history: The ELBO after each sweep, from the start on.
-        restarts: The last ELBO of each start.
+        history: The ELBO at the start and after each sweep.
+        restarts: The final ELBO of each start.
     """
 
     q: Q
@@ -70,19 +70,19 @@ def cavi(
     seed: int | None = None,
     progress: bool = True,
 ) -> CAVI[Q]:
-    """Coordinate-ascent variational inference: sets each factor in turn to its optimum, so that the ELBO never falls.
+    """Runs coordinate-ascent variational inference: sets each factor in turn to its optimum, so that the ELBO never decreases.
 
     Args:
         model: From `vb.conjugate`, or your own with `start`, `sweep` and `elbo`.
-        sweeps: The most.
-        tolerance: A sweep that gains less than this, as a part of the ELBO, is the last.
-        restarts: Starts; the best is returned, for most of these ELBOs have several maxima.
-        seed: Of the first start; those of the others depend on it.
-        progress: Show a bar.
+        sweeps: Maximum number of sweeps.
+        tolerance: Stops after a sweep with a relative gain in the ELBO below this.
+        restarts: Number of starts; the best result is returned, as most of these ELBOs have several maxima.
+        seed: Seed for the first start; those of the others depend on it.
+        progress: Whether to show a progress bar.
 
     Raises:
-        BadInput: No sweeps or no starts.
-        NonFinite: An ELBO that is no number, or that a sweep has lowered: the updates are not those of this ELBO.
+        BadInput: The number of sweeps or starts is not positive.
+        NonFinite: The ELBO is not finite, or a sweep lowered it, so the updates do not match the ELBO.
 
     Examples:
         >>> mixture = vb.conjugate.GaussianMixture(x, components=6, concentration=0.01)
@@ -117,8 +117,8 @@ def _ascend(model: Conjugate[Q], seed: int, sweeps: int, tolerance: float) -> tu
         gained, size = history[-1] - history[-2], max(1.0, abs(history[-1]))
         if not math.isfinite(history[-1]) or gained < -ROUNDING * size:
             raise NonFinite(
-                f"The ELBO went from {history[-2]:.9g} to {history[-1]:.9g} nats in sweep {number}, and a sweep can't lose any. "
-                "Common mends: double precision; data of the same scale in each feature; an ELBO that belongs to the updates.",
+                f"The ELBO went from {history[-2]:.9g} to {history[-1]:.9g} nats in sweep {number}, but a sweep can't decrease it. "
+                "Common mends: double precision; data with the same scale in each feature; an ELBO that matches the updates.",
                 step=number, sites=(), fit=None,
             )  # fmt: skip
         if gained < tolerance * size:

@@ -1,4 +1,4 @@
-"""A Gaussian with all its correlations, approximated by one without any."""
+"""A correlated Gaussian, approximated by one without correlations."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ..linear_gaussian import mean_field
 class FactoredGaussian:
     """p(z) = N(mean, precision⁻¹), q(z) = Π_i N(m_i, 1/Λᵢᵢ).
 
-    The variances are those of z_i given all the others, and so too small; only the means take turns (Bishop 2006, eqs. 10.12 to 10.15).
+    The variances are those of z_i given all the others, and so too small; only the means are iterated (Bishop 2006, eqs. 10.12 to 10.15).
 
     Attributes:
         mean: (L,) μ.
         precision: (L, L) Λ, positive definite.
 
     Raises:
-        BadInput: Λ is no precision matrix.
+        BadInput: Λ is not a precision matrix.
     """
 
     mean: Tensor
@@ -38,7 +38,7 @@ class FactoredGaussian:
         square = self.precision.shape == (size, size)
         if not (square and torch.allclose(self.precision, self.precision.mT) and positive_definite(self.precision)):
             raise BadInput(
-                f"precision={self.precision.tolist()} is none for a mean of {size}. Wanted: a symmetric positive definite matrix."
+                f"precision={self.precision.tolist()} is not valid for a mean of size {size}. Wanted: a symmetric positive definite matrix."
             )
 
     @property

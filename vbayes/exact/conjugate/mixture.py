@@ -1,4 +1,4 @@
-"""A Bayesian mixture of Gaussians: weights, means and precisions have priors, and q takes assignments and parameters apart."""
+"""A Bayesian mixture of Gaussians: weights, means and precisions have priors, and q factorises into assignments and parameters."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ class GaussianMixture:
 
     Attributes:
         x: (N, D) data.
-        components: C, the most that may be used; a small `concentration` empties those that aren't needed.
+        components: C, the maximum number of components; a small `concentration` empties those that aren't needed.
         concentration: c.
         strength: β₀.
         freedom: ν₀, above D − 1; D if None.
 
     Raises:
-        BadInput: Too few data or components, data in a plane, a prior that is none.
+        BadInput: There are too few data or components, the covariance of the data is singular, or the prior is not valid.
 
     References:
         Bishop 2006, Pattern recognition and machine learning, section 10.2.
@@ -64,18 +64,18 @@ class GaussianMixture:
     def __post_init__(self) -> None:
         if self.x.dim() != 2 or not self.x.shape[1] or len(self.x) < max(2, self.components) or self.components < 1:
             raise BadInput(
-                f"x has shape {tuple(self.x.shape)}, for {self.components} components. Wanted: (N, D), and a row for each component at least."
+                f"x has shape {tuple(self.x.shape)}, for {self.components} components. Wanted: (N, D), with at least one row per component."
             )
         features = self.x.shape[1]
         freedom = float(features) if self.freedom is None else self.freedom
         if min(self.concentration, self.strength, freedom - features + 1) <= 0:
             raise BadInput(
-                f"concentration={self.concentration}, strength={self.strength}, freedom={freedom} make no prior. "
+                f"concentration={self.concentration}, strength={self.strength}, freedom={freedom} are not a valid prior. "
                 f"Wanted: numbers above 0, and a freedom above {features - 1}."
             )
         covariance = torch.atleast_2d(torch.cov(self.x.T))
         if unchanging(self.x).any() or not positive_definite(covariance):
-            raise BadInput("The covariance of x is singular. Leave out features that follow from the others.")
+            raise BadInput("The covariance of x is singular. Leave out features that are determined by the others.")
         one = self.x.new_ones(self.components)
         scale = torch.linalg.inv(covariance * freedom).expand(self.components, -1, -1)
         location = self.x.mean(0).expand(self.components, -1)

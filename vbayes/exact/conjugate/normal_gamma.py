@@ -1,4 +1,4 @@
-"""Unknown mean and precision of a Gaussian: the smallest model that factoring gets wrong."""
+"""Unknown mean and precision of a Gaussian: the smallest model for which factorisation is not exact."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class NormalGamma:
         location, strength, shape, rate: Of the prior: μ₀, λ₀, a₀, b₀.
 
     Raises:
-        BadInput: No data, or a prior that is none.
+        BadInput: There are no data, or the prior is not valid.
 
     References:
         Bishop 2006, Pattern recognition and machine learning, section 10.1.3; Murphy 2007, Conjugate Bayesian analysis of the Gaussian
@@ -48,10 +48,10 @@ class NormalGamma:
 
     def __post_init__(self) -> None:
         if self.x.dim() != 1 or not len(self.x):
-            raise BadInput(f"x has shape {tuple(self.x.shape)}. Wanted: (N,), one number at least.")
+            raise BadInput(f"x has shape {tuple(self.x.shape)}. Wanted: (N,), with at least one number.")
         if min(self.strength, self.shape, self.rate) <= 0:
             raise BadInput(
-                f"strength={self.strength}, shape={self.shape}, rate={self.rate} make no prior. Wanted: numbers above 0."
+                f"strength={self.strength}, shape={self.shape}, rate={self.rate} are not a valid prior. Wanted: numbers above 0."
             )
 
     def start(self, seed: int) -> Factors:

@@ -1,4 +1,4 @@
-"""Maximum likelihood by expectation maximisation: Baum & Welch's, and with a factored q in place of the posterior."""
+"""Maximum likelihood by expectation maximisation: the Baum–Welch algorithm, and a variant with a factored q instead of the posterior."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ def by_factored(given: tuple[Tensor, Tensor, Tensor], lengths: Tensor | None, be
 
 @dataclass(frozen=True)
 class Learnt:
-    """A model with the parameters that maximise the evidence, or a bound of it, near where it started.
+    """Result of `baum_welch`: a model whose parameters are a local maximum of the evidence, or of a bound on it.
 
     Attributes:
-        model: With the learnt parameters.
-        bound: Of all data in nats, at the start and after each iteration; it never falls.
+        model: The model with the learnt parameters.
+        bound: The evidence or bound of all data in nats, at the start and after each iteration; it never decreases.
         converged: Whether the last iteration gained less than the tolerance.
-        restarts: Where the other starts led to, in nats, this one among them.
+        restarts: The final value for every start, in nats, including this one.
     """
 
     model: HiddenMarkov
@@ -82,7 +82,7 @@ class Learnt:
 
     @property
     def log_evidence(self) -> float:
-        """The last bound, in nats; with the factored E-step an ELBO."""
+        """The final evidence in nats; with the factored E-step, the final ELBO."""
         return self.bound[-1]
 
 
@@ -99,22 +99,22 @@ def baum_welch(
     restarts: int = 10,
     seed: int | None = None,
 ) -> Learnt:
-    """Learns initial, transition and emission probabilities by expectation maximisation, in double precision.
+    """Learns initial, transition and emission probabilities by expectation maximisation (Baum–Welch), in double precision.
 
     Args:
         x: (N, T) or (N, T, D) real numbers, or (N, T) integers.
-        start: A model to start from; or S, and then the best of several random starts is taken. Emissions are Gaussian
+        start: A model to start from; or the number of states S, in which case the best of several random starts is returned. Emissions are Gaussian
             for real numbers and categorical for integers.
-        lengths: (N,) steps of each row; None is T.
-        observed: (N, T) which steps were seen; None is all.
+        lengths: (N,) number of steps in each row; T if None.
+        observed: (N, T) whether each step was observed; all if None.
         expectation: `by_posterior`, or `by_factored` for variational EM.
-        tolerance: Stops at an iteration that gains less, in nats for all data.
-        iterations: At most so many.
-        restarts: Random starts, if `start` is a number.
-        seed: Of these.
+        tolerance: Stops after an iteration that gains less, in nats for all data.
+        iterations: Maximum number of iterations.
+        restarts: Number of random starts, if `start` is a number.
+        seed: Seed for these.
 
     Raises:
-        BadInput: What does not fit; the message says what, and how to mend it.
+        BadInput: An argument is not valid; the message says which, and how to fix it.
 
     References:
         Baum, Petrie, Soules & Weiss 1970, doi:10.1214/aoms/1177697196; Dempster, Laird & Rubin 1977.

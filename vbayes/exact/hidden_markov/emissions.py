@@ -1,4 +1,4 @@
-"""How a state shows itself: one class for each kind of data."""
+"""Emission distributions, one class for each kind of data."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Emission(ABC):
 
     @abstractmethod
     def check(self) -> None:
-        """Raises `BadInput` for parameters that make no density."""
+        """Raises `BadInput` for invalid parameters."""
 
     @abstractmethod
     def check_data(self, x: Tensor) -> None:
-        """Raises `BadInput` for values that no state could show."""
+        """Raises `BadInput` for values that no state can emit."""
 
     @abstractmethod
     def log_prob(self, x: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ class Emission(ABC):
 @takes()
 @dataclass(frozen=True)
 class GaussianEmission(Emission):
-    """x_t ~ N(mean[z_t], scale[z_t]²), features independent given the state.
+    """Gaussian emissions: x_t ~ N(mean[z_t], scale[z_t]²), with features independent given the state.
 
     Attributes:
         mean: (S,), or (S, D) for vectors.
@@ -102,7 +102,7 @@ class GaussianEmission(Emission):
 
     def check_data(self, x: Tensor) -> None:
         if not x.is_floating_point():
-            raise BadInput(f"x has {x.dtype}, and the emission is Gaussian. Wanted: real numbers, x.double().")
+            raise BadInput(f"x has dtype {x.dtype}, but the emission is Gaussian. Wanted: real numbers, x.double().")
         if not torch.isfinite(x).all():
             raise BadInput(
                 "x has NaN or infinite values at steps that count. Wanted: finite numbers, or observed=~x.isnan()."
@@ -148,7 +148,7 @@ class GaussianEmission(Emission):
 @takes()
 @dataclass(frozen=True)
 class CategoricalEmission(Emission):
-    """x_t ∈ {0, …, K−1} with the probabilities probability[z_t].
+    """Categorical emissions: x_t ∈ {0, …, K−1} with the probabilities probability[z_t].
 
     Attributes:
         probability: (S, K), rows sum to one.
@@ -180,11 +180,11 @@ class CategoricalEmission(Emission):
 
     def check_data(self, x: Tensor) -> None:
         if x.is_floating_point() or x.dtype == torch.bool:
-            raise BadInput(f"x has {x.dtype}, and the emission is categorical. Wanted: integers, x.long().")
+            raise BadInput(f"x has dtype {x.dtype}, but the emission is categorical. Wanted: integers, x.long().")
         if bool((x < 0).any() or (x >= self.symbols).any()):
             raise BadInput(
-                f"x has symbols from {int(x.min())} to {int(x.max())}. Wanted: 0 to {self.symbols - 1}; what was not seen "
-                "is said by observed=, not by a symbol."
+                f"x has symbols from {int(x.min())} to {int(x.max())}. Wanted: 0 to {self.symbols - 1}; mark missing steps "
+                "with observed=, not with a symbol."
             )
 
     def log_prob(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A hidden Markov model whose parameters are known, and all that can be asked of it."""
+"""A hidden Markov model with known parameters, and exact inference in it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from .sequences import check_sequences, filled, where_seen
 @takes(emission=Instance(Emission, "vb.GaussianEmission or vb.CategoricalEmission", "vb.GaussianEmission(mean, scale)"))
 @dataclass(frozen=True)
 class HiddenMarkov:
-    """z_1 ~ initial, z_{t+1} ~ transition[z_t], x_t ~ emission(z_t), for each sequence by itself.
+    """A hidden Markov model: z_1 ~ initial, z_{t+1} ~ transition[z_t], x_t ~ emission(z_t), independently for each sequence.
 
-    Everything is exact and takes O(log T) steps after each other. Sequences are the rows of x (N, T), or (N, T, D);
-    `lengths` (N,) says where each ends, and what stands behind does not matter; `observed` (N, T), true or false, says
-    which steps were seen, and what stands at the others does not matter either.
+    Everything is exact and takes O(log T) sequential steps. Sequences are the rows of x (N, T), or (N, T, D);
+    `lengths` (N,) are their lengths, and values beyond them are ignored; `observed` (N, T), booleans, tells
+    which steps were observed, and values at the others are ignored too.
 
     Attributes:
         initial: (S,) probabilities of the first state.
@@ -35,7 +35,7 @@ class HiddenMarkov:
         emission: `GaussianEmission` or `CategoricalEmission`, for S states.
 
     Raises:
-        BadInput: What is no probability, or shapes that do not fit each other.
+        BadInput: Probabilities are not valid, or shapes do not match.
 
     Examples:
         >>> emission = vb.GaussianEmission(torch.tensor([850.0, 1100.0]), torch.tensor([125.0, 125.0]))
@@ -69,15 +69,15 @@ class HiddenMarkov:
     def log_densities(
         self, x: Tensor, lengths: Tensor | None = None, *, observed: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """log initial (S,), log transition (S, S) and log p(x_t | state) (N, T, S), which is 0 where nothing was seen:
-        what the functions in `vbayes.exact.hidden_markov` take.
+        """log initial (S,), log transition (S, S) and log p(x_t | state) (N, T, S), which is 0 for steps that were not observed;
+        the arguments of the functions in `vbayes.exact.hidden_markov`.
         """
         seen = check_sequences(self.emission, x, lengths, observed)
         emission = torch.where(seen[..., None], self.emission.log_prob(filled(x, seen)), 0.0)
         return log_of(self.initial), log_of(self.transition), emission
 
     def log_evidence(self, x: Tensor, lengths: Tensor | None = None, *, observed: Tensor | None = None) -> Tensor:
-        """(N,) log p(x) in nats, of what was observed."""
+        """(N,) log p(x) of the observed steps, in nats."""
         return messages.log_evidence(*self.log_densities(x, lengths, observed=observed), lengths)
 
     def posterior(self, x: Tensor, lengths: Tensor | None = None, *, observed: Tensor | None = None) -> Tensor:
@@ -102,9 +102,9 @@ class HiddenMarkov:
         return paths.sample_posterior(*given, lengths, generator=_generator(x, seed))
 
     def predictive(self, x: Tensor, lengths: Tensor | None = None, *, observed: Tensor | None = None) -> Distribution:
-        """p(x_t | what was observed) at each step by itself, over (N, T): completes what is missing, forecasts what comes.
+        """p(x_t | observed steps) at each step separately, over (N, T), to fill in missing steps or forecast.
 
-        At a step that was observed it is what another look there would show.
+        At an observed step it is the distribution of a repeated observation.
         """
         given = self.log_densities(x, lengths, observed=observed)
         return self.emission.mixture(messages.marginals(*given, lengths))
@@ -119,7 +119,7 @@ class HiddenMarkov:
         return where_seen(observed | ~inside(x, lengths), x, drawn)
 
     def sample(self, rows: int, steps: int, *, seed: int | None = None) -> tuple[Tensor, Tensor]:
-        """Sequences from the model.
+        """Samples sequences from the model.
 
         Returns:
             (rows, steps, *features) x, and (rows, steps) the states behind it.

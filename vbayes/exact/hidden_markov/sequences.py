@@ -1,4 +1,4 @@
-"""Sequences of unequal lengths and with gaps, and what is wrong with some."""
+"""Sequences of unequal lengths and with missing steps, and checks of them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def check_sequences(
     if observed is not None:
         if observed.shape != x.shape[:2] or observed.dtype != torch.bool:
             raise BadInput(
-                f"observed has shape {tuple(observed.shape)} and {observed.dtype}. Wanted: {tuple(x.shape[:2])}, true or false."
+                f"observed has shape {tuple(observed.shape)} and {observed.dtype}. Wanted: {tuple(x.shape[:2])} booleans."
             )
         seen = seen & observed
     if seen.any():
@@ -58,7 +58,9 @@ def check_shapes(features: tuple[int, ...], x: Tensor, lengths: Tensor | None) -
         mend = " A single sequence is x[None]." if shape[1:] == features else ""
         raise BadInput(f"x has shape {shape}. Wanted: {wanted}, N sequences of T steps.{mend}")
     if 0 in shape:
-        raise BadInput(f"x has shape {shape}: no step at all. Wanted: {wanted} with at least one sequence of one step.")
+        raise BadInput(
+            f"x has shape {shape}, without any step. Wanted: {wanted} with at least one sequence of one step."
+        )
     if lengths is None:
         return
     if lengths.shape != shape[:1] or lengths.is_floating_point() or lengths.dtype == torch.bool:

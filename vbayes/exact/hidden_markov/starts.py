@@ -37,7 +37,7 @@ def random_start(
         states: S.
         symbols: K for integers; the largest symbol and one if None.
         lengths, observed: As for `HiddenMarkov`.
-        seed: Of the draws.
+        seed: Seed for the draws.
     """
     if states < 1:
         raise BadInput(f"states={states}. Wanted: at least 1.")

@@ -1,1 +1,1 @@
-"""Pages to play with: each one file, with all that it shows in it."""
+"""Interactive pages, each one self-contained file."""

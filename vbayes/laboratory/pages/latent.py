@@ -19,7 +19,7 @@ def figures(trained: Fit | None = None, *, seed: int = 0) -> dict[str, Any]:
 
     Args:
         trained: A fit of `vb.pairs.vae(latent=2)` to pictures; None trains one on `vb.data.digits()`, in some seconds.
-        seed: Of that training.
+        seed: Seed for that training.
 
     Returns:
         `decoder`: weights and biases of its two layers; `codes`: E_q z of each row, with `labels` where the data have a column of that name; `image`: height, width.
@@ -35,7 +35,7 @@ def figures(trained: Fit | None = None, *, seed: int = 0) -> dict[str, Any]:
     if network is None or network.latent != 2 or network.output != "bernoulli" or image is None:
         has = "no decoder of vbayes" if network is None else f"{network.latent} latents and {network.output} outputs"
         raise Unsuitable(
-            f"This page shows a VAE with two latents and black-and-white pictures. Pair {trained.pair.name!r} has {has}, and its data are {'no pictures' if image is None else 'pictures'}. "
+            f"This page shows a VAE with two latents and black-and-white images. Pair {trained.pair.name!r} has {has}, and its data are {'not images' if image is None else 'images'}. "
             "Wanted: a fit such as vb.fit(vb.pairs.vae(latent=2), vb.data.digits())."
         )
     mean, _ = LatentSpace(trained).encode()

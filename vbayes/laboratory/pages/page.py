@@ -1,4 +1,4 @@
-"""Pages to play with: each one file, with all that it shows in it, that needs no server and no network."""
+"""Interactive pages, each one self-contained file that needs neither a server nor a network."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ FILES = {
 
 @takes(which=WHICH)
 def page(which: Page = "bound", out: str | Path | None = None, *, fit: Fit | None = None, seed: int = 0) -> Path:
-    """Writes a page to play with: one file of HTML that opens in any browser, without a server or a network.
+    """Writes an interactive page: one HTML file that opens in any browser, without a server or a network.
 
     Args:
-        which: "bound": a posterior of two latents, a normal q to drag, the evidence split into ELBO and KL, and five estimators of the gradient beside the exact one,
-            with questions. "latent": a point to drag through the latent space of a variational autoencoder, with the picture that it generates.
-        out: The file; `watch_the_bound.html` or `latent_space.html` if None.
+        which: "bound" shows a posterior of two latents with a normal q that you drag, the evidence split into ELBO and KL, and five gradient estimators next to the exact gradient,
+            with questions. "latent" shows a point that you drag through the latent space of a variational autoencoder, with the image that it generates.
+        out: Output file; `watch_the_bound.html` or `latent_space.html` if None.
         fit: For "latent": a fit of `vb.pairs.vae(latent=2)` to pictures; one to `vb.data.digits()` is trained if None.
-        seed: Of what is drawn and trained for it.
+        seed: Seed for the draws and the training for the page.
 
     Returns:
-        The file's path.
+        Path of the file.
 
     Raises:
-        BadInput: No such page, or a fit for one that shows none.
-        Unsuitable: A fit that the page can't show.
+        BadInput: There is no such page, or `fit` is given for a page that doesn't use it.
+        Unsuitable: The page can't show this fit.
         OutputUnwritable: The file can't be written.
 
     Examples:
@@ -46,13 +46,13 @@ def page(which: Page = "bound", out: str | Path | None = None, *, fit: Fit | Non
         >>> vb.page("latent", "space.html", fit=vb.fit(vb.pairs.vae(latent=2), vb.data.digits(), epochs=50, batch_size=100))
     """
     if fit is not None and which != "latent":
-        raise BadInput(f"page({which!r}) shows no fit. Wanted: page('latent', fit=...), or no fit.")
+        raise BadInput(f"page({which!r}) takes no fit. Wanted: page('latent', fit=...), or no fit.")
     found = watch_the_bound.figures(seed=seed) if which == "bound" else latent.figures(fit, seed=seed)
     target = Path(f"{FILES[which][0]}.html" if out is None else out)
     try:
         target.write_text(filled(which, found), encoding="utf-8")
     except OSError as error:
-        raise OutputUnwritable(f"Can't write {target}: {error}. Wanted: a file in a folder that is there.") from error
+        raise OutputUnwritable(f"Can't write {target}: {error}. Wanted: a file in an existing folder.") from error
     return target
 
 

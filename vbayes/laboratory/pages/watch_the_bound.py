@@ -30,7 +30,7 @@ def figures(*, replicas: int = 20_000, seed: int = 0) -> dict[str, Any]:
 
     Args:
         replicas: Gradients of each estimator.
-        seed: Of these.
+        seed: Seed for these.
 
     Returns:
         `targets`: of each its settings, log p(x), the posterior's means and sds, where q starts, and `points`: a few q with their exact ELBO, KL and

@@ -120,7 +120,7 @@ def _reason_against(folder: Path) -> str:
 def _nowhere(reason: str) -> None:
     """Says it once; not as a warning, which some make an error of."""
     print(
-        f"Machine code is not kept: {reason}. A temporary folder is used, which goes with this process. Mend: set VBAYES_CACHE.",
+        f"Compiled code is not stored: {reason}. A temporary folder is used, which is deleted when this process ends. Mend: set VBAYES_CACHE.",
         file=sys.stderr,
     )
 
@@ -129,8 +129,8 @@ def _nowhere(reason: str) -> None:
 def _refused(folder: Path, reason: str) -> None:
     """Says it once."""
     warnings.warn(
-        f"Machine code is not kept in {folder}: {reason}, and could have this process run what they like. A temporary folder is used, so all is compiled "
-        f"anew in each process. Mend: `chmod 700` of both, where they are yours; or set VBAYES_CACHE to a folder that is yours alone.",
+        f"Compiled code is not stored in {folder}: {reason}, and could make this process run arbitrary code. A temporary folder is used, so everything is compiled "
+        f"again in each process. Mend: `chmod 700` both folders, if they are yours; or set VBAYES_CACHE to a folder that only you can write to.",
         stacklevel=3,
     )
 
