@@ -27,7 +27,7 @@ def branching(x):
 
 
 @pytest.mark.parametrize(
-    ("model", "compile", "words"), [(grey, False, "under a Bernoulli"), (branching, True, "trains step by step")]
+    ("model", "compile", "words"), [(grey, False, "under a Bernoulli"), (branching, True, "takes the steps one by one")]
 )
 def test_it_comes_from_the_users_own_line(model, compile, words):
     """However deep in vbayes, Pyro or torch it was found."""
