@@ -14,7 +14,7 @@ class RLOO(Estimator):
 
     surrogate = mean_k [log p(x, z̄_k) + sg(log w_k − b_k) log q(z̄_k|x)], b_k = mean of the other log w
 
-    Bound: ELBO. Bias: none, since b_k is independent of z_k. Needs: at least two particles.
+    Bound: ELBO. Bias: none, since b_k is independent of z_k. Needs: at least two independent particles.
 
     References:
         Salimans & Knowles 2014, arXiv:1401.1022; Kool, van Hoof & Welling 2019, Buy 4 REINFORCE samples, get a baseline
@@ -25,6 +25,7 @@ class RLOO(Estimator):
 
     needs = frozenset({"log_p_fixed", "log_q_fixed", "score"})
     min_particles = 2
+    independent = True
     reference = "Kool, van Hoof & Welling 2019"
 
     def estimate(self, particles: Particles) -> Estimate:
