@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .. import rng
+from ..arguments import kind as arguments
 from ..arguments.choice import Choice
 from ..arguments.takes import takes
 from ..arguments.whole import Whole
@@ -28,7 +29,7 @@ from ..pair.explained import FAILURES
 from ..pair.indexing import picked
 from ..pair.missing import is_without_gaps
 from ..pair.pair import Pair
-from ..pair.paired import Trained
+from ..pair.paired import Trained, is_trained
 from ..pair.problem import Problem
 from ..pair.sites import latents, observed, plates, summed_out
 from ..staging.many import many
@@ -86,6 +87,8 @@ def predict(
         >>> found = fit.predict(new_rows, interval=0.8)
         >>> found.to_dataframe(), found.verdict()
     """
+    if not is_trained(fit):
+        arguments.refuse("fit", fit, wanted="a vb.Fit", mend="vb.fit(model, data).predict(new_data)")
     seed, problem = rng.or_default(seed), Problem.of(fit)
     pair, train, args = problem.pair, problem.data, problem.whole.args
     relations = Relations(pair, args, train.asked(pair.model), len(train))
