@@ -19,7 +19,7 @@ from ..arguments.kind import Mapped
 from ..arguments.takes import takes
 from ..arguments.tensor import TENSOR
 from ..arguments.tensor import Tensor as ATensor
-from ..data.dataset import Batch
+from ..data.dataset import Batch, Dataset
 from ..guides import AUTO, guide_of, in_words, word_of
 from ..summaries.card import Card, Displayable, counted, first_few
 from .device import one_device
@@ -69,6 +69,7 @@ class Pair(Displayable):
         self.model = model if self.word is None else config_enumerate(model)
         self._exact = exact
         self._own = Ownership(self.model, self.guide)
+        self.trained_on: Dataset | None = None  # by a fit, in whose codes names in other data are
 
     def card(self) -> Card:
         """Its parameters, and what is known of it in closed form."""

@@ -173,4 +173,6 @@ def pair_and_data(pair: Model, data: Any) -> tuple[Pair, Any]:
         arguments.refuse(
             "data", data, wanted="data, or a vb.Fit, which brings its own", mend="hand in what the model observes"
         )
+    if made.trained_on is not None and not isinstance(data, Batch):
+        return made, Dataset.of(data, like=made.trained_on)
     return made, data
