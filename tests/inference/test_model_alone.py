@@ -139,3 +139,40 @@ def test_latents_of_rows_are_tabulated_row_by_row():
 def test_a_prediction_wants_a_fit():
     with pytest.raises(vb.errors.BadInput, match="fit is the function factors. Wanted: a vb.Fit. Mend: vb.fit\\(model"):
         vb.predict(factors, X)
+
+
+def located(y):
+    gap = pyro.param("gap", torch.tensor(0.0))
+    with pyro.plate("data", len(y)):
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        pyro.sample("y", dist.Normal(gap + z, 1.0), obs=y)
+
+
+def test_em_needs_no_guide():
+    """One that comes by itself, or has buffers of its own, as a batch norm's, is left aside."""
+
+    class Encoder(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = torch.nn.BatchNorm1d(1)
+
+        def forward(self, y):
+            pyro.module("encoder", self)
+            with pyro.plate("data", len(y)):
+                pyro.sample("z", dist.Normal(self.norm(y[:, None])[:, 0], 1.0))
+
+    for given in (located, vb.Pair(located, Encoder())):
+        found = vb.monte_carlo_em(given, Y, steps=2, learning_rate=0.2, seed=0, progress=False)
+        assert float(found.pair.parameters["gap"]) > 0.3, "towards the mean, by .2 a step"
+
+
+def test_draws_and_groups_of_a_model_alone():
+    before = set(pyro.get_param_store().keys())
+    with vb.seeded(0):
+        assert vb.draw(wide, Y, 3, {"log_p", "log_q"}).log_p.shape == (3,)
+    assert set(vb.parameter_groups(located, vb.Batch((Y,)))["model"]) == {"gap"}
+    assert set(pyro.get_param_store().keys()) == before, "nothing is left behind"
+    with pytest.raises(
+        vb.errors.Unsuitable, match="The guide of pair 'wide' makes the model's latents from draws of its"
+    ):
+        vb.log_evidence(wide, Y, "sandwich", num_particles=2, temperatures=2, **quiet)

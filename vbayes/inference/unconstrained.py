@@ -121,8 +121,8 @@ class Unconstrained:
             latent = name.removesuffix("_unconstrained")  # as AutoNormal and AutoDiagonalNormal's relatives call theirs
             if latent not in model:
                 raise Unsuitable(
-                    f"Site {name!r} of the guide is none of the model's latents, so its place can't be known. Wanted: method='ais', or a guide with the "
-                    "model's sites, such as AutoNormal."
+                    f"The guide of pair {self.pair.name!r} makes the model's latents from draws of its own, and which of these belong to latents that the model has drawn can't be "
+                    "known. Wanted: method='ais', or a guide with the model's sites, such as AutoNormal."
                 )
             site: Any = model.nodes[latent]
             values[name] = site["value"] if latent == name else biject_to(site["fn"].support).inv(site["value"])

@@ -28,7 +28,7 @@ from .generation import drawn_from, forgetful
 from .minibatch_scale import DATA_PLATE as DATA_PLATE
 from .minibatch_scale import MinibatchScale
 from .missing import looking_at, without_gaps
-from .ownership import BUFFER, Ownership
+from .ownership import Ownership
 
 
 class Pair(Displayable):
@@ -189,16 +189,17 @@ class Pair(Displayable):
         Args:
             batch: What model and guide are called with.
         """
-        self.initialise(batch)
         model, batch = self.model, self.beside(batch)
         twin = Pair(model, drawn_from(model), name=self.name)
+        if self.word is not None and not self._own.values:  # there is no need to look for the guide's place
+            return twin
+        self.initialise(batch)
         with self.look(), torch.no_grad(), pyro.poutine.trace(param_only=True) as seen:
             model(*batch.args)
         mine = set(seen.trace.nodes)
         twin._own.share(self._own, mine)
-        return twin.load(
-            {name: value for name, value in self.state().items() if name.startswith(BUFFER) or name in mine}
-        )
+        mine |= twin._own.buffers.keys()
+        return twin.load({name: value for name, value in self.state().items() if name in mine})
 
     def hold(self, module: torch.nn.Module) -> Pair:
         """Counts one more module among those of model and guide, so that its buffers are this pair's; returns itself."""

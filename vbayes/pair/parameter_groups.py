@@ -15,6 +15,7 @@ from ..arguments.kind import Either, Mapped, Several
 from ..arguments.takes import takes
 from ..data.dataset import Batch
 from ..errors import BadInput
+from .check import initialised, require_parameters
 from .pair import Pair
 from .paired import Model, pair_of
 from .sites import sites
@@ -29,7 +30,7 @@ def parameter_groups(pair: Model, batch: Batch, by: str | Mapping[str, Sequence[
     """Names of parameters by group, and all of them in one group.
 
     Args:
-        pair: Initialised.
+        pair: Model and guide.
         batch: Arguments for model and guide.
         by: "role" sorts them by what they reach in a run: "guide location" reaches only the locations of the guide's
             sites, "guide scale" only their scales, "guide (shared)" both, or a family without the two; "model" reaches
@@ -37,13 +38,12 @@ def parameter_groups(pair: Model, batch: Batch, by: str | Mapping[str, Sequence[
 
     Raises:
         BadInput: Another word, or a mapping that names an unknown parameter.
+        BadPair: There are none.
     """
     pair = pair_of(pair)
+    pair = pair if pair.parameters else initialised(pair.copy(), batch)
+    require_parameters(pair)
     names = tuple(pair.parameters)
-    if not names:
-        raise BadInput(
-            f"Pair {pair.name!r} has no parameters yet. Wanted: pair.initialise(batch) before, or the pair of a fit."
-        )
     if isinstance(by, Mapping):
         if unknown := sorted({name for group in by.values() for name in group} - set(names)):
             raise BadInput(
