@@ -366,7 +366,10 @@ def nowhere(y):
         (lambda: vb.Pair(regression, "fulll"), r"no guide named 'fulll'. Did you mean 'full'"),
         (lambda: vb.fit(vb.pairs.normal_normal(), Y, guide="full", steps=1, **quiet), r"guide='full' for a Pair"),
         (lambda: vb.fit(endless, Y[:1], steps=0, **quiet), r"Latent 'n' is discrete with infinitely many values"),
-        (lambda: vb.fit(all_discrete, Y[:1], steps=0, **quiet), r"no continuous latent"),
+        (
+            lambda: vb.fit(all_discrete, Y[:1], steps=0, **quiet),
+            r"All latents of the model are discrete \('k'\).*vb.tabulate",
+        ),
         (lambda: vb.fit(one_each, Y, steps=0, batch_size=10, **quiet), r"latents for each row.*all rows at once"),
         (lambda: vb.fit(nowhere, Y[:1], steps=0, **quiet), r"From no start was a point found"),
         (

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..inference.advice import NAMED, OWN, Advice
+from ..inference.carried import Carried
 from ..inference.psis import WORST_K, Trust
 from ..pair.support import missed
 from ..summaries.card import Card, Displayable, rounded, with_error
@@ -57,6 +58,7 @@ class Diagnosis(Displayable):
         wider: The second check of a guide for which only k̂ is bad; None if there was none.
         guide: A description of the guide; empty for a user-defined one.
         richer: What to do if the guide is not good enough, including what to type.
+        carried: Upper bound on the information that the latents of a datum carry about it; None if there are other latents.
     """
 
     trust: Trust
@@ -86,6 +88,7 @@ class Diagnosis(Displayable):
     wider: Wider | None = None
     guide: str = ""
     richer: str = OWN
+    carried: Carried | None = None
 
     @cached_property
     def parts(self) -> Parts | None:
@@ -112,7 +115,7 @@ class Diagnosis(Displayable):
     def advice(self) -> Advice:
         """What to do with the draws."""
         return Advice(
-            self.trust, self.richer, self.training, points=self.points, endless=self.endless, modes=self.modes, uncovered=self.uncovered
+            self.trust, self.richer, self.training, points=self.points, endless=self.endless, modes=self.modes, uncovered=self.uncovered, carried=self.carried,
         )  # fmt: skip
 
     def short(self) -> str:
@@ -136,6 +139,8 @@ class Diagnosis(Displayable):
             rows.append(("k̂ ≥ 0.7", f"{self.above:.1%} of {len(self.each):,} data"))
         if off := self._moved():
             rows.append(("moved", off))
+        if self.advice.collapsed:
+            rows.append(("latents", f"carry at most {self.carried}"))
         if self.uncovered:
             rows.append(("not covered", f"by the guide: {', '.join(self.uncovered)}"))
         if self.modes:

@@ -20,12 +20,17 @@ from ..summaries.listed import listed
 from ..summaries.trained import Training, lost
 from ..training.updating import bound_of
 from ..validation import validation
+from .carried import Carried, carried
 from .psis import Trust
 
 NAMED = 3  # numbers, in a sentence
 OF_ROWS = "use a richer guide of your own, with a larger network, or with covariances between the latents of a row"
 OWN = "use a richer guide of your own"
 RISING = ("ELBO", "IWAE")  # bounds that fall only where something is wrong
+HELP = (
+    "Known to help: a scale of the likelihood that is learnt or smaller, for what explains less of x than its noise is not worth a latent; a warm-up of the KL, "
+    "vb.fit(pair, data, vb.Beta(beta=1.0, warm_up=1000), epochs=...); a decoder that can't do without them"
+)
 WORDS = {"good": "use the draws", "reweight": "use weighted draws", "bad": "do not use the draws"}
 
 
@@ -41,6 +46,7 @@ class Advice:
         endless: Numbers along which the density was found not to fall off.
         modes: The mass of each mode that the search for a start has found and q does not cover.
         uncovered: Sites of which the guide can't draw all values; what to do about those says `pair.support.missed`.
+        carried: What the latents of a datum carry of it, at most; None where nobody has looked, or there is no telling.
     """
 
     trust: Trust
@@ -50,6 +56,7 @@ class Advice:
     endless: tuple[str, ...] = ()
     modes: tuple[float, ...] = ()
     uncovered: tuple[str, ...] = ()
+    carried: Carried | None = None
 
     @property
     def wrong(self) -> bool:
@@ -57,9 +64,19 @@ class Advice:
         ruined = self.training is not None and self.training.lost > 0.0
         return bool(self.uncovered or self.modes or self.endless or ruined)
 
+    @property
+    def collapsed(self) -> bool:
+        """Whether the latents carry nothing of the data, and nothing else is wrong."""
+        return self.carried is not None and self.carried.nothing and not self.wrong
+
     def short(self) -> str:
         """In a few words: what to do with the draws."""
-        return "a point, which has no spread" if self.points else f"{self.trust}: {WORDS[self.trust]}"
+        if self.points:
+            return "a point, which has no spread"
+        if not self.collapsed:
+            return f"{self.trust}: {WORDS[self.trust]}"
+        use = "" if self.trust == "good" else f": {WORDS[self.trust]}"
+        return f"{self.trust}{use}, but the latents carry nothing of the data"
 
     def words(self, moved: str = "") -> str:
         """In a sentence or two.
@@ -67,6 +84,17 @@ class Advice:
         Args:
             moved: Which latents weights move, in words.
         """
+        if not self.collapsed:
+            return self._of_draws(moved)
+        use = "" if self.trust == "good" else f"{self._of_draws(moved)} "
+        untrained = self.training is None or self.training.converged is False
+        first = f"First {self.mend.split(', or ')[0]}. " if untrained else ""
+        return (
+            f"{use}The latents carry nothing of the data (posterior collapse): their guide is the prior, to {self.carried}, whatever the datum, so that its draws say nothing of it. "
+            f"{first}{HELP}."
+        )
+
+    def _of_draws(self, moved: str) -> str:
         if self.trust == "good":
             return "Use the draws."
         if self.trust == "reweight":
@@ -169,7 +197,9 @@ def advice_of(given: Any, problem: Problem, judged: Trust, *, own: bool) -> Advi
     """
     if own and (known := getattr(given, "diagnosis", None)) is not None:
         return known.advice  # type: ignore[no-any-return]
-    found = Advice(judged, training=training_of(given), uncovered=problem.uncovered, **beside(problem.pair))
+    found = Advice(
+        judged, training=training_of(given), uncovered=problem.uncovered, carried=carried(problem.pair, problem.whole), **beside(problem.pair)
+    )  # fmt: skip
     if not found.wrong and judged != "bad":
         return found
     return replace(found, trust="bad", richer=richer_than(problem.pair, problem.whole, getattr(given, "tried", ())))

@@ -132,7 +132,7 @@ def check(pair: Model, *batch: Any, show: bool = True) -> Check:
     if batch:
         require_arguments(pair)
     if len(batch) == 1 and not isinstance(batch[0], (int, float)) and getattr(batch[0], "ndim", None) != 0:
-        data = Dataset.of(batch[0], like=trained)
+        data = Dataset.of(batch[0], like=pair.trained_on if trained is None else trained)
         check_gaps(pair, data if pair.device is None else data.to(pair.device), None)
         batch = data.batch(pair.model).args
         if show:

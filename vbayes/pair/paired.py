@@ -8,8 +8,8 @@ from typing import Any, Protocol, TypeGuard, runtime_checkable
 from ..arguments import kind as arguments
 from ..arguments.said import type_of
 from ..data.dataset import Dataset
-from ..errors import BadInput
-from ..guides import AUTO
+from ..errors import BadInput, Unsuitable
+from ..guides import AUTO, in_words
 from .pair import Pair
 
 
@@ -34,12 +34,13 @@ def is_trained(value: Any) -> TypeGuard[Trained]:
         return False
 
 
-def paired(pair: Any, guide: Any = None) -> Any:
+def paired(pair: Any, guide: Any = None, *, otherwise: str = AUTO) -> Any:
     """A pair, of a model and a guide where it is none yet; what is neither is handed back.
 
     Args:
         pair: A pair, what was trained, or a model.
-        guide: For a model: a guide, or a word for one; None for "auto".
+        guide: For a model: a guide, or a word for one.
+        otherwise: The word where that is None.
 
     Raises:
         BadInput: A guide for what has one.
@@ -50,7 +51,7 @@ def paired(pair: Any, guide: Any = None) -> Any:
                 f"guide={guide!r} for a {type(pair).__name__}. Wanted: a model alone, or vb.Pair(model, guide)."
             )
         return pair
-    return Pair(pair, AUTO if guide is None else guide)
+    return Pair(pair, otherwise if guide is None else guide)
 
 
 def pair_of(pair: Model) -> Pair:
@@ -67,3 +68,18 @@ def pair_of(pair: Model) -> Pair:
             "pair", pair, got=f"{type_of(pair)}, and no pair", wanted="a vb.Pair, a model, whose guide comes by itself, or a vb.Fit of one", mend="vb.Pair(model, guide)",
         )  # fmt: skip
     return made
+
+
+def require_guide_of_rows(pair: Pair, verb: str, mend: str = "") -> None:
+    """Raises `Unsuitable` where a guide that comes by a word stands before what goes row by row.
+
+    Args:
+        pair: Initialised.
+        verb: What goes row by row.
+        mend: What else may be done.
+    """
+    if pair.word is not None:
+        raise Unsuitable(
+            f"{verb} goes row by row, with a guide that computes the latents of a row from the row. The guide of {pair.name!r}, a {in_words(pair.guide)} that came without one of "
+            f"yours, has the latents of all rows together. Wanted: vb.Pair(model, guide) with such a guide, as vb.pairs.vae() has it{mend}."
+        )

@@ -58,7 +58,8 @@ class Problem:
             BadData: Data that can't be used (NaN that no mask keeps out), or `batch_size` below 1 or above N.
             BadPair: Model and guide do not fit together, or not with the data.
         """
-        if isinstance(device, str) and device == "auto" and is_trained(pair):
+        known = pair.data if is_trained(pair) else None
+        if known is not None and isinstance(device, str) and device == "auto":
             device = None
         pair, data = pair_and_data(pair, data)
         dataset = Dataset.of(data)
@@ -70,7 +71,7 @@ class Problem:
         if pair.word is not None:
             settle(pair, home, batch_size)
         examine_minibatches(pair, home, batch_size)
-        require_one_coding(pair, home)
+        require_one_coding(pair, home, known)
         where = where or pair.device or home.first.device
         found = cls(pair.to(where), home.to(where), batch_size, home)
         if where != home.first.device:  # what stays behind says so now, and in whose line
@@ -170,4 +171,6 @@ def pair_and_data(pair: Model, data: Any) -> tuple[Pair, Any]:
         require_arguments(made)
     if data is None:
         arguments.refuse("data", data, wanted="data, or a vb.Fit, which brings its own", mend="pass the observed data")
+    if made.trained_on is not None and not isinstance(data, Batch):
+        return made, Dataset.of(data, like=made.trained_on)
     return made, data

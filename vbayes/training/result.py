@@ -84,6 +84,8 @@ class Fit(Displayable):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rows", History.of(self.rows))
+        if self.data.labels:  # taken out of here, the pair goes on to know what its codes stand for
+            self.pair.trained_on = self.data
 
     @property
     def history(self) -> pd.DataFrame:
