@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from answers import head
+from answers import every, head
 from pixels import as_text, draw_row
 
 import vbayes as vb
@@ -127,7 +127,7 @@ def verdict(table: pd.DataFrame) -> str:
     rest = ends[ends.what != "linear"].squared_error
     checks = {
         "the likelihood is on a line in the squared error": bool((own.off_the_line.abs() < 1e-9 * own.log_likelihood.abs()).all()), "gradients are parallel": bool((own.one_less_cosine.abs() < 1e-9).all()),
-        "linear trainings end at PCA": bool(((linear.squared_error / linear.best - 1).abs() < 1e-3).all()),
+        "linear trainings end at PCA": every((linear.squared_error / linear.best - 1).abs() < 1e-3),
         "a variance learnt is the error a pixel": variance < 0.01 if len(learnt) else None,
     }  # fmt: skip
     also = f", the non-linear ones at {rest.min():.3f} to {rest.max():.3f}" if len(rest) else ""

@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from answers import head
+from answers import every, head
 from pixels import as_text, draw_row
 from scipy.linalg import subspace_angles
 from sklearn.decomposition import PCA
@@ -100,9 +100,9 @@ def verdict(table: pd.DataFrame) -> str:
     excess = narrow.squared_error / narrow.left_out - 1
     left = wide.squared_error / wide.total
     checks = {
-        "W spans the principal directions": bool((narrow.degrees < MOST_DEGREES).all()), "the loss is the eigenvalues left out": bool((excess.abs() < MOST_LOSS).all()),
-        "b is the mean": bool((narrow.offset < 0.01 * narrow.total**0.5).all()), "a wide code rebuilds everything": bool((left < MOST_LEFT).all()) if len(wide) else None,
-        "W Wᵀ = I": bool((wide.identity < MOST_OFF).all()) if len(wide) else None,
+        "W spans the principal directions": every(narrow.degrees < MOST_DEGREES), "the loss is the eigenvalues left out": every(excess.abs() < MOST_LOSS),
+        "b is the mean": every(narrow.offset < 0.01 * narrow.total**0.5), "a wide code rebuilds everything": every(left < MOST_LEFT),
+        "W Wᵀ = I": every(wide.identity < MOST_OFF),
     }  # fmt: skip
     return (
         f"{head(checks)}: from {narrow.seed.nunique()} starts each, with {_said(narrow)} hidden units the span of W is at most "

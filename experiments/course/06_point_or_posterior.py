@@ -12,7 +12,7 @@ import pandas as pd
 import pyro
 import pyro.distributions as dist
 import torch
-from answers import above, every, head, measured
+from answers import above, every, head, measured, not_above
 from numpy.polynomial.hermite_e import hermegauss
 from pyro.distributions import constraints, transforms
 from torch import Tensor
@@ -171,6 +171,7 @@ def verdict(table: pd.DataFrame) -> str:
     endless = sorted(points[np.isinf(points.loss)].data)
     checks = {
         "find_map finds the mode on paper": bool((off < 1e-3).all()),
+        "no q(θ) predicts better than the exact posterior": every(not_above(-r.loss, r.loss_se, within=ENOUGH, sure=3) for r in table[table.learnt == Q].itertuples()),
         f"with {many} data all lose less than {ENOUGH} nats": every(above(ENOUGH - r.loss, r.loss_se) for r in at_many.itertuples()),
         f"with {few} the learnt q(θ) predicts better than any point": every(above(r.behind, r.behind_se, sure=3) for r in at_few.itertuples()),
         "and loses less than a quarter as much": above(best.loss / 4 - q.loss, math.hypot(best.loss_se / 4, q.loss_se)),

@@ -85,11 +85,11 @@ def verdict(table: pd.DataFrame) -> str:
     useless = [r.barrier for r in own.itertuples() if r.error > early.error[r.barrier] / 2]
     checks = {
         f"a chain is stuck behind {high.barrier:g} nats": above(high.error, high.error_se, STUCK * high.law, sure=4),
-        f"and not behind {low.barrier:g}": not_above(low.error, low.error_se, STUCK * low.law, sure=4),
+        f"and not behind {low.barrier:g}": not_above(low.error, low.error_se, STUCK * low.law, within=low.law, sure=4),
     }
     alone = last[last.maxima == 1]
     if len(alone):
-        checks["with one maximum it is not"] = every(each for r in alone.itertuples() for each in (not_above(r.error, r.error_se, STUCK * r.law, sure=4), above(r.error, r.error_se, r.law / STUCK, sure=1)))  # fmt: skip
+        checks["with one maximum it is not"] = every(each for r in alone.itertuples() for each in (not_above(r.error, r.error_se, STUCK * r.law, within=r.law, sure=4), above(r.error, r.error_se, r.law / STUCK, sure=1)))  # fmt: skip
     said = ", ".join(
         f"{measured(r.error / r.law, r.error_se / r.law, '.1f')} ({r.barrier:g} nats)" for r in own.itertuples()
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from answers import above, every, head, measured, not_above
+from answers import above, every, head, measured, not_above, of_repeats
 from pictures import split, trained
 
 import vbayes as vb
@@ -41,7 +41,8 @@ def gains(table: pd.DataFrame) -> pd.DataFrame:
     for (size, count, equal), own in table[table.L > 1].groupby(["batch_size", "L", "equal"]):
         one = table[(table.L == 1) & (table.batch_size == size)].set_index("seed").elbo_per_datum
         gain = own.set_index("seed").elbo_per_datum - one
-        rows.append({"batch_size": size, "L": count, "equal": equal, "gain": gain.mean(), "se": gain.std() / len(gain) ** 0.5})  # fmt: skip
+        mean, se = of_repeats(gain)
+        rows.append({"batch_size": size, "L": count, "equal": equal, "gain": mean, "se": se})
     return pd.DataFrame(rows)
 
 
@@ -52,8 +53,8 @@ def verdict(table: pd.DataFrame) -> str:
     checks, bounds, said, pays = {}, {}, [], []
     for size, own in found.groupby("batch_size"):
         same, more = (own[own.equal == equal] for equal in ("evaluations", "steps"))
-        nothing = every(map(not_above, same.gain, same.se))
-        free = every(not_above(r.gain, r.se, NOTHING) for r in more.itertuples())
+        nothing = every(not_above(r.gain, r.se, within=NOTHING) for r in same.itertuples())
+        free = every(above(NOTHING - r.gain, r.se) for r in more.itertuples())
         if size == claimed:
             checks["more draws gain nothing at the same cost"] = nothing
             bounds["nor at more cost"] = free
