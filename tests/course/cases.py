@@ -37,6 +37,7 @@ from tests.course.changes import (
     only,
     other_way,
     parts,
+    shuffled,
     signs,
     with_,
 )
@@ -97,6 +98,7 @@ CASES: dict[str, Case] = {
         {"latents": [1, 5], "epochs": 8, "of_a_class": 40, "hidden": 32},
         {
             "the evidence's sign": Sabotage("classes are told apart", ((BOUND, makes(lambda found: (-found[0], found[1]))),)),
+            "pixels drawn each from another z": Sabotage("(numbers of latents are told apart by what they draw)", ((f"{SPACE}.sample", makes(shuffled)),), answer=("Fails here ", "Can't tell ")),
             "filled in white for black": Sabotage("what is missing is filled in", (("vbayes.inference.impute:_mean", makes(lambda mean: 1 - mean)),)),
             "cleaned white for black": Sabotage("not: noise is taken off", ((f"{SPACE}.decode", makes(lambda mean: 1 - mean)),), answer="Holds within bounds ("),
         },
