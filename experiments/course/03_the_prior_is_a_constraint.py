@@ -68,15 +68,15 @@ def verdict(table: pd.DataFrame) -> str:
 
 
 def figure(table: pd.DataFrame) -> plt.Figure:
-    drawing, axes = plt.subplots(1, len(table), figsize=(2.9 * len(table), 2.9), layout="constrained")
+    drawing, axes = plt.subplots(1, len(table), figsize=(2.9 * len(table), 3.2), layout="constrained")
     for ax, row in zip(axes, table.itertuples(), strict=True):
         images(np.array(row.pictures), ax, columns=6)
         ax.set_title(
-            f"{row.trained}\nlog p(x) {row.log_p:.1f}, error {row.error:.1f}\n{row.in_use} dimensions in use",
+            f"{row.trained}\nlog p(x) {row.log_p:.1f} nats\nsquared error {row.error:.1f}\n{row.in_use} active latents",
             loc="left",
             fontsize=10,
         )
-    drawing.suptitle("Pictures drawn from the prior", x=0.01, ha="left", fontsize=11)
+    drawing.suptitle("Samples from the prior; evidence and reconstruction error per held-out digit", x=0.01, ha="left", fontsize=11)  # fmt: skip
     return drawing
 
 

@@ -16,6 +16,7 @@ from vbayes.drawing.simulation import simulate
 from vbayes.pairs import TRACTABLE
 
 MARGIN = 0.25  # nats that a bound may lie on the wrong side unnoticed
+ANNEALED = {"annealed": "AIS on the data", "annealed there": "forward AIS on simulated data: lower bound", "annealed back": "reverse AIS on simulated data: upper bound"}  # fmt: skip
 CONTINUOUS = ("normal_normal", "gaussian_chain", "linear_gaussian", "gamma_poisson")  # which annealing can move in
 
 
@@ -116,17 +117,20 @@ def figure(table: pd.DataFrame) -> plt.Figure:
     left.axhline(0.0, color="black", lw=1)
     left.set_xscale("log")
     left.set_yscale("symlog", linthresh=0.1)
-    left.set_xlabel("particles K")
+    left.set_xlabel("number of particles K")
     left.set_ylabel("bound − log p(x) (nats, ± 1 SE)")
-    left.set_title("The bound of K particles", loc="left", fontsize=11)
+    left.set_title("Importance-weighted bound of K particles", loc="left", fontsize=11)
     left.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     rest = table[table.method != "K particles"]
     names = list(dict.fromkeys(rest["pair"]))
     for shift, (method, own) in zip((-0.2, 0.0, 0.2), rest.groupby("method", sort=False), strict=True):
-        right.errorbar([names.index(n) + shift for n in own["pair"]], own.error, yerr=own.se, fmt="o", label=method)
+        right.errorbar(
+            [names.index(n) + shift for n in own["pair"]], own.error, yerr=own.se, fmt="o", label=ANNEALED[method]
+        )
     right.axhline(0.0, color="black", lw=1)
     right.set_xticks(range(len(names)), [name.replace("_", "\n") for name in names])
-    right.set_title("Annealed importance sampling, there and back", loc="left", fontsize=11)
+    right.set_ylabel("estimate − log p(x) (nats, ± 1 SE)")
+    right.set_title("Annealed importance sampling (AIS), forward and reverse", loc="left", fontsize=11)
     right.legend(frameon=False, fontsize=9)
     for ax in (left, right):
         ax.grid(alpha=0.25)

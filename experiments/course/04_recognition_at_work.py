@@ -40,13 +40,13 @@ def measure(*, latents: list[int], epochs: int, of_a_class: int, hidden: int, fl
     )
 
 
-def row(task: str, score: np.ndarray, without: np.ndarray, **more: Any) -> dict[str, Any]:
+def row(task: str, score: np.ndarray, baseline: np.ndarray, **more: Any) -> dict[str, Any]:
     """Means over the data held out; the error is that of the difference, each datum being in both."""
-    apart = score - without
+    apart = score - baseline
     return {
         "task": task,
         "score": score.mean(),
-        "without": without.mean(),
+        "baseline": baseline.mean(),
         "se": apart.std(ddof=1) / len(apart) ** 0.5,
         **more,
     }
@@ -111,7 +111,7 @@ def cleaned(fit: vb.Fit, held: vb.Dataset, flipped: float, seed: int) -> dict[st
 
 def verdict(table: pd.DataFrame) -> str:
     found = table.set_index("task")
-    better = {task: above(row.score - row.without, row.se) for task, row in found.iterrows()}
+    better = {task: above(row.score - row.baseline, row.se) for task, row in found.iterrows()}
     noisy = {"noise is taken off": better.pop("noise")}
     words = {
         "classes": "classes are told apart",
@@ -121,9 +121,9 @@ def verdict(table: pd.DataFrame) -> str:
     first = head({words[task]: holds for task, holds in better.items()}, noisy)
     classes, models, missing, noise = (found.loc[name] for name in ("classes", "models", "missing", "noise"))
     return (
-        f"{first}: by the evidence of a VAE for each class {classes.score:.1%} of the digits held out are told right (naive Bayes {classes.without:.1%}, difference ± {classes.se:.1%}); of pictures drawn from "
-        f"VAEs with other numbers of latents {models.score:.1%} are given to the one that drew them (by guessing {models.without:.1%}; the evidence of a digit held out is, by latents, {models.said} nats); of a lower half that is missing {missing.score:.1%} of the pixels come out right "
-        f"(each as it mostly is: {missing.without:.1%}); of digits of which {1 - noise.without:.0%} were flipped {noise.score:.1%} are right once cleaned."
+        f"{first}: by the evidence of a VAE for each class {classes.score:.1%} of the digits held out are told right (naive Bayes {classes.baseline:.1%}, difference ± {classes.se:.1%}); of pictures drawn from "
+        f"VAEs with other numbers of latents {models.score:.1%} are given to the one that drew them (by guessing {models.baseline:.1%}; the evidence of a digit held out is, by latents, {models.said} nats); of a lower half that is missing {missing.score:.1%} of the pixels come out right "
+        f"(each as it mostly is: {missing.baseline:.1%}); of digits of which {1 - noise.baseline:.0%} were flipped {noise.score:.1%} are right once cleaned."
     )
 
 
@@ -138,7 +138,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
         color="#0072B2",
         label="by the VAE's evidence or posterior",
     )
-    axes[0].barh(places + 0.2, 100 * table.without, height=0.38, color="#BBBBBB", label="baseline without a VAE")
+    axes[0].barh(places + 0.2, 100 * table.baseline, height=0.38, color="#BBBBBB", label="baseline without a VAE")
     axes[0].set_yticks(
         places,
         [
@@ -153,7 +153,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
     axes[0].set_xlim(0, 100)
     axes[0].legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1))
     axes[0].spines[["top", "right"]].set_visible(False)
-    titles = {"missing": "Lower half missing; filled in; as it was", "noise": "With flipped pixels; cleaned; as it was"}
+    titles = {"missing": "Rows: lower half missing, imputed, original", "noise": "Rows: pixels flipped at random, denoised, original"}  # fmt: skip
     for ax, (task, title) in zip(axes[1:], titles.items(), strict=True):
         images(np.array(table[table.task == task].pictures.iloc[0]), ax, columns=SHOWN)
         ax.set_title(title, loc="left", fontsize=11)
@@ -169,6 +169,6 @@ experiment = vb.Experiment(
     figure=figure,
     verdict=verdict,
     notes="; ".join(f"`{task}`: {what}" for task, what in TASKS.items())
-    + ". `without`: naive Bayes, guessing, the commonest value of each pixel, the noisy picture; `se`: of the difference, over the digits held out, or over those drawn.",
-    summary=lambda table: table[["task", "score", "without", "se"]],
+    + ". `baseline`: naive Bayes, guessing, the commonest value of each pixel, the noisy picture; `se`: of the difference, over the digits held out, or over those drawn.",
+    summary=lambda table: table[["task", "score", "baseline", "se"]],
 )

@@ -199,9 +199,9 @@ def figure(table: pd.DataFrame) -> plt.Figure:
     for name, own in table[table.learnt != EXACT].groupby("learnt", sort=False):
         own = own[np.isfinite(own.loss)]
         left.errorbar(own.data, own.loss, yerr=own.loss_se.fillna(0), color=colours[name], marker="o", ms=4, label=name)
-    left.set(xscale="log", yscale="log", xlabel="data", ylabel="loss to the exact posterior (nats, ± 1 SE)")
+    left.set(xscale="log", yscale="log", xlabel="number of observations", ylabel="loss against the exact posterior\n(nats per new observation, ± 1 SE)")  # fmt: skip
     left.set_xticks(sorted(set(table.data)), [str(n) for n in sorted(set(table.data))], minor=False)
-    left.set_title("Held-out log p of a new datum", loc="left", fontsize=11)
+    left.set_title("Log predictive density of a new observation", loc="left", fontsize=11)
     left.set_ylim(bottom=1e-6)
     left.legend(frameon=False, fontsize=8)
     for count in table[np.isinf(table.loss)].data:
@@ -212,8 +212,8 @@ def figure(table: pd.DataFrame) -> plt.Figure:
     for row in drawn[drawn.data == count].itertuples():
         right.plot(grid, row.density, color=colours[row.learnt], lw=2.5 if row.learnt == EXACT else 1.3, ls="--" if row.learnt == Q else "-", label=row.learnt)  # fmt: skip
     right.plot(row.seen, np.zeros(len(row.seen)), "k|", ms=14, clip_on=False)
-    right.set(xlabel="next datum", ylabel="density", ylim=(0, None))
-    right.set_title(f"One data set of {count}", loc="left", fontsize=11)
+    right.set(xlabel="new observation", ylabel="predictive density", ylim=(0, None))
+    right.set_title(f"Predictions from one data set of {count} (ticks)", loc="left", fontsize=11)
     right.legend(frameon=False, fontsize=8)
     for ax in (left, right):
         ax.spines[["top", "right"]].set_visible(False)

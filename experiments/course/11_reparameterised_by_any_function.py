@@ -167,14 +167,15 @@ def figure(table: pd.DataFrame) -> plt.Figure:
             ax.plot(_numbers(row.first), _numbers(row.second), ".", ms=3, alpha=0.5, color="#0072B2")
             ax.set_xlim(-3, 3)
             ax.set_ylim(-3, 3)
-            ax.set_aspect("equal")
+            ax.set(aspect="equal", xlabel="a", ylabel="b")
         else:
+            ax.set(xlabel="probability of heads", ylabel="density")
             ax.plot(place, beta, color="black", label="posterior")
             ax.hist(
                 _numbers(row.first), bins=40, range=(0, 1), density=True, color="#0072B2", alpha=0.6, label="draws of q"
             )
             ax.legend(frameon=False, fontsize=9)
-        ax.set_title(f"{row.posterior}, {row.guide}\nKL {row.kl:.3g} nats", loc="left", fontsize=10)
+        ax.set_title(f"{row.posterior}; q: {row.guide}\nKL(q ‖ posterior) {row.kl:.3g} nats", loc="left", fontsize=10)
         ax.spines[["top", "right"]].set_visible(False)
     return drawing
 

@@ -74,7 +74,7 @@ def verdict(table: pd.DataFrame) -> str:
 def figure(table: pd.DataFrame) -> plt.Figure:
     found = gains(table)
     drawing, axes = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
-    titles = {"evaluations": "As many evaluations", "steps": "As many steps, at L times the cost"}
+    titles = {"evaluations": "Equal number of likelihood evaluations", "steps": "Equal number of steps (L times the cost)"}  # fmt: skip
     for ax, (equal, title) in zip(axes, titles.items(), strict=True):
         for number, (count, own) in enumerate(found[found.equal == equal].groupby("L")):
             ax.errorbar(
@@ -90,10 +90,10 @@ def figure(table: pd.DataFrame) -> plt.Figure:
         ax.set_xticks(sorted(set(found.batch_size)), [str(size) for size in sorted(set(found.batch_size))])
         ax.minorticks_off()
         ax.margins(x=0.15)
-        ax.set_xlabel("data of a minibatch")
+        ax.set_xlabel("minibatch size M")
         ax.set_title(title, loc="left", fontsize=11)
         ax.spines[["top", "right"]].set_visible(False)
-    axes[0].set_ylabel("gain of held-out ELBO on L = 1\n(nats a digit, ± 1 SE)")
+    axes[0].set_ylabel("held-out ELBO less that of L = 1\n(nats per digit, ± 1 SE)")
     axes[1].legend(frameon=False)
     return drawing
 

@@ -88,13 +88,13 @@ def figure(table: pd.DataFrame) -> plt.Figure:
             marker="o",
             ms=3,
             color=shade,
-            label=f"{latent} latents" if part == "train" else None,
+            label=f"{latent} latent dimensions" if part == "train" else None,
         )
     ax.plot([], [], "k--", label="held out")
     ax.set_xscale("log")
     ax.set_xlabel("training samples evaluated")
-    ax.set_ylabel("ELBO a datum (nats)")
-    ax.set_title(f"{table['data'].iloc[0]}, one draw a datum, minibatches of 100, Adagrad", loc="left", fontsize=11)
+    ax.set_ylabel("ELBO (nats per datum)")
+    ax.set_title(f"{table['data'].iloc[0]}: Adagrad, L = 1, minibatches of 100 (solid: training)", loc="left", fontsize=11)  # fmt: skip
     ax.legend(frameon=False, fontsize=9)
     ax.grid(alpha=0.25)
     ax.spines[["top", "right"]].set_visible(False)

@@ -118,7 +118,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
     colours = ["#0072B2" if name == "VAE" else "#7B68EE" for name in rows.method]
     ax.bar(labels, rows.minus_log_p, yerr=rows.se, color=colours, width=0.6, ecolor="#444444")
     ax.set_ylim(rows.minus_log_p.min() * 0.97, rows.minus_log_p.max() * 1.02)
-    ax.set_ylabel("−log p(x), nats a datum held out")
+    ax.set_ylabel("held-out −log p(x)\n(nats per datum, ± 1 SE)")
     ax.spines[["top", "right"]].set_visible(False)
     return drawing
 

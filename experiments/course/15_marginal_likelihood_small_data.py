@@ -128,10 +128,10 @@ def figure(table: pd.DataFrame) -> plt.Figure:
             ax.errorbar(own.samples, own.log_p, yerr=own.se, linestyle="--" if part == "held out" else "-", **style)
         ax.set_xscale("log")
         ax.set_xlabel("training samples evaluated")
-        ax.set_title(f"N = {count:,} (dashed: held out)", loc="left", fontsize=11)
+        ax.set_title(f"{count:,} training data (solid: training, dashed: held out)", loc="left", fontsize=11)
         ax.grid(alpha=0.25)
         ax.spines[["top", "right"]].set_visible(False)
-    axes[0, 0].set_ylabel("log p(x), nats a datum")
+    axes[0, 0].set_ylabel("log p(x) (nats per datum, ± 1 SE)")
     axes[0, 0].legend(frameon=False, fontsize=9)
     return drawing
 

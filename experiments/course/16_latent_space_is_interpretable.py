@@ -68,9 +68,10 @@ def figure(table: pd.DataFrame) -> plt.Figure:
     places, labels, pictures = (np.array(row[name]) for name in ("places", "labels", "map"))
     shown = left.scatter(*places.T, c=labels, cmap="tab10", s=12)
     drawing.colorbar(shown, ax=left, ticks=range(10), label="digit")
-    left.set_title("Digits held out, at the mean of q(z|x)", loc="left", fontsize=11)
+    left.set(xlabel="z₁", ylabel="z₂")
+    left.set_title("Held-out digits at the mean of q(z|x)", loc="left", fontsize=11)
     images(pictures, right, columns=GRID)
-    right.set_title("What each place generates, at quantiles of the prior", loc="left", fontsize=11)
+    right.set_title("Mean of p(x|z) on a grid of quantiles of the prior", loc="left", fontsize=11)
     left.spines[["top", "right"]].set_visible(False)
     return drawing
 

@@ -85,13 +85,13 @@ def figure(table: pd.DataFrame) -> plt.Figure:
     for ax, name in zip(axes, ("data", "reconstructions", "samples"), strict=False):
         own = most[most["pictures"] == name]
         images(np.array(own.shown.dropna().iloc[0]), ax, columns=6)
-        ax.set_title(f"{name}: sharpness {own.sharpness.mean():.2f}", loc="left", fontsize=11)
+        ax.set_title(f"{name}: relative sharpness {own.sharpness.mean():.2f}", loc="left", fontsize=11)
     for name, colour in (("data", "#444444"), ("reconstructions", "#0072B2"), ("samples", "#E69F00")):
         power = np.mean(np.array(most[most["pictures"] == name].spectrum.tolist()), 0)
         axes[3].plot((np.arange(len(power)) + 1) / (2 * len(power)), power, "o-", color=colour, label=name)
     axes[3].set_yscale("log")
-    axes[3].set_xlabel("cycles a pixel")
-    axes[3].set_title(f"Share of the power, {table.latents.max()} latents", loc="left", fontsize=11)
+    axes[3].set(xlabel="spatial frequency (cycles per pixel)", ylabel="fraction of the power")
+    axes[3].set_title(f"Power spectra, {table.latents.max()} latent dimensions", loc="left", fontsize=11)
     axes[3].legend(frameon=False)
     axes[3].spines[["top", "right"]].set_visible(False)
     return drawing

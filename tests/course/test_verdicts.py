@@ -77,7 +77,7 @@ def test_a_busy_machine_cannot_tell_whose_time_is_shorter():
 def test_an_explanation_is_given_where_the_numbers_say_so():
     """That errors of the likelihood and of a sampled KL cancel where q is near the posterior."""
     table = pd.DataFrame(
-        {"epochs": [0, 60], "kl_per_datum": [1.0, 9.0], "gap": [20.0, 1.0], "off": 0.0, "sampled_off": 0.0, "sampled_se": 0.01, "variance_analytic": 1.0, "variance_sampled": [2.0, 0.2], "variance_se": 0.01}
+        {"epochs": [0, 60], "kl_per_datum": [1.0, 9.0], "gap": [20.0, 1.0], "largest_difference": 0.0, "sampled_off": 0.0, "sampled_se": 0.01, "variance_analytic": 1.0, "variance_sampled": [2.0, 0.2], "variance_se": 0.01}
     )  # fmt: skip
     with load(COURSE / "14_analytic_kl_helps.py") as experiment:
         assert "their errors cancel:" in experiment.verdict(table)
