@@ -44,7 +44,7 @@ KINDS = 20  # of arguments, after which somebody is told that they always differ
 
 
 class SVI(pyro.infer.SVI):
-    """In place of `pyro.infer.SVI`, with compiled steps: the same constructor, `step` and `evaluate_loss`, the same parameters in Pyro's store, and the same draws after the same seed wherever they are made of normals and uniforms.
+    """In place of `pyro.infer.SVI`, with compiled steps: the same constructor, `step` and `evaluate_loss`, the same parameters in Pyro's store, and the same draws after the same seed wherever torch makes them of normals and uniforms.
 
     The first steps are Pyro's own: they create the parameters, and validate. Then model, guide, loss and optimiser become one
     program, which reads and overwrites the tensors in Pyro's store and in the optimiser. It is held against Pyro when it is
