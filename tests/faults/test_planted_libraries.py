@@ -51,7 +51,7 @@ def planted(tmp_path, ran):
 
 def predictable():
     """The name that a program had, which anybody could tell."""
-    parts = (SOURCE, building.RUNTIME.read_text(), building.compiler_version(), " ".join(building.FLAGS), building.processor())  # fmt: skip
+    parts = (SOURCE, *(header.read_text() for header in building.INCLUDED), building.compiler_version(), " ".join(building.FLAGS), building.processor())  # fmt: skip
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 

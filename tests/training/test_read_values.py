@@ -219,8 +219,8 @@ def test_topics_whose_guide_draws_documents():
 
     right, _ = run(SVI, 300)
     mine, svi = run(vb.SVI, 300, compile=True)
-    # Its Gamma draws have a stream of their own, so losses are equal in distribution only.
-    assert svi.engine == "xla" or "normals and uniforms" in svi.engine
+    # Gammas are made of other random numbers than torch's, so losses are equal in distribution only.
+    assert svi.engine == "native"
     error = ((right.var() + mine.var()) / 300).sqrt()
     assert abs(right.mean() - mine.mean()) < 5 * error < 0.2 * right.mean()
 

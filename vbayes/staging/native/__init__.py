@@ -22,6 +22,7 @@ The passes, in their order, and what each makes:
 from .build import CompilerMissing as CompilerMissing
 from .interpret import interpret as interpret
 from .ir import Unsupported as Unsupported
+from .lower import called as called
 from .lower import supported as supported
 from .passes import PassFailed as PassFailed
 from .passes import Translation as Translation

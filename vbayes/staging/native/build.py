@@ -27,6 +27,7 @@ class CompilerMissing(Exception):
 FLAGS = ("-O3", "-fwrapv", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffp-contract=fast",
          "-fopenmp", "-fPIC", "-shared", "-std=gnu11", "-w")  # fmt: skip
 RUNTIME = Path(__file__).with_name("runtime.h")  # what every source includes
+INCLUDED = (RUNTIME, RUNTIME.with_name("implicit.h"))  # and what that does
 VECTORISED = ("exp", "log", "log1p", "expm1", "tanh", "sin", "cos", "pow", "erf")
 
 
@@ -122,7 +123,7 @@ def build(source: str) -> ctypes.CDLL:
 
 
 def _kept_or_made(source: str, folder: Path, key: bytes) -> ctypes.CDLL:
-    parts = (source, RUNTIME.read_text(), compiler_version(), " ".join(FLAGS), processor())
+    parts = (source, *(header.read_text() for header in INCLUDED), compiler_version(), " ".join(FLAGS), processor())
     kept = folder / f"{keyed(key, *map(str.encode, parts))[:32]}.so"
     if _is_whole(kept, key):
         try:

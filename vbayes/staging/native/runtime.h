@@ -66,6 +66,8 @@ static double erfinv(double y) {
 }
 static float erfinvf(float y) { return (float)erfinv(y); }
 
+#include "implicit.h"
+
 /* BLAS and LAPACK, as torch has them; their addresses are handed in when the library is loaded. */
 
 #define BLAS(f, T) \
