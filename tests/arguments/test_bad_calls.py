@@ -68,7 +68,7 @@ CASES = {
     "complex numbers": (lambda: fit(X + 0j), BadData, "of complex numbers.*x.real and x.imag"),
     "a sparse tensor": (lambda: fit(torch.eye(3).to_sparse()), BadData, r"that is sparse.*x.to_dense\(\)"),
     "a tensor of no dimension": (lambda: fit(torch.tensor(1.0)), BadData, r"a single number, 1.*x.reshape\(1\)"),
-    "numbers on no device": (lambda: fit(torch.zeros(3, device="meta")), BadData, "stores no numbers"),
+    "numbers on no device": (lambda: fit(torch.zeros(3, device="meta")), BadData, "without numbers"),
     "text for data": (lambda: fit("mnist.csv"), BadData, "is a str. Wanted: a vb.Dataset"),
     "objects for data": (lambda: fit(np.array([1.0, None], dtype=object)), BadData, "NaN or infinite values in 1 of 2 rows"),
     "dates for data": (lambda: fit(np.array(["2020-01-01"], dtype="datetime64[D]")), BadData, "a column of times"),

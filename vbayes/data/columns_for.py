@@ -57,7 +57,7 @@ def columns_for(
 
 
 def _by_place(positional: Sequence[inspect.Parameter], wanted: Sequence[str], every: Any, names: Sequence[str]) -> None:
-    """Columns are handed over by place: none may stand behind an argument that is left out, and none goes to an argument that has no place.
+    """Checks that columns can be passed by position: none may come after an argument that is left out, and none may go to a keyword-only argument.
 
     Raises:
         BadData: One would arrive as another argument, or not at all.

@@ -151,7 +151,7 @@ def _until_converged(
 
 
 def _start(pair: Pair, data: Dataset) -> Pair:
-    """Where the fit of a data set starts: where the pair is; a guide that comes by a word finds its place anew."""
+    """The start of the fit of a data set: the pair's parameters; a guide chosen by name searches again."""
     if pair.word is None:
         return pair.copy()
     fresh = Pair(pair.model, pair.word, name=pair.name, exact=pair.exact)

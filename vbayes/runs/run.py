@@ -35,7 +35,7 @@ LONGEST = 100  # characters of a folder's name; a file system takes 255 bytes
 
 @dataclass(frozen=True)
 class Asked:
-    """What somebody asked for, besides the experiment.
+    """The options of a run, besides the experiment.
 
     Args:
         quick: The quick settings.

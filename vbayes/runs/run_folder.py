@@ -1,4 +1,4 @@
-"""The folder that a run writes to: hidden until it holds what matters, one process at a time, and what a dead process left is found again."""
+"""The folder that a run writes to: hidden until the essential files are there, locked by one process, and recoverable after a crash."""
 
 from __future__ import annotations
 

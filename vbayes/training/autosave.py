@@ -57,18 +57,18 @@ class Autosave:
         return time.monotonic() >= self._next or steps - self._at >= self._steps
 
     def begin(self, fit: F, *, finds: Any) -> tuple[F, dict[str, Any]]:
-        """The fit to go on with: the file's, or this one, of which the file is then written, so that what can't be written is known now.
+        """The fit to continue with: that of the file, or else this one, which is then written, so that an unwritable file is detected now.
 
         Args:
             fit: Of no steps.
-            finds: (fit, what the file says) → a fit with the pair that the file is of.
+            finds: (fit, contents of the file) → a fit with the pair of the file.
 
         Returns:
-            The fit, and what the file says beside it; empty for a fresh one.
+            The fit, and the other contents of the file; empty for a new fit.
 
         Raises:
             BadInput: The file holds another fit, or is damaged.
-            OutputUnwritable: It can't be written, or there is no room for it.
+            OutputUnwritable: The file can't be written, or there is not enough disk space.
         """
         if not os.path.lexists(self.path):
             self._require_room(fit)
@@ -123,7 +123,7 @@ class Autosave:
         self._next, self._at = ended + max(self._seconds, SHARE * (ended - began)), len(fit.rows)
 
     def remove(self) -> None:
-        """What it kept is of no use any more."""
+        """Removes the file, which is no longer needed."""
         self.path.unlink(missing_ok=True)
 
     def _require_room(self, fit: Any) -> None:

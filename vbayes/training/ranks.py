@@ -110,7 +110,7 @@ class Ranks:
         Args:
             tensors: Floating, on one device, of the same shapes everywhere.
             weight: Of these; the weights of all are 1 together.
-            lost: Whether this one can't go on, and says so with numbers of no meaning.
+            lost: Whether this process can't continue, so that its numbers are meaningless.
 
         Raises:
             ProcessLost: Another one can't go on, or is not heard of.

@@ -86,5 +86,5 @@ class TrainingState:
         return f"TrainingState(step={self.step}, elbo={self.elbo:.6g}, seconds={self.seconds:.3g})"
 
     def leave(self) -> None:
-        """The fit goes on from here."""
+        """Called when training continues: the state is no longer current."""
         self._reach = None

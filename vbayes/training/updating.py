@@ -1,4 +1,4 @@
-"""What a fit's update makes of its pair: an optimiser for these parameters, or an engine of its own."""
+"""Makes the optimiser or engine of a fit's update."""
 
 from __future__ import annotations
 
