@@ -210,7 +210,7 @@ def test_more_steps_and_fewer(tmp_path):
     path = tmp_path / "fit.safetensors"
     short(pair(), checkpoint=path, steps=20)
     same(short(pair(), checkpoint=path), short(pair()))
-    with pytest.raises(BadInput, match="holds 60 steps, and 20 are asked for"):
+    with pytest.raises(BadInput, match="holds a fit of 60 steps, but only 20 are requested"):
         short(pair(), checkpoint=path, steps=20)
 
 
@@ -270,7 +270,7 @@ def test_what_goes_on_from_no_file():
         fit(pair(), DATA, checkpoint="x.safetensors", restarts=2)
     with pytest.raises(BadInput, match="estimator='auto'"):
         fit(pair(), DATA, "auto", checkpoint="x.safetensors", steps=10)
-    with pytest.raises(BadInput, match="Wanted: the name of a file"):
+    with pytest.raises(BadInput, match="Wanted: the path of a file"):
         fit(pair(), DATA, checkpoint="", steps=10)
 
 
