@@ -168,7 +168,7 @@ class Counter:
     [
         (lambda x, z, s: 1.0 + random.random(), "draws random numbers with Python"),
         (lambda x, z, s: 1.0 + float(np.random.rand()), "draws random numbers with NumPy"),
-        (Counter(), r"`\w+.calls` changes each time that it runs"),
+        (Counter(), r"`\w+.calls` changes at each run"),
     ],
     ids=["Python", "NumPy", "a counter"],
 )
@@ -274,7 +274,7 @@ def test_lengths_of_packed_sequences_are_read():
     assert not program.guards.hold(torch.zeros(0), (x[:3], torch.tensor([3, 3, 1])))
     options = {"steps": 30, "batch_size": 4, "progress": False, "device": "cpu"}
     with pytest.warns(
-        UserWarning, match="branches on values of its arguments .*pack_padded_sequence.* more than 8 different"
+        UserWarning, match="reads values of its arguments .*pack_padded_sequence.* more than 8 different"
     ):
         fit = vb.fit(recurrent(), (x, lengths), "trace", compile="torch", **options)
     assert fit.engine.startswith("Pyro") and fit.steps == 30

@@ -171,7 +171,7 @@ def stage(pair: Pair, estimator: ELBO, batch: Batch, drawn: Callable[[Program], 
             return program
         rows = told_rows(program.sizes, uniforms)
     raise CaptureFailed(
-        f"Pair {pair.name!r} branches on values of the rows that its plates subsample, which differ at each run."
+        f"Pair {pair.name!r} reads values of the rows that its plates subsample, which differ at each run."
     )
 
 
