@@ -220,7 +220,7 @@ def _checked(restarts: Restarts) -> Restarts:
         last, error = max(zip(restarts.fits, restarts.failures, strict=True), key=lambda each: each[0].steps)
         raise NonFinite(
             f"None of {len(restarts.fits)} fits of pair {last.pair.name!r} stayed finite; the last one failed after "
-            f"{last.steps} steps.  {error or ''}",
+            f"{last.steps} steps. {error or ''}",
             step=last.steps + 1, sites=error.sites if error else (), parameters=error.parameters if error else (), fit=last,
         )  # fmt: skip
     return restarts
