@@ -229,7 +229,7 @@ def test_another_fit(tmp_path, options, words):
     path = tmp_path / "fit.safetensors"
     short(pair(), checkpoint=path)
     before = path.read_bytes()
-    with pytest.raises(BadInput, match=f"holds a different fit: it has (.|\n)*{words}(.|\n)*Wanted(.|\n)*Mend"):
+    with pytest.raises(BadInput, match=f"holds a different fit: it has (.|\n)*{words}(.|\n)*Wanted(.|\n)*Fix"):
         short(pair(), checkpoint=path, **options)
     assert path.read_bytes() == before
 
@@ -237,7 +237,7 @@ def test_another_fit(tmp_path, options, words):
 def test_a_fit_that_was_saved(tmp_path):
     path = short(pair()).save(tmp_path / "mine.safetensors")
     before = path.read_bytes()
-    with pytest.raises(BadInput, match="written by fit.save, not a checkpoint(.|\n)*Mend"):
+    with pytest.raises(BadInput, match="written by fit.save, not a checkpoint(.|\n)*Fix"):
         short(pair(), checkpoint=path)
     assert path.read_bytes() == before
 
@@ -246,7 +246,7 @@ def test_what_can_not_be_written_is_known_before_the_first_step(tmp_path, monkey
     with pytest.raises(OutputUnwritable, match="Choose an existing"):
         short(pair(), checkpoint=tmp_path / "missing" / "fit.safetensors", callbacks=[pytest.fail])
     monkeypatch.setattr(autosave, "STATES", 10**15)
-    with pytest.raises(OutputUnwritable, match="Not enough disk space (.|\n)*Mend"):
+    with pytest.raises(OutputUnwritable, match="Not enough disk space (.|\n)*Fix"):
         short(pair(), checkpoint=tmp_path / "fit.safetensors", callbacks=[pytest.fail])
     assert not list(tmp_path.iterdir())
 

@@ -245,7 +245,7 @@ def test_a_full_disk(here, monkeypatch, capfd, room):
         (disk / "filling").write_bytes(bytes((396 if room == "nothing" else 300) * 1024))
         code = vbayes(*COMMAND, "--out", disk / "run")
         told = said(capfd)
-        assert code == 2 and ("Mend:" in told or "Choose another" in told), told
+        assert code == 2 and ("Fix:" in told or "Choose another" in told), told
         if room == "nothing":
             assert os.listdir(disk) == ["filling"]
             return

@@ -71,7 +71,7 @@ def test_without_a_home(capfd, given):
 
     assert in_a_child(work) == 0
     said = capfd.readouterr().err.splitlines()
-    assert len([line for line in said if "no writable home directory" in line and "Mend: set HOME" in line]) == 1, said
+    assert len([line for line in said if "no writable home directory" in line and "Fix: set HOME" in line]) == 1, said
 
 
 @needs_root

@@ -107,7 +107,7 @@ def calibrate(
     kept = [(fitted, truth) for fitted, (_, truth) in zip(trained, made, strict=False) if fitted is not None]
     if not kept:
         raise NonFinite(
-            f"None of {simulations} fits of pair {first.pair.name!r} stayed finite. Common mends: a smaller learning_rate, a narrower prior.",
+            f"None of {simulations} fits of pair {first.pair.name!r} stayed finite. Common fixes: a smaller learning_rate, a narrower prior.",
             step=1, sites=(), fit=None,
         )  # fmt: skip
     ranks = ranks_of(

@@ -77,7 +77,7 @@ def require_one_coding(pair: Pair, data: Dataset) -> None:
                 what = f"the rows of plate {key!r}" if isinstance(key, str) else "the same numbers"
                 raise BadData(
                     f"Columns {one!r} and {other!r} of {data.name!r} both index {what} in the model of pair {pair.name!r}, but their names are coded separately: {code} is "
-                    f"{lists[one][code]!r} in one and {lists[other][code]!r} in the other. Wanted: one list of names for both. Mend: names = sorted({{*table[{one!r}], *table[{other!r}]}}), and "
+                    f"{lists[one][code]!r} in one and {lists[other][code]!r} in the other. Wanted: one list of names for both. Fix: names = sorted({{*table[{one!r}], *table[{other!r}]}}), and "
                     f"table[column] = pd.Categorical(table[column], names) for each of them."
                 )
 

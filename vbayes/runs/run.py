@@ -153,7 +153,7 @@ def run(path: Path, asked: Asked, *, named: bool, out: Path | None, console: Con
                 config["fingerprint"] = ""  # no kept run is like it
                 console.print(
                     f"{', '.join(unforeseen)} was imported only during the measurement, so changes in it can't be detected, and the experiment is run again each "
-                    "time. Mend: import it at the top of the file."
+                    "time. Fix: import it at the top of the file."
                 )
             write_json(folder / "config.json", config)
             where = environment(device="cpu", seed=wanted[0].seed) | {"seed": config["seed"], "seconds": seconds}

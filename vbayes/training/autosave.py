@@ -78,7 +78,7 @@ class Autosave:
         if told is None:
             raise BadInput(
                 f"checkpoint={str(self.path)!r} holds a fit written by fit.save, not a checkpoint of a running fit. Wanted: a separate file for this fit. "
-                "Mend: choose another name, or remove the file."
+                "Fix: choose another name, or remove the file."
             )
         if differs := [
             f"{name} {theirs!r}, not {ours!r}"
@@ -87,7 +87,7 @@ class Autosave:
         ]:
             raise BadInput(
                 f"checkpoint={str(self.path)!r} holds a different fit: it has {'; '.join(differs)}. Wanted: a checkpoint of the same fit, to continue it. "
-                "Mend: choose another name, or remove the file."
+                "Fix: choose another name, or remove the file."
             )
         fit = finds(fit, told)
         made = checkpoint.load(self.path, fit.pair, fit.data, fit.estimator, fit.optimizer)
@@ -136,7 +136,7 @@ class Autosave:
         if free < needed:
             raise OutputUnwritable(
                 f"Not enough disk space for {self.path}: its folder has {free / 2**20:,.1f} MiB left, and a checkpoint of this fit takes up to {needed / 2**20:,.1f} MiB. "
-                "Wanted: enough space before training begins. Mend: free some space, or choose another folder."
+                "Wanted: enough space before training begins. Fix: free some space, or choose another folder."
             )
 
 

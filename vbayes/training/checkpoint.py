@@ -208,7 +208,7 @@ def _read(path: Path) -> tuple[Any, dict[str, Tensor]]:
 def damaged(path: Path, what: str) -> BadInput:
     """The error for a damaged file."""
     return BadInput(
-        f"{path} is damaged: {what}. Nothing was changed. Wanted: the file as `fit.save` wrote it. Mend: take another copy of it, or train again."
+        f"{path} is damaged: {what}. Nothing was changed. Wanted: the file as `fit.save` wrote it. Fix: take another copy of it, or train again."
     )
 
 

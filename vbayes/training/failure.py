@@ -67,7 +67,7 @@ class Failure:
         else:
             of = f", in {self.where}" if self.parameters else ""
             said = f"The {self.what} of {whose} is not finite at {step}{of}; no single site has a log-density that is not finite there."
-        return f"{said} Common mends: {JITTER if self.torchs else SMALLER}."
+        return f"{said} Common fixes: {JITTER if self.torchs else SMALLER}."
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 LATE = (
     "The fit so far was requested after the callback had returned and training had continued. Wanted: state.fit inside the callback. "
-    "Mend: store state.fit there; it is a copy that does not change."
+    "Fix: store state.fit there; it is a copy that does not change."
 )
 
 
