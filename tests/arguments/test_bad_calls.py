@@ -24,13 +24,13 @@ def fit(data=X, **options):
 CASES = {
     # integers
     "text for a batch size": (lambda: fit(batch_size="3"), BadInput, "batch_size='3' is a str.*batch_size=3, without quotes"),
-    "a batch and a half": (lambda: fit(batch_size=1.5), BadInput, "batch_size=1.5 is not an integer.*Mend: batch_size=2"),
+    "a batch and a half": (lambda: fit(batch_size=1.5), BadInput, "batch_size=1.5 is not an integer.*Fix: batch_size=2"),
     "draws as text": (lambda: vb.posterior(PAIR, X, draws="3"), BadInput, "draws='3' is a str"),
     "draws of to_arviz as text": (lambda: vb.to_arviz(PAIR, draws="3"), BadInput, "draws='3' is a str"),
     "draws of diagnose as text": (lambda: vb.diagnose(PAIR, X, draws="300"), BadInput, "draws='300' is a str.*at least 100"),
     "particles as text": (lambda: vb.log_evidence(PAIR, X, num_particles="3"), BadInput, "num_particles='3'"),
     "steps that are true": (lambda: fit(steps=True), BadInput, "steps=True is a bool"),
-    "a thousand steps as text": (lambda: fit(steps="1e3"), BadInput, "steps='1e3'.*Mend: steps=1000, without quotes"),
+    "a thousand steps as text": (lambda: fit(steps="1e3"), BadInput, "steps='1e3'.*Fix: steps=1000, without quotes"),
     "more draws than memory holds": (lambda: vb.posterior(PAIR, X, draws=10**9), BadInput, "more than fits in memory.*GB"),
     "more particles than memory holds": (lambda: vb.TVO(num_particles=10**9), BadInput, r"TVO\(num_particles=1000000000\).*1,024 GB"),
     "more steps than memory holds": (lambda: fit(steps=10**12), BadInput, "steps=1000000000000 is too large: it needs 80,000 GB of memory"),
@@ -47,7 +47,7 @@ CASES = {
     "a decay of a dict": (lambda: vb.Baselined(decay={}), BadInput, r"Baselined\(decay=\{\}\) is a dict"),
     "betas that are none": (lambda: vb.TVO(betas={1: 2}), BadInput, r"TVO\(betas=\{1: 2\}\)"),
     # names, flags
-    "noise misspelt": (lambda: vb.STL(noise="sobl"), BadInput, "Mend: noise='sobol'"),
+    "noise misspelt": (lambda: vb.STL(noise="sobl"), BadInput, "Fix: noise='sobol'"),
     "an array for a name": (lambda: vb.posterior(PAIR, X, method=np.zeros(3)), BadInput, "not a way to a posterior"),
     "progress=3": (lambda: fit(progress=3), BadInput, "progress=3 is an int. Wanted: True or False"),
     "compile=1": (lambda: fit(compile=1), BadInput, "compile=1"),
@@ -68,7 +68,7 @@ CASES = {
     "complex numbers": (lambda: fit(X + 0j), BadData, "of complex numbers.*x.real and x.imag"),
     "a sparse tensor": (lambda: fit(torch.eye(3).to_sparse()), BadData, r"that is sparse.*x.to_dense\(\)"),
     "a tensor of no dimension": (lambda: fit(torch.tensor(1.0)), BadData, r"a single number, 1.*x.reshape\(1\)"),
-    "numbers on no device": (lambda: fit(torch.zeros(3, device="meta")), BadData, "stores no numbers"),
+    "numbers on no device": (lambda: fit(torch.zeros(3, device="meta")), BadData, "without numbers"),
     "text for data": (lambda: fit("mnist.csv"), BadData, "is a str. Wanted: a vb.Dataset"),
     "objects for data": (lambda: fit(np.array([1.0, None], dtype=object)), BadData, "NaN or infinite values in 1 of 2 rows"),
     "dates for data": (lambda: fit(np.array(["2020-01-01"], dtype="datetime64[D]")), BadData, "a column of times"),

@@ -32,7 +32,7 @@ FRAME = pd.DataFrame({"g": ["a", "b", "c"] * 20, "y": [1.0, 5.0, 9.0] * 20})
 
 def test_a_column_behind_an_argument_that_is_left_out():
     data = {"x": torch.arange(5.0), "y": torch.arange(5.0)}
-    with pytest.raises(vb.errors.BadData, match=r"'offset' comes before 'y'.*Mend: def model\(x, y, offset=None\)"):
+    with pytest.raises(vb.errors.BadData, match=r"'offset' comes before 'y'.*Fix: def model\(x, y, offset=None\)"):
         vb.fit(line, data, steps=1, progress=False)
     assert len(vb.Dataset.of(data | {"offset": torch.zeros(5)}).batch(line).args) == 3
 

@@ -132,7 +132,7 @@ def test_a_model_that_breaks_at_some_draws():
 def test_a_point_has_no_spread():
     fit = vb.fit(vb.Pair(model, AutoDelta(model)), X, steps=2, progress=False)
     found = vb.diagnose(fit)
-    assert found.trust == "bad" and found.points and "a point, which has no spread" in found.verdict()
+    assert found.trust == "bad" and found.points and "a point without spread" in found.verdict()
     pyplot.close(found.plot())
 
 

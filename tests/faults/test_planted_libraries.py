@@ -121,7 +121,7 @@ def test_a_folder_of_others(cache, planted, ran, how):
     kept.write_bytes(planted)
     make_others(cache, how)
     before = sorted(cache.iterdir())
-    with pytest.warns(UserWarning, match="Machine code is not kept in (.|\n)*chmod 700") as caught:
+    with pytest.warns(UserWarning, match="Compiled code is not stored in (.|\n)*chmod 700") as caught:
         assert build(SOURCE).answer() == 42
         assert build(SOURCE.replace("42", "43")).answer() == 43
     assert len(caught) == 1 and not ran.exists() and sorted(cache.iterdir()) == before

@@ -137,7 +137,7 @@ def test_latents_of_rows_are_tabulated_row_by_row():
 
 
 def test_a_prediction_wants_a_fit():
-    with pytest.raises(vb.errors.BadInput, match="fit is the function factors. Wanted: a vb.Fit. Mend: vb.fit\\(model"):
+    with pytest.raises(vb.errors.BadInput, match="fit is the function factors. Wanted: a vb.Fit. Fix: vb.fit\\(model"):
         vb.predict(factors, X)
 
 

@@ -131,8 +131,8 @@ def test_several_particles_are_judged_by_their_own_bound_as_far_as_there_is_a_ta
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        (("pathwise", ["nowhere"]), "'nowhere' is no tractable pair.*normal_normal"),
-        ((object(),), "is no estimator"),
+        (("pathwise", ["nowhere"]), "'nowhere' is not a tractable pair.*normal_normal"),
+        ((object(),), "is not an estimator"),
     ],
 )
 def test_what_is_no_question(arguments, match):

@@ -89,10 +89,10 @@ def test_fits_and_parameter_values():
 @pytest.mark.parametrize(
     ("at", "message"),
     [
-        ("everywhere", "at='everywhere' won't do"),
+        ("everywhere", "at='everywhere' is not valid"),
         ("step 2000", "at='step 2000', but the training has 1000 steps"),
-        ({}, "one at least"),
-        ({"here": 3}, "at={'here': 'int'} won't do"),
+        ({}, "a non-empty mapping"),
+        ({"here": 3}, "at={'here': 'int'} is not valid"),
         ({"here": {"lok": torch.zeros(2)}}, "has no parameter 'lok'. Wanted: one of loc, scale"),
         ({"here": {"scale": -torch.ones(2)}}, "Parameter 'scale' .* is not in"),
         ({"here": {"loc": torch.zeros(3)}}, r"Parameter 'loc' .* has shape \(3,\)"),

@@ -92,7 +92,7 @@ def test_two_columns_of_names_that_are_coded_apart(plated):
     pair = vb.Pair(teams(plated), "diagonal")
     with pytest.raises(
         vb.errors.BadData,
-        match="'home' and 'away' of 'data' both pick .* coded apart: 0 is 'Ajax' in one and 'Bari' in the other.*sorted\\({\\*table\\['home'\\], \\*table\\['away'\\]}\\)",
+        match="'home' and 'away' of 'data' both index .* coded separately: 0 is 'Ajax' in one and 'Bari' in the other.*sorted\\({\\*table\\['home'\\], \\*table\\['away'\\]}\\)",
     ):
         vb.fit(pair, GAMES, steps=1, compile=False, progress=False)
     names = sorted({*GAMES.home, *GAMES.away})

@@ -168,7 +168,7 @@ class Counter:
     [
         (lambda x, z, s: 1.0 + random.random(), "draws random numbers with Python"),
         (lambda x, z, s: 1.0 + float(np.random.rand()), "draws random numbers with NumPy"),
-        (Counter(), r"`\w+.calls` changes each time that it runs"),
+        (Counter(), r"`\w+.calls` changes at each run"),
     ],
     ids=["Python", "NumPy", "a counter"],
 )
@@ -277,7 +277,7 @@ def test_lengths_of_packed_sequences_are_read():
     whole = vb.fit(recurrent(True), (x[rows], lengths[rows]), "trace", steps=2, progress=False, compile="native")
     assert whole.engine == "native", "what a packed sequence is made of are elements at places that are known"
     with pytest.warns(
-        UserWarning, match="branches on values of its arguments .*pack_padded_sequence.* more than 8 different"
+        UserWarning, match="reads values of its arguments .*pack_padded_sequence.* more than 8 different"
     ):
         fit = vb.fit(recurrent(), (x, lengths), "trace", compile="torch", **options)
     assert fit.engine.startswith("Pyro") and fit.steps == 30

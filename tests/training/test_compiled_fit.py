@@ -113,7 +113,9 @@ def test_a_program_is_made_where_it_pays(data):
     long = vb.fit(small_vae(), data, steps=400, progress=False)
     assert long.progress.staged and long.resume(steps=1, progress=False).progress.staged
     assert not vb.fit(small_vae(), data, steps=400, compile=False, progress=False).progress.staged
-    with pytest.raises(vb.errors.BadInput, match="compile='yes' is no choice. Wanted: 'auto', True, False, 'native'"):
+    with pytest.raises(
+        vb.errors.BadInput, match="compile='yes' is not a valid choice. Wanted: 'auto', True, False, 'native'"
+    ):
         vb.fit(small_vae(), data, compile="yes")
 
 

@@ -342,9 +342,9 @@ def test_what_they_do_not_do_together(tmp_path):
     first, second = together(tmp_path, work)
     assert first[0] == second[0] and first[1:] == (2, 0) and second[1:] == (3, 0)
     auto, restarts, average, update, devices, data, steps = first[0]
-    assert "update=BatchAndMatch(draws=32), in 2 processes" in update
-    assert "estimator='auto', in 2 processes" in auto and "restarts=2" in restarts and "average=True" in average
-    assert "devices=3, and there are 2 processes" in devices
+    assert "update=BatchAndMatch(draws=32) with 2 processes" in update
+    assert "estimator='auto' with 2 processes" in auto and "restarts=2" in restarts and "average=True" in average
+    assert "devices=3, but there are 2 processes" in devices
     assert (
         "Process 1 was called with a different fit than process 0: it has data " in data
         and "it has steps 4, not 3" in steps
@@ -474,13 +474,13 @@ def test_each_has_a_card_of_its_own(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")  # the second of the second machine
     assert [ranks.device(asked) for asked in ("auto", "cuda", "cuda:0", "cpu")] == ["cuda:1", "cuda:1", "cuda:0", "cpu"]
     monkeypatch.setenv("LOCAL_RANK", "3")
-    with pytest.raises(BadInput, match="on card 3, of 2(.|\n)*--nproc-per-node=2"):
+    with pytest.raises(BadInput, match="on GPU number 3, but there are only 2 GPUs(.|\n)*--nproc-per-node=2"):
         ranks.device("auto")
 
 
 def test_without_others_there_is_one(monkeypatch):
     assert ranks_of(None) is None and ranks_of(1) is None
-    with pytest.raises(BadInput, match="devices=2, and there is 1 process(.|\n)*torchrun --nproc-per-node=2"):
+    with pytest.raises(BadInput, match="devices=2, but there is only 1 process(.|\n)*torchrun --nproc-per-node=2"):
         vb.fit(regression(), DATA, steps=1, devices=2)
     monkeypatch.setenv("WORLD_SIZE", "2")  # a queue's own, without the rest of what torchrun says
     assert ranks_of(None) is None

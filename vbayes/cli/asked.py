@@ -35,13 +35,13 @@ def plain(told: Any, folder: Path) -> dict[str, Any]:
     """
     if not isinstance(told, dict):
         raise BadInput(
-            f"{folder / 'unfinished.json'} is damaged: it does not hold the arguments of the run. Mend: start a new run."
+            f"{folder / 'unfinished.json'} is damaged: it does not hold the arguments of the run. Fix: start a new run."
         )
     for name, kinds in KINDS.items():
         value = told.get(name)
         parts = value.values() if isinstance(value, dict) else ()
         if type(value) not in kinds or not all(isinstance(part, str) for part in parts):
             raise BadInput(
-                f"{folder / 'unfinished.json'} is damaged: its {name!r} is {value!r:.80}. Mend: start a new run."
+                f"{folder / 'unfinished.json'} is damaged: its {name!r} is {value!r:.80}. Fix: start a new run."
             )
     return {name: told.get(name) for name in KINDS}

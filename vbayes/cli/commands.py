@@ -92,7 +92,7 @@ def find(
 
 
 def _require_numbers(name: str, pair: Pair, data: Dataset) -> None:
-    """Raises `BadData` where a built-in pair, all of which observe numbers, would be handed the codes of names."""
+    """Raises `BadData` if codes of names would be passed to a built-in pair, all of which observe numbers."""
     if names := [column for column in data.asked(pair.model) if column in data.labels]:
         raise BadData(
             f"Column {names[0]!r} of {data.name!r} holds names, such as {data.labels[names[0]][0]!r}, but pair {name!r} takes numbers. Wanted: numbers in that column; or, for features, a table "
@@ -135,7 +135,7 @@ def _imported(path: str) -> Recipe:
 
 
 def _is_model(build: Any) -> bool:
-    """Whether it is a model, whose guide comes by itself: a module, or a function that calls `pyro.sample` itself, which one that makes a pair leaves to functions inside of it."""
+    """Whether `build` is a model, for which a guide is made: a module, or a function that calls `pyro.sample` itself, unlike a function that returns a pair."""
     own = inspect.unwrap(build) if callable(build) else None
     code = getattr(own, "__code__", None)
     names = set[str]() if code is None else {*code.co_names, *code.co_freevars}

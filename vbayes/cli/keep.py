@@ -66,7 +66,7 @@ def publish(place: RunFolder, fit: Fit, config: dict[str, Any], unfinished: dict
 def says_how(folder: Path, pair: str) -> Iterator[None]:
     """If a step after the fit fails, adds to the error that the fit is saved, and how to make the rest."""
     how = f"vbayes train {pair} --resume {folder}" if ":" in pair else f"vbayes report {folder}"
-    kept = f"The fit is saved in {folder}, but some of its figures, draws and page are missing. Mend: `{how}` makes the rest."
+    kept = f"The fit is saved in {folder}, but some of its figures, draws and page are missing. Fix: `{how}` makes the rest."
     try:
         yield
     except OutputUnwritable as error:

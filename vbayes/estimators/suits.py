@@ -59,5 +59,5 @@ def summed_by(pair: Pair, batch: Batch) -> list[str]:
 
 
 def of_elbo(pair: Pair, batch: Batch, num_particles: int = 1) -> Estimator:
-    """The estimator of the ELBO that a pair is judged by where nobody says which: `AnalyticKL`, or `Enumerated` where the model sums sites out."""
+    """The default estimator of a pair's ELBO: `AnalyticKL`, or `Enumerated` if the model sums sites out."""
     return Enumerated(num_particles) if summed_by(pair, batch) else AnalyticKL(num_particles)

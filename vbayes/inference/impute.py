@@ -178,7 +178,7 @@ class _Chain:
             )
         if lost := int((known & ~here).sum()):
             raise BadData(
-                f"known is True at {lost} entries of the data that are NaN. Wanted: False there. Mend: known & ~x.isnan()."
+                f"known is True at {lost} entries of the data that are NaN. Wanted: False there. Fix: known & ~x.isnan()."
             )
         self.known = known.expand(self.x.shape)
 

@@ -105,7 +105,7 @@ def _nameless(pair: Pair, data: Dataset) -> str:
     ]
     said = ", ".join(each)
     return (
-        f"{said[0].upper()}{said[1:]}, and a missing code can't be used as an index. Wanted: a name in each row. Mend: table.dropna(subset={list(gaps)}), or a name for unknown "
+        f"{said[0].upper()}{said[1:]}, and a missing code can't be used as an index. Wanted: a name in each row. Fix: table.dropna(subset={list(gaps)}), or a name for unknown "
         f"values, table[{next(iter(gaps))!r}].fillna('unknown')."
     )
 

@@ -56,7 +56,7 @@ def picked(pair: Pair, args: Sequence[Any], names: Sequence[str]) -> Picked:
     except Exception as error:  # as of code that is compiled
         warn(
             f"Which plates the columns of names pick from can't be seen, for the model of pair {pair.name!r} does not run while it is watched ({type(error).__name__}: {error}). "
-            "Plates that are not called as such a column have numbers for labels. Mend: vb.to_arviz(fit, coords={plate: names})."
+            "Plates that are not called as such a column have numbers for labels. Fix: vb.to_arviz(fit, coords={plate: names})."
         )
         return {}
     found: dict[Any, dict[str, set[Part]]] = {}
@@ -117,16 +117,16 @@ def require_one_name(pair: Pair, by: Picked, asked: Sequence[str], *data: Datase
                 continue
             what = f"the rows of plate {key!r}" if isinstance(key, str) else "the same numbers"
             said = (
-                f"Columns {one!r} and {other!r} of {data[-1].name!r} both pick {what} in the model of pair {pair.name!r}, and their names are coded apart: {code} is "
+                f"Columns {one!r} and {other!r} of {data[-1].name!r} both index {what} in the model of pair {pair.name!r}, but their names are coded separately: {code} is "
                 f"{names[one][code]!r} in one and {names[other][code]!r} in the other."
             )
             mend = f"names = sorted({{*table[{one!r}], *table[{other!r}]}}), and table[column] = pd.Categorical(table[column], names) for each of them"
             if any(not _disjoint(*parts) for parts in itertools.product(columns[one], columns[other])):
                 raise BadData(
-                    f"{said} Wanted: one list of names for both. Mend: {mend}; or a plate for each, if they are names of different things."
+                    f"{said} Wanted: one list of names for both. Fix: {mend}; or a plate for each, if they are names of different things."
                 )
             warn(
-                f"{said} They pick different numbers of these rows, which have no labels then. If they are names of the same things: {mend}."
+                f"{said} They index different parts of these rows, which therefore get no labels. If they name the same things: {mend}."
             )
 
 

@@ -32,7 +32,7 @@ class Problem:
     """A pair and data that fit together, on one device.
 
     Attributes:
-        pair: A copy of the one that was handed in, initialised; nothing that was looked at has moved its modules' running statistics.
+        pair: An initialised copy of the given pair; the checks have not changed its modules' running statistics.
         data: Where the pair is.
         batch_size: M, rows in a minibatch; None for all.
         home: The data where they were looked at: parameters are made where the caller's modules are, and moved then.
@@ -45,10 +45,10 @@ class Problem:
 
     @classmethod
     def of(cls, pair: Model, data: Any = None, *, batch_size: int | None = None, device: str | None = None) -> Problem:
-        """Checks all of it, and brings it together.
+        """Checks a pair and data, and moves them to one device.
 
         Args:
-            pair: It is copied; what was trained brings its data, and to a model alone comes a guide.
+            pair: A pair, which is copied; a fit brings its data, and a guide is made for a model alone.
             data: A `Dataset`, a tensor or array of shape (N, ...), or a tuple or mapping of those.
             batch_size: M, where the pair is to see so many rows at a time.
             device: As for `fit`, but that what was trained stays where it is under "auto"; where the pair is if None.
@@ -109,7 +109,7 @@ class Problem:
 
     @cached_property
     def seen(self) -> Subsample | None:
-        """What the model shows a part of when it is handed all rows; None where that is all."""
+        """The plates of which the model shows only a part when called with all rows; None if it shows everything."""
         return seen_of(self.pair, self.rows)
 
     @property
@@ -141,7 +141,7 @@ class Problem:
 
 
 def settle(pair: Pair, data: Dataset, batch_size: int | None) -> None:
-    """A guide that comes by a word finds its place by all rows.
+    """Lets a guide chosen by name search for its start, using all rows.
 
     Raises:
         BadInput: It has numbers for each row, and is to be trained by minibatches.

@@ -100,8 +100,8 @@ def in_words(error: Exception) -> str:
     said = f"{type(error).__name__}: {error}"
     if any(word in said for word in READS):
         return (
-            "a value is read out of a tensor, as `if z > 0`, `int(z)`, `z.item()` or a mask by `bool(z)` do, and a program would have it built in. Wanted: "
-            "tensors all the way, as torch.where(z > 0, a, b)"
+            "a value is read out of a tensor, as in `if z > 0`, `int(z)`, `z.item()` or a mask by `bool(z)`, and a compiled program would fix it. Wanted: "
+            "tensor operations throughout, such as torch.where(z > 0, a, b)"
         )
     if OVERWRITES in said:
         return (

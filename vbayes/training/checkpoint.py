@@ -33,7 +33,7 @@ def save(fit: Any, path: Path, going: Any = None) -> Path:
     """Writes a fit; see `Fit.save`.
 
     Args:
-        going: What it takes besides to go on with a training in its midst: a nest of plain values, tensors and arrays.
+        going: Further state needed to continue interrupted training: nested plain values, tensors and arrays.
 
     Raises:
         OutputUnwritable: The file can't be written; an older one is left as it was.
@@ -75,10 +75,10 @@ def save(fit: Any, path: Path, going: Any = None) -> Path:
 
 
 def going(path: Path) -> dict[str, Any] | None:
-    """What a file says of how to go on with the training in whose midst it was written; None for one that `Fit.save` wrote.
+    """The state in a file for continuing the training during which it was written; None for a file written by `Fit.save`.
 
     Raises:
-        BadInput: No such file, not one of ours, or a damaged one.
+        BadInput: The file does not exist, is not from vbayes, or is damaged.
     """
     described, tensors = _read(path)
     if not isinstance(described, dict) or described.get("going") is None:
@@ -90,10 +90,10 @@ def going(path: Path) -> dict[str, Any] | None:
 
 
 def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO | None, optimizer: Any) -> dict[str, Any]:
-    """What a `Fit` is made of, from a file; see `Fit.load`.
+    """Reads the fields of a `Fit` from a file; see `Fit.load`.
 
     Raises:
-        BadInput: No such file, not one of ours, a damaged one, or one of another pair or estimator.
+        BadInput: The file does not exist, is not from vbayes, is damaged, or belongs to another pair or estimator.
     """
     described, tensors = _read(path)
     try:
@@ -148,7 +148,7 @@ def _coded(path: Path, data: Dataset, labels: dict[str, tuple[str, ...]]) -> Dat
     """The data with the codes that names had in the fit.
 
     Raises:
-        BadData: Names that it did not have: no parameter is theirs.
+        BadData: The data have names that were not in the fit, which have no parameters.
     """
     if not labels:
         return data
@@ -208,7 +208,7 @@ def _read(path: Path) -> tuple[Any, dict[str, Tensor]]:
 def damaged(path: Path, what: str) -> BadInput:
     """The error for a damaged file."""
     return BadInput(
-        f"{path} is damaged: {what}. Nothing was changed. Wanted: the file as `fit.save` wrote it. Mend: take another copy of it, or train again."
+        f"{path} is damaged: {what}. Nothing was changed. Wanted: the file as `fit.save` wrote it. Fix: take another copy of it, or train again."
     )
 
 

@@ -286,7 +286,7 @@ class Fit(Displayable):
         A guide chosen by name is restored without repeating its search; a model alone gets the guide of the saved fit.
 
         Args:
-            estimator: The estimator of the fit; if None, it is restored from the file, which is possible for vbayes estimators that their name fully describes.
+            estimator: The estimator of the fit; if None, it is restored from the file, which is possible for vbayes estimators that are fully described by their name.
             optimizer: The optimiser that the fit was trained with; an update is restored from the file.
             device: Device to continue on, as for `fit`; need not be that of the saved fit.
         """

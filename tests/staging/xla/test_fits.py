@@ -289,7 +289,7 @@ def test_without_jax(monkeypatch):
         load.missing.cache_clear()
     with pytest.raises(
         vb.errors.BadInput,
-        match="compile='fortran' is no choice. Wanted: 'auto', True, False, 'native', 'xla' or 'torch'",
+        match="compile='fortran' is not a valid choice. Wanted: 'auto', True, False, 'native', 'xla' or 'torch'",
     ):
         fitted(*spectral(), "fortran")
 
