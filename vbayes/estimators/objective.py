@@ -13,6 +13,7 @@ from ..drawing.base_noise import NoiseKind
 from ..exact.table import Table
 
 PROBE = 3.0  # nats over which the log-weights of a probe run: any spread that tells bounds apart
+BoundOf = Callable[[Tensor], Tensor]
 ROUNDING = 1e-6  # nats by which two bounds may differ that are one: single precision loses a tenth of that
 
 
@@ -53,12 +54,15 @@ class Objective:
         ascend: Whether training raises it. One that is lowered, such as an upper bound, is negated wherever values or gradients come out of an estimator, so that
             losses, histories and the laboratory know one direction alone.
         settings: Whatever else tells two of one name apart.
+        of_draws: What model and guide raise, each a function of the log-weights of the estimator's draws, (K, *local) in and (*local) out, of which it is the mean: by its derivative along
+            the path the laboratory judges an estimator where there is no table. None where it is no such mean.
     """
 
     name: str
     truth: Callable[[Table], Tensor] | None = field(default=None, compare=False, repr=False)
     ascend: bool = True
     settings: tuple[object, ...] = ()
+    of_draws: tuple[BoundOf, BoundOf] | None = field(default=None, compare=False, repr=False)
 
     @property
     def sign(self) -> float:
@@ -83,6 +87,7 @@ def of_particles(name: str, bound_of: Callable[[Tensor], Tensor], num_particles:
         f"{name} bound of {num_particles} particles" + ("" if alone else f", {noise}"),
         (lambda table: table.expected(bound_of, num_particles)) if alone else None,
         settings=(num_particles, noise, Probed(bound_of, num_particles)),
+        of_draws=(bound_of, bound_of),
     )
 
 

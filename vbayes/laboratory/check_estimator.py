@@ -20,7 +20,7 @@ from ..data.dataset import Batch
 from ..errors import BadInput, Unsuitable
 from ..estimators import name_of, resolve
 from ..estimators.base import Estimator
-from ..estimators.suits import check_suits
+from ..estimators.suits import check_suits, suits
 from ..pair.pair import Pair
 from ..pair.parameter_groups import parameter_groups
 from ..pairs import TRACTABLE
@@ -29,12 +29,14 @@ from ..summaries.card import Card, Displayable, first_few
 from ..summaries.listed import listed
 from .bias import SEEN
 from .compare import compare
+from .derivative import Derivative
 from .own_values import against_own_values
 from .replicas import Replicas
 
 AWAY = 0.2  # sd of what parameters are moved by, so that no symmetry hides a bias
 SMALL = 0.5  # of a typical draw: a bias of this size must have been seen
 OWN = "its own values"
+DRAWS = "its bound along the path"
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class OnPair:
     Attributes:
         pair: Its name.
         captured: Whether its gradients are one program, which is compiled; why not, if not.
-        judged: "yes" by a truth; "its own values", where nobody knows one: by differences of their mean; or why not at all.
+        judged: "yes" by a truth; "its bound along the path", where a table would be too large: by the derivative of `Objective.of_draws` at other draws; "its own values", where nobody knows
+            either: by differences of their mean; or why not at all.
         claimed: The parameters whose gradient it claims to be unbiased in: "model", "guide", "model, guide" or none.
         bias_z: Of these, in standard errors; NaN where nothing was judged.
         resolution: The smallest bias that would have been seen, in typical draws.
@@ -87,7 +90,7 @@ class EstimatorCheck(Displayable):
         """What holds, what does not, and what nobody could tell."""
         biased = [row for row in self.rows if row.biased]
         seen = [row for row in self.rows if not row.biased and row.resolution <= SMALL]
-        known, told = ([row.pair for row in seen if (row.judged == OWN) == own] for own in (False, True))
+        known, drawn, told = ([row.pair for row in seen if row.judged == by] for by in ("yes", DRAWS, OWN))
         parts = []
         if biased:
             worst = max(biased, key=lambda row: abs(row.bias_z))
@@ -96,6 +99,10 @@ class EstimatorCheck(Displayable):
             )
         if known:
             parts.append(f"No bias on {listed(known)}.")
+        if drawn:
+            parts.append(
+                f"On {listed(drawn)} its gradient is that of its bound, differentiated along the path of other draws."
+            )
         if told:
             parts.append(
                 f"On {listed(told)} its gradient is that of the mean of its own values, by differences; whether these are what they are said to be, no table tells."
@@ -104,7 +111,7 @@ class EstimatorCheck(Displayable):
             parts.append(f"Not captured on {listed([row.pair for row in slow])}: {slow[0].captured}")
         if blind := [row for row in self.rows if row not in biased and row not in seen]:
             why = dict.fromkeys(
-                "too noisy, take more replicas" if row.judged in ("yes", OWN) else row.judged for row in blind
+                "too noisy, take more replicas" if row.judged in ("yes", DRAWS, OWN) else row.judged for row in blind
             )
             parts.append(f"Not judged on {listed([row.pair for row in blind])}: {'; '.join(why)}.")
         return " ".join(parts)
@@ -136,7 +143,8 @@ def check_estimator(
     """Tests what an estimator claims on pairs with known answers: its output, whether it can be captured, and its bias against the exact gradient of its objective.
 
     The truth is a sum over all values of the latents, `Objective.truth` of `vb.tabulate`, differentiated; so an estimator of anything that can be written in
-    densities can be judged. What weighs several particles needs a table of all tuples of them: take two particles where there is a choice. Where an objective has no truth, as that of `DAIS`,
+    densities can be judged. What weighs several particles needs a table of all tuples of them; where these are too many, the gradient is held against the derivative of its bound, along the path of
+    other draws: take two particles where there is a choice. Where an objective has neither, as that of `DAIS`,
     `LearnedDAIS` and `FIVO`, the gradient is held against differences of the mean of the estimator's own values: an error in both at once is then not seen.
 
     Args:
@@ -188,26 +196,34 @@ def _on(name: str, pair: Pair, batch: Batch, method: Estimator, replicas: int, s
         z, resolution = math.nan, math.inf
         judged = "there are no parameters of which it claims anything" if method.unbiased_in else "it claims nothing"
         if names := _claimed(pair, batch, method):
-            own = method.objective.truth is None
-            try:
-                if own:
-                    found = against_own_values(many, pair, names, replicas, seed)
-                    z, resolution, judged = found.z, found.resolution, OWN
-                else:
-                    z, resolution = _by_table(pair, batch, method, names, replicas, seed)
-                    judged = "yes"
-            except (Unsuitable, BadInput) as error:
-                judged = str(error).split(". ")[0]
+            judged, z, resolution = _judged(pair, batch, method, many, names, replicas, seed)
     claimed = ", ".join(sorted(method.unbiased_in)) or "nothing"
     return OnPair(name, captured, judged, claimed, z, resolution)
 
 
-def _by_table(
-    pair: Pair, batch: Batch, method: Estimator, names: tuple[str, ...], replicas: int, seed: int
+def _judged(
+    pair: Pair, batch: Batch, method: Estimator, many: Replicas, names: tuple[str, ...], replicas: int, seed: int
+) -> tuple[str, float, float]:
+    """By what, or why not; bias in standard errors; and the smallest that would have been seen, in typical draws."""
+    by_draws, why = Derivative.of(method), ""
+    try:
+        if method.objective.truth is not None:
+            return "yes", *_against("tabulated", pair, batch, method, names, replicas, seed)
+        if by_draws is None:
+            found = against_own_values(many, pair, names, replicas, seed)
+            return OWN, found.z, found.resolution
+    except (Unsuitable, BadInput) as error:
+        why = str(error).split(". ")[0]
+    if by_draws is not None and suits(pair, batch, by_draws):
+        return DRAWS, *_against(by_draws, pair, batch, method, names, replicas, seed)
+    return why or "nothing is known of its bound without a path", math.nan, math.inf
+
+
+def _against(
+    oracle: Any, pair: Pair, batch: Batch, method: Estimator, names: tuple[str, ...], replicas: int, seed: int
 ) -> tuple[float, float]:
-    """Bias in standard errors, and the smallest that would have been seen, in typical draws."""
     table = compare(
-        pair, batch.args[0], [method], at={"here": pair}, replicas=replicas, oracle="tabulated", groups={"claimed": names}, seed=seed, progress=False,
+        pair, batch.args[0], [method], at={"here": pair}, replicas=replicas, oracle=oracle, groups={"claimed": names}, seed=seed, progress=False,
     ).to_dataframe()  # fmt: skip
     found = table[table.group == "claimed"].iloc[0]
     typical = math.sqrt(found.mean_norm**2 + found.variance)
