@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -56,6 +57,7 @@ class Objective:
         settings: Whatever else tells two of one name apart.
         of_draws: What model and guide raise, each a function of the log-weights of the estimator's draws, (K, *local) in and (*local) out, of which it is the mean: by its derivative along
             the path the laboratory judges an estimator where there is no table. None where it is no such mean.
+        infinite_from: k̂ of the weights from which on it is infinite, 1/n for a mean of wⁿ.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Objective:
     ascend: bool = True
     settings: tuple[object, ...] = ()
     of_draws: tuple[BoundOf, BoundOf] | None = field(default=None, compare=False, repr=False)
+    infinite_from: float = field(default=math.inf, compare=False, repr=False)
 
     @property
     def sign(self) -> float:

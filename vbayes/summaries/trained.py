@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +40,7 @@ class Training:
         reason: Why it is said to have converged, or not.
         lost: Nats a datum by which the ELBO ends below where it began; 0 where it does not, see `lost`.
         bound: What those values are of.
+        infinite_from: k̂ of the weights from which on that is infinite.
         found: How a guide by a word has come to its place before the first step, in words; empty where it has not, or where steps were taken.
     """
 
@@ -49,6 +51,7 @@ class Training:
     found: str = ""
     lost: float = 0.0
     bound: str = "ELBO"
+    infinite_from: float = math.inf
 
     def short(self) -> str:
         """For a card."""
