@@ -137,6 +137,8 @@ class Diagnosis(Displayable):
             rows += [("k̂", k_hat), ("ELBO", f"{with_error(self.elbo, self.elbo_se)} nats, log p(x) {low}")]
         if self.each is not None:
             rows.append(("k̂ ≥ 0.7", f"{self.above:.1%} of {len(self.each):,} data"))
+        if self.training and self.infinite:
+            rows.append((self.training.bound, f"infinite, or no draws show it: k̂ ≥ {self.training.infinite_from:.2f}"))
         if off := self._moved():
             rows.append(("moved", off))
         if self.advice.collapsed:
@@ -151,7 +153,7 @@ class Diagnosis(Displayable):
         """The diagnosis in a few sentences: how far training got, how good the draws are, and what to do."""
         how_far = f"{self.training.words()} " if self.training else ""
         guide = f"Guide: {self.guide}. " if self.guide else ""
-        return f"{how_far}{guide}{self._worth()} {self.advice.words(self._moved())}{self._response()}{missed(self.uncovered)}"
+        return f"{how_far}{guide}{self._worth()} {self.advice.words(self._moved())}{self._infinite()}{self._response()}{missed(self.uncovered)}"
 
     def _worth(self) -> str:
         if self.points:
@@ -169,6 +171,21 @@ class Diagnosis(Displayable):
             return f"{number} of all latents together; {worth}. {self.parts.verdict()}"
         cleared = f" {self.wider.verdict()}" if self.wider and self.wider.clears else ""
         return f"{number}; {worth}.{cleared}"
+
+    @property
+    def infinite(self) -> bool:
+        """Whether the bound that a fit followed is infinite here, as that of `vb.CUBO` is where the weights have no n-th moment, or so heavy that no number of draws shows it."""
+        k_hat = self.k_hat if self.each is None else float(self.each.k_hat.max())
+        return bool(self.training and not self.points and self.training.infinite_from <= k_hat)
+
+    def _infinite(self) -> str:
+        """What is wrong with the bound that was followed, and what may mend it."""
+        if not (self.training and self.infinite):
+            return ""
+        return (
+            f" {self.training.bound} is not to be believed: from k̂ = {self.training.infinite_from:.2f} on the bound is infinite, or no number of draws shows it, and what was followed is what a few "
+            "draws had of it. Where latents are correlated it wants a guide with covariances, guide='full' or AutoMultivariateNormal; more particles mend it in two or three dimensions alone."
+        )
 
     def _response(self) -> str:
         """Where covariances may be what is missing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -165,7 +166,8 @@ def training_of(trained: Any) -> Training | None:
     if history is None:
         return None
     convergence, search = getattr(trained, "convergence", None), getattr(trained.pair.guide, "search", None)
-    rises = getattr(getattr(trained, "estimator", None), "bound", "ELBO") in RISING
+    method = getattr(trained, "estimator", None)
+    rises = getattr(method, "bound", "ELBO") in RISING
     return Training(
         len(history),
         float(history.seconds.iloc[-1]) if len(history) else 0.0,
@@ -174,6 +176,7 @@ def training_of(trained: Any) -> Training | None:
         "" if len(history) or search is None else search.words(),
         lost(history.elbo_per_datum.to_numpy()) if rises else 0.0,
         bound_of(trained),
+        getattr(getattr(method, "objective", None), "infinite_from", math.inf),
     )
 
 
