@@ -132,7 +132,8 @@ def test_a_fit_that_is_read_again_has_its_own_codes(fit, tmp_path):
     """Names of a part of the data, or in another order, are those that the parameters were learnt of."""
     path, pair = fit.save(tmp_path / "fit.safetensors"), vb.Pair(by_group, AutoNormal(by_group))
     part = pd.DataFrame({"g": ["c", "b"], "y": [9.0, 5.0]})
-    found = vb.Fit.load(path, pair, part)
+    with pytest.warns(UserWarning, match="2 rows, and it had 60"):
+        found = vb.Fit.load(path, pair, part)
     assert found.data.tensors["g"].tolist() == [2, 1] and found.data.labels["g"] == ("a", "b", "c")
     own = FRAME.assign(g=pd.Categorical(FRAME.g, ["c", "b", "a"]))
     assert vb.Fit.load(path, pair, own).data.tensors["g"][:3].tolist() == [0, 1, 2]

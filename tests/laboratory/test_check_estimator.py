@@ -184,7 +184,9 @@ def test_particles_that_hang_together_are_judged_by_their_own_bound():
     """The value of the model's half is no judge of the guide's."""
     honest, mutant = (checked(kind(4, noise="antithetic"), "normal_normal") for kind in (vb.PIWAE, Turned))
     assert honest.ok and honest.rows[0].judged == "its bound along the path" and honest.rows[0].resolution < 0.5
-    assert honest.verdict().startswith("On normal_normal its gradient agrees with that of its bound, differentiated along")
+    assert honest.verdict().startswith(
+        "On normal_normal its gradient agrees with that of its bound, differentiated along"
+    )
     assert not mutant.ok
 
 
