@@ -26,6 +26,7 @@ needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can hand a f
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """The folder of machine code, and a home with its key, both new."""
+    building.threads()  # a library that a process makes once, in whatever folder
     monkeypatch.setenv("VBAYES_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home"))
     private_folder._refused.cache_clear()
