@@ -23,6 +23,7 @@ from ..validation import validation
 from .agreement import match, quoted, weigh
 from .explained import FAILURES, explained
 from .gaps import check_gaps, require_masked
+from .observations import require_observations
 from .pair import DATA_PLATE, Pair
 from .paired import Model, is_trained, pair_of
 from .sites import base, closed_form_kls, has_path, kind, plates, recorded, sites
@@ -133,7 +134,9 @@ def check(pair: Model, *batch: Any, show: bool = True) -> Check:
         require_arguments(pair)
     if len(batch) == 1 and not isinstance(batch[0], (int, float)) and getattr(batch[0], "ndim", None) != 0:
         data = Dataset.of(batch[0], like=trained)
-        check_gaps(pair, data if pair.device is None else data.to(pair.device), None)
+        there = data if pair.device is None else data.to(pair.device)
+        require_observations(pair, there, None)
+        check_gaps(pair, there, None)
         batch = data.batch(pair.model).args
         if show:
             say_left_out(pair, data)
