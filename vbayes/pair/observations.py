@@ -8,18 +8,30 @@ import pyro
 import torch
 
 from ..data.dataset import Dataset
-from ..errors import BadData, VBayesError, near
+from ..errors import BadData, BadPair, VBayesError, near
 from ..validation import validation
 from .explained import FAILURES
 from .pair import Pair
 from .sites import factors, observed
 
 
+def require_arguments(pair: Pair) -> None:
+    """Raises `BadPair` if the model has no arguments that data could be passed to."""
+    try:
+        parameters = inspect.signature(getattr(pair.model, "forward", pair.model)).parameters
+    except (TypeError, ValueError):
+        return
+    if not parameters:
+        raise BadPair(
+            f"Model {pair.name!r} takes no arguments, so no data can be passed to it. Write it as `def {pair.name}(x): ... obs=x`, and the guide likewise, and pass the data: "
+            "vb.fit(pair, x). vb.SVI takes model and guide without arguments, and vb.check(pair) checks them."
+        )
+
+
 def require_observations(pair: Pair, data: Dataset, batch_size: int | None) -> None:
     """Raises `BadData` if an argument with default None gets no column, and the model then has neither observed sites nor factors.
 
     Args:
-        data: On the pair's device.
         batch_size: M, the number of rows that are looked at; None for all.
     """
     asked = data.asked(pair.model)

@@ -17,11 +17,11 @@ from ..arguments import kind as arguments
 from ..data.dataset import Batch, Dataset
 from ..errors import BadInput
 from ..validation import validation
-from .check import examine, examine_minibatches, initialised, require_arguments
+from .check import examine, examine_minibatches, initialised
 from .device import choose_device, stays_behind
 from .gaps import check_gaps
 from .indexing import require_one_coding
-from .observations import require_observations
+from .observations import require_arguments, require_observations
 from .pair import DATA_PLATE, Pair
 from .paired import Model, is_trained, pair_of
 from .subsample import Subsample, refuse, seen_of
