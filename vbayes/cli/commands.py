@@ -16,7 +16,7 @@ from rich.markup import escape
 from torch.nn import Module
 
 from ..data import DATASETS, read_table
-from ..data.dataset import Binarize, Dataset
+from ..data.dataset import MISSING, Binarize, Dataset, Missing
 from ..errors import BadData, BadInput, UnknownName
 from ..estimators import resolve
 from ..guides import GUIDES
@@ -38,6 +38,7 @@ def find(
     data: str | None,
     *,
     binarize: Binarize | None = None,
+    missing: Missing | None = None,
     settings: Mapping[str, str] | None = None,
     guide: str | None = None,
     **options: Any,
@@ -48,6 +49,7 @@ def find(
         pair: A built-in pair, or `package.module:name` of a pair, of a function that makes one, or of a model.
         data: A data set, or a file with a table; None for the pair's own.
         binarize: How to make grey pictures black and white; as they are if None.
+        missing: How to treat missing values, as for `vb.fit`; an error if None.
         settings: Settings of the pair, as typed.
         guide: Name of a guide to use instead of the pair's own.
         options: Of `Recipe`, to replace its own where not None.
@@ -57,6 +59,7 @@ def find(
         UnknownKeyword: No such setting of the pair.
         BadInput: `package.module:function` can't be imported or makes no pair, or a setting is of another kind.
     """
+    MISSING("missing", missing or "error")
     usual = _imported(pair) if ":" in pair else PAIRS.get(pair)
     if usual is None:
         raise UnknownName("pair", pair, PAIRS)
@@ -71,7 +74,7 @@ def find(
     made = recipe.pair(dataset, **given)
     if ":" not in pair:
         _require_numbers(pair, made, dataset)
-    asked = {"data": data, "binarize": binarize, "guide": guide, **options}
+    asked = {"data": data, "binarize": binarize, "missing": missing, "guide": guide, **options}
     before = {
         "data": usual.data,
         "guide": made.word or "its own",
@@ -82,7 +85,7 @@ def find(
     if guide is not None:
         made = Pair(made.model, guide, name=made.name)
     return Job(
-        made,
+        made.masked() if missing == "mask" else made,
         dataset,
         recipe,
         known | given,

@@ -40,7 +40,13 @@ def configuration(
         f"[b]{escape(job.pair.name)}[/b] on {escape(job.data.name)} of {len(job.data):,} rows, device {device}"
     )
     config: dict[str, Any] = {"command": command, "pair": pair, "data": job.data.name, **job.training}
-    config |= {"optimizer": "Adam", "binarize": options.get("binarize"), "seed": seed, "device": device}
+    config |= {
+        "optimizer": "Adam",
+        "binarize": options.get("binarize"),
+        "missing": options.get("missing"),
+        "seed": seed,
+        "device": device,
+    }
     settings = {name: _written(value) for name, value in job.settings.items()}
     changed = {name: [_written(value) for value in both] for name, both in job.changed.items()}
     if is_file(options.get("data")):

@@ -116,5 +116,6 @@ def _fit(folder: Path, pair: str | None, may_run: Callable[[str], bool]) -> tupl
         word: str(both[1]) for word, both in told["changed"].items() if isinstance(both, list) and len(both) == 2
     }
     settings = {word: value for word, value in changed.items() if word in told["settings"]}
-    job = find(name, data, settings=settings, guide=changed.get("guide"), binarize=told.get("binarize"))
+    how = {"binarize": told.get("binarize"), "missing": told.get("missing")}
+    job = find(name, data, settings=settings, guide=changed.get("guide"), **how)
     return job, Fit.load(folder / FIT, job.pair, job.data)

@@ -34,7 +34,11 @@ def columns_for(
         return list(names)
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     required = [p.name for p in positional if p.default is p.empty]
-    wanted = [p.name for p in positional if p.default is p.empty or p.name in names or p.name == ROWS]
+    present = {
+        *names,
+        *(unusable or ()),
+    }  # an optional column that can't be used is an error too, not one that is not there
+    wanted = [p.name for p in positional if p.default is p.empty or p.name in present or p.name == ROWS]
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
         return list(names)
     if set(wanted) <= {*names, ROWS}:

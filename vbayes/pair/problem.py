@@ -17,10 +17,11 @@ from ..arguments import kind as arguments
 from ..data.dataset import Batch, Dataset
 from ..errors import BadInput
 from ..validation import validation
-from .check import examine, examine_minibatches, initialised, require_arguments
+from .check import examine, examine_minibatches, initialised
 from .device import choose_device, stays_behind
 from .gaps import check_gaps
 from .indexing import require_one_coding
+from .observations import require_arguments, require_observations
 from .pair import DATA_PLATE, Pair
 from .paired import Model, is_trained, pair_of
 from .subsample import Subsample, refuse, seen_of
@@ -67,6 +68,7 @@ class Problem:
         where = None if device is None else choose_device(device)
         pair = pair.copy()
         home = dataset if pair.device is None else dataset.to(pair.device)
+        require_observations(pair, home, batch_size)
         check_gaps(pair, home, batch_size)
         if pair.word is not None:
             settle(pair, home, batch_size)
