@@ -54,8 +54,8 @@ CASES = {
     "a device of no letters": (lambda: fit(device=""), BadInput, "device=''"),
     "a device that stores no numbers": (lambda: fit(device="meta"), BadInput, "stores no numbers"),
     # pairs and models
-    "no pair": (lambda: vb.fit(None, X), BadInput, "pair=None is nothing, and no pair"),
-    "a number to check": (lambda: vb.check(3, X), BadInput, "pair=3 is an int, and no pair. Wanted: a vb.Pair, a model"),
+    "no pair": (lambda: vb.fit(None, X), BadInput, "pair=None is nothing, not a pair"),
+    "a number to check": (lambda: vb.check(3, X), BadInput, "pair=3 is an int, not a pair. Wanted: a vb.Pair, a vb.Fit"),
     "a pair of len": (lambda: vb.Pair(len, len), BadInput, "Python's own len, which draws nothing"),
     "a pair of nothing": (lambda: vb.Pair(None, None), BadInput, "model=None is nothing"),
     "a guide of nothing": (lambda: vb.Pair(model, None), BadInput, "guide=None is nothing"),

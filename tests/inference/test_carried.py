@@ -59,22 +59,25 @@ def test_every_verdict_says_it():
     fit = vb.fit(pair, x, "pathwise", steps=1, learning_rate=1e-6, compile=False, **quiet)
     fit.diagnose(draws=200)
     for words in (fit.verdict(), vb.posterior(pair, x, draws=100).verdict(), fit.posterior(draws=100).verdict()):
-        assert "The latents carry nothing of the data (posterior collapse)" in words and "Use the draws" not in words
-        assert "nats a datum" in words and "vb.Beta(beta=1.0, warm_up=1000)" in words
-    assert fit.diagnosis.trust == "good" and "good, but the latents carry nothing" in repr(fit)
+        assert (
+            "The latents carry no information about the data (posterior collapse)" in words
+            and "Use the draws" not in words
+        )
+        assert "nats per datum" in words and "vb.Beta(beta=1.0, warm_up=1000)" in words
+    assert fit.diagnosis.trust == "good" and "good, but the latents carry no information" in repr(fit)
     assert "First train it, vb.fit(pair, data). Known" in vb.diagnose(pair, x, draws=100).verdict()
     assert "carry at most" in repr(fit.diagnosis)
 
 
 def test_a_guide_that_has_not_found_the_use_of_a_latent_is_told_so_beside_what_its_draws_are_worth():
     words = vb.diagnose(pair_of(0.0, 5.0), X, draws=1000).verdict()
-    assert "Use the weighted draws" in words and "The latents carry nothing" in words
+    assert "Use the weighted draws" in words and "The latents carry no information" in words
 
 
 @pytest.mark.parametrize("pair", [pair_of(0.5, 1.0), small_vae()])
 def test_no_alarm_where_there_is_something(pair):
     x = binary(30) if pair.name == "vae" else X
-    assert not look(pair, x).nothing and "carry nothing" not in vb.diagnose(pair, x, draws=100).verdict()
+    assert not look(pair, x).nothing and "carry no information" not in vb.diagnose(pair, x, draws=100).verdict()
 
 
 def test_what_is_advised_can_be_typed():

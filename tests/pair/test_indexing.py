@@ -122,7 +122,7 @@ def numbers(first, second):
 def test_columns_that_pick_different_numbers_of_a_row_are_warned_of():
     """The row has two names: it may be that of two things, or one thing's whose columns are coded apart."""
     pair = numbers(lambda w, home: w[home, 0], lambda w, away: w[..., away, -1])
-    with pytest.warns(UserWarning, match="different numbers of these rows, which have no labels then.*sorted"):
+    with pytest.warns(UserWarning, match="different parts of these rows, which therefore get no labels.*sorted"):
         fit = vb.fit(pair, GAMES, steps=1, compile=False, progress=False)
     assert list(fit.to_arviz(draws=2)["posterior"].coords["team"].values) == [0, 1, 2, 3]
     for second in (lambda w, away: w[away].sum(-1), lambda w, away: w[away, -2]):

@@ -87,7 +87,7 @@ def test_a_module_is_a_model():
 @pytest.mark.parametrize("verb", [vb.check, vb.posterior, vb.tabulate, vb.compare, vb.noise_split, vb.Fit.load])
 def test_what_makes_no_pair_is_told_the_same_way_everywhere(verb):
     given = ("nowhere.safetensors",) if verb == vb.Fit.load else ()
-    with pytest.raises(vb.errors.BadInput, match="is a str, and no pair. Wanted: a vb.Pair, a model, whose guide"):
+    with pytest.raises(vb.errors.BadInput, match="is a str, not a pair. Wanted: a vb.Pair, a vb.Fit"):
         verb(*given, "vae", X)
 
 

@@ -1,4 +1,4 @@
-"""What the latents of a datum carry of it, at most: whether their posterior has collapsed to the prior."""
+"""An upper bound on the information that the latents of a datum carry about it: has their posterior collapsed to the prior?"""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from ..pair.sites import Layout, Term, is_point_mass, latents
 from ..summaries.card import with_error
 from ..validation import validation
 
-NOTHING = 0.01  # nats a datum, as in `latent_use`, here of all latents together
+NOTHING = 0.01  # nats per datum, as in `latent_use`, but here for all latents together
 LOOKS = 10  # draws of each datum's latents
-SURE = 5.0  # standard errors
+SURE = 5.0  # standard errors beyond which a difference is taken for real
 
 
 @dataclass(frozen=True)
 class Carried:
-    """How far the guide's latents are from the prior's: R = E[log q(z|x) − log p(z)] over the data, which is at least the mutual information of z and x under q.
+    """The KL divergence of the guide from the prior, averaged over the data: R = E[log q(z|x) − log p(z)], an upper bound on the mutual information of z and x under q.
 
     Attributes:
-        kl: R, nats a datum.
+        kl: R, in nats per datum.
         se: Its standard error over the draws.
 
     References:
-        Hoffman & Johnson 2016, ELBO surgery; Alemi et al. 2018, Fixing a broken ELBO, arXiv:1711.00464, who call it the rate.
+        Hoffman & Johnson 2016, ELBO surgery; Alemi et al. 2018, Fixing a broken ELBO, arXiv:1711.00464, where R is called the rate.
     """
 
     kl: float
@@ -35,19 +35,19 @@ class Carried:
 
     @property
     def nothing(self) -> bool:
-        """Whether that is below .01 nats, beyond five standard errors."""
+        """Whether R is below .01 nats by more than five standard errors."""
         return self.kl + SURE * self.se < NOTHING
 
     def __str__(self) -> str:
-        return f"{with_error(max(self.kl, 0.0), self.se, 2)} nats a datum"
+        return f"{with_error(max(self.kl, 0.0), self.se, 2)} nats per datum"
 
 
 def carried(pair: Pair, batch: Batch) -> Carried | None:
-    """None where some latents are not of one datum alone, are summed out, or have no density.
+    """Estimates R for a pair; None if some latents are shared by several data, are summed out, or have no density.
 
     Args:
         pair: Initialised.
-        batch: Rows, which are not scaled to any whole.
+        batch: Rows of the data; their densities must not be scaled to a larger data set.
     """
     found = []
     with pair.look(), torch.no_grad(), validation(False):
@@ -61,6 +61,6 @@ def carried(pair: Pair, batch: Batch) -> Carried | None:
             found.append((guide_density(q, shared) - prior).double().reshape(-1))
             gaps = torch.cat(found)
             seen = Carried(float(gaps.mean()), float(gaps.std(correction=0) / len(gaps) ** 0.5))
-            if seen.kl - SURE * seen.se > NOTHING:  # there is something, and no need to know how much
+            if seen.kl - SURE * seen.se > NOTHING:  # clearly not collapsed: a more precise R is not needed
                 break
     return seen

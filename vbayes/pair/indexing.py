@@ -1,4 +1,4 @@
-"""Which plates of a model a column of codes picks from: looked for while the model runs, whatever plates and columns are called."""
+"""Finds which plates of a model are indexed by a column of codes, by watching the model run; the names of plates and columns don't matter."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from .pair import Pair
 from .sites import kind, plates
 
 Beside = tuple[tuple[int, int], ...]
-"""Numbers that stand beside a column in a key, as the 1 in `w[column, 1]`, each with its dimension."""
+"""Constant indices next to a column, each with its dimension, such as the 1 in `w[column, 1]`."""
 
 Part = tuple[int, Beside]
-"""Where a column picks from: the address of a tensor, and what stands beside the column."""
+"""The part of a tensor that a column indexes: the tensor's address, and the constant indices next to the column."""
 
 Picked = Mapping[Any, Mapping[str, frozenset[Part]]]
-"""What is picked from → the columns that pick from it, and from which parts: a plate by its name, any other dimension of a tensor by a key of its own."""
+"""What is indexed → the columns that index it, and which parts of it: a plate has its name as the key, any other dimension of a tensor a key of its own."""
 
 
 def picked(pair: Pair, args: Sequence[Any], names: Sequence[str]) -> Picked:
-    """What a model picks from by its columns, as `a[county]`, `a.index_select(0, county)` or an embedding does.
+    """Finds what a model indexes by its columns, as in `a[county]`, `a.index_select(0, county)` or an embedding.
 
-    A dimension is that of a plate if latents of one plate of that size, and of no event of that size, have gone into it. What is picked in other ways, as by a matrix
-    of zeros and ones, is not found. Where the model does not run while it is watched, nothing is found, and a warning says so.
+    A dimension belongs to a plate if the tensor was computed from latents with exactly one plate of that size, and no event dimension of that size. Selection in other ways, as by
+    a matrix of zeros and ones, is not found. If the model fails while it is watched, nothing is found, and a warning says so.
 
     Args:
         pair: An initialised pair.
-        args: What it is called with.
-        names: Of these.
+        args: The arguments that it is called with.
+        names: Their names.
     """
     columns = {
         name: value
@@ -53,10 +53,10 @@ def picked(pair: Pair, args: Sequence[Any], names: Sequence[str]) -> Picked:
             q = pyro.poutine.trace(pair.guide).get_trace(*args)
             with watch, sites:
                 pyro.poutine.replay(pair.model, trace=q)(*args)
-    except Exception as error:  # as of code that is compiled
+    except Exception as error:  # such as from compiled code
         warn(
-            f"Which plates the columns of names pick from can't be seen, for the model of pair {pair.name!r} does not run while it is watched ({type(error).__name__}: {error}). "
-            "Plates that are not called as such a column have numbers for labels. Fix: vb.to_arviz(fit, coords={plate: names})."
+            f"Can't determine which plates are indexed by columns of names, as the model of pair {pair.name!r} does not run while it is watched ({type(error).__name__}: {error}). "
+            "Plates without a column of the same name are labelled by numbers. Fix: vb.to_arviz(fit, coords={plate: names})."
         )
         return {}
     found: dict[Any, dict[str, set[Part]]] = {}
@@ -68,7 +68,7 @@ def picked(pair: Pair, args: Sequence[Any], names: Sequence[str]) -> Picked:
 
 
 def names_in(data: Dataset, column: str) -> dict[int, str]:
-    """Code → its name, of the codes that stand in a column; of all that may, where rows are read from disk."""
+    """Code → name, for the codes that occur in a column; for all possible codes if rows are read from disk."""
     labels, codes = data.labels[column], data.tensors[column]
     if not isinstance(codes, Tensor) or codes.is_floating_point():
         return dict(enumerate(labels))
@@ -76,12 +76,12 @@ def names_in(data: Dataset, column: str) -> dict[int, str]:
 
 
 def require_one_coding(pair: Pair, data: Dataset, trained: Dataset | None = None) -> None:
-    """`require_one_name`, where the lists of names leave room for two.
+    """Runs `require_one_name` if the lists of names allow a code to have two names.
 
     Args:
         pair: An initialised pair.
-        data: Where the pair is.
-        trained: Of a fit, in whose codes `data` are.
+        data: Data on the pair's device.
+        trained: The data of a fit, if `data` use its codes.
     """
     asked = data.asked(pair.model)
     lists = [data.labels[name] for name in asked if name in data.labels]
@@ -93,16 +93,16 @@ def require_one_coding(pair: Pair, data: Dataset, trained: Dataset | None = None
 
 
 def require_one_name(pair: Pair, by: Picked, asked: Sequence[str], *data: Dataset) -> None:
-    """Raises `BadData` where two columns of names pick from the same, and a code stands for one name in one and for another in the other.
+    """Raises `BadData` if two columns of names index the same thing, and a code has different names in the two columns.
 
-    Codes that stand in one of them alone are no clash: each then has rows of its own. Neither are columns that never pick the same number, as those of `w[a, 0] + w[b, 1]`; but the rows
-    of a plate then have two names, and a warning says so.
+    Codes that occur in only one of the columns are allowed, as each then indexes rows of its own. So are columns that never select the same number, as in `w[a, 0] + w[b, 1]`; but the
+    rows of a plate then have two names, and a warning says so.
 
     Args:
         pair: Initialised.
-        by: What it picks from by which columns.
+        by: What it indexes by which columns, from `picked`.
         asked: The columns, in the model's order.
-        data: In one coding.
+        data: Data sets that share one coding.
     """
     for key, columns in by.items():
         names = {
@@ -135,13 +135,13 @@ def _clash(one: Sequence[str], other: Sequence[str]) -> bool:
 
 
 def _disjoint(one: Part, other: Part) -> bool:
-    """Whether they are parts of one tensor that have no number in common."""
+    """Whether two parts of the same tensor have no number in common."""
     beside = dict(one[1])
     return one[0] == other[0] and any(beside.get(dim, number) != number for dim, number in other[1])
 
 
 class _Sites(Messenger):
-    """Has every latent followed, and notes its plates and the sizes of its event."""
+    """Has every latent tracked, and records its plates and event shape."""
 
     def __init__(self, watch: _Watch) -> None:
         super().__init__()
@@ -157,16 +157,16 @@ class _Sites(Messenger):
             self._watch.follow(msg["value"], name)
 
     def plate_of(self, base: Tensor, dim: int) -> str | None:
-        """The plate along a dimension of what was made from latents; None where it is none, or may be another."""
+        """The plate along a dimension of a tensor computed from latents; None if there is none, or it is ambiguous."""
         size, names = base.shape[dim], self._watch.latents_in(base)
         found = {plate for name in names for plate, rows in self._plates[name].items() if rows == size}
         return found.pop() if len(found) == 1 and not any(size in self._events[name] for name in names) else None
 
 
 class _Watch(TorchFunctionMode):
-    """Notes each tensor of which a dimension is indexed by a column, with that dimension and the column; and which latents a tensor was made from.
+    """Records each tensor with a dimension that is indexed by a column, with that dimension and the column; and which latents each tensor was computed from.
 
-    The model's tensors stay of their own class: not every operation takes those by which Pyro tells provenance.
+    The class of the model's tensors is not changed: Pyro's provenance tensors are not accepted by every operation.
 
     Args:
         columns: Name → (N,) codes.
@@ -179,11 +179,11 @@ class _Watch(TorchFunctionMode):
         self.found: list[tuple[Tensor, int, str, Beside]] = []
 
     def follow(self, value: Tensor, name: str) -> None:
-        """Notes whose value this is."""
+        """Records which latent this is the value of."""
         self._latents[value] = self.latents_in(value) | {name}
 
     def latents_in(self, value: Tensor) -> frozenset[str]:
-        """The latents that a tensor was made from."""
+        """The latents that a tensor was computed from."""
         return self._latents.get(value, frozenset())  # type: ignore[no-any-return]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -194,12 +194,12 @@ class _Watch(TorchFunctionMode):
                     self.found.append((base, dim, column, beside))
         out = func(*args, **kwargs)
         if names := frozenset[str]().union(*map(self.latents_in, _tensors((args, kwargs)))):
-            for made in _tensors(args[:1] if out is None else out):  # `x[0] = a` hands nothing back
+            for made in _tensors(args[:1] if out is None else out):  # `x[0] = a` returns nothing
                 self._latents[made] = names
         return out
 
     def _column(self, index: Any) -> str | None:
-        """The one that it is, or the only one of the same codes."""
+        """The column that an index is, or else the only one with the same codes."""
         if not isinstance(index, Tensor) or index.dtype not in (torch.int64, torch.int32):
             return None
         same = [n for n, own in self._columns.items() if own is index]
@@ -217,7 +217,7 @@ Indices = Iterator[tuple[Tensor, int, Any, Beside]]
 
 
 def _by_key(base: Tensor, key: Any) -> Indices:
-    """The dimensions that `base[key]` picks from by tensors."""
+    """The dimensions that are indexed by tensors in `base[key]`."""
     keys, dim = key if isinstance(key, tuple) else (key,), 0
     beside, found = [], []
     taken = sum(each.dim() if _is_mask(each) else each is not None and each is not Ellipsis for each in keys)
