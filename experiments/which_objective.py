@@ -30,6 +30,7 @@ MEASURES = {
     "mean_error": "error of the means, sds",
     "sd_error": "error of the sds, log ratio",
 }
+NEAR = 0.05  # nats of a KL, by which another may be lower unnoticed
 CORRELATION, NOISE, SEEN, COUNT = 0.9, 0.3, 1.5, 2.0
 
 
@@ -99,7 +100,7 @@ def verdict(table: pd.DataFrame) -> str:
         others = own.drop("stl")
         others = others[np.isfinite(others[["kl", "kl_se"]]).all(axis=1)]  # what ran away is no rival
         stl = own.loc["stl"]
-        least = every(not_above(stl.kl - r.kl, stl.kl_se + r.kl_se, 1e-3, sure=3) for r in others.itertuples())
+        least = every(not_above(stl.kl - r.kl, stl.kl_se + r.kl_se, 1e-3, within=NEAR, sure=3) for r in others.itertuples())  # fmt: skip
         covers = bool(own.forward_kl[list(COVERING)].min() <= stl.forward_kl)
         answers.append((least, covers))
         said.append(

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from answers import head
+from answers import every, head
 from pixels import as_text, draw_row
 
 import vbayes as vb
@@ -97,8 +97,8 @@ def measure(*, pairs: list[str], scales: list[float], steps: int, looks: int) ->
                 rows.append(
                     {
                         "what": kind, "training": name, "step": int(step), "scale": now, "squared_error": error, "log_likelihood": elbo,
-                        "off_the_line": elbo - log_likelihood(error, now, features), "one_less_cosine": 1 - cosine,
-                        "best": left_out if kind == "linear" else None,
+                        "difference_from_formula": elbo - log_likelihood(error, now, features), "one_minus_cosine": 1 - cosine,
+                        "pca_error": left_out if kind == "linear" else None,
                     }
                 )  # fmt: skip
             made = vb.reconstruct(pair, x[:SHOWN]).mean
@@ -117,17 +117,17 @@ def runs(table: pd.DataFrame) -> pd.DataFrame:
 
 def verdict(table: pd.DataFrame) -> str:
     own = runs(table)
-    off = (own.off_the_line / own.log_likelihood).abs().max()
-    turned = own.one_less_cosine.abs().max()
+    off = (own.difference_from_formula / own.log_likelihood).abs().max()
+    turned = own.one_minus_cosine.abs().max()
     ends = own[own.step == own.step.max()]
     linear = ends[ends.what == "linear"]
-    excess = (linear.squared_error / linear.best - 1).abs().max()
+    excess = (linear.squared_error / linear.pca_error - 1).abs().max()
     learnt = linear[linear.training == "learnt"]
     variance = (learnt.scale**2 / (learnt.squared_error / 64) - 1).abs().max()
     rest = ends[ends.what != "linear"].squared_error
     checks = {
-        "the likelihood is on a line in the squared error": bool((own.off_the_line.abs() < 1e-9 * own.log_likelihood.abs()).all()), "gradients are parallel": bool((own.one_less_cosine.abs() < 1e-9).all()),
-        "linear trainings end at PCA": bool(((linear.squared_error / linear.best - 1).abs() < 1e-3).all()),
+        "the likelihood is on a line in the squared error": bool((own.difference_from_formula.abs() < 1e-9 * own.log_likelihood.abs()).all()), "gradients are parallel": bool((own.one_minus_cosine.abs() < 1e-9).all()),
+        "linear trainings end at PCA": every((linear.squared_error / linear.pca_error - 1).abs() < 1e-3),
         "a variance learnt is the error a pixel": variance < 0.01 if len(learnt) else None,
     }  # fmt: skip
     also = f", the non-linear ones at {rest.min():.3f} to {rest.max():.3f}" if len(rest) else ""
@@ -147,11 +147,12 @@ def figure(table: pd.DataFrame) -> plt.Figure:
     for name in dict.fromkeys(own.training):
         here = own[own.training == name]
         colour = COLOURS.get(name, "#CC79A7")
-        label = name if name in ("squared error",) else "σ learnt" if name == "learnt" else f"σ = {name}"
+        label = {"squared error": "squared error alone", "learnt": "likelihood, σ learnt"}.get(name, f"likelihood, σ = {name}")  # fmt: skip
         if name != "squared error":
             scales = errors / 64 if name == "learnt" else np.full_like(errors, float(name) ** 2)
             curve = [log_likelihood(e, s**0.5, 64) for e, s in zip(errors, scales, strict=True)]
-            line.plot(errors, curve, color=colour, lw=1.1, ls="--" if name == "learnt" else "-")
+            best = {"ls": "--", "label": "the best σ for each error"} if name == "learnt" else {}
+            line.plot(errors, curve, color=colour, lw=1.1, **best)
             line.plot(
                 here.squared_error, here.log_likelihood, "o", ms=4, color=colour, mec="white", mew=0.4, label=label
             )
@@ -165,18 +166,19 @@ def figure(table: pd.DataFrame) -> plt.Figure:
     line.set(
         xlim=(0, min(8.0, errors[-1])),
         ylim=(-150, 60),
-        xlabel="squared error of a digit",
-        ylabel="log-likelihood of a digit (nats)",
+        xlabel="squared error per digit, |x − x̂|²",
+        ylabel="log-likelihood per digit (nats)",
     )
-    path.set(xscale="log", yscale="log", xlabel="step", ylabel="squared error of a digit")
-    path.text(0.03, 0.03, "— linear   -- non-linear", transform=path.transAxes, fontsize=9)
+    line.set_title("The likelihood is linear in the squared error", loc="left", fontsize=11)
+    path.set(xscale="log", yscale="log", xlabel="training step", ylabel="squared error per digit")
+    path.set_title("Training (solid: linear, dashed: non-linear)", loc="left", fontsize=11)
     for ax in (line, path):
         ax.grid(**GRID)
         ax.spines[["top", "right"]].set_visible(False)
         ax.legend(frameon=False, fontsize=9)
-    lines = [("digit", None, "digit")]
+    lines = [("digit", None, "original")]
     lines += [
-        (f"picture, {kind}", name, f"{kind},\n{'on ' + name if name == 'squared error' else 'likelihood'}")
+        (f"picture, {kind}", name, f"{kind},\n{'squared error' if name == 'squared error' else 'likelihood'}")
         for kind in dict.fromkeys(own.what)
         for name in ("squared error", "learnt")
     ]
@@ -196,10 +198,19 @@ experiment = vb.Experiment(
     figure=figure,
     verdict=verdict,
     notes="Autoencoders of the digits with five hidden units, all from one start, with Adam. `training` is on the squared error alone, by a loop without densities, or on the "
-    "likelihood with σ as named. `off_the_line` is the ELBO less the formula of the claim, in double precision; `one_less_cosine` is of the angle between the two "
-    "gradients; `best` is PCA's squared error. The points of the figure are where trainings went, the dashed curve is −(D/2)(ln(2π MSE/D) + 1), the best σ for each error, which a learnt one reaches in time.",
+    "likelihood with σ as named. `difference_from_formula` is the ELBO less the formula of the claim, in double precision; `one_minus_cosine` is of the angle between the two "
+    "gradients; `pca_error` is PCA's squared error. The points of the figure are where trainings went, the dashed curve is −(D/2)(ln(2π MSE/D) + 1), the best σ for each error, which a learnt one reaches in time.",
     summary=lambda table: runs(table)[runs(table).step == runs(table).step.max()][
-        ["what", "training", "scale", "squared_error", "log_likelihood", "off_the_line", "one_less_cosine", "best"]
+        [
+            "what",
+            "training",
+            "scale",
+            "squared_error",
+            "log_likelihood",
+            "difference_from_formula",
+            "one_minus_cosine",
+            "pca_error",
+        ]
     ],
     sections=("what",),
 )

@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from answers import head
+from answers import every, head
 from pixels import as_text, draw_row
 from scipy.linalg import subspace_angles
 from sklearn.decomposition import PCA
@@ -19,7 +19,7 @@ MOST_DEGREES, MOST_LOSS, MOST_LEFT, MOST_OFF = 1.0, 1e-3, 1e-3, 0.05
 KNOWN = 1e-3  # of all variance: in directions with less the data say nothing of W
 
 
-def strangers(x: np.ndarray) -> np.ndarray:
+def shuffled(x: np.ndarray) -> np.ndarray:
     """What is no digit: each pixel by itself from another one."""
     generator = np.random.default_rng(vb.default_seed())
     return np.stack([generator.permutation(column) for column in x.T], 1)
@@ -36,11 +36,11 @@ def measure(*, hidden: list[int], seeds: int, steps: int) -> pd.DataFrame:
     data = vb.data.digits(binary=False)
     x = data.first.double().numpy()
     total = float(x.var(0).sum())
-    others = strangers(x)
+    others = shuffled(x)
     eigenvalues, directions = (each[..., ::-1] for each in np.linalg.eigh(np.cov(x.T, bias=True)))
     known = directions[:, eigenvalues > KNOWN * total]
     rows = [
-        {"what": "PCA", "hidden": k, "left_out": float(eigenvalues[k:].sum()), "total": total}
+        {"what": "PCA", "hidden": k, "discarded_eigenvalues": float(eigenvalues[k:].sum()), "total": total}
         for k in range(1, len(eigenvalues))
     ]
     for size in hidden:
@@ -52,13 +52,13 @@ def measure(*, hidden: list[int], seeds: int, steps: int) -> pd.DataFrame:
                 float(((z - offset - (z - offset) @ weight @ weight.T) ** 2).sum(1).mean()) for z in (x, others)
             )
             row = {
-                "what": "fit", "hidden": size, "seed": seed, "squared_error": error, "of_strangers": strange, "total": total,
+                "what": "fit", "hidden": size, "seed": seed, "squared_error": error, "error_of_shuffled": strange, "total": total,
             }  # fmt: skip
             if size < x.shape[1]:
                 pca = PCA(size, svd_solver="full").fit(x)
                 off = offset - pca.mean_
                 row |= {
-                    "left_out": float(eigenvalues[size:].sum()),
+                    "discarded_eigenvalues": float(eigenvalues[size:].sum()),
                     "degrees": float(np.degrees(subspace_angles(weight, pca.components_.T)).max()),
                     # b within the span of W changes nothing.
                     "offset": float(np.linalg.norm(off - weight @ (weight.T @ off))),
@@ -78,9 +78,9 @@ def _pictures(weight: np.ndarray, components: np.ndarray, pair: vb.Pair, data: v
     shown = {
         "principal directions": components,
         "columns of W": weight.T,
-        "columns of W, turned": (weight @ turned.U @ turned.Vh).T,
+        "columns of W, rotated": (weight @ turned.U @ turned.Vh).T,
         "digits": some.first,
-        "rebuilt": vb.reconstruct(pair, some).mean,
+        "reconstructions": vb.reconstruct(pair, some).mean,
     }
     return [
         {"what": name, "hidden": SHOWN, "seed": i, "pixels": as_text(picture)}
@@ -92,25 +92,25 @@ def _pictures(weight: np.ndarray, components: np.ndarray, pair: vb.Pair, data: v
 def fits(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Those with a code narrower than the data, and those with a wider one."""
     own = table[table.what == "fit"]
-    return own[own.left_out.notna()], own[own.left_out.isna()]
+    return own[own.discarded_eigenvalues.notna()], own[own.discarded_eigenvalues.isna()]
 
 
 def verdict(table: pd.DataFrame) -> str:
     narrow, wide = fits(table)
-    excess = narrow.squared_error / narrow.left_out - 1
+    excess = narrow.squared_error / narrow.discarded_eigenvalues - 1
     left = wide.squared_error / wide.total
     checks = {
-        "W spans the principal directions": bool((narrow.degrees < MOST_DEGREES).all()), "the loss is the eigenvalues left out": bool((excess.abs() < MOST_LOSS).all()),
-        "b is the mean": bool((narrow.offset < 0.01 * narrow.total**0.5).all()), "a wide code rebuilds everything": bool((left < MOST_LEFT).all()) if len(wide) else None,
-        "W Wᵀ = I": bool((wide.identity < MOST_OFF).all()) if len(wide) else None,
+        "W spans the principal directions": every(narrow.degrees < MOST_DEGREES), "the loss is the eigenvalues left out": every(excess.abs() < MOST_LOSS),
+        "b is the mean": every(narrow.offset < 0.01 * narrow.total**0.5), "a wide code rebuilds everything": every(left < MOST_LEFT),
+        "W Wᵀ = I": every(wide.identity < MOST_OFF),
     }  # fmt: skip
     return (
         f"{head(checks)}: from {narrow.seed.nunique()} starts each, with {_said(narrow)} hidden units the span of W is at most "
         f"{narrow.degrees.max():.2g}° off that of the principal directions, the squared error {excess.max():.1e} above the eigenvalues left out, "
         f"and b, off that span, {narrow.offset.max():.1e} from the mean; with {_said(wide)} hidden units {left.max():.1e} of the digits' variance is left, W Wᵀ is the identity to {wide.identity.max():.1g} in the "
         f"directions that digits have (b is then free: it cancels), "
-        f"and of pictures that are no digits {(wide.of_strangers / wide.total).max():.2g}, where {narrow.hidden.max()} hidden units leave "
-        f"{(narrow.of_strangers / narrow.total)[narrow.hidden == narrow.hidden.max()].min():.2g}."
+        f"and of pictures that are no digits {(wide.error_of_shuffled / wide.total).max():.2g}, where {narrow.hidden.max()} hidden units leave "
+        f"{(narrow.error_of_shuffled / narrow.total)[narrow.hidden == narrow.hidden.max()].min():.2g}."
     )
 
 
@@ -124,7 +124,13 @@ def figure(table: pd.DataFrame) -> plt.Figure:
     ax = left.subplots()
     narrow, wide = fits(table)
     known = table[table.what == "PCA"]
-    ax.plot(known.hidden, known.left_out / known.total, color="#444444", lw=1.2, label="eigenvalues left out (PCA)")
+    ax.plot(
+        known.hidden,
+        known.discarded_eigenvalues / known.total,
+        color="#444444",
+        lw=1.2,
+        label="PCA: discarded eigenvalues",
+    )
     own = pd.concat([narrow, wide])
     ax.plot(
         own.hidden,
@@ -132,17 +138,18 @@ def figure(table: pd.DataFrame) -> plt.Figure:
         "o",
         color="#0072B2",
         mec="white",
-        label="digits, by the linear autoencoder",
+        label="linear autoencoder, digits",
     )
     ax.plot(
         own.hidden,
-        own.of_strangers / own.total,
+        own.error_of_shuffled / own.total,
         "D",
         color="#D55E00",
         mfc="none",
-        label="no digits: each pixel of another one",
+        label="linear autoencoder, digits with shuffled pixels",
     )
-    ax.set(xscale="log", ylim=(-0.03, 1.3), xlabel="hidden units", ylabel="squared error / variance")
+    ax.set(xscale="log", ylim=(-0.03, 1.3), xlabel="hidden units, dim(h)", ylabel="squared error / total variance")
+    ax.set_title("Variance that is not reconstructed", loc="left", fontsize=11)
     counts = sorted(set(own.hidden))
     ax.set_xticks(counts, counts)
     ax.minorticks_off()
@@ -153,7 +160,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
     if names:
         grid = right.subplots(len(names), SHOWN)
         for line, name in zip(grid, names, strict=True):
-            signed = name not in ("digits", "rebuilt")
+            signed = name not in ("digits", "reconstructions")
             draw_row(table[table.what == name].pixels, list(line), label=name, signed=signed)
     return drawing
 
@@ -167,9 +174,9 @@ experiment = vb.Experiment(
     quick={"hidden": [2, 5, 64, 96], "seeds": 2, "steps": 1200},
     figure=figure,
     verdict=verdict,
-    notes="Handwritten digits, all 1797 at once. `left_out` is the sum of the covariance's eigenvalues that PCA leaves out, `degrees` the largest principal "
+    notes="Handwritten digits, all 1797 at once. `discarded_eigenvalues` is the sum of the covariance's eigenvalues that PCA leaves out, `degrees` the largest principal "
     "angle between the span of W and that of scikit-learn's components, `orthonormal` the largest entry of |WᵀW − I|. W is unique but for a rotation "
-    "of h, so its columns look like mixtures; turned, they are the principal directions. `of_strangers` is the squared error of pictures whose pixels come "
+    "of h, so its columns look like mixtures; rotated, they are the principal directions. `error_of_shuffled` is the squared error of pictures whose pixels come "
     "each from another digit; `identity`, of wide codes, the largest |W Wᵀ v − v| of a principal direction v with a thousandth of the variance or more. `total` is the variance of all pixels together.",
     summary=lambda table: table[table.what == "fit"].drop(columns=["what", "pixels"], errors="ignore"),
     sections=("hidden",),

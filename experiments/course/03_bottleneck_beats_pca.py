@@ -15,6 +15,7 @@ from vbayes.plots.palette import GRID
 
 HELD_OUT, SHOWN = 297, 10
 COLOURS = {"PCA": "#444444", "autoencoder": "#0072B2"}
+PARTS = {"seen": "training digits", "held out": "held-out digits"}
 
 
 def trained(hidden: int, data: vb.Dataset, epochs: int, seed: int) -> vb.Pair:
@@ -70,7 +71,7 @@ def verdict(table: pd.DataFrame) -> str:
     new = own[own.digits == "held out"].groupby("hidden")[["pca", "autoencoder"]].mean()
     said = ", ".join(f"{row.autoencoder:.2f} against {row.pca:.2f} with {size}" for size, row in new.iterrows())
     return (
-        f"{head({'better than PCA, seen and held out': every(map(above, own.gain, own.gain_se))})}: the squared error of a held-out digit is {said} hidden units. The gain over PCA is at least "
+        f"{head({'better than PCA, seen and held out': every(map(above, own.pca - own.autoencoder, own.gain_se))})}: the squared error of a held-out digit is {said} hidden units. The gain over PCA is at least "
         f"{z.min():.0f} of its standard errors, for digits seen and held out, in each of {own.split.nunique()} splits."
     )
 
@@ -85,10 +86,16 @@ def figure(table: pd.DataFrame) -> plt.Figure:
         for part, style, marker in (("seen", "--", "o"), ("held out", "-", "D")):
             mean = own[own.digits == part].groupby("hidden")[column].mean()
             axes[0].plot(
-                mean.index, mean, style, marker=marker, ms=5, mec="white", color=COLOURS[name], label=f"{name}, {part}"
-            )
+                mean.index, mean, style, marker=marker, ms=5, mec="white", color=COLOURS[name], label=f"{name}, {PARTS[part]}"
+            )  # fmt: skip
     counts = sorted(set(own.hidden))
-    axes[0].set(xscale="log", xlabel="hidden units", ylabel="squared error of a digit", ylim=(0, None))
+    axes[0].set(
+        xscale="log",
+        xlabel="code dimensions, dim(h)",
+        ylabel="squared error per digit",
+        ylim=(0, None),
+    )
+    axes[0].set_title("Reconstruction error", loc="left", fontsize=11)
     axes[0].set_xticks(counts, counts)
     axes[0].minorticks_off()
     axes[0].grid(**GRID)
@@ -99,7 +106,9 @@ def figure(table: pd.DataFrame) -> plt.Figure:
         for label, mean in points.groupby("label")[["h1", "h2"]].median().iterrows():
             ax.text(mean.h1, mean.h2, f"{label:g}", ha="center", va="center", fontsize=12, fontweight="bold")
         ax.set(xticks=[], yticks=[])
-        ax.set_title(f"held-out digits by two numbers of {name if name == 'PCA' else 'the ' + name}", fontsize=10)
+        ax.set_xlabel("code h₁")
+        ax.set_ylabel("code h₂")
+        ax.set_title(f"{name.replace('a', 'A', 1) if name != 'PCA' else name}: codes of held-out digits", loc="left", fontsize=11)  # fmt: skip
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
     pictures = table[table.what.str.startswith("picture")]
@@ -108,7 +117,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
     grid = bottom.subplots(len(lines), SHOWN)
     for line, (name, size) in zip(grid, lines, strict=True):
         chosen = pictures[(pictures.what == f"picture of {name}") & (pictures.hidden == size)]
-        draw_row(chosen.pixels, list(line), label="held out" if name == "digit" else f"{name}, {size}")
+        draw_row(chosen.pixels, list(line), label="held-out digit" if name == "digit" else f"{name}, dim(h) = {size}")
     return drawing
 
 

@@ -173,19 +173,19 @@ def figure(table: pd.DataFrame) -> plt.Figure:
     for ax, states in zip(axes, number, strict=False):
         timed = table[(table.states == states) & table.ms.notna()]
         for (problem, engine), own in timed.groupby(["problem", "engine"], sort=False):
-            line, label = ("-", problem) if engine == "scan" else (":", f"{problem}, step by step")
+            line, label = ("-", problem) if engine == "scan" else (":", f"{problem}, sequential recursion")
             ax.errorbar(own.steps, own.ms, yerr=own.ms_se, color=PROBLEMS[problem], ls=line, marker="o", ms=4, label=label)  # fmt: skip
         top = timed[timed.steps == timed.steps.max()].ms.max()
         ends = timed.steps.max() / 10, timed.steps.max()
-        ax.plot(ends, (top / 5, 2 * top), color="#888888", lw=1, ls="--", label="like T")
-        ax.set(ylabel="time (ms)", title=f"{states} states")
+        ax.plot(ends, (top / 5, 2 * top), color="#888888", lw=1, ls="--", label="∝ T")
+        ax.set(ylabel="time (ms, ± 1 SE)", title=f"{states} states: time")
     for problem, colour in {**PROBLEMS, "best path": "#E69F00"}.items():
         own = table[(table.problem == problem) & (table.engine == "scan")].groupby("steps").error.max()
         axes[-1].plot(own.index, own.clip(lower=1e-17), color=colour, marker="o", ms=4, label=problem)
-    axes[-1].axhline(RIGHT, color="#444444", lw=1, ls="--")
-    axes[-1].set(ylabel="distance from numpy, step by step", title="How right", ylim=(1e-17, 1e-4))
+    axes[-1].axhline(RIGHT, color="#444444", lw=1, ls="--", label="tolerance")
+    axes[-1].set(ylabel="difference from a recursion in NumPy", title="Accuracy", ylim=(1e-17, 1e-4))
     for ax in axes:
-        ax.set(xscale="log", yscale="log", xlabel="steps T of the chain")
+        ax.set(xscale="log", yscale="log", xlabel="length T of the chain (steps)")
         ax.legend(frameon=False, fontsize=8)
         ax.grid(**GRID)
         ax.spines[["top", "right"]].set_visible(False)

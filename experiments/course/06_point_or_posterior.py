@@ -12,7 +12,7 @@ import pandas as pd
 import pyro
 import pyro.distributions as dist
 import torch
-from answers import above, every, head, measured
+from answers import above, every, head, measured, not_above
 from numpy.polynomial.hermite_e import hermegauss
 from pyro.distributions import constraints, transforms
 from torch import Tensor
@@ -171,6 +171,7 @@ def verdict(table: pd.DataFrame) -> str:
     endless = sorted(points[np.isinf(points.loss)].data)
     checks = {
         "find_map finds the mode on paper": bool((off < 1e-3).all()),
+        "no q(θ) predicts better than the exact posterior": every(not_above(-r.loss, r.loss_se, within=ENOUGH, sure=3) for r in table[table.learnt == Q].itertuples()),
         f"with {many} data all lose less than {ENOUGH} nats": every(above(ENOUGH - r.loss, r.loss_se) for r in at_many.itertuples()),
         f"with {few} the learnt q(θ) predicts better than any point": every(above(r.behind, r.behind_se, sure=3) for r in at_few.itertuples()),
         "and loses less than a quarter as much": above(best.loss / 4 - q.loss, math.hypot(best.loss_se / 4, q.loss_se)),
@@ -198,9 +199,9 @@ def figure(table: pd.DataFrame) -> plt.Figure:
     for name, own in table[table.learnt != EXACT].groupby("learnt", sort=False):
         own = own[np.isfinite(own.loss)]
         left.errorbar(own.data, own.loss, yerr=own.loss_se.fillna(0), color=colours[name], marker="o", ms=4, label=name)
-    left.set(xscale="log", yscale="log", xlabel="data", ylabel="loss to the exact posterior (nats, ± 1 SE)")
+    left.set(xscale="log", yscale="log", xlabel="number of observations", ylabel="loss against the exact posterior\n(nats per new observation, ± 1 SE)")  # fmt: skip
     left.set_xticks(sorted(set(table.data)), [str(n) for n in sorted(set(table.data))], minor=False)
-    left.set_title("Held-out log p of a new datum", loc="left", fontsize=11)
+    left.set_title("Log predictive density of a new observation", loc="left", fontsize=11)
     left.set_ylim(bottom=1e-6)
     left.legend(frameon=False, fontsize=8)
     for count in table[np.isinf(table.loss)].data:
@@ -211,8 +212,8 @@ def figure(table: pd.DataFrame) -> plt.Figure:
     for row in drawn[drawn.data == count].itertuples():
         right.plot(grid, row.density, color=colours[row.learnt], lw=2.5 if row.learnt == EXACT else 1.3, ls="--" if row.learnt == Q else "-", label=row.learnt)  # fmt: skip
     right.plot(row.seen, np.zeros(len(row.seen)), "k|", ms=14, clip_on=False)
-    right.set(xlabel="next datum", ylabel="density", ylim=(0, None))
-    right.set_title(f"One data set of {count}", loc="left", fontsize=11)
+    right.set(xlabel="new observation", ylabel="predictive density", ylim=(0, None))
+    right.set_title(f"Predictions from one data set of {count} (ticks)", loc="left", fontsize=11)
     right.legend(frameon=False, fontsize=8)
     for ax in (left, right):
         ax.spines[["top", "right"]].set_visible(False)

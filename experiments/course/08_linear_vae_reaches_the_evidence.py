@@ -112,15 +112,17 @@ def figure(table: pd.DataFrame) -> plt.Figure:
     bounds, gaps = left.subplots(1, 2)
     for kind, colour in COLOURS.items():
         here = own[(own.guide == kind) & (own.seed == own.seed.min()) & (own.step > 0)]
-        bounds.plot(here.step, here.evidence, color=colour, lw=1.3, label=f"evidence, {kind} guide")
-        bounds.plot(here.step, here.elbo, "--", color=colour, lw=1.3, label="its ELBO")
-        gaps.plot(here.step, here.kl, "--", color=colour, marker="o", ms=3.5, lw=1, label=f"KL(q‖posterior), {kind}")
-        gaps.plot(here.step, here.highest - here.evidence, color=colour, lw=1.4, label="maximum − evidence")
+        bounds.plot(here.step, here.evidence, color=colour, lw=1.3, label=f"log p(x), {kind} guide")
+        bounds.plot(here.step, here.elbo, "--", color=colour, lw=1.3, label=f"ELBO, {kind} guide")
+        gaps.plot(here.step, here.kl, "--", color=colour, marker="o", ms=3.5, lw=1, label=f"KL(q ‖ posterior), {kind}")
+        gaps.plot(here.step, here.highest - here.evidence, color=colour, lw=1.4, label=f"maximum − log p(x), {kind}")
     highest = own.highest.iloc[0]
     bounds.axhline(highest, color="#444444", lw=1, ls=":")
     bounds.text(own.step[own.step > 0].min(), highest + 2, "maximum likelihood, closed form", fontsize=9, va="bottom")
-    bounds.set(xscale="log", ylim=(-70, highest + 14), xlabel="step", ylabel="nats per digit")
-    gaps.set(xscale="log", yscale="log", xlabel="step", ylabel="nats per digit")
+    bounds.set(xscale="log", ylim=(-70, highest + 14), xlabel="training step", ylabel="nats per digit")
+    bounds.set_title("Evidence and ELBO", loc="left", fontsize=11)
+    gaps.set(xscale="log", yscale="log", xlabel="training step", ylabel="nats per digit")
+    gaps.set_title("Gaps that close", loc="left", fontsize=11)
     for ax in (bounds, gaps):
         ax.grid(**GRID)
         ax.spines[["top", "right"]].set_visible(False)
@@ -130,7 +132,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
     grid = right.subplots(len(names), int((pictures.guide == "closed form").sum()), squeeze=False)
     for axes, (kind, label) in zip(grid, names.items(), strict=True):
         draw_row(pictures[pictures.guide == kind].pixels, list(axes), label=label, signed=True)
-    right.suptitle("columns of W: what each latent draws", fontsize=10)
+    right.suptitle("Columns of W, one for each latent dimension", fontsize=11)
     return drawing
 
 

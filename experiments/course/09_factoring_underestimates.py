@@ -11,13 +11,14 @@ import pandas as pd
 import pyro
 import pyro.distributions as dist
 import torch
-from answers import head
+from answers import every, head
 from matplotlib.axes import Axes
 from pyro.distributions import constraints
 
 import vbayes as vb
 
 NOISE, SEEN = 0.3, 1.0  # x = a b + noise, x = 1: a and b are both positive or both negative
+NEAR = 0.1  # nats
 
 
 def measure(*, correlations: list[float], steps: int) -> pd.DataFrame:
@@ -64,8 +65,8 @@ def correlated_gaussian(correlation: float, steps: int) -> dict[str, float | str
     )
     return {
         "posterior": "gaussian", "guide": "factored", "correlation": correlation, "variance": 1.0,
-        "by_ascent": float(target.variances[0]), "by_gradients": float(fit.parameters["scale"][0]) ** 2,
-        "on_paper": 1 - correlation**2, "kl": -found.elbo, "kl_on_paper": -0.5 * math.log(1 - correlation**2),
+        "coordinate_ascent": float(target.variances[0]), "stochastic_gradients": float(fit.parameters["scale"][0]) ** 2,
+        "closed_form": 1 - correlation**2, "kl": -found.elbo, "kl_closed_form": -0.5 * math.log(1 - correlation**2),
     }  # fmt: skip
 
 
@@ -108,20 +109,20 @@ def best_product(nodes: int = 401, sweeps: int = 500) -> float:
 
 def verdict(table: pd.DataFrame) -> str:
     gaussian, arms = (table[table.posterior == name] for name in ("gaussian", "two arms"))
-    gradients = float((gaussian.by_gradients / gaussian.on_paper - 1).abs().max())
-    paper = float((gaussian.kl - gaussian.kl_on_paper).abs().max())
-    least = float(arms.kl.min())  # one arm alone leaves ln 2 at least
-    shrunk = bool(((gaussian.by_ascent - gaussian.on_paper).abs() < 1e-6).all())
-    best = float(arms.kl[arms.guide == "product of any shape"].iloc[0])
+    gradients = float((gaussian.stochastic_gradients / gaussian.closed_form - 1).abs().max())
+    paper = float((gaussian.kl - gaussian.kl_closed_form).abs().max())
+    shrunk = bool(((gaussian.coordinate_ascent - gaussian.closed_form).abs() < 1e-6).all())
+    named = arms.set_index("guide").kl
+    best = float(named["product of any shape"])
     checks = {
-        "coordinate ascent finds the variance on paper": shrunk, "gradients find it": bool(((gaussian.by_gradients / gaussian.on_paper - 1).abs() < 0.1).all()),
-        "coordinate ascent finds the KL on paper": bool(((gaussian.kl - gaussian.kl_on_paper).abs() < 1e-6).all()), "a posterior is missed by more than ln 2": least > math.log(2),
-        "and by the best product of any shape": best > math.log(2),
+        "coordinate ascent finds the variance on paper": shrunk, "gradients find it": bool(((gaussian.stochastic_gradients / gaussian.closed_form - 1).abs() < 0.1).all()),
+        "coordinate ascent finds the KL on paper": every((gaussian.kl - gaussian.kl_closed_form).abs() < 1e-6), "a posterior is missed by more than ln 2": every(arms.kl > math.log(2)),
+        "a factored Gaussian is nearly the best product of any shape": bool(-1e-3 < named["factored"] - best < NEAR),
     }  # fmt: skip
     worst = gaussian.iloc[-1]
     kls = ", ".join(f"{row.kl:.3f} ({row.guide})" for row in arms.itertuples())
     return (
-        f"{head(checks)}: at a correlation of {worst.correlation:g} the factored variance is {worst.by_ascent:.3g} in place of 1, "
+        f"{head(checks)}: at a correlation of {worst.correlation:g} the factored variance is {worst.coordinate_ascent:.3g} in place of 1, "
         f"as 1/Λᵢᵢ says (gradients end within {gradients:.0%} of it), and KL(q ‖ p) = {worst.kl:.3g} nats (coordinate ascent ends within {paper:.1g} of the closed "
         f"form). Where only a product a b is known, the best q leave {kls} nats, more than the ln 2 of missing one arm of two: no simplification is reasonable."
     )
@@ -137,21 +138,25 @@ def figure(table: pd.DataFrame) -> plt.Figure:
     for radius in (1.0, 2.0):
         axes[0].plot(*(radius * shape @ circle), color="#888888", label="posterior" if radius == 1.0 else None)
         axes[0].plot(
-            *(radius * math.sqrt(shown.by_ascent) * circle),
+            *(radius * math.sqrt(shown.coordinate_ascent) * circle),
             color="#D55E00",
-            label="factored q" if radius == 1.0 else None,
+            label="mean-field q" if radius == 1.0 else None,
         )
-    axes[0].set_aspect("equal")
+    axes[0].set(aspect="equal", xlabel="z₁", ylabel="z₂")
     axes[0].legend(frameon=False, loc="upper left")
     axes[0].set_title(f"Correlation {shown.correlation:g}: 1 and 2 standard deviations", loc="left", fontsize=11)
-    axes[1].plot(gaussian.correlation, gaussian.variance, color="#888888", label="variance, exact")
-    axes[1].plot(gaussian.correlation, gaussian.on_paper, color="#D55E00", label="factored, 1/Λᵢᵢ")
-    axes[1].plot(gaussian.correlation, gaussian.by_ascent, "o", color="#D55E00", label="by coordinate ascent")
-    axes[1].plot(gaussian.correlation, gaussian.by_gradients, "x", ms=9, color="#0072B2", label="by gradients")
+    axes[1].plot(gaussian.correlation, gaussian.variance, color="#888888", label="variance, exact marginal")
+    axes[1].plot(gaussian.correlation, gaussian.closed_form, color="#D55E00", label="variance, mean field: 1/Λᵢᵢ")
+    axes[1].plot(
+        gaussian.correlation, gaussian.coordinate_ascent, "o", color="#D55E00", label="by coordinate ascent (CAVI)"
+    )
+    axes[1].plot(
+        gaussian.correlation, gaussian.stochastic_gradients, "x", ms=9, color="#0072B2", label="by stochastic gradients"
+    )
     axes[1].plot(gaussian.correlation, gaussian.kl, "s--", color="#009E73", label="KL(q ‖ p), nats")
-    axes[1].set_xlabel("correlation")
+    axes[1].set(xlabel="correlation ρ", ylabel="variance; KL in nats")
     axes[1].legend(frameon=False, fontsize=9)
-    axes[1].set_title("What factoring loses", loc="left", fontsize=11)
+    axes[1].set_title("Mean field: too small a variance", loc="left", fontsize=11)
     _arms(table[(table.posterior == "two arms") & table.loc_a.notna()], axes[2])
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
@@ -166,10 +171,11 @@ def _arms(rows: pd.DataFrame, ax: Axes) -> None:
         log_q = -0.5 * ((a - row.loc_a) / row.scale_a) ** 2
         log_q = log_q - 0.5 * ((b - row.loc_b - row.slope * (a - row.loc_a)) / row.scale_b) ** 2
         ax.contour(a, b, log_q, levels=[-2.0, -0.5], colors=colour)
-        ax.plot([], [], color=colour, label=f"{row.guide} q, KL {row.kl:.2f} nats")
-    ax.set_aspect("equal")
+        name = {"factored": "mean-field Gaussian", "correlated": "full Gaussian"}[row.guide]
+        ax.plot([], [], color=colour, label=f"{name}, KL {row.kl:.2f} nats")
+    ax.set(aspect="equal", xlabel="a", ylabel="b")
     ax.legend(frameon=False, fontsize=9, loc="lower right")
-    ax.set_title("Only a b is known: two arms", loc="left", fontsize=11)
+    ax.set_title("Posterior of a and b given x = a b + noise", loc="left", fontsize=11)
 
 
 experiment = vb.Experiment(
@@ -181,6 +187,8 @@ experiment = vb.Experiment(
     figure=figure,
     verdict=verdict,
     notes="`kl` is KL(q ‖ p) of the best q found: by coordinate ascent for the Gaussian, by gradients and tabulated for the two arms.",
-    summary=lambda table: table[["posterior", "guide", "correlation", "variance", "by_ascent", "by_gradients", "kl"]],
+    summary=lambda table: table[
+        ["posterior", "guide", "correlation", "variance", "coordinate_ascent", "stochastic_gradients", "kl"]
+    ],
     sections=("posterior",),
 )

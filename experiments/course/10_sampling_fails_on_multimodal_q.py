@@ -85,11 +85,11 @@ def verdict(table: pd.DataFrame) -> str:
     useless = [r.barrier for r in own.itertuples() if r.error > early.error[r.barrier] / 2]
     checks = {
         f"a chain is stuck behind {high.barrier:g} nats": above(high.error, high.error_se, STUCK * high.law, sure=4),
-        f"and not behind {low.barrier:g}": not_above(low.error, low.error_se, STUCK * low.law, sure=4),
+        f"and not behind {low.barrier:g}": not_above(low.error, low.error_se, STUCK * low.law, within=low.law, sure=4),
     }
     alone = last[last.maxima == 1]
     if len(alone):
-        checks["with one maximum it is not"] = every(each for r in alone.itertuples() for each in (not_above(r.error, r.error_se, STUCK * r.law, sure=4), above(r.error, r.error_se, r.law / STUCK, sure=1)))  # fmt: skip
+        checks["with one maximum it is not"] = every(each for r in alone.itertuples() for each in (not_above(r.error, r.error_se, STUCK * r.law, within=r.law, sure=4), above(r.error, r.error_se, r.law / STUCK, sure=1)))  # fmt: skip
     said = ", ".join(
         f"{measured(r.error / r.law, r.error_se / r.law, '.1f')} ({r.barrier:g} nats)" for r in own.itertuples()
     )
@@ -112,18 +112,18 @@ def figure(table: pd.DataFrame) -> plt.Figure:
             ax.errorbar(line.L, line.error, yerr=line.error_se, marker="os^Dv"[number % 5], label=f"{barrier:g} nats", color=f"C{number}")  # fmt: skip
         law = own.drop_duplicates("L").sort_values("L")
         ax.plot(law.L, law.law, "k--", lw=1, label="1/√L")
-        ax.set(xscale="log", yscale="log", xlabel="draws L", ylim=(0.6 * table.law.min(), 2))
-        title = {"independent": "independent draws", "chain": "a chain (HMC)"}[name]
-        ax.set_title(f"{table.maxima.max()} maxima, {title}", loc="left", fontsize=11)
-    axes[0].set_ylabel("error of the average (sd of q, ± 1 SE)")
-    axes[1].legend(frameon=False, loc="lower left", fontsize=9, title="barrier")
+        ax.set(xscale="log", yscale="log", xlabel="number of draws L", ylim=(0.6 * table.law.min(), 2))
+        title = {"independent": "independent draws", "chain": "Markov chain (HMC)"}[name]
+        ax.set_title(f"{table.maxima.max()} modes, {title}", loc="left", fontsize=11)
+    axes[0].set_ylabel("RMS error of the average (in sd of q, ± 1 SE)")
+    axes[1].legend(frameon=False, loc="lower left", fontsize=9, title="barrier between modes")
     last = table[(table.draws == "chain") & (table.L == table.L.max()) & (table.maxima > 1)]
     for number, (count, line) in enumerate(last.groupby("maxima")):
-        label = f"{count} maxima"
+        label = f"{count} modes"
         axes[2].errorbar(line.barrier, line.error / line.law, yerr=line.error_se / line.law, marker="os^D"[number % 4], color=f"C{number + 5}", label=label)  # fmt: skip
-    axes[2].axhline(STUCK, color="#444444", lw=1, ls="--")
-    axes[2].set(xscale="log", yscale="log", xlabel="barrier (nats)", ylabel="in the error of independent draws")
-    axes[2].set_title(f"A chain's error after {table.L.max():,} draws", loc="left", fontsize=11)
+    axes[2].axhline(STUCK, color="#444444", lw=1, ls="--", label="called stuck")
+    axes[2].set(xscale="log", yscale="log", xlabel="barrier between modes (nats)", ylabel="RMS error / that of independent draws")  # fmt: skip
+    axes[2].set_title(f"Markov chain after {table.L.max():,} draws", loc="left", fontsize=11)
     axes[2].legend(frameon=False)
     for ax in axes:
         ax.grid(alpha=0.25)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from answers import above, every, head, measured, not_above
+from answers import above, every, head, measured, not_above, of_repeats
 from pictures import split, trained
 
 import vbayes as vb
@@ -41,7 +41,8 @@ def gains(table: pd.DataFrame) -> pd.DataFrame:
     for (size, count, equal), own in table[table.L > 1].groupby(["batch_size", "L", "equal"]):
         one = table[(table.L == 1) & (table.batch_size == size)].set_index("seed").elbo_per_datum
         gain = own.set_index("seed").elbo_per_datum - one
-        rows.append({"batch_size": size, "L": count, "equal": equal, "gain": gain.mean(), "se": gain.std() / len(gain) ** 0.5})  # fmt: skip
+        mean, se = of_repeats(gain)
+        rows.append({"batch_size": size, "L": count, "equal": equal, "gain": mean, "se": se})
     return pd.DataFrame(rows)
 
 
@@ -52,8 +53,8 @@ def verdict(table: pd.DataFrame) -> str:
     checks, bounds, said, pays = {}, {}, [], []
     for size, own in found.groupby("batch_size"):
         same, more = (own[own.equal == equal] for equal in ("evaluations", "steps"))
-        nothing = every(map(not_above, same.gain, same.se))
-        free = every(not_above(r.gain, r.se, NOTHING) for r in more.itertuples())
+        nothing = every(not_above(r.gain, r.se, within=NOTHING) for r in same.itertuples())
+        free = every(above(NOTHING - r.gain, r.se) for r in more.itertuples())
         if size == claimed:
             checks["more draws gain nothing at the same cost"] = nothing
             bounds["nor at more cost"] = free
@@ -73,7 +74,7 @@ def verdict(table: pd.DataFrame) -> str:
 def figure(table: pd.DataFrame) -> plt.Figure:
     found = gains(table)
     drawing, axes = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
-    titles = {"evaluations": "As many evaluations", "steps": "As many steps, at L times the cost"}
+    titles = {"evaluations": "Equal number of likelihood evaluations", "steps": "Equal number of steps (L times the cost)"}  # fmt: skip
     for ax, (equal, title) in zip(axes, titles.items(), strict=True):
         for number, (count, own) in enumerate(found[found.equal == equal].groupby("L")):
             ax.errorbar(
@@ -89,10 +90,10 @@ def figure(table: pd.DataFrame) -> plt.Figure:
         ax.set_xticks(sorted(set(found.batch_size)), [str(size) for size in sorted(set(found.batch_size))])
         ax.minorticks_off()
         ax.margins(x=0.15)
-        ax.set_xlabel("data of a minibatch")
+        ax.set_xlabel("minibatch size M")
         ax.set_title(title, loc="left", fontsize=11)
         ax.spines[["top", "right"]].set_visible(False)
-    axes[0].set_ylabel("gain of held-out ELBO on L = 1\n(nats a digit, ± 1 SE)")
+    axes[0].set_ylabel("held-out ELBO less that of L = 1\n(nats per digit, ± 1 SE)")
     axes[1].legend(frameon=False)
     return drawing
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -9,12 +10,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from answers import above, every, head, not_above
+from answers import above, every, head, measured, not_above, of_repeats
 from pictures import split
 
 import vbayes as vb
 
 LATENT, BATCH = 3, 100
+MARGIN = 0.5  # nats a datum, that it may be behind unnoticed
+BUSY = 1.5  # how many times as long either may have taken on a busy machine
 METHODS = {"AEVB": vb.AnalyticKL(), "wake-sleep": vb.SleepPhase(), "Monte Carlo EM": None}
 COLOURS = {"AEVB": "#0072B2", "wake-sleep": "#7F7F7F", "Monte Carlo EM": "#D55E00"}
 
@@ -76,8 +79,13 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 def lead(held: pd.DataFrame, of: tuple[str, int], on: tuple[str, int]) -> tuple[float, float]:
     """Of one method after so many samples on another: mean and standard error over the data held out, nats."""
     wide = held.pivot(index="datum", columns=["method", "samples"], values="log_p")
-    apart = wide[of] - wide[on]
-    return float(apart.mean()), float(apart.std() / len(apart) ** 0.5)
+    return of_repeats(wide[of] - wide[on])
+
+
+def in_time(own: pd.DataFrame, seconds: float, samples: int) -> tuple[float, float]:
+    """The lead of AEVB after so many seconds at most on Monte Carlo EM after so many samples; NaN where it was not looked at so early."""
+    looks = own[(own.method == "AEVB") & (own.seconds <= seconds)].samples
+    return lead(own, ("AEVB", looks.max()), ("Monte Carlo EM", samples)) if len(looks) else (math.nan, math.nan)
 
 
 def verdict(table: pd.DataFrame) -> str:
@@ -92,13 +100,14 @@ def verdict(table: pd.DataFrame) -> str:
             both = ", ".join(f"{mean:+.2f} ± {se:.2f}" for mean, se in equal[count, other])
             parts.append(f"{both} on {other}")
         theirs = own[(own.method == "Monte Carlo EM") & (own.samples == samples[-1])].seconds.iloc[0]
-        in_time = own[(own.method == "AEVB") & (own.seconds <= theirs)].samples.max()
-        timed.append(lead(own, ("AEVB", in_time), ("Monte Carlo EM", samples[-1])))
-        parts.append(f"{timed[-1][0]:+.2f} ± {timed[-1][1]:.2f} on the latter in the {theirs:.0f} s that it took")
+        least, same, most = (in_time(own, theirs * by, samples[-1]) for by in (1 / BUSY, 1, BUSY))
+        timed.append(True if above(*least) else False if above(*most) is False else None)
+        shown = measured(*same, "+.2f") if math.isfinite(same[0]) else "unknown"
+        parts.append(f"{shown} on the latter in the {theirs:.0f} s that it took")
         said.append(f"N = {count:,}: {', '.join(parts)}")
     checks = {
-        "it is not behind wake-sleep": every(not_above(-mean, se) for (_, other), leads in equal.items() if other == "wake-sleep" for mean, se in leads),
-        "it is ahead of Monte Carlo EM for the same time": every(above(*each) for each in timed),
+        "it is not behind wake-sleep": every(not_above(-mean, se, within=MARGIN) for (_, other), leads in equal.items() if other == "wake-sleep" for mean, se in leads),
+        "it is ahead of Monte Carlo EM for the same time": every(timed),
     }  # fmt: skip
     first = head(
         checks, {"it is ahead sample for sample": every(above(*each) for leads in equal.values() for each in leads)}
@@ -119,10 +128,10 @@ def figure(table: pd.DataFrame) -> plt.Figure:
             ax.errorbar(own.samples, own.log_p, yerr=own.se, linestyle="--" if part == "held out" else "-", **style)
         ax.set_xscale("log")
         ax.set_xlabel("training samples evaluated")
-        ax.set_title(f"N = {count:,} (dashed: held out)", loc="left", fontsize=11)
+        ax.set_title(f"{count:,} training data (solid: training, dashed: held out)", loc="left", fontsize=11)
         ax.grid(alpha=0.25)
         ax.spines[["top", "right"]].set_visible(False)
-    axes[0, 0].set_ylabel("log p(x), nats a datum")
+    axes[0, 0].set_ylabel("log p(x) (nats per datum, ± 1 SE)")
     axes[0, 0].legend(frameon=False, fontsize=9)
     return drawing
 

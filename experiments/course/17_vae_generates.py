@@ -8,14 +8,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from answers import above, head, measured
+from answers import above, every, head, measured, of_repeats
 from pictures import split, trained
 from sklearn.neural_network import MLPClassifier
 
 import vbayes as vb
 from vbayes.plots import images
 
-LATENT, SHOWN, SURE = 8, 48, 0.9
+LATENT, SHOWN, SURE, HALF = 8, 48, 0.9, 0.5
+MEASURED = ("confident", "effective_classes", "pixels_from_nearest", "variance_of_z")
 
 
 def measure(*, data: str, rows: int | None, epochs: int, hidden: int, count: int, repeats: int) -> pd.DataFrame:
@@ -42,7 +43,7 @@ def measure(*, data: str, rows: int | None, epochs: int, hidden: int, count: int
             entropy = float(-(share[share > 0] * np.log(share[share > 0])).sum())
             nearest = torch.cdist(pictures, x, p=1).amin(1)
             found.append(
-                {"source": source, "seed": seed, "sure": float((chance.max(1) > SURE).mean()), "kinds": math.exp(entropy), "pixels_to_nearest": float(nearest.mean()), "spread_of_z": spread,
+                {"source": source, "seed": seed, "confident": float((chance.max(1) > SURE).mean()), "effective_classes": math.exp(entropy), "pixels_from_nearest": float(nearest.mean()), "variance_of_z": spread,
                  "pictures": space.as_images((drawn if source == "drawn from the prior" else pictures)[:SHOWN]).tolist() if seed % repeats == 0 else None}
             )  # fmt: skip
     return pd.DataFrame(found)
@@ -52,21 +53,29 @@ def verdict(table: pd.DataFrame) -> str:
     grouped = table.groupby("source")
     mean, se = (f(numeric_only=True) for f in (grouped.mean, grouped.sem))
     names = ("drawn from the prior", "reconstructed", "data held out", "independent pixels")
+    source = dict(zip(("made", "rebuilt", "data", "noise"), names, strict=True))
     made, rebuilt, data, noise = (mean.loc[name] for name in names)
-    of_rebuilt = (made.sure - noise.sure) / (rebuilt.sure - noise.sure)
-    of_data = (made.sure - noise.sure) / (data.sure - noise.sure)
+    of_rebuilt = (made.confident - noise.confident) / (rebuilt.confident - noise.confident)
+    of_data = (made.confident - noise.confident) / (data.confident - noise.confident)
+    seeds = {what: table.pivot(index="seed", columns="source", values=what) for what in MEASURED}
+
+    def more(what: str, **parts: float) -> bool | None:
+        """Whether a sum of parts of the sources, each seed by itself, is above 0."""
+        apart = sum(part * seeds[what][source[name]] for name, part in parts.items())
+        return above(*of_repeats(apart))
+
+    kinds, spread = (of_repeats(seeds[what][names[0]]) for what in ("effective_classes", "variance_of_z"))
     checks = {
-        "all kinds are drawn": bool(made.kinds > 8), "draws are nearer to data than noise is": bool(made.pixels_to_nearest < noise.pixels_to_nearest),
-        "draws are told more surely than noise": above(made.sure - noise.sure, math.hypot(se.sure[names[0]], se.sure[names[3]])),
-        "at least half as surely as reconstructions": bool(of_rebuilt >= 0.5), "they are no copies": bool(made.pixels_to_nearest > data.pixels_to_nearest / 2),
-        "z has the prior's spread": bool(0.5 < made.spread_of_z < 2),
+        "all kinds are drawn": above(*kinds, 8), "draws are nearer to data than noise is": more("pixels_from_nearest", noise=1, made=-1),
+        "draws are told more surely than noise": more("confident", made=1, noise=-1), "at least half as surely as reconstructions": more("confident", made=1, noise=HALF - 1, rebuilt=-HALF),
+        "they are no copies": more("pixels_from_nearest", made=1, data=-0.5), "z has the prior's spread": every([above(*spread, 0.5), above(-spread[0], spread[1], -2)]),
     }  # fmt: skip
-    first = head(checks, {"as surely as data": bool(of_data > 0.9)})
+    first = head(checks, {"as surely as data": more("confident", made=1, noise=-0.1, data=-0.9)})
     return (
-        f"{first}: a classifier is sure (> {SURE:.0%}) of {measured(made.sure, se.sure[names[0]], '.0%')} of the pictures drawn from the prior, of {noise.sure:.0%} of independent pixels, of {rebuilt.sure:.0%} of "
-        f"reconstructions and {data.sure:.0%} of data held out: a draw from N(0, I) is {of_rebuilt:.0%} of the way from noise to a picture of the posterior's latents, and {of_data:.0%} of that to data, for the pixels have noise of their own. The draws are of "
-        f"{made.kinds:.1f} kinds (data {data.kinds:.1f} of 10) and {made.pixels_to_nearest:.1f} pixels from the nearest datum (data held out {data.pixels_to_nearest:.1f}, noise {noise.pixels_to_nearest:.1f}), so no copies. "
-        f"Over the data z has a variance of {made.spread_of_z:.2f}, under the prior 1."
+        f"{first}: a classifier is sure (> {SURE:.0%}) of {measured(made.confident, se.confident[names[0]], '.0%')} of the pictures drawn from the prior, of {noise.confident:.0%} of independent pixels, of {rebuilt.confident:.0%} of "
+        f"reconstructions and {data.confident:.0%} of data held out: a draw from N(0, I) is {of_rebuilt:.0%} of the way from noise to a picture of the posterior's latents, and {of_data:.0%} of that to data, for the pixels have noise of their own. The draws are of "
+        f"{made.effective_classes:.1f} kinds (data {data.effective_classes:.1f} of 10) and {made.pixels_from_nearest:.1f} pixels from the nearest datum (data held out {data.pixels_from_nearest:.1f}, noise {noise.pixels_from_nearest:.1f}), so no copies. "
+        f"Over the data z has a variance of {made.variance_of_z:.2f}, under the prior 1."
     )
 
 
@@ -75,7 +84,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
     drawing, axes = plt.subplots(1, len(shown), figsize=(16, 3.4), layout="constrained")
     for ax, row in zip(axes, shown.itertuples(), strict=True):
         images(np.array(row.pictures), ax, columns=12)
-        ax.set_title(f"{row.source}\nsure of {row.sure:.0%}", loc="left", fontsize=11)
+        ax.set_title(f"{row.source}\nclassifier confident of {row.confident:.0%}", loc="left", fontsize=11)
     return drawing
 
 
@@ -87,7 +96,7 @@ experiment = vb.Experiment(
     quick={"epochs": 100, "hidden": 128, "count": 600, "repeats": 3},
     figure=figure,
     verdict=verdict,
-    notes="`sure`: pictures that a classifier trained on data gives one digit more than 90 %. `kinds`: exp of the entropy of its answers. The pictures shown are means, those judged have drawn pixels, as the data.",
+    notes="`confident`: pictures that a classifier trained on data gives one digit more than 90 %. `effective_classes`: exp of the entropy of its answers. The pictures shown are means, those judged have drawn pixels, as the data.",
     summary=lambda table: table.drop(columns=["pictures"]),
     sections=("source",),
 )

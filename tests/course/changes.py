@@ -100,6 +100,30 @@ def narrow(bases: dict[str, Any]) -> dict[str, Any]:
     return {name: lambda *size, f=f: f(*size) / 2 for name, f in bases.items()}
 
 
+def signs(bases: dict[str, Any]) -> dict[str, Any]:
+    """Draws whose squares do not vary."""
+    return {name: lambda *size, f=f: f(*size).sign() for name, f in bases.items()}
+
+
+def shuffled(pictures: Tensor) -> Tensor:
+    """Each pixel from another picture."""
+    return torch.stack([pixel[torch.randperm(len(pixel))] for pixel in pictures.T], 1)
+
+
+def of_the_noise(fields: dict[str, Any]) -> dict[str, Any]:
+    """log q(z) is taken for log p(ε), where z = g(ε) is a chain of transforms."""
+
+    def log_q(run: Any) -> Tensor:
+        fn, z = (run.traces[0].nodes["z"][name] for name in ("fn", "value"))
+        volume = torch.zeros(())
+        for transform in reversed(getattr(fn, "transforms", ())):
+            noise = transform.inv(z)
+            volume, z = volume + transform.log_abs_det_jacobian(noise, z).sum(), noise
+        return fields["log_q"](run) + volume
+
+    return {**fields, "log_q": log_q}
+
+
 def by_weights(log_evidence: Callable[..., Any]) -> Callable[..., Any]:
     """Of three latents, draws from the prior say as much as annealing."""
     return lambda pair, data, method, **more: log_evidence(pair, data, "iw", num_particles=200, progress=False)

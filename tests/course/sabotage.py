@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -16,6 +17,13 @@ import vbayes as vb
 
 Change = tuple[str, Callable[[Any], Any]]
 """Where: "module:name", "module:class.name", or ":name" of the experiment's own file; and what was there → what stands there instead."""
+
+
+def decided(verdict: str) -> str:
+    """What it says before the colon."""
+    found = re.match(r"[^(:]*(\(.*?\))?(?=: )", verdict)
+    assert found, verdict
+    return found[0]
 
 
 @dataclass(frozen=True)
@@ -36,8 +44,8 @@ class Sabotage:
 
     def turns(self, sound: str, found: str) -> bool:
         """Whether a verdict is another, for this reason."""
-        first, then = (re.match(r"[^(:]*(\(.*?\))?(?=: )", verdict)[0] for verdict in (sound, found))  # up to the colon
-        return then != first and then.startswith(self.answer) and self.says in then
+        then = decided(found)
+        return then != decided(sound) and then.startswith(self.answer) and self.says in then
 
 
 @dataclass(frozen=True)
@@ -48,15 +56,11 @@ class Case:
         settings: In place of the quick ones.
         sabotages: In words → how.
         smaller: What spares time in every run alike.
-        read: Table → what the verdict is given.
-        too_dear: Where no small setting holds: one too small for that, which must not.
     """
 
     settings: dict[str, Any]
     sabotages: dict[str, Sabotage]
     smaller: tuple[Change, ...] = ()
-    read: Callable[[pd.DataFrame], pd.DataFrame] = field(default=lambda table: table)
-    too_dear: bool = False
 
 
 @contextmanager
@@ -77,6 +81,8 @@ def changed(experiment: vb.Experiment, changes: tuple[Change, ...]) -> Iterator[
 
 
 TRAIN = ("vbayes:fit", "vbayes.training.result:Fit.resume")
+EAGER: Change = ("vbayes:fit", lambda fit: functools.partial(fit, compile=False))
+"""Whether compiling pays is found out by the clock, and numbers differ then in their last digits, which a training makes its first."""
 
 
 class Course:
@@ -100,8 +106,8 @@ class Course:
 
     def _run(self, *changes: Change) -> tuple[pd.DataFrame, str]:
         settings = {**self.experiment.full, **self.experiment.quick, **self.case.settings}
-        with changed(self.experiment, (*self.case.smaller, *changes)), vb.seeded(0):
-            table = self.case.read(self.experiment.measure(**settings))
+        with changed(self.experiment, (EAGER, *self.case.smaller, *changes)), vb.seeded(0):
+            table = self.experiment.measure(**settings)
             return table, self.experiment.verdict(table)
 
 
