@@ -188,7 +188,10 @@ function by_score(target, q, draws, broken, baseline) {
 
 const fewest = (name) => (name === "rloo" ? 2 : 1);
 
+const ROUNDING = 1e-9, QUADRATURE = 1e-6; // errors of a draw and of the exact gradient, relative to the size of a gradient
+
 // Many gradients from common draws: {name: {mean, variance, z, gradients}}; z is the worst component's distance from the exact gradient in standard errors.
+// A variance that is only rounding is 0, and so is the z of a distance that is only the quadrature's error.
 function measure(target, q, names, draws, { replicas = 400, seed = 1, broken = null, truth = exact(target, q).gradient } = {}) {
   const next = normals(seed), found = {};
   const most = Math.max(draws, ...names.map(fewest));
@@ -198,9 +201,12 @@ function measure(target, q, names, draws, { replicas = 400, seed = 1, broken = n
     const gradients = noise.map((all) => ESTIMATORS[name](target, q, used === most ? all : all.slice(0, used), broken));
     const mean = gradients.reduce((sum, g) => add(sum, g, 1 / replicas), [0, 0, 0, 0, 0]);
     const spread = mean.map((m, i) => gradients.reduce((sum, g) => sum + (g[i] - m) ** 2, 0) / (replicas - 1));
-    const variance = spread.reduce((x, y) => x + y, 0);
-    const size = Math.max(...truth.map(Math.abs), 1);
-    const z = Math.max(...mean.map((m, i) => Math.abs(m - truth[i]) / Math.max(Math.sqrt(spread[i] / replicas), 1e-9 * size)));
+    const size = Math.max(...truth.map(Math.abs), 1), total = spread.reduce((x, y) => x + y, 0);
+    const variance = total > (ROUNDING * size) ** 2 ? total : 0;
+    const z = Math.max(...mean.map((m, i) => {
+      const off = Math.abs(m - truth[i]);
+      return off > QUADRATURE * size ? off / Math.hypot(Math.sqrt(spread[i] / replicas), QUADRATURE * size) : 0;
+    }));
     found[name] = { mean, variance, z, gradients };
   }
   return found;

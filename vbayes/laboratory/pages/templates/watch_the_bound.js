@@ -31,13 +31,13 @@ const QUESTIONS = [
     show() { return "Independent draws: 1/L, a straight line on these axes, for each of them but RLOO, whose baseline improves as well. A better estimator is worth many draws: read off how many the score function needs to be as good as a path with one."; } },
   { ask: "Here log p(x) is about −31. Which of these would be less noisy if a constant were added to log p(x, z)?", choices: ["score", "RLOO", "pathwise", "all of them"], right: 0,
     set: { target: "funnel", guide: "factored" }, hide: [],
-    show() { return `The score function weighs ∇ log q by log p − log q, whatever its level: its variance is ${say(variance_of("score") / variance_of("rloo"), 2)} times that of RLOO, which takes the level off. A path sees slopes alone. There is no closed form of KL(q ‖ p(z)) here, and so no analytic-KL estimator.`; } },
+    show() { return `The score function weighs ∇ log q by log p − log q, whatever its level: its variance is ${say(variance_of("score") / variance_of("rloo"), 2)} times that of RLOO, which takes the level off (and needs two draws at least). A path sees slopes alone. There is no closed form of KL(q ‖ p(z)) here, and so no analytic-KL estimator.`; } },
   { ask: "The sign of log q is turned by mistake. What will q do?", choices: ["shrink to a point", "spread out", "go on as before"], right: 0,
     set: { target: "banana", guide: "factored", broken: "sign" }, hide: [],
     show() {
-      const found = measure(target, here(), ["pathwise"], 1, { broken: "sign" }).pathwise.z;
       advance(400);
-      return `After 400 steps the q of the pathwise estimator has the sds ${ways.pathwise.q.log_scale.map((v) => say(Math.exp(v), 2)).join(" and ")}: without the entropy's push nothing keeps it wide. The table knows at once: the mean of 400 gradients is ${say(found, 2)} standard errors off.`;
+      const found = gradients().pathwise;
+      return `After 400 steps the q of the pathwise estimator has the sds ${ways.pathwise.q.log_scale.map((v) => say(Math.exp(v), 2)).join(" and ")}: without the entropy's push nothing keeps it wide. The table shows it: the mean of 400 pathwise gradients is ${found ? say(found.z, 2) : "many"} standard errors off.`;
     } },
 ];
 
@@ -47,8 +47,10 @@ function say(value, digits = 3) {
   return size !== 0 && (size >= 1e5 || size < 1e-3) ? value.toExponential(1) : String(Number(value.toPrecision(digits)));
 }
 
+const fixed = (value) => (Math.abs(value) < 0.0005 ? 0 : value).toFixed(3); // never -0.000
+
 const here = () => ways.exact.q;
-const variance_of = (name) => measure(target, here(), [name], state.draws)[name].variance;
+const variance_of = (name) => (gradients()[name] ?? measure(target, here(), [name], draws())[name]).variance;
 const broken = () => (state.broken === "few" || state.broken === "" ? null : state.broken);
 const draws = () => (state.broken === "few" ? 1 : state.draws);
 const rate = () => state.rate * (state.broken === "few" ? 10 : 1);
@@ -161,8 +163,8 @@ function draw_plane() {
   const truth = exact(target, q).gradient, [a, b] = q.loc;
   if (!hidden.has("clouds")) {
     const found = gradients();
-    const calm = Math.min(...Object.values(found).map((m) => Math.sqrt(m.variance)));
-    const length = 0.2 * (view[1] - view[0]) / Math.max(Math.hypot(truth[0], truth[1]), calm, 1e-9);
+    const noisy = Object.values(found).map((m) => Math.sqrt(m.variance)).filter((sd) => sd > 0), calm = noisy.length ? Math.min(...noisy) : 0;
+    const length = 0.2 * (view[1] - view[0]) / Math.max(Math.hypot(truth[0], truth[1]), calm, QUADRATURE);
     context.globalAlpha = 0.55;
     for (const name of shown()) {
       context.fillStyle = LOOKS[name][1];
@@ -231,7 +233,7 @@ function draw_bar() {
   context.textAlign = "left";
   if (left > 60) context.fillText("ELBO", 14, top + thick / 2 + 4);
   if (end - left > 30) context.fillText("KL", left + 6, top + thick / 2 + 4);
-  $("split").textContent = `log p(x) ${target.evidence.toFixed(3)} = ELBO ${elbo.toFixed(3)} + KL ${kl.toFixed(3)} nats`;
+  $("split").textContent = `log p(x) ${fixed(target.evidence)} = ELBO ${fixed(elbo)} + KL ${fixed(kl)} nats`;
 }
 
 function axes(context, width, height, xs, ys, x_label, y_label) {
@@ -259,7 +261,9 @@ function draw_noise() {
     return context.fillText("shown when you have answered", width / 2, height / 2);
   }
   const counts = [1, 2, 4, 8, 16, 32, 64], lines = shown().map((name) => [name, counts.map((count) => (count < fewest(name) ? NaN : curve(name, count)))]);
-  const values = lines.flatMap(([, line]) => line).filter((v) => v > 0).map(Math.log10);
+  const values = lines.flatMap(([, line]) => line).filter((v) => v > 0).map(Math.log10), quiet = lines.filter(([, line]) => line.at(-1) === 0).map(([name]) => LOOKS[name][0]);
+  context.fillStyle = colour("soft");
+  if (quiet.length) context.fillText(`no noise here: ${quiet.join(", ")}`, 60, height - 26);
   if (!values.length) return;
   const low = Math.floor(Math.min(...values)), high = Math.ceil(Math.max(...values, low + 1));
   const x = (count) => 60 + Math.log2(count) / 6.6 * (width - 80), y = (value) => 18 + (high - Math.log10(value)) / (high - low) * (height - 44);
@@ -326,19 +330,20 @@ function draw_table() {
     box.dataset.estimator = name;
     swatch.className = "swatch";
     swatch.style.background = LOOKS[name][1];
-    label.append(box, swatch, LOOKS[name][0]);
+    label.append(box, swatch, LOOKS[name][0] + (draws() < fewest(name) ? ` (${fewest(name)} draws)` : ""));
     cell("").append(label);
     if (box.disabled) { cell(""); cell(""); cell("no closed form here"); return row; }
     const one = found?.[name];
     cell(one ? say(one.variance) : "?", "number");
-    cell(one ? (least > 1e-12 ? say(one.variance / least, 2) : one.variance < 1e-12 ? "1" : "∞") : "?", "number");
-    cell(one ? verdict(one.z) : "?").dataset.verdict = name;
+    cell(one ? (least > 0 ? say(one.variance / least, 2) : "–") : "?", "number");
+    cell(one ? verdict(one) : "?").dataset.verdict = name;
     return row;
   }));
 }
 
-function verdict(z) {
-  return z > 5 ? `biased: ${say(z, 2)} SE off` : `right: ${say(z, 2)} SE off`;
+function verdict({ variance, z }) {
+  const found = z > 5 ? "biased" : z > 2 ? "can't tell" : "right";
+  return variance === 0 ? `${found}: no noise here` : `${found}: ${say(z, 2)} SE off`;
 }
 
 function draw() {
