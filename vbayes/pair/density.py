@@ -48,7 +48,7 @@ def require_density(pair: Pair, batch: Batch) -> None:
             row = first[0] if len(first) == 1 else tuple(first)
             raise BadPair(
                 f"Site {name!r} is {value:g} at row {row} at each of {DRAWS} draws from the prior{_others(here)}: its {family} gives no density to the data there"
-                f"{_row(pair, batch, here, first)}. Wanted: rows that are possible under the model, with rates, scales and exposures above 0. Mend: drop those rows, or correct them."
+                f"{_row(pair, batch, here, first)}. Wanted: rows that are possible under the model, with rates, scales and exposures above 0. Fix: drop those rows, or correct them."
             )
 
 

@@ -51,7 +51,7 @@ def require_observations(pair: Pair, data: Dataset, batch_size: int | None) -> N
     columns = ", ".join(data.tensors)
     if not data.named:
         raise BadData(
-            f"The model observes nothing: argument {name!r} gets no data. Wanted: data for it. Mend: pass ({columns}, {name})."
+            f"The model observes nothing: argument {name!r} gets no data. Wanted: data for it. Fix: pass ({columns}, {name})."
         )
     hint = near(name, [each for each in data.tensors if each not in asked])
     raise BadData(
