@@ -19,7 +19,7 @@ from .. import home
 from ..errors import VBayesError
 from ..progress import terminated
 from .afterwards import PREDICT, REPORT, predict, report
-from .experiments import EXAMPLES, run
+from .experiments import EXAMPLES, MOST_ROWS, run
 from .options import integers, names
 from .options import settings as settings_of
 from .pages import EXAMPLES as OF_PAGES
@@ -206,7 +206,10 @@ def train(
 
     The fit is saved while it runs. After a kill, SIGTERM or Ctrl-C, the same command continues it with exactly the same results.
     """
+    import pandas as pd
+
     from ..runs.json_files import read_json_or_nothing
+    from ..summaries.tables import table
     from .train import train as run
 
     asked: dict[str, Any] = {"pair": pair, "data": data, "estimator": estimator or None, "seed": seed}
@@ -221,6 +224,8 @@ def train(
         console.print(f"{fit.bound} per datum, mean of the last tenth of {fit.steps} steps: [b]{tail:.4f}[/b] nats")
     if verdict := read_json_or_nothing(folder / "diagnosis.json").get("verdict"):
         console.print(Panel(escape(str(verdict)), title="Verdict", title_align="left"))
+    if (estimates := read_json_or_nothing(folder / "estimates.json")).get("rows"):
+        console.print(table(pd.DataFrame(estimates["rows"], columns=estimates["columns"]).head(MOST_ROWS)))
     point_to(folder)
 
 

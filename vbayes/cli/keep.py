@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..data.dataset import Dataset
-from ..diagnostics.report import drawn, keep_diagnosis
+from ..diagnostics.report import drawn, keep_diagnosis, keep_estimates
 from ..errors import OutputUnwritable, Unsuitable
 from ..export.arviz import to_netcdf
 from ..laboratory.comparison import Comparison
@@ -124,6 +124,7 @@ def rest(
 def _diagnose(fit: Fit, folder: Path, seed: int) -> None:
     with suppress(Unsuitable):  # a pair without a posterior
         keep_diagnosis(fit.diagnose(seed=seed), folder, more=particles_signal(fit, seed=seed))
+        keep_estimates(fit, folder, seed=seed)
 
 
 def _reconstructions(draws: Any, data: Dataset) -> Any:

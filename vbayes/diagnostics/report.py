@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -21,12 +22,23 @@ from ..runs.json_files import write_json
 from ..runs.picture import save_figure
 from ..runs.report import report as page
 from ..runs.report import written
+from ..summaries.card import first_few
 from .diagnosis import Diagnosis
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ..training.result import Fit
 
 PREDICTION = Optional(Instance(Prediction, "a vb.Prediction", "fit.predict(new_rows)"))
+DRAWN, MOST = 4000, 20  # draws for the estimates; elements of a latent that are shown
+AT_ONCE = 20_000_000  # numbers in these draws, at most
+METHODS = {
+    "exact": "from the exact posterior",
+    "guide": "of the guide",
+    "psis": "of the guide, resampled by importance weights",
+    "importance": "of the guide, resampled by importance weights",
+}
 ROWS = 100  # of the data, whose draws are kept
 PAGES = (".html", ".htm")
 
@@ -90,6 +102,7 @@ def _shown(fit: Fit, place: Path, predictions: Prediction | None) -> None:
         save_figure(fit.plot().figure, place / "training.png")
     with suppress(Unsuitable):  # a pair without a posterior
         keep_diagnosis(fit.diagnosis or fit.diagnose(), place)
+        keep_estimates(fit, place)
 
 
 def drawn(fit: Fit, **how: Any) -> Any:
@@ -98,6 +111,25 @@ def drawn(fit: Fit, **how: Any) -> Any:
         with suppress(Unsuitable, BadPair):
             return to_arviz(fit, fit.data.rows(slice(0, ROWS)), **how)
     return to_arviz(fit, **how)
+
+
+def keep_estimates(fit: Fit, folder: Path, *, seed: int = 0) -> pd.DataFrame:
+    """Means, standard deviations and intervals of the latents with few elements, for the page; drawn as the verdict says.
+
+    Raises:
+        Unsuitable: There is no posterior to draw from.
+    """
+    sizes = {
+        name: values[0].numel() for name, values in fit.posterior(draws=2, method="guide", seed=seed).draws.items()
+    }
+    found = fit.posterior(draws=min(DRAWN, max(ROWS, AT_ONCE // sum(sizes.values()))), seed=seed)
+    small = {name: values for name, values in found.draws.items() if values[0].numel() <= MOST}
+    table = replace(found, draws=small).to_dataframe().drop(columns="site")
+    larger = [name for name in found.draws if name not in small]
+    words = f"Posterior means, standard deviations and central 90 % intervals, from {len(found):,} draws {METHODS[found.method]}."
+    words += f" Not shown, as they have more than {MOST} elements: {first_few(larger)}." if larger else ""
+    write_json(folder / "estimates.json", {"words": words, "columns": list(table), "rows": table.to_numpy().tolist()})
+    return table
 
 
 def keep_diagnosis(found: Diagnosis, folder: Path, *, more: str = "") -> None:

@@ -23,12 +23,14 @@ from ..pair.paired import Model
 from ..pair.problem import Problem
 from ..pair.support import missed
 from ..summaries.card import Card, Displayable, first_few, rounded
+from ..summaries.marginals import marginals
 from ..validation import validation
 from .advice import Advice, advice_of
 from .draws import draws_of
 from .psis import ENOUGH, Trust, smoothed, trust
 
 if TYPE_CHECKING:
+    import pandas as pd
     from arviz import InferenceData
 
 Method = Literal["auto", "exact", "guide", "psis", "importance"]
@@ -127,6 +129,10 @@ class Posterior(Displayable):
     def quantile(self, q: float) -> dict[str, Tensor]:
         """Site → the q-quantile of its draws."""
         return {name: values.double().quantile(q, dim=0) for name, values in self.draws.items()}
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row for each element of each site: site, element (with its labels, as `a[Aitkin]`), mean, sd, and the ends of the central 90 % interval, 5% and 95%."""
+        return marginals({name: values.numpy() for name, values in self.draws.items()}, self.dims, self.labels)
 
     def to_arviz(self) -> InferenceData:
         """Converts to ArviZ's data object, with one chain and the group `posterior`; dimensions have the names of plates, and the labels of the data."""

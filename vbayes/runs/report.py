@@ -31,6 +31,7 @@ FILES = {
     "table.csv": "all numbers above",
     "results.json": "the same, with question, claim and verdict",
     "diagnosis.json": "the verdict, and its numbers",
+    "estimates.json": "posterior means, standard deviations and intervals",
     "history.csv": "the training objective at each step",
     "posterior.nc": "draws for ArviZ: posterior, prior, predictive, log-likelihood",
     "fit.safetensors": "parameters, and the state needed to resume training",
@@ -63,7 +64,7 @@ def written(folder: Path, target: Path) -> Path:
         raise BadInput(
             f"{folder} is not a run folder: it has no config.json. Wanted: a folder written by `vbayes compare`, `vbayes train` or `vbayes run`."
         )
-    holds = {name: _content(folder / f"{name}.json") for name in ("config", "environment", "comparison", "results", "diagnosis")}  # fmt: skip
+    holds = {name: _content(folder / f"{name}.json") for name in ("config", "environment", "comparison", "results", "diagnosis", "estimates")}  # fmt: skip
     if holds["results"] is None:
         needed = ("command", "pair", "data") if holds["comparison"] else ("command", "pair", "data", "estimator")
         check(folder / "config.json", holds["config"], dict.fromkeys(needed, TEXT))
@@ -80,6 +81,8 @@ def written(folder: Path, target: Path) -> Path:
         experiment=experiment,
         numbers=table_of(experiment["columns"], experiment["rows"]) if experiment else _compared(comparison),
         diagnosis=holds["diagnosis"],
+        estimates=holds["estimates"]
+        and holds["estimates"] | table_of(holds["estimates"]["columns"], holds["estimates"]["rows"]),
         last=_last_row(folder / "history.csv"),
         figures=pictures(folder),
         files=[

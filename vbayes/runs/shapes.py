@@ -13,6 +13,7 @@ SHAPES: dict[str, Any] = {
     "environment": {},
     "results": {"question": TEXT, "claim": TEXT, "verdict": TEXT, "notes": TEXT, "columns": [NAME], "rows": [[ANYTHING]]},
     "diagnosis": {"verdict": TEXT},
+    "estimates": {"columns": [NAME], "rows": [[ANYTHING]], "words": TEXT},
     "comparison": {
         "verdict": TEXT, "oracle": TEXT, "estimators": [TEXT], "batch_size": NUMBER, "replicas": NUMBER,
         "points": [{"at": TEXT, "step": NUMBER, "elbo_per_datum": NUMBER}],
