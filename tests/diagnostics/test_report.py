@@ -33,7 +33,7 @@ def test_a_name_of_a_page_gets_the_page_alone(fit, tmp_path):
     assert "Files" not in text and not re.search(r'href="(?!#|https?:)', text), "nothing lies beside it"
     assert "IWAE(8) per datum at the last step" in text and "ELBO per datum" not in text
     assert "guide: full-rank normal" in text and "Guide: full-rank normal." in text
-    mean, sd = (float(found["mu"]) for found in (fit.posterior(4000).mean(), fit.posterior(4000).std()))
+    mean, sd = (float(found["mu"]) for found in (fit.posterior(draws=4000).mean(), fit.posterior(draws=4000).std()))
     row = re.search(r">mu</td>.*?>([\d.−-]+)</td>.*?>([\d.]+)</td>", text, re.S)
     assert "<h2>Estimates</h2>" in text and row
     assert float(row[1].replace("−", "-")) == pytest.approx(mean, abs=0.1) and float(row[2]) == pytest.approx(
