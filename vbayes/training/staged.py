@@ -26,9 +26,7 @@ from .minibatches import NOISE, EpochLoss, Minibatches
 from .non_finite_step import NonFiniteStep
 from .programs import Kind, Programs
 
-RARE = (
-    0.05  # a fraction of the steps too small to compile for, such as those with the last, smaller minibatch of an epoch
-)
+RARE = 0.05  # fraction of the steps that is too small to compile for, as often for an epoch's last, smaller minibatch
 
 
 class Staged:
@@ -245,7 +243,7 @@ class Staged:
         """Steps on minibatches of a size; `together` and `stacked` are `Loop`'s."""
         assert self.state and self._updates
         columns = self._minibatches.data(self._taken + 1).batch(self._pair.model).args
-        # Independent of the number of steps, which resuming would change, so that a resumed fit uses the same program.
+        # Independent of the number of steps, so that a resumed fit uses the same program.
         often = self._minibatches.share(size) > RARE
         return Loop(
             program.unguarded, self._updates.rules, self.state, columns, size, together=together, stacked=stacked, compiled=often, given=self._given,
