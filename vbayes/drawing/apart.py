@@ -1,4 +1,4 @@
-"""Latents of single data apart from those that all data share, where the model's plate says that the data are independent given these."""
+"""Separates latents of single data from shared latents, if the model's plate declares the data independent given the shared ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Run = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Weighed:
-    """One draw of the shared latents θ, with M draws of those of each datum given it.
+    """One draw of the shared latents θ, with M draws of the latents of each datum given θ.
 
     Attributes:
         shared: () log p(θ) − log q(θ), nats.
@@ -39,9 +39,9 @@ class Apart:
     """A plate in which each row n has its own latents z_n: p(x, θ, z) = p(θ) Π p(x_n, z_n | θ).
 
     Args:
-        model, guide, args: What is run.
-        name: Of the plate.
-        joint: The guide as one normal of all latents, where it has no sites of its own for them.
+        model, guide, args: Model and guide, and their arguments.
+        name: Name of the plate.
+        joint: The guide as a joint normal of all latents, if it has no separate sites for them.
         q, p: A run of guide and model.
 
     Attributes:
@@ -63,7 +63,7 @@ class Apart:
 
     @classmethod
     def of(cls, model: Run, guide: Run, args: Sequence[Any]) -> Apart | None:
-        """None where no plate is of this kind, or the guide can't draw the latents of single data given the others."""
+        """Finds such a plate; None if there is none, or if the guide can't draw the latents of single data given the others."""
         with _Followed():
             q = pyro.poutine.trace(guide).get_trace(*args)
         p = pyro.poutine.trace(pyro.poutine.replay(model, trace=q)).get_trace(*args)
@@ -99,7 +99,7 @@ class Apart:
         return any(frame.name == self.name for frame in frames)
 
     def _independent(self, q: Any, p: Any) -> bool:
-        """Whether nothing outside of the plate depends on a latent inside, in the model or in the guide, and no datum on another's."""
+        """Whether nothing outside the plate depends on a latent inside, in model and guide, and no datum depends on the latents of another."""
         layout = Layout(q, p)
         terms = model_terms(self._model, self._args, {}, q, p, layout)
         if not self._joint:
@@ -153,7 +153,7 @@ class Apart:
 
 
 class _Followed(Messenger):
-    """Lets every draw leave its name on what is made from it."""
+    """Tracks which draws each tensor was computed from."""
 
     def _pyro_post_sample(self, msg: Any) -> None:
         if not msg["is_observed"] and isinstance(msg["value"], Tensor):

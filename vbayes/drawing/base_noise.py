@@ -1,7 +1,7 @@
 """Base noise of distributions, and its dependence between K particles.
 
-Every draw with a path starts from standard normals or uniforms. Whoever answers the calls for those decides whether K
-particles are independent, come in antithetic pairs, or fill space evenly, and no model or guide has to know.
+Every draw with a reparameterised path starts from standard normals or uniforms. By answering the calls for those, K particles can be made
+independent, antithetic in pairs, or evenly spread, without any change to model or guide.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ NOISE = Choice(get_args(NoiseKind))
 
 @dataclass(frozen=True)
 class Draw:
-    """One call for base noise: of which kind, shape and type.
+    """One call for base noise: its kind, shape and type.
 
-    The kinds are "normal", "uniform" and "rows": a permutation, as plates draw that show a part of their rows.
+    The kinds are "normal", "uniform" and "rows", a permutation as drawn by subsampling plates.
     """
 
     kind: str
@@ -40,7 +40,7 @@ class Draw:
         return cls(kind, tuple(like.shape), like.dtype)
 
     def fresh(self, device: torch.device) -> Tensor:
-        """From torch's own generator, as the call would have drawn it."""
+        """Draws from torch's global generator, as the call would have done."""
         if self.kind == "rows":
             return torch.randperm(*self.shape, device=device)
         draw = torch.randn if self.kind == "normal" else torch.rand
@@ -52,16 +52,16 @@ Base = Callable[[str, Tensor], Tensor]
 
 
 IN_PLACE = (torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.exponential_, torch.Tensor.cauchy_)
-"""Draws that fill the tensor that they are called on."""
+"""Functions that fill the tensor that they are called on with draws."""
 
 
 class Intercept(TorchFunctionMode):
     """Answers calls for base noise.
 
     Args:
-        base: What with.
-        in_place: Let draws like `x.normal_()` change `x`, as they do without an intercept. If not, they are answered by a
-            new tensor: that is what lets `vmap` through, and right wherever only the result is used.
+        base: Function that answers a call.
+        in_place: Whether draws like `x.normal_()` change `x`, as they do without an intercept. If not, they return a
+            new tensor, which works under `vmap`, and is correct wherever only the result is used.
     """
 
     def __init__(self, base: Base, *, in_place: bool = False) -> None:
@@ -133,7 +133,7 @@ def _two(args: tuple[Any, ...], kwargs: Any, names: tuple[str, str], default: tu
 
 
 def contexts(kind: NoiseKind, num_particles: int) -> Iterator[AbstractContextManager[Any]]:
-    """One context for the draw of each particle; they must be used in this order.
+    """Yields one context for the draw of each particle; they must be used in this order.
 
     References:
         Hammersley & Morton 1956 (antithetic); Buchholz, Wenzel & Mandt 2018, Quasi-Monte Carlo variational inference,
@@ -178,7 +178,7 @@ def _point(points: Iterator[tuple[str, Tensor]], k: int, kind: str, like: Tensor
 
 
 def shared_draws(kind: NoiseKind, draws: Sequence[Draw], num_particles: int) -> tuple[Draw, ...]:
-    """The calls for base noise of K particles, in their order, from those of one."""
+    """The calls for base noise that K particles share, in their order, from the calls of one."""
     if kind == "iid" or num_particles == 1:
         return tuple(draws) * num_particles
     if kind == "antithetic":
@@ -189,11 +189,11 @@ def shared_draws(kind: NoiseKind, draws: Sequence[Draw], num_particles: int) -> 
 def spread(
     kind: NoiseKind, draws: Sequence[Draw], num_particles: int, normals: Tensor, uniforms: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Noise for each of K particles from what they share: what `contexts` hands out, as (K, n) and (K, u).
+    """Noise for each of K particles from the noise that they share: the same as from `contexts`, as (K, n) and (K, u).
 
     Args:
         draws: The calls of one particle.
-        normals, uniforms: Flat, as `shared_draws` asks for them.
+        normals, uniforms: Flat tensors, as requested by `shared_draws`.
     """
     k = num_particles
     if kind == "iid" or k == 1:

@@ -1,4 +1,4 @@
-"""The noise that a discrete draw came from, drawn given the draw."""
+"""Draws the noise behind a discrete draw from its conditional given the draw."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def behind(site: Any) -> tuple[Tensor, Tensor]:
-    """z that a site's draw b came from, drawn given b: once as α plus constant noise, once as a function of α and b with other constant noise.
+    """Draws z, from which a site's draw b was made, given b: once as α plus constant noise, once as a function of α and b with other constant noise.
 
     Returns:
         The same number twice, of the shape of b, live in the site's logits in either way.
@@ -29,7 +29,7 @@ def behind(site: Any) -> tuple[Tensor, Tensor]:
 
 
 def uniform_behind(logits: Tensor, b: Tensor) -> Tensor:
-    """u with b = 1[α + logit(u) > 0], drawn given b and live in α.
+    """Draws u with b = 1[α + logit(u) > 0] given b, differentiable in α.
 
     Args:
         logits: α.

@@ -16,10 +16,10 @@ from .summed import model_terms
 def densities(
     model: Callable[..., Any], guide: Callable[..., Any], args: tuple[Any, ...], values: Mapping[str, Tensor]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """log p(x, z) and log q(z|x) at given values of the latents, which are constants: gradients reach the parameters alone.
+    """log p(x, z) and log q(z|x) at given values of the latents, which are held constant: gradients reach only the parameters.
 
-    Model and guide are run as a whole, so a guide whose sites depend on each other is right. Point masses, as autoguides have
-    them, are left to compute their own value. What the model sums out is summed out.
+    Model and guide are run as a whole, which is correct for guides whose sites depend on each other. Point masses, as in autoguides,
+    compute their own value. Sites that the model sums out are summed out.
 
     Args:
         model, guide, args: And what they are called with.
@@ -27,7 +27,7 @@ def densities(
 
     Returns:
         Each (*local): log p and log q as in `Particles` (masks and scales applied, but not the common minibatch scale); and log of
-        the density by which the guide draws, which knows neither masks nor scales.
+        the density from which the guide draws, without masks and scales.
     """
     q, p, shared = run_at(model, guide, args, values)
     log_p, log_q = shared.total(model_terms(model, args, {}, q, p, shared)), guide_density(q, shared)
@@ -40,7 +40,7 @@ def guide_density(q: pyro.poutine.Trace, shared: Layout) -> Tensor:
 
 
 def drawing_density(q: pyro.poutine.Trace, shared: Layout, values: Mapping[str, Tensor]) -> Tensor:
-    """(*local) log of the density by which a guide draws some sites, which knows neither masks nor scales."""
+    """(*local) log of the density from which a guide draws some sites, without masks and scales."""
     drawn = [s for s in sites(q) if s["name"] in values]
     return shared.total([Term({**s, "mask": None, "scale": 1.0}, shared, s["fn"].log_prob(s["value"])) for s in drawn])
 
@@ -52,9 +52,9 @@ def flow(
     values: Mapping[str, Tensor],
     volumes: Mapping[str, Tensor],
 ) -> tuple[Tensor, Tensor]:
-    """log p and log q, each (*local), as densities of the numbers that the latents were made from; live in the values.
+    """log p and log q, each (*local), as densities of the numbers that the latents were computed from; differentiable in the values.
 
-    Their difference is that of `densities`, whatever maps the guide itself has on the way.
+    Their difference equals that of `densities`, whatever transforms the guide uses.
 
     Args:
         model, guide, args, values: As for `densities`.
@@ -75,7 +75,7 @@ def flow(
 def run_at(
     model: Callable[..., Any], guide: Callable[..., Any], args: tuple[Any, ...], values: Mapping[str, Tensor]
 ) -> tuple[pyro.poutine.Trace, pyro.poutine.Trace, Layout]:
-    """Guide and model run with given values in place of draws, and their plates; what has no value is drawn."""
+    """Runs guide and model with given values in place of draws, and returns the runs and their plates; sites without a value are drawn."""
     with Given(values):
         q = pyro.poutine.trace(guide).get_trace(*args)
     p = pyro.poutine.trace(pyro.poutine.replay(model, trace=q)).get_trace(*args)

@@ -124,7 +124,7 @@ def draw_one(
 
 
 def checked(run: Run) -> Run:
-    """A run in which everything holds that is required of it.
+    """A run that meets all requirements.
 
     Raises:
         Unsuitable: Something does not.
@@ -139,14 +139,14 @@ def checked(run: Run) -> Run:
 
 
 MORE_RUNS = frozenset({"latents", "weigh", "densities", "steps", "enumerated"})
-"""Fields that ask model and guide more than once."""
+"""Fields for which model and guide are run several times."""
 
 OF_DRAWS = frozenset({"kl", "scored", "terms", "steps", "latents", "weigh", "sleep_log_q"})
-"""Fields that are of the draws of all latents; a log-density has summed out what the model sums out."""
+"""Fields that need draws of all latents; in log-densities, sites that the model sums out are summed out."""
 
 
 def stacked(drawn: Sequence[Particles]) -> Particles:
-    """K particles from one each, whose fields lack the leading K."""
+    """Stacks K particles, whose fields lack the leading K."""
     names = list(vars(drawn[0]))
     return Particles(**{name: JOINED.get(name, torch.stack)([getattr(d, name) for d in drawn]) for name in names})
 
@@ -194,4 +194,4 @@ JOINED: dict[str, Callable[[list[Any]], Any]] = {
     "weigh": _weigh,
     "densities": _densities,
 }
-"""Field of `Particles` → how K of it become one, where they are not just stacked."""
+"""Field of `Particles` → how to combine K of them, if they are not simply stacked."""

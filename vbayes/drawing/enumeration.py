@@ -53,7 +53,7 @@ def enumerated(
 
 
 def _loss(elbo: TraceEnum_ELBO, given: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Minus the ELBO; where nothing in it can be differentiated, which Pyro refuses, a number at the same draw."""
+    """Minus the ELBO; if nothing in it is differentiable, which is an error in Pyro, a plain number at the same draw."""
     if not torch.is_grad_enabled():
         return elbo.loss(*given, **kwargs)
     here = rng.get_state()

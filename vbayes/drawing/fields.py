@@ -1,4 +1,4 @@
-"""What `Particles` hold of one draw: a function for each field, and the table of them."""
+"""The fields of `Particles` for one draw: a function for each field, and a table of these."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def log_p_fixed(run: Run) -> Tensor:
 
 
 class PointMass(Unsuitable):
-    """A guide has no density at some site, and so no score."""
+    """A guide has no density at some site, and therefore no score."""
 
 
 def score(run: Run) -> Tensor:
@@ -50,8 +50,8 @@ def scored(run: Run) -> tuple[ScoredSite, ...]:
 
 
 def _scored(site: Any, run: Run) -> ScoredSite:
-    """A site's score and its cost within its own plates (as Pyro's `Trace_ELBO` has it), or of those only what follows
-    from the draw (`TraceGraph_ELBO`).
+    """A site's score, and its cost: the terms within its own plates (as in Pyro's `Trace_ELBO`), or only those among them that depend
+    on the draw (as in `TraceGraph_ELBO`).
     """
     layout, terms = run.layout, run.terms
     own = Term.of(site, layout)
@@ -117,5 +117,5 @@ FIELDS: dict[str, Callable[[Run], Any]] = {
     "score_p": lambda run: numbers(run).scores[0],
     "score_q": lambda run: numbers(run).scores[1],  # last: the layers of a flow remember another run afterwards
 }
-"""Field of `Particles` → how one draw gives it, without the leading K. Filled in this order, in which guide and model are run. Only `steps` is missing, of
-which the draws depend on each other: `vbayes.drawing.in_steps`."""
+"""Field of `Particles` → function that computes it from one draw, without the leading K. Fields are computed in this order, in which guide and model are run. Only `steps` is missing, as
+its particles depend on each other: see `vbayes.drawing.in_steps`."""

@@ -1,4 +1,4 @@
-"""The slope of a flow's density where it was drawn, without its inverse."""
+"""The score of a flow at its own draw, without its inverse."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def flow_score(fn: Any, value: Tensor, *, live: bool) -> Tensor:
     """(D,) ∇_z log q(z) at the last draw of a flow.
 
     From layer to layer, with y = t(x) and J = ∂y/∂x:  ∇_y log q = J⁻ᵀ (∇_x log q − ∇_x log |J|).  An autoregressive layer has a triangular J, all of whose rows come
-    from one evaluation of the network on D copies of x, where its inverse takes D evaluations one after the other.
+    from one evaluation of the network on D copies of x, whereas its inverse takes D sequential evaluations.
 
     Args:
         fn: A flow of one vector.
-        value: Its last draw: the layers remember what they made it from.
-        live: Whether the result is to be differentiated.
+        value: Its last draw; the layers cache the input that it was computed from.
+        live: Whether the result should be differentiable.
 
     References:
         Vaitl, Winkler, Richter & Kessel 2024, Fast and unified path gradient estimators for normalizing flows, arXiv:2403.15881.
@@ -52,7 +52,7 @@ def _layers(transforms: Any) -> list[Transform]:
 
 
 def _through(layer: Any, x: Tensor, score: Tensor, live: bool) -> tuple[Tensor, Tensor]:
-    """What a layer makes of a vector and of its score."""
+    """A layer's output for a vector, and the score there."""
     in_order = getattr(layer, "autoregressive", False)
     copies = x.expand(len(x), len(x)) if in_order else x[None]
     y = layer(copies)
@@ -79,7 +79,7 @@ def _jacobian(y: Tensor, copies: Tensor, live: bool) -> Tensor:
 
 
 def _solved(jacobian: Tensor, score: Tensor, layer: Any) -> Tensor:
-    """J⁻ᵀ s of an autoregressive layer, whose numbers follow each other in the order of its network's permutation."""
+    """J⁻ᵀ s of an autoregressive layer, whose order is the permutation of its network."""
     order = layer.arn.permutation if hasattr(layer, "arn") else torch.arange(len(score), device=score.device)
     ordered = jacobian.index_select(0, order).index_select(1, order)
     found = torch.linalg.solve_triangular(ordered.mT, score.index_select(0, order)[:, None], upper=True)[:, 0]

@@ -1,4 +1,4 @@
-"""Values from outside in place of draws."""
+"""Given values in place of draws."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Given(Messenger):
-    """Answers for some latents with values from outside, as a draw would.
+    """Uses given values for some latents, as if they had been drawn.
 
     Args:
         values: Site → value.

@@ -1,4 +1,4 @@
-"""K particles drawn together, step by step, and chosen anew by their weights in between."""
+"""Draws K particles together, step by step, with resampling by their weights in between."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ from .run import Run
 from .side_by_side import Cost
 
 Resample = Callable[[Tensor], tuple[Tensor, Tensor] | None]
-"""(K, *local) log-weights → (K, *local) whom each particle goes on from, and the log-weights that it goes on with; or None: all go on as they are."""
+"""(K, *local) log-weights → (K, *local) indices of the particles to continue from, and the log-weights to continue with; or None to continue without resampling."""
 
 
 def in_steps(run: Run, num_particles: int, resample: Resample | None, checked: Callable[[Run], object]) -> Particles:
-    """Model and guide are run anew for each step and particle, up to its end, on the values that the particle has gone on from: what they hold in variables of their own, a
-    state or all that came before, then follows from these. So T steps cost T² / 2 of them here, which is Python's time; in a captured program nothing stays of a run but what
-    its last step depends on, and particles stand side by side.
+    """Model and guide are run again for each step and particle, up to the end of the step, at the values that the particle continues from, so that their own variables, such as a
+    state or the whole past, follow from these values. T steps therefore cost T² / 2 steps of Python's time here; a captured program contains only what
+    the last step of each run depends on, and all particles in parallel.
 
     Args:
-        run: Of one particle, in the middle of what it draws: it says what the steps are, and nothing else of it counts.
+        run: The run of one particle, which only determines what the steps are.
         num_particles: K.
-        resample: Is asked between two steps.
-        checked: Raises where something does not hold that is required of the run.
+        resample: Called between two steps.
+        checked: Raises an error if the run does not meet a requirement.
 
     Raises:
-        Unsuitable: The model has a latent that the guide lacks, or sites come and go.
+        Unsuitable: The model has a latent that the guide lacks, or sites differ between runs.
     """
     with Intercept(_middle), Cost() as cost:
         checked(run)
         q, p = run.traces
     _check_all_in_guide(q, p)
     layout, plan = run.layout, steps_of(q, p)
-    # A program is held against the same particles one by one, which draw in another order what comes from no base noise.
+    # A program is compared with the same particles one by one, where draws not made from base noise come in another order.
     together = get_proxy_mode() is not None and not cost.draws
     values: dict[str, Tensor] = {}
     log_w, steps = layout.total([]).expand(num_particles, *layout.total([]).shape), []
@@ -80,7 +80,7 @@ def _middle(kind: str, like: Tensor) -> Tensor:
 
 
 def _taken(values: Tensor, ancestors: Tensor, layout: Layout, fn: Any) -> Tensor:
-    """Of (K, ...) values of a site, those of (K, *local) ancestors."""
+    """Selects the (K, ...) values of a site that belong to (K, *local) ancestors."""
     arrange, restore = as_rows(layout, values[0], fn.event_dim)
     places = ancestors.unsqueeze(-1).expand(len(values), *arrange(values[0]).shape)
     return values.gather(0, vmap(restore)(places))
@@ -92,8 +92,8 @@ def _all(
     """(K, ...) values and terms of a step of K particles.
 
     Args:
-        values: (K, ...) of the steps before.
-        together: Whether to run them as one where torch can.
+        values: (K, ...) values of the earlier steps.
+        together: Whether to run the particles in parallel, if torch can.
     """
     noise, like = _Noise(num_particles), list[SiteTerm]()
 
@@ -107,7 +107,7 @@ def _all(
         return drawn, [getattr(term, part) for term in terms for part in SiteTerm.PARTS]
 
     if together:
-        with suppress(Exception):  # whatever the model's own code raises on tensors of another kind
+        with suppress(Exception):  # anything that the model's own code raises on vmap's tensors
             numbers = torch.arange(num_particles, device=partial.device)
             drawn, parts = vmap(mapped, randomness="different")(numbers, values)
             left = iter(parts)
@@ -118,7 +118,7 @@ def _all(
 
 
 class _Noise:
-    """Base noise for a step of K particles: what the first to ask is told was drawn for all.
+    """Base noise for a step of K particles, drawn for all of them at the first call.
 
     Attributes:
         drawn: (K, ...) for each call.
@@ -128,7 +128,7 @@ class _Noise:
         self._count, self.drawn = num_particles, list[Tensor]()
 
     def of(self, k: int | Tensor, *, in_place: bool) -> Intercept:
-        """For particle k, where k may be mapped over."""
+        """Context with the noise of particle k, over which `vmap` may map."""
         places = itertools.count()
 
         def answer(kind: str, like: Tensor) -> Tensor:
@@ -136,7 +136,7 @@ class _Noise:
             if place == len(self.drawn):
                 self.drawn.append(replace(draw, shape=(self._count, *draw.shape)).fresh(like.device))
             mine = self.drawn[place]
-            if mine.shape[1:] != like.shape:  # sites that come and go, of which more is said elsewhere
+            if mine.shape[1:] != like.shape:  # sites differ between runs, which is reported elsewhere
                 return draw.fresh(like.device)
             return mine[k] if isinstance(k, int) else mine.index_select(0, k.view(1)).squeeze(0)
 

@@ -1,4 +1,4 @@
-"""A guide that is one normal of all latents, taken apart: some of them given the others."""
+"""Conditionals of a guide that is a joint normal of all latents: some latents given the others."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class JointNormal:
     """The normal of an `AutoContinuous`, in unconstrained numbers.
 
     Args:
-        guide: That has been called.
+        guide: A guide that was called before.
         mean: (D,).
         covariance: (D, D); or (D,), of independent numbers.
     """
 
-    NAME = "_joint"  # what the shared numbers are held under
+    NAME = "_joint"  # the name for the shared numbers
 
     def __init__(self, guide: AutoContinuous, mean: Tensor, covariance: Tensor) -> None:
         self._guide, self._mean, self._covariance = guide, mean, covariance
@@ -30,7 +30,7 @@ class JointNormal:
 
     @classmethod
     def of(cls, guide: AutoContinuous) -> JointNormal | None:
-        """None for a guide of another family, or too large to have all its covariances."""
+        """Makes it; None for a guide of another family, or one too large to compute all covariances."""
         q: Any = guide.get_posterior()
         if isinstance(q, Independent) and isinstance(q.base_dist, Normal):
             return cls(guide, q.mean.double(), q.variance.double())
@@ -41,13 +41,13 @@ class JointNormal:
     def draw(
         self, local: Sequence[str], dim: int, size: int, held: Mapping[str, Tensor] | None = None
     ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """The shared numbers from their marginal, those of each datum from their conditional given these.
+        """Draws the shared numbers from their marginal, and those of each datum from their conditional given the shared ones.
 
         Args:
             local: The sites of single data.
-            dim: Of their plate.
+            dim: Dimension of their plate.
             size: N.
-            held: The shared numbers, where they are not to be drawn.
+            held: Values of the shared numbers, if they should not be drawn.
 
         Returns:
             Site → value, with the shared numbers under `NAME`; (N,) log q(z_n | θ), and log q(θ), densities of the sites' values.
@@ -84,7 +84,7 @@ class JointNormal:
         log_q: Tensor,
         log_q_shared: Tensor,
     ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """With the volume of the maps from numbers to values."""
+        """Adds the log-determinants of the transforms from numbers to values."""
         for site, part in self._guide._unpack_latent(numbers.to(self._guide.get_posterior().mean.dtype)):
             name, fn = site["name"], site["fn"]
             transform: Any = biject_to(fn.support)

@@ -1,4 +1,4 @@
-"""Latents that are known in part: the model draws what is not, given what is."""
+"""Partly known latents: the model draws the unknown part, given the known one."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Axis = str | tuple[str, int]
 
 
 class Known(Messenger):
-    """Answers for latents with known values, row by row of their plates; a row that is not known is drawn from the model, given all that came before it.
+    """Uses known values for latents, row by row of their plates; unknown rows are drawn from the model, given everything before them.
 
-    Row i of a plate is row i of the values, whatever the size of either: rows beyond the values are drawn, and values beyond the plate are left.
+    Row i of a plate gets row i of the values, whatever the two sizes: rows beyond the values are drawn, and values beyond the plate are ignored.
 
     Args:
-        values: Site → value, of any sizes of its plates.
-        anew: Rows that are drawn although there are values of them.
+        values: Site → value, for any sizes of its plates.
+        anew: Rows that are drawn although there are values for them.
     """
 
     def __init__(self, values: Mapping[str, Tensor], anew: Mapping[Axis, Set[int]] | None = None) -> None:
@@ -48,7 +48,7 @@ class Known(Messenger):
             ) from error
 
     def _rows(self, msg: Any) -> tuple[Tensor, Tensor | None]:
-        """The value in the shape that the model has now, and where it is not known: (*shape), None where all is."""
+        """The value in the model's current shape, and a mask (*shape) of its unknown entries, None if all are known."""
         name, fn = msg["name"], msg["fn"]
         value, shape = self.values[name], fn.batch_shape + fn.event_shape
         value = value.reshape((1,) * (len(shape) - value.dim()) + tuple(value.shape))
@@ -75,7 +75,7 @@ class Known(Messenger):
 
 
 class Tiled(Messenger):
-    """Answers for latents with values that are repeated or cut off to the shape asked for: for looks at a model that need no draw."""
+    """Uses values for latents that are repeated or cut off to the required shape, for inspecting a model without drawing."""
 
     def __init__(self, values: Mapping[str, Tensor]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The sites of a guide that estimators of discrete latents and measure-valued derivatives can work with."""
+"""Sites of a guide for estimators of discrete latents and for measure-valued derivatives."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ WORDS = {
 }  # fmt: skip
 
 Restore = Callable[[Tensor], Tensor]
-"""From (*local, own) back to the shape of a site's value."""
+"""Converts (*local, own) back to the shape of a site's value."""
 
 
 def latents_of(
     q: pyro.poutine.Trace, layout: Layout, families: Set[str], guide: Callable[[], object]
 ) -> list[tuple[Latent, Restore]]:
-    """The latent sites of a guide's trace, and how to get back to the shapes that the guide has.
+    """The latent sites of a guide's trace, and the conversion back to their original shapes.
 
     Args:
-        families: Those that will do.
-        guide: Run once more under validation, to see whether a distribution depends on other draws.
+        families: The allowed families.
+        guide: The guide, which validation runs once more to test whether a distribution depends on other draws.
 
     Raises:
         Unsuitable: A site is of another family, or depends on other draws.
@@ -60,7 +60,7 @@ def latents_of(
     found = []
     every = [
         site for site in latents(q) if not is_point_mass(site["fn"])
-    ]  # an autoguide's latents are made of its draws
+    ]  # an autoguide's latents are computed from its draws
     for site in every:
         family = next((f for f in families if _is_of(site["fn"], f)), None)
         if family is None:
@@ -83,7 +83,7 @@ def latents_of(
 
 
 class _Followed(Messenger):
-    """Lets every draw leave its name on what is made from it."""
+    """Tracks which draws each tensor was computed from."""
 
     def _pyro_post_sample(self, msg: Any) -> None:
         if not msg["is_observed"] and isinstance(msg["value"], Tensor):
@@ -92,7 +92,7 @@ class _Followed(Messenger):
 
 @contextmanager
 def linear_between() -> Iterator[None]:
-    """Lets one-hot values have a log-density between them as zeros and ones have, linear; torch's own jumps from the one to the other, and has no slope anywhere."""
+    """Makes the log-density of one-hot values linear between them, as it is for zeros and ones; torch's own is piecewise constant, with zero gradient."""
     before = OneHotCategorical.log_prob
     with TURN:
         OneHotCategorical.log_prob = lambda self, value: (value * self.logits).sum(-1)  # type: ignore[method-assign]
@@ -103,14 +103,14 @@ def linear_between() -> Iterator[None]:
 
 
 def _inside(fn: Any) -> Any:
-    """The distribution inside `to_event`, `expand` and `mask`, of which each coordinate is one; not inside a transform."""
+    """The distribution of a single coordinate, inside `to_event`, `expand` and `mask`; not inside a transform."""
     while hasattr(fn, "base_dist") and not isinstance(fn, TransformedDistribution):
         fn = fn.base_dist
     return fn
 
 
 def _with_pyros(kind: Any) -> set[type]:
-    """A family of torch's, Pyro's class of the same, and its fakes without a path."""
+    """One of torch's families, Pyro's class of it, and Pyro's versions without a reparameterised path."""
     return {kind, *(sub for sub in _below(kind) if sub.__name__.removeprefix("Nonreparameterized") == kind.__name__)}
 
 
@@ -129,7 +129,7 @@ def _is_of(fn: Any, family: str) -> bool:
 
 
 def _own(fn: Any, family: str) -> dict[str, Tensor]:
-    """The parameters of what is `_inside` a site's distribution, in the shapes that it has."""
+    """The parameters of the distribution `_inside` a site's distribution, in their own shapes."""
     if family != "normal_mixture":
         return {name: getattr(fn, name) for name in KINDS[family][1]}
     part = _inside(fn.component_distribution)
@@ -171,11 +171,11 @@ def _columns(tensor: Tensor, arrange: Restore) -> Tensor:
 
 
 def as_rows(layout: Layout, value: Tensor, events: int, kept: int = 0) -> tuple[Restore, Restore]:
-    """From the shape of a site's value to (*local, own), with `own` all beyond the local plates, and back.
+    """Conversions from the shape of a site's value to (*local, own), where `own` is everything beyond the local plates, and back.
 
     Args:
-        events: Its last dimensions that are no plates.
-        kept: Of these, the last that stay dimensions of their own.
+        events: The number of its last dimensions that are not plates.
+        kept: The number of these, from the last on, that remain separate dimensions.
     """
     rank = value.dim()
     first = [rank - events + f.dim for f in layout.local]

@@ -1,4 +1,4 @@
-"""The draws of a guide as unconstrained numbers: their densities there, and the slopes of these."""
+"""The draws of a guide as unconstrained numbers, with their log-densities and scores."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .latents import as_rows
 
 
 class _Part(NamedTuple):
-    """One site's share of the numbers: its own value is `transform(restore(z[..., where]))`."""
+    """The numbers of one site: its value is `transform(restore(z[..., where]))`."""
 
     site: Any
     transform: Transform
@@ -44,21 +44,21 @@ def _check_support(site: Any) -> None:
 class Numbers:
     """z, the draws of a guide as (*local, d) real numbers, and log p(x, z) and log q(z|x) as densities of these.
 
-    One rule says which numbers: those that the guide draws, site after site, as they are where they may be any real ones, and else taken to the real line by
-    `biject_to(support)`. An autoguide draws unconstrained numbers in an auxiliary site and makes the latents from them, so z is what stands in that site. Each map
-    on the way from z to a latent has its Jacobian in log p, and those from z to the guide's own draws in log q as well; so log p − log q is log w, whatever the maps.
+    z consists of the guide's draws, site after site, unchanged if the support is the real line, otherwise mapped to it by
+    `biject_to(support)`. An autoguide draws unconstrained numbers in an auxiliary site and computes the latents from them, so z is the value of that site. The Jacobian of each transform
+    from z to a latent is in log p, and that of each transform from z to the guide's own draws also in log q; so log p − log q is log w, whatever the transforms.
 
     Args:
         q: A run of the guide.
-        layout: Of the plates.
-        moved: Values of what the guide draws → runs of guide and model there.
+        layout: Layout of the plates.
+        moved: Values of the guide's draws → runs of guide and model there.
         terms_of_model: Such runs → the terms of the model.
 
     Attributes:
-        z: (*local, d), live.
+        z: (*local, d), differentiable.
 
     Raises:
-        Unsuitable: The guide draws nothing, or where nobody can hold still: on a support that moves with parameters.
+        Unsuitable: The guide draws nothing, or has a support that depends on parameters, so that z can't be held constant.
     """
 
     def __init__(
@@ -86,11 +86,11 @@ class Numbers:
         self.z = torch.cat(found, -1)
 
     def at(self, z: Tensor, *, of_q: bool = True) -> tuple[Tensor, Tensor]:
-        """log p and log q, each (*local), at any numbers (*local, d); live in them and in the parameters.
+        """log p and log q, each (*local), at any numbers (*local, d); differentiable in these and in the parameters.
 
         Args:
-            z: Where.
-            of_q: Whether log q is wanted; zeros in its place if not.
+            z: The numbers.
+            of_q: Whether to compute log q; zeros are returned otherwise.
         """
         total = self._layout.total
         inside = {part.site["name"]: part.restore(z[..., part.where]) for part in self.parts}
@@ -109,7 +109,7 @@ class Numbers:
 
     @cached_property
     def scores(self) -> tuple[Tensor, Tensor]:
-        """∇_z log p(x, z) and ∇_z log q(z|x) at the draw, each (*local, d); live like any other number where gradients are taken at all."""
+        """∇_z log p(x, z) and ∇_z log q(z|x) at the draw, each (*local, d); differentiable themselves if gradients are enabled."""
         live = torch.is_grad_enabled()
         flow = self.parts[0].site if len(self.parts) == 1 and is_flow(self.parts[0].site) else None
         with torch.enable_grad():  # type: ignore[no-untyped-call]

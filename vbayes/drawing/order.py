@@ -1,4 +1,4 @@
-"""In which order guide and model go through their sites, and where between them particles can be weighed."""
+"""The order in which guide and model visit their sites, and the points at which particles can be weighted."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from .particles import SiteTerm
 
 
 class Stretch(NamedTuple):
-    """Names of sites: what the guide draws, and how far the model goes at it."""
+    """Names of the sites of one step: those that the guide draws, and those that the model visits."""
 
     drawn: list[str]
     reached: list[str]
 
 
 def steps_of(q: Trace, p: Trace) -> list[Stretch]:
-    """The sites of a run, cut wherever the model has a latent after data, and the guide has by then drawn the latents that the model had before, and no others.
+    """The sites of a run, split wherever the model has a latent after data, and the guide has by then drawn exactly those latents that come before it in the model.
 
-    A guide that goes another way, as one that draws the last state of a series first, has fewer steps, down to one.
+    A guide with another order, such as one that draws the last state of a series first, has fewer steps, possibly only one.
 
     Args:
         q, p: A run of the guide, and of the model at it.
@@ -47,7 +47,7 @@ def steps_of(q: Trace, p: Trace) -> list[Stretch]:
 
 
 def site_terms(step: Stretch, q: Trace, p: Trace, layout: Layout) -> Iterator[SiteTerm]:
-    """Those of a step, without the leading K: latents as the guide has them, then the rest as the model has it."""
+    """The terms of a step, without the leading K: latents in the guide's order, then the rest in the model's order."""
     reached = set(step.reached)
     for name in [*step.drawn, *(name for name in step.reached if name not in step.drawn)]:
         of_q, of_p = name in step.drawn, name in reached
@@ -60,7 +60,7 @@ def site_terms(step: Stretch, q: Trace, p: Trace, layout: Layout) -> Iterator[Si
 
 
 def _value(site: Any, layout: Layout) -> Tensor:
-    """(*local, own) a site's value; nothing where it is a number, or a factor has none."""
+    """(*local, own) a site's value; empty, (*local, 0), if it is a plain number, and for a factor, which has none."""
     value, fn = site["value"], site["fn"]
     if not isinstance(value, Tensor) or not value.numel():
         return layout.total([]).unsqueeze(-1)[..., :0]

@@ -1,4 +1,4 @@
-"""Runs of guide and model up to the end of a step, on values that are known."""
+"""Runs guide and model up to the end of a step, at known values."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from .run import Run
 
 
 class PartialRun:
-    """A step of one particle, without the leading K: known values → those that it draws, and its terms.
+    """A step of one particle, without the leading K: known values → the values that it draws, and its terms.
 
     Args:
-        run: What is run; the rows that its plates show are those of these runs too.
+        run: The run to repeat; its subsampled rows are used again.
         step: The sites of the step.
 
     Attributes:
-        device: Where its numbers are.
+        device: The device of its numbers.
     """
 
     def __init__(self, run: Run, step: Stretch) -> None:
@@ -49,10 +49,10 @@ class PartialRun:
 
 
 def _until(fn: Callable[[], object], wanted: Collection[str], known: Mapping[str, Tensor], noise: Intercept) -> Trace:
-    """A run that ends before the first site that comes after those which are wanted.
+    """Runs until the first site after the wanted ones.
 
     Raises:
-        Unsuitable: It did not come to all of them.
+        Unsuitable: The run did not reach all of them.
     """
     with suppress(_Enough), TraceMessenger() as tracer, _Draws(set(wanted), noise), Given(known):
         fn()
@@ -74,7 +74,7 @@ class _Draws(Messenger):
 
     Args:
         wanted: Their names.
-        noise: What base noise they are made of. Around the whole of a run it would take as long as the run.
+        noise: The base noise for their draws. It is active only for these sites, as doing so for a whole run would double its time.
     """
 
     def __init__(self, wanted: set[str], noise: Intercept) -> None:

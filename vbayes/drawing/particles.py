@@ -107,7 +107,7 @@ def stacked_records(of_each: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
 
 
 def _if_needed() -> Any:
-    """The default of a field that is there only if it was asked for: the class then has no value that could be read by mistake."""
+    """The default of a field that exists only if it was requested, so that the class has no value that could be read by mistake."""
     return field(default_factory=lambda: None)
 
 
@@ -176,7 +176,7 @@ class Particles:
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            """Called for what is not there, and for nothing else: fields that are there cost no more for it."""
+            """Called only for fields that do not exist, so that reading the others costs nothing extra."""
             if name not in self.__dataclass_fields__:
                 raise AttributeError(f"Particles have no field {name!r}.")
             given = ", ".join(repr(n) for n in vars(self) if n not in ALWAYS)

@@ -1,4 +1,4 @@
-"""What a model makes of new rows, given latents that are known."""
+"""A model's predictions for new rows, given known latents."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from .summed import Summed
 
 @dataclass(frozen=True)
 class Predictive:
-    """One draw of what a model makes, inside the pair's scope.
+    """One predictive draw of a model, inside the pair's scope.
 
     Attributes:
         pair: Model and guide.
-        args: What they are called with.
-        wanted: Sites whose values are asked for.
-        guided: Latents of rows that the guide draws, given those that are known.
-        summed: Latents of rows that are summed out: they are drawn from their conditional given the others and the rows.
+        args: Their arguments.
+        wanted: The sites whose values are returned.
+        guided: Latents of rows that the guide draws, given the known ones.
+        summed: Latents of rows that are summed out; they are drawn from their conditional given the others and the rows.
         anew: As for `Known`.
-        new_groups: Whether some rows are of groups that are not known.
+        new_groups: Whether some rows belong to unknown groups.
     """
 
     pair: Pair
@@ -44,17 +44,17 @@ class Predictive:
         """Site → its value.
 
         Args:
-            known: Latent → its value, of rows and groups that the fit has met.
+            known: Latent → its value, for the rows and groups of the fit.
         """
         made: Any = self.run(known).nodes
         return {name: made[name]["value"] for name in self.wanted if name in made}
 
     def run(self, known: Mapping[str, Tensor]) -> Trace:
-        """The model's run, its data forgotten."""
+        """The model's run, with its data removed."""
         values, anew = dict(known), self.anew
         if self.new_groups and (
             self.guided or self.summed
-        ):  # the latents of a row and the row are of one draw of its group
+        ):  # the latents of a row, and the row itself, must come from the same draw of its group
             values, anew = values | self._with_new_groups(values), {}
         if self.guided:
             with Given(values):
@@ -65,12 +65,12 @@ class Predictive:
         return pyro.poutine.trace(forgetful(Known(values, anew)(self.pair.model))).get_trace(*self.args)
 
     def _with_new_groups(self, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The known latents, those of new groups drawn among them."""
+        """The known latents, including draws of those of new groups."""
         made: Any = pyro.poutine.trace(Known(known, self.anew)(self.pair.model)).get_trace(*self.args).nodes
         return {name: made[name]["value"] for name in known if name in made}
 
     def _conditional(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Values of the sites that are summed out, given those of all others."""
+        """Draws the sites that are summed out, given all others."""
         p: Any = pyro.poutine.trace(Known(values)(self.pair.model)).get_trace(*self.args)
         q = Trace()
         for site in latents(p):
@@ -81,5 +81,5 @@ class Predictive:
 
 
 def made_sites(trace: Trace, observed: Sequence[str]) -> list[Any]:
-    """The sites of a run that a prediction is of: what is observed where there are data, and what `pyro.deterministic` computes."""
+    """The sites of a run that are predicted: observed sites with data, and `pyro.deterministic` sites."""
     return [s for s in recorded(trace) if s["name"] in observed or s["infer"].get("_deterministic")]

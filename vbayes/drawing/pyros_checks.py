@@ -1,4 +1,4 @@
-"""What Pyro's own ELBOs check of a draw where validation is on."""
+"""The checks that Pyro's own ELBOs make of a draw if validation is on."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ..pair.sites import sites
 
 
 def check_as_pyro(q: Trace, p: Trace) -> None:
-    """Refuses, and warns of, what `pyro.infer.Trace_ELBO` does: sites that do not match, dimensions outside of a plate.
+    """Raises the errors and warnings of `pyro.infer.Trace_ELBO`: for sites that do not match, and dimensions outside of plates.
 
     Raises:
         ValueError: As Pyro's.
-        BadInput: An observation that is no tensor.
+        BadInput: An observation is not a tensor.
     """
     for site in sites(p) + sites(q):
         _check_value(site)
@@ -47,7 +47,7 @@ def _check_value(site: Any) -> None:
 
 
 def shape_of_log_prob(site: Any) -> torch.Size | None:
-    """Of a site's log-density, masked and scaled; None where that will raise by itself."""
+    """The shape of a site's log-density, masked and scaled; None if computing it raises an error of its own."""
     value, fn = site["value"], site["fn"]
     if not isinstance(value, Tensor):
         return None

@@ -1,4 +1,4 @@
-"""Which of a model's plates are the rows of its data, and which columns number the rows of others: found by calls, whatever the names."""
+"""Finds out which plates of a model are the rows of its data, and which columns index the rows of other plates, by calling the model; names don't matter."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from ..validation import validation
 from .given import Given
 from .known import Axis, Tiled
 
-MOST = 6  # axes of one size that are tried in all combinations
+MOST = 6  # up to so many axes of one size are tried in all combinations
 
 
 class Relations:
-    """What a pair's calls with rows like those that it was fitted to say of its plates and columns.
+    """Relations between plates and columns, found by calling a pair with rows like those that it was fitted to.
 
     Args:
         pair: An initialised pair.
-        args: What it is called with, all rows.
-        names: Of its columns.
+        args: Its arguments, with all rows.
+        names: Names of its columns.
         rows: N.
 
     Attributes:
         q, p: A run of guide and model.
         values: Latent → its value there.
         sizes: Plate → its size there.
-        row_plates: The plates whose rows are those of the data.
-        fixed: Whether these have one size only.
-        long: Latents that have numbers for each row in one event, as those of a Gaussian process.
+        row_plates: The plates whose rows are the rows of the data.
+        fixed: Whether their size is fixed.
+        long: Latents with a number for each row inside one event, as in a Gaussian process.
     """
 
     def __init__(self, pair: Pair, args: tuple[Any, ...], names: Sequence[str], rows: int) -> None:
@@ -55,23 +55,23 @@ class Relations:
         self.row_plates = self._row_plates()
 
     def look(self, args: tuple[Any, ...], values: Mapping[str, Tensor] | None = None) -> Trace:
-        """The model's run at other arguments, its latents repeated or cut off where they are of another size."""
+        """Runs the model with other arguments, repeating or cutting off latents of another size."""
         with self.pair.look(), torch.no_grad(), validation(False):
             model = Tiled(self.values if values is None else values)(self.pair.model)
             return pyro.poutine.trace(model).get_trace(*args)
 
     def local(self) -> list[str]:
-        """The latents that each row has for itself."""
+        """The latents of single rows."""
         apart = [s["name"] for s in latents(self.p) if s["name"] in self.long and isinstance(s["fn"], Independent)]
         placed = [s for s in latents(self.p) if {f.name for f in s["cond_indep_stack"]} & self.row_plates]
         return [*(site["name"] for site in placed), *apart]
 
     def observes(self, column: int) -> bool:
-        """Whether a column is, or makes, what some site is observed at."""
+        """Whether a column is, or determines, the data of some site."""
         before, values = _data(self.p), self.args[column]
         other = values.roll(1, 0)
         if torch.equal(other, values):  # all rows are alike
-            if not values.is_floating_point():  # and another code may be one that there is not
+            if not values.is_floating_point():  # and another code might not exist
                 return any(_alike(value, values) for value in before.values())
             other = values + 1
         try:
@@ -81,7 +81,7 @@ class Relations:
         return any(not _alike(before[name], after.get(name)) for name in before)
 
     def amortised(self) -> list[str]:
-        """The latents of rows that the guide computes from the row: other rows, other draws by the same noise."""
+        """The latents of rows that the guide computes from the row, so that other rows give other draws from the same noise."""
         if not self.local():
             return []
         moved = tuple(a if n == ROWS else a.roll(1, 0) for n, a in zip(self.names, self.args, strict=True))
@@ -106,9 +106,9 @@ class Relations:
         return {name for name, size in _sizes(found).items() if size < self.sizes.get(name, 0)} - self.row_plates
 
     def numbered_by(self, column: int, groups: int) -> tuple[Axis, ...] | None:
-        """The plates, and the dimensions of independent events, whose rows a column numbers: where the codes and those rows are numbered in another order, all
-        densities are what they were; where the codes alone are, they are not. Empty where the codes do not matter, None where there are no such plates: what is alike in all
-        groups but for its draws can be drawn for others.
+        """The plates, and the dimensions of independent events, whose rows a column indexes: if codes and rows are permuted together, all
+        densities are unchanged; if only the codes are, they change. Empty if the codes do not matter, None if there are no such plates. Groups that
+        differ only in their draws can then be drawn for new codes.
 
         Args:
             column: Of integers.
@@ -127,17 +127,17 @@ class Relations:
         return None
 
     def guided(self, args: tuple[Any, ...], shared: Mapping[str, Tensor]) -> Trace:
-        """The guide's run at other arguments, given some latents."""
+        """Runs the guide with other arguments, given some latents."""
         with self.pair.look(), torch.no_grad(), validation(False), Given(shared):
             return pyro.poutine.trace(self.pair.guide).get_trace(*args)
 
     def knows_by_number(self, column: int, axes: tuple[Axis, ...]) -> list[str]:
-        """The latents of rows of which the guide knows more by a code than that group's latents say, as by a parameter for each group: numbered in another order, latents
-        along, the groups have others.
+        """The latents of rows for which the guide uses a code beyond the latents of its group, such as a parameter for each group: they change if codes and the groups' latents are
+        permuted together.
 
         Args:
             column: Of codes.
-            axes: Where the latents of the groups are, as `numbered_by` finds them.
+            axes: The axes of the groups' latents, from `numbered_by`.
         """
         if (new := self._other_order(column)) is None:
             return self.local()
@@ -153,7 +153,7 @@ class Relations:
         return [n for n in local if n in before and n in after and _differ(before[n], after[n])]
 
     def _other_order(self, column: int) -> Tensor | None:
-        """Old code → new, of the codes that a column has; None where it has one alone."""
+        """A permutation (old code → new) of the codes in a column; None if there is only one code."""
         codes = self.args[column]
         present = codes.unique()
         if len(present) < 2:
@@ -193,7 +193,7 @@ class Relations:
         return before.keys() == after.keys() and all(_alike(before[name], after[name]) for name in before)
 
     def _densities(self, trace: Trace) -> dict[str, Tensor]:
-        """Site → its log-density, of each row where it has rows, else of all together."""
+        """Site → its log-density, for each row if it has rows, otherwise in total."""
         found = {}
         for site in sites(trace):
             each = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
@@ -202,7 +202,7 @@ class Relations:
         return found
 
     def _row_plates(self) -> set[str]:
-        """The plates that have one row more where the first row of all columns is handed in twice, or one less without the last row; loops among them."""
+        """The plates, including sequential ones, that get one more row if the first row of all columns is duplicated, or one less without the last row."""
         more, fewer = (tuple(torch.cat([a, a[:1]]) for a in self.args), tuple(a[:-1] for a in self.args))
         for other, rows in ((more, self.rows + 1), (fewer, self.rows - 1)):
             try:
@@ -213,7 +213,7 @@ class Relations:
             mine = {s["name"]: s["fn"].event_shape for s in latents(self.p)}
             self.long = [name for name, shape in mine.items() if events.get(name, shape) != shape]
             return {n for n, size in sizes.items() if size == rows and self.sizes.get(n) == self.rows}
-        self.fixed = True  # then they are where data are
+        self.fixed = True  # the row dimension is then that of the data
         return {f.name for site in observed(self.p) for f in plates(site) if f.size == self.rows}
 
     def _with(self, column: int, values: Tensor) -> tuple[Any, ...]:
@@ -221,7 +221,7 @@ class Relations:
 
 
 def _sizes(trace: Trace) -> dict[str, int]:
-    """Plate → how many rows a run has of it."""
+    """Plate → its number of rows in a run."""
     return {frame.name: int(frame.size) for site in recorded(trace) for frame in site["cond_indep_stack"]}
 
 

@@ -26,19 +26,19 @@ ALONE = {
     "enumerated": "If discrete sites are summed out, nothing else is drawn",
     "steps": "Resampled particles are not draws of the guide",
 }
-"""Fields beside which there are no others, and why."""
+"""Fields that can't be combined with others, and why."""
 OF_NUMBERS = frozenset({"z", "score_p", "score_q", "densities"})
-"""Fields that are of the draws as unconstrained numbers: every site of the guide must have a path."""
+"""Fields of the draws as unconstrained numbers, for which every site of the guide must have a reparameterised path."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of draws. It is checked when it is made.
+    """A request for draws, which is checked when it is made.
 
     Args:
         needs: Fields of `Particles`.
-        requires: What must hold of every site or of the draws, from `REQUIREMENTS`.
-        families: Of latents that will do, from `FAMILIES`, where `needs` has "latents" or "weigh".
+        requires: Requirements on every site or on the draws, from `REQUIREMENTS`.
+        families: Allowed families of latents, from `FAMILIES`, if `needs` has "latents" or "weigh".
 
     Raises:
         UnknownName: A name that isn't among these.
@@ -87,7 +87,7 @@ class Request:
                 if isinstance(names, str):
                     raise TypeError("a name, and no set of them")
                 sets.append(frozenset(names))
-            except TypeError as error:  # what can't be gone through, or holds what is no name
+            except TypeError as error:  # not iterable, or with items that are not names
                 example = {"needs": "log_p", "requires": "path", "families": "bernoulli"}[what]
                 raise BadInput(
                     f"{what}={names!r}. Wanted: a set of names, such as frozenset({{'{example}'}})."
@@ -108,7 +108,7 @@ class Request:
 
 @functools.lru_cache(maxsize=256)
 def _made(needs: frozenset[str], requires: frozenset[str], families: frozenset[str]) -> Request:
-    """Made, and checked, once: this is asked for at every step."""
+    """Made and checked only once, as this is called at every step."""
     return Request(needs, requires, families)
 
 

@@ -1,4 +1,4 @@
-"""What can be required of a guide's sites, checked on a run."""
+"""Requirements on a guide's sites, checked on a run."""
 
 from __future__ import annotations
 
@@ -51,4 +51,4 @@ def all_drawn(run: Run) -> None:
 CHECKS: dict[str, Callable[[Run], None]] = {
     "all_drawn": all_drawn, "path": path, "closed_form_kl": closed_form_kl, "same_rows": same_rows,
 }  # fmt: skip
-"""Requirement → what raises `Unsuitable` where it does not hold. The others of `REQUIREMENTS` say how to draw, and always hold."""
+"""Requirement → function that raises `Unsuitable` if it is not met. The other `REQUIREMENTS` determine how to draw, and are always met."""

@@ -1,4 +1,4 @@
-"""One draw from a guide: the runs of guide and model that it takes, and their terms."""
+"""One draw from a guide: the necessary runs of guide and model, and their terms."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .summed import model_terms
 
 
 class Terms(NamedTuple):
-    """Log-densities and KLs, site by site: the sites whose KL stands in `kl` are in neither of the others."""
+    """Log-densities and KLs, site by site; sites whose KL is in `kl` are left out of the log-densities."""
 
     p: list[Term]
     q: list[Term]
@@ -34,7 +34,7 @@ class Terms(NamedTuple):
 
 
 class _HoldConstant(Messenger):
-    """Cuts every draw off the path that made it. Stands outside the trace, so that the trace records the constant."""
+    """Detaches every draw from its reparameterised path. Used outside the trace, so that the trace records the constant."""
 
     def _pyro_post_sample(self, msg: Any) -> None:
         if not msg["is_observed"] and isinstance(msg["value"], Tensor):
@@ -42,11 +42,11 @@ class _HoldConstant(Messenger):
 
 
 class Run:
-    """One draw, of which each part is made when it is first asked for: no run of guide or model is made that nobody needs.
+    """One draw, whose parts are computed when they are first used, so that guide and model are run no more than necessary.
 
     Args:
-        model, guide, args, kwargs: Pyro callables and what they are called with.
-        request: What is asked of the draw.
+        model, guide, args, kwargs: Pyro callables and their arguments.
+        request: The request for the draw.
         enumeration: Keywords for `enumerated`.
     """
 
@@ -61,8 +61,8 @@ class Run:
     ) -> None:
         self.model, self.guide, self.args, self.kwargs = model, guide, args, kwargs
         self.request, self.enumeration = request, enumeration
-        # Where only held-constant values are wanted, no path need be recorded at all. A child then sees its parents'
-        # constants, which is what replaying the whole guide at constants gives.
+        # If only held-constant values are requested, no path needs to be recorded. A child then gets its parents'
+        # constants, just as when the whole guide is replayed at constants.
         self.live = bool(
             request.fields & {"log_p", "log_q", "kl", "closed_form", "scored", "terms", "steps", *OF_NUMBERS}
         )
@@ -117,7 +117,7 @@ class Run:
 
     @cached_property
     def traces_fixed(self) -> tuple[Trace, Trace]:
-        """The same with the draw held constant: the *whole* guide is run at it, and so is the model if anyone asks.
+        """The same with the draw held constant: the *whole* guide is run at it, and so is the model if needed.
 
         Detaching site by site would be wrong for a guide whose sites depend on each other.
         """
@@ -131,7 +131,7 @@ class Run:
 
     @cached_property
     def terms_fixed(self) -> list[Term]:
-        """Of the guide, its draw held constant."""
+        """The terms of the guide, with its draw held constant."""
         q, _ = self.traces_fixed
         return [Term.of(s, self.layout) for s in sites(q)]
 
@@ -139,7 +139,7 @@ class Run:
         """log p and log q, each (*local), at other values of the latents than drawn; they need not be in the support.
 
         Args:
-            values: Site → value. What is not given, the rows of a subsample, stays as it was drawn.
+            values: Site → value. Sites that are not given, such as the rows of a subsample, keep their draws.
         """
         with validation(False), buffers_stay(), linear_between():
             q, p = self.moved(values)
@@ -147,7 +147,7 @@ class Run:
         return log_p, log_q
 
     def moved(self, values: Mapping[str, Tensor]) -> tuple[Trace, Trace]:
-        """Guide and model at other values of what is drawn. The point masses of the guide, as an autoguide makes latents from its draws, follow them."""
+        """Runs guide and model at other values of the draws. Point masses of the guide, such as latents that an autoguide computes from its draws, follow them."""
         drawn, _ = self.traces
         given = _with_values(drawn, values)
         for site in latents(drawn):
@@ -158,7 +158,7 @@ class Run:
 
 
 def _with_values(trace: Trace, values: Mapping[str, Tensor]) -> Trace:
-    """A trace with other values at some sites; the first one stays as it is."""
+    """Copies a trace, with other values at some sites."""
     other = trace.copy()
     other.nodes.update({name: {**trace.nodes[name], "value": value} for name, value in values.items()})
     return other

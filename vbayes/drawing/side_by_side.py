@@ -1,7 +1,7 @@
-"""K particles at once, by `vmap`, where model and guide allow it.
+"""Draws K particles in parallel, by `vmap`, if model and guide allow it.
 
-A run of Pyro's handlers takes milliseconds, whatever is computed in it: five hundred at once take little longer than a few. A model need not broadcast over them, as
-`vectorize_particles` wants it to.
+A run of Pyro's handlers takes milliseconds, whatever is computed in it: five hundred in parallel take little longer than a few. The model need not broadcast over particles, unlike
+with `vectorize_particles`.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ Calls = list[Tensor]  # what one particle's calls for base noise were answered w
 
 
 def side_by_side(one: One, contexts: Callable[[], Iterator[AbstractContextManager[Any]]]) -> Particles:
-    """A particle for each context, together. Base noise is what it would be one after the other, and what else is drawn is of the same distribution.
+    """Draws a particle for each context, in parallel. The base noise is the same as one after the other; other draws have the same distribution.
 
-    They are held against one alone, on the same noise. Where that gives another number, or what runs is known only to work alone, they are drawn one after the other.
+    They are compared with a single particle on the same noise. If any number differs, or the code is known to work only for single particles, they are drawn one after the other.
 
     Args:
-        one: Draws one, in whatever context it is called.
-        contexts: Makes those for the noise of each, as `base_noise.contexts` does.
+        one: Draws one particle, in the context in which it is called.
+        contexts: Makes the contexts for the noise of each particle, like `base_noise.contexts`.
     """
     before, grew, known = other_generators(), torch.is_grad_enabled(), None
     while known != (known := set(pyro.get_param_store())):  # a guide's first run draws to set itself up
@@ -77,13 +77,13 @@ def side_by_side(one: One, contexts: Callable[[], Iterator[AbstractContextManage
             _say_once(f"Particles are drawn one by one, with a separate run of model and guide for each: {why}.")
         each = [flat(on(calls)) for calls in noise[:-1]]
         made = [torch.stack(parts) for parts in zip(*each, strict=True)]
-    # Last comes one alone: modules that keep what they last made, as Pyro's flows do, keep something that can be copied and saved.
+    # The last run is a single one, so that what modules keep of it, as Pyro's flows do, can be copied and saved.
     last = on(noise[-1])
     return joined(last, [torch.cat([most, part[None]]) for most, part in zip(made, flat(last), strict=True)])
 
 
 def flat(one: Particles) -> list[Tensor]:
-    """Its tensors, in one order."""
+    """The tensors of a particle, in a fixed order."""
     records = [record for name in OF_RECORDS for record in vars(one).get(name, ())]
     inside = [getattr(record, part) for record in records for part in record.PARTS]
     return [value for value in vars(one).values() if isinstance(value, Tensor)] + inside
@@ -109,7 +109,7 @@ def joined(like: Particles, tensors: Sequence[Tensor]) -> Particles:
 def _at_once(
     on: Callable[..., Particles], alone: Particles, noise: list[Calls], chunk: int, *, only_noise: bool
 ) -> list[Tensor] | None:
-    """`flat` of particles on given noise, with a leading dimension; the first is known. None where they can't be had so."""
+    """`flat` of particles on given noise, with a leading dimension; the first particle is known. None if they can't be computed in parallel."""
 
     def mapped(noise: list[Calls]) -> list[Tensor]:
         stacks = [torch.arange(len(noise), device="cpu"), *(torch.stack(calls) for calls in zip(*noise, strict=True))]
@@ -120,7 +120,7 @@ def _at_once(
             )
 
     try:
-        if not only_noise:  # what is drawn by other ways comes in the same order in one alone
+        if not only_noise:  # in a single run, draws that are not made from base noise come in the same order
             with rng.seeded(0), torch.no_grad():
                 alone = on(noise[0])
             with rng.seeded(0), torch.no_grad():
@@ -128,13 +128,13 @@ def _at_once(
                     return None
         made = mapped(noise)
         same = not only_noise or all(close(m[0], value) for m, value in zip(made, flat(alone), strict=True))
-    except Exception:  # whatever the model's own code raises on tensors of another kind
+    except Exception:  # anything that the model's own code raises on vmap's tensors
         return None
     return made if same else None
 
 
 def _on(one: One, draws: Sequence[Draw], calls: Sequence[Tensor], *, in_place: bool = True) -> Particles:
-    """One on given noise, as far as it asks for what the first one did."""
+    """A particle on given noise, if it makes the same calls as the first one."""
     left = zip(draws, calls, strict=True)
 
     def answer(kind: str, like: Tensor) -> Tensor:
@@ -147,7 +147,7 @@ def _on(one: One, draws: Sequence[Draw], calls: Sequence[Tensor], *, in_place: b
 
 
 class _Look(Intercept):
-    """Keeps what calls for base noise are answered with."""
+    """Records the answers to calls for base noise."""
 
     def __init__(self) -> None:
         super().__init__(self._next, in_place=True)
@@ -161,7 +161,7 @@ class _Look(Intercept):
 
 
 class Cost(TorchDispatchMode):
-    """Counts what operations inside make.
+    """Measures the operations that run inside.
 
     Attributes:
         bytes: Of all results, as if none were freed.
@@ -181,7 +181,7 @@ class Cost(TorchDispatchMode):
 
 
 def close(mine: Tensor, right: Tensor) -> bool:
-    """Equal but for rounding: half of the digits that single precision has, which they may have been in on their way, of the largest number among them."""
+    """Whether numbers are equal up to rounding: to half of the digits of single precision, which may be used in between, relative to the largest of them."""
     if mine.shape != right.shape or mine.dtype != right.dtype:
         return False
     if not right.is_floating_point():
@@ -192,7 +192,7 @@ def close(mine: Tensor, right: Tensor) -> bool:
 
 
 def other_generators() -> tuple[Any, ...]:
-    """Where Python's and NumPy's random numbers are."""
+    """The states of Python's and NumPy's random number generators."""
     return random.getstate(), str(np.random.get_state(legacy=False))
 
 

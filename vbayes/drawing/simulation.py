@@ -1,4 +1,4 @@
-"""Data that a model makes, in the shape of those it is called with."""
+"""Simulates data from a model, in the shape of the data that it is called with."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from ..validation import validation
 
 @dataclass(frozen=True)
 class Simulated:
-    """Data that the model has made, and what it made them from.
+    """Simulated data, and the run that generated them.
 
     Attributes:
-        batch: With the data in place of those given.
+        batch: The batch with simulated data in place of the given ones.
         made: The run of the model.
     """
 
@@ -33,15 +33,15 @@ class Simulated:
 
 
 def simulate(pair: Pair, batch: Batch, seed: int, mend: str = "Use method='ais'") -> Simulated:
-    """Data in the shape of a batch.
+    """Simulates data in the shape of a batch.
 
     Args:
         pair, batch, seed: As elsewhere.
-        mend: What to do where that can't be, in words.
+        mend: What to do if that is impossible, for the message.
 
     Raises:
-        Unsuitable: An observed site takes its data from something made of an argument, which can't be replaced; or a `pyro.factor` weighs
-            what the model makes, so that its draws are not of the joint density that it scores.
+        Unsuitable: An observed site's data are computed from an argument, so they can't be replaced; or a `pyro.factor` reweights
+            the model, so that its draws are not from its joint density.
     """
     with pair.scope(), torch.no_grad(), validation(False), rng.seeded(seed):
         made = pair.generate(batch)
@@ -52,7 +52,7 @@ def simulate(pair: Pair, batch: Batch, seed: int, mend: str = "Use method='ais'"
 def _in_place_of(
     args: tuple[Any, ...], seen: pyro.poutine.Trace, made: pyro.poutine.Trace, mend: str
 ) -> tuple[Any, ...]:
-    """Arguments with what was made, in a run without observations, where the data were that a run has seen."""
+    """The arguments, with the data of one run replaced by the draws of a run without observations."""
     if weighing := factors(seen):
         raise Unsuitable(
             f"Site {weighing[0]['name']!r} of the model is a pyro.factor: it reweights what the model draws, so simple draws would not be from the "
@@ -78,7 +78,7 @@ def sleep_log_q(
     seen: pyro.poutine.Trace,
     layout: Layout,
 ) -> Tensor:
-    """(*local) log q of latents that the model draws, given the data that it makes of them; both are held constant.
+    """(*local) log q of latents drawn by the model, given the data that it generates from them; both are held constant.
 
     Args:
         seen: The model's run on the data.

@@ -1,7 +1,7 @@
-"""Sites of the model that are summed out: marked for enumeration, and not in the guide.
+"""Sites of the model that are summed out: those marked for enumeration that the guide does not have.
 
-Where the model draws such a site from its prior, neither that draw nor any density at it says anything of the data. Here the model is run with all of
-its values at once, as Pyro's `TraceEnum_ELBO` does it, and the sum over them is taken; or they are drawn from their conditional given all else.
+If the model draws such a site from its prior, neither the draw nor densities at it depend on the data. Here the model is run with all values of the site
+at once, as in Pyro's `TraceEnum_ELBO`, and summed over them; or they are drawn from their conditional given everything else.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ Factors = OrderedDict[frozenset[str], list[Tensor]]
 def model_terms(
     model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], q: Trace, p: Trace, layout: Layout
 ) -> list[Term]:
-    """The log-densities of a model's run, site by site; what its sites that are summed out touch is one term, summed over them.
+    """The log-densities of a model's run, site by site; all sites that depend on summed-out ones form one term, summed over these.
 
     Args:
-        model, args, kwargs: What was run.
+        model, args, kwargs: The model and its arguments.
         q: The guide's draw.
         p: The model's run at it.
-        layout: Of the two.
+        layout: Layout of the two.
 
     Raises:
         Unsuitable: The sites to be summed out differ in scale.
@@ -48,7 +48,7 @@ def model_terms(
 
 
 class Summed:
-    """A model at a guide's draw, at all values of the sites that are summed out.
+    """A model's run at a guide's draw, with all values of the sites that are summed out.
 
     Args:
         model, args, kwargs, q, p: As for `model_terms`.
@@ -64,7 +64,7 @@ class Summed:
         self._args, self._kwargs = args, kwargs
         self._replayed = pyro.poutine.replay(model, trace=q)
         depth = max((-frame.dim for site in sites(q) + sites(p) for frame in plates(site)), default=0)
-        # Pyro's handler must see each site before it has its value: it notes which sums a density lies in.
+        # Pyro's handler must see each site before its value is set, to record which sums a density belongs to.
         known: dict[str, Any] = {
             str(site["name"]): site["value"] for site in q.nodes.values() if site["type"] == "sample"
         }
@@ -107,7 +107,7 @@ class Summed:
         return layout.total(self.terms(layout)).sum() * layout.scale
 
     def together(self, q: Trace) -> tuple[Trace, Trace]:
-        """The guide's trace with `drawn` sites added, to make data from, and the model's run at them."""
+        """The guide's trace with the `drawn` sites added, for simulating data, and the model's run at them."""
         found = q.copy()
         for name in self.names:
             found.add_node(name, **self.drawn.nodes[name])
@@ -115,9 +115,9 @@ class Summed:
 
     @cached_property
     def drawn(self) -> Trace:
-        """The model's run at a draw of these sites from their joint conditional, given the guide's draw and the data.
+        """The model's run at a draw of the summed-out sites from their joint conditional, given the guide's draw and the data.
 
-        One after the other, each from its conditional given those before it, the rest summed out. (Pyro's `infer_discrete` knows no one-hot sites.)
+        They are drawn one after the other, each given those before it, with the rest summed out. (Pyro's `infer_discrete` does not support one-hot sites.)
         """
         model = _Drawn(self)(self._replayed)
         return pyro.poutine.trace(model).get_trace(*self._args, **self._kwargs)
@@ -128,9 +128,9 @@ class Summed:
         return {name: self._logits(name, factors, self._symbols).softmax(-1) for name in self.names}
 
     def log_likelihood(self, site: Any) -> Tensor:
-        """An observed site's log-density for each of its rows, with what its row alone has summed out.
+        """An observed site's log-density for each of its rows, with sites that belong to a single row summed out.
 
-        Where rows or sites hang together by what is summed out, no row has a likelihood of its own but at its values: then it is that at `drawn`.
+        If rows or sites depend on each other through summed-out sites, a row's likelihood is defined only at given values of these; then it is the one at `drawn`.
 
         Args:
             site: Of the model's run.
@@ -158,7 +158,7 @@ class Summed:
         return [site for site in sites(self._run) if self._values_of(site)]
 
     def _logits(self, name: str, factors: Factors, symbols: set[str]) -> Tensor:
-        """(*plates, values) log-probabilities of a site's values but for a constant, whatever else is in `symbols` summed out."""
+        """(*plates, values) log-probabilities of a site's values up to a constant, with everything else in `symbols` summed out."""
         site: Any = self._run.nodes[name]
         symbol, dim = site["infer"]["_enumerate_symbol"], site["infer"]["_enumerate_dim"]
         logits = contract_to_tensor(factors, set(symbols), target_ordinal=self._ordinal(site), target_dims={symbol})
@@ -171,15 +171,15 @@ class Summed:
         return {frame.name: frame for site in sites(self._run) for frame in plates(site)}
 
     def _values_of(self, site: Any) -> set[str]:
-        """The dimensions of a site's density that are values of sites that are summed out."""
+        """The dimensions of a site's density that run over values of summed-out sites."""
         return self._symbols & set(site["packed"]["unscaled_log_prob"]._pyro_dims)
 
     def _ordinal(self, site: Any) -> frozenset[str]:
-        """A site's plates: those of a single row are no dimensions of packed tensors, and Pyro's sums know no size of them."""
+        """A site's plates, except those with a single row, which are not dimensions of packed tensors and have no size in Pyro's sums."""
         return frozenset(self._run.plate_to_symbol[frame.name] for frame in plates(site) if frame.size != 1)
 
     def _factors(self, tied: list[Any]) -> Factors:
-        """Plates → densities. A mask is inside of a sum, but for the sites that are summed out, whose probabilities add up to one."""
+        """Plates → densities. Masks are applied inside the sum, except at summed-out sites, whose probabilities add up to one."""
         found: Factors = OrderedDict()
         for site in sorted(tied, key=lambda s: s["name"] in self.names):
             value = site["packed"]["unscaled_log_prob"]
@@ -189,7 +189,7 @@ class Summed:
         return found
 
     def _shaped(self, value: Tensor, stack: Any) -> Tensor:
-        """With its plates where the model has them, each of its size."""
+        """A tensor with its plates at the model's dimensions, each in full size."""
         plain = packed.unpack(value, self._run.symbol_to_dim)
         rank = max([plain.dim(), *(-frame.dim for frame in stack)])
         shape = [1] * (rank - plain.dim()) + list(plain.shape)
@@ -199,7 +199,7 @@ class Summed:
 
 
 class _Marked(Messenger):
-    """Marks some sites, and no others, for enumeration in parallel; what has a value already stays as it is."""
+    """Marks exactly the given sites for parallel enumeration; sites that already have a value keep it."""
 
     def __init__(self, names: list[str]) -> None:
         super().__init__()
@@ -212,7 +212,7 @@ class _Marked(Messenger):
 
 
 class _Drawn(Messenger):
-    """Answers for the sites that are summed out with draws from their conditional; factors then are those at the drawn values."""
+    """Uses draws from their conditional for the summed-out sites; factors then have their values at these draws."""
 
     def __init__(self, summed: Summed) -> None:
         super().__init__()

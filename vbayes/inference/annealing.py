@@ -37,8 +37,8 @@ def annealed(
 ) -> Weights:
     """Computes the weights of chains that run from the guide to the posterior, or back.
 
-    A pilot run finds the step of each temperature, for each datum by itself; the run that counts leaves it alone, so that each of its
-    moves keeps the density it is meant to keep.
+    A pilot run tunes the step size for each temperature and datum; it is fixed in the main run, so that each
+    move leaves its density invariant.
 
     Args:
         pair: An initialised pair, with continuous latents.
@@ -46,15 +46,17 @@ def annealed(
         chains: C for each datum.
         temperatures: T.
         seed: Seed for the draws.
-        origin: None; or the run of the model that made the data, at whose latents, a draw from the posterior, the chains begin that end at the
-            guide: then E[w] = 1/p(x).
+        origin: None; or the run of the model that simulated the data, whose latents are a draw from the posterior: the chains then start there and end at the
+            guide, so that E[w] = 1/p(x).
         progress: Whether to show a progress bar.
-        part: Which of several, for it.
+        part: Label of the part, if there are several, for the progress bar.
     """
     with pair.scope(), torch.no_grad(), rng.seeded(seed), validation(False), no_warnings_of_nan():
         space, back = Unconstrained(pair, batch), origin is not None
         target = space.target(chains)
-        ladder = torch.linspace(-SHARPEST, SHARPEST, temperatures + 1, device="cpu").sigmoid()  # read one by one
+        ladder = torch.linspace(
+            -SHARPEST, SHARPEST, temperatures + 1, device="cpu"
+        ).sigmoid()  # values are read one by one
         ladder = (ladder - ladder[0]) / (ladder[-1] - ladder[0])
         what = ("annealing back" if back else "annealing") + part
         with bar(what, 2 * temperatures, show=progress, unit="temperature") as advance:

@@ -35,9 +35,9 @@ Method = Literal["auto", "exact", "elbo", "iw", "ais", "sandwich"]
 Direction = Literal["exact", "lower", "between"]
 
 PARTICLES = {"elbo": 100, "iw": 100, "ais": 16, "sandwich": 16}
-THERE, BACK = 1, 2  # what a stream of random numbers is for: chains to the posterior, and from it
+THERE, BACK = 1, 2  # purposes of the random streams: chains to the posterior, and from it
 SURE = 2.0  # standard errors in words
-ALONE = 2.0  # effective draws: one carries the weight, and ten times as many would be carried by one again
+ALONE = 2.0  # effective draws: a single draw carries the weight, as one would with ten times as many draws
 
 
 @dataclass(frozen=True, repr=False)
@@ -221,13 +221,13 @@ def log_evidence(
 
 
 def _advised(found: Evidence, given: Any, problem: Problem, own: bool) -> Evidence:
-    """With what may be done, where next to one draw carries the weight."""
+    """Adds advice if about one draw carries all of the weight."""
     alone = found.effective is not None and float(np.min(found.effective)) < ALONE
     return replace(found, mend=advice_of(given, problem, "bad", own=own).mend) if alone else found
 
 
 def _all_rows(problem: Problem) -> Batch:
-    """All rows, for a pair that is called with all of them."""
+    """The evidence of all rows, for a pair that is called with all of them."""
     if problem.seen:
         why = "a weight computed from only some of the rows is not a weight of the data, and the logarithm of a mean of such weights may lie above log p(x)"
         raise Unsuitable(f"{refuse(problem.pair, problem.seen, why)} Or use method='elbo', which is unbiased.")
@@ -241,7 +241,7 @@ def _latents(pair: Pair, batch: Batch) -> list[str]:
 
 
 def _chunks(pair: Pair, data: Dataset, whole: Batch, batch_size: int, seed: int) -> list[Batch]:
-    """So many rows at a time where each has a weight of its own, and the model does not scale them up to all; otherwise all of them."""
+    """The rows in parts of the given size, if each row has its own weight and the model does not scale them up; otherwise all rows."""
     if batch_size >= len(data) or weights(pair, whole, 1, seed).mean.shape != (len(data),):
         return [whole]
     index = torch.arange(len(data), device=data.first.device)
@@ -279,7 +279,7 @@ def _lower(
 
 
 def _between(there: Sequence[Weights], back: Sequence[Weights], words: str, named: dict[str, Any]) -> Evidence:
-    """From chains that end at the posterior, and those that begin there: the mean of 1/w over these is 1/p(x)."""
+    """Bounds from chains that end at the posterior, and from chains that start there, over which the mean of 1/w is 1/p(x)."""
     low, low_se = _cat(one.bound() for one in there)
     high, high_se = _cat(one.bound() for one in back)
     se, rows = (low_se.square() + high_se.square()).sqrt(), named["rows"]

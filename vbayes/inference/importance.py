@@ -75,7 +75,7 @@ class Weights:
         return self.log_sum - math.log(self.count), spread.clamp(min=0.0).sqrt()
 
     def evidence(self) -> tuple[Tensor, Tensor]:
-        """(*local) `bound`, with a standard error that also holds where a few draws carry most of the weight.
+        """(*local) `bound`, with a standard error that is valid even if a few draws carry most of the weight.
 
         The delta method knows no error above 1, however far off the weights are. Where one of K carries all, the bound is their largest, whose spread is that of the largest of K
         normals, σ π / √(12 log K) (Gumbel's limit); by its share of the weights it counts where few do. Of one draw the error is infinite.
@@ -130,7 +130,7 @@ def weights(
 def weights_of_parts(
     pair: Pair, parts: Sequence[Batch], count: int, seeds: Sequence[int], *, progress: bool
 ) -> list[Weights]:
-    """`weights` of each of some parts of the rows, with a bar."""
+    """`weights` for several parts of the rows, with a progress bar."""
     found: list[Weights] = []
     done = 0
     with bar("evidence", len(parts) * count, show=progress, unit="draw") as advance:
@@ -156,4 +156,4 @@ def require_densities(pair: Pair, batch: Batch) -> None:
             "Wanted: a guide with a density, such as a Normal around that point."
         ) from error
     except Unsuitable:
-        return  # a flow without an inverse: no score, but densities of its own draws, and weights ask for no others
+        return  # a flow without an inverse has no score, but it has densities at its own draws, which is all that weights need

@@ -183,7 +183,7 @@ class _Chain:
         self.known = known.expand(self.x.shape)
 
     def start(self) -> None:
-        """What is missing comes from the model, whatever is known."""
+        """Initial values: missing data are drawn from the model, independently of the known data."""
         made: Any = self.pair.generate(Batch(tuple(self.args))).nodes[self.name]
         before = self.args[self.place]
         self._fill(made["value"])
@@ -199,13 +199,13 @@ class _Chain:
                 )
 
     def sweep(self) -> tuple[Tensor, Tensor]:
-        """One turn: (N,) whether z was taken, and (N, *features) the mean of p(x|z)."""
+        """One iteration: (N,) whether z was accepted, and (N, *features) the mean of p(x|z)."""
         proposed, p, log_w = self._propose()
         taken = torch.rand_like(log_w).log() < (log_w - self.log_w).nan_to_num(nan=-torch.inf)
         self.z = {name: _where(taken, proposed[name], old) for name, old in self.z.items()}
         fn = self._at(self.z)[0].nodes[self.name]["fn"]
         self._fill(fn.sample())
-        self.log_w = self._at(self.z)[1]  # of the same latents for other data
+        self.log_w = self._at(self.z)[1]  # weights of the same latents for the new data
         return taken.to(self.x.dtype), _mean(fn, self.x)
 
     def _fill(self, value: Tensor) -> None:
@@ -218,7 +218,7 @@ class _Chain:
         return z, *self._at(z)
 
     def _at(self, z: dict[str, Tensor]) -> tuple[Any, Tensor]:
-        """The model's run at latents, and their log-weight (N,)."""
+        """The model's run at given latents, and their log-weights (N,)."""
         q, p, shared = run_at(self.pair.model, self.pair.guide, tuple(self.args), z)
         log_p = shared.total(model_terms(self.pair.model, tuple(self.args), {}, q, p, shared))
         if summed_out(q, p):  # x then comes from what these may be, given all else
@@ -231,7 +231,7 @@ def _where(taken: Tensor, new: Tensor, old: Tensor) -> Tensor:
 
 
 def _mean(fn: Any, like: Tensor) -> Tensor:
-    """Of p(x|z), or a draw where it has none."""
+    """The mean of p(x|z), or a draw if it has none."""
     try:
         return fn.mean.expand(like.shape)  # type: ignore[no-any-return]
     except NotImplementedError:

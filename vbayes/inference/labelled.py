@@ -27,8 +27,8 @@ class Labelled:
         sizes: Plate → its size.
         rows: The plates whose rows are those of the data.
         asked: Names of the columns that the model is called with.
-        picked: What it picks from by these.
-        train, new: The data of the fit, and those that it was asked about, with codes alike.
+        picked: What it indexes by these columns.
+        train, new: The data of the fit, and the new data, with the same codes.
     """
 
     dims: Mapping[str, Sequence[str]]
@@ -41,13 +41,13 @@ class Labelled:
 
     @cached_property
     def labels(self) -> dict[str, Sequence[Any]]:
-        """Plate → its labels: groups that the fit has met, and new ones behind them where the plate has grown."""
+        """Plate → its labels: the groups of the fit, followed by new ones if the plate has grown."""
         groups = {plate: size for plate, size in self.sizes.items() if plate not in self.rows}
         known = labels_of(groups, self.rows, self.train, self.asked, self.picked)
         return {**known, **labels_of(self.sizes, self.rows, self.new, self.asked, self.picked)}
 
     def draws(self, values: Mapping[str, Tensor], groups: Groups) -> Any:
-        """An `xarray.Dataset` of (S, …). Where new groups have taken the places of others in a plate, it has the groups of the new rows alone."""
+        """An `xarray.Dataset` of (S, …). If new groups have taken the places of others in a plate, it has only the groups of the new rows."""
         import xarray as xr
 
         arrays = {name: value.cpu().numpy() for name, value in values.items()}
@@ -70,7 +70,7 @@ class Labelled:
         return xr.Dataset({name: (dims[name], array) for name, array in arrays.items()}, coords, said)
 
     def constant(self, rows: NewRows) -> Any:
-        """An `xarray.Dataset` of the columns that the model was called with, but those that it observes."""
+        """An `xarray.Dataset` of the columns that the model was called with, except those that it observes."""
         row = next(iter(self.rows)) if len(self.rows) == 1 else ROW
         columns = {
             name: value

@@ -18,7 +18,7 @@ from ..pair.problem import Problem
 from ..pair.sites import is_point_mass, latents, plates, sites, summed_out
 from ..validation import validation
 
-COLLAPSED = 0.01  # nats per datum, below which a dimension says nothing of x
+COLLAPSED = 0.01  # nats per datum, below which a dimension carries no information about x
 ACTIVE = 0.01  # variance of the mean over the data, above which a dimension is active (Burda et al. 2016, section 5.2)
 
 

@@ -181,7 +181,7 @@ def monte_carlo_em(
 
 
 def _learn(found: MonteCarloEM, steps: int, *, show: bool) -> MonteCarloEM:
-    """`steps` more. `found.pair` and `found.chains` are ours to change."""
+    """Takes `steps` more steps; modifies `found.pair` and `found.chains` in place."""
     pair, data, chains, step_size, rows = found.pair, found.data, found.chains, found.step_size, list(found.rows)
     order = Minibatches(data, found.batch_size, found.seed)
     epoch = EpochLoss(order, len(rows), [row[2] for row in rows])
@@ -243,7 +243,7 @@ def _learn(found: MonteCarloEM, steps: int, *, show: bool) -> MonteCarloEM:
 
 
 def _follow(space: Unconstrained, state: Tensor, step_size: float, moves: int) -> tuple[Tensor, float]:
-    """E: states (C, *local, n) after some moves, and the share of proposals taken."""
+    """E step: states (C, *local, n) after some moves, and the fraction of proposals accepted."""
 
     def target(states: Tensor) -> Seen:
         each = [space.one(one) for one in states]
@@ -259,7 +259,7 @@ def _follow(space: Unconstrained, state: Tensor, step_size: float, moves: int) -
 
 
 def _climb(space: Unconstrained, state: Tensor, stepper: Any, updates: int, scale: float) -> float:
-    """M: steps of θ up the mean of log p(x, z) over the chains, times N/M; that mean before the first."""
+    """M step: gradient steps on θ that increase the mean of log p(x, z) over the chains, times N/M; returns that mean before the first step."""
     pair, first = space.pair, math.nan
     leaves = list(pair.leaves.values())
     values = [space.values(one) for one in state]
@@ -270,7 +270,7 @@ def _climb(space: Unconstrained, state: Tensor, stepper: Any, updates: int, scal
             first = float(joint.detach())
         if not torch.isfinite(joint):
             raise NonFiniteStep("log p(x, z)")
-        # None where no gradient reaches, as `backward` has it: the optimiser leaves those alone, weight decay and all.
+        # None for parameters without a gradient, as with `backward`, so that the optimiser skips them, including weight decay.
         gradients = torch.autograd.grad(-joint, leaves, allow_unused=True)
         for leaf, gradient in zip(leaves, gradients, strict=True):
             leaf.grad = gradient

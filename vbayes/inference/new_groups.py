@@ -1,4 +1,4 @@
-"""Groups that were not in the fit: the model draws them from their population, at places of its plates that no group of the new rows needs."""
+"""Groups that were not in the fit: the model draws them from their population, in rows of its plates that no group in the new rows needs."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Values = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class NewGroups:
-    """The new groups of a column, and how the model is called for them: once, or several times where it has fewer places than they need.
+    """The new groups of a column, and the calls of the model for them: one, or several if there are more groups than free places.
 
     Attributes:
-        column: Place of the column among the arguments.
-        name: And its name.
-        names: Of the new groups.
-        codes: For each call (M,) what the model is handed, in the rows of other calls some code that it knows.
-        calls: (M,) which of the calls each row is of.
+        column: Position of the column among the arguments.
+        name: Its name.
+        names: Names of the new groups.
+        codes: For each call the (M,) codes passed to the model; rows of other calls have some known code.
+        calls: (M,) the number of the call to which each row belongs.
         anew: For each call, the places that hold new groups.
         places: Plate → group (its code) → its row there; empty where plates grow by themselves.
     """
@@ -41,7 +41,7 @@ class NewGroups:
 
     @property
     def axes(self) -> tuple[Axis, ...] | None:
-        """Where the places are that they take; None where plates grow."""
+        """The axes of the places that they take; None if plates grow."""
         return None if self.names and not self.anew[0] else tuple(self.anew[0])
 
 
@@ -64,11 +64,11 @@ class Groups:
 
     @property
     def new(self) -> bool:
-        """Whether there are latents to be drawn for some."""
+        """Whether latents must be drawn for new groups."""
         return any(one.names for one in self.own)
 
     def args(self, args: tuple[Any, ...], call: int) -> tuple[Any, ...]:
-        """What the model is handed in a call."""
+        """The arguments of the model in a call."""
         found = list(args)
         for one in self.own:
             found[one.column] = one.codes[min(call, len(one.codes) - 1)]
@@ -79,12 +79,12 @@ class Groups:
         return {axis: rows for one in self.own for axis, rows in one.anew[min(call, len(one.anew) - 1)].items()}
 
     def merged(self, parts: Sequence[Values], dims: Mapping[str, Sequence[str]], rows: Set[str]) -> Values:
-        """Site → (S, …), each row from the call that it is of. Sites with a row for each group have none for all of them where there are several calls, and are left out.
+        """Site → (S, …), each row from the call to which it belongs. If there are several calls, sites with a row for each group are incomplete in each, and are left out.
 
         Args:
-            parts: Of the calls.
+            parts: The results of the calls.
             dims: Site → names of its dimensions.
-            rows: Names of those along the rows of the data.
+            rows: Names of the dimensions along the rows of the data.
         """
         if len(parts) == 1:
             return dict(parts[0])
@@ -101,20 +101,20 @@ class Groups:
 def new_groups(
     relations: Relations, column: int, codes: Tensor, known: int, names: Mapping[int, str]
 ) -> NewGroups | None:
-    """The groups of new rows that were not among those of the fit; None where there are none, or the column is of other integers.
+    """The groups in new rows that were not in the fit; None if there are none, or the column's integers are not codes of groups.
 
-    Where the model's plates grow with the codes (`int(g.max()) + 1`), they do. Where they have a size of their own, a new group stands in for a known one: it is drawn
-    from the model at that one's place, which is as good as any, since the model's densities do not change where groups are numbered in another order.
+    If the model's plates grow with the codes (`int(g.max()) + 1`), they grow. If they have a fixed size, a new group takes the place of a known one: it is drawn
+    from the model in that row of the plate; any row will do, since the model's densities do not change if groups are renumbered.
 
     Args:
-        relations: Of the model's plates and columns.
-        column: Place of the column among the arguments.
-        codes: (M,) of the new rows.
-        known: How many groups the fit has met: codes below.
+        relations: Relations of the model's plates and columns.
+        column: Position of the column among the arguments.
+        codes: (M,) codes of the new rows.
+        known: Number of groups in the fit, which have the codes below it.
         names: Code → name, of a column with labels; empty for one of plain integers.
 
     Raises:
-        Unsuitable: New groups, and no plate that could have them.
+        Unsuitable: There are new groups, but no plate that could have them.
     """
     if not bool((codes >= known).any()) or codes.dim() != 1:
         return None
@@ -132,7 +132,7 @@ def new_groups(
                 "groups changes its density. Wanted: latents of groups in a pyro.plate, all of one distribution; what is known of each group in columns of the data; or "
                 "a plate of size int(g.max()) + 1, which grows."
             )
-        if names:  # whichever group a row is of, it is the same to the model
+        if names:  # the model does not depend on a row's group
             return NewGroups(column, name, (), (codes.clamp(max=known - 1),), calls, ({},), {})
         return None
     size = min(relations.size(axis) for axis in axes)

@@ -1,4 +1,4 @@
-"""How a model is called with new rows, whose observed columns may be missing."""
+"""The arguments for calling a model with new rows, whose observed columns may be missing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class NewRows:
     """The arguments that model and guide are called with.
 
     Attributes:
-        args: In the order of the model's arguments; None for what is missing.
+        args: The columns in the order of the model's arguments; None for missing ones.
         missing: Columns of the fit that the new rows lack.
         observed: Columns that some site observes.
         count: M.
@@ -38,7 +38,7 @@ class NewRows:
     count: int
 
     def plain(self, model: Callable[..., Any]) -> tuple[Any, ...]:
-        """The arguments without those at the end that are missing and have a default, as Pyro's `Predictive` leaves them out."""
+        """The arguments without missing ones at the end that have a default, which Pyro's `Predictive` leaves out too."""
         try:
             known = list(inspect.signature(getattr(model, "forward", model)).parameters.values())
         except (TypeError, ValueError):
@@ -52,7 +52,7 @@ class NewRows:
 
     @property
     def informed(self) -> bool:
-        """Whether the rows have something that the model observes, from which a guide can compute the latents of a row."""
+        """Whether the rows have observed data from which a guide can compute the latents of a row."""
         return bool(set(self.observed) - set(self.missing))
 
 
@@ -111,16 +111,16 @@ def new_rows(relations: Relations, train: Dataset, new: Dataset) -> NewRows:
 
 
 def called(rows: NewRows, relations: Relations, look: Look) -> tuple[Any, ...]:
-    """What the model runs with: what is missing left out, as Pyro's `Predictive` does it; or in its place some rows of the fit, where the model takes its size from them. These
-    are never looked at: if what is predicted depends on them, that is an error.
+    """The arguments of the model: missing columns are left out, as by Pyro's `Predictive`; or replaced by rows of the fit, if the model takes its size from them. The values
+    of these are never used: it is an error if predictions depend on them.
 
     Args:
-        rows: The new ones.
-        relations: Of the model that they are for.
-        look: What the model predicts from arguments, always by the same noise.
+        rows: The new rows.
+        relations: Relations of the model.
+        look: Computes the model's predictions from arguments, always with the same noise.
 
     Raises:
-        BadData: What is missing is needed.
+        BadData: A missing column is needed.
         BadPair: The model does not run.
     """
     plain = rows.plain(relations.pair.model)
@@ -153,7 +153,7 @@ def called(rows: NewRows, relations: Relations, look: Look) -> tuple[Any, ...]:
 
 
 def observed_sites(relations: Relations, rows: NewRows) -> list[str]:
-    """The sites that are observed where all columns are there; a model that goes through its rows in a loop has as many as there are rows."""
+    """The sites that are observed if all columns are present; a model that loops over its rows has one for each row."""
     try:
         found = observed(relations.look(_filled(rows, relations.args)))
     except (*FAILURES, VBayesError):
@@ -162,14 +162,14 @@ def observed_sites(relations: Relations, rows: NewRows) -> list[str]:
 
 
 def _filled(rows: NewRows, old: tuple[Any, ...], other: str = "") -> tuple[Any, ...]:
-    """Missing columns from rows of the fit; one of them, if it is named, from other rows."""
+    """Fills missing columns with rows of the fit; the named one, if any, with other rows."""
     made, missing = [], iter(rows.missing)
     for value, column in zip(rows.args, old, strict=True):
         if value is None:
             shift = next(missing) == other
             value = column[(torch.arange(rows.count, device=column.device) + shift) % len(column)]
             if shift and value.is_floating_point():
-                value = value + 1  # also where all rows are alike
+                value = value + 1  # also if all rows are equal
         made.append(value)
     return tuple(made)
 

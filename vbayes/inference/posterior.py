@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 Method = Literal["auto", "exact", "guide", "psis", "importance"]
 POOR = 0.1  # of the draws: an effective number below says that q is far from the posterior
-GUIDE_DRAWS = 200  # that say what q is worth beside exact draws
+GUIDE_DRAWS = 200  # draws of the guide that show how good q is, in addition to exact draws
 PROPOSALS = 10  # for each draw that importance resampling keeps
 
 
@@ -274,7 +274,7 @@ def _effective(log_w: Tensor) -> Tensor:
 
 
 def _guide_effective(pair: Pair, batch: Batch, seed: int) -> Tensor | None:
-    """(*local) what draws of the guide are worth; None where it has no density."""
+    """(*local) effective number of draws of the guide; None if it has no density."""
     try:
         return _effective(draws_of(pair, batch, GUIDE_DRAWS, rng.child(seed, 2)).log_w)
     except Unsuitable:

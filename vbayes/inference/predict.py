@@ -46,7 +46,7 @@ GUIDE, CONDITIONAL, MODEL = (
     "drawn from its conditional given the row",
     "drawn from the model, given the latents that rows share",
 )
-KNOWN, MADE = 1, 2  # what seeds that hang on that of the prediction are for
+KNOWN, MADE = 1, 2  # purposes of the seeds derived from that of the prediction
 
 
 @takes(draws=Whole(1, drawn=True), interval=PART, method=Choice(get_args(Method), "way to a posterior"))
@@ -143,7 +143,7 @@ def _trust(fit: Trained) -> str:
 
 
 def _classes(relations: Relations, train: Dataset) -> dict[str, tuple[str, ...]]:
-    """Site → the names that its values stand for, where it is observed at a column of names."""
+    """Site → the names that its values represent, if it is observed at a column of names."""
     columns = {name: value for name, value in zip(relations.names, relations.args, strict=True) if name in train.labels}
     return {
         site["name"]: tuple(train.labels[name])
@@ -154,12 +154,12 @@ def _classes(relations: Relations, train: Dataset) -> dict[str, tuple[str, ...]]
 
 
 def _in_memory(new: Dataset) -> Dataset:
-    """Rows that are read when asked for, read."""
+    """Loads rows that are stored on disk."""
     return replace(new, tensors={name: values[:] for name, values in new.tensors.items()}) if new.stored else new
 
 
 def _require_known(relations: Relations, train: Dataset, new: Dataset) -> None:
-    """Raises `BadData` where new columns can't be told from those of the fit, or have gaps."""
+    """Raises `BadData` if new columns can't be matched with those of the fit, or have gaps."""
     if not train.named and new.named and not set(new.tensors) <= set(train.tensors):
         raise BadData(
             f"The fit's columns have no names (they were passed to the model by position), and the new ones are called {', '.join(map(repr, new.tensors))}. Wanted: new rows in the same form "
@@ -195,7 +195,7 @@ def _new_groups(relations: Relations, rows: NewRows, train: Dataset, new: Datase
 def _of_rows(relations: Relations, rows: NewRows, groups: Groups, new: Dataset) -> dict[str, str]:
     """Latent of rows → how it is drawn."""
     how = dict.fromkeys(relations.local(), MODEL)
-    if not rows.informed:  # nothing is known of them but what the model says
+    if not rows.informed:  # there are no data about them
         return how
     summed = set(summed_out(relations.q, relations.p))
     computed = set(how) if new.numbers is not None and ROWS in relations.names else set(relations.amortised())
@@ -203,7 +203,7 @@ def _of_rows(relations: Relations, rows: NewRows, groups: Groups, new: Dataset) 
     try:
         shared = [s for s in latents(relations.look(args)) if s["name"] not in how] if groups.new else []
         q = relations.guided(args, {site["name"]: site["value"] for site in shared})
-    except (*FAILURES, VBayesError):  # it needs what is missing
+    except (*FAILURES, VBayesError):  # it needs a missing column
         return how
     guided = {name for name in how if name in computed and name in q}
     for one in groups.own:
@@ -216,7 +216,7 @@ def _of_rows(relations: Relations, rows: NewRows, groups: Groups, new: Dataset) 
 
 
 def _draws(relations: Relations, train: Dataset, names: Sequence[str], draws: int, method: Method, seed: int) -> Values:
-    """Latents given the data of the fit."""
+    """Draws the latents given the data of the fit."""
     pair, args = relations.pair, relations.args
     if method == "psis":
         return _weighted(pair, train, names, draws, seed)

@@ -1,7 +1,7 @@
-"""Nodes: values of a guide's latents at which to look at a pair, so many and so placed that sums over them are expectations.
+"""Nodes: values of a guide's latents, chosen such that sums over them are expectations.
 
-A finite discrete latent takes each of its values. A real one takes an equally spaced row of them, after a transform to the
-real line: for a smooth density that dies out at both ends the trapezoidal rule's error falls exponentially with the spacing
+A finite discrete latent takes each of its values. A real one takes equally spaced values, after a transform to the
+real line: for a smooth density that decays at both ends, the error of the trapezoidal rule falls exponentially with the inverse spacing
 (Trefethen & Weideman 2014, The exponentially convergent trapezoidal rule, doi:10.1137/130932132).
 """
 
@@ -23,13 +23,13 @@ from ..pair.sites import Layout
 
 @dataclass(frozen=True)
 class Axis:
-    """One coordinate of one latent, for all data at once.
+    """One coordinate of one latent, for all data together.
 
     Attributes:
-        site: Whose it is.
-        points: (n,), on the CPU: numbers of the values of a discrete latent; or multiples of the standard deviation from the mean, on the
+        site: The site of the latent.
+        points: (n,), on the CPU: indices of the values of a discrete latent; or distances from the mean in standard deviations, on the
             real line.
-        spacing: Between the points of a continuous one; None for a discrete one.
+        spacing: Spacing of the points of a continuous latent; None for a discrete one.
     """
 
     site: str
@@ -43,12 +43,12 @@ class Axis:
         return cls(site, spacing * torch.arange(first, last + 1, dtype=torch.float64, device="cpu"), spacing)
 
     def longer(self, below: float, above: float) -> Axis:
-        """With the ends moved outwards by so many standard deviations."""
+        """The axis with its ends moved outwards by some standard deviations."""
         assert self.spacing
         return Axis.row(self.site, float(self.points[0]) - below, float(self.points[-1]) + above, self.spacing)
 
     def finer(self) -> Axis:
-        """With half the spacing."""
+        """The axis with half the spacing."""
         assert self.spacing
         return Axis.row(self.site, float(self.points[0]), float(self.points[-1]), self.spacing / 2)
 
@@ -109,11 +109,11 @@ class SiteNodes:
         self.axes = (start,) * self.coordinates
 
     def place(self, points: Tensor, spacing: float) -> tuple[Tensor, Tensor]:
-        """The site's value at each node, and how much of the space the node stands for.
+        """The site's value at each node, and the volume that the node represents.
 
         Args:
             points: (G, E) a point on each of the site's axes.
-            spacing: The product of theirs.
+            spacing: The product of their spacings.
 
         Returns:
             (G, *shape), and (G, *local) the log-measure.
@@ -170,7 +170,7 @@ class Grid:
     def place(self, sites: Sequence[SiteNodes]) -> tuple[dict[str, Tensor], Tensor | float]:
         """Site → its values at all nodes, (G, *shape); and the log-measure of each node, (G, *local)."""
         rows = [axis.points.double() for axis in self.axes]
-        # torch's product of one row has no dimension for factors, and of none it has no product.
+        # torch.cartesian_prod drops the dimension of factors for a single row, and does not accept none.
         points = torch.cartesian_prod(*rows) if rows else torch.empty(1, 0, device="cpu")
         points = points.reshape(len(self), len(rows))
         values: dict[str, Tensor] = {}

@@ -31,10 +31,10 @@ from ..pair.support import uncovered
 from ..validation import validation, vmap
 from .quadrature import Axis, Grid, SiteNodes
 
-DRAWS = 64  # from the guide, to place nodes by: locations and scales need be right to a factor of two only
-DEAD = -40.0  # nats below the highest node, e^−40 = 4e−18, at which a density has died out
-CLOSE = 1e-6  # between a rule and that with twice the spacing: halving it squares the error
-TOGETHER = 4  # axes, at most, that waves are looked for across
+DRAWS = 64  # draws of the guide for placing nodes, for which locations and scales need only be right to a factor of two
+DEAD = -40.0  # nats below the highest node at which a density is negligible: e^−40 = 4e−18
+CLOSE = 1e-6  # difference between a rule and the one with twice the spacing: halving the spacing squares the error
+TOGETHER = 4  # maximum number of axes across which oscillations are tested
 ROUNDS = 40  # of longer or finer rows
 
 
@@ -82,7 +82,7 @@ def tabulate(pair: Model, data: Any = None, *, nodes: int = 500_000) -> Table:
     leaves = pair.leaves
     if all(leaves[name].data_ptr() == value.data_ptr() for name, value in pair.parameters.items()):
         return table
-    # The leaves hold other numbers again, at which a gradient would be taken without a word.
+    # Outside the scope, the leaves hold other values, and a gradient would silently be taken at these.
     return replace(
         table,
         log_p=table.log_p.detach(),
@@ -93,7 +93,7 @@ def tabulate(pair: Model, data: Any = None, *, nodes: int = 500_000) -> Table:
 
 
 def _guided(pair: Pair, data: Any) -> Pair:
-    """A pair whose guide comes by a word; or by the model's prior, on which neither evidence nor posterior depends, where a word has no guide, or one of all rows together."""
+    """A pair with a guide for a model alone: one chosen by name; or the model's prior, if none suits the model, or it would have the latents of all rows together. Evidence and posterior don't depend on it."""
     batch = pair.beside(data if isinstance(data, Batch) else Dataset.of(data).batch(pair.model))
     with explained(pair, batch), pair.copy().look(), validation(False):
         run = in_the_middle(pair.model, batch.args, {})
@@ -107,7 +107,7 @@ def _guided(pair: Pair, data: Any) -> Pair:
 class _Tabulation:
     def __init__(self, pair: Pair, batch: Batch, nodes: int) -> None:
         self.pair, self.batch, self.nodes = pair, batch, nodes
-        q, p = pair.run(batch)  # live, to see what depends on parameters
+        q, p = pair.run(batch)  # with gradients, to detect dependence on parameters
         self._check(q, p)
         self.uncovered = uncovered(q, p)
         layout = Layout(q, p)
@@ -178,8 +178,8 @@ class _Tabulation:
                 raise BadInput(
                     f"log {name} of pair {self.pair.name!r} is NaN or infinite at some value of its latents. Wanted: a density that is finite on its support."
                 )
-        # Where masks and scales make log q another thing than the density that the guide draws by, the measure says so:
-        # then sums with m q still are expectations over draws.
+        # If masks and scales make log q differ from the density from which the guide draws, the measure m corrects for it,
+        # so that sums with m q are still expectations over draws.
         other = torch.where(density == log_q, 0.0, density - log_q)
         smooth = not any(site.discrete for site in self.sites)
         numbers = {site.name: site.arrange(values[site.name]).detach().cpu() for site in self.sites}
@@ -187,7 +187,7 @@ class _Tabulation:
         return Table(log_p, log_q, other + measure, self.uncovered, numbers, gap)
 
     def _gap(self, values: Mapping[str, Tensor]) -> Tensor:
-        """(G, *local) ‖∇ log p − ∇ log q‖² at some values, on the real line; there both have the same Jacobian, so that it is the slope of log w."""
+        """(G, *local) ‖∇ log p − ∇ log q‖² at some values, on the real line, where both have the same Jacobian, so that this is the gradient of log w."""
         with self.pair.scope(), rng.seeded(0), validation(False), torch.enable_grad():  # type: ignore[no-untyped-call]
             free = [site.free(values[site.name]).detach().requires_grad_() for site in self.sites]
             moved = {site.name: site.to_site(numbers) for site, numbers in zip(self.sites, free, strict=True)}
@@ -205,7 +205,7 @@ class _Tabulation:
             return tuple(part[None] for part in one({}))
         try:
             return vmap(one)(values)
-        except Exception:  # a model that looks at its values, or an operation that vmap does not know: one by one then
+        except Exception:  # a model that reads its values, or an operation that vmap does not support: one by one then
             found = [one({name: value[g] for name, value in values.items()}) for g in range(count)]
             return tuple(torch.stack(parts) for parts in zip(*found, strict=True))
 
@@ -215,7 +215,7 @@ def _tolerance(like: Tensor) -> float:
 
 
 def _better(grid: Grid, table: Table) -> Sequence[Axis] | None:
-    """Longer axes where a density is still alive at an end, or else finer ones where that matters; None if all is well."""
+    """Longer axes if a density is not negligible at an end, or else finer ones if that makes a difference; None if nothing needs to change."""
     densities = torch.stack([table.log_p, table.log_q]) + table.log_measure
     height = densities - densities.amax(1, keepdim=True)
     height = height.flatten(2).amax((0, 2)) if height.dim() > 2 else height.amax(0)
@@ -238,17 +238,17 @@ def _better(grid: Grid, table: Table) -> Sequence[Axis] | None:
         for some in itertools.combinations(laid, together):
             rough = _every_second(shaped, grid.sizes, some) + math.log(2)
             if float((rough - whole).abs().max()) > _tolerance(densities):
-                finer.add(min(some, key=lambda a: grid.sizes[a]))  # one of them is enough
+                finer.add(min(some, key=lambda a: grid.sizes[a]))  # one of the halves is enough
         if finer:
             return [axis.finer() if a in finer else axis for a, axis in enumerate(axes)]
     return None
 
 
 def _every_second(shaped: Tensor, sizes: Sequence[int], axes: tuple[int, ...]) -> Tensor:
-    """(2, *local) log sums over the nodes whose numbers along some axes add up to an even one: of one axis every second, of two a checkerboard.
+    """(2, *local) log sums over the nodes whose indices along some axes have an even sum: every second one along one axis, a checkerboard for two.
 
-    What a rule with equal spacing is blind to are waves that fit its spacing, also such as run across its axes, over the ridge of two latents that hang together.
-    Each of them has a wave of half its frequency that half of the nodes, chosen so, are blind to.
+    A rule with equal spacing misses oscillations that fit its spacing, including diagonal ones, as across the ridge of two correlated latents.
+    For each of these, there is an oscillation of half the frequency that this half of the nodes misses.
     """
     number = torch.zeros(tuple(sizes), dtype=torch.long, device=shaped.device)
     for a in axes:

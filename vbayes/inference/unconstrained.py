@@ -28,9 +28,9 @@ Target = Callable[[Tensor], Seen]
 
 
 class Unconstrained:
-    """The latents of a pair, laid out as n numbers for each datum (or for all data, where they are not independent).
+    """The latents of a pair as n numbers for each datum (or for all data together, if they are not independent).
 
-    Both densities are of these numbers: they have the volume of the map to the latents in them, and of the maps of an autoguide.
+    Both densities are those of these numbers, that is, they include the Jacobian of the transform to the latents, and of those of an autoguide.
 
     Args:
         pair: An initialised pair.
@@ -81,7 +81,7 @@ class Unconstrained:
             )
 
     def _rows(self, name: str, value: Tensor) -> Tensor:
-        """(*local, own) of one site's numbers."""
+        """(*local, own) the numbers of one site."""
         event = self.sites[name]["fn"].event_dim
         dims = [value.dim() + f.dim - event for f in self._frames]
         rest = [d for d in range(value.dim()) if d not in dims]
@@ -95,13 +95,13 @@ class Unconstrained:
         return rows.reshape([like.shape[d] for d in order]).permute([order.index(d) for d in range(like.dim())])
 
     def on(self, batch: Batch) -> Unconstrained:
-        """The same of other rows, as many."""
+        """The same for other rows, of the same number."""
         other = copy.copy(self)
         other.batch = batch
         return other
 
     def values(self, state: Tensor) -> dict[str, Tensor]:
-        """Site → its latents, of numbers (*local, n)."""
+        """Site → its latents, from numbers (*local, n)."""
         parts = zip(self.sites, state.split(self._sizes, -1), strict=True)
         return {name: self.transforms[name](self._shaped(name, rows)) for name, rows in parts}  # type: ignore[operator]
 
@@ -111,14 +111,16 @@ class Unconstrained:
         return torch.cat(found, -1)
 
     def origin(self, model: pyro.poutine.Trace) -> Tensor:
-        """(*local, n) of the latents of a run of the model.
+        """(*local, n) numbers of the latents of a run of the model.
 
         Raises:
-            Unsuitable: The guide has numbers of its own that can't be had from them.
+            Unsuitable: The guide's own numbers can't be computed from the latents.
         """
         values = {}
         for name in self.sites:
-            latent = name.removesuffix("_unconstrained")  # as AutoNormal and AutoDiagonalNormal's relatives call theirs
+            latent = name.removesuffix(
+                "_unconstrained"
+            )  # the names used by AutoNormal and by the relatives of AutoDiagonalNormal
             if latent not in model:
                 raise Unsuitable(
                     f"The guide of pair {self.pair.name!r} computes the model's latents from draws of its own, and it can't be known which of these belong to latents drawn by the model. "
@@ -129,7 +131,7 @@ class Unconstrained:
         return self.flat(values)
 
     def draws(self, count: int) -> Tensor:
-        """(C, *local, n) from the guide, inside the pair's scope."""
+        """(C, *local, n) draws from the guide, inside the pair's scope."""
         found = []
         for _ in range(count):
             nodes: dict[str, Any] = pyro.poutine.trace(self.pair.guide).get_trace(*self.batch.args).nodes
@@ -137,7 +139,7 @@ class Unconstrained:
         return torch.stack(found).detach()
 
     def one(self, state: Tensor) -> Seen:
-        """For one chain: (*local, n) → log p, log q and their gradients."""
+        """Evaluates one chain: (*local, n) → log p, log q and their gradients."""
         with torch.enable_grad():
             live = state.detach().requires_grad_()
             parts = dict(zip(self.sites, live.split(self._sizes, -1), strict=True))
@@ -152,7 +154,7 @@ class Unconstrained:
         return log_p.detach(), log_q.detach(), gradients[0], gradients[1]
 
     def target(self, chains: int) -> Target:
-        """The same for many chains: one captured program, or one chain after the other where there can be none."""
+        """Evaluates many chains, by one captured program, or one after the other if it can't be captured."""
 
         def loop(states: Tensor) -> Seen:
             found = [self.one(state) for state in states]
@@ -167,6 +169,6 @@ class Unconstrained:
                 together = vmap(graph)
                 same = zip(together(example), loop(example), strict=True)
             close = all(torch.allclose(a, b, rtol=1e-3, atol=1e-3, equal_nan=True) for a, b in same)
-        except Exception:  # whatever the model's code raises on a traced value
+        except Exception:  # anything that the model's code raises on a traced value
             return loop
         return together if close else loop

@@ -22,7 +22,7 @@ from ..pair.pair import Pair
 from ..validation import no_warnings_of_nan
 
 MEASURES = ("kl", "forward_kl", "mean_error", "sd_error", "k_hat", "effective")
-NODES = 500_000  # of a table, at each look: a fraction of a second
+NODES = 500_000  # nodes of a table at each evaluation, which take a fraction of a second
 DRAWS = 4000
 
 
@@ -59,7 +59,7 @@ class AgainstPosterior:
         found = dict.fromkeys(MEASURES, math.nan)
         with no_warnings_of_nan(), suppress(Unsuitable, BadInput), torch.no_grad():
             draws = draws_of(pair, self._batch, DRAWS, self._seed)
-            with np.errstate(invalid="ignore"):  # a tail of equal weights, as of discrete latents, has no k̂
+            with np.errstate(invalid="ignore"):  # a tail of equal weights, as for discrete latents, has no k̂
                 weights = smoothed(draws.log_w)
             k_hat = float(weights.k_hat.max())
             found |= {
@@ -102,7 +102,7 @@ class AgainstPosterior:
 
 
 def _numbers(name: str, draws: Any) -> Tensor:
-    """Reference draws as they are compared."""
+    """Reference draws in the form for comparisons."""
     try:
         made = torch.as_tensor(draws, device="cpu").double()
     except (TypeError, ValueError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""Training by whatever estimator the laboratory recommends, asked again on the way."""
+"""Training by the estimator that the laboratory recommends, which is chosen again during training."""
 
 from __future__ import annotations
 
@@ -19,20 +19,24 @@ from ..training.engine import WORTH, settled
 from ..training.result import Fit
 from .recommend import recommend
 
-REVISITED = (0.0, 0.1, 0.5)  # of the steps: the noise of estimators changes most in the beginning
-BUDGET = 5.0  # seconds of each look
+REVISITED = (
+    0.0,
+    0.1,
+    0.5,
+)  # fractions of the steps at which it is chosen: the noise of estimators changes most in the beginning
+BUDGET = 5.0  # seconds for each choice
 PATH = (
     "analytic_kl",
     "stl",
     "adaptive_stl",
     "pathwise",
-)  # candidates where there is a path: others are seldom near them
+)  # candidates if there is a reparameterised path: others are seldom close to them
 
 
 def fit_automatically(start: Fit, steps: int, *, callbacks: Sequence[Callback], progress: bool) -> Fit:
-    """`steps` steps of a fit, by estimators of the ELBO that minimise variance × time where they are used.
+    """Trains a fit for `steps` steps, with estimators of the ELBO that minimise variance × time at the current parameters.
 
-    A fit too short to be compiled looks once, at its start. What is chosen depends on the clock of the machine; `Fit.switches` keeps it.
+    In a fit too short to be compiled, the estimator is chosen only at the start. Choices depend on timings; `Fit.switches` records them.
 
     References:
         Geffner & Domke 2020, A rule for gradient estimator selection, arXiv:1911.01894.

@@ -30,11 +30,11 @@ from .oracle import Judge, Known, labels, said, target
 from .replicas import Replicas
 from .timing import interleaved
 
-BLOCKS = 50  # of replicas: enough for a standard error good to 10 %, few enough to keep their sums
-ROUNDING = 64  # units in the last place that sums over data and layers may lose
-# What a stream of random numbers is for: the oracle's draws; base noise of a block, all else random in it; what an estimator remembers in each.
+BLOCKS = 50  # blocks of replicas: enough for a standard error accurate to 10 %, few enough to store their sums
+ROUNDING = 64  # units in the last place of rounding error in sums over data and layers
+# Purposes of random streams: the oracle's draws; base noise of a block, all other random numbers in it; what an estimator remembers in each.
 TRUTH, BASE, OTHER, MEMORY = 1, 2, 3, 4
-ORACLE = 10  # times as many replicas for the oracle, so that its own error hardly counts
+ORACLE = 10  # times as many replicas for the oracle, so that its own error hardly matters
 
 
 class Bench:
@@ -44,16 +44,16 @@ class Bench:
         pair: An initialised pair.
         batch: The one minibatch whose gradient is estimated.
         methods: Name → estimator.
-        judges: Name → what its bias is judged by, if by anything.
-        groups: Of parameters.
+        judges: Name → reference for its bias, if any.
+        groups: Groups of parameters.
         size: Replicas in each of the blocks.
         seed: Seed for all random numbers.
-        compiled: Compile the gradients.
-        backend: By what; see `staging.backends.made_by`.
-        together: Time many gradients at once, where they are not machine code: a cheap guess at what they would cost if they were.
-        strict: Raise at gradients that are not finite, instead of leaving out the estimator.
-        memory: Bytes that a chunk of them may take; a quarter of what is free if None.
-        normals: Of the guide, in whose Fisher metric gradients are measured; see `in_metric`.
+        compiled: Whether to compile the gradients.
+        backend: The back end; see `staging.backends.made_by`.
+        together: Whether to time many gradients at once if they are not machine code: a cheap estimate of their time as machine code.
+        strict: Whether gradients that are not finite raise an error; otherwise the estimator is left out.
+        memory: Memory that a chunk of gradients may take, in bytes; a quarter of the free memory if None.
+        normals: Normals of the guide, in whose Fisher metric gradients are measured; see `in_metric`.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Bench:
         self.targets = {name: target(method) for name, method in methods.items()}
         self.bounds = labels(methods)
         self.judges = {bound: judges.get(name) for name, bound in self.targets.items()}
-        # A judge that is itself on the bench need not be captured twice.
+        # A reference that is itself measured need not be captured twice.
         captured = [(method, self.replicas[name]) for name, method in methods.items()]
         self.quiet = {
             bound: next((r for method, r in captured if method == judge), None) or Replicas(pair, judge, batch, **how)
@@ -99,7 +99,7 @@ class Bench:
 
     @property
     def oracles(self) -> dict[str, str]:
-        """Name of an estimator → what its bias is judged by, in words."""
+        """Name of an estimator → a description of the reference for its bias."""
         draws = ORACLE * self.size * BLOCKS
         return {
             name: "itself" if self.judges[bound] == self.methods[name] else said(self.judges[bound], draws)
@@ -108,17 +108,17 @@ class Bench:
 
     @property
     def pieces(self) -> int:
-        """How many lists `measure` yields."""
+        """The number of lists that `measure` yields."""
         return len(self.replicas) + len(self.judges) + 2
 
     def measure(self, at: str, pair: Pair, seed: int, fit: Any = None) -> Iterator[list[dict[str, Any]]]:
-        """Rows of the table at one point, in pieces of work for a progress bar.
+        """Yields rows of the table at one point, in pieces of work for a progress bar.
 
         Args:
-            at: The point's name.
-            pair: As it is there.
-            seed: Seed for the draws there.
-            fit: That has come there, if one has: its estimator is measured with what it has learned.
+            at: Name of the point.
+            pair: The pair at this point.
+            seed: Seed for the draws at this point.
+            fit: The fit that reached this point, if any, whose estimator is measured with what it has learned.
         """
         truths: dict[Any, Moments | Tensor | None] = {}
         for bound, judge in self.judges.items():
@@ -150,7 +150,7 @@ class Bench:
             return
         rows, oracles = [], self.oracles
         for group, index in self.groups.items():
-            # Differences below the last digit of a typical gradient are rounding, whatever an estimator's own variance.
+            # Differences below the last digit of a typical gradient are rounding errors, whatever an estimator's own variance.
             typical = max(root_mean_square(m.select(index)) for m, _ in drawn.values())
             rounding = ROUNDING * torch.finfo(next(iter(pair.parameters.values())).dtype).eps * typical
             for name, (m, seen) in drawn.items():
@@ -192,7 +192,7 @@ class Bench:
         )  # fmt: skip
 
     def _centre(self, replicas: Replicas, pair: Pair, seed: int) -> Tensor:
-        """The mean of a block of draws: near enough to save digits."""
+        """The mean of a block of draws, which is close enough to the mean to save digits."""
         first = next(self._blocks(replicas, pair, self.size, seed))
         return torch.cat([chunk.double() for chunk in first]).mean(0).cpu()
 
@@ -211,7 +211,7 @@ class Bench:
             yield map(turned, replicas.gradients(pair, noise, rng.child(seed, OTHER, block)))
 
     def _times(self, pair: Pair) -> dict[str, tuple[float, float]]:
-        """Milliseconds of one gradient as `fit` pays it."""
+        """Milliseconds of one gradient in `fit`."""
         with pair.scope(), rng.seeded(self.seed), validation(False), no_warnings_of_nan():
             tasks = {name: replicas.task(pair, together=self.together) for name, replicas in self.replicas.items()}
             times = interleaved({name: task for name, (task, _) in tasks.items()})
@@ -222,7 +222,7 @@ def _statistics(m: Moments, time: tuple[float, float], rounding: float) -> dict[
     (norm, norm_se), (variance, variance_se), (snr, snr_se) = (f(m) for f in (mean_norm, variance_of, snr_of))
     ms, ms_se = time
     without = variances_without(m)
-    if variance <= rounding**2:  # a ratio of this to any other variance would be one of last digits
+    if variance <= rounding**2:  # the ratio of this to any other variance would consist of rounding errors
         variance, variance_se, snr, snr_se, without = 0.0, 0.0, math.inf, 0.0, torch.zeros_like(without)
     return {
         "mean_norm": norm,

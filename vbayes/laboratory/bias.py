@@ -1,4 +1,4 @@
-"""How far the mean of some draws lies from the right one, and how well that could be told."""
+"""The distance of a mean of draws from the true mean, and the smallest distance that could be detected."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ SEEN = 4.0  # standard errors that make a bias
 
 @dataclass(frozen=True)
 class Bias:
-    """The distance of a mean from the right one.
+    """The distance of a mean from the true one.
 
     Attributes:
         z: In standard errors, as a z-score: standard normal without bias.
-        norm: ‖E g − right‖; 0 where noise drowns it.
-        norm_se: Its standard error; where noise drowns the distance, half of an upper bound for it.
+        norm: ‖E g − true‖; 0 if it is below the noise.
+        norm_se: Its standard error; if the distance is below the noise, half of an upper bound for it.
         resolution: The smallest distance that would have made |z| 4, on average.
-        oracle_share: Of the squared error of the difference, what is the oracle's.
+        oracle_share: The oracle's fraction of the squared error of the difference.
     """
 
     z: float
@@ -39,14 +39,14 @@ UNKNOWN = Bias(math.nan, math.nan, math.nan, math.nan, math.nan)
 def bias(m: Moments, oracle: Moments | Tensor, rounding: float = 0.0) -> Bias:
     """Measures the bias of a vector.
 
-    Its distance is tested along one direction, and a direction chosen on the same draws would always find something: it is taken
+    The distance is tested along one direction. Since a direction chosen from the same draws would always show a bias, it is computed
     from half of the blocks of both, and the other half is tested along it. A scalar needs no direction and uses all blocks.
-    Student's t of the blocks is turned into the z of the same probability.
+    Student's t of the blocks is converted to the z of the same probability.
 
     Args:
         m: The draws under test.
-        oracle: Independent draws whose mean is right, or the right mean itself, (P,).
-        rounding: A distance that rounding alone may make; within it z is 0.
+        oracle: Independent draws with the true mean, or the true mean itself, (P,).
+        rounding: A distance that rounding alone may cause; within it z is 0.
     """
     ours = m.sums / m.size
     known = isinstance(oracle, Tensor)
@@ -64,7 +64,7 @@ def bias(m: Moments, oracle: Moments | Tensor, rounding: float = 0.0) -> Bias:
     a, b = ours @ direction, theirs @ direction
     own, its = float(a.var()) / len(a), 0.0 if known else float(b.var()) / len(b)
     difference = float(a.mean() - b.mean())
-    if own + its == 0.0:  # no noise at all: equal to rounding, or wrong
+    if own + its == 0.0:  # no noise at all: equal up to rounding, or biased
         equal = math.isclose(difference, 0.0, abs_tol=1e-6 * float(b.abs().mean() + a.abs().mean()))
         return Bias(0.0 if equal else math.inf, norm, norm_se, rounding, 0.0)
     t = difference / math.sqrt(own + its)
@@ -80,20 +80,20 @@ def _noise(blocks: Tensor) -> float:
 
 
 def _norm(ours: Tensor, theirs: Tensor) -> tuple[float, float]:
-    """The distance of the means of (B, P) and (B′, P), and its standard error; B′ = 1 is no draw but the truth."""
+    """The distance of the means of (B, P) and (B′, P), and its standard error; B′ = 1 stands for the true mean, without noise."""
 
     def squared(a: Tensor, b: Tensor, noise: Tensor) -> Tensor:
         return (a - b).square().sum(-1) - noise
 
     def means_and_noise(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Mean and its noise, of all and of all but one."""
+        """The mean and its noise, for all blocks and for all but one."""
         count = len(x)
         if count == 1:
             return x[0], x.new_zeros(()), x, x.new_zeros(1)
         mean = x.mean(0)
         deviation = (x - mean).square().sum(-1)
         total = deviation.sum()
-        # The sum of squares about the mean of the others, when one is left out.
+        # The sum of squares about the mean of the other blocks, if one is left out.
         left = total - deviation * count / (count - 1)
         return mean, total / (count * (count - 1)), mean + (mean - x) / (count - 1), left / ((count - 1) * (count - 2))
 
@@ -111,7 +111,7 @@ def _norm(ours: Tensor, theirs: Tensor) -> tuple[float, float]:
 
 
 def _resolution(along: float, chosen_by: float) -> float:
-    """The β at which z is `SEEN`: a direction β u + noise sees β² of a bias β u.
+    """The β at which z is `SEEN`: along a direction β u + noise, a bias β u has the component β².
 
     z = β² / √((β² + s²) τ²), with s² the noise of the direction and τ² that of the mean along it.
 

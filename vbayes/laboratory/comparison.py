@@ -26,7 +26,7 @@ COLUMNS += ("ms_per_gradient", "variance_time", "mean_norm_se", "snr_se", "ms_se
 COLUMNS += ("dsnr", "dsnr_se", "bias", "bias_se", "bias_resolution", "num_particles", "bound", "oracle")
 COLUMNS += ("step", "elbo_per_datum", "truth", "heaviest_block", "captured")
 WORDS = ("at", "estimator", "group", "bound", "oracle", "captured")  # columns that hold no numbers
-PLAIN = ("pair", "data", "batch_size", "replicas", "seed", "oracle")  # fields that a file has as they are
+PLAIN = ("pair", "data", "batch_size", "replicas", "seed", "oracle")  # fields that are stored unchanged in a file
 
 
 @dataclass(frozen=True)

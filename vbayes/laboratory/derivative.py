@@ -1,4 +1,4 @@
-"""An objective of K draws, differentiated along their path: what judges an estimator of it where no table is small enough."""
+"""The derivative of an objective of K draws along their path: the reference for the bias of its estimators if a table would be too large."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ..estimators.objective import BoundOf, Objective
 
 @dataclass(frozen=True)
 class Derivative(Estimator):
-    """The derivative of `Objective.of_draws` itself, without weights by hand: noisier than what is made to be judged by it, and free of its errors.
+    """The derivative of `Objective.of_draws` by automatic differentiation: noisier than the estimators that are compared with it, but without hand-derived weights that could be wrong.
 
-    surrogate = f(log p(x, z̄) − sg(log q(z̄|x))) + g(log p(x, z) − log p(x, z̄) + sg(log p(x, z̄)) − log q(z|x)), f raised by the model and g by the guide
+    surrogate = f(log p(x, z̄) − sg(log q(z̄|x))) + g(log p(x, z) − log p(x, z̄) + sg(log p(x, z̄)) − log q(z|x)), where the model maximises f and the guide g
 
-    Bound: that of the objective. Bias: none. Needs: a path at every site.
+    Bound: that of the objective. Bias: none. Needs: a reparameterised path at every site.
     """
 
     followed: Objective = field(kw_only=True, repr=False)
@@ -28,7 +28,7 @@ class Derivative(Estimator):
 
     @classmethod
     def of(cls, method: ELBO) -> Derivative | None:
-        """For an estimator's objective and draws; None where that is no mean of a function of draws."""
+        """Makes it for an estimator's objective and number of draws; None if the objective is not the mean of a function of draws."""
         if not isinstance(method, Estimator) or method.objective.of_draws is None:
             return None
         return cls(method.num_particles, noise=method.noise, followed=method.objective)

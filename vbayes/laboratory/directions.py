@@ -1,4 +1,4 @@
-"""What single draws of a gradient have along the true one."""
+"""The components of single draws of a gradient along the true gradient."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from torch import Tensor
 
 from .moments import Measured
 
-KEPT = 400  # draws whose part along the true gradient is kept, for histograms
+KEPT = 400  # number of draws whose component along the true gradient is kept, for histograms
 
 
 class Directions:
-    """Sees every draw and keeps, for each group, its part along the true gradient against that across it.
+    """Accumulates over all draws, for each group, the ratio of the components parallel and orthogonal to the true gradient.
 
     Args:
         truth: (P,) the true gradient.
         groups: Name → indices of its parameters.
-        blocks: B, of draws.
+        blocks: B, the number of blocks of draws.
     """
 
     def __init__(self, truth: Tensor, groups: Mapping[str, Tensor], blocks: int) -> None:
@@ -34,7 +34,7 @@ class Directions:
         self._counts, self._kept = torch.zeros(blocks, device="cpu"), self._sums.new_zeros(0, len(groups))
 
     def __call__(self, block: int, draws: Tensor) -> None:
-        """Looks at (r, P) draws in double precision."""
+        """Adds (r, P) draws in double precision."""
         along = draws @ self._units.to(draws.device)
         across = (draws.square() @ self._members.to(draws.device) - along.square()).clamp(min=0.0).sqrt()
         self._sums[:, block] += (along.abs() / across).sum(0).cpu()
@@ -44,7 +44,7 @@ class Directions:
 
     def dsnr(self, group: str) -> Measured:
         """E[‖g∥‖ / ‖g⊥‖], the directional signal-to-noise ratio (Rainforth et al. 2018, arXiv:1802.04537, section 4.2); NaN for one or two
-        parameters, of which it has no mean (1/‖g⊥‖ is too large too often), and where the true gradient is zero.
+        parameters, for which this mean does not exist (1/‖g⊥‖ is heavy-tailed), and if the true gradient is zero.
         """
         if len(self.groups[group]) < 3 or self.norms[group] == 0.0:
             return math.nan, math.nan
@@ -52,5 +52,5 @@ class Directions:
         return float(means.mean()), float(means.std()) / math.sqrt(len(means))
 
     def along(self, group: str) -> tuple[float, ...]:
-        """What the first draws have along the true gradient, in its units."""
+        """The components of the first draws along the true gradient, in its units."""
         return tuple(self._kept[:, list(self.groups).index(group)].tolist()) if self.norms[group] > 0 else ()

@@ -19,9 +19,9 @@ from ..staging.backends import made_by
 from ..staging.replicate import footprint, free_memory, one_of_many
 from ..validation import no_warnings_of_nan, validation, vmap
 
-ROWS = 2000  # of the data that are evaluated, at most, where a pair takes minibatches
+ROWS = 2000  # maximum number of rows that are evaluated, if a pair takes minibatches
 WORK = 2**14  # rows × draws of one evaluation ...
-DRAWS = (8, 1000)  # ... with so many draws at least and at most
+DRAWS = (8, 1000)  # ... with at least and at most this number of draws
 MUCH = (
     2**24
 )  # bytes; of a VAE of convolutions that makes six times as many XLA takes 19 ms where `vmap` takes 155, of small programs as long as that, and a second to begin with
@@ -31,18 +31,18 @@ BY_PYRO = 100  # draws at most, where Pyro makes them one by one
 class Evaluator:
     """The ELBO per datum of a pair at any of its parameters.
 
-    The exact one, where the pair has that. Else the mean over many draws, with closed-form KLs where there are some, on the same
-    rows with the same base noise each time: so the difference between two evaluations has far less noise than either.
+    The exact ELBO if the pair has one. Otherwise the mean over many draws, with closed-form KLs if available, on the same
+    rows with the same base noise each time, so that the difference between two evaluations has far less noise than either.
 
     Args:
         pair: An initialised pair.
-        data: All of it.
-        subset: Whether some of the rows may stand for all, as a pair that is fitted in minibatches allows.
+        data: The whole data set.
+        subset: Whether a subset of the rows may be used, as is possible for pairs that are fitted in minibatches.
         seed: Seed for the rows and the noise.
-        backend: What makes it quick; see `staging.backends.made_by`. Where there is no machine code, "auto" takes XLA for evaluations that make `MUCH`.
+        backend: The back end; see `staging.backends.made_by`. If there is no machine code, "auto" uses XLA for evaluations with more than `MUCH` intermediate results.
 
     Attributes:
-        description: What it measures by, in words.
+        description: How the ELBO is computed, in words.
         why_not: Why neither machine code nor XLA evaluates it; None if one does.
     """
 
@@ -74,7 +74,7 @@ class Evaluator:
         self.description = f"{self._draws} draws for each of {rows} rows"
 
     def __call__(self, pair: Pair) -> float:
-        """In nats; NaN where it is not finite."""
+        """The ELBO per datum in nats; NaN if it is not finite."""
         with torch.no_grad(), validation(False), no_warnings_of_nan():
             elbo = float(self._elbo(pair)) / len(self._data)
         return elbo if abs(elbo) < float("inf") else float("nan")
@@ -84,14 +84,14 @@ class Evaluator:
             with pair.look():
                 return self._exact.elbo(*self._batch.args)
         if self._program is not None:
-            with rng.seeded(self._seed):  # for the draws that are not made of base noise
+            with rng.seeded(self._seed):  # for draws that are not made from base noise
                 return self._values(pair).double().mean()
         model, guide = pair.scaled(self._batch.total)
         with pair.look(self._seed):
             return -self._by_pyro.loss(model, guide, *self._batch.args)
 
     def _prepare(self, pair: Pair, backend: str) -> None:
-        """Compiles the value without its gradient, or else has the same for many draws at once, if they can be had."""
+        """Compiles the value without its gradient; otherwise computes many draws at once, if possible."""
         assert self._program is not None
         like, program = next(iter(pair.parameters.values())), self._program
         backend = "native" if backend == "auto" and footprint(program) * self._draws < MUCH else backend
@@ -104,13 +104,16 @@ class Evaluator:
         )  # fmt: skip
         many = vmap(self._value, in_dims=(0, 0, *[None] * len(inputs)), randomness="different")
         self._many: Callable[..., list[Tensor]] | None = None
-        with rng.seeded(0), suppress(RuntimeError, NotImplementedError):  # what vmap has no rule for goes one by one
+        with (
+            rng.seeded(0),
+            suppress(RuntimeError, NotImplementedError),
+        ):  # operations without a rule for vmap are run one by one
             if self.why_not is not None:
                 many(*(numbers[:2] for numbers in self._noise), *inputs)
                 self._many = many
 
     def _value(self, normals: Tensor, uniforms: Tensor, *rest: Tensor) -> list[Tensor]:
-        """The ELBO of one draw; the gradient beside it in the program is not asked for."""
+        """The ELBO of one draw, without the gradient that the program also computes."""
         program = self._program
         assert program is not None
         values = iter(rest)

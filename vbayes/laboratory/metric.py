@@ -1,4 +1,4 @@
-"""Gradients in the metric of the guide: what a step along the natural gradient makes of their noise."""
+"""Gradients in the metric of the guide, which measures the effect of their noise on a natural gradient step."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from ..validation import vmap
 def in_metric(normals: Sequence[NormalParameters], pair: Pair) -> Callable[[Tensor], Tensor]:
     """(r, P) gradients in the order of a pair's parameters → F^-½ times each, in the same order.
 
-    The squared length of a part is then that of the step F⁻¹ g in the metric, twice the nats by which it moves q at rate 1; so bias and variance are a step's too. What is no normal's parameter
-    stays as it is.
+    The squared norm is then that of the step F⁻¹ g in the metric: twice the distance in nats by which it moves q at rate 1, so that bias and variance refer to steps. Parameters that don't belong
+    to a normal are unchanged.
 
     Args:
-        normals: Of the guide; none: gradients stay what they are.
-        pair: At its parameters.
+        normals: Normals of the guide; if there are none, gradients are unchanged.
+        pair: The pair, at the parameters to use.
     """
     if not normals:
         return lambda gradients: gradients
@@ -44,11 +44,11 @@ def in_metric(normals: Sequence[NormalParameters], pair: Pair) -> Callable[[Tens
 
 
 def metric_of(update: Any, pair: Pair, batch: Batch) -> tuple[NormalParameters, ...]:
-    """The normals in whose metric steps are measured; none where there is no update.
+    """The normals in whose metric steps are measured; none if there is no update.
 
     Raises:
         BadInput: An update without a gradient.
-        Unsuitable: The guide has no normal whose metric is known.
+        Unsuitable: The guide has no normal with a known metric.
     """
     if update is None:
         return ()

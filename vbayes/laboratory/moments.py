@@ -1,7 +1,7 @@
 """Mean and variance of a random vector from blocks of draws, each with its standard error.
 
 Draws are summed in B blocks of n. A statistic's standard error is the delete-a-block jackknife's (Efron & Stein 1981),
-which needs no formula for the statistic and holds for heavy tails as far as anything does.
+which needs no formula for the statistic and is as valid for heavy tails as any method can be.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-NEAR = 2.0  # standard errors from 0 within which the root of a square has another error
+NEAR = 2.0  # standard errors from 0 within which the error of a root is computed differently
 TINY = 1e-300
-TOGETHER = 2**18  # numbers looked at together: they fit into a cache
+TOGETHER = 2**18  # numbers processed together, which fit into a cache
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Moments:
     Attributes:
         sums: (B, P) Σ g in each block, float64.
         squares: (B, P) Σ (g − centre)² in each block, float64.
-        centre: (P,) anything near the mean; it only saves digits.
+        centre: (P,) any value near the mean, to save digits.
         size: n, draws in a block.
     """
 
@@ -80,7 +80,7 @@ def collect(
         blocks: Of `size` draws each.
         centre: As in `Moments`.
         size: n.
-        look: Is shown all draws, some at a time in double precision, with the number of their block.
+        look: Called with all draws, some at a time in double precision, and the number of their block.
     """
     sums, squares = [], []
     for number, block in enumerate(blocks):
@@ -89,7 +89,7 @@ def collect(
             for part in chunk.split(max(1, TOGETHER // chunk.shape[1])):
                 draws = part.double()
                 ones = draws.new_ones(len(draws))
-                # Products are many times as quick as sums over the first of two dimensions.
+                # Products are many times as fast as sums over the first of two dimensions.
                 total += (ones @ draws).cpu()
                 square += (ones @ (draws - centre.to(draws)).square_()).cpu()
                 look(number, draws)
@@ -119,15 +119,15 @@ def variance(m: Moments) -> Measured:
 def root(squared: float, squared_se: float, along: float, clear: Callable[[], Measured]) -> Measured:
     """The root of an unbiased estimate of a squared length, which noise may have made negative, and its standard error.
 
-    Near 0 the error of the root does not follow from that of the square: it is half of what lies between the root and the ends of its
-    interval, by the square's two standard errors or by two of the vector along itself, whichever is longer. Where the
+    Near 0 the error of the root does not follow from that of the square: it is half of the larger distance between the root and the ends of its
+    interval, from two standard errors of the square or two of the vector along its own direction, whichever is larger. If the
     square is not above 0, twice the error is an upper bound of the length.
 
     Args:
         squared: The estimate.
         squared_se: Its standard error.
         along: The variance of the vector along one direction.
-        clear: What they are of a length that is clear of 0.
+        clear: The root and its error for a length that is clearly above 0.
     """
     if not squared_se > 0 or squared > NEAR * squared_se:
         return clear()
@@ -139,7 +139,7 @@ def root(squared: float, squared_se: float, along: float, clear: Callable[[], Me
 
 
 def noise_along(means: Tensor) -> float:
-    """The variance of the mean of (B, P) block means along one direction, where most of it is: Σ λ² / Σ λ of its covariance's eigenvalues."""
+    """The variance of the mean of (B, P) block means along one of its main directions: Σ λ² / Σ λ over the eigenvalues of its covariance."""
     centred = means - means.mean(0)
     gram = centred @ centred.T
     total = float(gram.trace())
@@ -156,12 +156,12 @@ def _root(
 
 
 def mean_norm(m: Moments) -> Measured:
-    """‖E g‖; 0 where the noise drowns it, and then twice the error is an upper bound."""
+    """‖E g‖; 0 if it is below the noise, and then twice the error is an upper bound."""
     return _root(m, lambda norm, noise: norm, lambda norm, noise: norm.clamp(min=0.0).sqrt())
 
 
 def snr(m: Moments) -> Measured:
-    """‖E g‖ / √(trace of the covariance); infinite without noise. Its error is as that of `mean_norm`."""
+    """‖E g‖ / √(trace of the covariance); infinite without noise. Its error is computed as for `mean_norm`."""
     unit = 1 / max(variance(m)[0], TINY)
     return _root(
         m, lambda norm, noise: norm / noise, lambda norm, noise: norm.clamp(min=0.0).sqrt() / noise.sqrt(), unit
@@ -169,8 +169,8 @@ def snr(m: Moments) -> Measured:
 
 
 def heaviest_block(m: Moments) -> float:
-    """The part of the variance that one of the B blocks has, that with the most: 1/B where the draws are alike. Where it is most of the variance, tails are
-    so heavy that no standard error is to be believed, for the draws that matter most may not have come yet.
+    """The largest fraction of the variance in one of the B blocks: about 1/B for light tails. If it is most of the variance, tails are
+    so heavy that standard errors can't be trusted, as the draws that matter most may not have occurred yet.
     """
     own = m.squares - 2 * (m.mean - m.centre) * (m.sums - m.size * m.centre) + m.size * (m.mean - m.centre).square()
     parts = own.sum(-1).clamp(min=0.0)  # Σ (g − mean)² in each block
@@ -178,10 +178,10 @@ def heaviest_block(m: Moments) -> float:
 
 
 def root_mean_square(m: Moments) -> float:
-    """√E‖g‖²: how large a gradient typically is."""
+    """√E‖g‖²: the typical size of a gradient."""
     return math.sqrt(max(float(sum(m.whole)), 0.0))
 
 
 def variances_without(m: Moments) -> Tensor:
-    """(B,) the variance with one block left out: two estimators that saw the same draws can be compared by them in pairs."""
+    """(B,) the variance with one block left out, for paired comparisons of two estimators with the same draws."""
     return m.without[1]

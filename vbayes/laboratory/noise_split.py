@@ -49,7 +49,7 @@ COLUMNS = (
     "predicted",
 )
 
-MEMORIES = 50  # of an estimator that averages over earlier draws: what they happen to be is part of its noise
+MEMORIES = 50  # blocks for an estimator that averages over earlier draws, whose randomness is part of its noise
 MOST = 4  # M and L on a card
 
 

@@ -26,11 +26,11 @@ from .derivative import Derivative
 
 @dataclass(frozen=True)
 class Known:
-    """A bound that is known, as a function whose gradient is the truth.
+    """A bound with a known value, as a function whose gradient is exact.
 
     Attributes:
-        name: In tables.
-        bound: Called inside the scope of a pair; () nats, live in its parameters.
+        name: Name in tables.
+        bound: Called inside the scope of a pair; returns () nats, differentiable in its parameters.
     """
 
     name: str
@@ -49,10 +49,10 @@ FEW = 20_000  # nodes of a table that nobody asked for
 
 
 def target(method: ELBO) -> Objective | tuple[Any, ...]:
-    """What the gradient of an estimator is meant to be that of: equal for two estimators of one bound.
+    """The objective whose gradient an estimator estimates; equal for two estimators of the same bound.
 
-    A class of somebody else's is known to be after the ELBO if it is one of Pyro's that are, or has `bound = "ELBO"`. Of any other
-    nothing is known but that two with the same settings are after the same.
+    A class that is not from vbayes is known to estimate the ELBO if it is one of Pyro's that do, or has `bound = "ELBO"`. For any other
+    class, only two objects with the same settings are known to have the same objective.
     """
     if is_elbo(method):
         return ELBO_OBJECTIVE
@@ -62,7 +62,7 @@ def target(method: ELBO) -> Objective | tuple[Any, ...]:
 
 
 def is_elbo(method: ELBO) -> bool:
-    """Whether its gradient is meant to be that of the ELBO."""
+    """Whether it estimates the gradient of the ELBO."""
     if isinstance(method, Estimator):
         return method.objective == ELBO_OBJECTIVE
     return type(method) in PYROS or getattr(method, "bound", None) == "ELBO"
@@ -86,7 +86,7 @@ def _words(method: ELBO) -> str:
 
 
 def _settings(method: ELBO) -> dict[str, Any]:
-    """Numbers and words among its attributes, Pyro's settings of the traversal left out."""
+    """The numbers and strings among its attributes, without Pyro's settings for traversal."""
     return {
         k: v
         for k, v in vars(method).items()
@@ -95,28 +95,28 @@ def _settings(method: ELBO) -> dict[str, Any]:
 
 
 def judge_of(method: ELBO, pair: Pair, batch: Batch, oracle: Any, *, whole: bool) -> Judge | None:
-    """The best that there is for an estimator's bound, or None.
+    """The best available reference for an estimator's bound, or None.
 
     Args:
-        method: Under test.
+        method: The estimator under test.
         pair: An initialised pair.
-        batch: That the gradients are of.
-        oracle: "auto", "tabulated", or an estimator for those of its own bound.
-        whole: Whether the batch is all of the data.
+        batch: The batch of the gradients.
+        oracle: "auto", "tabulated", or an estimator as the reference for estimators of its own bound.
+        whole: Whether the batch is the whole data set.
 
     Returns:
-        The pair's exact ELBO; or the objective tabulated, if asked for; or an unbiased estimator of it: another one, or the derivative of the bound of its draws, or the one under test itself,
-        which says where the gradient points, and nothing of bias; or a small table, where there is no such estimator. None for a class of which nobody knows the objective, and for an
-        objective without a truth.
+        The pair's exact ELBO; or the tabulated objective, if requested; or an unbiased estimator of it: another one, or the derivative of the bound of its draws, or the one under test itself,
+        which gives the direction of the gradient but no information about bias; or a small table, if there is no such estimator. None for a class with an unknown objective, and for an
+        objective without an exact value.
 
     Raises:
-        Unsuitable: Tabulation was asked for, of a pair or batch that is not for it.
+        Unsuitable: Tabulation was requested, but is not possible for this pair or batch.
     """
     if not (is_elbo(method) or isinstance(method, Estimator)):
         return None
     goal = target(method)
     if oracle == "tabulated":
-        return _tabulated(method, pair, batch)  # what can't be tabulated says so now
+        return _tabulated(method, pair, batch)  # so that an error of tabulation is raised now
     if oracle != "auto" and target(resolve(oracle)) == goal:
         return resolve(oracle)
     if goal == ELBO_OBJECTIVE:
@@ -156,7 +156,7 @@ def said(judge: Judge | None, replicas: int) -> str:
 
 
 def check_oracle(oracle: Any) -> None:
-    """Raises `BadInput` for what is no oracle."""
+    """Raises `BadInput` for anything that can't be an oracle."""
     if oracle in ("auto", "tabulated"):
         return
     method, wanted = resolve(oracle), "Wanted: 'auto', 'tabulated', or an unbiased estimator such as vb.AnalyticKL()."

@@ -19,27 +19,27 @@ from .moments import collect
 from .replicas import Replicas
 
 BLOCKS = 20  # of draws
-DIRECTIONS = 6  # that differences are taken along, at most: one for each number, or at random
-STEP = 0.03  # in unconstrained parameters, forth and back: short beside what bends a bound, long beside the rounding of single precision
-OFF = 0.005  # of a typical draw, that the differences may be off by the bend of a third order
+DIRECTIONS = 6  # maximum number of directions for differences: one for each number, or random ones
+STEP = 0.03  # step forward and back in unconstrained parameters: short compared with the curvature of a bound, long compared with rounding in single precision
+OFF = 0.005  # fraction of a typical draw by which third-order terms may distort the differences
 MEMORY, BASE, OTHER, AIM = range(4)  # what children of a seed are for
 
 
 def against_own_values(replicas: Replicas, pair: Pair, names: Collection[str], draws: int, seed: int) -> Bias:
     """The distance of the mean gradient from that of the mean value, in typical draws.
 
-    Gradient and values are of the same draws, so that of an estimator whose gradient is the derivative of its value along the path next to no noise is left. Of more than six numbers the distance is
-    seen along six directions at random, and is what it is on average over directions.
+    Gradient and values use the same draws, so there is almost no noise if an estimator's gradient is the derivative of its value along the path. With more than six numbers, the distance is
+    measured along six random directions, and is an average over directions.
 
     Args:
-        replicas: Of the estimator.
-        pair: Where.
-        names: The parameters that count.
-        draws: Of the gradient.
+        replicas: Replicas of the estimator.
+        pair: The pair, at the parameters to test at.
+        names: The parameters to include.
+        draws: Number of draws of the gradient.
         seed: Seed for all draws.
 
     Raises:
-        Unsuitable: Nothing captures the estimator.
+        Unsuitable: The estimator can't be captured.
     """
     if replicas.program is None:
         raise Unsuitable(f"{name_of(replicas.estimator)} can't be captured, so its draws can only be made one by one")
@@ -81,7 +81,7 @@ def against_own_values(replicas: Replicas, pair: Pair, names: Collection[str], d
 
 
 def _moved(pair: Pair, by: Tensor) -> Pair:
-    """A copy whose parameters are so far away."""
+    """A copy with its parameters moved by a given step."""
     parameters = pair.parameters
     pieces = by.split([value.numel() for value in parameters.values()])
     return pair.copy().load(

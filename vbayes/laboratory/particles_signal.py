@@ -14,16 +14,18 @@ from ..pair.problem import Problem
 from ..training.result import Fit
 from .bench import BLOCKS, Bench
 
-ROWS = 20  # of a minibatch: the ratio of two signals does not hang on it, and K times as many draws stay quick
-SIZE = 2  # replicas in a block: 100 in all, by which a ratio is known to some 5 %
-CLEAR = 4.0  # standard errors between two ratios that differ
+ROWS = (
+    20  # rows of a minibatch: the ratio of two signals hardly depends on it, and K times as many draws are still fast
+)
+SIZE = 2  # replicas in a block: 100 in total, which determine a ratio to about 5 %
+CLEAR = 4.0  # standard errors from which two ratios count as different
 REPARAMETERISED = {"iwae": "dreg"}
 """Estimator → the one of the same bound whose gradient of the guide gains from particles."""
 
 
 def particles_signal(fit: Fit, *, seed: int) -> str:
-    """The signal-to-noise ratios of guide and model with the particles of a fit and with as few as can be, in words; empty where particles are not weighed
-    against each other, and their number does no more than that of any draws.
+    """Describes the signal-to-noise ratios of guide and model with the fit's number of particles and with the smallest possible one; empty if particles are simply averaged,
+    so that their number matters only as a number of draws.
 
     The ratio is the norm of the mean gradient over the root of its variance, ‖E g‖ / √(tr Cov g), of one minibatch at the parameters of the fit.
 
@@ -64,7 +66,7 @@ def particles_signal(fit: Fit, *, seed: int) -> str:
 
 
 def _few(method: Estimator) -> Estimator | None:
-    """The same with the fewest particles that it can have, if those are fewer than its own."""
+    """The same estimator with the smallest number of particles that it allows, if that is below its own."""
     for count in range(max(1, method.min_particles), method.num_particles):
         try:
             return replace(method, num_particles=count)

@@ -123,7 +123,7 @@ def race(
     def look(pair: Pair) -> dict[str, float]:
         return {"elbo_per_datum": evaluator(pair)} | (against(pair) if against else {})
 
-    if staged:  # the first to be compiled would else pay for what is loaded once
+    if staged:  # otherwise the first one to be compiled would pay for libraries that are loaded only once
         Compiled(lambda x: (x + 1,), torch.zeros(1, device="cpu"))
     runs: Runs = {}
     rows: list[dict[str, Any]] = []
@@ -173,7 +173,7 @@ def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def _goals(steps: int | None, seconds: float | None, evaluations: int) -> list[tuple[float, float]]:
-    """Where each run stops for a look: (step, second), whichever it comes to first."""
+    """The goals at which each run is evaluated: (step, second), whichever is reached first."""
     if steps is not None and seconds is not None:
         raise BadInput(f"Both steps={steps} and seconds={seconds} were given. Wanted: one of them.")
     shares = [(k / evaluations) ** 2 for k in range(1, evaluations + 1)]
@@ -213,7 +213,7 @@ def _to_goal(
     look: Callable[[Pair], dict[str, float]],
     asked_to_stop: Callable[[], bool],
 ) -> list[dict[str, Any]]:
-    """Goes on to a goal, and looks there; nothing if it could not get there."""
+    """Trains to a goal, and evaluates there; does nothing if it could not get there."""
     if run.failure or run.steps >= goal[0] or run.seconds >= goal[1]:
         return []
     run.go(goal[0], until=goal[1], asked_to_stop=asked_to_stop)
@@ -229,7 +229,7 @@ def _row(name: str, seed: int, step: int, seconds: float, seen: dict[str, float]
 
 
 def _comparable(rows: list[dict[str, Any]], runs: Runs) -> bool:
-    """Whether each run has come to a first look."""
+    """Whether each run has been evaluated at least once."""
     return {(row["estimator"], row["seed"]) for row in rows if row["step"]} == set(runs) and bool(runs)
 
 
@@ -250,5 +250,5 @@ def _entry(name: str, method: ELBO, runs: Runs, seeds: tuple[int, ...]) -> Entry
 
 
 def _followed(method: ELBO) -> str:
-    """What it follows, in words."""
+    """A description of its objective."""
     return method.objective.name if isinstance(method, Estimator) else getattr(method, "bound", "ELBO")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("estimator", "seed", "step", "seconds", "elbo_per_datum")
 ENTRY_WORDS = ("estimator", "bound", "engine", "failures")
-PLAIN = ("pair", "data", "batch_size", "interrupted")  # fields that a file has as they are
+PLAIN = ("pair", "data", "batch_size", "interrupted")  # fields that are stored unchanged in a file
 
 
 @dataclass(frozen=True, repr=False)

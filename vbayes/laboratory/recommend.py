@@ -38,11 +38,11 @@ from .recommendation import Recommendation
 FIRST, LATER = (
     2,
     10,
-)  # replicas in each of 50 blocks: the first round parts the good from the hopeless, the last the good from the best
+)  # replicas in each of 50 blocks: the first round separates good candidates from hopeless ones, the last one the best from the good ones
 KEPT = (3, 5)  # candidates after the first and the second round, at most ...
-HOPELESS = 3.0  # ... and none that costs so many times what the best does
-MINIBATCHES, DRAWS = 60, 8  # of the nested design that tells the minibatch's noise
-DEARER = 2  # times the seconds of a candidate in the first round: one in the last, with machine code
+HOPELESS = 3.0  # ... and none with more than this multiple of the cost of the best
+MINIBATCHES, DRAWS = 60, 8  # size of the nested design that estimates the minibatch's noise
+DEARER = 2  # a candidate in the last round, with machine code, takes this multiple of its time in the first round
 
 UNTRIED = ("trace", "rebar", "relax", "path_gradient", "arm", "quadratic", "fitted_quadratic")
 CANDIDATES = tuple(
@@ -50,8 +50,8 @@ CANDIDATES = tuple(
     for name, kind in ESTIMATORS.items()
     if kind.bound == "ELBO" and kind.unbiased_in == {"model", "guide"} and name not in UNTRIED
 )
-"""Those of the ELBO without bias. Trace is Pathwise or Score; REBAR wants its temperature chosen by hand; RELAX and FittedQuadratic are as good as their training; PathGradient is STL, and ARM a noisier DisARM; and Quadratic
-has a gradient for each latent to capture."""
+"""The unbiased estimators of the ELBO, except: Trace, which equals Pathwise or Score; REBAR, whose temperature must be chosen by hand; RELAX and FittedQuadratic, which depend on their training; PathGradient, which
+equals STL; ARM, a noisier DisARM; and Quadratic, which has a gradient for each latent to capture."""
 
 
 @takes(candidates=Optional(Several(ESTIMATOR)), compile=FLAG, particles=Several(SOME), noise=Several(NOISE))
@@ -147,14 +147,14 @@ Entry = tuple[Estimator, dict[str, Any]]
 
 
 class _Contest:
-    """Measures candidates side by side and ranks them by cost."""
+    """Measures candidates on the same draws and ranks them by cost."""
 
     def __init__(self, pair: Pair, batch: Batch, seed: int, compiled: bool, memory: int | None) -> None:
         self.pair, self.batch, self.seed, self.compiled, self.memory = pair, batch, seed, compiled, memory
         self.minibatch = 0.0
 
     def round(self, methods: Sequence[Estimator], size: int, *, last: bool = False) -> list[Entry]:
-        """Each with its row, the best first; `size` replicas in each block. Only in the last round is machine code made, which takes longer."""
+        """Each candidate with its row, best first, from `size` replicas in each block. Only the last round uses machine code, which takes longer to make."""
         named = {name_of(method): method for method in methods}
         everything = {"all": tuple(self.pair.parameters)}
         bench = Bench(
@@ -169,7 +169,7 @@ class _Contest:
         return self.ranked([(named[row["estimator"]], row | {"noise": named[row["estimator"]].noise}) for row in rows])
 
     def ranked(self, entries: Sequence[Entry]) -> list[Entry]:
-        """The same by cost = (variance + that of the minibatch) × time, and the ratio to the best with the error of a pair."""
+        """Sorts candidates by cost = (variance + that of the minibatch) × time, and adds the ratio to the best with its paired error."""
         cost = [(row["variance"] + self.minibatch) * row["ms_per_gradient"] for _, row in entries]
         order = sorted(range(len(cost)), key=cost.__getitem__)
         best = entries[order[0]][1]
@@ -184,7 +184,7 @@ class _Contest:
 
 
 def _simplicity(method: Estimator) -> tuple[int, bool, bool]:
-    """Fewer particles, independent ones, no memory."""
+    """A key for simplicity: fewer particles, independent particles, no memory."""
     return method.num_particles, method.noise != "iid", isinstance(method, Remembering)
 
 
@@ -216,7 +216,7 @@ def _suitable(pair: Pair, batch: Batch, candidates: Sequence[Any] | None) -> lis
 def _varied(
     pair: Pair, batch: Batch, methods: Sequence[Estimator], particles: Sequence[int], noise: Sequence[NoiseKind]
 ) -> list[Estimator]:
-    """The same with other numbers of particles and other noise, where they can have them and are after the same bound then."""
+    """Variants of candidates with other numbers of particles and other noise, if they allow them and still estimate the same bound."""
     found: list[Estimator] = []
     for method in methods:
         for count in particles:

@@ -107,7 +107,7 @@ class Recommendation(Displayable):
         return f"{text} {uncaptured(last)}".rstrip()
 
     def _ratio(self, estimator: str, to: str) -> tuple[float, float]:
-        """What one costs in the last round in what another does, with the error of a pair."""
+        """The ratio of the costs of two candidates in the last round, with its paired error."""
         last = max(row["round"] for row in self.rows)
         rows = {row["estimator"]: row for row in self.rows if row["round"] == last}
         return cost_ratio(rows[estimator], rows[to], self.minibatch)

@@ -21,32 +21,32 @@ from ..staging import Noise, Program, Replicated, draw_noise, replicate, stage
 from ..staging.capture import Tensors
 from ..validation import validation, vmap
 
-SETTLED = 200  # draws that a memory is filled with, at most
-FORGOTTEN = 0.01  # of an average, what more draws than those it is filled with would change
-TIMED = 50  # compiled gradients that are timed together: one alone is shorter than the call
+SETTLED = 200  # maximum number of draws with which a memory is filled
+FORGOTTEN = 0.01  # fraction of an average that further draws would change
+TIMED = 50  # compiled gradients that are timed together, as a single one takes less time than the call
 
 
 class Replicas:
-    """Draws gradients by the thousand: by a captured program, or else one by one.
+    """Draws thousands of gradients, by a captured program, or else one by one.
 
     Args:
         pair: An initialised pair.
         estimator: Any `pyro.infer.ELBO`.
         batch: Arguments for model and guide.
-        compiled: Compile it.
-        backend: By what; see `staging.backends.made_by`.
+        compiled: Whether to compile it.
+        backend: The back end; see `staging.backends.made_by`.
         memory: Memory that a chunk of gradients may take, in bytes; a quarter of the free memory if None.
-        varying: Whether other batches of the same shapes will come, for which a program must not have anything built in.
+        varying: Whether other batches of the same shapes will follow, so that a program must not have values of the batch built in.
 
     Attributes:
-        why_slow: Why they run one by one; None if they do not.
+        why_slow: Why gradients are computed one by one; None if they are not.
     """
 
     def __init__(
         self, pair: Pair, estimator: ELBO, batch: Batch, *, compiled: bool = False, backend: str = "auto", memory: int | None = None,
         varying: bool = False,
     ) -> None:  # fmt: skip
-        pair = pair.copy()  # which may be given a memory to hold
+        pair = pair.copy()  # a copy, which may be given a memory
         self.estimator: Any = with_memory(estimator, pair, batch)
         own = self.estimator.memory.buffers() if isinstance(self.estimator, Remembering) else ()
         kept = {id(buffer) for buffer in own}
@@ -82,7 +82,7 @@ class Replicas:
 
         Args:
             pair: Where to take the gradient: the pair given at first, or a copy at other values.
-            noise: (R, ≥ n) and (R, ≥ u), of which the first n and u columns are used: estimators that are handed the
+            noise: (R, ≥ n) and (R, ≥ u), of which the first n and u columns are used: estimators that get the
                 same noise see the same draws.
             seed: Seed for the randomness that is not base noise.
         """
@@ -111,7 +111,7 @@ class Replicas:
         return torch.cat(gradients), torch.cat(values)
 
     def _own(self, noise: Noise) -> Noise:
-        """What the program reads of it."""
+        """The part of the noise that the program uses."""
         assert self.program is not None
         normals, uniforms = (n[:, :size].contiguous() for n, size in zip(noise, self.sizes, strict=True))
         for start, size in self.program.sizes.rows:  # by the order of what stands there, uniforms or rows
@@ -127,17 +127,17 @@ class Replicas:
         batch: Callable[[], Batch] | None = None,
         learned: Mapping[str, Tensor] | None = None,
     ) -> None:
-        """Fills an estimator's memories, each with draws of its own at the pair's parameters, as a fit that stayed there would have.
+        """Fills an estimator's memories, each with its own draws at the pair's parameters, as in a fit that stayed there.
 
-        What a memory happens to be is part of a gradient's noise, so each block of gradients has one of its own: see `recall`. They are filled
-        side by side, from what `Remembering.init` says. Gradients that are drawn then change none of them. An estimator without a memory is left as it is.
+        The randomness of a memory is part of a gradient's noise, so each block of gradients has its own: see `recall`. Memories are filled
+        in parallel, starting from `Remembering.init`. Gradients drawn later don't change them. Does nothing for an estimator without a memory.
 
         Args:
             pair: As for `gradients`.
             seed: Seed for the draws.
-            memories: How many. They differ where an estimator averages over its draws.
-            batch: Where each draw's rows are from, anew for each memory and draw; those of `self.batch` if None.
-            learned: What the estimator remembers after a fit, see `remembered`. It is taken as it is, but for moving averages, which are filled anew.
+            memories: Number of memories. They differ if an estimator averages over its draws.
+            batch: Source of the rows of each draw, new for each memory and draw; the rows of `self.batch` if None.
+            learned: What the estimator remembers after a fit, see `remembered`. It is used unchanged, except for moving averages, which are filled again.
         """
         if self.program is None or not self._names:
             return
@@ -148,7 +148,7 @@ class Replicas:
         count = SETTLED
         if isinstance(self.estimator, Averaging):
             count = min(SETTLED, math.ceil(math.log(FORGOTTEN) / math.log(max(self.estimator.decay, FORGOTTEN))))
-        else:  # it counts its draws, whatever they are
+        else:  # it counts its draws, independently of their values
             memories = 1
         parameters, self._memories = _values(pair), []
         room = self._many.side_by_side(memories)
@@ -162,7 +162,7 @@ class Replicas:
     def _filled(
         self, parameters: Tensors, count: int, memories: int, batch: Callable[[], Batch] | None = None
     ) -> Tensors:
-        """Name → (memories, …): what memories that know of no draw are after so many draws each."""
+        """Name → (memories, …): the state of empty memories after a number of draws each."""
         assert self.program is not None
         names = self._names
         others = self.program.buffers
@@ -180,7 +180,7 @@ class Replicas:
         return found
 
     def recall(self, block: int) -> None:
-        """The memory of the gradients that are drawn from here on, one for each block; where there are fewer, they come round again."""
+        """Selects the memory for the gradients drawn from now on, one for each block; if there are fewer memories, they are reused in turn."""
         if self.program is None or not self._memories:
             return
         buffers = {**self.program.buffers, **self._memories[block % len(self._memories)]}
@@ -188,10 +188,10 @@ class Replicas:
         self._many.remember(buffers)
 
     def task(self, pair: Pair, *, together: bool = False) -> tuple[Callable[[], object], int]:
-        """Something to time, inside the pair's scope, and how many gradients that is: as a fit pays for them.
+        """A task to time inside the pair's scope, and its number of gradients, as they are computed in a fit.
 
         Args:
-            together: Of a program that is not machine code, many at once: what its arithmetic costs, without the calls around it.
+            together: Whether to time many gradients at once if the program is not machine code, to measure its arithmetic without the overhead of calls.
         """
         if self.program and (self._many.native or together):
             parameters = _values(pair)
@@ -201,7 +201,7 @@ class Replicas:
         return lambda: self.estimator.loss_and_grads(model, guide, *self.batch.args), 1
 
     def _try_two(self, pair: Pair) -> None:
-        """Raises `CaptureFailed` where a captured program has an operation that can't be replicated."""
+        """Raises `CaptureFailed` if a captured program has an operation that can't be replicated."""
         assert self.program is not None
         with rng.seeded(0), torch.no_grad():
             noise = draw_noise(self.program.sizes, 2, next(iter(pair.parameters.values())))
@@ -224,5 +224,5 @@ class Replicas:
 
 
 def _values(pair: Pair) -> Tensors:
-    """Name → value of a parameter, which takes no gradients."""
+    """Name → value of a parameter, without gradients."""
     return {name: value.detach() for name, value in pair.parameters.items()}

@@ -16,12 +16,12 @@ FEWEST = 6  # rounds that still have quartiles
 def interleaved(
     tasks: Mapping[str, Callable[[], object]], rounds: int = 30, *, seconds: float = 3.0
 ) -> dict[str, tuple[float, float]]:
-    """Milliseconds per call of each task: one call of each in every round, in turning order.
+    """Milliseconds per call of each task; in every round each task is called once, in rotating order.
 
     Args:
-        tasks: Name → what to time.
-        rounds: Calls of each, after two to warm up.
-        seconds: Fewer rounds, but six at least, are made when they are over.
+        tasks: Name → function to time.
+        rounds: Number of calls of each task, after two for warming up.
+        seconds: Time limit, after which no further rounds are made, if there have been at least six.
 
     Returns:
         Name → median and its standard error, from the interquartile range.

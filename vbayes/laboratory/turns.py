@@ -9,7 +9,7 @@ Goal = TypeVar("Goal")
 
 
 def turns(names: list[str], seeds: Sequence[int], goals: Sequence[Goal]) -> Iterator[tuple[str, int, Goal]]:
-    """Estimator, seed and goal of each run: towards each goal each runs once, with each seed another one first."""
+    """Yields estimator, seed and goal: for each goal, every run takes one turn, and a different estimator is first for each seed."""
     for number, goal in enumerate(goals):
         for place, seed in enumerate(seeds):
             turn = (number + place) % len(names)

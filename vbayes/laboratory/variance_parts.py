@@ -13,13 +13,13 @@ def variance_parts(means: Tensor, inner: Tensor, draws: int, blocks: int | None 
     """Both parts of the variance of a gradient and their jackknife errors, by analysis of variance.
 
     Args:
-        means: (B, P) of each minibatch's draws.
+        means: (B, P) mean of each minibatch's draws.
         inner: (B,) trace of the covariance of each minibatch's draws.
-        draws: Of each minibatch.
-        blocks: Minibatch i is of block i mod `blocks`, whose minibatches share something by chance, and are left out together; None: of its own.
+        draws: Number of draws for each minibatch.
+        blocks: Minibatch i belongs to block i mod `blocks`, whose minibatches share some randomness, and are left out together; None: each is its own block.
 
     Returns:
-        `minibatch`, `particle` and `total` in nats², each with `…_se`; what the draws add to the variance of the means is taken off.
+        `minibatch`, `particle` and `total` in nats², each with `…_se`; the contribution of the draws to the variance of the means is subtracted.
     """
     count = min(blocks or len(means), len(means))
 
@@ -44,10 +44,10 @@ def variance_parts(means: Tensor, inner: Tensor, draws: int, blocks: int | None 
 
 
 def fitted_law(rows: list[dict[str, float]], total: int) -> tuple[float, float, float]:
-    """S, a and b of `NoiseSplit` by least squares on the measured parts, each weighed by its error; none below zero.
+    """S, a and b of `NoiseSplit` by least squares on the measured parts, weighted by their errors; none is negative.
 
     Args:
-        rows: As `NoiseSplit.table` has them.
+        rows: Rows as in `NoiseSplit.table`.
         total: N, rows of the data.
     """
     table = pd.DataFrame(rows)
@@ -56,7 +56,7 @@ def fitted_law(rows: list[dict[str, float]], total: int) -> tuple[float, float, 
     weight = 1 / table.particle_se.clip(lower=1e-300) ** 2
     local, shared = 1 / (table.batch_size * table.particles), 1 / table.particles
     best, least = (0.0, 0.0), math.inf
-    for which in ((True, True), (True, False), (False, True)):  # the best of those without a negative part
+    for which in ((True, True), (True, False), (False, True)):  # the best solution without a negative part
         design = torch.tensor(
             [[a * which[0], b * which[1]] for a, b in zip(local, shared, strict=True)],
             dtype=torch.float64,
@@ -64,7 +64,7 @@ def fitted_law(rows: list[dict[str, float]], total: int) -> tuple[float, float, 
         )
         scale = torch.tensor((weight / weight.max()).to_numpy(), dtype=torch.float64, device="cpu").sqrt()[:, None]
         right = torch.tensor(table.particle.to_numpy(), dtype=torch.float64, device="cpu")[:, None] * scale
-        # Of batches of one size a is not told from b. Rounding leaves 1e−16 between their columns, two sizes as much as 1 over them.
+        # With batches of a single size, a and b can't be separated: their columns differ by rounding, 1e−16; with two sizes, by up to 1 over the sizes.
         found = torch.linalg.lstsq(design * scale, right, rcond=1e-12, driver="gelsd").solution
         misfit = float((design * scale @ found - right).square().sum())
         better = misfit < least * (1 - 1e-9) - 1e-24 * float(right.square().sum())  # by more than rounding

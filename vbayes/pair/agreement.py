@@ -56,7 +56,7 @@ def _or_sum(site: Any) -> str:
 
 
 def _outsider(kind: Any, inside: Tensor, value: Tensor) -> float | Tensor:
-    """A number that is outside, where each stands by itself; the whole value, or its first number, where they hang together."""
+    """A number outside the support, if numbers are independent; the whole value, or its first number, of a joint distribution."""
     try:
         each = kind.support.check(value)
     except (NotImplementedError, AttributeError, RuntimeError):
@@ -73,7 +73,7 @@ def _is_grey(kind: Any, value: Tensor) -> bool:
 
 
 def weigh(site: Any, *, latent: bool) -> None:
-    """Raises `BadPair` where a site's value has no density or its batch dims are not its plates'."""
+    """Raises `BadPair` if a site's value has no density, or its batch dims differ from its plates."""
     name, fn, value = site["name"], site["fn"], site["value"]
     if not latent:
         value = _without_the_masked(site)
@@ -119,7 +119,7 @@ def weigh(site: Any, *, latent: bool) -> None:
 
 
 def _without_the_masked(site: Any) -> Any:
-    """A site's data, with draws in the places that are masked out: whatever stands there."""
+    """A site's data, with draws in the places that are masked out, whatever values are there."""
     value, fn = site["value"], site["fn"]
     masks, level = [(site["mask"], fn.event_dim)], fn
     while hasattr(level, "base_dist"):

@@ -231,7 +231,7 @@ def examine_minibatches(pair: Pair, data: Dataset, size: int | None) -> Check:
 
 
 def require_parameters(pair: Pair) -> None:
-    """Raises `BadPair` where there is nothing to learn."""
+    """Raises `BadPair` if there is nothing to learn."""
     if not pair.parameters:
         raise BadPair(
             f"Pair {pair.name!r} has no parameters, so there is nothing to learn. Add some to the guide (or the model), with "
@@ -240,7 +240,7 @@ def require_parameters(pair: Pair) -> None:
 
 
 def _looks_rows_up(pair: Pair, data: Dataset, size: int) -> bool:
-    """Whether an autoguide's plate is told which rows of all it sees (`create_plates`): it has parameters for all, and takes those."""
+    """Whether an autoguide's plate gets the row numbers of a minibatch (`create_plates`): it then has parameters for all rows, and uses those of the minibatch."""
     batch = data.batch(pair.model, torch.arange(size, device=data.first.device))
     with pair.look(), torch.no_grad(), validation(False):
         q = pyro.poutine.trace(pair.guide).get_trace(*batch.args)
@@ -254,7 +254,7 @@ def _looks_rows_up(pair: Pair, data: Dataset, size: int) -> bool:
 
 
 def _sized_by_the_batch(pair: Pair, data: Dataset, size: int) -> list[str]:
-    """Parameters that have another shape where a pair first meets a batch of another size."""
+    """Parameters that would have another shape if the pair first saw a batch of another size."""
     fresh = Pair(pair.model, pair.guide)
     try:
         fresh.initialise(data.batch(pair.model, torch.arange(size, device=data.first.device)))

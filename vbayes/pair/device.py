@@ -51,12 +51,12 @@ def choose_device(name: str | torch.device) -> torch.device:
 
 @contextmanager
 def one_device(name: str, device: torch.device | None) -> Iterator[None]:
-    """Tensors that are made inside without saying where are made on a pair's device, as those of `Normal(0.0, 1.0)`; what was made before, and
-    stays elsewhere, is an error that says in which line it was met.
+    """Context in which tensors without an explicit device are made on the pair's device, such as those of `Normal(0.0, 1.0)`. A tensor that was made before,
+    on another device, is an error that names the line where it is used.
 
     Args:
         name: Name of the pair.
-        device: Of its parameters. On the CPU, or without any, nothing is done.
+        device: Device of its parameters. Nothing is done for the CPU, or None.
 
     Raises:
         BadInput: Tensors on two devices met.
@@ -76,7 +76,7 @@ def one_device(name: str, device: torch.device | None) -> Iterator[None]:
 
 
 def stays_behind(name: str, trace: pyro.poutine.Trace, device: torch.device) -> None:
-    """Raises `BadInput` where the density of a site has constants of another device in it, which a draw alone does not meet."""
+    """Raises `BadInput` if the density of a site uses constants on another device, which a draw alone doesn't use."""
     for node in trace.nodes.values():
         site: Any = node
         if site["type"] != "sample" or type(site["fn"]).__name__ == "_Subsample":
@@ -93,7 +93,7 @@ def stays_behind(name: str, trace: pyro.poutine.Trace, device: torch.device) -> 
 
 
 def on_the_cpu(tensors: Sequence[torch.Tensor]) -> AbstractContextManager[object]:
-    """Inside, tensors that don't say where they are made are made on the CPU again, whatever device these are on."""
+    """Context in which tensors without an explicit device are made on the CPU again."""
     return torch.device("cpu") if any(t.device.type != "cpu" for t in tensors) else nullcontext()
 
 

@@ -27,7 +27,7 @@ FAILURES = (
 
 @contextmanager
 def explained(pair: Pair, batch: Batch) -> Iterator[None]:
-    """What goes wrong in a user's own code is `BadPair`, and says how it was called."""
+    """Turns errors in a user's own code into `BadPair`, with a description of the arguments."""
     try:
         yield
     except BadInput as error:  # the pair itself knows what is wrong; Pyro adds the shapes of sites
@@ -42,7 +42,7 @@ def explained(pair: Pair, batch: Batch) -> Iterator[None]:
 
 
 def _explain(pair: Pair, batch: Batch, error: Exception) -> str:
-    """Why a pair does not run: a site that does not match, if it is that; else what the run said."""
+    """Why a pair does not run: a site that does not match, if there is one; otherwise the error of the run."""
     try:
         with pair.copy().look(), torch.no_grad(), validation(False):
             match(pair, *pair.apart(batch))

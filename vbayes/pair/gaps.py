@@ -27,9 +27,9 @@ def check_gaps(pair: Pair, data: Dataset, batch_size: int | None) -> None:
     """Raises `BadData` if NaN or infinite values of the data reach the log-density or its gradient, which would make training impossible.
 
     Args:
-        pair: Initialised by this look, if it is not.
-        data: Where the pair is.
-        batch_size: M, where the pair is to see so many rows at a time.
+        pair: A pair, which is initialised if necessary.
+        data: Data on the pair's device.
+        batch_size: M, if the pair will see minibatches.
     """
     rows, where = data.gaps(pair.model)
     if not len(rows):
@@ -48,15 +48,15 @@ def check_gaps(pair: Pair, data: Dataset, batch_size: int | None) -> None:
 
 
 def require_masked(pair: Pair, batch: Batch, where: str, nameless: str = "") -> bool:
-    """`check_gaps` of some rows.
+    """Runs `check_gaps` on some rows.
 
     Args:
         batch: The arguments that model and guide are called with.
-        where: The gaps are, a sentence's beginning.
-        nameless: What to say where it does not run at all, for there are gaps in columns of names.
+        where: The place of the gaps, as the beginning of a sentence.
+        nameless: Message if the pair does not run at all because of gaps in columns of names.
 
     Returns:
-        Whether what is missing is left out of a joint distribution, so that all rows have to be looked at.
+        Whether missing values are left out of a joint distribution, so that all rows have to be checked.
     """
     try:
         with validation(False):
@@ -93,7 +93,7 @@ def require_masked(pair: Pair, batch: Batch, where: str, nameless: str = "") -> 
 
 
 def _nameless(pair: Pair, data: Dataset) -> str:
-    """What to say of gaps in the columns of names that a model asks for; nothing where there are none."""
+    """Message about gaps in the columns of names that a model uses; empty if there are none."""
     asked = [name for name in data.asked(pair.model) if name in data.labels]
     missing = {name: data.tensors[name].isnan() for name in asked}
     gaps = {name: own for name, own in missing.items() if bool(own.any())}
@@ -111,7 +111,7 @@ def _nameless(pair: Pair, data: Dataset) -> str:
 
 
 class _Held(Messenger):
-    """Latents that a gradient is taken with respect to."""
+    """Draws latents as leaves that require gradients."""
 
     def _pyro_sample(self, msg: Any) -> None:
         if kind(msg) == "latent" and msg["value"] is None:
@@ -121,7 +121,7 @@ class _Held(Messenger):
 
 
 def _check_left_out(site: Any, batch: Batch, where: str) -> None:
-    """Raises `BadData` where more is left out than is missing."""
+    """Raises `BadData` if more is left out than is missing."""
     name, known = site["name"], known_of(site)
     if partly(site):
         raise BadData(

@@ -1,4 +1,4 @@
-"""A model that makes its data instead of looking at them."""
+"""Models that generate their data instead of observing them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .sites import kind
 
 
 def forgetful(model: Callable[..., Any]) -> Callable[..., Any]:
-    """A model that draws its data and nothing else that is observed: Pyro's `uncondition` redraws `pyro.deterministic` as well, in another shape."""
+    """A model that draws its data, but no other observed site: Pyro's `uncondition` also redraws `pyro.deterministic`, with another shape."""
     return _Forget()(model)  # type: ignore[no-any-return]
 
 
 def drawn_from(model: Callable[..., Any]) -> Callable[..., None]:
-    """A guide that draws a model's latents as it draws them itself, from their prior."""
+    """A guide that draws a model's latents from their prior."""
 
     def prior(*args: Any) -> None:
         with pyro.poutine.block(hide_fn=lambda msg: msg["type"] == "sample" and msg["is_observed"]):

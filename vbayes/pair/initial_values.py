@@ -19,11 +19,11 @@ WIDTH = 2.0  # of the interval that Stan draws initial values from, to either si
 
 
 def another_start(pair: Pair, batch: Batch, seed: int) -> Pair:
-    """A copy of a pair with initial values drawn anew, each in the way that it was drawn first.
+    """Copies a pair with new initial values, each drawn in the same way as the first time.
 
-    Modules draw by their `reset_parameters`, autoguides by their `init_loc_fn`, functions by what they hand to `pyro.param`. A
-    parameter that starts at a constant starts there again: but an autoguide's location, which then is moved by a uniform draw
-    from (−2, 2). They are made where the pair's first ones were made and moved then: the same on every device.
+    Modules draw by their `reset_parameters`, autoguides by their `init_loc_fn`, functions by the values that they pass to `pyro.param`. A
+    parameter that starts at a constant starts there again, except for an autoguide's location, which is then shifted by a uniform draw
+    from (−2, 2). Values are drawn on the device where the pair's first ones were made, and then moved, so they are the same on every device.
 
     Args:
         pair: An initialised pair.
@@ -53,7 +53,7 @@ def another_start(pair: Pair, batch: Batch, seed: int) -> Pair:
 
 
 def _created(pair: Pair, batch: Batch, seed: int) -> dict[str, Tensor]:
-    """The parameters that functions and autoguides create in a store that has none, by name."""
+    """The parameters that functions and autoguides create in an empty store, by name."""
     twin = pair.copy()
     store = pyro.get_param_store()
     guide: Any = pair.guide
@@ -67,7 +67,7 @@ def _created(pair: Pair, batch: Batch, seed: int) -> dict[str, Tensor]:
 
 
 def _forgetful(guide: AutoGuide) -> AutoGuide:
-    """A copy of an autoguide that will set itself up again."""
+    """A copy of an autoguide that will initialise itself again."""
     parts = [part for part in guide.modules() if isinstance(part, AutoGuide)]
     held = [(part._model, part.master) for part in parts]
     twin = copy.deepcopy(guide)  # takes model and master from both

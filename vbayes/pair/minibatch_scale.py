@@ -1,4 +1,4 @@
-"""A minibatch of M rows that speaks for all N."""
+"""Scales a minibatch of M rows to represent all N."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Missing data, left out of the likelihood: an observed NaN has no density."""
+"""Missing data: observed NaN values are left out of the likelihood."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from torch.distributions import Independent, biject_to
 
 from .sites import kind
 
-KNOWN, GIVEN = "known", "given"  # in a site's `infer`: where its value stands, and that value with its gaps
+KNOWN, GIVEN = "known", "given"  # in a site's `infer`: the mask of its present values, and the value with its gaps
 
 
 def without_gaps(model: Callable[..., Any]) -> Callable[..., Any]:
     """The model with observed NaN values masked out of the log-density.
 
-    Something inside the support stands there instead, so that the gradient has no NaN either. Where numbers are independent (`to_event`), each goes by
-    itself; of a joint distribution, as a multivariate normal, all numbers of a row go.
+    They are replaced by a value inside the support, so that the gradient has no NaN either. If numbers are independent (`to_event`), each is left out
+    on its own; for a joint distribution, such as a multivariate normal, the whole row is left out.
     """
 
     if is_without_gaps(model):
@@ -40,7 +40,7 @@ def without_gaps(model: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def is_without_gaps(model: Any) -> bool:
-    """Whether a model is one that `without_gaps` has made, within handlers of Pyro too."""
+    """Whether a model was made by `without_gaps`, also if it is wrapped in handlers of Pyro."""
     while isinstance(model, functools.partial) and model.args:
         model = model.args[-1]
     return hasattr(model, "without_gaps")
@@ -57,18 +57,18 @@ def looking_at(guide: Any, model: Callable[..., Any]) -> Any:
 
 
 def known_of(site: Any) -> Tensor | None:
-    """(*value.shape) where a site has a value; None if that was not recorded."""
+    """(*value.shape) mask of a site's present values; None if it was not recorded."""
     return site["infer"].get(KNOWN)  # type: ignore[no-any-return]
 
 
 def base_of(site: Any) -> Any:
-    """A site's distribution inside `to_event` and `mask`: what makes a number, or a row of which no part can be left out."""
+    """A site's distribution without `to_event` and `mask`: that of a single number, or of a row that can only be left out as a whole."""
     inner, _ = _inner(site["fn"])
     return getattr(inner, "base_dist", inner) if isinstance(inner, MaskedDistribution) else inner
 
 
 def partly(site: Any) -> bool:
-    """Whether a joint distribution has rows of which some numbers are missing, and others not: those would go as well."""
+    """Whether a joint distribution has rows with some numbers missing and others present, which would be left out too."""
     known, dims = known_of(site), base_of(site).event_dim
     if known is None or not dims:
         return False
@@ -77,7 +77,7 @@ def partly(site: Any) -> bool:
 
 
 def counted(site: Any) -> Tensor | None:
-    """(*batch) where an observed site has a log-density, for a mask leaves it out elsewhere; None where there is no mask. An event counts if any of its numbers does."""
+    """(*batch) where the log-density of an observed site is not masked out; None if there is no mask. An event counts if any of its numbers does."""
     fn, dims = site["fn"], 0
     masks = [] if site["mask"] is None else [torch.as_tensor(site["mask"], device=site["value"].device)]
     while isinstance(fn, (Independent, MaskedDistribution)):
@@ -109,13 +109,13 @@ class _Gaps(Messenger):
             msg["mask"] = known if msg["mask"] is None else msg["mask"] & known
 
     def _pyro_post_sample(self, msg: Any) -> None:
-        # What a trace has is filled in; the model gets back what it gave: computed from, it is still missing.
+        # The trace gets the filled-in value; the model gets back its own value, so that anything computed from it is still missing.
         if msg["is_observed"] and GIVEN in msg["infer"]:
             msg["value"] = msg["infer"][GIVEN]
 
 
 def _inner(fn: Any) -> tuple[Any, int]:
-    """What `to_event` was called on, and for how many dimensions."""
+    """The distribution that `to_event` was called on, and its number of dimensions."""
     dims = 0
     while isinstance(fn, Independent):
         fn, dims = fn.base_dist, dims + fn.reinterpreted_batch_ndims
@@ -123,7 +123,7 @@ def _inner(fn: Any) -> tuple[Any, int]:
 
 
 def _inside(fn: Any, value: Tensor) -> Tensor:
-    """Numbers that a distribution allows, in the shape of a value."""
+    """Numbers inside a distribution's support, in the shape of a value."""
     support = fn.support
     while (base := getattr(support, "base_constraint", None)) is not None:
         support = base

@@ -1,4 +1,4 @@
-"""Which modules a callable holds, and what they count while they run."""
+"""Finds the modules that a callable uses, and protects their running statistics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 
 
 def reachable_modules(*callables: Any) -> list[nn.Module]:
-    """The modules that some callables hold: themselves, the object they are bound to, what they close over or name."""
+    """The modules that some callables use: the callables themselves, objects they are bound to, and what is in their closures or named in their code."""
     found: list[nn.Module] = []
     seen: set[int] = set()
 
@@ -52,10 +52,10 @@ def reachable_modules(*callables: Any) -> list[nn.Module]:
 
 @contextmanager
 def buffers_stay() -> Iterator[list[nn.Module]]:
-    """Modules that are trained run on copies of their buffers: a further run at the same draw is no further look at the data for running statistics.
+    """Context in which modules in training mode run on copies of their buffers, so that repeated runs at the same draw don't update running statistics again.
 
     Yields:
-        Those that have changed their copies.
+        The modules that have changed their copies.
     """
     running: list[tuple[nn.Module, dict[str, Tensor | None]]] = []
     touched: list[nn.Module] = []

@@ -1,7 +1,7 @@
-"""Parameters and buffers that are a pair's own, in tensors that everybody shares.
+"""Parameter and buffer values that belong to one pair, although the tensors that hold them are shared.
 
-Model and guide hold tensors in their hands: Pyro's store has them, modules have them, and every copy of a pair has the same ones. What a
-pair owns are the numbers in them. Inside `scope` the tensors hold the pair's numbers, outside whatever they held before.
+Model and guide refer to tensors in Pyro's store and in modules, and every copy of a pair refers to the same ones. A pair owns only
+the values. Inside `scope` the tensors hold the pair's values, outside whatever they held before.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ BUFFER = "buffer."  # starts the name of a module's buffer in a snapshot: `buffe
 
 
 class Ownership:
-    """The numbers of one pair.
+    """The values of one pair.
 
     Args:
-        callables: Model and guide, whose modules' buffers are the pair's too.
+        callables: Model and guide, whose modules' buffers also belong to the pair.
 
     Attributes:
-        modules: Which those are, and what was held beside them.
-        held: What was held beside them.
-        home: Where the callables made their parameters; None before.
-        where: To which device it was moved, parameters or none.
+        modules: Those modules, and the ones added by `hold`.
+        held: The modules added by `hold`.
+        home: The device where the callables made their parameters; None before that.
+        where: The device to which the pair was moved, even if it has no parameters yet.
     """
 
     def __init__(self, *callables: Callable[..., Any]) -> None:
-        # The tensors that model and guide hold in their hands (shared by every copy of the pair) ...
+        # The tensors that model and guide refer to (shared by every copy of the pair) ...
         self._leaves: dict[str, Tensor] = {}
         self._constraints: dict[str, Any] = {}
         # ... and the numbers that this pair puts into them.
@@ -49,7 +49,7 @@ class Ownership:
 
     @property
     def values(self) -> dict[str, Tensor]:
-        """Name → unconstrained value, in the order in which Pyro met them; tied weights once, under the first name in the alphabet."""
+        """Name → unconstrained value, in the order in which Pyro met them; tied weights appear once, under the alphabetically first name."""
         return dict(self._values)
 
     @property
@@ -59,11 +59,11 @@ class Ownership:
 
     @property
     def buffers(self) -> dict[str, Tensor]:
-        """`buffer.i.name` → what the modules hold now."""
+        """`buffer.i.name` → the current buffers of the modules."""
         return {f"{BUFFER}{i}.{name}": self.modules[i].get_buffer(name) for i, name in self._buffers}
 
     def constraint(self, name: str) -> Any:
-        """Where the constrained value of a parameter lies."""
+        """The constraint of a parameter."""
         return self._constraints.get(name, constraints.real)
 
     def constrained(self) -> dict[str, Tensor]:
@@ -72,7 +72,7 @@ class Ownership:
             return {name: value.detach().clone() for name, value in pyro.get_param_store().items()}
 
     def unconstrained(self, owner: str, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The other way: values for `load`.
+        """Converts constrained values to unconstrained ones, for `load`.
 
         Raises:
             BadInput: An unknown name, another shape, or a value that breaks the constraint.
@@ -101,7 +101,7 @@ class Ownership:
         return {k: v.detach().clone() for k, v in self._values.items()} | self._snapshot_of_buffers()
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Takes on the numbers of a snapshot, or of a part of one."""
+        """Loads the values of a snapshot, or of a part of one."""
         for key, value in state.items():
             if key.startswith(BUFFER):
                 self._buffers[_place(key)] = value.detach().clone()
@@ -109,16 +109,16 @@ class Ownership:
                 self._values[key] = value.detach().clone()
 
     def in_order_of(self, names: Iterable[str]) -> None:
-        """Has its parameters in this order; `names` are all of them."""
+        """Reorders the parameters; `names` are all of them."""
         wanted = tuple(names)
         self._values = {name: self._values[name] for name in wanted}
         self._leaves = {name: self._leaves[name] for name in (*wanted, *self._leaves)}
 
     def share(self, other: Ownership, names: Iterable[str] | None = None) -> None:
-        """Has the tensors of another pair's parameters for its own too.
+        """Shares the tensors of another pair's parameters.
 
         Args:
-            names: Of which; of all if None.
+            names: The parameters to share; all if None.
         """
         self.home, self.where = other.home, other.where
         mine = set(other._leaves if names is None else names)
@@ -129,7 +129,7 @@ class Ownership:
                 self.hold(module)
 
     def adopt(self, names: Iterable[str]) -> None:
-        """Has the parameters of those names that Pyro's store holds now, numbers and all."""
+        """Takes over parameters, with their values, from Pyro's store."""
         store = pyro.get_param_store().get_state()
         self._leaves = {name: store["params"][name] for name in names}
         self._constraints = {name: store["constraints"][name] for name in names}
@@ -137,36 +137,36 @@ class Ownership:
         self.home = next((value.device for value in self._values.values()), None)
 
     def hold(self, module: torch.nn.Module) -> None:
-        """Counts one more module among those whose buffers are the pair's."""
+        """Adds a module to those whose buffers belong to the pair."""
         if all(module is not other for other in self.modules):
             self.modules.append(module)
             self.held.append(module)
             self.look_for_buffers()
 
     def release(self) -> None:
-        """Counts no module any more that `hold` was given."""
+        """Removes all modules added by `hold`."""
         own = len(self.modules) - len(self.held)
         self.modules, self.held = self.modules[:own], []
         self._buffers = {place: buffer for place, buffer in self._buffers.items() if place[0] < own}
 
     def look_for_buffers(self) -> None:
-        """Takes in the buffers that modules have made since the last look, as they are."""
+        """Adds buffers that modules have made since the last call, with their current values."""
         self._buffers = self._read_buffers() | self._buffers
 
     def forget(self) -> None:
-        """Is without parameters, as it was when it was made."""
+        """Removes all parameters, as in a new pair."""
         self._values, self._leaves, self._constraints, self.home = {}, {}, {}, None
 
     def set_buffers(self, buffers: Mapping[str, Tensor]) -> None:
-        """Hands the modules other buffers, inside `scope`."""
+        """Sets the buffers of the modules, inside `scope`."""
         self._set_buffers({_place(key): buffer for key, buffer in buffers.items()})
 
     @contextmanager
     def scope(self, *, keep_buffers: bool = False) -> Iterator[None]:
-        """Pyro's param store and the modules hold these numbers; afterwards what they held before. Other threads wait for their turn.
+        """Context in which Pyro's param store and the modules hold this pair's values; their earlier values are restored afterwards. Other threads wait.
 
         Args:
-            keep_buffers: Own the same buffers afterwards, whatever has moved them.
+            keep_buffers: Whether the pair's buffers stay as they were, even if they are updated in the scope.
         """
         with TURN:
             with self._inside(keep_buffers):
@@ -178,7 +178,7 @@ class Ownership:
         here = next((value.device for value in self._values.values()), None)
         met = {id(leaf) for leaf in mine.values()}
         unmet = [p for module in self.modules for p in module.parameters() if id(p) not in met]
-        kept = dict(self._buffers) if keep_buffers else {}  # others may hold these very tensors: copies are moved
+        kept = dict(self._buffers) if keep_buffers else {}  # others may hold these very tensors, so copies are moved
         with (
             pyro.settings.context(module_local_params=False),
             store.scope(
@@ -214,7 +214,7 @@ class Ownership:
                     leaf.grad = gradient
 
     def _numbers_in(self, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The values in some leaves, each under the first of its names."""
+        """The values of some leaves, each under its first name."""
         names: dict[int, list[str]] = {}
         for name, leaf in leaves.items():
             names.setdefault(id(leaf), []).append(name)
@@ -237,6 +237,6 @@ class Ownership:
 
 
 def _place(key: str) -> tuple[int, str]:
-    """Number of the module, and the buffer's name in it."""
+    """The number of the module, and the name of the buffer in it."""
     _, i, name = key.split(".", 2)
     return int(i), name

@@ -69,7 +69,9 @@ class Pair(Displayable):
         self.model = model if self.word is None else config_enumerate(model)
         self._exact = exact
         self._own = Ownership(self.model, self.guide)
-        self.trained_on: Dataset | None = None  # by a fit, in whose codes names in other data are
+        self.trained_on: Dataset | None = (
+            None  # the data of a fit, whose integer codes for names are used for other data too
+        )
 
     def card(self) -> Card:
         """The parameters, and the exact results that are available."""
@@ -117,7 +119,7 @@ class Pair(Displayable):
 
     @property
     def home(self) -> torch.device | None:
-        """Where model and guide made its parameters, and would make others: a fit may have moved these."""
+        """The device where model and guide made the parameters, and would make further ones; a fit may have moved these."""
         return self._own.home or self.device
 
     def is_real(self, name: str) -> bool:
@@ -164,7 +166,7 @@ class Pair(Displayable):
     def masked(self) -> Pair:
         """Returns a copy for data with missing values: observed values that are NaN are left out of the likelihood; see `vb.fit(..., missing="mask")`."""
         model = without_gaps(self.model)
-        if self.word is not None and not self._own.values:  # it asks the model where it is
+        if self.word is not None and not self._own.values:  # it asks the model for its device
             return Pair(model, looking_at(self.guide, model), name=self.name)
         twin = Pair(model, self.guide, name=self.name)
         twin._own.share(self._own)
@@ -191,7 +193,7 @@ class Pair(Displayable):
         """
         model, batch = self.model, self.beside(batch)
         twin = Pair(model, drawn_from(model), name=self.name)
-        if self.word is not None and not self._own.values:  # there is no need to look for the guide's place
+        if self.word is not None and not self._own.values:  # the guide need not search for its start
             return twin
         self.initialise(batch)
         with self.look(), torch.no_grad(), pyro.poutine.trace(param_only=True) as seen:

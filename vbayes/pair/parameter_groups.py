@@ -81,7 +81,7 @@ def _by_role(pair: Pair, batch: Batch) -> Groups:
 
 
 def _heads(fn: Any) -> list[tuple[str, Tensor]]:
-    """The tensors that a guide site is made of."""
+    """The tensors that a guide site's distribution consists of."""
     while hasattr(fn, "base_dist") and not (hasattr(fn, "loc") and hasattr(fn, "scale")):
         fn = fn.base_dist
     if isinstance(fn, Delta):  # a transformed copy of another site

@@ -1,4 +1,4 @@
-"""Places where values are kept that some code reads."""
+"""Places that hold values which some code reads."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 
 class Place:
-    """Where a value is kept: an attribute of a closure's cell or a function, or an item of a namespace, dict or list.
+    """A place that holds a value: an attribute of a closure's cell or a function, or an item of a namespace, dict or list.
 
-    Places are equal where they are the same.
+    Two places are equal if they are the same place.
     """
 
     def __init__(self, owner: Any, key: Any, name: str) -> None:
@@ -25,7 +25,7 @@ class Place:
 
     @property
     def writable(self) -> bool:
-        """Whether another value can stand there for a while."""
+        """Whether the value can be replaced temporarily."""
         return isinstance(self.owner, (types.CellType, dict, list))
 
     @property
@@ -43,7 +43,7 @@ class Place:
 
 
 def readable(place: Place) -> bool:
-    """Whether anything stands there still."""
+    """Whether the place still holds a value."""
     try:
         place.get()
     except (KeyError, IndexError, ValueError):
@@ -53,7 +53,7 @@ def readable(place: Place) -> bool:
 
 @contextmanager
 def standing(values: Sequence[tuple[Place, Any]]) -> Iterator[None]:
-    """Other values stand in some places for a while."""
+    """Context in which some places hold other values."""
     before = [place.get() for place, _ in values]
     try:
         for place, value in values:

@@ -34,9 +34,9 @@ class Problem:
 
     Attributes:
         pair: An initialised copy of the given pair; the checks have not changed its modules' running statistics.
-        data: Where the pair is.
+        data: The data, on the pair's device.
         batch_size: M, rows in a minibatch; None for all.
-        home: The data where they were looked at: parameters are made where the caller's modules are, and moved then.
+        home: The data on the device of the check: parameters are made where the caller's modules are, and moved afterwards.
     """
 
     pair: Pair
@@ -51,8 +51,8 @@ class Problem:
         Args:
             pair: A pair, which is copied; a fit brings its data, and a guide is made for a model alone.
             data: A `Dataset`, a tensor or array of shape (N, ...), or a tuple or mapping of those.
-            batch_size: M, where the pair is to see so many rows at a time.
-            device: As for `fit`, but that what was trained stays where it is under "auto"; where the pair is if None.
+            batch_size: M, if the pair will see minibatches.
+            device: As for `fit`, except that with "auto" a trained object stays on its device; the pair's device if None.
 
         Raises:
             BadInput: No pair, no data, or no such device.
@@ -76,7 +76,7 @@ class Problem:
         require_one_coding(pair, home, known)
         where = where or pair.device or home.first.device
         found = cls(pair.to(where), home.to(where), batch_size, home)
-        if where != home.first.device:  # what stays behind says so now, and in whose line
+        if where != home.first.device:  # tensors that were not moved along raise an error now, which names the line
             with found.pair.look(), torch.no_grad(), validation(False):
                 for trace in found.pair.run(found.first):
                     stays_behind(found.pair.name, trace, where)
@@ -84,20 +84,20 @@ class Problem:
 
     @property
     def device(self) -> torch.device:
-        """Where pair and data are."""
+        """The device of pair and data."""
         return self.data.first.device
 
     @property
     def rows(self) -> Batch:
-        """All rows, as they are: nothing is scaled to any larger whole. What the model makes of them may still be a part; see `seen`."""
+        """All rows, without scaling to a larger data set. The model may still subsample them; see `seen`."""
         return Batch(self.data.batch(self.pair.model).args)
 
     @property
     def whole(self) -> Batch:
-        """`rows`, of a pair that looks at all of them: what weights of draws, their ratios and the logarithm of their mean are right for.
+        """The same as `rows`, if the model uses all of them: only then are importance weights, their ratios and the logarithm of their mean correct.
 
         Raises:
-            Unsuitable: The model draws a part of its rows itself, or scales some of its sites up from a part.
+            Unsuitable: The model subsamples its rows, or scales some of its sites up from a part of them.
         """
         if (part := self.seen) and (part.anew or not part.alike):
             raise refuse(self.pair, part, "the weights of its draws are not those of all rows")
@@ -105,7 +105,7 @@ class Problem:
 
     @cached_property
     def uncovered(self) -> tuple[str, ...]:
-        """The latents of which the guide can't draw all values."""
+        """The latents for which the guide can't draw all values."""
         with self.pair.look(), torch.no_grad(), validation(False):
             return uncovered(*self.pair.run(self.rows))
 
@@ -116,7 +116,7 @@ class Problem:
 
     @property
     def first(self) -> Batch:
-        """The first minibatch, in the order of the data: to look with."""
+        """The first minibatch, in the order of the data, for checks."""
         return self.data.batch(self.pair.model, self._first(self.device))
 
     def draw(self, seed: int) -> Batch:
@@ -125,7 +125,7 @@ class Problem:
             return next(iter(self.data.minibatches(self.pair.model, self.batch_size)))
 
     def alike(self, pair: Pair, name: str) -> Pair:
-        """A copy of another pair, checked on the same data and brought to the same place.
+        """A copy of another pair, checked on the same data and moved to the same device.
 
         Raises:
             BadInput: It has other parameters than this problem's pair.
@@ -135,7 +135,9 @@ class Problem:
         got, wanted = ({k: tuple(v.shape) for k, v in p.parameters.items()} for p in (other, self.pair))
         if got != wanted:
             raise BadInput(f"{name} has parameters {got}. Wanted: those of pair {self.pair.name!r}, {wanted}.")
-        other._own.in_order_of(self.pair.parameters)  # who met a shared guide first may have met them in another one
+        other._own.in_order_of(
+            self.pair.parameters
+        )  # another pair may have met the parameters of a shared guide in another order
         return other.to(self.device)
 
     def _first(self, device: torch.device) -> torch.Tensor | None:
@@ -146,7 +148,7 @@ def settle(pair: Pair, data: Dataset, batch_size: int | None) -> None:
     """Lets a guide chosen by name search for its start, using all rows.
 
     Raises:
-        BadInput: It has numbers for each row, and is to be trained by minibatches.
+        BadInput: It has parameters for each row, and minibatches were requested.
     """
     initialised(pair, data.batch(pair.model))
     frames = {frame.name for stack in getattr(pair.guide, "_cond_indep_stacks", {}).values() for frame in stack}
@@ -158,17 +160,17 @@ def settle(pair: Pair, data: Dataset, batch_size: int | None) -> None:
 
 
 def pair_and_data(pair: Model, data: Any) -> tuple[Pair, Any]:
-    """A pair and data to look at it with; what was trained has both, and a model alone makes a pair.
+    """The pair and data to work with: a trained object has both, and a pair is made of a model alone.
 
     Raises:
         BadInput: A pair without data, or no pair.
-        BadPair: A model that data can't be handed to.
+        BadPair: The model takes no data.
     """
     made = pair_of(pair)
     if is_trained(pair):
         if data is None or isinstance(data, Batch):
             return made, pair.data if data is None else data
-        return made, Dataset.of(data, like=pair.data)  # names have the codes that the fit has learnt
+        return made, Dataset.of(data, like=pair.data)  # names get the codes that they had in the fit
     if not isinstance(data, Batch):
         require_arguments(made)
     if data is None:

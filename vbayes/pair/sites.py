@@ -1,4 +1,4 @@
-"""What the sample sites of a trace say: their plates, their log-densities over those, their closed-form KLs."""
+"""Properties of the sample sites of a trace: their plates, their log-densities over these, and closed-form KLs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Kind = Literal["latent", "data", "factor", "deterministic", "subsample"]
 
 
 def kind(site: Any) -> Kind:
-    """What a sample site is: all but latents and row numbers are `is_observed` to Pyro, though only data were observed."""
+    """The kind of a sample site: for Pyro, all sites but latents and row numbers are `is_observed`, although only data were observed."""
     if type(site["fn"]).__name__ == "_Subsample":
         return "subsample"
     if site["infer"].get("_deterministic"):
@@ -32,13 +32,13 @@ def kind(site: Any) -> Kind:
 
 
 def recorded(trace: pyro.poutine.Trace) -> list[Any]:
-    """All sites of a trace but the row numbers that a subsampling plate has drawn."""
+    """All sites of a trace, except for row numbers drawn by a subsampling plate."""
     found: list[Any] = [site for site in trace.nodes.values() if site["type"] == "sample"]
     return [site for site in found if kind(site) != "subsample"]
 
 
 def sites(trace: pyro.poutine.Trace) -> list[Any]:
-    """What has a density: latents, data and factors. A `pyro.deterministic` has none, and its plates say nothing of the others'."""
+    """The sites with a density: latents, data and factors. A `pyro.deterministic` has none, and its plates don't matter for the others."""
     return [site for site in recorded(trace) if kind(site) != "deterministic"]
 
 
@@ -55,7 +55,7 @@ def factors(trace: pyro.poutine.Trace) -> list[Any]:
 
 
 def summed_out(q: pyro.poutine.Trace, p: pyro.poutine.Trace) -> list[str]:
-    """The latent sites that a model marks for enumeration and the guide lacks: they are summed over their values, and a draw of them is none of the posterior's."""
+    """The latent sites that a model marks for enumeration and the guide lacks: they are summed out, as the model's draws of them are not from the posterior."""
     found = [site for site in sites(p) if not site["is_observed"] and site["name"] not in q]
     return [site["name"] for site in found if site["infer"].get("enumerate")]
 
@@ -69,17 +69,17 @@ def plates(site: Any) -> Frames:
 
 
 class Layout:
-    """Which plates all sites share, and the scale that they share."""
+    """The plates and the scale that all sites share."""
 
     def __init__(self, q: pyro.poutine.Trace, p: pyro.poutine.Trace) -> None:
         every = sites(q) + sites(p)
         shared = [f for f in plates(every[0]) if all(f in plates(s) for s in every)] if every else []
-        # A plate without a size has as many rows as are met; nobody knows them before, so that it is no local one.
+        # A plate without a size has as many rows as its sites; that is not known beforehand, so it can't be a local plate.
         self.local: Frames = tuple(sorted((f for f in shared if f.size >= 0), key=lambda f: f.dim))
         scales = [s["scale"] for s in every]
         common = all(isinstance(s, (int, float)) for s in scales) and len(set(scales)) == 1
         self.scale = float(scales[0]) if common else 1.0
-        # A value without dimensions, as one that is conditioned on, may stay on the CPU: it says nothing of the others.
+        # A scalar value, such as one that is conditioned on, may be on the CPU although the others are not.
         devices = [s["value"].device for s in every if isinstance(s["value"], Tensor)]
         self.device = device = next((d for d in devices if d.type != "cpu"), devices[0] if devices else None)
         self._zero = torch.zeros((), device=device, dtype=torch.get_default_dtype())
@@ -105,7 +105,7 @@ class Term:
 
     def __init__(self, site: Any, layout: Layout, value: Tensor) -> None:
         self.name, self.frames = site["name"], plates(site)
-        # Which draws it depends on, where they are tracked; the numbers alone go on.
+        # Tracks the draws that it depends on, if requested; only the plain numbers are used further.
         self.follows: frozenset[str] = get_provenance(value)
         value = scale_and_mask(detach_provenance(value), mask=site["mask"])
         if not isinstance(value, Tensor):  # a mask of False makes a plain zero
@@ -117,10 +117,10 @@ class Term:
 
     @classmethod
     def of(cls, site: Any, layout: Layout) -> Term:
-        """Of its log-density.
+        """The term of its log-density.
 
         Raises:
-            Unsuitable: It is a flow without an inverse, at another value than the last that was drawn of it.
+            Unsuitable: It is a flow without an inverse, evaluated at a value other than its last draw.
         """
         try:
             density = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
@@ -141,11 +141,11 @@ class Term:
 
 
 def closed_form_kls(q: pyro.poutine.Trace, p: pyro.poutine.Trace) -> dict[str, tuple[Any, Tensor]]:
-    """Site name → its guide site and KL(q‖p), where that has a closed form and the form is valid.
+    """Site name → its guide site and KL(q‖p), if there is a closed form that is valid here.
 
-    A site's KL may stand in for its sampled value only if nothing it depends on in the model was drawn from it in the
-    guide; we ask that the sites before it in the model do not come after it in the guide. A point mass (the sites of
-    autoguides) has no KL: what Pyro registers for it leaves out the Jacobian of a constrained site.
+    A site's KL may replace its sampled value only if nothing it depends on in the model was drawn from it in the
+    guide; we require that the sites before it in the model do not come after it in the guide. A point mass (the sites of
+    autoguides) has no KL: the one that Pyro registers omits the Jacobian of a constrained site.
     """
     order = {site["name"]: i for i, site in enumerate(sites(q))}
     found = {}

@@ -17,12 +17,12 @@ from .sites import Layout, sites
 
 @dataclass(frozen=True)
 class Subsample:
-    """What two traces show of their plates, where that is not all.
+    """The parts of their plates that two traces show, if not all rows.
 
     Attributes:
         plates: Plate → rows that it shows, rows that it has.
-        anew: Those whose rows the run has drawn itself: another run shows others.
-        alike: Whether all sites carry the same N/M, so that each row's own log-density is known without it.
+        anew: Plates whose rows are drawn in each run, so that another run shows others.
+        alike: Whether all sites have the same factor N/M, so that each row's log-density without it is known.
     """
 
     plates: dict[str, tuple[int, int]]
@@ -37,11 +37,11 @@ class Subsample:
 
 
 def subsample(q: pyro.poutine.Trace, p: pyro.poutine.Trace, total: int | None = None) -> Subsample | None:
-    """What a guide's trace and a model's show a part of; None where that is all of everything.
+    """The plates of which a guide's and a model's trace show only a part; None if they show all rows.
 
     Args:
-        q, p: The traces. A loop over a plate counts as one with dimensions does.
-        total: N, where a plate "data" of M rows was scaled by N/M; see `Pair.scaled`.
+        q, p: The traces. Sequential plates (loops) count like vectorised ones.
+        total: N, if a plate "data" of M rows was scaled by N/M; see `Pair.scaled`.
     """
     plates: dict[str, tuple[int, int]] = {}
     for site in sites(q) + sites(p):
@@ -60,13 +60,13 @@ def subsample(q: pyro.poutine.Trace, p: pyro.poutine.Trace, total: int | None = 
 
 
 def seen_of(pair: Pair, batch: Batch) -> Subsample | None:
-    """`subsample` of a look at a pair."""
+    """Runs a pair once, and returns its `subsample`."""
     with pair.look(), torch.no_grad(), validation(False):
         return subsample(*pair.run(batch), batch.total)
 
 
 def refuse(pair: Pair, part: Subsample, why: str) -> Unsuitable:
-    """The error for what needs all rows."""
+    """The error for functions that need all rows."""
     return Unsuitable(
         f"{part} in pair {pair.name!r}, so {why}. Wanted: all of them. Let the model take its plate's size from its data, and leave "
         "minibatches to vb.fit(batch_size=...)."

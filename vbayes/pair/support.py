@@ -19,15 +19,15 @@ from ..validation import validation
 from .sites import is_point_mass, sites
 
 Coverage = Literal["same", "smaller", "larger", "overlapping", "of another kind"]
-DRAWS = 100  # from a distribution whose support has no ends, to see whether the other one holds them
+DRAWS = 100  # draws from a distribution whose support has no ends, to test whether the other support contains them
 CLOSE = 1e-6  # of two ends, relative to their size
 
 
 def coverage(ours: Any, theirs: Any) -> Coverage:
     """The support of a guide's site, compared with that of the model's.
 
-    Ends of intervals are compared as numbers, an open one being as good as a closed one; what has no ends (a simplex, a matrix) by draws of the
-    one that the other should hold.
+    Intervals are compared by their ends, without distinguishing open from closed ones; other supports (a simplex, a matrix) by draws from one
+    distribution that the other's support should contain.
 
     Args:
         ours: The guide's distribution.
@@ -49,7 +49,7 @@ def coverage(ours: Any, theirs: Any) -> Coverage:
 
 
 def coverages(q: pyro.poutine.Trace, p: pyro.poutine.Trace) -> dict[str, Coverage]:
-    """Site → `coverage`, of the latents that guide and model share; a point mass, which is meant to be one, has none."""
+    """Site → `coverage`, for the latents that guide and model share, except for point masses."""
     theirs: dict[str, Any] = dict(p.nodes)
     found: dict[str, Coverage] = {}
     for site in sites(q):
@@ -70,12 +70,12 @@ def coverages(q: pyro.poutine.Trace, p: pyro.poutine.Trace) -> dict[str, Coverag
 
 
 def uncovered(q: pyro.poutine.Trace, p: pyro.poutine.Trace) -> tuple[str, ...]:
-    """The sites where a guide leaves a part of the model's support out."""
+    """The sites at which a guide leaves out a part of the model's support."""
     return tuple(name for name, found in coverages(q, p).items() if found in ("smaller", "overlapping"))
 
 
 def missed(names: tuple[str, ...]) -> str:
-    """The same in a sentence for a verdict; empty where nothing is left out."""
+    """The same as a sentence for a verdict; empty if nothing is left out."""
     if not names:
         return ""
     where = f"site{'s' * (len(names) > 1)} {', '.join(map(repr, names))}"
@@ -102,12 +102,12 @@ def _ends(support: Any) -> tuple[Tensor, Tensor] | None:
 
 
 def _above(one: Tensor, other: Tensor) -> bool:
-    """Whether an end lies above another one somewhere, by more than rounding."""
+    """Whether one end is above another one somewhere, by more than rounding."""
     one, other = torch.broadcast_tensors(one, other)
     return bool(((one > other) & ~torch.isclose(one, other, rtol=CLOSE, atol=CLOSE)).any())
 
 
 def _holds(one: Any, other: Any) -> bool:
-    """Whether the support of one distribution holds the draws of another."""
+    """Whether the support of one distribution contains the draws of another."""
     draw: Callable[[], Tensor] = functools.partial(other.sample, (DRAWS,))
     return bool(one.support.check(draw()).all())

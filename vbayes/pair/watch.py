@@ -1,4 +1,4 @@
-"""What model, guide and loss depend on beside their arguments, as far as it can be watched: whether any of it has changed."""
+"""Detects changes of anything that model, guide and loss depend on besides their arguments, as far as possible."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ _GLOBALS, _ATTRIBUTES = {"LOAD_GLOBAL", "LOAD_NAME"}, {"LOAD_ATTR", "LOAD_METHOD
 
 
 class Watch:
-    """The places that some callables read: closure cells, globals that they name, defaults, attributes of objects that they name.
+    """The places that some callables read: closure cells, globals named in their code, defaults, and attributes of objects named in their code.
 
-    A place has changed when another value stands in it, or when its tensor was written to. Parameters, and what modules hold as
-    buffers, are not watched: they are to change. Neither is what no code of theirs names.
+    A place has changed if it holds another value, or if its tensor was written to. Parameters and module buffers are not watched, as
+    they are supposed to change. Nor is anything that their code does not name.
 
     Args:
         callables: Model, guide and the like.
-        settings: An object all whose numbers, flags and strings are watched, such as an ELBO.
-        without: Places that are not.
+        settings: An object, such as an ELBO, whose numbers, flags and strings are all watched.
+        without: Places that are not watched.
     """
 
     def __init__(self, *callables: Any, settings: Any = None, without: Collection[Place] = ()) -> None:
         self.places: list[Place] = []
-        self._seen: dict[int, Any] = {}  # with the object, so that its number is not given away
+        self._seen: dict[int, Any] = {}  # with the object itself, so that its id is not reused
         self._attributes: set[str] = set()
         self._functions: set[types.CodeType] = set()
         self._containers: list[list[Any] | dict[Any, Any]] = []
@@ -57,7 +57,7 @@ class Watch:
         self.reset()
 
     def reset(self) -> None:
-        """What stands there now is what is to stay."""
+        """Takes the current values as those to compare with."""
         self.places = [place for place in self.places if readable(place)]
         self._before = [place.get() for place in self.places]
         together: dict[int, list[Place]] = {}
@@ -73,7 +73,7 @@ class Watch:
         self._versions = [t._version for t in self._tensors]
 
     def changed(self) -> bool:
-        """Whether anything else stands there since."""
+        """Whether any place has changed since."""
         try:
             return (
                 self._read() != self._now
@@ -84,7 +84,7 @@ class Watch:
             return True
 
     def what_changed(self) -> list[tuple[Place, Any]]:
-        """The places with something else in them now, each with what was in it before."""
+        """The places that have changed, each with its earlier value."""
         written = {id(t) for t, version in zip(self._tensors, self._versions, strict=True) if t._version != version}
         return [
             (place, before)
@@ -179,7 +179,7 @@ class Watch:
             self._add(fn.__globals__, each, each)
 
     def _attributes_of_objects(self) -> None:
-        """Attributes that some code names; code and objects may lead to more of both."""
+        """Collects the attributes that some code names; code and objects may lead to more of both."""
         done: set[tuple[int, str]] = set()
         while todo := [
             (thing, name, each)
@@ -233,7 +233,7 @@ def _file_of(kind: type) -> str | None:
 
 @functools.cache
 def _names_in(code: types.CodeType) -> tuple[frozenset[str], frozenset[str]]:
-    """Names of globals and of attributes that some code reads, functions inside it included."""
+    """Names of the globals and attributes that some code reads, including nested functions."""
     globals_: set[str] = set()
     attributes: set[str] = set()
     for instruction in dis.get_instructions(code):

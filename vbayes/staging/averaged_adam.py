@@ -1,4 +1,4 @@
-"""Adam that keeps the mean of its iterates, and whose rate is state: a run can go on at another rate without another program."""
+"""Adam that keeps the mean of its iterates, and has its learning rate in its state: the rate can change without compiling another program."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ State = dict[str, Tensor]
 
 
 class AveragedAdam(torch.optim.Optimizer):
-    """Adam (Kingma & Ba 2014, arXiv:1412.6980), with the mean of the parameters since it was last told to begin one (Polyak & Juditsky 1992).
+    """Adam (Kingma & Ba 2014, arXiv:1412.6980), with the mean of the parameters since the last call of `begin` (Polyak & Juditsky 1992).
 
     The step is that of `torch.optim.Adam`. Where the rate is constant, the iterates end up wandering around an optimum, and their mean is nearer to it than
     any of them.
@@ -52,21 +52,21 @@ class AveragedAdam(torch.optim.Optimizer):
         return loss
 
     def load_state_dict(self, state_dict: Any) -> None:
-        """As torch's, which makes all of it the parameters' type; the count of iterates stays float64."""
+        """Like torch's, which converts the state to the parameters' type; but the count of iterates stays float64."""
         super().load_state_dict(state_dict)
         for held in self.state.values():
             held["counted"] = held["counted"].double()
 
     def begin_mean(self) -> None:
-        """Forgets the mean: the next step's parameters are the first of another one."""
+        """Resets the mean: the parameters after the next step are the first in a new one."""
         for held in self.state.values():
             held["counted"] = torch.zeros_like(held["counted"])
 
     def begin(self, rate: float) -> None:
-        """Forgets everything, and goes on at another rate.
+        """Resets the whole state, and continues at another rate.
 
-        Also the squares of gradients: after one that was huge, as far from an optimum they are, Adam hardly moves for ten thousands of steps, and what hardly moves
-        looks as if it had converged.
+        This includes the mean of squared gradients: after a huge gradient, as is common far from an optimum, Adam would hardly move for tens of thousands of steps, which
+        looks like convergence.
         """
         self.state.clear()
         for group in self.param_groups:

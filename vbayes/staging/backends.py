@@ -1,8 +1,8 @@
-"""What makes a function of tensors quick: machine code of our own, XLA, or nothing but torch.
+"""The back ends that compile a function of tensors: our own machine code, XLA, or torch alone.
 
-On a processor "auto" takes machine code first, whatever the size, and XLA where there is none; on a card XLA. It does not look at the clock: two back ends differ in the last bits, and
-which one takes a fit's steps would depend on what else the machine does. Nor does it have to. µs of processor time a step, one thread, in turn (logistic regression on 200 rows where
-nothing else is said):
+On a CPU, "auto" uses machine code, whatever the size, and XLA if there is none; on a GPU, XLA. It does not time them: back ends differ in the last bits, so the result of a fit
+would depend on what else the machine does. Nor is it necessary, as these µs of processor time per step show (one thread, measured in turns; logistic regression on 200 rows unless
+stated otherwise):
 
 | | machine code | XLA |
 |---|---|---|
@@ -42,7 +42,7 @@ DRAWS = "some of its random numbers are not made of normals and uniforms"
 
 
 def require_backend(value: Any) -> None:
-    """Refuses a `compile=` that this machine has not.
+    """Rejects a `compile=` that is not available on this machine.
 
     Raises:
         BadInput: XLA is asked for by name and jax is not installed.
@@ -52,7 +52,7 @@ def require_backend(value: Any) -> None:
 
 
 def asked_for(value: Any) -> bool:
-    """Whether `compile=` wants a program however few the steps are."""
+    """Whether `compile=` asks for a program even if there are few steps."""
     return value is True or value in BACKENDS
 
 
@@ -71,19 +71,19 @@ def made_by(
     check: Any = None,
     by_xla: Callable[[], Function] | None = None,
 ) -> tuple[Native | None, XLA | None, str | None]:
-    """A function as machine code, or by XLA; and where by neither, why.
+    """Compiles a function to machine code, or by XLA; if neither is possible, returns the reason.
 
     Args:
         backend: "native", "xla", "torch"; "auto": machine code where there is any, else XLA.
         fn, examples, states: As for `compiled_or_why`.
-        draws: Whether it draws random numbers beside those that it is handed.
+        draws: Whether it draws random numbers besides the noise that it is given.
         check: See `xla_or_why`.
-        by_xla: Makes the function in the form that XLA is to have, where that is another one.
+        by_xla: Makes the form of the function that XLA is to compile, if that is a different one.
     """
     if backend == "torch":
         return None, None, "torch was asked for"
     if not all(isinstance(example, Tensor) for example in examples):
-        return None, None, "an argument is no tensor"
+        return None, None, "an argument is not a tensor"
     why: str | None = DRAWS if draws else None if all(e.device.type == "cpu" for e in examples) else NO_C
     if backend in ("auto", "native") and why is None:
         native, why = compiled_or_why(fn, examples, states)
@@ -102,11 +102,11 @@ def made_by(
 def xla_or_why(
     fn: Function, examples: Sequence[Tensor], states: int = 0, *, check: Any = None, longest: int | None = None
 ) -> tuple[XLA | None, str | None]:
-    """A function by XLA, held against torch; or why it can't be.
+    """Compiles a function by XLA, and compares it with torch; or returns the reason why that failed.
 
     Args:
-        check: (program, examples) → its first outputs, called as it is going to be called; where None, by a single run.
-        longest: Operations in it, at most.
+        check: (program, examples) → its first outputs, when called in the way that it will be called; if None, it is run once.
+        longest: Maximum number of operations.
     """
     device = next((example.device for example in examples), torch.device("cpu"))
     if why := missing(device.type):
@@ -116,7 +116,7 @@ def xla_or_why(
     except Exception as error:
         if type(error).__name__ in ("Unsupported", "ShapeOfValues", "BackendMissing"):
             return None, str(error)
-        wrong = f"making a program by XLA failed: {error!r}"  # a fault of ours must not cost anybody a fit
+        wrong = f"making a program by XLA failed: {error!r}"  # a bug in our compiler must not make a fit fail
         say_once(f"{wrong}. Please report this, with the model.")
         return None, wrong
 
@@ -129,7 +129,7 @@ def _held_against_torch(
 
     graph = simplified(fn, examples, supported)
     if longest is not None and (count := len(graph.graph.nodes)) > longest:
-        return None, f"XLA's compiler would take a minute or more over {count} operations; compile='xla' has it try"
+        return None, f"XLA's compiler would take a minute or more for {count} operations; compile='xla' uses it anyway"
     made = XLA(graph, states, device)
     if made.draws:
         right, drawn = _with_draws(graph, examples, set(made.drawn))
@@ -141,7 +141,7 @@ def _held_against_torch(
         found = (check(made, own) if check else None) or [*own[:states], *made(*own)]
     number = differing(found, right[: len(found)], examples)
     if number is not None:
-        why = f"XLA gave other numbers than torch for output {number}"
+        why = f"XLA's numbers differ from torch's for output {number}"
         say_once(f"{why}. Please report this, with the model.")
         return None, why
     return made, None

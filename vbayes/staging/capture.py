@@ -50,11 +50,11 @@ class Program:
         parameters: Their names, in their order.
         buffers: Of the modules, when it was captured.
         draws: The calls for base noise of one run, in their order.
-        static: Whether no randomness is left inside the graph.
+        static: Whether the graph draws no random numbers itself.
         still: Names of the parameters that no gradient reaches, as under `torch.no_grad`. The graph has zeros for them; in Pyro
             their `.grad` stays None, and torch's optimisers leave them alone: no weight decay, no momentum, no state.
-        guards: What it has built in of the arguments, if anything: with other values there, bound and gradients are not a number.
-        rows: That plates drew when it was captured.
+        guards: Values of the arguments that it has built in, if any: for arguments with other values, bound and gradients are NaN.
+        rows: Rows that plates drew when it was captured.
         start: The parameters with which it was captured.
     """
 
@@ -75,7 +75,7 @@ class Program:
 
     @property
     def unguarded(self) -> Program:
-        """The same for who looks at its guards before each run."""
+        """The same program for callers that check its guards before each run."""
         return replace(self, graph=without_guards(self.graph)) if self.guards else self  # type: ignore[arg-type]
 
     def __call__(self, parameters: Tensors, noise: Noise, *args: Any) -> tuple[Tensors, Tensor]:
@@ -148,8 +148,8 @@ def stage(pair: Pair, estimator: ELBO, batch: Batch, drawn: Callable[[Program], 
         pair: Initialised; its parameters become inputs of the program.
         estimator: Any `pyro.infer.ELBO`.
         batch: Arguments of the shapes that the program will be called with.
-        drawn: A program → (u,) the uniforms of the step that it is for. What is read of rows that plates draw is read of those among them;
-            without this none may be read.
+        drawn: A program → (u,) the uniforms of the step that it is for. Values of rows that plates draw are read at the rows among these uniforms;
+            without it, no such values may be read.
 
     Raises:
         CaptureFailed: The pair branches on drawn values, or does something else that leaves the graph.
@@ -160,7 +160,7 @@ def stage(pair: Pair, estimator: ELBO, batch: Batch, drawn: Callable[[Program], 
         try:
             return _captured(pair, estimator, batch, _side_by_side)
         except CaptureFailed:
-            pass  # then one after the other, as Pyro draws them
+            pass  # then capture the particles one after the other, as Pyro draws them
     rows: list[Tensor] | None = None if drawn is None else []
     for _ in range(TRIES):
         program = _captured(pair, estimator, batch, functools.partial(_one_after_the_other, rows=rows))
@@ -240,16 +240,16 @@ def _captured(pair: Pair, estimator: Any, batch: Batch, prepare: Callable[..., A
 
 
 def require_rows_told(draws: Iterable[Draw], like: Tensor) -> None:
-    """Raises `CaptureFailed` where noise of the type of a tensor can't tell the rows of a plate apart."""
+    """Raises `CaptureFailed` if a plate has more rows than noise of a tensor's type can number exactly."""
     for draw in draws:
         if draw.kind == "rows" and math.prod(draw.shape) * torch.finfo(like.dtype).eps > 2:
-            raise CaptureFailed(f"a plate draws from {draw.shape[0]:,} rows, more than {like.dtype} has whole numbers")
+            raise CaptureFailed(f"a plate draws from {draw.shape[0]:,} rows, more than {like.dtype} can number exactly")
 
 
 def faithful(pair: Pair, estimator: Any, program: Program, batch: Batch, seed: int) -> bool:
-    """Whether a program gives Pyro's numbers, near the pair's parameters and at draws that it was not captured with.
+    """Whether a program gives the same numbers as Pyro, at the pair's parameters and at draws that it was not captured with.
 
-    Far off, as where a scale has gone to e⁻³⁰, rounding may be all that is left of a number: there they are held against each other near the parameters of the capture.
+    Far from the start, as once a scale is e⁻³⁰, a number may be nothing but rounding error: if rounding could explain the difference, they are compared at the parameters of the capture instead.
     """
     estimator = knowing_plates(pair, estimator, batch, seed)
     off, rounding = _apart(pair, estimator, program, batch, seed, pair.parameters)

@@ -1,4 +1,4 @@
-"""`a[mask] = b[mask]` in a trace where a draw decides on the places, as Pyro's splines have it: as a choice at each place, since programs have fixed shapes."""
+"""Traces `a[mask] = b[mask]` with a mask that depends on draws, as in Pyro's splines, as a choice at each place (`torch.where`), since programs have fixed shapes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ AT_PLACES = (torch.Tensor.__getitem__, torch.Tensor.__setitem__)
 
 
 class ShapeOfDraws(RuntimeError):
-    """A shape hangs on a draw or a parameter, and would be built in.
+    """A shape depends on a draw or a parameter, so that a program would have one value of it built in.
 
     Args:
-        said: What Pyro, which raises errors anew, has added.
-        line: Of somebody's code where the tensor is made; empty for where the error is raised.
+        said: The message, which Pyro extends when it re-raises errors.
+        line: The line of the user's code where the tensor is made; if empty, the line where the error is raised.
     """
 
     def __init__(self, said: str = "data-dependent: a shape hangs on the numbers of a tensor", line: str = "") -> None:
@@ -33,7 +33,7 @@ class ShapeOfDraws(RuntimeError):
 
 
 def line_behind(error: BaseException) -> str:
-    """The line of somebody's own code that has brought an error about."""
+    """The line of the user's code that caused an error."""
     each: BaseException | None = error
     while each is not None:
         if isinstance(each, ShapeOfDraws) and each.line:
@@ -43,13 +43,13 @@ def line_behind(error: BaseException) -> str:
 
 
 class Chosen(TorchFunctionMode):
-    """Lets what is taken from some places be put to the same places elsewhere, and nothing else be made of it.
+    """Allows values taken by a mask to be written back by the same mask, and nothing else to be computed from them.
 
     Args:
-        moves: Whether a tensor's numbers are others in each step.
+        moves: Whether a tensor's values change from step to step.
 
     Attributes:
-        taking: Whether an operation is under way whose shape is nobody's to read.
+        taking: Whether an operation is in progress whose shape must not be read.
     """
 
     def __init__(self, moves: Callable[[Tensor], bool]) -> None:
@@ -91,7 +91,7 @@ class Chosen(TorchFunctionMode):
 
 @dataclass(frozen=True, eq=False)
 class _Taken:
-    """From what something was taken, by which mask, what these had been through, and in which line."""
+    """The tensor that values were taken from, the mask, how often the two had been written to, and the line of the user's code."""
 
     tensor: Tensor
     mask: Tensor

@@ -1,4 +1,4 @@
-"""A function of nests of tensors as machine code, where there is some for it."""
+"""Compiles a function of nested tensors, if possible."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .backends import made_by
 
 
 class Compiled:
-    """Called like the function that it was made from; it also is that function, where it can't be compiled.
+    """Called like the function that it was made from; calls that function itself if it can't be compiled.
 
     Args:
-        fn: Pure, of static shapes; takes and returns nests (dicts, tuples, lists) of tensors.
-        examples: Of the shapes and types that it will be called with.
-        backend: By what; see `backends.made_by`.
+        fn: A pure function with static shapes, which takes and returns nested dicts, tuples and lists of tensors.
+        examples: Arguments of the shapes and types that it will be called with.
+        backend: The back end; see `backends.made_by`.
 
     Attributes:
         native: The machine code; None where there is none.

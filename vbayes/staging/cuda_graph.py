@@ -1,4 +1,4 @@
-"""Steps on a CUDA device: recorded graphs of kernels, launched again, with nothing sent in between."""
+"""Steps on a CUDA device: recorded graphs of kernels that are launched again, without transfers in between."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Step = Callable[..., Sequence[Tensor]]
 
 
 def recorded(once: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """What launches again the kernels that a function launches. It may read no values, and its tensors stay where they are."""
+    """Records the kernels that a function launches, and returns a function that launches them again. It may not read values, and its tensors must keep their addresses."""
     with torch.cuda.device(device):
         aside = torch.cuda.Stream()
         aside.wait_stream(torch.cuda.current_stream())
@@ -35,12 +35,12 @@ def recorded(once: Callable[[], None], device: torch.device) -> Callable[[], Non
 
 
 class InPlace:
-    """A step that overwrites its states where they are, be it finite or not.
+    """A step that overwrites its states in place, whether it is finite or not.
 
     Args:
         step: (states, inputs) → (states, others), pure.
-        states: It works on these very tensors.
-        inputs: Of the shapes that it is called with.
+        states: The tensors that are overwritten.
+        inputs: Tensors of the shapes that it is called with.
     """
 
     def __init__(self, step: Step, states: Sequence[Tensor], inputs: Sequence[Tensor]) -> None:
@@ -57,20 +57,20 @@ class InPlace:
         self._others = list(made[len(self.states) :])
 
     def over(self, states: Sequence[Tensor]) -> bool:
-        """Whether these are the states that it works on."""
+        """Whether these are the tensors that it overwrites."""
         return all(mine is theirs for mine, theirs in zip(self.states, states, strict=True))
 
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
-        """One step: what it returns beside the states."""
+        """Takes one step; returns the outputs other than the states."""
         _copy(self._inputs, inputs)
         self._launch()
         return [tensor.clone() for tensor in self._others]
 
 
 class Replay:
-    """A step whose inputs and outputs stay where they are on the device.
+    """A step whose inputs and outputs keep their addresses on the device.
 
-    A step that is not finite, and all after it, change nothing: so the host need not look before the end.
+    A step that is not finite changes nothing, nor do all steps after it, so the host need not check before the end.
 
     Args:
         step: (states, rows, columns, going=) → (states, value, going), pure, as `step_of` makes it.
@@ -78,7 +78,7 @@ class Replay:
         together: Leading dimensions of the value.
         capacity: Steps in one call, at most.
         recorded: Record it as a CUDA graph; otherwise run it as it is, which any device can.
-        lent: Whether each call has columns of its own, which are copied; otherwise they are these.
+        lent: Whether each call passes its own columns, which are copied; otherwise `columns` are used.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Replay:
         recorded: bool,
         lent: bool = False,
     ) -> None:
-        # What a step reports is in the type of the parameters, be the noise in another.
+        # The value that a step reports has the type of the parameters, which may differ from that of the noise.
         self._going = torch.ones((), dtype=torch.bool, device=states[0].device)
         *_, value, _ = step(*states, *rows, *columns, going=self._going)
         self._step, self.capacity, self.lent = step, capacity, lent
@@ -119,7 +119,7 @@ class Replay:
         self._chain = recorded(lambda: self._take(CHAIN), device)
 
     def _on_rows(self, number: Tensor, going: Tensor, *inputs: Tensor) -> list[Tensor]:
-        """A step on the rows of that number."""
+        """A step on the rows with that number in the stacks."""
         count, stacks = len(self._states), len(self._states) + len(self._stacks)
         states, columns = inputs[:count], inputs[stacks:]
         rows = [stack.index_select(0, number)[0] for stack in inputs[count:stacks]]

@@ -1,4 +1,4 @@
-"""Whether two ways to one number agree in all the digits that it has."""
+"""Tests whether two computations of a number agree up to rounding."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch.utils._pytree import tree_leaves
 
 
 def equal(mine: Sequence[Tensor], right: Sequence[Tensor], eps: float) -> bool:
-    """Equal but for rounding: to half of the digits; of what cancels to nothing, to those that the others leave.
+    """Whether numbers are equal up to rounding: to half of the digits; for numbers that cancel to nearly zero, to the digits that the size of the others allows.
 
     Args:
         mine, right: A value, and the coordinates of its gradient.
-        eps: Of the coarsest numbers that they were made from.
+        eps: Machine epsilon of the coarsest type that they were computed from.
     """
     longest = max(map(largest, right[1:]), default=0.0)
 
@@ -31,19 +31,19 @@ def equal(mine: Sequence[Tensor], right: Sequence[Tensor], eps: float) -> bool:
 
 
 def distance(mine: Sequence[Tensor], right: Sequence[Tensor]) -> float:
-    """The largest; infinite where one of the two alone is not a real number."""
+    """The largest difference; infinite if only one of the two is finite."""
     if any((one.isfinite() != theirs.isfinite()).any() for one, theirs in zip(mine, right, strict=True)):
         return math.inf
     return max(largest(one - theirs) for one, theirs in zip(mine, right, strict=True))
 
 
 def largest(tensor: Tensor) -> float:
-    """Of all sizes that are finite."""
+    """The largest absolute value among finite numbers."""
     return float(tensor.abs().nan_to_num(posinf=0.0).max()) if tensor.numel() else 0.0
 
 
 def largest_on_the_way(graph: Any, *inputs: Any) -> float:
-    """Of all finite numbers that a graph makes of its inputs: a rounding of that one may be in what it returns."""
+    """The largest absolute value among all finite intermediate results of a graph, whose rounding error may be in its outputs."""
     met = [0.0]
 
     class Looking(Interpreter):

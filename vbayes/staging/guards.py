@@ -1,5 +1,5 @@
-"""What is read out of the arguments while a program is captured, as in `range(lengths.max())`: it is built in, and the program serves for arguments with the
-same values there."""
+"""Values that are read out of the arguments while a program is captured, as in `range(lengths.max())`: they are built in, and the program is valid for arguments with the
+same values."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .record import node_of
 from .trace import LOOKED_AT
 
 WHOLE = (torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.__array__)
-"""What hands over all of a tensor's numbers, unseen by torch's tracer."""
+"""Functions that return all of a tensor's values without torch's tracer noticing."""
 SHORT = 64  # bytes that are kept as they are
 BY_PLACES = (torch.ops.aten.index.Tensor, torch.ops.aten.index_put.default, torch.ops.aten.index_put_.default)
 PACKS = torch.ops.aten._pack_padded_sequence.default
@@ -37,13 +37,13 @@ ROOM = 2**24  # numbers of the data that are looked through at once
 
 @dataclass(frozen=True)
 class Guards:
-    """Values that a program has built in.
+    """Values of the arguments that a program has built in.
 
     Attributes:
-        graph: (uniforms, *arguments) → what is read of them.
-        kept: What that was.
-        line: Of somebody's code where the first of it is read.
-        of_rows: Whether it depends on rows that a plate draws, and not on the arguments alone.
+        graph: (uniforms, *arguments) → the values that are read.
+        kept: The values that were read during capture.
+        line: The line of the user's code where the first of them is read.
+        of_rows: Whether they also depend on rows that a plate draws.
     """
 
     graph: GraphModule
@@ -52,21 +52,21 @@ class Guards:
     of_rows: bool
 
     def values(self, uniforms: Tensor, args: Any) -> tuple[bytes, ...]:
-        """What is read of other arguments, for who compares."""
+        """The values that are read of other arguments, to compare them."""
         return tuple(map(_bits, self.graph(uniforms, *tree_leaves(args))))
 
     @property
     def own(self) -> tuple[bytes, ...]:
-        """`values` of those that the program was captured with."""
+        """The `values` of the arguments that the program was captured with."""
         return tuple(map(_bits, self.kept))
 
     def hold(self, uniforms: Tensor, args: Any) -> Tensor:
-        """() whether a program serves for these arguments."""
+        """() whether the program is valid for these arguments."""
         read = self.graph(uniforms, *tree_leaves(args))
         return torch.stack([_same(now, kept) for now, kept in zip(read, self.kept, strict=True)]).all()
 
     def hold_in(self, uniforms: Tensor, columns: Sequence[Any], index: Tensor | None) -> Tensor:
-        """(n,) whether it serves for each of n minibatches.
+        """(n,) whether the program is valid for each of n minibatches.
 
         Args:
             uniforms: (n, u).
@@ -85,7 +85,7 @@ class Guards:
         return vmap(one, chunk_size=max(1, ROOM // max(1, wide)))(uniforms, index)
 
     def times_one(self, x: Tensor, uniforms: Tensor, args: Any) -> Tensor:
-        """() x; and not a number, nor is its gradient, where a program does not serve: what nobody has looked at before it was run can't be taken for right."""
+        """() x; but NaN, with a NaN gradient, if the program is not valid for these arguments, so that a run without a check can't give a wrong result."""
         one = torch.where(self.hold(uniforms, args), torch.ones_like(x), torch.nan)
         if (node := node_of(one)) is not None:
             node.meta[LOOKED_AT] = True
@@ -93,18 +93,18 @@ class Guards:
 
 
 class Reads(TorchDispatchMode):
-    """While a function is traced, answers what is read of tensors that depend on its arguments alone, and notes it.
+    """While a function is traced, lets it read values of tensors that depend only on its arguments, and records them.
 
-    Everything else that is read stops the trace, as it does without this.
+    Reading any other value stops the trace, as usual.
 
     Args:
-        args: The last arguments of what is traced; those before them are uniforms.
-        of_rows: Whether rows that plates draw are known before a step as well.
-        buffers: How many inputs before the noise are buffers of modules.
+        args: The last arguments of the traced function; those before them are uniforms.
+        of_rows: Whether rows that plates draw are also known before a step.
+        buffers: The number of inputs before the noise that are buffers of modules.
 
     Attributes:
-        guards: What was read, if anything was.
-        rows: For who makes a program.
+        guards: The values that were read, if any.
+        rows: The rows that plates drew, for the program.
     """
 
     def __init__(self, args: Any, *, of_rows: bool = False, buffers: int = 0) -> None:
@@ -119,10 +119,10 @@ class Reads(TorchDispatchMode):
 
     @contextmanager
     def noted(self, recorder: Recorder | None = None) -> Iterator[None]:
-        """Inside, it answers; afterwards there are `guards`.
+        """Context in which values can be read; afterwards `guards` is set.
 
         Args:
-            recorder: Which hands rows to plates.
+            recorder: The recorder that gives rows to plates.
         """
         self._drawn = recorder if self._of_rows else None
         if (mode := get_proxy_mode()) is None:
@@ -162,7 +162,7 @@ class Reads(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
     def _packed(self, padded: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, Tensor]:
-        """Sequences as a recurrent layer takes them: step after step, of each the rows that are so long; and how many those are."""
+        """Packed sequences, as recurrent layers take them: for each time step, the rows of the sequences that are long enough; and the number of these."""
         lengths = self.read(lengths, lengths.clone)
         with disable_proxy_modes_tracing():
             there = torch.arange(int(lengths.max()), device=lengths.device)[:, None] < lengths
@@ -170,7 +170,7 @@ class Reads(TorchDispatchMode):
         return padded[(row, step) if batch_first else (step, row)], sizes
 
     def moves(self, tensor: Tensor) -> bool:
-        """Whether it hangs on a draw or a parameter."""
+        """Whether it depends on a draw or a parameter."""
         node = node_of(tensor)
         return node is not None and self._known.moves(node)
 
@@ -178,7 +178,7 @@ class Reads(TorchDispatchMode):
         return bool(tensors) and all(self.known(tensor) for tensor in tensors)
 
     def _places(self, indices: Sequence[Tensor | None]) -> list[Tensor | None]:
-        """Numbers in place of masks that are `known`, as those of values that are missing: a program has fixed shapes."""
+        """Replaces masks that are `known`, such as those of missing values, by indices, as a program has fixed shapes."""
         found: list[Tensor | None] = []
         for index in indices:
             if index is not None and index.dtype == torch.bool and self.known(index):
@@ -188,11 +188,11 @@ class Reads(TorchDispatchMode):
         return found
 
     def known(self, tensor: Tensor) -> bool:
-        """Whether it hangs on arguments, rows and constants alone."""
+        """Whether it depends only on arguments, rows and constants."""
         return self._given(tensor) is not None
 
     def constant(self, tensor: Tensor) -> bool:
-        """Whether it hangs on nothing but constants, as the numbers of a plate's rows do where it shows all of them."""
+        """Whether it depends only on constants, like the row numbers of a plate that shows all of its rows."""
         return self._given(tensor) is False
 
     def _given(self, tensor: Tensor) -> bool | None:
@@ -200,7 +200,7 @@ class Reads(TorchDispatchMode):
         return None if node is None else self._known.given(node, map(node_of, self._drawn.rows if self._drawn else ()))
 
     def read(self, tensor: Tensor, get: Callable[[], Any]) -> Any:
-        """What `get` returns for the numbers of a tensor that is `known`."""
+        """What `get` returns for the values of a tensor that is `known`."""
         node, given = node_of(tensor), not self.constant(tensor)
         assert node is not None
         with disable_proxy_modes_tracing():
@@ -209,7 +209,7 @@ class Reads(TorchDispatchMode):
             return get()
 
     def _made(self) -> Guards | None:
-        """Of what was read as it was then, whatever has been written into it since."""
+        """A graph of the values that were read, as they were when they were read, even if their tensors have been overwritten since."""
         if not self._found:
             return None
         needed = self._known.behind(self._found)
@@ -225,7 +225,7 @@ class Reads(TorchDispatchMode):
 
 
 def _deciding(func: Any, args: Any) -> list[Tensor]:
-    """The tensors whose numbers decide on the shape of a result."""
+    """The tensors whose values determine the shape of a result."""
     decides = args[1] if func in BY_PLACES else args
     return [leaf for leaf in only_tensors(decides) if func not in BY_PLACES or leaf.dtype == torch.bool]
 
@@ -235,7 +235,7 @@ def only_tensors(nest: Any) -> list[Tensor]:
 
 
 class _Whole(TorchFunctionMode):
-    """Answers what reads a tensor past torch's dispatcher, for `Reads`."""
+    """Handles reads of a tensor that bypass torch's dispatcher, for `Reads`."""
 
     def __init__(self, reads: Reads) -> None:
         super().__init__()

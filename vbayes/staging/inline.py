@@ -1,7 +1,7 @@
-"""A captured graph as a part of another one that is traced: its operations are copied, not run and traced once more.
+"""Includes a captured graph in another one that is being traced, by copying its operations instead of running and tracing them again.
 
-To trace is to run each operation through Python several times over; a captured program has thousands, most of which come out as they went in. What must be
-decomposed is traced alone, and once for all operations of the same kind and shapes, as the time steps of a loop have them.
+Tracing runs each operation through Python several times; a captured program has thousands of operations, most of which are unchanged by it. Only operations that must be
+decomposed are traced, once for all operations of the same kind and shapes, such as those of the time steps of a loop.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ _under_way: list[tuple[Table, bool]] = []
 
 
 class Overwrites(Exception):
-    """A graph overwrites tensors, and so would one that it becomes a part of."""
+    """A graph overwrites tensors, and so would a graph that includes it."""
 
 
 @contextmanager
 def copying(table: Table, *, overwriting: bool = False) -> Iterator[None]:
-    """Inside, `inlined` graphs are copied into the one that is traced, in operations that are not in a table of decompositions.
+    """Context in which `inlined` graphs are copied into the one being traced, with all operations decomposed that are in a table.
 
     Args:
-        overwriting: Copy operations that overwrite too; otherwise they raise `Overwrites`.
+        overwriting: Whether to copy operations that overwrite; otherwise they raise `Overwrites`.
     """
     _under_way.append((table, overwriting))
     try:
@@ -49,7 +49,7 @@ def copying(table: Table, *, overwriting: bool = False) -> Iterator[None]:
 
 
 def inlined(graph: Any) -> Callable[..., Any]:
-    """Called like a captured graph, which inside of `copying` becomes a part of what is traced."""
+    """Called like a captured graph; within `copying`, the graph becomes part of the one being traced."""
 
     def called(*args: Any) -> Any:
         mode = get_proxy_mode()
@@ -80,7 +80,7 @@ def _without_overwriting(graph: GraphModule, args: Any) -> GraphModule:
 
 
 def _node(leaf: Any) -> Node | None:
-    """The node of a tensor that is traced; None of one that is mapped over, or unknown."""
+    """The node of a traced tensor; None if the tensor is mapped over, or unknown."""
     if not isinstance(leaf, Tensor) or torch._C._functorch.is_functorch_wrapped_tensor(leaf):
         return None
     return node_of(leaf)
@@ -116,10 +116,10 @@ def _copy(node: Node, graph: Graph, known: dict[Node, Node], source: Any, root: 
 
 
 def decomposed(graph: GraphModule, table: Table, overwriting: bool = False) -> GraphModule | None:
-    """A captured graph in operations that a table has no rule for; None where that takes a trace of all of it.
+    """Decomposes the operations of a captured graph that are in a table; None if that needs a trace of the whole graph.
 
     Raises:
-        Overwrites: It does, and `overwriting` does not allow it.
+        Overwrites: The graph overwrites tensors, and `overwriting` does not allow it.
     """
     held = graph.__dict__.setdefault("_decomposed", {})
     key = frozenset(table), overwriting
@@ -189,7 +189,7 @@ def _decompose(part: _Part, table: Table, overwriting: bool, rules: dict[Any, _P
 
 
 class _Place:
-    """Stands for an input in what two operations have in common."""
+    """Placeholder for an input in the key that two operations share."""
 
     def __init__(self, number: int) -> None:
         self._number = number
@@ -199,14 +199,14 @@ class _Place:
 
 
 def _copy_or_take(node: Node, graph: Graph, known: dict[Node, Any], source: Any, root: Any) -> Any:
-    """A node's copy; of one that takes a part of several results, that part, where these are nodes by now."""
+    """Copies a node; if it selects one of several results that are already nodes, returns that result."""
     if node.target is operator.getitem and not isinstance(known[node.args[0]], Node):  # type: ignore[index]
         return known[node.args[0]][node.args[1]]  # type: ignore[index]
     return _copy(node, graph, known, source, root)
 
 
 def _rule(node: Node, inputs: list[Node], table: Table, rules: dict[Any, _Part | None]) -> _Part | None:
-    """What one operation becomes: recorded, and then what that is made of in its turn. `make_fx` does the same in three times the time."""
+    """Decomposes one operation: its rule is recorded, and the operations of that are decomposed in turn. `make_fx` takes three times as long for the same."""
 
     def run(*tensors: Tensor) -> Any:
         given = dict(zip(inputs, tensors, strict=True))

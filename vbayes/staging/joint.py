@@ -1,4 +1,4 @@
-"""Parameters that an optimiser moves as one vector: the same numbers by far fewer operations, which is what counts where each of them is a kernel."""
+"""Parameters that an optimiser updates as one vector: the same numbers with far fewer operations, which matters if each operation is a kernel."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ SINGLE = (*MOVING, "counted")  # of an optimiser's state: one number, and not on
 
 @dataclass(frozen=True)
 class Joint:
-    """Parameters that one rule moves.
+    """Parameters that are updated by one rule.
 
     Attributes:
         names: Of the parameters.
         shapes: Of each.
-        rule: What moves them.
-        alike: Whether it is one optimiser's, whose single numbers are the same for all of them.
+        rule: The rule that updates them.
+        alike: Whether the rule belongs to a single optimiser, so that single numbers in its state are the same for all of them.
     """
 
     names: tuple[str, ...]
@@ -33,7 +33,7 @@ class Joint:
     alike: bool
 
     def of(self, tensors: Sequence[Tensor]) -> Tensor:
-        """One vector of a tensor for each parameter, of its shape or a single number; that of a parameter alone stays as it is, and so does a number that is all of theirs."""
+        """Joins tensors, one for each parameter (of its shape, or a single number), into one vector; the tensor of a single parameter is unchanged, and so is a number shared by all."""
         first = tensors[0]
         if len(tensors) == 1 or (not first.dim() and all(tensor is first for tensor in tensors)):
             return first
@@ -55,10 +55,10 @@ class Joint:
 
 
 def joints(rules: Mapping[str, Update], parameters: Mapping[str, Tensor], most: float) -> list[Joint]:
-    """Those whose rules are the same, put together.
+    """Joins parameters with the same rule.
 
     Args:
-        most: Numbers in a parameter that is; with 0 each is by itself.
+        most: Maximum size of a parameter that is joined with others; with 0, none is.
     """
     groups: list[list[str]] = []
     for name, rule in rules.items():

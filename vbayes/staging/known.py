@@ -1,4 +1,4 @@
-"""Which tensors of a trace are known before a step: they hang on its arguments, on constants, and on rows that plates draw, and on nothing else."""
+"""Finds the tensors of a trace that are known before a step: those that depend only on its arguments, on constants, and on rows that plates draw."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from torch.fx import Node
 
 from .record import overwrites
 
-CONSTANT, GIVEN, HELD = range(3)  # hangs on constants alone, on what is known before a step, on buffers of modules
+CONSTANT, GIVEN, HELD = range(3)  # depends on constants only, on what is known before a step, on buffers of modules
 
 
 class Known:
-    """Of a graph under way. Each of its nodes is looked at once, however often one asks.
+    """Dependencies in a graph that is being recorded. Each node is analysed once.
 
     Args:
         root: The module that holds the graph's constants.
-        uniforms: What rows are made of.
+        uniforms: The inputs that rows are computed from.
         arguments: The inputs that are known.
-        buffers: Those that are not, but seldom change.
+        buffers: Inputs that are not known, but seldom change.
     """
 
     def __init__(
@@ -28,13 +28,13 @@ class Known:
     ) -> None:
         self._root, self._uniforms = root, uniforms
         self._inputs = dict.fromkeys(arguments, GIVEN) | dict.fromkeys(buffers, HELD)
-        self._hangs: dict[Node, int] = {}  # on what, at most; not there where it hangs on a draw or a parameter
-        self._overwritten: set[Node] = set()  # or hangs on what is: it could not be asked for many steps at once
+        self._hangs: dict[Node, int] = {}  # the strongest dependency; missing if it depends on a draw or a parameter
+        self._overwritten: set[Node] = set()  # or depends on such a node: it can't be evaluated for many steps at once
         self._rows: set[Node] = set()
         self._last: Node | None = None
 
     def given(self, node: Node, rows: Iterable[Node | None] = ()) -> bool | None:
-        """Whether a node hangs on arguments or rows, and not on constants alone; None where it hangs on anything else.
+        """True if a node depends on arguments or rows, False if only on constants; None if it depends on anything else.
 
         Args:
             rows: The nodes of rows that are known before a step.
@@ -44,11 +44,11 @@ class Known:
         return None if on in (None, HELD) or node in self._overwritten else on == GIVEN
 
     def moves(self, node: Node) -> bool:
-        """Whether it hangs on a draw or a parameter, and so is another one in each step."""
+        """Whether a node depends on a draw or a parameter, and so differs in each step."""
         return self._on(node) is None
 
     def behind(self, nodes: Iterable[Node]) -> set[Node]:
-        """These and all that they hang on."""
+        """These nodes and all that they depend on."""
         todo = list(nodes)
         found = set(todo)
         while todo:

@@ -1,4 +1,4 @@
-"""Operations that see memory as it lies, as the gradient of what was written to in parts does: they are handed memory that lies in order, all that back ends know of."""
+"""Gives contiguous memory to operations that depend on the memory layout, as the gradient of a partial assignment does: back ends know no other layout."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SEES = (aten.as_strided.default, aten.as_strided_scatter.default)
 
 
 def in_order(module: GraphModule) -> GraphModule:
-    """A graph without mutation in which what sees memory sees that of contiguous tensors. The same graph, changed."""
+    """Makes operations that depend on the memory layout work on contiguous tensors, in a graph without mutation; the graph is modified in place."""
     changed = False
     for node in list(module.graph.nodes):
         base: Any = node.args[0] if node.target in SEES else None
@@ -44,6 +44,6 @@ def _permuted(graph: Graph, node: Node, order: list[int]) -> Node:
 
 
 def _order(tensor: Tensor) -> list[int] | None:
-    """The dimensions in the order in which they lie in memory; None where that is their own, or memory has gaps or is shared."""
+    """The dimensions in the order of their strides; None if the tensor is contiguous, or its memory has gaps or overlaps."""
     order = sorted(range(tensor.dim()), key=lambda d: -tensor.stride()[d])
     return order if not tensor.is_contiguous() and tensor.permute(order).is_contiguous() else None

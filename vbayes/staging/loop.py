@@ -1,4 +1,4 @@
-"""Loop: many optimiser steps as one call of one program, minibatches and all."""
+"""Loop: many optimiser steps, including the choice of minibatches, in one call of one program."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ class Loop:
 
     Args:
         program: From `stage`, captured on arguments of the shapes that a step sees.
-        rules: Name of each parameter → what its optimiser does.
-        state: Of the shapes and names that it starts from.
-        columns: The whole data: what model and guide are called with, or where their rows are taken from.
+        rules: Name of each parameter → the update rule of its optimiser.
+        state: A state of the shapes and names that it starts from.
+        columns: The whole data: the arguments of model and guide, or the columns from which their rows are taken.
         batch_size: M, rows in a step; None: all of the columns in every step.
-        together: R fits in one: each tensor of the state, noise, rows and values has a leading R. One of them that leaves the
-            reals stays where it was, its values NaN from there on, and the others go on.
+        together: R fits in one: each tensor of the state, noise, rows and values has a leading R. A fit that becomes NaN or infinite
+            keeps its last finite state, its values are NaN from there on, and the others continue.
         stacked: Place of a column → (R, …), one for each of those fits, where they have data of their own.
         compiled: Compile it, if it can be.
         backend: By what; see `backends.made_by`.
-        seeded: Whether all parts that it is to run have a seed; without one, a step that draws random numbers by itself is not compiled.
-        given: See `step_of`; `Part.given` then has them.
+        seeded: Whether all parts that it will run have a seed; without one, a step that draws random numbers by itself is not compiled.
+        given: See `step_of`; their values are in `Part.given`.
 
     Attributes:
         native: The machine code; None where there is none.
@@ -104,7 +104,7 @@ class Loop:
             )  # fmt: skip
 
     def _one_of_many(self, xla: Any, examples: Sequence[Tensor]) -> list[Tensor] | None:
-        """The states and the value of one step, taken as many are; None if it is not finite."""
+        """The states and the value of one step, run in the same way as many steps; None if it is not finite."""
         first, last = self._states, len(examples) - len(self._columns)
         states, values = xla.steps(examples[:first], [row[None] for row in examples[first:last]], examples[last:])
         return [*states, values[0]] if len(values) else None
@@ -131,7 +131,7 @@ class Loop:
         return self._recordable and not (self.native or self.xla)
 
     def _recorded(self, make: Callable[[], R]) -> R | None:
-        """None where something fetches a value, as a factorisation does that looks whether it has succeeded; then, and from then on, steps are interpreted."""
+        """The recorded graph; None if an operation copies a value to the host, as a factorisation does to check for success. From then on, steps are interpreted."""
         try:
             return make()
         except Exception as error:
@@ -150,7 +150,7 @@ class Loop:
         return run_loops(state, [Part(self, noise, index, columns)])
 
     def step(self, state: LoopState, noise: Noise, columns: Sequence[Any]) -> Tensor:
-        """One step that overwrites `state`, be it finite or not.
+        """Takes one step that overwrites `state`, whether it is finite or not.
 
         Args:
             noise: (normals,) and (uniforms,).
@@ -198,7 +198,7 @@ class Part:
 
     @property
     def stacks(self) -> list[Tensor]:
-        """What has a row for each step."""
+        """The tensors that have a row for each step."""
         return [*self.noise, *(rows for rows in (self.index, self.given) if rows is not None)]
 
     def rows(self, some: slice) -> Part:
@@ -212,9 +212,9 @@ class Part:
 
 
 def run_loops(state: LoopState, parts: Sequence[Part], which: Tensor | None = None) -> tuple[LoopState, Tensor]:
-    """Steps by one loop, or by several in turn that share a state: as minibatches of two sizes need.
+    """Takes steps by one loop, or by several that share a state, as needed for minibatches of two sizes.
 
-    A step whose ELBO is not finite, or would lead to parameters that are not, is not taken, and is the end.
+    Stops before a step whose ELBO, or the parameters after it, would not be finite.
 
     Args:
         parts: The loops, each with as many rows as it takes steps.
@@ -258,7 +258,7 @@ def _native(state: LoopState, parts: Sequence[Part], which: Tensor | None) -> tu
     (shape, dtype), _ = native.results
     values = torch.empty(steps, *shape, dtype=dtype, device="cpu")
     reached, done = _in_place(state, steps, parts, which, values)
-    if done < steps:  # what the last one did is undone by doing all but that one again
+    if done < steps:  # the last step is undone by repeating all steps but that one
         reached, _ = _in_place(state, done, parts, which, values)
     return reached, values[:done]
 
@@ -282,7 +282,7 @@ def _one_by_one(state: LoopState, part: Part) -> tuple[LoopState, Tensor]:
     for rows in zip(*part.stacks, strict=True):
         try:
             *after, value, finite = part.loop._step(*state.flat(), *rows, *part.data)
-        except torch.linalg.LinAlgError:  # of one of several fits: which, torch does not say
+        except torch.linalg.LinAlgError:  # of one of several fits; torch does not say which
             if part.loop._together:
                 raise
             break

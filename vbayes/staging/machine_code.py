@@ -1,4 +1,4 @@
-"""A Python function of tensors as machine code: traced, compiled by `native`, and held against torch before it is used."""
+"""Compiles a Python function of tensors to machine code: traces it, compiles it by `native`, and compares it with torch before it is used."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ Function = Callable[..., Sequence[Tensor]]
 
 
 def compile_native(fn: Function, examples: Sequence[Tensor], states: int = 0) -> Native:
-    """A function of tensors as machine code.
+    """Compiles a function of tensors to machine code.
 
     Args:
         fn: Takes tensors, returns a sequence of them; pure, of static shapes, on the CPU.
         examples: Tensors of the shapes and types that it will be called with.
-        states: The first so many inputs are overwritten with the first as many outputs, for the next run.
+        states: The number of inputs, from the first on, that are overwritten with the first outputs, for the next run.
 
     Raises:
-        Unsupported: An operation that there is no C for.
+        Unsupported: There is no C for an operation.
         CompilerMissing: No C compiler, or it fails.
     """
     return Native(translate(simplified(fn, examples), states))
 
 
 def compiled_or_why(fn: Function, examples: Sequence[Tensor], states: int = 0) -> tuple[Native | None, str | None]:
-    """`compile_native`, or why it can't be. Where there is no compiler, or a fault of ours, it says so once."""
+    """Calls `compile_native`, or returns the reason why that failed. A missing compiler or a bug of ours is reported once."""
     try:
         graph = simplified(fn, examples)
         native = Native(translate(graph, states))
         wrong = _wrong(native, graph, fn, examples)
     except Unsupported as error:
         why = f"there is no machine code for {error}"
-        if isinstance(error, ShapeOfValues):  # the model may say the same by torch.where, and be quick
+        if isinstance(error, ShapeOfValues):  # the model can be rewritten with torch.where, and is then fast
             say_once(f"{why}. Wanted: fixed shapes, as in torch.where(x > 0, ..., 0.0)")
         return None, why
     except CompilerMissing as error:
@@ -56,11 +56,11 @@ def compiled_or_why(fn: Function, examples: Sequence[Tensor], states: int = 0) -
         return None, str(error)
     except (
         torch.linalg.LinAlgError
-    ):  # near its start, where it was to be held against torch: no fault of ours, nor of the steps to come
+    ):  # in the comparison with torch, near the start: not a bug, and later steps may well work
         return None, "a matrix in it has no factor at the numbers that it was to be tried on"
     except PassFailed as error:
         wrong = f"making machine code failed: {error}"
-    except Exception as error:  # a fault of ours must not cost anybody a fit
+    except Exception as error:  # a bug in our compiler must not make a fit fail
         if known_limit(error):
             return None, in_words(error)
         wrong = f"making machine code failed: {error!r}"
@@ -72,12 +72,12 @@ def compiled_or_why(fn: Function, examples: Sequence[Tensor], states: int = 0) -
 
 @functools.cache
 def say_once(reason: str) -> None:
-    """Warns that programs are not compiled; for each reason one time, until `say_once.cache_clear()`."""
+    """Warns that programs are not compiled, once for each reason, until `say_once.cache_clear()`."""
     warn(f"Programs are interpreted by torch, which is many times slower: {reason}")
 
 
 def _wrong(native: Native, graph: GraphModule, fn: Function, examples: Sequence[Tensor]) -> str:
-    """Which output differs from that of the function, and since which pass; empty if none does but by rounding."""
+    """Which output differs from that of the function, and from which pass on; empty if all agree up to rounding."""
     states = native.states
     inputs = [*(t.clone(memory_format=torch.contiguous_format) for t in examples[:states]), *examples[states:]]
     outputs = native(*inputs)
@@ -87,9 +87,7 @@ def _wrong(native: Native, graph: GraphModule, fn: Function, examples: Sequence[
     if number is None:
         return ""
     since = _first_wrong(native, graph, examples, right)
-    return (
-        f"machine code gave other numbers than torch for output {number}; the first pass with other numbers is {since}"
-    )
+    return f"machine code's numbers differ from torch's for output {number}; the first pass with different numbers is {since}"
 
 
 def _first_wrong(native: Native, graph: GraphModule, examples: Sequence[Tensor], right: Sequence[Tensor]) -> str:
@@ -101,11 +99,11 @@ def _first_wrong(native: Native, graph: GraphModule, examples: Sequence[Tensor],
 
 
 def differing(mine: Sequence[Tensor], right: Sequence[Tensor], examples: Sequence[Tensor]) -> int | None:
-    """The first output with other numbers than torch's, rounding aside."""
+    """The first output whose numbers differ from torch's by more than rounding."""
     coarsest = max((torch.finfo(t.dtype).eps for t in [*examples, *right] if t.is_floating_point()), default=0.0)
     sizes = [_largest(theirs) for theirs in right]
     for number, (one, theirs) in enumerate(zip(mine, right, strict=True)):
-        # Half of the digits; of what cancels to nothing, none but those that the other numbers leave.
+        # Half of the digits; for numbers that cancel to nearly zero, only the digits that the size of the others allows.
         near = coarsest**0.5 * sizes[number] + 100 * coarsest * max(sizes) if theirs.is_floating_point() else 0.0
         if not torch.allclose(one, theirs, rtol=0.0, atol=near, equal_nan=True):
             return number
@@ -121,9 +119,9 @@ def _largest(tensor: Tensor) -> float:
 def simplified(
     fn: Function, examples: Sequence[Tensor], known: Callable[[torch._ops.OpOverload], bool] = supported
 ) -> GraphModule:
-    """The graph of a function, without mutation, and in operations that a back end knows, those with a C form, as far as possible."""
+    """The graph of a function, without mutation, and as far as possible in operations that a back end supports (those with a C form)."""
     table = {op: rule for op, rule in decomposition_table.items() if not _stays(op, known)}
-    with rng.seeded(0):  # to trace is to run
+    with rng.seeded(0):  # tracing runs the function
         graph = _traced(fn, examples, table)
         if graph is None:
             # First gradients, which are not taken inside functionalize, and normalisation layers, whose rules mutate.
@@ -136,7 +134,7 @@ def simplified(
             functional = torch.func.functionalize(captured, remove="mutations")
             graph = trace(functional, *examples, decompositions=table)
         in_order(graph).graph.eliminate_dead_code()
-        # The tracer has noted what each node makes; to run all of them once more took a quarter of a compilation.
+        # The tracer has recorded the result of each node; running all of them again took a quarter of the compile time.
         if any("val" not in node.meta for node in graph.graph.nodes if node.op not in ("get_attr", "output")):
             FakeTensorProp(graph, FakeTensorMode(allow_non_fake_inputs=True)).propagate(*examples)
     return graph

@@ -1,7 +1,7 @@
-"""Many runs of something random: side by side where its operations allow it, else one after the other.
+"""Runs something random many times: in parallel by `vmap` if its operations allow it, otherwise one after the other.
 
-A run of Pyro's handlers takes milliseconds, whatever is computed in it: mapped by `vmap` over the noise that it asks for, a thousand take little longer than one.
-What branches on what it drew, or draws by other means than torch's, is run again and again.
+A run of Pyro's handlers takes milliseconds, whatever is computed in it: mapped by `vmap` over its base noise, a thousand runs take little longer than one.
+What branches on its draws, or draws other than by torch, is run repeatedly.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ COPIES = 2  # of the draws, in memory: the chunks and the whole
 
 @dataclass(frozen=True)
 class Affordable:
-    """As many runs as cost little.
+    """The number of runs that costs little.
 
     Attributes:
-        most: Where they are cheap.
-        least: Also where they are not, or have to be done one by one.
-        room: Bytes of intermediate results in all of them: what they cost.
+        most: The number if runs are cheap.
+        least: The number if they are not, or have to be done one by one.
+        room: Limit on their cost: bytes of intermediate results in all of them.
     """
 
     most: int
@@ -45,7 +45,7 @@ class Affordable:
 
 
 def many(run: Run, count: int | Affordable, device: torch.device, given: Values | None = None) -> Values:
-    """All chunks of `in_chunks` in one: name → (K, …)."""
+    """The chunks of `in_chunks`, concatenated: name → (K, …)."""
     parts: list[Values] = []
     for part in in_chunks(run, count, device, given):
         if not parts and isinstance(count, int):
@@ -58,16 +58,16 @@ def many(run: Run, count: int | Affordable, device: torch.device, given: Values 
 
 
 def in_chunks(run: Run, count: int | Affordable, device: torch.device, given: Values | None = None) -> Iterator[Values]:
-    """What a run returns, K times, in chunks: name → (k, …). To be used in the pair's scope, without gradients and without validation.
+    """The results of K runs, in chunks: name → (k, …). To be used in the pair's scope, without gradients and without validation.
 
-    Side by side, runs draw other numbers than one after the other, of the same distribution. They are held against the run alone, on the same noise, before any counts;
-    where a number differs, they are done one after the other.
+    Parallel runs draw other numbers than sequential ones, from the same distribution. They are first compared with a single run on the same noise; if any
+    number differs, runs are done one after the other.
 
     Args:
         run: Returns tensors of the same names and shapes each time, and draws from torch's own generator.
         count: K.
-        device: Where it draws.
-        given: Name → (K, …), of which each run is handed its own (…) as a mapping; runs are handed nothing if None.
+        device: The device on which it draws.
+        given: Name → (K, …), of which each run gets its own (…) as a mapping; if None, runs get no argument.
     """
     together = _side_by_side(run, device, _row(given, 0)) if not isinstance(count, int) or count >= FEW else None
     if isinstance(count, Affordable):
@@ -81,14 +81,12 @@ def in_chunks(run: Run, count: int | Affordable, device: torch.device, given: Va
     for start in range(0, count, most):
         noise = draw_noise(together.sizes, min(most, count - start), together.like)
         yield together(noise, *_row(given, slice(start, start + most)))
-    with rng.seeded(
-        0
-    ):  # modules that keep what they last made, as Pyro's flows do, keep something that can be copied and saved
+    with rng.seeded(0):  # so that what modules keep of their last run, as Pyro's flows do, can be copied and saved
         run(*_row(given, 0))
 
 
 def _row(given: Values | None, index: int | slice) -> tuple[Values, ...]:
-    """What a run is handed, or a chunk of them."""
+    """The arguments of a run, or of a chunk of runs."""
     return () if given is None else ({name: value[index] for name, value in given.items()},)
 
 
@@ -98,14 +96,14 @@ def _values(given: tuple[Values, ...]) -> list[Tensor]:
 
 @dataclass(frozen=True)
 class _SideBySide:
-    """Runs at once.
+    """Parallel runs.
 
     Attributes:
-        one: The noise of one run, and what it is handed → what it returns, in the order of `names`.
-        names: Of what it returns.
-        sizes: Normals and uniforms that one run asks for.
-        like: Of the type and on the device of that noise.
-        bytes: Of all intermediate results of one run.
+        one: The noise and arguments of one run → its results, in the order of `names`.
+        names: Names of the results.
+        sizes: Numbers of normals and uniforms that one run draws.
+        like: A tensor of the type and on the device of that noise.
+        bytes: Bytes of all intermediate results of one run.
     """
 
     one: Callable[..., list[Tensor]]
@@ -115,7 +113,7 @@ class _SideBySide:
     bytes: int
 
     def __call__(self, noise: Noise, *given: Values) -> Values:
-        """On noise (k, n) and (k, u), and what k runs are handed."""
+        """Runs on noise (k, n) and (k, u), with the arguments of k runs."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
             made = vmap(self.one, randomness="different")(noise, *_values(given))
@@ -123,7 +121,7 @@ class _SideBySide:
 
 
 def _side_by_side(run: Run, device: torch.device, given: tuple[Values, ...]) -> _SideBySide | None:
-    """Runs at once; None where they can't be, or one after the other is as quick."""
+    """Prepares parallel runs; None if that is impossible, or not faster than one after the other."""
     with rng.seeded(0):
         before = other_generators()
         with _Look(device) as look, Cost() as cost:
@@ -147,9 +145,9 @@ def _side_by_side(run: Run, device: torch.device, given: tuple[Values, ...]) -> 
         try:
             with rng.seeded(1):
                 found = _SideBySide(make(), list(right), look.sizes, noise[0], cost.bytes)
-            with rng.seeded(0):  # what a run draws by other ways than noise comes in the same order in one alone
+            with rng.seeded(0):  # in a single run, draws that are not made from base noise come in the same order
                 made = found((noise[0][None], noise[1][None]), *({k: v[None] for k, v in row.items()} for row in given))
-        except Exception:  # whatever the model's own code raises on tensors of another kind
+        except Exception:  # anything that the model's own code raises on vmap's tensors
             continue
         if all(close(made[name][0], value) for name, value in right.items()):
             return found
@@ -157,7 +155,7 @@ def _side_by_side(run: Run, device: torch.device, given: tuple[Values, ...]) -> 
 
 
 class _Look(Recorder):
-    """Answers calls for noise from a generator of its own, and keeps what it answered.
+    """Answers calls for noise from its own generator, and keeps the answers.
 
     Args:
         device: Of the noise.
@@ -179,7 +177,7 @@ class _Look(Recorder):
         return made
 
     def seen(self) -> Noise:
-        """(n,) and (u,), of the widest type that was asked for."""
+        """(n,) and (u,), in the widest of the requested types."""
         wide = any(draw.dtype == torch.float64 for draw in self.draws)
         empty = torch.zeros(0, device=self._device, dtype=torch.float64 if wide else torch.float32)
         normals, uniforms = (torch.cat([empty, *(made.to(empty) for made in kept)]) for kept in self._kept.values())

@@ -1,4 +1,4 @@
-"""Places that a mask names: told as numbers where the mask is known beforehand, since programs have fixed shapes."""
+"""Converts masks that are known beforehand to indices, since programs have fixed shapes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ WRITES = ("aten::index_put", "aten::index_put_", "aten::_unsafe_index_put")
 
 
 class ShapeOfValues(Unsupported):
-    """A result whose shape depends on values, as that of an index by a mask of the data does."""
+    """The shape of a result depends on values, like that of indexing by a mask of the data."""
 
 
 def with_known_places(module: GraphModule) -> GraphModule:
-    """Puts numbers in the place of masks that depend on no input: those of a matrix's lower triangle, those that a model has written down.
+    """Replaces masks that depend on no input by indices: those of a matrix's lower triangle, or those written as constants in a model.
 
-    Such a mask is a constant, or made of constants and `torch.arange`. The same graph, changed.
+    Such a mask is a constant, or computed from constants and `torch.arange`. The graph is modified in place.
     """
     known: dict[Node, Tensor | None] = {}
     found = 0
@@ -47,7 +47,7 @@ def with_known_places(module: GraphModule) -> GraphModule:
 
 
 def without_unread_shapes(module: GraphModule) -> GraphModule:
-    """Drops operations whose result's shape hangs on values where nobody reads it. The same graph, changed."""
+    """Drops unused operations whose result's shape depends on values. The graph is modified in place."""
     unread = [
         n for n in module.graph.nodes if not n.users and torch.Tag.dynamic_output_shape in getattr(n.target, "tags", ())
     ]
@@ -59,7 +59,7 @@ def without_unread_shapes(module: GraphModule) -> GraphModule:
 
 
 def require_fixed_shapes(module: GraphModule) -> None:
-    """Raises `ShapeOfValues` where the shape of a result depends on values, before anything is made of it."""
+    """Raises `ShapeOfValues` if the shape of a result depends on values, before the graph is compiled."""
     for node in module.graph.nodes:
         if torch.Tag.dynamic_output_shape in getattr(node.target, "tags", ()) and (
             _name(node) not in READS or _masks(node, module)
@@ -68,7 +68,7 @@ def require_fixed_shapes(module: GraphModule) -> None:
 
 
 def _masks(node: Node, module: GraphModule) -> list[Node]:
-    """The masks among the indices of an operation that reads or writes at them; one that fills its places with one number needs none."""
+    """The masks among the indices of an operation that must be replaced; filling masked places with a single number works with the mask itself."""
     if _name(node) not in (*READS, *WRITES):
         return []
     indices: Any = node.args[1]
@@ -78,7 +78,7 @@ def _masks(node: Node, module: GraphModule) -> list[Node]:
 
 
 def _noted(node: Any, module: GraphModule) -> Any:
-    """A tensor of the type and shape of what a node makes."""
+    """A tensor of the type and shape of a node's result."""
     return getattr(module, node.target) if node.op == "get_attr" else node.meta["val"]
 
 
@@ -87,7 +87,7 @@ def _name(node: Node) -> str:
 
 
 def _known(node: Node, module: GraphModule, known: dict[Node, Tensor | None]) -> Tensor | None:
-    """What a node makes, if that depends on no input and no draw."""
+    """The value of a node, if it depends on no input and no draw."""
     if node not in known:
         known[node] = None
         if node.op == "get_attr":

@@ -1,4 +1,4 @@
-"""Base noise as an input: recorded, handed in, drawn for many runs."""
+"""Base noise as an input: recorded, supplied, and drawn for many runs."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from ..drawing.base_noise import Draw, Intercept
 from ..drawing.gammas import FROM_NOISE
 
 Noise = tuple[Tensor, Tensor]
-"""(R, n) standard normals and (R, u) uniforms on (0, 1), or one replica of them: (n,), (u,). Where a plate draws its rows, their numbers stand among the uniforms."""
+"""(R, n) standard normals and (R, u) uniforms on (0, 1), or one replica of them: (n,), (u,). If a plate draws its rows, the row numbers are among the uniforms."""
 
 
 class Sizes(tuple[int, int]):
     """Standard normals and uniforms that a run needs.
 
     Attributes:
-        rows: Places among the uniforms where a permutation stands, each with its length.
+        rows: Positions of permutations among the uniforms, each with its length.
     """
 
     rows: tuple[tuple[int, int], ...]
 
     @classmethod
     def of(cls, draws: Iterable[Draw]) -> Sizes:
-        """Those of some calls."""
+        """The sizes of some calls."""
         normals, uniforms, rows = 0, 0, []
         for draw in draws:
             size = math.prod(draw.shape)
@@ -44,20 +44,20 @@ class Sizes(tuple[int, int]):
 
 
 class Recorder(Intercept):
-    """Answers calls for base noise with fresh draws, and notes what was asked.
+    """Answers calls for base noise with fresh draws, and records the calls.
 
-    Handed noise, it answers with that instead, in the order of the calls: the same noise gives the same numbers, staged
+    If noise is given, it answers with that instead, in the order of the calls, so that the same noise gives the same numbers, staged
     or eager.
 
     Args:
-        noise: To answer with.
+        noise: The noise to answer with.
         in_place: As for `Intercept`.
-        rows: Permutations to answer with where there is no noise; those that are missing are drawn.
-        gammas: Make draws of gammas and Dirichlets of noise as well; otherwise torch draws them.
+        rows: Permutations to answer with if no noise is given; missing ones are drawn.
+        gammas: Whether draws of gammas and Dirichlets are also made from noise; otherwise torch draws them.
 
     Attributes:
-        draws: What was asked.
-        rows: The permutations that it has answered with.
+        draws: The recorded calls.
+        rows: The permutations that were used as answers.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Recorder(Intercept):
 
     @property
     def sizes(self) -> Sizes:
-        """How many standard normals and uniforms were asked for."""
+        """The numbers of standard normals and uniforms that were requested."""
         return Sizes.of(self.draws)
 
     def _answer(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:
@@ -107,10 +107,10 @@ def draw_noise(
     """Noise for `replicas` runs, from a generator; torch's own if None.
 
     Args:
-        sizes: Of one run. Plain numbers have no rows.
+        sizes: Sizes of one run; plain numbers mean that there are no rows.
         each: A generator for the rows of each run.
-        into: Noise of that shape that nobody needs any more: its memory is used again, and the numbers are the same. Fresh memory took half as
-            long again as the drawing.
+        into: Noise of that shape that is no longer needed, whose memory is reused; the numbers are the same. Allocating fresh memory took half as
+            long as drawing.
     """
     if into is not None:
         normals, uniforms = into[0].normal_(generator=generator), into[1].uniform_(generator=generator)
@@ -135,11 +135,11 @@ def tell_rows(sizes: Sizes, uniforms: Tensor, rows: Iterable[Tensor]) -> None:
 
 
 def put_rows(sizes: tuple[int, int], uniforms: Tensor, generators: Iterable[torch.Generator | None]) -> None:
-    """Permutations where plates draw their rows.
+    """Adds the permutations by which plates draw their rows.
 
     Args:
-        uniforms: (R, u), which they are put among.
-        generators: For each run, where its permutations are drawn.
+        uniforms: (R, u), in which they are written.
+        generators: For each run, the generator of its permutations.
     """
     if isinstance(sizes, Sizes) and sizes.rows:
         for one, generator in zip(uniforms, generators, strict=False):
@@ -149,7 +149,7 @@ def put_rows(sizes: tuple[int, int], uniforms: Tensor, generators: Iterable[torc
 
 
 class FreshNoise:
-    """Noise for one run after the other, from torch's own generator: the numbers that Pyro would draw there.
+    """Yields noise for one run after the other, from torch's global generator: the numbers that Pyro would draw.
 
     Args:
         draws: The calls of one run.

@@ -1,4 +1,4 @@
-"""What `torch.optim` and Pyro's ClippedAdam do in a step, as pure functions of tensors: so that a step can be part of a compiled program."""
+"""The steps of `torch.optim` and Pyro's ClippedAdam as pure functions of tensors, so that they can be part of a compiled program."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _adam(p: Tensor, g: Tensor, state: State, t: Tensor, options: Mapping[str, A
 
 
 def _adam_at(p: Tensor, g: Tensor, state: State, t: Tensor, options: Mapping[str, Any]) -> tuple[Tensor, State]:
-    """At a rate, and a first β, that are given for this step."""
+    """A step with a given rate and first β."""
     b1, b2, lr = options.get("beta1", options["betas"][0]), options["betas"][1], options["lr"]
     if options.get("decoupled_weight_decay"):
         p = p * _like(1 - lr * options["weight_decay"], p)
@@ -54,7 +54,7 @@ def _adam_at(p: Tensor, g: Tensor, state: State, t: Tensor, options: Mapping[str
 
 
 def _like(number: Any, tensor: Tensor) -> Any:
-    """A number that is given as a tensor, in the type of another one: wider, it would make that wider."""
+    """A number given as a tensor, converted to the type of another tensor, which a wider type would promote."""
     return number.to(tensor.dtype) if isinstance(number, Tensor) else number
 
 
@@ -143,10 +143,10 @@ UNUSED = ("amsgrad", "maximize")  # options that the rules here do not know
 
 
 def update_for(optimizer: torch.optim.Optimizer, moving: Collection[str] = ()) -> Update | None:
-    """The pure function that does what an optimiser does; None where there is none.
+    """The pure function equivalent to an optimiser's step; None if there is none.
 
     Args:
-        moving: Those of `MOVING` that are to be inputs of it, if it has them.
+        moving: Options in `MOVING` that become inputs of it, if the optimiser has them.
     """
     if type(optimizer) not in RULES or len(optimizer.param_groups) != 1:
         return None
@@ -161,7 +161,7 @@ def update_for(optimizer: torch.optim.Optimizer, moving: Collection[str] = ()) -
 
 @dataclass(frozen=True)
 class Updates:
-    """The pure form of the optimisers of some parameters, and the way between their state and a program's.
+    """The pure form of the optimisers of some parameters, and conversions between their state and that of a program.
 
     Attributes:
         optimizers: Name of a parameter → the torch optimiser that steps it.
@@ -183,7 +183,7 @@ class Updates:
         still: Collection[str] = frozenset(),
         moving: Collection[str] = (),
     ) -> Updates | None:
-        """None where one of them has no pure form, or they have not taken equally many steps.
+        """Makes the pure form; None if one of the optimisers has none, or they have taken different numbers of steps.
 
         Args:
             still: Names of the parameters whose `.grad` is None.
@@ -207,7 +207,7 @@ class Updates:
         return [int(s.get("step", s.get("momentum_buffer") is not None)) for s in states]
 
     def read(self) -> tuple[Tensor, dict[str, State]]:
-        """Steps taken, and the state of each parameter: the optimisers' own tensors, where they have them already."""
+        """The number of steps taken, and the state of each parameter: the optimisers' own tensors, if they exist already."""
         like = next(iter(self.leaves.values())).detach()
         device = like.device
         states = {}
@@ -219,7 +219,7 @@ class Updates:
         return torch.tensor(float(self._counts()[0]), dtype=torch.float64, device=device), states
 
     def refresh(self, steps: Tensor, states: Mapping[str, State]) -> None:
-        """Puts into a state what the optimisers hold beside tensors: the number of steps, and rates that change."""
+        """Copies to a state what the optimisers hold besides tensors: the number of steps, and rates that change."""
         steps.fill_(self._counts(1)[0])
         for name, state in states.items():
             if names := [each for each in MOVING if each in state]:
@@ -228,7 +228,7 @@ class Updates:
                     state[each].fill_(now[each])
 
     def hold(self, states: Mapping[str, State]) -> bool:
-        """Whether the optimisers still have these very tensors, equally many steps behind them, and the options they had."""
+        """Whether the optimisers still hold these very tensors, have all taken the same number of steps, and have the same options as before."""
         for name, rule in self.rules.items():
             optimizer, state = self.optimizers[name], states[name]
             leaf, group = self.leaves.get(name), optimizer.param_groups[0]
@@ -243,7 +243,7 @@ class Updates:
         return len(set(self._counts())) == 1
 
     def _built_in(self, name: str, state: State) -> tuple[list[str], list[Any]]:
-        """The options that a program has built in, and what they were: all that are not part of a state."""
+        """The options built into a program, with their values: all that are not part of a state."""
         if name not in self._fixed:
             part = {*state, "betas"} if "beta1" in state else set(state)
             kept = {key: value for key, value in self.rules[name].options.items() if key not in part}
@@ -251,7 +251,7 @@ class Updates:
         return self._fixed[name]
 
     def write(self, steps: int, states: Mapping[str, State]) -> None:
-        """Hands the optimisers a state."""
+        """Loads a state into the optimisers."""
         if not steps:
             return
         for name, leaf in self.leaves.items():
@@ -260,7 +260,7 @@ class Updates:
         self.count(steps, states)
 
     def count(self, steps: int, states: Mapping[str, State]) -> None:
-        """Tells the optimisers, whose tensors have been overwritten, how many steps they have taken."""
+        """Sets the optimisers' number of steps, after their tensors have been overwritten."""
         for name in self.rules:
             optimizer = self.optimizers[name]
             if "lr" in states[name] and "lr" not in self.rules[name].moving:  # which the step has changed
@@ -280,7 +280,7 @@ class Updates:
 
 
 def _joint(optimizers: Mapping[str, torch.optim.Optimizer], leaves: Mapping[str, Tensor]) -> dict[str, Update]:
-    """Name → what is done to it and others at once, of those that a `NaturalAdam` moves by natural gradients."""
+    """Name → the joint rule, for the parameters that a `NaturalAdam` updates by natural gradients."""
     names, found = {id(leaf): name for name, leaf in leaves.items()}, {}
     for name, optimizer in optimizers.items():
         if isinstance(optimizer, NaturalAdam) and (held := optimizer.together(leaves[name])):

@@ -1,4 +1,4 @@
-"""What lets an ELBO of Pyro's run as a function of tensors: no values are read out, nothing branches on them."""
+"""Contexts in which one of Pyro's ELBOs runs as a function of tensors: no values are read out, and nothing branches on them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_map
 
 
 class Substitute(TorchFunctionMode):
-    """Wherever one of some tensors is used, uses another in its place."""
+    """Substitutes other tensors wherever some tensors are used."""
 
     def __init__(self, replacements: Iterable[tuple[Tensor, Tensor]]) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class Substitute(TorchFunctionMode):
 
 
 class Deferred(TorchFunctionMode):
-    """Lets an ELBO's `loss_and_grads` run as a function of tensors: `item` stays a tensor, `backward` waits."""
+    """Lets an ELBO's `loss_and_grads` run as a function of tensors: `item` returns a tensor, `backward` is deferred."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,16 +59,16 @@ class Deferred(TorchFunctionMode):
 
 
 def _fills_a_mask(target: Tensor, key: Any, value: Any) -> bool:
-    """Whether an assignment is of one number to the places of a mask, which `vmap` knows under another name only."""
+    """Whether an assignment sets masked places to a single number, which `vmap` supports only as `masked_fill`."""
     mask = isinstance(key, Tensor) and key.dtype == torch.bool and key.shape == target.shape
     return mask and (isinstance(value, (int, float)) or (isinstance(value, Tensor) and value.dim() == 0))
 
 
 @contextmanager
 def no_branch_on_values() -> Iterator[None]:
-    """Pyro's ELBOs warn of a loss that is not a number, and leave out terms that are zero: branches on data.
+    """Avoids branches on data: Pyro's ELBOs warn of a NaN loss, and leave out terms that are zero.
 
-    They have a way without the second, for `torch.jit.trace`; only they are told to take it.
+    For `torch.jit.trace` they have a mode without the second, which is switched on for them alone.
     """
     changed = [
         m
@@ -87,7 +87,7 @@ def no_branch_on_values() -> Iterator[None]:
 
 
 class _Tracing:
-    """torch, as it is while it traces."""
+    """Stand-in for torch, which claims to be tracing."""
 
     class _C:
         @staticmethod
@@ -99,5 +99,5 @@ class _Tracing:
 
 
 def moving(parameters: Mapping[str, Tensor], leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Leaves of a new graph, which take gradients where the pair's own do."""
+    """Leaves of a new graph, which require gradients if the pair's own tensors do."""
     return {name: value.detach().requires_grad_(leaves[name].requires_grad) for name, value in parameters.items()}

@@ -1,7 +1,7 @@
-"""A function's operations as a graph, each noted as it runs: what `make_fx` does without decompositions, in a quarter of its time.
+"""Records a function's operations as a graph while it runs: the same as `make_fx` without decompositions, in a quarter of its time.
 
-`make_fx` serves tracers of every kind, with symbolic shapes and subclasses of tensors, and asks after them at each operation, some half a millisecond long;
-a time loop of Pyro's has a hundred operations a step.
+`make_fx` supports tracers of every kind, with symbolic shapes and tensor subclasses, and spends about half a millisecond per operation on checking for them;
+a time loop in Pyro has a hundred operations per step.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ FEW = 1000  # elements up to which the value of a constant is kept, in case it i
 
 
 def record(fn: Callable[..., Any], *examples: Any) -> GraphModule:
-    """The operations that a function runs on nests of tensors; a number among these is built in.
+    """Records the operations that a function runs on nested tensors; numbers among the arguments are built in.
 
-    Each node notes what it makes (`meta["val"]`), without its numbers.
+    Each node stores a tensor like its result, without the values, in `meta["val"]`.
 
     Raises:
         RuntimeError: The function reads a value out of a tensor that depends on its arguments.
-        NotImplementedError: It uses an operation of higher order, as `torch.cond`.
+        NotImplementedError: It uses a higher-order operation, such as `torch.cond`.
     """
     mode, takes, returns = recording(fn, *examples)
     names = [f"argument_{number}" for number in range(len(examples))]
@@ -53,7 +53,7 @@ def record(fn: Callable[..., Any], *examples: Any) -> GraphModule:
 
 
 def recording(fn: Callable[..., Any], *examples: Any) -> tuple[Recording, TreeSpec, TreeSpec]:
-    """`record`, before it is a module: what has the graph and its constants; the form of the nest that it takes, and of the one that it returns."""
+    """Like `record`, but returns the `Recording` with the graph and its constants, and the tree structures of the arguments and of the results."""
     leaves, takes = tree_flatten(examples)
     mode = Recording()
     for number, leaf in enumerate(leaves):
@@ -68,12 +68,12 @@ def recording(fn: Callable[..., Any], *examples: Any) -> tuple[Recording, TreeSp
 
 @functools.cache
 def without_numbers() -> FakeTensorMode:
-    """Where tensors have shapes alone; to make one of these took a hundredth of a second."""
+    """Mode in which tensors have shapes but no values. It is cached, as making one takes a hundredth of a second."""
     return FakeTensorMode(allow_non_fake_inputs=True)
 
 
 def node_of(tensor: Tensor) -> Node | None:
-    """Of a tensor that is traced, by `record` or by `make_fx`, while it is."""
+    """The node of a tensor that is being traced by `record` or `make_fx`."""
     mode = get_proxy_mode()
     if isinstance(mode, Recording):
         return mode.known(tensor)
@@ -87,17 +87,17 @@ def overwrites(node: Node) -> bool:
 
 
 class Recording(ProxyTorchDispatchMode):
-    """A graph under way: is asked for each operation, below autograd and `vmap`."""
+    """Dispatch mode that records each operation in a graph, below autograd and `vmap`."""
 
     def __init__(self) -> None:
         super().__init__(self, "real")  # type: ignore[arg-type]
         self.graph, self.root = Graph(), torch.nn.Module()
         self.enable_thunkify = False
         self._nodes: Any = WeakTensorKeyDictionary()
-        self._constants: Any = WeakTensorKeyDictionary()  # made from nothing but what is written in the program
+        self._constants: Any = WeakTensorKeyDictionary()  # computed only from constants written in the program
         self._overwritten: set[StorageWeakRef | None] = (
             set()
-        )  # what has been written to, by whatever view, is no constant
+        )  # storages that were written to, through any view: not constants
         self._held: dict[int, Node] = {}
         self._noted: dict[Any, Tensor] = {}
 
@@ -148,7 +148,7 @@ class Recording(ProxyTorchDispatchMode):
         return out
 
     def node(self, held: Tensor | torch.Generator) -> Node:
-        """That which makes a tensor; of what comes from elsewhere, one that has it."""
+        """The node that computes a tensor; for a tensor from outside the graph, a node that holds it as a constant."""
         if isinstance(held, Tensor) and (node := self._nodes.get(held)) is not None:
             return node  # type: ignore[no-any-return]
         if id(held) not in self._held:
@@ -160,7 +160,7 @@ class Recording(ProxyTorchDispatchMode):
         return self._held[id(held)]
 
     def known(self, tensor: Tensor) -> Node | None:
-        """That which makes a tensor; None of what comes from elsewhere."""
+        """The node that computes a tensor; None for a tensor from outside the graph."""
         return self._nodes.get(tensor)  # type: ignore[no-any-return]
 
     def note(self, tensor: Tensor, node: Node) -> None:
@@ -171,7 +171,7 @@ class Recording(ProxyTorchDispatchMode):
         return bool(self._overwritten) and _storage(tensor) in self._overwritten
 
     def _note_writes(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
-        """What shares the memory of a tensor that is written to is no constant any more; the tensor itself may be one, if another constant is written."""
+        """Tensors that share memory with one that is written to are no longer constants; the tensor itself may be one, if a constant is written to it."""
         for place, argument in enumerate(func._schema.arguments):
             if argument.alias_info is None or not argument.alias_info.is_write:
                 continue
@@ -193,7 +193,7 @@ class Recording(ProxyTorchDispatchMode):
                     self.note(each, self.graph.call_function(operator.getitem, (node, number)))
 
     def _without(self, tensor: Tensor) -> Any:
-        """A tensor of the same kind without its numbers: one for all of a kind, of which a long program has a handful."""
+        """A tensor of the same kind without values. It is shared by all tensors of that kind, as a long program has only a handful of kinds."""
         if tensor.layout != torch.strided:
             return None
         kind = tensor.shape, tensor.stride(), tensor.dtype, tensor.device
@@ -216,7 +216,7 @@ def _may_lack_code(func: Any) -> bool:
 
 
 def _line() -> str:
-    """Of somebody's code, inside the function that is traced; empty if there is none."""
+    """The current line of the user's code inside the traced function; empty if there is none."""
     frames = traceback.extract_stack()
     begin = max(number for number, frame in enumerate(frames) if frame.name == recording.__name__)
     return line_among(frames[begin:])

@@ -1,4 +1,4 @@
-"""Replicate: one captured program under many draws of the noise."""
+"""Replicate: run one captured program with many draws of the noise."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ NUDGE = 0.03  # of unconstrained parameters
 
 
 class Replicated:
-    """Gradients by the thousand, in chunks that fit into memory: by machine code, one after the other, by XLA, or by `vmap`.
+    """Computes thousands of gradients, in chunks that fit into memory: by machine code (one after the other), by XLA, or by `vmap`.
 
     Args:
         program: From `stage`.
@@ -72,7 +72,7 @@ class Replicated:
         one_type = len({value.dtype for value in parameters.values()}) == 1
         if compiled and one_type:
             noise = [numbers[0] for numbers in draw_noise(program.sizes, 1, like, rng.stream(0, device=like.device))]
-            # Tried beside the parameters: at an optimum a gradient may be nothing but rounding, which no two programs share.
+            # Compared near the parameters, not at them: at an optimum a gradient may be nothing but rounding error, which differs between programs.
             generator = rng.stream(1)
             beside = [v + NUDGE * torch.randn(v.shape, generator=generator).to(v) for v in parameters.values()]
             examples = [*noise, *beside, *self._buffers, *args]
@@ -81,7 +81,7 @@ class Replicated:
             )
 
     def remember(self, buffers: Tensors) -> None:
-        """From here on these are the buffers that every run starts with."""
+        """Sets the buffers that every run starts with."""
         self._program = replace(self._program, buffers=buffers)
         self._buffers = list(buffers.values())
 
@@ -122,7 +122,7 @@ class Replicated:
         return self._fitting(replicas, sum(self._sizes) * 8) if made else self.side_by_side(replicas)
 
     def side_by_side(self, runs: int) -> int:
-        """How many of so many runs of the program fit into memory by `vmap`."""
+        """How many of the given number of runs fit into memory by `vmap`."""
         return self._fitting(runs, footprint(self._program))
 
     def _fitting(self, runs: int, each: int) -> int:
@@ -131,12 +131,12 @@ class Replicated:
 
 
 def one_of_many(xla: Any, examples: Sequence[Tensor], together: int | None = None) -> list[Tensor]:
-    """The outputs of one run, made as many are; see `XLA.side_by_side`."""
+    """The outputs of one run, computed in the same way as many; see `XLA.side_by_side`."""
     return [made[0] for made in xla.side_by_side([row[None] for row in examples[:2]], examples[2:], together)]
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that are free on a device; 1 GiB where the system does not say."""
+    """Free memory of a device, in bytes; 1 GiB if the system does not tell."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     try:

@@ -1,4 +1,4 @@
-"""The text of traced graphs, of which torch keeps every one for its tracebacks: here no more than the latest."""
+"""Limits the source texts of traced graphs: torch keeps all of them for its tracebacks, here only the latest are kept."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ KEPT = 64  # of some 13,000 characters each: a process that makes programs for h
 
 
 def drop_old_sources() -> None:
-    """Forgets all but the latest; what was made from the others runs on, and a traceback through them has no lines."""
+    """Deletes all but the latest texts; the other graphs still run, but tracebacks through them show no lines."""
     cache = getattr(getattr(graph_module, "_loader", None), "eval_cache", {})
     for name in list(cache)[:-KEPT]:
         del cache[name]

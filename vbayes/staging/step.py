@@ -20,12 +20,12 @@ SQUARES = ("exp_avg_sq", "square_avg", "sum")  # of an optimiser's state: means 
 
 @dataclass(frozen=True)
 class LoopState:
-    """Where training stands.
+    """The state of training.
 
     Attributes:
         steps: () float64, optimiser steps taken.
         parameters: Name → unconstrained value.
-        optimizer: Name → the optimiser's state for this parameter; of those that an optimiser moves.
+        optimizer: Name → the optimiser's state for this parameter, if an optimiser updates it.
         buffers: Name → value, of the modules' buffers.
     """
 
@@ -35,7 +35,7 @@ class LoopState:
     buffers: Tensors
 
     def flat(self) -> list[Tensor]:
-        """All of it, in one order, in which what parameters have under one name is side by side."""
+        """All tensors in a fixed order, in which entries of the optimiser's state with the same name are adjacent."""
         states = [self.optimizer[name][key] for key, name in self._places()]
         return [self.steps, *self.parameters.values(), *states, *self.buffers.values()]
 
@@ -45,7 +45,7 @@ class LoopState:
         return [(key, name) for key in keys for name, state in self.optimizer.items() if key in state]
 
     def filled(self, tensors: Sequence[Tensor]) -> LoopState:
-        """The same names over other tensors."""
+        """A state with the same names and other tensors."""
         left = iter(tensors)
         steps = next(left)
         parameters = {k: next(left) for k in self.parameters}
@@ -68,12 +68,12 @@ def step_of(
 ) -> Callable[..., list[Tensor]]:
     """(state, noise, rows, given options, columns) → (state, ELBO, whether it and the parameters are finite).
 
-    A parameter without a rule stays what it is. Where the step is told whether the training is still `going`, () bool, one that is not finite changes nothing, and neither
-    does any after it: what it returns last is whether it still is.
+    A parameter without a rule is unchanged. If the step gets `going`, () bool, whether training still continues, a step that is not finite changes nothing, nor do
+    any steps after it; the last output is then the new `going`.
 
     Args:
-        given: Options of the optimiser, of `MOVING`, that each step is handed: as one vector, where there are any.
-        joined: Numbers in a parameter that is moved together with others; see `joints`.
+        given: Options of the optimiser, out of `MOVING`, that each step gets as one vector, if there are any.
+        joined: Maximum size of a parameter that is updated together with others; see `joints`.
     """
     count, graph = len(like.flat()), inlined(program.graph)
     tied = {name: rule for name, rule in rules.items() if rule.together}
@@ -132,13 +132,13 @@ def inputs_of(
 
 
 def with_given(state: State, now: Tensors) -> State:
-    """The state of an optimiser, with the options that a step is given in it."""
+    """The state of an optimiser, with the options given to a step inserted."""
     return {name: now.get(name, held) for name, held in state.items()} if now else state
 
 
 def sound(parameter: Tensor, state: State) -> Tensor:
-    """() whether a step has led to real numbers. What is not finite in a gradient is not in the parameter either; an infinite mean of squares would hold the
-    parameter for good where it is."""
+    """() whether the result of a step is finite. A gradient that is not finite makes its parameter so too; an infinite mean of squares is also excluded, as it would stop
+    the parameter from ever moving again."""
     for name in SQUARES:
         if name in state:
             parameter = parameter + 0.0 * state[name]
@@ -146,9 +146,9 @@ def sound(parameter: Tensor, state: State) -> Tensor:
 
 
 def midway(state: LoopState) -> LoopState:
-    """A state as of a run that is under way, to try a step on.
+    """A state like that in the middle of a run, to test a step with.
 
-    An optimiser's first step can be discontinuous: where a gradient is zero but for rounding, Adam moves by its sign.
+    An optimiser's first step can be discontinuous: if a gradient is zero up to rounding, Adam moves by its sign.
     """
     optimizer = {
         name: {
@@ -163,7 +163,7 @@ def midway(state: LoopState) -> LoopState:
 def side_by_side(
     step: Callable[..., list[Tensor]], states: int, rows: int, own: Collection[int] = ()
 ) -> Callable[..., list[Tensor]]:
-    """A step of many fits, all their own but the columns that are not at the places `own`. It is finite as long as one of them is."""
+    """A step of many fits, which share only the columns that are not at the places `own`. It counts as finite as long as one of them is."""
 
     def steps(*inputs: Any) -> list[Tensor]:
         first = states + rows

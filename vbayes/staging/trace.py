@@ -1,4 +1,4 @@
-"""torch's tracer of tensor operations, as it is used here."""
+"""Traces tensor operations, by our own recorder or torch's tracer."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from .record import record
 from .sources import drop_old_sources
 
 CPU = torch.device("cpu")
-LOOKED_AT = "guard"  # marks the node that looks whether a program serves for its arguments
+LOOKED_AT = "guard"  # marks the node that checks whether a program is valid for its arguments
 READS = (
     "_local_scalar_dense",
     "data-dependent",
     "data dependent",
     "DataDependent",
-)  # in what torch says of such values
-OVERWRITES = "invalid size, possible overflow"  # what torch says of a part that is written to, where it traces several fits at once
+)  # in torch's messages about such reads
+OVERWRITES = "invalid size, possible overflow"  # torch's message for writing to a part of a tensor while several fits are traced at once
 INSIDE = (
     "aten.",
     "aten::",
@@ -35,17 +35,17 @@ INSIDE = (
     "proxy",
     "functorch",
     "vmap",
-)  # of what nobody can do anything with
+)  # in messages that don't help a user
 
 
 def trace(fn: Callable[..., Any], *examples: Any, decompositions: Mapping[Any, Any] | None = None) -> GraphModule:
-    """The operations that a function runs on these examples, as a graph that is on their device from one end to the other.
+    """Records the operations that a function runs on these examples, as a graph that is entirely on their device.
 
     Args:
         decompositions: Operation → a function that does the same in others.
     """
-    # With a context, each node's shape is noted by one and the same mode; otherwise torch makes one for each node, with
-    # a stack trace of its own, and takes twice as long.
+    # With a context, one mode records the shapes of all nodes; otherwise torch makes a mode for each node, with
+    # its own stack trace, and takes twice as long.
     with tracing(TracingContext(FakeTensorMode())), _without_onednn():
         graph = _recorded(fn, examples)
         if graph is not None and decompositions is not None:
@@ -68,7 +68,7 @@ def _without_onednn() -> Iterator[None]:
 
 
 def _recorded(fn: Callable[..., Any], examples: tuple[Any, ...]) -> GraphModule | None:
-    """None where it has operations of higher order, which `make_fx` knows."""
+    """The recorded graph; None if there are higher-order operations, for which `make_fx` is needed."""
     try:
         return record(fn, *examples)
     except NotImplementedError:
@@ -76,7 +76,7 @@ def _recorded(fn: Callable[..., Any], examples: tuple[Any, ...]) -> GraphModule 
 
 
 def _all_on(graph: GraphModule, where: torch.device) -> GraphModule:
-    """Constants that a function makes on the CPU, as `torch.tensor(2.0)`, are made on the device: no recorded CUDA graph may fetch them from there."""
+    """Moves constants that a function makes on the CPU, such as `torch.tensor(2.0)`, to the device, as a recorded CUDA graph can't copy them from the CPU."""
     for node in graph.graph.nodes:
         if node.op == "get_attr" and isinstance(held := getattr(graph, node.target, None), Tensor):
             setattr(graph, node.target, held.to(where))
@@ -91,12 +91,12 @@ def _all_on(graph: GraphModule, where: torch.device) -> GraphModule:
 
 
 def _fetches(node: Any) -> bool:
-    """Whether it brings a tensor to the CPU that was somewhere else."""
+    """Whether a node copies a tensor from another device to the CPU."""
     return any(isinstance(argument, torch.fx.Node) for argument in node.args)
 
 
 def in_words(error: Exception) -> str:
-    """Why a function can't be traced, in other words than torch's: those are for who writes a tracer."""
+    """Explains to a user why a function can't be traced; torch's own messages are for developers of tracers."""
     said = f"{type(error).__name__}: {error}"
     if any(word in said for word in READS):
         return (
@@ -105,16 +105,16 @@ def in_words(error: Exception) -> str:
         )
     if OVERWRITES in said:
         return (
-            "a part of a tensor is written to, as `K.view(-1)[::n] += jitter` in Pyro's Gaussian processes, which torch can't trace for several fits at once. Wanted: new tensors, as "
+            "a part of a tensor is modified in place, like `K.view(-1)[::n] += jitter` in Pyro's Gaussian processes, which torch can't trace for several fits at once. Wanted: new tensors, as in "
             "K + jitter * torch.eye(n), or one fit after the other"
         )
     if any(word in said for word in INSIDE):
-        return "torch can't trace what it does"
+        return "it uses operations that torch can't trace"
     return str(error).split("\n")[0]
 
 
 def known_limit(error: Exception) -> bool:
-    """Whether it is one of tracing, and no fault of anybody's."""
+    """Whether an error is a known limit of tracing, not a bug."""
     return any(word in f"{type(error).__name__}: {error}" for word in (*READS, "DynamicOutputShape", OVERWRITES))
 
 
@@ -127,7 +127,7 @@ def draws_inside(graph: GraphModule) -> bool:
 
 
 def _drops_nothing(node: Any) -> bool:
-    """Whether it is random by its dropout alone, as attention is, and has none."""
+    """Whether an operation is random only through its dropout, like attention, and has a dropout of 0."""
     places = {argument.name: place for place, argument in enumerate(node.target._schema.arguments)}
     if (place := places.get("dropout_p")) is None:
         return False
@@ -136,7 +136,7 @@ def _drops_nothing(node: Any) -> bool:
 
 
 def without_guards(module: GraphModule) -> GraphModule:
-    """A captured graph that takes its arguments for such as it serves for: for who has looked."""
+    """A captured graph without its check that it is valid for its arguments, for callers that have checked."""
     graph = Graph()
     graph.output(graph.graph_copy(module.graph, {}))
     graph.set_codegen(module.graph._codegen)

@@ -1,4 +1,4 @@
-"""What an optimiser does to one parameter in a step, as a pure function."""
+"""An optimiser's update of one parameter, as a pure function."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ Rule = Callable[[Tensor, Tensor, State, Tensor, Mapping[str, Any]], tuple[Tensor
 JointRule = Callable[[list[Tensor], list[Tensor], Tensor], tuple[Tensor, ...]]
 
 MOVING = ("lr", "beta1", "momentum")
-"""Options that a schedule changes from step to step: under these names they are part of a state, () float64 each."""
+"""Options that a schedule changes from step to step; they are entries of a state under these names, () float64 each."""
 
 
 def moving_options(group: Mapping[str, Any]) -> dict[str, float]:
-    """What they are in a group of a torch optimiser; those that it has."""
+    """The values of those options in a parameter group of a torch optimiser, if it has them."""
     found = {name: group[name] for name in ("lr", "momentum") if name in group}
     return found | ({"beta1": group["betas"][0]} if "betas" in group else {})
 
 
 @dataclass(frozen=True)
 class Update:
-    """One optimiser: how it starts, and what it does to a parameter.
+    """One optimiser: its initial state, and its update of a parameter.
 
     Attributes:
         start: (parameter, options) → its state before the first step.
-        rule: (parameter, gradient of the loss, state, number of the step from 1 in float64, options) → both anew.
+        rule: (parameter, gradient of the loss, state, number of the step from 1 in float64, options) → the new parameter and state.
         options: Learning rate and so on, under torch's names.
-        moving: Those of `MOVING` that are inputs of a step, where a schedule changes them; the others are built in.
-        together: Names of the parameters that it moves at once, in the order of a joint rule: (their values, their gradients, number of the step) → their values after it.
+        moving: Options in `MOVING` that are inputs of a step, as a schedule changes them; the others are built in.
+        together: Names of the parameters that it updates jointly, in the order of a joint rule: (their values, their gradients, number of the step) → their new values.
     """
 
     start: Callable[[Tensor, Mapping[str, Any]], State]
@@ -61,7 +61,7 @@ def moved_by(
     states: Mapping[str, State],
     step: Tensor,
 ) -> dict[str, tuple[Tensor, State]]:
-    """Name → a parameter and its state after a step, of those that have a rule.
+    """Name → the new parameter and its new state, for parameters that have a rule.
 
     Args:
         gradients: Of the loss.

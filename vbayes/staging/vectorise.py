@@ -1,6 +1,6 @@
-"""K particles of one program: one is captured, `vmap` makes them many, and the estimator works on all of them.
+"""K particles from one program: a single particle is captured, `vmap` replicates it, and the estimator works on all of them.
 
-So the graph of an estimator with a thousand particles is no longer than that of one with two.
+The graph of an estimator with a thousand particles is therefore no longer than that of one with two.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Tensors = dict[str, Tensor]
 
 
 def several(estimator: Any) -> bool:
-    """Whether an estimator has particles that can stand side by side."""
+    """Whether an estimator has particles that can be computed in parallel."""
     return isinstance(estimator, Estimator) and estimator.num_particles > 1 and not estimator.request.needs & MORE_RUNS
 
 
@@ -44,8 +44,8 @@ class SideBySide:
 
     Attributes:
         draws: The calls for base noise of all particles.
-        guards: What is built in of the arguments, if anything.
-        rows: None, for each particle has its own.
+        guards: Values of the arguments that are built in, if any.
+        rows: None, as each particle has its own rows.
 
     Raises:
         CaptureFailed: A draw changes the modules' buffers, so that the particles can't be exchanged.

@@ -46,20 +46,20 @@ class Autosave:
 
     @property
     def beside(self) -> Autosave:
-        """For a second fit of the same call, whose file lies beside that of the first."""
+        """The `Autosave` of a second fit of the same call, with a second file next to the first."""
         twin = Autosave(self.path.with_name(f"{self.path.stem}.flow{self.path.suffix}"), "30s", self._same)
         twin._seconds, twin._steps = self._seconds, self._steps
         return twin
 
     def due(self, steps: int) -> bool:
-        """Whether it is time, so many steps into the fit."""
+        """Whether it is time to save, at this number of steps."""
         return time.monotonic() >= self._next or steps - self._at >= self._steps
 
     def begin(self, fit: F, *, finds: Any) -> tuple[F, dict[str, Any]]:
         """The fit to continue with: that of the file, or else this one, which is then written, so that an unwritable file is detected now.
 
         Args:
-            fit: Of no steps.
+            fit: A fit of zero steps.
             finds: (fit, contents of the file) → a fit with the pair of the file.
 
         Returns:
@@ -103,9 +103,9 @@ class Autosave:
         """Saves the current state. If that fails, warns once, and training continues.
 
         Args:
-            fit: It.
-            must: Whether it is an error if it can't be written.
-            told: What is to be said of it besides: `finished`, or where its schedule stands.
+            fit: The fit to save.
+            must: Whether a failure to write is an error.
+            told: Further contents of the file: `finished`, or the state of the schedule.
         """
         began = time.monotonic()
         try:
@@ -138,7 +138,7 @@ class Autosave:
 
 
 def interval(every: float | str) -> tuple[float, float]:
-    """(seconds, steps) between two saves; infinite for the one that is not asked for.
+    """(seconds, steps) between two saves; infinite for the one that was not requested.
 
     Raises:
         BadInput: Neither.

@@ -56,7 +56,7 @@ def train_averaged(fit: F, steps: int, *, show: bool, callbacks: Sequence[Callba
     halves = (steps // 2, steps - steps // 2)
 
     def as_kept(reached: F) -> F:
-        """Means of iterates are no state of an Adam's."""
+        """The given state without means of iterates, which are not part of Adam's state."""
         progress = replace(reached.progress, optimizer=None)
         return replace(reached, optimizer=fit.optimizer, learning_rate=fit.learning_rate, progress=progress)  # type: ignore[no-any-return]
 

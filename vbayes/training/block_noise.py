@@ -1,4 +1,4 @@
-"""The base noise of a run's steps: a function of seed and step, drawn many steps at a time."""
+"""The base noise of a run's steps: a function of seed and step, drawn for many steps at a time."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ NUMBERS = 2**22  # and how many numbers that may be
 
 @dataclass(frozen=True)
 class Block:
-    """Steps on minibatches of one kind, whose noise was drawn together.
+    """Steps on minibatches of one kind, with noise drawn together.
 
     Attributes:
-        kind: M, None for all rows, and which of the programs for so many.
-        program: Of such a minibatch.
+        kind: M, or None for all rows, and the number of the program among those for M rows.
+        program: The program for such a minibatch.
         noise: (n, normals) and (n, uniforms).
         index: (n, M) row numbers; None for all rows.
-        columns: What the rows are of, where it changes from epoch to epoch.
-        given: (n, k) options of the optimiser, where a schedule gives them.
+        columns: The data that the rows are taken from, if these change from epoch to epoch.
+        given: (n, k) options of the optimiser, if they are set by a schedule.
     """
 
     kind: Kind
@@ -41,7 +41,7 @@ class Block:
 
 
 class Needs(Protocol):
-    """What needs noise: a `Program`, say."""
+    """Something that needs noise, such as a `Program`."""
 
     @property
     def sizes(self) -> Sizes:
@@ -50,11 +50,11 @@ class Needs(Protocol):
 
 
 class BlockNoise:
-    """Noise of a run.
+    """The noise of a run.
 
     Args:
         seed: Seed for the run.
-        like: Of the type and on the device of the noise.
+        like: A tensor of the type and on the device of the noise.
     """
 
     def __init__(self, seed: int, like: Tensor) -> None:
@@ -62,12 +62,12 @@ class BlockNoise:
         self._held: dict[Any, tuple[int, Noise]] = {}
 
     def left(self, program: Needs, step: int) -> int:
-        """Steps from this one to the end of its block."""
+        """The number of steps from this one to the end of its block."""
         rows = _rows(program)
         return rows - (step - 1) % rows
 
     def __call__(self, program: Needs, step: int, count: int) -> Noise:
-        """The noise of `count` steps from this one, of one block: (count, n) and (count, u)."""
+        """The noise of `count` steps from this one on, within one block: (count, n) and (count, u)."""
         sizes = program.sizes
         number, start = divmod(step - 1, _rows(program))
         kind = sizes, sizes.rows
@@ -83,13 +83,13 @@ class BlockNoise:
         return normals[start : start + count], uniforms[start : start + count]
 
     def rows(self, program: Program, step: int, count: int) -> Tensor:
-        """(count, u): the rows that plates draw in some steps, without the uniforms that they stand among."""
+        """(count, u): the rows that plates draw in some steps, without the uniforms around them."""
         found = self._like.new_zeros(count, program.sizes[1])
         put_rows(program.sizes, found, self._streams(step, count))
         return found
 
     def _streams(self, step: int, count: int) -> Iterator[torch.Generator]:
-        """Those of the rows in some steps: not of a block, so that programs for other values have the same. They are drawn on the CPU whatever the device."""
+        """The generators of the rows in some steps. They don't depend on the block, so that programs for other values draw the same rows. Rows are drawn on the CPU whatever the device."""
         return (rng.stream(self._seed, ROWS, number) for number in range(step, step + count))
 
 

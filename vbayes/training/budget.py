@@ -18,9 +18,9 @@ class Budget:
     """Limits on steps and time, whichever is reached first.
 
     Attributes:
-        steps: Of the optimiser, and of the history. Trials of rates (some hundred steps) and looks at the ELBO of means (at most half as many as there are steps)
-            come on top.
-        seconds: On the clock, with all that is compiled; looked at some ten times a second. What has been decided by then depends on the clock.
+        steps: Number of optimiser steps in the history. Trials of rates (some hundred steps) and evaluations of the ELBO at means (at most half as many as there are steps)
+            are not counted.
+        seconds: Wall-clock time including compilation, checked about ten times a second. If it is reached, the result depends on the clock.
     """
 
     steps: int = MAX_STEPS
@@ -28,10 +28,10 @@ class Budget:
 
     @classmethod
     def of(cls, max_steps: int | None, max_seconds: float | None) -> Budget:
-        """Where None, the default.
+        """Replaces None by the default.
 
         Raises:
-            BadInput: A budget of nothing, or none at all.
+            BadInput: A limit is zero, or not a valid number.
         """
         steps = Optional(Whole(1, each=ROW), f"{MAX_STEPS:,}; a fit of no steps is steps=0")("max_steps", max_steps)
         seconds = Optional(Real(above=0.0, finite=False), f"{MAX_SECONDS:.0f}; a fit of no steps is steps=0")(
@@ -41,7 +41,7 @@ class Budget:
 
 
 def refuse_budget(**given: Any) -> None:
-    """For a training that is told how far to go: `max_steps`, `max_seconds` and `validation` have no say in it.
+    """Rejects `max_steps`, `max_seconds` and `validation` for training of a given length, on which they have no effect.
 
     Raises:
         BadInput: One of them is not None.

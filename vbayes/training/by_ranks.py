@@ -1,4 +1,4 @@
-"""Steps of several processes, each with its share of the rows of a minibatch."""
+"""Steps taken by several processes, each with its share of the rows of a minibatch."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ BY_PYRO = "From here on Pyro computes the gradients, which is slower."
 
 @dataclass
 class Part:
-    """A minibatch's share, and the gradient there.
+    """A process's share of a minibatch, and the gradient for it.
 
     Attributes:
-        share: Of the rows.
+        share: The share of the rows.
         gradient: (parameters, buffers, noise, arguments) → (gradients, value, buffers).
         still: Parameters that no gradient reaches.
         program: What the gradient was compiled from; None where it is Pyro's.
@@ -47,16 +47,16 @@ class Part:
 
 
 class ByRanks:
-    """An engine. Each process takes the gradient of its share; all take the optimiser's step by their mean, so that parameters stay the same everywhere.
+    """An engine. Each process computes the gradient of its share; all take the optimiser's step along the mean gradient, so that parameters stay the same everywhere.
 
-    Minibatches and noise are those of one process with a program, of which each takes the part of its rows. A compiled loop takes many steps in a call, in which processes
-    can't meet: so the gradient alone is compiled, and a step is a call.
+    Minibatches and noise are those of a single compiled process, of which each process uses the part for its rows. A compiled loop takes many steps in a call, during which processes
+    can't communicate, so only the gradient is compiled, and each step is one call.
 
     Args:
         setup, minibatches, stepper, taken: As for `Eager`; the same in all processes.
         staged: Whether to compile the gradient.
         ranks: The processes.
-        like: The steps of another fit of the same pair and data: what was looked at and compiled for them serves here too.
+        like: The engine of another fit of the same pair and data, whose checks and programs are reused.
 
     Raises:
         BadInput: Rows that can't be shared out.
@@ -88,14 +88,14 @@ class ByRanks:
         self._looks, self._renewed = Looks(taken), 0
 
     def twin(self, setup: Setup, minibatches: Minibatches, like: ByRanks | None) -> ByRanks:
-        """For steps of the same pair with another seed, or on other data."""
+        """A copy for steps of the same pair with another seed, or on other data."""
         return ByRanks(
             setup, minibatches, self._stepper, 0, staged=self._watch is not None, ranks=self._ranks, like=like
         )
 
     @property
     def how(self) -> str:
-        """What takes the gradients, and how many do."""
+        """A description of what computes the gradients, with the number of processes."""
         made = [part.gradient for part in self._parts.values() if isinstance(part.gradient, Compiled)]
         quick = engine_of(made) if self._watch else f"Pyro: {self._why}"
         return f"{quick}; its gradient is the mean of {self._ranks.world} processes'"
@@ -127,7 +127,7 @@ class ByRanks:
         except torch.linalg.LinAlgError as error:
             mine = parameters, self._like.new_full((), math.nan), before
             torchs = str(error).split("\n")[0]
-        except BaseException:  # the others are told before this one leaves
+        except BaseException:  # the others are told before this process stops
             self._mean(mine, share.weight, lost=True)
             raise
         gradients, value, buffers = self._mean(mine, share.weight)
@@ -153,7 +153,7 @@ class ByRanks:
     def _mean(
         self, mine: tuple[Mapping[str, Tensor], Tensor, Mapping[str, Tensor]], weight: float, *, lost: bool = False
     ) -> tuple[dict[str, Tensor], Tensor, dict[str, Tensor]]:
-        """The gradient, value and buffers of all rows. Buffers that count are the same everywhere."""
+        """The gradient, value and buffers for all rows. Buffers that are counters are the same in all processes."""
         gradients, value, buffers = mine
         # By their names: Pyro meets parameters in another order the second time that a guide is used.
         names, floating = sorted(gradients), sorted(name for name, each in buffers.items() if each.is_floating_point())
@@ -163,7 +163,7 @@ class ByRanks:
         return joint, next(means), {**buffers, **{name: next(means) for name in floating}}
 
     def _found(self, what: str, batch: Batch, noise: Noise, names: Sequence[str], torchs: str) -> Failure:
-        """Why a step could not be taken: whoever has the rows that are to blame knows it."""
+        """Why a step could not be taken, as reported by the process that has the rows responsible."""
         knowing = knowing_plates(self._pair, self._setup.estimator, batch)
         recorded = Recorder(noise, in_place=True)
         found = why(what, self._pair, knowing, batch, parameters=names, noise=recorded, torchs=torchs)
@@ -189,7 +189,7 @@ class ByRanks:
         except CaptureFailed as error:
             self._by_pyro(error)
             return part
-        if program.guards:  # which shares would answer differently
+        if program.guards:  # which may differ between shares
             self._by_pyro(
                 CaptureFailed(
                     f"Pair {self._pair.name!r} reads values of its arguments{program.guards.line}, which a compiled program fixes, but they differ between the processes' shares of the rows"
@@ -211,7 +211,7 @@ class ByRanks:
         self._parts.clear()
 
     def look_again(self) -> None:
-        """Where the model is not what it was when it was captured, its gradient is made anew; where it keeps changing, it is Pyro's."""
+        """If the model has changed since its capture, compiles its gradient again; if it keeps changing, lets Pyro compute it."""
         if self._watch is None or not self._parts:
             return
         if self._watch.changed():

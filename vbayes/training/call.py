@@ -1,4 +1,4 @@
-"""The arguments of a step, taken apart."""
+"""The arguments of a step, split into tensors and everything else."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ TENSOR = object()  # stands where one was
 
 @dataclass(frozen=True)
 class Call:
-    """The arguments of a step: their tensors, and all else.
+    """The arguments of a step: their tensors, and everything else.
 
     Attributes:
-        tensors: In the order in which they are met.
-        key: What a program is made for: shapes, types and devices of the tensors, and everything that is no tensor.
+        tensors: The tensors, in order of traversal.
+        key: What a program depends on: shapes, types and devices of the tensors, and everything that is not a tensor.
     """
 
     tensors: tuple[Tensor, ...]

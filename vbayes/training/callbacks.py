@@ -43,17 +43,17 @@ class Callbacks:
         return bool(self._callbacks)
 
     def mark(self, steps: int, per_epoch: int) -> float:
-        """The next step after so many at which one of them is to be called, whatever the clock says."""
+        """The next step, after the given number, at which a callback must be called independently of the clock."""
         paces = [callback.pace(per_epoch) for callback in self._callbacks if isinstance(callback, Every)]
         return min((steps + pace - steps % pace for pace in paces), default=math.inf)
 
     def tell(self, rows: History, before: int, per_epoch: int, reach: Callable[[], Any]) -> None:
-        """Calls each, between two steps and outside of everything that the steps are in.
+        """Calls each callback, between two steps and outside of the contexts of the steps.
 
         Args:
             rows: The history.
-            before: How many of them were there at the last time.
-            per_epoch: Steps of an epoch.
+            before: The number of rows at the last call.
+            per_epoch: Steps per epoch.
             reach: Makes a copy of the fit so far.
         """
         if len(rows) == before or self.error:
@@ -69,7 +69,7 @@ class Callbacks:
             except KeyboardInterrupt:
                 self._stop.ask(CTRL_C)
                 return
-            except Exception as error:  # the steps end as if they were asked to; `handed_back` raises it
+            except Exception as error:  # training stops as if it had been asked to; `handed_back` raises the error
                 self.error = error
                 self._stop.ask(CALLBACK)
                 return
@@ -79,7 +79,7 @@ class Callbacks:
                 self._stop.ask(CALLBACK)
 
     def handed_back(self, fit: F) -> F:
-        """What was reached; or the error of a callback, which has it as `fit`."""
+        """Returns the result; or raises the error of a callback, with the result as its `fit`."""
         if self.error is None:
             return fit
         raise with_fit(self.error, fit)
@@ -89,12 +89,12 @@ OF_CALLBACK = "_of_callback"  # an attribute of errors that a callback has raise
 
 
 def with_fit(error: Exception, fit: Any) -> Exception:
-    """An error of a callback, with what was reached when it was raised."""
+    """An error of a callback, with the result so far."""
     first = not hasattr(error, OF_CALLBACK)
     try:
         error.fit = fit  # type: ignore[attr-defined]
         setattr(error, OF_CALLBACK, True)
-    except (AttributeError, TypeError):  # an error that takes nothing: it is raised all the same
+    except (AttributeError, TypeError):  # an error that accepts no attributes is raised without it
         return error
     if first:
         error.add_note("Raised by a callback of vb.fit. Nothing is lost: this error's `.fit` has the fit so far.")

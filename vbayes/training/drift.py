@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 MOST = 1_000_000  # numbers, of which so many are looked at, from the first on
-CLIP = 10.0  # standard errors: one parameter that runs away is not to hide in the mean of many, nor to be all of it
+CLIP = 10.0  # standard errors: a single drifting parameter should neither vanish in the mean of many, nor dominate it
 
 
 def mean_of(parts: Sequence[Mapping[str, Tensor]], weights: Sequence[float]) -> dict[str, Tensor]:
@@ -25,8 +25,8 @@ def mean_of(parts: Sequence[Mapping[str, Tensor]], weights: Sequence[float]) -> 
 def drift(parts: Sequence[Mapping[str, Tensor]]) -> float:
     """The distance between the two halves of some iterates in standard errors, as the root mean square over all parameters.
 
-    About 1 where they are stationary and the parts long: a split R-hat on means of batches (Gelman et al. 2013, section 11.4). The standard error is that of
-    neighbouring parts' differences.
+    About 1 if they are stationary and the parts are long: a split R-hat on batch means (Gelman et al. 2013, section 11.4). The standard error comes from
+    differences of neighbouring parts.
 
     Args:
         parts: An even number of means of equally many iterates, in their order.
@@ -40,7 +40,7 @@ def drift(parts: Sequence[Mapping[str, Tensor]]) -> float:
     half = len(parts) // 2
     moved = x[half:].mean(0) - x[:half].mean(0)
     variance = (x[1:] - x[:-1]).square().mean(0) / 2 * (2 / half)
-    some = variance > 0  # what never moves is stationary
+    some = variance > 0  # parameters that never move are stationary
     if not some.any():
         return 0.0
     return float((moved[some].square() / variance[some]).clamp(max=CLIP**2).mean().sqrt())

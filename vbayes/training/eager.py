@@ -19,9 +19,9 @@ class Eager:
     """Steps by `pyro.infer.SVI`. It draws from the global generators.
 
     Args:
-        setup: All of this runs in the scope of its pair.
-        minibatches: Of its data.
-        stepper: Of the pair's leaves.
+        setup: The fit; everything runs in the scope of its pair.
+        minibatches: Minibatches of its data.
+        stepper: Optimiser of the pair's leaves.
         taken: Steps so far.
 
     Attributes:
@@ -37,7 +37,7 @@ class Eager:
         model, guide = setup.pair.scaled(len(setup.data))
         method: Any = setup.estimator
         self._estimator = method
-        # As a bare function Pyro lets us look at the loss before it steps.
+        # With a plain function as the loss, we can check the loss before Pyro takes the step.
         self._svi = SVI(model, guide, stepper, loss=method.loss, loss_and_grads=finite_loss(method.loss_and_grads))
 
     def take(self, count: int) -> list[float]:
@@ -68,7 +68,7 @@ class Eager:
         return why(str(error), self._pair, self._estimator, batch, parameters=lost)
 
     def look_again(self) -> None:
-        """Pyro runs the model itself: what changes, changes."""
+        """Nothing to check, as Pyro runs the model itself in each step."""
 
     def finish(self) -> None:
-        """Nothing is held back."""
+        """Nothing to do, as pair and optimiser are always up to date."""

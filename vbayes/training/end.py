@@ -12,16 +12,16 @@ from ..estimators.base import Estimator
 from ..estimators.suits import of_elbo
 from ..validation import no_warnings_of_nan, validation
 
-LOOKS, DRAWS = 20, 50  # looks, each of so many draws and, for one that takes minibatches, of other rows
+LOOKS, DRAWS = 20, 50  # evaluations, each with this number of draws and, for minibatches, with other rows
 
 
 def lowers(fit: Any) -> bool:
-    """Whether its objective is minimised; estimates from few draws are then lowest when no draw reaches the posterior."""
+    """Whether an estimator's objective is minimised; estimates from few draws are then lowest when no draw reaches the posterior."""
     return isinstance(fit.estimator, Estimator) and not fit.estimator.objective.ascend
 
 
 def elbo_at_the_end(fit: Any) -> tuple[float, float]:
-    """The ELBO in nats and its standard error, by the same draws and rows for fits of the same data."""
+    """The ELBO in nats and its standard error, from the same draws and rows for all fits of the same data."""
     pair, data = fit.pair, fit.data
     found, usual = [], None
     with validation(False), no_warnings_of_nan():

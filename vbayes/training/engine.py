@@ -26,29 +26,29 @@ KEEPS_READING = (
     "Pair {pair!r} reads values of its arguments{line}, and has seen more than {count} different ones: each needs a compiled program of its own, and only {count} are made. "
     "Wanted: tensor operations throughout, such as torch.where(x > 0, a, b), or a constant bound, such as the maximum length."
 )
-VALUES = 8  # that are read of arguments, for each of which a program is made
+VALUES = 8  # different values read of arguments, for each of which a program is made
 CHANGES = 4  # of such values that another program is made for
 WORTH = 400
-"""Steps from which `compile="auto"` compiles. To capture and compile costs what 90 to 400 of Pyro's steps do, whatever the length of a program, for both grow with its operations:
-at 400 steps the four dearest of the test programs took .7 to 1.0 times as long in all as by Pyro alone, as `experiments/compiling_pays.py` measures it. It is no measurement itself, for the clock must not
-decide on the random numbers of a fit."""
+"""Number of steps from which `compile="auto"` compiles. Capturing and compiling takes as long as 90 to 400 of Pyro's steps, whatever the length of a program, as both grow with its operations:
+at 400 steps the four most expensive test programs took .7 to 1.0 times as long in total as Pyro alone (measured by `experiments/compiling_pays.py`). The number is fixed, not measured at run time, as timings must
+not decide on the random numbers of a fit."""
 XLA_WORTH = 5000
-"""Steps of a fit, in all, from which "auto" asks XLA where there is no machine code: its compiler takes what up to 4500 of Pyro's steps do. Below, the captured program is
+"""Total number of steps from which "auto" uses XLA if there is no machine code: its compiler takes as long as up to 4500 of Pyro's steps. Below, the captured program is
 interpreted."""
 
 
 def repays(compile: bool | str, steps: float) -> bool:
-    """Whether to make a program of so many steps, as `compile=` has it."""
+    """Whether `compile=` asks for a program for this number of steps."""
     return asked_for(compile) or (compile == "auto" and steps >= WORTH)
 
 
 def spared(compile: bool | str, total: float) -> str | None:
-    """The back end in place of the one that `compile=` names, for a fit of so many steps in all: "auto" asks no compiler that these would not repay."""
+    """The back end for `compile=` and this total number of steps: "auto" uses no compiler whose time so few steps would not repay."""
     return "native" if compile == "auto" and total < XLA_WORTH else None
 
 
 def settled(compile: bool | str, steps: float) -> bool | str:
-    """`compile=` without "auto", for what takes a fit's steps in several parts: it is the same for each of them."""
+    """`compile=` with "auto" resolved, for a fit whose steps are taken in several parts, so that it is the same for all parts."""
     return compile if compile != "auto" else repays(compile, steps) and (spared(compile, steps) or True)
 
 
@@ -56,7 +56,7 @@ Stepper = OneOptimizer | GuardedOptimizer
 
 
 class Setup(Protocol):
-    """What is trained on what, and how: a `Fit` is one."""
+    """What to train, on which data, and how; a `Fit` is one."""
 
     @property
     def pair(self) -> Pair: ...
@@ -79,10 +79,10 @@ class Setup(Protocol):
 
 
 class Engine(Protocol):
-    """What takes steps.
+    """Something that takes the steps of training.
 
     Attributes:
-        several: Whether many steps in a call cost less than as many calls.
+        several: Whether many steps in one call cost less than as many calls.
         failure: Set when there is no next step.
     """
 
@@ -90,13 +90,13 @@ class Engine(Protocol):
     failure: Failure | None
 
     def take(self, count: int) -> Sequence[Any]:
-        """Up to `count` more steps: what each has to report, its ELBO in nats before it or several of those."""
+        """Takes up to `count` more steps; returns for each the ELBO before it in nats, or several of those."""
         ...
 
     def look_again(self) -> None:
-        """Raises `CaptureFailed` where the model is not what it was."""
+        """Raises `CaptureFailed` if the model has changed since it was captured."""
         ...
 
     def finish(self) -> None:
-        """Hands over what was held back: the pair has its parameters, the optimiser its state."""
+        """Writes the current parameters to the pair, and the current state to the optimiser."""
         ...

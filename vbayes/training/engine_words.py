@@ -1,4 +1,4 @@
-"""What takes the steps, in words, and why not what is quickest."""
+"""Describes what takes the steps, and if that is not the fastest, why."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SHORT = {"native": "machine code", "xla": "XLA", "Pyro": "Pyro"}
 
 
 def engine_of(made: Iterable[Loop | Compiled]) -> str:
-    """Of programs that were made: "native", "xla", "recorded graph", or "interpreted: ..." with the reason."""
+    """The engine of some programs: "native", "xla", "recorded graph", or "interpreted: ..." with the reason."""
     programs = list(made)
     slow = [each for each in programs if not (each.native or each.xla) and each.why_not != NOT_ASKED]
     if slow:
@@ -21,5 +21,5 @@ def engine_of(made: Iterable[Loop | Compiled]) -> str:
 
 
 def short(engine: str) -> str:
-    """The same in a word or two, as a race's table has it."""
+    """The same in one or two words, for the table of a race."""
     return next((word for start, word in SHORT.items() if engine.startswith(start)), "captured program")

@@ -1,4 +1,4 @@
-"""Why a step failed: what is not finite, and where."""
+"""Why a step failed: which quantity is not finite, and where."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Failure:
 
     @property
     def where(self) -> str:
-        """The sites, or the parameters where no site is to blame; empty where neither is."""
+        """The sites responsible, or else the parameters; empty if neither is known."""
         if self.sites:
             return f"site{'s' * (len(self.sites) > 1)} {_listed(self.sites)}"
         return f"parameter{'s' * (len(self.parameters) > 1)} {_listed(self.parameters)}" if self.parameters else ""
@@ -51,8 +51,8 @@ class Failure:
         """The explanation in sentences.
 
         Args:
-            whose: "pair 'x' under trace", say.
-            step: "step 3", say.
+            whose: For example "pair 'x' under trace".
+            step: For example "step 3".
         """
         if self.torchs:
             said = f"The {self.what} of {whose} can't be computed at {step}: {self.torchs}"
@@ -84,13 +84,13 @@ def why(
     noise: AbstractContextManager[Any] | None = None,
     torchs: str = "",
 ) -> Failure:
-    """Looks on while Pyro draws and estimates once more what was not finite, inside the pair's scope. Buffers stay as they are.
+    """Repeats the failed draw and estimate in Pyro, and finds out what is not finite, inside the pair's scope. Buffers are not changed.
 
     Args:
         what, torchs: See `Failure`.
-        estimator: One that knows the plates of model and guide.
-        batch: Of the step.
-        parameters: Those to blame, if that is known.
+        estimator: An estimator that knows the plates of model and guide.
+        batch: The batch of the step.
+        parameters: The parameters responsible, if known.
         noise: A context that gives the draws of the step; torch's own generator if None.
     """
     buffers = {name: value.clone() for name, value in pair.buffers.items()}
@@ -111,11 +111,11 @@ def why_not(
     noise: Noise,
     lost: Callable[[Mapping[str, Tensor]], Sequence[str]],
 ) -> Failure:
-    """Why a step of a program could not be taken, inside the pair's scope.
+    """Finds out why a step of a program could not be taken, inside the pair's scope.
 
     Args:
-        noise: Of the step.
-        lost: The gradients → the parameters that a finite one leads out of the real numbers.
+        noise: The noise of the step.
+        lost: The gradients → the parameters that the step would make NaN or infinite although their gradient is finite.
     """
     parameters, torchs = {name: leaf.detach() for name, leaf in pair.leaves.items()}, ""
     what, names = "ELBO", list[str]()
@@ -141,17 +141,17 @@ def look_on(
     *args: Any,
     **kwargs: Any,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What is not finite at the next draws of an estimator.
+    """Finds what is not finite at the next draws of an estimator.
 
     Returns:
-        The sites with such a log-density, of all its particles; and the leaves with such a gradient.
+        The sites whose log-density is not finite for any of its particles; and the leaves whose gradient is not finite.
     """
     for leaf in leaves.values():
         leaf.grad = None
     with _Suspects() as seen:
         try:
             estimator.loss_and_grads(model, guide, *args, **kwargs)
-        except Exception:  # what it has seen until then is what there is to tell
+        except Exception:  # report what was found until then
             pass
     wrong = not_finite({name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None})
     for leaf in leaves.values():
@@ -160,12 +160,12 @@ def look_on(
 
 
 def lost(rules: Mapping[str, Update], state: LoopState, gradients: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """The parameters that a step leads out of the real numbers.
+    """The parameters that a step would make NaN or infinite.
 
     Args:
-        rules: Of the optimiser.
-        state: Before the step.
-        gradients: Of the bound.
+        rules: Update rules of the optimiser.
+        state: State before the step.
+        gradients: Gradients of the bound.
     """
     downhill = {name: -gradients[name] for name in rules}
     after = moved_by(rules, state.parameters, downhill, state.optimizer, state.steps + 1)
@@ -173,12 +173,12 @@ def lost(rules: Mapping[str, Update], state: LoopState, gradients: Mapping[str, 
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """The names of those with a number that is infinite or none."""
+    """The names of tensors with NaN or infinite values."""
     return tuple(name for name, value in tensors.items() if not torch.isfinite(value).all())
 
 
 class _Suspects(Messenger):
-    """Notes the sites whose log-density, or the sum of it, is not finite."""
+    """Records the sites whose log-density, or the sum of it, is not finite."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -190,7 +190,9 @@ class _Suspects(Messenger):
         with torch.no_grad():
             each = msg["fn"].log_prob(msg["value"], *msg["args"], **msg["kwargs"])
             density = torch.as_tensor(scale_and_mask(each, msg["scale"], msg["mask"]))
-            if msg["infer"].get("enumerate"):  # a value that can't be is summed over like the others
+            if msg["infer"].get(
+                "enumerate"
+            ):  # impossible values of a summed-out site are included in the sum like the others
                 density = density.where(density != -torch.inf, 0.0)
             if not torch.isfinite(density.sum()):
                 self.found[msg["name"]] = None

@@ -1,4 +1,4 @@
-"""Numbers beside the arguments of a model, such as the weight of an annealed KL, as inputs of its program."""
+"""Numbers other than the arguments of a model, such as the weight of an annealed KL, as inputs of its program."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ..pair.places import Place, standing
 
 
 class Fed:
-    """Places whose values are handed to a program with its arguments.
+    """Places whose values are passed to a program with its arguments.
 
     Args:
-        places: Each holds a float or a tensor.
-        wide: Whether floats are double.
+        places: Places that each hold a float or a tensor.
+        wide: Whether floats are passed in double precision.
     """
 
     def __init__(self, places: Sequence[Place], *, wide: bool) -> None:
@@ -26,7 +26,7 @@ class Fed:
         self._kinds = [_kind(place.get()) for place in places]
 
     def now(self) -> tuple[Tensor, ...] | None:
-        """What stands there; None where it is of another kind than it was."""
+        """The current values; None if one has changed its kind."""
         try:
             values = [place.get() for place in self.places]
         except (KeyError, IndexError, ValueError):
@@ -37,7 +37,7 @@ class Fed:
         return tuple(v if isinstance(v, Tensor) else torch.tensor(v, dtype=self._dtype) for v in values)
 
     def into(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        """`fn` of these values before its own arguments. They are tensors to it while it is traced; as it is run, they are as they were."""
+        """`fn` with these values as additional first arguments. While it is traced, the places hold tensors; when it runs, values of their own kind."""
         if not self.places:
             return fn
 
@@ -54,7 +54,7 @@ class Fed:
 
 
 def can_be_fed(place: Place, before: Any) -> bool:
-    """Whether a value that has changed is a number in a place that can be written to, or a tensor like the one before."""
+    """Whether a changed value can become an input: a number in a writable place, or a tensor like the earlier one."""
     now = place.get()
     numbers = type(now) in (int, float) and type(before) in (int, float) and float in (type(now), type(before))
     return place.writable and (

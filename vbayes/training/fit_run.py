@@ -41,7 +41,7 @@ class Progress:
 
     @classmethod
     def start(cls, seed: int) -> Progress:
-        """Of a run that has taken no steps."""
+        """The state of a run that has taken no steps."""
         with rng.seeded(seed):
             return cls(rng.get_state())
 
@@ -52,10 +52,10 @@ def rows_of(
     """The history of some steps, (n, 5).
 
     Args:
-        values: Their ELBO, nats.
-        before: Steps before them.
-        began, ended: Seconds at the first one's start and the last one's end.
-        minibatches: Of the fit.
+        values: Their ELBO in nats.
+        before: Number of steps before them.
+        began, ended: Times in seconds at the start of the first and the end of the last step.
+        minibatches: The minibatches of the fit.
         total: N.
     """
     table = np.empty((len(values), len(COLUMNS)))
@@ -71,15 +71,15 @@ class FitRun:
     """A run of a fit. Results do not depend on how the steps are divided into calls.
 
     Args:
-        fit: What has been reached. Its pair is ours to change.
-        staged: Try to make a program of it; what can't be one goes step by step in Pyro, after a warning that says why.
-        prepared: Capture and compile all that the steps will need now, before the clock starts.
-        like: The run of the same fit with another seed, whose programs serve here too.
+        fit: The fit to continue; its pair is modified in place.
+        staged: Whether to try to compile it; what can't be compiled is trained step by step by Pyro, after a warning that says why.
+        prepared: Whether to capture and compile everything that the steps will need now, before the clock starts.
+        like: The run of the same fit with another seed, whose programs are reused.
         backend: As for `Staged`.
-        make: What makes its engine, where it is neither of these: `ByRanks`, say.
+        make: Makes another kind of engine, such as `ByRanks`.
 
     Attributes:
-        setup_seconds: What was paid before the first step.
+        setup_seconds: Time spent before the first step.
     """
 
     def __init__(
@@ -185,11 +185,11 @@ class FitRun:
         pause: Callable[[], bool] = lambda: False,
         callbacks: Callbacks | None = None,
     ) -> None:
-        """So many steps in all of this run, or to a second on its clock; see `Run.go`.
+        """Trains to a total number of steps of this run, or to a time on its clock; see `Run.go`.
 
         Args:
             report: Called some ten times a second with the new rows of the history.
-            callbacks: Told as often, outside of `inside`: what they draw, or do to Pyro's store, is nothing to the steps.
+            callbacks: Called as often, outside of `inside`, so that their draws and changes of Pyro's store don't affect the steps.
         """
 
         def taken(values: Sequence[float], began: float, ended: float) -> None:
@@ -223,7 +223,7 @@ class FitRun:
             self._run.engine.finish()
 
     def rehearse(self) -> None:
-        """Takes a first step on a copy, for what is loaded, built or recorded only then; it counts as set-up."""
+        """Takes a first step on a copy, so that everything loaded, built or recorded at the first step counts as set-up."""
         began = time.perf_counter()
         twin = replace(self._fit, pair=self._fit.pair.copy())
         FitRun(twin, staged=self.staged, prepared=True, like=self).go(1)
@@ -246,8 +246,8 @@ class FitRun:
 
     @contextmanager
     def inside(self) -> Iterator[None]:
-        """Pyro's parameter store, the global generators and the validation are as the steps want them."""
-        # `Problem` has validated; a value that is not finite must reach the ELBO.
+        """Context with Pyro's parameter store, the global generators and validation as needed by the steps."""
+        # `Problem` has validated the pair; values that are not finite must reach the ELBO, where they are detected.
         with self._fit.pair.scope(), rng.continued(self._generator), validation(False), no_warnings_of_nan():
             yield
 

@@ -22,14 +22,14 @@ def batch_size_of(data: Any, batch_size: int | None) -> int | None:
 
 
 def asked_of_disk(pair: Pair, data: Dataset, batch_size: int | None, **options: Any) -> Dataset:
-    """The columns that the model asks for: others are not to be read. Data in memory as they are.
+    """Selects the columns that the model uses, so that others are not read; data in memory are returned unchanged.
 
     Args:
         batch_size: M.
-        options: Of the fit, of which none can be had with such data.
+        options: Options of the fit that are not available with such data.
 
     Raises:
-        BadInput: What needs all rows at once.
+        BadInput: An option needs all rows at once.
     """
     if not data.stored:
         return data

@@ -12,8 +12,8 @@ Row = tuple[int, int, float, float, float]
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
 
 COLUMNS = ("step", "epoch", "elbo", "elbo_per_datum", "seconds")
-WHOLE = COLUMNS[:2]  # they count, and floats of 64 bits count to 2⁵³
-TOGETHER = 4096  # rows that become tuples together, for one after the other would take longer
+WHOLE = COLUMNS[:2]  # counters, which 64-bit floats represent exactly up to 2⁵³
+TOGETHER = 4096  # rows converted to tuples at a time, which is faster than one by one
 
 
 class History(Sequence[Row]):
@@ -29,7 +29,7 @@ class History(Sequence[Row]):
 
     @classmethod
     def of(cls, rows: Iterable[Row]) -> History:
-        """Of rows that may be one already."""
+        """Makes a history of rows, which may be one already."""
         return rows if isinstance(rows, History) else cls(np.array(list(rows), dtype=float).reshape(-1, len(COLUMNS)))
 
     @property
@@ -86,7 +86,7 @@ class Growing:
         """More rows."""
         count = self._count + len(table)
         if count > len(self._room):
-            # Memory is taken where it is written to, and not before.
+            # The system allocates memory only when it is written to.
             room = np.empty((max(count, 2 * len(self._room)), len(COLUMNS)))
             room[: self._count] = self._room[: self._count]
             self._room = room
@@ -99,7 +99,7 @@ class Growing:
 
     @property
     def history(self) -> History:
-        """All of it, as of now."""
+        """The whole history so far."""
         return History(self._room[: self._count])
 
 

@@ -14,17 +14,17 @@ from ..data.dataset import Dataset
 from ..data.stored import Stored
 from ..estimators import name_of
 
-ROWS = 10_000  # that are read at a time, of data on disk
-SAMPLED = 1000  # rows that tell data apart in the file of a fit
+ROWS = 10_000  # read at a time, for data on disk
+SAMPLED = 1000  # rows that identify data in the file of a fit
 
 
 def identity(fit: Any, validation: Dataset | None = None, **budget: Any) -> dict[str, Any]:
-    """Plain values by their names. How far a fit goes that is told is not among them: it may go on.
+    """Name → plain value. A given length of the fit is not included, as the fit may be continued.
 
     Args:
-        fit: Of no steps.
-        validation: Data that decide when to stop.
-        budget: Of a fit that is not told.
+        fit: A fit of zero steps.
+        validation: Held-out data that decide when to stop.
+        budget: Budget of a fit without a given length.
     """
     return {
         "pair": fit.pair.name,
@@ -43,7 +43,7 @@ def identity(fit: Any, validation: Dataset | None = None, **budget: Any) -> dict
 
 
 def _hash(data: Dataset) -> str:
-    """Of everything that steps see of data."""
+    """A hash of everything in the data that affects the steps."""
     made = hashlib.sha256()
     columns = {**data.tensors, "numbers": data.numbers, "chances": data.chances}
     for name, column in columns.items():
@@ -74,7 +74,7 @@ def rows_of(data: Dataset, columns: Sequence[str]) -> str:
 
 
 def named(optimizer: Any) -> str:
-    """A class, a partial of one, or an object of Pyro's, with what it is given."""
+    """A description of an optimiser (a class, a partial of one, or one of Pyro's objects) with its arguments."""
     if isinstance(optimizer, functools.partial):
         return f"{named(optimizer.func)}({_arguments(optimizer.keywords)})"
     if isinstance(optimizer, type):

@@ -6,13 +6,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-EARLY = 8, 64  # steps, after which it looks whatever the time
+EARLY = 8, 64  # steps after which it is checked in any case
 NEAREST = 256  # steps between two later looks, at least
-SHARE = 0.01  # of the time, at most, that the later looks may take
+SHARE = 0.01  # maximum fraction of the time for later checks
 
 
 class Looks:
-    """After 8 and 64 steps, and from then on as often as a hundredth of the time allows: at a bounded distance on the clock.
+    """Schedule of checks: after 8 and 64 steps, and from then on as often as a hundredth of the time allows.
 
     Args:
         taken: Steps before the first.
@@ -27,7 +27,7 @@ class Looks:
 
     @contextmanager
     def look(self, taken: int) -> Iterator[None]:
-        """A look, which says when the next one is."""
+        """Times a check, and schedules the next one."""
         began = time.perf_counter()
         yield
         ended = time.perf_counter()

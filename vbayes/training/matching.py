@@ -1,4 +1,4 @@
-"""Steps from scores at draws: the guide is a normal, and the next one comes in closed form."""
+"""Steps from scores at draws: the guide is a normal, and its update has a closed form."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from ..updates.normals_of import normals_of
 from .engine_words import engine_of
 from .failure import Failure
 
-NOISE = 7  # what a child of the fit's seed is for, beside those of other engines
+NOISE = 7  # purpose of the child seed, distinct from those of other engines
 
 
 class Matching:
-    """An engine.
+    """An engine for updates by scores.
 
     Args:
-        setup: A `Fit` whose update has `draws` and `match`. All of this runs in the scope of its pair.
+        setup: A `Fit` whose update has `draws` and `match`; everything runs in the scope of its pair.
         taken: Steps so far.
-        compiled: Make machine code of the scores, if it can be.
+        compiled: Whether to compile the scores to machine code, if possible.
 
     Attributes:
-        scores: That machine code; None where there is none.
+        scores: That machine code; None if there is none.
 
     Raises:
-        Unsuitable: The guide is no normal over all latents with all covariances, or there are other parameters.
+        Unsuitable: The guide is not a normal over all latents with a full covariance, or there are other parameters.
     """
 
     several = True
@@ -104,22 +104,22 @@ class Matching:
             return (mean + torch.nan,)
 
     def _log_q(self, noise: Tensor, root: Tensor) -> Tensor:
-        """(B,) of the guide's draws, in the model's unconstrained numbers."""
+        """(B,) log-densities of the guide's draws, in the model's unconstrained space."""
         wide = self._volume + root.diagonal().log().sum()
         return -(noise.square() + math.log(2 * math.pi)).sum(1) / 2 - wide
 
     def look_again(self) -> None:
-        """The density is what it was when it was captured, as with guides that come by a word."""
+        """Nothing to check: the density is assumed unchanged since its capture, as with guides chosen by name."""
 
     def finish(self) -> None:
-        """Nothing is held back."""
+        """Nothing to do, as the pair is always up to date."""
 
 
 def whole_normal(pair: Any, batch: Any) -> tuple[Any]:
-    """The one normal of a guide over all latents, alone.
+    """The single normal of a guide over all latents.
 
     Raises:
-        Unsuitable: There is none, or something else is to be learnt.
+        Unsuitable: There is none, or there are other parameters to learn.
     """
     guide = pair.guide
     full = isinstance(guide, Full | AutoMultivariateNormal) or (isinstance(guide, Auto) and guide.kind is Full)

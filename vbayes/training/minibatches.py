@@ -1,4 +1,4 @@
-"""Which rows each step of a fit takes, and how many steps there are."""
+"""The rows that each step of a fit uses, and the number of steps."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ..errors import BadInput
 from .history import Numbers
 from .windows import Window, Windows
 
-ORDER, NOISE, ROWS = 0, 1, 2  # what a stream of random numbers is for
+ORDER, NOISE, ROWS = 0, 1, 2  # purpose of the stream of random numbers
 N = TypeVar("N", int, np.ndarray[Any, np.dtype[np.int64]])
-DEFAULT = 1000  # steps, where nobody says how many
+DEFAULT = 1000  # default number of steps
 
 
 class Minibatches:
-    """The order of an epoch is a function of seed and epoch. Of data that are read from disk, it is window by window; see `Windows`.
+    """The minibatches of a fit. The order of an epoch is a function of seed and epoch; for data on disk, rows come window by window, see `Windows`.
 
     Args:
         data: All of it.
@@ -32,7 +32,7 @@ class Minibatches:
 
     Attributes:
         sizes: Rows in a minibatch, and in the smaller one at the end of an epoch if there is one; None for all.
-        per_epoch: Steps.
+        per_epoch: Steps per epoch.
     """
 
     def __init__(self, data: Dataset, batch_size: int | None, seed: int) -> None:
@@ -48,7 +48,7 @@ class Minibatches:
         self._windows = Windows(data, batch_size, seed, ORDER) if data.stored and batch_size is not None else None
 
     def data(self, step: int) -> Dataset | Window:
-        """What a step sees the rows of."""
+        """The data from which a step takes its rows."""
         if self._windows:
             return self._windows(self._window(step)[0])
         epoch = self.epoch(step)
@@ -57,18 +57,18 @@ class Minibatches:
         return self._drawn[1]
 
     def room(self, step: int) -> float:
-        """Steps from this one on that see the same data."""
+        """The number of steps from this one on that use the same data."""
         if self._windows:
             number, taken = self._window(step)
             return math.ceil(self._windows.length(number) / self._size) - taken
         return math.inf if self._data.chances is None else self.per_epoch - (step - 1) % self.per_epoch
 
     def epoch(self, step: N) -> N:
-        """The epoch, from 1, of a step, from 1; or of each of several."""
+        """The epoch (from 1) of a step (from 1), or of each of several steps."""
         return (step - 1) // self.per_epoch + 1
 
     def share(self, size: int | None) -> float:
-        """Of all steps, how many take so many rows."""
+        """The fraction of steps with this number of rows."""
         rest = (len(self.sizes) - 1) / self.per_epoch
         return 1 - rest if size == self.sizes[0] else rest
 
@@ -91,7 +91,7 @@ class Minibatches:
         if self._windows:
             return self._in_window(first, count)
         each = [self._epoch(e) for e in range(self.epoch(first), self.epoch(first + count - 1) + 1)]
-        # Of many rows, a copy takes as long as steps do.
+        # With many rows, a copy would take as long as the steps.
         orders = each[0][None] if len(each) == 1 else torch.stack(each)
         start, whole = (first - 1) % self.per_epoch, len(self._data) // size
         if len(self.sizes) == 1:
@@ -104,14 +104,14 @@ class Minibatches:
         return [full, orders[:rest, whole * size :]], which
 
     def _window(self, step: int) -> tuple[int, int]:
-        """The number of the window that a step sees, and of the step in it."""
+        """The number of the window that a step uses, and the number of the step within it."""
         assert self._windows
         epoch, place = divmod(step - 1, self.per_epoch)
         window, taken = divmod(place, self._windows.steps)
         return epoch * self._windows.per_epoch + window, taken
 
     def _in_window(self, first: int, count: int) -> tuple[list[Tensor | None], Tensor | None]:
-        """`ahead` for steps that see one window, and no further."""
+        """`ahead` for steps within one window."""
         assert self._windows
         number, start = self._window(first)
         order, size = self._windows.order(number), self._size
@@ -133,11 +133,11 @@ class Minibatches:
 
 
 class EpochLoss:
-    """The mean loss of each epoch, which some schedules follow.
+    """The mean loss of each epoch, which some schedules depend on.
 
     Args:
-        minibatches: Of the steps.
-        taken: Those before.
+        minibatches: The minibatches of the steps.
+        taken: Number of earlier steps.
         elbos: ELBOs of earlier steps, in nats, to continue an epoch that has begun.
     """
 
@@ -146,7 +146,7 @@ class EpochLoss:
         self._per_epoch, self._sum = minibatches.per_epoch, -math.fsum(elbos[len(elbos) - begun :])
 
     def after(self, step: int, elbo: float) -> float | None:
-        """The mean where this step ends an epoch."""
+        """The mean loss if this step ends an epoch, otherwise None."""
         self._sum -= elbo
         if step % self._per_epoch:
             return None

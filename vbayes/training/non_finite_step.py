@@ -12,10 +12,10 @@ from .undo import finite
 
 
 class NonFiniteStep(ArithmeticError):
-    """An ELBO or gradient is not finite, or what a step has led to was not: parameters and optimiser are what they were before it.
+    """An ELBO, a gradient, or the result of a step is not finite; parameters and optimiser are as before the step.
 
     Attributes:
-        parameters: That the step would have led out of the real numbers.
+        parameters: Parameters that the step would have made NaN or infinite.
     """
 
     def __init__(self, what: str, parameters: Sequence[Tensor] = ()) -> None:
@@ -24,13 +24,13 @@ class NonFiniteStep(ArithmeticError):
 
 
 def require_finite(params: Iterable[Tensor]) -> None:
-    """Raises `NonFiniteStep` where a gradient is not."""
+    """Raises `NonFiniteStep` if a gradient is not finite."""
     if not finite([p.grad for p in params if p.grad is not None]):
         raise NonFiniteStep("gradient")
 
 
 def finite_loss(loss_and_grads: Callable[..., Any]) -> Callable[..., Any]:
-    """As it is, but that it raises `NonFiniteStep` where the loss is not finite."""
+    """The same estimator, except that it raises `NonFiniteStep` if the loss is not finite."""
 
     def checked(*args: Any, **kwargs: Any) -> Any:
         loss = loss_and_grads(*args, **kwargs)

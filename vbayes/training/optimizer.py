@@ -27,7 +27,7 @@ from .undo import Undo
 
 @contextmanager
 def _guarded(params: Sequence[Tensor], undo: Undo) -> Iterator[None]:
-    """A step of finite gradients that is taken back where it leads out of the real numbers."""
+    """Takes a step with finite gradients, and undoes it if the result is not finite."""
     with on_the_cpu(params):  # where torch counts its steps
         yield
     if lost := undo.left_the_reals():
@@ -36,7 +36,7 @@ def _guarded(params: Sequence[Tensor], undo: Undo) -> Iterator[None]:
 
 
 def guarded(optimizer: PyroOptim) -> Callable[..., None]:
-    """Its steps, but for those that are not finite: they raise `NonFiniteStep`, and change nothing."""
+    """The same optimiser, except that a step that is not finite raises `NonFiniteStep`, and changes nothing."""
 
     def step(params: Iterable[Tensor], *args: Any, **kwargs: Any) -> None:
         params = list(params)
@@ -48,7 +48,7 @@ def guarded(optimizer: PyroOptim) -> Callable[..., None]:
 
 
 class OneOptimizer(PyroOptim):
-    """One torch optimiser over all parameters, where `PyroOptim` makes one for each.
+    """A single torch optimiser over all parameters, whereas `PyroOptim` makes one for each.
 
     Args:
         leaves: Name → parameter, in a fixed order.
@@ -74,11 +74,11 @@ class OneOptimizer(PyroOptim):
             self._optimizer.step()
 
     def get_state(self) -> dict[str, Any]:
-        """A copy of the torch optimiser's state, which goes by the places of the parameters, and their `names` in that order."""
+        """A copy of the torch optimiser's state, which is indexed by the positions of the parameters, with their `names` in that order."""
         return copy.deepcopy(self._optimizer.state_dict()) | {"names": list(self._names)}
 
     def set_state(self, state_dict: dict[str, Any]) -> None:
-        """Takes on a state: of the same parameters in any order, or in this one where it has no names."""
+        """Loads a state of the same parameters in any order, or in the same order if it has no names."""
         self._optimizer.load_state_dict(in_order(copy.deepcopy(state_dict), self._names))
 
     def each(self, leaves: Mapping[str, Tensor]) -> dict[str, torch.optim.Optimizer]:
@@ -98,7 +98,7 @@ class OneOptimizer(PyroOptim):
 
 
 class GuardedOptimizer(PyroOptim):
-    """A user's `PyroOptim` that takes no step that is not finite. The user's own is never stepped."""
+    """A copy of a user's `PyroOptim` that takes no step that is not finite. The user's own object is never stepped."""
 
     def __init__(self, optimizer: PyroOptim) -> None:
         fresh = copy.copy(optimizer)
@@ -110,25 +110,25 @@ class GuardedOptimizer(PyroOptim):
         guarded(self._inner)(params, *args, **kwargs)
 
     def get_state(self) -> dict[str, Any]:
-        # What was handed to `set_state` waits there until a parameter's first step.
+        # A state given to `set_state` is kept until a parameter's first step.
         return copy.deepcopy(self._inner._state_waiting_to_be_consumed | self._inner.get_state())
 
     def set_state(self, state_dict: dict[str, Any]) -> None:
         self._inner.set_state(copy.deepcopy(state_dict))
 
     def each(self, leaves: Mapping[str, Tensor]) -> dict[str, torch.optim.Optimizer]:
-        """Name → the torch optimiser that steps this parameter; empty where more than that is done in a step."""
+        """Name → the torch optimiser that steps this parameter; empty if a step does more than that."""
         return (
             {} if is_schedule(self._inner) and not known_ahead(self._inner) else torch_optimizers(self._inner, leaves)
         )
 
     @property
     def name(self) -> str:
-        """Its class, and what comes on top."""
+        """Its class, and what it does besides."""
         return name_of_pyros(self._inner)
 
     def scheduled(self, leaves: Mapping[str, Tensor], per_epoch: int, taken: int) -> Scheduled | None:
-        """Its rates ahead of the steps, if it has a scheduler that lets them be known; after `each`."""
+        """Its future rates, if it has a scheduler that determines them in advance; to be called after `each`."""
         return Scheduled.of(self._inner, leaves, per_epoch, taken)
 
     def end_epoch(self, loss: float) -> None:
@@ -139,7 +139,7 @@ class GuardedOptimizer(PyroOptim):
 
 
 def name_of_pyros(optimizer: PyroOptim) -> str:
-    """The class of the torch optimisers that one of Pyro's makes, and what it does beside their steps."""
+    """The class of the torch optimisers that a `PyroOptim` makes, and what it does besides their steps."""
     if isinstance(optimizer, GivenOptimizer):
         return type(optimizer.optimizer).__name__
     name = getattr(optimizer.pt_optim_constructor, "__name__", type(optimizer).__name__)
@@ -150,7 +150,7 @@ def name_of_pyros(optimizer: PyroOptim) -> str:
 
 
 class GivenOptimizer(PyroOptim):
-    """A torch optimiser that already holds its parameters, where `pyro.infer.SVI` wants a `PyroOptim`."""
+    """Adapts a torch optimiser that already holds its parameters to `pyro.infer.SVI`, which needs a `PyroOptim`."""
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         super().__init__(type(optimizer), {})
@@ -174,7 +174,7 @@ class GivenOptimizer(PyroOptim):
 
 
 def as_pyro(optimizer: Any) -> PyroOptim:
-    """A `PyroOptim` of itself, a torch optimiser, a class of those, or a `functools.partial` of one.
+    """Makes a `PyroOptim` of a `PyroOptim`, a torch optimiser, a class of those, or a `functools.partial` of one.
 
     Raises:
         BadInput: Anything else.
@@ -191,9 +191,9 @@ def as_pyro(optimizer: Any) -> PyroOptim:
 
 
 def torch_optimizers(optimizer: PyroOptim, leaves: Mapping[str, Tensor]) -> dict[str, torch.optim.Optimizer]:
-    """Name → the torch optimiser that a `PyroOptim` has for this parameter, made now if it must be.
+    """Name → the torch optimiser that a `PyroOptim` has for this parameter, made now if necessary.
 
-    Empty where it clips gradients, or is not a `PyroOptim` as Pyro made it.
+    Empty if it clips gradients, or is a subclass of Pyro's class.
     """
     if isinstance(optimizer, GivenOptimizer):
         return dict.fromkeys(leaves, optimizer.optimizer)

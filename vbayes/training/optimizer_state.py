@@ -12,19 +12,19 @@ from ..errors import BadInput
 LIKE_THE_PARAMETER = frozenset(
     ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "exp_inf", "momentum_buffer", "square_avg", "grad_avg", "acc_delta", "sum", "ax", "prev", "step_size", "mean")
 )  # fmt: skip
-"""What torch's, Pyro's and our own optimisers hold a number of for each number of a parameter."""
+"""Entries of the states of torch's, Pyro's and our own optimisers that have the shape of the parameter."""
 NUMBERS = ("step", "counted")
 
 
 def require_state(state: Any, shapes: Mapping[str, Sequence[int]]) -> None:
-    """That a state is of these parameters: it would be found at the first step otherwise, or not at all where shapes broadcast.
+    """Checks that a state belongs to these parameters: otherwise an error would only occur at the first step, or never if shapes broadcast.
 
     Args:
-        state: As an optimiser's `get_state` makes it, of torch (by number) or Pyro (by name); None for none.
-        shapes: Name → shape of the parameter; in the order of the optimiser's, where its state has no names, as in older files.
+        state: State from an optimiser's `get_state`, of torch (by number) or Pyro (by name); None if there is none.
+        shapes: Name → shape of the parameter; in the optimiser's order, if its state has no names, as in older files.
 
     Raises:
-        BadInput: It is not.
+        BadInput: It does not.
     """
     for name, held in _each(state, list(shapes)):
         if not isinstance(held, dict):
@@ -47,17 +47,17 @@ def require_state(state: Any, shapes: Mapping[str, Sequence[int]]) -> None:
 
 
 def in_order(state: dict[str, Any], wanted: Sequence[str]) -> dict[str, Any]:
-    """A state of torch's, which goes by number, for the same parameters in another order: who uses an autoguide for a second time meets them in another one.
+    """Reorders a torch state, which is indexed by number, for the same parameters in another order: an autoguide that is used again has another order.
 
     Args:
-        state: With the `names` of its parameters, in their order; one without, from an older file, stays as it is.
-        wanted: The names in the order of now.
+        state: State with the `names` of its parameters in order; one without names, from an older file, is unchanged.
+        wanted: The names in the current order.
 
     Returns:
-        It, without names.
+        The state, without names.
 
     Raises:
-        LookupError, ValueError: It is of other parameters.
+        LookupError, ValueError: It belongs to other parameters.
     """
     plain = {key: value for key, value in state.items() if key != "names"}
     if "names" not in state:
@@ -69,7 +69,7 @@ def in_order(state: dict[str, Any], wanted: Sequence[str]) -> dict[str, Any]:
 
 
 def _each(state: Any, names: list[str]) -> Iterator[tuple[str, Any]]:
-    """Name and state of each parameter."""
+    """Yields the name and state of each parameter."""
     if not isinstance(state, dict):
         return
     if "param_groups" not in state:  # Pyro's has an optimiser for each parameter

@@ -1,4 +1,4 @@
-"""The steps of one fit at rates that change, and trials of what other steps would do, which leave no trace."""
+"""The steps of one fit at changing rates, and trial steps without side effects."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .minibatches import Minibatches
 from .ranks import Ranks
 from .staged import Staged
 
-TRIAL = 2  # what a child of a seed is for, beside those of `minibatches`
+TRIAL = 2  # purposes of child seeds, distinct from those of `minibatches`
 CHUNK = 64  # values of an ELBO that are taken together: the random numbers of the next are another seed's
 
 Values = dict[str, Tensor]  # of the parameters, unconstrained
@@ -34,11 +34,11 @@ Values = dict[str, Tensor]  # of the parameters, unconstrained
 
 @dataclass(eq=False)
 class Point:
-    """Parameters, and the ELBO there as far as somebody wanted to know it: the same draws and minibatches at every point.
+    """Parameters, and the values of the ELBO computed there so far, with the same draws and minibatches for all points.
 
     Attributes:
         parameters: Name → unconstrained value.
-        values: ELBO, nats.
+        values: ELBO in nats.
     """
 
     parameters: Values
@@ -49,12 +49,12 @@ class PhasedRun:
     """A `FitRun` by `AveragedAdam`.
 
     Args:
-        fit: What has been reached. Its pair is ours to change.
-        rate: Of the first steps.
+        fit: The fit to continue; its pair is modified in place.
+        rate: Learning rate of the first steps.
         staged: As for `FitRun`.
-        held_out: Data on which `evaluate` looks, in place of the fit's; its ELBO counts for as many rows as the fit has.
-        optimizer: The state of the `AveragedAdam` of one that was kept.
-        between: Called after each of the looks that `evaluate` takes.
+        held_out: Data on which `evaluate` computes the ELBO, instead of those of the fit; it is rescaled to the number of rows of the fit.
+        optimizer: The state of the `AveragedAdam` of a saved run.
+        between: Called after each evaluation in `evaluate`.
         ranks: The processes that take the steps together.
     """
 
@@ -89,12 +89,12 @@ class PhasedRun:
 
     @property
     def parameters(self) -> Values:
-        """Where it stands; a copy."""
+        """The current point; a copy."""
         return {name: value.detach().clone() for name, value in self._fit.pair.parameters.items()}
 
     @property
     def mean(self) -> Values:
-        """The mean of the iterates since `begin`; what no gradient reaches is where it is."""
+        """The mean of the iterates since `begin`; parameters without a gradient have their current values."""
         _, stepper, _ = self.run.stands
         with self._fit.pair.scope():
             leaves = self._fit.pair.leaves
@@ -103,7 +103,7 @@ class PhasedRun:
             return {name: held[name].get("mean", leaf).detach().clone() for name, leaf in leaves.items()}
 
     def begin(self, rate: float, parameters: Mapping[str, Tensor] | None = None) -> None:
-        """Goes on at another rate, from other parameters if they are given, as if no step had been taken."""
+        """Continues at another rate, from other parameters if given, with the optimiser's state reset."""
         with self._changing(parameters or {}) as optimizers:
             for optimizer in optimizers:
                 optimizer.begin(rate)
@@ -127,11 +127,11 @@ class PhasedRun:
                 engine.take_over()
 
     def go(self, steps: int, **options: Any) -> None:
-        """So many more steps; see `FitRun.go`."""
+        """Takes more steps; see `FitRun.go`."""
         self.run.go(self.run.steps - self._fit.steps + steps, **options)
 
     def evaluate(self, point: Point, count: int) -> None:
-        """Lets a point know at least so many values of its ELBO, if they are finite."""
+        """Computes values of the ELBO at a point until there are at least this many, if they are finite."""
         while len(point.values) < count:
             number = len(point.values) // CHUNK
             fresh = self.trial(point.parameters, 0.0, CHUNK, number, self._held_out)
@@ -143,16 +143,18 @@ class PhasedRun:
     def difference(
         self, a: Point, b: Point, *, most: int, fine: float, stop: Callable[[], bool]
     ) -> tuple[float, float]:
-        """How much higher the ELBO is at one point than at another, and its standard error, nats.
+        """How much higher the ELBO is at `b` than at `a`, and the standard error of that, in nats.
 
         Args:
-            a, b: From the one to the other.
-            most: Values, at most.
-            fine: The standard error that is small enough.
-            stop: Whether to be content with what is known.
+            a, b: The points.
+            most: Maximum number of values.
+            fine: Standard error that is small enough.
+            stop: Tells whether to stop early.
         """
         count = CHUNK
-        if self._fit.pair.state().keys() != self._fit.pair.parameters.keys():  # what buffers hold has changed since
+        if (
+            self._fit.pair.state().keys() != self._fit.pair.parameters.keys()
+        ):  # there are buffers, which have changed since
             a.values.clear()
             b.values.clear()
         while True:
@@ -174,15 +176,15 @@ class PhasedRun:
         number: int = 0,
         data: Dataset | None = None,
     ) -> list[float]:
-        """Steps from some parameters, as if nobody had taken them.
+        """Takes steps from some parameters, without side effects.
 
         Args:
-            rate: 0 for the ELBO at one place, under the draws and minibatches that training sees.
-            number: Of the random numbers.
-            data: In place of the fit's.
+            rate: Learning rate; 0 for the ELBO at one point, with draws and minibatches as in training.
+            number: Number of the random stream.
+            data: Data to use instead of those of the fit.
 
         Returns:
-            The ELBO before each, nats; fewer where one of them could not be taken.
+            The ELBO before each step in nats; fewer if a step could not be taken.
         """
         engine, stepper, _ = self.run.stands
         setup = replace(self._fit, seed=rng.child(self._seed, number), rows=History(), data=data or self._fit.data)
@@ -194,7 +196,7 @@ class PhasedRun:
                 staged = Staged(setup, minibatches, stepper, 0, engine if data is None else self._looking)
                 staged.stand(_at(engine.state, parameters, rate), 0)
                 values = staged.take(steps)
-                engine.finish()  # a step that could not be taken has left its traces
+                engine.finish()  # to undo the effects of a step that could not be taken
                 if not staged.refused:
                     return values
                 return self._from(Eager(setup, minibatches, stepper, 0), stepper, parameters, rate, steps)
@@ -223,7 +225,7 @@ class PhasedRun:
 
 
 def _at(state: LoopState, parameters: Mapping[str, Tensor], rate: float) -> LoopState:
-    """A state before its first step, elsewhere and with another rate."""
+    """A state before the first step, with other parameters and another rate."""
     fresh = {
         name: {k: torch.full_like(v, rate) if k == "lr" else torch.zeros_like(v) for k, v in each.items()}
         for name, each in state.optimizer.items()

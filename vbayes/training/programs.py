@@ -1,4 +1,4 @@
-"""What is captured for the steps of a fit."""
+"""The programs captured for the steps of a fit."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from .minibatches import Minibatches
 from .windows import Window
 
 Kind = tuple[int | None, int]
-"""Rows in a minibatch, None for all; and which of the programs for so many: they differ in what model and guide read of the rows' values."""
+"""The number of rows in a minibatch (None for all), and the number of the program among those for that many rows, which differ in the values of the rows that model and guide read."""
 AHEAD = 64  # steps
 Rows = Callable[[Program], Tensor]
 
 
 class Programs:
-    """Programs by kind of minibatch, made when they are needed.
+    """The programs for each kind of minibatch, made when they are needed.
 
     Args:
-        pair, estimator: What is captured.
-        data: All of it.
+        pair, estimator: The pair and estimator to capture.
+        data: The whole data set.
         rows: (program, step, n) → (n, u): the rows that its plates draw in n steps, among zeros.
 
     Attributes:
-        made: Those that there are.
+        made: The programs made so far.
     """
 
     def __init__(self, pair: Pair, estimator: Any, data: Dataset, rows: Callable[[Program, int, int], Tensor]) -> None:
@@ -53,11 +53,11 @@ class Programs:
 
         Args:
             index: (M,) those rows; the first ones if None.
-            data: What they are of, where it changes from epoch to epoch.
-            drawn: As for `stage`; of the first step if None.
+            data: The data of the rows, if these change from epoch to epoch.
+            drawn: As for `stage`; for the first step if None.
 
         Raises:
-            CaptureFailed: As `stage`; or so many programs don't do, or they differ in more than what is built in.
+            CaptureFailed: As for `stage`; or the maximum number of programs is not enough, or they differ in more than the values built in.
         """
         kind = size, number
         if kind not in self.made:
@@ -77,13 +77,13 @@ class Programs:
         return self.made[kind]
 
     def numbers(self, size: int | None, data: Dataset | Window, index: Tensor | None, rows: Rows, at: Tensor) -> Tensor:
-        """(n,) which of the programs for so many rows serves for each of n steps, on the CPU.
+        """(n,) the number of the program that is valid for each of n steps with this number of rows, on the CPU.
 
         Args:
-            data: What the steps see the rows of.
-            index: (n, M) those rows; None for all of them in each.
+            data: The data from which the steps take their rows.
+            index: (n, M) those rows; None for all rows in each step.
             rows: See `sort`.
-            at: (n,) the places of the steps among those that `rows` knows.
+            at: (n,) positions of the steps among those of `rows`.
         """
         found = torch.full((len(at),), -1, device="cpu")
         for number in itertools.count():
@@ -107,15 +107,15 @@ class Programs:
     def sort(
         self, minibatches: Minibatches, first: int, count: int, rows: Rows
     ) -> list[tuple[Kind, Tensor, Tensor | None]]:
-        """Which steps are of which kind.
+        """Sorts steps by kind of minibatch.
 
         Args:
-            first: The first of them.
-            count: n.
+            first: The first step.
+            count: n, the number of steps.
             rows: A program → (n, u): the rows that its plates draw in these steps, among zeros.
 
         Returns:
-            For each kind that there is: the places of its steps among these, and their rows.
+            For each kind that occurs: the positions of its steps among these, and their rows.
         """
         if not self._looked_ahead:
             self._looked_ahead = True
@@ -131,7 +131,7 @@ class Programs:
         return found
 
     def _look_ahead(self, minibatches: Minibatches, first: int) -> None:
-        """Raises `CaptureFailed` where the next steps read more values than there can be programs for, before these are made and compiled."""
+        """Raises `CaptureFailed` if the next steps read more different values than the maximum number of programs, before these are made and compiled."""
         program = self.of(size := minibatches.sizes[0])
         if program.guards is None or (size is None and not program.guards.of_rows):
             return
@@ -147,7 +147,7 @@ class Programs:
             raise CaptureFailed(KEEPS_READING.format(pair=self._pair.name, line=program.guards.line, count=VALUES))
 
     def renew(self, size: int | None, changed: str) -> None:
-        """Forgets them and makes the first anew, because places that are read have changed."""
+        """Drops all programs and makes the first one again, because values that they have built in have changed."""
         still = self.of(size).still
         self.made.clear()
         if self.of(size).still != still:
@@ -156,7 +156,7 @@ class Programs:
             )
 
     def differ(self, stacked: bool) -> bool:
-        """Whether fits side by side could need different ones for a step.
+        """Whether fits that are trained in parallel could need different programs for the same step.
 
         Args:
             stacked: Whether each fit has its own data.

@@ -26,9 +26,9 @@ T = TypeVar("T")
 
 TIMEOUT = timedelta(
     minutes=10
-)  # in which the slowest process has to come to where the others are; one that compiles may take some
-PATIENCE = 2.0  # seconds: torchrun hands a Ctrl-C on to processes that have had it from the terminal already
-LAUNCHED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what torchrun tells each process
+)  # time in which the slowest process must catch up with the others; compiling may take some time
+PATIENCE = 2.0  # seconds: torchrun forwards a Ctrl-C to processes that already got it from the terminal
+LAUNCHED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # environment variables set by torchrun
 MEND = "Fix: devices=1, with which each process trains by itself."
 
 
@@ -52,12 +52,12 @@ class Agreed(Stop):
 
 
 class Ranks:
-    """The processes of torch's default group, seen from one of them.
+    """The processes of torch's default group, from the point of view of one of them.
 
     Attributes:
-        rank, world: The number of this one, from 0, and how many there are.
-        stop: Whether one of them has been asked to, and all know.
-        seconds: On the clock of the first, as of the last step, which is how late it is for all of them.
+        rank, world: The number of this process, from 0, and the number of processes.
+        stop: Whether one of them was asked to stop, and all know about it.
+        seconds: Time on the clock of the first process at the last step, which all of them use.
     """
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes."""
+        """Whether this is the process that writes files."""
         return self.rank == 0
 
     @property
@@ -105,15 +105,15 @@ class Ranks:
     # ---- what they tell each other ---------------------------------------------------------------------------------
 
     def mean(self, tensors: Sequence[Tensor], weight: float, lost: bool = False) -> list[Tensor]:
-        """The weighted mean of what each has; with it go the news of who has been asked to stop, and of the clock.
+        """The weighted mean of tensors over the processes; requests to stop, and the time, are communicated along with it.
 
         Args:
-            tensors: Floating, on one device, of the same shapes everywhere.
-            weight: Of these; the weights of all are 1 together.
+            tensors: Floating-point tensors on one device, with the same shapes in all processes.
+            weight: Weight of this process; the weights of all add up to 1.
             lost: Whether this process can't continue, so that its numbers are meaningless.
 
         Raises:
-            ProcessLost: Another one can't go on, or is not heard of.
+            ProcessLost: Another process can't continue, or does not respond.
         """
         wide = functools.reduce(torch.promote_types, (each.dtype for each in tensors))
         seconds = time.perf_counter() - self._began if self.first else 0.0
@@ -141,10 +141,10 @@ class Ranks:
         return found
 
     def by_first(self, make: Callable[[], T]) -> T:
-        """What the first process makes, for all of them; where that is an error, an error for all.
+        """Runs a function in the first process, and returns its result in all of them; if it raises an error, all do.
 
         Raises:
-            ProcessLost: On the others.
+            ProcessLost: In the other processes, if it failed.
         """
         made: list[Any] = [None, None]
         error: BaseException | None = None
@@ -165,7 +165,7 @@ class Ranks:
     def _hearing(self) -> Iterator[None]:
         try:
             yield
-        except RuntimeError as error:  # torch's own are of this kind
+        except RuntimeError as error:  # torch's own errors are of this type
             raise ProcessLost(
                 f"{self.words} has lost contact with the others ({str(error).splitlines()[0]}). One of them has died, is executing other code, or is far behind. "
                 f"{MEND_LOST}"
@@ -175,7 +175,7 @@ class Ranks:
 
     @contextmanager
     def between_steps(self) -> Iterator[Stop]:
-        """As `vbayes.progress.between_steps`, where all stop after the same step, whichever of them was asked to."""
+        """Like `vbayes.progress.between_steps`, but all processes stop after the same step, whichever of them was asked to."""
         with between_steps(PATIENCE) as mine:
             self.stop = Agreed(mine)
             try:
@@ -185,7 +185,7 @@ class Ranks:
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
-        """Warnings are the first one's to give."""
+        """Context in which only the first process warns."""
         with warnings.catch_warnings():
             if not self.first:
                 warnings.simplefilter("ignore")
@@ -207,7 +207,7 @@ def ranks_of(devices: int | None) -> Ranks | None:
     if devices == 1:
         return None
     ready = dist.is_available() and dist.is_initialized()
-    # A child of one of them has the variables too, and is none.
+    # A child process inherits these variables, but is not one of the processes.
     launched = all(os.environ.get(each) for each in LAUNCHED) and multiprocessing.parent_process() is None
     world = dist.get_world_size() if ready else int(os.environ["WORLD_SIZE"]) if launched else 1
     if devices is not None and devices != world:
@@ -231,5 +231,5 @@ def _leave() -> None:
 
 
 def _on_the_cpu(thing: T) -> T:
-    """For another process, which may not see this one's card."""
+    """A copy on the CPU for another process, which may not have access to this one's GPU."""
     return tree_map(lambda each: each.detach().cpu() if isinstance(each, Tensor) else each, thing)  # type: ignore[no-any-return]

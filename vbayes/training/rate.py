@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-FIRST = 0.03  # that it begins with: right for a posterior of about unit scale
-BETWEEN = 10**0.5  # the factor between two that are tried
+FIRST = 0.03  # initial value: right for a posterior of about unit scale
+BETWEEN = 10**0.5  # factor between two rates that are tried
 LOWEST, HIGHEST = 1e-5, 0.4
 TRIED = 200  # steps of a trial: a tenth of a second or less for most pairs
 
@@ -19,10 +19,10 @@ def find_rate(trial: Callable[[float, int], list[float]]) -> float:
     A trial looks a hundred steps ahead, so it prefers high rates; that suits a first phase, as lower rates follow.
 
     Args:
-        trial: (rate, steps) → the ELBO before each of so many steps, nats; fewer where one of them could not be taken. The same random numbers each time.
+        trial: (rate, steps) → the ELBO before each step in nats; fewer values if a step could not be taken. It uses the same random numbers each time.
 
     Returns:
-        A rate; the lowest, where no trial could be finished.
+        The rate; the lowest one if no trial could be finished.
     """
     known: dict[int, float] = {}
 

@@ -84,7 +84,7 @@ class Fit(Displayable):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rows", History.of(self.rows))
-        if self.data.labels:  # taken out of here, the pair goes on to know what its codes stand for
+        if self.data.labels:  # so that the pair still knows the meaning of its codes when it is used without the fit
             self.pair.trained_on = self.data
 
     @property
@@ -194,7 +194,7 @@ class Fit(Displayable):
 
     @property
     def _looked(self) -> tuple[float, float] | None:
-        """The ELBO of all data and its error, where a diagnosis of its own data knows them."""
+        """The ELBO of all data and its error, if a diagnosis of its own data has computed them."""
         found = self.diagnosis
         if found is None or not found.draws or found.rows != len(self.data):
             return None
@@ -229,10 +229,10 @@ class Fit(Displayable):
 
     @property
     def _advised(self) -> str:
-        """How draws are to be used, by the diagnosis."""
+        """The method for draws that the diagnosis recommends."""
         try:
             return "psis" if (self.diagnosis or self.diagnose()).trust == "reweight" else "guide"
-        except Unsuitable:  # there is nothing to judge: no latents
+        except Unsuitable:  # nothing to diagnose, as there are no latents
             return "guide"
 
     def linear_response(

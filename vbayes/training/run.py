@@ -18,14 +18,14 @@ Report = Callable[[Sequence[Any], float, float], object]
 
 
 class Keeper(Protocol):
-    """What keeps a fit while it runs: an `Autosave`."""
+    """Something that saves a fit while it runs, such as an `Autosave`."""
 
     def due(self, steps: int) -> bool:
-        """Whether it is time, so many steps into the fit."""
+        """Whether it is time to save, at this number of steps."""
         ...
 
     def keep(self, fit: Any, *, must: bool = False, **told: Any) -> None:
-        """Writes what was reached."""
+        """Saves the current state."""
         ...
 
 
@@ -33,7 +33,7 @@ class Run:
     """Runs an engine.
 
     Args:
-        engine: What takes them.
+        engine: The engine that takes the steps.
         instead: Makes the engine to continue with if the model has changed since it was captured; without one, that is an
             error.
 
@@ -64,15 +64,15 @@ class Run:
         """Trains to a total number of steps or a time limit, whichever comes first, or as far as possible.
 
         Args:
-            steps: In all.
-            until: On the clock.
+            steps: Total number of steps.
+            until: Time limit on the clock.
             report: Called after each call of the engine.
-            asked_to_stop: Looked at as often. A second Ctrl-C ends it at once.
-            pause: Likewise, whether to return for inspecting or saving the state; another call continues.
-            finish: Let the engine hand over what it holds back, in the end.
+            asked_to_stop: Checked equally often. A second Ctrl-C stops at once.
+            pause: Likewise, tells whether to return for inspecting or saving the state; another call continues.
+            finish: Whether the engine writes its state to pair and optimiser at the end.
 
         Raises:
-            CaptureFailed: The model has changed, and nothing can go on instead.
+            CaptureFailed: The model has changed, and there is no other engine to continue with.
         """
         try:
             while not self.over(steps, until):
@@ -82,7 +82,7 @@ class Run:
                 self.interrupted = asked_to_stop()
                 if pause():
                     break
-        except KeyboardInterrupt:  # a second one, or the model's own
+        except KeyboardInterrupt:  # a second Ctrl-C, or one raised by the model
             self.interrupted = self.torn = True
         if finish:
             self.engine.finish()

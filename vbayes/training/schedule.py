@@ -29,27 +29,27 @@ from .window import window
 
 WINDOW = 400  # steps of the first window, at least, and at least an epoch
 GROWTH = 1.5  # from one window to the next
-PARTS = 8  # of a window, by whose means it is seen to drift
-STATIONARY = 1.5  # of `drift`: the mean of many squares that are about 1 is seldom above 2
+PARTS = 8  # parts of a window, whose means show whether it drifts
+STATIONARY = 1.5  # threshold for `drift`: a mean of many squares of about 1 is seldom above 2
 LOWER = 4.0  # the factor between the rates of two phases
 PHASES = 8  # at most: by then the first rate has been divided by 16 000
 VALUES = 4096  # of an ELBO, at most, for a difference of two
-SHARE = 4.0  # of what wandering costs, a window that gains less than one part is worth less than a lower rate
-RETREATS = 5  # from parameters that became NaN or infinite, after which that is an error
+SHARE = 4.0  # a window that gains less than this fraction of the cost of the iterates' noise is worth less than a lower rate
+RETREATS = 5  # retreats from NaN or infinite parameters, after which they are an error
 
 
 class Schedule:
     """The phases of one training, as `until_converged` describes them.
 
     Args:
-        fit: What has been reached. Its pair is ours to change.
+        fit: The fit to continue; its pair is modified in place.
         budget, tolerance, validation, rate, callbacks: See there.
         advance: Shows the phases.
-        asked_to_stop: Whether somebody has.
+        asked_to_stop: Tells whether to stop.
         autosave: Saves the fit while it runs.
-        at: Where one that was kept stood, to go on from there; empty for one that begins.
-        ranks: The processes that train it together: what time it is, they agree on.
-        what: It is, for the bars.
+        at: State of a saved schedule to continue from; empty for a new one.
+        ranks: The processes that train together, which agree on the time.
+        what: Label for the progress bars.
     """
 
     def __init__(
@@ -77,13 +77,13 @@ class Schedule:
         self._steps = PhasedRun(fit, rate or FIRST, staged=fit.compile is not False, **how)
         self._held_out, self._retreats, self._interrupted = validation is not None, 0, False
         self._phases: list[Phase] = []
-        # What is known of the last window: its mean, its gain on the window before, and the steps between the two.
+        # The last window: its mean, its gain over the previous window, and the steps between the two.
         self._size, self._gain, self._gain_se, self._span = 0, math.nan, math.nan, 1.0
         self._expected, self._creeps = math.nan, 0.0
-        # How far it is: a rate is found, in the midst of a phase, it has converged, and all that is left is to settle.
+        # Progress: the rate was found, a phase is in progress, training has converged, and only settling is left.
         self._begun, self._ended, self._converged, self._closing, self._kept = False, False, False, False, False
         self._midst: Midst | None = None
-        # "reached": the best of the phases behind; "here": where it stands in the end
+        # "reached": the best point of the finished phases; "here": the final point
         self._points: dict[str, Point] = {}
         self._trials: dict[float, list[float]] = {}
         if at:
@@ -103,7 +103,7 @@ class Schedule:
         return self._interrupted or self._taken >= self._budget.steps or self._seconds >= self._budget.seconds
 
     def run(self) -> Any:
-        """The fit that was reached."""
+        """The fit so far."""
         try:
             if not self._begun:
                 self._begin()
@@ -119,7 +119,7 @@ class Schedule:
                 self._points["reached"], self._midst = reached, None
             self._closing = True
             self._settle(self._points.get("reached"))
-        except KeyboardInterrupt:  # a second one; what was reached stands in the pair
+        except KeyboardInterrupt:  # a second Ctrl-C; the pair has the parameters so far
             self._interrupted = True
         reached = replace(
             self._as_kept(self._steps.run.fit),
@@ -145,7 +145,7 @@ class Schedule:
         return [] if self._over else self._trials[rate]
 
     def _phase(self, before: Point | None) -> tuple[Point | None, Point | None]:
-        """Windows at one rate until they gain no more: the best mean of one or of before, and the last; None where there was no time for any."""
+        """Runs windows at one rate until they gain no more. Returns the best mean so far, including earlier phases, and the last one; None if there was no time for a window."""
         if self._midst is None:
             self._midst, self._ended = Midst(self._taken, before, before), False
         now = self._midst
@@ -189,14 +189,14 @@ class Schedule:
         return gain >= -2 * error
 
     def _heat(self, point: Point, steps: int) -> float:
-        """How much higher the ELBO is at the mean of a window's iterates than at these, nats: what their wandering costs at this rate."""
-        if self._held_out:  # what is seen in training and what is not are two things
+        """How much higher the ELBO is at the mean of a window's iterates than at the iterates, in nats: the cost of their noise at this rate."""
+        if self._held_out:  # values on training data and on held-out data are not comparable
             return 0.0
         self._steps.evaluate(point, CHUNK)
         return max(0.0, float(np.mean(point.values)) - float(self._steps.rows[-steps:].elbo.mean()))
 
     def _window(self, now: Midst) -> tuple[Point, int, float] | None:
-        """Some steps: the mean of their iterates, how many, and how much they drift; None after a retreat, or where there was no time for any."""
+        """Runs a window. Returns the mean of its iterates, their number, and their drift; None after a retreat, or if there was no time for a step."""
         start = now.start = now.start or self._steps.parameters
         seen = window(now, self._steps, math.ceil(self._size / PARTS), PARTS, self._go)
         if self._steps.run.failure:
@@ -204,7 +204,7 @@ class Schedule:
         return seen
 
     def _go(self, steps: int) -> bool:
-        """On to so many steps in all, within the budget, or as far as it can; whether there may be more after them."""
+        """Trains to a total number of steps, or as far as the budget allows; returns whether training may continue."""
         run, autosave, steps = self._steps.run, self._autosave, min(steps, self._budget.steps + self._first)
         while run.steps < steps:
             self._steps.go(
@@ -222,10 +222,10 @@ class Schedule:
         return not self._over
 
     def _retreat(self, start: Any) -> None:
-        """Back to where the window began, at a smaller rate."""
+        """Goes back to the start of the window, with a smaller rate."""
         failure, self._retreats = self._steps.run.failure, self._retreats + 1
         assert failure
-        # Where no step can be taken, no smaller one can; an error that a callback has raised is not to be lost for it.
+        # If not even a first step is possible, a smaller rate does not help; and an error raised by a callback must not be lost.
         if not self._callbacks.error and (not self._taken or self._retreats > RETREATS or self._over):
             fit = self._steps.run.fit
             progress = replace(fit.progress, optimizer=None)
@@ -238,13 +238,13 @@ class Schedule:
         self._advance(self._taken - first, lambda: trend(self._steps.rows, bound_of(self._fit)))
 
     def _difference(self, a: Point, b: Point) -> tuple[float, float]:
-        """How much higher the ELBO is at one point than at another, and its standard error, nats."""
+        """How much higher the ELBO is at one point than at another, and its standard error, in nats."""
         return self._steps.difference(
             a, b, most=max(CHUNK, min(VALUES, self._size // 4)), fine=self._tolerance.nats / 4, stop=self._asked_to_stop
         )
 
     def _judged(self, before: Point | None, reached: Point) -> bool:
-        """Whether a further phase would gain nothing, by what the last one has gained."""
+        """Whether a further phase would gain nothing, judging by the gain of the last one."""
         if before is None:
             return False
         gain, error = self._difference(before, reached)
@@ -253,7 +253,7 @@ class Schedule:
         return self._ended and self._steady and self._expected < self._tolerance.nats
 
     def _keep(self) -> None:
-        """Writes where it stands, where it is time to, or to stop; never in the middle of a change."""
+        """Saves the state if it is time to, or if training stops; never in the middle of a change."""
         run = self._steps.run
         if self._autosave is None or run.torn or self._kept:
             return
@@ -263,17 +263,17 @@ class Schedule:
             self._autosave.keep(replace(self._as_kept(run.fit), interrupted=stop), schedule=standing(self))
 
     def _as_kept(self, fit: Any) -> Any:
-        """With the optimiser and rate that it was given: means of iterates are no state of an Adam's."""
+        """The fit with the optimiser and rate that it was given, as means of iterates are not part of Adam's state."""
         progress = replace(fit.progress, optimizer=None)
         return replace(fit, optimizer=self._fit.optimizer, learning_rate=self._fit.learning_rate, progress=progress)
 
     @property
     def _steady(self) -> bool:
-        """Whether the last window has gained nothing, as far as one can tell."""
+        """Whether the last window has gained nothing, up to noise."""
         return self._gain < self._tolerance.nats + 2 * self._gain_se
 
     def _settle(self, mean: Point | None) -> None:
-        """The pair takes on the mean, if that is as good as where it stands."""
+        """Sets the pair to the mean of the iterates, if that is as good as its current point."""
         if mean is None or self._interrupted or self._fit.average is False:
             return
         here = self._points.setdefault("here", Point(self._steps.parameters))
@@ -283,5 +283,5 @@ class Schedule:
 
     @property
     def _creeping(self) -> bool:
-        """Whether the first rate would go on gaining, by what it gained at its end and by what the last one does at its own pace."""
+        """Whether the first rate would still gain, judging by its gain at its end and by that of the last rate, allowing for its slower pace."""
         return min(self._creeps, self._gain * self._phases[0].rate / self._rate) > self._tolerance.nats

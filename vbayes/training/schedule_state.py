@@ -1,4 +1,4 @@
-"""Where a schedule of phases stands between two steps, as plain values and tensors: what a checkpoint of it is made of."""
+"""The state of a schedule of phases between two steps, as plain values and tensors for a checkpoint."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .phased_run import Point, Values
 PLAIN = (
     "_rate", "_retreats", "_size", "_gain", "_gain_se", "_span", "_expected", "_creeps", "_ended", "_begun", "_converged", "_closing",
 )  # fmt: skip
-"""What of a schedule is a number."""
+"""The attributes of a schedule that are numbers."""
 
 
 def standing(schedule: Any) -> dict[str, Any]:
-    """Where a schedule stands, for `stand`."""
+    """The state of a schedule, for `stand`."""
     told = {name: getattr(schedule, name) for name in PLAIN}
     kept = packed(schedule._points, schedule._phases, schedule._midst)
     own = {"first": schedule._first, "seconds": schedule._seconds, "trials": schedule._trials}
@@ -27,10 +27,10 @@ def standing(schedule: Any) -> dict[str, Any]:
 
 
 def require_schedule(at: Mapping[str, Any] | None, shapes: Mapping[str, Any]) -> None:
-    """That what a file says of where a schedule stands is of parameters of these shapes.
+    """Checks that the state of a schedule in a file belongs to parameters of these shapes.
 
     Raises:
-        BadInput: It is not.
+        BadInput: It does not.
     """
     if at is None:
         return
@@ -53,7 +53,7 @@ def require_schedule(at: Mapping[str, Any] | None, shapes: Mapping[str, Any]) ->
 
 
 def stand(schedule: Any, at: Mapping[str, Any]) -> None:
-    """Lets a new one go on from there."""
+    """Lets a new schedule continue from a saved state."""
     for name in PLAIN:
         setattr(schedule, name, at["plain"][name])
     schedule._points, schedule._phases, schedule._midst = unpacked(at, schedule._fit.pair.device)
@@ -63,19 +63,19 @@ def stand(schedule: Any, at: Mapping[str, Any]) -> None:
 
 @dataclass
 class Midst:
-    """A phase that is under way.
+    """A phase in progress.
 
     Attributes:
-        first: Steps before it.
-        last, best: The mean of its last window, and the best so far.
-        calm: Windows that gained nothing.
+        first: Number of steps before it.
+        last, best: The mean of its last window, and the best one so far.
+        calm: Number of windows that gained nothing.
         ended: Whether it needs no further window.
-        told: Whether it is among the phases already.
+        told: Whether it has been added to the list of phases.
         seen: The last window, its steps and its drift, while it is being judged.
-        start: Where the window under way began; None between two.
-        number: Of its parts that are behind.
-        parts, counts: Their means, of those that had any steps, and how many.
-        began: Steps in all before the part under way; None between two.
+        start: The start of the current window; None between two windows.
+        number: Number of finished parts of the window.
+        parts, counts: The means of the parts that had any steps, and their numbers of steps.
+        began: Total number of steps before the current part; None between two parts.
     """
 
     first: int
@@ -93,12 +93,12 @@ class Midst:
 
     @property
     def under_way(self) -> bool:
-        """Whether there is a window to be finished or judged, also where it has used up the budget."""
+        """Whether there is a window to finish or judge, even if the budget is used up."""
         return self.seen is not None or self.began is not None
 
 
 def packed(points: Mapping[str, Point | None], phases: Iterable[Phase], midst: Midst | None) -> dict[str, Any]:
-    """Points, each of them once although it may have several names; the phases; and the one that is under way."""
+    """The points, each stored once although it may have several names; the phases; and the current phase."""
     own = {} if midst is None else {"last": midst.last, "best": midst.best, "seen": midst.seen and midst.seen[0]}
     named = {**points, **{f"midst.{name}": point for name, point in own.items()}}
     different = list({id(point): point for point in named.values() if point is not None}.values())
@@ -115,7 +115,7 @@ def packed(points: Mapping[str, Point | None], phases: Iterable[Phase], midst: M
 
 
 def unpacked(told: Mapping[str, Any], device: Any) -> tuple[dict[str, Point], list[Phase], Midst | None]:
-    """What `packed` was given: the points by their names; tensors on a device."""
+    """The inverse of `packed`: points by their names, with tensors on a device."""
 
     def moved(values: Mapping[str, Any]) -> Values:
         return {name: value.to(device) for name, value in values.items()}

@@ -17,16 +17,16 @@ from ..staging.update import MOVING, moving_options
 
 
 class Scheduled:
-    """A scheduler that steps once an epoch, run ahead of the steps.
+    """A scheduler that steps once per epoch, run ahead of the steps.
 
     Args:
         schedulers: torch's, one for each parameter and all alike.
-        twin: Another one like them, over a parameter of no consequence.
-        per_epoch: Steps.
+        twin: An identical scheduler over a dummy parameter.
+        per_epoch: Steps per epoch.
         taken: Steps so far.
 
     Attributes:
-        names: Of `MOVING`, what it changes.
+        names: The options in `MOVING` that it changes.
         waits: Whether it depends on the losses of an epoch, so that its rates are not known in advance.
     """
 
@@ -42,7 +42,7 @@ class Scheduled:
 
     @classmethod
     def of(cls, optimizer: Any, leaves: Mapping[str, Tensor], per_epoch: int, taken: int) -> Scheduled | None:
-        """None where an optimiser has no scheduler, or one whose rates are not known ahead; its torch optimisers are there already."""
+        """Makes it for an optimiser whose torch optimisers exist already; None if it has no scheduler, or one whose rates are not known in advance."""
         if not known_ahead(optimizer):
             return None
         schedulers = [optimizer.optim_objs[leaf] for leaf in leaves.values()]
@@ -50,11 +50,11 @@ class Scheduled:
         return cls(schedulers, twin, per_epoch, taken)
 
     def room(self, step: int) -> float:
-        """Steps from this one on whose rates are known."""
+        """The number of steps from this one on whose rates are known."""
         return self._per_epoch - (step - 1) % self._per_epoch if self.waits else math.inf
 
     def ahead(self, step: int, count: int) -> Tensor:
-        """(count, k) what the steps from this one on are given, in float64 on the CPU."""
+        """(count, k) the options of the steps from this one on, in float64 on the CPU."""
         first, last = (step - 1) // self._per_epoch, (step + count - 2) // self._per_epoch
         if self.waits:
             self._copy(self._schedulers[0], self._twin)
@@ -68,7 +68,7 @@ class Scheduled:
         return table[torch.arange(step - 1, step - 1 + count, device="cpu") // self._per_epoch - first]
 
     def settle(self, taken: int) -> None:
-        """The optimiser's own schedulers stand where so many steps have led them."""
+        """Sets the optimiser's own schedulers to their state after this number of steps."""
         if self.waits:
             return
         self._at(taken // self._per_epoch)
@@ -82,7 +82,7 @@ class Scheduled:
         return [now[name] for name in self.names]
 
     def _at(self, epoch: int) -> Any:
-        """The twin's state after so many epochs."""
+        """The twin's state after this number of epochs."""
         if epoch < self._epoch:  # steps that could not be taken
             self._load(self._held, self._twin)
             self._epoch = self._held_epoch
@@ -109,12 +109,12 @@ class Scheduled:
 
 
 def is_schedule(optimizer: Any) -> bool:
-    """Whether it is one of Pyro's schedulers, as Pyro made it, and clips no gradients."""
+    """Whether it is one of Pyro's unmodified schedulers, and does not clip gradients."""
     return type(optimizer) is PyroLRScheduler and not optimizer.pt_clip_args
 
 
 def known_ahead(optimizer: Any) -> bool:
-    """Whether all parameters have one rate, and the scheduler alone changes it."""
+    """Whether all parameters have the same rate, and only the scheduler changes it."""
     if not is_schedule(optimizer) or callable(optimizer.pt_optim_args):
         return False
     return optimizer.pt_optim_constructor is not ClippedAdam  # whose own decay of the rate meets the scheduler's

@@ -44,7 +44,7 @@ def settled(fit: Any) -> Any | None:
 
 
 def _moved(fit: Any) -> bool:
-    """Whether a guide is elsewhere than its search has led, as at another start."""
+    """Whether a guide's parameters differ from the result of its search, as for another start."""
     found = getattr(fit.pair.guide, "found", None)  # a point's values
     if found:
         values = fit.pair.constrained()

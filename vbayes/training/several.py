@@ -70,7 +70,7 @@ def fit_until_converged(
 
 
 def _add(take: Callable[[], Fit], reached: list[Fit], failures: list[NonFinite | None], steps: int | None) -> None:
-    """One more fit; where a callback of it raises an error, that has all of them."""
+    """Trains one more fit; if one of its callbacks raises an error, the error has all fits."""
     try:
         reached.append(take())
         failures.append(None)
@@ -86,7 +86,7 @@ def _add(take: Callable[[], Fit], reached: list[Fit], failures: list[NonFinite |
 
 
 def _of_restart(callbacks: Sequence[Callback], number: int) -> list[Callback]:
-    """The callbacks as they are told which of several fits it is."""
+    """The callbacks, wrapped so that they get the number of the restart."""
 
     def told(callback: Callback, state: TrainingState) -> object:
         state.restart = number
@@ -110,7 +110,7 @@ def _starts(first: Fit, count: int) -> list[Fit]:
     small = first.data.batch(first.pair.model, None if size is None else torch.arange(size, device=where))
     for seed in rng.children(first.seed, count)[1:]:
         pair = another_start(first.pair, batch, seed)
-        estimator = with_memory(first.estimator, pair, small)  # which remembers this start, and no other
+        estimator = with_memory(first.estimator, pair, small)  # which stores this start only
         fits.append(replace(first, pair=pair, estimator=estimator, seed=seed, progress=Progress.start(seed)))
     return fits
 
@@ -124,7 +124,7 @@ def fit_each(fits: list[Fit], steps: int, *, show: bool, callbacks: Sequence[Cal
     if steps and not scores_alone(fits[0].optimizer) and repays(fits[0].compile, steps * len(fits)):
         try:
             return _together(fits, steps, show=show, callbacks=callbacks)
-        except CaptureFailed:  # the fits will say why
+        except CaptureFailed:  # single fits report the reason
             pass
     return _one_after_the_other(fits, steps, show=show, callbacks=callbacks)
 
@@ -167,7 +167,7 @@ def _together(fits: list[Fit], steps: int, *, show: bool, callbacks: Sequence[Ca
         advance(run.taken, functools.partial("best {} per datum {:.4g}, {} going on".format, bound, best, alive))
 
     def reach(number: int) -> Fit:
-        """What one of them has reached."""
+        """The current state of one of the fits."""
         fit = fits[number]
         with fit.pair.scope():
             engines[number].finish()
@@ -195,7 +195,10 @@ def _together(fits: list[Fit], steps: int, *, show: bool, callbacks: Sequence[Ca
                     if each.error:
                         break
                 run.interrupted = run.interrupted or asked_to_stop()
-        except (CaptureFailed, LinAlgError) as error:  # the model is not what it was, or one fit's matrix has no factor
+        except (
+            CaptureFailed,
+            LinAlgError,
+        ) as error:  # the model has changed, or the factorisation of one fit's matrix failed
             changed = str(error)
     together.finish()
     reached, failures = list[Fit](), list[NonFinite | None]()

@@ -21,7 +21,7 @@ from ..staging import Noise, Recorder, draw_noise, eager
 from ..staging.noise import Sizes
 from ..validation import no_warnings_of_nan, validation
 
-LOOKED = 5  # rows with which it is tried, in two parts of unequal size
+LOOKED = 5  # number of rows for the test, in two parts of unequal size
 MEND = (
     "Wanted: rows in the plate 'data', whose size comes from the arguments, with no operation that mixes rows and no values per row that are not indexed by `rows`; and random "
     "numbers that are made from normals and uniforms, or that do not depend on rows. Fix: devices=1."
@@ -30,13 +30,13 @@ MEND = (
 
 @dataclass(frozen=True)
 class Share:
-    """Rows of a minibatch.
+    """One process's rows of a minibatch.
 
     Attributes:
-        start, stop: Of its rows.
-        weight: Of what is estimated from them, in the mean over processes.
+        start, stop: Range of its rows.
+        weight: Weight of its estimate in the mean over processes.
         sizes: Standard normals and uniforms that the whole minibatch needs.
-        places: Of its own among them, (n,) and (u,).
+        places: Positions of its own among them, (n,) and (u,).
     """
 
     start: int
@@ -46,7 +46,7 @@ class Share:
     places: tuple[Tensor, Tensor]
 
     def noise(self, joint: Noise) -> Noise:
-        """Its own part: (n,) and (u,)."""
+        """Its own part of the noise: (n,) and (u,)."""
         normals, uniforms = (each[place] for each, place in zip(joint, self.places, strict=True))
         return normals, uniforms
 
@@ -57,7 +57,7 @@ class Sharing:
 
     Attributes:
         draws: The calls for base noise at some number of rows.
-        axes: For each the dimension of the rows; None where it has none.
+        axes: For each call the dimension of the rows; None if it has none.
     """
 
     draws: tuple[Draw, ...]
@@ -65,7 +65,7 @@ class Sharing:
 
     @classmethod
     def of(cls, few: Sequence[Draw], many: Sequence[Draw], sizes: tuple[int, int]) -> Sharing | None:
-        """From the calls at two numbers of rows; None where they are not the same calls, or a plate draws a part of its rows."""
+        """Infers it from the calls for two numbers of rows; None if the calls differ otherwise, or a plate subsamples its rows."""
         if any(draw.kind == "rows" for draw in few):
             return None
         axes = []
@@ -78,14 +78,14 @@ class Sharing:
         return cls(tuple(few), tuple(axes)) if len(few) == len(many) else None
 
     def at(self, rows: int) -> list[Draw]:
-        """The calls at so many rows."""
+        """The calls for this number of rows."""
         return [
             replace(draw, shape=tuple(rows if i == axis else size for i, size in enumerate(draw.shape)))
             for draw, axis in zip(self.draws, self.axes, strict=True)
         ]
 
     def share(self, rows: int, rank: int, world: int, device: torch.device) -> Share:
-        """The part of one of several processes in a minibatch of so many rows. Of fewer rows than processes, each takes all."""
+        """The share of one process in a minibatch with this number of rows. If there are fewer rows than processes, each takes all rows."""
         start, stop, weight = 0, rows, 1 / world
         if rows >= world:
             start, stop = rank * rows // world, (rank + 1) * rows // world
@@ -104,14 +104,14 @@ class Sharing:
 
 
 def sharing_of(pair: Pair, estimator: Any, data: Dataset) -> Sharing:
-    """How minibatches are shared out, after a look at whether they can be: of a few rows, the gradient, the ELBO and the buffers have to be the weighted mean of those of two
+    """Determines how minibatches are divided among processes, and tests that this is correct: for a few rows, the gradient, the ELBO and the buffers must be the weighted mean of those of two
     parts, on the same noise.
 
-    With a scale of N/M for rows, each part's estimate is one of the whole ELBO, in which what has no rows counts once: the mean of such estimates, weighted by rows, is that of
-    all rows. It is not where rows meet in something that is no sum over them, as in a batch normalisation, or in the weights of a global latent.
+    With a scale of N/M for rows, each part's estimate is one of the whole ELBO, in which terms without rows count once, so the mean of such estimates, weighted by rows, is that of
+    all rows. This fails if rows are combined other than by a sum, as in batch normalisation, or in the weights of a global latent.
 
     Raises:
-        BadInput: They can't.
+        BadInput: They can't be divided.
     """
     total, like = len(data), next(iter(pair.parameters.values()))
     count = min(total, LOOKED)
@@ -156,7 +156,7 @@ def _refused(pair: Pair, why: str) -> BadInput:
 
 
 def _is_mean(wanted: Any, parts: Sequence[Any], weights: Sequence[float]) -> bool:
-    """Whether some tensors are the weighted mean of others, but for rounding: to half of the digits, or to those that the largest number leaves."""
+    """Whether some tensors are the weighted mean of others up to rounding: to half of the digits, or to those that the size of the largest number allows."""
     right, others = tree_leaves(wanted), [tree_leaves(part) for part in parts]
     longest = max((float(each.abs().max()) for each in right if each.is_floating_point() and each.numel()), default=0.0)
     for each, *some in zip(right, *others, strict=True):

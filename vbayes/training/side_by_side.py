@@ -1,4 +1,4 @@
-"""Steps of several fits at once, by one program that has all of them in it."""
+"""Steps of several fits in parallel, by one program for all of them."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ DIFFER = "The program depends on values of the arguments, which differ between t
 
 
 class SideBySide:
-    """An engine over those of R fits of one pair, each with a state, noise and minibatches of its own.
+    """An engine for R fits of one pair in parallel, each with its own state, noise and minibatches.
 
-    One that leaves the reals stays where it was, and the others go on.
+    A fit that becomes NaN or infinite keeps its last finite state, and the others continue.
 
     Args:
-        engines: Of which the first was captured, and the others are like it.
-        columns: What model and guide of each are called with.
+        engines: The engines of the fits; the first was captured, and the others are like it.
+        columns: The arguments of model and guide of each fit.
 
     Raises:
-        CaptureFailed: Their optimiser or their random numbers have no pure form; or their programs have values of their arguments built in, which differ.
+        CaptureFailed: Their optimiser or their random numbers have no pure form; or their programs have built in values of their arguments, and these differ.
     """
 
     several = True
@@ -54,7 +54,7 @@ class SideBySide:
             raise CaptureFailed(DIFFER)
 
     def take(self, count: int) -> list[list[float]]:
-        """Up to `count` more steps: for each the R ELBOs in nats before it, NaN for a fit that has no next step."""
+        """Takes up to `count` more steps; returns for each the R ELBOs before it in nats, NaN for a fit that has stopped."""
         every = [engine.upcoming(count) for engine in self._engines]
         parts = []
         for same in zip(*(blocks for blocks, _ in every), strict=True):
@@ -80,11 +80,11 @@ class SideBySide:
 
     @property
     def how(self) -> str:
-        """As `Staged.how`, side by side."""
+        """Like `Staged.how`, for fits in parallel."""
         return engine_of(self._loops.values())
 
     def look_again(self) -> None:
-        """Raises `CaptureFailed` where the model is not what it was; inside the first fit's scope."""
+        """Raises `CaptureFailed` if the model has changed; called inside the first fit's scope."""
         first = self._engines[0]
         before = first.renewed
         first.look_again()
@@ -92,7 +92,7 @@ class SideBySide:
             self._loops.clear()
 
     def finish(self) -> None:
-        """Each fit's own engine stands where it is, to be finished in the scope of its pair."""
+        """Brings each fit's own engine to the current state, to be finished in the scope of its pair."""
         for number, engine in enumerate(self._engines):
             engine.state = self._like.filled([tensor[number] for tensor in self._state.flat()])
 

@@ -1,4 +1,4 @@
-"""Steps by a captured program, many in a call."""
+"""Steps by a captured program, many per call."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .minibatches import NOISE, EpochLoss, Minibatches
 from .non_finite_step import NonFiniteStep
 from .programs import Kind, Programs
 
-RARE = 0.05  # of the steps: too few to compile for, as those of an epoch's last, smaller minibatch often are
+RARE = 0.05  # fraction of the steps that is too small to compile for, as often for an epoch's last, smaller minibatch
 
 
 class Staged:
@@ -34,17 +34,17 @@ class Staged:
 
     Args:
         setup, minibatches, stepper, taken: As for `Eager`.
-        like: The steps of another fit of the same pair, data and optimiser: what was captured and compiled for them serves here too.
-        backend: In place of the one that the setup's `compile` names.
+        like: The engine of another fit of the same pair, data and optimiser, whose programs are reused.
+        backend: Used instead of the one in the setup's `compile`.
 
     Attributes:
-        programs: What is captured for the minibatches.
-        state: Where it stands; None where the optimiser itself takes the steps, because it has no pure form.
-        refused: Why no program serves for the steps to come; None where one does.
-        renewed: How often other programs were made, because what model and guide read has changed.
+        programs: The programs for the minibatches.
+        state: The current state; None if the optimiser itself takes the steps, because it has no pure form.
+        refused: Why no program is valid for the next steps; None if one is.
+        renewed: How often the programs were replaced, because values that model and guide read have changed.
 
     Raises:
-        CaptureFailed: As `stage`.
+        CaptureFailed: As for `stage`.
     """
 
     several = True
@@ -68,7 +68,7 @@ class Staged:
         self._looks, self.renewed = Looks(taken), 0
         watch = like._watch if like else Watch(self._pair.model, self._pair.guide, settings=setup.estimator)
         self._watch: Watch = watch
-        program = self.programs.of(minibatches.sizes[0])  # what can't be captured says so now
+        program = self.programs.of(minibatches.sizes[0])  # so that a failure to capture is reported now
         optimizers = stepper.each(leaves)
         self._scheduled = stepper.scheduled(leaves, minibatches.per_epoch, taken)
         self._updates = Updates.of(optimizers, leaves, program.still, self._given)
@@ -86,7 +86,7 @@ class Staged:
         try:
             while len(elbos) < count and self.failure is None:
                 elbos += self._run(count - len(elbos))
-        except CaptureFailed as error:  # for other values of its arguments; `look_again` says so
+        except CaptureFailed as error:  # for other values of its arguments; `look_again` reports it
             self.refused = error
         return elbos
 
@@ -114,9 +114,9 @@ class Staged:
         return quick if self.state is not None else f"{quick}, but for the optimiser's own step: {self._stepper.name}"
 
     def look_again(self) -> None:
-        """Whether the model still is what it was when it was captured: what can be watched each time, the rest now and then.
+        """Checks whether the model is the same as when it was captured: watched places each time, everything else occasionally.
 
-        Where a number, flag or the like has changed that model, guide or estimator read, other programs are made.
+        If a number, flag or similar value that model, guide or estimator read has changed, the programs are replaced.
         """
         if self.refused:
             raise self.refused
@@ -125,7 +125,7 @@ class Staged:
         if self._looks.due(self._taken):
             with self._looks.look(self._taken):
                 self._hold_against_pyro()
-            self._watch.reset()  # a model that counts its calls has counted these
+            self._watch.reset()  # a model that counts its calls has counted these runs
 
     def _renew(self) -> None:
         changed = ", ".join(f"`{place.name}`" for place, _ in self._watch.what_changed()) or "A list"
@@ -148,13 +148,13 @@ class Staged:
         )
 
     def _at(self, step: int) -> tuple[Program, Batch]:
-        """What takes a step, and of what."""
+        """The loop that takes a step, and its inputs."""
         ((kind, _, index),) = self._sorted(step, 1)
         batch = self._minibatches.data(step).batch(self._pair.model, None if index is None else index[0])
         return self.programs.made[kind], batch
 
     def finish(self) -> None:
-        """Hands the pair's parameters and buffers and the optimiser's state to where others look for them."""
+        """Writes the current state to the pair's parameters and buffers and to the optimiser."""
         if self.state and self._updates:
             leaves = self._pair.leaves
             with torch.no_grad():
@@ -166,7 +166,7 @@ class Staged:
                 self._scheduled.settle(self._taken)
 
     def take_over(self) -> None:
-        """Goes on from what pair and optimiser hold now, for whoever has changed it."""
+        """Continues from the current state of pair and optimiser, after others have changed it."""
         if self._updates:
             steps, states = self._updates.read()
             self._updates.refresh(steps, states)
@@ -174,14 +174,14 @@ class Staged:
             self.stand(LoopState(steps, parameters, states, self._pair.buffers), self._taken)
 
     def stand(self, state: LoopState, taken: int) -> None:
-        """Goes on from a state, so many steps into its noise and minibatches."""
+        """Continues from a state, at the given position in noise and minibatches."""
         self.state, self._taken, self.failure = state, taken, None
 
     def upcoming(self, count: int) -> tuple[list[Block], Tensor | None]:
-        """The next steps, up to `count`, whose noise is of one block.
+        """The next steps, up to `count`, within one block of noise.
 
         Returns:
-            What they need, for each kind of minibatch among them; and (n,) uint8, the number of each step's kind, if there are several.
+            Their inputs, for each kind of minibatch among them; and (n,) uint8, the number of each step's kind, if there are several.
         """
         first, made = self._taken + 1, self.programs.made
         data, rooms = self._minibatches.data(first), [count, self._minibatches.room(first)]
@@ -190,7 +190,9 @@ class Staged:
         while True:
             count = int(min(rooms))
             groups = self._sorted(first, count)
-            rooms = [self._noise.left(made[kind], first) for kind, _, _ in groups]  # one may have been made just now
+            rooms = [
+                self._noise.left(made[kind], first) for kind, _, _ in groups
+            ]  # a new program may just have been made
             if count <= min(rooms):
                 break
         fresh = None if data is self._data else data.batch(self._pair.model).args
@@ -229,7 +231,7 @@ class Staged:
                 self._stepper.end_epoch(mean)
 
     def advance(self, steps: int) -> None:
-        """So many more steps have been taken."""
+        """Records that more steps have been taken."""
         self._taken += steps
 
     def _loop(self, kind: Kind) -> Loop:
@@ -241,7 +243,7 @@ class Staged:
         """Steps on minibatches of a size; `together` and `stacked` are `Loop`'s."""
         assert self.state and self._updates
         columns = self._minibatches.data(self._taken + 1).batch(self._pair.model).args
-        # Not for its number of steps, which resuming would change: resumed or not, it is the same program.
+        # Independent of the number of steps, so that a resumed fit uses the same program.
         often = self._minibatches.share(size) > RARE
         return Loop(
             program.unguarded, self._updates.rules, self.state, columns, size, together=together, stacked=stacked, compiled=often, given=self._given,
@@ -249,7 +251,7 @@ class Staged:
         )  # fmt: skip
 
     def _one_by_one(self, blocks: list[Block], which: Tensor | None) -> tuple[list[float], NonFiniteStep | None]:
-        """The gradient by the program, the step by the optimiser itself: the ELBOs, and why there is no next one."""
+        """Takes steps with the gradient from the program and the optimiser's own step; returns the ELBOs, and why there is no next step."""
         leaves, values, taken = self._pair.leaves, list[float](), [0] * len(blocks)
         data = self._minibatches.data(self._taken + 1)
         for number in [0] * len(blocks[0].noise[0]) if which is None else which.tolist():
@@ -279,10 +281,10 @@ class Staged:
         return values, None
 
     def why(self, step: int, refused: NonFiniteStep | None = None) -> Failure:
-        """Why a step can't be taken from where this stands, inside the pair's scope.
+        """Finds out why a step can't be taken from the current state, inside the pair's scope.
 
         Args:
-            refused: By the optimiser itself.
+            refused: The step that the optimiser itself rejected.
         """
         program, batch = self._at(step)
         normals, uniforms = self._noise(program, step, 1)

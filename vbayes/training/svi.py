@@ -35,11 +35,9 @@ from .scheduled import is_schedule
 from .svi_program import SVIProgram, name_of_model
 from .svi_steps import SVISteps
 
-WARM = (
-    100  # calls with arguments of one kind after which it compiles for them: by then it has cost as much as that will
-)
-RATES = 2  # changes of the optimiser, after the first of which its rates are inputs, and after which it takes its steps itself
-KINDS = 20  # of arguments, after which somebody is told that they always differ
+WARM = 100  # number of calls with arguments of one kind after which it compiles for them: they have taken as long as compiling will
+RATES = 2  # changes of the optimiser's options: after the first number its rates are inputs, after the second it takes its steps itself
+KINDS = 20  # number of kinds of arguments after which a warning says that they keep changing
 
 
 class SVI(pyro.infer.SVI):
@@ -93,18 +91,18 @@ class SVI(pyro.infer.SVI):
         self._backend = backend_of(compile)
         self._names: dict[
             Hashable, tuple[str, ...]
-        ] = {}  # of the parameters that model and guide ask for, by kind of call
+        ] = {}  # names of the parameters that model and guide use, by kind of call
         self._seen: dict[Hashable, int] = {}
         self._stale: dict[Hashable, int] = {}
         self._staged: dict[Hashable, SVIProgram | None] = {}
-        # What model, guide and loss read beside their arguments: before there is a program, and what has changed in it.
+        # What model, guide and loss read besides their arguments, before there is a program; and what has changed.
         self._watches: dict[Hashable, Watch] = {}
         self._fed: dict[Hashable, dict[Place, Any]] = {}
-        self._built_in: set[Hashable] = set()  # where that can't be an input
+        self._built_in: set[Hashable] = set()  # changes that can't become inputs
         self._changes: dict[Hashable, int] = {}
         self._values: dict[
             Hashable, set[tuple[bytes, ...]]
-        ] = {}  # that programs read of their arguments, and were not made for
+        ] = {}  # values that programs read of their arguments, but were not made for
         self._own_loss = self.loss_and_grads
         self._last: Hashable = None  # the kind of the last call
         self._refused: dict[Hashable, str] = {}
@@ -186,7 +184,7 @@ class SVI(pyro.infer.SVI):
         return torch.tensor(losses, dtype=torch.float64, device="cpu")
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-        """The arguments of a step. What programs read of their values is part of their kind."""
+        """The arguments of a step. The values that programs read of them are part of their kind."""
         call = Call.of(args, kwargs)
         while (held := self._staged.get(call.key)) and (values := held.other(call)) is not None:
             met = self._values.setdefault(call.key, set())
@@ -205,13 +203,13 @@ class SVI(pyro.infer.SVI):
         return loss
 
     def _program(self, call: Call, ahead: int = 1) -> SVIProgram | None:
-        """The program for arguments of this kind; None where Pyro is to run them.
+        """The program for arguments of this kind; None if Pyro takes the steps.
 
         Args:
-            ahead: Calls that are sure to come.
+            ahead: Number of calls that are certain to follow.
         """
         self._last = call.key
-        if self._wait is None or _PYRO_STACK:  # a handler around the call wants to see its sites
+        if self._wait is None or _PYRO_STACK:  # a Pyro handler around the call needs to see its sites
             return None
         if self.loss_and_grads != self._own_loss:  # set by hand
             return None
@@ -220,7 +218,7 @@ class SVI(pyro.infer.SVI):
             self._note(call, held)
             return None
         if held is not None and held.stale():
-            # Pyro takes a step, by which one sees what model and guide ask for now; then another program is made.
+            # Pyro takes a step, which shows what model and guide use now; then another program is made.
             del self._staged[call.key], self._names[call.key]
             self._stale[call.key] = self._stale.get(call.key, 0) + 1
             return None
@@ -246,20 +244,20 @@ class SVI(pyro.infer.SVI):
         return self._staged[call.key]
 
     def _capture(self, call: Call, names: tuple[str, ...], **how: Any) -> SVIProgram:
-        """A program, with the numbers that have changed so far as its inputs, if it can be."""
+        """Makes a program, with the numbers that have changed so far as its inputs, if possible."""
         fed = self._fed.setdefault(call.key, {})
         if watch := self._watches.pop(call.key, None):
             fed |= _to_feed(watch)
         if fed:
             try:
                 return SVIProgram(self, call, names, fed=list(fed.items()), **how)
-            except CaptureFailed:  # it branches on one, say
+            except CaptureFailed:  # for example, if it branches on one of them
                 fed.clear()
                 self._built_in.add(call.key)
         return SVIProgram(self, call, names, **how)
 
     def _note(self, call: Call, held: SVIProgram) -> None:
-        """Something that model, guide or loss read has changed: Pyro takes a step, then another program is made, if it is worth that."""
+        """Handles a change of something that model, guide or loss read: Pyro takes a step, then another program is made, if that is worthwhile."""
         changed = [place.name for place, _ in held.watch.what_changed()]
         self._changes[call.key] = self._changes.get(call.key, 0) + 1
         if self._changes[call.key] > CHANGES:
@@ -271,7 +269,7 @@ class SVI(pyro.infer.SVI):
         del self._staged[call.key], self._names[call.key]
 
     def _still(self, held: SVIProgram, call: Call) -> bool:
-        """Whether a program still does what model and guide do."""
+        """Whether a program still agrees with model and guide."""
         if held.due() and not held.faithful(call):
             self._give_up(call, CaptureFailed(CHANGED.format(pair=name_of_model(self.model), steps=held.taken)))
             return False
@@ -284,5 +282,5 @@ class SVI(pyro.infer.SVI):
 
 
 def _to_feed(watch: Watch) -> dict[Place, Any]:
-    """What has changed and can be an input of a program, each with its value before."""
+    """The changed places that can become inputs of a program, each with its earlier value."""
     return {place: before for place, before in watch.what_changed() if can_be_fed(place, before)}

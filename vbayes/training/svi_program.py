@@ -35,16 +35,16 @@ class SVIProgram:
     """The steps of an `SVI` on arguments of one kind, as a program over the tensors in Pyro's store.
 
     Args:
-        svi: Whose steps they are.
+        svi: The `SVI`.
         call: The arguments.
-        names: Of the parameters.
-        pure: Whether the optimiser's step is to be part of the program.
+        names: Names of the parameters.
+        pure: Whether the optimiser's step should be part of the program.
         moving: Options of the optimiser that change from step to step; see `Update`.
-        fed: Places that model and guide read whose values are inputs of the program, each with a value that it had before.
+        fed: Places read by model and guide whose values become inputs of the program, each with an earlier value.
 
     Attributes:
-        watch: Everything else that model, guide and loss read, which the program has built in.
-        failing: The noise of a step of `steps` that could not be taken.
+        watch: Watches everything else that model, guide and loss read, which the program has built in.
+        failing: The noise of the step in `steps` that could not be taken.
     """
 
     def __init__(
@@ -99,15 +99,15 @@ class SVIProgram:
         self._gradient: Compiled | None = None
         self._value: Compiled | None = None
         self.taken, self._looks = 0, Looks()
-        self._ahead: Noise | None = None  # drawn for steps of a run that are not taken yet
+        self._ahead: Noise | None = None  # noise drawn for steps of a run that are still to come
         self.failing: Noise | None = None
-        self.watch.reset()  # a model that counts its calls has counted these
+        self.watch.reset()  # a model that counts its calls has counted these runs
 
     def _batch(self, call: Call) -> Batch:
         return Batch(self._inputs(call))
 
     def _inputs(self, call: Call) -> tuple[Tensor, ...]:
-        """Of the program: what is fed to it, and the arguments."""
+        """The inputs of the program: the values of fed places, and the arguments."""
         return (*self._given, *call.tensors)
 
     @property
@@ -115,7 +115,7 @@ class SVIProgram:
         return self._svi._elbo
 
     def stale(self) -> bool:
-        """Whether Pyro's store, or the optimiser, has other tensors now than those that this works on, or the SVI another part."""
+        """Whether Pyro's store or the optimiser now holds other tensors than those of this program, or a part of the SVI was replaced."""
         model, guide, optim = self._made_of
         if self._svi.model is not model or self._svi.guide is not guide or self._svi.optim is not optim:
             return True
@@ -133,7 +133,7 @@ class SVIProgram:
         return any(buffers[name] is not buffer for name, buffer in self._state.buffers.items())
 
     def other(self, call: Call) -> tuple[bytes, ...] | None:
-        """What model and guide read of the values of some arguments, where that is not what the program has built in; None where it serves."""
+        """The values that model and guide read of some arguments, if they differ from those built into the program; None if it is valid."""
         guards, given = self._program.guards, self._fed.now()
         if guards is None or given is None:
             return None
@@ -143,7 +143,7 @@ class SVIProgram:
         return None if values == guards.own else values
 
     def _rows(self, program: Program) -> Tensor:
-        """(u,) the uniforms of the next step, which then draws them again."""
+        """(u,) the uniforms of the next step, without consuming them."""
         before = rng.get_state()
         uniforms = FreshNoise(program.draws, self._like)()[1]
         rng.set_state(before)
@@ -151,11 +151,11 @@ class SVIProgram:
 
     @property
     def line(self) -> str:
-        """Where the first of such values is read."""
+        """The line where the first of such values is read."""
         return self._program.guards.line if self._program.guards else ""
 
     def changed(self) -> bool:
-        """Whether something that model, guide and loss read is not what it was; what is fed is read for the next step."""
+        """Whether something that model, guide and loss read has changed, apart from fed places, whose values are read for the next step."""
         given = self._fed.now()
         if given is None:
             return True
@@ -163,21 +163,21 @@ class SVIProgram:
         return self.watch.changed()
 
     def _read_modes(self) -> list[bool]:
-        """What modules and parameters are told beside their numbers: whether they train, which are to move, which never have."""
+        """Flags of modules and parameters: training mode, which parameters require gradients, and which have never had one."""
         parts = [part.training for module in self._pair.modules for part in module.modules()]
         parts += [p.requires_grad for module in self._pair.modules for p in module.parameters()]
         parts += [leaf.requires_grad for leaf in self._leaves.values()]
         return parts + [self._leaves[name].grad is None for name in sorted(self._program.still)]
 
     def _untouched(self) -> set[str]:
-        """Parameters whose `.grad` is None, and stays so: for torch that is not the same as zeros, which earlier steps may have left."""
+        """Parameters whose `.grad` stays None, which torch distinguishes from zeros left by earlier steps."""
         return {name for name in self._program.still if self._leaves[name].grad is None}
 
     def step(self, call: Call, *, guarded: bool = False) -> float:
-        """One step, finite or not, as Pyro's are.
+        """Takes one step, whether it is finite or not, like Pyro.
 
         Args:
-            guarded: Raise `NonFiniteStep` before the optimiser's own step where the loss is not finite.
+            guarded: Whether to raise `NonFiniteStep` before the optimiser's own step if the loss is not finite.
         """
         noise = self._fresh()
         self.taken += 1
@@ -212,14 +212,14 @@ class SVIProgram:
 
     @property
     def whole(self) -> bool:
-        """Whether the optimiser's step is part of it."""
+        """Whether the optimiser's step is part of the program."""
         return self._state is not None
 
     def steps(self, call: Call, count: int, left: int) -> list[float]:
-        """Up to `count` steps of a `whole` one, to the first that is not finite.
+        """Takes up to `count` steps of a `whole` program, stopping at the first that is not finite.
 
         Args:
-            left: Of a run, steps that are still to be taken: by them, and not by the pace of the moment, noise is drawn together.
+            left: Number of steps left in the run, which alone determines how noise is drawn in blocks, independently of the current speed.
         """
         assert self._state and self._updates
         self._updates.refresh(self._state.steps, self._state.optimizer)
@@ -242,13 +242,13 @@ class SVIProgram:
         return (-values).tolist()
 
     def lost(self, call: Call, noise: Noise) -> tuple[str, ...]:
-        """The parameters that the step of a `whole` one leads out of the real numbers."""
+        """The parameters that the step of a `whole` program would make NaN or infinite."""
         assert self._state and self._updates
         gradients, _, _ = self._program.graph(self._state.parameters, self._pair.buffers, noise, self._inputs(call))
         return lost(self._updates.rules, self._state, gradients)
 
     def begin(self) -> None:
-        """A run begins: noise that an earlier one has left is dropped."""
+        """Begins a run: drops noise left over from an earlier one."""
         self._ahead = self.failing = None
 
     def evaluate(self, call: Call) -> float:
@@ -261,7 +261,7 @@ class SVIProgram:
         return -value.item()
 
     def due(self) -> bool:
-        """Whether it is time to hold it against Pyro again."""
+        """Whether it is time to compare the program with Pyro again."""
         return self._looks.due(self.taken)
 
     def faithful(self, call: Call) -> bool:

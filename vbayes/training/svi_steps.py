@@ -1,4 +1,4 @@
-"""The steps of `SVI.run`: by Pyro until there is a program."""
+"""The steps of `SVI.run`, taken by Pyro until there is a program."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .optimizer import guarded
 
 
 class SVISteps:
-    """An engine.
+    """An engine for `SVI.run`.
 
     Args:
-        svi: Whose steps they are.
-        args, kwargs: For model and guide.
-        total: Steps that are to be taken.
+        svi: The `SVI`.
+        args, kwargs: Arguments of model and guide.
+        total: Number of steps to take.
     """
 
     several = True
@@ -35,7 +35,7 @@ class SVISteps:
             program.begin()
 
     def take(self, count: int) -> list[float]:
-        """Up to `count` more losses."""
+        """Takes up to `count` more steps; returns their losses."""
         call = self._svi._call(self._args, self._kwargs)
         program = self._svi._program(call, self._left)
         if program is None:
@@ -52,12 +52,12 @@ class SVISteps:
         return losses
 
     def _guarded(self, step: Callable[[], float]) -> list[float]:
-        """A step that changes no parameter if it is not finite."""
+        """Takes a step, which changes no parameter if it is not finite."""
         svi, here = self._svi, rng.get_state()
         optim, loss = svi.optim, svi.loss_and_grads
         svi.optim, svi.loss_and_grads = guarded(optim), finite_loss(loss)
         try:
-            with no_warnings_of_nan():  # an error says more
+            with no_warnings_of_nan():  # the error is more informative
                 return [step()]
         except (NonFiniteStep, LinAlgError) as error:
             svi.optim, svi.loss_and_grads = optim, loss
@@ -83,7 +83,7 @@ class SVISteps:
         return self._why("loss" if str(error) == "ELBO" else str(error), parameters=tuple(names))
 
     def _why(self, what: str, noise: Any = None, *, parameters: tuple[str, ...] = (), torchs: str = "") -> Failure:
-        """By Pyro, at the draws of the step that could not be taken."""
+        """Finds the reason by Pyro, with the draws of the step that could not be taken."""
         svi, leaves = self._svi, dict(pyro.get_param_store()._params)
         with (
             validation(False),
@@ -96,7 +96,7 @@ class SVISteps:
         return Failure(what, sites, parameters or (wrong if what == "gradient" else ()), torchs)
 
     def look_again(self) -> None:
-        """An `SVI` looks before each call."""
+        """Nothing to check, as an `SVI` checks before each call."""
 
     def finish(self) -> None:
-        """Nothing is held back."""
+        """Nothing to do, as the store is always up to date."""

@@ -34,10 +34,10 @@ CARRIED = ("rows", "progress", "learning_rate", "switches", "convergence")  # of
 
 
 def refuse_together(ranks: Ranks, *, automatic: bool, restarts: int | None, average: bool, optimizer: Any) -> None:
-    """What several processes do not do together.
+    """Rejects options that are not available with several processes.
 
     Raises:
-        BadInput: It was asked for.
+        BadInput: Such an option was given.
     """
     asked = {
         "estimator='auto'": automatic,
@@ -54,16 +54,16 @@ def refuse_together(ranks: Ranks, *, automatic: bool, restarts: int | None, aver
 def begin_together(
     fit: F, ranks: Ranks, autosave: Autosave | None, held_out: Dataset | None = None, **asked: Any
 ) -> tuple[F, dict[str, Any]]:
-    """The fit that all go on with, and what its file says of it: the first process's, after a look at whether all were asked for the same.
+    """The fit that all processes continue with, and the contents of its file, both from the first process, after a check that all were called with the same arguments.
 
     Args:
-        fit: Of no steps. Its pair is ours to change.
-        autosave: What keeps it; the first process reads and writes.
+        fit: A fit of zero steps; its pair is modified in place.
+        autosave: Saves the fit; only the first process reads and writes.
         held_out: Data that decide when to stop.
-        asked: What has to be the same besides.
+        asked: Further arguments that must be the same.
 
     Raises:
-        BadInput: They were asked for different fits.
+        BadInput: The processes were called with different arguments.
     """
     shapes = {name: tuple(value.shape) for name, value in fit.pair.parameters.items()}
     every = ranks.gather(identity(fit, held_out) | asked | {"parameters": shapes})
@@ -90,7 +90,7 @@ def begin_together(
 def _by_first(
     ranks: Ranks, show: bool, callbacks: Sequence[Callback], autosave: Autosave | None
 ) -> tuple[bool, dict[str, Any]]:
-    """Whether this process shows a bar, and what else is the first one's to do; which says, where anything is shown, that it is not alone."""
+    """Whether this process shows progress and does everything else that only the first process does; if progress is shown, the first process reports the number of processes."""
     if not ranks.first:
         return False, {}
     if show:
@@ -109,12 +109,12 @@ def train_together(
     callbacks: Sequence[Callback] = (),
     autosave: Autosave | None = None,
 ) -> F:
-    """`steps` more steps of a fit, as `train` takes them.
+    """Takes `steps` more steps of a fit, like `train`.
 
     Raises:
-        BadInput: Rows that can't be shared out; see `sharing_of`.
-        NonFinite: A step could not be taken, in all of them.
-        ProcessLost: Another one has died, or does something else.
+        BadInput: The rows can't be divided; see `sharing_of`.
+        NonFinite: A step could not be taken; raised in all processes.
+        ProcessLost: Another process has died, or executes other code.
     """
     show, mine = _by_first(ranks, show, callbacks, autosave)
     mine |= {"make": functools.partial(ByRanks, ranks=ranks), "stopping": ranks.between_steps}
@@ -125,13 +125,13 @@ def train_together(
 def until_converged_together(
     fit: F, ranks: Ranks, *, progress: bool, callbacks: Sequence[Callback], autosave: Autosave | None, **options: Any
 ) -> F:
-    """A fit that is not told how far to go, as `until_converged` takes it: what it decides by, all see alike, the clock of the first process too.
+    """Trains until convergence, like `until_converged`: all processes base decisions on the same values, including the clock of the first process.
 
     Args:
-        options: Its other ones.
+        options: Other options of `until_converged`.
 
     Raises:
-        BadInput: As `train_together`, and for a guide that may become another one on the way.
+        BadInput: As for `train_together`; or the guide may be replaced by another one during training.
     """
     if fit.pair.word == AUTO:
         raise BadInput(

@@ -1,4 +1,4 @@
-"""The gain in the ELBO that counts as none."""
+"""The gain in the ELBO that is considered negligible."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from ..pair.check import DATA_PLATE
 from ..pair.sites import latents, plates
 from ..validation import no_warnings_of_nan, validation
 
-NATS = 0.01  # of a posterior: a mean that is .14 standard deviations off, or an error spread over many
+NATS = 0.01  # for a posterior: corresponds to a mean that is off by .14 standard deviations, or to errors spread over many parameters
 EACH = 0.001  # for each datum whose latents have parameters of their own
-AMORTISED = 0.02  # for each datum whose latents a network names
-WORTH = 0.2  # for each datum: a network's ELBO creeps on for ever, by less and less
+AMORTISED = 0.02  # for each datum whose latents a network computes
+WORTH = 0.2  # for each datum, as a network's ELBO keeps rising slowly for ever
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """Gains that count as none.
+    """Gains that are considered negligible.
 
     Attributes:
-        nats: A further phase's, for all data.
-        rows: N, where gains are named by the datum; 1 otherwise.
-        network: Whether a window's gain may also be too small to go on for at the same rate.
+        nats: Negligible gain of a further phase, for all data.
+        rows: N if gains are reported per datum; 1 otherwise.
+        network: Whether the gain of a window may also be too small to continue at the same rate.
     """
 
     nats: float
@@ -42,7 +42,7 @@ class Tolerance:
         local = any(DATA_PLATE in {frame.name for frame in plates(site)} for site in latents(guide))
         if not local:
             return cls(NATS)
-        # An autoguide of Pyro's keeps all latents in one vector, which is as long as they are together.
+        # Pyro's autoguides keep all latents in one vector, whose length is their total size.
         own = isinstance(pair.guide, AutoGuide) or any(total in leaf.shape for leaf in pair.parameters.values())
         if own:
             return cls(NATS + EACH * total)
@@ -50,5 +50,5 @@ class Tolerance:
 
     @property
     def worth(self) -> float:
-        """Below which a window's gain is not worth another one at the same rate, nats."""
+        """The gain of a window, in nats, below which another one at the same rate is not worthwhile."""
         return WORTH * self.rows if self.network else float("-inf")

@@ -38,10 +38,10 @@ def train(
     """Trains a fit, whose pair is modified in place, for `steps` more steps.
 
     Args:
-        staged: Whether to make a program of it; None lets the fit and the number of steps say.
+        staged: Whether to compile it; if None, the fit and the number of steps decide.
         autosave: Saves the fit while it runs.
         make: As for `FitRun`.
-        what: It is, for the bar; as for `until_converged` if None.
+        what: Label for the progress bar; as for `until_converged` if None.
         stopping: Context manager that returns a function telling whether to stop.
 
     Raises:
@@ -70,7 +70,7 @@ def train(
                 autosave.keep(run.fit)
             run.go(steps, report=report, pause=due, **how)
         reached = run.fit
-        if staged and not steps:  # it would be a program if there were any steps
+        if staged and not steps:  # the engine would be a program if there were any steps
             reached = replace(reached, progress=replace(reached.progress, staged=True))
         if steps and reached.steps >= FEWEST and not run.failure:
             tolerance = Tolerance.of(reached)

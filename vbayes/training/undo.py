@@ -1,4 +1,4 @@
-"""Taking back an optimiser's step: where it has led out of the real numbers, what stood before is what a fit keeps."""
+"""Undoes an optimiser's step that led to NaN or infinite values, so that a fit keeps its last finite state."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ..staging.step import SQUARES
 
 
 class Undo:
-    """What stands before a step.
+    """The state before a step.
 
     Args:
-        parameters: That it moves.
-        optimizers: torch's, that move them.
-        makes: Which makes others of those at a parameter's first step.
+        parameters: The parameters that the step changes.
+        optimizers: The torch optimisers of these parameters.
+        makes: The `PyroOptim` that makes further ones at a parameter's first step.
     """
 
     def __init__(
@@ -44,12 +44,12 @@ class Undo:
 
     @classmethod
     def of(cls, optimizer: PyroOptim, parameters: Iterable[Tensor]) -> Undo:
-        """Of one of Pyro's, which makes one of torch's for each parameter, some of them inside a scheduler."""
-        held = getattr(optimizer, "optimizer", None)  # one of torch's that was handed in
+        """The state of a `PyroOptim`, which makes a torch optimiser for each parameter, possibly inside a scheduler."""
+        held = getattr(optimizer, "optimizer", None)  # a torch optimiser given by the user
         return cls(parameters, [held]) if held else cls(parameters, _inside(optimizer), optimizer)
 
     def left_the_reals(self) -> list[Tensor]:
-        """The parameters that are not finite now, or whose optimiser will never move them again."""
+        """The parameters that are no longer finite, or that their optimiser will never change again."""
         every = [*self._parameters]
         owners = [*self._parameters]
         for optimizer in self._now():
@@ -63,7 +63,7 @@ class Undo:
         return [parameter for parameter in self._parameters if id(parameter) in wrong]
 
     def back(self) -> None:
-        """All as it was."""
+        """Restores the state."""
         with torch.no_grad():
             for parameter, value in zip(self._parameters, self._values, strict=True):
                 parameter.copy_(value)
@@ -88,7 +88,7 @@ def _copied(value: Any) -> Any:
 
 
 def finite(tensors: Sequence[Tensor]) -> bool:
-    """Whether all numbers in them are. Their sums say so in a tenth of the time that their norms take, or that they may not be."""
+    """Whether all values are finite. First tests their sums, which take a tenth of the time of norms: if these are finite, so are all values."""
     if not tensors or torch.isfinite(torch.stack([t.detach().sum().to(tensors[0]) for t in tensors])).all():
         return True
     return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)

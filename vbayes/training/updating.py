@@ -18,12 +18,12 @@ MATCHING = (BatchAndMatch, ScoreMatching)
 
 
 def is_update(optimizer: Any) -> bool:
-    """Whether what stands in an optimiser's place is an update."""
+    """Whether an object given as the optimiser is an update."""
     return isinstance(optimizer, NaturalGradient | BatchAndMatch | ScoreMatching)
 
 
 def scores_alone(optimizer: Any) -> bool:
-    """Whether it has no use for an estimator."""
+    """Whether an update works without an estimator."""
     return isinstance(optimizer, MATCHING)
 
 
@@ -31,14 +31,14 @@ def updated(
     optimizer: Any, update: Any, *, told: bool, estimator: Any = None, batch_size: int | None = None, learning_rate: float | None = None,
     average: bool | None = None,
 ) -> Any:  # fmt: skip
-    """What a fit has for an optimiser: an update in its place, where there is one.
+    """The optimiser of a fit, or the update in its place.
 
     Args:
         optimizer, update, estimator, batch_size, learning_rate, average: As given to `fit`.
-        told: Whether it was told how far to go.
+        told: Whether the length of the fit is given.
 
     Raises:
-        BadInput: No update, or something beside it that it has no use for.
+        BadInput: It is not an update, or an argument has no effect with it.
     """
     if update is None:
         return optimizer
@@ -69,13 +69,13 @@ def updated(
 
 
 def optimizer_of(fit: Any) -> Any:
-    """The optimiser of a fit as `optimizer_for` takes it, inside its pair's scope.
+    """The optimiser of a fit in the form for `optimizer_for`, inside its pair's scope.
 
     Raises:
         Unsuitable: The guide can't be used with the fit's update.
     """
     if scores_alone(fit.optimizer):
-        return functools.partial(torch.optim.SGD, lr=0.0)  # which is never asked
+        return functools.partial(torch.optim.SGD, lr=0.0)  # which is never used
     if not isinstance(fit.optimizer, NaturalGradient):
         return fit.optimizer
     rows = None if fit.batch_size is None else torch.arange(fit.batch_size, device=fit.data.first.device)
@@ -83,7 +83,7 @@ def optimizer_of(fit: Any) -> Any:
 
 
 def own_engine(fit: Any, *, compiled: bool) -> Matching | None:
-    """The engine that a fit's update brings, inside its pair's scope; None where gradients are followed.
+    """The engine of a fit's update, inside its pair's scope; None if training follows gradients.
 
     Args:
         compiled: As for `Matching`.
@@ -114,6 +114,6 @@ def check_update(fit: Any) -> None:
 
 
 def bound_of(fit: Any) -> str:
-    """What the values in a fit's history are of: "ELBO", or the bound that its estimator follows; see `estimators.followed`."""
+    """The name of the values in a fit's history: "ELBO", or the bound that its estimator maximises; see `estimators.followed`."""
     method = None if scores_alone(getattr(fit, "optimizer", None)) else getattr(fit, "estimator", None)
     return "ELBO" if method is None else followed(method)

@@ -14,9 +14,9 @@ VERBS = {
 }
 """Method of a `Fit` → the module with the function of that name."""
 WAYS = {"climb": "..diagnostics.climb", "bent": "..diagnostics.climb", "report": "..diagnostics.report"}
-"""What asks for diagnoses on the way to a `Fit`, or to its page → likewise."""
+"""Functions that need diagnoses while a `Fit` or its page is made → the same."""
 
 
 def verb(name: str) -> Callable[..., Any]:
-    """The function that a method of a fit is, or a way to one."""
+    """Imports the function behind a method of a fit."""
     return getattr(import_module((VERBS | WAYS)[name], __package__), name)  # type: ignore[no-any-return]

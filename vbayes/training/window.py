@@ -1,4 +1,4 @@
-"""A window of steps at one rate, in parts, of which each has the mean of its iterates."""
+"""A window of steps at one rate, in parts, with the mean of the iterates of each part."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from .schedule_state import Midst
 def window(
     now: Midst, steps: PhasedRun, size: int, parts: int, go: Callable[[int], bool]
 ) -> tuple[Point, int, float] | None:
-    """Takes the steps, or those that are left of them: the mean of their iterates, how many, and how much they drift.
+    """Takes the steps of a window, or the remaining ones; returns the mean of their iterates, their number, and their drift.
 
     Args:
-        now: Of the phase: what is known of the window so far is kept there between two steps, and is gone in the end.
-        steps: Of the fit.
-        size: Steps of a part.
-        parts: Of the window.
-        go: (steps in all) → whether there may be more after these.
+        now: State of the phase, which holds that of the window between two steps; cleared at the end.
+        steps: The steps of the fit.
+        size: Number of steps in a part.
+        parts: Number of parts in the window.
+        go: (total number of steps) → whether more may follow.
 
     Returns:
-        None for no steps, or where one could not be taken.
+        None if no step was taken, or one could not be taken.
     """
     going = True
     while going and now.number < parts:

@@ -14,15 +14,15 @@ from .. import rng
 from ..data.dataset import Batch, Dataset
 from ..data.stored import Stored, block_of
 
-BYTES = 2**26  # of a window, of which there are two
+BYTES = 2**26  # bytes of a window, of which there are two
 
 
 @dataclass(frozen=True)
 class Window:
-    """Some rows, which speak for all.
+    """Some of the rows, as a sample of all.
 
     Attributes:
-        data: In memory; as many rows in each window, of which the last of an epoch needs fewer.
+        data: Rows in memory, the same number in each window, although the last one of an epoch needs fewer.
         total: N, of the whole data set.
     """
 
@@ -31,25 +31,25 @@ class Window:
     chances: None = None
 
     def batch(self, model: Any, index: Tensor | None = None) -> Batch:
-        """See `Dataset.batch`; the index is of rows of the window."""
+        """See `Dataset.batch`; the index refers to rows of the window."""
         return replace(self.data.batch(model, index), total=self.total)
 
 
 class Windows:
-    """Windows in the order in which an epoch meets them.
+    """The windows in the order of an epoch.
 
-    Blocks of neighbouring rows in a random order fill the windows, and minibatches are drawn from a window's rows: each row once in an epoch, as
-    a full shuffle has it, at the speed at which a disk reads. Rows that are ordered on disk are mixed as far as a window holds many blocks.
-    Rows of a stream fill them in the order in which they come.
+    Windows are filled with blocks of neighbouring rows in a random order, and minibatches are drawn from a window's rows: each row once per epoch, as
+    in a full shuffle, at the sequential speed of the disk. Rows that are sorted on disk are mixed to the extent that a window holds many blocks.
+    Rows of a stream fill windows in the order of arrival.
 
     Args:
-        data: With columns that are read.
+        data: Data with columns that are read from disk.
         size: M, rows in a minibatch.
-        seed, stream: Of the orders.
+        seed, stream: Seed and stream for the orders.
 
     Attributes:
-        steps: To a window.
-        per_epoch: Windows.
+        steps: Steps per window.
+        per_epoch: Windows per epoch.
 
     References:
         Xu et al. 2022, In-database machine learning with CorgiPile: stochastic gradient descent without full data shuffle, SIGMOD, arXiv:2206.05830.
@@ -65,14 +65,14 @@ class Windows:
         self._block, self._in_order = block_of(stored), any(column.in_order for column in stored)
         self.per_epoch = -(-len(data) // self._rows)
         self._reader = ThreadPoolExecutor(1, "vbayes-rows") if all(column.background for column in stored) else None
-        # The one that trains and the one that is being read: memory that is used again costs a third of memory that is fresh.
+        # The window in use and the one being read; reusing memory costs a third of allocating it.
         self._buffers: list[dict[str, Tensor]] = [{}, {}]
         self._held: tuple[int, Window] | None = None
         self._next: tuple[int, Future[Window]] | None = None
         self._order: tuple[int, Tensor] | None = None
 
     def __call__(self, number: int) -> Window:
-        """A window, counted from 0 through all epochs; the one behind it is read from now on."""
+        """A window, counted from 0 through all epochs; starts reading the next one."""
         if self._held is None or self._held[0] != number:
             ahead, self._next, self._held = self._next, None, None
             found = ahead[1].result() if ahead else None
@@ -88,7 +88,7 @@ class Windows:
         return min(self._rows, len(self._data) - number % self.per_epoch * self._rows)
 
     def order(self, number: int) -> Tensor:
-        """(n,) the rows of a window, in the order in which its minibatches take them."""
+        """(n,) the rows of a window, in the order of its minibatches."""
         if self._order is None or self._order[0] != number:
             generator = rng.stream(self._seed, self._stream, 1, number)
             order = torch.randperm(self.length(number), generator=generator, device="cpu")
@@ -132,5 +132,5 @@ class Windows:
 
 
 def _filled(rows: Tensor, count: int) -> Tensor:
-    """So many numbers, the last of them zeros that nobody asks for."""
+    """Pads numbers to a given length with zeros, which are never used."""
     return torch.cat([rows, rows.new_zeros(count - len(rows))])
