@@ -61,7 +61,7 @@ CASES = {
     "a guide of nothing": (lambda: vb.Pair(model, None), BadInput, "guide=None is nothing"),
     "a class for a guide": (lambda: vb.Pair(model, pyro.infer.autoguide.AutoNormal), BadInput, r"an instance, AutoNormal\(\.\.\.\)"),
     "laplace of len": (lambda: vb.laplace(len, X), BadInput, "model is Python's own len"),
-    "a tensor of another shape for a word": (lambda: vb.pathfinder(model, torch.zeros(2, 1, 1, 3)), BadPair, "does not run on this batch"),
+    "a tensor of another shape for a word": (lambda: vb.pathfinder(model, torch.zeros(2, 1, 1, 3)), BadPair, "has no density for values"),
     # data
     "a tensor for a data set": (lambda: vb.Dataset(X), BadData, r"tensors is a tensor.*vb.Dataset.of\(x\)"),
     "a masked array": (lambda: fit(np.ma.masked_array([1.0, 2.0], mask=[0, 1])), BadData, r"whose mask \(of 1 numbers\) would be lost.*vb.impute"),

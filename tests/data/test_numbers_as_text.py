@@ -18,7 +18,9 @@ def model(hours, score=None):
         (["0.5", "1.5", "2.5", "?"], r"3 of its 4 values are numbers; '\?' in row 3 is not.*to_numeric\(df\['hours'\], errors='coerce'\)"),
         (["34", "27", "-", "51"], "3 of its 4 values are numbers; '-' in row 2 is not"),
         (["0,75", "0,25", "1,5"], r"all of its values are numbers with a comma.*\.str\.replace\(',', '\.'\)"),
-        (["5%", "7.5 %", "12%"], r"all of its values are numbers\..*str\.strip"),
+        (["1.25 y", "0.5 y", "2 y"], r"all of its values are numbers\..*\.str\.removesuffix\(' y'\)"),
+        (["5%", "7.5 %", "?"], r"2 of its 3 values are numbers.*str\.strip"),
+        (["1.5e3", "2.5e3", "5e3"], r"all of its values are numbers\..*to_numeric\(df\['hours'\]\);"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("column", ["hours", "score"])
@@ -36,6 +38,6 @@ def test_a_column_that_no_model_asks_for_is_in_nobodys_way():
     assert vb.Dataset.of(table).asked(model) == ["hours"]
 
 
-@pytest.mark.parametrize("names", [["1", "2", "3"], ["10", "11", "12a"], ["a", "b", "1.5"], ["0.5", "1.5"], ["01001", "01003", "x"]])  # fmt: skip
+@pytest.mark.parametrize("names", [["1", "2", "3"], ["10", "11", "12a"], ["a", "b", "1.5"], ["10 mg", "20 mg", "5 mg"], ["0.5", "1.5"], ["01001", "01003", "x"]])  # fmt: skip
 def test_names_stay_names(names):
     assert vb.Dataset.of(pd.DataFrame({"hours": names})).labels == {"hours": tuple(sorted(names))}

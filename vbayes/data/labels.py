@@ -182,7 +182,7 @@ def _numbers(name: str, series: pd.Series, kind: str) -> np.ndarray[Any, Any]:
         _refuse(
             name,
             f"a column of {kind} values",
-            f"{name}.astype(float), if all of them are numbers, or {name}.astype(str), if they are names",
+            f"pd.to_numeric({name}, errors='coerce'), if they are numbers, or {name}.astype(str).astype('category'), if they are names",
         )
     if series.isna().any() or kind not in ("integer", "boolean"):
         return series.to_numpy(dtype=float, na_value=np.nan)

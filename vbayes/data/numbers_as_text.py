@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 
@@ -20,24 +21,29 @@ LABELS = 3  # distinct ones, of which at least half are numbers; two are rather 
 def refuse_numbers(name: str, values: pd.Series, names: Sequence[str]) -> None:
     """Raises `BadData` where most labels of a column of text are numbers.
 
-    Integers are accepted, as they may be the names of groups ("1", "2", "12a"), unless all other labels stand for missing values.
+    Integers are accepted, as they may be the names of groups ("1", "2", "12a", "5 mg"), unless all other labels stand for missing values.
 
     Args:
         name: Name of the column.
         values: (N,) texts, or NaN.
         names: The distinct ones.
     """
-    numbers = {each for each in names if NUMBER.fullmatch(each.strip().strip(SYMBOLS))}
+    unit = _unit(names)
+    numbers = {each for each in names if NUMBER.fullmatch(each.strip().removesuffix(unit).strip(SYMBOLS))}
     others = [each for each in names if each not in numbers]
     if len(names) < LABELS or 2 * len(numbers) < len(names):
         return
-    if all(PLAIN.fullmatch(each.strip()) for each in numbers) and not (others and all(map(_missing, others))):
+    if all(PLAIN.fullmatch(each.strip().removesuffix(unit)) for each in numbers) and not (
+        others and all(map(_missing, others))
+    ):
         return
     known = values.notna().to_numpy()
     right = values.isin(numbers).to_numpy()
     got, column = "text, but all of its values are numbers", f"df[{name!r}]"
     numeric = column
-    if any(each.strip()[:1] in SYMBOLS or each.strip()[-1:] in SYMBOLS for each in numbers):
+    if unit:
+        numeric += f".str.removesuffix({unit!r})"
+    elif any(each.strip()[:1] in SYMBOLS or each.strip()[-1:] in SYMBOLS for each in numbers):
         numeric += f".str.strip({SYMBOLS!r})"
     if commas := next((each for each in names if each in numbers and "," in each), ""):
         numeric += ".str.replace(',', '.')"
@@ -56,6 +62,13 @@ def refuse_numbers(name: str, values: pd.Series, names: Sequence[str]) -> None:
         f"if they are names of groups, {column} = {column}.astype('category')",
         error=BadData,
     )
+
+
+def _unit(names: Sequence[str]) -> str:
+    """What all of them end in after a number, as in "1.5 kg"; nothing where one is a number without it, such as "1.5e3"."""
+    if any(NUMBER.fullmatch(each.strip()) for each in names):
+        return ""
+    return os.path.commonprefix([each.strip()[::-1] for each in names])[::-1].lstrip("0123456789.,")
 
 
 def _missing(text: str) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
+import pandas as pd
 import pyro
 import torch
 from torch import Tensor
@@ -128,8 +129,15 @@ def predict(
     return Prediction(
         labelled.draws(values, groups), labelled.constant(rows), tuple(s for s in sites if s in values), pair.name, rows.count,
         interval, method if known else "none", {one.name: one.names for one in groups.own if one.names}, how, dict(new.labels), _classes(relations, train),
-        _trust(fit),
+        _trust(fit), _index(new_data),
     )  # fmt: skip
+
+
+def _index(new_data: Any) -> pd.Index | None:
+    """The index of a table of pandas, if it does more than count the rows."""
+    if not isinstance(new_data, pd.DataFrame) or new_data.index.equals(pd.RangeIndex(len(new_data))):
+        return None
+    return new_data.index
 
 
 def _trust(fit: Trained) -> str:

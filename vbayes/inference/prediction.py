@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
+PLACE = "_place"  # of a row in the new data, on the way to its index
 PART = Real(above=0.0, below=1.0, given="0.9")
 NOT_TO_BE_USED = (
     "The draws of this fit should not be used (fit.verdict() says why), and neither should predictions made from them."
@@ -42,6 +43,7 @@ class Prediction(Displayable):
         labels: Column → labels of its codes.
         classes: Site → the names that its values stand for, if it is observed at a column of names.
         trust: What the fit's diagnosis says about its draws, in a few words; empty if there is no diagnosis.
+        index: (M,) index of the pandas table with the new rows, which `to_dataframe` keeps; None if there is none, or if it counts the rows.
     """
 
     draws: xr.Dataset
@@ -56,6 +58,7 @@ class Prediction(Displayable):
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     trust: str = ""
+    index: pd.Index | None = None
 
     def __post_init__(self) -> None:
         if self.trust:
@@ -108,7 +111,7 @@ class Prediction(Displayable):
     @takes()
     def to_dataframe(self, site: str | None = None) -> pd.DataFrame:
         """One row for each predicted number: its labels, the columns that the model was called with, mean, sd, and the ends of its interval; for names, the likeliest one and
-        the probability of each.
+        the probability of each. The index is that of the new data, if they are a pandas table.
 
         Args:
             site: Site to tabulate; all observed sites if None, with a column `site` if there are several.
@@ -120,9 +123,8 @@ class Prediction(Displayable):
                 table.attrs["trust"] = self.trust
         if len(tables) == 1:
             return tables[0]
-        return pd.concat(
-            [table.assign(site=name) for name, table in zip(names, tables, strict=True)], ignore_index=True
-        )
+        named = [table.assign(site=name) for name, table in zip(names, tables, strict=True)]
+        return pd.concat(named, ignore_index=self.index is None)
 
     def _table(self, name: str) -> pd.DataFrame:
         values = self[name]
@@ -131,7 +133,12 @@ class Prediction(Displayable):
 
         if values.ndim == 1:
             return pd.DataFrame({key: [value.item()] for key, value in columns.items()})
-        table = xr.Dataset(columns).to_dataframe().reset_index()
+        row, kept = next(iter(self.constant.coords)), dict[str, Any]()
+        if self.index is not None and row in values.dims:
+            kept[PLACE] = row, np.arange(self.rows)
+        table = xr.Dataset(columns | kept).to_dataframe().reset_index()
+        if self.index is not None and kept:
+            table.index = self.index.take(table.pop(PLACE).to_numpy())
         for column, own in self.constant.data_vars.items():
             if own.ndim == 1 and own.dims[0] in values.dims and column not in table:
                 each = own.to_series().reindex(table[own.dims[0]]).to_numpy()

@@ -20,7 +20,7 @@ DRAWS = 10  # from the prior; a row that is possible at all is so at one of them
 
 
 def require_density(pair: Pair, batch: Batch) -> None:
-    """Raises `BadPair` if observed values are of the wrong type, outside their support, or of no finite log-density at any draw from the prior.
+    """Raises `BadPair` if observed values are of the wrong type, outside their support, or, in some rows but not all, of no finite log-density at any draw from the prior.
 
     Args:
         batch: On the pair's device.
@@ -42,7 +42,7 @@ def require_density(pair: Pair, batch: Batch) -> None:
                     here = here & torch.as_tensor(site["mask"], device=here.device)
                 bad[name], found[name] = bad[name] & here if name in bad else here, site
     for name, here in bad.items():
-        if here.any():
+        if here.any() and not here.all():  # in all rows it is the model, and not the data
             first = here.nonzero()[0].tolist()
             value, family = float(found[name]["log_prob"][tuple(first)]), type(base(found[name]["fn"])).__name__
             row = first[0] if len(first) == 1 else tuple(first)
