@@ -292,6 +292,14 @@ def test_differences_are_paired_and_three_seeds_are_few():
     assert "a leads" in ranking.verdict(many, entries)
 
 
+def test_two_seeds_can_not_tell_what_is_chance():
+    """Of two, a gap of 5.9 ± 0.44 may be chance where one of 1.4 ± 0.08 is not: the verdict takes neither for a lead."""
+    table, entries = curves(a=[-1.0, -1.0], b=[-2.32, -2.48], c=[-6.46, -7.34])
+    text = ranking.verdict(table, entries)
+    assert "a is highest, at an ELBO of -1 nats per datum: b is 1.4 ± 0.08 behind; c is 5.9 ± 0.4 behind." in text
+    assert "distinguished" not in text and " leads" not in text and "With two seeds" in text and "seeds=5" in text
+
+
 def test_a_tie_with_the_best_is_not_a_lead_over_the_others():
     table, entries = curves(a=[-1.0, -1.0, -1.0], b=[-1.5, -1.5, -1.5], c=[-1.0, -1.0, -4.0])
     text = ranking.verdict(table, entries)

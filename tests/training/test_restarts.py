@@ -226,3 +226,31 @@ def test_what_torch_can_not_trace_side_by_side_is_told_plainly():
     pair = vb.Pair(lambda x: model(), lambda x: guide())
     how = {"steps": 200, "restarts": 2, "progress": False, "device": "cpu"}
     assert "Pyro's Gaussian processes" in vb.fit(pair, torch.zeros(1), loss, **how).fits[0].engine
+
+
+def lost_sign(x):
+    """Two equal modes, at about ±1.92, ten sds apart."""
+    z = pyro.sample("z", dist.Normal(0.0, 2.0))
+    both = dist.Normal(torch.stack([z, -z]), 0.4)
+    pyro.sample("x", dist.MixtureSameFamily(dist.Categorical(torch.ones(2)), both), obs=x[0])
+
+
+def test_agreement_of_equal_starts_is_no_reassurance():
+    def guide(x):
+        scale = pyro.param("s", lambda: torch.tensor(0.6), constraint=dist.constraints.positive)
+        pyro.sample("z", dist.Normal(pyro.param("m", lambda: torch.tensor(0.8)), scale))
+
+    how = {"steps": 2, "compile": False, "progress": False, "device": "cpu", "restarts": 3, "seed": 0}
+    said = vb.fit(vb.Pair(lost_sign, guide), torch.tensor([2.0]), "pathwise", **how).verdict(300)
+    assert "All 3 started at the same place" in said and "agree on one posterior" not in said
+
+
+def test_starts_of_a_guide_by_name_take_turns_at_the_modes_found():
+    """The search tells the verdict of a single fit, too, what its weights can't: k̂ = 0.37, and half of the mass missing."""
+    x, how = torch.tensor([2.0]), {"progress": False, "device": "cpu"}
+    found = vb.fit(lost_sign, x, guide="full", steps=2, compile=False, restarts=4, **how)
+    means = torch.stack([vb.posterior(fit, draws=100, seed=0).mean()["z"] for fit in found.fits])
+    assert means.sign().sum() == 0 and ((means.abs() - 1.92).abs() < 1.0).all()
+    assert "led to different posteriors" in found.verdict(300)
+    said = vb.fit(lost_sign, x, **how).verdict()
+    assert "another mode, of about 0.50 of the mass" in said and "Use the draws" not in said

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from .curvature import Place
 from .full import Full
 from .low_rank import LowRank
 from .starts import BENT
@@ -28,6 +29,9 @@ class Auto(LowRank):
 
     def _start(self, like: Tensor) -> None:
         self.kind._start(self, like)  # type: ignore[arg-type]
+
+    def away(self, place: Place) -> Tensor:
+        return self.kind.away(self, place)  # type: ignore[arg-type]
 
     def get_posterior(self, *args: Any, **kwargs: Any) -> Any:
         return self.kind.get_posterior(self, *args, **kwargs)  # type: ignore[arg-type]

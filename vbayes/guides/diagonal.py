@@ -10,7 +10,7 @@ from pyro.distributions import constraints
 from pyro.nn import PyroParam
 from torch import Tensor
 
-from .curvature import each_alone
+from .curvature import Place, each_alone
 from .whitened import Whitened
 
 
@@ -29,6 +29,9 @@ class Diagonal(Whitened):
     def _start(self, like: Tensor) -> None:
         self.loc = PyroParam(torch.zeros_like(like))
         self.scale = PyroParam(torch.ones_like(like), constraints.softplus_positive)
+
+    def away(self, place: Place) -> Tensor:
+        return (place.centre.to(self.centre) - self.centre) / self.widths
 
     def get_posterior(self, *args: Any, **kwargs: Any) -> Any:
         return dist.Normal(self.centre + self.widths * self.loc, self.widths * self.scale).to_event(1)

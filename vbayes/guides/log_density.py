@@ -18,6 +18,7 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_map
 
+from .. import rng
 from ..validation import no_warnings_of_nan, validation, vmap
 
 OF_TORCH = (
@@ -122,6 +123,17 @@ class LogDensity:
             n: part.reshape((*numbers.shape[:-1], *shape))
             for (n, shape), part in zip(self._shapes.items(), parts, strict=True)
         }
+
+    def of_prior(self, seed: int) -> Tensor | None:
+        """(D,) unconstrained numbers of a draw from the model's prior; None where it can't be drawn from, as a flat one."""
+        try:
+            with pyro.poutine.block(), rng.seeded(seed), torch.no_grad(), validation(False):
+                run = pyro.poutine.trace(self._model).get_trace(*self._args, **self._kwargs)
+            drawn = [self._to[name].inv(run.nodes[name]["value"]).reshape(-1) for name in self.sites]
+        except Exception:  # whatever the model's code raises on a draw, or its prior where there is none
+            return None
+        found = torch.cat(drawn).to(self.start)
+        return found if found.shape == self.start.shape and found.isfinite().all() else None
 
     def name_of(self, place: int) -> str:
         """What a number is called: its site, with its index where that has several."""

@@ -12,6 +12,7 @@ from pyro.nn import PyroParam
 from torch import Tensor
 
 from .. import rng
+from .curvature import Place
 from .starts import Start, best_normal
 from .whitened import Whitened
 
@@ -52,6 +53,9 @@ class LowRank(Whitened):
             left = torch.ones_like(like)
         self.factor = PyroParam(factor.to(like))
         self.scale = PyroParam(left.sqrt().to(like), constraints.softplus_positive)
+
+    def away(self, place: Place) -> Tensor:
+        return (place.centre.to(self.centre) - self.centre) / self.widths
 
     def get_posterior(self, *args: Any, **kwargs: Any) -> Any:
         width = self.widths

@@ -12,6 +12,7 @@ from ..errors import Unsuitable
 from .curvature import DRAWS, Form, Place, Places, along, apart, endless, improved, noise_of, path, starts_of, whole
 from .large import bfgs_paths, mode_and_widths
 from .log_density import LogDensity
+from .other_modes import other_modes
 
 STARTS = 4
 BENT = 300  # numbers up to which second derivatives are taken
@@ -32,7 +33,7 @@ Start = Callable[[LogDensity, Form, int], Places]
 def best_normal(density: LogDensity, form: Form, seed: int) -> Places:
     """Finds the normal of the best ELBO: the best of those along the paths to the modes, improved by natural gradients.
 
-    With more than 300 numbers it is centred at the mode, with widths from the diagonal of the curvature there.
+    Where that is the only one, and there are few numbers, modes apart from it are searched for from more starts. With more than 300 numbers it is centred at the mode, with widths from the diagonal of the curvature there.
     """
     if not bends(density):
         return Places(mode_and_widths(density, seed=seed), (), 0, how=BFGS)
@@ -44,7 +45,10 @@ def best_normal(density: LogDensity, form: Form, seed: int) -> Places:
     found = [place for place in found if place is best or (place.elbo > best.elbo - NEAR and apart(place, best))]
     count = min(MORE, HESSIANS // density.size, WORK // (density.size * density.largest))
     noise = noise_of(density, max(DRAWS // 2, count), seed)
-    return _ordered(density, [improved(density, place, noise, form) for place in found], STARTS - len(found), NATURAL)
+    places = _ordered(density, [improved(density, place, noise, form) for place in found], STARTS - len(found), NATURAL)
+    if places.others or places.endless:
+        return places
+    return replace(places, others=other_modes(density, places.best, noise, form, seed))
 
 
 def laplace(density: LogDensity, form: Form, seed: int) -> Places:

@@ -19,7 +19,7 @@ from torch.distributions import transform_to
 
 from ..errors import Unsuitable
 from ..summaries.card import first_few
-from .curvature import Places, whole
+from .curvature import Place, Places, whole
 from .log_density import LogDensity, is_discrete
 from .search import Search
 from .starts import Start, best_normal
@@ -189,6 +189,12 @@ class Whitened(AutoContinuous):
             for share, q_at, its in zip(shares, here, own, strict=True)
             if share > SMALL and q_at < its + math.log(share * LITTLE)
         )
+
+    def away(self, place: Place) -> Tensor:
+        """(D,) what `loc` is where the normal is centred at a place."""
+        way = (place.centre.to(self.centre) - self.centre)[:, None]
+        root = self.root if self.root.dim() == 2 else self.root.diag()
+        return torch.linalg.solve_triangular(root, way, upper=False)[:, 0]
 
     def _loc_scale(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         posterior = self.get_posterior()

@@ -12,23 +12,25 @@ from torch import Tensor
 
 from .. import rng
 from ..data.dataset import Batch
+from ..guides import Whitened
 from ..validation import validation
 from .pair import Pair
 
 WIDTH = 2.0  # of the interval that Stan draws initial values from, to either side, on the unconstrained scale
 
 
-def another_start(pair: Pair, batch: Batch, seed: int) -> Pair:
+def another_start(pair: Pair, batch: Batch, seed: int, number: int = 0) -> Pair:
     """Copies a pair with new initial values, each drawn in the same way as the first time.
 
     Modules draw by their `reset_parameters`, autoguides by their `init_loc_fn`, functions by the values that they pass to `pyro.param`. A
     parameter that starts at a constant starts there again, except for an autoguide's location, which is then shifted by a uniform draw
-    from (−2, 2). Values are drawn on the device where the pair's first ones were made, and then moved, so they are the same on every device.
+    from (−2, 2); for a guide chosen by name, in units of its widths, around each of the modes that its search found, in turn. Values are drawn on the device where the pair's first ones were made, and then moved, so they are the same on every device.
 
     Args:
         pair: An initialised pair.
         batch: The arguments that model and guide are called with.
         seed: Seed for the draws.
+        number: Number of the start, of which the pair's own is 0.
     """
     here, home = pair.device, pair.home
     twin = pair.copy()
@@ -48,6 +50,10 @@ def another_start(pair: Pair, batch: Batch, seed: int) -> Pair:
             for name in sorted(fresh):
                 if pair.is_real(name) and torch.equal(fresh[name], before[name]):
                     fresh[name] += WIDTH * (2 * torch.rand_like(fresh[name]) - 1)
+    if isinstance(guide := twin.guide, Whitened) and guide.places and guide.places.others:
+        modes = (guide.places.best, *guide.places.others)
+        if (place := modes[number % len(modes)]) is not modes[0]:
+            fresh[f"{guide._pyro_name}.loc"] += guide.away(place)
     twin.load(fresh)
     return twin if here is None else twin.to(here)
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from .listed import listed
 from .ranking import Entry, at_equal, by_pyro, failed, finished, seconds_in_words, unsteady
-from .ties import chance
+from .ties import chance, too_few
 
 WORDS = {
     "kl": "KL(q ‖ p)",
@@ -52,8 +52,7 @@ def verdict(table: pd.DataFrame, entries: Sequence[Entry], *, interrupted: bool 
         steps = at_equal(table, "step", names[0])[0]
         if (table.groupby(["estimator", "seed"]).step.max() == steps).all():
             parts.append(f"After all {steps:,.0f} steps: {_least(table, names[0], 'step')}.")
-        if len(values) == 1:
-            parts.append("With one seed, it is unknown how much of this is chance.")
+        parts.append(too_few(len(values)))
     parts += [*failed(entries, table.seed.nunique()), by_pyro(entries), unsteady(table)]
     return " ".join(part for part in parts if part)
 

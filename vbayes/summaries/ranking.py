@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .listed import listed
-from .ties import chance
+from .ties import chance, too_few
 
 STEADY = 1.5  # times what steps cost usually, that they may have cost in all before the clock is called unsteady
 
@@ -139,8 +139,7 @@ def verdict(table: pd.DataFrame, entries: Sequence[Entry], *, interrupted: bool 
         parts.append(_leader(by_step, f"After {steps:,.0f} steps each"))
         if len(entries) > 1:
             parts += [_leader(by_time, f"After {seconds_in_words(seconds)} each"), _race_to(table, entries)]
-        if len(by_step) == 1:
-            parts.append("With one seed, it is unknown how much of this is chance.")
+        parts.append(too_few(len(by_step)))
     parts += failed(entries, len(by_step))
     parts += [_asides(entries), unsteady(table)]
     return " ".join(part for part in parts if part)
@@ -162,7 +161,7 @@ def _leader(values: pd.DataFrame, when: str) -> str:
     rest = "; ".join(f"{name} is {said[name]}" for name in behind if name not in tied)
     where = f"an ELBO of {means.iloc[0]:.5g} nats per datum"
     if not tied:
-        return f"{when}, {best} leads, at {where}: {rest}."
+        return f"{when}, {best} {'is highest' if too_few(len(values)) else 'leads'}, at {where}: {rest}."
     if not rest:
         return f"{when}, {listed([best, *tied])} can't be distinguished; the highest is at {where}."
     near = listed([f"{name} ({said[name]})" for name in tied])

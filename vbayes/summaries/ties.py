@@ -7,6 +7,7 @@ import pandas as pd
 from scipy import stats
 
 TIE = 2.0  # standard errors within which two numbers are called equal
+FEWEST = 3  # seeds: a standard error of two is so uncertain that 14 of them may be chance
 
 
 def ties(rows: pd.DataFrame, at: str, group: str) -> list[str]:
@@ -19,5 +20,12 @@ def ties(rows: pd.DataFrame, at: str, group: str) -> list[str]:
 
 
 def chance(seeds: int) -> float:
-    """Standard errors, of so many seeds, that chance exceeds as rarely as `TIE` where there are many: Student's t."""
-    return float(stats.t.ppf(stats.norm.cdf(TIE), seeds - 1)) if seeds > 1 else 0.0
+    """Standard errors, of so many seeds, that chance exceeds as rarely as `TIE` where there are many: Student's t. 0 for two or fewer, which can't tell; see `too_few`."""
+    return float(stats.t.ppf(stats.norm.cdf(TIE), seeds - 1)) if seeds >= FEWEST else 0.0
+
+
+def too_few(seeds: int) -> str:
+    """What to do where so many seeds can't tell what is chance; empty where they can."""
+    if seeds >= FEWEST:
+        return ""
+    return f"With {'one seed' if seeds == 1 else 'two seeds'}, it is unknown how much of this is chance; seeds=5 would tell."

@@ -35,11 +35,13 @@ class Restarts(Displayable):
             infinite ends before the others.
         steps: Number of steps for each fit; None if they trained until convergence.
         failures: For each fit the error that ended it, with step and site; None if it stayed finite.
+        alike: Whether all started from the same values, so that their agreement says nothing.
     """
 
     fits: tuple[Fit, ...]
     steps: int | None
     failures: tuple[NonFinite | None, ...] = ()
+    alike: bool = False
 
     @property
     def best(self) -> Fit:
@@ -138,6 +140,11 @@ class Restarts(Displayable):
             return text
         worst = self.r_hat(draws).iloc[0]
         where = f"{worst.site}{f'[{worst.element}]' if worst.element else ''}"
+        if worst.r_hat < AGREE and self.alike:
+            return (
+                f"{text} All {len(self.fits)} started at the same place, so their agreement says nothing about other modes. Wanted: random initial values in the guide, such as "
+                'pyro.param("loc", lambda: 3 * torch.randn(())), or no guide: vb.fit(model, data, restarts=4).'
+            )
         if worst.r_hat < AGREE:
             return f"{text} They agree on one posterior: R̂ is at most {worst.r_hat:.2f}, at {where}."
         best, rows = int(table.restart[table.best].iloc[0]), len(self.fits[0].data)

@@ -40,8 +40,10 @@ from .updating import bound_of, optimizer_of, scores_alone
 
 
 def fit_restarts(first: Fit, count: int, steps: int, *, show: bool, callbacks: Sequence[Callback]) -> Restarts:
-    """Trains `count` fits like `first`, which has taken no steps yet."""
-    return fit_each(_starts(first, count), steps, show=show, callbacks=callbacks)
+    """`count` fits like `first`, which has taken no steps yet."""
+    fits = _starts(first, count)
+    alike = _alike(fits)
+    return replace(fit_each(fits, steps, show=show, callbacks=callbacks), alike=alike)
 
 
 def fit_until_converged(
@@ -55,7 +57,9 @@ def fit_until_converged(
     """
     left, callbacks = Budget.of(None, max_seconds).seconds, options.pop("callbacks", ())
     reached, failures = list[Fit](), list[NonFinite | None]()
-    for number, fit in enumerate(_starts(first, count)):
+    fits = _starts(first, count)
+    alike = _alike(fits)
+    for number, fit in enumerate(fits):
         began, seconds = time.perf_counter(), max(left, 1e-3) / (count - number)
         how: dict[str, Any] = {
             "what": _which(number, count),
@@ -66,7 +70,7 @@ def fit_until_converged(
         left -= time.perf_counter() - began
         if reached[-1].interrupted:
             break
-    return _checked(Restarts(tuple(reached), None, tuple(failures)))
+    return _checked(Restarts(tuple(reached), None, tuple(failures), alike))
 
 
 def _add(take: Callable[[], Fit], reached: list[Fit], failures: list[NonFinite | None], steps: int | None) -> None:
@@ -108,11 +112,17 @@ def _starts(first: Fit, count: int) -> list[Fit]:
     batch = first.data.batch(first.pair.model)
     fits, size, where = [first], first.batch_size, first.data.first.device
     small = first.data.batch(first.pair.model, None if size is None else torch.arange(size, device=where))
-    for seed in rng.children(first.seed, count)[1:]:
-        pair = another_start(first.pair, batch, seed)
+    for number, seed in enumerate(rng.children(first.seed, count)[1:], 1):
+        pair = another_start(first.pair, batch, seed, number)
         estimator = with_memory(first.estimator, pair, small)  # which stores this start only
         fits.append(replace(first, pair=pair, estimator=estimator, seed=seed, progress=Progress.start(seed)))
     return fits
+
+
+def _alike(fits: Sequence[Fit]) -> bool:
+    """Whether all start from the same values, as where every parameter starts at a constant."""
+    first, *others = [fit.pair.parameters for fit in fits]
+    return all(torch.equal(value, other[name]) for other in others for name, value in first.items())
 
 
 def fit_each(fits: list[Fit], steps: int, *, show: bool, callbacks: Sequence[Callback] = ()) -> Restarts:
