@@ -64,7 +64,7 @@ class BadInput(VBayesError, ValueError):
             wanted: What is needed instead: "an integer of at least 2".
             mend: How to fix it: "draws=3, without quotes".
         """
-        error = cls(f"{what} is {got}. Wanted: {wanted}. Mend: {mend}.")
+        error = cls(f"{what} is {got}. Wanted: {wanted}. Fix: {mend}.")
         error.parts = {"what": what, "got": got, "wanted": wanted, "mend": mend}
         return error
 

@@ -59,7 +59,7 @@ def _temporary(process: int) -> Path:
 
     atexit.register(remove)
     print(
-        f"vbayes: there is no writable home directory, so data and compiled code are stored in {folder}, which is deleted when this process ends. Mend: set HOME, or VBAYES_CACHE.",
+        f"vbayes: there is no writable home directory, so data and compiled code are stored in {folder}, which is deleted when this process ends. Fix: set HOME, or VBAYES_CACHE.",
         file=sys.stderr,
     )
     return folder

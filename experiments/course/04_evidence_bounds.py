@@ -15,7 +15,7 @@ import vbayes as vb
 from vbayes.drawing.simulation import simulate
 from vbayes.pairs import TRACTABLE
 
-MARGIN = 0.25  # nats that a bound may lie on the wrong side unnoticed
+MARGIN = 1.0  # nats that a bound may lie on the wrong side unnoticed
 ANNEALED = {"annealed": "AIS on the data", "annealed there": "forward AIS on simulated data: lower bound", "annealed back": "reverse AIS on simulated data: upper bound"}  # fmt: skip
 CONTINUOUS = ("normal_normal", "gaussian_chain", "linear_gaussian", "gamma_poisson")  # which annealing can move in
 

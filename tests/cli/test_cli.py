@@ -17,6 +17,7 @@ import vbayes as vb
 from vbayes.cli.commands import find
 from vbayes.cli.options import names
 from vbayes.export import arviz as export
+from vbayes.pair.missing import is_without_gaps
 from vbayes.progress.lines import Lines
 
 RUN = {
@@ -95,6 +96,15 @@ def test_train_a_pair_of_ones_own(inside, tmp_path):
     assert found["verdict"][:30] in done.stdout
     assert json.loads((tmp_path / "run" / "config.json").read_text())["estimator"] == "stl"
     assert "ELBO per datum" in done.stdout
+
+
+def test_missing_values_are_masked_where_that_is_asked_for():
+    """The pair that a fit is trained with is also the one that it is loaded with."""
+    masked = find("eight_schools", None, missing="mask")
+    assert is_without_gaps(masked.pair.model) and masked.changed["missing"] == (None, "mask")
+    assert not is_without_gaps(find("eight_schools", None).pair.model)
+    with pytest.raises(vb.errors.BadInput, match="missing='maks'"):
+        find("eight_schools", None, missing="maks")
 
 
 def test_default_folder_and_a_pair_without_pictures(inside, tmp_path):

@@ -61,7 +61,7 @@ def test_from_a_csv_to_a_prediction(inside, files, tmp_path, monkeypatch):
     assert config["data"] == "radon" and config["file"] == "radon.csv"
 
     refused = inside("predict", "run", "--data", "new.csv")
-    assert refused.returncode == 2 and "Mend: add --pair mine_with_a_table:pair" in words(refused.stderr)
+    assert refused.returncode == 2 and "Fix: add --pair mine_with_a_table:pair" in words(refused.stderr)
     other = inside("predict", "run", "--data", "new.csv", "--pair", "other:pair")
     assert other.returncode == 2 and "Wanted: --pair mine_with_a_table:pair" in words(other.stderr)
 

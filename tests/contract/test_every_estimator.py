@@ -54,8 +54,6 @@ CASES = [
     pytest.param(name, pair, marks=() if pair == QUICK[name] and name not in LONG else pytest.mark.slow)
     for name, pair in EVERY
 ]
-# Gammas are no function of normals and uniforms, and there is no machine code for them: XLA takes ten seconds over each program, `vmap` none.
-BY_XLA = {("dreg", "beta_bernoulli"), ("stl", "gamma_poisson"), ("score", "gamma_poisson")}
 POWER = 7.0  # standard errors that an error of a tenth must make: enough draws for that, from a pilot
 FEWEST, MOST = 20_000, 4_000_000
 
@@ -107,8 +105,7 @@ def test_gradient_is_unbiased_and_value_the_bound(name, pair_name):
     """Coordinate by coordinate against the exact gradient; a tenth of its length more, and it would show."""
     bound, right, claimed = truth(name, pair_name)
     pair, batch = tractable.pair_of(pair_name), tractable.batch_of(pair_name)
-    backend = "auto" if (name, pair_name) in BY_XLA else "native"
-    replicas = Replicas(pair, small(name), batch, compiled=True, backend=backend)
+    replicas = Replicas(pair, small(name), batch, compiled=True, backend="native")
     assert replicas.why_slow is None
 
     def blocks(count, size, first=0):

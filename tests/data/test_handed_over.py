@@ -32,7 +32,7 @@ FRAME = pd.DataFrame({"g": ["a", "b", "c"] * 20, "y": [1.0, 5.0, 9.0] * 20})
 
 def test_a_column_behind_an_argument_that_is_left_out():
     data = {"x": torch.arange(5.0), "y": torch.arange(5.0)}
-    with pytest.raises(vb.errors.BadData, match=r"'offset' comes before 'y'.*Mend: def model\(x, y, offset=None\)"):
+    with pytest.raises(vb.errors.BadData, match=r"'offset' comes before 'y'.*Fix: def model\(x, y, offset=None\)"):
         vb.fit(line, data, steps=1, progress=False)
     assert len(vb.Dataset.of(data | {"offset": torch.zeros(5)}).batch(line).args) == 3
 
@@ -132,7 +132,8 @@ def test_a_fit_that_is_read_again_has_its_own_codes(fit, tmp_path):
     """Names of a part of the data, or in another order, are those that the parameters were learnt of."""
     path, pair = fit.save(tmp_path / "fit.safetensors"), vb.Pair(by_group, AutoNormal(by_group))
     part = pd.DataFrame({"g": ["c", "b"], "y": [9.0, 5.0]})
-    found = vb.Fit.load(path, pair, part)
+    with pytest.warns(UserWarning, match="2 rows, and it had 60"):
+        found = vb.Fit.load(path, pair, part)
     assert found.data.tensors["g"].tolist() == [2, 1] and found.data.labels["g"] == ("a", "b", "c")
     own = FRAME.assign(g=pd.Categorical(FRAME.g, ["c", "b", "a"]))
     assert vb.Fit.load(path, pair, own).data.tensors["g"][:3].tolist() == [0, 1, 2]

@@ -113,6 +113,6 @@ def test_a_mode_is_a_point_and_says_so():
         height = float(dist.Normal(mean[0] + mean[1] * X, 0.5).log_prob(Y).sum() + prior)
     assert fit.pair.guide.search.value == pytest.approx(height, abs=1e-4) and "log p(x, z)" in repr(fit)
     verdict = fit.verdict()
-    assert "a point, which has no spread" in verdict and "vb.laplace(model, data)" in verdict and "k̂" not in verdict
+    assert "a point without spread" in verdict and "vb.laplace(model, data)" in verdict and "k̂" not in verdict
     assert "k̂" not in repr(fit.diagnosis) and "draws" not in fit.diagnosis.short()
     assert vb.laplace(regression, data, device="cpu").verdict().startswith("Found by Newton's method, 1 iteration")

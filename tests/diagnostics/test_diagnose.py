@@ -46,6 +46,23 @@ def guided(shift: float = 0.0, width: float = 1.0, *, first: float | None = None
 
 
 @pytest.mark.parametrize(
+    ("method", "width", "infinite"),
+    [
+        (vb.CUBO(8), 0.65, True),  # k̂ is 1 − width² = .58: no second moment
+        (vb.CUBO(8), 1.0, False),
+        (vb.CUBO(8, order=1.5), 0.65, False),  # that has 1/k̂ = 1.7 moments
+        (vb.STL(), 0.65, False),
+    ],
+)
+def test_an_upper_bound_is_not_believed_where_it_is_infinite(method, width, infinite):
+    fit = vb.fit(guided(width=width), X, method, steps=1, learning_rate=1e-4, compile=False, progress=False)
+    found = vb.diagnose(fit, draws=20_000, seed=0)
+    assert found.infinite == infinite
+    assert ("−CUBO(8) is not to be believed: from k̂ = 0.50 on" in found.verdict()) == infinite
+    assert ("infinite, or no draws show it: k̂ ≥ 0.50" in repr(found)) == infinite
+
+
+@pytest.mark.parametrize(
     ("shift", "width", "trust"),
     [
         (0.0, 1.0, "good"),
@@ -132,7 +149,7 @@ def test_a_model_that_breaks_at_some_draws():
 def test_a_point_has_no_spread():
     fit = vb.fit(vb.Pair(model, AutoDelta(model)), X, steps=2, progress=False)
     found = vb.diagnose(fit)
-    assert found.trust == "bad" and found.points and "a point, which has no spread" in found.verdict()
+    assert found.trust == "bad" and found.points and "a point without spread" in found.verdict()
     pyplot.close(found.plot())
 
 

@@ -38,5 +38,7 @@ def test_a_name_of_a_page_gets_the_page_alone(fit, tmp_path):
 
 def test_a_folder_of_that_name_is_not_written_over(fit, tmp_path):
     (tmp_path / "x.html").mkdir()
-    with pytest.raises(vb.errors.OutputUnwritable, match=r"x\.html is a folder, .* Mend: remove it, or fit\.report\('"):
+    with pytest.raises(
+        vb.errors.OutputUnwritable, match=r"x\.html is an existing folder, .* Fix: remove it, or fit\.report\('"
+    ):
         fit.report(tmp_path / "x.html")

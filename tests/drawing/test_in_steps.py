@@ -188,7 +188,7 @@ def test_what_has_no_order_is_refused():
         draw(vb.Pair(comes_and_goes, guide))
     with pytest.raises(vb.errors.Unsuitable, match="guide lacks 'z3'"), pytest.warns(UserWarning, match="z3"):
         draw(walk(["theta", "z1", "z2"]))
-    with pytest.raises(vb.errors.BadInput, match="'steps' beside 'log_p'"):
+    with pytest.raises(vb.errors.BadInput, match="'steps' and 'log_p'"):
         draw(walk(["theta", "z1", "z2", "z3"]), needs={"steps", "log_p"})
     for wrong in (lambda w: w, lambda w: (w, w), lambda w: (torch.tensor([0]), w)):
         with pytest.raises(vb.errors.BadEstimator, match="Wanted: two tensors of the shape"):

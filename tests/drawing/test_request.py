@@ -28,7 +28,7 @@ BATCH = vb.Batch((torch.tensor([-0.5, 2.0]),))
         ),
         (
             {"needs": {"log_p", "path"}},
-            "'path' is no field of Particles and does not belong in `needs`. Put it in `requires`",
+            "'path' is not a field of Particles and does not belong in `needs`. Put it in `requires`",
         ),
         ({"needs": {"log_p", "normal"}}, "Put it in `families`"),
         ({"needs": "log_p"}, r"needs='log_p'\. Wanted: a set of names, such as frozenset\({'log_p'}\)"),

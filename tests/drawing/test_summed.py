@@ -414,5 +414,5 @@ def test_a_code_does_not_say_what_is_rebuilt_from_it():
             z = pyro.sample("z", dist.Normal(MU[class_of(W)].unsqueeze(-1), 1.0).to_event(1))
             pyro.sample("x", dist.Normal(z.squeeze(-1), 1.0), obs=x)
 
-    with pytest.raises(vb.errors.Unsuitable, match="prior of 'z' depends on what the model"):
+    with pytest.raises(vb.errors.Unsuitable, match="prior of 'z' depends on latents that the model"):
         vb.latent_use(vb.Pair(of_class, guide), X)

@@ -103,6 +103,42 @@ def test_a_parabola_is_learned_and_serves_a_guide_that_has_moved():
         torch.testing.assert_close(drawn, right, rtol=1e-6, atol=1e-6)
 
 
+class Misled(vb.FittedQuadratic):
+    """It begins with a curvature of the wrong sign, much too large, and hardly learns."""
+
+    def init(self, particles):
+        found = super().init(particles)
+        return found | {"curvature": 50 * torch.ones_like(found["slope"]).diag_embed()}
+
+
+def test_a_parabola_that_does_not_fit_is_left_alone():
+    """As it is where a guide turns faster than it is learned; taken whole, it would leave thousands of times the noise."""
+    pair, batch = correlated_pair()
+    misled, plain = (gradients(pair, method, batch, 500) for method in (Misled(rate=1e-6), vb.Pathwise()))
+    assert misled.var(0).sum() < 1.5 * plain.var(0).sum()
+
+
+@pytest.mark.slow
+def test_a_fit_of_many_latents_outlives_a_parabola_that_is_being_learned():
+    """Fifty with covariances, at a rate of 0.01: with all of the parabola at once numbers stopped being finite after some 500 steps."""
+    drawn = torch.Generator().manual_seed(0)
+    x = torch.randn(500, 50, generator=drawn) + 0.7 * torch.randn(500, 1, generator=drawn)
+    y = (torch.rand(500, generator=drawn) < (x @ torch.randn(50, generator=drawn) * 0.3).sigmoid()).float()
+
+    def model(x, y):
+        w = pyro.sample("w", dist.Normal(torch.zeros(50), 1.0).to_event(1))
+        with pyro.plate("data", len(x)):
+            pyro.sample("y", dist.Bernoulli(logits=x @ w), obs=y)
+
+    pair = vb.Pair(model, AutoMultivariateNormal(model, init_scale=0.1))
+    options = {"steps": 800, "learning_rate": 0.01, "seed": 0, "compile": True, "progress": False}
+    fitted, plain = (
+        vb.fit(pair, (x, y), method, **options).history.elbo_per_datum.tail(200).mean()
+        for method in (vb.FittedQuadratic(), vb.Pathwise())
+    )
+    assert fitted > plain
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("guide", [AutoNormal, AutoMultivariateNormal])
 def test_a_fitted_parabola_takes_most_of_the_noise_of_a_regression(guide):

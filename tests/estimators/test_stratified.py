@@ -61,7 +61,7 @@ def test_the_parameters_of_a_mixture_are_its_density(form):
 
 @pytest.mark.parametrize(("make", "message"), [
     (lambda: mixed(dist.Gamma(1 + at(2, 2, 2).square(), 1.0).to_event(1)), r"MixtureSameFamily\. This estimator needs"),
-    (lambda: mixed(dist.Normal(at(2, 2, 2), 1.0)).to_event(1), "several MixtureSameFamilys side by side"),
+    (lambda: mixed(dist.Normal(at(2, 2, 2), 1.0)).to_event(1), "consists of several MixtureSameFamilys"),
 ])  # fmt: skip
 def test_mixtures_of_which_it_knows_nothing(make, message):
     pair, batch = guide_of(make)

@@ -120,7 +120,7 @@ def _exhausted(generator: Any) -> Iterator[None]:
 
 
 MENDS = re.compile(
-    r"(^|[.;:,] |\n)(or )?(Add|Ask|Build|Call|Check|Choose|Common mends|Drop|Fill|Give|Hand|Known|Leave|Make|Mend|Name|Pass|Put|Remove|Rename|Replace|Run|Set|Take|They must agree|Use|Wanted|Write|use|write|leave|pass|check|look|They run)\b"
+    r"(^|[.;:,] |\n)(or )?(Add|Ask|Build|Call|Check|Choose|Common fixes|Drop|Fill|Fix|Give|Hand|Known|Leave|Make|Name|Pass|Put|Remove|Rename|Replace|Run|Set|Take|They must agree|Use|Wanted|Write|use|write|leave|pass|check|look|They run)\b"
 )
 """How a sentence begins that says what was wanted, or how to mend it."""
 

@@ -142,7 +142,7 @@ def test_a_comparison_from_a_damaged_file(tmp_path, comparison, poison):
         try:
             Comparison.load(path)
         except BadInput as error:
-            assert "comparison.json is no comparison" in str(error)
+            assert "comparison.json is not a comparison" in str(error)
 
 
 def test_the_index_says_what_is_whole(tmp_path):

@@ -210,7 +210,7 @@ def test_more_steps_and_fewer(tmp_path):
     path = tmp_path / "fit.safetensors"
     short(pair(), checkpoint=path, steps=20)
     same(short(pair(), checkpoint=path), short(pair()))
-    with pytest.raises(BadInput, match="holds 60 steps, and 20 are asked for"):
+    with pytest.raises(BadInput, match="holds a fit of 60 steps, but only 20 are requested"):
         short(pair(), checkpoint=path, steps=20)
 
 
@@ -229,7 +229,7 @@ def test_another_fit(tmp_path, options, words):
     path = tmp_path / "fit.safetensors"
     short(pair(), checkpoint=path)
     before = path.read_bytes()
-    with pytest.raises(BadInput, match=f"holds a different fit: it has (.|\n)*{words}(.|\n)*Wanted(.|\n)*Mend"):
+    with pytest.raises(BadInput, match=f"holds a different fit: it has (.|\n)*{words}(.|\n)*Wanted(.|\n)*Fix"):
         short(pair(), checkpoint=path, **options)
     assert path.read_bytes() == before
 
@@ -237,7 +237,7 @@ def test_another_fit(tmp_path, options, words):
 def test_a_fit_that_was_saved(tmp_path):
     path = short(pair()).save(tmp_path / "mine.safetensors")
     before = path.read_bytes()
-    with pytest.raises(BadInput, match="written by fit.save, not a checkpoint(.|\n)*Mend"):
+    with pytest.raises(BadInput, match="written by fit.save, not a checkpoint(.|\n)*Fix"):
         short(pair(), checkpoint=path)
     assert path.read_bytes() == before
 
@@ -246,7 +246,7 @@ def test_what_can_not_be_written_is_known_before_the_first_step(tmp_path, monkey
     with pytest.raises(OutputUnwritable, match="Choose an existing"):
         short(pair(), checkpoint=tmp_path / "missing" / "fit.safetensors", callbacks=[pytest.fail])
     monkeypatch.setattr(autosave, "STATES", 10**15)
-    with pytest.raises(OutputUnwritable, match="Not enough disk space (.|\n)*Mend"):
+    with pytest.raises(OutputUnwritable, match="Not enough disk space (.|\n)*Fix"):
         short(pair(), checkpoint=tmp_path / "fit.safetensors", callbacks=[pytest.fail])
     assert not list(tmp_path.iterdir())
 
@@ -270,7 +270,7 @@ def test_what_goes_on_from_no_file():
         fit(pair(), DATA, checkpoint="x.safetensors", restarts=2)
     with pytest.raises(BadInput, match="estimator='auto'"):
         fit(pair(), DATA, "auto", checkpoint="x.safetensors", steps=10)
-    with pytest.raises(BadInput, match="Wanted: the name of a file"):
+    with pytest.raises(BadInput, match="Wanted: the path of a file"):
         fit(pair(), DATA, checkpoint="", steps=10)
 
 

@@ -137,7 +137,7 @@ def test_what_can_not_be_gone_on_with(here, capfd):
 
     says("there is no run to continue", "--resume", "nowhere")
     says("code is not run just because a run folder names it", "--resume", "own")
-    says("it has seed 0, not 1", "mine:pair", "--seed", 1, "--resume", "own")
+    says("the run has seed 0, not 1", "mine:pair", "--seed", 1, "--resume", "own")
     says("Wanted: one of them", "--resume", "own", "--out", "other")
     told = here / ".own.unfinished" / "unfinished.json"
     whole = told.read_text()
@@ -183,7 +183,7 @@ def test_a_second_process_learns_it_at_the_start(here):
         os._exit(0)
     while not started.exists():
         time.sleep(0.005)
-    with pytest.raises(OutputUnwritable, match=r"Another process \(\d+\) writes to (.|\n)*one at a time"):
+    with pytest.raises(OutputUnwritable, match=r"Another process \(\d+\) is writing to (.|\n)*one process at a time"):
         with run_folder(here / "run"):
             pytest.fail("it was let in")
     assert (here / ".run.unfinished" / "half").exists()
@@ -245,7 +245,7 @@ def test_a_full_disk(here, monkeypatch, capfd, room):
         (disk / "filling").write_bytes(bytes((396 if room == "nothing" else 300) * 1024))
         code = vbayes(*COMMAND, "--out", disk / "run")
         told = said(capfd)
-        assert code == 2 and ("Mend:" in told or "Choose another" in told), told
+        assert code == 2 and ("Fix:" in told or "Choose another" in told), told
         if room == "nothing":
             assert os.listdir(disk) == ["filling"]
             return

@@ -103,6 +103,9 @@ def test_an_svi_of_twenty_shapes_leaves_nothing_when_it_goes(tmp_path):
 
 def test_a_librarys_code_is_unmapped_with_the_last_that_can_call_it():
     from vbayes.staging.machine_code import compiled_or_why
+    from vbayes.staging.native.build import threads
+
+    threads()  # whose library stays
 
     def libraries() -> set[str]:
         gc.collect()

@@ -268,7 +268,7 @@ def test_a_matrix_without_a_factor(compile, restarts):
 
     pair = vb.Pair(model, lambda x: None, name="gp")
     with pytest.raises(
-        vb.errors.NonFinite, match=r"at step 5: linalg.cholesky.* Common mends: adding a small multiple of the identity"
+        vb.errors.NonFinite, match=r"at step 5: linalg.cholesky.* Common fixes: adding a small multiple of the identity"
     ) as caught:
         vb.fit(pair, torch.zeros(3, 2), "trace", steps=STEPS, restarts=restarts, **(OPTIONS | {"compile": compile}))
     assert caught.value.step == 5 and caught.value.fit.steps == 4

@@ -178,7 +178,7 @@ def test_what_is_not_kept_is_said(task):
 def test_a_cache_that_cannot_be_written(task, tmp_path, monkeypatch):
     """Costs no table that was measured."""
     (tmp_path / "cache").write_text("in the way of a folder")
-    with pytest.warns(UserWarning, match="can't be kept(.|\n)*VBAYES_CACHE"):
+    with pytest.warns(UserWarning, match="can't be saved(.|\n)*VBAYES_CACHE"):
         task.keep(TABLE)
     assert task.kept() is None
     monkeypatch.delenv("VBAYES_CACHE")

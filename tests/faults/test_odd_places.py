@@ -71,7 +71,7 @@ def test_without_a_home(capfd, given):
 
     assert in_a_child(work) == 0
     said = capfd.readouterr().err.splitlines()
-    assert len([line for line in said if "no home" in line and "Mend: set HOME" in line]) == 1, said
+    assert len([line for line in said if "no writable home directory" in line and "Fix: set HOME" in line]) == 1, said
 
 
 @needs_root
@@ -137,7 +137,7 @@ def test_a_folder_that_is_removed_under_a_training(tmp_path, monkeypatch):
             shutil.rmtree("out")
 
     monkeypatch.setattr(Autosave, "keep", keep_and_remove)
-    with pytest.warns(UserWarning, match="not kept"), pytest.raises(SystemExit) as end:
+    with pytest.warns(UserWarning, match="could not be saved"), pytest.raises(SystemExit) as end:
         cli.main([*COMMAND, "--out", "out/run"])
     assert not end.value.code and {"fit.safetensors", "report.html"} <= set(os.listdir("out/run"))
     assert not hidden_of(tmp_path / "out" / "run").exists()

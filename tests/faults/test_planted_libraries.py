@@ -26,6 +26,7 @@ needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can hand a f
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """The folder of machine code, and a home with its key, both new."""
+    building.threads()  # a library that a process makes once, in whatever folder
     monkeypatch.setenv("VBAYES_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home"))
     private_folder._refused.cache_clear()
@@ -51,7 +52,7 @@ def planted(tmp_path, ran):
 
 def predictable():
     """The name that a program had, which anybody could tell."""
-    parts = (SOURCE, building.RUNTIME.read_text(), building.compiler_version(), " ".join(building.FLAGS), building.processor())  # fmt: skip
+    parts = (SOURCE, *(header.read_text() for header in building.INCLUDED), building.compiler_version(), " ".join(building.FLAGS), building.processor())  # fmt: skip
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
@@ -121,7 +122,7 @@ def test_a_folder_of_others(cache, planted, ran, how):
     kept.write_bytes(planted)
     make_others(cache, how)
     before = sorted(cache.iterdir())
-    with pytest.warns(UserWarning, match="Machine code is not kept in (.|\n)*chmod 700") as caught:
+    with pytest.warns(UserWarning, match="Compiled code is not stored in (.|\n)*chmod 700") as caught:
         assert build(SOURCE).answer() == 42
         assert build(SOURCE.replace("42", "43")).answer() == 43
     assert len(caught) == 1 and not ran.exists() and sorted(cache.iterdir()) == before

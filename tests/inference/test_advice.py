@@ -103,5 +103,7 @@ def test_nine_of_ten_data_decide_and_the_worst_is_told():
 
 def test_evidence_that_rests_on_one_draw_says_what_to_do():
     found = vb.log_evidence(fitted(guided(8.0)), num_particles=100, seed=0, **quiet)
-    assert "may be far below: train longer, fit.resume(), or use a richer guide: vb.fit(model, data)" in found.verdict()
+    assert (
+        "may be far too low: train longer, fit.resume(), or use a richer guide: vb.fit(model, data)" in found.verdict()
+    )
     assert vb.log_evidence(guided(), X, num_particles=100, **quiet).mend == "" and LOC > SCALE

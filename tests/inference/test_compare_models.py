@@ -38,7 +38,7 @@ def test_two_factors_made_the_data():
 
 def test_the_same_model_twice_can_not_be_told_apart():
     fits, new = models()
-    assert "can't be told from" in vb.compare_models({"a": fits["2"], "b": fits["2"]}, new).verdict()
+    assert "can't be distinguished from" in vb.compare_models({"a": fits["2"], "b": fits["2"]}, new).verdict()
 
 
 def test_bayes_rule_over_classes():

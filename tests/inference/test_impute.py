@@ -146,7 +146,7 @@ def test_a_masked_fit_is_filled_in_and_rebuilt_with_its_gaps():
     whole = pair.copy().initialise(filled.batch(pair.model)).at(fit.parameters)
     plain = vb.impute(whole, filled, known, draws=20, burn_in=5, progress=False)
     assert torch.equal(found.draws, plain.draws) and torch.equal(found.x[known], GAPS[known])
-    with pytest.raises(vb.errors.BadData, match="known is True at 2 numbers of the data that are NaN"):
+    with pytest.raises(vb.errors.BadData, match="known is True at 2 entries of the data that are NaN"):
         vb.impute(fit, known=torch.ones(2, dtype=torch.bool), progress=False)
     with pytest.raises(vb.errors.BadInput, match="known was not given, and none of the data"):
         vb.impute(whole, filled, progress=False)

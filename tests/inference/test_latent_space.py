@@ -87,5 +87,5 @@ def test_what_it_can_not_show():
         vb.fit(vb.pairs.vae(), torch.zeros(4, 784), steps=1, progress=False)
     with pytest.raises(vb.errors.BadInput, match="one of each"):
         vb.LatentSpace(vb.pairs.eight_schools(), vb.data.eight_schools())
-    with pytest.raises(vb.errors.BadInput, match="and no pair"):
+    with pytest.raises(vb.errors.BadInput, match="not a pair"):
         vb.LatentSpace("vae", x)

@@ -217,7 +217,7 @@ def test_what_is_missing_and_needed_is_said():
             pyro.sample("y", dist.Normal(x @ w + y.mean(), 0.5), obs=y)
 
     fit = trained(by_y, weights, {"x": X, "y": Y})
-    with pytest.raises(vb.errors.BadData, match="lacks 'y'.*depends on it.*def model\\(x, y=None\\)"):
+    with pytest.raises(vb.errors.BadData, match="lacks 'y'.*depend on it.*def model\\(x, y=None\\)"):
         vb.predict(fit, {"x": NEW})
     fit = trained(plain, weights, {"x": X, "y": Y})
     with pytest.raises(vb.errors.BadData, match="'x'"):
@@ -237,7 +237,7 @@ def test_a_model_of_so_many_rows_says_so():
             pyro.sample("y", dist.Normal(x @ w, 0.5), obs=y)
 
     fit = trained(model, weights, {"x": X, "y": Y})
-    with pytest.raises(vb.errors.Unsuitable, match="takes 4 rows and no others.*pyro.plate\\('data', len\\(x\\)\\)"):
+    with pytest.raises(vb.errors.Unsuitable, match="works only with its 4 rows.*pyro.plate\\('data', len\\(x\\)\\)"):
         vb.predict(fit, {"x": NEW})
     assert vb.predict(fit, {"x": X + 1}, draws=3)["y"].shape == (3, 4)
 
@@ -373,7 +373,7 @@ def test_draws_that_are_not_to_be_used_are_said_to_be():
         found = fit.predict(torch.zeros(1), draws=5)
     assert (
         found.trust == "bad: do not use the draws"
-        and "not to be used" in found.verdict()
+        and "should not be used" in found.verdict()
         and found.trust in repr(found)
     )
     assert found.to_dataframe().attrs["trust"] == found.trust

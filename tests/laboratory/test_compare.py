@@ -326,7 +326,7 @@ def test_what_is_not_captured_is_marked():
             return super().estimate(particles)
 
     pair = vb.pairs.normal_normal()
-    with pytest.warns(UserWarning, match="drawn one by one"):
+    with pytest.warns(UserWarning, match="computed one by one"):
         result = vb.compare(pair, X, [Reading(), "pathwise"], at={"here": pair}, replicas=100, progress=False)
     captured = result.to_dataframe().drop_duplicates("estimator").set_index("estimator").captured
     assert captured["pathwise"] == "yes" and "can't be captured" in captured["Reading"]

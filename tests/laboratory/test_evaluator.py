@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import vbayes as vb
-from tests.staging.xla.test_fits import convolutional, gamma, order
+from tests.staging.programs import PROGRAMS
+from tests.staging.xla.test_fits import convolutional, order
 from tests.tractable import batch_of, pair_of
 from vbayes.laboratory import evaluator
 from vbayes.laboratory.evaluator import Evaluator
@@ -44,12 +45,13 @@ def test_only_a_large_evaluation_is_compiled_by_xla_unasked(monkeypatch):
 
 
 @pytest.mark.slow
-def test_gammas():
+def test_draws_that_are_no_noise():
     """Other draws of the same distribution: the two means within five standard errors."""
-    pair, data = begun(gamma)
+    model, guide, _, (x,) = PROGRAMS["counts_drawn"]()
+    pair, data = begun(lambda: (vb.Pair(model, guide), vb.Dataset.of(x)))
     with vb.seeded(4), torch.no_grad():
         found = [Evaluator(pair, data, subset=False, seed=3, backend=b)._values(pair) for b in ("torch", "xla")]
-    assert all(len(values.unique()) > 990 for values in found)  # but for rounding
+    assert all(len(values.unique()) > 100 for values in found)  # of counts, some of which come again
     error = sum(values.var() / 1000 for values in found) ** 0.5
     assert (found[0].mean() - found[1].mean()).abs() < 5 * error
 

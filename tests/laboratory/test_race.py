@@ -164,7 +164,7 @@ def test_ctrl_c_keeps_what_all_have_been_through():
 def test_a_race_survives_its_file(tmp_path, known):
     again = vb.Race.load(known.save(tmp_path / "race.json"))
     assert again == known and again.to_dataframe().equals(known.to_dataframe()) and not again.fits
-    with pytest.raises(vb.errors.BadInput, match="is no race"):
+    with pytest.raises(vb.errors.BadInput, match="is not a race"):
         vb.Race.load(tmp_path / "nowhere.json")
 
 
@@ -197,7 +197,7 @@ def test_who_runs_first_changes():
         ({"seeds": 0}, "seeds=0 is below 1. Wanted"),
         ({"seeds": [1, 1]}, r"seeds=\(1, 1\). Wanted"),
         ({"evaluations": 0}, "evaluations=0 is below 1. Wanted"),
-        ({"compile": "yes"}, "compile='yes' is no choice. Wanted"),
+        ({"compile": "yes"}, "compile='yes' is not a valid choice. Wanted"),
         ({"estimators": []}, "estimators=.. is empty. Wanted"),
         ({"estimators": ["stl", "stl"]}, "given twice"),
         ({"estimators": ["slt"]}, "Did you mean 'stl'"),
@@ -273,7 +273,7 @@ def test_equal_steps_and_equal_time_have_their_own_leaders():
     text = ranking.verdict(table, entries)
     assert text.startswith("After 100 steps each, slow leads, at an ELBO of -2 nats per datum: quick is 3")
     assert "After 1 s each, quick leads, at an ELBO of -5 nats per datum: slow is 1 " in text
-    assert "To reach -2.1: slow" in text and "not all runs of quick came there" in text
+    assert "To reach -2.1: slow" in text and "not all runs of quick reached it" in text
     rows = ranking.summary(table, entries).set_index("estimator")
     assert rows.elbo_at_seconds["slow"] == pytest.approx(-6.0) and rows.seconds.iloc[0] == 1.0
     assert rows.level.iloc[0] == pytest.approx(-2.1) and np.isnan(rows.seconds_to_level["quick"])

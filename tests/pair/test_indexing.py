@@ -92,7 +92,7 @@ def test_two_columns_of_names_that_are_coded_apart(plated):
     pair = vb.Pair(teams(plated), "diagonal")
     with pytest.raises(
         vb.errors.BadData,
-        match="'home' and 'away' of 'data' both pick .* coded apart: 0 is 'Ajax' in one and 'Bari' in the other.*sorted\\({\\*table\\['home'\\], \\*table\\['away'\\]}\\)",
+        match="'home' and 'away' of 'data' both index .* coded separately: 0 is 'Ajax' in one and 'Bari' in the other.*sorted\\({\\*table\\['home'\\], \\*table\\['away'\\]}\\)",
     ):
         vb.fit(pair, GAMES, steps=1, compile=False, progress=False)
     names = sorted({*GAMES.home, *GAMES.away})
@@ -107,3 +107,71 @@ def test_columns_that_pick_from_different_parts_of_a_latent_may_have_other_names
             pyro.sample("goals", dist.Normal(w[home, 0] - w[away, 1], 1.0), obs=goals)
 
     vb.fit(vb.Pair(model, "diagonal"), GAMES, steps=1, compile=False, progress=False)
+
+
+def numbers(first, second):
+    def model(home, away, goals):
+        with pyro.plate("team", 4):
+            w = pyro.sample("w", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        with pyro.plate("data", len(goals)):
+            pyro.sample("goals", dist.Normal(first(w, home) - second(w, away), 1.0), obs=goals)
+
+    return vb.Pair(model, "diagonal")
+
+
+def test_columns_that_pick_different_numbers_of_a_row_are_warned_of():
+    """The row has two names: it may be that of two things, or one thing's whose columns are coded apart."""
+    pair = numbers(lambda w, home: w[home, 0], lambda w, away: w[..., away, -1])
+    with pytest.warns(UserWarning, match="different parts of these rows, which therefore get no labels.*sorted"):
+        fit = vb.fit(pair, GAMES, steps=1, compile=False, progress=False)
+    assert list(fit.to_arviz(draws=2)["posterior"].coords["team"].values) == [0, 1, 2, 3]
+    for second in (lambda w, away: w[away].sum(-1), lambda w, away: w[away, -2]):
+        with pytest.raises(vb.errors.BadData, match="rows of plate 'team'.*or a plate for each"):
+            vb.fit(numbers(lambda w, home: w[home, 0], second), GAMES, steps=1, compile=False, progress=False)
+
+
+def test_parts_of_one_plate_are_named_by_the_column_that_has_them():
+    """Either column has codes of its own; the names that it has for the others' stand for nothing."""
+    table = GAMES.assign(
+        home=pd.Categorical(["Ajax", "Bari", "Ajax"], ["Ajax", "Bari"]),
+        away=pd.Categorical(["Celta", "Derby", "Derby"], ["-", "+", "Celta", "Derby"]),
+    )
+    fit = vb.fit(vb.Pair(teams(True), "diagonal"), table, steps=1, compile=False, progress=False)
+    assert list(fit.to_arviz(draws=2)["posterior"].coords["skill"].values) == ["Ajax", "Bari", "Celta", "Derby"]
+    other = table.assign(away=pd.Categorical(["-", "Derby", "Derby"], ["-", "+", "Celta", "Derby"]))
+    for verb in (fit.predict, fit.diagnose):
+        with pytest.raises(vb.errors.BadData, match="0 is 'Ajax' in one and '-' in the other"):
+            verb(other)
+
+
+def test_a_model_that_takes_plain_tensors_alone_is_watched_all_the_same():
+    def model(g, y):
+        tau = pyro.sample("tau", dist.HalfNormal(1.0))
+        with pyro.plate("groups", 3):
+            z = pyro.sample("z", dist.Normal(torch.zeros(()), 1.0))
+        assert type(z) is torch.Tensor, "as some operations want"
+        with pyro.plate("data", len(y)):
+            pyro.sample("y", dist.Normal((tau * z)[g], 1.0), obs=y)
+
+    table = pd.DataFrame({"g": ["b", "a", "c"], "y": [1.0, 2.0, 0.0]})
+    fit = vb.fit(vb.Pair(model, "diagonal"), table, steps=1, compile=False, progress=False)
+    assert list(fit.to_arviz(draws=2)["posterior"].coords["groups"].values) == ["a", "b", "c"]
+
+
+def test_what_can_not_be_watched_is_said_with_what_to_do(monkeypatch):
+    def model(g, y):
+        with pyro.plate("groups", 3):
+            z = pyro.sample("z", dist.Normal(torch.zeros(()), 1.0))
+        with pyro.plate("data", len(y)):
+            pyro.sample("y", dist.Normal(z[g], 1.0), obs=y)
+
+    def refuses(*args):
+        raise RuntimeError("compiled")
+
+    table = pd.DataFrame({"g": ["b", "a", "c"], "y": [1.0, 2.0, 0.0]})
+    fit = vb.fit(vb.Pair(model, "diagonal"), table, steps=1, compile=False, progress=False)
+    monkeypatch.setattr("vbayes.pair.indexing._Watch.follow", refuses)
+    with pytest.warns(UserWarning, match="pair 'model' does not run while it is watched.*coords={plate: names}"):
+        fit.to_arviz(draws=2)
+    found = fit.to_arviz(draws=2, coords={"groups": ["a", "b", "c"]})
+    assert list(found["posterior"].coords["groups"].values) == ["a", "b", "c"]

@@ -170,3 +170,18 @@ def test_what_can_not_be_left_out(case, word):
     model, data, how, said = WRONG[case]
     with pytest.raises(vb.errors.BadData, match=f"(?s){said}"):
         vb.fit(model if word else vb.Pair(model, AutoNormal(model)), data, steps=5, progress=False, **how)
+
+
+def test_a_gap_in_a_covariate_is_not_answered_by_the_mask_that_is_there():
+    """Also where the outcome is of integers, which have no gaps."""
+
+    def slope(x, n):
+        rate = pyro.sample("rate", dist.Gamma(1.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("n", dist.Poisson(rate * x.exp()), obs=n)
+
+    data = {"x": torch.tensor([0.0, NAN, 1.0]), "n": torch.tensor([1, 0, 2])}
+    with pytest.raises(vb.errors.BadData, match="Column 'x'.*row 1.*missing=\"mask\" leaves out only observed"):
+        vb.check(slope, data, missing="mask")
+    counts = {"x": torch.zeros(3), "n": torch.tensor([1.0, NAN, 2.0])}
+    assert vb.check(slope, counts, missing="mask", show=False).sites[-1].in_guide == "observed"

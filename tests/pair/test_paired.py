@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer.autoguide import AutoNormal
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import vbayes as vb
 from tests.quick import some_quick
@@ -84,5 +87,28 @@ def test_a_module_is_a_model():
 @pytest.mark.parametrize("verb", [vb.check, vb.posterior, vb.tabulate, vb.compare, vb.noise_split, vb.Fit.load])
 def test_what_makes_no_pair_is_told_the_same_way_everywhere(verb):
     given = ("nowhere.safetensors",) if verb == vb.Fit.load else ()
-    with pytest.raises(vb.errors.BadInput, match="is a str, and no pair. Wanted: a vb.Pair, a model, whose guide"):
+    with pytest.raises(vb.errors.BadInput, match="is a str, not a pair. Wanted: a vb.Pair, a vb.Fit"):
         verb(*given, "vae", X)
+
+
+def test_a_pair_taken_out_of_a_fit_knows_names_as_the_fit_does(tmp_path):
+    def grouped(g, x):
+        with pyro.plate("groups", 3):
+            mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(mu[g], 1.0), obs=x)
+
+    table = pd.DataFrame({"g": ["a", "b", "c"], "x": [0.5, -3.0, 9.0]})
+    fit = vb.fit(grouped, table, steps=1, compile=False, **quiet)
+    loaded = vb.Fit.load(fit.save(tmp_path / "fit.safetensors"), grouped, table)
+    for pair in (fit.pair, fit.pair.copy(), loaded.pair):
+        one, other = (vb.posterior(given, table[2:], draws=20, seed=0) for given in (pair, fit))
+        assert one.log_density is not None and torch.equal(one.log_density, other.log_density)
+        assert torch.equal(one.effective, other.effective), "c is the third group, not the first"
+        assert list(one.labels["groups"]) == ["a", "b", "c"]
+    with pytest.raises(vb.errors.BadData, match="g"):
+        vb.check(fit.pair, pd.DataFrame({"g": [0.5], "x": [1.0]}), show=False)
+    by_rows = vb.fit(vb.Pair(grouped, AutoNormal(grouped)), table, steps=1, compile=False, **quiet)
+    loader = DataLoader(TensorDataset(torch.tensor([2, 0, 1]), X), batch_size=2)
+    for given in (by_rows, by_rows.pair):
+        assert vb.fit(given, loader, steps=1, compile=False, **quiet).batch_size == 2

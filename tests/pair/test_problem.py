@@ -108,8 +108,8 @@ def test_it_copies_and_checks_once():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("vae", X), "is a str, and no pair"),
-        (((vb.pairs.normal_normal,), X), "is a tuple, and no pair"),
+        (("vae", X), "is a str, not a pair"),
+        (((vb.pairs.normal_normal,), X), "is a tuple, not a pair"),
         ((vb.pairs.normal_normal(), None), "data=None is nothing. Wanted: data"),
     ],
 )

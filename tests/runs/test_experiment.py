@@ -83,7 +83,7 @@ def test_quick_settings(file, tmp_path):
     {
         "unknown": (("--set", "numbrs=1"), "has no setting 'numbrs'"),
         "no value": (("--set", "numbers"), "has no value. Wanted: NAME=VALUE"),
-        "type": (("--set", "numbers=one"), "Wanted: a whole number"),
+        "type": (("--set", "numbers=one"), "Wanted: an integer"),
         "truth": (("--set", "loud=maybe"), "Wanted: true or false"),
     }.values(),
 )
@@ -238,7 +238,7 @@ def test_a_setting_that_is_none(file, text):
 def test_nothing_to_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for arguments, message in (
-        ((), "Nothing to run"),
+        ((), "There is nothing to run"),
         (("--all",), "no experiment in experiments"),
         ((tmp_path,), "no experiment in"),
         (("a/x.py", "b/x.py"), "would use the same run folder"),

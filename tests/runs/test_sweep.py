@@ -208,7 +208,7 @@ def test_wrong_sweeps(file, tmp_path, capsys, arguments, message):
 )
 def test_a_missing_extra(file, monkeypatch, backend, package):
     monkeypatch.setitem(__import__("sys").modules, package, None)
-    with pytest.raises(BadInput, match=r"Mend: pip install 'vbayes\[(dask|ray)\]'"):
+    with pytest.raises(BadInput, match=r"Fix: pip install 'vbayes\[(dask|ray)\]'"):
         tables(file, backend=backend)
 
 

@@ -259,6 +259,51 @@ def gamma_poisson():
     return model, guide, TraceMeanField_ELBO(), (torch.tensor([1.0, 0.0, 3.0]),)
 
 
+def counts_drawn():
+    """Draws that are not made of normals and uniforms, and have no path."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            n = pyro.sample("n", dist.Poisson(3.0))
+            pyro.sample("x", dist.Normal(n, 1.0), obs=x)
+
+    def guide(x):
+        rate = pyro.param("rate", torch.ones(len(x)), constraint=constraints.positive)
+        with pyro.plate("data", len(x)):
+            pyro.sample("n", dist.Poisson(rate))
+
+    return model, guide, TraceGraph_ELBO(), (numbers(4),)
+
+
+def sticks():
+    """A Dirichlet process by stick breaking, as Pyro's tutorial has it: betas in the guide, and assignments drawn."""
+    parts = 4
+
+    def model(x):
+        with pyro.plate("sticks", parts - 1):
+            beta = pyro.sample("beta", dist.Beta(1.0, 1.5))
+        with pyro.plate("components", parts):
+            rate = pyro.sample("rate", dist.Gamma(3.0, 0.5))
+        left = nn.functional.pad((1 - beta).cumprod(-1), (1, 0), value=1.0)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Categorical(nn.functional.pad(beta, (0, 1), value=1.0) * left))
+            pyro.sample("x", dist.Poisson(rate[z]), obs=x)
+
+    def guide(x):
+        def positive(name, value, *shape):
+            return pyro.param(name, lambda: torch.full(shape, value), constraint=constraints.positive)
+
+        with pyro.plate("sticks", parts - 1):
+            pyro.sample("beta", dist.Beta(torch.ones(parts - 1), positive("kappa", 0.7, parts - 1)))
+        with pyro.plate("components", parts):
+            pyro.sample("rate", dist.Gamma(positive("shape", 2.5, parts), positive("inverse", 0.6, parts)))
+        phi = pyro.param("phi", lambda: numbers(len(x), parts).softmax(-1), constraint=constraints.simplex)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Categorical(phi))
+
+    return model, guide, Trace_ELBO(), (torch.tensor([1.0, 0.0, 3.0, 7.0, 5.0]),)
+
+
 def normalised_network():
     """BatchNorm and dropout, in training mode."""
 
@@ -299,7 +344,7 @@ PROGRAMS = {
     for f in (
         hierarchical_regression, bayesian_network, subsampling, mixture_enumerated, mixture_sampled, bernoulli_switch,
         gaussian_mixture_marginal, gaussian_process, hidden_markov_model, semi_supervised_vae, flow_guide, topic_model,
-        handlers, renyi, gamma_poisson, normalised_network, markov_chain,
+        handlers, renyi, gamma_poisson, normalised_network, markov_chain, counts_drawn, sticks,
     )
 }  # fmt: skip
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from vbayes import rng
 from vbayes.staging.machine_code import compile_native, compiled_or_why, say_once
 from vbayes.staging.native import Unsupported, interpret
 
@@ -207,6 +208,18 @@ def test_code_that_gives_other_numbers_than_torch_is_not_used():
     assert compiled_or_why(lambda x: [torch.fft.fft(x).real], [numbers(3)])[1].startswith(
         "there is no machine code for"
     )
+
+
+def test_a_recurrent_layer_is_no_single_operation():
+    with rng.seeded(0):
+        network = torch.nn.LSTM(3, 4, batch_first=True)
+
+    def gradient(x):
+        return [*torch.autograd.grad(network(x)[0].square().sum(), list(network.parameters()))]
+
+    x = numbers(2, 5, 3).float()  # oneDNN has it for floats alone
+    for ours, theirs in zip(compile_native(gradient, [x])(x), gradient(x), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_a_mask_that_hangs_on_no_input_names_its_places():

@@ -54,7 +54,7 @@ def test_it_is_of_the_iterates(tmp_path):
     ("options", "message"),
     [
         ({"average": 2, "steps": 3}, "average=2 is an int. Wanted: True or False, or None"),
-        ({"average": True, "steps": 4, "optimizer": torch.optim.SGD}, "optimizer=SGD and average=True"),
+        ({"average": True, "steps": 4, "optimizer": torch.optim.SGD}, "optimizer=SGD with average=True"),
         ({"average": True, "steps": 1}, "average=True over 1 step. Wanted: at least two"),
         ({"average": True, "steps": 3, "restarts": 2}, "average=True with restarts"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import signal
+import warnings
 
 import pyro
 import pyro.distributions as dist
@@ -230,3 +231,18 @@ def test_cuda(data):
     fit = quick(small_vae(), data, steps=5, device="auto")
     assert all(v.is_cuda for v in fit.pair.parameters.values())
     assert same(fit, quick(small_vae(), data, steps=5, device="cuda"))
+
+
+def test_loaded_with_other_data(tmp_path, data):
+    """Said, not refused: who serves predictions may have only a part of the rows."""
+    path, pair = quick(small_vae(), data, steps=2).save(tmp_path / "fit.safetensors"), small_vae()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        vb.Fit.load(path, pair, data)
+    rows = data.first
+    with pytest.warns(UserWarning, match=f"10 rows, and it had {len(rows)}"):
+        vb.Fit.load(path, pair, rows[:10])
+    with pytest.warns(UserWarning, match="others, or in another order"):
+        vb.Fit.load(path, pair, rows.flip(0))
+    with pytest.warns(UserWarning, match=r"trained by Adam, so it can't be resumed with SGD.*optimizer=Adam"):
+        vb.Fit.load(path, pair, data, optimizer=torch.optim.SGD)

@@ -65,11 +65,11 @@ def test_what_keeps_changing_goes_by_pyro_and_says_so():
     right, _ = losses(SVI, calls, reads)
     with pytest.warns(
         UserWarning,
-        match=r"Pair 'reads' branches on values of its arguments \(line \d+ of test_read_values.py: `z = .*more than 8",
+        match=r"Pair 'reads' reads values of its arguments \(line \d+ of test_read_values.py: `z = .*more than 8",
     ) as caught:
         mine, svi = losses(vb.SVI, calls, reads, compile="torch")
     assert len(caught) == 1 and mine == pytest.approx(right, rel=1e-9)
-    assert "branches on values of its arguments" in svi.engine
+    assert "reads values of its arguments" in svi.engine
 
 
 @pytest.mark.parametrize("batch_size", [None, 5])
@@ -104,7 +104,7 @@ def test_a_fit_whose_minibatches_all_differ_goes_on_by_pyro():
             pyro.sample("x", dist.Normal(z, abs(float(x[0, 0])) + 1.0), obs=x[:, 0])
 
     pair = vb.Pair(reads, lambda x: guide(x, None))
-    with pytest.warns(UserWarning, match="branches on values of its arguments"):
+    with pytest.warns(UserWarning, match="reads values of its arguments"):
         fit = vb.fit(pair, X, vb.Trace(), steps=12, batch_size=1, compile="torch", seed=0, progress=False)
     assert fit.engine.startswith("Pyro: Pair 'reads' reads values") and fit.steps == 12
 
@@ -219,8 +219,8 @@ def test_topics_whose_guide_draws_documents():
 
     right, _ = run(SVI, 300)
     mine, svi = run(vb.SVI, 300, compile=True)
-    # Its Gamma draws have a stream of their own, so losses are equal in distribution only.
-    assert svi.engine == "xla" or "normals and uniforms" in svi.engine
+    # Gammas are made of other random numbers than torch's, so losses are equal in distribution only.
+    assert svi.engine == "native"
     error = ((right.var() + mine.var()) / 300).sqrt()
     assert abs(right.mean() - mine.mean()) < 5 * error < 0.2 * right.mean()
 
@@ -245,7 +245,7 @@ def test_fits_whose_plates_draw_other_rows_are_not_side_by_side():
 
 def test_minibatches_are_split_from_draws_one_by_one():
     pair = vb.Pair(model, guide, name="reads")
-    with pytest.warns(UserWarning, match="branches on values of its arguments"):
+    with pytest.warns(UserWarning, match="reads values of its arguments"):
         split = vb.noise_split(
             pair, (X, LENGTHS), batch_sizes=(3,), particles=(1,), minibatches=10, draws=8, progress=False
         )

@@ -215,7 +215,7 @@ def test_the_best_is_not_the_one_whose_draws_miss_the_posterior():
 
 
 def test_what_few_draws_show_of_a_bound_that_is_lowered_finds_no_rate():
-    with pytest.raises(vb.errors.BadInput, match=r"estimator=cubo without steps or epochs.*Mend: steps=2000"):
+    with pytest.raises(vb.errors.BadInput, match=r"estimator=cubo without steps or epochs.*Fix: steps=2000"):
         vb.fit(vb.pairs.normal_normal(), torch.tensor([-0.5, 2.0]), "cubo", progress=False)
 
 

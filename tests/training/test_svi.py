@@ -181,7 +181,7 @@ def test_torch_optimisers():
     svi = vb.SVI(schools, AutoNormal(schools), optimiser, loss=Trace_ELBO())
     with pytest.raises(vb.errors.BadInput, match="was not given the parameters 'AutoNormal.locs.mu'"):
         svi.step(Y.double(), SIGMA.double())
-    with pytest.raises(vb.errors.BadInput, match="is no optimiser"):
+    with pytest.raises(vb.errors.BadInput, match="is not an optimiser"):
         vb.SVI(schools, AutoNormal(schools), "adam", loss=Trace_ELBO())
 
 

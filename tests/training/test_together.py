@@ -342,9 +342,9 @@ def test_what_they_do_not_do_together(tmp_path):
     first, second = together(tmp_path, work)
     assert first[0] == second[0] and first[1:] == (2, 0) and second[1:] == (3, 0)
     auto, restarts, average, update, devices, data, steps = first[0]
-    assert "update=BatchAndMatch(draws=32), in 2 processes" in update
-    assert "estimator='auto', in 2 processes" in auto and "restarts=2" in restarts and "average=True" in average
-    assert "devices=3, and there are 2 processes" in devices
+    assert "update=BatchAndMatch(draws=32) with 2 processes" in update
+    assert "estimator='auto' with 2 processes" in auto and "restarts=2" in restarts and "average=True" in average
+    assert "devices=3, but there are 2 processes" in devices
     assert (
         "Process 1 was called with a different fit than process 0: it has data " in data
         and "it has steps 4, not 3" in steps
@@ -396,6 +396,19 @@ def with_gammas() -> vb.Pair:
     return vb.Pair(model, guide, name="with_gammas")
 
 
+def with_counts() -> vb.Pair:
+    def model(x, y):
+        with pyro.plate("data", len(x)):
+            count = pyro.sample("count", dist.Poisson(x.new_ones(len(x))))
+            pyro.sample("y", dist.Normal(count, 1.0), obs=y)
+
+    def guide(x, y):
+        with pyro.plate("data", len(x)):
+            pyro.sample("count", dist.Poisson(positive("rate", 2.0).expand(len(x))))
+
+    return vb.Pair(model, guide, name="with_counts")
+
+
 @pytest.mark.parametrize(
     ("pair", "estimator", "why"),
     [
@@ -403,7 +416,7 @@ def with_gammas() -> vb.Pair:
         (functools.partial(regression, plate="rows"), vb.Trace(), "are not the mean of those on two halves"),
         (regression, vb.IWAE(num_particles=3), "are not the mean of those on two halves"),
         (regression, vb.RLOO(num_particles=3), "are not the mean of those on two halves"),
-        (with_gammas, vb.Trace(), "are not the mean of those on two halves"),
+        (with_counts, vb.Trace(), "are not the mean of those on two halves"),
         (own_numbers, vb.Trace(), "on 5 rows it fails"),
     ],
     ids=[
@@ -411,7 +424,7 @@ def with_gammas() -> vb.Pair:
         "another plate",
         "weights of a global latent",
         "scores of all rows",
-        "gammas",
+        "draws that are no noise",
         "numbers of each row",
     ],
 )
@@ -423,11 +436,16 @@ def test_rows_that_can_not_be_shared_out(pair, estimator, why):
 
 
 @pytest.mark.parametrize(
-    "estimator",
-    [vb.AnalyticKL(), vb.STL(num_particles=2), vb.Trace(num_particles=2, noise="antithetic")],
+    ("pair", "estimator"),
+    [
+        (regression, vb.AnalyticKL()),
+        (regression, vb.STL(num_particles=2)),
+        (regression, vb.Trace(num_particles=2, noise="antithetic")),
+        (with_gammas, vb.Trace()),
+    ],
 )
-def test_rows_that_can(estimator):
-    pair, data = regression(), vb.Dataset.of(DATA)
+def test_rows_that_can(pair, estimator):
+    pair, data = pair(), vb.Dataset.of(DATA)
     pair.initialise(data.batch(pair.model))
     with pair.scope():
         sharing = sharing_of(pair, estimator, data)
@@ -456,13 +474,13 @@ def test_each_has_a_card_of_its_own(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")  # the second of the second machine
     assert [ranks.device(asked) for asked in ("auto", "cuda", "cuda:0", "cpu")] == ["cuda:1", "cuda:1", "cuda:0", "cpu"]
     monkeypatch.setenv("LOCAL_RANK", "3")
-    with pytest.raises(BadInput, match="on card 3, of 2(.|\n)*--nproc-per-node=2"):
+    with pytest.raises(BadInput, match="on GPU number 3, but there are only 2 GPUs(.|\n)*--nproc-per-node=2"):
         ranks.device("auto")
 
 
 def test_without_others_there_is_one(monkeypatch):
     assert ranks_of(None) is None and ranks_of(1) is None
-    with pytest.raises(BadInput, match="devices=2, and there is 1 process(.|\n)*torchrun --nproc-per-node=2"):
+    with pytest.raises(BadInput, match="devices=2, but there is only 1 process(.|\n)*torchrun --nproc-per-node=2"):
         vb.fit(regression(), DATA, steps=1, devices=2)
     monkeypatch.setenv("WORLD_SIZE", "2")  # a queue's own, without the rest of what torchrun says
     assert ranks_of(None) is None

@@ -167,9 +167,9 @@ def few_rows(x, y):
     [
         (vb.Pair(model, amortised), {"update": vb.NaturalGradient()}, Unsuitable, "no normal whose Fisher matrix is known in closed form"),
         (vb.Pair(model, AutoLowRankMultivariateNormal(model)), {"update": vb.NaturalGradient()}, Unsuitable, "of low rank"),
-        (vb.Pair(model, "diagonal"), {"update": vb.BatchAndMatch()}, Unsuitable, "no normal over all latents with all covariances"),
+        (vb.Pair(model, "diagonal"), {"update": vb.BatchAndMatch()}, Unsuitable, "not a normal over all latents with a full covariance"),
         (vb.Pair(learnt, AutoMultivariateNormal(learnt)), {"update": vb.ScoreMatching()}, Unsuitable, "parameters besides those of its guide's normal, such as 'shift'"),
-        (vb.Pair(few_rows, AutoMultivariateNormal(few_rows)), {"update": vb.BatchAndMatch()}, Unsuitable, "Plate 'rows' draws 2 of .* too narrow"),
+        (vb.Pair(few_rows, AutoMultivariateNormal(few_rows)), {"update": vb.BatchAndMatch()}, Unsuitable, "Plate 'rows' subsamples 2 of .* too narrow"),
         (vb.Pair(model, "full"), {"update": vb.BatchAndMatch(), "estimator": "stl"}, BadInput, "and estimator='stl'"),
         (vb.Pair(model, "full"), {"update": vb.BatchAndMatch(), "batch_size": 5}, BadInput, "and batch_size=5"),
         (vb.Pair(model, "full"), {"update": vb.BatchAndMatch(), "learning_rate": 0.1}, BadInput, "and learning_rate=0.1"),

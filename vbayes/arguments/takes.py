@@ -70,7 +70,7 @@ def bind(
     Args:
         name: Of what is called.
         signature: Its own.
-        args, kwargs: As somebody wrote them.
+        args, kwargs: The arguments of the call.
     """
     known = [p for p in signature.parameters.values() if p.name != "self"]
     if not any(p.kind is p.VAR_KEYWORD for p in known):

@@ -189,6 +189,12 @@ def train(
             help="Make grey images binary: threshold, static or dynamic (redrawn in each epoch). [dim]Default: leave the data as they are.[/dim]"
         ),
     ] = None,
+    missing: Annotated[
+        str | None,
+        typer.Option(
+            help="Missing values: mask leaves missing observations out of the likelihood. [dim]Default: an error.[/dim]"
+        ),
+    ] = None,
     seed: Seed = 0,
     device: Device = "auto",
     out: Out = None,
@@ -206,6 +212,7 @@ def train(
     asked: dict[str, Any] = {"pair": pair, "data": data, "estimator": estimator or None, "seed": seed}
     asked |= {"steps": steps, "epochs": epochs, "max_steps": max_steps, "max_seconds": max_seconds}
     asked |= {"batch_size": batch_size, "learning_rate": learning_rate, "binarize": binarize, "guide": guide}
+    asked["missing"] = missing
     asked["settings"] = settings_of("--set", settings) or None
     given = [name for name in asked if str(context.get_parameter_source(name)).endswith("COMMANDLINE")]
     fit, folder = run(asked, given=given, device=device, out=out, resume=resume, console=console)

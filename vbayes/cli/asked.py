@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import BadInput
 
 LENGTH = ("steps", "epochs", "max_steps", "max_seconds")
-OPTIONS = ("batch_size", "learning_rate", "binarize", "settings", "guide")
+OPTIONS = ("batch_size", "learning_rate", "binarize", "missing", "settings", "guide")
 TEXT, NUMBER, WHOLE = (str, type(None)), (int, float, type(None)), (int, type(None))
 KINDS: dict[str, tuple[type, ...]] = {
     "pair": (str,),
@@ -22,6 +22,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     "batch_size": WHOLE,
     "learning_rate": NUMBER,
     "binarize": TEXT,
+    "missing": TEXT,
     "settings": (dict, type(None)),
     "guide": TEXT,
 }
@@ -35,13 +36,13 @@ def plain(told: Any, folder: Path) -> dict[str, Any]:
     """
     if not isinstance(told, dict):
         raise BadInput(
-            f"{folder / 'unfinished.json'} is damaged: it does not hold the arguments of the run. Mend: start a new run."
+            f"{folder / 'unfinished.json'} is damaged: it does not hold the arguments of the run. Fix: start a new run."
         )
     for name, kinds in KINDS.items():
         value = told.get(name)
         parts = value.values() if isinstance(value, dict) else ()
         if type(value) not in kinds or not all(isinstance(part, str) for part in parts):
             raise BadInput(
-                f"{folder / 'unfinished.json'} is damaged: its {name!r} is {value!r:.80}. Mend: start a new run."
+                f"{folder / 'unfinished.json'} is damaged: its {name!r} is {value!r:.80}. Fix: start a new run."
             )
     return {name: told.get(name) for name in KINDS}

@@ -16,7 +16,7 @@ from rich.markup import escape
 from torch.nn import Module
 
 from ..data import DATASETS, read_table
-from ..data.dataset import Binarize, Dataset
+from ..data.dataset import MISSING, Binarize, Dataset, Missing
 from ..errors import BadData, BadInput, UnknownName
 from ..estimators import resolve
 from ..guides import GUIDES
@@ -38,6 +38,7 @@ def find(
     data: str | None,
     *,
     binarize: Binarize | None = None,
+    missing: Missing | None = None,
     settings: Mapping[str, str] | None = None,
     guide: str | None = None,
     **options: Any,
@@ -48,6 +49,7 @@ def find(
         pair: A built-in pair, or `package.module:name` of a pair, of a function that makes one, or of a model.
         data: A data set, or a file with a table; None for the pair's own.
         binarize: How to make grey pictures black and white; as they are if None.
+        missing: How to treat missing values, as for `vb.fit`; an error if None.
         settings: Settings of the pair, as typed.
         guide: Name of a guide to use instead of the pair's own.
         options: Of `Recipe`, to replace its own where not None.
@@ -57,6 +59,7 @@ def find(
         UnknownKeyword: No such setting of the pair.
         BadInput: `package.module:function` can't be imported or makes no pair, or a setting is of another kind.
     """
+    MISSING("missing", missing or "error")
     usual = _imported(pair) if ":" in pair else PAIRS.get(pair)
     if usual is None:
         raise UnknownName("pair", pair, PAIRS)
@@ -71,7 +74,7 @@ def find(
     made = recipe.pair(dataset, **given)
     if ":" not in pair:
         _require_numbers(pair, made, dataset)
-    asked = {"data": data, "binarize": binarize, "guide": guide, **options}
+    asked = {"data": data, "binarize": binarize, "missing": missing, "guide": guide, **options}
     before = {
         "data": usual.data,
         "guide": made.word or "its own",
@@ -82,7 +85,7 @@ def find(
     if guide is not None:
         made = Pair(made.model, guide, name=made.name)
     return Job(
-        made,
+        made.masked() if missing == "mask" else made,
         dataset,
         recipe,
         known | given,
@@ -92,7 +95,7 @@ def find(
 
 
 def _require_numbers(name: str, pair: Pair, data: Dataset) -> None:
-    """Raises `BadData` where a built-in pair, all of which observe numbers, would be handed the codes of names."""
+    """Raises `BadData` if codes of names would be passed to a built-in pair, all of which observe numbers."""
     if names := [column for column in data.asked(pair.model) if column in data.labels]:
         raise BadData(
             f"Column {names[0]!r} of {data.name!r} holds names, such as {data.labels[names[0]][0]!r}, but pair {name!r} takes numbers. Wanted: numbers in that column; or, for features, a table "
@@ -135,7 +138,7 @@ def _imported(path: str) -> Recipe:
 
 
 def _is_model(build: Any) -> bool:
-    """Whether it is a model, whose guide comes by itself: a module, or a function that calls `pyro.sample` itself, which one that makes a pair leaves to functions inside of it."""
+    """Whether `build` is a model, for which a guide is made: a module, or a function that calls `pyro.sample` itself, unlike a function that returns a pair."""
     own = inspect.unwrap(build) if callable(build) else None
     code = getattr(own, "__code__", None)
     names = set[str]() if code is None else {*code.co_names, *code.co_freevars}

@@ -40,7 +40,13 @@ def configuration(
         f"[b]{escape(job.pair.name)}[/b] on {escape(job.data.name)} of {len(job.data):,} rows, device {device}"
     )
     config: dict[str, Any] = {"command": command, "pair": pair, "data": job.data.name, **job.training}
-    config |= {"optimizer": "Adam", "binarize": options.get("binarize"), "seed": seed, "device": device}
+    config |= {
+        "optimizer": "Adam",
+        "binarize": options.get("binarize"),
+        "missing": options.get("missing"),
+        "seed": seed,
+        "device": device,
+    }
     settings = {name: _written(value) for name, value in job.settings.items()}
     changed = {name: [_written(value) for value in both] for name, both in job.changed.items()}
     if is_file(options.get("data")):
@@ -66,7 +72,7 @@ def publish(place: RunFolder, fit: Fit, config: dict[str, Any], unfinished: dict
 def says_how(folder: Path, pair: str) -> Iterator[None]:
     """If a step after the fit fails, adds to the error that the fit is saved, and how to make the rest."""
     how = f"vbayes train {pair} --resume {folder}" if ":" in pair else f"vbayes report {folder}"
-    kept = f"The fit is saved in {folder}, but some of its figures, draws and page are missing. Mend: `{how}` makes the rest."
+    kept = f"The fit is saved in {folder}, but some of its figures, draws and page are missing. Fix: `{how}` makes the rest."
     try:
         yield
     except OutputUnwritable as error:

@@ -85,11 +85,11 @@ def _require_writable(target: Path) -> None:
         raise BadInput(f"--out {target}. Wanted: a file that ends in {' or '.join(KINDS)}.")
     if target.suffix == ".parquet" and find_spec("pyarrow") is None:
         raise BadInput(
-            f"--out {target} needs pyarrow, which is not installed. Mend: pip install 'vbayes[tables]', or --out {target.with_suffix('.csv')}."
+            f"--out {target} needs pyarrow, which is not installed. Fix: pip install 'vbayes[tables]', or --out {target.with_suffix('.csv')}."
         )
     if not target.parent.is_dir():
         raise OutputUnwritable(
-            f"The folder {target.parent}, to write {target.name} to, does not exist. Mend: mkdir {target.parent}."
+            f"The folder {target.parent}, to write {target.name} to, does not exist. Fix: mkdir {target.parent}."
         )
 
 
@@ -103,18 +103,19 @@ def _fit(folder: Path, pair: str | None, may_run: Callable[[str], bool]) -> tupl
         raise BadInput(f"--pair {pair}, but the fit of {folder} is of {name!r}. Wanted: --pair {name}.")
     if ":" in name and pair is None and not may_run(name):
         raise BadInput(
-            f"The pair of {folder} is {name!r}, which is Python code, and code is not run just because a run folder names it. Mend: add --pair {name}."
+            f"The pair of {folder} is {name!r}, which is Python code, and code is not run just because a run folder names it. Fix: add --pair {name}."
         )
     data = str(told.get("file") or told["data"])
     now, then = digest_of(data), told.get("sha256")
     if now and then and now != then:
         raise BadInput(
-            f"{data} has changed since the fit of {folder} was trained on it, and a fit can only be loaded with its own data. Wanted: the original file. Mend: restore it, or train again: "
+            f"{data} has changed since the fit of {folder} was trained on it, and a fit can only be loaded with its own data. Wanted: the original file. Fix: restore it, or train again: "
             f"vbayes train {name} --data {data}."
         )
     changed = {
         word: str(both[1]) for word, both in told["changed"].items() if isinstance(both, list) and len(both) == 2
     }
     settings = {word: value for word, value in changed.items() if word in told["settings"]}
-    job = find(name, data, settings=settings, guide=changed.get("guide"), binarize=told.get("binarize"))
+    how = {"binarize": told.get("binarize"), "missing": told.get("missing")}
+    job = find(name, data, settings=settings, guide=changed.get("guide"), **how)
     return job, Fit.load(folder / FIT, job.pair, job.data)

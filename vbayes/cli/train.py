@@ -163,7 +163,7 @@ def report(folder: Path) -> Path:
     asked = plain(told.get("arguments"), folder)
     if ":" in asked["pair"]:
         raise BadInput(
-            f"{folder} lacks figures and draws, and its pair, {asked['pair']!r}, is Python code, which is not run just because a run folder names it. Mend: `vbayes train {asked['pair']} --resume {folder}`."
+            f"{folder} lacks figures and draws, and its pair, {asked['pair']!r}, is Python code, which is not run just because a run folder names it. Fix: `vbayes train {asked['pair']} --resume {folder}`."
         )
     return _rest_of(folder, asked)
 
@@ -228,7 +228,7 @@ def _final(resume: Path) -> Path:
     final = resume.with_name(name[1:].removesuffix(".unfinished")) if name.endswith(".unfinished") else resume
     if not (final / UNFINISHED).exists() and not (hidden_of(final) / UNFINISHED).exists():
         raise BadInput(
-            f"--resume {resume}: there is no run to continue. Wanted: the folder of a run that was interrupted or killed. Mend: start one with `vbayes train`."
+            f"--resume {resume}: there is no run to continue. Wanted: the folder of a run that was interrupted or killed. Fix: start one with `vbayes train`."
         )
     return final
 
@@ -240,11 +240,11 @@ def _asked_then(final: Path, asked: dict[str, Any], given: Collection[str]) -> d
     then = plain(_told(folder).get("arguments"), folder)
     if differs := [f"{name} {then[name]!r}, not {asked[name]!r}" for name in given if then.get(name) != asked[name]]:
         raise BadInput(
-            f"--resume {final} with different settings: the run has {'; '.join(differs)}. Wanted: the same settings, or none. Mend: leave them out."
+            f"--resume {final} with different settings: the run has {'; '.join(differs)}. Wanted: the same settings, or none. Fix: leave them out."
         )
     if ":" in then["pair"] and "pair" not in given:
         raise BadInput(
-            f"--resume {final}: its pair is {then['pair']!r}, which is Python code, and code is not run just because a run folder names it. Mend: `vbayes train {then['pair']} --resume {final}`."
+            f"--resume {final}: its pair is {then['pair']!r}, which is Python code, and code is not run just because a run folder names it. Fix: `vbayes train {then['pair']} --resume {final}`."
         )
     return then
 

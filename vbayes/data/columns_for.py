@@ -34,7 +34,11 @@ def columns_for(
         return list(names)
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     required = [p.name for p in positional if p.default is p.empty]
-    wanted = [p.name for p in positional if p.default is p.empty or p.name in names or p.name == ROWS]
+    present = {
+        *names,
+        *(unusable or ()),
+    }  # an optional column that can't be used is an error too, not one that is not there
+    wanted = [p.name for p in positional if p.default is p.empty or p.name in present or p.name == ROWS]
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
         return list(names)
     if set(wanted) <= {*names, ROWS}:
@@ -46,7 +50,7 @@ def columns_for(
             raise BadData(unusable[lacking])
         raise BadData(
             f"The model takes {', '.join(required)}; the table has no column {lacking!r}. {near(lacking, names)} Its columns: {', '.join(names)}. "
-            f"Wanted: columns named after the model's arguments. Mend: rename one, or pass a mapping with {{{lacking!r}: table[...]}} and the others, each a column or several as a matrix."
+            f"Wanted: columns named after the model's arguments. Fix: rename one, or pass a mapping with {{{lacking!r}: table[...]}} and the others, each a column or several as a matrix."
         )
     if len(required) <= len(names):
         return list(names[: max(len(required), min(1, len(positional)))])
@@ -57,7 +61,7 @@ def columns_for(
 
 
 def _by_place(positional: Sequence[inspect.Parameter], wanted: Sequence[str], every: Any, names: Sequence[str]) -> None:
-    """Columns are handed over by place: none may stand behind an argument that is left out, and none goes to an argument that has no place.
+    """Checks that columns can be passed by position: none may come after an argument that is left out, and none may go to a keyword-only argument.
 
     Raises:
         BadData: One would arrive as another argument, or not at all.
@@ -67,7 +71,7 @@ def _by_place(positional: Sequence[inspect.Parameter], wanted: Sequence[str], ev
         skipped = next(name for name, other in zip(taken, wanted, strict=True) if name != other)
         raise BadData(
             f"The model's argument {skipped!r} comes before {wanted[-1]!r}, but the data have no column of that name; columns are passed by position, so {wanted[-1]!r} would be "
-            f"passed to another argument. Wanted: arguments without a column last. Mend: def model({', '.join([*wanted, f'{skipped}=None'])}), or a column {skipped!r}."
+            f"passed to another argument. Wanted: arguments without a column last. Fix: def model({', '.join([*wanted, f'{skipped}=None'])}), or a column {skipped!r}."
         )
     alone = [p.name for p in every if p.kind is p.KEYWORD_ONLY and p.name in names]
     if alone:

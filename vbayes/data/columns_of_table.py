@@ -32,7 +32,7 @@ def columns_of_table(data: Any) -> tuple[dict[str, Any], dict[str, tuple[str, ..
     names = [str(name) for name in data.columns]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise BadData(
-            f"The table has {len(names)} columns, of which several are named {twice[0]!r}. Wanted: unique names. Mend: table.columns = [...]."
+            f"The table has {len(names)} columns, of which several are named {twice[0]!r}. Wanted: unique names. Fix: table.columns = [...]."
         )
     return {name: data[key] for name, key in zip(names, data.columns, strict=True)}, {}
 
@@ -51,7 +51,7 @@ def matrix_of(values: Any) -> Any:
         found, names = coded(name, each)
         if names is not None:
             raise BadData(
-                f"Column {name!r} of a table that is passed as one argument of a model holds names. Wanted: numbers. Mend: pd.get_dummies(table), or a separate argument for it."
+                f"Column {name!r} of a table that is passed as one argument of a model holds names. Wanted: numbers. Fix: pd.get_dummies(table), or a separate argument for it."
             )
         numbers.append(np.asarray(found, dtype=float))
     return np.stack(numbers, axis=1) if numbers else values
@@ -65,7 +65,7 @@ def _of_xarray(data: Any) -> tuple[dict[str, Any], dict[str, tuple[str, ...]]]:
         if rows not in each.dims:
             raise BadData(
                 f"Variable {name!r} has dimensions {tuple(each.dims)}, but the rows of the others are along {rows!r}. Wanted: the same rows in each. "
-                f"Mend: data.drop_vars({name!r}), or data.transpose({rows!r}, ...) with the variable that has the rows first."
+                f"Fix: data.drop_vars({name!r}), or data.transpose({rows!r}, ...) with the variable that has the rows first."
             )
         each = each.transpose(rows, ...)
         found[str(name)], dims[str(name)] = stored_or_whole(each), tuple(str(dim) for dim in each.dims[1:])

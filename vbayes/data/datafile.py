@@ -104,7 +104,7 @@ def _check_own(file: DataFile, path: Path) -> None:
             f"{path}, in your VBAYES_DATA folder, is not the expected file.\n"
             f"Got:    {got}\n"
             f"Wanted: {_wanted(file)}\n"
-            f"Mend:   replace it{f' by {file.url}' if file.url else ''}, or remove it and let vbayes download the data."
+            f"Fix:    replace it{f' by {file.url}' if file.url else ''}, or remove it and let vbayes download the data."
         )
 
 
@@ -131,7 +131,7 @@ def _download(file: DataFile, target: Path) -> None:
             f"Can't save {file.url} to {target}.\n"
             f"Got:    {type(error).__name__}: {error}\n"
             "Wanted: a writable folder with enough space for the file.\n"
-            "Mend:   set VBAYES_CACHE to such a folder."
+            "Fix:    set VBAYES_CACHE to such a folder."
         ) from error
     if got != file.sha256:
         raise _not_downloaded(file, got)
@@ -143,7 +143,7 @@ def _not_downloaded(file: DataFile, got: str) -> DataUnavailable:
         f"Can't download {file.url}\n"
         f"Got:    {got}\n"
         f"Wanted: {_wanted(file)}\n"
-        f"Mend:   try again with a network connection; or get the file by other means, put it at $VBAYES_DATA/{file.path} and set "
+        f"Fix:    try again with a network connection; or get the file by other means, put it at $VBAYES_DATA/{file.path} and set "
         f"VBAYES_DATA to that folder (now {repr(own) if own else 'not set'})."
     )
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..arguments.kind import refuse
 from ..errors import BadData
+from .numbers_as_text import refuse_numbers
 from .stored import Stored
 
 NUMBERS = (
@@ -38,7 +39,7 @@ def coded(name: str, values: Any, known: Sequence[str] | None = None) -> tuple[A
         The numbers, and the names that they stand for; None where they are numbers.
 
     Raises:
-        BadData: Times, or a mixture that is neither names nor numbers.
+        BadData: Times, a mixture that is neither names nor numbers, or text that is numbers.
     """
     series = _series(values)
     if series is None:
@@ -47,8 +48,11 @@ def coded(name: str, values: Any, known: Sequence[str] | None = None) -> tuple[A
     if isinstance(series.dtype, pd.CategoricalDtype):
         codes, names = series.cat.codes.to_numpy(), tuple(map(str, series.cat.categories))
     elif kind == "string":
-        codes, found = pd.factorize(series.astype(object).map(str, na_action="ignore"), sort=True)
+        texts = series.astype(object).map(str, na_action="ignore")
+        codes, found = pd.factorize(texts, sort=True)
         names = tuple(found)
+        if known is None:
+            refuse_numbers(name, texts, names)
     else:
         return _numbers(name, series, kind), None
     if len(set(names)) < len(names):
@@ -158,9 +162,11 @@ def _of_polars(values: Any) -> pd.Series:
         return pd.Series(values.to_list(), dtype="timedelta64[us]" if kind.startswith("Duration") else None)
     if kind.startswith("Enum"):  # whose order is its own
         return pd.Series(pd.Categorical(values.to_list(), categories=values.dtype.categories.to_list()))
+    if kind.startswith("Categorical"):
+        return pd.Series(pd.Categorical(values.to_list()))
     return (
         pd.Series(values.to_list(), dtype=object)
-        if kind in ("String", "Categorical", "Boolean", "Object") or values.null_count()
+        if kind in ("String", "Boolean", "Object") or values.null_count()
         else pd.Series(values.to_numpy())
     )
 

@@ -52,7 +52,7 @@ def read_parquet(path: Path, columns: Columns | None) -> tuple[Any, dict[str, st
         if not all(_is_number(kind) for kind in kinds):
             refused[name] = (
                 f"Column {name!r} of {path} holds {' and '.join(map(str, kinds))}{told}, and the file is larger than {WHOLE >> 20} MiB, so it is not read at once. Wanted: numbers, or names, each "
-                f"of which occurs in many rows. Mend: write numbers to the file, table[{own[0]!r}].cat.codes."
+                f"of which occurs in many rows. Fix: write numbers to the file, table[{own[0]!r}].cat.codes."
             )
             continue
         whole = all(str(kind).startswith(("int", "uint")) for kind in kinds) and not _gaps(groups, own)

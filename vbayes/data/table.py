@@ -51,7 +51,7 @@ def read_table(path: str | Path, *, columns: Columns | None = None) -> Dataset:
     except ImportError as error:
         library = str(error.name or "pyarrow").split(".")[0]
         raise BadInput(
-            f"{path} needs {library}, which is not installed. Mend: pip install 'vbayes[tables]', or write the table as CSV."
+            f"{path} needs {library}, which is not installed. Fix: pip install 'vbayes[tables]', or write the table as CSV."
         ) from error
     except (BadData, BadInput, DataUnavailable):
         raise

@@ -107,7 +107,7 @@ def calibrate(
     kept = [(fitted, truth) for fitted, (_, truth) in zip(trained, made, strict=False) if fitted is not None]
     if not kept:
         raise NonFinite(
-            f"None of {simulations} fits of pair {first.pair.name!r} stayed finite. Common mends: a smaller learning_rate, a narrower prior.",
+            f"None of {simulations} fits of pair {first.pair.name!r} stayed finite. Common fixes: a smaller learning_rate, a narrower prior.",
             step=1, sites=(), fit=None,
         )  # fmt: skip
     ranks = ranks_of(
@@ -151,7 +151,7 @@ def _until_converged(
 
 
 def _start(pair: Pair, data: Dataset) -> Pair:
-    """Where the fit of a data set starts: where the pair is; a guide that comes by a word finds its place anew."""
+    """The start of the fit of a data set: the pair's parameters; a guide chosen by name searches again."""
     if pair.word is None:
         return pair.copy()
     fresh = Pair(pair.model, pair.word, name=pair.name, exact=pair.exact)

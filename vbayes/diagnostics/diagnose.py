@@ -20,6 +20,7 @@ from ..data.dataset import Batch
 from ..errors import Unsuitable
 from ..guides import in_words
 from ..inference.advice import beside, history_of, richer_than, training_of
+from ..inference.carried import carried
 from ..inference.draws import Draws, draws_of
 from ..inference.importance import Weights, require_densities
 from ..inference.linear_response import is_mean_field
@@ -107,6 +108,8 @@ def diagnose(
         made = draws_of(problem.pair, batch, draws or enough, seed)
     except Unsuitable:
         return replace(found, points=True)
+    if made.frames:
+        found = replace(found, carried=carried(problem.pair, batch))
     judged = _judged(found, made)
     if not _by_k_alone(judged):
         return judged

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..inference.advice import NAMED, OWN, Advice
+from ..inference.carried import Carried
 from ..inference.psis import WORST_K, Trust
 from ..pair.support import missed
 from ..summaries.card import Card, Displayable, rounded, with_error
@@ -57,6 +58,7 @@ class Diagnosis(Displayable):
         wider: The second check of a guide for which only k̂ is bad; None if there was none.
         guide: A description of the guide; empty for a user-defined one.
         richer: What to do if the guide is not good enough, including what to type.
+        carried: Upper bound on the information that the latents of a datum carry about it; None if there are other latents.
     """
 
     trust: Trust
@@ -86,6 +88,7 @@ class Diagnosis(Displayable):
     wider: Wider | None = None
     guide: str = ""
     richer: str = OWN
+    carried: Carried | None = None
 
     @cached_property
     def parts(self) -> Parts | None:
@@ -112,7 +115,7 @@ class Diagnosis(Displayable):
     def advice(self) -> Advice:
         """What to do with the draws."""
         return Advice(
-            self.trust, self.richer, self.training, points=self.points, endless=self.endless, modes=self.modes, uncovered=self.uncovered
+            self.trust, self.richer, self.training, points=self.points, endless=self.endless, modes=self.modes, uncovered=self.uncovered, carried=self.carried,
         )  # fmt: skip
 
     def short(self) -> str:
@@ -134,8 +137,12 @@ class Diagnosis(Displayable):
             rows += [("k̂", k_hat), ("ELBO", f"{with_error(self.elbo, self.elbo_se)} nats, log p(x) {low}")]
         if self.each is not None:
             rows.append(("k̂ ≥ 0.7", f"{self.above:.1%} of {len(self.each):,} data"))
+        if self.training and self.infinite:
+            rows.append((self.training.bound, f"infinite, or no draws show it: k̂ ≥ {self.training.infinite_from:.2f}"))
         if off := self._moved():
             rows.append(("moved", off))
+        if self.advice.collapsed:
+            rows.append(("latents", f"carry at most {self.carried}"))
         if self.uncovered:
             rows.append(("not covered", f"by the guide: {', '.join(self.uncovered)}"))
         if self.modes:
@@ -146,7 +153,7 @@ class Diagnosis(Displayable):
         """The diagnosis in a few sentences: how far training got, how good the draws are, and what to do."""
         how_far = f"{self.training.words()} " if self.training else ""
         guide = f"Guide: {self.guide}. " if self.guide else ""
-        return f"{how_far}{guide}{self._worth()} {self.advice.words(self._moved())}{self._response()}{missed(self.uncovered)}"
+        return f"{how_far}{guide}{self._worth()} {self.advice.words(self._moved())}{self._infinite()}{self._response()}{missed(self.uncovered)}"
 
     def _worth(self) -> str:
         if self.points:
@@ -164,6 +171,21 @@ class Diagnosis(Displayable):
             return f"{number} of all latents together; {worth}. {self.parts.verdict()}"
         cleared = f" {self.wider.verdict()}" if self.wider and self.wider.clears else ""
         return f"{number}; {worth}.{cleared}"
+
+    @property
+    def infinite(self) -> bool:
+        """Whether the bound that a fit followed is infinite here, as that of `vb.CUBO` is where the weights have no n-th moment, or so heavy that no number of draws shows it."""
+        k_hat = self.k_hat if self.each is None else float(self.each.k_hat.max())
+        return bool(self.training and not self.points and self.training.infinite_from <= k_hat)
+
+    def _infinite(self) -> str:
+        """What is wrong with the bound that was followed, and what may mend it."""
+        if not (self.training and self.infinite):
+            return ""
+        return (
+            f" {self.training.bound} is not to be believed: from k̂ = {self.training.infinite_from:.2f} on the bound is infinite, or no number of draws shows it, and what was followed is what a few "
+            "draws had of it. Where latents are correlated it wants a guide with covariances, guide='full' or AutoMultivariateNormal; more particles mend it in two or three dimensions alone."
+        )
 
     def _response(self) -> str:
         """Where covariances may be what is missing."""

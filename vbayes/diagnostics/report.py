@@ -58,7 +58,7 @@ def report(
     if folder.suffix.lower() in PAGES:
         if folder.is_dir():
             raise OutputUnwritable(
-                f"{folder} is an existing folder, so no page can be written there. Mend: remove it, or fit.report({str(folder.with_suffix(''))!r}), which writes a folder."
+                f"{folder} is an existing folder, so no page can be written there. Fix: remove it, or fit.report({str(folder.with_suffix(''))!r}), which writes a folder."
             )
         with TemporaryDirectory() as place:
             _shown(fit, Path(place), predictions)

@@ -36,7 +36,7 @@ class Weighed:
 
 
 class Apart:
-    """A plate of which each row n has latents z_n of its own: p(x, θ, z) = p(θ) Π p(x_n, z_n | θ).
+    """A plate in which each row n has its own latents z_n: p(x, θ, z) = p(θ) Π p(x_n, z_n | θ).
 
     Args:
         model, guide, args: What is run.

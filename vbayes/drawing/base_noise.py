@@ -1,4 +1,4 @@
-"""Base randomness: where distributions ask for it, and how that of K particles hangs together.
+"""Base noise of distributions, and its dependence between K particles.
 
 Every draw with a path starts from standard normals or uniforms. Whoever answers the calls for those decides whether K
 particles are independent, come in antithetic pairs, or fill space evenly, and no model or guide has to know.

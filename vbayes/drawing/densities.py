@@ -1,4 +1,4 @@
-"""Model and guide as densities, at values of the latents that somebody else chose."""
+"""Model and guide as densities at given values of the latents."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from ..data.dataset import Batch, Dataset
 from ..errors import BadInput
 from ..pair.explained import explained
 from ..pair.gaps import check_gaps
-from ..pair.paired import Model, pair_of
+from ..pair.paired import Model, is_trained, pair_of
 from .base_noise import NOISE, NoiseKind, contexts
 from .fields import FIELDS
 from .in_steps import Resample, in_steps
@@ -62,7 +63,7 @@ def draw(
         BadInput: There is no such field, requirement or family.
         Unsuitable: A site of the guide does not meet a requirement.
     """
-    pair = pair_of(pair)
+    given, pair = pair, pair_of(pair)
     if not isinstance(batch, Batch):
         data = Dataset.of(batch)
         check_gaps(pair, data, None)
@@ -70,7 +71,8 @@ def draw(
     batch = pair.beside(batch)
     model, guide = pair.scaled(batch.total)
     request = Request.of(needs, requires, families)
-    with explained(pair, batch):
+    alone = nullcontext() if given is pair or is_trained(given) else pair.scope()  # nobody else has its parameters
+    with explained(pair, batch), alone:
         return draw_from(model, guide, batch.args, {}, num_particles, request, noise=noise, resample=resample)
 
 

@@ -190,4 +190,4 @@ class Particles:
 
 
 ALWAYS = ("scale", "local")
-"""Fields that nobody need ask for."""
+"""Fields that are always available."""

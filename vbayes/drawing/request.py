@@ -102,7 +102,7 @@ class Request:
         return self.needs | {*ALWAYS} | ({"closed_form"} if "kl" in self.needs else set())
 
     def noise(self, kind: NoiseKind) -> NoiseKind:
-        """How the base noise of the particles hangs together, where nothing is required `kind`."""
+        """The kind of base noise of the particles: `kind`, unless another one is required."""
         return "antithetic" if "antithetic_pairs" in self.requires else kind
 
 

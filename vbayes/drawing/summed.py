@@ -154,7 +154,7 @@ class Summed:
 
     @cached_property
     def _tied(self) -> list[Any]:
-        """The sites that hang together by what is summed out."""
+        """The sites that depend on each other through sites that are summed out."""
         return [site for site in sites(self._run) if self._values_of(site)]
 
     def _logits(self, name: str, factors: Factors, symbols: set[str]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -21,10 +22,18 @@ class CUBO(Estimator):
     surrogate = Σ_k sg(v_k) log p(x, z̄_k) − (n − 1) Σ_k sg(v_k (1 − v_k)) [log p(x, z_k) − log p(x, z̄_k) − log q(z_k|x) + log q(z̄_k|x)], v = w^n / Σ w^n, lowered by training
 
     Bound: CUBO = (1/n) log E_q[w^n] ≥ log p(x) for n ≥ 1. Bias: of order 1/K in value and gradient, since K draws miss the rare large weights that it is about. Needs: a path at every
-    site. Start from a guide that is too wide, not too narrow: where q is less than √(1 − 1/n) times as wide as the posterior, along any direction, the bound is infinite.
+    site. Where q is less than √(1 − 1/n) times as wide as the posterior, along any direction, the bound is infinite: it is under tails heavier than q's, and where k̂ of the weights is 1/n or more, which
+    `vb.diagnose` says.
 
     The gradient is that of (1/n) log ∫ p(x, z)^n q(z|x)^(1−n) dz with the draws held where they are, −(1 − 1/n) Σ_k v_k ∇ log q(z̄_k|x) in the guide: q goes where the weights are. It is taken along the path with the same mean for
-    every K, which leaves less noise. To differentiate Σ_k w_k^n along the path at once would lower what few draws show of the bound, and that is lowest, without end, where none of them meets the posterior.
+    every K, which leaves less noise.
+
+    Measured on normal posteriors with equal correlations, from sds of a tenth, with 32 draws, 2000 steps at 0.01, eight fits each: a guide with covariances ends at the posterior at correlations up to .8 in 2 to 20
+    latents (.5 in 50), a factored one does so without correlation in 2 to 50. A factored one under correlations should be far wider than the posterior is across them, where the more latents the fewer of its draws fall,
+    and then it ends too narrow, with an infinite bound, wherever it starts: at .3 from 10 latents on, also with 512 draws, and in five of eight fits in 5; at .8 from 3 latents on, of which 512 draws
+    mend 3, and 4096 not 5.
+
+    To differentiate Σ_k w_k^n along the path at once would lower what few draws show of the bound, and that is lowest, without end, where none of them meets the posterior.
 
     Args:
         order: n, at least 1; 2 is the χ² divergence.
@@ -53,7 +62,8 @@ class CUBO(Estimator):
         def truth(table: Table) -> Tensor:
             return (table.log_q + table.log_measure + self.order * table.log_w).logsumexp(0) / self.order
 
-        return Objective(f"CUBO of order {self.order:g}", truth, ascend=False, settings=(self.order,))
+        name, n = f"CUBO of order {self.order:g}", self.order
+        return Objective(name, truth, ascend=False, settings=(n,), infinite_from=1 / n if n > 1 else math.inf)
 
     def bound_of(self, log_w: Tensor) -> Tensor:
         return log_mean_exp(self.order * log_w) / self.order

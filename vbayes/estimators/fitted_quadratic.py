@@ -13,17 +13,27 @@ from .base import Estimate
 from .quadratic import Quadratic, expected_of, mean_of
 from .remembering import Remembering
 
+KEPT = 0.9  # of the averages that say how much of the parabola to take, at each draw
+
 
 @dataclass(frozen=True)
 class FittedQuadratic(Remembering):
     """`Quadratic` with a parabola that is fitted to the slopes of log p at the draws of the training so far, in place of an expansion.
 
-    surrogate = mean_k [log p(x, z̄_k) + sg(r_k)·z_k] + E_q[b] + H(q), r_k = ∇_z log p(x, z_k) − ∇b(z_k), with b, E_q[b] and H(q) as `Quadratic` has them; then
-    g ← g + ρ mean_k r_k / n_k, H ← H + ρ mean_k sym(r_k ε_kᵀ L⁻¹) / n_k, where z_k = m + L ε_k, n_k = 1 + |ε_k|², and sym(A) = (A + Aᵀ) / 2; where m moves, g moves by H
+    surrogate = mean_k [log p(x, z̄_k) + sg(s_k − c ∇b(z_k))·z_k] + c E_q[b] + H(q), s_k = ∇_z log p(x, z_k), with b, E_q[b] and H(q) as `Quadratic` has them; then, with r_k = s_k − ∇b(z_k),
+    g ← g + ρ mean_k r_k / n_k, H ← H + ρ mean_k sym(r_k ε_kᵀ L⁻¹) / n_k, where z_k = m + L ε_k, n_k = 1 + |ε_k|², and sym(A) = (A + Aᵀ) / 2; where m moves, g moves by c H
 
     Bound: ELBO. Bias: none, whatever the parabola is, as it does not know the present draw. Needs: a guide of Normal or MultivariateNormal sites that are independent given the data. It begins as `Pathwise` with the
     entropy in closed form, and takes no second derivatives. Each step goes down the squared error of the slope at a draw, by a length that no scale of z or p changes: where log p is a parabola in z
     the noise is gone after some 25 d steps of one draw at ρ = 0.2, 6 d at ρ = 1, and elsewhere there is left of it what no parabola knows, and ρ / (2 − ρ) of that.
+
+    c, from 0 to 1, is how much of b is taken: Σ (s − g)·Ha / Σ |Ha|² over the last ten draws or so, a = z − m, which would have left the least noise. So a parabola that does not fit yet, or no longer, since the guide
+    moves on faster than it is learned, costs next to nothing; what is not taken is forgotten where it is more than half. Without c, fits of 50 and 100 latents with covariances end in numbers that
+    are not finite.
+
+    Measured on logistic regressions of 500 rows, of the variance of `Pathwise` at the same place, after 300, 1000 and 3000 steps of Adam at 0.01: with a factored guide .002 from the start on in 10 latents, .11, .008 and .011 in
+    50, .31, .03 and .015 in 100, for 1.1, 1.2 and 1.4 times its time; with covariances .003 to .004 in 10, where `STL` has .03 to .006, .6, .02 and .015 in 50, where `STL` has .5, .03 and .07, for 1.1 and
+    1.4 times its time; and in 100, where `Pathwise` settles nowhere at that rate, .7 and .06 after 1000 and 3000 steps (`STL`: 1.2 and .3), for 2.1 times its time.
 
     It remembers d + d² numbers for each datum that has d latents of its own; in minibatches of such data one parabola serves all.
 
@@ -42,29 +52,43 @@ class FittedQuadratic(Remembering):
     families = Quadratic.families
     reference = "Geffner & Domke 2020, arXiv:2007.14634"
 
-    remembers = ("middle", "slope", "curvature")
+    remembers = ("middle", "slope", "curvature", "overlap", "length")
 
     limits = {"rate": Real(above=0.0, most=1.0, given="0.2")}
 
     def init(self, particles: Particles) -> dict[str, Tensor]:
         middle = _of_all(particles, mean_of(particles).squeeze(0))
         slope = torch.zeros_like(middle)
-        return {"middle": middle, "slope": slope, "curvature": slope.diag_embed()}
+        return {
+            "middle": middle,
+            "slope": slope,
+            "curvature": slope.diag_embed(),
+            "overlap": slope[..., 0],
+            "length": slope[..., 0],
+        }
 
     def estimate(self, particles: Particles) -> Estimate:
         mean = mean_of(particles).detach()
         middle = _of_all(particles, mean.squeeze(0))
-        slope, curvature = self._parabola(middle)
-        away = particles.z.detach() - mean
-        left = particles.score_p.detach() - (slope + (curvature @ away.unsqueeze(-1)).squeeze(-1))
+        slope, curvature, part = self._parabola(middle)
+        away, seen = particles.z.detach() - mean, particles.score_p.detach()
+        bent = (curvature @ away.unsqueeze(-1)).squeeze(-1)
+        left = seen - slope - bent
         if torch.is_grad_enabled() and self._knows(middle):  # a look at the value leaves no trace
             pull = -particles.score_q.detach()  # L⁻ᵀ ε
             step = self.rate * left.nan_to_num(0.0, 0.0, 0.0) / (1 + (pull * away).sum(-1, keepdim=True))
             turn = step.unsqueeze(-1) * pull.unsqueeze(-2)
             self.memory.middle = middle
             self.memory.slope = slope + _of_all(particles, step.mean(0))
-            self.memory.curvature = curvature + _of_all(particles, 0.5 * (turn + turn.mT).mean(0))
-        surrogate = particles.log_p_fixed + (left * particles.z).sum(-1)
+            kept = (2 * part).clamp(max=1.0) ** (1 - KEPT)  # what is not taken grows without end otherwise
+            self.memory.curvature = kept.unsqueeze(-1).unsqueeze(-1) * curvature + _of_all(
+                particles, 0.5 * (turn + turn.mT).mean(0)
+            )
+            for name, product in (("overlap", (seen - slope) * bent), ("length", bent * bent)):
+                now = _of_all(particles, product.sum(-1).nan_to_num(0.0, 0.0, 0.0).mean(0))
+                setattr(self.memory, name, KEPT * self.memory.get_buffer(name) + (1 - KEPT) * now)
+        surrogate = particles.log_p_fixed + ((seen - part.unsqueeze(-1) * (slope + bent)) * particles.z).sum(-1)
+        slope, curvature = part.unsqueeze(-1) * slope, part.unsqueeze(-1).unsqueeze(-1) * curvature
         expected = expected_of(particles, slope.unsqueeze(0), curvature.unsqueeze(0)).squeeze(0)
         return Estimate((particles.log_p_fixed - particles.log_q).detach().mean(0), surrogate.mean(0) + expected)
 
@@ -72,12 +96,13 @@ class FittedQuadratic(Remembering):
         """Whether it learns from data of so many rows."""
         return self.memory.get_buffer("middle").shape == middle.shape
 
-    def _parabola(self, middle: Tensor) -> tuple[Tensor, Tensor]:
-        """Slope and curvature there; none for rows that it does not know."""
+    def _parabola(self, middle: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Slope and curvature there, and how much of them to take; none for rows that it does not know."""
         if not self._knows(middle):
-            return torch.zeros_like(middle), torch.zeros_like(middle).diag_embed()
-        before, slope, curvature = (self.memory.get_buffer(name) for name in self.remembers)
-        return slope + (curvature @ (middle - before).unsqueeze(-1)).squeeze(-1), curvature
+            return torch.zeros_like(middle), torch.zeros_like(middle).diag_embed(), torch.zeros_like(middle[..., 0])
+        before, slope, curvature, overlap, length = (self.memory.get_buffer(name) for name in self.remembers)
+        part = torch.where(length > 0, overlap / torch.where(length > 0, length, 1.0), 1.0).clamp(0.0, 1.0)
+        return slope + part.unsqueeze(-1) * (curvature @ (middle - before).unsqueeze(-1)).squeeze(-1), curvature, part
 
 
 def _of_all(particles: Particles, numbers: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,6 +14,7 @@ from ..drawing.base_noise import NoiseKind
 from ..exact.table import Table
 
 PROBE = 3.0  # nats over which the log-weights of a probe run: any spread that tells bounds apart
+BoundOf = Callable[[Tensor], Tensor]
 ROUNDING = 1e-6  # nats by which two bounds may differ that are one: single precision loses a tenth of that
 
 
@@ -53,12 +55,17 @@ class Objective:
         ascend: Whether training maximises it. Values and gradients of an objective that is minimised, such as an upper bound, are negated in the output of estimators, so that
             losses, histories and the laboratory have only one direction.
         settings: Further settings that distinguish objectives with the same name.
+        of_draws: The functions that model and guide maximise, each of the log-weights of the estimator's draws, (K, *local) in and (*local) out, of which the objective is the mean: where there
+            is no table, the laboratory judges an estimator by its derivative along the path. None if it is no such mean.
+        infinite_from: The k̂ of the weights from which on the objective is infinite, 1/n for a mean of wⁿ.
     """
 
     name: str
     truth: Callable[[Table], Tensor] | None = field(default=None, compare=False, repr=False)
     ascend: bool = True
     settings: tuple[object, ...] = ()
+    of_draws: tuple[BoundOf, BoundOf] | None = field(default=None, compare=False, repr=False)
+    infinite_from: float = field(default=math.inf, compare=False, repr=False)
 
     @property
     def sign(self) -> float:
@@ -83,6 +90,7 @@ def of_particles(name: str, bound_of: Callable[[Tensor], Tensor], num_particles:
         f"{name} bound of {num_particles} particles" + ("" if alone else f", {noise}"),
         (lambda table: table.expected(bound_of, num_particles)) if alone else None,
         settings=(num_particles, noise, Probed(bound_of, num_particles)),
+        of_draws=(bound_of, bound_of),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -43,9 +43,12 @@ class PIWAE(Grouped):
             model=lambda table: table.expected(log_mean_exp, self.num_particles),
             guide=lambda table: table.expected(log_mean_exp, each),
         )
+        of_draws = log_mean_exp, lambda log_w: log_mean_exp(self.grouped(log_w), 1).mean(0)
         if self.noise == "iid":
-            return found
-        return Objective(f"{found.name}, {self.noise}")  # of particles that hang together, which is not tabulated
+            return replace(found, of_draws=of_draws)
+        return Objective(
+            f"{found.name}, {self.noise}", of_draws=of_draws
+        )  # particles that hang together are not tabulated
 
     def bound_of(self, log_w: Tensor) -> Tensor:
         return log_mean_exp(log_w)

@@ -48,7 +48,7 @@ def mean_of(particles: Particles) -> Tensor:
 
 
 def expected_of(particles: Particles, slope: Tensor, curvature: Tensor) -> Tensor:
-    """(1, *local) E_q[b] + H(q) but for constants, live in q.
+    """(1, *local) what has the gradient of E_q[b] + H(q), live in q.
 
     Args:
         slope, curvature: (1, *local, d) and (1, *local, d, d) of b at the mean, numbers.
@@ -56,16 +56,21 @@ def expected_of(particles: Particles, slope: Tensor, curvature: Tensor) -> Tenso
     expected, start = (slope * mean_of(particles)).sum(-1), 0
     for site in particles.latents:
         end = start + site.value.shape[-1]
-        root = _root(site)[:1]
         part = curvature[..., start:end, start:end]
-        expected = expected + 0.5 * (root * (part @ root)).sum((-2, -1))
-        expected, start = expected + root.diagonal(dim1=-2, dim2=-1).log().sum(-1), end
+        expected, start = expected + _of_spread(site, part), end
     return expected
 
 
-def _root(site: Latent) -> Tensor:
-    """(K, *local, own, own) of a site's covariance."""
-    return site.parameters["scale_tril"] if site.family == "full_normal" else site.parameters["scale"].diag_embed()
+def _of_spread(site: Latent, curvature: Tensor) -> Tensor:
+    """(1, *local) what has the gradient of ½ tr(H L Lᵀ) + log |L| of a site, H being symmetric and L the root of its covariance."""
+    if site.family == "normal":
+        scale = site.parameters["scale"][:1]
+        return (0.5 * curvature.diagonal(dim1=-2, dim2=-1) * scale.square() + scale.log()).sum(-1)
+    root = site.parameters["scale_tril"][:1]
+    turned = (
+        curvature @ root.detach()
+    )  # the gradient of the trace: of the three products with d³ terms that autograd would make, one
+    return (root * turned).sum((-2, -1)) + root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
 
 def _parabola(particles: Particles, middle: Tensor) -> tuple[Tensor, Tensor]:

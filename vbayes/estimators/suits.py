@@ -40,8 +40,8 @@ def check_suits(pair: Pair, batch: Batch, method: ELBO) -> None:
         several = isinstance(method, OF_SEVERAL) and method.num_particles > 1
         if isinstance(method, OF_DRAWS) and (names := summed_by(pair, batch)):
             raise Unsuitable(
-                f"The model of pair {pair.name!r} marks {', '.join(map(repr, names))} for enumeration, and the guide lacks it: {type(method).__name__} would draw it from "
-                "the prior, whatever the data. Use vb.Enumerated() or pyro.infer.TraceEnum_ELBO(), which sum over all values, or put it in the guide."
+                f"The guide of pair {pair.name!r} does not have {', '.join(map(repr, names))} (the model marks it for enumeration, or the guide came by itself): {type(method).__name__} "
+                "would draw it from the prior, whatever the data. Use vb.Enumerated() or pyro.infer.TraceEnum_ELBO(), which sum over all values, or put it in a guide."
             )
     part = seen_of(pair, batch) if several else None
     if part and (part.anew or not part.alike or not isinstance(method, Estimator)):
@@ -59,5 +59,5 @@ def summed_by(pair: Pair, batch: Batch) -> list[str]:
 
 
 def of_elbo(pair: Pair, batch: Batch, num_particles: int = 1) -> Estimator:
-    """The estimator of the ELBO that a pair is judged by where nobody says which: `AnalyticKL`, or `Enumerated` where the model sums sites out."""
+    """The default estimator of a pair's ELBO: `AnalyticKL`, or `Enumerated` if the model sums sites out."""
     return Enumerated(num_particles) if summed_by(pair, batch) else AnalyticKL(num_particles)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ..data.dataset import Dataset
-from ..pair.indexing import Picked
+from ..pair.indexing import Picked, names_in
 from ..pair.sites import kind, plates
 
 ROW = "row"  # the dimension of rows that are in no plate, or in several
@@ -61,10 +61,8 @@ def labels_of(
     found: dict[str, list[str]] = {}
     for name, size in sizes.items():
         if name not in rows:
-            every = {data.labels.get(column, ()) for column in picked.get(name, {name})}
-            fitting = [labels for labels in every if len(labels) == size]
-            if len(fitting) == 1:
-                found[name] = list(fitting[0])
+            if own := _merged(data, sorted(picked.get(name, {name})), size):
+                found[name] = own
             continue
         each = {column: _each(data, column) for column in data.labels if column == name or column not in asked}
         different = {column: own for column, own in each.items() if len(own) == size and len(set(own)) == size}
@@ -96,6 +94,20 @@ def constant(columns: Mapping[str, Tensor], row: str, labels: Sequence[Any], own
         dims = dims if len(dims) == value.dim() - 1 else [f"{called}_dim_{i}" for i in range(1, value.dim())]
         found[called] = ([row, *dims], value.cpu().numpy())
     return xr.Dataset(found, {row: labels})
+
+
+def _merged(data: Dataset, columns: Sequence[str], size: int) -> list[str]:
+    """The labels of a plate that some columns pick from: of each row that of the columns whose codes it is in, or else of any; nothing where this leaves a row with none, or with two."""
+    columns = [column for column in columns if 0 < len(data.labels.get(column, ())) <= size]
+    every = [data.labels[column] for column in columns]
+    used = [names_in(data, column) for column in columns] if len(columns) > 1 else []
+    found: list[str] = []
+    for place in range(size):
+        names = {own[place] for own in used if place in own} or {own[place] for own in every if place < len(own)}
+        if len(names) != 1:
+            return []
+        found += names
+    return found if len(set(found)) == size else []
 
 
 def _each(data: Dataset, column: str) -> list[str]:

@@ -89,7 +89,8 @@ class Names:
             raise BadInput(
                 f"coords names {unknown[0]!r}, which is not a dimension. Wanted some of: {first_few(known, 20)}. Name dimensions with dims=."
             )
-        by = picked(self._pair, self._args, self._asked) if self._data.labels else {}
+        unsaid = self._sizes.keys() - self._rows - given.keys()  # plates of groups whose labels the data have to say
+        by = picked(self._pair, self._args, self._asked) if self._data.labels and unsaid else {}
         return {**labels_of(self._sizes, self._rows, self._data, self._asked, by), **given}
 
     def constant(self, labels: Mapping[str, Sequence[Any]]) -> Any:

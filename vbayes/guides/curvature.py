@@ -1,4 +1,4 @@
-"""Where a posterior lies, and how wide it is there: the start of the guides that come by a word."""
+"""Location and width of a posterior, from its curvature: the start of guides chosen by name."""
 
 from __future__ import annotations
 

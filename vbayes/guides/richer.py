@@ -33,7 +33,7 @@ def richer(guide: Any, tried: Collection[str] = ()) -> str:
     """What to do if a guide is not good enough, including what to type; empty for a user-defined guide, whose kind is unknown.
 
     Args:
-        guide: One by a word or of Pyro's, called before.
+        guide: A guide chosen by name or one of Pyro's, which has been called.
         tried: What `guide="auto"` has tried: "normal", "flow".
     """
     if isinstance(guide, Point | AutoDelta | AutoLaplaceApproximation):

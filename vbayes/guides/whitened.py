@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.distributions import transform_to
 
 from ..errors import Unsuitable
+from ..summaries.card import first_few
 from .curvature import Places, whole
 from .log_density import LogDensity, is_discrete
 from .search import Search
@@ -60,21 +61,32 @@ def density_of(model: Callable[..., Any], args: tuple[Any, ...], kwargs: Any, *,
     Raises:
         Unsuitable: It has none, or a discrete one with infinitely many values.
     """
-    with torch.no_grad():
-        run = pyro.poutine.block(pyro.poutine.trace(InitMessenger(origin)(model)).get_trace)(*args, **kwargs)
-    run = prune_subsample_sites(run)
+    run = in_the_middle(model, args, kwargs)
     found = [site for _, site in run.iter_stochastic_nodes()]
     if endless := [site["name"] for site in found if is_discrete(site) and not _enumerable(site)]:
         raise Unsuitable(
             f"Latent {endless[0]!r} is discrete with infinitely many values, so it can't be summed out, and has no gradient. Wanted: a guide of your own for it, "
             "with vb.RLOO(8) or another estimator that needs no path."
         )
+    if not found:
+        raise Unsuitable(
+            "The model has no latents, so there is no posterior, and nothing for a guide to do. Wanted: latents; or, for the model's parameters alone, a guide that draws nothing: "
+            "vb.fit(vb.Pair(model, lambda *args: None), data)."
+        )
     if all(is_discrete(site) for site in found):
         raise Unsuitable(
-            "The model has no continuous latent, so a named guide has nothing to approximate. Wanted: an empty guide (lambda *args: None) with vb.Enumerated() if all are "
-            "summed out, or only the parameters, by vb.find_map."
+            f"All latents of the model are discrete ({first_few(repr(site['name']) for site in found)}), so they are summed out and a named guide has nothing to approximate. Wanted: "
+            "vb.tabulate(model, data), for log p(x) and the probability of each of their values; or, for the model's parameters, "
+            "vb.fit(vb.Pair(pyro.infer.config_enumerate(model), lambda *args: None), data, vb.Enumerated())."
         )
     return LogDensity(model, args, kwargs, run, volume=volume)
+
+
+def in_the_middle(model: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:
+    """A run of a model with its latents in the middle of their supports: flat priors too, which have no draws."""
+    with torch.no_grad():
+        run = pyro.poutine.block(pyro.poutine.trace(InitMessenger(origin)(model)).get_trace)(*args, **kwargs)
+    return prune_subsample_sites(run)
 
 
 class Whitened(AutoContinuous):

@@ -19,7 +19,7 @@ from ..drawing.summed import Summed, model_terms
 from ..errors import BadData, BadInput, Unsuitable
 from ..pair.missing import GIVEN
 from ..pair.pair import DATA_PLATE, Pair
-from ..pair.paired import Model
+from ..pair.paired import Model, require_guide_of_rows
 from ..pair.problem import Problem
 from ..pair.sites import Layout, base, factors, is_point_mass, latents, observed, summed_out
 from ..progress import bar
@@ -100,6 +100,10 @@ def impute(
     """
     problem = Problem.of(pair, data)
     pair, batch = problem.pair, problem.whole
+    or_masked = (
+        "; or vb.fit(model, data, missing='mask') with NaN where data are missing, and its predict(), which draws them"
+    )
+    require_guide_of_rows(pair, "vb.impute", or_masked)
     require_densities(pair, batch)
     chain = _Chain(pair, batch, known)
     kept, mean, taken = [], torch.zeros_like(chain.x), chain.x.new_zeros(len(chain.x))
@@ -174,7 +178,7 @@ class _Chain:
             )
         if lost := int((known & ~here).sum()):
             raise BadData(
-                f"known is True at {lost} entries of the data that are NaN. Wanted: False there. Mend: known & ~x.isnan()."
+                f"known is True at {lost} entries of the data that are NaN. Wanted: False there. Fix: known & ~x.isnan()."
             )
         self.known = known.expand(self.x.shape)
 

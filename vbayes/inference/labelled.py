@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -42,9 +42,9 @@ class Labelled:
     @cached_property
     def labels(self) -> dict[str, Sequence[Any]]:
         """Plate → its labels: groups that the fit has met, and new ones behind them where the plate has grown."""
-        how = self.sizes, self.rows
-        known = labels_of(*how, replace(self.new, labels=self.train.labels), self.asked, self.picked)
-        return {**known, **labels_of(*how, self.new, self.asked, self.picked)}
+        groups = {plate: size for plate, size in self.sizes.items() if plate not in self.rows}
+        known = labels_of(groups, self.rows, self.train, self.asked, self.picked)
+        return {**known, **labels_of(self.sizes, self.rows, self.new, self.asked, self.picked)}
 
     def draws(self, values: Mapping[str, Tensor], groups: Groups) -> Any:
         """An `xarray.Dataset` of (S, …). Where new groups have taken the places of others in a plate, it has the groups of the new rows alone."""

@@ -16,7 +16,7 @@ from ..arguments.takes import takes
 from ..data.dataset import Batch, Dataset
 from ..errors import BadInput
 from ..pair.gaps import check_gaps
-from ..pair.paired import Model
+from ..pair.paired import Model, require_guide_of_rows
 from ..pair.problem import Problem
 from ..pair.sites import is_point_mass
 from ..validation import validation
@@ -52,6 +52,7 @@ class LatentSpace:
     def __init__(self, pair: Model, data: Any = None) -> None:
         problem = Problem.of(pair, data)
         self.pair, self.data, self._device = problem.pair, problem.data, problem.device
+        require_guide_of_rows(self.pair, "vb.LatentSpace", "; or vb.reconstruct(model, data), for these rows alone")
         with self.pair.look(), torch.no_grad(), validation(False):
             latent, observed = one_of_each(self.pair, *self.pair.run(problem.whole))
         self.latent, self.observed = str(latent["name"]), str(observed["name"])

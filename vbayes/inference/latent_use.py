@@ -13,7 +13,7 @@ from ..arguments.takes import takes
 from ..drawing.summed import Summed
 from ..errors import Unsuitable
 from ..pair.pair import DATA_PLATE
-from ..pair.paired import Model
+from ..pair.paired import Model, require_guide_of_rows
 from ..pair.problem import Problem
 from ..pair.sites import is_point_mass, latents, plates, sites, summed_out
 from ..validation import validation
@@ -59,6 +59,7 @@ def latent_use(pair: Model, data: Any = None, *, seed: int | None = None) -> pd.
         if site["name"] in p and (table := _of_site(site, p.nodes[site["name"]])) is not None
     ]
     if not tables:
+        require_guide_of_rows(pair, "vb.latent_use")
         raise Unsuitable(
             f'Pair {pair.name!r} has no latent in the plate "{DATA_PLATE}" whose KL has a closed form. Wanted: one such as that of vb.pairs.vae().'
         )

@@ -18,7 +18,7 @@ from ..guides.curvature import inverse_root, noise_of
 from ..guides.log_density import LogDensity
 from ..guides.starts import BENT
 from ..guides.whitened import density_of
-from ..pair.paired import Model
+from ..pair.paired import Model, paired
 from ..pair.problem import Problem
 from ..summaries.card import Card, Displayable, rounded
 from ..validation import validation
@@ -93,7 +93,8 @@ def linear_response(
     right to first order; `vb.diagnose` tells whether they are.
 
     Args:
-        pair: A pair whose guide is a normal of independent numbers: guide="diagonal", `AutoNormal` or `AutoDiagonalNormal`; a fit brings its data. Its ELBO is first optimised further.
+        pair: A pair whose guide is a normal of independent numbers: guide="diagonal", which a model alone gets, `AutoNormal` or `AutoDiagonalNormal`; a fit brings its data. Its ELBO is
+            first optimised further.
         data: As for `fit`.
         draws: S, the number of draws, which are held fixed.
         seed: Seed for the draws.
@@ -113,7 +114,7 @@ def linear_response(
     """
     if not isinstance(draws, int) or isinstance(draws, bool) or draws < 2:
         raise BadInput(f"draws={draws!r}. Wanted: a whole number, at least 2.")
-    seed, problem = rng.or_default(seed), Problem.of(pair, data, device=device)
+    seed, problem = rng.or_default(seed), Problem.of(paired(pair, otherwise="diagonal"), data, device=device)
     own = problem.pair
     if not is_mean_field(own.guide):
         raise Unsuitable(

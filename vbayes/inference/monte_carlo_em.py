@@ -235,7 +235,7 @@ def _learn(found: MonteCarloEM, steps: int, *, show: bool) -> MonteCarloEM:
     )
     if failure:
         raise NonFinite(
-            f"The {failure} of pair {pair.name!r} under Monte Carlo EM is not finite at step {len(rows) + 1}. Common mends: a smaller learning_rate, a scale bounded away "
+            f"The {failure} of pair {pair.name!r} under Monte Carlo EM is not finite at step {len(rows) + 1}. Common fixes: a smaller learning_rate, a scale bounded away "
             f"from 0. Nothing is lost: this error's `.fit` has the history of {len(rows)} steps and the last finite parameters.",
             step=len(rows) + 1, sites=(), fit=reached,
         )  # fmt: skip

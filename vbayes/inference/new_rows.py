@@ -134,36 +134,39 @@ def called(rows: NewRows, relations: Relations, look: Look) -> tuple[Any, ...]:
         return plain
     except (*FAILURES, VBayesError) as error:
         first = error
-    filled = [_filled(rows, relations.args, shift) for shift in (0, 1)]
-    with explained(relations.pair, Batch(filled[0])):
+    filled = _filled(rows, relations.args)
+    with explained(relations.pair, Batch(filled)):
         try:
-            made, again = (look(args) for args in filled)
+            made = look(filled)
+            again = {name: look(_filled(rows, relations.args, name)) for name in rows.missing}
         except VBayesError:
             raise
         except FAILURES:
             raise first from None
-    if any(not _same(made[name], again[name]) for name in made):
+    needed = [name for name, other in again.items() if any(not _same(made[site], other[site]) for site in made)]
+    if needed:
         raise BadData(
-            f"new_data lacks {first_few(map(repr, rows.missing))}, and the predictions of pair {relations.pair.name!r} depend on it. Add that column; or, if it is the one to be predicted, use it as "
+            f"new_data lacks {first_few(map(repr, needed))}, and the predictions of pair {relations.pair.name!r} depend on it. Add that column; or, if it is the one to be predicted, use it as "
             "obs= only, and take the plate's size from another column: def model(x, y=None): ... pyro.plate('data', len(x))."
         ) from first
-    return filled[0]
+    return filled
 
 
 def observed_sites(relations: Relations, rows: NewRows) -> list[str]:
     """The sites that are observed where all columns are there; a model that goes through its rows in a loop has as many as there are rows."""
     try:
-        found = observed(relations.look(_filled(rows, relations.args, 0)))
+        found = observed(relations.look(_filled(rows, relations.args)))
     except (*FAILURES, VBayesError):
         found = observed(relations.p)
     return [site["name"] for site in found]
 
 
-def _filled(rows: NewRows, old: tuple[Any, ...], shift: int) -> tuple[Any, ...]:
-    """Missing columns from rows of the fit; shifted, for others."""
-    made = []
+def _filled(rows: NewRows, old: tuple[Any, ...], other: str = "") -> tuple[Any, ...]:
+    """Missing columns from rows of the fit; one of them, if it is named, from other rows."""
+    made, missing = [], iter(rows.missing)
     for value, column in zip(rows.args, old, strict=True):
         if value is None:
+            shift = next(missing) == other
             value = column[(torch.arange(rows.count, device=column.device) + shift) % len(column)]
             if shift and value.is_floating_point():
                 value = value + 1  # also where all rows are alike

@@ -155,7 +155,8 @@ class Posterior(Displayable):
         k = "" if self.k_hat is None else f"; k̂ = {self.k_hat:.2f}"
         if self.method == "guide":
             text = f"{len(self)} draws from q, worth {least:.0f} from the posterior{where}{k}."
-            return text if self.advice is None or self.trust == "good" else f"{text} {self.advice.words()}"
+            said = self.advice if self.advice and (self.trust != "good" or self.advice.collapsed) else None
+            return f"{text} {said.words()}" if said else text
         text = f"{len(self)} draws, resampled by weights, {self.different} of them different, worth {least:.0f} from the posterior{where}{k}."
         if self.trust == "bad" and self.advice:
             return f"{text} {self.advice.words()}"

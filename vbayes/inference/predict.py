@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .. import rng
+from ..arguments import kind as arguments
 from ..arguments.choice import Choice
 from ..arguments.takes import takes
 from ..arguments.whole import Whole
@@ -24,10 +25,10 @@ from ..drawing.summed import Summed
 from ..errors import BadData, VBayesError, warn
 from ..export.labels import dims_of
 from ..pair.explained import FAILURES
-from ..pair.indexing import picked
+from ..pair.indexing import picked, require_one_name
 from ..pair.missing import is_without_gaps
 from ..pair.pair import Pair
-from ..pair.paired import Trained
+from ..pair.paired import Trained, is_trained
 from ..pair.problem import Problem
 from ..pair.sites import latents, observed, plates, summed_out
 from ..staging.many import many
@@ -85,15 +86,19 @@ def predict(
         >>> found = fit.predict(new_rows, interval=0.8)
         >>> found.to_dataframe(), found.verdict()
     """
+    if not is_trained(fit):
+        arguments.refuse("fit", fit, wanted="a vb.Fit", mend="vb.fit(model, data).predict(new_data)")
     seed, problem = rng.or_default(seed), Problem.of(fit)
     pair, train, args = problem.pair, problem.data, problem.whole.args
     relations = Relations(pair, args, train.asked(pair.model), len(train))
+    by = picked(pair, relations.args, relations.names) if train.labels else {}
     if new_data is None:
         seen = tuple(name for place, name in enumerate(relations.names) if relations.observes(place))
         new, rows, groups, how = train, NewRows(args, (), seen, len(train)), Groups(()), dict[str, str]()
     else:
         new = _in_memory(Dataset.of(new_data, like=train)).to(problem.device)
         _require_known(relations, train, new)
+        require_one_name(pair, by, relations.names, train, replace(new, labels=train.labels))
         rows = new_rows(relations, train, new)
         groups = Groups(_new_groups(relations, rows, train, new))
         how = _of_rows(relations, replace(rows, args=groups.args(rows.args, 0)), groups, new)
@@ -119,7 +124,6 @@ def predict(
     dims = {site["name"]: dims_of(site, train.dims.get(site["name"], ())) for site in made}
     values = groups.merged(parts, dims, relations.row_plates)
     sizes = {frame.name: int(frame.size) for site in made for frame in plates(site)}
-    by = picked(pair, relations.args, relations.names) if train.labels else {}
     labelled = Labelled(dims, sizes, relations.row_plates & sizes.keys(), relations.names, by, train, new)
     return Prediction(
         labelled.draws(values, groups), labelled.constant(rows), tuple(s for s in sites if s in values), pair.name, rows.count,

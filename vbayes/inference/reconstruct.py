@@ -38,7 +38,7 @@ class Reconstruction(Displayable):
     def squared_error(self) -> Tensor:
         """(N,) |x − mean|² of each datum, over its known features, in squared units of the data."""
         error = torch.where(self.x.isnan(), 0.0, (self.x - self.mean).square())
-        return error.flatten(1).sum(1)
+        return error.reshape(len(error), -1).sum(1)
 
     def card(self) -> Card:
         """Shapes, and how far the reconstructions are from the data."""
@@ -95,7 +95,7 @@ def one_of_each(pair: Pair, q: pyro.poutine.Trace, p: pyro.poutine.Trace) -> tup
             f"The model of pair {pair.name!r} sums out {', '.join(map(repr, names))}, so a code alone does not determine the reconstruction. Wanted: a model whose latents are all "
             "in the guide; vb.posterior and vb.to_arviz draw the latents that are summed out."
         )
-    latent, data = latents(q), observed(p)
+    latent, data = [site for site in latents(q) if site["name"] in p], observed(p)
     if len(latent) != 1 or len(data) != 1:
         names = [", ".join(s["name"] for s in some) or "none" for some in (latent, data)]
         raise BadInput(

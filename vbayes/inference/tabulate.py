@@ -9,18 +9,23 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from pyro.distributions import ImproperUniform
 from torch import Tensor
 
 from .. import rng
 from ..arguments.takes import takes
-from ..data.dataset import Batch
+from ..data.dataset import Batch, Dataset
 from ..drawing.densities import densities
 from ..errors import BadInput, Unsuitable
 from ..exact.table import Table
+from ..guides.log_density import is_discrete
+from ..guides.whitened import in_the_middle
+from ..pair.explained import explained
+from ..pair.generation import drawn_from
 from ..pair.pair import Pair
 from ..pair.paired import Model
 from ..pair.problem import Problem, pair_and_data
-from ..pair.sites import Layout, is_point_mass, latents
+from ..pair.sites import Layout, base, is_point_mass, latents, summed_out
 from ..pair.subsample import subsample
 from ..pair.support import uncovered
 from ..validation import validation, vmap
@@ -44,6 +49,7 @@ def tabulate(pair: Model, data: Any = None, *, nodes: int = 500_000) -> Table:
 
     Args:
         pair: Model and guide; a fit brings its data. The table is differentiable in its parameters if this is called inside `pair.scope()`, otherwise constant.
+            A model alone whose latents all belong to single rows, or are all discrete, gets its prior as guide; latents that the model sums out have no nodes.
         data: All of the data, as for `fit`, or a `vb.Batch` with the arguments of model and guide.
         nodes: Maximum number of nodes.
 
@@ -63,6 +69,8 @@ def tabulate(pair: Model, data: Any = None, *, nodes: int = 500_000) -> Table:
         ...     gradients = torch.autograd.grad(elbo, list(pair.leaves.values()))
     """
     pair, data = pair_and_data(pair, data)
+    if pair.word is not None and not pair.parameters:
+        pair = _guided(pair, data)
     batch = data if isinstance(data, Batch) else Problem.of(pair, data).whole
     pair.initialise(batch)
     batch = pair.beside(batch)
@@ -84,6 +92,18 @@ def tabulate(pair: Model, data: Any = None, *, nodes: int = 500_000) -> Table:
     )
 
 
+def _guided(pair: Pair, data: Any) -> Pair:
+    """A pair whose guide comes by a word; or by the model's prior, on which neither evidence nor posterior depends, where a word has no guide, or one of all rows together."""
+    batch = pair.beside(data if isinstance(data, Batch) else Dataset.of(data).batch(pair.model))
+    with explained(pair, batch), pair.copy().look(), validation(False):
+        run = in_the_middle(pair.model, batch.args, {})
+    found = latents(run)
+    of_rows = bool(Layout(run, run).local) and not any(isinstance(base(s["fn"]), ImproperUniform) for s in found)
+    if not found or not (of_rows or all(map(is_discrete, found))):
+        return pair
+    return Pair(pair.model, drawn_from(pair.model), name=pair.name)
+
+
 class _Tabulation:
     def __init__(self, pair: Pair, batch: Batch, nodes: int) -> None:
         self.pair, self.batch, self.nodes = pair, batch, nodes
@@ -92,6 +112,10 @@ class _Tabulation:
         self.uncovered = uncovered(q, p)
         layout = Layout(q, p)
         latent: list[Any] = [s for s in latents(q) if not is_point_mass(s["fn"])]
+        own = ", ".join(s["name"] for s in latents(q) if s["name"] in p)
+        self.words = {
+            s["name"]: s["name"] if s["name"] in p else own for s in latent
+        }  # an autoguide has one site for all
         placed = any(not s["fn"].support.is_discrete for s in latent)  # others have their values without draws
         with torch.no_grad():
             traces: list[Any] = [q, *(pair.run(batch)[0] for _ in range(DRAWS * placed))]
@@ -101,7 +125,8 @@ class _Tabulation:
 
     def _check(self, q: Any, p: Any) -> None:
         name = self.pair.name
-        alone = [s["name"] for s in latents(p) if s["name"] not in q.nodes]
+        summed = summed_out(q, p)
+        alone = [s["name"] for s in latents(p) if s["name"] not in q.nodes and s["name"] not in summed]
         if alone:
             raise Unsuitable(
                 f"Site{'s' * (len(alone) > 1)} {', '.join(map(repr, alone))} of pair {name!r} {'are' if len(alone) > 1 else 'is'} in the "
@@ -131,7 +156,7 @@ class _Tabulation:
 
     def _check_size(self, grid: Grid) -> None:
         if len(grid) > self.nodes:
-            shape = " × ".join(f"{len(axis.points)} ({axis.site})" for axis in grid.axes)
+            shape = " × ".join(f"{len(axis.points)} ({self.words[axis.site]})" for axis in grid.axes)
             raise Unsuitable(
                 f"Pair {self.pair.name!r} would need {len(grid)} nodes or more: {shape[:300]}. Wanted: at most nodes={self.nodes}. Every "
                 "latent outside the plates that all sites share multiplies them: use fewer latents or less data."

@@ -121,8 +121,8 @@ class Unconstrained:
             latent = name.removesuffix("_unconstrained")  # as AutoNormal and AutoDiagonalNormal's relatives call theirs
             if latent not in model:
                 raise Unsuitable(
-                    f"Site {name!r} of the guide is not one of the model's latents, so its value can't be computed from them. Wanted: method='ais', or a guide with the "
-                    "model's sites, such as AutoNormal."
+                    f"The guide of pair {self.pair.name!r} computes the model's latents from draws of its own, and it can't be known which of these belong to latents drawn by the model. "
+                    "Wanted: method='ais', or a guide with the model's sites, such as AutoNormal."
                 )
             site: Any = model.nodes[latent]
             values[name] = site["value"] if latent == name else biject_to(site["fn"].support).inv(site["value"])

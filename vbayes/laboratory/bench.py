@@ -142,7 +142,7 @@ class Bench:
                     continue
                 raise NonFinite(
                     f"Estimator {name!r} gave a gradient of pair {pair.name!r} that is not finite at the {at} of training. "
-                    "Common mends: a scale bounded away from 0, a matching support, another point.",
+                    "Common fixes: a scale bounded away from 0, a matching support, another point.",
                     step=0, sites=(), fit=None,
                 )  # fmt: skip
             yield []

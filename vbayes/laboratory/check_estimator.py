@@ -20,7 +20,7 @@ from ..data.dataset import Batch
 from ..errors import BadInput, Unsuitable
 from ..estimators import name_of, resolve
 from ..estimators.base import Estimator
-from ..estimators.suits import check_suits
+from ..estimators.suits import check_suits, suits
 from ..pair.pair import Pair
 from ..pair.parameter_groups import parameter_groups
 from ..pairs import TRACTABLE
@@ -29,12 +29,14 @@ from ..summaries.card import Card, Displayable, first_few
 from ..summaries.listed import listed
 from .bias import SEEN
 from .compare import compare
+from .derivative import Derivative
 from .own_values import against_own_values
 from .replicas import Replicas
 
 AWAY = 0.2  # sd of what parameters are moved by, so that no symmetry hides a bias
 SMALL = 0.5  # of a typical draw: a bias of this size must have been seen
 OWN = "its own values"
+DRAWS = "its bound along the path"
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class OnPair:
     Attributes:
         pair: Name of the pair.
         captured: "yes" if its gradients can be captured and compiled; otherwise the reason why not.
-        judged: "yes" if compared with the exact gradient; "its own values" if there is none, and it was compared with differences of its mean value; otherwise the reason why not judged.
+        judged: "yes" if compared with the exact gradient; "its bound along the path" if a table would be too large, and it was compared with the derivative of `Objective.of_draws` at other draws;
+            "its own values" if neither is known, and it was compared with differences of its mean value; otherwise the reason why not judged.
         claimed: The parameters for whose gradient it claims to be unbiased: "model", "guide", "model, guide" or none.
         bias_z: Bias in standard errors; NaN if not judged.
         resolution: The smallest detectable bias, relative to the size of typical draws.
@@ -87,7 +90,7 @@ class EstimatorCheck(Displayable):
         """Which claims hold, which do not, and which could not be judged."""
         biased = [row for row in self.rows if row.biased]
         seen = [row for row in self.rows if not row.biased and row.resolution <= SMALL]
-        known, told = ([row.pair for row in seen if (row.judged == OWN) == own] for own in (False, True))
+        known, drawn, told = ([row.pair for row in seen if row.judged == by] for by in ("yes", DRAWS, OWN))
         parts = []
         if biased:
             worst = max(biased, key=lambda row: abs(row.bias_z))
@@ -96,6 +99,10 @@ class EstimatorCheck(Displayable):
             )
         if known:
             parts.append(f"No bias on {listed(known)}.")
+        if drawn:
+            parts.append(
+                f"On {listed(drawn)} its gradient agrees with that of its bound, differentiated along the path of other draws."
+            )
         if told:
             parts.append(
                 f"On {listed(told)} its gradient agrees with differences of its own mean values; there is no table to check those values against."
@@ -104,7 +111,7 @@ class EstimatorCheck(Displayable):
             parts.append(f"Not captured on {listed([row.pair for row in slow])}: {slow[0].captured}")
         if blind := [row for row in self.rows if row not in biased and row not in seen]:
             why = dict.fromkeys(
-                "too noisy, take more replicas" if row.judged in ("yes", OWN) else row.judged for row in blind
+                "too noisy, take more replicas" if row.judged in ("yes", DRAWS, OWN) else row.judged for row in blind
             )
             parts.append(f"Not judged on {listed([row.pair for row in blind])}: {'; '.join(why)}.")
         return " ".join(parts)
@@ -136,8 +143,9 @@ def check_estimator(
     """Tests an estimator on pairs with known answers: its output, whether it can be captured, and its bias relative to the exact gradient of its objective.
 
     The exact gradient is that of a sum over all values of the latents, `Objective.truth` of `vb.tabulate`, so an estimator of any objective that is a function of the
-    densities can be tested. Estimators that weight several particles need a table of all tuples of particles: use two particles if possible. If an objective has no exact value, like that of `DAIS`,
-    `LearnedDAIS` and `FIVO`, the gradient is compared with differences of the mean of the estimator's own values; an error in both at once is then not detected.
+    densities can be tested. Estimators that weight several particles need a table of all tuples of particles; if that is too large, the gradient is compared with the derivative of the bound along
+    the path of other draws: use two particles if possible. If an objective has neither, like that of `DAIS`, `LearnedDAIS` and `FIVO`, the gradient is compared with differences of the mean of
+    the estimator's own values; an error in both at once is then not detected.
 
     Args:
         estimator: A `vb.Estimator`, its class or name.
@@ -190,26 +198,34 @@ def _on(name: str, pair: Pair, batch: Batch, method: Estimator, replicas: int, s
         z, resolution = math.nan, math.inf
         judged = "the pair has no parameters that its claims are about" if method.unbiased_in else "it claims nothing"
         if names := _claimed(pair, batch, method):
-            own = method.objective.truth is None
-            try:
-                if own:
-                    found = against_own_values(many, pair, names, replicas, seed)
-                    z, resolution, judged = found.z, found.resolution, OWN
-                else:
-                    z, resolution = _by_table(pair, batch, method, names, replicas, seed)
-                    judged = "yes"
-            except (Unsuitable, BadInput) as error:
-                judged = str(error).split(". ")[0]
+            judged, z, resolution = _judged(pair, batch, method, many, names, replicas, seed)
     claimed = ", ".join(sorted(method.unbiased_in)) or "nothing"
     return OnPair(name, captured, judged, claimed, z, resolution)
 
 
-def _by_table(
-    pair: Pair, batch: Batch, method: Estimator, names: tuple[str, ...], replicas: int, seed: int
+def _judged(
+    pair: Pair, batch: Batch, method: Estimator, many: Replicas, names: tuple[str, ...], replicas: int, seed: int
+) -> tuple[str, float, float]:
+    """By what, or why not; bias in standard errors; and the smallest that would have been seen, in typical draws."""
+    by_draws, why = Derivative.of(method), ""
+    try:
+        if method.objective.truth is not None:
+            return "yes", *_against("tabulated", pair, batch, method, names, replicas, seed)
+        if by_draws is None:
+            found = against_own_values(many, pair, names, replicas, seed)
+            return OWN, found.z, found.resolution
+    except (Unsuitable, BadInput) as error:
+        why = str(error).split(". ")[0]
+    if by_draws is not None and suits(pair, batch, by_draws):
+        return DRAWS, *_against(by_draws, pair, batch, method, names, replicas, seed)
+    return why or "nothing is known of its bound without a path", math.nan, math.inf
+
+
+def _against(
+    oracle: Any, pair: Pair, batch: Batch, method: Estimator, names: tuple[str, ...], replicas: int, seed: int
 ) -> tuple[float, float]:
-    """Bias in standard errors, and the smallest that would have been seen, in typical draws."""
     table = compare(
-        pair, batch.args[0], [method], at={"here": pair}, replicas=replicas, oracle="tabulated", groups={"claimed": names}, seed=seed, progress=False,
+        pair, batch.args[0], [method], at={"here": pair}, replicas=replicas, oracle=oracle, groups={"claimed": names}, seed=seed, progress=False,
     ).to_dataframe()  # fmt: skip
     found = table[table.group == "claimed"].iloc[0]
     typical = math.sqrt(found.mean_norm**2 + found.variance)

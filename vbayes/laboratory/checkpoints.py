@@ -16,7 +16,7 @@ from ..pair.problem import Problem
 from ..training.result import Fit
 
 Checkpoint = Fit | Pair | Mapping[str, Tensor]
-"""Where in a training gradients are measured: a trained pair, a pair, or its parameters' values as `Fit.parameters` has them."""
+"""Where gradients are measured: a fit, a pair, or parameter values as in `Fit.parameters`."""
 
 PLACES = ("start", "middle", "end")
 NAMED = r"trajectory|start|middle|end|step \d+"

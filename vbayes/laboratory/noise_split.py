@@ -218,7 +218,7 @@ def _check(data: Dataset, method: ELBO, batch_sizes: Sequence[int]) -> None:
 def split_of(
     pair: Pair, data: Dataset, method: ELBO, m: int, n: int, minibatches: int, draws: int, seed: int, memory: int | None
 ) -> dict[str, float]:
-    """Both parts of the variance at M = m and L = n, as `NoiseSplit.to_dataframe` has them."""
+    """Both parts of the variance at M = m and L = n, as in `NoiseSplit.to_dataframe`."""
     like = next(iter(pair.parameters.values()))
     generator = rng.stream(seed, m)  # the same minibatches for every number of draws
 

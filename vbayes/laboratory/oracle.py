@@ -21,6 +21,7 @@ from ..estimators.objective import Objective
 from ..estimators.suits import of_elbo, suits
 from ..inference.tabulate import tabulate
 from ..pair.pair import Pair
+from .derivative import Derivative
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,8 @@ def judge_of(method: ELBO, pair: Pair, batch: Batch, oracle: Any, *, whole: bool
         whole: Whether the batch is all of the data.
 
     Returns:
-        The pair's exact ELBO; or the objective tabulated, if asked for; or an unbiased estimator of it, which may be the one under test itself: that says where the
-        gradient points, and nothing of bias; or a small table, where there is no such estimator. None for a class of which nobody knows the objective, and for an
+        The pair's exact ELBO; or the objective tabulated, if asked for; or an unbiased estimator of it: another one, or the derivative of the bound of its draws, or the one under test itself,
+        which says where the gradient points, and nothing of bias; or a small table, where there is no such estimator. None for a class of which nobody knows the objective, and for an
         objective without a truth.
 
     Raises:
@@ -129,7 +130,7 @@ def judge_of(method: ELBO, pair: Pair, batch: Batch, oracle: Any, *, whole: bool
         several: list[ELBO] = [DReG(number), *([VIMCO(number)] if number >= VIMCO.min_particles else [])]
         candidates = [quiet for quiet in several if target(quiet) == goal]
     if isinstance(method, Estimator) and method.unbiased_in == {"model", "guide"}:
-        candidates.append(method)
+        candidates += [*filter(None, [Derivative.of(method)]), method]
     if found := next((candidate for candidate in candidates if suits(pair, batch, candidate)), None):
         return found
     with suppress(Unsuitable, BadInput):

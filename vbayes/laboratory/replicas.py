@@ -59,7 +59,7 @@ class Replicas:
             self.program = stage(pair, self.estimator, batch)
             if varying and self.program.guards:
                 raise CaptureFailed(
-                    f"Pair {pair.name!r} branches on values of its arguments{self.program.guards.line}, which differ between minibatches."
+                    f"Pair {pair.name!r} reads values of its arguments{self.program.guards.line}, which differ between minibatches."
                 )
             self._empty = {name: self.program.buffers[name] for name in self._names}
             parameters = _values(pair)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..arguments.takes import takes
-from ..data.dataset import Batch, Dataset
+from ..data.dataset import MISSING, Batch, Dataset, Missing
 from ..errors import BadPair, warn
 from ..guides import in_words
 from ..progress import Terminal
@@ -23,6 +22,7 @@ from ..validation import validation
 from .agreement import match, quoted, weigh
 from .explained import FAILURES, explained
 from .gaps import check_gaps, require_masked
+from .observations import require_arguments, require_observations
 from .pair import DATA_PLATE, Pair
 from .paired import Model, is_trained, pair_of
 from .sites import base, closed_form_kls, has_path, kind, plates, recorded, sites
@@ -107,8 +107,8 @@ class Check(Displayable):
         return table
 
 
-@takes()
-def check(pair: Model, *batch: Any, show: bool = True) -> Check:
+@takes(missing=MISSING)
+def check(pair: Model, *batch: Any, show: bool = True, missing: Missing = "error") -> Check:
     """Checks a pair by drawing once from guide and model, and reports on each site.
 
     Supports are compared in both directions. Warns if the guide can't draw all values that the model allows (such as a `Uniform` or `LogNormal` for a `Normal` latent): its
@@ -118,6 +118,7 @@ def check(pair: Model, *batch: Any, show: bool = True) -> Check:
         pair: Model and guide; a model alone, for which a guide is made; or a fit, which brings its data.
         batch: Data, as for `vb.fit`; or the arguments that model and guide are called with.
         show: Whether to print the table.
+        missing: How to treat NaN, as for `vb.fit`: "error", or "mask", which leaves missing observations out of the likelihood.
 
     Raises:
         BadPair: A site is in only one of the two, shapes differ, a value is outside the support of its site, or the model takes no data.
@@ -128,11 +129,12 @@ def check(pair: Model, *batch: Any, show: bool = True) -> Check:
     """
     trained = pair.data if is_trained(pair) else None
     batch = batch or (() if trained is None else (trained,))
-    pair = pair_of(pair)
+    pair = pair_of(pair).masked() if missing == "mask" else pair_of(pair)
     if batch:
         require_arguments(pair)
     if len(batch) == 1 and not isinstance(batch[0], (int, float)) and getattr(batch[0], "ndim", None) != 0:
-        data = Dataset.of(batch[0], like=trained)
+        data = Dataset.of(batch[0], like=pair.trained_on if trained is None else trained)
+        require_observations(pair, data, None)
         check_gaps(pair, data if pair.device is None else data.to(pair.device), None)
         batch = data.batch(pair.model).args
         if show:
@@ -226,19 +228,6 @@ def examine_minibatches(pair: Pair, data: Dataset, size: int | None) -> Check:
             "vb.pairs.mean_field)."
         )
     return found
-
-
-def require_arguments(pair: Pair) -> None:
-    """Raises `BadPair` if the model has no arguments that data could be passed to."""
-    try:
-        parameters = inspect.signature(getattr(pair.model, "forward", pair.model)).parameters
-    except (TypeError, ValueError):
-        return
-    if not parameters:
-        raise BadPair(
-            f"Model {pair.name!r} takes no arguments, so no data can be passed to it. Write it as `def {pair.name}(x): ... obs=x`, and the guide likewise, and pass the data: "
-            "vb.fit(pair, x). vb.SVI takes model and guide without arguments, and vb.check(pair) checks them."
-        )
 
 
 def require_parameters(pair: Pair) -> None:

@@ -11,6 +11,7 @@ from ..data.dataset import Batch
 from ..errors import BadData, BadEstimator, BadInput, BadPair, Unsuitable, VBayesError
 from ..validation import validation
 from .agreement import BOOLEAN, match
+from .density import require_density
 from .pair import Pair
 
 FAILURES = (
@@ -30,6 +31,8 @@ def explained(pair: Pair, batch: Batch) -> Iterator[None]:
     try:
         yield
     except BadInput as error:  # the pair itself knows what is wrong; Pyro adds the shapes of sites
+        if isinstance(error, Unsuitable) and (why := _without_density(pair, batch)):
+            raise BadPair(why) from error
         kind = type(error) if isinstance(error, (BadData, BadEstimator, Unsuitable)) else BadPair
         raise kind(str(error).split("\nTrace Shapes:")[0]) from error
     except VBayesError:
@@ -47,12 +50,25 @@ def _explain(pair: Pair, batch: Batch, error: Exception) -> str:
         return str(mismatch)
     except Exception:
         pass  # not even alone, or a guide that was half made: the first error says more
+    if why := _without_density(pair, batch):
+        return why
     return (
         f"Pair {pair.name!r} does not run on this batch: {type(error).__name__}: {error}\n"
         f"It was called with {_described(batch)}; check the expected shapes and types, to_event, and the "
         "sizes of plates."
         + (BOOLEAN if any(isinstance(a, torch.Tensor) and a.dtype == torch.bool for a in batch.args) else "")
     )
+
+
+def _without_density(pair: Pair, batch: Batch) -> str:
+    """Which observed values have no density; empty if that is not it."""
+    try:
+        require_density(pair, pair.beside(batch))
+    except BadPair as found:
+        return str(found)
+    except Exception:
+        pass  # the model does not run: the first error says more
+    return ""
 
 
 def _described(batch: Batch) -> str:

@@ -12,12 +12,12 @@ from ..data.dataset import Batch, Dataset
 from ..errors import BadData
 from ..validation import no_warnings_of_nan, validation
 from .generation import drawn_from
-from .missing import base_of, known_of, partly
+from .missing import base_of, is_without_gaps, known_of, partly
 from .pair import Pair
 from .sites import Layout, Term, kind, latents, sites
 
 MEND = (
-    '. Drop those rows or impute them; or leave the missing values out of the likelihood: vb.fit(..., missing="mask"), or in the model, '
+    '. Drop those rows or impute them; or leave the missing values out of the likelihood: vb.fit(..., missing="mask") or `vbayes train --missing mask`, or in the model, '
     "with pyro.poutine.mask(mask=~x.isnan()): pyro.sample(..., obs=x.nan_to_num())."
 )
 OTHERWISE = ' other than as an observed value, and missing="mask" leaves out only observed values. Drop those rows or impute them; or make the missing values latents of the model.'
@@ -81,7 +81,7 @@ def require_masked(pair: Pair, batch: Batch, where: str, nameless: str = "") -> 
     for site, term in terms:
         if not (torch.isfinite(term).all() if kind(site) == "data" else not term.isnan().any()):
             raise BadData(
-                f"{where}, which reach the log-density of site {site['name']!r} of pair {pair.name!r}{OTHERWISE if masked else MEND}"
+                f"{where}, which reach the log-density of site {site['name']!r} of pair {pair.name!r}{OTHERWISE if is_without_gaps(pair.model) else MEND}"
             )
     for name, gradient in zip(leaves, gradients, strict=False):
         if gradient is not None and gradient.isnan().any():
@@ -105,7 +105,7 @@ def _nameless(pair: Pair, data: Dataset) -> str:
     ]
     said = ", ".join(each)
     return (
-        f"{said[0].upper()}{said[1:]}, and a missing code can't be used as an index. Wanted: a name in each row. Mend: table.dropna(subset={list(gaps)}), or a name for unknown "
+        f"{said[0].upper()}{said[1:]}, and a missing code can't be used as an index. Wanted: a name in each row. Fix: table.dropna(subset={list(gaps)}), or a name for unknown "
         f"values, table[{next(iter(gaps))!r}].fillna('unknown')."
     )
 

@@ -1,4 +1,4 @@
-"""Data with gaps whose likelihood is that of what is known: a NaN that a model observes has no density."""
+"""Missing data, left out of the likelihood: an observed NaN has no density."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KNOWN, GIVEN = "known", "given"  # in a site's `infer`: where its value stands, 
 
 
 def without_gaps(model: Callable[..., Any]) -> Callable[..., Any]:
-    """The model, but that places where it observes NaN are masked out of the log-density.
+    """The model with observed NaN values masked out of the log-density.
 
     Something inside the support stands there instead, so that the gradient has no NaN either. Where numbers are independent (`to_event`), each goes by
     itself; of a joint distribution, as a multivariate normal, all numbers of a row go.
@@ -47,7 +47,7 @@ def is_without_gaps(model: Any) -> bool:
 
 
 def looking_at(guide: Any, model: Callable[..., Any]) -> Any:
-    """A guide by a word that has not looked for its place yet, with its settings, to look for it in another model."""
+    """A guide chosen by name that has not searched for its start yet, rebuilt for another model with the same settings."""
     twin = object.__new__(type(guide))
     twin.__dict__.update(
         {name: copy.copy(value) if isinstance(value, dict) else value for name, value in vars(guide).items()}
@@ -57,7 +57,7 @@ def looking_at(guide: Any, model: Callable[..., Any]) -> Any:
 
 
 def known_of(site: Any) -> Tensor | None:
-    """(*value.shape) where the value of a site stands; None where nobody has asked."""
+    """(*value.shape) where a site has a value; None if that was not recorded."""
     return site["infer"].get(KNOWN)  # type: ignore[no-any-return]
 
 

@@ -19,7 +19,7 @@ from ..arguments.kind import Mapped
 from ..arguments.takes import takes
 from ..arguments.tensor import TENSOR
 from ..arguments.tensor import Tensor as ATensor
-from ..data.dataset import Batch
+from ..data.dataset import Batch, Dataset
 from ..guides import AUTO, guide_of, in_words, word_of
 from ..summaries.card import Card, Displayable, counted, first_few
 from .device import one_device
@@ -28,7 +28,7 @@ from .generation import drawn_from, forgetful
 from .minibatch_scale import DATA_PLATE as DATA_PLATE
 from .minibatch_scale import MinibatchScale
 from .missing import looking_at, without_gaps
-from .ownership import BUFFER, Ownership
+from .ownership import Ownership
 
 
 class Pair(Displayable):
@@ -69,6 +69,7 @@ class Pair(Displayable):
         self.model = model if self.word is None else config_enumerate(model)
         self._exact = exact
         self._own = Ownership(self.model, self.guide)
+        self.trained_on: Dataset | None = None  # by a fit, in whose codes names in other data are
 
     def card(self) -> Card:
         """The parameters, and the exact results that are available."""
@@ -188,16 +189,17 @@ class Pair(Displayable):
         Args:
             batch: The arguments that model and guide are called with.
         """
-        self.initialise(batch)
         model, batch = self.model, self.beside(batch)
         twin = Pair(model, drawn_from(model), name=self.name)
+        if self.word is not None and not self._own.values:  # there is no need to look for the guide's place
+            return twin
+        self.initialise(batch)
         with self.look(), torch.no_grad(), pyro.poutine.trace(param_only=True) as seen:
             model(*batch.args)
         mine = set(seen.trace.nodes)
         twin._own.share(self._own, mine)
-        return twin.load(
-            {name: value for name, value in self.state().items() if name.startswith(BUFFER) or name in mine}
-        )
+        mine |= twin._own.buffers.keys()
+        return twin.load({name: value for name, value in self.state().items() if name in mine})
 
     def hold(self, module: torch.nn.Module) -> Pair:
         """Adds a module to those of model and guide, so that the pair owns its buffers; returns the pair itself."""

@@ -15,6 +15,7 @@ from ..arguments.kind import Either, Mapped, Several
 from ..arguments.takes import takes
 from ..data.dataset import Batch
 from ..errors import BadInput
+from .check import initialised, require_parameters
 from .pair import Pair
 from .paired import Model, pair_of
 from .sites import sites
@@ -29,7 +30,7 @@ def parameter_groups(pair: Model, batch: Batch, by: str | Mapping[str, Sequence[
     """Groups the parameters of a pair by role; the group "all" has all of them.
 
     Args:
-        pair: An initialised pair.
+        pair: Model and guide.
         batch: Arguments for model and guide.
         by: "role" groups parameters by what they affect: "guide location" only the locations of the guide's
             sites, "guide scale" only their scales, "guide (shared)" both, or a family without the two; "model" only
@@ -37,13 +38,12 @@ def parameter_groups(pair: Model, batch: Batch, by: str | Mapping[str, Sequence[
 
     Raises:
         BadInput: `by` is another string, or a mapping with an unknown parameter.
+        BadPair: The pair has no parameters.
     """
     pair = pair_of(pair)
+    pair = pair if pair.parameters else initialised(pair.copy(), batch)
+    require_parameters(pair)
     names = tuple(pair.parameters)
-    if not names:
-        raise BadInput(
-            f"Pair {pair.name!r} has no parameters yet. Wanted: a call of pair.initialise(batch) first, or the pair of a fit."
-        )
     if isinstance(by, Mapping):
         if unknown := sorted({name for group in by.values() for name in group} - set(names)):
             raise BadInput(

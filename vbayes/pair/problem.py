@@ -17,10 +17,11 @@ from ..arguments import kind as arguments
 from ..data.dataset import Batch, Dataset
 from ..errors import BadInput
 from ..validation import validation
-from .check import examine, examine_minibatches, initialised, require_arguments
+from .check import examine, examine_minibatches, initialised
 from .device import choose_device, stays_behind
 from .gaps import check_gaps
 from .indexing import require_one_coding
+from .observations import require_arguments, require_observations
 from .pair import DATA_PLATE, Pair
 from .paired import Model, is_trained, pair_of
 from .subsample import Subsample, refuse, seen_of
@@ -32,7 +33,7 @@ class Problem:
     """A pair and data that fit together, on one device.
 
     Attributes:
-        pair: A copy of the one that was handed in, initialised; nothing that was looked at has moved its modules' running statistics.
+        pair: An initialised copy of the given pair; the checks have not changed its modules' running statistics.
         data: Where the pair is.
         batch_size: M, rows in a minibatch; None for all.
         home: The data where they were looked at: parameters are made where the caller's modules are, and moved then.
@@ -45,10 +46,10 @@ class Problem:
 
     @classmethod
     def of(cls, pair: Model, data: Any = None, *, batch_size: int | None = None, device: str | None = None) -> Problem:
-        """Checks all of it, and brings it together.
+        """Checks a pair and data, and moves them to one device.
 
         Args:
-            pair: It is copied; what was trained brings its data, and to a model alone comes a guide.
+            pair: A pair, which is copied; a fit brings its data, and a guide is made for a model alone.
             data: A `Dataset`, a tensor or array of shape (N, ...), or a tuple or mapping of those.
             batch_size: M, where the pair is to see so many rows at a time.
             device: As for `fit`, but that what was trained stays where it is under "auto"; where the pair is if None.
@@ -58,7 +59,8 @@ class Problem:
             BadData: Data that can't be used (NaN that no mask keeps out), or `batch_size` below 1 or above N.
             BadPair: Model and guide do not fit together, or not with the data.
         """
-        if isinstance(device, str) and device == "auto" and is_trained(pair):
+        known = pair.data if is_trained(pair) else None
+        if known is not None and isinstance(device, str) and device == "auto":
             device = None
         pair, data = pair_and_data(pair, data)
         dataset = Dataset.of(data)
@@ -66,11 +68,12 @@ class Problem:
         where = None if device is None else choose_device(device)
         pair = pair.copy()
         home = dataset if pair.device is None else dataset.to(pair.device)
+        require_observations(pair, home, batch_size)
         check_gaps(pair, home, batch_size)
         if pair.word is not None:
             settle(pair, home, batch_size)
         examine_minibatches(pair, home, batch_size)
-        require_one_coding(pair, home)
+        require_one_coding(pair, home, known)
         where = where or pair.device or home.first.device
         found = cls(pair.to(where), home.to(where), batch_size, home)
         if where != home.first.device:  # what stays behind says so now, and in whose line
@@ -108,7 +111,7 @@ class Problem:
 
     @cached_property
     def seen(self) -> Subsample | None:
-        """What the model shows a part of when it is handed all rows; None where that is all."""
+        """The plates of which the model shows only a part when called with all rows; None if it shows everything."""
         return seen_of(self.pair, self.rows)
 
     @property
@@ -140,7 +143,7 @@ class Problem:
 
 
 def settle(pair: Pair, data: Dataset, batch_size: int | None) -> None:
-    """A guide that comes by a word finds its place by all rows.
+    """Lets a guide chosen by name search for its start, using all rows.
 
     Raises:
         BadInput: It has numbers for each row, and is to be trained by minibatches.
@@ -170,4 +173,6 @@ def pair_and_data(pair: Model, data: Any) -> tuple[Pair, Any]:
         require_arguments(made)
     if data is None:
         arguments.refuse("data", data, wanted="data, or a vb.Fit, which brings its own", mend="pass the observed data")
+    if made.trained_on is not None and not isinstance(data, Batch):
+        return made, Dataset.of(data, like=made.trained_on)
     return made, data

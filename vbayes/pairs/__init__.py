@@ -91,14 +91,14 @@ class Recipe:
         return Dataset({"x": x}, name=data.name, source=data.source, support=support)  # type: ignore[arg-type]
 
     def settings(self, data: Dataset) -> dict[str, Any]:
-        """Setting → what it is if nobody sets it; None also for what has no default."""
+        """Setting → its default; None also if there is none."""
         found = {name: p.default for name, p in inspect.signature(self.build).parameters.items() if p.kind in NAMED}
         offers = self._offers(data)
         free = {name: offers.get(name, default) for name, default in found.items() if name not in FROM_DATA}
         return {name: None if value is inspect.Parameter.empty else value for name, value in free.items()}
 
     def typed(self, name: str, data: Dataset, given: Mapping[str, str]) -> dict[str, Any]:
-        """Settings that somebody has typed, each in the type of its default.
+        """Parses typed settings, each in the type of its default.
 
         Args:
             name: Name of the pair.
@@ -106,8 +106,8 @@ class Recipe:
             given: Setting → text.
 
         Raises:
-            UnknownKeyword: A setting that it does not have; the message lists those that there are.
-            BadInput: A value of another kind.
+            UnknownKeyword: There is no such setting; the message lists the existing ones.
+            BadInput: A value has the wrong type.
         """
         known = self.settings(data)
         for word in given:

@@ -28,7 +28,7 @@ from ..pair.pair import DATA_PLATE, Pair
 from .chains import MarkovChain, Observed
 
 Kind = Literal["gaussian", "categorical"]
-KIND = Choice(get_args(Kind), "emission")
+KIND = Choice(get_args(Kind), "kind of emission")
 SPREAD = 1.0  # standard deviation of the logits and means that a pair starts at: far enough from symmetry
 
 

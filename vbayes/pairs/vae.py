@@ -17,7 +17,7 @@ from ..pair.pair import Pair
 from .sizes import check_columns, check_sizes
 
 Output = Literal["bernoulli", "gaussian"]
-OUTPUT = Choice(get_args(Output), "output of the decoder")
+OUTPUT = Choice(get_args(Output), "decoder output")
 
 
 class Decoder(nn.Module):

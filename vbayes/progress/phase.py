@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 @dataclass
 class Phase:
-    """A part of the work that has a name of its own.
+    """A named part of the work.
 
     Attributes:
         what: Is being done, in a word or two.
-        total: Pieces of it; None where nobody knows.
+        total: Number of units of work; None if unknown.
         unit: What a piece is called, if it has a name: "step".
         began: Second of the clock at its start.
         ends: Second at which it ends at the latest.

@@ -15,17 +15,17 @@ WHO = (CTRL_C, "SIGTERM", CALLBACK)
 
 
 class Stop:
-    """Whether somebody has asked the work to end between two steps.
+    """Whether work should stop between two steps.
 
     Attributes:
-        by: Who; empty where nobody has.
+        by: Who asked to stop; empty if nobody did.
     """
 
     def __init__(self) -> None:
         self.by = ""
 
     def ask(self, by: str) -> None:
-        """Somebody has."""
+        """Requests a stop."""
         self.by = self.by or by
 
     def __call__(self) -> bool:

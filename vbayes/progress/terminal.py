@@ -8,7 +8,7 @@ from rich.console import Console
 
 
 class Terminal(Console):
-    """Where words and bars go. Where nobody reads them any more, as in `vbayes list | head`, they go nowhere, and work goes on."""
+    """Console for text and progress bars. If its output is closed, as in `vbayes list | head`, output is dropped and work continues."""
 
     def on_broken_pipe(self) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -1,4 +1,4 @@
-"""One process at a time writes to a folder: it holds a lock that goes with it, however it ends, so that no number of a process has to be believed."""
+"""A lock that lets one process at a time write to a folder; it is released however the process ends, so process numbers need not be trusted."""
 
 from __future__ import annotations
 

@@ -200,4 +200,4 @@ def _on_dask(client: Client) -> Outcomes:
 
 
 def _missing(extra: str) -> str:
-    return f"--backend {extra} needs a package that is not installed. Mend: pip install 'vbayes[{extra}]'"
+    return f"--backend {extra} needs a package that is not installed. Fix: pip install 'vbayes[{extra}]'"

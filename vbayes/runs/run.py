@@ -35,7 +35,7 @@ LONGEST = 100  # characters of a folder's name; a file system takes 255 bytes
 
 @dataclass(frozen=True)
 class Asked:
-    """What somebody asked for, besides the experiment.
+    """The options of a run, besides the experiment.
 
     Args:
         quick: The quick settings.
@@ -153,7 +153,7 @@ def run(path: Path, asked: Asked, *, named: bool, out: Path | None, console: Con
                 config["fingerprint"] = ""  # no kept run is like it
                 console.print(
                     f"{', '.join(unforeseen)} was imported only during the measurement, so changes in it can't be detected, and the experiment is run again each "
-                    "time. Mend: import it at the top of the file."
+                    "time. Fix: import it at the top of the file."
                 )
             write_json(folder / "config.json", config)
             where = environment(device="cpu", seed=wanted[0].seed) | {"seed": config["seed"], "seconds": seconds}

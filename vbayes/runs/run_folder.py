@@ -1,4 +1,4 @@
-"""The folder that a run writes to: hidden until it holds what matters, one process at a time, and what a dead process left is found again."""
+"""The folder that a run writes to: hidden until the essential files are there, locked by one process, and recoverable after a crash."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class RunFolder:
             shutil.rmtree(self._older, ignore_errors=True)
         except OSError as error:
             raise OutputUnwritable(
-                f"Can't finish {self.final}: {error}. Mend: free some space, or choose another --out."
+                f"Can't finish {self.final}: {error}. Fix: free some space, or choose another --out."
             ) from error
 
     def remains(self) -> list[str]:
@@ -93,7 +93,7 @@ class RunFolder:
                     taken = ""
             else:
                 raise OutputUnwritable(
-                    f"Another process{f' ({taken})' if taken else ''} is writing to {self.final}. Wanted: one process at a time. Mend: choose another --out, or wait until it has finished."
+                    f"Another process{f' ({taken})' if taken else ''} is writing to {self.final}. Wanted: one process at a time. Fix: choose another --out, or wait until it has finished."
                 )
             if not self.final.exists():  # so that a name that can't be is known now
                 self.final.mkdir()
@@ -147,7 +147,7 @@ def run_folder(final: Path, *, replaces: bool = False, keeps: str = "") -> Itera
         if isinstance(error, OutputUnwritable):
             raise
         raise OutputUnwritable(
-            f"Can't finish {place.final}: {error}. Mend: free some space, or choose another --out."
+            f"Can't finish {place.final}: {error}. Fix: free some space, or choose another --out."
         ) from error
     finally:
         place.close(keep=not done and bool(keeps) and (place.path / keeps).exists())
@@ -196,7 +196,7 @@ def whole(path: Path) -> Iterator[Path]:
         os.replace(part, path)
     except (OSError, RuntimeError) as error:  # HDF5 says the latter of a full disk
         raise OutputUnwritable(
-            f"Can't write {path}: {error}. Mend: free some space, or choose another folder."
+            f"Can't write {path}: {error}. Fix: free some space, or choose another folder."
         ) from error
     finally:
         part.unlink(missing_ok=True)

@@ -36,7 +36,7 @@ def check(path: Path, content: Any, shape: Any) -> None:
 def damaged(path: Path, fault: str) -> BadInput:
     """The error of a file that can be read, and is not what the run wrote."""
     return BadInput(
-        f"{path} is damaged: {fault}. Nothing was changed. Wanted: the file as written by the run. Mend: use another copy, or run again."
+        f"{path} is damaged: {fault}. Nothing was changed. Wanted: the file as written by the run. Fix: use another copy, or run again."
     )
 
 

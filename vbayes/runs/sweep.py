@@ -129,7 +129,7 @@ def check_seeds(experiment: Experiment, wanted: Sequence[Combination], tables: S
             )
         raise BadInput(
             f"Seeds {one.seed} and {other.seed} have equal tables, so several seeds give no more information than one. Wanted: a measurement that depends on the seed, or "
-            "vb.Experiment(..., deterministic=True) if nothing is random.\nMend: remove what fixes the seed, such as seed=0 or torch.manual_seed(0); functions called "
+            "vb.Experiment(..., deterministic=True) if nothing is random.\nFix: remove what fixes the seed, such as seed=0 or torch.manual_seed(0); functions called "
             "without a seed use that of the run, vb.default_seed()."
         )
 

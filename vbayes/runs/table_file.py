@@ -1,4 +1,4 @@
-"""A table as JSON that gives it back to the last bit: nothing in it can run code, and a damaged one is told from a whole one.
+"""A table as JSON that restores it exactly; it can't contain code, and damage is detected.
 
 One line says what follows and has its SHA-256; then come the index, the columns' names and the columns, each with its dtype. Python writes floats
 as the shortest decimals that mean the same bits, and reads them so.

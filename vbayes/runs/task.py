@@ -103,7 +103,7 @@ class Task:
             )
         except OSError as error:
             warn(
-                f"The tables of a sweep can't be saved, so an interrupted sweep starts from the beginning: {error}. Mend: set VBAYES_CACHE to a writable folder with enough space."
+                f"The tables of a sweep can't be saved, so an interrupted sweep starts from the beginning: {error}. Fix: set VBAYES_CACHE to a writable folder with enough space."
             )
 
     def begins(self) -> None:

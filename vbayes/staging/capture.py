@@ -170,7 +170,7 @@ def stage(pair: Pair, estimator: ELBO, batch: Batch, drawn: Callable[[Program], 
         if program.guards.hold(uniforms, batch.args):
             return program
         rows = told_rows(program.sizes, uniforms)
-    raise CaptureFailed(f"Pair {pair.name!r} branches on values of the rows that its plates draw anew in each step.")
+    raise CaptureFailed(f"Pair {pair.name!r} reads values of rows that its plates subsample anew at each run.")
 
 
 def _one_after_the_other(

@@ -146,8 +146,8 @@ class Reads(TorchDispatchMode):
             return self.read(args[0], lambda: func(*args))
         if func is PACKS:  # recurrent layers read the lengths past the dispatcher
             if self.known(args[1]):
-                self.read(args[1], lambda: None)
-            elif self.moves(args[1]):
+                return self._packed(*args)
+            if self.moves(args[1]):
                 raise ShapeOfDraws
         elif func in BY_PLACES:
             args = (args[0], self._places(args[1]), *args[2:])
@@ -160,6 +160,14 @@ class Reads(TorchDispatchMode):
             if any(map(self.moves, _deciding(func, args))):
                 raise ShapeOfDraws
         return func(*args, **(kwargs or {}))
+
+    def _packed(self, padded: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, Tensor]:
+        """Sequences as a recurrent layer takes them: step after step, of each the rows that are so long; and how many those are."""
+        lengths = self.read(lengths, lengths.clone)
+        with disable_proxy_modes_tracing():
+            there = torch.arange(int(lengths.max()), device=lengths.device)[:, None] < lengths
+            sizes, (step, row) = there.sum(1), (places.to(padded.device) for places in there.nonzero(as_tuple=True))
+        return padded[(row, step) if batch_first else (step, row)], sizes
 
     def moves(self, tensor: Tensor) -> bool:
         """Whether it hangs on a draw or a parameter."""

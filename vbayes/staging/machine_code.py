@@ -16,6 +16,7 @@ from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 from .. import rng
 from ..errors import warn
 from .inline import Overwrites, copying
+from .layouts import in_order
 from .masks import ShapeOfValues, require_fixed_shapes, with_known_places
 from .native import CompilerMissing, Native, PassFailed, Unsupported, first_departure, supported, translate
 from .record import overwrites
@@ -134,7 +135,7 @@ def simplified(
             require_fixed_shapes(captured)
             functional = torch.func.functionalize(captured, remove="mutations")
             graph = trace(functional, *examples, decompositions=table)
-        graph.graph.eliminate_dead_code()
+        in_order(graph).graph.eliminate_dead_code()
         # The tracer has noted what each node makes; to run all of them once more took a quarter of a compilation.
         if any("val" not in node.meta for node in graph.graph.nodes if node.op not in ("get_attr", "output")):
             FakeTensorProp(graph, FakeTensorMode(allow_non_fake_inputs=True)).propagate(*examples)

@@ -135,7 +135,7 @@ def _side_by_side(run: Run, device: torch.device, given: tuple[Values, ...]) -> 
     noise = look.seen()
 
     def one(noise: Noise, *values: Tensor) -> list[Tensor]:  # a traced program takes no mapping
-        with Recorder(noise), Deferred():
+        with Recorder(noise, gammas=False), Deferred():
             return list(run(*(dict(zip(row, values, strict=True)) for row in given)).values())
 
     def traced() -> Callable[..., list[Tensor]]:
@@ -164,7 +164,7 @@ class _Look(Recorder):
     """
 
     def __init__(self, device: torch.device) -> None:
-        super().__init__(in_place=True)
+        super().__init__(in_place=True, gammas=False)
         self._device, self._generator = device, rng.stream(0, device=device)
         self._kept: dict[str, list[Tensor]] = {"normal": [], "uniform": []}
 

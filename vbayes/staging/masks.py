@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 from torch.fx.node import map_arg
 
-from .native import Unsupported
+from .native import Unsupported, called
 
 READS = ("aten::index", "aten::_unsafe_index")
 WRITES = ("aten::index_put", "aten::index_put_", "aten::_unsafe_index_put")
@@ -64,7 +64,7 @@ def require_fixed_shapes(module: GraphModule) -> None:
         if torch.Tag.dynamic_output_shape in getattr(node.target, "tags", ()) and (
             _name(node) not in READS or _masks(node, module)
         ):
-            raise ShapeOfValues(f"{node.target} where its result's shape depends on values, as that of x[x > 0] does")
+            raise ShapeOfValues(f"{called(node)} where its result's shape depends on values, as that of x[x > 0] does")
 
 
 def _masks(node: Node, module: GraphModule) -> list[Node]:

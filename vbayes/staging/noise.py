@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..drawing.base_noise import Draw, Intercept
+from ..drawing.gammas import FROM_NOISE
 
 Noise = tuple[Tensor, Tensor]
 """(R, n) standard normals and (R, u) uniforms on (0, 1), or one replica of them: (n,), (u,). Where a plate draws its rows, their numbers stand among the uniforms."""
@@ -52,15 +53,18 @@ class Recorder(Intercept):
         noise: To answer with.
         in_place: As for `Intercept`.
         rows: Permutations to answer with where there is no noise; those that are missing are drawn.
+        gammas: Make draws of gammas and Dirichlets of noise as well; otherwise torch draws them.
 
     Attributes:
         draws: What was asked.
         rows: The permutations that it has answered with.
     """
 
-    def __init__(self, noise: Noise | None = None, *, in_place: bool = False, rows: Iterable[Tensor] = ()) -> None:
+    def __init__(
+        self, noise: Noise | None = None, *, in_place: bool = False, rows: Iterable[Tensor] = (), gammas: bool = True
+    ) -> None:
         super().__init__(self._next, in_place=in_place)
-        self.noise, self._given = noise, iter(rows)
+        self.noise, self._given, self._gammas = noise, iter(rows), gammas
         self.draws: list[Draw] = []
         self.rows: list[Tensor] = []
         self._used = [0, 0]
@@ -73,6 +77,8 @@ class Recorder(Intercept):
     def _answer(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:
         if func is torch.randperm and len(args) == 1 and not kwargs.keys() - {"device"}:
             return self._next("rows", torch.empty(args[0], dtype=torch.long, device=kwargs.get("device")))
+        if self._gammas and func in FROM_NOISE and len(args) == 1 and not kwargs:
+            return FROM_NOISE[func](args[0], self._next)
         return super()._answer(func, args, kwargs)
 
     def _next(self, kind: str, like: Tensor) -> Tensor:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import functools
 import operator
+import traceback
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._decomp import decomposition_table
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import (
@@ -27,6 +29,9 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import autograd_would_have_decomposed
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
 from torch.utils.weak import WeakTensorKeyDictionary
+
+from ..pair.device import line_among
+from .native import supported
 
 aten = torch.ops.aten
 FEW = 1000  # elements up to which the value of a constant is kept, in case it is asked for
@@ -124,6 +129,8 @@ class Recording(ProxyTorchDispatchMode):
         if func is aten.lift_fresh.default:
             func = aten.lift_fresh_copy.default
         node = self.graph.call_function(func, nodes, named)
+        if _may_lack_code(func):
+            node.meta["line"] = _line()
         out = func(*args, **kwargs)
         self._note_all(out, node)
         if isinstance(out, Tensor):
@@ -201,6 +208,18 @@ class Recording(ProxyTorchDispatchMode):
             [self._constants.get(each, each) if isinstance(each, Tensor) else each for each in leaves], spec
         )
         return func(*own, **named)
+
+
+@functools.cache
+def _may_lack_code(func: Any) -> bool:
+    return not supported(func) and func not in decomposition_table
+
+
+def _line() -> str:
+    """Of somebody's code, inside the function that is traced; empty if there is none."""
+    frames = traceback.extract_stack()
+    begin = max(number for number, frame in enumerate(frames) if frame.name == recording.__name__)
+    return line_among(frames[begin:])
 
 
 @functools.cache

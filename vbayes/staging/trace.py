@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -45,7 +46,7 @@ def trace(fn: Callable[..., Any], *examples: Any, decompositions: Mapping[Any, A
     """
     # With a context, each node's shape is noted by one and the same mode; otherwise torch makes one for each node, with
     # a stack trace of its own, and takes twice as long.
-    with tracing(TracingContext(FakeTensorMode())):
+    with tracing(TracingContext(FakeTensorMode())), _without_onednn():
         graph = _recorded(fn, examples)
         if graph is not None and decompositions is not None:
             graph = decomposed(graph, decompositions, overwriting=True)
@@ -53,6 +54,17 @@ def trace(fn: Callable[..., Any], *examples: Any, decompositions: Mapping[Any, A
     drop_old_sources()
     where = next((leaf.device for leaf in tree_leaves(examples) if isinstance(leaf, Tensor)), CPU)
     return graph if where.type == "cpu" else _all_on(graph, where)
+
+
+@contextmanager
+def _without_onednn() -> Iterator[None]:
+    """Its LSTM is one operation, which no back end has."""
+    before = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(before)
 
 
 def _recorded(fn: Callable[..., Any], examples: tuple[Any, ...]) -> GraphModule | None:
@@ -88,8 +100,8 @@ def in_words(error: Exception) -> str:
     said = f"{type(error).__name__}: {error}"
     if any(word in said for word in READS):
         return (
-            "a value is read out of a tensor, as `if z > 0`, `int(z)`, `z.item()` or a mask by `bool(z)` do, and a program would have it built in. Wanted: "
-            "tensors all the way, as torch.where(z > 0, a, b)"
+            "a value is read out of a tensor, as in `if z > 0`, `int(z)`, `z.item()` or a mask by `bool(z)`, and a compiled program would fix it. Wanted: "
+            "tensor operations throughout, such as torch.where(z > 0, a, b)"
         )
     if OVERWRITES in said:
         return (

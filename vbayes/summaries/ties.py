@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 from scipy import stats
 
@@ -11,7 +12,9 @@ TIE = 2.0  # standard errors within which two numbers are called equal
 def ties(rows: pd.DataFrame, at: str, group: str) -> list[str]:
     """The reference and those that can't be told from it by variance × time, from `differences`, in their order."""
     here = rows[(rows["at"] == at) & (rows.group == group)]
-    near = (here.variance_time_ratio - 1.0).abs() <= TIE * here.variance_time_ratio_se
+    ratio, se = here.variance_time_ratio.to_numpy(float), here.variance_time_ratio_se.to_numpy(float)
+    with np.errstate(divide="ignore", invalid="ignore"):  # where one of the two has no noise
+        near = np.abs(np.log(ratio)) <= TIE * se / ratio  # on this scale one slow round does not make everything equal
     return list(here.estimator[near])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +40,7 @@ class Training:
         reason: Why it is considered converged, or not.
         lost: Nats per datum by which the ELBO ends below where it began; 0 where it does not, see `lost`.
         bound: Name of the bound.
+        infinite_from: The k̂ of the weights from which on this bound is infinite.
         found: How a guide chosen by name found its start before the first step; empty if it did not, or if steps were taken.
     """
 
@@ -49,6 +51,7 @@ class Training:
     found: str = ""
     lost: float = 0.0
     bound: str = "ELBO"
+    infinite_from: float = math.inf
 
     def short(self) -> str:
         """For a card."""

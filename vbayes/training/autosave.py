@@ -56,18 +56,18 @@ class Autosave:
         return time.monotonic() >= self._next or steps - self._at >= self._steps
 
     def begin(self, fit: F, *, finds: Any) -> tuple[F, dict[str, Any]]:
-        """The fit to go on with: the file's, or this one, of which the file is then written, so that what can't be written is known now.
+        """The fit to continue with: that of the file, or else this one, which is then written, so that an unwritable file is detected now.
 
         Args:
             fit: Of no steps.
-            finds: (fit, what the file says) → a fit with the pair that the file is of.
+            finds: (fit, contents of the file) → a fit with the pair of the file.
 
         Returns:
-            The fit, and what the file says beside it; empty for a fresh one.
+            The fit, and the other contents of the file; empty for a new fit.
 
         Raises:
             BadInput: The file holds another fit, or is damaged.
-            OutputUnwritable: It can't be written, or there is no room for it.
+            OutputUnwritable: The file can't be written, or there is not enough disk space.
         """
         if not os.path.lexists(self.path):
             self._require_room(fit)
@@ -77,7 +77,7 @@ class Autosave:
         if told is None:
             raise BadInput(
                 f"checkpoint={str(self.path)!r} holds a fit written by fit.save, not a checkpoint of a running fit. Wanted: a separate file for this fit. "
-                "Mend: choose another name, or remove the file."
+                "Fix: choose another name, or remove the file."
             )
         if differs := [
             f"{name} {theirs!r}, not {ours!r}"
@@ -86,7 +86,7 @@ class Autosave:
         ]:
             raise BadInput(
                 f"checkpoint={str(self.path)!r} holds a different fit: it has {'; '.join(differs)}. Wanted: a checkpoint of the same fit, to continue it. "
-                "Mend: choose another name, or remove the file."
+                "Fix: choose another name, or remove the file."
             )
         fit = finds(fit, told)
         made = checkpoint.load(self.path, fit.pair, fit.data, fit.estimator, fit.optimizer)
@@ -120,7 +120,7 @@ class Autosave:
         self._next, self._at = ended + max(self._seconds, SHARE * (ended - began)), len(fit.rows)
 
     def remove(self) -> None:
-        """What it kept is of no use any more."""
+        """Removes the file, which is no longer needed."""
         self.path.unlink(missing_ok=True)
 
     def _require_room(self, fit: Any) -> None:
@@ -133,7 +133,7 @@ class Autosave:
         if free < needed:
             raise OutputUnwritable(
                 f"Not enough disk space for {self.path}: its folder has {free / 2**20:,.1f} MiB left, and a checkpoint of this fit takes up to {needed / 2**20:,.1f} MiB. "
-                "Wanted: enough space before training begins. Mend: free some space, or choose another folder."
+                "Wanted: enough space before training begins. Fix: free some space, or choose another folder."
             )
 
 

@@ -1,4 +1,4 @@
-"""So many steps of Adam, and the mean of the iterates of their later half."""
+"""Training with Adam for a given number of steps, with the mean of the iterates in the second half."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ RATE = 1e-3  # Adam's own
 
 
 def train_averaged(fit: F, steps: int, *, show: bool, callbacks: Sequence[Callback] = ()) -> F:
-    """`steps` more steps of a fit, whose pair is ours to change, at a constant rate; its parameters become the mean of the iterates of the later half.
+    """Trains a fit, whose pair is modified in place, for `steps` more steps at a constant rate; its parameters become the mean of the iterates in the second half.
 
     Args:
-        fit: With Adam.
-        steps: At least two.
+        fit: A fit with Adam.
+        steps: Number of steps, at least two.
         show, callbacks: As for `train`.
 
     Raises:
         BadInput: Another optimiser, or fewer than two steps.
-        NonFinite: A step could not be taken. The error's `fit` has what was reached.
+        NonFinite: A step failed. The error's `fit` has the fit so far.
 
     References:
         Polyak & Juditsky 1992, Acceleration of stochastic approximation by averaging, doi:10.1137/0330046; Izmailov et al. 2018, Averaging weights leads to wider optima,

@@ -192,7 +192,7 @@ class ByRanks:
         if program.guards:  # which shares would answer differently
             self._by_pyro(
                 CaptureFailed(
-                    f"Pair {self._pair.name!r} branches on values of its arguments{program.guards.line}, which a compiled program fixes, but they differ between the processes' shares of the rows"
+                    f"Pair {self._pair.name!r} reads values of its arguments{program.guards.line}, which a compiled program fixes, but they differ between the processes' shares of the rows"
                 )
             )
             return part

@@ -17,19 +17,19 @@ from .training_state import TrainingState
 F = TypeVar("F", bound=Any)  # a `Fit`, or `Restarts`
 
 Callback = Callable[[TrainingState], object]
-"""Called on the way; what returns True ends the fit."""
+"""Called during training; returning True stops the fit."""
 
 
 class Callbacks:
-    """Those of one fit.
+    """The callbacks of one fit.
 
     Args:
-        callbacks: Whatever was handed in.
-        stop: By which they end it.
-        as_kept: What the copies that they ask for are to be.
+        callbacks: The callbacks of the user.
+        stop: Stops the fit.
+        as_kept: Converts the copies of the fit that callbacks request.
 
     Attributes:
-        error: That one of them has raised; none is called after it.
+        error: The error raised by one of them, after which none is called.
     """
 
     def __init__(

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..data.dataset import Dataset
 from ..data.labels import relabelled
-from ..errors import BadData, BadInput, OutputUnwritable, VBayesError
+from ..errors import BadData, BadInput, OutputUnwritable, VBayesError, warn
 from ..estimators import AnalyticKL, name_of, resolve
 from ..estimators.remembering import with_memory
 from ..pair.pair import Pair
@@ -26,6 +26,7 @@ from ..updates.kept import to_json as update_to_json
 from . import checkpoint_guide, checksum
 from .checkpoint_fields import fields, rows
 from .checkpoint_fields import going as fields_of_going
+from .identity import named, rows_of
 from .optimizer_state import require_state
 
 
@@ -33,7 +34,7 @@ def save(fit: Any, path: Path, going: Any = None) -> Path:
     """Writes a fit; see `Fit.save`.
 
     Args:
-        going: What it takes besides to go on with a training in its midst: a nest of plain values, tensors and arrays.
+        going: Further state needed to continue interrupted training: nested plain values, tensors and arrays.
 
     Raises:
         OutputUnwritable: The file can't be written; an older one is left as it was.
@@ -53,6 +54,8 @@ def save(fit: Any, path: Path, going: Any = None) -> Path:
         "switches": fit.switches,
         "average": fit.average,
         "update": update_to_json(fit.optimizer),
+        "optimizer": named(fit.optimizer),
+        "rows": rows_of(fit.data, fit.data.asked(fit.pair.model)),
         "labels": {name: fit.data.labels[name] for name in fit.data.asked(fit.pair.model) if name in fit.data.labels},
         "convergence": fit.convergence and fit.convergence.to_json(),
         "guide": checkpoint_guide.described(fit.pair, tensors),
@@ -75,10 +78,10 @@ def save(fit: Any, path: Path, going: Any = None) -> Path:
 
 
 def going(path: Path) -> dict[str, Any] | None:
-    """What a file says of how to go on with the training in whose midst it was written; None for one that `Fit.save` wrote.
+    """The state in a file for continuing the training during which it was written; None for a file written by `Fit.save`.
 
     Raises:
-        BadInput: No such file, not one of ours, or a damaged one.
+        BadInput: The file does not exist, is not from vbayes, or is damaged.
     """
     described, tensors = _read(path)
     if not isinstance(described, dict) or described.get("going") is None:
@@ -90,10 +93,10 @@ def going(path: Path) -> dict[str, Any] | None:
 
 
 def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO | None, optimizer: Any) -> dict[str, Any]:
-    """What a `Fit` is made of, from a file; see `Fit.load`.
+    """Reads the fields of a `Fit` from a file; see `Fit.load`.
 
     Raises:
-        BadInput: No such file, not one of ours, a damaged one, or one of another pair or estimator.
+        BadInput: The file does not exist, is not from vbayes, is damaged, or belongs to another pair or estimator.
     """
     described, tensors = _read(path)
     try:
@@ -115,6 +118,7 @@ def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO | None, optimize
             raise
         raise damaged(path, f"its field 'guide' is not valid: {error}") from error
     data = _coded(path, data, told.pop("labels"))
+    _warn_of_others(path, described, data, pair, optimizer if told["update"] is None else None)
     size = told["batch_size"]
     first = None if size is None else torch.arange(min(size, len(data)), device=data.first.device)
     trained.initialise(trained.beside(data.batch(pair.model, first if data.stored else None)))
@@ -148,7 +152,7 @@ def _coded(path: Path, data: Dataset, labels: dict[str, tuple[str, ...]]) -> Dat
     """The data with the codes that names had in the fit.
 
     Raises:
-        BadData: Names that it did not have: no parameter is theirs.
+        BadData: The data have names that were not in the fit, which have no parameters.
     """
     if not labels:
         return data
@@ -161,6 +165,27 @@ def _coded(path: Path, data: Dataset, labels: dict[str, tuple[str, ...]]) -> Dat
             )
     codes = {name: own for name, own in labels.items() if name in data.tensors}
     return dataclasses.replace(data, tensors=found["tensors"], labels={**found["labels"], **codes})
+
+
+def _warn_of_others(path: Path, described: dict[str, Any], data: Dataset, pair: Pair, optimizer: Any) -> None:
+    """Warns if the data are not those of the fit, or the optimiser is another; older files do not say."""
+    then, now = described.get("rows"), rows_of(data, data.asked(pair.model))
+    if isinstance(then, str) and then and now and then != now:
+        count, ours = then.partition(" ")[0], now.partition(" ")[0]
+        what = f"{ours} rows, and it had {count}" if count != ours else "others, or in another order"
+        warn(
+            f"The data are not those that the fit in {path} was trained on: {what}. Its history is of the former; the ELBO, the verdict and draws from here on are of the data passed. "
+            "Fix: pass the data of the fit; for new rows, fit.predict(new_rows)."
+        )
+    trained = described.get("optimizer")
+    if (
+        optimizer is not None
+        and isinstance(trained, str)
+        and trained.partition("(")[0] != named(optimizer).partition("(")[0]
+    ):
+        warn(
+            f"The fit in {path} was trained by {trained}, so it can't be resumed with {named(optimizer)}. Fix: Fit.load(..., optimizer={trained.partition('(')[0]})."
+        )
 
 
 def _named(name: str) -> ELBO:
@@ -208,7 +233,7 @@ def _read(path: Path) -> tuple[Any, dict[str, Tensor]]:
 def damaged(path: Path, what: str) -> BadInput:
     """The error for a damaged file."""
     return BadInput(
-        f"{path} is damaged: {what}. Nothing was changed. Wanted: the file as `fit.save` wrote it. Mend: take another copy of it, or train again."
+        f"{path} is damaged: {what}. Nothing was changed. Wanted: the file as `fit.save` wrote it. Fix: take another copy of it, or train again."
     )
 
 

@@ -50,7 +50,7 @@ def require_combination(
     if checkpoint is not None and (automatic or several or averaged):
         beside = "estimator='auto'" if automatic else f"restarts={restarts}" if several else "average=True"
         raise BadInput(
-            f"checkpoint={str(checkpoint)!r} with {beside}. Wanted: a single fit with one estimator, which can continue from a file. Mend: leave out one of them, and save the "
+            f"checkpoint={str(checkpoint)!r} with {beside}. Wanted: a single fit with one estimator, which can continue from a file. Fix: leave out one of them, and save the "
             "result."
         )
     if automatic and several:

@@ -1,4 +1,4 @@
-"""Whether iterates wander around one place, or are on their way."""
+"""Whether iterates are stationary or still drifting."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def mean_of(parts: Sequence[Mapping[str, Tensor]], weights: Sequence[float]) -> 
 
 
 def drift(parts: Sequence[Mapping[str, Tensor]]) -> float:
-    """How far the later half of some iterates is from the earlier, in standard errors: the root mean square over all parameters.
+    """The distance between the two halves of some iterates in standard errors, as the root mean square over all parameters.
 
     About 1 where they are stationary and the parts long: a split R-hat on means of batches (Gelman et al. 2013, section 11.4). The standard error is that of
     neighbouring parts' differences.

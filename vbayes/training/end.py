@@ -1,4 +1,4 @@
-"""The ELBO at the end of a fit whose own values are no ELBO."""
+"""The final ELBO of a fit whose objective is not the ELBO."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOOKS, DRAWS = 20, 50  # looks, each of so many draws and, for one that takes mi
 
 
 def lowers(fit: Any) -> bool:
-    """Whether it follows something that is to be lowered: few draws show least of that where none of them meets the posterior."""
+    """Whether its objective is minimised; estimates from few draws are then lowest when no draw reaches the posterior."""
     return isinstance(fit.estimator, Estimator) and not fit.estimator.objective.ascend
 
 

@@ -23,7 +23,7 @@ KEEPS_CHANGING = (
     "tensor argument."
 )
 KEEPS_READING = (
-    "Pair {pair!r} branches on values of its arguments{line}, and has seen more than {count} different ones: each needs a compiled program of its own, and only {count} are made. "
+    "Pair {pair!r} reads values of its arguments{line}, and has seen more than {count} different ones: each needs a compiled program of its own, and only {count} are made. "
     "Wanted: tensor operations throughout, such as torch.where(x > 0, a, b), or a constant bound, such as the maximum length."
 )
 VALUES = 8  # that are read of arguments, for each of which a program is made

@@ -38,7 +38,7 @@ class Every:
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.epochs is None):
-            raise BadInput(f"Every(steps={self.steps}, epochs={self.epochs}). Wanted: one of the two. Mend: epochs=1.")
+            raise BadInput(f"Every(steps={self.steps}, epochs={self.epochs}). Wanted: one of the two. Fix: epochs=1.")
 
     def __call__(self, state: TrainingState) -> object:
         return self.callback(state)

@@ -26,13 +26,13 @@ JITTER = "adding a small multiple of the identity to the matrix that is factoris
 
 @dataclass(frozen=True)
 class Failure:
-    """Why there is no next step.
+    """Why training can't take another step.
 
     Attributes:
         what: "ELBO", "gradient", "loss", or "step": which of them is not finite.
-        sites: Those whose log-density is not finite there.
-        parameters: Those whose gradient is not finite, or whose next value.
-        torchs: What torch said, where it refused to go on.
+        sites: Sites whose log-density is not finite.
+        parameters: Parameters whose gradient or next value is not finite.
+        torchs: The error message of torch, if it raised one.
     """
 
     what: str
@@ -48,7 +48,7 @@ class Failure:
         return f"parameter{'s' * (len(self.parameters) > 1)} {_listed(self.parameters)}" if self.parameters else ""
 
     def told(self, whose: str, step: str) -> str:
-        """In sentences.
+        """The explanation in sentences.
 
         Args:
             whose: "pair 'x' under trace", say.
@@ -67,7 +67,7 @@ class Failure:
         else:
             of = f", in {self.where}" if self.parameters else ""
             said = f"The {self.what} of {whose} is not finite at {step}{of}; no single site has a log-density that is not finite there."
-        return f"{said} Common mends: {JITTER if self.torchs else SMALLER}."
+        return f"{said} Common fixes: {JITTER if self.torchs else SMALLER}."
 
 
 def _listed(names: Sequence[str]) -> str:

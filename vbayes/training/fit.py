@@ -185,9 +185,10 @@ def fit(
         )
         device = ranks.device(device)
     seed = rng.or_default(seed)
+    batch_size = batch_size_of(data, batch_size)
     pair, data = pair_and_data(paired(pair, guide), data)
     pair = pair.masked() if missing == "mask" else pair
-    dataset, batch_size = _of(data, binarize, seed), batch_size_of(data, batch_size)
+    dataset = _of(data, binarize, seed)
     if progress:
         say_left_out(pair, dataset)
     dataset = asked_of_disk(

@@ -33,7 +33,7 @@ Make = Callable[..., Any]  # (fit, minibatches, optimiser, steps so far, staged=
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training run stands, to the last bit: with it, resuming equals never having stopped."""
+    """The complete state of a training run, with which resuming gives exactly the same results as not stopping."""
 
     generator: dict[str, Any]
     staged: bool = False
@@ -68,7 +68,7 @@ def rows_of(
 
 
 class FitRun:
-    """A run of a fit. The numbers are those of any other division of the steps.
+    """A run of a fit. Results do not depend on how the steps are divided into calls.
 
     Args:
         fit: What has been reached. Its pair is ours to change.
@@ -114,12 +114,12 @@ class FitRun:
 
     @property
     def steps(self) -> int:
-        """In all."""
+        """Total number of steps."""
         return len(self._rows)
 
     @property
     def seconds(self) -> float:
-        """On the clock, of this run's steps."""
+        """Time spent in this run's steps, in seconds."""
         return self._run.seconds
 
     @property
@@ -134,7 +134,7 @@ class FitRun:
 
     @property
     def torn(self) -> bool:
-        """Whether that was in the middle of a step, so that what was reached is not to be gone on from."""
+        """Whether that was in the middle of a step, so that training can't be continued from there."""
         return self._run.torn
 
     @property
@@ -166,7 +166,7 @@ class FitRun:
 
     @property
     def fit(self) -> Any:
-        """What has been reached, as `vb.fit` would hand it back."""
+        """The current fit, as `vb.fit` would return it."""
         with self._fit.pair.scope():
             optimizer = self._stepper.get_state()
         progress = Progress(copy.deepcopy(self._generator), self.staged, optimizer)
@@ -214,7 +214,7 @@ class FitRun:
         self._finish()
 
     def _copy(self) -> Any:
-        """What has been reached, as it stays while the run goes on."""
+        """A copy of the current fit, which does not change while the run continues."""
         self._finish()
         return replace(self.fit, pair=self._fit.pair.copy())
 

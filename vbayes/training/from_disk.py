@@ -15,7 +15,7 @@ WANTED = "an array in memory, if it fits"
 
 
 def batch_size_of(data: Any, batch_size: int | None) -> int | None:
-    """A loader's own, where nobody says another."""
+    """The given batch size, or else that of a data loader."""
     if batch_size is not None or not isinstance(data, DataLoader):
         return batch_size
     return data.batch_size or getattr(data.batch_sampler, "batch_size", None)

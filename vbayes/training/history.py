@@ -17,7 +17,7 @@ TOGETHER = 4096  # rows that become tuples together, for one after the other wou
 
 
 class History(Sequence[Row]):
-    """Rows that are tuples to whoever asks for one, and an array to whoever asks for all: 40 bytes a step, where tuples take 200.
+    """Rows stored as an array, and returned as tuples: 40 bytes per step, where tuples take 200.
 
     Args:
         table: (n, 5) in the order of `COLUMNS`. It is not copied, and must not change.
@@ -73,7 +73,7 @@ class History(Sequence[Row]):
 
 
 class Growing:
-    """A history that a run adds to. What it has handed out stays as it is, and shares its memory.
+    """A history that a run appends to. Histories returned earlier don't change, and share its memory.
 
     Args:
         before: The rows that are there.

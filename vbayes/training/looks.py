@@ -1,4 +1,4 @@
-"""When a program is held against Pyro again."""
+"""When a program is checked against Pyro again."""
 
 from __future__ import annotations
 

@@ -127,11 +127,11 @@ def whole_normal(pair: Any, batch: Any) -> tuple[Any]:
     if not full or len(normals) != 1:
         raise Unsuitable(
             f"The guide of pair {pair.name!r} is not a normal over all latents with a full covariance, which this update needs. Wanted: guide='full', or "
-            "Pyro's AutoMultivariateNormal. Mend: guide='full', or update=vb.NaturalGradient()."
+            "Pyro's AutoMultivariateNormal. Fix: guide='full', or update=vb.NaturalGradient()."
         )
     if others := [name for name in pair.leaves if name not in normals[0].names]:
         raise Unsuitable(
             f"Pair {pair.name!r} has parameters besides those of its guide's normal, such as {others[0]!r}, which this update can't learn. Wanted: a model "
-            "without parameters. Mend: give them a prior, or use update=vb.NaturalGradient(), which updates them by Adam."
+            "without parameters. Fix: give them a prior, or use update=vb.NaturalGradient(), which updates them by Adam."
         )
     return (normals[0],)

@@ -138,7 +138,7 @@ class EpochLoss:
     Args:
         minibatches: Of the steps.
         taken: Those before.
-        elbos: Of those before, nats: an epoch that was begun goes on.
+        elbos: ELBOs of earlier steps, in nats, to continue an epoch that has begun.
     """
 
     def __init__(self, minibatches: Minibatches, taken: int, elbos: Sequence[float] | Numbers) -> None:

@@ -1,4 +1,4 @@
-"""Whether the noisy ELBO of a training still rises."""
+"""Whether the noisy ELBO of training is still rising."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ class Programs:
         """Whether fits side by side could need different ones for a step.
 
         Args:
-            stacked: They have data of their own.
+            stacked: Whether each fit has its own data.
         """
         return any(
             program.guards and (stacked or size is not None or program.guards.of_rows)

@@ -29,7 +29,7 @@ TIMEOUT = timedelta(
 )  # in which the slowest process has to come to where the others are; one that compiles may take some
 PATIENCE = 2.0  # seconds: torchrun hands a Ctrl-C on to processes that have had it from the terminal already
 LAUNCHED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what torchrun tells each process
-MEND = "Mend: devices=1, with which each process trains by itself."
+MEND = "Fix: devices=1, with which each process trains by itself."
 
 
 class Agreed(Stop):
@@ -87,7 +87,7 @@ class Ranks:
             if 0 < cards <= number:  # without any, whoever looks for one says so
                 raise BadInput(
                     f"device={str(asked)!r} would put {self.words.lower()} on GPU number {number}, but there are only {cards} GPUs. Wanted: one GPU for each process on a machine. "
-                    f"Mend: torchrun --nproc-per-node={cards}, or device='cpu'."
+                    f"Fix: torchrun --nproc-per-node={cards}, or device='cpu'."
                 )
             asked = f"cuda:{number}"
         if str(asked).startswith("cuda"):
@@ -110,7 +110,7 @@ class Ranks:
         Args:
             tensors: Floating, on one device, of the same shapes everywhere.
             weight: Of these; the weights of all are 1 together.
-            lost: Whether this one can't go on, and says so with numbers of no meaning.
+            lost: Whether this process can't continue, so that its numbers are meaningless.
 
         Raises:
             ProcessLost: Another one can't go on, or is not heard of.
@@ -192,7 +192,7 @@ class Ranks:
             yield
 
 
-MEND_LOST = "Mend: look at the messages of the other processes, and start all of them again; a fit with checkpoint= continues from its file."
+MEND_LOST = "Fix: look at the messages of the other processes, and start all of them again; a fit with checkpoint= continues from its file."
 
 
 def ranks_of(devices: int | None) -> Ranks | None:
@@ -212,9 +212,9 @@ def ranks_of(devices: int | None) -> Ranks | None:
     world = dist.get_world_size() if ready else int(os.environ["WORLD_SIZE"]) if launched else 1
     if devices is not None and devices != world:
         raise BadInput(
-            f"devices={devices}, but there is only {world} process. Wanted: one process for each device. Mend: torchrun --nproc-per-node={devices} script.py"
+            f"devices={devices}, but there is only {world} process. Wanted: one process for each device. Fix: torchrun --nproc-per-node={devices} script.py"
             if world == 1
-            else f"devices={devices}, but there are {world} processes. Wanted: devices={world}, or 1 for separate fits. Mend: leave it out."
+            else f"devices={devices}, but there are {world} processes. Wanted: devices={world}, or 1 for separate fits. Fix: leave it out."
         )
     if world == 1:
         return None

@@ -1,4 +1,4 @@
-"""The learning rate to begin with, found by trials from where a fit starts."""
+"""Finds the initial learning rate by trials."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ TRIED = 200  # steps of a trial: a tenth of a second or less for most pairs
 
 
 def find_rate(trial: Callable[[float, int], list[float]]) -> float:
-    """The best of its neighbours: uphill from one rate to the next, on a grid of factors √10, as long as trials end higher.
+    """Finds a learning rate by hill climbing on a grid of factors √10, as long as trials end higher.
 
-    A trial looks a hundred steps ahead, so that what it likes is high rather than low: right for a first phase, for which lower ones come after.
+    A trial looks a hundred steps ahead, so it prefers high rates; that suits a first phase, as lower rates follow.
 
     Args:
         trial: (rate, steps) → the ELBO before each of so many steps, nats; fewer where one of them could not be taken. The same random numbers each time.

@@ -84,6 +84,8 @@ class Fit(Displayable):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rows", History.of(self.rows))
+        if self.data.labels:  # taken out of here, the pair goes on to know what its codes stand for
+            self.pair.trained_on = self.data
 
     @property
     def history(self) -> pd.DataFrame:
@@ -284,7 +286,7 @@ class Fit(Displayable):
         A guide chosen by name is restored without repeating its search; a model alone gets the guide of the saved fit.
 
         Args:
-            estimator: The estimator of the fit; if None, it is restored from the file, which is possible for vbayes estimators that their name fully describes.
+            estimator: The estimator of the fit; if None, it is restored from the file, which is possible for vbayes estimators that are fully described by their name.
             optimizer: The optimiser that the fit was trained with; an update is restored from the file.
             device: Device to continue on, as for `fit`; need not be that of the saved fit.
         """

@@ -1,4 +1,4 @@
-"""A fit that goes on from where it is."""
+"""Continues a fit."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def resumed(
 
 
 def _rate(fit: Any) -> float | None:
-    """To go on with: the last one; or the first, where a network has settled that could go on."""
+    """The learning rate to continue with: the last one, or the first if a network settled but could improve further."""
     if fit.convergence is None or not fit.convergence.phases:
         return fit.learning_rate  # type: ignore[no-any-return]
     settled = fit.convergence.converged is None and not fit.interrupted

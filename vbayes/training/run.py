@@ -30,20 +30,20 @@ class Keeper(Protocol):
 
 
 class Run:
-    """Lets an engine take steps.
+    """Runs an engine.
 
     Args:
         engine: What takes them.
-        instead: Makes the engine that goes on where the model is found to have changed since it was captured; without one, that is an
+        instead: Makes the engine to continue with if the model has changed since it was captured; without one, that is an
             error.
 
     Attributes:
         engine: What takes the steps now.
         taken: Steps so far.
-        seconds: On the clock: of steps, and of what is compiled on the way; not of looks at the model, nor of callbacks.
-        interrupted: Whether Ctrl-C has ended it.
-        torn: Whether it was in the middle of something then, so that parameters, optimiser and history may not belong together.
-        why: Another engine has taken over; empty where none has.
+        seconds: Time spent in steps and compilation, without checks of the model and callbacks.
+        interrupted: Whether it was stopped by Ctrl-C.
+        torn: Whether it was stopped in the middle of a step, so that parameters, optimiser and history may be inconsistent.
+        why: Why another engine has taken over; empty if none has.
     """
 
     def __init__(self, engine: Engine, instead: Callable[[], Engine] | None = None) -> None:
@@ -61,14 +61,14 @@ class Run:
         pause: Callable[[], bool] = lambda: False,
         finish: bool = True,
     ) -> None:
-        """Goes on to a number of steps or a second on the clock, whichever comes first; no further than it can.
+        """Trains to a total number of steps or a time limit, whichever comes first, or as far as possible.
 
         Args:
             steps: In all.
             until: On the clock.
             report: Called after each call of the engine.
             asked_to_stop: Looked at as often. A second Ctrl-C ends it at once.
-            pause: Likewise, for a good moment to look at or save what was reached; another call goes on.
+            pause: Likewise, whether to return for inspecting or saving the state; another call continues.
             finish: Let the engine hand over what it holds back, in the end.
 
         Raises:

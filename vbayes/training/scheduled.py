@@ -1,4 +1,4 @@
-"""Learning rates that one of Pyro's schedulers gives, as numbers that a compiled step is handed."""
+"""Learning rates from Pyro's schedulers, as inputs of a compiled step."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Scheduled:
 
     Attributes:
         names: Of `MOVING`, what it changes.
-        waits: Whether it waits for the losses of an epoch, so that nobody knows its rates ahead of it.
+        waits: Whether it depends on the losses of an epoch, so that its rates are not known in advance.
     """
 
     def __init__(self, schedulers: list[Any], twin: Any, per_epoch: int, taken: int) -> None:

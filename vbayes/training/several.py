@@ -40,18 +40,18 @@ from .updating import bound_of, optimizer_of, scores_alone
 
 
 def fit_restarts(first: Fit, count: int, steps: int, *, show: bool, callbacks: Sequence[Callback]) -> Restarts:
-    """`count` fits like `first`, which has taken no steps yet."""
+    """Trains `count` fits like `first`, which has taken no steps yet."""
     return fit_each(_starts(first, count), steps, show=show, callbacks=callbacks)
 
 
 def fit_until_converged(
     first: Fit, count: int, *, max_seconds: float | None, validation: Dataset | None = None, **options: Any
 ) -> Restarts:
-    """`count` fits like `first`, which has taken no steps yet, one after the other until each has converged: they end at different steps, and their rates differ.
+    """Trains `count` fits like `first`, which has taken no steps yet, one after the other until convergence: they end at different steps, and their rates differ.
 
     Args:
-        max_seconds: For all of them; each has an equal share of what is left.
-        options: Of `until_converged`.
+        max_seconds: Time limit for all of them; each gets an equal share of what is left.
+        options: Options of `until_converged`.
     """
     left, callbacks = Budget.of(None, max_seconds).seconds, options.pop("callbacks", ())
     reached, failures = list[Fit](), list[NonFinite | None]()
@@ -116,10 +116,10 @@ def _starts(first: Fit, count: int) -> list[Fit]:
 
 
 def fit_each(fits: list[Fit], steps: int, *, show: bool, callbacks: Sequence[Callback] = ()) -> Restarts:
-    """Fits of one pair that have taken no steps yet take so many: side by side in one program where that can be.
+    """Trains fits of one pair for a number of steps, in parallel in one program where possible.
 
     Args:
-        fits: They may have data of their own, of the same shapes.
+        fits: The fits; each may have its own data, of the same shapes.
     """
     if steps and not scores_alone(fits[0].optimizer) and repays(fits[0].compile, steps * len(fits)):
         try:
@@ -132,7 +132,7 @@ def fit_each(fits: list[Fit], steps: int, *, show: bool, callbacks: Sequence[Cal
 def _one_after_the_other(
     fits: Sequence[Fit], steps: int, *, show: bool, callbacks: Sequence[Callback], staged: bool | None = None
 ) -> Restarts:
-    """Each goes on to so many steps, if it can."""
+    """Trains each fit for the given number of steps, if possible."""
     reached, failures = list[Fit](), list[NonFinite | None]()
     for number, fit in enumerate(fits):
         how: dict[str, Any] = {"what": _which(number, len(fits)), "callbacks": _of_restart(callbacks, number)}
@@ -219,7 +219,7 @@ def _checked(restarts: Restarts) -> Restarts:
         last, error = max(zip(restarts.fits, restarts.failures, strict=True), key=lambda each: each[0].steps)
         raise NonFinite(
             f"None of {len(restarts.fits)} fits of pair {last.pair.name!r} stayed finite; the last one failed after "
-            f"{last.steps} steps.  {error or ''}",
+            f"{last.steps} steps. {error or ''}",
             step=last.steps + 1, sites=error.sites if error else (), parameters=error.parameters if error else (), fit=last,
         )  # fmt: skip
     return restarts

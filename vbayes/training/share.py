@@ -24,7 +24,7 @@ from ..validation import no_warnings_of_nan, validation
 LOOKED = 5  # rows with which it is tried, in two parts of unequal size
 MEND = (
     "Wanted: rows in the plate 'data', whose size comes from the arguments, with no operation that mixes rows and no values per row that are not indexed by `rows`; and random "
-    "numbers that are made from normals and uniforms, or that do not depend on rows. Mend: devices=1."
+    "numbers that are made from normals and uniforms, or that do not depend on rows. Fix: devices=1."
 )
 
 
@@ -116,7 +116,7 @@ def sharing_of(pair: Pair, estimator: Any, data: Dataset) -> Sharing:
     total, like = len(data), next(iter(pair.parameters.values()))
     count = min(total, LOOKED)
     if count < 2:
-        raise BadInput(f"The data have {total} row for several processes. Wanted: at least two rows. Mend: devices=1.")
+        raise BadInput(f"The data have {total} row for several processes. Wanted: at least two rows. Fix: devices=1.")
     rows = torch.arange(count, device=data.first.device) * (total - 1) // (count - 1)
     run = eager(pair, copy.copy(estimator), total)
 

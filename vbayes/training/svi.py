@@ -43,7 +43,7 @@ KINDS = 20  # of arguments, after which somebody is told that they always differ
 
 
 class SVI(pyro.infer.SVI):
-    """Drop-in replacement for `pyro.infer.SVI` with compiled steps: the same constructor, `step` and `evaluate_loss`, the same parameters in Pyro's store, and from the same seed the same draws, if these are made from normals and uniforms.
+    """Drop-in replacement for `pyro.infer.SVI` with compiled steps: the same constructor, `step` and `evaluate_loss`, the same parameters in Pyro's store, and from the same seed the same draws, wherever torch makes them from normals and uniforms.
 
     The first steps are Pyro's own: they create the parameters and validate. Then model, guide, loss and optimiser are compiled into one
     program, which reads and overwrites the tensors in Pyro's store and in the optimiser. It is checked against Pyro when it is

@@ -47,7 +47,7 @@ def refuse_together(ranks: Ranks, *, automatic: bool, restarts: int | None, aver
     }
     if named := [words for words, there in asked.items() if there]:
         raise BadInput(
-            f"{' and '.join(named)}, with {ranks.world} processes that train together. Wanted: one fit with one estimator. {MEND}"
+            f"{' and '.join(named)} with {ranks.world} processes that train together. Wanted: one fit with one estimator. {MEND}"
         )
 
 

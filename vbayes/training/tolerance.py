@@ -20,7 +20,7 @@ WORTH = 0.2  # for each datum: a network's ELBO creeps on for ever, by less and 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What gains count for nothing.
+    """Gains that count as none.
 
     Attributes:
         nats: A further phase's, for all data.
@@ -34,7 +34,7 @@ class Tolerance:
 
     @classmethod
     def of(cls, fit: Any) -> Tolerance:
-        """By what the pair is: .01 nats for a posterior; .001 more a datum with latents of its own; .02 per datum where one network names the latents of all."""
+        """Tolerance for a fit: 0.01 nats for a posterior, plus 0.001 for each datum with its own latents; 0.02 per datum if one network computes the latents of all."""
         pair, total = fit.pair, len(fit.data)
         index = None if fit.batch_size is None else torch.arange(fit.batch_size, device=fit.data.first.device)
         with pair.look(), torch.no_grad(), validation(False), no_warnings_of_nan():

@@ -35,17 +35,17 @@ def train(
     what: str | None = None,
     stopping: Callable[[], AbstractContextManager[Stop]] = between_steps,
 ) -> F:
-    """`steps` more steps of a fit, whose pair is ours to change.
+    """Trains a fit, whose pair is modified in place, for `steps` more steps.
 
     Args:
         staged: Whether to make a program of it; None lets the fit and the number of steps say.
         autosave: Saves the fit while it runs.
         make: As for `FitRun`.
         what: It is, for the bar; as for `until_converged` if None.
-        stopping: Gives a function that says whether somebody has asked to stop.
+        stopping: Context manager that returns a function telling whether to stop.
 
     Raises:
-        NonFinite: A step could not be taken. The error's `fit` has what was reached.
+        NonFinite: A step failed. The error's `fit` has the fit so far.
     """
     if staged is None:
         staged = fit.progress.staged or repays(fit.compile, steps)

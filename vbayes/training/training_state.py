@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 LATE = (
     "The fit so far was requested after the callback had returned and training had continued. Wanted: state.fit inside the callback. "
-    "Mend: store state.fit there; it is a copy that does not change."
+    "Fix: store state.fit there; it is a copy that does not change."
 )
 
 
@@ -86,5 +86,5 @@ class TrainingState:
         return f"TrainingState(step={self.step}, elbo={self.elbo:.6g}, seconds={self.seconds:.3g})"
 
     def leave(self) -> None:
-        """The fit goes on from here."""
+        """Called when training continues: the state is no longer current."""
         self._reach = None

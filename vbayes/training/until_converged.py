@@ -100,5 +100,5 @@ def _require_telling_values(method: Any) -> None:
         name = name_of(method)
         raise BadInput(
             f"estimator={name} without steps or epochs: its estimate of {method.objective.name}, which is minimised, is lowest when no draw reaches the posterior, so "
-            "it can't be used to choose a learning rate or to stop. Wanted: a number of steps. Mend: steps=2000, learning_rate=0.01; then check the result with fit.diagnose()."
+            "it can't be used to choose a learning rate or to stop. Wanted: a number of steps. Fix: steps=2000, learning_rate=0.01; then check the result with fit.diagnose()."
         )

@@ -1,4 +1,4 @@
-"""What a fit's update makes of its pair: an optimiser for these parameters, or an engine of its own."""
+"""Makes the optimiser or engine of a fit's update."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def updated(
     if scores_alone(update) and (given := [f"{name}={value!r}" for name, value in asked.items() if value is not None]):
         beside = " and ".join(given)
         raise BadInput(
-            f"update={update} and {beside}: this update uses scores of all data at draws, without an estimator; it would mistake differences between minibatches for curvature. Wanted: only the update. Mend: leave out the other argument, or "
+            f"update={update} and {beside}: this update uses scores of all data at draws, without an estimator; it would mistake differences between minibatches for curvature. Wanted: only the update. Fix: leave out the other argument, or "
             "update=vb.NaturalGradient()."
         )
     return update
@@ -107,7 +107,7 @@ def check_update(fit: Any) -> None:
             if part := seen_of(fit.pair, batch):
                 raise Unsuitable(
                     f"{part} in pair {fit.pair.name!r}, and update={fit.optimizer} would mistake differences between parts of the data for curvature and make the normal too narrow. Wanted: all "
-                    "of the data. Mend: let the model take its plate's size from its data, or use update=vb.NaturalGradient()."
+                    "of the data. Fix: let the model take its plate's size from its data, or use update=vb.NaturalGradient()."
                 )
         else:
             optimizer_of(fit)

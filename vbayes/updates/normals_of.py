@@ -65,7 +65,7 @@ def normals_of(pair: Pair, batch: Batch) -> tuple[NormalParameters, ...]:
         raise Unsuitable(
             f"The guide of pair {pair.name!r} has no normal whose Fisher matrix is known in closed form: its locations and scales come from a network or a selection of "
             "rows, or its covariance is of low rank, where rotating the factor changes nothing and the matrix has no inverse. Wanted: guide='diagonal' or 'full', Pyro's "
-            "AutoNormal, AutoDiagonalNormal or AutoMultivariateNormal, or dist.Normal with two parameters. Mend: leave out update=, for Adam."
+            "AutoNormal, AutoDiagonalNormal or AutoMultivariateNormal, or dist.Normal with two parameters. Fix: leave out update=, for Adam."
         )
     return tuple(found)
 

@@ -193,7 +193,7 @@ def test_what_a_page_cannot_show(space, tmp_path):
         vb.page("bound", fit=space)
     with pytest.raises(vb.errors.OutputUnwritable, match="in an existing folder"):
         vb.page("latent", tmp_path / "none" / "x.html", fit=space)
-    with pytest.raises(vb.errors.BadInput, match="is no page. Wanted: .bound. or .latent."):
+    with pytest.raises(vb.errors.BadInput, match="is not a page. Wanted: .bound. or .latent."):
         vb.page("elbo")
 
 

@@ -25,6 +25,7 @@ DAMAGES |= {
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A library as the compiler makes it."""
+    building.threads()  # another, which a process makes once, in whatever folder
     return building._compile(SOURCE, tmp_path_factory.mktemp("made") / "library.so", b"key").read_bytes()
 
 

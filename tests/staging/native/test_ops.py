@@ -15,6 +15,10 @@ from vbayes.staging.native.ops import OPS, Code
 
 # Name of the operation → functions that are made of it. x: floats between -1 and 1; i: integers; b: truth values.
 ROWS: dict[str, list[Callable[..., torch.Tensor]]] = {
+    "_dirichlet_grad": [lambda x, i, b, a=a, c=c: torch._dirichlet_grad((1 + x) / 2, a + 0 * x, a + c + 0 * x) for a, c in ((0.4, 0.7), (3.0, 9.0), (30.0, 40.0), (0.5, 20.0), (20.0, 0.5))]
+    + [lambda x, i, b: torch._dirichlet_grad(0.5 + 0.001 * x, 30 + 0 * x, 60 + 0 * x)],
+    "_standard_gamma_grad": [lambda x, i, b, s=s: torch._standard_gamma_grad(s + 0 * x, s * (1 + x) ** 3) for s in (0.4, 3.0, 12.0)]
+    + [lambda x, i, b: torch._standard_gamma_grad(12 + 0 * x, 12 * (1 + 0.08 * x))],
     "abs": [lambda x, i, b: x.abs(), lambda x, i, b: i.abs()],
     "acos": [lambda x, i, b: x.acos()],
     "add": [lambda x, i, b: x + x, lambda x, i, b: i + x, lambda x, i, b: i + 3],

@@ -86,17 +86,18 @@ def order():
     return vb.Pair(model, AutoNormal(model)), vb.Dataset.of(torch.tensor([1.0, 1.5]))
 
 
-def gamma():
+def counting():
     """Draws that are not made of normals and uniforms."""
 
-    def model(counts):
-        rate = pyro.sample("rate", dist.Gamma(counts.new_tensor(2.0), 1.0))
-        with pyro.plate("data", len(counts)):
-            pyro.sample("counts", dist.Poisson(rate), obs=counts)
+    def model(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("count", dist.Poisson(x.new_full((len(x),), 3.0)))
+            pyro.sample("x", dist.Normal(0.0, 1.0), obs=x)
 
-    def guide(counts):
-        a = pyro.param("a", torch.tensor(3.0), constraint=constraints.positive)
-        pyro.sample("rate", dist.Gamma(a, pyro.param("b", torch.tensor(1.5), constraint=constraints.positive)))
+    def guide(x):
+        rate = pyro.param("rate", lambda: torch.linspace(2.0, 4.0, len(x)), constraint=constraints.positive)
+        with pyro.plate("data", len(x)):
+            pyro.sample("count", dist.Poisson(rate))
 
     return vb.Pair(model, guide), vb.Dataset.of(torch.tensor([1.0, 0.0, 3.0, 2.0]))
 
@@ -143,7 +144,7 @@ def test_minibatches_and_resuming():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(set(PAIRS) - {"beta_bernoulli", "gamma_poisson"}))  # whose draws are no noise
+@pytest.mark.parametrize("name", sorted(PAIRS))
 def test_tractable_pairs(name, double):
     """In double, where only rounding is between the engines, and forty steps multiply it a little."""
     pair, batch = pair_of(name), batch_of(name)
@@ -180,21 +181,21 @@ def test_a_short_fit_does_not_wait_for_xla(monkeypatch):
 
 
 @pytest.mark.slow
-def test_gammas():
+def test_draws_that_are_no_noise():
     """They are drawn by a key of the seed and the step, from the distribution that Pyro draws from."""
-    pair, data = gamma()
+    pair, data = counting()
     run = fitted(pair, data, True, steps=600, estimator="trace")
     assert run.engine == "XLA"
-    # The guide's family has the exact posterior, Gamma(8, 5), in it: at the end the bound is the evidence, but for what the steps' own noise keeps it below.
-    evidence = torch.lgamma(torch.tensor(8.0)) - 8 * torch.log(torch.tensor(5.0)) - torch.log(torch.tensor(12.0))
+    # The guide's family has the exact posterior, the prior, in it: at the end the bound is the evidence, but for what the steps' own noise keeps it below.
+    evidence = dist.Normal(0.0, 1.0).log_prob(data.first).sum()
     last = run.fit.history.elbo.tail(200)
     assert evidence - 0.3 < last.mean() < evidence + 5 * last.sem()
 
 
 @pytest.mark.slow
-def test_gammas_again():
+def test_draws_that_are_no_noise_again():
     """Resuming takes them up where they were; another seed draws others."""
-    pair, data = gamma()
+    pair, data = counting()
     whole = fitted(pair, data, True, steps=60, estimator="trace").fit
     again = fitted(pair, data, True, steps=20, estimator="trace").fit.resume(steps=40)
     assert whole.history.elbo.equals(again.history.elbo)
@@ -203,9 +204,9 @@ def test_gammas_again():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("made", [spectral, gamma], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("made", [spectral, counting], ids=lambda f: f.__name__)
 def test_many_gradients(made, double):
-    """Those of `vmap`; where gammas are drawn, by their mean over many, within five standard errors."""
+    """Those of `vmap`; where counts are drawn, by their mean over many, within five standard errors."""
     pair, data = made()
     batch = data.batch(pair.model)
     pair.initialise(batch)
@@ -223,7 +224,7 @@ def test_many_gradients(made, double):
     else:
         error = (found.var(0) / 1000 + flat.var(0) / 1000).sqrt()
         assert ((found.mean(0) - flat.mean(0)).abs() < 5 * error).all()
-        assert len(found.unique(dim=0)) == 1000
+        assert len(found.unique(dim=0)) > 500  # counts, some of which come again
 
 
 @pytest.mark.slow
@@ -288,7 +289,7 @@ def test_without_jax(monkeypatch):
         load.missing.cache_clear()
     with pytest.raises(
         vb.errors.BadInput,
-        match="compile='fortran' is no choice. Wanted: 'auto', True, False, 'native', 'xla' or 'torch'",
+        match="compile='fortran' is not a valid choice. Wanted: 'auto', True, False, 'native', 'xla' or 'torch'",
     ):
         fitted(*spectral(), "fortran")
 
@@ -296,7 +297,7 @@ def test_without_jax(monkeypatch):
 def test_an_operation_without_a_rule():
     """It says which, and goes on as torch interprets it."""
     backends.say_once.cache_clear()
-    with pytest.warns(UserWarning, match=r"XLA has no rule for aten\._fft_r2c"):
+    with pytest.warns(UserWarning, match="XLA has no rule for fft_r2c"):
         fit = fitted(*fourier(), "xla", steps=3)
     assert fit.steps == 3 and fit.engine == "captured program"
     backends.say_once.cache_clear()

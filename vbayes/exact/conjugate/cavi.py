@@ -118,7 +118,7 @@ def _ascend(model: Conjugate[Q], seed: int, sweeps: int, tolerance: float) -> tu
         if not math.isfinite(history[-1]) or gained < -ROUNDING * size:
             raise NonFinite(
                 f"The ELBO went from {history[-2]:.9g} to {history[-1]:.9g} nats in sweep {number}, but a sweep can't decrease it. "
-                "Common mends: double precision; data with the same scale in each feature; an ELBO that matches the updates.",
+                "Common fixes: double precision; data with the same scale in each feature; an ELBO that matches the updates.",
                 step=number, sites=(), fit=None,
             )  # fmt: skip
         if gained < tolerance * size:

@@ -88,7 +88,7 @@ class NormalGamma:
         return joint + entropy
 
     def posterior(self) -> NormalGamma:
-        """The exact posterior as a prior without data of its own: its `location`, `strength`, `shape` and `rate`."""
+        """The exact posterior, in the form of a prior: its `location`, `strength`, `shape` and `rate`."""
         count, mean = len(self.x), float(self.x.mean())
         strength = self.strength + count
         rate = self.rate + 0.5 * float((self.x - mean).square().sum())

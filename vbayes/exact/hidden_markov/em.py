@@ -55,7 +55,7 @@ def by_posterior(given: tuple[Tensor, Tensor, Tensor], lengths: Tensor | None, b
 
 
 def by_factored(given: tuple[Tensor, Tensor, Tensor], lengths: Tensor | None, before: Expected | None) -> Expected:
-    """Under the best factored q, which goes on from the one before: variational EM."""
+    """E-step with the best factored q, started from the previous one: variational EM."""
     initial, transition, emission = (part.clamp(min=LOG_ZERO) for part in given)
     start = None if before is None else before.log_q
     log_q = factored.best_factored(initial, transition, emission, lengths, start=start, tolerance=1e-8)

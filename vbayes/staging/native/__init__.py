@@ -12,7 +12,7 @@ The passes, in their order, and what each makes:
 | `fold` | `Graph` | `Graph` | what is the same in every step, as constants |
 | `schedule` | `Graph` | `Schedule` | which values one loop nest makes |
 | `memory` | `Schedule` | `Layout` | what is stored, and where |
-| `emit` | `Layout` | C | a function for each kernel: `loops`, `arrays`, `matrices` (with `blas`); it includes `runtime.h` |
+| `emit` | `Layout` | C | a function for each kernel: `loops`, `arrays`, `matrices` (with `blas`); it includes `runtime.h`, whose loops are shared out by `threads.c` |
 | `build` | C | machine code | by the compiler that is there, kept in a folder (`private_folder`) |
 
 `passes.translate` runs all but the last, `program.Native` is the result, called with tensors. Any of the forms can be read
@@ -22,6 +22,7 @@ The passes, in their order, and what each makes:
 from .build import CompilerMissing as CompilerMissing
 from .interpret import interpret as interpret
 from .ir import Unsupported as Unsupported
+from .lower import called as called
 from .lower import supported as supported
 from .passes import PassFailed as PassFailed
 from .passes import Translation as Translation

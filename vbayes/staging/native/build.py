@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -27,6 +28,8 @@ class CompilerMissing(Exception):
 FLAGS = ("-O3", "-fwrapv", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffp-contract=fast",
          "-fopenmp", "-fPIC", "-shared", "-std=gnu11", "-w")  # fmt: skip
 RUNTIME = Path(__file__).with_name("runtime.h")  # what every source includes
+INCLUDED = (RUNTIME, RUNTIME.with_name("implicit.h"))  # and what that does
+THREADS = RUNTIME.with_name("threads.c")  # among which the programs of a process share out their loops
 VECTORISED = ("exp", "log", "log1p", "expm1", "tanh", "sin", "cos", "pow", "erf")
 
 
@@ -105,33 +108,44 @@ def processor() -> str:
     return hashlib.sha256(done.stdout).hexdigest()
 
 
-def build(source: str) -> ctypes.CDLL:
+@functools.cache
+def threads() -> list[int | None]:
+    """Addresses of what shares out a loop, and of what says which part of it this is, of how many. Its library stays: threads sleep in it."""
+    library = build(THREADS.read_text(), lambda path: ctypes.CDLL(str(path)))
+    names = ("share", "part_of_thread", "parts_of_loop")
+    return [ctypes.cast(getattr(library, name), ctypes.c_void_p).value for name in names]
+
+
+def build(source: str, load: Callable[[Path], ctypes.CDLL] | None = None) -> ctypes.CDLL:
     """The shared library of a C source, compiled now or kept from an earlier time.
 
     Its name is a hash of the source itself and what it includes, with compiler, flags and processor. A file that is not as this user's compiler
     made it, by the keyed hash beside it, is made anew and never loaded: one that was planted would run, and one that was cut short end the process.
     A folder that can't be written, or that others can write to, is done without.
 
+    Args:
+        load: What makes one of its file; that of a program if None.
+
     Raises:
         CompilerMissing: There is no compiler, or it fails.
     """
     try:
-        return _kept_or_made(source, *private_folder())
+        return _kept_or_made(source, load or _load, *private_folder())
     except OSError:
-        return _kept_or_made(source, *temporary_folder())
+        return _kept_or_made(source, load or _load, *temporary_folder())
 
 
-def _kept_or_made(source: str, folder: Path, key: bytes) -> ctypes.CDLL:
-    parts = (source, RUNTIME.read_text(), compiler_version(), " ".join(FLAGS), processor())
+def _kept_or_made(source: str, load: Callable[[Path], ctypes.CDLL], folder: Path, key: bytes) -> ctypes.CDLL:
+    parts = (source, *(header.read_text() for header in INCLUDED), compiler_version(), " ".join(FLAGS), processor())
     kept = folder / f"{keyed(key, *map(str.encode, parts))[:32]}.so"
     if _is_whole(kept, key):
         try:
             for file in (kept, _beside(kept)):
                 os.utime(file)  # so that they are not the oldest
-            return _load(kept)
+            return load(kept)
         except (OSError, AttributeError):
             pass
-    library = _load(_compile(source, kept, key))
+    library = load(_compile(source, kept, key))
     drop_oldest(folder)
     return library
 
@@ -179,8 +193,11 @@ def _is_whole(library: Path, key: bytes) -> bool:
 def _load(path: Path) -> ctypes.CDLL:
     library = ctypes.CDLL(str(path))
     library.run.restype = library.map.restype = ctypes.c_long
-    floats, doubles, threads = blas()
-    library.set_blas(*((ctypes.c_void_p * len(each))(*each) for each in (floats, doubles)), ctypes.c_void_p(threads))
+    floats, doubles, blas_threads = blas()
+    library.set_blas(
+        *((ctypes.c_void_p * len(each))(*each) for each in (floats, doubles)), ctypes.c_void_p(blas_threads)
+    )
+    library.set_team(*map(ctypes.c_void_p, threads()))
     # Its functions keep it alive; after the last of them nobody can call it, and a process may make thousands. At exit threads may still be in it.
     weakref.finalize(library, _close, library._handle).atexit = False
     return library

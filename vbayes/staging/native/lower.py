@@ -64,7 +64,7 @@ def _call(node: Node, args: Any, kwargs: Any) -> Any:
     if op is operator.getitem:
         return args[0][args[1]]
     if not isinstance(op, torch._ops.OpOverload):
-        raise Unsupported(str(op))
+        raise Unsupported(getattr(op, "__name__", str(op)))
     name = _name(op)
     out: Any = node.meta.get("val")
     if name in RULES:
@@ -75,7 +75,12 @@ def _call(node: Node, args: Any, kwargs: Any) -> Any:
         return plain(out, BY_ATEN[name], *args)
     if name in COMBINES:
         return reduced(out, name, *args, **kwargs)
-    raise Unsupported(str(op))
+    raise Unsupported(called(node))
+
+
+def called(node: Node) -> str:
+    """An operation, as whoever has written the model knows it; with the line, where that was noted."""
+    return f"{_name(node.target).strip('_')}{node.meta.get('line', '')}"  # type: ignore[arg-type]
 
 
 def _name(op: torch._ops.OpOverload) -> str:

@@ -95,6 +95,11 @@ def _operator(name: str, text: str, numpy: Callable[..., Any], **options: Any) -
     return Op(name, cheap(text), numpy, aten=(name,), **options)
 
 
+def _of_torch(name: str) -> Callable[..., Any]:
+    """One of torch's own functions, of arrays."""
+    return lambda *arrays: getattr(torch, name)(*map(torch.tensor, np.broadcast_arrays(*arrays))).numpy()
+
+
 def _logic(name: str, code: Code, numpy: Callable[..., Any], aten: str = "") -> Op:
     return Op(name, code, numpy, casts=Casts.TOGETHER, aten=(aten or name,))
 
@@ -118,6 +123,8 @@ _SAME = cheap("{0}")
 
 _ROWS = (
     # functions
+    _function("_dirichlet_grad", _of_torch("_dirichlet_grad"), c="beta_moved", operands=3),
+    _function("_standard_gamma_grad", _of_torch("_standard_gamma_grad"), c="gamma_moved", operands=2),
     _function("abs", np.abs, c="fabs", integers=cheap("{0} < 0 ? -{0} : {0}")),
     _function("acos", np.arccos),
     _function("asin", np.arcsin),

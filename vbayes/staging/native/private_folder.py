@@ -120,7 +120,7 @@ def _reason_against(folder: Path) -> str:
 def _nowhere(reason: str) -> None:
     """Says it once; not as a warning, which some make an error of."""
     print(
-        f"Compiled code is not stored: {reason}. A temporary folder is used, which is deleted when this process ends. Mend: set VBAYES_CACHE.",
+        f"Compiled code is not stored: {reason}. A temporary folder is used, which is deleted when this process ends. Fix: set VBAYES_CACHE.",
         file=sys.stderr,
     )
 
@@ -130,7 +130,7 @@ def _refused(folder: Path, reason: str) -> None:
     """Says it once."""
     warnings.warn(
         f"Compiled code is not stored in {folder}: {reason}, and could make this process run arbitrary code. A temporary folder is used, so everything is compiled "
-        f"again in each process. Mend: `chmod 700` both folders, if they are yours; or set VBAYES_CACHE to a folder that only you can write to.",
+        f"again in each process. Fix: `chmod 700` both folders, if they are yours; or set VBAYES_CACHE to a folder that only you can write to.",
         stacklevel=3,
     )
 

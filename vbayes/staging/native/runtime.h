@@ -66,6 +66,8 @@ static double erfinv(double y) {
 }
 static float erfinvf(float y) { return (float)erfinv(y); }
 
+#include "implicit.h"
+
 /* BLAS and LAPACK, as torch has them; their addresses are handed in when the library is loaded. */
 
 #define BLAS(f, T) \
@@ -86,6 +88,26 @@ void set_blas(void** s, void** d, void* threads) {
   void** const doubles[] = {(void**)&dgemm, (void**)&dgemv, (void**)&dtrsm, (void**)&dpotrf};
   for (int i = 0; i < 4; i++) { *floats[i] = s[i]; *doubles[i] = d[i]; }
 }
+
+/* Threads. gcc makes a function of each loop that OpenMP is to share out, and calls these; ours hand it to `threads.c`. Other compilers keep OpenMP's own. */
+
+static int threads = 1;
+#ifdef __clang__
+void set_threads(int n) { omp_set_num_threads(n); }
+void set_team(void* share, void* part, void* parts) {}
+#else
+#define PARTS 4  /* a thread: one that comes late, or is set aside, costs a fraction of its share */
+#define OURS __attribute__((visibility("hidden")))
+static void (*share)(void (*)(void*), void*, int, int);
+static int (*part_of_thread)(void), (*parts_of_loop)(void);
+void set_team(void* all, void* part, void* parts) { share = all; part_of_thread = part; parts_of_loop = parts; }
+void set_threads(int n) { threads = n; }
+OURS int omp_get_thread_num(void) { return part_of_thread(); }
+OURS int omp_get_num_threads(void) { return parts_of_loop(); }
+OURS void GOMP_parallel(void (*run)(void*), void* with, unsigned parts, unsigned flags) {
+  share(run, with, parts ? parts : threads > 1 ? PARTS * threads : 1, threads);
+}
+#endif
 
 /* Products of a matrix, whose rows lie together, and a vector. Who calls sees to it that rows are long; for short ones BLAS is better, for these it was slower
    by half on a processor that its makers do not mean it for. Each result is one thread's alone, so that the sums are the same for any number of threads. */
@@ -142,7 +164,6 @@ void set_blas(void** s, void** d, void* threads) {
 VECTORS(s, float)
 VECTORS(d, double)
 
-void set_threads(int n) { omp_set_num_threads(n); }
 
 /* Division of integers. By zero the processor would end the process, and so it would where the quotient is too large for its type, of the
    least number by -1. The first gives 0, and is told of when the step is over; the rest of the second is 0. */
@@ -230,7 +251,7 @@ long map(long steps, const call_t* c, long size, int threads) {
     void* to[c->outs + 1];
     for (long i = 0; i < c->ins; i++) from[i] = (char*)c->in[i] + t * c->forward[i];
     for (long i = 0; i < c->outs; i++) to[i] = (char*)c->out[i] + t * c->back[i];
-    wrong |= c->program(from, to, c->work + omp_get_thread_num() * size);
+    ALONE(wrong |= c->program(from, to, c->work + omp_get_thread_num() * size))
   }
   return wrong ? (wrong & 1 ? -1 : -2) : steps;
 }

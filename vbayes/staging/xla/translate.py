@@ -50,7 +50,7 @@ class Translation:
         for node in self._nodes:
             if node.op == "call_function" and node.target is not operator.getitem:
                 if not supported(node.target):
-                    raise Unsupported(f"XLA has no rule for {node.target}")
+                    raise Unsupported(f"XLA has no rule for {_name(node.target).strip('_')}{node.meta.get('line', '')}")
                 if _name(node.target) in DRAWS:
                     self.draws.append(node)
 
