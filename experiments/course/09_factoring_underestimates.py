@@ -66,7 +66,7 @@ def correlated_gaussian(correlation: float, steps: int) -> dict[str, float | str
     return {
         "posterior": "gaussian", "guide": "factored", "correlation": correlation, "variance": 1.0,
         "coordinate_ascent": float(target.variances[0]), "stochastic_gradients": float(fit.parameters["scale"][0]) ** 2,
-        "closed_form": 1 - correlation**2, "kl": -found.elbo, "kl_closed_form": -0.5 * math.log(1 - correlation**2),
+        "closed_form": 1 - correlation**2, "kl": 0.0 - found.elbo, "kl_best": 0.0 - 0.5 * math.log(1 - correlation**2),
     }  # fmt: skip
 
 
@@ -84,14 +84,43 @@ def two_arms(name: str, guide: Callable[[torch.Tensor], None], steps: int) -> di
     table = vb.tabulate(fit.pair, vb.Batch((x,)))
     parameters = {key: value.tolist() for key, value in fit.parameters.items()}
     return {
-        "posterior": "two arms", "guide": name, "kl": float(table.kl()), "loc_a": parameters["loc"][0], "loc_b": parameters["loc"][1],
+        "posterior": "two arms", "guide": name, "kl": float(table.kl()), "kl_best": best_gaussian(name == "correlated"), "loc_a": parameters["loc"][0], "loc_b": parameters["loc"][1],
         "scale_a": parameters["scale"][0], "scale_b": parameters["scale"][1], "slope": parameters.get("slope", 0.0),
     }  # fmt: skip
 
 
-def best_product(nodes: int = 401, sweeps: int = 500) -> float:
+def best_gaussian(correlated: bool) -> float:
+    """KL(q ‖ p) of the best Gaussian on the two arms: the ELBO in closed form, whose moments reach to the fourth, maximised from one arm."""
+    t = torch.tensor([0.9, 0.9, -1.0, -1.0, 0.0], dtype=torch.float64, requires_grad=True)
+
+    def elbo() -> torch.Tensor:
+        (a, b), (var_a, rest) = t[:2], (2 * t[2:4]).exp()
+        slope = t[4] if correlated else t[4] * 0
+        both, var_b = slope * var_a, rest + slope**2 * var_a
+        of_product = a * b + both, (a**2 + var_a) * (b**2 + var_b) + 2 * both**2 + 4 * a * b * both  # E ab, E a²b²
+        misfit = (SEEN**2 - 2 * SEEN * of_product[0] + of_product[1]) / NOISE**2
+        entropy = 1 + math.log(2 * math.pi) + t[2] + t[3]
+        return entropy - 0.5 * (a**2 + var_a + b**2 + var_b + misfit) - math.log(NOISE * (2 * math.pi) ** 1.5)
+
+    climb = torch.optim.LBFGS(
+        [t], max_iter=200, tolerance_grad=1e-9, tolerance_change=0.0, line_search_fn="strong_wolfe"
+    )
+
+    def step() -> torch.Tensor:
+        climb.zero_grad()
+        loss = -elbo()
+        loss.backward()
+        return loss
+
+    climb.step(step)
+    a = torch.linspace(-10, 10, 20_001, dtype=torch.float64)  # x given a is normal: one integral is left
+    log_p = dist.Normal(0.0, 1.0).log_prob(a) + dist.Normal(0.0, (a**2 + NOISE**2).sqrt()).log_prob(a.new_tensor(SEEN))
+    return float(torch.logsumexp(log_p, 0) + math.log(20 / 20_000) - elbo().detach())
+
+
+def best_product(nodes: int = 601, sweeps: int = 500) -> float:
     """KL(q ‖ p) of the best q(a) q(b) of any shape, on a grid: coordinate ascent, q(a) ∝ exp E_q(b) log p(a, b, x), from one arm."""
-    grid = torch.linspace(-4, 4, nodes, dtype=torch.float64)
+    grid = torch.linspace(-6, 6, nodes, dtype=torch.float64)
     a, b = grid[:, None], grid[None, :]
     log_p = (
         dist.Normal(0.0, 1.0).log_prob(a)
@@ -110,21 +139,22 @@ def best_product(nodes: int = 401, sweeps: int = 500) -> float:
 def verdict(table: pd.DataFrame) -> str:
     gaussian, arms = (table[table.posterior == name] for name in ("gaussian", "two arms"))
     gradients = float((gaussian.stochastic_gradients / gaussian.closed_form - 1).abs().max())
-    paper = float((gaussian.kl - gaussian.kl_closed_form).abs().max())
+    paper = float((gaussian.kl - gaussian.kl_best).abs().max())
     shrunk = bool(((gaussian.coordinate_ascent - gaussian.closed_form).abs() < 1e-6).all())
-    named = arms.set_index("guide").kl
-    best = float(named["product of any shape"])
+    fitted = arms[arms.guide != "product of any shape"].set_index("guide")
+    product = float(arms[arms.guide == "product of any shape"].kl.iloc[0])
     checks = {
         "coordinate ascent finds the variance on paper": shrunk, "gradients find it": bool(((gaussian.stochastic_gradients / gaussian.closed_form - 1).abs() < 0.1).all()),
-        "coordinate ascent finds the KL on paper": every((gaussian.kl - gaussian.kl_closed_form).abs() < 1e-6), "a posterior is missed by more than ln 2": every(arms.kl > math.log(2)),
-        "a factored Gaussian is nearly the best product of any shape": bool(-1e-3 < named["factored"] - best < NEAR),
+        "coordinate ascent finds the KL on paper": every((gaussian.kl - gaussian.kl_best).abs() < 1e-6), "a posterior is missed by more than ln 2": every([*(arms.kl > math.log(2)), *(fitted.kl_best > math.log(2))]),
+        "gradients find the best Gaussian": every((fitted.kl - fitted.kl_best).between(-1e-3, NEAR)), "the best product of any shape is Gaussian": abs(product - fitted.kl_best["factored"]) < 1e-3,
     }  # fmt: skip
     worst = gaussian.iloc[-1]
-    kls = ", ".join(f"{row.kl:.3f} ({row.guide})" for row in arms.itertuples())
     return (
         f"{head(checks)}: at a correlation of {worst.correlation:g} the factored variance is {worst.coordinate_ascent:.3g} in place of 1, "
         f"as 1/Λᵢᵢ says (gradients end within {gradients:.0%} of it), and KL(q ‖ p) = {worst.kl:.3g} nats (coordinate ascent ends within {paper:.1g} of the closed "
-        f"form). Where only a product a b is known, the best q leave {kls} nats, more than the ln 2 of missing one arm of two: no simplification is reasonable."
+        f"form). Where only a product a b is known, KL(q ‖ p) is {fitted.kl_best['factored']:.3f} nats for the best factored Gaussian, {product:.3f} for the best product of any shape, "
+        f"which is Gaussian here (log p(a, b, x) is quadratic in a and in b), and {fitted.kl_best['correlated']:.3f} for the best Gaussian (gradients end within "
+        f"{(fitted.kl - fitted.kl_best).max():.1g}): more than the ln 2 of missing one arm of two. Whether that is good enough depends on what is asked."
     )
 
 
@@ -172,7 +202,7 @@ def _arms(rows: pd.DataFrame, ax: Axes) -> None:
         log_q = log_q - 0.5 * ((b - row.loc_b - row.slope * (a - row.loc_a)) / row.scale_b) ** 2
         ax.contour(a, b, log_q, levels=[-2.0, -0.5], colors=colour)
         name = {"factored": "mean-field Gaussian", "correlated": "full Gaussian"}[row.guide]
-        ax.plot([], [], color=colour, label=f"{name}, KL {row.kl:.2f} nats")
+        ax.plot([], [], color=colour, label=f"{name}, KL {row.kl_best:.2f} nats")
     ax.set(aspect="equal", xlabel="a", ylabel="b")
     ax.legend(frameon=False, fontsize=9, loc="lower right")
     ax.set_title("Posterior of a and b given x = a b + noise", loc="left", fontsize=11)
@@ -186,9 +216,9 @@ experiment = vb.Experiment(
     quick={"correlations": [0.0, 0.5, 0.9, 0.99], "steps": 3000},
     figure=figure,
     verdict=verdict,
-    notes="`kl` is KL(q ‖ p) of the best q found: by coordinate ascent for the Gaussian, by gradients and tabulated for the two arms.",
+    notes="`kl` is KL(q ‖ p) of the q found: by coordinate ascent for the Gaussian, by gradients and tabulated for the two arms, on a grid for a product of any shape. `kl_best` is that of the best q of its family: in closed form for the Gaussian, of the ELBO in closed form at its maximum for the two arms.",
     summary=lambda table: table[
-        ["posterior", "guide", "correlation", "variance", "coordinate_ascent", "stochastic_gradients", "kl"]
+        ["posterior", "guide", "correlation", "variance", "coordinate_ascent", "stochastic_gradients", "kl", "kl_best"]
     ],
     sections=("posterior",),
 )

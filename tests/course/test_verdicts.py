@@ -7,6 +7,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
+import torch
 
 import vbayes as vb
 from tests.course.adversary import fooled
@@ -83,6 +84,26 @@ def test_an_explanation_is_given_where_the_numbers_say_so():
         assert "their errors cancel:" in experiment.verdict(table)
         assert "is not seen from these numbers" in experiment.verdict(table.assign(gap=20.0))
         assert experiment.verdict(table.assign(variance_sampled=2.0)).startswith("Holds: ")
+
+
+def test_an_error_that_no_draw_shows_is_taken_in_closed_form(monkeypatch):
+    with load(COURSE / "12_reparameterisation_needs_few_samples.py") as experiment:
+        monkeypatch.setitem(experiment.measure.__globals__, "TRUTH", 1000)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            table = experiment.measure(dimensions=[30], per_dimension=[5], repeats=20)
+        rare = table[table.f == "all z > 0"]
+        assert rare.error.isna().all() and rare.exact.tolist() == pytest.approx([((2**30 - 1) / 150) ** 0.5] * 2)
+        assert "all z > 0: 2.7e+03" in experiment.verdict(table)
+        plt.close(experiment.figure(table))
+
+
+def test_the_best_product_on_two_arms_is_gaussian():
+    with load(COURSE / "09_factoring_underestimates.py") as experiment:
+        own = experiment.measure.__globals__
+        assert own["best_gaussian"](False) == pytest.approx(1.19347, abs=1e-5)
+        assert own["best_gaussian"](True) == pytest.approx(0.93868, abs=1e-5)  # both by quadrature, elsewhere
+        assert own["best_product"](sweeps=30) == pytest.approx(own["best_gaussian"](False), abs=1e-5)
 
 
 def test_answers():

@@ -42,7 +42,24 @@ def test_what_differs_and_what_came_of_it(tmp_path):
     ends = next(row for row in rows if row and row[0].startswith("ELBO per datum"))
     assert ends[1:] == ["−20.5", "−30.5"]  # the mean of 100 / step over the last twenty is .52
     assert "Use <code>the</code> draws." in text and text.count("<polyline") == 2
-    assert "Each line is the bound" in text and "can't be compared" not in text
+    assert "The lines are not the same bound (few: stl; many: iwae(64))" in html.unescape(text)
+    assert "The data differ" not in text
+
+
+def test_what_a_line_and_a_sum_are_of(tmp_path):
+    """An estimator of another objective is shown by its ELBO; a sum names its rows."""
+    one = run_of(tmp_path / "one", latent=5, elbo=-20.0, bound="ELBO")
+    other = run_of(tmp_path / "other", latent=5, elbo=-20.0, bound="ELBO", estimator="beta(4)")
+    for folder in (one, other):
+        (folder / "diagnosis.json").write_text(json.dumps({"verdict": "Fine.", "rows": 1000, "elbo": -2e4}))
+    text = html.unescape(against([one, other], tmp_path / "page.html").read_text("utf-8"))
+    assert "Each line is the ELBO, also where the estimator maximises something else." in text
+    rows = [re.findall(r">([^<]*)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", text)]
+    assert ["rows diagnosed", "1000", "1000"] in rows and [
+        "ELBO of the rows diagnosed (nats)",
+        "−20,000",
+        "−20,000",
+    ] in rows
 
 
 def test_what_can_not_be_compared_is_said(tmp_path):
@@ -89,12 +106,14 @@ def test_ticks_are_round_and_inside(low, high):
     assert f"{step:.0e}"[0] in "125"
 
 
-def test_lines_stay_inside_their_frame():
+def test_lines_leave_their_frame_where_they_lie_below():
     drawn = curves(
         {"a": [(step, -1e6 if step < 9 else -step) for step in range(1, 1001)], "nothing": [(1, float("nan"))]}
     )
     left, top, right, bottom = drawn["frame"]
     points = [tuple(map(float, point.split(","))) for point in drawn["lines"]["a"].split()]
     assert list(drawn["lines"]) == ["a"] and 100 < len(points) <= 300
-    assert all(left <= x <= right and top <= y <= bottom for x, y in points)
+    assert all(left <= x <= right and top <= y for x, y in points)
+    assert all(y > 2 * bottom for x, y in points[:2]) and sum(y > bottom for _, y in points) < 0.06 * len(points)
+    assert len({y for _, y in points[2:]}) > 0.9 * len(points)  # no plateau
     assert curves({"a": [(1, 2.0)]}) is None

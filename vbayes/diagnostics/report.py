@@ -137,6 +137,12 @@ def keep_diagnosis(found: Diagnosis, folder: Path, *, more: str = "") -> None:
     numbers = {name: getattr(found, name) for name in ("k_hat", "k_hat_se", "effective", "elbo", "log_evidence")}
     kept = {name: value if math.isfinite(value) else str(value) for name, value in numbers.items()}
     verdict = " ".join(filter(None, (found.verdict(), more)))
-    words = {"verdict": verdict, "trust": found.trust, "converged": found.converged, "draws": found.draws}
+    words = {
+        "verdict": verdict,
+        "trust": found.trust,
+        "converged": found.converged,
+        "draws": found.draws,
+        "rows": found.rows,
+    }
     write_json(folder / "diagnosis.json", words | kept)
     save_figure(found.plot(), folder / "diagnosis.png")

@@ -33,8 +33,9 @@ LEFT_OUT = {
 DIAGNOSED = {
     "k_hat": "k̂",
     "effective": "effective draws",
-    "elbo": "ELBO of all data (nats)",
-    "log_evidence": "log p(x), lower bound (nats)",
+    "rows": "rows diagnosed",
+    "elbo": "ELBO of the rows diagnosed (nats)",
+    "log_evidence": "log p(x) of the rows diagnosed, lower bound (nats)",
 }
 COMPARED = {"variance": "variance", "snr": "SNR", "ms_per_gradient": "ms"}
 
@@ -59,6 +60,7 @@ def against(folders: Sequence[Path], target: Path) -> Path:
     histories = [_history(folder / "history.csv") for folder in folders]
     drawn = curves(dict(zip(names, histories, strict=True)))
     estimators = {str(config.get("estimator")) for config in configs}
+    bounds = [str(config.get("bound") or config.get("estimator")) for config in configs]
     return write_page(
         target,
         "against.html.j2",
@@ -66,7 +68,10 @@ def against(folders: Sequence[Path], target: Path) -> Path:
         differs=table_of(["setting", *names], _differing(configs)),
         numbers=table_of(["", *names], _numbers(folders, histories)),
         curves=drawn,
-        several_bounds=len(estimators) > 1,
+        several_bounds=len(set(bounds)) > 1,
+        several_estimators=len(estimators) > 1,
+        bound=bounds[0] if bounds else "",
+        bounds=[f"{name}: {bound}" for name, bound in zip(names, bounds, strict=True)],
         other_data=len({plain(config.get("data")) for config in configs}) > 1,
         compared=_compared(folders, names),
         figures=_side_by_side(folders, names),

@@ -11,6 +11,7 @@ LEFT, RIGHT, TOP, BOTTOM = 64, 12, 10, 40
 POINTS = 300  # of a line, at most: more than one for each two pixels shows nothing
 TICKS = 5
 LOW = 0.05  # of all values lies below what is shown: the first steps fall from a great height
+BELOW = 9  # frames, at most, that a point is placed below its own, where it is not seen
 
 
 def curves(runs: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, Any] | None:
@@ -31,7 +32,7 @@ def curves(runs: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, Any] 
 
     def place(x: float, y: float) -> tuple[float, float]:
         across = LEFT + (WIDTH - LEFT - RIGHT) * x / (end or 1.0)
-        return across, TOP + (HEIGHT - TOP - BOTTOM) * (high - max(y, low)) / (high - low)
+        return across, TOP + (HEIGHT - TOP - BOTTOM) * min((high - y) / (high - low), 1.0 + BELOW)
 
     return {
         "width": WIDTH,
