@@ -25,7 +25,7 @@ from ..training.until_converged import until_converged
 from .diagnose import diagnose
 from .diagnosis import Diagnosis
 
-DRAWS = 16  # in each step: their noise is what a flow takes longest to average out
+DRAWS = 16  # particles in each step, as a flow takes longest to average out their noise
 RATE = 0.01  # of a flow's first phase, in coordinates where the posterior is about standard normal
 BETTER = {"bad": 0, "reweight": 1, "good": 2}
 

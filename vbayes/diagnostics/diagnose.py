@@ -38,7 +38,7 @@ from .parts import parts_of
 from .wider import wider_look
 
 FEWEST = 100  # draws
-# On few draws the answer depends on the seed: of 1000 of a guide for centred eight schools, of which a million are worth two, one seed in eight passes.
+# With few draws the verdict depends on the seed: with 1000 draws of a guide for centred eight schools, a million of which are worth two, one seed in eight passes.
 DRAWS = Affordable(most=50_000, least=1000, room=2**31)
 WEIGHTS = 2_000_000  # of all data together, where each has its own: smoothing them takes a second
 ROWS = 1000  # of data that have latents of their own are enough to know how their k̂ are distributed
@@ -152,7 +152,7 @@ def _found_beside(pair: Pair) -> dict[str, Any]:
 
 
 def _tail(log_w: Tensor, weights: Smoothed) -> np.ndarray:
-    """The heaviest weights of the datum with the largest k̂, in parts of their mean."""
+    """The heaviest weights of the datum with the largest k̂, relative to the mean weight."""
     flat = log_w.reshape(len(log_w), -1)
     worst = flat[:, int(weights.k_hat.reshape(-1).argmax())].nan_to_num(nan=-torch.inf)
     parts = (worst - worst.logsumexp(0)).exp() * len(worst)
@@ -160,7 +160,7 @@ def _tail(log_w: Tensor, weights: Smoothed) -> np.ndarray:
 
 
 def _rows(problem: Problem) -> tuple[Batch, int, int]:
-    """All rows, or, where each has latents of its own and there are many, some of them; how many those are; and how many weights one draw has."""
+    """All rows, or a part of them if there are many and each has its own latents; the number of rows; and the number of weights per draw."""
     pair, data, whole = problem.pair, problem.data, problem.whole
     with pair.look(), torch.no_grad(), validation(False):
         q, p = pair.run(whole)

@@ -138,7 +138,9 @@ class Diagnosis(Displayable):
         if self.each is not None:
             rows.append(("k̂ ≥ 0.7", f"{self.above:.1%} of {len(self.each):,} data"))
         if self.training and self.infinite:
-            rows.append((self.training.bound, f"infinite, or no draws show it: k̂ ≥ {self.training.infinite_from:.2f}"))
+            rows.append(
+                (self.training.bound, f"infinite, or can't be estimated: k̂ ≥ {self.training.infinite_from:.2f}")
+            )
         if off := self._moved():
             rows.append(("moved", off))
         if self.advice.collapsed:
@@ -174,28 +176,28 @@ class Diagnosis(Displayable):
 
     @property
     def infinite(self) -> bool:
-        """Whether the bound that a fit followed is infinite here, as that of `vb.CUBO` is where the weights have no n-th moment, or so heavy that no number of draws shows it."""
+        """Whether the bound of a fit's estimator is infinite here, as for `vb.CUBO` if the weights have no n-th moment, or so heavy-tailed that no number of draws can estimate it."""
         k_hat = self.k_hat if self.each is None else float(self.each.k_hat.max())
         return bool(self.training and not self.points and self.training.infinite_from <= k_hat)
 
     def _infinite(self) -> str:
-        """What is wrong with the bound that was followed, and what may mend it."""
+        """What is wrong with the bound of the fit's estimator, and what may help."""
         if not (self.training and self.infinite):
             return ""
         return (
-            f" {self.training.bound} is not to be believed: from k̂ = {self.training.infinite_from:.2f} on the bound is infinite, or no number of draws shows it, and what was followed is what a few "
-            "draws had of it. Where latents are correlated it wants a guide with covariances, guide='full' or AutoMultivariateNormal; more particles mend it in two or three dimensions alone."
+            f" {self.training.bound} can't be trusted: from k̂ = {self.training.infinite_from:.2f} on the bound is infinite, or can't be estimated by any number of draws, so that training followed an estimate from "
+            "few draws. For correlated latents, use a guide with covariances, guide='full' or AutoMultivariateNormal; more particles help only in two or three dimensions."
         )
 
     def _response(self) -> str:
-        """Where covariances may be what is missing."""
+        """Advice if the missing covariances may be the reason."""
         other = self.trust == "good" or self.uncovered or self.modes or self.endless or self.not_finite
         if other or not self.mean_field or len(self.sites) < 2:
             return ""
         return " A mean-field guide has no covariances, and its sds are too small where latents are correlated; vb.linear_response(fit) estimates both."
 
     def _moved(self) -> str:
-        """The latents that weights move, where the weights can be trusted, and there are not so many that the farthest is far by chance."""
+        """The latents that weighting moves, if the weights can be trusted, and there are not so many latents that the largest move may be chance."""
         if self.trust == "bad" or self.sites.empty or self.each is not None:
             return ""
         off = aside(self.sites).drop_duplicates("site")

@@ -11,7 +11,7 @@ from ..inference.draws import Draws
 from ..inference.psis import Smoothed
 
 COLUMNS = ("site", "element", "moved", "sd_ratio", "se")
-ASIDE = 0.08  # sd that a mean may be off, and part that an sd may be: a tenth is too much, and this is known but for its noise
+ASIDE = 0.08  # tolerated error of a mean in sds, and relative error of an sd: a tenth is too much, and this leaves room for noise
 SURE = 2.0  # standard errors
 
 

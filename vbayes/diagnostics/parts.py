@@ -22,7 +22,7 @@ from ..validation import validation
 INNER = 4  # draws of the latents of each datum beside one draw of the others
 ROWS = 1000  # of data are enough to know how their k̂ are distributed
 WEIGHTS = 2_000_000  # of those, to be smoothed
-KNOWN = 1.0  # nats: what the inner draws may leave open of a log-weight of the shared latents, as an sd
+KNOWN = 1.0  # nats: maximum sd of the noise in a log-weight of the shared latents that is due to the inner draws
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _apart(pair: Pair, batch: Batch) -> Apart | None:
         if found is not None:
             found.weigh(1)
         return found
-    except Exception:  # whatever the model's own code raises on draws that are followed, or given
+    except Exception:  # anything that the model's own code raises on tracked or given draws
         return None
 
 
@@ -129,7 +129,7 @@ def _judged(found: Apart, made: dict[Any, Tensor], inner: int) -> Parts:
     all_of = smoothed(made["shared"])
     k_hat, effective = float(all_of.k_hat), float(all_of.effective)
     left = float(made["open"].nan_to_num(nan=torch.inf).median()) ** 0.5
-    # A part is cleared only beyond the error of its k̂: the whole has been found bad.
+    # A part is called good only beyond the error of its k̂, as all latents together were found bad.
     judged = trust(k_hat + float(all_of.k_hat_se), effective / draws)
     known = judged != "bad" or left < KNOWN
     return Parts(

@@ -66,11 +66,11 @@ def _one_by_one(names: list[str]) -> Draw:
 
 
 def _captured(pair: Pair, batch: Batch, names: list[str]) -> Draw | None:
-    """A guide that draws side by side, as a program of its parameters and arguments; None where it can't be one."""
+    """A guide as a program of its parameters and arguments that draws in parallel; None if it can't be captured."""
     like = next(iter(pair.parameters.values()), torch.zeros((), device="cpu"))
 
     def run(state: dict[str, Tensor], noise: tuple[Tensor, Tensor], args: tuple[Any, ...]) -> list[Tensor]:
-        pair.set_buffers({name: state[name].clone() for name in pair.buffers})  # of a guide that has found its place
+        pair.set_buffers({name: state[name].clone() for name in pair.buffers})  # of a guide that has found its start
         replaced = [(leaf, state[name]) for name, leaf in pair.leaves.items()]
         with Recorder(noise), Substitute(replaced), Deferred():
             return _values(pair, Batch(args), names)
@@ -84,7 +84,7 @@ def _captured(pair: Pair, batch: Batch, names: list[str]) -> Draw | None:
             with Recorder((normals[0], uniforms[0]), in_place=True):
                 right = _values(pair, batch, names)
             graph = trace(run, state, (normals[0], uniforms[0]), batch.args)
-    except Exception:  # whatever the guide's own code raises on a traced value
+    except Exception:  # anything that the guide's own code raises on a traced value
         return None
     sizes = calls.sizes
 
@@ -99,5 +99,5 @@ def _captured(pair: Pair, batch: Batch, names: list[str]) -> Draw | None:
             made = graph(state, (normals[0], uniforms[0]), batch.args)
             same = all(torch.allclose(a, b, rtol=1e-4, atol=1e-4) for a, b in zip(made, right, strict=True))
         return draw if same and draw(pair, batch, 2, 0) else None
-    except Exception:  # whatever has no rule for `vmap`
+    except Exception:  # operations without a rule for `vmap`
         return None

@@ -133,7 +133,7 @@ def keep_estimates(fit: Fit, folder: Path, *, seed: int = 0) -> pd.DataFrame:
 
 
 def keep_diagnosis(found: Diagnosis, folder: Path, *, more: str = "") -> None:
-    """Whether a fit is to be believed: in words for its page, with more words behind them, and as a picture."""
+    """Whether a fit can be trusted, for its page: the verdict, details, and a figure."""
     numbers = {name: getattr(found, name) for name in ("k_hat", "k_hat_se", "effective", "elbo", "log_evidence")}
     kept = {name: value if math.isfinite(value) else str(value) for name, value in numbers.items()}
     verdict = " ".join(filter(None, (found.verdict(), more)))

@@ -30,8 +30,8 @@ from .moved import SURE
 
 DRAWS = 20_000  # of q, and as many of the wider ones
 FREEDOM = 4.0  # degrees of it, of the wider one: it draws far out, and has a variance
-HEAVY = 3.0  # times as dense as q: where it leaves something out
-# A second mode seven sds away in one of thirty directions, of which q meets the foot, had k̂ of .4 to .8 under r, and weights up to 27 or more; t was there no denser than q.
+HEAVY = 3.0  # times the density of q: beyond this ratio, q leaves something out
+# For a second mode seven sds away in one of thirty directions, where q reaches only its edge, k̂ was .4 to .8 under r, with weights up to 27 or more; t was no denser than q there.
 FINITE_K, MOST, HALF = 0.5, 10.0, 0.5
 TOLERATED = (
     0.1  # an error of a mean in sds, or part of an sd, that counts; and part of the mass that is in the wrong place
@@ -61,7 +61,7 @@ class Wider:
 
     @property
     def clears(self) -> bool:
-        """Whether q may be used as it is: r has no heavy weights, has reached the region where those of q are heavy, and has found little mass there."""
+        """Whether q may be used as it is: r has no heavy weights, has reached the region of q's heavy weights, and has found little mass there."""
         sure = self.k_hat < FINITE_K and self.heaviest < MOST and self.reached > HALF
         return sure and self.misplaced < TOLERATED and self.moved < TOLERATED
 
@@ -164,7 +164,7 @@ def _drawn_of_t(like: Tensor) -> Tensor:
 
 
 def _maps(q: Any) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]] | None:
-    """From (S, D) standard normal noise to draws of a guide, and back; None for one of another kind."""
+    """Maps from (S, D) standard normal noise to draws of a guide, and back; None for guides of another kind."""
     if isinstance(q, MultivariateNormal):
         root: Tensor = q.scale_tril
         return (

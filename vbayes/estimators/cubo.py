@@ -21,19 +21,19 @@ class CUBO(Estimator):
 
     surrogate = Σ_k sg(v_k) log p(x, z̄_k) − (n − 1) Σ_k sg(v_k (1 − v_k)) [log p(x, z_k) − log p(x, z̄_k) − log q(z_k|x) + log q(z̄_k|x)], v = w^n / Σ w^n, lowered by training
 
-    Bound: CUBO = (1/n) log E_q[w^n] ≥ log p(x) for n ≥ 1. Bias: of order 1/K in value and gradient, since K draws miss the rare large weights that it is about. Needs: a path at every
-    site. Where q is less than √(1 − 1/n) times as wide as the posterior, along any direction, the bound is infinite: it is under tails heavier than q's, and where k̂ of the weights is 1/n or more, which
-    `vb.diagnose` says.
+    Bound: CUBO = (1/n) log E_q[w^n] ≥ log p(x) for n ≥ 1. Bias: of order 1/K in value and gradient, since K draws miss the rare large weights that dominate it. Needs: a path at every
+    site. The bound is infinite if q is less than √(1 − 1/n) times as wide as the posterior along any direction, if the posterior has heavier tails than q, and if k̂ of the weights is 1/n or more, which
+    `vb.diagnose` reports.
 
-    The gradient is that of (1/n) log ∫ p(x, z)^n q(z|x)^(1−n) dz with the draws held where they are, −(1 − 1/n) Σ_k v_k ∇ log q(z̄_k|x) in the guide: q goes where the weights are. It is taken along the path with the same mean for
-    every K, which leaves less noise.
+    The gradient is that of (1/n) log ∫ p(x, z)^n q(z|x)^(1−n) dz with the draws held constant, −(1 − 1/n) Σ_k v_k ∇ log q(z̄_k|x) in the guide, which moves q to where the weights are large. It is computed along the path, with the same mean for
+    every K and less noise.
 
-    Measured on normal posteriors with equal correlations, from sds of a tenth, with 32 draws, 2000 steps at 0.01, eight fits each: a guide with covariances ends at the posterior at correlations up to .8 in 2 to 20
-    latents (.5 in 50), a factored one does so without correlation in 2 to 50. A factored one under correlations should be far wider than the posterior is across them, where the more latents the fewer of its draws fall,
-    and then it ends too narrow, with an infinite bound, wherever it starts: at .3 from 10 latents on, also with 512 draws, and in five of eight fits in 5; at .8 from 3 latents on, of which 512 draws
-    mend 3, and 4096 not 5.
+    Measured on normal posteriors with equal correlations, starting from sds of a tenth, with 32 draws, 2000 steps at 0.01, eight fits each: a guide with covariances reaches the posterior at correlations up to .8 in 2 to 20
+    latents (.5 in 50), a factored one without correlation in 2 to 50 latents. With correlations, a factored guide would have to be far wider than the posterior is across them, where ever fewer of its draws fall as the number of latents grows;
+    it then ends too narrow, with an infinite bound, wherever it starts: at a correlation of .3 from 10 latents on, even with 512 draws, and in five of eight fits with 5 latents; at .8 from 3 latents on, where 512 draws
+    suffice for 3 latents, but 4096 do not for 5.
 
-    To differentiate Σ_k w_k^n along the path at once would lower what few draws show of the bound, and that is lowest, without end, where none of them meets the posterior.
+    Differentiating Σ_k w_k^n along the path directly would minimise the estimate from few draws, which is unbounded below: it is lowest when no draw reaches the posterior.
 
     Args:
         order: n, at least 1; 2 is the χ² divergence.

@@ -227,7 +227,7 @@ def _advised(found: Evidence, given: Any, problem: Problem, own: bool) -> Eviden
 
 
 def _all_rows(problem: Problem) -> Batch:
-    """The evidence of all rows, for a pair that is called with all of them."""
+    """All rows, for a pair whose model uses all of them."""
     if problem.seen:
         why = "a weight computed from only some of the rows is not a weight of the data, and the logarithm of a mean of such weights may lie above log p(x)"
         raise Unsuitable(f"{refuse(problem.pair, problem.seen, why)} Or use method='elbo', which is unbiased.")

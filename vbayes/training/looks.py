@@ -27,7 +27,7 @@ class Looks:
 
     @contextmanager
     def look(self, taken: int) -> Iterator[None]:
-        """Times a check, and schedules the next one."""
+        """Context for a check, which times it and schedules the next one."""
         began = time.perf_counter()
         yield
         ended = time.perf_counter()

@@ -14,7 +14,7 @@ VERBS = {
 }
 """Method of a `Fit` → the module with the function of that name."""
 WAYS = {"climb": "..diagnostics.climb", "bent": "..diagnostics.climb", "report": "..diagnostics.report"}
-"""Functions that need diagnoses while a `Fit` or its page is made → the same."""
+"""Functions that need diagnoses while a `Fit` or its page is made → the module with the function of that name."""
 
 
 def verb(name: str) -> Callable[..., Any]:

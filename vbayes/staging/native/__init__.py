@@ -1,7 +1,7 @@
 """A small compiler: a graph of tensor operations to C, where all of a step is one call and nothing is allocated.
 
-What it is for is small programs run very often: there, the time of a general compiler's code goes into allocating and
-passing on each small tensor. It knows of torch, and of nothing else in this package.
+It is meant for small programs that run very often, for which the code of a general compiler spends its time on allocating and
+passing on small tensors. It depends on torch, and on nothing else in this package.
 
 The passes, in their order, and what each makes:
 

@@ -1,4 +1,4 @@
-"""Where the elements of an array lie, as C: sums of strides times the loop variables i0, i1, ..."""
+"""Addresses of the elements of an array, as C: sums of strides times the loop variables i0, i1, ..."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""C for values with loops of their own kind: put together, scattered to, summed up, searched."""
+"""C for values with special loops: concatenation, scattering, running sums, and searches."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def scatter(value: Scatter, names: Names) -> str:
 
 
 def scan(value: Scan, names: Names) -> str:
-    """Along the dimension last, so that the sum before is there."""
+    """The running sum, with the summed dimension innermost, so that the previous sum is available."""
     (view,) = value.views
     whole = View.whole(value)
     order = [d for d in range(len(value.shape)) if d != value.dim] + [value.dim] if value.shape else []

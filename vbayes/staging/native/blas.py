@@ -1,4 +1,4 @@
-"""C that calls BLAS and LAPACK: the words that they have for a matrix with these strides, and their functions."""
+"""C that calls BLAS and LAPACK: how they describe a matrix with given strides, and their functions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ LARGEST = 2**31 - 1  # of the integers that it takes
 LONG = 256  # elements of a row, or else a column, from which our own loops are at least as quick as BLAS
 SHARED = 2**24  # multiplications from which two threads share a product: some 400 µs
 NAMES = ("gemm", "gemv", "trsm", "potrf")
-"""Without the letter of the type, in the order in which `runtime.h` is handed their addresses: of floats and of doubles each."""
+"""Names without the letter of the type, in the order in which `runtime.h` gets their addresses, each for floats and for doubles."""
 
 Words = tuple[str, int]
 """Transposed ("T") or not ("N"), from the view of a row-major matrix; and how far apart its rows, or else its columns, are."""
@@ -34,7 +34,7 @@ def letter(dtype: torch.dtype) -> str:
 
 
 def _alone(call: str, multiplications: int) -> str:
-    """A call that a second thread could shorten by little is this thread's alone."""
+    """Makes a call that would gain little from a second thread run on this thread only."""
     return f"ALONE({call})" if multiplications < SHARED else f"{call};"
 
 

@@ -1,4 +1,4 @@
-"""Building: C to machine code, by the compiler that is there, and the folder where its results are kept."""
+"""Building: C to machine code, by the installed compiler, and the folder where its results are stored."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def compiler() -> str:
     """The C compiler's path.
 
     Raises:
-        CompilerMissing: None is there.
+        CompilerMissing: There is none.
     """
     for name in (os.environ.get("CC"), "gcc", "cc"):
         if name and (path := shutil.which(name)):
@@ -54,7 +54,7 @@ def compiler_version() -> str:
 
 @functools.cache
 def vector_math() -> str:
-    """Declarations that let loops use the C library's functions of whole vectors, where it has them (glibc on x86)."""
+    """Declarations that let loops use the C library's vector functions, if it has them (glibc on x86)."""
     if platform.machine() != "x86_64" or "clang" in compiler_version():
         return ""
     try:
@@ -73,7 +73,7 @@ def vector_math() -> str:
 
 @functools.cache
 def blas() -> tuple[list[int], list[int], int | None]:
-    """Addresses of BLAS's and LAPACK's functions of floats, and of doubles: those that torch itself calls, else SciPy's; and of the one that says how many threads they take, of MKL alone."""
+    """Addresses of the BLAS and LAPACK functions for floats and for doubles: those that torch itself calls, otherwise SciPy's; and, for MKL only, of the function that sets its number of threads."""
     threads: int | None = None
     library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
     try:
@@ -103,7 +103,7 @@ def _capsule(module: object, name: str) -> int:
 
 @functools.cache
 def processor() -> str:
-    """What `-march=native` means here: code for another processor must not be taken from a shared cache."""
+    """The meaning of `-march=native` on this machine, as code for another processor must not be used from a shared cache."""
     done = subprocess.run([compiler(), "-march=native", "-E", "-dM", "-x", "c", "/dev/null"], capture_output=True)
     return hashlib.sha256(done.stdout).hexdigest()
 
@@ -117,11 +117,11 @@ def threads() -> list[int | None]:
 
 
 def build(source: str, load: Callable[[Path], ctypes.CDLL] | None = None) -> ctypes.CDLL:
-    """The shared library of a C source, compiled now or kept from an earlier time.
+    """The shared library of a C source, compiled now or stored earlier.
 
-    Its name is a hash of the source itself and what it includes, with compiler, flags and processor. A file that is not as this user's compiler
-    made it, by the keyed hash beside it, is made anew and never loaded: one that was planted would run, and one that was cut short end the process.
-    A folder that can't be written, or that others can write to, is done without.
+    Its name is a hash of the source and the files that it includes, with compiler, flags and processor. A file that differs from what this user's compiler
+    made, according to the keyed hash stored with it, is never loaded but made again: a planted file would be executed, and a truncated one would crash the process.
+    A folder that can't be written, or that others can write to, is not used.
 
     Args:
         load: What makes one of its file; that of a program if None.
@@ -198,7 +198,7 @@ def _load(path: Path) -> ctypes.CDLL:
         *((ctypes.c_void_p * len(each))(*each) for each in (floats, doubles)), ctypes.c_void_p(blas_threads)
     )
     library.set_team(*map(ctypes.c_void_p, threads()))
-    # Its functions keep it alive; after the last of them nobody can call it, and a process may make thousands. At exit threads may still be in it.
+    # Closed when its last function is gone, as a process may make thousands of libraries; but not at exit, when threads may still be running in it.
     weakref.finalize(library, _close, library._handle).atexit = False
     return library
 

@@ -10,7 +10,7 @@ from .loops import Loops
 from .memory import Layout, Place
 from .schedule import Kernel
 
-LONG = 2000  # values of a program from which its functions stay apart: gcc's time over one of all of them grows faster than they do
+LONG = 2000  # number of values from which a program's functions are not inlined, as gcc's time for a single function grows faster than its length
 
 OWN_LOOPS = {
     ArgExtreme: arrays.arg_extreme,
@@ -42,7 +42,7 @@ def emit(layout: Layout, vector_math: str) -> str:
     for new, old in layout.moves:
         size = f"{new.size} * sizeof({TYPES[new.dtype]})"
         calls.append(f"  memcpy({_pointer(layout.places[old])}, {_pointer(layout.places[new])}, {size});")
-    # Of steps that run side by side, one of those that see the mark tells of it.
+    # If steps run in parallel, one of those that see the mark reports it.
     program = "int program(void** in, void** out, char* work) {\n" + "\n".join(calls)
     program += "\n  const int wrong = out_of_range | division_by_zero << 1;\n  if (wrong) out_of_range = division_by_zero = 0;\n  return wrong;\n}"
     long = sum(len(kernel.values) for kernel in layout.schedule.kernels) > LONG

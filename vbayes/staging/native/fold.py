@@ -1,4 +1,4 @@
-"""Folding: masks that depend on no input are made once, as constants, instead of in every step."""
+"""Folding: masks that depend on no input are computed once, as constants, instead of in every step."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ FEW = 64  # elements up to which they are made anew in the loops that read them
 def fold(graph: Graph) -> Graph:
     """The same program with more constants.
 
-    Of what is made from whole numbers alone, which are the same whoever makes them: that a matrix of 500 × 500 has a lower triangle is then read, a
-    byte an element, where each step compared row and column numbers of eight.
+    Only values computed from integers, which have no rounding, are folded: the lower triangle of a 500 × 500 matrix is then read as a mask of one
+    byte per element, instead of comparing row and column numbers of eight bytes in each step.
     """
     values, ends = graph.values(), set(graph.outputs)
     known: set[Value] = set()

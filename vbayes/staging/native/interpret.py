@@ -1,4 +1,4 @@
-"""The intermediate form, run by NumPy: slow, plain, and independent of the C. It is how passes are held against each other."""
+"""Runs the intermediate form by NumPy: slow, simple, and independent of the C. It is used to compare passes with each other."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def interpret(form: Graph | Schedule | Layout, inputs: Sequence[Tensor]) -> list
 
 
 def _in_memory(layout: Layout, start: dict[Value, Array]) -> dict[Value, Array]:
-    """The outputs, by way of memory; what is not stored is gone after its kernel."""
+    """The outputs, computed with the memory layout; values that are not stored are lost after their kernel."""
     graph, work = layout.schedule.graph, np.full(layout.work, 0xA5, dtype=np.uint8)
     caller = {Place("in", i): array.copy() for i, array in enumerate(start.values())}
     looked_for = [Place("in", i) for i in range(graph.states)]

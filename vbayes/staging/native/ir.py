@@ -1,7 +1,7 @@
 """The intermediate form: what a program computes, as values, each a contiguous array that is made from others.
 
-Values are immutable and equal to themselves only: a pass that changes something returns new ones. What is known later, in which
-loops values are made and where they lie, stands beside the graph: see `schedule` and `memory`.
+Values are immutable and equal only to themselves: a pass that changes something returns new ones. What later passes decide, the
+loops in which values are computed and where they are stored, is kept separately from the graph: see `schedule` and `memory`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ V = TypeVar("V", bound="Value")
 
 
 class Unsupported(Exception):
-    """The graph has an operation that there is no C for."""
+    """The graph has an operation for which there is no C."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class View:
 
     @classmethod
     def shaped(cls, value: Value, shape: Iterable[int]) -> View:
-        """The whole value, its dimensions of size 1 given or taken."""
+        """A view of the whole value, with dimensions of size 1 added or removed."""
         return cls(value, cls.whole(value).meta.view(tuple(shape)))
 
     @cached_property
@@ -46,7 +46,7 @@ class View:
 
     @cached_property
     def strides(self) -> tuple[int, ...]:
-        """Zero for what has one element only, so that loops are seen to run together where they can."""
+        """Strides, with zero for dimensions of size 1, so that loops that can run together are recognised."""
         return tuple(0 if n == 1 else s for n, s in zip(self.shape, self.meta.stride(), strict=True))
 
     @cached_property
@@ -139,7 +139,7 @@ class Gather(Value):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Scatter(Value):
-    """The first operand, with the second added or put at the places that the others name; see `Gather`.
+    """The first operand, with the second one added or written at the places given by the others; see `Gather`.
 
     Attributes:
         accumulate: Added, not put.
@@ -226,7 +226,7 @@ class Triangular(Value):
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A program, as what its outputs are made from.
+    """A program, represented by the values that its outputs are computed from.
 
     Attributes:
         inputs: What the caller hands in.

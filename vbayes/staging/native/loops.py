@@ -1,4 +1,4 @@
-"""C for a loop nest and all that is made in it: pointwise values, and the reductions of what it runs over."""
+"""C for a loop nest and everything computed in it: pointwise values, and reductions over its loops."""
 
 from __future__ import annotations
 
@@ -112,10 +112,10 @@ class Loops:
         return "\n".join("  " + line for line in lines)
 
     def _pragma(self, level: int) -> list[str]:
-        """What OpenMP is told of a loop; nothing, if it is to stay as it is.
+        """The OpenMP pragma for a loop; empty if there is none.
 
-        Where lanes or threads are combined by OpenMP, a NaN that one of them met is lost from a maximum; and more than two
-        threads add their sums up in no fixed order.
+        When OpenMP combines lanes or threads, a maximum loses a NaN that only one of them met; and more than two
+        threads add up their sums in no fixed order.
         """
         reductions = {i: v for i, v in enumerate(self.kernel.values) if isinstance(v, Reduction)}
         extremes = any(v.by.is_extreme for v in reductions.values())
@@ -160,7 +160,7 @@ class Loops:
         return f"(({TYPES[dtype]}){text})"
 
     def _hold(self, value: Value, element: str) -> str:
-        """A number that is the same in all loops, read before them: read on one side of a choice it would keep gcc from vectors."""
+        """A number that is the same in all loops, read before them: reading it in one branch of a choice would prevent gcc from vectorising."""
         if element not in self._held:
             self._held[element] = f"c{len(self._held)}"
             self._before[0].append(f"const {TYPES[value.dtype]} {self._held[element]} = {element};")

@@ -79,7 +79,7 @@ def _call(node: Node, args: Any, kwargs: Any) -> Any:
 
 
 def called(node: Node) -> str:
-    """An operation, as whoever has written the model knows it; with the line, where that was noted."""
+    """The name of an operation as known to the author of the model, with the line if it was recorded."""
     return f"{_name(node.target).strip('_')}{node.meta.get('line', '')}"  # type: ignore[arg-type]
 
 
@@ -92,7 +92,7 @@ def _array(operand: Operand, node: Node) -> View:
 
 
 def _own_arrays(views: list[View], states: list[Input]) -> list[Value]:
-    """For each output a contiguous array that no other one has, and no input has but a state that stays as it is."""
+    """A contiguous array for each output, shared neither with other outputs nor with inputs, except for an unchanged state."""
     outputs: list[Value] = []
     for number, view in enumerate(views):
         value = copied(view).value

@@ -14,7 +14,7 @@ from .ir import Cholesky, Product, Triangular, View
 
 
 def product(value: Product, names: Names) -> str:
-    """By BLAS where that repays the call, or by loops."""
+    """C for a product: by BLAS if that is worth the call, otherwise by loops."""
     a, b = value.views
     *batch, m, n = value.shape
     stacks = len(batch) == 1
@@ -31,7 +31,7 @@ Pointers = tuple[str, str, str]
 
 
 def _by_loops(dtype: torch.dtype, size: Sizes, strides: Strides, pointers: Pointers) -> str:
-    """Three of them, each form for the shapes that it is good at."""
+    """C for a product by loops, in one of three forms, depending on the shapes."""
     (m, n, k), (ra, ca, rb, cb), (A, B, C), t = size, strides, pointers, TYPES[dtype]
     if n == 1 and ca <= 1:  # rows lie together: a dot product each
         return f"""    for (long i = 0; i < {m}; i++) {{
@@ -56,7 +56,7 @@ def _by_loops(dtype: torch.dtype, size: Sizes, strides: Strides, pointers: Point
 
 
 def _by_blas(dtype: torch.dtype, size: Sizes, strides: Strides, pointers: Pointers) -> str:
-    """Empty where it does not repay the call, or BLAS has no words for how the operands lie."""
+    """C for a product by BLAS; empty if it is not worth the call, or BLAS can't describe the operands' layout."""
     (m, n, k), (ra, ca, rb, cb), (A, B, C) = size, strides, pointers
     if m * n * k <= blas.ENOUGH or max(m, n, k, *strides) > blas.LARGEST:
         return ""

@@ -72,7 +72,7 @@ def room(value: Value) -> int:
 
 
 def _stored(kernels: Iterable[Kernel], outputs: Iterable[Value]) -> frozenset[Value]:
-    """Those read by another kernel, or elsewhere than where they are made."""
+    """Values that are read by another kernel, or at other elements than they are computed at."""
     stored = set(outputs)
     for kernel in kernels:
         for value in kernel.values:
@@ -83,7 +83,7 @@ def _stored(kernels: Iterable[Kernel], outputs: Iterable[Value]) -> frozenset[Va
 
 
 def _may_overwrite(new: Value, old: Value, kernels: tuple[Kernel, ...]) -> bool:
-    """Whether a value can be written where another one is: nobody reads that any more, but for the same element."""
+    """Whether a value can be written in place of another one, because that is no longer read, except at the same element."""
     if not isinstance(new, Pointwise):
         return False
     making = next(number for number, kernel in enumerate(kernels) if new in kernel.inside)
@@ -101,7 +101,7 @@ def _may_overwrite(new: Value, old: Value, kernels: tuple[Kernel, ...]) -> bool:
 def _working_memory(
     kernels: tuple[Kernel, ...], wanted: Iterable[Value], until_the_end: Iterable[Value]
 ) -> tuple[dict[Value, int], int]:
-    """Where each value lies in working memory, and its size; the place of a value that is read no more is used again."""
+    """The position of each value in working memory, and the total size; the memory of values that are no longer needed is reused."""
     wanted = frozenset(wanted)
     last = dict.fromkeys(until_the_end, len(kernels))  # the kernel that reads a value last
     for number, kernel in enumerate(kernels):

@@ -16,7 +16,7 @@ from scipy import special
 
 
 class Cost(enum.Enum):
-    """What a large value costs: a cheap one may be made anew wherever it is read, a dear one is made once and kept."""
+    """The cost of computing an element: cheap values may be recomputed wherever they are read, expensive ones are computed once and stored."""
 
     CHEAP = "cheap"
     DEAR = "dear"
@@ -105,7 +105,7 @@ def _logic(name: str, code: Code, numpy: Callable[..., Any], aten: str = "") -> 
 
 
 def _floor_divide(x: Any, y: Any) -> Any:
-    """By zero torch divides as it always does; NumPy's own has NaN there too, but for some signs."""
+    """Division by zero as in torch; NumPy's result differs for some signs."""
     return np.where(y == 0, x / y, np.floor_divide(x, y))
 
 

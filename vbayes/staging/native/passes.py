@@ -1,4 +1,4 @@
-"""The passes in their order, what each of them made, and which of them is to blame."""
+"""The passes in order, the result of each, and which of them is responsible for an error."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from .schedule import Schedule, schedule
 from .verify import verify
 
 T = TypeVar("T")
-LAST = "C"  # what is wrong after all other passes were right
+LAST = "C"  # the culprit if all other passes were right
 
 
 class PassFailed(Exception):
-    """A pass failed, or made a program that can't be. A fault of the compiler, not of its user."""
+    """A pass failed, or made an invalid program: a bug of the compiler, not an error of its user."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +56,7 @@ def translate(module: GraphModule, states: int = 0) -> Translation:
 
     Raises:
         Unsupported: An operation or a type that there is no C for.
-        PassFailed: A fault of ours.
+        PassFailed: A bug of ours.
     """
     graph = _checked("lowering", lambda: lower(module, states))
     folded = _checked("folding", lambda: fold(arrange(graph)))
@@ -76,7 +76,7 @@ def _run(name: str, make: Callable[[], T]) -> T:
         return make()
     except (Unsupported, CompilerMissing):
         raise
-    except Exception as error:  # whatever a fault in a pass raises
+    except Exception as error:  # anything that a bug in a pass raises
         raise PassFailed(f"{name} failed: {error!r}") from error
 
 

@@ -1,4 +1,4 @@
-"""The intermediate form as text that can be read."""
+"""The intermediate form as readable text."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _snake(name: str) -> str:
 
 
 def _fields(value: Value) -> str:
-    """What else the value has, but for what its name says."""
+    """The other fields of a value."""
     own = {f.name for f in dataclasses.fields(value)} - {"shape", "dtype", "operands", "op", "by", "types", "constant"}
     found = [f"{name} {_plain(getattr(value, name))}" for name in sorted(own)]
     return f" {{{'; '.join(found)}}}" if found else ""

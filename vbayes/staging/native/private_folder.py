@@ -1,4 +1,4 @@
-"""The folder where machine code is kept: ours alone, as what lies in it is loaded, and loading runs it."""
+"""The folder where machine code is stored. Only this user may write to it, as its files are loaded, and loading executes them."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def cache_folder() -> Path:
 
 
 def private_folder() -> tuple[Path, bytes]:
-    """A folder that nobody else can write to, and the key of the hashes in it: the cache, else one that goes with this process.
+    """A folder that nobody else can write to, and the key of the hashes in it: the cache, or else a temporary folder for this process.
 
-    Where the cache is another's, or others can write to it, one warning says so.
+    Warns once if the cache belongs to another user, or others can write to it.
     """
     try:
         folder = cache_folder()
@@ -53,7 +53,7 @@ def private_folder() -> tuple[Path, bytes]:
 
 
 def content(file: Path) -> bytes:
-    """What a file of ours holds.
+    """The contents of one of our files.
 
     Raises:
         OSError: It is missing, a link, no regular file, another's, or others can write to it.
@@ -66,7 +66,7 @@ def content(file: Path) -> bytes:
 
 
 def drop_oldest(folder: Path) -> None:
-    """Keeps the folder within its size: what was not used for longest goes, and what a process that died has left half-made."""
+    """Keeps the folder within its size: deletes the least recently used files, and unfinished files of processes that died."""
     found = []
     for entry in os.scandir(folder):
         try:
@@ -91,7 +91,7 @@ def _is_ours(found: os.stat_result) -> bool:
 
 
 def _others_write(found: os.stat_result) -> bool:
-    # A group of one's own, as many systems give each user, has no others in it; by this rule they let it write (pam_umask, `usergroups`).
+    # Many systems give each user a private group without other members, and let it write for that reason (pam_umask, `usergroups`).
     alone = found.st_gid == os.getgid() == os.getuid() != 0
     return bool(found.st_mode & (stat.S_IWOTH if alone else stat.S_IWOTH | stat.S_IWGRP))
 
@@ -118,7 +118,7 @@ def _reason_against(folder: Path) -> str:
 
 @functools.cache
 def _nowhere(reason: str) -> None:
-    """Says it once; not as a warning, which some make an error of."""
+    """Prints a message once; not as a warning, which some users turn into errors."""
     print(
         f"Compiled code is not stored: {reason}. A temporary folder is used, which is deleted when this process ends. Fix: set VBAYES_CACHE.",
         file=sys.stderr,
@@ -136,7 +136,7 @@ def _refused(folder: Path, reason: str) -> None:
 
 
 def temporary_folder() -> tuple[Path, bytes]:
-    """A folder and a key that go with this process."""
+    """A folder and a key that are deleted when this process ends."""
     return _temporary(os.getpid())
 
 
@@ -153,7 +153,7 @@ def _temporary(process: int) -> tuple[Path, bytes]:
 
 
 def _at_home(place: Callable[[str], str]) -> Path:
-    """A place in the user's home, which not everybody has: older versions of platformdirs then say `~`, which would be made in the current folder."""
+    """A folder in the user's home. Without a home, older versions of platformdirs return `~`, which would be created in the current folder."""
     try:
         found = Path(place("vbayes"))
     except RuntimeError as error:
@@ -164,7 +164,7 @@ def _at_home(place: Callable[[str], str]) -> Path:
 
 
 def _kept_key() -> bytes:
-    """This user's key, made at its first use. It is not in the cache: of one that was copied or handed on nothing is to be loaded.
+    """This user's key, made at its first use. It is not stored in the cache, so that nothing is loaded from a cache that was copied from elsewhere.
 
     Raises:
         OSError: It can't be kept.
@@ -200,7 +200,7 @@ def _key_in(file: Path) -> bytes | None:
 
 
 def keyed(key: bytes, *parts: bytes) -> str:
-    """A hash that only who has the key can make, in hexadecimal."""
+    """A keyed hash, in hexadecimal."""
     made = hmac.new(key, digestmod="sha256")
     for part in parts:
         made.update(len(part).to_bytes(8, "little") + part)

@@ -1,4 +1,4 @@
-"""Products: sums of outer products are made ones, and each is laid down the way in which it is read."""
+"""Products: sums of outer products become matrix products, and each product is stored in the order in which it is read."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def _first(view: View, total: Reduction) -> View:
 
 
 def _turned(graph: Graph) -> Graph:
-    """Products that are read column after column are laid down so: C' = B' A'."""
+    """Stores products that are read column by column in that order, by C' = B' A'."""
     values, ends = graph.values(), set(graph.outputs)
     every: dict[Value, list[View]] = {}
     counted: dict[Value, list[View]] = {}  # those of products aside, which take either

@@ -110,7 +110,7 @@ def run(steps: int, runs: Sequence[Run], which: Tensor | None = None) -> int:
     """
     threads = torch.get_num_threads()
     first = runs[0]
-    # Steps that do not need each other are shared out; inside, neither a loop nor BLAS starts threads of its own.
+    # Independent steps are divided among threads; inside, neither loops nor BLAS start further threads.
     shared = steps > 1 and not first.native.states and first.finite < 0 and which is None
     calls, held = (_Call * len(runs))(), []
     for call, each in zip(calls, runs, strict=True):

@@ -1,4 +1,4 @@
-"""A graph with some of its values replaced; the others are made from those that came in their place."""
+"""Replaces some of the values of a graph; the others are then computed from the replacements."""
 
 from __future__ import annotations
 
