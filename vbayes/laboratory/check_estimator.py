@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-import pandas as pd
 import torch
 
 from .. import rng
@@ -22,106 +19,17 @@ from ..estimators import name_of, resolve
 from ..estimators.base import Estimator
 from ..estimators.suits import check_suits
 from ..pair.pair import Pair
-from ..pair.parameter_groups import parameter_groups
+from ..pair.parameter_groups import Groups, parameter_groups
 from ..pairs import TRACTABLE
 from ..progress import bar
-from ..summaries.card import Card, Displayable, first_few
-from ..summaries.listed import listed
 from .bias import SEEN
 from .compare import compare
+from .estimator_check import NOTHING, OWN, EstimatorCheck, OnPair
+from .mean_value import mean_value
 from .own_values import against_own_values
 from .replicas import Replicas
 
 AWAY = 0.2  # sd of what parameters are moved by, so that no symmetry hides a bias
-SMALL = 0.5  # of a typical draw: a bias of this size must have been seen
-OWN = "its own values"
-
-
-@dataclass(frozen=True)
-class OnPair:
-    """Result of checking an estimator on one pair.
-
-    Attributes:
-        pair: Name of the pair.
-        captured: "yes" if its gradients can be captured and compiled; otherwise the reason why not.
-        judged: "yes" if compared with the exact gradient; "its own values" if there is none, and it was compared with differences of its mean value; otherwise the reason why not judged.
-        claimed: The parameters for whose gradient it claims to be unbiased: "model", "guide", "model, guide" or none.
-        bias_z: Bias in standard errors; NaN if not judged.
-        resolution: The smallest detectable bias, relative to the size of typical draws.
-    """
-
-    pair: str
-    captured: str
-    judged: str
-    claimed: str
-    bias_z: float
-    resolution: float
-
-    @property
-    def biased(self) -> bool:
-        """Whether the estimator is biased where it claims not to be."""
-        return abs(self.bias_z) > SEEN
-
-
-@dataclass(frozen=True, repr=False)
-class EstimatorCheck(Displayable):
-    """Result of `vb.check_estimator`.
-
-    Attributes:
-        estimator: Name of the estimator.
-        rows: One `OnPair` for each suitable pair.
-        unsuitable: Name of an unsuitable pair → why it is unsuitable.
-    """
-
-    estimator: str
-    rows: tuple[OnPair, ...]
-    unsuitable: Mapping[str, str]
-
-    @property
-    def ok(self) -> bool:
-        """Whether every claim that could be judged holds, on at least one pair, and every gradient could be captured."""
-        judged = [row for row in self.rows if not math.isnan(row.bias_z)]
-        return bool(self.rows) and all(row.captured == "yes" for row in self.rows) and not any(r.biased for r in judged)
-
-    def verdict(self) -> str:
-        """Which claims hold, which do not, and which could not be judged."""
-        biased = [row for row in self.rows if row.biased]
-        seen = [row for row in self.rows if not row.biased and row.resolution <= SMALL]
-        known, told = ([row.pair for row in seen if (row.judged == OWN) == own] for own in (False, True))
-        parts = []
-        if biased:
-            worst = max(biased, key=lambda row: abs(row.bias_z))
-            parts.append(
-                f"Biased in {worst.claimed}, where it claims not to be, on {listed([row.pair for row in biased])}: |z| up to {abs(worst.bias_z):.1f} on {worst.pair}."
-            )
-        if known:
-            parts.append(f"No bias on {listed(known)}.")
-        if told:
-            parts.append(
-                f"On {listed(told)} its gradient agrees with differences of its own mean values; there is no table to check those values against."
-            )
-        if slow := [row for row in self.rows if row.captured != "yes"]:
-            parts.append(f"Not captured on {listed([row.pair for row in slow])}: {slow[0].captured}")
-        if blind := [row for row in self.rows if row not in biased and row not in seen]:
-            why = dict.fromkeys(
-                "too noisy, take more replicas" if row.judged in ("yes", OWN) else row.judged for row in blind
-            )
-            parts.append(f"Not judged on {listed([row.pair for row in blind])}: {'; '.join(why)}.")
-        return " ".join(parts)
-
-    def to_dataframe(self) -> pd.DataFrame:
-        """The rows as columns."""
-        return pd.DataFrame([dataclasses.asdict(row) for row in self.rows])
-
-    def card(self) -> Card:
-        """The verdict, and the pairs that it is based on."""
-        kinds: dict[str, list[str]] = {"biased": [], "unbiased": [], "not judged": [], "not captured": []}
-        for row in self.rows:
-            kinds["biased" if row.biased else "unbiased" if row.resolution <= SMALL else "not judged"].append(row.pair)
-            kinds["not captured"] += [row.pair] * (row.captured != "yes")
-        kinds["unsuitable"] = list(self.unsuitable)
-        rows = [(kind, first_few(names)) for kind, names in kinds.items() if names]
-        return Card(f"Check of {self.estimator}: {'ok' if self.ok else 'not ok'}", tuple(rows))
 
 
 @takes(pairs=Optional(Several(Choice(tuple(TRACTABLE), "tractable pair"))))
@@ -133,11 +41,14 @@ def check_estimator(
     seed: int | None = None,
     progress: bool = True,
 ) -> EstimatorCheck:
-    """Tests an estimator on pairs with known answers: its output, whether it can be captured, and its bias relative to the exact gradient of its objective.
+    """Tests an estimator on pairs with known answers: its output, whether it can be captured, its mean value, and its bias relative to the exact gradient of its objective.
 
     The exact gradient is that of a sum over all values of the latents, `Objective.truth` of `vb.tabulate`, so an estimator of any objective that is a function of the
     densities can be tested. Estimators that weight several particles need a table of all tuples of particles: use two particles if possible. If an objective has no exact value, like that of `DAIS`,
     `LearnedDAIS` and `FIVO`, the gradient is compared with differences of the mean of the estimator's own values; an error in both at once is then not detected.
+
+    The value must be finite, and on average what `bound` says: the ELBO, the objective if that has this name, or the mean of `bound_of` over K draws. If the exact value of that is not known,
+    the value is not judged. The result's `ok` is None if no claim could be judged at all; its verdict says why.
 
     Args:
         estimator: A `vb.Estimator`, its class or name.
@@ -169,7 +80,7 @@ def check_estimator(
             except Unsuitable as error:
                 unsuitable[name] = str(error)
             else:
-                rows.append(_on(name, pair, batch, method, replicas, seed))
+                rows.extend(_on(name, pair, batch, method, replicas, seed))
             advance(number, name.__str__)
     return EstimatorCheck(name_of(method), tuple(rows), unsuitable)
 
@@ -180,44 +91,68 @@ def _away(name: str, seed: int) -> Pair:
         return pair.load({key: value + AWAY * torch.randn_like(value) for key, value in pair.parameters.items()})
 
 
-def _on(name: str, pair: Pair, batch: Batch, method: Estimator, replicas: int, seed: int) -> OnPair:
+def _on(name: str, pair: Pair, batch: Batch, method: Estimator, replicas: int, seed: int) -> list[OnPair]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of slow gradients and heavy tails: both are said in the result
         many = Replicas(pair, method, batch)
         captured = many.why_slow or "yes"
         if captured != "yes":
             replicas = min(replicas, 1000)  # one by one
-        z, resolution = math.nan, math.inf
-        judged = "the pair has no parameters that its claims are about" if method.unbiased_in else "it claims nothing"
-        if names := _claimed(pair, batch, method):
-            own = method.objective.truth is None
-            try:
-                if own:
-                    found = against_own_values(many, pair, names, replicas, seed)
-                    z, resolution, judged = found.z, found.resolution, OWN
-                else:
-                    z, resolution = _by_table(pair, batch, method, names, replicas, seed)
-                    judged = "yes"
-            except (Unsuitable, BadInput) as error:
-                judged = str(error).split(". ")[0]
-    claimed = ", ".join(sorted(method.unbiased_in)) or "nothing"
-    return OnPair(name, captured, judged, claimed, z, resolution)
+        value = mean_value(name, pair, batch, method, many, replicas, seed)
+        if not method.unbiased_in:
+            return [OnPair(name, NOTHING, captured, "it claims nothing"), value]
+        parts = _claimed(pair, batch, method)
+        if not parts:
+            claimed = ", ".join(sorted(method.unbiased_in))
+            return [OnPair(name, claimed, captured, "the pair has no parameters that its claims are about"), value]
+        try:
+            how = _by_own_values if method.objective.truth is None else _by_table
+            found = how(pair, batch, method, many, parts, replicas, seed)
+        except (Unsuitable, BadInput) as error:
+            return [*(OnPair(name, part, captured, str(error).split(". ")[0]) for part in parts), value]
+    judged = OWN if method.objective.truth is None else "yes"
+    return [*(OnPair(name, part, captured, judged, *numbers) for part, numbers in found.items()), value]
+
+
+Found = dict[str, tuple[float, float, str]]
+"""Part → bias in standard errors; the smallest that would have been seen, in typical draws; if biased, the parameter with most of it."""
+
+
+def _by_own_values(
+    pair: Pair, batch: Batch, method: Estimator, many: Replicas, parts: Groups, replicas: int, seed: int
+) -> Found:
+    found: Found = {}
+    for part, names in parts.items():
+        whole, worst = against_own_values(many, pair, names, replicas, seed), ""
+        if abs(whole.z) > SEEN:
+            alone = {name: abs(against_own_values(many, pair, [name], replicas, seed).z) for name in names}
+            worst = max(alone, key=alone.__getitem__)
+        found[part] = whole.z, whole.resolution, worst
+    return found
 
 
 def _by_table(
-    pair: Pair, batch: Batch, method: Estimator, names: tuple[str, ...], replicas: int, seed: int
-) -> tuple[float, float]:
-    """Bias in standard errors, and the smallest that would have been seen, in typical draws."""
+    pair: Pair, batch: Batch, method: Estimator, many: Replicas, parts: Groups, replicas: int, seed: int
+) -> Found:
+    groups = parts | {f"{part} {name}": (name,) for part, names in parts.items() for name in names}
     table = compare(
-        pair, batch.args[0], [method], at={"here": pair}, replicas=replicas, oracle="tabulated", groups={"claimed": names}, seed=seed, progress=False,
-    ).to_dataframe()  # fmt: skip
-    found = table[table.group == "claimed"].iloc[0]
-    typical = math.sqrt(found.mean_norm**2 + found.variance)
-    return found.bias_z, found.bias_resolution / typical if typical else 0.0
+        pair, batch.args[0], [method], at={"here": pair}, replicas=replicas, oracle="tabulated", groups=groups, seed=seed, progress=False,
+    ).to_dataframe().set_index("group")  # fmt: skip
+    found: Found = {}
+    for part, names in parts.items():
+        whole = table.loc[part]
+        typical = math.sqrt(whole.mean_norm**2 + whole.variance)
+        alone = {name: abs(table.bias_z[f"{part} {name}"]) for name in names}
+        worst = max(alone, key=alone.__getitem__) if abs(whole.bias_z) > SEEN else ""
+        found[part] = float(whole.bias_z), float(whole.bias_resolution / typical) if typical else 0.0, worst
+    return found
 
 
-def _claimed(pair: Pair, batch: Batch, method: Estimator) -> tuple[str, ...]:
-    """The parameters in whose gradient it claims to be unbiased."""
-    roles = parameter_groups(pair, batch)
-    model = set(roles.get("model", ()))
-    return tuple(name for name in pair.parameters if ("model" if name in model else "guide") in method.unbiased_in)
+def _claimed(pair: Pair, batch: Batch, method: Estimator) -> Groups:
+    """Part → the parameters in whose gradient it claims to be unbiased; those parts that have any."""
+    model = set(parameter_groups(pair, batch).get("model", ()))
+    parts: Groups = {
+        "guide": tuple(name for name in pair.parameters if name not in model),
+        "model": tuple(name for name in pair.parameters if name in model),
+    }
+    return {part: names for part, names in parts.items() if names and part in method.unbiased_in}
