@@ -34,8 +34,12 @@ def test_no_needs():
         ({"needs": {"log_p", "log_qq"}}, r"Mine: There is no field of Particles named 'log_qq'\. Did you mean 'log_q'"),
         ({"requires": {"paths"}}, r"Mine: There is no requirement named 'paths'\. Did you mean 'path'"),
         ({"needs": {"latents"}, "families": {"one-hot"}}, r"Mine: There is no family of latents named 'one-hot'\. Did you mean 'one_hot'"),
-        ({"needs": {"log_p", "path"}}, r"Mine: 'path' is no field of Particles.*Put it in `requires`"),
+        ({"needs": {"log_p", "path"}}, r"Mine: 'path' is not a field of Particles.*Put it in `requires`"),
         ({"needs": "log_p"}, r"Mine: needs='log_p'\. Wanted: a set"),
+        ({"unbiased_in": {"gide"}}, r"Mine: There is no part of a pair named 'gide'\. Did you mean 'guide'"),
+        ({"unbiased_in": frozenset({"phi"})}, r"Mine: There is no part of a pair named 'phi'(?s:.*)Known: guide, model\."),
+        ({"unbiased_in": "guide"}, r"Mine: unbiased_in='guide'\. Wanted: a set"),
+        ({"bound": "Rényi"}, r"Mine: bound='Rényi' is not the ELBO, but bound_of is the base class's.*Wanted: `bound_of\(self, log_w\)`"),
     ],
 )  # fmt: skip
 def test_a_claim_that_there_is_not(claims, message):
@@ -104,7 +108,7 @@ SLIPS = {
     "a value with a gradient": (lambda p: vb.Estimate(p.log_w.mean(0), p.log_w.mean(0)), r"value that carries a gradient.*value\.detach\(\)"),
     "a field that is not declared": (
         lambda p: vb.Estimate.of((p.log_p - p.log_q_fixed).mean(0)),
-        "`particles.log_q_fixed` was read.*Asked for: 'log_p', 'log_q'.*add 'log_q_fixed' to its `needs`",
+        "`particles.log_q_fixed` was read.*Requested: 'log_p', 'log_q'.*add 'log_q_fixed' to its `needs`",
     ),
     "sites that are not declared": (lambda p: vb.Estimate.of(p.log_w.mean(0) + len(p.scored)), "add 'scored' to its `needs`"),
 }  # fmt: skip

@@ -17,6 +17,7 @@ from ..data.dataset import Batch
 from ..errors import BadInput, Unsuitable
 from ..estimators import name_of, resolve
 from ..estimators.base import Estimator
+from ..estimators.contract import check_class
 from ..estimators.suits import check_suits
 from ..pair.pair import Pair
 from ..pair.parameter_groups import Groups, parameter_groups
@@ -70,6 +71,7 @@ def check_estimator(
         raise BadInput(
             f"estimator={estimator!r} makes no claims that could be tested. Wanted: a vb.Estimator, its class or its name."
         )
+    check_class(method)  # its claims may have been set after it was made
     names = list(TRACTABLE) if pairs is None else list(pairs)
     seed, rows, unsuitable = rng.or_default(seed), [], {}
     with bar("check", len(names), show=progress, unit="pair") as advance:
