@@ -134,6 +134,7 @@ def test_where_no_table_knows_the_objective_it_is_held_against_its_own_values():
     assert found.verdict().startswith("On normal_normal its gradient agrees with differences of its own mean values")
     lies = checked(lying, "normal_normal", replicas=400)
     assert not lies.ok and lies.verdict().startswith("Biased in guide, where it claims not to be")
+    assert lies.rows[0].worst in ("loc", "scale") and row.worst == ""
 
 
 @pytest.mark.slow

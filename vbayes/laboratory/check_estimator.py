@@ -125,11 +125,8 @@ def _by_own_values(
 ) -> Found:
     found: Found = {}
     for part, names in parts.items():
-        whole, worst = against_own_values(many, pair, names, replicas, seed), ""
-        if abs(whole.z) > SEEN:
-            alone = {name: abs(against_own_values(many, pair, [name], replicas, seed).z) for name in names}
-            worst = max(alone, key=alone.__getitem__)
-        found[part] = whole.z, whole.resolution, worst
+        whole, worst = against_own_values(many, pair, names, replicas, seed)
+        found[part] = whole.z, whole.resolution, worst if abs(whole.z) > SEEN else ""
     return found
 
 

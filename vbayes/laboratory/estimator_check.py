@@ -30,7 +30,7 @@ class OnPair:
         judged: "yes" if compared with the exact gradient or value; "its own values" if a gradient without an exact one was compared with differences of the mean value; otherwise the reason why not judged.
         bias_z: Bias in standard errors; infinite for a value that is not finite, NaN if not judged.
         resolution: The smallest detectable bias, relative to the size of typical draws.
-        worst: If biased, the parameter with the largest bias in standard errors; for a value, what it is and what it should be.
+        worst: If biased, the parameter with the largest bias in standard errors, if known; for a value, what it is and what it should be.
     """
 
     pair: str
@@ -90,8 +90,9 @@ class EstimatorCheck(Displayable):
         for part in dict.fromkeys(row.part for row in gradients):
             if biased := [row for row in gradients if row.biased and row.part == part]:
                 worst = max(biased, key=lambda row: abs(row.bias_z))
+                what = f"for {worst.worst!r} " if worst.worst else ""
                 parts.append(
-                    f"Biased in {part}, where it claims not to be, on {_pairs(biased)}: |z| up to {abs(worst.bias_z):.1f}, for {worst.worst!r} on {worst.pair}."
+                    f"Biased in {part}, where it claims not to be, on {_pairs(biased)}: |z| up to {abs(worst.bias_z):.1f}, {what}on {worst.pair}."
                 )
         if wrong := [row for row in values if row.biased]:
             worst = max(wrong, key=lambda row: abs(row.bias_z))

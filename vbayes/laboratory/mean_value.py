@@ -24,6 +24,7 @@ from .moments import collect
 from .replicas import Replicas
 
 ROUNDING = 1e-4  # of a value, what tables and sums in single precision may lose
+FEW = 4  # draws in a block if only seen whether they are finite
 MEMORY, BASE, OTHER = 11, 12, 13  # what children of a seed are for
 
 
@@ -51,7 +52,8 @@ def mean_value(name: str, pair: Pair, batch: Batch, method: Estimator, many: Rep
         seed: Seed for all draws.
     """
     captured, goal = many.why_slow or "yes", of_value(method)
-    values = torch.stack(list(_blocks(pair, batch, many, -(-draws // BLOCKS), seed))) * method.objective.sign
+    size = -(-draws // BLOCKS) if goal.truth else FEW
+    values = torch.stack(list(_blocks(pair, batch, many, size, seed))) * method.objective.sign
     if (odd := values[~values.isfinite()]).numel():
         return OnPair(name, VALUE, captured, "yes", math.inf, 0.0, f"{float(odd[0])}")
     if goal.truth is None:
