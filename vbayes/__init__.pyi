@@ -90,12 +90,12 @@ from .inference.prediction import Prediction as Prediction
 from .inference.reconstruct import Reconstruction as Reconstruction
 from .inference.reconstruct import reconstruct as reconstruct
 from .inference.tabulate import tabulate as tabulate
-from .laboratory.check_estimator import EstimatorCheck as EstimatorCheck
 from .laboratory.check_estimator import check_estimator as check_estimator
 from .laboratory.compare import compare as compare
 from .laboratory.compare_over import ComparisonOver as ComparisonOver
 from .laboratory.compare_over import compare_over as compare_over
 from .laboratory.comparison import Comparison as Comparison
+from .laboratory.estimator_check import EstimatorCheck as EstimatorCheck
 from .laboratory.noise_split import NoiseSplit as NoiseSplit
 from .laboratory.noise_split import noise_split as noise_split
 from .laboratory.pages.page import page as page

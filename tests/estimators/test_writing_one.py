@@ -36,6 +36,10 @@ def test_no_needs():
         ({"needs": {"latents"}, "families": {"one-hot"}}, r"Mine: There is no family of latents named 'one-hot'\. Did you mean 'one_hot'"),
         ({"needs": {"log_p", "path"}}, r"Mine: 'path' is not a field of Particles.*Put it in `requires`"),
         ({"needs": "log_p"}, r"Mine: needs='log_p'\. Wanted: a set"),
+        ({"unbiased_in": {"gide"}}, r"Mine: There is no part of a pair named 'gide'\. Did you mean 'guide'"),
+        ({"unbiased_in": frozenset({"phi"})}, r"Mine: There is no part of a pair named 'phi'(?s:.*)Known: guide, model\."),
+        ({"unbiased_in": "guide"}, r"Mine: unbiased_in='guide'\. Wanted: a set"),
+        ({"bound": "Rényi"}, r"Mine: bound='Rényi' is not the ELBO, but bound_of is the base class's.*Wanted: `bound_of\(self, log_w\)`"),
     ],
 )  # fmt: skip
 def test_a_claim_that_there_is_not(claims, message):

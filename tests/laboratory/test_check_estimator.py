@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import pyro
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 import vbayes as vb
+from vbayes.laboratory.mean_value import of_value
 
 PAIRS = ["normal_normal", "three_bernoulli"]
 
@@ -53,25 +55,57 @@ def test_an_honest_one():
         and list(found.unsuitable) == ["three_bernoulli"]
         and "no reparameterised path" in found.unsuitable["three_bernoulli"]
     )
-    assert found.verdict() == "No bias on normal_normal." and found.to_dataframe().resolution.max() < 0.2
-    assert "unbiased    normal_normal" in repr(found) and repr(found).startswith("Check of pathwise: ok")
+    assert found.verdict() == "No bias on normal_normal. Its mean value is right there."
+    table = found.to_dataframe()
+    assert table.part.tolist() == ["guide", "value"] and table.resolution.max() < 0.2
+    assert "unbiased     normal_normal" in repr(found) and repr(found).startswith("Check of pathwise: ok")
 
 
 def test_one_that_lies():
     found = checked(Halved())
     assert not found.ok and found.rows[0].biased
-    assert found.verdict().startswith("Biased in guide, model, where it claims not to be, on normal_normal: |z| up to")
+    assert found.verdict().startswith("Biased in guide, where it claims not to be, on normal_normal: |z| up to")
 
 
 def test_only_what_is_claimed_is_judged():
     found = checked(OfTheModel(), "normal_normal", "three_bernoulli")
-    assert [row.claimed for row in found.rows] == ["model", "model"] and found.ok
-    alone, judged = found.rows
+    assert [row.part for row in found.rows] == ["model", "value"] * 2 and found.ok
+    alone, _, judged, _ = found.rows
     assert "no parameters that its claims are about" in alone.judged and judged.judged == "yes"
+    assert replace(found, rows=found.rows[:2]).ok is None  # the value is right, but that is not what it claims
     everything = dataclass(frozen=True)(
         type("Everything", (OfTheModel,), {"unbiased_in": frozenset({"model", "guide"})})
     )
-    assert not checked(everything(), "three_bernoulli").ok
+    lies = checked(everything(), "three_bernoulli")
+    assert lies.ok is False and "Biased in guide, where" in lies.verdict()
+    assert "No bias in model on three_bernoulli." in lies.verdict()
+    assert lies.to_dataframe().set_index("part").worst.to_dict() == {"guide": "logits", "model": "", "value": ""}
+
+
+@dataclass(frozen=True)
+class WrongValue(vb.Pathwise):
+    """Its gradient is right, so a fit goes well, and reports another bound than it says."""
+
+    factor: float = 3.0
+
+    def estimate(self, particles):
+        found = super().estimate(particles)
+        return replace(found, value=self.factor * found.value + 7)
+
+
+def test_the_value_is_judged_too():
+    found = checked(WrongValue(), "normal_normal")
+    assert found.ok is False and [row.biased for row in found.rows] == [False, True]
+    assert "Its value is wrong on normal_normal: on normal_normal it is on average -" in found.verdict()
+    assert "instead of -" in found.verdict() and "the exact ELBO. No bias on normal_normal." in found.verdict()
+    none = checked(WrongValue(factor=math.inf), "normal_normal", replicas=200)
+    assert none.ok is False and "on normal_normal it is -inf." in none.verdict()
+
+
+def test_what_the_value_should_be_is_what_the_bound_says():
+    assert of_value(vb.TailAdaptive()).name == "ELBO" and of_value(vb.Fisher()) == vb.Fisher().objective
+    assert of_value(vb.WakeSleep(2)) == vb.IWAE(2).objective
+    assert of_value(vb.DAIS()).truth is of_value(vb.IWAE(2, noise="antithetic")).truth is None
 
 
 @dataclass(frozen=True)
@@ -97,11 +131,12 @@ def test_where_no_table_knows_the_objective_it_is_held_against_its_own_values():
     nameless = {"objective": vb.Objective("nameless")}
     honest, lying = (dataclass(frozen=True)(type("Nameless", (kind,), nameless))() for kind in (vb.Pathwise, Halved))
     found = checked(honest, "normal_normal", replicas=400)
-    (row,) = found.rows
-    assert found.ok and row.judged == "its own values" and row.claimed == "guide, model" and row.resolution < 0.05
+    row, _ = found.rows
+    assert found.ok and row.judged == "its own values" and row.part == "guide" and row.resolution < 0.05
     assert found.verdict().startswith("On normal_normal its gradient agrees with differences of its own mean values")
     lies = checked(lying, "normal_normal", replicas=400)
-    assert not lies.ok and lies.verdict().startswith("Biased in guide, model, where it claims not to be")
+    assert not lies.ok and lies.verdict().startswith("Biased in guide, where it claims not to be")
+    assert lies.rows[0].worst in ("loc", "scale") and row.worst == ""
 
 
 @pytest.mark.slow
@@ -125,9 +160,10 @@ def test_one_that_is_not_captured():
 
 
 def test_several_particles_are_judged_by_their_own_bound_as_far_as_there_is_a_table():
-    assert checked(vb.IWAE(2), "normal_normal").verdict() == "No bias on normal_normal."
-    many = checked(vb.VIMCO(20), "three_bernoulli")
-    assert "too many to sum over" in many.rows[0].judged and "Not judged on three_bernoulli" in many.verdict()
+    assert checked(vb.IWAE(2), "normal_normal").verdict() == "No bias on normal_normal. Its mean value is right there."
+    many = checked(vb.IWAE(20), "normal_normal")
+    assert "too many to sum over" in many.rows[0].judged and many.ok is None
+    assert many.verdict().startswith("Gradient and value not judged on normal_normal") and "not judged" in repr(many)
 
 
 @dataclass(frozen=True)

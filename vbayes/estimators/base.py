@@ -24,7 +24,7 @@ from ..drawing.base_noise import NoiseKind
 from ..drawing.draw import draw_from
 from ..drawing.particles import Particles
 from ..drawing.request import Request
-from ..errors import BadInput
+from ..errors import BadEstimator, BadInput
 from ..pair.pair import Pair
 from .contract import check_class, check_estimate, check_settings, request_of
 from .estimate import Estimate as Estimate
@@ -88,6 +88,12 @@ class Estimator(ELBO, ABC):
 
     def __post_init__(self) -> None:
         check_class(self)
+        kind = type(self)
+        if kind.bound != "ELBO" and kind.bound_of is Estimator.bound_of and kind.objective is Estimator.objective:
+            raise BadEstimator(
+                f"{kind.__name__}: bound={kind.bound!r} is not the ELBO, but bound_of is the base class's, the mean of log w. Wanted: "
+                "`bound_of(self, log_w)`, the bound of (K, *local) log-weights, or an `objective`; or leave `bound` out if the value estimates the ELBO."
+            )
         check_settings(self)
         if self.independent and self.noise != "iid":
             raise BadInput(

@@ -6,6 +6,7 @@ The checks only look at names and shapes, so they also work during capture, and 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Set
 from dataclasses import fields
 from typing import Any
 
@@ -18,13 +19,14 @@ from ..arguments.whole import Whole
 from ..drawing.base_noise import NOISE
 from ..drawing.particles import Particles
 from ..drawing.request import FIELDS, Request
-from ..errors import BadEstimator, BadInput
+from ..errors import BadEstimator, BadInput, UnknownName
 from .estimate import Estimate
 
 LIMITS: dict[str, Kind] = {
     "noise": NOISE, "max_plate_nesting": Real(finite=False), "vectorize_particles": FLAG, "retain_graph": Optional(FLAG), "strict_enumeration_warning": FLAG,
 }  # fmt: skip
 """Of the settings that every estimator has."""
+PARTS = ("guide", "model")
 BY_TYPE: dict[str, Kind] = {"int": Whole(None), "float": Real(finite=False), "bool": FLAG}
 
 
@@ -41,8 +43,18 @@ def check_class(estimator: Any) -> None:
         )
     try:
         request_of(estimator)
+        check_parts(estimator.unbiased_in)
     except BadInput as error:
         raise BadEstimator(f"{kind.__name__}: {error}") from None
+
+
+def check_parts(unbiased_in: Any) -> None:
+    """Raises `BadInput` for a claim about something else than model or guide."""
+    if not isinstance(unbiased_in, Set):
+        raise BadInput(f"unbiased_in={unbiased_in!r}. Wanted: a set of names, such as frozenset({{'guide'}}).")
+    for name in unbiased_in:
+        if name not in PARTS:
+            raise UnknownName("part of a pair", str(name), PARTS)
 
 
 def check_settings(estimator: Any) -> None:

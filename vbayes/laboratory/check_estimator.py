@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-import pandas as pd
 import torch
 
 from .. import rng
@@ -20,115 +17,21 @@ from ..data.dataset import Batch
 from ..errors import BadInput, Unsuitable
 from ..estimators import name_of, resolve
 from ..estimators.base import Estimator
+from ..estimators.contract import check_class
 from ..estimators.suits import check_suits, suits
 from ..pair.pair import Pair
-from ..pair.parameter_groups import parameter_groups
+from ..pair.parameter_groups import Groups, parameter_groups
 from ..pairs import TRACTABLE
 from ..progress import bar
-from ..summaries.card import Card, Displayable, first_few
-from ..summaries.listed import listed
 from .bias import SEEN
 from .compare import compare
 from .derivative import Derivative
+from .estimator_check import DRAWS, NOTHING, OWN, EstimatorCheck, OnPair
+from .mean_value import mean_value
 from .own_values import against_own_values
 from .replicas import Replicas
 
 AWAY = 0.2  # sd of what parameters are moved by, so that no symmetry hides a bias
-SMALL = 0.5  # of a typical draw: a bias of this size must have been seen
-OWN = "its own values"
-DRAWS = "its bound along the path"
-
-
-@dataclass(frozen=True)
-class OnPair:
-    """Result of checking an estimator on one pair.
-
-    Attributes:
-        pair: Name of the pair.
-        captured: "yes" if its gradients can be captured and compiled; otherwise the reason why not.
-        judged: "yes" if compared with the exact gradient; "its bound along the path" if a table would be too large, and it was compared with the derivative of `Objective.of_draws` at other draws;
-            "its own values" if neither is known, and it was compared with differences of its mean value; otherwise the reason why not judged.
-        claimed: The parameters for whose gradient it claims to be unbiased: "model", "guide", "model, guide" or none.
-        bias_z: Bias in standard errors; NaN if not judged.
-        resolution: The smallest detectable bias, relative to the size of typical draws.
-    """
-
-    pair: str
-    captured: str
-    judged: str
-    claimed: str
-    bias_z: float
-    resolution: float
-
-    @property
-    def biased(self) -> bool:
-        """Whether the estimator is biased where it claims not to be."""
-        return abs(self.bias_z) > SEEN
-
-
-@dataclass(frozen=True, repr=False)
-class EstimatorCheck(Displayable):
-    """Result of `vb.check_estimator`.
-
-    Attributes:
-        estimator: Name of the estimator.
-        rows: One `OnPair` for each suitable pair.
-        unsuitable: Name of an unsuitable pair → why it is unsuitable.
-    """
-
-    estimator: str
-    rows: tuple[OnPair, ...]
-    unsuitable: Mapping[str, str]
-
-    @property
-    def ok(self) -> bool:
-        """Whether every claim that could be judged holds, on at least one pair, and every gradient could be captured."""
-        judged = [row for row in self.rows if not math.isnan(row.bias_z)]
-        return bool(self.rows) and all(row.captured == "yes" for row in self.rows) and not any(r.biased for r in judged)
-
-    def verdict(self) -> str:
-        """Which claims hold, which do not, and which could not be judged."""
-        biased = [row for row in self.rows if row.biased]
-        seen = [row for row in self.rows if not row.biased and row.resolution <= SMALL]
-        known, drawn, told = ([row.pair for row in seen if row.judged == by] for by in ("yes", DRAWS, OWN))
-        parts = []
-        if biased:
-            worst = max(biased, key=lambda row: abs(row.bias_z))
-            parts.append(
-                f"Biased in {worst.claimed}, where it claims not to be, on {listed([row.pair for row in biased])}: |z| up to {abs(worst.bias_z):.1f} on {worst.pair}."
-            )
-        if known:
-            parts.append(f"No bias on {listed(known)}.")
-        if drawn:
-            parts.append(
-                f"On {listed(drawn)} its gradient agrees with that of its bound, differentiated along the path of other draws."
-            )
-        if told:
-            parts.append(
-                f"On {listed(told)} its gradient agrees with differences of its own mean values; there is no table to check those values against."
-            )
-        if slow := [row for row in self.rows if row.captured != "yes"]:
-            parts.append(f"Not captured on {listed([row.pair for row in slow])}: {slow[0].captured}")
-        if blind := [row for row in self.rows if row not in biased and row not in seen]:
-            why = dict.fromkeys(
-                "too noisy, take more replicas" if row.judged in ("yes", DRAWS, OWN) else row.judged for row in blind
-            )
-            parts.append(f"Not judged on {listed([row.pair for row in blind])}: {'; '.join(why)}.")
-        return " ".join(parts)
-
-    def to_dataframe(self) -> pd.DataFrame:
-        """The rows as columns."""
-        return pd.DataFrame([dataclasses.asdict(row) for row in self.rows])
-
-    def card(self) -> Card:
-        """The verdict, and the pairs that it is based on."""
-        kinds: dict[str, list[str]] = {"biased": [], "unbiased": [], "not judged": [], "not captured": []}
-        for row in self.rows:
-            kinds["biased" if row.biased else "unbiased" if row.resolution <= SMALL else "not judged"].append(row.pair)
-            kinds["not captured"] += [row.pair] * (row.captured != "yes")
-        kinds["unsuitable"] = list(self.unsuitable)
-        rows = [(kind, first_few(names)) for kind, names in kinds.items() if names]
-        return Card(f"Check of {self.estimator}: {'ok' if self.ok else 'not ok'}", tuple(rows))
 
 
 @takes(pairs=Optional(Several(Choice(tuple(TRACTABLE), "tractable pair"))))
@@ -140,12 +43,15 @@ def check_estimator(
     seed: int | None = None,
     progress: bool = True,
 ) -> EstimatorCheck:
-    """Tests an estimator on pairs with known answers: its output, whether it can be captured, and its bias relative to the exact gradient of its objective.
+    """Tests an estimator on pairs with known answers: its output, whether it can be captured, its mean value, and its bias relative to the exact gradient of its objective.
 
     The exact gradient is that of a sum over all values of the latents, `Objective.truth` of `vb.tabulate`, so an estimator of any objective that is a function of the
     densities can be tested. Estimators that weight several particles need a table of all tuples of particles; if that is too large, the gradient is compared with the derivative of the bound along
     the path of other draws: use two particles if possible. If an objective has neither, like that of `DAIS`, `LearnedDAIS` and `FIVO`, the gradient is compared with differences of the mean of
     the estimator's own values; an error in both at once is then not detected.
+
+    The value must be finite, and on average what `bound` says: the ELBO, the objective if that has this name, or the mean of `bound_of` over K draws. If the exact value of that is not known,
+    the value is not judged. The result's `ok` is None if no claim could be judged at all; its verdict says why.
 
     Args:
         estimator: A `vb.Estimator`, its class or name.
@@ -167,6 +73,7 @@ def check_estimator(
         raise BadInput(
             f"estimator={estimator!r} makes no claims that could be tested. Wanted: a vb.Estimator, its class or its name."
         )
+    check_class(method)  # its claims may have been set after it was made
     names = list(TRACTABLE) if pairs is None else list(pairs)
     seed, rows, unsuitable = rng.or_default(seed), [], {}
     with bar("check", len(names), show=progress, unit="pair") as advance:
@@ -177,7 +84,7 @@ def check_estimator(
             except Unsuitable as error:
                 unsuitable[name] = str(error)
             else:
-                rows.append(_on(name, pair, batch, method, replicas, seed))
+                rows.extend(_on(name, pair, batch, method, replicas, seed))
             advance(number, name.__str__)
     return EstimatorCheck(name_of(method), tuple(rows), unsuitable)
 
@@ -188,52 +95,77 @@ def _away(name: str, seed: int) -> Pair:
         return pair.load({key: value + AWAY * torch.randn_like(value) for key, value in pair.parameters.items()})
 
 
-def _on(name: str, pair: Pair, batch: Batch, method: Estimator, replicas: int, seed: int) -> OnPair:
+def _on(name: str, pair: Pair, batch: Batch, method: Estimator, replicas: int, seed: int) -> list[OnPair]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of slow gradients and heavy tails: both are said in the result
         many = Replicas(pair, method, batch)
         captured = many.why_slow or "yes"
         if captured != "yes":
             replicas = min(replicas, 1000)  # one by one
-        z, resolution = math.nan, math.inf
-        judged = "the pair has no parameters that its claims are about" if method.unbiased_in else "it claims nothing"
-        if names := _claimed(pair, batch, method):
-            judged, z, resolution = _judged(pair, batch, method, many, names, replicas, seed)
-    claimed = ", ".join(sorted(method.unbiased_in)) or "nothing"
-    return OnPair(name, captured, judged, claimed, z, resolution)
+        value = mean_value(name, pair, batch, method, many, replicas, seed)
+        if not method.unbiased_in:
+            return [OnPair(name, NOTHING, captured, "it claims nothing"), value]
+        parts = _claimed(pair, batch, method)
+        if not parts:
+            claimed = ", ".join(sorted(method.unbiased_in))
+            return [OnPair(name, claimed, captured, "the pair has no parameters that its claims are about"), value]
+        judged, found = _judged(pair, batch, method, many, parts, replicas, seed)
+    if not found:
+        return [*(OnPair(name, part, captured, judged) for part in parts), value]
+    return [*(OnPair(name, part, captured, judged, *numbers) for part, numbers in found.items()), value]
+
+
+Found = dict[str, tuple[float, float, str]]
+"""Part → bias in standard errors; the smallest that would have been seen, in typical draws; if biased, the parameter with most of it."""
 
 
 def _judged(
-    pair: Pair, batch: Batch, method: Estimator, many: Replicas, names: tuple[str, ...], replicas: int, seed: int
-) -> tuple[str, float, float]:
-    """By what, or why not; bias in standard errors; and the smallest that would have been seen, in typical draws."""
+    pair: Pair, batch: Batch, method: Estimator, many: Replicas, parts: Groups, replicas: int, seed: int
+) -> tuple[str, Found]:
+    """How the gradient was judged, or why it was not; and the result."""
     by_draws, why = Derivative.of(method), ""
     try:
         if method.objective.truth is not None:
-            return "yes", *_against("tabulated", pair, batch, method, names, replicas, seed)
+            return "yes", _by_oracle("tabulated", pair, batch, method, parts, replicas, seed)
         if by_draws is None:
-            found = against_own_values(many, pair, names, replicas, seed)
-            return OWN, found.z, found.resolution
+            return OWN, _by_own_values(pair, many, parts, replicas, seed)
     except (Unsuitable, BadInput) as error:
         why = str(error).split(". ")[0]
     if by_draws is not None and suits(pair, batch, by_draws):
-        return DRAWS, *_against(by_draws, pair, batch, method, names, replicas, seed)
-    return why or "nothing is known of its bound without a path", math.nan, math.inf
+        return DRAWS, _by_oracle(by_draws, pair, batch, method, parts, replicas, seed)
+    return why or "nothing is known of its bound without a path", {}
 
 
-def _against(
-    oracle: Any, pair: Pair, batch: Batch, method: Estimator, names: tuple[str, ...], replicas: int, seed: int
-) -> tuple[float, float]:
+def _by_own_values(pair: Pair, many: Replicas, parts: Groups, replicas: int, seed: int) -> Found:
+    found: Found = {}
+    for part, names in parts.items():
+        whole, worst = against_own_values(many, pair, names, replicas, seed)
+        found[part] = whole.z, whole.resolution, worst if abs(whole.z) > SEEN else ""
+    return found
+
+
+def _by_oracle(
+    oracle: Any, pair: Pair, batch: Batch, method: Estimator, parts: Groups, replicas: int, seed: int
+) -> Found:
+    groups = parts | {f"{part} {name}": (name,) for part, names in parts.items() for name in names}
     table = compare(
-        pair, batch.args[0], [method], at={"here": pair}, replicas=replicas, oracle=oracle, groups={"claimed": names}, seed=seed, progress=False,
-    ).to_dataframe()  # fmt: skip
-    found = table[table.group == "claimed"].iloc[0]
-    typical = math.sqrt(found.mean_norm**2 + found.variance)
-    return found.bias_z, found.bias_resolution / typical if typical else 0.0
+        pair, batch.args[0], [method], at={"here": pair}, replicas=replicas, oracle=oracle, groups=groups, seed=seed, progress=False,
+    ).to_dataframe().set_index("group")  # fmt: skip
+    found: Found = {}
+    for part, names in parts.items():
+        whole = table.loc[part]
+        typical = math.sqrt(whole.mean_norm**2 + whole.variance)
+        alone = {name: abs(table.bias_z[f"{part} {name}"]) for name in names}
+        worst = max(alone, key=alone.__getitem__) if abs(whole.bias_z) > SEEN else ""
+        found[part] = float(whole.bias_z), float(whole.bias_resolution / typical) if typical else 0.0, worst
+    return found
 
 
-def _claimed(pair: Pair, batch: Batch, method: Estimator) -> tuple[str, ...]:
-    """The parameters in whose gradient it claims to be unbiased."""
-    roles = parameter_groups(pair, batch)
-    model = set(roles.get("model", ()))
-    return tuple(name for name in pair.parameters if ("model" if name in model else "guide") in method.unbiased_in)
+def _claimed(pair: Pair, batch: Batch, method: Estimator) -> Groups:
+    """Part → the parameters in whose gradient it claims to be unbiased; those parts that have any."""
+    model = set(parameter_groups(pair, batch).get("model", ()))
+    parts: Groups = {
+        "guide": tuple(name for name in pair.parameters if name not in model),
+        "model": tuple(name for name in pair.parameters if name in model),
+    }
+    return {part: names for part, names in parts.items() if names and part in method.unbiased_in}

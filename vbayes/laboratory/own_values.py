@@ -25,7 +25,9 @@ OFF = 0.005  # fraction of a typical draw by which third-order terms may distort
 MEMORY, BASE, OTHER, AIM = range(4)  # what children of a seed are for
 
 
-def against_own_values(replicas: Replicas, pair: Pair, names: Collection[str], draws: int, seed: int) -> Bias:
+def against_own_values(
+    replicas: Replicas, pair: Pair, names: Collection[str], draws: int, seed: int
+) -> tuple[Bias, str]:
     """The distance of the mean gradient from that of the mean value, in typical draws.
 
     Gradient and values use the same draws, so there is almost no noise if an estimator's gradient is the derivative of its value along the path. With more than six numbers, the distance is
@@ -37,6 +39,9 @@ def against_own_values(replicas: Replicas, pair: Pair, names: Collection[str], d
         names: The parameters to include.
         draws: Number of draws of the gradient.
         seed: Seed for all draws.
+
+    Returns:
+        The bias, and the parameter with most of it in standard errors; "" if there are more than six numbers, as no direction is then of one parameter.
 
     Raises:
         Unsuitable: The estimator can't be captured.
@@ -77,7 +82,12 @@ def against_own_values(replicas: Replicas, pair: Pair, names: Collection[str], d
     found = collect(gaps(), right, size)
     typical = math.sqrt(sum(squares) / BLOCKS)
     scaled = replace(found, sums=found.sums / typical, squares=found.squares / typical**2) if typical else found
-    return bias(scaled, right, OFF)
+    worst = ""
+    if count <= DIRECTIONS:
+        alone = [abs(bias(scaled.select(one[None]), right[:1], OFF).z) for one in torch.arange(count, device="cpu")]
+        owners = [name for name, value in parameters.items() if name in names for _ in range(value.numel())]
+        worst = owners[alone.index(max(alone))]
+    return bias(scaled, right, OFF), worst
 
 
 def _moved(pair: Pair, by: Tensor) -> Pair:

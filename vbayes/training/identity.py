@@ -68,8 +68,8 @@ def rows_of(data: Dataset, columns: Sequence[str]) -> str:
         if name in data.tensors:
             column = data.tensors[name]
             rows = column[torch.linspace(0, total - 1, min(total, SAMPLED), device=column.device).long()]
-            values = rows.detach().cpu().to(torch.float32).nan_to_num(nan=0.5).contiguous()
-            made.update(f"{tuple(values.shape)}".encode() + values.numpy().tobytes())
+            values = rows.detach().to(torch.float32).nan_to_num(nan=0.5).contiguous()
+            made.update(f"{tuple(values.shape)}".encode() + values.cpu().numpy().tobytes())
     return f"{total} rows {made.hexdigest()[:16]}"
 
 
