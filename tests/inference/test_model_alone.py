@@ -70,7 +70,7 @@ def wide(y):
     ("verb", "mend"),
     [
         (lambda: vb.impute(factors, X, X < 2, **quiet), "vb.fit\\(model, data, missing='mask'\\)"),
-        (lambda: vb.latent_use(factors, X), "as vb.pairs.vae\\(\\) has it"),
+        (lambda: vb.latent_use(factors, X), "as in vb.pairs.vae\\(\\)"),
         (lambda: vb.LatentSpace(factors, X), "vb.reconstruct\\(model, data\\), for these rows alone"),
     ],
 )

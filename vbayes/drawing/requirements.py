@@ -42,7 +42,7 @@ def same_rows(run: Run) -> None:
 def all_drawn(run: Run) -> None:
     if names := summed_out(*run.traces):
         raise Unsuitable(
-            f"The guide does not have {', '.join(map(repr, names))} (the model marks {'it' if len(names) == 1 else 'them'} for enumeration, or the guide came by itself): this estimator "
+            f"The guide does not have {', '.join(map(repr, names))} (the model marks {'it' if len(names) == 1 else 'them'} for enumeration, or the guide was made automatically): this estimator "
             f"would draw {'it' if len(names) == 1 else 'them'} from the prior, whatever the data. Use vb.Enumerated() or pyro.infer.TraceEnum_ELBO(), which sum over all values, or "
             f"a guide with pyro.sample({names[0]!r}, ...)."
         )

@@ -29,7 +29,7 @@ from .base_noise import Draw, Intercept
 from .particles import Particles
 
 FEW = 16  # particles: fewer are drawn by the time that it is known whether they could be drawn at once
-MANY = 100  # of which somebody is told that they are drawn one by one
+MANY = 100  # particles from which a message says that they are drawn one by one
 ROOM = (
     2**27
 )  # bytes of intermediate results in a chunk: more leaves the caches, and then each run takes longer than alone

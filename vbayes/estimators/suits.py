@@ -40,7 +40,7 @@ def check_suits(pair: Pair, batch: Batch, method: ELBO) -> None:
         several = isinstance(method, OF_SEVERAL) and method.num_particles > 1
         if isinstance(method, OF_DRAWS) and (names := summed_by(pair, batch)):
             raise Unsuitable(
-                f"The guide of pair {pair.name!r} does not have {', '.join(map(repr, names))} (the model marks it for enumeration, or the guide came by itself): {type(method).__name__} "
+                f"The guide of pair {pair.name!r} does not have {', '.join(map(repr, names))} (the model marks it for enumeration, or the guide was made automatically): {type(method).__name__} "
                 "would draw it from the prior, whatever the data. Use vb.Enumerated() or pyro.infer.TraceEnum_ELBO(), which sum over all values, or put it in a guide."
             )
     part = seen_of(pair, batch) if several else None

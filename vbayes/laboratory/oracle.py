@@ -45,7 +45,7 @@ class Known:
 
 
 Judge = Known | ELBO
-FEW = 20_000  # nodes of a table that nobody asked for
+FEW = 20_000  # maximum number of nodes if a table was not requested
 
 
 def target(method: ELBO) -> Objective | tuple[Any, ...]:

@@ -74,7 +74,7 @@ def require_masked(pair: Pair, batch: Batch, where: str, nameless: str = "") -> 
     except (ValueError, RuntimeError, IndexError, TypeError, NotImplementedError) as error:
         if nameless:
             raise BadData(nameless) from error
-        return False  # it fails with or without gaps, and who looks next says why
+        return False  # it fails with or without gaps, and the next check says why
     masked = [site for site in sites(p) if known_of(site) is not None]
     for site in masked:
         _check_left_out(site, batch, where)

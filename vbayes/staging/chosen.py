@@ -27,7 +27,7 @@ class ShapeOfDraws(RuntimeError):
         line: The line of the user's code where the tensor is made; if empty, the line where the error is raised.
     """
 
-    def __init__(self, said: str = "data-dependent: a shape hangs on the numbers of a tensor", line: str = "") -> None:
+    def __init__(self, said: str = "data-dependent: a shape depends on the values of a tensor", line: str = "") -> None:
         super().__init__(said)
         self.line = line
 

@@ -249,7 +249,7 @@ class _Whole(TorchFunctionMode):
         if func in WHOLE and node_of(args[0]) is not None:
             if self._reads.known(args[0]):
                 return self._reads.read(args[0], lambda: func(*args, **kwargs))
-            raise RuntimeError("data-dependent: the numbers of a tensor are handed over")
+            raise RuntimeError("data-dependent: all values of a tensor are read")
         return func(*args, **kwargs)
 
 

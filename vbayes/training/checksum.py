@@ -50,7 +50,7 @@ def write(tensors: Mapping[str, Tensor], path: Path, described: str) -> None:
 
 
 def damage(path: Path) -> str:
-    """What of a file is not as it was written, in words; empty where all is, or where nobody can tell, as it has neither version nor checksum.
+    """Describes which part of a file is damaged; empty if none is, or if that can't be determined, as there is neither version nor checksum.
 
     Raises:
         OSError: It can't be read.

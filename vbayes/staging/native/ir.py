@@ -102,7 +102,7 @@ class Value:
 
 @dataclass(frozen=True, eq=False)
 class Input(Value):
-    """An array that is handed in, or a constant of the program."""
+    """An input array, or a constant of the program."""
 
     constant: Tensor | None = None
 
@@ -229,8 +229,8 @@ class Graph:
     """A program, represented by the values that its outputs are computed from.
 
     Attributes:
-        inputs: What the caller hands in.
-        constants: What is handed in beside, the same each time.
+        inputs: Arrays from the caller.
+        constants: Further input arrays, the same in each call.
         outputs: Each an array of its own.
         states: The first so many inputs are overwritten with the first as many outputs.
     """

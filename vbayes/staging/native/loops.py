@@ -14,7 +14,7 @@ from .ir import Gather, Iota, Operand, Pointwise, Reduction, Value, View
 from .schedule import Domain, Kernel, same_place, splits
 
 SHARED = 2**23
-"""Elements of little arithmetic from which two threads share a loop: some 300 µs. Where other processes want the processor, the second comes milliseconds late."""
+"""Number of elements with little arithmetic from which two threads share a loop, about 300 µs. On a busy machine, the second thread starts milliseconds late."""
 
 
 class Loops:

@@ -12,7 +12,7 @@ from .ops import Cost
 Domain = tuple[int, ...]
 COPIES = 4  # of one value, at most
 MOST = 256  # values of one loop nest: what gcc takes for a function grows with the square of its length
-LARGE = 2**14  # elements that are made anew where that costs less than to fetch them
+LARGE = 2**14  # number of elements from which values are recomputed if that costs less than reading them
 DEAR = 8  # times as long as one of little arithmetic an element of another takes
 
 

@@ -33,7 +33,7 @@ class XLA:
         device: Of its tensors.
 
     Attributes:
-        drawn: The operations that draw random numbers beside those that it is handed.
+        drawn: The operations that draw random numbers other than the given noise.
         draws: Whether there are any.
 
     Raises:

@@ -33,7 +33,7 @@ class Translation:
         graph: Without mutation; each node notes what it makes (`meta["val"]`).
 
     Attributes:
-        constants: Large tensors that the graph has in itself, which are handed in; small ones are built in.
+        constants: Large constants of the graph, which are passed as inputs; small ones are built in.
         draws: The operations that draw random numbers, in their order.
 
     Raises:

@@ -62,13 +62,13 @@ def _cholesky(out: tuple[Tensor, Tensor], a: View, *, upper: bool = False, check
     if upper:
         raise Unsupported("an upper Cholesky factor")
     factor, info = out
-    # Where it fails the factor has NaN on its diagonal; who asks after the reason gets none.
+    # If it fails, the factor has NaN on its diagonal; no error code is returned.
     return [View.whole(Cholesky(**shape_and_type(factor), operands=(a,))), fill(tuple(info.shape), torch.int32, 0)]
 
 
 @rule("_linalg_check_errors")
 def _nothing(out: Any, *_: Any, **__: Any) -> None:
-    """Where a factorisation failed there is NaN, and the step that it reaches is not taken."""
+    """A failed factorisation gives NaN, so that the step that it affects is not taken."""
 
 
 @rule("linalg_solve_triangular")

@@ -1,7 +1,7 @@
-"""The register of rules, and what most of them are made of.
+"""The register of rules, and building blocks for them.
 
-A rule is called with what torch says the result is (a tensor without storage, or several), and then with the operation's own
-arguments, in which arrays are views. It returns a view, or a list of them where the operation has several results.
+A rule is called with the result according to torch (a tensor without storage, or several), and then with the operation's own
+arguments, in which arrays are views. It returns a view, or a list of views if the operation has several results.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def pointwise(out: Tensor, op: str, operands: Sequence[Operand], types: Iterable
 
 
 def _number(operand: Operand) -> Operand:
-    """The number, of an array of one number: it need not be stored, nor read in a loop, where what is read on one side of a choice keeps gcc from vectors."""
+    """The number in an array of one number, which need not be stored, nor read in a loop, where a read in one branch of a choice would prevent gcc from vectorising."""
     made = operand.value if isinstance(operand, View) else None
     if not isinstance(made, Pointwise) or made.op.name != "copy" or made.views:
         return operand

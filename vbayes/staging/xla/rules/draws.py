@@ -1,4 +1,4 @@
-"""Random numbers that are not made of the noise that a program is handed: each operation draws by a key of its own."""
+"""Random numbers that are not made from the noise given to a program: each operation draws with its own key."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def _turned(x: Any) -> Any:
 
 
 def _no_info(out: Tensor) -> Any:
-    """Where it fails there is NaN; who asks after the reason gets none."""
+    """A failed factorisation gives NaN, and no error code."""
     return jnp.zeros(tuple(out.shape), "int32")
 
 
