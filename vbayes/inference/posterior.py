@@ -132,7 +132,7 @@ class Posterior(Displayable):
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row for each element of each site: site, element (with its labels, as `a[Aitkin]`), mean, sd, and the ends of the central 90 % interval, 5% and 95%."""
-        return marginals({name: values.numpy() for name, values in self.draws.items()}, self.dims, self.labels)
+        return marginals({name: values.cpu().numpy() for name, values in self.draws.items()}, self.dims, self.labels)
 
     def to_arviz(self) -> InferenceData:
         """Converts to ArviZ's data object, with one chain and the group `posterior`; dimensions have the names of plates, and the labels of the data."""
