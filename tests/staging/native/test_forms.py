@@ -278,7 +278,9 @@ def test_code_with_other_numbers_names_the_pass(name, monkeypatch):
     owner, attribute, fault = FAULTS[name]
     (monkeypatch.setitem if isinstance(owner, dict) else monkeypatch.setattr)(owner, attribute, fault)
     say_once.cache_clear()
-    with pytest.warns(UserWarning, match=f"for output 0; the first pass with different numbers is {name}. Please report"):
+    with pytest.warns(
+        UserWarning, match=f"for output 0; the first pass with different numbers is {name}. Please report"
+    ):
         native, why = compiled_or_why(lambda x: [x - x.exp()], [torch.linspace(-1, 1, 5)])
     assert native is None and "numbers differ from torch" in why
 
