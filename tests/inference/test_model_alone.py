@@ -173,6 +173,6 @@ def test_draws_and_groups_of_a_model_alone():
     assert set(vb.parameter_groups(located, vb.Batch((Y,)))["model"]) == {"gap"}
     assert set(pyro.get_param_store().keys()) == before, "nothing is left behind"
     with pytest.raises(
-        vb.errors.Unsuitable, match="The guide of pair 'wide' makes the model's latents from draws of its"
+        vb.errors.Unsuitable, match="The guide of pair 'wide' computes the model's latents from draws of its"
     ):
         vb.log_evidence(wide, Y, "sandwich", num_particles=2, temperatures=2, **quiet)
