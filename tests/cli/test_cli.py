@@ -30,6 +30,7 @@ RUN = {
     "report.html",
 }
 DIAGNOSED = {"diagnosis.json", "diagnosis.png"}
+ESTIMATED = {"estimates.json"}
 
 
 def vbayes(*args, cwd, **options):
@@ -118,7 +119,8 @@ def test_default_folder_and_a_pair_without_pictures(inside, tmp_path):
     told = json.loads((folder / "diagnosis.json").read_text())["verdict"]
     assert "With 64 particles the guide's gradient has a signal-to-noise ratio of" in told
     assert told.split() == done.stdout.replace("│", " ").split("╮")[1].split("╰")[0].split()
-    assert folder.name.startswith("train-eight_schools-2") and {p.name for p in folder.iterdir()} == RUN | DIAGNOSED
+    assert folder.name.startswith("train-eight_schools-2")
+    assert {p.name for p in folder.iterdir()} == RUN | DIAGNOSED | ESTIMATED
 
 
 def test_train_until_it_has_converged(inside, tmp_path, monkeypatch):

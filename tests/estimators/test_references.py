@@ -111,7 +111,10 @@ class StickyIWAE(vb.Estimator):
     def estimate(self, particles):
         v = torch.softmax(particles.log_w.detach(), 0)
         path = particles.log_p - (particles.log_q - particles.log_q_fixed)
-        return vb.Estimate(particles.log_w.detach().mean(0), (v * path).sum(0))
+        return vb.Estimate(self.bound_of(particles.log_w.detach()), (v * path).sum(0))
+
+    def bound_of(self, log_w):
+        return torch.logsumexp(log_w, 0) - math.log(self.num_particles)
 
 
 def test_stl_on_the_bound_of_several_particles_is_biased_by_the_score_that_it_drops():

@@ -151,7 +151,7 @@ def test_discrete_latents_are_summed_out_and_both_orders_are_found():
     assert vb.fit(two_groups, X, steps=2, **quiet).estimator == vb.Enumerated()
     found = vb.diagnose(fit, draws=500)
     assert found.trust == "bad" and found.modes == pytest.approx((0.5,), abs=0.05)
-    assert "another mode, of about 0.5" in found.verdict() and "other modes" in repr(found)
+    assert "another mode, with about 0.5" in found.verdict() and "other modes" in repr(found)
     without = vb.posterior(fit, draws=50)
     assert without.trust == "bad" and without.advice.words() in found.verdict(), "no diagnosis was made of the fit"
 

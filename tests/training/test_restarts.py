@@ -253,4 +253,4 @@ def test_starts_of_a_guide_by_name_take_turns_at_the_modes_found():
     assert means.sign().sum() == 0 and ((means.abs() - 1.92).abs() < 1.0).all()
     assert "led to different posteriors" in found.verdict(300)
     said = vb.fit(lost_sign, x, **how).verdict()
-    assert "another mode, of about 0.50 of the mass" in said and "Use the draws" not in said
+    assert "another mode, with about 0.50 of the mass" in said and "Use the draws" not in said

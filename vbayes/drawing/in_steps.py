@@ -17,6 +17,7 @@ from ..errors import BadEstimator, Unsuitable
 from ..pair.sites import Layout, latents
 from ..validation import vmap
 from .base_noise import Draw, Intercept
+from .gammas import FROM_NOISE
 from .latents import as_rows
 from .order import steps_of
 from .partial_run import PartialRun
@@ -42,13 +43,13 @@ def in_steps(run: Run, num_particles: int, resample: Resample | None, checked: C
     Raises:
         Unsuitable: The model has a latent that the guide lacks, or sites differ between runs.
     """
-    with Intercept(_middle), Cost() as cost:
+    with (middle := _Middle(_middle)), Cost() as cost:
         checked(run)
         q, p = run.traces
     _check_all_in_guide(q, p)
     layout, plan = run.layout, steps_of(q, p)
     # A program is compared with the same particles one by one, where draws not made from base noise come in another order.
-    together = get_proxy_mode() is not None and not cost.draws
+    together = get_proxy_mode() is not None and not cost.draws and not middle.others
     values: dict[str, Tensor] = {}
     log_w, steps = layout.total([]).expand(num_particles, *layout.total([]).shape), []
     for number, step in enumerate(plan):
@@ -73,6 +74,16 @@ def _require_shapes(chosen: Any, log_w: Tensor) -> tuple[Tensor, Tensor]:
             f"{len(log_w) - 1}, and the log-weights to continue with; or None."
         )
     return chosen
+
+
+class _Middle(Intercept):
+    """Answers with the middle of the base noise, and notes draws that take more than one number of it each."""
+
+    others = False
+
+    def _answer(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:
+        self.others |= func in FROM_NOISE
+        return super()._answer(func, args, kwargs)
 
 
 def _middle(kind: str, like: Tensor) -> Tensor:
