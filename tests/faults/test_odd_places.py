@@ -89,9 +89,9 @@ def test_a_whole_training_without_a_home(tmp_path):
     )  # fmt: skip
     if "setpriv:" in done.stderr:
         pytest.skip(done.stderr)
-    assert done.returncode == 0 and done.stderr.count("no home") == 1, done.stderr
+    assert done.returncode == 0 and done.stderr.count("no writable home") == 1, done.stderr
     assert {"posterior.nc", "report.html"} <= set(os.listdir(tmp_path / "run"))
-    (place,) = re.findall(r"kept in (\S+vbayes-home-\w+)", done.stderr)
+    (place,) = re.findall(r"stored in (\S+vbayes-home-\w+)", done.stderr)
     assert not Path(place).exists()
 
 

@@ -108,7 +108,7 @@ def test_objectives_are_judged_by_the_posterior(raced):
         and (wake.sd_error < elbo.sd_error).all()
     )
     text = raced.verdict()
-    assert "After all 500 steps: KL(q ‖ p) is least by stl, 0.34 nats per datum (wake_sleep(32) has" in text
+    assert "After all 500 steps: KL(q ‖ p) is lowest with stl, 0.34 nats per datum (wake_sleep(32) has" in text
     assert "the error of the sds is" in text and "compared by the ELBO" not in text
     assert "kl" in raced.summary() and "kl_se" in raced.summary()
 

@@ -145,7 +145,7 @@ def test_a_task_whose_process_dies_is_named(file):
 def test_processes_that_always_die(file):
     """Not all of them are tried."""
     file.write_text(FILE.replace('dies and scale == 2 and 100 in sizes and not (HERE / "died").exists()', "dies"))
-    with pytest.raises(TaskFailed, match=r"3 in a row died, so the other 9 are not tried(.|\n)*sizes=\[10\]"):
+    with pytest.raises(TaskFailed, match=r"3 in a row died, so the other 9 were not tried(.|\n)*sizes=\[10\]"):
         tables(file, jobs=2, dies="true")
 
 

@@ -26,13 +26,11 @@ from ..summaries.card import first_few
 from .diagnosis import Diagnosis
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from ..training.result import Fit
 
 PREDICTION = Optional(Instance(Prediction, "a vb.Prediction", "fit.predict(new_rows)"))
 DRAWN, MOST = 4000, 20  # draws for the estimates; elements of a latent that are shown
-AT_ONCE = 20_000_000  # numbers in these draws, at most
+AT_ONCE = 2_000_000  # numbers in these draws, at most
 METHODS = {
     "exact": "from the exact posterior",
     "guide": "of the guide",
@@ -113,23 +111,22 @@ def drawn(fit: Fit, **how: Any) -> Any:
     return to_arviz(fit, **how)
 
 
-def keep_estimates(fit: Fit, folder: Path, *, seed: int = 0) -> pd.DataFrame:
-    """Means, standard deviations and intervals of the latents with few elements, for the page; drawn as the verdict says.
+def keep_estimates(fit: Fit, folder: Path, *, seed: int = 0) -> None:
+    """Means, standard deviations and intervals of the latents with few elements, for the page, from draws as the verdict advises; nothing if all are larger.
 
     Raises:
         Unsuitable: There is no posterior to draw from.
     """
-    sizes = {
-        name: values[0].numel() for name, values in fit.posterior(draws=2, method="guide", seed=seed).draws.items()
-    }
+    sizes = {name: one[0].numel() for name, one in fit.posterior(draws=2, method="guide", seed=seed).draws.items()}
+    small = [name for name, size in sizes.items() if size <= MOST]
+    if not small:
+        return
     found = fit.posterior(draws=min(DRAWN, max(ROWS, AT_ONCE // sum(sizes.values()))), seed=seed)
-    small = {name: values for name, values in found.draws.items() if values[0].numel() <= MOST}
-    table = replace(found, draws=small).to_dataframe().drop(columns="site")
+    table = replace(found, draws={name: found.draws[name] for name in small}).to_dataframe().drop(columns="site")
     larger = [name for name in found.draws if name not in small]
     words = f"Posterior means, standard deviations and central 90 % intervals, from {len(found):,} draws {METHODS[found.method]}."
     words += f" Not shown, as they have more than {MOST} elements: {first_few(larger)}." if larger else ""
     write_json(folder / "estimates.json", {"words": words, "columns": list(table), "rows": table.to_numpy().tolist()})
-    return table
 
 
 def keep_diagnosis(found: Diagnosis, folder: Path, *, more: str = "") -> None:

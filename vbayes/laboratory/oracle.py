@@ -157,7 +157,7 @@ def said(judge: Judge | None, replicas: int) -> str:
 
 def check_oracle(oracle: Any) -> None:
     """Raises `BadInput` for anything that can't be an oracle."""
-    if oracle in ("auto", "tabulated"):
+    if isinstance(oracle, str) and oracle in ("auto", "tabulated"):
         return
     method, wanted = resolve(oracle), "Wanted: 'auto', 'tabulated', or an unbiased estimator such as vb.AnalyticKL()."
     if isinstance(method, Estimator) and method.unbiased_in != {"model", "guide"}:
