@@ -116,8 +116,9 @@ def figure(table: pd.DataFrame) -> plt.Figure:
     rows = summary(table)
     labels = [f"{r.method}, k = {r.k}\n{r.active_units} active units" for r in rows.itertuples()]
     colours = ["#0072B2" if name == "VAE" else "#7B68EE" for name in rows.method]
-    ax.bar(labels, rows.minus_log_p, yerr=rows.se, color=colours, width=0.6, ecolor="#444444")
-    ax.set_ylim(rows.minus_log_p.min() * 0.97, rows.minus_log_p.max() * 1.02)
+    for label, row, colour in zip(labels, rows.itertuples(), colours, strict=True):
+        ax.errorbar(label, row.minus_log_p, yerr=row.se, color=colour, ecolor="#444444", marker="o", ms=9)
+    ax.margins(x=0.2)
     ax.set_ylabel("held-out −log p(x)\n(nats per datum, ± 1 SE)")
     ax.spines[["top", "right"]].set_visible(False)
     return drawing
