@@ -13,6 +13,7 @@ import torch
 
 import vbayes as vb
 from tests.models import binary, small_vae
+from vbayes.training.identity import rows_of
 
 
 @pytest.fixture
@@ -246,3 +247,15 @@ def test_loaded_with_other_data(tmp_path, data):
         vb.Fit.load(path, pair, rows.flip(0))
     with pytest.warns(UserWarning, match=r"trained by Adam, so it can't be resumed with SGD.*optimizer=Adam"):
         vb.Fit.load(path, pair, data, optimizer=torch.optim.SGD)
+
+
+@pytest.mark.parametrize("count", [1, 2, 1000, 1001, 2**24 + 4])
+def test_rows_that_tell_data_apart(count):
+    """The first and the last are among them, however many there are: as float32 the last of 2²⁴ + 4 was one too far."""
+    x = torch.zeros(1).expand(count)
+    assert rows_of(vb.Dataset.of({"x": x}), ["x"]).startswith(f"{count} rows ")
+    if count < 2000:
+        first, last = x.clone(), x.clone()
+        first[0], last[-1] = 1.0, 1.0
+        found = {rows_of(vb.Dataset.of({"x": each}), ["x"]) for each in (x, first, last)}
+        assert len(found) == min(count, 2) + 1

@@ -11,6 +11,14 @@ from ..errors import BadData, near
 ROWS = "rows"  # an argument that gets the row numbers
 
 
+def parameters_of(model: Callable[..., Any]) -> list[inspect.Parameter] | None:
+    """The parameters of a model, or of a module's `forward`; None if Python can't tell, as of some functions in C."""
+    try:
+        return list(inspect.signature(getattr(model, "forward", model)).parameters.values())
+    except (TypeError, ValueError):
+        return None
+
+
 def columns_for(
     model: Callable[..., Any], names: Sequence[str], *, data: str, named: bool, unusable: Mapping[str, str] | None
 ) -> list[str]:
@@ -28,9 +36,8 @@ def columns_for(
     """
     if not named:
         return list(names)
-    try:
-        parameters = inspect.signature(getattr(model, "forward", model)).parameters.values()
-    except (TypeError, ValueError):
+    parameters = parameters_of(model)
+    if parameters is None:
         return list(names)
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     required = [p.name for p in positional if p.default is p.empty]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data.columns_for import ROWS
+from ..data.columns_for import ROWS, parameters_of
 from ..data.dataset import Batch, Dataset
 from ..drawing.relations import Relations
 from ..errors import BadData, Unsuitable, VBayesError
@@ -39,9 +39,8 @@ class NewRows:
 
     def plain(self, model: Callable[..., Any]) -> tuple[Any, ...]:
         """The arguments without missing ones at the end that have a default, which Pyro's `Predictive` leaves out too."""
-        try:
-            known = list(inspect.signature(getattr(model, "forward", model)).parameters.values())
-        except (TypeError, ValueError):
+        known = parameters_of(model)
+        if known is None:
             return self.args
         found = list(self.args)
         while found and found[-1] is None and len(found) <= len(known):

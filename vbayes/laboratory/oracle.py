@@ -130,7 +130,8 @@ def judge_of(method: ELBO, pair: Pair, batch: Batch, oracle: Any, *, whole: bool
         several: list[ELBO] = [DReG(number), *([VIMCO(number)] if number >= VIMCO.min_particles else [])]
         candidates = [quiet for quiet in several if target(quiet) == goal]
     if isinstance(method, Estimator) and method.unbiased_in == {"model", "guide"}:
-        candidates += [*filter(None, [Derivative.of(method)]), method]
+        by_draws = Derivative.of(method)
+        candidates += [method] if by_draws is None else [by_draws, method]
     if found := next((candidate for candidate in candidates if suits(pair, batch, candidate)), None):
         return found
     with suppress(Unsuitable, BadInput):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import pyro
 import torch
 from torch import Tensor
 
+from ..data.columns_for import parameters_of
 from ..data.dataset import Batch
 from ..errors import BadPair
 from ..validation import no_warnings_of_nan, validation
@@ -53,11 +53,8 @@ def require_density(pair: Pair, batch: Batch) -> None:
 
 
 def _arguments(pair: Pair, batch: Batch) -> dict[str, Tensor]:
-    try:
-        names = list(inspect.signature(getattr(pair.model, "forward", pair.model)).parameters)
-    except (TypeError, ValueError):
-        return {}
-    return {name: a for name, a in zip(names, batch.args, strict=False) if isinstance(a, Tensor)}
+    parameters = parameters_of(pair.model) or []
+    return {p.name: a for p, a in zip(parameters, batch.args, strict=False) if isinstance(a, Tensor)}
 
 
 def _as_numbers(pair: Pair, batch: Batch, value: Tensor) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
-
 import pyro
 import torch
 
+from ..data.columns_for import parameters_of
 from ..data.dataset import Dataset
 from ..errors import BadData, BadPair, VBayesError, near
 from ..validation import validation
@@ -17,11 +16,7 @@ from .sites import factors, observed
 
 def require_arguments(pair: Pair) -> None:
     """Raises `BadPair` if the model has no arguments that data could be passed to."""
-    try:
-        parameters = inspect.signature(getattr(pair.model, "forward", pair.model)).parameters
-    except (TypeError, ValueError):
-        return
-    if not parameters:
+    if parameters_of(pair.model) == []:
         raise BadPair(
             f"Model {pair.name!r} takes no arguments, so no data can be passed to it. Write it as `def {pair.name}(x): ... obs=x`, and the guide likewise, and pass the data: "
             "vb.fit(pair, x). vb.SVI takes model and guide without arguments, and vb.check(pair) checks them."
@@ -61,9 +56,6 @@ def require_observations(pair: Pair, data: Dataset, batch_size: int | None) -> N
 
 def _empty(pair: Pair, asked: list[str], named: bool) -> list[str]:
     """The arguments with default None that get no data."""
-    try:
-        parameters = list(inspect.signature(getattr(pair.model, "forward", pair.model)).parameters.values())
-    except (TypeError, ValueError):
-        return []
+    parameters = parameters_of(pair.model) or []
     got = asked if named else [p.name for p in parameters[: len(asked)]]
     return [p.name for p in parameters if p.default is None and p.name not in got]

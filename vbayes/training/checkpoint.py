@@ -42,6 +42,7 @@ def save(fit: Any, path: Path, going: Any = None) -> Path:
     parameters = {f"parameter.{k}": v.detach().cpu().contiguous() for k, v in fit.pair.state().items()}
     history = torch.tensor(fit.rows.table, device="cpu")
     tensors: dict[str, Tensor] = {**parameters, "history": history}
+    asked = fit.data.asked(fit.pair.model)
     described = {
         "pair": fit.pair.name,
         "estimator": name_of(fit.estimator),
@@ -55,8 +56,8 @@ def save(fit: Any, path: Path, going: Any = None) -> Path:
         "average": fit.average,
         "update": update_to_json(fit.optimizer),
         "optimizer": named(fit.optimizer),
-        "rows": rows_of(fit.data, fit.data.asked(fit.pair.model)),
-        "labels": {name: fit.data.labels[name] for name in fit.data.asked(fit.pair.model) if name in fit.data.labels},
+        "rows": rows_of(fit.data, asked),
+        "labels": {name: fit.data.labels[name] for name in asked if name in fit.data.labels},
         "convergence": fit.convergence and fit.convergence.to_json(),
         "guide": checkpoint_guide.described(fit.pair, tensors),
         "progress": _pack(vars(fit.progress), tensors),
