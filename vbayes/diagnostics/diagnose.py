@@ -17,6 +17,7 @@ from ..arguments.kind import Optional
 from ..arguments.takes import takes
 from ..arguments.whole import Whole
 from ..data.dataset import Batch
+from ..data.spread import spread
 from ..errors import Unsuitable
 from ..guides import in_words
 from ..inference.advice import beside, history_of, richer_than, training_of
@@ -172,7 +173,7 @@ def _rows(problem: Problem) -> tuple[Batch, int, int]:
     every = whole, len(data), math.prod(local)
     if local != (len(data),) or len(data) <= ROWS:
         return every
-    index = torch.linspace(0, len(data) - 1, ROWS, device=problem.device).long()
+    index = spread(len(data), ROWS, problem.device)
     some = Batch(data.batch(pair.model, index).args)
     try:
         if seen_of(pair, some):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .. import rng
 from ..data.dataset import Batch
+from ..data.spread import spread
 from ..drawing.apart import Apart
 from ..inference.psis import WORST_K, Trust, smoothed, trust
 from ..pair.pair import Pair
@@ -92,7 +93,7 @@ def parts_of(pair: Pair, batch: Batch, seed: int) -> Parts | None:
         if found is None:
             return None
         inner = INNER if found.shared else 1
-        rows = torch.linspace(0, found.size - 1, min(ROWS, found.size), device="cpu").long()
+        rows = spread(found.size, ROWS, "cpu")
 
         def one() -> dict[str, Tensor]:
             made = found.weigh(inner)

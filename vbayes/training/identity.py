@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ..data.dataset import Dataset
+from ..data.spread import spread
 from ..data.stored import Stored
 from ..estimators import name_of
 
@@ -64,12 +65,10 @@ def rows_of(data: Dataset, columns: Sequence[str]) -> str:
     if data.chances is not None:
         return ""
     made, total = hashlib.sha256(), len(data)
-    count = min(total, SAMPLED)
-    chosen = torch.arange(count, device="cpu") * (total - 1) // max(count - 1, 1)  # whole numbers: a float ends at 2²⁴
     for name in columns:
         if name in data.tensors:
             column = data.tensors[name]
-            rows = column[chosen.to(column.device)]
+            rows = column[spread(total, SAMPLED, column.device)]
             values = rows.detach().to(torch.float32).nan_to_num(nan=0.5).contiguous()
             made.update(f"{tuple(values.shape)}".encode() + values.cpu().numpy().tobytes())
     return f"{total} rows {made.hexdigest()[:16]}"
