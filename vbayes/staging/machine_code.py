@@ -98,13 +98,20 @@ def _first_wrong(native: Native, graph: GraphModule, examples: Sequence[Tensor],
     return first_departure(native.translation, examples, lambda made: differing(made, right, examples) is None)
 
 
-def differing(mine: Sequence[Tensor], right: Sequence[Tensor], examples: Sequence[Tensor]) -> int | None:
-    """The first output whose numbers differ from torch's by more than rounding."""
+def differing(
+    mine: Sequence[Tensor], right: Sequence[Tensor], examples: Sequence[Tensor], products: float = 0.0
+) -> int | None:
+    """The first output whose numbers differ from torch's by more than rounding.
+
+    Args:
+        products: The relative rounding of products, where that is larger than of the numbers themselves.
+    """
     coarsest = max((torch.finfo(t.dtype).eps for t in [*examples, *right] if t.is_floating_point()), default=0.0)
     sizes = [_largest(theirs) for theirs in right]
     for number, (one, theirs) in enumerate(zip(mine, right, strict=True)):
         # Half of the digits; for numbers that cancel to nearly zero, only the digits that the size of the others allows.
-        near = coarsest**0.5 * sizes[number] + 100 * coarsest * max(sizes) if theirs.is_floating_point() else 0.0
+        rounding = max(coarsest, products) ** 0.5 * sizes[number] + max(100 * coarsest, products) * max(sizes)
+        near = rounding if theirs.is_floating_point() else 0.0
         if not torch.allclose(one, theirs, rtol=0.0, atol=near, equal_nan=True):
             return number
     return None
