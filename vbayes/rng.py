@@ -77,9 +77,13 @@ def set_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     random.setstate(state["random"])
     np.random.set_state(state["numpy"])
-    if "cuda" in state and torch.cuda.is_available():  # a fit may go on where there are fewer devices, or none
-        for number, one in enumerate(state["cuda"][: torch.cuda.device_count()]):
-            torch.cuda.set_rng_state(one, number)
+    if not torch.cuda.is_available():
+        return
+    there = torch.cuda.device_count()  # a fit may go on where there are fewer devices
+    for number, one in enumerate(state.get("cuda", ())[:there]):
+        torch.cuda.set_rng_state(one, number)
+    if "cuda" not in state:  # from before there was a device: as the user's own seed left it, which waits for that
+        torch.cuda.manual_seed_all(torch.initial_seed())
 
 
 _default = 0
@@ -150,9 +154,10 @@ def continued(state: dict[str, Any]) -> Iterator[None]:
         before = get_state()
         try:
             set_state(state)
-            if "cuda" not in state and torch.cuda.is_available() and torch.cuda.is_initialized():
-                # A state from before there was a device: what it draws there is a function of it all the same.
-                torch.cuda.manual_seed_all(int.from_bytes(bytes(state["torch"][:8].tolist()), "little"))
+            if torch.cuda.is_available() and torch.cuda.is_initialized():
+                # A device that the state knows nothing of: what is drawn there is a function of the state all the same.
+                for device in torch.cuda.default_generators[len(state.get("cuda", ())) :]:
+                    device.manual_seed(int.from_bytes(bytes(state["torch"][:8].tolist()), "little"))
             yield
             state.update(get_state())
         finally:
