@@ -21,6 +21,7 @@ import jax
 from vbayes.staging.xla.crossing import to_jax
 from vbayes.staging.xla.jitted import Jitted
 from vbayes.staging.xla.program import XLA
+from vbayes.staging.xla.rules import linear_algebra
 from vbayes.staging.xla.rules.linear_algebra import coarse, precision
 from vbayes.staging.xla.translate import supported
 
@@ -146,6 +147,20 @@ def test_products_have_all_digits_unless_torch_is_told_otherwise(precise):
     assert coarse() and precision() == default
     made, why = backends.xla_or_why(lambda x: [x @ x], [torch.eye(2)])
     assert made, why
+
+
+def test_a_program_that_is_made_follows(precise, monkeypatch):
+    """Each precision is a program of its own, of those that jax keeps."""
+    asked, ask = [], linear_algebra.precision
+    monkeypatch.setattr(linear_algebra, "precision", lambda: asked.append(ask()) or asked[-1])
+    run = XLA(simplified(lambda x: [x @ x], [torch.eye(2)], supported), 0, torch.device("cpu"))
+    for name in ("highest", "high", "highest", "high"):
+        torch.set_float32_matmul_precision(name)
+        assert torch.equal(run(torch.eye(2))[0], torch.eye(2))
+    assert set(asked) == {jax.lax.Precision.HIGHEST, jax.lax.Precision.DEFAULT}
+    before = len(asked)
+    run(torch.eye(2))
+    assert len(asked) == before
 
 
 def test_torchs_convolutions_are_precise_where_they_are_compared(precise, monkeypatch):

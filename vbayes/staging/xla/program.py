@@ -17,6 +17,7 @@ from torch.fx import GraphModule, Node
 from .crossing import Crossing, lent, name_of, to_jax
 from .jitted import SMALL, Jitted
 from .load import device_of
+from .rules.linear_algebra import coarse
 from .translate import Translation, key_of
 
 STEPS, NUMBERS = 1024, 2**22  # in one call at most; and numbers in what has a row for each step
@@ -62,8 +63,9 @@ class XLA:
 
     @contextmanager
     def _inside(self) -> Iterator[None]:
-        """Types are torch's, and arrays that are made from nothing are on the device; outside nothing has changed."""
-        with jax.enable_x64(True), jax.default_device(self._where), lent(self._device):
+        """Types are torch's, as is the precision of products, a program for each; arrays that are made from nothing are on the device. Outside nothing has changed."""
+        products = jax.default_matmul_precision("default" if coarse() else "highest")
+        with jax.enable_x64(True), jax.default_device(self._where), products, lent(self._device):
             yield
 
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
