@@ -161,3 +161,73 @@ def test_runs_side_by_side_fit_into_memory(card, monkeypatch):
     monkeypatch.setattr(program, "ROOM", 2 * run._bytes)
     assert run.side_by_side([x], [])[0].tolist() == pytest.approx(x.cpu().exp().sum(1).tolist())
     assert {size for _, size in run._side_by_side} == {2}
+
+
+# ---- what a card alone can tell --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def real(request):
+    if request.config.getoption("--device") != "cuda":
+        pytest.skip("what kernels do, which the stand-in has none of")
+    if why := load.missing("cuda"):
+        pytest.skip(why)
+
+
+def product(size=512):
+    """A product by XLA's relative error."""
+    a, b = (torch.randn(size, size, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    there = a.to(CUDA), b.to(CUDA)
+    found, right = made(lambda a, b: [a @ b], there)(*there)[0].cpu().double(), a.double() @ b.double()
+    return float((found - right).abs().max() / right.abs().max())
+
+
+def test_products_on_a_card_are_as_precise_as_torch_is_told(real):
+    assert product() < 1e-5
+    torch.set_float32_matmul_precision("high")
+    try:
+        coarse = product()
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert coarse < 1e-2 and (coarse > 1e-5 or torch.cuda.get_device_capability()[0] < 8)
+
+
+def test_a_program_on_the_second_card(real):
+    if torch.cuda.device_count() < 2:
+        pytest.skip("there is one card")
+    x = torch.arange(5.0, device="cuda:1")
+    run = XLA(simplified(lambda x: [x + 1], [x], supported), 0, x.device)
+    (found,) = run(x)
+    assert found.device == x.device and torch.equal(found.cpu(), x.cpu() + 1) and torch.cuda.current_device() == 0
+
+
+def test_nothing_is_read_too_late_or_written_too_soon(real):
+    """Each call's inputs are made just before it and overwritten just after, with a stream that is kept busy meanwhile."""
+    x, busy = torch.zeros(10**6, device=CUDA), torch.randn(4000, 4000, device=CUDA)
+    run = made(lambda x: [x * 2, x.sum()], [x])
+    found = []
+    for number in range(50):
+        busy @ busy
+        x.fill_(number)
+        doubled, _ = run(x)
+        busy @ busy
+        found.append(doubled.clone())
+        x.fill_(-1)
+    assert all(bool((each == 2 * number).all()) for number, each in enumerate(found))
+
+
+def test_two_programs_add_in_one_order(real):
+    """Compiled one after the other, as by a fit that is resumed in another process."""
+    index = torch.randint(7, (10**5,), generator=torch.Generator().manual_seed(0)).to(CUDA)
+    x = torch.randn(10**5, generator=torch.Generator().manual_seed(1)).to(CUDA)
+
+    def fn(index, x):
+        return [x.new_zeros(7).scatter_add(0, index, x), x.sum()]
+
+    torch.use_deterministic_algorithms(True)
+    try:
+        first, second = (made(fn, [index, x]) for _ in range(2))
+        for _ in range(5):
+            assert all(map(torch.equal, first(index, x), second(index, x)))
+    finally:
+        torch.use_deterministic_algorithms(False)
