@@ -27,8 +27,9 @@ from torch.fx import GraphModule, Interpreter, Node
 
 from .. import rng
 from ..errors import BadInput
-from .machine_code import compiled_or_why, differing, say_once, simplified
+from .machine_code import NO_FACTOR, compiled_or_why, differing, say_once, simplified
 from .native import Native
+from .trace import in_words, known_limit
 from .xla import jax, missing
 
 if TYPE_CHECKING:
@@ -115,7 +116,11 @@ def xla_or_why(
         return None, why
     try:
         return _held_against_torch(fn, examples, states, device, check, longest)
+    except torch.linalg.LinAlgError:
+        return None, NO_FACTOR
     except Exception as error:
+        if known_limit(error):
+            return None, in_words(error)
         if type(error).__name__ in ("Unsupported", "ShapeOfValues", "BackendMissing", "OutOfMemoryError"):
             return None, str(error)
         wrong = f"making a program by XLA failed: {error!r}"  # a bug in our compiler must not make a fit fail

@@ -23,6 +23,7 @@ from .record import overwrites
 from .trace import in_words, known_limit, trace
 
 Function = Callable[..., Sequence[Tensor]]
+NO_FACTOR = "a matrix in it has no factor at the numbers that it was to be tried on"
 
 
 def compile_native(fn: Function, examples: Sequence[Tensor], states: int = 0) -> Native:
@@ -57,7 +58,7 @@ def compiled_or_why(fn: Function, examples: Sequence[Tensor], states: int = 0) -
     except (
         torch.linalg.LinAlgError
     ):  # in the comparison with torch, near the start: not a bug, and later steps may well work
-        return None, "a matrix in it has no factor at the numbers that it was to be tried on"
+        return None, NO_FACTOR
     except PassFailed as error:
         wrong = f"making machine code failed: {error}"
     except Exception as error:  # a bug in our compiler must not make a fit fail

@@ -125,6 +125,21 @@ def test_memory_that_torch_keeps_is_asked_back(monkeypatch):
     assert made is None and why.startswith("XLA: RESOURCE_EXHAUSTED")  # and no bug is reported
 
 
+@pytest.mark.parametrize(
+    "fn, why",
+    [
+        (lambda x: [torch.linalg.cholesky(x)], "a matrix in it has no factor"),
+        (lambda x: [x * float(x.sum())], "value"),
+        (lambda x: [x[x > 0]], "shape"),
+    ],
+    ids=["factor", "value", "shape"],
+)
+def test_what_is_no_bug_is_not_to_be_reported(fn, why):
+    """As by machine code, which a card has none of."""
+    made, said = backends.xla_or_why(fn, [-torch.eye(2)])
+    assert made is None and why in said, said
+
+
 @pytest.fixture
 def precise():
     """Products as they are by default."""
