@@ -86,6 +86,23 @@ def test_a_device_that_wakes_up_later_has_the_users_own_seed(monkeypatch, inside
     torch.set_rng_state(state)
 
 
+def test_a_macs_graphics_processor_keeps_its_state(monkeypatch):
+    own = torch.Generator()
+    for name in ("get_state", "set_state"):
+        monkeypatch.setattr(torch.mps, name.replace("state", "rng_state"), getattr(own, name))
+    monkeypatch.setattr(torch.mps, "manual_seed", own.manual_seed)  # as torch.manual_seed does there
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    own.manual_seed(5)
+    with rng.seeded(0):
+        assert own.initial_seed() == 0
+        state = rng.get_state()
+    assert own.initial_seed() == 5
+    with rng.continued(state):
+        assert own.initial_seed() == 0
+    assert own.initial_seed() == 5
+
+
 @pytest.mark.parametrize("known", [None, 1, 2])
 def test_a_state_goes_on_where_there_are_other_devices(monkeypatch, known):
     """What is drawn on a device is a function of the state, whether the state knows of it or not."""

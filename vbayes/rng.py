@@ -65,10 +65,16 @@ def takes_turns(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def get_state() -> dict[str, Any]:
-    """The state of every global generator: Python's, NumPy's, torch's on CPU and on each CUDA device in use."""
-    state = {"torch": torch.get_rng_state(), "random": random.getstate(), "numpy": np.random.get_state()}
+    """The state of every global generator: Python's, NumPy's, torch's on CPU, on MPS and on each CUDA device in use."""
+    state: dict[str, Any] = {
+        "torch": torch.get_rng_state(),
+        "random": random.getstate(),
+        "numpy": np.random.get_state(),
+    }
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         state["cuda"] = torch.cuda.get_rng_state_all()
+    if torch.backends.mps.is_available():
+        state["mps"] = torch.mps.get_rng_state()
     return state
 
 
@@ -77,6 +83,8 @@ def set_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     random.setstate(state["random"])
     np.random.set_state(state["numpy"])
+    if "mps" in state and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(state["mps"])
     if not torch.cuda.is_available():
         return
     there = torch.cuda.device_count()  # a fit may go on where there are fewer devices

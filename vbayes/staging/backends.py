@@ -141,7 +141,7 @@ def _held_against_torch(
         return None, f"XLA's compiler would take a minute or more for {count} operations; compile='xla' uses it anyway"
     made = XLA(graph, states, device)
     if made.draws:
-        with _all_digits(device):
+        with rng.seeded(0), _all_digits(device):
             right, drawn = _with_draws(graph, examples, set(made.drawn))
         found = made.with_draws(examples, drawn)
     else:
@@ -160,7 +160,7 @@ def _held_against_torch(
 
 @contextmanager
 def _all_digits(device: torch.device) -> Iterator[None]:
-    """torch's convolutions on a card in float32, as XLA's are; by default they are in TF32."""
+    """torch's convolutions on a card in float32, as XLA's are; by default they are in TF32. To be used in turns."""
     cudnn: Any = torch.backends.cudnn
     before = cudnn.conv.fp32_precision
     try:
@@ -189,6 +189,6 @@ class _Recording(Interpreter):
 
 def _with_draws(graph: GraphModule, examples: Sequence[Tensor], nodes: set[Node]) -> tuple[Any, dict[Node, Tensor]]:
     run = _Recording(graph, nodes)
-    with torch.no_grad(), rng.seeded(0):
+    with torch.no_grad():
         made = run.run(*examples)
     return list(made), run.drawn
