@@ -10,18 +10,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import torch
 
 import vbayes as vb
 from vbayes.errors import BadInput
 from vbayes.progress import bar
 
 LOOP, REFERENCE = "vbayes loop", "NumPyro loop"
+PRODUCTS = ("vae",)  # whose time is that of matrix products
 COLOURS = {"vbayes": "#0072B2", "NumPyro": "#D55E00", "Pyro": "#999999", "by hand": "#009E73", "matrix": "#F0E442"}
 
 
@@ -50,10 +53,26 @@ def engines(name: str, *, slow: bool) -> dict[str, Callable[[int], object]]:
     return found
 
 
-def steps(name: str, *, rounds: int, budget: float, slow: bool) -> list[dict[str, Any]]:
+@contextmanager
+def products(precision: str) -> Iterator[None]:
+    """Matrix products of float32 in all engines alike: "highest", or below that in TF32, where a device has it."""
+    import jax
+
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        with jax.default_matmul_precision("highest" if precision == "highest" else "default"):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def steps(name: str, *, rounds: int, budget: float, slow: bool, precision: str = "highest") -> list[dict[str, Any]]:
     """Microseconds of a step by each engine."""
-    times = _times(engines(name, slow=slow), rounds, budget)
-    return _rows("one step", name, "µs", {engine: [t * 1e6 for t in values] for engine, values in times.items()})
+    with products(precision):
+        times = _times(engines(name, slow=slow), rounds, budget)
+    what = "one step" if precision == "highest" else f"one step, {precision} precision"
+    return _rows(what, name, "µs", {engine: [t * 1e6 for t in values] for engine, values in times.items()})
 
 
 def draws(name: str, *, rounds: int, budget: float, count: int = 1000) -> list[dict[str, Any]]:
@@ -146,6 +165,7 @@ def _rows(
 
 def measure(
     problems: tuple[str, ...],
+    precisions: tuple[str, ...],
     rounds: int,
     budget: float,
     total_problems: tuple[str, ...],
@@ -160,7 +180,12 @@ def measure(
             "This experiment measures NumPyro too. Install it: pip install -c constraints.txt '.[bench]'"
         ) from error
     timed = {"rounds": rounds, "budget": budget}
-    work = {f"steps of {name}": functools.partial(steps, name, **timed, slow=slow) for name in problems}
+    work = {
+        f"steps of {name}, {precision}": functools.partial(steps, name, **timed, slow=slow, precision=precision)
+        for name in problems
+        for precision in precisions
+        if precision == "highest" or name in PRODUCTS
+    }
     work["1000 gradients of eight_schools"] = functools.partial(draws, "eight_schools", **timed)
     for name in total_problems:
         for count in total_steps:
@@ -217,8 +242,8 @@ def verdict(table: pd.DataFrame) -> str:
     for (what, problem), here in table.groupby(["what", "problem"], sort=False):
         by_engine = here.set_index("engine")
         medians = by_engine["median"]
-        if what == "one step":
-            text = f"{problem}: a step of vbayes' loop takes {number(medians[LOOP])} µs, {by_engine['to NumPyro'][LOOP]:.2f} × NumPyro's loop, "
+        if what.startswith("one step"):
+            text = f"{problem}{what.removeprefix('one step')}: a step of vbayes' loop takes {number(medians[LOOP])} µs, {by_engine['to NumPyro'][LOOP]:.2f} × NumPyro's loop, "
             text += f"{medians[LOOP] / medians['by hand']:.2g} × PyTorch by hand; Pyro takes {number(medians['Pyro'] / medians[LOOP])} times as long as "
             text += f"the loop and {number(medians['Pyro'] / medians['vbayes SVI.step'])} times as long as vb.SVI.step"
             if "matrix products alone" in medians:
@@ -245,6 +270,7 @@ experiment = vb.Experiment(
     measure=measure,
     full={
         "problems": ("eight_schools", "logistic", "logistic_minibatch", "bnn", "vae"),
+        "precisions": ("highest", "high"),
         "rounds": 5,
         "budget": 0.5,
         "total_problems": ("eight_schools",),
@@ -252,12 +278,12 @@ experiment = vb.Experiment(
         "total_rounds": 3,
         "slow": True,
     },
-    quick={"problems": ("eight_schools", "vae"), "rounds": 3, "budget": 0.2, "total_rounds": 1, "slow": False},
+    quick={"problems": ("eight_schools", "vae"), "precisions": ("highest",), "rounds": 3, "budget": 0.2, "total_rounds": 1, "slow": False},
     figure=figure,
     verdict=verdict,
     sections=("what", "problem"),
     slow="it wants NumPyro and an otherwise idle machine; run it by its file",
     notes="Each engine in turn in every round, in one process; the median of the rounds, lowest and highest. 'to NumPyro' is the median over "
     "rounds of the ratio to NumPyro's in-graph loop (for gradients: to its jit(vmap(grad))). New processes: from start to exit, everything "
-    "included. All draw their noise and, where there are minibatches, pick their rows in the step.",
+    "included. 'high' precision: torch.set_float32_matmul_precision('high'), and the same of jax: products of float32 may be in TF32. All draw their noise and, where there are minibatches, pick their rows in the step.",
 )  # fmt: skip

@@ -65,10 +65,16 @@ def takes_turns(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def get_state() -> dict[str, Any]:
-    """The state of every global generator: Python's, NumPy's, torch's on CPU and on each CUDA device in use."""
-    state = {"torch": torch.get_rng_state(), "random": random.getstate(), "numpy": np.random.get_state()}
+    """The state of every global generator: Python's, NumPy's, torch's on CPU, on MPS and on each CUDA device in use."""
+    state: dict[str, Any] = {
+        "torch": torch.get_rng_state(),
+        "random": random.getstate(),
+        "numpy": np.random.get_state(),
+    }
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         state["cuda"] = torch.cuda.get_rng_state_all()
+    if torch.backends.mps.is_available():
+        state["mps"] = torch.mps.get_rng_state()
     return state
 
 
@@ -77,9 +83,15 @@ def set_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     random.setstate(state["random"])
     np.random.set_state(state["numpy"])
-    if "cuda" in state and torch.cuda.is_available():  # a fit may go on where there are fewer devices, or none
-        for number, one in enumerate(state["cuda"][: torch.cuda.device_count()]):
-            torch.cuda.set_rng_state(one, number)
+    if "mps" in state and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(state["mps"])
+    if not torch.cuda.is_available():
+        return
+    there = torch.cuda.device_count()  # a fit may go on where there are fewer devices
+    for number, one in enumerate(state.get("cuda", ())[:there]):
+        torch.cuda.set_rng_state(one, number)
+    if "cuda" not in state:  # from before there was a device: as the user's own seed left it, which waits for that
+        torch.cuda.manual_seed_all(torch.initial_seed())
 
 
 _default = 0
@@ -150,9 +162,10 @@ def continued(state: dict[str, Any]) -> Iterator[None]:
         before = get_state()
         try:
             set_state(state)
-            if "cuda" not in state and torch.cuda.is_available() and torch.cuda.is_initialized():
-                # A state from before there was a device: what it draws there is a function of it all the same.
-                torch.cuda.manual_seed_all(int.from_bytes(bytes(state["torch"][:8].tolist()), "little"))
+            if torch.cuda.is_available() and torch.cuda.is_initialized():
+                # A device that the state knows nothing of: what is drawn there is a function of the state all the same.
+                for device in torch.cuda.default_generators[len(state.get("cuda", ())) :]:
+                    device.manual_seed(int.from_bytes(bytes(state["torch"][:8].tolist()), "little"))
             yield
             state.update(get_state())
         finally:

@@ -139,7 +139,10 @@ class _Answers(TorchFunctionMode):
             return ANSWERS[func](args[0])
         name = getattr(func, "__name__", "")
         tensors = [t for t in tree_flatten((args, kwargs))[0] if isinstance(t, Tensor)]
-        if name in ("numpy", "__array__", "__dlpack__") and place(args[0]) == "cuda":
+        to_numpy = (
+            name in ("numpy", "__array__") or name == "__dlpack__" and kwargs.get("stream") == -1
+        )  # jax names one
+        if to_numpy and place(args[0]) == "cuda":
             raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first.")
         if func in (torch.Tensor.to, torch.Tensor.cpu, torch.Tensor.cuda):
             return self._to(func, args, kwargs)

@@ -154,3 +154,15 @@ def test_a_constant_that_only_a_density_meets_is_named_by_its_site():
 
     with pytest.raises(vb.errors.BadInput, match="the Independent of site 'z', or its mask, uses a tensor that is not"):
         vb.fit(vb.Pair(model, guide), torch.ones(4, 3), steps=2, device="cuda", **quick)
+
+
+def test_rows_that_a_dataset_makes_on_the_card():
+    class Rows(torch.utils.data.Dataset):
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, index):
+            return torch.full((3,), float(index), device="cuda")
+
+    for rows in (Rows(), torch.utils.data.DataLoader(Rows(), batch_size=2)):
+        assert vb.Dataset.of(rows).rows(slice(3, 5)).first.cpu().tolist() == [[3.0] * 3, [4.0] * 3]

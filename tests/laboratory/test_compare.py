@@ -217,6 +217,24 @@ def test_timing_is_per_call_and_interleaved(monkeypatch):
     assert order[:4] == ["s", "q", "q", "s"] and len(order) == 2 * (2 + 9)
 
 
+def test_timing_waits_for_a_card(monkeypatch):
+    """A call returns after 1 ms, and the card is done after 5."""
+    now, busy = [0.0], [0.0]
+    monkeypatch.setattr("vbayes.laboratory.timing.time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def task():
+        now[0] += 0.001
+        busy[0] = max(busy[0], now[0]) + 0.004
+
+    def wait(device):
+        assert device == torch.device("cuda", 1)
+        now[0] = max(now[0], busy[0])
+
+    monkeypatch.setattr(torch.cuda, "synchronize", wait)
+    assert interleaved({"task": task}, rounds=6, device=torch.device("cuda", 1))["task"][0] == pytest.approx(5.0)
+    assert interleaved({"task": task}, rounds=6, device=torch.device("cpu"))["task"][0] == pytest.approx(1.0)
+
+
 def amortised() -> vb.Pair:
     """Normal-normal whose guide computes its location from the datum; its exact ELBO is that of what it is handed."""
 

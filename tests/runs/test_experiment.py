@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from vbayes.cli import app as cli
 from vbayes.cli.experiments import MOST_ROWS
@@ -61,6 +62,16 @@ def test_a_run(file, tmp_path, capsys):
     page = (out / "report.html").read_text()
     assert "Do squares grow?" in page and "They do." in page and "Up to 250." in page and "data:image/png" in page
     assert {p.name for p in out.iterdir()} >= {"table.csv", "figure.png", "environment.json"}
+
+
+def test_a_run_says_where_it_was_made(file, tmp_path, monkeypatch):
+    """On a machine with a card too, which `device="auto"` in an experiment takes."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "H200")
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", list)
+    assert run(file, "--out", tmp_path / "out") == 0
+    found = json.loads((tmp_path / "out" / "environment.json").read_text())
+    assert found["device"].startswith("auto: H200") and found["float32_matmul_precision"] == "highest"
 
 
 def test_a_long_table(file, tmp_path, capsys):

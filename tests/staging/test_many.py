@@ -201,3 +201,11 @@ def test_chunks_are_handed_their_own(monkeypatch):
         parts = list(module.in_chunks(lambda known: {"a": known["a"] + 0.0 * torch.randn(8)}, 300, CPU, given))
     assert len(parts) > 1
     torch.testing.assert_close(torch.cat([part["a"] for part in parts])[:, 0], given["a"])
+
+
+def test_memory_of_a_card_that_torch_keeps_is_free(monkeypatch):
+    """What the system counts as taken, and torch hands out again."""
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (100, 1000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 700)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 200)
+    assert module._free(torch.device("cuda", 1)) == 600

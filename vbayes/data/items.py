@@ -113,7 +113,7 @@ def _column(
                 f"of rows with {_words(kind)} for {name!r} at first, and {_words(made.dtype)} later, which can't be converted without loss",
                 f"one type of number in all rows, such as float({name})",
             )
-        np.copyto(out, made.numpy(), casting="unsafe")
+        np.copyto(out, made.cpu().numpy(), casting="unsafe")
 
     # In the steps' own thread: torch tells the main thread of a worker process that has died, wherever it is then, and transforms draw from its generator.
     return Stored(None, (count, *firsts[0].shape[1:]), kind, take=take, background=False, in_order=flows)

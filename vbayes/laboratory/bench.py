@@ -214,7 +214,7 @@ class Bench:
         """Milliseconds of one gradient in `fit`."""
         with pair.scope(), rng.seeded(self.seed), validation(False), no_warnings_of_nan():
             tasks = {name: replicas.task(pair, together=self.together) for name, replicas in self.replicas.items()}
-            times = interleaved({name: task for name, (task, _) in tasks.items()})
+            times = interleaved({name: task for name, (task, _) in tasks.items()}, device=pair.device)
         return {name: (ms / tasks[name][1], se / tasks[name][1]) for name, (ms, se) in times.items()}
 
 

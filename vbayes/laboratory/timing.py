@@ -7,6 +7,8 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 
+import torch
+
 MEDIAN_SE = 1.2533  # a median's standard error over a mean's, for normal noise: √(π/2)
 
 
@@ -14,7 +16,11 @@ FEWEST = 6  # rounds that still have quartiles
 
 
 def interleaved(
-    tasks: Mapping[str, Callable[[], object]], rounds: int = 30, *, seconds: float = 3.0
+    tasks: Mapping[str, Callable[[], object]],
+    rounds: int = 30,
+    *,
+    seconds: float = 3.0,
+    device: torch.device | None = None,
 ) -> dict[str, tuple[float, float]]:
     """Milliseconds per call of each task; in every round each task is called once, in rotating order.
 
@@ -22,6 +28,7 @@ def interleaved(
         tasks: Name → function to time.
         rounds: Number of calls of each task, after two for warming up.
         seconds: Time limit, after which no further rounds are made, if there have been at least six.
+        device: The device that they run on: a card is waited for, which a call otherwise only tells what to do.
 
     Returns:
         Name → median and its standard error, from the interquartile range.
@@ -35,6 +42,8 @@ def interleaved(
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             start = time.perf_counter()
             tasks[name]()
+            if device is not None and device.type == "cuda":
+                torch.cuda.synchronize(device)
             if turn >= 0:
                 taken[name].append((time.perf_counter() - start) * 1e3)
     result = {}

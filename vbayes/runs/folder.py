@@ -14,7 +14,7 @@ from typing import Any
 
 from .run_folder import hidden_of, run_folder
 
-PACKAGES = ("vbayes", "torch", "pyro-ppl", "numpy", "arviz", "matplotlib")
+PACKAGES = ("vbayes", "torch", "pyro-ppl", "numpy", "jax", "arviz", "matplotlib")
 
 
 def default_folder(command: str, pair: str) -> Path:
@@ -40,7 +40,11 @@ def unfinished(folder: Path, *, replaces: bool = False) -> Iterator[Path]:
 
 
 def environment(*, device: str, seed: int) -> dict[str, Any]:
-    """What is needed to know where numbers come from."""
+    """What is needed to know where numbers come from.
+
+    Args:
+        device: Where they were made; "auto" where some of them may name another.
+    """
     import torch
 
     versions = {}
@@ -49,7 +53,8 @@ def environment(*, device: str, seed: int) -> dict[str, Any]:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             versions[package] = "not installed"
-    cuda = device.startswith("cuda")
+    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    cuda = chosen.startswith("cuda")
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
@@ -57,10 +62,22 @@ def environment(*, device: str, seed: int) -> dict[str, Any]:
         "platform": platform.platform(),
         "cpu": _cpu(),
         "threads": torch.get_num_threads(),
-        "device": f"{device} ({torch.cuda.get_device_name(device)})" if cuda else device,
+        "device": f"{device}: {torch.cuda.get_device_name(chosen)}, CUDA {torch.version.cuda}" if cuda else chosen,
+        "float32_matmul_precision": _precision(),
+        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
         "git": _git(),
         "seed": seed,
     }
+
+
+def _precision() -> str:
+    """Of products of float32, as torch has been told; on a card they are in TF32 below "highest"."""
+    import torch
+
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:  # where it has been told in its newer way
+        return torch.backends.cuda.matmul.fp32_precision
 
 
 def _cpu() -> str:

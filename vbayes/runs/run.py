@@ -156,7 +156,7 @@ def run(path: Path, asked: Asked, *, named: bool, out: Path | None, console: Con
                     "time. Fix: import it at the top of the file."
                 )
             write_json(folder / "config.json", config)
-            where = environment(device="cpu", seed=wanted[0].seed) | {"seed": config["seed"], "seconds": seconds}
+            where = environment(device="auto", seed=wanted[0].seed) | {"seed": config["seed"], "seconds": seconds}
             write_json(folder / "environment.json", where)
             report(folder)
     return Outcome(path.stem, "run", verdict, seconds, final, experiment.shown(table), experiment.sections)

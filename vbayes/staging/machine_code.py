@@ -23,6 +23,7 @@ from .record import overwrites
 from .trace import in_words, known_limit, trace
 
 Function = Callable[..., Sequence[Tensor]]
+NO_FACTOR = "a matrix in it has no factor at the numbers that it was to be tried on"
 
 
 def compile_native(fn: Function, examples: Sequence[Tensor], states: int = 0) -> Native:
@@ -57,7 +58,7 @@ def compiled_or_why(fn: Function, examples: Sequence[Tensor], states: int = 0) -
     except (
         torch.linalg.LinAlgError
     ):  # in the comparison with torch, near the start: not a bug, and later steps may well work
-        return None, "a matrix in it has no factor at the numbers that it was to be tried on"
+        return None, NO_FACTOR
     except PassFailed as error:
         wrong = f"making machine code failed: {error}"
     except Exception as error:  # a bug in our compiler must not make a fit fail
@@ -98,13 +99,20 @@ def _first_wrong(native: Native, graph: GraphModule, examples: Sequence[Tensor],
     return first_departure(native.translation, examples, lambda made: differing(made, right, examples) is None)
 
 
-def differing(mine: Sequence[Tensor], right: Sequence[Tensor], examples: Sequence[Tensor]) -> int | None:
-    """The first output whose numbers differ from torch's by more than rounding."""
+def differing(
+    mine: Sequence[Tensor], right: Sequence[Tensor], examples: Sequence[Tensor], products: float = 0.0
+) -> int | None:
+    """The first output whose numbers differ from torch's by more than rounding.
+
+    Args:
+        products: The relative rounding of products, where that is larger than of the numbers themselves.
+    """
     coarsest = max((torch.finfo(t.dtype).eps for t in [*examples, *right] if t.is_floating_point()), default=0.0)
     sizes = [_largest(theirs) for theirs in right]
     for number, (one, theirs) in enumerate(zip(mine, right, strict=True)):
         # Half of the digits; for numbers that cancel to nearly zero, only the digits that the size of the others allows.
-        near = coarsest**0.5 * sizes[number] + 100 * coarsest * max(sizes) if theirs.is_floating_point() else 0.0
+        rounding = max(coarsest, products) ** 0.5 * sizes[number] + max(100 * coarsest, products) * max(sizes)
+        near = rounding if theirs.is_floating_point() else 0.0
         if not torch.allclose(one, theirs, rtol=0.0, atol=near, equal_nan=True):
             return number
     return None

@@ -50,11 +50,16 @@ def many(run: Run, count: int | Affordable, device: torch.device, given: Values 
     for part in in_chunks(run, count, device, given):
         if not parts and isinstance(count, int):
             each = sum(value.nbytes for value in part.values()) / max(1, len(next(iter(part.values()), ())))
-            there = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" and torch.cuda.is_available() else None
+            there = _free(device) if device.type == "cuda" and torch.cuda.is_available() else None
             mend = "fewer draws, or fewer rows of data at a time"
             require_memory(COPIES * each * count, f"draws={count}", mend=mend, there=there)
         parts.append(part)
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _free(card: torch.device) -> int:
+    """Bytes that the system has left there, and that torch keeps for itself."""
+    return torch.cuda.mem_get_info(card)[0] + torch.cuda.memory_reserved(card) - torch.cuda.memory_allocated(card)
 
 
 def in_chunks(run: Run, count: int | Affordable, device: torch.device, given: Values | None = None) -> Iterator[Values]:

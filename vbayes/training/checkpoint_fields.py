@@ -124,7 +124,8 @@ def _progress(value: Any, tensors: Mapping[str, Tensor]) -> Progress:
     torch.Generator(device="cpu").set_state(made.generator["torch"])
     random.Random().setstate(made.generator["random"])
     np.random.RandomState().set_state(made.generator["numpy"])
-    if not all(isinstance(state, Tensor) for state in made.generator.get("cuda", ())):
+    found = made.generator
+    if not all(isinstance(state, Tensor) for state in (found.get("mps", found["torch"]), *found.get("cuda", ()))):
         raise TypeError("wanted are states of generators")
     return made
 

@@ -87,7 +87,7 @@ class Ranks:
             if 0 < cards <= number:  # without any, whoever looks for one says so
                 raise BadInput(
                     f"device={str(asked)!r} would put {self.words.lower()} on GPU number {number}, but there are only {cards} GPUs. Wanted: one GPU for each process on a machine. "
-                    f"Fix: torchrun --nproc-per-node={cards}, or device='cpu'."
+                    f"Fix: torchrun --nproc-per-node={cards}, device='cpu', or device='cuda:0' where each process is shown a GPU of its own."
                 )
             asked = f"cuda:{number}"
         if str(asked).startswith("cuda"):

@@ -164,7 +164,7 @@ class Fit(Displayable):
         and, for draws not made of normals and uniforms, other draws. A fit trained until convergence continues from the mean of its iterates, with Adam at the last learning rate.
 
         On CUDA, only the same minibatches and noise are guaranteed. The last bits agree too if every kernel adds in a fixed order, which
-        `torch.use_deterministic_algorithms(True)` requests; some kernels, such as indexed lookups of rows, do not. A fit that was moved continues with the
+        `torch.use_deterministic_algorithms(True)` requests, of XLA as well; some kernels, such as indexed lookups of rows, do not. A fit that was moved continues with the
         noise of its new device.
 
         Args:

@@ -277,7 +277,7 @@ def test_a_step_that_is_not_finite():
 
 def test_without_jax(monkeypatch):
     monkeypatch.setattr(load.importlib.util, "find_spec", lambda name: None)
-    load.missing.cache_clear()
+    load._missing.cache_clear()
     try:
         with pytest.raises(
             vb.errors.BadInput, match=r"compile='xla', but jax is not installed; pip install 'vbayes\[xla\]'"
@@ -286,7 +286,7 @@ def test_without_jax(monkeypatch):
         made = backends.made_by("auto", lambda x: [torch.linalg.eigvalsh(x)], [torch.eye(2)])
         assert made[:2] == (None, None) and "eigh" in made[2] and "jax is not installed" in made[2]
     finally:
-        load.missing.cache_clear()
+        load._missing.cache_clear()
     with pytest.raises(
         vb.errors.BadInput,
         match="compile='fortran' is not a valid choice. Wanted: 'auto', True, False, 'native', 'xla' or 'torch'",

@@ -11,8 +11,9 @@ function of jax arrays; steps follow one another inside one compiled call. It kn
 | `jitted` | `jax.jit`, and on a processor small programs as one kernel |
 | `program` | `XLA`: one run, many runs side by side, many steps in one call |
 
-jax is an extra: only `load` is imported with the package, everything else by `load.program`.
+jax is an extra: only `load` is imported with the package, everything else once `load.jax` has found it.
 """
 
 from .load import BackendMissing as BackendMissing
+from .load import jax as jax
 from .load import missing as missing

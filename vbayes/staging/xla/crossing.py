@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 SMALL = 4096  # numbers in a tensor: to cross costs some ten µs for each array, and to copy so many less than one
+ALIGNED = 64  # bytes: memory that begins elsewhere is copied by XLA on a processor, and refused on a card
 
 
 def name_of(dtype: torch.dtype) -> str:
@@ -21,7 +23,25 @@ def name_of(dtype: torch.dtype) -> str:
 
 def to_jax(tensor: Tensor) -> jax.Array:
     """An array over the same memory, if it is aligned; who writes to that memory does so when the array is done with."""
-    return jax.dlpack.from_dlpack(tensor.detach().contiguous())
+    tensor = tensor.detach().contiguous()
+    pinned = tensor.device.type == "cpu" and tensor.is_pinned()  # which jax takes for a card's
+    if pinned or tensor.data_ptr() % ALIGNED:
+        tensor = tensor.clone()
+    return jax.dlpack.from_dlpack(tensor)
+
+
+@contextmanager
+def lent(device: torch.device) -> Iterator[None]:
+    """Context for all that crosses, to which it is copied before the end.
+
+    On a card: torch lends the memory of its current device only, and has read jax's before jax uses it again, in the order of a stream of its own.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    with torch.cuda.device(device):
+        yield
+        torch.cuda.current_stream(device).synchronize()
 
 
 def to_torch(array: jax.Array) -> Tensor:

@@ -10,12 +10,15 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import torch
 from jax.experimental.xla_metadata import set_xla_metadata
 
 SMALL = (
     2**20
 )  # bytes that a run makes: of logistic regression on 30, 300, 1000 and 3000 columns a step takes .4, .45, .9 and 1.05 × as long as in kernels
 ONE_KERNEL = {"inlineable": "false", "xla_cpu_small_call": "true"}
+FULL = "RESOURCE_EXHAUSTED"  # as jax's errors begin where there is no memory left
+MEND = "Fix: fewer rows (batch_size=), particles or replicas at a time, or compile='torch'."
 EMITTED = frozenset(
     """
     abs acos acosh add and argmax argmin asin asinh atan atan2 atanh bessel_i0e bessel_i1e bitcast_convert_type broadcast_in_dim cbrt ceil clamp concatenate cond
@@ -31,21 +34,39 @@ EMITTED = frozenset(
 
 
 class Jitted:
-    """A function, compiled at its first call.
+    """A function, compiled at its first call, which waits for what it makes.
 
     Args:
         fn: Of arrays, of the same shapes at each call.
         small: Whether it runs on a processor and makes less than `SMALL` bytes.
+        options: XLA's, for its compiler.
 
     Attributes:
         one_kernel: Whether it is one; known after a call.
     """
 
-    def __init__(self, fn: Callable[..., Any], *, small: bool) -> None:
-        self._plain = jax.jit(fn)
+    def __init__(self, fn: Callable[..., Any], *, small: bool, options: dict[str, Any] | None = None) -> None:
+        self._plain = jax.jit(fn, compiler_options=options)
         self._made: Any = None if small else self._plain
 
     def __call__(self, *args: Any) -> Any:
+        """One call.
+
+        Raises:
+            torch.OutOfMemoryError: Even without what torch keeps of the memory that it has freed.
+        """
+        for freed in (False, True):
+            try:
+                return jax.block_until_ready(self._run(*args))
+            except jax.errors.JaxRuntimeError as error:
+                if FULL not in str(error):
+                    raise
+                if freed:
+                    raise torch.OutOfMemoryError(f"XLA: {str(error).splitlines()[0]} {MEND}") from error
+            torch.cuda.empty_cache()
+        raise AssertionError
+
+    def _run(self, *args: Any) -> Any:
         if self._made is None:
             self._made = self._plain
             if emitted(self._plain.trace(*args).jaxpr.jaxpr):

@@ -14,14 +14,16 @@ from jax import lax
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from .crossing import Crossing, name_of, to_jax
+from .crossing import Crossing, lent, name_of, to_jax
 from .jitted import SMALL, Jitted
 from .load import device_of
+from .rules.linear_algebra import coarse
 from .translate import Translation, key_of
 
 STEPS, NUMBERS = 1024, 2**22  # in one call at most; and numbers in what has a row for each step
 BETWEEN_LOOKS = {"cpu": 1}  # steps between two looks whether to go on; on a card a look waits for it
 MANY = {"cpu": 256}  # runs side by side in one call
+ROOM = 2**32  # bytes that these make in all, as if none were freed
 
 
 class XLA:
@@ -47,20 +49,23 @@ class XLA:
         self._makes = [n.meta["val"] for n in next(n for n in nodes if n.op == "output").args[0]]
         self._in, self._out = Crossing.of(self._takes), Crossing.of(self._makes)
         self._where = device_of(device)
-        made = sum(getattr(n.meta.get("val"), "nbytes", 0) for n in nodes if n.op == "call_function")
-        self.small = device.type == "cpu" and made <= SMALL
+        self._bytes = sum(getattr(n.meta.get("val"), "nbytes", 0) for n in nodes if n.op == "call_function")
+        self.small = device.type == "cpu" and self._bytes <= SMALL
+        same = device.type == "cuda" and torch.are_deterministic_algorithms_enabled()
+        self._options = {"xla_gpu_deterministic_ops": True} if same else None
         self.drawn = self._translation.draws
         self.draws = bool(self.drawn)
         with self._inside():
             self._constants = [to_jax(tensor.to(device)) for tensor in self._translation.constants]
-        self._once = Jitted(self._run, small=self.small and not self.draws)
+        self._once = Jitted(self._run, small=self.small and not self.draws, options=self._options)
         self._side_by_side: dict[Any, Any] = {}
         self._steps: dict[Any, Any] = {}
 
     @contextmanager
     def _inside(self) -> Iterator[None]:
-        """Types are torch's, and arrays that are made from nothing are on the device; outside nothing has changed."""
-        with jax.enable_x64(True), jax.default_device(self._where):
+        """Types are torch's, as is the precision of products, a program for each; arrays that are made from nothing are on the device. Outside nothing has changed."""
+        products = jax.default_matmul_precision("default" if coarse() else "highest")
+        with jax.enable_x64(True), jax.default_device(self._where), products, lent(self._device):
             yield
 
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
@@ -79,7 +84,7 @@ class XLA:
         with self._inside():
             given = None if drawn is None else [to_jax(tensor) for tensor in drawn]
             made = self._once(self._constants, self._in.over(inputs), seed, given)
-            return self._out.back(jax.block_until_ready(made), self._device)
+            return self._out.back(made, self._device)
 
     def _key(self) -> Any:
         """Drawn from torch's own generator; none where nothing is drawn by it."""
@@ -138,19 +143,19 @@ class XLA:
         Returns:
             Each output, with a row for each run.
         """
-        size, count = MANY.get(self._device.type, 1024), len(rows[0])
-        size = min(size, together or size)
+        most, count = MANY.get(self._device.type, 1024), len(rows[0])
+        size = max(1, min(most, together or most, ROOM // max(1, self._bytes)))
         inputs, parts = Crossing.of(others), []
         with self._inside():
             crossed = inputs.over(others)
         if (kind := (len(rows), size)) not in self._side_by_side:
-            self._side_by_side[kind] = jax.jit(functools.partial(self._run_many, inputs, size))
+            run = functools.partial(self._run_many, inputs, size)
+            self._side_by_side[kind] = Jitted(run, small=False, options=self._options)
         for start in range(0, count, size):
             some = [_filled_up(tensor[start : start + size], size) for tensor in rows]
             with self._inside():
                 given = [to_jax(tensor) if tensor.numel() else None for tensor in some]
                 made = self._side_by_side[kind](self._constants, given, crossed, self._key())
-                made = jax.block_until_ready(made)
                 parts.append([torch.from_dlpack(array)[: count - start].clone() for array in made])
         return [torch.cat(same) for same in zip(*parts, strict=True)]
 
@@ -180,7 +185,7 @@ class _Steps:
             for shape, dtype in zip(shapes, dtypes, strict=True)
         ]
         self._empty = [(tuple(b.shape), name_of(b.dtype)) if not b.numel() else None for b in self._buffers]
-        self._jitted = Jitted(self._loop, small=of.small)
+        self._jitted = Jitted(self._loop, small=of.small, options=of._options)
         self._crossed: tuple[Any, Any] = ((), ())
 
     def __call__(
@@ -195,7 +200,7 @@ class _Steps:
             made = self._jitted(
                 of._constants, self._state.over(states), rows, self._columns.over(columns), count, seed % 2**32
             )
-            *after, values, taken = jax.block_until_ready(made)
+            *after, values, taken = made
             reached = self._state.back(after, of._device)
             return reached, torch.from_dlpack(values)[: int(taken)].clone()
 

@@ -13,9 +13,14 @@ from torch import Tensor
 from .registry import Unsupported, cast, rule
 
 
+def coarse() -> bool:
+    """Whether torch has been told, by `torch.set_float32_matmul_precision` or in its newer way, that on a card TF32 will do for products of float32."""
+    return torch.backends.cuda.matmul.fp32_precision == "tf32"
+
+
 def precision() -> lax.Precision:
-    """Of products: all digits, unless torch has been told that fewer will do. On a card jax would by itself take the coarse and fast way."""
-    return lax.Precision.HIGHEST if torch.get_float32_matmul_precision() == "highest" else lax.Precision.DEFAULT
+    """Of products and convolutions: all digits, unless torch has been told that fewer will do. On a card jax would by itself take the coarse and fast way."""
+    return lax.Precision.DEFAULT if coarse() else lax.Precision.HIGHEST
 
 
 @rule("mm", "bmm", "mv", "dot")
