@@ -200,24 +200,25 @@ def covariances(y):
 
 
 def scaled(y):
-    mean = pyro.param("mean", lambda: 1.0 + torch.zeros((), device=y.device))
+    mean = pyro.param("mean", lambda: 1.3 + torch.zeros((), device=y.device))
     pyro.sample("scale", dist.Normal(mean, 1e-3))
 
 
-@pytest.mark.parametrize("rate", [0.01, 1.5])
+@pytest.mark.parametrize("rate", [0.1, 1.5])
 def test_a_model_with_a_factorisation_is_recorded_and_stops_where_there_is_no_factor(card, recordings, rate):
     """As machine code does; the larger rate makes the covariance indefinite."""
     runs = []
     for device in ("cuda", "cpu"):
         pair = vb.Pair(covariances, scaled)
         try:
-            fit = vb.fit(pair, (Y / 10,), "stl", steps=12, optimizer=torch.optim.SGD, learning_rate=rate, device=device, compile=True, progress=False, seed=0)  # fmt: skip
+            fit = vb.fit(pair, (Y / 10,), vb.Pathwise(), steps=12, optimizer=torch.optim.SGD, learning_rate=rate, device=device, compile=True, progress=False, seed=0)  # fmt: skip
         except vb.errors.NonFinite as error:
             fit = error.fit
         runs.append((fit.steps, float(fit.pair.parameters["mean"]), fit.engine))
     assert runs[0][2] == "recorded graph" and runs[1][2] == "native" and len(recordings) == 2
-    assert runs[0][0] == runs[1][0] and (runs[0][0] == 12) == (rate == 0.01)
-    assert runs[0][1] == pytest.approx(runs[1][1], rel=1e-4)
+    assert runs[0][0] == runs[1][0] and (runs[0][0] == 12) == (rate == 0.1)
+    if rate == 0.1:  # a card draws other noise, which hardly matters here
+        assert runs[0][1] == pytest.approx(runs[1][1], rel=1e-2) and runs[0][1] < 1.2
 
 
 def test_many_gradients_are_recorded_once_and_replayed_by_chunks(card, recordings):

@@ -92,7 +92,7 @@ def _all_on(graph: GraphModule, where: torch.device) -> GraphModule:
 
 def fetches(node: Any) -> bool:
     """Whether a node copies a tensor from another device to the CPU."""
-    return any(isinstance(argument, torch.fx.Node) for argument in node.args)
+    return node.target is torch.ops.aten._to_copy.default
 
 
 def in_words(error: Exception) -> str:
