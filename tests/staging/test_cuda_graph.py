@@ -214,6 +214,7 @@ def test_a_model_with_a_factorisation_is_recorded_and_stops_where_there_is_no_fa
             fit = vb.fit(pair, (Y / 10,), vb.Pathwise(), steps=12, optimizer=torch.optim.SGD, learning_rate=rate, device=device, compile=True, progress=False, seed=0)  # fmt: skip
         except vb.errors.NonFinite as error:
             fit = error.fit
+            assert "not positive-definite" in str(error)
         runs.append((fit.steps, float(fit.pair.parameters["mean"]), fit.engine))
     assert runs[0][2] == "recorded graph" and runs[1][2] == "native" and len(recordings) == 2
     assert runs[0][0] == runs[1][0] and (runs[0][0] == 12) == (rate == 0.1)
