@@ -134,6 +134,18 @@ def test_in_place(card, recordings):
     assert len(recordings) == 1
 
 
+def test_arguments_on_the_host_are_copied_to_the_card(card):
+    """A kernel takes along the number of one without dimensions, and a graph would launch it with that for ever."""
+    state, rows = torch.zeros(3, device="cuda"), torch.zeros(1, device="cuda")
+    step = InPlace(lambda held, scale: [held + scale, held.sum()], [state], [torch.ones((), device="cpu")])
+    replay = Replay(guarded(counting, 1), [state], [rows[0]], [torch.ones((), device="cpu")], capacity=1, recorded=True, lent=True)  # fmt: skip
+    for number in (1.0, 2.0):
+        there = torch.tensor(number, device="cpu")
+        step(there)
+        assert float(replay.run([torch.zeros_like(state)], [rows], [there])[1][0]) == 3 * number
+    assert state.tolist() == [3, 3, 3]
+
+
 def svi_steps(kind, device, data, steps=12, **options):
     with pyro.get_param_store().scope(), vb.seeded(3):
         svi = kind(schools, AutoNormal(schools), pyro.optim.Adam({"lr": 0.05}), loss=Trace_ELBO(), **options)

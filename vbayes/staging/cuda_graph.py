@@ -29,16 +29,17 @@ class InPlace:
     Args:
         step: (states, inputs) → (states, others), pure.
         states: The tensors that are overwritten.
-        inputs: Tensors of the shapes that it is called with.
+        inputs: Tensors of the shapes that it is called with, on any device.
     """
 
     def __init__(self, step: Step, states: Sequence[Tensor], inputs: Sequence[Tensor]) -> None:
-        self.states, self._inputs = list(states), [tensor.clone() for tensor in inputs]
+        device = (*states, *inputs)[0].device
+        self.states, self._inputs = list(states), [tensor.to(device, copy=True) for tensor in inputs]
         given = [*self.states, *self._inputs]
         self._step, self._others = recordable(trace(step, *given), given), list[Tensor]()
         before = [tensor.clone() for tensor in states]
         try:
-            (self._launch,) = recorded(self._once, device=given[0].device)
+            (self._launch,) = recorded(self._once, device=device)
         finally:  # the runs before recording, too, have overwritten them
             _copy(self.states, before)
 
@@ -89,7 +90,8 @@ class Replay:
         self._going = torch.ones((), dtype=torch.bool, device=states[0].device)
         *_, value, _ = step(*states, *rows, *columns, going=self._going)
         self._step, self.capacity, self.lent = step, capacity, lent
-        self._columns = [column.clone() for column in columns] if lent else list(columns)
+        here = self._going.device
+        self._columns = [column.to(here, copy=True) for column in columns] if lent else list(columns)
         self._states = [tensor.clone() for tensor in states]
         self._stacks = [row.expand(capacity, *row.shape).clone() for row in rows]
         self._values = value.new_empty(capacity, *together)
