@@ -234,6 +234,21 @@ def test_a_model_with_a_factorisation_is_recorded_and_stops_where_there_is_no_fa
         assert runs[0][1] == pytest.approx(runs[1][1], rel=1e-2) and runs[0][1] < 1.2
 
 
+def test_a_first_step_without_a_factor_is_recorded_and_not_taken(card):
+    def step(state, row):
+        factor = torch.linalg.cholesky(state.diag() + row)
+        return [state + factor.diagonal(), factor.sum(), torch.isfinite(factor).all()]
+
+    state, rows = torch.ones(3, device="cuda"), torch.tensor([-4.0, 0.5, 0.5], device="cuda")
+    replay = Replay(guarded(step, 1), [state], [rows[0]], [], capacity=3, recorded=True)
+    (reached,), values = replay.run([state], [rows])
+    assert torch.equal(reached, state) and len(values) == 0
+    (reached,), values = replay.run([state], [rows[1:]])
+    assert not torch.equal(reached, state) and len(values) == 2
+    (value,) = InPlace(lambda held, row: step(held, row)[:2], [state], [rows[0]])(rows[0])
+    assert value.isnan() and state.isnan().all()  # as machine code leaves it, and Pyro what is not finite
+
+
 def test_many_gradients_are_recorded_once_and_replayed_by_chunks(card, recordings):
     pair = small_vae().initialise(vb.Batch((binary(12),))).to("cuda")
     batch = vb.Batch((binary(12).to("cuda"),))

@@ -12,7 +12,7 @@ from torch.distributions import Distribution
 
 from ..errors import VBayesError
 from .cuda_capture import recorded
-from .recordable import recordable
+from .recordable import Unchecked, recordable
 from .trace import trace
 
 CHAIN = 8  # steps in a graph: from one to the next, states are not copied
@@ -36,7 +36,8 @@ class InPlace:
         device = (*states, *inputs)[0].device
         self.states, self._inputs = list(states), [tensor.to(device, copy=True) for tensor in inputs]
         given = [*self.states, *self._inputs]
-        self._step, self._others = recordable(trace(step, *given), given), list[Tensor]()
+        with Unchecked():
+            self._step, self._others = recordable(trace(step, *given), given), list[Tensor]()
         before = [tensor.clone() for tensor in states]
         try:
             (self._launch,) = recorded(self._once, device=device)
@@ -88,7 +89,8 @@ class Replay:
     ) -> None:
         # The value that a step reports has the type of the parameters, which may differ from that of the noise.
         self._going = torch.ones((), dtype=torch.bool, device=states[0].device)
-        *_, value, _ = step(*states, *rows, *columns, going=self._going)
+        with Unchecked():
+            *_, value, _ = step(*states, *rows, *columns, going=self._going)
         self._step, self.capacity, self.lent = step, capacity, lent
         here = self._going.device
         self._columns = [column.to(here, copy=True) for column in columns] if lent else list(columns)
@@ -100,7 +102,8 @@ class Replay:
         self._guarded: Step = self._on_rows
         self._one, self._chain = (lambda: self._take(1)), (lambda: self._take(CHAIN))
         if recorded:
-            self._guarded = recordable(trace(self._on_rows, *self._inputs), self._inputs)
+            with Unchecked():
+                self._guarded = recordable(trace(self._on_rows, *self._inputs), self._inputs)
             self._record()
 
     @property

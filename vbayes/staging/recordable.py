@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.fx import Graph, GraphModule, Node
+from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from .cuda_capture import Unrecordable
 from .trace import CPU, fetches
@@ -30,6 +32,17 @@ BY_INDEX = (
     aten.index, aten._unsafe_index, aten.index_put, aten.index_put_, aten._unsafe_index_put, aten._index_put_impl_,
 )  # fmt: skip
 """Operations that first count what a mask selects."""
+
+
+class Unchecked(TorchDispatchMode):
+    """Dispatch mode in which every factorisation passes for one that succeeded, so that the matrices on which a program is traced need not have factors."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if func in FACTORISES:
+            with disable_proxy_modes_tracing():
+                made[FACTORISES[func]].zero_()
+        return made
 
 
 def recordable(program: GraphModule, inputs: Sequence[Any]) -> GraphModule:
