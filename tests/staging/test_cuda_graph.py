@@ -17,8 +17,9 @@ from pyro.infer.autoguide import AutoNormal
 import vbayes as vb
 from tests.devices.stand_in import on_cuda, stand_in
 from tests.models import binary, small_vae
-from vbayes.staging import backends, cuda_graph, loop
+from vbayes.staging import Replicated, backends, cuda_capture, cuda_graph, draw_noise, replicate, stage
 from vbayes.staging.cuda_graph import CHAIN, InPlace, Replay
+from vbayes.staging.replicate import footprint
 from vbayes.staging.step import guarded
 
 Y = torch.tensor([28.0, 8, -3, 7, -1, 1, 18, 12])
@@ -39,7 +40,12 @@ def recordings(monkeypatch):
     """How often something was recorded."""
     seen = []
     was = cuda_graph.recorded
-    monkeypatch.setattr(cuda_graph, "recorded", lambda once, device: seen.append(device) or was(once, device))
+
+    def counted(*functions, device):
+        seen.extend(functions)
+        return was(*functions, device=device)
+
+    monkeypatch.setattr(cuda_graph, "recorded", counted)
     return seen
 
 
@@ -94,7 +100,7 @@ def test_columns_that_are_lent_are_left_alone(card):
 def test_fused_after_so_many_steps_however_they_are_divided(card, monkeypatch, recordings):
     """The number that a training has taken decides, so that resumed or not, it has the same numbers."""
     monkeypatch.setattr(cuda_graph, "FUSED", 10)
-    monkeypatch.setattr(torch, "compile", lambda graph, dynamic: lambda *given: [t * 1 for t in graph(*given)])
+    monkeypatch.setattr(torch, "compile", lambda graph, dynamic, options: lambda *given: [t * 1 for t in graph(*given)])
 
     def step(taken, state, row):
         return [taken + 1, state + row, state.sum(), torch.isfinite(state).all()]
@@ -126,6 +132,18 @@ def test_in_place(card, recordings):
         (value,) = step(torch.ones((), device="cuda"))
         assert state.tolist() == [taken, taken] and float(value) == 2 * (taken - 1)
     assert len(recordings) == 1
+
+
+def test_arguments_on_the_host_are_copied_to_the_card(card):
+    """A kernel takes along the number of one without dimensions, and a graph would launch it with that for ever."""
+    state, rows = torch.zeros(3, device="cuda"), torch.zeros(1, device="cuda")
+    step = InPlace(lambda held, scale: [held + scale, held.sum()], [state], [torch.ones((), device="cpu")])
+    replay = Replay(guarded(counting, 1), [state], [rows[0]], [torch.ones((), device="cpu")], capacity=1, recorded=True, lent=True)  # fmt: skip
+    for number in (1.0, 2.0):
+        there = torch.tensor(number, device="cpu")
+        step(there)
+        assert float(replay.run([torch.zeros_like(state)], [rows], [there])[1][0]) == 3 * number
+    assert state.tolist() == [3, 3, 3]
 
 
 def svi_steps(kind, device, data, steps=12, **options):
@@ -187,13 +205,113 @@ def test_xla_comes_first_where_it_is_there(monkeypatch):
     assert svi.engine == "xla" and asked == [{"cuda"}] * 2 and all(map(torch.isfinite, map(torch.tensor, losses)))
 
 
-@pytest.mark.slow
-def test_what_cannot_be_recorded_is_interpreted_and_says_so(card, monkeypatch):
-    def refuses(once, device):
+def covariances(y):
+    scale = pyro.sample("scale", dist.Normal(y.new_zeros(()), 1.0))
+    covariance = scale * torch.ones_like(y).diag() + 0.1
+    pyro.sample("y", dist.MultivariateNormal(torch.zeros_like(y), covariance), obs=y)
+
+
+def scaled(y):
+    mean = pyro.param("mean", lambda: 1.3 + torch.zeros((), device=y.device))
+    pyro.sample("scale", dist.Normal(mean, 1e-3))
+
+
+@pytest.mark.parametrize("rate", [0.1, 1.5])
+def test_a_model_with_a_factorisation_is_recorded_and_stops_where_there_is_no_factor(card, recordings, rate):
+    """As machine code does; the larger rate makes the covariance indefinite."""
+    runs = []
+    for device in ("cuda", "cpu"):
+        pair = vb.Pair(covariances, scaled)
+        try:
+            fit = vb.fit(pair, (Y / 10,), vb.Pathwise(), steps=12, optimizer=torch.optim.SGD, learning_rate=rate, device=device, compile=True, progress=False, seed=0)  # fmt: skip
+        except vb.errors.NonFinite as error:
+            fit = error.fit
+            assert "not positive-definite" in str(error)
+        runs.append((fit.steps, float(fit.pair.parameters["mean"]), fit.engine))
+    assert runs[0][2] == "recorded graph" and runs[1][2] == "native" and len(recordings) == 2
+    assert runs[0][0] == runs[1][0] and (runs[0][0] == 12) == (rate == 0.1)
+    if rate == 0.1:  # a card draws other noise, which hardly matters here
+        assert runs[0][1] == pytest.approx(runs[1][1], rel=1e-2) and runs[0][1] < 1.2
+
+
+def test_a_first_step_without_a_factor_is_recorded_and_not_taken(card):
+    def step(state, row):
+        factor = torch.linalg.cholesky(state.diag() + row)
+        return [state + factor.diagonal(), factor.sum(), torch.isfinite(factor).all()]
+
+    state, rows = torch.ones(3, device="cuda"), torch.tensor([-4.0, 0.5, 0.5], device="cuda")
+    replay = Replay(guarded(step, 1), [state], [rows[0]], [], capacity=3, recorded=True)
+    (reached,), values = replay.run([state], [rows])
+    assert torch.equal(reached, state) and len(values) == 0
+    (reached,), values = replay.run([state], [rows[1:]])
+    assert not torch.equal(reached, state) and len(values) == 2
+    (value,) = InPlace(lambda held, row: step(held, row)[:2], [state], [rows[0]])(rows[0])
+    assert value.isnan() and state.isnan().all()  # as machine code leaves it, and Pyro what is not finite
+
+
+def test_many_gradients_are_recorded_once_and_replayed_by_chunks(card, recordings):
+    pair = small_vae().initialise(vb.Batch((binary(12),))).to("cuda")
+    batch = vb.Batch((binary(12).to("cuda"),))
+    program = stage(pair, vb.STL(), batch)
+    values = {name: value.detach() for name, value in pair.parameters.items()}
+    many = Replicated(program, values, batch.args, compiled=True, memory=70 * footprint(program))
+    with vb.seeded(0), torch.no_grad():
+        for count, sizes, times in ((2, [2], 0), (150, [50, 50, 50], 1), (64, [50, 14], 1), (3, [3], 1)):
+            noise = draw_noise(program.sizes, count, batch.args[0])
+            made = list(many(values, noise, batch.args))
+            right, _ = replicate(program, values, noise, batch.args)
+            right = torch.cat([gradient.reshape(count, -1) for gradient in right.values()], 1)
+            torch.testing.assert_close(torch.cat(made), right, rtol=1e-4, atol=1e-4)
+            assert [len(chunk) for chunk in made] == sizes and len(recordings) == times
+            values = {name: value + 0.1 for name, value in values.items()}  # other tensors in other places
+
+
+def test_many_gradients_that_can_not_be_recorded_are_computed_as_before(card, monkeypatch):
+    def refuses(*functions, device):
         raise RuntimeError("operation not permitted when stream is capturing")
 
     monkeypatch.setattr(cuda_graph, "recorded", refuses)
-    loop.say_once.cache_clear()
+    cuda_capture.say_once.cache_clear()
+    pair = small_vae().initialise(vb.Batch((binary(12),))).to("cuda")
+    batch = vb.Batch((binary(12).to("cuda"),))
+    program = stage(pair, vb.STL(), batch)
+    values = {name: value.detach() for name, value in pair.parameters.items()}
+    many = Replicated(program, values, batch.args, compiled=True)
+    with vb.seeded(0), torch.no_grad():
+        noise = draw_noise(program.sizes, 80, batch.args[0])
+        with pytest.warns(UserWarning, match="no CUDA graph of it can be recorded"):
+            made = torch.cat(list(many(values, noise, batch.args)))
+        right, _ = replicate(program, values, noise, batch.args)
+        right = torch.cat([gradient.reshape(80, -1) for gradient in right.values()], 1)
+        torch.testing.assert_close(made, right, rtol=1e-4, atol=1e-4)
+
+
+def test_half_a_fused_step_is_never_used(card, monkeypatch):
+    """Where torch's compiler makes a step that can't be recorded, the graphs of before remain, all of them."""
+    replay = Replay(
+        guarded(counting, 1), [torch.zeros(3, device="cuda")], [torch.zeros((), device="cuda")],
+        [torch.zeros((), device="cuda")], capacity=4, recorded=True,
+    )  # fmt: skip
+    before = replay._one, replay._chain, replay._guarded
+
+    def refuses(*functions, device):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(cuda_graph, "recorded", refuses)
+    options = {}
+    monkeypatch.setattr(torch, "compile", lambda graph, **given: options.update(given) or graph)
+    replay._fuse()
+    assert (replay._one, replay._chain, replay._guarded) == before
+    assert options["options"] == {"triton.cudagraphs": False}  # none inside of ours, whatever the user has set
+
+
+@pytest.mark.slow
+def test_what_cannot_be_recorded_is_interpreted_and_says_so(card, monkeypatch):
+    def refuses(*functions, device):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(cuda_graph, "recorded", refuses)
+    cuda_capture.say_once.cache_clear()
     with pytest.warns(UserWarning, match="no CUDA graph of it can be recorded"):
         losses, _, svi = svi_steps(functools.partial(vb.SVI, compile=True), "cuda", (Y, SIGMA), 3)
     assert svi.engine == "interpreted: no CUDA graph of it can be recorded"

@@ -10,45 +10,39 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from ..errors import VBayesError
+from .cuda_capture import recorded
+from .recordable import Unchecked, recordable
 from .trace import trace
 
-WARM = 3  # runs before recording: libraries set themselves up in the first
 CHAIN = 8  # steps in a graph: from one to the next, states are not copied
 FUSED = 100_000  # steps of a training after which torch's compiler fuses kernels: it takes as long as these do, so that no training takes twice as long for it
+
+NO_GRAPHS: dict[str, Any] = {"triton.cudagraphs": False}  # of torch's compiler itself, inside of ours
 
 Step = Callable[..., Sequence[Tensor]]
 
 
-def recorded(once: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """Records the kernels that a function launches, and returns a function that launches them again. It may not read values, and its tensors must keep their addresses."""
-    with torch.cuda.device(device):
-        aside = torch.cuda.Stream()
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
-            for _ in range(WARM):
-                once()
-        torch.cuda.current_stream().wait_stream(aside)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            once()
-    return graph.replay
-
-
 class InPlace:
-    """A step that overwrites its states in place, whether it is finite or not.
+    """A step that overwrites its states in place, whether it is finite or not, as a CUDA graph; without states, a pure function.
 
     Args:
         step: (states, inputs) → (states, others), pure.
         states: The tensors that are overwritten.
-        inputs: Tensors of the shapes that it is called with.
+        inputs: Tensors of the shapes that it is called with, on any device.
     """
 
     def __init__(self, step: Step, states: Sequence[Tensor], inputs: Sequence[Tensor]) -> None:
-        self.states, self._inputs = list(states), [tensor.clone() for tensor in inputs]
-        self._step, self._others = trace(step, *self.states, *self._inputs), list[Tensor]()
+        device = (*states, *inputs)[0].device
+        self.states, self._inputs = list(states), [tensor.to(device, copy=True) for tensor in inputs]
+        given = [*self.states, *self._inputs]
+        with Unchecked():
+            self._step, self._others = recordable(trace(step, *given), given), list[Tensor]()
         before = [tensor.clone() for tensor in states]
-        self._launch = recorded(self._once, states[0].device)
-        _copy(self.states, before)
+        try:
+            (self._launch,) = recorded(self._once, device=device)
+        finally:  # the runs before recording, too, have overwritten them
+            _copy(self.states, before)
 
     def _once(self) -> None:
         with torch.no_grad():
@@ -95,18 +89,21 @@ class Replay:
     ) -> None:
         # The value that a step reports has the type of the parameters, which may differ from that of the noise.
         self._going = torch.ones((), dtype=torch.bool, device=states[0].device)
-        *_, value, _ = step(*states, *rows, *columns, going=self._going)
+        with Unchecked():
+            *_, value, _ = step(*states, *rows, *columns, going=self._going)
         self._step, self.capacity, self.lent = step, capacity, lent
-        self._columns = [column.clone() for column in columns] if lent else list(columns)
+        here = self._going.device
+        self._columns = [column.to(here, copy=True) for column in columns] if lent else list(columns)
         self._states = [tensor.clone() for tensor in states]
-        self._stacks = [row.new_zeros(capacity, *row.shape) for row in rows]
+        self._stacks = [row.expand(capacity, *row.shape).clone() for row in rows]
         self._values = value.new_empty(capacity, *together)
         self._number = torch.zeros(1, dtype=torch.int64, device=value.device)
         self._fused = not recorded
         self._guarded: Step = self._on_rows
         self._one, self._chain = (lambda: self._take(1)), (lambda: self._take(CHAIN))
         if recorded:
-            self._guarded = trace(self._on_rows, *self._inputs)
+            with Unchecked():
+                self._guarded = recordable(trace(self._on_rows, *self._inputs), self._inputs)
             self._record()
 
     @property
@@ -114,9 +111,8 @@ class Replay:
         return [self._number, self._going, *self._states, *self._stacks, *self._columns]
 
     def _record(self) -> None:
-        device = self._number.device
-        self._one = recorded(lambda: self._take(1), device)
-        self._chain = recorded(lambda: self._take(CHAIN), device)
+        one, chain = (lambda: self._take(1)), (lambda: self._take(CHAIN))
+        self._one, self._chain = recorded(one, chain, device=self._number.device)
 
     def _on_rows(self, number: Tensor, going: Tensor, *inputs: Tensor) -> list[Tensor]:
         """A step on the rows with that number in the stacks."""
@@ -141,9 +137,11 @@ class Replay:
             warnings.simplefilter("ignore")  # torch's own, of its parts that are old, and of TF32
             try:
                 # A graph of its own: torch counts the programs of one Python function, and compiles eight at most.
-                self._guarded = torch.compile(trace(plain, *self._inputs), dynamic=False)
+                self._guarded = torch.compile(trace(plain, *self._inputs), dynamic=False, options=NO_GRAPHS)
                 self._take(1)
                 self._record()
+            except VBayesError:  # CUDA can't be used any more
+                raise
             except Exception:  # whatever its compiler raises on an operation that it does not know
                 self._guarded = plain
             finally:

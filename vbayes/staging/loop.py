@@ -13,9 +13,9 @@ from torch import Tensor
 from .. import rng
 from .backends import made_by
 from .capture import Program
+from .cuda_capture import recorded_or_why
 from .cuda_graph import InPlace, Replay
 from .joint import ALL, SMALL
-from .machine_code import say_once
 from .native import Run, run
 from .noise import Noise, draw_noise
 from .step import LoopState, guarded, midway, side_by_side, step_of
@@ -131,13 +131,11 @@ class Loop:
         return self._recordable and not (self.native or self.xla)
 
     def _recorded(self, make: Callable[[], R]) -> R | None:
-        """The recorded graph; None if an operation copies a value to the host, as a factorisation does to check for success. From then on, steps are interpreted."""
-        try:
-            return make()
-        except Exception as error:
-            self._recordable, self.why_not = False, "no CUDA graph of it can be recorded"
-            say_once(f"{self.why_not}: {type(error).__name__}")
-            return None
+        """The recorded graph; None if an operation brings a value to the host. From then on, steps are interpreted."""
+        made, why = recorded_or_why(make)
+        if made is None:
+            self._recordable, self.why_not = False, why
+        return made
 
     def run(
         self, state: LoopState, noise: Noise, index: Tensor | None = None, columns: Sequence[Any] | None = None

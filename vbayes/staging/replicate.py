@@ -15,6 +15,8 @@ from .. import rng
 from ..validation import vmap
 from .backends import made_by
 from .capture import Program, Tensors
+from .cuda_capture import recorded_or_why
+from .cuda_graph import InPlace
 from .noise import Noise, draw_noise
 
 
@@ -36,10 +38,11 @@ def replicate(
 
 
 NUDGE = 0.03  # of unconstrained parameters
+ENOUGH = 64  # runs in a call for which a CUDA graph is recorded
 
 
 class Replicated:
-    """Computes thousands of gradients, in chunks that fit into memory: by machine code (one after the other), by XLA, or by `vmap`.
+    """Computes thousands of gradients, in chunks that fit into memory: by machine code (one after the other), by XLA, or by `vmap`, on a GPU as a CUDA graph.
 
     Args:
         program: From `stage`.
@@ -79,6 +82,9 @@ class Replicated:
             self.native, self.xla, _ = made_by(
                 backend, self._flat, examples, draws=not program.static, check=one_of_many
             )
+        self._graph: InPlace | None = None
+        self._together = 0  # runs in the graph
+        self._recordable = compiled and program.static and like.is_cuda and not (self.native or self.xla)
 
     def remember(self, buffers: Tensors) -> None:
         """Sets the buffers that every run starts with."""
@@ -99,10 +105,17 @@ class Replicated:
         Args:
             noise: (R, n) and (R, u).
         """
+        inputs = [*parameters.values(), *self._buffers, *args]
+        self._record(noise, inputs)
         for chunk in zip(*(numbers.split(self.rows(len(noise[0]))) for numbers in noise), strict=True):
             if self.xla:
-                made = self.xla.side_by_side(chunk, [*parameters.values(), *self._buffers, *args])
+                made = self.xla.side_by_side(chunk, inputs)
                 yield torch.cat([part.reshape(len(part), -1) for part in made], dim=1)
+                continue
+            if self._graph:
+                left = self._together - len(chunk[0])
+                full = [torch.cat([numbers, numbers[-1:].expand(left, -1)]) for numbers in chunk]
+                yield self._graph(*full, *inputs)[0][: len(chunk[0])]
                 continue
             if self.native is None:
                 gradients, _ = replicate(self._program, parameters, chunk, args)
@@ -111,13 +124,29 @@ class Replicated:
                 )
                 continue
             made = chunk[0].new_empty(len(chunk[0]), sum(self._sizes))
-            inputs = [*chunk, *parameters.values(), *self._buffers, *args]
             parts = made.split(self._sizes, dim=1)
-            self.native.run(len(made), inputs, parts, rows=(0, 1), reported=range(len(parts)))
+            self.native.run(len(made), [*chunk, *inputs], parts, rows=(0, 1), reported=range(len(parts)))
             yield made
+
+    def _record(self, noise: Noise, inputs: list[Any]) -> None:
+        """Records a CUDA graph at the first call with enough runs, for chunks into which these can be divided evenly."""
+        replicas = len(noise[0])
+        if not self._recordable or replicas < ENOUGH:
+            return
+        self._together = math.ceil(replicas / math.ceil(replicas / self.rows(replicas)))
+
+        def one(*given: Tensor) -> Tensor:
+            return torch.cat([gradient.reshape(-1) for gradient in self._flat(*given)])
+
+        many = vmap(one, in_dims=(0, 0, *(None for _ in inputs)))
+        first = [numbers[: self._together] for numbers in noise]
+        self._graph, _ = recorded_or_why(lambda: InPlace(lambda *given: [many(*given)], [], [*first, *inputs]))
+        self._recordable = False  # once
 
     def rows(self, replicas: int) -> int:
         """R in a chunk."""
+        if self._graph:
+            return self._together
         made = self.native or self.xla
         return self._fitting(replicas, sum(self._sizes) * 8) if made else self.side_by_side(replicas)
 

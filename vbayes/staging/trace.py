@@ -80,7 +80,7 @@ def _all_on(graph: GraphModule, where: torch.device) -> GraphModule:
     for node in graph.graph.nodes:
         if node.op == "get_attr" and isinstance(held := getattr(graph, node.target, None), Tensor):
             setattr(graph, node.target, held.to(where))
-        elif node.op == "call_function" and node.kwargs.get("device") == CPU and not _fetches(node):
+        elif node.op == "call_function" and node.kwargs.get("device") == CPU and not fetches(node):
             node.kwargs = (
                 {**node.kwargs, "device": where, "pin_memory": False}
                 if "pin_memory" in node.kwargs
@@ -90,9 +90,9 @@ def _all_on(graph: GraphModule, where: torch.device) -> GraphModule:
     return graph
 
 
-def _fetches(node: Any) -> bool:
+def fetches(node: Any) -> bool:
     """Whether a node copies a tensor from another device to the CPU."""
-    return any(isinstance(argument, torch.fx.Node) for argument in node.args)
+    return node.target is torch.ops.aten._to_copy.default
 
 
 def in_words(error: Exception) -> str:
