@@ -48,7 +48,7 @@ def test_few_replicas_have_students_t(replicas):
     assert abs((t.max(1) > joint_limit(5, freedom=replicas - 1)).mean() - LEVEL) < error(LEVEL)
 
 
-@pytest.mark.parametrize(("count", "seeds"), [(2, 3), (5, 3), (5, 10), (9, 5)])
+@pytest.mark.parametrize(("count", "seeds"), [(2, 3), (5, 3), (5, 10)])
 def test_equal_estimators_are_seldom_called_worse_than_the_best_of_them(count, seeds):
     """By as many seeds; a limit of two standard errors, as Student's t has it, calls one of five worse in 24 % of races."""
     worse, plain = 0, stats.t.ppf(stats.norm.cdf(2), seeds - 1)

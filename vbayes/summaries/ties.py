@@ -22,9 +22,10 @@ def ties(rows: pd.DataFrame, at: str, group: str) -> list[str]:
     here = rows[(rows["at"] == at) & (rows.group == group)]
     ratio, se = here.variance_time_ratio.to_numpy(float), here.variance_time_ratio_se.to_numpy(float)
     with np.errstate(divide="ignore", invalid="ignore"):  # where one of the two has no noise
-        near = (
-            np.abs(np.log(ratio)) <= pairs_limit(len(here)) * se / ratio
-        )  # on this scale one slow round does not make everything equal
+        wide = np.sqrt(
+            np.log1p((se / ratio) ** 2)
+        )  # of log ratio, if it is normal: on this scale one slow round does not make everything equal
+        near = np.abs(np.log(ratio)) <= pairs_limit(len(here)) * wide
     return list(here.estimator[near])
 
 
