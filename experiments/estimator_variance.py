@@ -8,6 +8,7 @@ import pandas as pd
 import vbayes as vb
 from vbayes.plots import comparison_figure
 from vbayes.summaries.bias_alarms import alarmed, trusted
+from vbayes.summaries.joint import pairs_limit
 
 NAMES = (
     "score", "baselined", "rloo", "vargrad", "rao_blackwell", "measure_valued",
@@ -49,7 +50,7 @@ def best(rows: pd.DataFrame) -> list[str]:
     honest = trusted(rows.reset_index()).set_index("estimator")
     cost, error = honest.variance_time, honest.variance_time_se
     least = cost.idxmin()
-    return list(cost.index[cost - cost[least] <= 2 * (error**2 + error[least] ** 2) ** 0.5])
+    return list(cost.index[cost - cost[least] <= pairs_limit(len(cost)) * (error**2 + error[least] ** 2) ** 0.5])
 
 
 def verdict(table: pd.DataFrame) -> str:

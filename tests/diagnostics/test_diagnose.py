@@ -14,7 +14,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from matplotlib import pyplot
-from pyro.infer.autoguide import AutoDelta, AutoNormal
+from pyro.infer.autoguide import AutoDelta, AutoNormal, init_to_value
 
 import vbayes as vb
 from tests.models import binary, small_vae
@@ -60,6 +60,24 @@ def test_an_upper_bound_is_not_believed_where_it_is_infinite(method, width, infi
     assert found.infinite == infinite
     assert ("−CUBO(8) can't be trusted: from k̂ = 0.50 on" in found.verdict()) == infinite
     assert ("infinite, or can't be estimated: k̂ ≥ 0.50" in repr(found)) == infinite
+    assert ("can be infinite, which no value shows: see fit.diagnose()" in repr(fit)) == (method.bound == "CUBO")  # fmt: skip
+
+
+@pytest.mark.parametrize(("rho", "sd", "k_hat"), [(0.5, 0.82, 0.878), (0.0, 1.0, 0.0)])
+def test_a_factored_guide_of_ten_correlated_latents_has_no_cubo(rho, sd, k_hat):
+    """At the sds where training by `CUBO` ends. q would have to be wider than √((1 + 9 ρ)/2) = 1.66, and the weights have k̂ = 1 − sd² / (1 + 9 ρ)."""
+    root = torch.linalg.cholesky((1 - rho) * torch.eye(10) + rho)
+
+    def model(x):
+        pyro.sample("z", dist.MultivariateNormal(torch.zeros(10), scale_tril=root))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(0.0, 1.0), obs=x)
+
+    pair = vb.Pair(model, AutoNormal(model, init_loc_fn=init_to_value(values={"z": torch.zeros(10)}), init_scale=sd))
+    fit = vb.fit(pair, torch.zeros(2), vb.CUBO(), steps=1, learning_rate=1e-4, compile=False, progress=False)
+    found = vb.diagnose(fit, draws=50_000, seed=0)
+    assert found.infinite == ("guide='full'" in found.verdict()) == (rho > 0)
+    assert abs(found.k_hat - k_hat) < 4 * found.k_hat_se + 0.05
 
 
 @pytest.mark.parametrize(

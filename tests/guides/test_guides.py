@@ -194,6 +194,20 @@ def test_an_improper_posterior_is_told():
     assert not vb.fit(regression, DATA, steps=0, **quiet).pair.guide.places.endless  # flat priors, and data that speak
 
 
+@pytest.mark.parametrize("off", [0.0, 1e-7, 0.01])
+@pytest.mark.parametrize("word", ["full", "diagonal"])
+def test_a_search_that_begins_at_the_mode_does_not_take_the_posterior_for_improper(off, word):
+    """The way from the start to the mode has no length then, and the density can't fall along it."""
+
+    def model(x):
+        z = pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(z.sum(-1), 1.0), obs=x)
+
+    fit = vb.fit(model, torch.full((2,), off), guide=word, steps=0, **quiet)
+    assert not fit.pair.guide.places.endless and "improper" not in fit.diagnose(draws=500).verdict()
+
+
 def test_a_density_is_the_models_with_the_volume_of_the_map():
     def model(y):
         rate = pyro.sample("rate", dist.Gamma(2.0, 3.0))

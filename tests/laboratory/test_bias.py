@@ -33,6 +33,24 @@ def test_a_bias_of_the_resolutions_size_is_seen_on_average(size):
     assert float(half.abs().mean()) < 0.65 * SEEN
 
 
+@pytest.mark.parametrize(("size", "noisy"), [(1, False), (5, False), (5, True)])
+def test_draws_without_bias_are_called_biased_as_often_as_stated(size, noisy):
+    """z is standard normal whatever the number of components, also if a noisy oracle is the reference: of 2000 estimates as many are off by more than 2 as of normal numbers, or fewer."""
+    right, cases = torch.zeros(size, dtype=torch.float64), 2000
+
+    def made() -> moments.Moments:
+        blocks = torch.randn(BLOCKS, 2, size, dtype=torch.float64)
+        return moments.Moments(blocks.sum(1), blocks.square().sum(1), right, 2)
+
+    with vb.seeded(0):
+        z = torch.tensor([bias(made(), made() if noisy else right).z for _ in range(cases)]).abs()
+    expected = math.erfc(2**0.5)
+    error = 4 * (expected * (1 - expected) / cases) ** 0.5
+    share = float((z > 2).double().mean())
+    assert share < expected + error and (noisy or share > expected - error)
+    assert float((z > SEEN).double().mean()) <= 1 / cases
+
+
 def test_the_size_of_a_bias_and_its_error():
     right, away = torch.zeros(5, dtype=torch.float64), torch.tensor([0.3, 0.0, -0.4, 0.0, 0.0], dtype=torch.float64)
     with vb.seeded(0):

@@ -300,6 +300,22 @@ def test_two_seeds_can_not_tell_what_is_chance():
     assert "distinguished" not in text and " leads" not in text and "With two seeds" in text and "seeds=5" in text
 
 
+def test_the_more_estimators_the_clearer_a_lead_must_be():
+    """A gap of 7 ± 0.6 seed by seed, which of two estimators is a lead; any of five may be as far behind by chance, with three seeds, and the verdict says what would tell."""
+    gaps = {
+        name: (np.array([-0.6, -0.7, -0.8]) * by).tolist()
+        for name, by in zip("bcde", (1.0, 1.1, 1.2, 30.0), strict=True)
+    }
+    two, entries = curves(a=[0.0] * 3, b=gaps["b"])
+    assert "a leads" in ranking.verdict(two, entries) and "by chance" not in ranking.verdict(two, entries)
+    five, entries = curves(a=[0.0] * 3, **gaps)
+    text = ranking.verdict(five, entries)
+    assert text.startswith("After 100 steps each, a, b, c, d and e can't be distinguished; ")
+    assert text.endswith(
+        "With 3 seeds, one of 5 may be 14 standard errors behind the best by chance; with seeds=5, 5.6."
+    )
+
+
 def test_a_tie_with_the_best_is_not_a_lead_over_the_others():
     table, entries = curves(a=[-1.0, -1.0, -1.0], b=[-1.5, -1.5, -1.5], c=[-1.0, -1.0, -4.0])
     text = ranking.verdict(table, entries)

@@ -20,3 +20,11 @@ def test_a_tie(ratio, se, equal):
     rows = pd.DataFrame({"at": ["end"] * 2, "group": ["all"] * 2, "estimator": ["best", "other"], "variance_time_ratio": [1.0, ratio],
                          "variance_time_ratio_se": [0.0, se]})  # fmt: skip
     assert ties(rows, "end", "all") == ["best", "other"][: 1 + equal]
+
+
+def test_noise_of_times_does_not_hide_a_variance_of_a_hundred_times():
+    """Also where a limit for several estimators is wider: times on a busy machine, with errors of twice their size."""
+    names = ["best", "other", "third", "fourth"]
+    rows = pd.DataFrame({"at": "end", "group": "all", "estimator": names, "variance_time_ratio": [1.0, 140.0, 3.0, 3.0],
+                         "variance_time_ratio_se": [0.0, 300.0, 6.0, 0.3]})  # fmt: skip
+    assert ties(rows, "end", "all") == ["best", "third"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from pyro.infer import (
     ELBO,
     JitTrace_ELBO,
@@ -30,3 +32,8 @@ def followed(estimator: ELBO) -> str:
         return "ELBO"
     sign = "" if estimator.objective.ascend else "−"
     return sign + estimator.bound + (f"({estimator.num_particles})" if estimator.weighs else "")
+
+
+def can_be_infinite(estimator: ELBO) -> bool:
+    """Whether its bound is infinite for some guides, which its values from few draws never show."""
+    return math.isfinite(getattr(getattr(estimator, "objective", None), "infinite_from", math.inf))

@@ -226,7 +226,11 @@ def endless(density: LogDensity, place: Place) -> tuple[str, ...]:
     width = root.norm(dim=1)
     axes, lengths, _ = torch.linalg.svd(root / width[:, None])
     rays = torch.cat([axes.T, -axes.T]) * torch.cat([lengths, lengths])[:, None] * width
-    rays = torch.cat([rays, (place.centre - density.start)[None]])  # where the way has led
+    way = (
+        place.centre - density.start
+    )  # where the search has led; one that began there has been nowhere, and a short one is taken an sd far
+    length = float(torch.linalg.solve_triangular(root, way[:, None], upper=False).norm())
+    rays = torch.cat([rays, way[None] / min(length, 1.0)]) if length > 0 else rays
     near, far = (density.many(place.centre + times * rays) for times in (FAR, 10 * FAR))
     slow = far.isfinite() & (far > near - math.log(10.0))
     return tuple(dict.fromkeys(density.name_of(int((ray / width).abs().argmax())) for ray in rays[slow]))

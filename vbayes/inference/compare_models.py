@@ -16,7 +16,8 @@ from ..arguments.takes import takes
 from ..errors import BadInput, Unsuitable
 from ..pair.paired import Model
 from ..summaries.card import Card, Displayable, counted, with_error
-from .evidence import SURE, Evidence, Method, log_evidence
+from ..summaries.joint import pairs_limit
+from .evidence import Evidence, Method, log_evidence
 
 MOST = 5  # models on a card
 
@@ -82,25 +83,21 @@ class ModelComparison(Displayable):
         return self.probabilities().idxmax(axis=1).to_numpy()
 
     def verdict(self) -> str:
-        """The comparison in one sentence."""
+        """The comparison in one sentence. If all models are equally good, it calls any worse than the best with a probability of about 5 %, whatever their number."""
         table = self.to_dataframe()
         best, rest = table.iloc[0], table.iloc[1:]
         rows = next(iter(self.evidences.values())).rows
-        near = [
-            f"{r.model} ({r.behind:.3g} ± {r.behind_se:.2g} nats behind)"
-            for r in rest.itertuples()
-            if r.behind <= SURE * r.behind_se
-        ]
-        far = [
-            f"{r.model} by {r.behind:.3g} ± {r.behind_se:.2g}"
-            for r in rest.itertuples()
-            if r.behind > SURE * r.behind_se
-        ]
+        paired = rows > 1 and all(one.per_datum is not None for one in self.evidences.values())
+        limit = pairs_limit(len(table), freedom=rows - 1 if paired else math.inf)
+        clear = rest.behind > limit * rest.behind_se
+        far, near = rest[clear], rest[~clear]
         text = (
             f"Of {len(table)} models {best.model} gives {rows} rows the highest evidence, {best.log_evidence:.6g} nats"
         )
-        text += f"; it beats {', '.join(far)} nats" if far else ""
-        text += f"; it can't be distinguished from {', '.join(near)}" if near else ""
+        beaten = ", ".join(f"{r.model} by {r.behind:.3g} ± {r.behind_se:.2g}" for r in far.itertuples())
+        equal = ", ".join(f"{r.model} ({r.behind:.3g} ± {r.behind_se:.2g} nats behind)" for r in near.itertuples())
+        text += f"; it beats {beaten} nats" if beaten else ""
+        text += f"; it can't be distinguished from {equal}" if equal else ""
         bounds = [r.model for r in table.itertuples() if r.direction == "lower"]
         return text + (f". The values for {', '.join(bounds)} are lower bounds." if bounds else ".")
 

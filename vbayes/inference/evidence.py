@@ -36,7 +36,6 @@ Direction = Literal["exact", "lower", "between"]
 
 PARTICLES = {"elbo": 100, "iw": 100, "ais": 16, "sandwich": 16}
 THERE, BACK = 1, 2  # purposes of the random streams: chains to the posterior, and from it
-SURE = 2.0  # standard errors in words
 ALONE = 2.0  # effective draws: a single draw carries the weight, as one would with ten times as many draws
 
 

@@ -27,7 +27,7 @@ from ..pair.paired import Model
 from ..pair.problem import Problem
 from ..progress import bar
 from ..summaries.differences import cost_ratio
-from ..summaries.ties import TIE
+from ..summaries.joint import pairs_limit
 from ..training.result import Fit
 from .bench import Bench
 from .compare import ESTIMATOR
@@ -129,7 +129,7 @@ def recommend(
         both = contest.ranked([*first, *second])
         third = contest.round(_best(both, KEPT[1]), LATER, last=True)
         advance(3, functools.partial(str, name_of(third[0][0])))
-    tied = [method for method, row in third if row["cost_ratio"] - 1 <= TIE * row["cost_ratio_se"]]
+    tied = [method for method, row in third if row["cost_ratio"] - 1 <= pairs_limit(len(third)) * row["cost_ratio_se"]]
     return Recommendation(
         estimator=min(tied, key=_simplicity),
         pair=pair.name,

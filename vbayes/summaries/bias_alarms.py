@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import pandas as pd
-from scipy import stats
+
+from .joint import joint_limit
 
 FALSE_ALARM = 0.01  # chance that a table without bias is called biased
 
 
 def alarm_limit(table: pd.DataFrame) -> float:
-    """The |z| above which a row counts as biased, with a probability of 1 % for any false alarm over all rows (Bonferroni)."""
-    return float(stats.norm.isf(FALSE_ALARM / 2 / max(1, int(table.bias_z.notna().sum()))))
+    """The |z| above which a row counts as biased, with a probability of at most 1 % for any false alarm over all rows."""
+    return joint_limit(int(table.bias_z.notna().sum()), level=FALSE_ALARM)
 
 
 def alarmed(table: pd.DataFrame) -> list[str]:

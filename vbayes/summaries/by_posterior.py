@@ -8,7 +8,7 @@ import pandas as pd
 
 from .listed import listed
 from .ranking import Entry, at_equal, by_pyro, failed, finished, seconds_in_words, unsteady
-from .ties import chance, too_few
+from .ties import tied, too_few
 
 WORDS = {
     "kl": "KL(q ‖ p)",
@@ -45,31 +45,37 @@ def verdict(table: pd.DataFrame, entries: Sequence[Entry], *, interrupted: bool 
     elif not names:
         parts.append("No measure of the posterior is available.")
     else:
-        seconds, values = at_equal(table, "seconds", names[0])
+        seconds = at_equal(table, "seconds", names[0])[0]
         parts.append(
             f"After {seconds_in_words(seconds)} each: {'; '.join(_least(table, name, 'seconds') for name in names)}."
         )
         steps = at_equal(table, "step", names[0])[0]
         if (table.groupby(["estimator", "seed"]).step.max() == steps).all():
             parts.append(f"After all {steps:,.0f} steps: {_least(table, names[0], 'step')}.")
-        parts.append(too_few(len(values)))
+        every = [_behind(table, name, "seconds") for name in names]
+        counts = [len(values.columns) for values, _ in every]
+        parts.append(too_few(table.seed.nunique(), max(counts), tie=any(tied(gaps) for _, gaps in every)))
     parts += [*failed(entries, table.seed.nunique()), by_pyro(entries), unsteady(table)]
     return " ".join(part for part in parts if part)
 
 
 def _least(table: pd.DataFrame, name: str, axis: str) -> str:
-    """Who is best by one measure; paired by seed, as the runs of a seed share much of their noise."""
-    values = at_equal(table, axis, name)[1].dropna(axis=1)
+    """Who is best by one measure, judged by itself."""
+    values, gaps = _behind(table, name, axis)
     if values.empty:
         return f"{WORDS[name]} is unknown"
-    sign = -1.0 if name == "effective" else 1.0
-    means = (sign * values).mean().sort_values()
-    best = str(means.index[0])
-    gaps = {str(other): sign * (values[other] - values[best]) for other in means.index[1:]}
-    near = [other for other, gap in gaps.items() if gap.mean() <= chance(len(gap)) * gap.sem()]
+    best, near = str(values.columns[0]), tied(gaps)
     number = f"{values[best].mean():.2g}{UNITS.get(name, '')}"
     most = "highest" if name == "effective" else "lowest"
-    tied = f", not distinguishable from {listed(near)}" if near else ""
+    close = f", not distinguishable from {listed(near)}" if near else ""
     rest = [other for other in gaps if other not in near]
     worst = f" ({rest[-1]} has {values[rest[-1]].mean():.2g})" if rest else ""
-    return f"{WORDS[name]} is {most} with {best}, {number}{tied}{worst}"
+    return f"{WORDS[name]} is {most} with {best}, {number}{close}{worst}"
+
+
+def _behind(table: pd.DataFrame, name: str, axis: str) -> tuple[pd.DataFrame, dict[str, pd.Series]]:
+    """The values of a measure, seed × estimator, best first; and how far each other one is behind, paired by seed, as the runs of a seed share much of their noise."""
+    values = at_equal(table, axis, name)[1].dropna(axis=1)
+    sign = -1.0 if name == "effective" else 1.0
+    values = values[(sign * values).mean().sort_values().index]
+    return values, {str(other): sign * (values[other] - values.iloc[:, 0]) for other in values.columns[1:]}

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .listed import listed
-from .ties import chance, too_few
+from .ties import FEWEST, tied, too_few
 
 STEADY = 1.5  # times what steps cost usually, that they may have cost in all before the clock is called unsteady
 
@@ -139,7 +139,8 @@ def verdict(table: pd.DataFrame, entries: Sequence[Entry], *, interrupted: bool 
         parts.append(_leader(by_step, f"After {steps:,.0f} steps each"))
         if len(entries) > 1:
             parts += [_leader(by_time, f"After {seconds_in_words(seconds)} each"), _race_to(table, entries)]
-        parts.append(too_few(len(by_step)))
+        tie = any(tied(_behind(values)[1]) for values in (by_step, by_time))
+        parts.append(too_few(len(by_step), len(by_step.dropna(axis=1).columns), tie=tie))
     parts += failed(entries, len(by_step))
     parts += [_asides(entries), unsteady(table)]
     return " ".join(part for part in parts if part)
@@ -147,25 +148,30 @@ def verdict(table: pd.DataFrame, entries: Sequence[Entry], *, interrupted: bool 
 
 def _leader(values: pd.DataFrame, when: str) -> str:
     """Paired by seed: the runs of one seed share the order of the data, and much of their noise."""
-    means = values.dropna(axis=1).mean().sort_values(ascending=False)
-    if means.empty:
+    best, behind = _behind(values)
+    if not best:
         return ""
-    best = str(means.index[0])
-    if len(means) == 1:
-        return f"{when}, {best} is at an ELBO of {means.iloc[0]:.5g} nats per datum."
-    behind = {str(name): values[best] - values[name] for name in means.index[1:]}
+    where = f"an ELBO of {values[best].mean():.5g} nats per datum"
+    if not behind:
+        return f"{when}, {best} is at {where}."
     said = {
         name: f"{gap.mean():.2g}{'' if len(gap) == 1 else f' ± {gap.sem():.1g}'} behind" for name, gap in behind.items()
     }
-    tied = [name for name, gap in behind.items() if gap.mean() <= chance(len(gap)) * gap.sem()]
-    rest = "; ".join(f"{name} is {said[name]}" for name in behind if name not in tied)
-    where = f"an ELBO of {means.iloc[0]:.5g} nats per datum"
-    if not tied:
-        return f"{when}, {best} {'is highest' if too_few(len(values)) else 'leads'}, at {where}: {rest}."
+    near = tied(behind)
+    rest = "; ".join(f"{name} is {said[name]}" for name in behind if name not in near)
+    if not near:
+        return f"{when}, {best} {'is highest' if len(values) < FEWEST else 'leads'}, at {where}: {rest}."
     if not rest:
-        return f"{when}, {listed([best, *tied])} can't be distinguished; the highest is at {where}."
-    near = listed([f"{name} ({said[name]})" for name in tied])
-    return f"{when}, {best} is highest, at {where}, but can't be distinguished from {near}; {rest}."
+        return f"{when}, {listed([best, *near])} can't be distinguished; the highest is at {where}."
+    close = listed([f"{name} ({said[name]})" for name in near])
+    return f"{when}, {best} is highest, at {where}, but can't be distinguished from {close}; {rest}."
+
+
+def _behind(values: pd.DataFrame) -> tuple[str, dict[str, pd.Series]]:
+    """Who is highest, and how far the others are behind for each seed, those that stayed finite, in order; "" if none did."""
+    means = values.dropna(axis=1).mean().sort_values(ascending=False)
+    names = [str(name) for name in means.index]
+    return (names[0], {name: values[names[0]] - values[name] for name in names[1:]}) if names else ("", {})
 
 
 def _race_to(table: pd.DataFrame, entries: Sequence[Entry]) -> str:

@@ -18,6 +18,7 @@ from ..arguments.takes import takes
 from ..data.dataset import BINARIZE, MISSING, Binarize, Dataset, Missing
 from ..errors import BadInput
 from ..estimators import AnalyticKL, resolve
+from ..estimators.check_value import check_value
 from ..estimators.remembering import with_memory
 from ..estimators.suits import check_suits, of_elbo
 from ..guides import AUTO
@@ -199,6 +200,7 @@ def fit(
         method = of_elbo(problem.pair, problem.first)
     check_suits(problem.pair, problem.first, method)  # one that can't work on this pair says so now
     require_parameters(problem.pair)
+    check_value(problem.pair, problem.first, method)
     method = with_memory(method, problem.pair, problem.first)
     # A pyro.infer.ELBO remembers the plates of the first model it meets: each fit has its own.
     fresh = Fit(

@@ -19,6 +19,7 @@ from ..arguments.whole import Whole
 from ..data.dataset import Dataset
 from ..errors import Unsuitable
 from ..estimators import name_of, resolve
+from ..estimators.followed import can_be_infinite
 from ..export.to_arviz import to_arviz
 from ..guides import in_words
 from ..pair.device import choose_device
@@ -127,7 +128,7 @@ class Fit(Displayable):
             *([("guide", self.guide)] if self.guide else []),
             *([] if scores_alone(self.optimizer) else [("estimator", name_of(self.estimator) + (", chosen on the way" if self.switches else ""))]),
             *([("update", repr(self.optimizer))] if is_update(self.optimizer) else []),
-            *far,
+            *far, *([("", "can be infinite, which no value shows: see fit.diagnose()")] if can_be_infinite(self.estimator) else []),
             *([("engine", self.engine)] if self.engine and self.engine != "native" and self.compile is not False else []),
             *([("trust", self.diagnosis.short())] if self.diagnosis else []),
             *(self.convergence.rows() if self.convergence else ()),

@@ -132,7 +132,7 @@ def test_it_answers_to_a_hand(tmp_path):
     at_posterior = """
     ask(2); $("choices").children[2].click(); const out = {split: $("split").textContent, rows: [...$("estimators").rows].map((row) => row.textContent)};
     ask(6); $("choices").children[0].click(); out.said = $("answer").textContent; out.table = document.querySelector("[data-verdict=pathwise]").textContent;
-    out.verdicts = [[1, 1.9], [1, 3.2], [1, 6], [0, 0], [0, 6]].map(([variance, z]) => verdict({variance, z})); answer(out);
+    out.verdicts = [[1, 2.5], [1, 3.2], [1, 6], [0, 0], [0, 6]].map(([variance, z]) => verdict({variance, z})); answer(out);
     """.replace("ask(6);", 'QUESTIONS[6].set.target = "correlated"; ask(6);')  # this page has no banana
     told = ask(bound, at_posterior, tmp_path)
     assert told["split"].endswith("+ KL 0.000 nats") and [row.endswith("0–right: no noise here") for row in told["rows"]] == [False, True, False, True, False]  # fmt: skip
@@ -141,7 +141,7 @@ def test_it_answers_to_a_hand(tmp_path):
     )
     off = re.search(r"gradients is (\S+) standard errors off", told["said"])[1]
     assert told["table"] == f"biased: {off} SE off"
-    assert told["verdicts"] == ["right: 1.9 SE off", "can't tell: 3.2 SE off", "biased: 6 SE off", "right: no noise here", "biased: no noise here"]  # fmt: skip
+    assert told["verdicts"] == ["right: 2.5 SE off", "can't tell: 3.2 SE off", "biased: 6 SE off", "right: no noise here", "biased: no noise here"]  # fmt: skip
     assert len(bound.encode()) < LARGEST and "http" not in bound.replace("http-equiv", "")
 
 

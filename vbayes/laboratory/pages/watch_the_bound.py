@@ -10,6 +10,7 @@ import torch
 
 from ...data.dataset import Batch
 from ...inference.tabulate import tabulate
+from ...summaries.joint import joint_limit
 from ..compare import compare
 from .targets import Target, targets
 
@@ -22,6 +23,7 @@ STARTS: dict[str, tuple[tuple[float, float], tuple[float, float]]] = {
     "funnel": ((0.5, 1.6), (-0.6, -0.7)),
 }
 """Where q stands when a target is opened: (mean, log sd)."""
+COMPONENTS = 5  # of a gradient: means, log sds, slope
 SHOWN = 0.9  # the correlation with which the page opens, and at which variances are measured
 
 
@@ -37,12 +39,14 @@ def figures(*, replicas: int = 20_000, seed: int = 0) -> dict[str, Any]:
         gradient (mean, log sds, and the slope where there is one) from `vb.tabulate`, in nats.
         `variances`: of each target, at its start, by `vb.compare`: estimator, trace of the gradient's covariance, its standard error, and how much of it
             one block of the draws carries (much of it where tails are heavy, and the standard error is too small).
+        `chance`: the standard errors up to which the worst component of a mean gradient counts as right: of an unbiased estimator it is further off in 5 % of cases, and the page can't tell.
     """
     found = targets()
     measured = [target for target in found if target.settings.get("correlation", SHOWN) == SHOWN]
     return {
         "targets": [described(target) for target in found],
         "variances": [row for target in measured for row in _measured(target, replicas, seed)],
+        "chance": joint_limit(COMPONENTS),
     }
 
 

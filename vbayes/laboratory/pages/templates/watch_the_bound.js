@@ -341,8 +341,9 @@ function draw_table() {
   }));
 }
 
+// Of a sound estimator, the worst of five components is more than FIGURES.chance standard errors off in one case of twenty, and more than 5 in one of 300,000.
 function verdict({ variance, z }) {
-  const found = z > 5 ? "biased" : z > 2 ? "can't tell" : "right";
+  const found = z > 5 ? "biased" : z > FIGURES.chance ? "can't tell" : "right";
   return variance === 0 ? `${found}: no noise here` : `${found}: ${say(z, 2)} SE off`;
 }
 
