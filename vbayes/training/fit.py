@@ -22,6 +22,7 @@ from ..estimators.remembering import with_memory
 from ..estimators.suits import check_suits, of_elbo
 from ..guides import AUTO
 from ..pair.check import require_parameters, say_left_out
+from ..pair.groups import warn_of_groups
 from ..pair.paired import Model, paired
 from ..pair.problem import Problem, pair_and_data
 from ..staging.backends import Compile, require_backend
@@ -195,6 +196,7 @@ def fit(
         pair, dataset, batch_size, restarts=restarts, binarize=binarize, devices=devices if ranks else None, update=update if scores_alone(update) else None,
     )  # fmt: skip
     problem = Problem.of(pair, dataset, batch_size=batch_size, device=device)
+    warn_of_groups(problem.pair, problem.data)
     if automatic or (estimator is None and problem.pair.word):
         method = of_elbo(problem.pair, problem.first)
     check_suits(problem.pair, problem.first, method)  # one that can't work on this pair says so now
