@@ -97,7 +97,8 @@ def fit(
     """Maximises the ELBO by stochastic gradient ascent, for a number of steps or epochs or, if neither is given, until convergence.
 
     Training until convergence needs no settings: learning rates are found automatically, iterates are averaged, and the fit's `convergence` says how training ended; see
-    `vbayes.training.until_converged`. Ctrl-C and SIGTERM stop training and return the fit so far, unless the program handles SIGTERM itself.
+    `vbayes.training.until_converged`. Ctrl-C stops training and returns the fit so far. SIGTERM ends the process, as in any Python program; with `checkpoint`, once the fit
+    so far is saved, with status 143. A handler of your own for SIGTERM is left in place.
 
     Args:
         pair: Model and guide, which are copied and never changed; or a fit, which the new fit continues from; or a model alone, for which a guide is made.
