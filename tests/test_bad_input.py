@@ -202,7 +202,7 @@ CASES = {
     "pair that can't be imported": (
         lambda: find("nowhere.models:make", None),
         E.BadInput,
-        ["nowhere.models", "package.module:function"],
+        ["nowhere.models", "package.module:name"],
     ),
     "function that makes no pair": (lambda: find("math:sqrt", None), E.BadInput, ["math:sqrt"]),
 }

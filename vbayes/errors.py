@@ -24,6 +24,7 @@ Every message says what is wrong, what was given, what is wanted, and how to fix
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
@@ -150,3 +151,24 @@ def near(name: str, known: Iterable[str]) -> str:
     by_lower = {k.lower(): k for k in known}
     near = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.4)
     return f"Did you mean {' or '.join(repr(by_lower[k]) for k in near)}?" if near else ""
+
+
+def absent(path: str | os.PathLike[str]) -> str:
+    """Says that a file or folder is not there, and which similar ones are; empty if it is there."""
+    if os.path.exists(path):
+        return ""
+    hint = beside(path)
+    return f"There is no file or folder {os.fspath(path)}.{hint and f' {hint}'}"
+
+
+def beside(path: str | os.PathLike[str]) -> str:
+    """A "Did you mean" question with the most similar names in the folder of a file that is not there; or that there is no such folder."""
+    folder, name = os.path.split(os.fspath(path))
+    try:
+        names = [entry for entry in os.listdir(folder or os.curdir) if not entry.startswith(".")]
+    except NotADirectoryError:
+        return f"{folder} is not a folder."
+    except OSError:
+        return f"There is no folder {folder}."
+    alike = sorted(each for each in names if os.path.splitext(each)[1] == os.path.splitext(name)[1])
+    return near(name, names) or (f"There are: {', '.join(alike[:4])}." if alike else "")

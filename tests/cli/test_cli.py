@@ -216,8 +216,8 @@ BAD = {
     "batch too large": (["train", "--batch-size", "5000"], "batch_size=5000"),
     "minibatches of local latents": (["train", "eight_schools", "--batch-size", "4"], "rows of one minibatch only"),
     "no path": (["train", "monte_carlo", "--estimator", "stl"], "'z'"),
-    "no such module": (["train", "nowhere:pair"], "package.module:function"),
-    "no run": (["report", "nowhere"], "is not a run folder"),
+    "no such module": (["train", "nowhere:pair"], "package.module:name, or path/to/file.py:name"),
+    "no run": (["report", "nowhere"], "There is no file or folder nowhere"),
     "folder in use": (["train", "--out", "full"], "is not an empty folder"),
     "folder that can't be": (["train", "--out", "file/run"], "Choose another --out"),
 }

@@ -109,8 +109,8 @@ def test_from_a_csv_to_a_prediction(inside, files, tmp_path, monkeypatch):
 
 def test_what_is_no_fit_or_no_table(inside, files):
     for args, message in {
-        ("predict", "nowhere", "--data", "new.csv"): "nowhere holds no fit",
-        ("train", "vae", "--data", "lost.csv"): "The file lost.csv",
+        ("predict", "nowhere", "--data", "new.csv"): "There is no file or folder nowhere.",
+        ("train", "vae", "--data", "lost.csv"): "There is no file or folder lost.csv.",
         ("train", "vae", "--data", "mine_with_a_table.py"): "ends in '.py'",
     }.items():
         done = inside(*args)

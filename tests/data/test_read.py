@@ -55,6 +55,29 @@ def test_columns_are_chosen(tmp_path):
     assert data.tensors["X"].shape == (24, 2) and np.allclose(data.tensors["answer"], TABLE.y)
 
 
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_numbers_that_are_names(ending, tmp_path):
+    """In the order of numbers if all are, else sorted; integers with gaps have no decimals."""
+    table = pd.DataFrame({"code": [10, 9, 10], "odd": ["1.5", "?", "1.5"], "gaps": [3, None, 20], "y": [1.0, 2.0, 3.0]})
+    path = tmp_path / f"some{ending}"
+    if ending == ".csv":
+        table.to_csv(path, index=False)
+    else:
+        pytest.importorskip("pyarrow")
+        table.to_parquet(path)
+    data = vb.data.read(path, categorical=["code", "odd", "gaps"])
+    assert data.labels["code"] == ("9", "10") and data.tensors["code"].tolist() == [1, 0, 1]
+    assert data.labels["odd"] == ("1.5", "?") and "odd" not in (data.unusable or {})
+    assert data.labels["gaps"] == (("3", "20") if ending == ".parquet" else ("3.0", "20.0"))  # as in that file
+    with pytest.raises(vb.errors.BadData, match="no column 'cod', which is to be categorical. Did you mean 'code'"):
+        vb.data.read(path, categorical=["cod"])
+    with pytest.raises(vb.errors.BadInput, match=r"Fix: categorical=\('code',\)"):
+        vb.data.read(path, categorical="code")
+    np.save(tmp_path / "x.npy", np.zeros(3))
+    with pytest.raises(vb.errors.BadInput, match="categorical= is not supported"):
+        vb.data.read(tmp_path / "x.npy", categorical=["x"])
+
+
 def test_one_array_goes_to_whatever_the_model_calls_it(tmp_path):
     np.save(tmp_path / "images.npy", np.zeros((3, 2, 2)))
     assert vb.data.read(tmp_path / "images.npy").batch(lambda images: None).args[0].shape == (3, 2, 2)
@@ -68,6 +91,15 @@ def large(monkeypatch, path):
     kind = pd.Categorical(TABLE.county.where(TABLE.n != 9), categories=["z", "c", "b", "a"])
     gappy = TABLE.n.astype("Int64").where(TABLE.n != 9)
     TABLE.assign(flag=TABLE.x > 0, gappy=gappy, kind=kind, id=TABLE.n.astype(str)).to_parquet(path, row_group_size=5)
+
+
+def test_integers_that_are_names_in_a_large_file(tmp_path, monkeypatch):
+    pytest.importorskip("pyarrow")
+    monkeypatch.setattr(parquet, "WHOLE", 0)
+    TABLE.assign(code=8 + TABLE.n % 3).to_parquet(tmp_path / "a.parquet", row_group_size=5)
+    data = vb.data.read(tmp_path / "a.parquet", categorical=["code"])
+    assert data.labels["code"] == ("8", "9", "10") and data.tensors["code"][:4].tolist() == [0, 1, 2, 0]
+    assert data.stored
 
 
 def test_larger_than_what_is_read_at_once(tmp_path, monkeypatch):
@@ -95,7 +127,7 @@ def test_larger_than_what_is_read_at_once(tmp_path, monkeypatch):
 
 
 BAD = {
-    "nothing there": ("none.csv", None, vb.errors.DataUnavailable, "does not exist"),
+    "nothing there": ("none.csv", None, vb.errors.DataUnavailable, "There is no file or folder .*none.csv"),
     "another ending": ("a.xlsx", b"", vb.errors.BadInput, "ends in '.xlsx'. Wanted: .csv"),
     "no ending": ("a", b"", vb.errors.BadInput, "ends in ''"),
     "damaged": (

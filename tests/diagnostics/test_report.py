@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pandas as pd
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -48,3 +49,18 @@ def test_a_folder_of_that_name_is_not_written_over(fit, tmp_path):
         vb.errors.OutputUnwritable, match=r"x\.html is an existing folder, .* Fix: remove it, or fit\.report\('"
     ):
         fit.report(tmp_path / "x.html")
+
+
+def test_the_table_of_predictions_keeps_the_labels_of_the_rows(tmp_path):
+    def model(x, y=None):
+        slope = pyro.sample("slope", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("y", dist.Normal(slope * x, 1.0), obs=y)
+
+    made = vb.fit(model, {"x": torch.tensor([0.5, 1.5]), "y": torch.tensor([0.4, 1.2])}, steps=2, progress=False)
+    for index in (["b", "a"], None):
+        new = pd.DataFrame({"x": [1.0, 2.0]}, index=pd.Index(index, name="who") if index else None)
+        page = made.report(tmp_path / str(index), predictions=made.predict(new, draws=5, method="guide"), draws=2)
+        table = pd.read_csv(page.parent / "predictions.csv")
+        assert list(table.columns[:2]) == (["who", "data"] if index else ["data", "x"])
+        assert not index or list(table.who) == index

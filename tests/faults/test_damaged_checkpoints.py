@@ -53,6 +53,21 @@ def older(path, described, tensors):
     save_file(tensors, path, metadata={"vbayes": json.dumps(described)})
 
 
+def test_a_file_that_is_not_there_is_not_damaged(path):
+    """It is said what is there instead."""
+    for other, words in {
+        "fit.safetensor": "There is no file or folder .*fit.safetensor. Did you mean 'fit.safetensors'",
+        "other/fit.safetensors": "There is no folder .*other.",
+        ".": "is a folder. Wanted: a file that.* Fix: '.*fit.safetensors', which is in it",
+    }.items():
+        with pytest.raises(BadInput, match=words) as caught:
+            load(path.parent / other)
+        assert "damaged" not in str(caught.value) and "Errno" not in str(caught.value)
+    for kind in (vb.Comparison, vb.Race):
+        with pytest.raises(BadInput, match="There is no file or folder .*fit.json. Did you mean 'fit.safetensors'"):
+            kind.load(path.with_suffix(".json"))
+
+
 def test_every_kind_of_byte_is_under_the_checksum(path, whole):
     """One bit in each of some hundred bytes of the header and of the tensors."""
     length = struct.unpack("<Q", whole[:8])[0]

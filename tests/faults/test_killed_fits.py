@@ -6,6 +6,7 @@ import functools
 import os
 import shutil
 import signal
+import threading
 import time
 
 import pyro
@@ -167,18 +168,23 @@ def test_killed_from_outside(tmp_path):
     same(short(pair(), checkpoint=path), short(pair()))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_keeps_what_was_learned(tmp_path, number):
-    """As clusters send it before they kill; and the handlers are what they were."""
-    path = tmp_path / "fit.safetensors"
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 0)])
+def test_a_signal_keeps_what_was_learned(tmp_path, capfd, number, status):
+    """SIGTERM, which clusters send before they kill, also ends the process; the handlers are what they were."""
+    path, after = tmp_path / "fit.safetensors", tmp_path / "after"
 
     def work():
         before = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
-        found = short(pair(), checkpoint=path, callbacks=[lambda state: os.kill(os.getpid(), number)])
+        try:
+            found = short(pair(), checkpoint=path, callbacks=[lambda state: os.kill(os.getpid(), number)])
+        finally:
+            assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)] == before
+        after.touch()  # which the rest of a script is
         assert found.interrupted and 0 < found.steps < 60
-        assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)] == before
 
-    assert in_a_child(work) == 0
+    assert in_a_child(work) == status
+    assert after.exists() == (number == signal.SIGINT)
+    assert ("Stopped by SIGTERM. The steps so far are saved" in capfd.readouterr().err) == (number == signal.SIGTERM)
     assert vb.Fit.load(path, pair(), DATA, estimator="trace").interrupted
     same(short(pair(), checkpoint=path), short(pair()))
 
@@ -194,14 +200,53 @@ def test_a_handler_of_the_programs_own_stays(monkeypatch):
     assert seen == [signal.SIGTERM] and not found.interrupted and found.steps == 60
 
 
+@pytest.mark.parametrize("options", [{}, {"restarts": 2}], ids=["one", "several"])
+def test_without_a_checkpoint_sigterm_does_what_it_does_in_any_program(options):
+    """At once; the rest of a script does not run on with half a fit."""
+
+    def work():
+        short(pair(), callbacks=[lambda state: os.kill(os.getpid(), signal.SIGTERM)], **options)
+
+    assert in_a_child(work) == -signal.SIGTERM
+
+
+def test_a_handler_of_the_programs_own_is_called_with_a_checkpoint_too(tmp_path):
+    """At once, as a server that is told to drain has to know; and an error of it is the program's own."""
+    path, seen = tmp_path / "fit.safetensors", []
+
+    def handler(number, frame):
+        seen.append(number)
+        raise SystemExit(7)
+
+    def work():
+        signal.signal(signal.SIGTERM, handler)
+        short(pair(), checkpoint=path, callbacks=[lambda state: os.kill(os.getpid(), signal.SIGTERM)])
+
+    assert in_a_child(work) == 7
+
+
+def test_a_fit_in_a_thread_leaves_signals_alone(tmp_path):
+    def work():
+        before = signal.getsignal(signal.SIGTERM)
+        thread = threading.Thread(target=lambda: short(pair(), checkpoint=tmp_path / "fit.safetensors"))
+        thread.start()
+        while thread.is_alive():
+            assert signal.getsignal(signal.SIGTERM) is before
+            thread.join(0.01)
+
+    assert in_a_child(work) == 0
+    assert vb.Fit.load(tmp_path / "fit.safetensors", pair(), DATA, estimator="trace").steps == 60
+
+
 @pytest.mark.slow
 def test_a_converging_fit_that_is_interrupted_goes_on(tmp_path):
     call, path = functools.partial(fit, pair(), DATA, "stl", max_steps=700), tmp_path / "fit.safetensors"
 
     def work():
-        assert call(checkpoint=path, callbacks=[lambda state: os.kill(os.getpid(), signal.SIGTERM)]).interrupted
+        call(checkpoint=path, callbacks=[lambda state: os.kill(os.getpid(), signal.SIGTERM)])
+        raise AssertionError("the process should have ended")
 
-    assert in_a_child(work) == 0
+    assert in_a_child(work) == 143
     assert not (reached := call(checkpoint=path)).interrupted
     same(reached, call())
 

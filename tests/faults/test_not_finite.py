@@ -280,3 +280,38 @@ def test_one_goes_on_from_what_was_kept(monkeypatch):
         train("eager", "gradient", 4, monkeypatch)
     again = vb.fit(caught.value.fit.pair, broken_at("gradient", NEVER), "trace", steps=3, compile=False, **OPTIONS)
     assert float(again.pair.parameters["w"]) == 6
+
+
+def exposed(count, exposure):
+    rate = pyro.sample("rate", dist.LogNormal(0.0, 1.0))
+    with pyro.plate("data", len(count)):
+        pyro.sample("count", dist.Poisson(rate * exposure), obs=count)
+
+
+EXPOSED = {"count": torch.tensor([2.0, 3.0, 1.0, 4.0, 2.0]), "exposure": torch.tensor([1.0, 1.0, 1.0, 0.0, 1.0])}
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{"compile": False, "steps": 3}, {"compile": True, "steps": 3}, {"batch_size": 2, "compile": False, "epochs": 2}, {"max_steps": 50}],
+    ids=["Pyro", "a program", "minibatches", "until convergence"],
+)  # fmt: skip
+def test_a_row_that_is_impossible_is_named_whatever_the_guide(how):
+    """By its number among all rows, with the numbers in it; other initial values would not help."""
+    pair = vb.Pair(exposed, pyro.infer.autoguide.AutoNormal(exposed))
+    with pytest.raises(
+        vb.errors.NonFinite, match="'count' is -inf at row 3 at each of 10 draws.*where count = 4, exposure = 0"
+    ) as caught:
+        vb.fit(pair, EXPOSED, progress=False, device="cpu", **how)
+    assert caught.value.sites == ("count",) and "Common fixes" not in str(caught.value)
+    assert "Fix: drop those rows, or correct them." in str(caught.value)
+
+
+def test_an_svi_names_the_row_too():
+    with pyro.get_param_store().scope(), rng.seeded(0):
+        guide = pyro.infer.autoguide.AutoNormal(exposed)
+        svi = vb.SVI(exposed, guide, pyro.optim.Adam({"lr": 0.01}), pyro.infer.Trace_ELBO())
+        with pytest.raises(
+            vb.errors.NonFinite, match="not finite there: 'count' is -inf at row 3 of the 5 in this step. Common"
+        ):
+            svi.run(*EXPOSED.values(), num_steps=3, progress=False)

@@ -134,6 +134,34 @@ def test_the_sandwich_holds_the_truth_of_the_data_it_made(name):
     assert found.direction == "between" and "an upper one of" in found.verdict()
 
 
+def test_a_sandwich_says_first_that_its_data_are_simulated():
+    """No number is taken for the evidence of the data that were given."""
+    pair = TRACTABLE["normal_normal"].pair()
+    found = vb.log_evidence(
+        pair, torch.tensor([40.0, 50.0]), "sandwich", num_particles=2, temperatures=3, progress=False
+    )
+    assert found.simulated and found.value > -100, "the data given have some -1000 nats"
+    assert found.verdict().startswith(
+        "For data simulated from the model in the shape of 'data', not for 'data' itself: "
+    )
+    lines = repr(found).splitlines()
+    assert (
+        lines[0].endswith("on data simulated like data") and "simulated from the model; not 'data' itself" in lines[1]
+    )
+    assert found.to_dataframe().simulated.all()
+    other = vb.log_evidence(pair, torch.tensor([40.0, 50.0]), "ais", num_particles=2, temperatures=3, progress=False)
+    assert (
+        not other.simulated
+        and "simulated" not in other.verdict() + repr(other)
+        and "simulated" not in other.to_dataframe()
+    )
+    with pytest.raises(
+        vb.errors.Unsuitable,
+        match="'sandwich' needs data simulated from the model, whose latents are an exact draw.*use method='ais'",
+    ):
+        evidence("discrete_chain", "sandwich")
+
+
 @pytest.mark.slow
 def test_few_temperatures_bound_from_both_sides():
     """One temperature is importance sampling there, and too much back: far from the truth, on the right sides."""

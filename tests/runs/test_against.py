@@ -94,7 +94,7 @@ def test_damaged_and_unfriendly_folders(tmp_path):
         (broken / name).write_text(content)
     text = against([whole, broken], tmp_path / "page.html").read_text("utf-8")
     assert text.count("<script") == 1 and "&lt;b&gt;" in text and text.count("<polyline") == 1
-    with pytest.raises(vb.errors.BadInput, match="is not a run folder"):
+    with pytest.raises(vb.errors.BadInput, match="There is no file or folder .*nowhere"):
         against([whole, tmp_path / "nowhere"], tmp_path / "page.html")
 
 

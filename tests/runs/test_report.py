@@ -149,8 +149,11 @@ def test_a_figure_says_of_itself_what_it_shows(tmp_path):
 
 
 def test_bad_folders(run, tmp_path):
-    with pytest.raises(vb.errors.BadInput, match="is not a run folder"):
+    with pytest.raises(vb.errors.BadInput, match="There is no file or folder .*nowhere"):
         vb.report(tmp_path / "nowhere")
+    (tmp_path / "other").mkdir()
+    with pytest.raises(vb.errors.BadInput, match="is not a run folder"):
+        vb.report(tmp_path / "other")
     (run / "comparison.json").write_text("{ broken")
     with pytest.raises(vb.errors.BadInput, match="comparison.json can't be read"):
         vb.report(run)

@@ -172,6 +172,28 @@ def test_starts_that_train_until_they_have_converged_are_compared(model, agree):
     assert words in found.verdict(300) and "4 starts 4 finished and 4 are known" in found.verdict(300)
 
 
+def placed(fit, loc):
+    return replace(fit, pair=fit.pair.copy().load({**fit.pair.parameters, "loc": torch.tensor(loc)}))
+
+
+def test_starts_are_told_apart_by_more_than_the_errors_of_their_elbo():
+    """By symmetry the two modes have the same ELBO; one that is .5 beside its mode is 4 · .5² / 2 nats below."""
+    how = {"steps": 2, "learning_rate": 1e-9, "compile": False, "progress": False, "device": "cpu", "seed": 0}
+    made = vb.fit(vb.Pair(bimodal, normal), torch.tensor([2.0, 2.5, 3.0, 2.5]), "pathwise", restarts=3, **how)
+    right, left, off = (placed(fit, loc) for fit, loc in zip(made.fits, (2.5, -2.5, 3.0), strict=True))
+    both = replace(made, fits=(right, left), failures=(None, None))
+    table = both.behind()
+    assert table.tied.all() and table.gap.max() < 0.05 and list(table.columns) == ["restart", "gap", "gap_se", "tied"]
+    assert "led to different posteriors" in both.verdict(300)
+    assert "differ by no more than their errors" in both.verdict(300) and "several modes" in both.verdict(300)
+    three = replace(made, fits=(right, off, left), failures=(None,) * 3)
+    table = three.behind()
+    assert table.tied.tolist() == [True, False, True]
+    assert table.gap[1] == pytest.approx(0.5, abs=0.1) and 0 < table.gap_se[1] < 0.05
+    assert "starts 0, 2 reach, within error, the best ELBO; the worst ends 0.5" in three.verdict(300)
+    assert "have not converged may still be on their way" in three.verdict(300)
+
+
 def test_a_guide_by_a_word_starts_elsewhere_too():
     """The first is where the search has led; the others must train to get there."""
     x = torch.tensor([2.0, 2.5, 3.0, 2.5])

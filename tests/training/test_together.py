@@ -242,6 +242,29 @@ def test_one_writes_and_all_stop_and_go_on(tmp_path, capfd):
     assert said.count("/40") <= 1 + len(first[1]) and said.count("2 processes train together") == 1
 
 
+@pytest.mark.slow
+def test_sigterm_on_one_of_them_ends_all(tmp_path, capfd):
+    """After the same step, once the first has saved it."""
+    file, seen = tmp_path / "fit.safetensors", []
+
+    def work(rank):
+        def hook():
+            seen.append(1)
+            if rank and len(seen) == 14:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        try:
+            vb.fit(regression(hook), DATA, steps=40, **HOW | {"compile": False, "checkpoint": file})
+        except SystemExit as end:
+            return end.code
+        return None
+
+    assert together(tmp_path, work) == [143, 143]
+    kept = vb.Fit.load(file, regression(), DATA)
+    assert kept.interrupted and 0 < kept.steps < 40
+    assert capfd.readouterr().err.count("Stopped by SIGTERM") == 1
+
+
 def test_a_callback_of_the_first_one_stops_all(tmp_path):
     """At the same step, by its answer or by an error, which is the first one's alone; all say why."""
 

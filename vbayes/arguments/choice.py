@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import os
 from dataclasses import dataclass
 from typing import Any
 
 from .kind import refuse
+from .said import word
+
+NO = ("", "false", "no", "off", "none", "0", "0.0")  # as text
 
 
 @dataclass(frozen=True)
@@ -34,15 +38,14 @@ class Choice:
         if any(type(value) is type(one) and value == one for one in self.known):
             return value
         texts = [one for one in self.known if isinstance(one, str)]
-        near = difflib.get_close_matches(value.lower(), texts, n=1, cutoff=0.4) if isinstance(value, str) else []
-        got = f"not a {self.what}" if self.what else "not a valid choice" if isinstance(value, str) else None
-        refuse(
-            name,
-            value,
-            got=got,
-            wanted=self.words,
-            mend=f"{name.split('(')[-1]}={near[0]!r}" if near else f"{name.split('(')[-1]}={self.example}",
+        near: list[Any] = (
+            difflib.get_close_matches(value.lower(), texts, n=1, cutoff=0.4) if isinstance(value, str) else []
         )
+        if isinstance(value, (int, float)):  # 1 for True
+            near = [one for one in self.known if value == one]
+        got = f"not a {self.what}" if self.what else "not a valid choice" if isinstance(value, str) else None
+        mend = f"{word(name)}={near[0]!r}" if near else f"choose one of these, such as {word(name)}={self.example}"
+        refuse(name, value, got=got, wanted=self.words, mend=mend)
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,9 @@ class Flag:
     def __call__(self, name: str, value: Any) -> bool:
         if isinstance(value, bool) or type(value).__name__ in ("bool_", "bool"):  # NumPy's
             return bool(value)
-        refuse(
-            name, value, wanted=self.words, mend=f"{name}={bool(value) if isinstance(value, (int, float)) else True}"
-        )
+        plain = isinstance(value, (str, int, float, type(None)))
+        meant = not plain or str(value).strip().lower() not in NO
+        refuse(name, value, wanted=self.words, mend=f"{word(name)}={meant}")
 
 
 @dataclass(frozen=True)
@@ -75,13 +78,9 @@ class Text:
     def __call__(self, name: str, value: Any) -> str:
         if isinstance(value, str) and (value or self.empty):
             return value
-        refuse(
-            name,
-            value,
-            got=None if not isinstance(value, str) else "empty",
-            wanted=self.words,
-            mend=f"{name}={self.example}",
-        )
+        meant = repr(str(value)) if isinstance(value, (int, float, os.PathLike)) else self.example
+        got = None if not isinstance(value, str) else "empty"
+        refuse(name, value, got=got, wanted=self.words, mend=f"{word(name)}={meant}")
 
 
 FLAG, TEXT = Flag(), Text()

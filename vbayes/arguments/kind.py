@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
 from ..errors import BadInput
-from .said import said, type_of
+from .said import said, type_of, word, written
 
 
 class Kind(Protocol):
@@ -126,14 +126,14 @@ class Several:
         return f"({self.kind.example},)"
 
     def __call__(self, name: str, value: Any) -> Any:
-        if isinstance(value, (str, bytes, dict)) or not isinstance(value, Iterable):
-            refuse(name, value, wanted=self.words, mend=f"{name}={self.example}")
         try:
+            if isinstance(value, (str, bytes, dict)) or not isinstance(value, Iterable):
+                raise TypeError
             found = tuple(value)
         except Exception:  # a 0-d array says that it can be gone through
-            refuse(name, value, wanted=self.words, mend=f"{name}={self.example}")
+            refuse(name, value, wanted=self.words, mend=f"{word(name)}={self._of_one(name, value)}")
         if len(found) < self.least:
-            refuse(name, value, got="empty", wanted=self.words, mend=f"{name}={self.example}")
+            refuse(name, value, got="empty", wanted=self.words, mend=f"{word(name)}={self.example}")
         if self.most is not None and len(found) > self.most:
             refuse(
                 name,
@@ -143,6 +143,15 @@ class Several:
                 mend=f"leave out {len(found) - self.most} of them",
             )
         return tuple(self.kind(f"{name}[{place}]", one) for place, one in enumerate(found))
+
+    def _of_one(self, name: str, value: Any) -> str:
+        """How to write a single value of the kind as a tuple, or else an example."""
+        try:
+            made = self.kind(name, value)
+        except BadInput:
+            return self.example
+        text = written(value) or written(made)
+        return f"({text},)" if text else self.example
 
 
 @dataclass(frozen=True)
@@ -165,9 +174,12 @@ class Mapped:
 
     def __call__(self, name: str, value: Any) -> Any:
         if not isinstance(value, Mapping):
-            refuse(name, value, wanted=self.words, mend=f"{name}={self.example}")
+            refuse(name, value, wanted=self.words, mend=f"{word(name)}={self.example}")
         if odd := [one for one in value if not isinstance(one, str)]:
-            refuse(name, value, got=f"one with the name {odd[0]!r}", wanted=self.words, mend=f"{name}={self.example}")
+            mend = (
+                f"a string as name, {str(odd[0])!r}" if isinstance(odd[0], (int, float)) else f"{name}={self.example}"
+            )
+            refuse(name, value, got=f"one with the name {odd[0]!r}", wanted=self.words, mend=mend)
         return {key: self.kind(f"{name}[{key!r}]", one) for key, one in value.items()}
 
 

@@ -8,6 +8,7 @@ from numbers import Real as AnyReal
 from typing import Any
 
 from .kind import refuse
+from .said import only, word
 
 EXACT = 2**53  # the integers up to which a float is as good
 
@@ -58,22 +59,37 @@ class Real:
         return self.given
 
     def __call__(self, name: str, value: Any) -> Any:
-        number, mend = real(value), f"{name.split('(')[-1]}={self.example}"
+        number, mend = real(value), f"{word(name)}={self.example}"
         if number is None:
+            alone = real(only(value))
+            mend = mend if alone is None else f"{word(name)}={self._near(alone)}"
             refuse(name, value, wanted=self.words, mend=self._unquoted(value) or mend)
         if math.isnan(number) or (self.finite and math.isinf(number)):
             refuse(name, number, got="not finite" if self.finite else "not a number", wanted=self.words, mend=mend)
-        if not (
-            self.least <= number <= self.most
-            and (number > self.above or self.above == -math.inf)
-            and (number < self.below or self.below == math.inf)
-        ):
+        if not self._holds(number):
+            mend = f"{word(name)}={self._near(number)}"
             refuse(name, number, got="out of range", wanted=self.words, mend=mend)
         return value if type(value) is int and abs(value) <= EXACT else number
 
+    def _holds(self, number: float) -> bool:
+        return (
+            self.least <= number <= self.most
+            and (math.isfinite(number) or not self.finite)
+            and (number > self.above or self.above == -math.inf)
+            and (number < self.below or self.below == math.inf)
+        )
+
+    def _near(self, number: float) -> str:
+        """What may have been meant: the number, a percentage, the number without its sign, the nearest end; or else the example."""
+        share = number / 100 if number > 2 and min(self.most, self.below) == 1 else number
+        ends = (end for end in (self.least, self.most) if math.isfinite(end))
+        nearest = min(ends, key=lambda end: abs(end - number), default=number)
+        found = (each for each in (number, share, -number, nearest) if self._holds(each))
+        return next((f"{each:g}" for each in found), self.example)
+
     def _unquoted(self, value: Any) -> str:
         try:
-            return f"{float(value):g}, without quotes" if isinstance(value, str) else ""
+            return f"{self._near(float(value))}, without quotes" if isinstance(value, str) else ""
         except ValueError:
             return ""
 

@@ -20,6 +20,27 @@ def said(name: str, value: Any) -> str:
     return f"{name}={text if len(text) <= LONGEST else text[: LONGEST - 1] + '…'}{end}"
 
 
+def word(name: str) -> str:
+    """The name of an argument without its class, as in `TVO(betas`."""
+    return name.split("(")[-1]
+
+
+def written(value: Any) -> str:
+    """A value as source code: a short literal, or the name of a function or class; empty if it is neither."""
+    if isinstance(value, LITERALS):
+        text = said("", value)[1:]
+        return "" if value is None or text.endswith("…") else text
+    name = getattr(value, "__name__", "")
+    return name if isinstance(name, str) and name.isidentifier() else ""
+
+
+def only(value: Any) -> Any:
+    """The single item of a list, tuple or array; None if it is anything else."""
+    if isinstance(value, (list, tuple)) or (hasattr(value, "tolist") and getattr(value, "ndim", 0) == 1):
+        return value[0] if len(value) == 1 else None
+    return None
+
+
 def type_of(value: Any) -> str:
     """What it is, in words: "a str", "a tensor of shape (3,)", "the function len"."""
     if value is None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .kind import refuse
+from .real import real
+from .said import word, written
 
 
 @dataclass(frozen=True)
@@ -24,15 +26,20 @@ class Tensor:
     def __call__(self, name: str, value: Any) -> Any:
         torch = sys.modules.get("torch")
         if torch is None or not isinstance(value, torch.Tensor):
-            refuse(
-                name,
-                value,
-                wanted=self.words,
-                mend=f"{name}=torch.as_tensor({name})" if hasattr(value, "shape") else f"{name}={self.example}",
-            )
+            refuse(name, value, wanted=self.words, mend=f"{word(name)}={_made_of(name, value) or self.example}")
         if not self.any_kind and (found := odd(value)):
             refuse(name, value, got=f"a tensor {found[0]}", wanted=self.words, mend=found[1].format(x=name))
         return value
+
+
+def _made_of(name: str, value: Any) -> str:
+    """How to make a tensor of numbers that are none yet; empty if they are no numbers."""
+    if hasattr(value, "shape"):
+        return f"torch.as_tensor({word(name)})"
+    listed = isinstance(value, (list, tuple)) and len(value) > 0 and all(real(one) is not None for one in value)
+    if not listed and real(value) is None:
+        return ""
+    return f"torch.tensor({written(value) or word(name)})"
 
 
 def odd(tensor: Any) -> tuple[str, str] | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from .kind import refuse
 from .memory import gigabytes, require_memory
-from .said import said
+from .said import only, said
 
 MOST = 2**24
 """Of what is drawn and averaged over: single precision counts no further, and a mean's standard error is then 1/4096 of a standard deviation."""
@@ -75,12 +75,14 @@ class Whole:
     def _near(self, value: Any) -> str:
         """What may have been meant."""
         try:
-            number = float(value) if isinstance(value, (str, float)) else math.nan
-        except ValueError:
+            number = float(value) if isinstance(value, (str, float)) else float(integer(only(value)))  # type: ignore[arg-type]
+        except (OverflowError, TypeError, ValueError):
             number = math.nan
-        if not math.isfinite(number) or abs(number) > MOST:
+        if not math.isfinite(number) or abs(number) > 2**53:
             return self.example
-        near = max(math.ceil(number), self.least if self.least is not None else math.ceil(number))
+        near = math.ceil(number) if self.least is None else max(math.ceil(number), self.least)
+        most = MOST if self.drawn else self.most
+        near = near if most is None else min(near, most)
         return f"{near}" + (", without quotes" if isinstance(value, str) else "")
 
 

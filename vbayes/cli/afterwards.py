@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 from rich.panel import Panel
 
+from .code import spelled
 from .parameters import Seed
 from .screen import console
 
@@ -33,7 +34,8 @@ def predict(
     pair: Annotated[
         str | None,
         typer.Option(
-            help="package.module:function, if the pair of the fit is not built in. [dim]May be left out in a terminal, where you are asked.[/dim]"
+            callback=spelled,
+            help="package.module:name or file.py:name, if the pair of the fit is not built in. [dim]May be left out in a terminal, where you are asked.[/dim]",
         ),
     ] = None,
     draws: Annotated[
@@ -51,7 +53,8 @@ def predict(
     from .predict import predict as run_
 
     found, made, target = run_(run, data, pair, draws=draws, interval=interval, seed=seed, out=out, may_run=_may_run)
-    console.print(table(made.head(SHOWN)))
+    shown = made if found.index is None else made.reset_index(allow_duplicates=True)  # its labels are a column here
+    console.print(table(shown.head(SHOWN)))
     if len(made) > SHOWN:
         console.print(f"… {len(made):,} rows in all")
     console.print(Panel(escape(found.verdict()), title="Verdict", title_align="left"))

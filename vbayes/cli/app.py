@@ -24,7 +24,7 @@ from .options import integers, names
 from .options import settings as settings_of
 from .pages import EXAMPLES as OF_PAGES
 from .pages import page
-from .parameters import BatchSize, Data, Device, Epochs, Guide, Length, Out, PairName, Rate, Seed, Settings
+from .parameters import BatchSize, Categorical, Data, Device, Epochs, Guide, Length, Out, PairName, Rate, Seed, Settings
 from .screen import console, point_to
 
 app = typer.Typer(
@@ -72,6 +72,7 @@ def options(
 def compare(
     pair: PairName = "vae",
     data: Data = None,
+    categorical: Categorical = None,
     estimators: Annotated[
         str | None, typer.Option(help="Names, separated by commas. [dim]Default: all that suit the pair.[/dim]")
     ] = None,
@@ -103,6 +104,7 @@ def compare(
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "guide": guide,
+        "categorical": categorical,
     }
     options["settings"] = settings_of("--set", settings) or None
     counts = None if particles is None else integers("--particles", particles)
@@ -129,6 +131,7 @@ def compare(
 def recommend(
     pair: PairName = "vae",
     data: Data = None,
+    categorical: Categorical = None,
     settings: Settings = None,
     guide: Guide = None,
     batch_size: BatchSize = None,
@@ -141,6 +144,7 @@ def recommend(
     from . import commands
 
     options = {"batch_size": batch_size, "guide": guide, "settings": settings_of("--set", settings)}
+    options["categorical"] = categorical
     found = commands.recommend(pair, data, budget=budget, seed=seed, device=device, console=console, **options)
     columns = ["round", "estimator", "variance", "ms_per_gradient", "cost_ratio", "cost_ratio_se"]
     console.print(table(found.to_dataframe()[columns], sections=("round",)))
@@ -152,6 +156,7 @@ def recommend(
     "  vbayes train                      [dim]until it has converged[/dim]\n\n"
     "  vbayes train vae --data mnist --epochs 10 --binarize dynamic\n\n"
     "  vbayes train my_models:radon --data radon.csv --out runs/radon\n\n"
+    "  vbayes train models.py:claims --data claims.csv --categorical postcode\n\n"
     "  vbayes train vae --set latent=10 --set hidden=200\n\n"
     "  vbayes train vae --estimator 'iwae(64)'        [dim]64 particles[/dim]\n\n"
     "  vbayes train vae --estimator 'beta(beta=2)'    [dim]a β-VAE[/dim]\n\n"
@@ -163,6 +168,7 @@ def train(
     context: typer.Context,
     pair: PairName = "vae",
     data: Data = None,
+    categorical: Categorical = None,
     settings: Settings = None,
     guide: Guide = None,
     estimator: Annotated[
@@ -215,7 +221,7 @@ def train(
     asked: dict[str, Any] = {"pair": pair, "data": data, "estimator": estimator or None, "seed": seed}
     asked |= {"steps": steps, "epochs": epochs, "max_steps": max_steps, "max_seconds": max_seconds}
     asked |= {"batch_size": batch_size, "learning_rate": learning_rate, "binarize": binarize, "guide": guide}
-    asked["missing"] = missing
+    asked |= {"missing": missing, "categorical": categorical}
     asked["settings"] = settings_of("--set", settings) or None
     given = [name for name in asked if str(context.get_parameter_source(name)).endswith("COMMANDLINE")]
     fit, folder = run(asked, given=given, device=device, out=out, resume=resume, console=console)

@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import BadInput
 
 LENGTH = ("steps", "epochs", "max_steps", "max_seconds")
-OPTIONS = ("batch_size", "learning_rate", "binarize", "missing", "settings", "guide")
+OPTIONS = ("batch_size", "learning_rate", "binarize", "missing", "categorical", "settings", "guide")
 TEXT, NUMBER, WHOLE = (str, type(None)), (int, float, type(None)), (int, type(None))
 KINDS: dict[str, tuple[type, ...]] = {
     "pair": (str,),
@@ -23,6 +23,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     "learning_rate": NUMBER,
     "binarize": TEXT,
     "missing": TEXT,
+    "categorical": TEXT,
     "settings": (dict, type(None)),
     "guide": TEXT,
 }

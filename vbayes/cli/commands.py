@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -29,8 +27,10 @@ from ..pair.pair import Pair
 from ..pairs import PAIRS, Recipe
 from ..runs.folder import default_folder
 from ..runs.run_folder import run_folder
+from .code import imported, require_name_in
 from .job import Job, is_file
 from .keep import FIT, configuration, publish, rest, says_how
+from .options import names
 
 
 def find(
@@ -39,6 +39,7 @@ def find(
     *,
     binarize: Binarize | None = None,
     missing: Missing | None = None,
+    categorical: str | None = None,
     settings: Mapping[str, str] | None = None,
     guide: str | None = None,
     **options: Any,
@@ -46,10 +47,11 @@ def find(
     """Finds the pair, data and options that the names stand for.
 
     Args:
-        pair: A built-in pair, or `package.module:name` of a pair, of a function that makes one, or of a model.
+        pair: A built-in pair, or `package.module:name` or `file.py:name` of a pair, of a function that makes one, or of a model.
         data: A data set, or a file with a table; None for the pair's own.
         binarize: How to make grey pictures black and white; as they are if None.
         missing: How to treat missing values, as for `vb.fit`; an error if None.
+        categorical: Columns of a file that name groups although they look like numbers, as typed.
         settings: Settings of the pair, as typed.
         guide: Name of a guide to use instead of the pair's own.
         options: Of `Recipe`, to replace its own where not None.
@@ -62,10 +64,11 @@ def find(
     MISSING("missing", missing or "error")
     usual = _imported(pair) if ":" in pair else PAIRS.get(pair)
     if usual is None:
+        require_name_in(pair)
         raise UnknownName("pair", pair, PAIRS)
     if guide is not None and guide not in GUIDES:
         raise UnknownName("guide", guide, GUIDES)
-    dataset, features = _loaded(usual, usual.data if data is None else data, binarize)
+    dataset, features = _loaded(usual, usual.data if data is None else data, binarize, categorical)
     recipe = replace(usual, **{k: v for k, v in options.items() if v is not None})
     if options.get("batch_size") is None and recipe.batch_size and recipe.batch_size > len(dataset):
         recipe = replace(recipe, batch_size=None)
@@ -74,7 +77,14 @@ def find(
     made = recipe.pair(dataset, **given)
     if ":" not in pair:
         _require_numbers(pair, made, dataset)
-    asked = {"data": data, "binarize": binarize, "missing": missing, "guide": guide, **options}
+    asked = {
+        "data": data,
+        "binarize": binarize,
+        "missing": missing,
+        "categorical": categorical,
+        "guide": guide,
+        **options,
+    }
     before = {
         "data": usual.data,
         "guide": made.word or "its own",
@@ -103,13 +113,19 @@ def _require_numbers(name: str, pair: Pair, data: Dataset) -> None:
         )
 
 
-def _loaded(recipe: Recipe, name: str, binarize: Binarize | None) -> tuple[Dataset, tuple[str, ...]]:
+def _loaded(
+    recipe: Recipe, name: str, binarize: Binarize | None, categorical: str | None
+) -> tuple[Dataset, tuple[str, ...]]:
     if is_file(name):
-        table = read_table(name)
+        table = read_table(name, categorical=names(categorical or ""))
         made = recipe.fed(table, features := recipe.features(table))
         return (made if binarize is None else made.binarized(binarize)), features
     if name not in DATASETS:
         raise UnknownName("data set", name, DATASETS)
+    if categorical:
+        raise BadInput(
+            f"--categorical {categorical} for the data set {name!r}, which is not a table in a file. Wanted: --data FILE, such as my.csv, with such a column."
+        )
     load = DATASETS[name]
     if binarize is None:
         return load(), ()
@@ -118,14 +134,7 @@ def _loaded(recipe: Recipe, name: str, binarize: Binarize | None) -> tuple[Datas
 
 
 def _imported(path: str) -> Recipe:
-    module, _, name = path.partition(":")
-    sys.path.insert(0, "")
-    try:
-        build = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, TypeError, ValueError, SyntaxError) as error:
-        raise BadInput(f"Can't import {name!r} from {module!r}: {error}. Wanted: package.module:function.") from error
-    finally:
-        sys.path.remove("")
+    build = imported(path)
     if isinstance(build, Pair):
         return Recipe(lambda: build)
     if _is_model(build):  # which takes all rows at a time, as with `vb.fit(model, data)`

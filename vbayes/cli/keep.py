@@ -44,6 +44,7 @@ def configuration(
         "optimizer": "Adam",
         "binarize": options.get("binarize"),
         "missing": options.get("missing"),
+        "categorical": options.get("categorical"),
         "seed": seed,
         "device": device,
     }

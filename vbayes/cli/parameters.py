@@ -7,16 +7,25 @@ from typing import Annotated
 
 import typer
 
+from .code import spelled
+
 PairName = Annotated[
     str,
     typer.Argument(
-        help="A built-in pair (see [b]vbayes list[/b]), or package.module:name of a model, a pair, or a function that returns a pair."
+        callback=spelled,
+        help="A built-in pair (see [b]vbayes list[/b]), or package.module:name or file.py:name of a model, a pair, or a function that returns a pair.",
     ),
 ]
 Data = Annotated[
     str | None,
     typer.Option(
         help="A data set (see [b]vbayes list[/b]), or a table in a file: my.csv, my.parquet. [dim]Default: the pair's own.[/dim]"
+    ),
+]
+Categorical = Annotated[
+    str | None,
+    typer.Option(
+        help="Columns of the table that name groups although they look like numbers, such as postcodes, separated by commas. [dim]Other text is names anyway.[/dim]"
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Random seed.")]

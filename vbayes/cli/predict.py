@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from typing import Any
 import pandas as pd
 
 from ..data import read_table
-from ..errors import BadInput, OutputUnwritable
+from ..data.dataset import Dataset
+from ..errors import BadInput, OutputUnwritable, absent
 from ..inference.prediction import NOT_TO_BE_USED, Prediction
 from ..runs import regular_file
 from ..runs.json_files import read_json, write_json
@@ -24,6 +26,7 @@ from ..training.result import Fit
 from .commands import find
 from .job import Job, digest_of
 from .keep import FIT
+from .options import names
 
 TABLE = "predictions.csv"
 KINDS = (".csv", ".parquet")
@@ -45,7 +48,7 @@ def predict(
     Args:
         folder: Run folder of `vbayes train`.
         data: A table with the new rows.
-        pair: `package.module:function`, for a fit of a pair that is not built in; None to ask.
+        pair: `package.module:name` or `file.py:name`, for a fit of a pair that is not built in; None to ask.
         draws, interval, seed: As for `vb.predict`.
         out: File for the table; if None, `predictions.csv` in the folder, with a figure and the page.
         may_run: Asks whether to run the pair that the folder names, as it is code; a run folder alone never causes code to run.
@@ -57,14 +60,18 @@ def predict(
     target = out or folder / TABLE
     if out is not None:
         _require_writable(out)
-    job, fit = _fit(folder, pair, may_run)
+    told, job, fit = _fit(folder, pair, may_run)
+    new = _read(data, names(_declared(told) or ""))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", f".*{re.escape(NOT_TO_BE_USED)}", UserWarning)  # the verdict says it
-        found = fit.predict(job.recipe.fed(read_table(data), job.features), draws=draws, interval=interval, seed=seed)
-    table = found.to_dataframe()
+        found = fit.predict(job.recipe.fed(new, job.features), draws=draws, interval=interval, seed=seed)
+    found = replace(found, index=_row_labels(data, new, (*job.features, *job.data.asked(job.pair.model))))
+    table, labelled = found.to_dataframe(), found.index is not None
     try:
         with whole(target) as part:
-            table.to_parquet(part, index=False) if target.suffix == ".parquet" else table.to_csv(part, index=False)
+            table.to_parquet(part, index=labelled) if target.suffix == ".parquet" else table.to_csv(
+                part, index=labelled
+            )
     except OSError as error:
         raise OutputUnwritable(f"Can't write {target}: {error}. Choose another --out.") from error
     if out is None:
@@ -72,6 +79,33 @@ def predict(
         write_json(folder / "config.json", read_json(folder / "config.json") | {"predictions": found.verdict()})
         report(folder)
     return found, table, target
+
+
+def _read(path: Path, declared: list[str]) -> Dataset:
+    """The new rows; columns that the fit was told to be categorical are so here too, where there are any."""
+    new = read_table(path)
+    there = [name for name in declared if name in new.tensors or name in (new.unusable or {})]
+    return read_table(path, categorical=there) if there else new
+
+
+def _declared(told: Any) -> str | None:
+    """The columns that the fit was told to be categorical."""
+    found = told.get("categorical")
+    return found if isinstance(found, str) else None
+
+
+def _row_labels(path: Path, new: Dataset, asked: Collection[str]) -> pd.Index | None:
+    """The index that pandas wrote to a Parquet file; otherwise the first column, if the model does not take it and it is an integer or a name that differs between all rows."""
+    if path.suffix in (".parquet", ".pq"):
+        own = pd.read_parquet(path, columns=[]).index
+        if not isinstance(own, pd.RangeIndex):
+            return own
+    first, values = next(iter(new.tensors.items()))
+    if first in asked or values.ndim != 1 or values.is_floating_point() or len(values.unique()) < len(values):
+        return None
+    codes, labels = values.tolist(), new.labels.get(first)
+    found = codes if labels is None else [labels[code] for code in codes]
+    return pd.Index(found, name=None if first.startswith("Unnamed: ") else first)
 
 
 def _require_writable(target: Path) -> None:
@@ -93,7 +127,9 @@ def _require_writable(target: Path) -> None:
         )
 
 
-def _fit(folder: Path, pair: str | None, may_run: Callable[[str], bool]) -> tuple[Job, Fit]:
+def _fit(folder: Path, pair: str | None, may_run: Callable[[str], bool]) -> tuple[Any, Job, Fit]:
+    if missing := absent(folder):
+        raise BadInput(f"{missing} Wanted: a run folder of `vbayes train`.")
     if not regular_file.is_regular(folder / FIT):
         raise BadInput(f"{folder} holds no fit: there is no {FIT} in it. Wanted: a run folder of `vbayes train`.")
     told: Any = read_json(folder / "config.json")
@@ -116,6 +152,6 @@ def _fit(folder: Path, pair: str | None, may_run: Callable[[str], bool]) -> tupl
         word: str(both[1]) for word, both in told["changed"].items() if isinstance(both, list) and len(both) == 2
     }
     settings = {word: value for word, value in changed.items() if word in told["settings"]}
-    how = {"binarize": told.get("binarize"), "missing": told.get("missing")}
+    how = {"binarize": told.get("binarize"), "missing": told.get("missing"), "categorical": _declared(told)}
     job = find(name, data, settings=settings, guide=changed.get("guide"), **how)
-    return job, Fit.load(folder / FIT, job.pair, job.data)
+    return told, job, Fit.load(folder / FIT, job.pair, job.data)

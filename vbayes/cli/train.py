@@ -7,14 +7,13 @@ import math
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NoReturn
 
 from rich.console import Console
 
-from ..errors import BadInput, NonFinite
+from ..errors import BadInput, NonFinite, absent
 from ..estimators import name_of, resolve
 from ..laboratory.comparison import Comparison
 from ..pair.device import choose_device
@@ -30,6 +29,7 @@ from ..training.ranks import Ranks, ranks_of
 from ..training.result import Fit
 from ..training.settled import search_of
 from .asked import LENGTH, OPTIONS, plain
+from .code import file_of
 from .commands import find
 from .job import Job, is_file
 from .keep import DRAWS, FIT, UNFINISHED, configuration, publish, rest, says_how
@@ -227,8 +227,9 @@ def _final(resume: Path) -> Path:
     name = resume.name
     final = resume.with_name(name[1:].removesuffix(".unfinished")) if name.endswith(".unfinished") else resume
     if not (final / UNFINISHED).exists() and not (hidden_of(final) / UNFINISHED).exists():
+        hint = absent(final)
         raise BadInput(
-            f"--resume {resume}: there is no run to continue. Wanted: the folder of a run that was interrupted or killed. Fix: start one with `vbayes train`."
+            f"--resume {resume}: there is no run to continue.{hint and f' {hint}'} Wanted: the folder of a run that was interrupted or killed. Fix: start one with `vbayes train`."
         )
     return final
 
@@ -266,7 +267,7 @@ def _source(pair: str, data: str | None) -> str:
     if data is not None and is_file(data):
         found = os.stat(data)
         return f"{_source(pair, None)} {found.st_size} {found.st_mtime_ns}"
-    file = getattr(sys.modules.get(pair.partition(":")[0]), "__file__", None) if ":" in pair else None
+    file = file_of(pair)
     return "" if file is None else hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
 
 

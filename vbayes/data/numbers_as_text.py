@@ -59,7 +59,7 @@ def refuse_numbers(name: str, values: pd.Series, names: Sequence[str]) -> None:
         got=got,
         wanted="numbers, or names of groups",
         mend=f"{column} = pd.to_numeric({numeric}){', or, where commas separate thousands, pd.read_csv(..., thousands=' + repr(',') + ')' if commas else ''}; "
-        f"if they are names of groups, {column} = {column}.astype('category')",
+        f"if they are names of groups, {column} = {column}.astype('category'), or for a file vb.data.read(..., categorical=[{name!r}]), or --categorical {name}",
         error=BadData,
     )
 

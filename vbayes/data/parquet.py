@@ -11,18 +11,20 @@ import pandas as pd
 import torch
 
 from ..errors import BadData
+from .categories import categories, require_columns
 from .stored import WHOLE, Numbers, Stored
 
 Columns = Mapping[str, str | Sequence[str]]
 NAMES = 10**6  # in a column: of more, each row has its own, and their codes would be its number
 
 
-def read_parquet(path: Path, columns: Columns | None) -> tuple[Any, dict[str, str]]:
+def read_parquet(path: Path, columns: Columns | None, categorical: Sequence[str] = ()) -> tuple[Any, dict[str, str]]:
     """The columns of a file, and why others can be none.
 
     Args:
         path: The file.
         columns: Argument of the model → a column of the file, or several as a matrix; None: each column of numbers or names by its own name.
+        categorical: Columns of the file whose integers are names.
     """
     import pyarrow.parquet as pq
 
@@ -34,9 +36,11 @@ def read_parquet(path: Path, columns: Columns | None) -> tuple[Any, dict[str, st
         raise BadData(
             f"{path} has no column {lacking[0]!r}. Its columns: {', '.join(schema)}. Wanted: names of existing columns in columns=."
         )
+    require_columns(categorical, list(schema), path)
     groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
     if sum(group.total_byte_size for group in groups) <= WHOLE or len(groups) < 2:
         table = file.read(columns=sorted({each for own in names.values() for each in own})).to_pandas()
+        table = categories(table, [name for name in categorical if name in table], path)
         if columns is None:
             return table, {}
         return {name: table[own[0] if isinstance(wanted[name], str) else own] for name, own in names.items()}, {}
@@ -44,7 +48,7 @@ def read_parquet(path: Path, columns: Columns | None) -> tuple[Any, dict[str, st
     found, refused = dict[str, Any](), dict[str, str]()
     for name, own in names.items():
         kinds, told = {schema[each] for each in own}, ""
-        if isinstance(wanted[name], str) and _is_name(schema[own[0]]):
+        if isinstance(wanted[name], str) and (_is_name(schema[own[0]]) or own[0] in categorical):
             if (names_of_rows := _names(file, own[0])) is not None:
                 found[name] = names_of_rows
                 continue

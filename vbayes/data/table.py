@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..arguments.kind import Anything
+from ..arguments.choice import TEXT
+from ..arguments.kind import Anything, Several
 from ..arguments.takes import takes
-from ..errors import BadData, BadInput, DataUnavailable
+from ..errors import BadData, BadInput, DataUnavailable, absent
+from .categories import categories
 from .dataset import Dataset
 from .given import columns_given
 from .parquet import Columns, read_parquet
@@ -19,8 +21,8 @@ from .parquet import Columns, read_parquet
 ENDINGS = ".csv, .tsv (also compressed: .csv.gz), .parquet, .feather, .npz, .npy, .nc, .h5, .zarr"
 
 
-@takes(columns=Anything())
-def read_table(path: str | Path, *, columns: Columns | None = None) -> Dataset:
+@takes(columns=Anything(), categorical=Several(TEXT, 0))
+def read_table(path: str | Path, *, columns: Columns | None = None, categorical: Sequence[str] = ()) -> Dataset:
     """Reads a data set from a file, whose columns are passed to a model's arguments by name.
 
     Arrays of `.npy`, `.nc`, `.h5` and `.zarr` and columns of `.parquet` that are larger than 256 MiB stay in the file: `vb.fit(..., batch_size=...)` reads their rows
@@ -29,6 +31,8 @@ def read_table(path: str | Path, *, columns: Columns | None = None) -> Dataset:
     Args:
         path: Path of the file; its extension gives the format.
         columns: Argument of the model → a column, or several as a matrix (N, k); if None, each column under its own name. For CSV, Parquet and Feather.
+        categorical: Columns of the file that name groups although they look like numbers, such as postcodes: they become labels, as text in the file, in numerical order if all are
+            numbers. Other text is labels anyway. For CSV, Parquet and Feather.
 
     Raises:
         DataUnavailable: The file does not exist, or is damaged.
@@ -37,16 +41,19 @@ def read_table(path: str | Path, *, columns: Columns | None = None) -> Dataset:
 
     Examples:
         >>> vb.fit(model, vb.data.read("radon.csv"))
+        >>> vb.fit(model, vb.data.read("claims.csv", categorical=["postcode"]))
         >>> vb.data.read("clicks.parquet", columns={"x": [f"x{i}" for i in range(100)], "y": "y"})
     """
     path = Path(path)
-    if not os.path.exists(path):
-        raise DataUnavailable(f"The file {path} does not exist. Wanted: a table ({ENDINGS}).")
+    if missing := absent(path):
+        raise DataUnavailable(f"{missing} Wanted: a table ({ENDINGS}).")
     endings = [ending for ending in path.suffixes if ending not in (".gz", ".bz2", ".xz", ".zip", ".zst")]
     ending = endings[-1].lower() if endings else ""
     try:
         found, refused = (
-            read_parquet(path, columns) if ending in (".parquet", ".pq") else (_read(path, ending, columns), {})
+            read_parquet(path, columns, categorical)
+            if ending in (".parquet", ".pq")
+            else (_read(path, ending, columns, categorical), {})
         )
     except ImportError as error:
         library = str(error.name or "pyarrow").split(".")[0]
@@ -65,14 +72,15 @@ def read_table(path: str | Path, *, columns: Columns | None = None) -> Dataset:
     return Dataset(**made, name=path.name.split(".")[0], source=path.name)
 
 
-def _read(path: Path, ending: str, columns: Columns | None) -> Any:
+def _read(path: Path, ending: str, columns: Columns | None, categorical: Sequence[str]) -> Any:
     if ending in (".csv", ".tsv"):
-        return _chosen(pd.read_csv(path, sep="," if ending == ".csv" else "\t"), path, columns)
+        table = pd.read_csv(path, sep="," if ending == ".csv" else "\t", dtype=dict.fromkeys(categorical, "str"))
+        return _chosen(categories(table, categorical, path), path, columns)
     if ending in (".feather", ".arrow"):
-        return _chosen(pd.read_feather(path), path, columns)
-    if columns is not None:
+        return _chosen(categories(pd.read_feather(path), categorical, path), path, columns)
+    if columns is not None or categorical:
         raise BadInput(
-            f"columns= is not supported for {path}. Wanted: a CSV, Parquet or Feather file; for {ending}, use the arrays as they are, or a mapping of them."
+            f"{'categorical' if columns is None else 'columns'}= is not supported for {path}. Wanted: a CSV, Parquet or Feather file; for {ending}, use the arrays as they are, or a mapping of them."
         )
     if ending == ".npz":
         with np.load(path, allow_pickle=False) as file:

@@ -77,7 +77,7 @@ def report(
         fit.save(place / "fit.safetensors")
         to_netcdf(drawn(fit, draws=draws, seed=seed, predictions=predictions), place / "posterior.nc")
         if predictions is not None:
-            predictions.to_dataframe().to_csv(place / "predictions.csv", index=False)
+            predictions.to_dataframe().to_csv(place / "predictions.csv", index=predictions.index is not None)
         _shown(fit, place, predictions)
         page(place)
     return folder / "report.html"

@@ -36,6 +36,7 @@ Direction = Literal["exact", "lower", "between"]
 
 PARTICLES = {"elbo": 100, "iw": 100, "ais": 16, "sandwich": 16}
 THERE, BACK = 1, 2  # purposes of the random streams: chains to the posterior, and from it
+SANDWICH = "method='sandwich' needs data simulated from the model, whose latents are an exact draw from their posterior, so it can't be used here. For the data themselves use method='ais'"
 ALONE = 2.0  # effective draws: a single draw carries the weight, as one would with ten times as many draws
 
 
@@ -55,6 +56,7 @@ class Evidence(Displayable):
         elbo: The guide's ELBO, where the evidence has a closed form (which does not depend on the guide); otherwise None.
         uncovered: Sites whose values the guide can't all draw. The value then stays below log p(x), however many draws are made.
         effective: (N,) or (1,) effective number of draws behind an importance-weighted value; None for other methods.
+        simulated: Whether `value`, `low` and `high` are of data that the model simulated in the shape of `data`, not of `data` themselves.
         guide, mend: A description of the guide, and what to try when a single draw carries nearly all of the weight; empty if there is nothing to say.
     """
 
@@ -74,12 +76,14 @@ class Evidence(Displayable):
     uncovered: tuple[str, ...] = ()
     guide: str = ""
     mend: str = ""
+    simulated: bool = False
 
     def card(self) -> Card:
         """The value, its error, and whether it is exact or a bound."""
         bounds = f"between {rounded(self.low, 6)} and {rounded(self.high, 6)}"
         direction = {"exact": "exact", "lower": "a lower bound, on average", "between": bounds}[self.direction]
-        rows = [("log p(x)", f"{with_error(self.value, self.se or math.nan, 6)} nats, {direction}")]
+        rows = [("data", f"simulated from the model; not {self.data!r} itself")] if self.simulated else []
+        rows += [("log p(x)", f"{with_error(self.value, self.se or math.nan, 6)} nats, {direction}")]
         rows += [("guide", self.guide)] if self.guide else []
         if self.rows > 1:
             rows.append(("each", f"{rounded(self.value / self.rows)} nats per datum, over {self.rows:,} rows"))
@@ -90,13 +94,17 @@ class Evidence(Displayable):
             rows.append(("carried by", f"{rounded(float(np.min(self.effective)), 3)} draws{which}"))
         if self.uncovered:
             rows.append(("not covered", f"by the guide: {', '.join(self.uncovered)}"))
-        return Card(f"Evidence: {self.pair} on {self.data}", (*rows, ("method", self.method)))
+        return Card(
+            f"Evidence: {self.pair} on {'data simulated like ' * self.simulated}{self.data}",
+            (*rows, ("method", self.method)),
+        )
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row for each datum, with `log_evidence` and `se` in nats; a single row where the data are not independent."""
+        """One row for each datum, with `log_evidence` and `se` in nats; a single row where the data are not independent. `simulated` marks rows that are not those of the data."""
+        marks = {"simulated": True} if self.simulated else {}
         if self.per_datum is None:
-            return pd.DataFrame({"log_evidence": [self.value], "se": [self.se]})
-        return pd.DataFrame({"log_evidence": self.per_datum, "se": self.per_datum_se})
+            return pd.DataFrame({"log_evidence": [self.value], "se": [self.se], **marks})
+        return pd.DataFrame({"log_evidence": self.per_datum, "se": self.per_datum_se, **marks})
 
     def verdict(self) -> str:
         """The result in one sentence, or two if the guide can't be trusted."""
@@ -111,7 +119,7 @@ class Evidence(Displayable):
             gap = f"a lower bound of {self.low:.6g} and an upper one of {self.high:.6g} on average"
             if self.low > self.high:
                 gap += ", which cross, so their noise is larger than the gap between them"
-            return f"log p(x) is about {self.value:.6g} ± {self.se:.2g} nats{each}: {gap} ({self.method})."
+            return f"For data simulated from the model in the shape of {self.data!r}, not for {self.data!r} itself: log p(x) is about {self.value:.6g} ± {self.se:.2g} nats{each}: {gap} ({self.method})."
         text = f"log p(x) is at least {self.value:.6g} ± {self.se:.2g} nats{each} ({self.method})"
         if self.effective is None or (least := float(np.min(self.effective))) >= FEW:
             return text + "."
@@ -142,8 +150,9 @@ def log_evidence(
         method: "exact": closed form, or a table of all values of few latents. "elbo": E_q[log w]. "iw": the importance-weighted bound of K
             particles (Burda, Grosse & Salakhutdinov 2016, arXiv:1509.00519), which rises with K towards the truth. "ais": annealed
             importance sampling from the guide to the posterior (Neal 2001, doi:10.1023/A:1008923215028; Wu et al. 2017,
-            arXiv:1611.04273), for continuous latents. "sandwich": a lower and an upper bound, by annealing there and back on data that the model
-            simulates in the shape of these, whose latents are then known (Grosse, Ghahramani & Adams 2015, arXiv:1511.02543). "auto": exact where
+            arXiv:1611.04273), for continuous latents. "sandwich": a lower and an upper bound for data that the model simulates
+            in the shape of `data`, never for `data` themselves: the upper bound needs an exact draw from the posterior, which only the latents of simulated data are. It tells how
+            well annealing works for this model (Grosse, Ghahramani & Adams 2015, arXiv:1511.02543); the result is marked as `simulated`. For `data` themselves, "ais". "auto": exact where
             the pair has a closed form, else "iw".
         num_particles: K, the number of draws or chains for each datum; if None, 100 draws or 16 chains.
         temperatures: T, the number of annealing temperatures.
@@ -195,15 +204,15 @@ def log_evidence(
         words = f"{count} chains, {temperatures} temperatures"
         if method == "sandwich" and problem.uncovered:
             raise Unsuitable(
-                f"The guide of pair {pair.name!r} can't draw all values that {', '.join(map(repr, problem.uncovered))} may have, so no chain can return to it from "
-                "all of them, and there is no upper bound. Wanted: a guide over the model's support, or method='iw'."
+                f"method='sandwich' bounds the evidence of data simulated from the model, whose latents are an exact draw from their posterior. The guide of pair {pair.name!r} can't draw all values that "
+                f"{', '.join(map(repr, problem.uncovered))} may have, so no chain can return to it from all of them, and there is no upper bound. Wanted: a guide over the model's support, or method='iw'."
             )
         parts = [f", part {n} of {len(chunks)}" if len(chunks) > 1 else "" for n in range(1, len(chunks) + 1)]
         if method == "ais":
             each = zip(chunks, seeds, parts, strict=True)
             there = [annealed(pair, b, seed=s, origin=None, part=part, **how) for b, s, part in each]
             return _advised(_lower(there, f"annealed importance sampling, {words}", named), given, problem, own)
-        made = [simulate(pair, b, s) for b, s in zip(chunks, seeds, strict=True)]
+        made = [simulate(pair, b, s, SANDWICH) for b, s in zip(chunks, seeds, strict=True)]
         there = [
             annealed(pair, m.batch, seed=rng.child(seed, THERE, n), origin=None, part=parts[n], **how)
             for n, m in enumerate(made)
@@ -212,7 +221,7 @@ def log_evidence(
             annealed(pair, m.batch, seed=rng.child(seed, BACK, n), origin=m.made, part=parts[n], **how)
             for n, m in enumerate(made)
         ]
-        return _between(there, back, f"annealing there and back, {words}, on data simulated by the model", named)
+        return _between(there, back, f"annealing there and back, {words}", named)
     found = weights_of_parts(pair, chunks, count, seeds, progress=progress)
     if method == "elbo":
         return _lower(found, f"ELBO, {count} draws", named, Weights.elbo)
@@ -285,5 +294,5 @@ def _between(there: Sequence[Weights], back: Sequence[Weights], words: str, name
     bottom, top = float(low.sum()), -float(high.sum())
     return Evidence(
         (bottom + top) / 2, float(se.square().sum().sqrt()), "between", bottom, top, words, **named,
-        per_datum=_each((low - high) / 2, rows), per_datum_se=_each(se, rows),
+        per_datum=_each((low - high) / 2, rows), per_datum_se=_each(se, rows), simulated=True,
     )  # fmt: skip

@@ -26,6 +26,7 @@ from ..drawing.summed import Summed
 from ..errors import BadData, VBayesError, warn
 from ..export.labels import dims_of
 from ..pair.explained import FAILURES
+from ..pair.groups import warn_of_new_names
 from ..pair.indexing import picked, require_one_name
 from ..pair.missing import is_without_gaps
 from ..pair.pair import Pair
@@ -99,6 +100,7 @@ def predict(
     else:
         new = _in_memory(Dataset.of(new_data, like=train)).to(problem.device)
         _require_known(relations, train, new)
+        warn_of_new_names(new, train, relations.names)
         require_one_name(pair, by, relations.names, train, replace(new, labels=train.labels))
         rows = new_rows(relations, train, new)
         groups = Groups(_new_groups(relations, rows, train, new))

@@ -22,6 +22,7 @@ from ..validation import validation
 from .agreement import match, quoted, weigh
 from .explained import FAILURES, explained
 from .gaps import check_gaps, require_masked
+from .groups import warn_of_groups
 from .observations import require_arguments, require_observations
 from .pair import DATA_PLATE, Pair
 from .paired import Model, is_trained, pair_of
@@ -128,7 +129,7 @@ def check(pair: Model, *batch: Any, show: bool = True, missing: Missing = "error
         >>> vb.check(pair, table)
     """
     trained = pair.data if is_trained(pair) else None
-    batch = batch or (() if trained is None else (trained,))
+    batch, data = batch or (() if trained is None else (trained,)), None
     pair = pair_of(pair).masked() if missing == "mask" else pair_of(pair)
     if batch:
         require_arguments(pair)
@@ -140,6 +141,8 @@ def check(pair: Model, *batch: Any, show: bool = True, missing: Missing = "error
         if show:
             say_left_out(pair, data)
     found = examine(pair, Batch(batch))
+    if data is not None:
+        warn_of_groups(pair, data if pair.device is None else data.to(pair.device))
     if show:
         Console().print(found.table())
     return found

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
+from ..data.columns_for import parameters_of
 from ..data.dataset import Batch
 from ..errors import BadData, BadEstimator, BadInput, BadPair, Unsuitable, VBayesError
 from ..validation import validation
@@ -56,8 +57,23 @@ def _explain(pair: Pair, batch: Batch, error: Exception) -> str:
         f"Pair {pair.name!r} does not run on this batch: {type(error).__name__}: {error}\n"
         f"It was called with {_described(batch)}; check the expected shapes and types, to_event, and the "
         "sizes of plates."
+        + (_no_codes(pair, batch) if isinstance(error, IndexError) else "")
         + (BOOLEAN if any(isinstance(a, torch.Tensor) and a.dtype == torch.bool for a in batch.args) else "")
     )
+
+
+def _no_codes(pair: Pair, batch: Batch) -> str:
+    """Which integers are no codes 0, 1, ... of groups, as an index beyond the last group suggests; empty if all may be."""
+    for parameter, a in zip(parameters_of(pair.model) or [], batch.args, strict=False):
+        if isinstance(a, torch.Tensor) and a.dim() == 1 and a.dtype == torch.int64 and len(a):
+            found, largest = len(a.unique()), int(a.max())
+            if largest >= found:
+                name = parameter.name
+                return (
+                    f" {name!r} has {found} different integers, up to {largest}, so they are not codes 0, 1, ...; if they name groups: table[{name!r}].astype('category'), or "
+                    f"vb.data.read(..., categorical=[{name!r}]), or --categorical {name}."
+                )
+    return ""
 
 
 def _without_density(pair: Pair, batch: Batch) -> str:

@@ -20,6 +20,7 @@ from ..validation import validation
 from .check import examine, examine_minibatches, initialised
 from .device import choose_device, stays_behind
 from .gaps import check_gaps
+from .groups import warn_of_new_names
 from .indexing import require_one_coding
 from .observations import require_arguments, require_observations
 from .pair import DATA_PLATE, Pair
@@ -170,7 +171,9 @@ def pair_and_data(pair: Model, data: Any) -> tuple[Pair, Any]:
     if is_trained(pair):
         if data is None or isinstance(data, Batch):
             return made, pair.data if data is None else data
-        return made, Dataset.of(data, like=pair.data)  # names get the codes that they had in the fit
+        found = Dataset.of(data, like=pair.data)  # names get the codes that they had in the fit
+        warn_of_new_names(found, pair.data, found.asked(made.model) if found.labels else ())
+        return made, found
     if not isinstance(data, Batch):
         require_arguments(made)
     if data is None:

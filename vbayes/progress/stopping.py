@@ -7,7 +7,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
+
+from .terminal import Terminal
 
 CTRL_C, CALLBACK = "Ctrl-C", "a callback"
 WHO = (CTRL_C, "SIGTERM", CALLBACK)
@@ -33,12 +35,16 @@ class Stop:
 
 
 @contextmanager
-def between_steps(patience: float = 0.0) -> Iterator[Stop]:
+def between_steps(patience: float = 0.0, *, saves: bool = False, says: bool = True) -> Iterator[Stop]:
     """Makes Ctrl-C wait for the end of a step, so that parameters, optimiser and history stay consistent; a second Ctrl-C does not wait.
 
-    SIGTERM, which clusters send before they kill a process, is treated likewise, unless the program has its own handler for it. `stops` returns these signals afterwards.
+    SIGTERM, which clusters send before they kill a process, ends the process as it does in any Python program, if the program has no handler of its own for it: at once; or, if the steps
+    are saved to a file, after the step and once they are saved, with status 143. A program's own handler is left in place. On the command line, whose handler is `terminated`, SIGTERM
+    stops the work, as Ctrl-C does, and the command ends the process. `stops` returns these signals afterwards.
 
     Args:
+        saves: Whether the work, once it is asked to stop, saves its steps before it leaves this context.
+        says: Whether to say on stderr that SIGTERM has ended the process and the steps are saved.
         patience: Seconds after the first signal in which others are no second one: where a launcher hands on what the terminal has sent already.
     """
     stop, pressed, first = Stop(), False, 0.0
@@ -56,13 +62,22 @@ def between_steps(patience: float = 0.0) -> Iterator[Stop]:
         yield stop
         return
     before = {signal.SIGINT: signal.signal(signal.SIGINT, note)}
-    if signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, terminated):
+    usual = saves and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if usual or signal.getsignal(signal.SIGTERM) is terminated:
         before[signal.SIGTERM] = signal.signal(signal.SIGTERM, note)
     try:
         yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)
+    if usual and stop.by == signal.SIGTERM.name:
+        if says:
+            Terminal(stderr=True).print(
+                "Stopped by SIGTERM. The steps so far are saved; the same call continues.",
+                soft_wrap=True,
+                highlight=False,
+            )
+        terminated(signal.SIGTERM, None)
 
 
 _stops: list[int] = []
@@ -73,6 +88,6 @@ def stops() -> tuple[int, ...]:
     return tuple(_stops)
 
 
-def terminated(number: int, _: Any) -> None:
+def terminated(number: int, _: Any) -> NoReturn:
     """A handler of SIGTERM: ends the process with status 143, and tidies up on the way, as an error does."""
     raise SystemExit(128 + number)

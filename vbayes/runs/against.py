@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import BadInput
+from ..errors import BadInput, absent
 from . import regular_file
 from .curves import curves
 from .index import summary
@@ -81,7 +81,7 @@ def against(folders: Sequence[Path], target: Path) -> Path:
 def _config(folder: Path) -> dict[str, Any]:
     if not os.path.lexists(folder / "config.json"):
         raise BadInput(
-            f"{folder} is not a run folder: it has no config.json. Wanted: folders written by `vbayes train`, `compare` or `run`."
+            f"{absent(folder) or f'{folder} is not a run folder: it has no config.json.'} Wanted: folders written by `vbayes train`, `compare` or `run`."
         )
     told = read_json(folder / "config.json")
     flat = {name: value for name, value in told.items() if name not in LEFT_OUT} if isinstance(told, dict) else {}

@@ -18,7 +18,7 @@ from ..arguments.function import FUNCTION
 from ..arguments.kind import Anything, Mapped, Optional, Several
 from ..arguments.takes import takes
 from ..arguments.text import typed
-from ..errors import BadInput
+from ..errors import BadInput, absent
 from .fingerprint import declared
 from .sources import theirs
 
@@ -142,7 +142,7 @@ def load(path: Path) -> Iterator[Experiment]:
     """
     if not path.is_file():
         raise BadInput(
-            f"The file {path} does not exist. Wanted: a Python file with a vb.Experiment named `experiment`."
+            f"{absent(path) or f'{path} is not a file.'} Wanted: a Python file with a vb.Experiment named `experiment`."
         )
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec and spec.loader

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..arguments.takes import takes
-from ..errors import BadInput
+from ..errors import BadInput, absent
 from . import regular_file
 from .json_files import read_json
 from .numbers import signed, table_of
@@ -62,7 +62,7 @@ def written(folder: Path, target: Path) -> Path:
     """`report`, to a page anywhere: one that is not in its folder stands alone, and names no files."""
     if not os.path.lexists(folder / "config.json"):
         raise BadInput(
-            f"{folder} is not a run folder: it has no config.json. Wanted: a folder written by `vbayes compare`, `vbayes train` or `vbayes run`."
+            f"{absent(folder) or f'{folder} is not a run folder: it has no config.json.'} Wanted: a folder written by `vbayes compare`, `vbayes train` or `vbayes run`."
         )
     holds = {name: _content(folder / f"{name}.json") for name in ("config", "environment", "comparison", "results", "diagnosis", "estimates")}  # fmt: skip
     if holds["results"] is None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..errors import BadInput
+from ..errors import BadInput, absent
 
 R = TypeVar("R")
 
@@ -34,6 +34,8 @@ def load(path: str | Path, made: Callable[[dict[str, Any]], R], kind: str) -> R:
     Raises:
         BadInput: The file does not exist, or holds something else.
     """
+    if missing := absent(path):
+        raise BadInput(f"{missing} Wanted: a file written by `{kind.capitalize()}.save`.")
     try:
         return made(json.loads(Path(path).read_text(encoding="utf-8")))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..data.dataset import Dataset
 from ..data.labels import relabelled
-from ..errors import BadData, BadInput, OutputUnwritable, VBayesError, warn
+from ..errors import BadData, BadInput, OutputUnwritable, VBayesError, absent, beside, warn
 from ..estimators import AnalyticKL, name_of, resolve
 from ..estimators.remembering import with_memory
 from ..pair.pair import Pair
@@ -212,6 +212,7 @@ def told(path: Path, name: str) -> Any:
 
 def _read(path: Path) -> tuple[Any, dict[str, Tensor]]:
     """Description and tensors of a file that is whole."""
+    _require_file(path)
     try:
         if damage := checksum.damage(path):
             raise damaged(path, damage)
@@ -229,6 +230,17 @@ def _read(path: Path) -> tuple[Any, dict[str, Tensor]]:
             f"{path} has format version {version!r}, but this vbayes reads {checksum.VERSION!r}. Wanted: the vbayes that saved it, or a later one."
         )
     return described, tensors
+
+
+def _require_file(path: Path) -> None:
+    """Raises `BadInput` where there is no file, or a folder in its place."""
+    wanted = "Wanted: a file that `fit.save` or checkpoint= wrote."
+    if path.is_dir():
+        inside = path / "fit.safetensors"
+        mend = f"Fix: {str(inside)!r}, which is in it." if inside.is_file() else beside(path / "*.safetensors")
+        raise BadInput(f"{path} is a folder. {wanted}{mend and f' {mend}'}")
+    if missing := absent(path):
+        raise BadInput(f"{missing} {wanted}")
 
 
 def damaged(path: Path, what: str) -> BadInput:

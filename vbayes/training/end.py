@@ -22,6 +22,12 @@ def lowers(fit: Any) -> bool:
 
 def elbo_at_the_end(fit: Any) -> tuple[float, float]:
     """The ELBO in nats and its standard error, from the same draws and rows for all fits of the same data."""
+    found = looks_at_the_end(fit)
+    return float(np.mean(found)), float(np.std(found, ddof=1)) / LOOKS**0.5
+
+
+def looks_at_the_end(fit: Any) -> np.ndarray:
+    """(LOOKS,) values of the ELBO in nats, each from other draws, which are the same for all fits of the same data: differences between fits have less noise than the values."""
     pair, data = fit.pair, fit.data
     found, usual = [], None
     with validation(False), no_warnings_of_nan():
@@ -35,4 +41,4 @@ def elbo_at_the_end(fit: Any) -> tuple[float, float]:
             model, guide = pair.scaled(batch.total)
             with pair.look(number):
                 found.append(-usual.loss(model, guide, *batch.args))
-    return float(np.mean(found)), float(np.std(found, ddof=1)) / LOOKS**0.5
+    return np.array(found)

@@ -33,12 +33,14 @@ class Failure:
         sites: Sites whose log-density is not finite.
         parameters: Parameters whose gradient or next value is not finite.
         torchs: The error message of torch, if it raised one.
+        places: Where among the rows it was called with a site's log-density is not finite, in words; empty if it has no rows, or in all of them.
     """
 
     what: str
     sites: tuple[str, ...] = ()
     parameters: tuple[str, ...] = ()
     torchs: str = ""
+    places: str = ""
 
     @property
     def where(self) -> str:
@@ -47,12 +49,13 @@ class Failure:
             return f"site{'s' * (len(self.sites) > 1)} {_listed(self.sites)}"
         return f"parameter{'s' * (len(self.parameters) > 1)} {_listed(self.parameters)}" if self.parameters else ""
 
-    def told(self, whose: str, step: str) -> str:
+    def told(self, whose: str, step: str, instead: str = "") -> str:
         """The explanation in sentences.
 
         Args:
             whose: For example "pair 'x' under trace".
             step: For example "step 3".
+            instead: What is known to be wrong, with its fix, in place of common fixes.
         """
         if self.torchs:
             said = f"The {self.what} of {whose} can't be computed at {step}: {self.torchs}"
@@ -63,10 +66,12 @@ class Failure:
             )
         elif self.sites:
             have = "have" if len(self.sites) > 1 else "has"
-            said = f"The {self.what} of {whose} is not finite at {step}; {self.where} {have} a log-density that is not finite there."
+            said = f"The {self.what} of {whose} is not finite at {step}; {self.where} {have} a log-density that is not finite there{'' if instead else self.places}."
         else:
             of = f", in {self.where}" if self.parameters else ""
             said = f"The {self.what} of {whose} is not finite at {step}{of}; no single site has a log-density that is not finite there."
+        if instead:
+            return f"{said} {instead}"
         return f"{said} Common fixes: {JITTER if self.torchs else SMALLER}."
 
 
@@ -97,10 +102,10 @@ def why(
     model, guide = pair.scaled(batch.total)
     try:
         with noise or nullcontext():
-            sites, wrong = look_on(pair.leaves, estimator, model, guide, *batch.args)
+            sites, wrong, places = look_on(pair.leaves, estimator, model, guide, *batch.args)
     finally:
         pair.set_buffers(buffers)
-    return Failure(what, sites, tuple(parameters) or (wrong if what == "gradient" else ()), torchs)
+    return Failure(what, sites, tuple(parameters) or (wrong if what == "gradient" else ()), torchs, places)
 
 
 def why_not(
@@ -140,11 +145,11 @@ def look_on(
     guide: Callable[..., Any],
     *args: Any,
     **kwargs: Any,
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
+) -> tuple[tuple[str, ...], tuple[str, ...], str]:
     """Finds what is not finite at the next draws of an estimator.
 
     Returns:
-        The sites whose log-density is not finite for any of its particles; and the leaves whose gradient is not finite.
+        The sites whose log-density is not finite for any of its particles; the leaves whose gradient is not finite; and `Failure.places`.
     """
     for leaf in leaves.values():
         leaf.grad = None
@@ -156,7 +161,7 @@ def look_on(
     wrong = not_finite({name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None})
     for leaf in leaves.values():
         leaf.grad = None
-    return tuple(seen.found), wrong
+    return tuple(seen.found), wrong, next(filter(None, seen.found.values()), "")
 
 
 def lost(rules: Mapping[str, Update], state: LoopState, gradients: Mapping[str, Tensor]) -> tuple[str, ...]:
@@ -182,7 +187,7 @@ class _Suspects(Messenger):
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: dict[str, None] = {}
+        self.found: dict[str, str] = {}  # site → where, in words
 
     def _pyro_post_sample(self, msg: Any) -> None:
         if kind(msg) in ("deterministic", "subsample"):
@@ -195,4 +200,15 @@ class _Suspects(Messenger):
             ):  # impossible values of a summed-out site are included in the sum like the others
                 density = density.where(density != -torch.inf, 0.0)
             if not torch.isfinite(density.sum()):
-                self.found[msg["name"]] = None
+                self.found.setdefault(msg["name"], _rows(msg["name"], density))
+
+
+def _rows(name: str, density: Tensor) -> str:
+    """Which rows have a log-density that is not finite, in words; empty if it has no rows, or all are like that."""
+    bad = ~torch.isfinite(density)
+    if density.dim() != 1 or bad.all() or not bad.any():
+        return ""
+    first, others = int(bad.nonzero()[0]), int(bad.sum()) - 1
+    return f": {name!r} is {float(density[first]):g} at row {first} of the {len(density)} in this step" + (
+        f", and at {others} more" if others else ""
+    )

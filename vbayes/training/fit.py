@@ -23,6 +23,7 @@ from ..estimators.remembering import with_memory
 from ..estimators.suits import check_suits, of_elbo
 from ..guides import AUTO
 from ..pair.check import require_parameters, say_left_out
+from ..pair.groups import warn_of_groups
 from ..pair.paired import Model, paired
 from ..pair.problem import Problem, pair_and_data
 from ..staging.backends import Compile, require_backend
@@ -97,7 +98,8 @@ def fit(
     """Maximises the ELBO by stochastic gradient ascent, for a number of steps or epochs or, if neither is given, until convergence.
 
     Training until convergence needs no settings: learning rates are found automatically, iterates are averaged, and the fit's `convergence` says how training ended; see
-    `vbayes.training.until_converged`. Ctrl-C and SIGTERM stop training and return the fit so far, unless the program handles SIGTERM itself.
+    `vbayes.training.until_converged`. Ctrl-C stops training and returns the fit so far. SIGTERM ends the process, as in any Python program; with `checkpoint`, once the fit
+    so far is saved, with status 143. A handler of your own for SIGTERM is left in place.
 
     Args:
         pair: Model and guide, which are copied and never changed; or a fit, which the new fit continues from; or a model alone, for which a guide is made.
@@ -196,6 +198,7 @@ def fit(
         pair, dataset, batch_size, restarts=restarts, binarize=binarize, devices=devices if ranks else None, update=update if scores_alone(update) else None,
     )  # fmt: skip
     problem = Problem.of(pair, dataset, batch_size=batch_size, device=device)
+    warn_of_groups(problem.pair, problem.data)
     if automatic or (estimator is None and problem.pair.word):
         method = of_elbo(problem.pair, problem.first)
     check_suits(problem.pair, problem.first, method)  # one that can't work on this pair says so now

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from .. import rng
-from ..errors import CaptureFailed, NonFinite, warn
+from ..errors import BadPair, CaptureFailed, NonFinite, warn
 from ..estimators import name_of
+from ..pair.density import require_density
+from ..pair.explained import FAILURES
 from ..validation import no_warnings_of_nan, validation
 from .callbacks import Callbacks
 from .eager import Eager
@@ -255,6 +257,20 @@ class FitRun:
 def not_finite(failure: Failure, fit: Any) -> NonFinite:
     """The error of a step that could not be taken."""
     step = fit.steps + 1
-    told = failure.told(f"pair {fit.pair.name!r} under {name_of(fit.estimator)}", f"step {step}")
+    whose = f"pair {fit.pair.name!r} under {name_of(fit.estimator)}"
+    told = failure.told(whose, f"step {step}", _impossible(fit) if failure.sites else "")
     kept = f"Nothing is lost: this error's `.fit` has the history of {fit.steps} steps and the last finite parameters."
     return NonFinite(f"{told} {kept}", step=step, sites=failure.sites, parameters=failure.parameters, fit=fit)
+
+
+def _impossible(fit: Any) -> str:
+    """Which rows of its data have no density, whatever the latents, and how to fix that; empty if there are none."""
+    if fit.data.stored:
+        return ""
+    try:
+        require_density(fit.pair, fit.data.batch(fit.pair.model))
+    except BadPair as error:
+        return str(error)
+    except FAILURES:  # the parameters may be such that the model does not even run
+        pass
+    return ""

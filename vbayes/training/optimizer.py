@@ -266,7 +266,7 @@ def optimizer_for(
         wanted = (
             "a torch.optim class such as torch.optim.Adam, or an object such as pyro.optim.ClippedAdam({'lr': 1e-3})"
         )
-        refuse("optimizer", optimizer, got="not an optimiser", wanted=wanted, mend="optimizer=torch.optim.Adam")
+        refuse("optimizer", optimizer, got="not an optimiser", wanted=wanted, mend=f"optimizer={_meant(optimizer)}")
     if state is not None:
         try:
             stepper.set_state(state)
@@ -276,3 +276,9 @@ def optimizer_for(
                 "Wanted: the optimiser that the fit was trained with, and an undamaged file."
             ) from error
     return stepper
+
+
+def _meant(optimizer: Any) -> str:
+    """The class of torch that a text names; Adam if it names none."""
+    names = {name.lower(): name for name, kind in vars(torch.optim).items() if isinstance(kind, type)}
+    return f"torch.optim.{names.get(str(optimizer).lower(), 'Adam')}"

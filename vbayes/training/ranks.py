@@ -174,13 +174,18 @@ class Ranks:
     # ---- and how this one behaves ----------------------------------------------------------------------------------
 
     @contextmanager
-    def between_steps(self) -> Iterator[Stop]:
-        """Like `vbayes.progress.between_steps`, but all processes stop after the same step, whichever of them was asked to."""
-        with between_steps(PATIENCE) as mine:
+    def between_steps(self, *, saves: bool = False) -> Iterator[Stop]:
+        """Like `vbayes.progress.between_steps`, but all processes stop after the same step, whichever of them was asked to; those that SIGTERM would end do so then, all of them.
+
+        Args:
+            saves: Whether this process saves the steps.
+        """
+        with between_steps(PATIENCE, saves=True, says=saves) as mine:
             self.stop = Agreed(mine)
             try:
                 yield self.stop
             finally:
+                mine.ask(self.stop.by)
                 self.stop = Agreed()
 
     @contextmanager

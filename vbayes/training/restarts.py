@@ -15,7 +15,7 @@ from ..errors import NonFinite, Unsuitable
 from ..export.to_arviz import to_arviz
 from ..summaries.card import Card, Displayable, counted, first_few, rounded, with_error
 from ..summaries.r_hat import AGREE, r_hat
-from .end import elbo_at_the_end, lowers
+from .end import LOOKS, elbo_at_the_end, looks_at_the_end, lowers
 from .result import Fit
 from .settled import search_of
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from arviz import InferenceData
     from matplotlib.axes import Axes
 
+SURE = 2.0  # standard errors
 TAIL = 10  # a fit's ELBO is its mean over the last of so many parts of the steps
 
 
@@ -52,6 +53,23 @@ class Restarts(Displayable):
     @cached_property
     def _ends(self) -> list[tuple[float, float]]:
         return [elbo_at_the_end(fit) for fit in self.fits]
+
+    def behind(self) -> pd.DataFrame:
+        """How far each fit that finished ends behind the best of them: restart, gap and gap_se (in nats; the ELBO of the final parameters at the same draws for all fits, or, of another bound, its
+        mean in the history), and tied: whether that is no more than two standard errors, or than the tolerance of training."""
+        table = self.to_dataframe()
+        own = table[table.finished]
+        if lowers(self.fits[0]) or self.fits[0].bound == "ELBO":
+            values = np.stack([looks_at_the_end(self.fits[number]) for number in own.restart])
+            gaps = values[values.mean(1).argmax()] - values
+            gap, gap_se = gaps.mean(1), gaps.std(1, ddof=1) / LOOKS**0.5
+        else:
+            top = own.loc[own.elbo.idxmax()]
+            gap = (top.elbo - own.elbo).to_numpy()
+            gap_se = np.where(gap > 0, np.hypot(own.elbo_se.fillna(0.0), top.elbo_se), 0.0)
+        limits = [each.convergence.tolerance if each.convergence else math.nan for each in self.fits]
+        tied = gap <= np.fmax(SURE * gap_se, [limits[number] for number in own.restart])
+        return pd.DataFrame({"restart": own.restart, "gap": gap, "gap_se": gap_se, "tied": tied}).reset_index(drop=True)
 
     @property
     def spread(self) -> float:
@@ -147,11 +165,28 @@ class Restarts(Displayable):
             )
         if worst.r_hat < AGREE:
             return f"{text} They agree on one posterior: R̂ is at most {worst.r_hat:.2f}, at {where}."
-        best, rows = int(table.restart[table.best].iloc[0]), len(self.fits[0].data)
-        return (
-            f"{text} They led to different posteriors: R̂ is {worst.r_hat:.2f} at {where}, and their final {self.fits[0].bound} values lie within {rounded(float(table.elbo[table.finished].max() - table.elbo[table.finished].min()) / rows, 2)} nats per datum. "
-            f"The best is start {best}. If those values are similar, the posterior has several modes, unless they differ only by a relabelling."
-        )
+        return f"{text} They led to different posteriors: R̂ is {worst.r_hat:.2f} at {where}. {self._compared(known)}"
+
+    def _compared(self, known: int) -> str:
+        """Which fits have reached the best ELBO, within its errors, in words.
+
+        Args:
+            known: Number of fits that are known to have converged.
+        """
+        table = self.behind()
+        bound = "ELBO" if lowers(self.fits[0]) else self.fits[0].bound
+        far = table.loc[table.gap.idxmax()]
+        modes = "the posterior has several modes, unless they differ only by a relabelling"
+        if table.tied.all():
+            return f"Their final {bound} values differ by no more than their errors ({with_error(far.gap, far.gap_se, 2)} nats at most), so none is better than the others: {modes}."
+        top = table[table.tied].restart.tolist()
+        number = self.fits.index(self.best)
+        use = number if number in top else top[0]
+        best = f"start {top[0]} reaches" if len(top) == 1 else f"starts {', '.join(map(str, top))} reach, within error,"
+        text = f"Of them {best} the best {bound}; the worst ends {with_error(far.gap, far.gap_se, 2)} nats below. Use fits[{use}]."
+        if len(top) > 1:
+            text += f" If those {len(top)} differ from each other, {modes}."
+        return text + " Fits that have not converged may still be on their way: train longer." * (known < len(table))
 
     def to_arviz(
         self,

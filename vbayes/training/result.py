@@ -56,7 +56,7 @@ class Fit(Displayable):
         data: The data that it was fitted to, on the device of the fit.
         estimator: The gradient estimator.
         rows: The history, as a sequence of tuples; `history` is the same as a table.
-        interrupted: Whether it was stopped early, by Ctrl-C, SIGTERM or a callback.
+        interrupted: Whether it was stopped early, by Ctrl-C or a callback.
         batch_size, optimizer, learning_rate, seed, compile: As given to `fit`; a learning rate that was found is that of the last phase, and `optimizer` holds an update if there was one.
         progress: The state that `resume` needs.
         switches: (steps before the switch, name) of each estimator that `estimator="auto"` switched to.

@@ -90,10 +90,10 @@ class SVISteps:
             no_warnings_of_nan(),
             nullcontext() if noise is None else Recorder(noise, in_place=True),
         ):
-            sites, wrong = look_on(leaves, svi._elbo, svi.model, svi.guide, *self._args, **self._kwargs)
+            sites, wrong, places = look_on(leaves, svi._elbo, svi.model, svi.guide, *self._args, **self._kwargs)
         if what == "loss" and noise is not None and not sites and not torchs:
             what = "gradient" if wrong else "step"
-        return Failure(what, sites, parameters or (wrong if what == "gradient" else ()), torchs)
+        return Failure(what, sites, parameters or (wrong if what == "gradient" else ()), torchs, places)
 
     def look_again(self) -> None:
         """Nothing to check, as an `SVI` checks before each call."""

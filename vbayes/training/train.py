@@ -33,7 +33,7 @@ def train(
     autosave: Keeper | None = None,
     make: Make | None = None,
     what: str | None = None,
-    stopping: Callable[[], AbstractContextManager[Stop]] = between_steps,
+    stopping: Callable[..., AbstractContextManager[Stop]] = between_steps,
 ) -> F:
     """Trains a fit, whose pair is modified in place, for `steps` more steps.
 
@@ -53,7 +53,7 @@ def train(
     with (
         bar(what or in_words(fit.pair.guide) or "fit", steps, show=show and steps > 0, unit="step") as advance,
         nullcontext(FitRun(fit, staged=staged and steps > 0, backend=backend, make=make)) as run,
-        stopping() as asked_to_stop,
+        stopping(saves=autosave is not None) as asked_to_stop,
     ):
         told = Callbacks(callbacks, asked_to_stop)
         how: dict[str, Any] = {"asked_to_stop": asked_to_stop, "callbacks": told}

@@ -77,7 +77,7 @@ def until_converged(
     budget, what = Budget.of(max_steps, max_seconds), what or in_words(fresh.pair.guide) or "fit"
     with (
         bar(f"{what}, learning rate", None, show=progress, unit="trial", seconds=budget.seconds) as advance,
-        (ranks.between_steps if ranks else between_steps)() as asked_to_stop,
+        (ranks.between_steps if ranks else between_steps)(saves=autosave is not None) as asked_to_stop,
     ):
         limit = tolerance or Tolerance.of(fresh)
         if validation is not None and not limit.network:

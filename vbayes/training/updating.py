@@ -43,8 +43,10 @@ def updated(
     if update is None:
         return optimizer
     if not is_update(update):
+        text = str(getattr(update, "__name__", update)).replace("_", "").lower()
+        meant = next((kind.__name__ for kind in MATCHING if kind.__name__.lower() == text), "NaturalGradient")
         refuse(
-            "update", update, wanted="vb.NaturalGradient(), vb.BatchAndMatch() or vb.ScoreMatching()", mend="update=vb.NaturalGradient(rate=0.1)"
+            "update", update, wanted="vb.NaturalGradient(), vb.BatchAndMatch() or vb.ScoreMatching()", mend=f"update=vb.{meant}()"
         )  # fmt: skip
     if optimizer is not torch.optim.Adam:
         name = getattr(optimizer, "__name__", type(optimizer).__name__)
