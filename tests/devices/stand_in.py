@@ -218,6 +218,7 @@ def stand_in() -> Iterator[None]:
         (torch.cuda, "_lazy_init"): lambda: None,
         (torch.cuda, "is_available"): lambda: True,
         (torch.cuda, "mem_get_info"): lambda device=None: (2**30, 2**30),
+        (torch.cuda, "synchronize"): lambda device=None: None,
         (cuda_graph, "recorded"): lambda *functions, device: list(functions),  # a recorded step is run again
     }
     before = {place: getattr(*place) for place in changed}
