@@ -17,7 +17,7 @@ from pyro.infer.autoguide import AutoNormal
 import vbayes as vb
 from tests.devices.stand_in import on_cuda, stand_in
 from tests.models import binary, small_vae
-from vbayes.staging import Replicated, backends, cuda_capture, cuda_graph, draw_noise, replicate, stage
+from vbayes.staging import Compiled, Replicated, backends, cuda_capture, cuda_graph, draw_noise, replicate, stage
 from vbayes.staging.cuda_graph import CHAIN, InPlace, Replay
 from vbayes.staging.replicate import footprint
 from vbayes.staging.step import guarded
@@ -284,6 +284,47 @@ def test_many_gradients_that_can_not_be_recorded_are_computed_as_before(card, mo
         right, _ = replicate(program, values, noise, batch.args)
         right = torch.cat([gradient.reshape(80, -1) for gradient in right.values()], 1)
         torch.testing.assert_close(made, right, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("static", [True, False])
+def test_a_function_of_nested_tensors_is_recorded_if_it_draws_nothing(card, recordings, static):
+    def fn(held, scale):
+        return {"sum": held["x"].sum() * scale}, (held["x"] + scale, held["x"])
+
+    def given(number):
+        return {"x": torch.full((2,), number, device="cuda")}, torch.tensor(number, device="cpu")
+
+    made = Compiled(fn, *given(1.0), static=static)
+    assert made.recorded == static and not recordings
+    for number in (1.0, 2.0, 3.0):
+        found, (moved, same) = made(*given(number))
+        assert (
+            float(found["sum"]) == 2 * number**2
+            and moved.tolist() == [2 * number] * 2
+            and same.tolist() == [number] * 2
+        )
+    assert len(recordings) == static
+
+
+def test_a_function_that_can_not_be_recorded_is_called(card):
+    cuda_capture.say_once.cache_clear()
+    made = Compiled(lambda x: (torch.linalg.eigvalsh(x),), torch.eye(2, device="cuda"), static=True)
+    with pytest.warns(UserWarning, match="recorded: linalg_eigh brings a value to the host"):
+        assert made(2 * torch.eye(2, device="cuda"))[0].tolist() == [2, 2]
+    assert not made.recorded and made.why_not == "no CUDA graph of it can be recorded"
+
+
+@pytest.mark.slow
+def test_gradients_for_an_optimiser_of_ones_own_are_recorded(card, recordings):
+    class OwnSGD(torch.optim.SGD):
+        pass
+
+    fits = [
+        vb.fit(small_vae(), binary(12), "stl", steps=20, optimizer=OwnSGD, learning_rate=0.01, compile=True, device=device, progress=False, seed=0)
+        for device in ("cuda", "cpu")
+    ]  # fmt: skip
+    assert fits[0].engine == "recorded graph, but for the optimiser's own step: OwnSGD" and len(recordings) == 1
+    assert fits[0].rows.elbo.mean() == pytest.approx(fits[1].rows.elbo.mean(), rel=0.1)
 
 
 def test_half_a_fused_step_is_never_used(card, monkeypatch):

@@ -73,16 +73,17 @@ def _without_reads() -> Iterator[None]:
 
     The setting is one for the process: with other threads, which may read values of their own, it stays off.
     """
-    before, alone = torch.cuda.get_sync_debug_mode(), _alone()
+    if not _alone():
+        yield
+        return
+    before = torch.cuda.get_sync_debug_mode()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own, that it does not know of all such operations
-        if alone:
-            torch.cuda.set_sync_debug_mode("error")
+        torch.cuda.set_sync_debug_mode("error")
     try:
         yield
     finally:
-        if alone:
-            torch.cuda.set_sync_debug_mode(before)
+        torch.cuda.set_sync_debug_mode(before)
 
 
 def _alone() -> bool:

@@ -199,7 +199,7 @@ class ByRanks:
         parameters = {name: leaf.detach() for name, leaf in self._pair.leaves.items()}
         noise = share.noise((self._like.new_zeros(share.sizes[0]), self._like.new_zeros(share.sizes[1])))
         inputs = parameters, self._pair.buffers, noise, batch.args
-        gradient = Compiled(program.graph, *inputs, backend=backend_of(self._setup.compile))
+        gradient = Compiled(program.graph, *inputs, backend=backend_of(self._setup.compile), static=program.static)
         return Part(share, gradient, set(program.still), program)
 
     def _example(self, share: Share) -> Batch:

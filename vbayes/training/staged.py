@@ -261,7 +261,8 @@ class Staged:
             parameters = {name: leaf.detach() for name, leaf in leaves.items()}
             inputs = parameters, self._pair.buffers, (each.noise[0][row], each.noise[1][row]), args
             if each.kind not in self._gradients:
-                self._gradients[each.kind] = Compiled(each.program.graph, *inputs, backend=self._backend)
+                program, backend = each.program, self._backend
+                self._gradients[each.kind] = Compiled(program.graph, *inputs, backend=backend, static=program.static)
             try:
                 gradients, value, buffers = self._gradients[each.kind](*inputs)
                 for name, leaf in leaves.items():

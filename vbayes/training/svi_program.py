@@ -189,7 +189,9 @@ class SVIProgram:
         parameters = {name: leaf.data for name, leaf in self._leaves.items()}
         inputs = parameters, self._pair.buffers, noise, self._inputs(call)
         if self._gradient is None:
-            self._gradient = Compiled(self._program.graph, *inputs, backend=self._svi._backend)
+            self._gradient = Compiled(
+                self._program.graph, *inputs, backend=self._svi._backend, static=self._program.static
+            )
         gradients, value, buffers = self._gradient(*inputs)
         if guarded and not torch.isfinite(value):
             raise NonFiniteStep("loss")
@@ -255,10 +257,15 @@ class SVIProgram:
         parameters = {name: leaf.data for name, leaf in self._leaves.items()}
         inputs = parameters, self._pair.buffers, self._fresh(), self._inputs(call)
         if self._value is None:
-            self._value = Compiled(lambda *given: self._program.graph(*given)[1:], *inputs, backend=self._svi._backend)
+            backend = self._svi._backend
+            self._value = Compiled(self._value_of, *inputs, backend=backend, static=self._program.static)
         value, buffers = self._value(*inputs)
         self._pair.set_buffers(buffers)
         return -value.item()
+
+    def _value_of(self, *given: Any) -> Any:
+        """The value of the program, and the buffers after it."""
+        return self._program.graph(*given)[1:]
 
     def due(self) -> bool:
         """Whether it is time to compare the program with Pyro again."""
