@@ -42,7 +42,7 @@ def gains(table: pd.DataFrame) -> pd.DataFrame:
         one = table[(table.L == 1) & (table.batch_size == size)].set_index("seed").elbo_per_datum
         gain = own.set_index("seed").elbo_per_datum - one
         mean, se = of_repeats(gain)
-        rows.append({"batch_size": size, "L": count, "equal": equal, "gain": mean, "se": se})
+        rows.append({"batch_size": size, "L": count, "equal": equal, "gain": mean, "se": se, "repeats": len(gain)})
     return pd.DataFrame(rows)
 
 
@@ -53,14 +53,16 @@ def verdict(table: pd.DataFrame) -> str:
     checks, bounds, said, pays = {}, {}, [], []
     for size, own in found.groupby("batch_size"):
         same, more = (own[own.equal == equal] for equal in ("evaluations", "steps"))
-        nothing = every(not_above(r.gain, r.se, within=NOTHING) for r in same.itertuples())
-        free = every(above(NOTHING - r.gain, r.se) for r in more.itertuples())
+        nothing = every(
+            not_above(r.gain, r.se, within=NOTHING, of=len(same), repeats=r.repeats) for r in same.itertuples()
+        )
+        free = every(above(NOTHING - r.gain, r.se, repeats=r.repeats) for r in more.itertuples())
         if size == claimed:
             checks["more draws gain nothing at the same cost"] = nothing
             bounds["nor at more cost"] = free
         else:
             bounds[f"nor with minibatches of {size}"] = every([nothing, free])
-        if any(above(r.gain, r.se) for r in same.itertuples()):
+        if any(above(r.gain, r.se, of=len(same), repeats=r.repeats) for r in same.itertuples()):
             pays.append(str(size))
         values = (", ".join(f"L = {r.L}: {measured(r.gain, r.se, '+.2f')}" for r in part.itertuples()) for part in (same, more))  # fmt: skip
         said.append("with minibatches of {}, {}, and {}".format(size, *values))

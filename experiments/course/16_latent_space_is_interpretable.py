@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from answers import above, head, measured, of_repeats
+from answers import head, measured, surely
 from pictures import split, trained
 from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
@@ -52,9 +52,9 @@ def verdict(table: pd.DataFrame) -> str:
     ours = wide["latent space, 2-D"]
     made = table[table.space == ours.name].generated
     checks = {
-        "more are told right than by PCA": above(*of_repeats(ours - wide["PCA, 2-D"])),
-        "and more than half": above(*of_repeats(ours), 0.5),
-        "a place generates what lies there": above(*of_repeats(made), 0.5),
+        "more are told right than by PCA": surely(ours - wide["PCA, 2-D"]),
+        "and more than half": surely(ours, 0.5),
+        "a place generates what lies there": surely(made, 0.5),
     }
     return (
         f"{head(checks)}: by their ten neighbours in a latent space of two dimensions, learnt without labels, {measured(mean['latent space, 2-D'], se['latent space, 2-D'], '.0%')} of the digits "

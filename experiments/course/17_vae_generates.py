@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from answers import above, every, head, measured, of_repeats
+from answers import every, head, measured, surely
 from pictures import split, trained
 from sklearn.neural_network import MLPClassifier
 
@@ -62,13 +62,13 @@ def verdict(table: pd.DataFrame) -> str:
     def more(what: str, **parts: float) -> bool | None:
         """Whether a sum of parts of the sources, each seed by itself, is above 0."""
         apart = sum(part * seeds[what][source[name]] for name, part in parts.items())
-        return above(*of_repeats(apart))
+        return surely(apart)
 
-    kinds, spread = (of_repeats(seeds[what][names[0]]) for what in ("effective_classes", "variance_of_z"))
+    kinds, spread = (seeds[what][names[0]] for what in ("effective_classes", "variance_of_z"))
     checks = {
-        "all kinds are drawn": above(*kinds, 8), "draws are nearer to data than noise is": more("pixels_from_nearest", noise=1, made=-1),
+        "all kinds are drawn": surely(kinds, 8), "draws are nearer to data than noise is": more("pixels_from_nearest", noise=1, made=-1),
         "draws are told more surely than noise": more("confident", made=1, noise=-1), "at least half as surely as reconstructions": more("confident", made=1, noise=HALF - 1, rebuilt=-HALF),
-        "they are no copies": more("pixels_from_nearest", made=1, data=-0.5), "z has the prior's spread": every([above(*spread, 0.5), above(-spread[0], spread[1], -2)]),
+        "they are no copies": more("pixels_from_nearest", made=1, data=-0.5), "z has the prior's spread": every([surely(spread, 0.5), surely(-spread, -2)]),
     }  # fmt: skip
     first = head(checks, {"as surely as data": more("confident", made=1, noise=-0.1, data=-0.9)})
     return (

@@ -6,31 +6,56 @@ import math
 from collections.abc import Iterable, Mapping
 
 import pandas as pd
+from scipy import stats
 
 from vbayes.errors import BadInput
+from vbayes.summaries.joint import joint_limit
 
 
-def above(value: float, se: float, than: float = 0.0, *, sure: float = 2.0) -> bool | None:
+def above(
+    value: float, se: float, than: float = 0.0, *, sure: float = 2.0, of: int = 1, repeats: float = math.inf
+) -> bool | None:
     """Whether a measured value lies above another number.
+
+    Of a value that equals the other number, True and False are each said with a probability of 2.3 % for the default `sure`. A check that asks this of `every` one of several values is wrongly
+    True with at most that probability, however many there are, as all must be; it is wrongly False with up to as many times that probability, which `of` takes off.
 
     Args:
         value, se: It and its standard error; NaN where there is none, as of one repeat.
         than: The other.
-        sure: Standard errors, from which on one is sure.
+        sure: Standard errors, from which on one is sure, of a single value whose error is known.
+        of: Number of values of which one is enough to fail a check: more standard errors are asked for, so that any of them fails it as rarely as a single one.
+        repeats: From which the error is computed: of few, Student's t asks for more standard errors.
 
     Returns:
         True or False; None where the error is too wide to say.
     """
     if not (math.isfinite(value) and math.isfinite(se)):
         return None
-    return None if abs(value - than) <= sure * se else value > than
+    return None if abs(value - than) <= limit(sure, of, repeats) * se else value > than
 
 
-def not_above(value: float, se: float, than: float = 0.0, *, within: float, sure: float = 2.0) -> bool | None:
+def limit(sure: float, of: int, repeats: float) -> float:
+    """Standard errors that the largest of some values, each from some repeats, exceeds by chance as rarely as a normal number exceeds `sure`."""
+    if of == 1 and math.isinf(repeats):
+        return sure
+    return joint_limit(of, level=2 * float(stats.norm.sf(sure)), freedom=repeats - 1)
+
+
+def not_above(
+    value: float,
+    se: float,
+    than: float = 0.0,
+    *,
+    within: float,
+    sure: float = 2.0,
+    of: int = 1,
+    repeats: float = math.inf,
+) -> bool | None:
     """Whether a value does not lie above another number, but for a margin: what a bound that may be tight is asked, and a method that is to be no worse.
 
     Args:
-        value, se, than, sure: As for `above`.
+        value, se, than, sure, of, repeats: As for `above`.
         within: The margin. Without one an error that is wide enough would pass anything.
 
     Returns:
@@ -38,9 +63,10 @@ def not_above(value: float, se: float, than: float = 0.0, *, within: float, sure
     """
     if not (math.isfinite(value) and math.isfinite(se)):
         return None
-    if value - than > sure * se:
+    room = limit(sure, of, repeats) * se
+    if value - than > room:
         return False
-    return True if value + sure * se <= than + within else None
+    return True if value + room <= than + within else None
 
 
 def every(answers: Iterable[bool | None]) -> bool | None:
@@ -52,6 +78,11 @@ def every(answers: Iterable[bool | None]) -> bool | None:
 def of_repeats(values: pd.Series) -> tuple[float, float]:
     """Mean and standard error of independent values; both NaN where one of them is, the error where there is only one."""
     return float(values.mean(skipna=False)), float(values.sem(skipna=False))
+
+
+def surely(values: pd.Series, than: float = 0.0) -> bool | None:
+    """`above` for the mean of independent values, a few of them or many."""
+    return above(*of_repeats(values), than, repeats=len(values))
 
 
 def head(checks: Mapping[str, bool | None], bounds: Mapping[str, bool | None] | None = None) -> str:

@@ -167,7 +167,7 @@ CASES: dict[str, Case] = {
         smaller=((":TRUTH", always(20_000)),),
     ),
     "13_one_sample_per_token_is_enough": Case(
-        {"draws": [1, 2], "batch_sizes": [100], "epochs": 4, "hidden": 16, "repeats": 2},
+        {"draws": [1, 2], "batch_sizes": [100], "epochs": 4, "hidden": 16, "repeats": 3},
         {
             "of one draw the KL alone": Sabotage("more draws gain nothing", ((ANALYTIC_KL, climbs(lambda e, p: p.log_w.mean(0) * (e.num_particles > 1) - p.kl)),), trains=True)
         },
@@ -203,7 +203,7 @@ CASES: dict[str, Case] = {
         smaller=(("vbayes:log_evidence", by_weights), (":time", hastening)),
     ),
     "16_latent_space_is_interpretable": Case(
-        {"epochs": 24, "hidden": 64, "repeats": 2},
+        {"epochs": 24, "hidden": 64, "repeats": 3},
         {
             "codes of the neighbour": Sabotage("more are told right than by PCA", ((f"{SPACE}.encode", makes(lambda q: (q[0].roll(1, 0), q[1]))),)),
             "pictures of the neighbour": Sabotage("a place generates what lies there", ((f"{SPACE}.decode", makes(lambda mean: mean.roll(1, 0))),)),
@@ -212,7 +212,7 @@ CASES: dict[str, Case] = {
         smaller=(QUICKER,),
     ),
     "17_vae_generates": Case(
-        {"epochs": 16, "hidden": 64, "count": 300, "repeats": 2},
+        {"epochs": 16, "hidden": 64, "count": 300, "repeats": 6},
         {
             "a decoder that does not hear z": Sabotage("all kinds are drawn", ((f"{SPACE}.decode", lambda decode: lambda self, z: decode(self, 0 * z)),)),
             "the data again": Sabotage("they are no copies", ((f"{SPACE}.generate", always(lambda self, count, *, seed: (self.encode()[0][:count], self.data.first[:count]))),)),
@@ -221,7 +221,7 @@ CASES: dict[str, Case] = {
         smaller=(QUICKER, (":HALF", always(0.1)), (":MLPClassifier", always(lambda *args, **more: LogisticRegression(max_iter=300)))),
     ),
     "18_vae_oversmooths": Case(
-        {"latents": [2], "epochs": 4, "hidden": 32, "repeats": 2},
+        {"latents": [2], "epochs": 4, "hidden": 32, "repeats": 3},
         {
             "pixels drawn, not averaged": Sabotage("mean pictures are smoother", ((f"{SPACE}.decode", makes(torch.bernoulli)),)),
             "nothing is learnt": Sabotage("mean pictures are smoother", (UNTAUGHT,), trains=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -108,7 +109,7 @@ def test_the_best_product_on_two_arms_is_gaussian():
 
 def test_answers():
     with load(COURSE / "16_latent_space_is_interpretable.py"):
-        from answers import above, every, head, not_above, of_repeats
+        from answers import above, every, head, limit, not_above, of_repeats, surely
     nan = float("nan")
     assert [above(3, 1), above(-3, 1), above(1, 1), above(1, nan), above(nan, 1), above(3, 1, 2.5)] == [
         True,
@@ -120,6 +121,24 @@ def test_answers():
     ]
     assert [not_above(1, 1, within=3), not_above(3, 1, within=9), not_above(-9, 1, within=0)] == [True, False, True]
     assert [not_above(0, nan, within=1), not_above(0, 1, within=1), not_above(-1, 9, within=1)] == [None] * 3
+    # Three repeats ask for 4.5 standard errors (Student's t), and five of which one is enough for 2.6.
+    assert [round(limit(2, *given), 2) for given in ((1, math.inf), (1, 3), (5, math.inf))] == [2.0, 4.53, 2.6]
+    assert [above(4, 1, repeats=3), above(5, 1, repeats=3), above(2.5, 1, of=5), above(2.5, 1)] == [
+        None,
+        True,
+        None,
+        True,
+    ]
+    assert [not_above(2.5, 1, within=9, of=5), not_above(2.5, 1, within=9), not_above(-4, 1, within=0, repeats=3)] == [
+        True,
+        False,
+        None,
+    ]
+    assert [surely(pd.Series([0.0, 1.0, 2.0])), surely(pd.Series([0.9, 1.0, 1.1])), surely(pd.Series([1.0]))] == [
+        None,
+        True,
+        None,
+    ]
     values = pd.Series([1.0, 3.0, nan])
     assert of_repeats(values[:2]) == (2.0, 1.0) and str(of_repeats(values[:1])) == "(1.0, nan)"
     assert str(of_repeats(values)) == "(nan, nan)"

@@ -26,6 +26,7 @@ def test_every_file_with_an_estimator_is_known_in_the_order_of_the_lines():
         "__init__",
         "base",
         "binary_pairs",
+        "check_value",
         "contract",
         "estimate",
         "followed",

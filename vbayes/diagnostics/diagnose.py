@@ -34,7 +34,7 @@ from ..pair.subsample import seen_of
 from ..staging.many import Affordable
 from ..validation import validation
 from .diagnosis import Diagnosis, summary_of
-from .moved import aside, moved
+from .moved import SURE, aside, moved
 from .parts import parts_of
 from .wider import wider_look
 
@@ -130,7 +130,7 @@ def _judged(found: Diagnosis, made: Draws) -> Diagnosis:
     k_hat, k_hat_se, worth = summary_of(k, se, effective)
     broken = (made.log_w.isnan() | made.log_w.isposinf()).reshape(len(made), -1).any(1)
     table, judged = moved(made, weights), trust(k_hat, worth / len(made))
-    if judged == "good" and len(aside(table)) > (OTHERS * len(table) if made.frames else 0):
+    if judged == "good" and (len(aside(table, SURE)) > OTHERS * len(table) if made.frames else len(aside(table))):
         judged = "reweight"
     if found.advice.wrong or broken.any():
         judged = "bad"

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from ..inference.draws import Draws
 from ..inference.psis import Smoothed
+from ..summaries.joint import joint_limit
 
 COLUMNS = ("site", "element", "moved", "sd_ratio", "se")
 ASIDE = 0.08  # tolerated error of a mean in sds, and relative error of an sd: a tenth is too much, and this leaves room for noise
-SURE = 2.0  # standard errors
+SURE = 2.0  # standard errors of a single number
 
 
 def moved(made: Draws, weights: Smoothed) -> pd.DataFrame:
@@ -48,10 +49,15 @@ def moved(made: Draws, weights: Smoothed) -> pd.DataFrame:
     return table.iloc[order].reset_index(drop=True)
 
 
-def aside(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows whose mean is moved, or whose sd is changed, by more than `ASIDE` of the narrower sd, beyond the noise of the weights."""
+def aside(table: pd.DataFrame, sure: float | None = None) -> pd.DataFrame:
+    """The rows whose mean is moved, or whose sd is changed, by more than `ASIDE` of the narrower sd, beyond the noise of the weights.
+
+    Args:
+        table: `moved`.
+        sure: Standard errors that are noise, for each row by itself; if None, as many as the largest of all means and sds exceeds by chance in 5 % of cases.
+    """
     narrower = np.minimum(1.0, table.sd_ratio)
-    room = ASIDE + SURE * table.se
+    room = ASIDE + (joint_limit(2 * len(table)) if sure is None else sure) * table.se
     return table[(table.moved.abs() > room * narrower) | ((table.sd_ratio - 1).abs() > room)]
 
 
