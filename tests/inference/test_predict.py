@@ -7,6 +7,7 @@ import pandas as pd
 import pyro
 import pyro.distributions as dist
 import pytest
+import scipy.stats
 import torch
 from pyro.infer.autoguide import AutoDelta, AutoNormal
 
@@ -295,6 +296,71 @@ def test_names_are_predicted_as_names():
     assert list(table.columns) == ["data", "x", "likeliest", "P(bad)", "P(good)"]
     assert table.likeliest[0] == "bad" and table.likeliest[2] == "good" and abs(table["P(good)"][1] - 0.5) < 0.05
     np.testing.assert_allclose(table["P(bad)"] + table["P(good)"], 1.0)
+
+
+def coin(side, toss=None):
+    p = pyro.sample("p", dist.Beta(torch.ones(2), 1.0).to_event(1))
+    with pyro.plate("data", len(side)):
+        pyro.sample("toss", dist.Bernoulli(p[side]), obs=toss)
+
+
+def tosses(side, toss=None):
+    pyro.sample("p", dist.Beta(torch.tensor([3.0, 9.0]), torch.tensor([5.0, 2.0])).to_event(1))
+
+
+def test_a_binary_outcome_is_predicted_by_its_probability():
+    """With the interval of that: the one of the outcomes is 0 to 1, whatever is known."""
+    data = {"side": torch.tensor([0, 1]), "toss": torch.tensor([0.0, 1.0])}
+    found = vb.predict(trained(coin, tosses, data), {"side": torch.tensor([1, 0, 1])}, draws=DRAWS, interval=0.8)
+    sure, doubtful = (scipy.stats.beta(*ab) for ab in ((9, 2), (3, 5)))
+    laws = (sure, doubtful, sure)
+    right(found["toss_probability"], np.array([law.mean() for law in laws]), np.array([law.std() for law in laws]))
+    assert set(np.unique(found["toss"])) == {0.0, 1.0} and found["toss_probability"].dims == ("draw", "data")
+    for row in range(3):  # the outcome of a draw has the probability of that draw
+        p, y = (found[name][:, row].to_numpy() for name in ("toss_probability", "toss"))
+        assert abs((y - p).mean()) < 5 * np.sqrt((p * (1 - p)).mean() / DRAWS)
+        assert np.corrcoef(y, p)[0, 1] > 5 / DRAWS**0.5
+    table = found.to_dataframe()
+    assert list(table.columns) == ["data", "side", "probability", "sd", "10%", "90%"]
+    for column, truth in (
+        ("probability", sure.mean()),
+        ("sd", sure.std()),
+        ("10%", sure.ppf(0.1)),
+        ("90%", sure.ppf(0.9)),
+    ):
+        assert table[column][0] == pytest.approx(truth, abs=0.03)
+    assert found.sites == ("toss",) and found.probabilities == {"toss": "toss_probability"}
+    assert "the table has the probability of a 1" in found.verdict()
+    assert found.plot().get_ylabel() == "the probability of toss"
+
+
+def test_a_site_of_that_name_stays_what_it_is():
+    def model(side, toss=None):
+        coin(side, toss)
+        pyro.deterministic("toss_probability", torch.tensor(7.0))
+
+    data = {"side": torch.tensor([0, 1]), "toss": torch.tensor([0.0, 1.0])}
+    found = vb.predict(trained(model, tosses, data), {"side": torch.tensor([1])}, draws=5)
+    assert float(found["toss_probability"].mean()) == 7.0 and found.probabilities == {}
+    assert "mean" in found.to_dataframe()
+
+
+def test_categories_without_names_are_predicted_by_their_probabilities():
+    """Their mean would be that of codes."""
+
+    def model(x, kind=None):
+        a = pyro.sample("a", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            logits = torch.stack([a - x, a * torch.ones_like(x), a + x], -1)
+            pyro.sample("kind", dist.Categorical(logits=logits), obs=kind)
+
+    def guide(x, kind=None):
+        pyro.sample("a", dist.Normal(0.0, 0.01))
+
+    fit = trained(model, guide, {"x": torch.tensor([0.0, 1.0]), "kind": torch.tensor([0, 2])})
+    table = vb.predict(fit, {"x": torch.tensor([-9.0, 9.0])}, draws=50).to_dataframe()
+    assert list(table.columns) == ["data", "x", "likeliest", "P(0)", "P(1)", "P(2)"]
+    assert table.likeliest.tolist() == ["0", "2"] and (table[["P(0)", "P(1)", "P(2)"]].sum(axis=1) == 1).all()
 
 
 def test_rows_in_a_loop():

@@ -72,6 +72,12 @@ def test_a_new_name_that_looks_like_a_known_one(new, known):
     assert vb.predict(trained, pd.DataFrame({"region": ["r05"]}), draws=2).new_groups == {}
 
 
+def test_a_saved_fit_says_it_too(tmp_path):
+    path = fit().save(tmp_path / "fit.safetensors")
+    with pytest.raises(vb.errors.BadData, match="not trained on: r01 \\. Did you mean 'r01' for 'r01 '"):
+        vb.Fit.load(path, vb.Pair(grouped(6)), table("r01 "))
+
+
 def test_other_verbs_than_predict_say_it_too():
     with pytest.warns(UserWarning, match="Plate 'regions'"):
         trained = fit(size=7)
@@ -83,4 +89,5 @@ def test_two_names_of_one_column_that_look_alike():
     found = said(lambda: fit(7, table("r03 ")))
     assert len(found) == 1 and "has the names 'r03' and 'r03 '" in found[0]
     assert "table['region'].replace({'r03 ': 'r03'})" in found[0]
+    assert not said(lambda: fit(8, table("12", "012")))  # numbers may well be codes of two things
     assert not said(lambda: fit(6, table().assign(comment=["Yes", "yes"] * 6)))  # a column that the model does not take

@@ -9,10 +9,11 @@ from typing import Any
 import pyro
 from pyro.poutine import Trace
 from torch import Tensor
+from torch.distributions import Bernoulli
 
 from ..pair.generation import forgetful
 from ..pair.pair import Pair
-from ..pair.sites import latents, recorded
+from ..pair.sites import base, latents, recorded
 from .given import Given
 from .known import Axis, Known
 from .summed import Summed
@@ -30,6 +31,7 @@ class Predictive:
         summed: Latents of rows that are summed out; they are drawn from their conditional given the others and the rows.
         anew: As for `Known`.
         new_groups: Whether some rows belong to unknown groups.
+        chances: Binary site → the name under which the probability of a 1 is returned too.
     """
 
     pair: Pair
@@ -39,6 +41,7 @@ class Predictive:
     summed: Sequence[str] = ()
     anew: Mapping[Axis, Set[int]] = field(default_factory=dict)
     new_groups: bool = False
+    chances: Mapping[str, str] = field(default_factory=dict)
 
     def __call__(self, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Site → its value.
@@ -47,7 +50,9 @@ class Predictive:
             known: Latent → its value, for the rows and groups of the fit.
         """
         made: Any = self.run(known).nodes
-        return {name: made[name]["value"] for name in self.wanted if name in made}
+        found = {name: made[name]["value"] for name in self.wanted if name in made}
+        chances = {name: made[site] for site, name in self.chances.items() if site in made}
+        return found | {name: site["fn"].mean.expand(site["value"].shape) for name, site in chances.items()}
 
     def run(self, known: Mapping[str, Tensor]) -> Trace:
         """The model's run, with its data removed."""
@@ -83,3 +88,8 @@ class Predictive:
 def made_sites(trace: Trace, observed: Sequence[str]) -> list[Any]:
     """The sites of a run that are predicted: observed sites with data, and `pyro.deterministic` sites."""
     return [s for s in recorded(trace) if s["name"] in observed or s["infer"].get("_deterministic")]
+
+
+def is_binary(site: Any) -> bool:
+    """Whether the values of a site are 0 and 1."""
+    return isinstance(base(site["fn"]), Bernoulli)

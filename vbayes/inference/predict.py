@@ -11,6 +11,7 @@ import pandas as pd
 import pyro
 import torch
 from torch import Tensor
+from torch.distributions import Categorical
 
 from .. import rng
 from ..arguments import kind as arguments
@@ -20,11 +21,12 @@ from ..arguments.whole import Whole
 from ..data.columns_for import ROWS
 from ..data.dataset import Batch, Dataset
 from ..data.gaps import gaps_of
-from ..drawing.predictive import Predictive, made_sites
+from ..drawing.predictive import Predictive, is_binary, made_sites
 from ..drawing.relations import Relations
 from ..drawing.summed import Summed
 from ..errors import BadData, VBayesError, warn
 from ..export.labels import dims_of
+from ..export.names import PROBABILITY
 from ..pair.explained import FAILURES
 from ..pair.groups import warn_of_new_names
 from ..pair.indexing import picked, require_one_name
@@ -32,7 +34,7 @@ from ..pair.missing import is_without_gaps
 from ..pair.pair import Pair
 from ..pair.paired import Trained, is_trained
 from ..pair.problem import Problem
-from ..pair.sites import latents, observed, plates, summed_out
+from ..pair.sites import base, latents, observed, plates, summed_out
 from ..staging.many import many
 from ..validation import validation
 from .labelled import Labelled
@@ -48,6 +50,7 @@ GUIDE, CONDITIONAL, MODEL = (
     "drawn from its conditional given the row",
     "drawn from the model, given the latents that rows share",
 )
+CLASSES = 20  # columns of a table, at most, for the probabilities of categories without names
 KNOWN, MADE = 1, 2  # purposes of the seeds derived from that of the prediction
 
 
@@ -65,7 +68,7 @@ def predict(
 
     Latents that all rows share, and those of groups in the fit, are drawn from the posterior. Latents of each row are drawn by the guide if it computes them from the
     row and the row has observed data; otherwise by the model, given all other latents. New groups are drawn by the model too, from their population.
-    `pyro.deterministic` sites are predicted as well. Sites that the model sums out are drawn from their conditional.
+    `pyro.deterministic` sites are predicted as well. For a binary outcome y, `y_probability` has draws of the probability of a 1, which `to_dataframe` and `plot` show. Sites that the model sums out are drawn from their conditional.
 
     The model is called as in the fit, with columns of the same names. Observed columns may be missing: they are left out, or None, as Pyro's `Predictive` calls
     a `model(x, y=None)`. If the model takes its size from such a column (`len(y)`), rows of the fit stand in for it, and it is an error if the predictions depend on them.
@@ -119,20 +122,28 @@ def predict(
     args = called(handed, relations, functools.partial(_look, predictive, first))
     with pair.look(), torch.no_grad(), validation(False):
         made = made_sites(replace(predictive, args=args).run(first), sites)
-    wanted, parts = [site["name"] for site in made], []
+    wanted, parts = [site["name"] for site in made], list[Values]()
+    chances = {
+        name: name + PROBABILITY for name in map(_name, filter(is_binary, made)) if name + PROBABILITY not in wanted
+    }
     for call in range(groups.calls):
-        one = replace(predictive, args=groups.args(args, call), wanted=wanted, anew=groups.anew(call))
+        one = replace(predictive, args=groups.args(args, call), wanted=wanted, anew=groups.anew(call), chances=chances)
         with pair.scope(), torch.no_grad(), rng.seeded(rng.child(seed, MADE, call)), validation(False):
             parts.append(many(one, draws, problem.device, given=known))
     dims = {site["name"]: dims_of(site, train.dims.get(site["name"], ())) for site in made}
+    dims |= {name: dims[site] for site, name in chances.items()}
     values = groups.merged(parts, dims, relations.row_plates)
     sizes = {frame.name: int(frame.size) for site in made for frame in plates(site)}
     labelled = Labelled(dims, sizes, relations.row_plates & sizes.keys(), relations.names, by, train, new)
     return Prediction(
         labelled.draws(values, groups), labelled.constant(rows), tuple(s for s in sites if s in values), pair.name, rows.count,
         interval, method if known else "none", {one.name: one.names for one in groups.own if one.names}, how, dict(new.labels), _classes(relations, train),
-        _trust(fit), _index(new_data),
+        _trust(fit), _index(new_data), {site: name for site, name in chances.items() if name in values},
     )  # fmt: skip
+
+
+def _name(site: Any) -> str:
+    return str(site["name"])
 
 
 def _index(new_data: Any) -> pd.Index | None:
@@ -153,9 +164,12 @@ def _trust(fit: Trained) -> str:
 
 
 def _classes(relations: Relations, train: Dataset) -> dict[str, tuple[str, ...]]:
-    """Site → the names that its values represent, if it is observed at a column of names."""
+    """Site → the names that its values represent: if it is observed at a column of names, those; of other categorical sites, unless there are many, the codes."""
     columns = {name: value for name, value in zip(relations.names, relations.args, strict=True) if name in train.labels}
-    return {
+    fns = {site["name"]: base(site["fn"]) for site in observed(relations.p)}
+    counts = {name: int(fn.probs.shape[-1]) for name, fn in fns.items() if isinstance(fn, Categorical)}
+    codes = {name: tuple(map(str, range(count))) for name, count in counts.items() if count <= CLASSES}
+    return codes | {
         site["name"]: tuple(train.labels[name])
         for site in observed(relations.p)
         for name, value in columns.items()

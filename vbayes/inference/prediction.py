@@ -31,7 +31,8 @@ class Prediction(Displayable):
     """Draws from the posterior predictive distribution.
 
     Attributes:
-        draws: An `xarray.Dataset` of every observed and `pyro.deterministic` site, each (draw, *shape), with the names of plates and the labels of groups.
+        draws: An `xarray.Dataset` of every observed and `pyro.deterministic` site, each (draw, *shape), with the names of plates and the labels of groups; for a binary site also of the
+            probability of a 1 in each draw of the latents, `y_probability`.
         constant: An `xarray.Dataset` of the columns that the model was called with.
         sites: Names of the observed sites.
         pair: Name of the pair.
@@ -41,9 +42,10 @@ class Prediction(Displayable):
         new_groups: Column → names of groups that were not in the fit; they are drawn from their population.
         latents: Latent of each row → how it was drawn.
         labels: Column → labels of its codes.
-        classes: Site → the names that its values stand for, if it is observed at a column of names.
+        classes: Site → the names that its values stand for, if it is observed at a column of names; of another categorical site, the codes.
         trust: What the fit's diagnosis says about its draws, in a few words; empty if there is no diagnosis.
         index: (M,) index of the pandas table with the new rows, which `to_dataframe` keeps; None if there is none, or if it counts the rows.
+        probabilities: Binary site → the name of its probability in `draws`.
     """
 
     draws: xr.Dataset
@@ -59,6 +61,7 @@ class Prediction(Displayable):
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     trust: str = ""
     index: pd.Index | None = None
+    probabilities: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.trust:
@@ -110,8 +113,8 @@ class Prediction(Displayable):
 
     @takes()
     def to_dataframe(self, site: str | None = None) -> pd.DataFrame:
-        """One row for each predicted number: its labels, the columns that the model was called with, mean, sd, and the ends of its interval; for names, the likeliest one and
-        the probability of each. The index is that of the new data, if they are a pandas table.
+        """One row for each predicted number: its labels, the columns that the model was called with, mean, sd, and the ends of its interval; for a binary outcome the probability of a 1,
+        with the sd and interval of that; for names, the likeliest one and the probability of each. The index is that of the new data, if they are a pandas table.
 
         Args:
             site: Site to tabulate; all observed sites if None, with a column `site` if there are several.
@@ -128,7 +131,13 @@ class Prediction(Displayable):
 
     def _table(self, name: str) -> pd.DataFrame:
         values = self[name]
-        columns = self._numbers(values) if name not in self.classes else self._names(values, self.classes[name])
+        if name in self.classes:
+            columns = self._names(values, self.classes[name])
+        elif name in self.probabilities:  # the outcomes themselves are between 0 and 1, whatever is known of them
+            chance = self._numbers(self.draws[self.probabilities[name]])
+            columns = {"probability": chance.pop("mean"), **chance}
+        else:
+            columns = self._numbers(values)
         import xarray as xr
 
         if values.ndim == 1:
@@ -176,11 +185,15 @@ class Prediction(Displayable):
         if ax is None:
             _, ax = pyplot.subplots(figsize=(8, 3.6), layout="constrained")
         table = replace(self, classes={}).to_dataframe(name)  # of codes, where these stand for names
+        if name in self.probabilities:
+            name, table = f"the probability of {name}", table.rename(columns={"probability": "mean"})
         return prediction(table, ax, name=name)
 
     def verdict(self) -> str:
-        """How the draws were made, and which new groups were drawn from their population."""
+        """How the draws were made, what the table shows of binary outcomes, and which new groups were drawn from their population."""
         text = f"{len(self)} draws of {first_few(self.sites)} for {counted(self.rows, 'row')}, {self._how()}."
+        if binary := [name for name in self.sites if name in self.probabilities and name not in self.classes]:
+            text += f" Of {first_few(binary)}, which {'is' if len(binary) == 1 else 'are'} 0 or 1, the table has the probability of a 1, with the interval of that."
         for name, own in self.new_groups.items():
             text += f" {counted(len(own), 'new group')} of {name}, drawn from the population: {first_few(own, 10)}."
         for name, how in self.latents.items():

@@ -32,11 +32,11 @@ def warn_of_groups(pair: Pair, data: Dataset) -> None:
         return
     for name in named:
         seen = list(names_in(data, name).values())
-        if twins := _twins(seen, ()):
-            one, other = next(iter(twins.items()))
+        if alike := twins(seen, ()):
+            one, other = next(iter(alike.items()))
             warn(
-                f"Column {name!r} of {data.name!r} has the names {other!r} and {one!r}, which differ only in blanks, case or punctuation, and are different groups. Wanted: one name for each group. "
-                f"Fix, if they are one: {_mend(name, twins)}."
+                f"Column {name!r} of {data.name!r} has the names {other!r} and {one!r}, which differ only in blanks, case or hyphens, and are different groups. Wanted: one name for each group. "
+                f"Fix, if they are one: {_mend(name, alike)}."
             )
     _warn_of_sizes(pair, data, asked)
 
@@ -51,11 +51,11 @@ def warn_of_new_names(data: Dataset, trained: Dataset, asked: Collection[str]) -
     """
     for name in asked:
         known = trained.labels.get(name, ())
-        if known and name in data.labels and (twins := _twins(names_in(data, name).values(), known)):
-            one, other = next(iter(twins.items()))
+        if known and name in data.labels and (alike := twins(names_in(data, name).values(), known)):
+            one, other = next(iter(alike.items()))
             warn(
                 f"Column {name!r} of {data.name!r} has {one!r}, which the data of the fit do not have, so it is a new group. Did you mean {other!r}? Wanted: names written as in the fit. "
-                f"Fix: {_mend(name, twins)}."
+                f"Fix: {_mend(name, alike)}."
             )
 
 
@@ -79,30 +79,32 @@ def _warn_of_sizes(pair: Pair, data: Dataset, asked: Collection[str]) -> None:
         )
 
 
-def _twins(names: Iterable[str], known: Collection[str]) -> dict[str, str]:
-    """Name → the known one that it looks like, or, if none are known, the one before it."""
-    found, first = dict[str, str](), {_plain(name): name for name in reversed(list(known))}
-    theirs = frozenset(known)
+def twins(names: Iterable[str], known: Collection[str]) -> dict[str, str]:
+    """Name → the known one that it looks like; if none are known, the one before it.
+
+    Names look alike if they differ only in blanks, case, hyphens and underscores, or from a known one in how a number is written ("7" and "07").
+    """
+    found, theirs, numbers = dict[str, str](), frozenset(known), bool(known)
+    first = {_plain(name, numbers): name for name in reversed(list(known))}
     for name in names:
         if name in theirs:
             continue
-        other = first.get(_plain(name))
-        if other is not None:
-            found[name] = other
+        plain = _plain(name, numbers)
+        if plain in first:
+            found[name] = first[plain]
         elif not theirs:
-            first[_plain(name)] = name
+            first[plain] = name
     return found
 
 
-def _plain(name: str) -> str:
-    """A name without what is easily mistyped: blanks, case, hyphens, zeros in front of a number."""
+def _plain(name: str, numbers: bool) -> str:
     text = re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name).casefold()).strip()
     try:
-        return str(float(text))
+        return str(float(text)) if numbers else text
     except ValueError:
         return text
 
 
-def _mend(column: str, twins: Mapping[str, str]) -> str:
-    pairs = ", ".join(f"{one!r}: {other!r}" for one, other in list(twins.items())[:MOST])
-    return f"table[{column!r}] = table[{column!r}].replace({{{pairs}{', ...' * (len(twins) > MOST)}}})"
+def _mend(column: str, alike: Mapping[str, str]) -> str:
+    pairs = ", ".join(f"{one!r}: {other!r}" for one, other in list(alike.items())[:MOST])
+    return f"table[{column!r}] = table[{column!r}].replace({{{pairs}{', ...' * (len(alike) > MOST)}}})"

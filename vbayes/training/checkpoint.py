@@ -20,6 +20,7 @@ from ..data.labels import relabelled
 from ..errors import BadData, BadInput, OutputUnwritable, VBayesError, absent, beside, warn
 from ..estimators import AnalyticKL, name_of, resolve
 from ..estimators.remembering import with_memory
+from ..pair.groups import twins
 from ..pair.pair import Pair
 from ..summaries.card import first_few
 from ..updates.kept import to_json as update_to_json
@@ -160,8 +161,10 @@ def _coded(path: Path, data: Dataset, labels: dict[str, tuple[str, ...]]) -> Dat
     found = relabelled(data.tensors, data.labels, labels, table=data.unusable is not None)
     for name, own in found["labels"].items():
         if others := own[len(labels.get(name, own)) :]:
+            meant = [f"{other!r} for {one!r}" for one, other in twins(others, labels[name]).items()]
+            hint = f" Did you mean {first_few(meant)}?" if meant else ""
             raise BadData(
-                f"Column {name!r} of {data.name!r} has names that the fit in {path} was not trained on: {first_few(others)}. Wanted: the data that it was fitted to; for predictions about others, "
+                f"Column {name!r} of {data.name!r} has names that the fit in {path} was not trained on: {first_few(others)}.{hint} Wanted: the data that it was fitted to; for predictions about others, "
                 "fit.predict(new_rows) does."
             )
     codes = {name: own for name, own in labels.items() if name in data.tensors}
