@@ -12,7 +12,7 @@ import warnings
 import pytest
 
 from vbayes.staging.native import build as building
-from vbayes.staging.native import linear_algebra, private_folder
+from vbayes.staging.native import private_folder
 from vbayes.staging.native.build import build
 
 SOURCE = """
@@ -220,7 +220,7 @@ def test_the_oldest_are_dropped(cache, monkeypatch):
 
 def test_two_processes_make_one_program(cache):
     """At the same time, with a key that neither has yet; both get what they asked for, and a third takes what they left."""
-    building.compiler_version(), building.processor(), building.vector_math(), linear_algebra.blas()
+    building.compiler_version(), building.processor(), building.vector_math(), building.blas()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Python's, of forks beside threads
         children = []

@@ -299,4 +299,4 @@ def test_short_loops_and_products_are_one_threads():
     assert "parallel for" not in short and "ALONE(sgemm(" in short
     a, b = torch.ones(2000, 100), torch.ones(100, 1000)
     long = compile_native(lambda a, b: [(a @ b).exp().sum(1)], [a, b]).source
-    assert "parallel for" in long and "sshared(" in long and "ALONE(" not in long
+    assert "parallel for" in long and "sgemm(" in long and "ALONE(" not in long

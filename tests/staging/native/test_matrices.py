@@ -68,37 +68,17 @@ def test_products_of_nothing(size):
     holds({"mm": lambda a, b: a @ b, "mv": lambda a, b: b.t() @ a.t()}, [a, b], 1)
 
 
-SHARED = {
-    "vectors": (lambda a, b: [a @ b[:, 0].clone(), a.t() @ b[:700, 1].clone()], (700, 3001), (3001, 2)),
-    "wide": (lambda a, b: [a @ b], (77, 600), (600, 1001)),
-    "tall": (lambda a, b: [a @ b], (1001, 600), (600, 77)),
-    "wide, turned": (lambda a, b: [a.t() @ b.t()], (600, 77), (1001, 600)),
-    "tall, turned": (lambda a, b: [a.t() @ b.t()], (600, 1001), (77, 600)),
-    "narrow": (lambda a, b: [a @ b], (30, 20001), (20001, 31)),
-}
-
-
-@pytest.mark.parametrize("name", SHARED)
-def test_any_number_of_threads(name):
-    """Results are torch's, and those of products with vectors do not depend on the number at all."""
-    function, *shapes = SHARED[name]
-    inputs = [normal(*shape) for shape in shapes]
-    native, before = compile_native(function, inputs), torch.get_num_threads()
-    if name == "vectors":
-        assert "sdots(" in native.source and "scombined(" in native.source and 700 * 3001 > 2**20
-    else:
-        assert "sshared(" in native.source
+def test_sums_do_not_hang_on_the_number_of_threads():
+    """Each result is one thread's."""
+    a, x, y = normal(700, 3001), normal(3001), normal(700)
+    native, before = compile_native(lambda a, x, y: [a @ x, a.t() @ y], [a, x, y]), torch.get_num_threads()
+    assert "sdots(" in native.source and "scombined(" in native.source and 700 * 3001 > 2**20
     made = []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
-        made.append(native(*inputs))
+        made.append(native(a, x, y))
     torch.set_num_threads(before)
-    if name == "vectors":
-        assert all(torch.equal(one, other) for each in made[1:] for one, other in zip(made[0], each, strict=True))
-    right = function(*(x.double() for x in inputs))
-    assert all(
-        (mine - r).abs().max() < 1e-4 * r.abs().max() for each in made for mine, r in zip(each, right, strict=True)
-    )
+    assert all(torch.equal(one, other) for each in made[1:] for one, other in zip(made[0], each, strict=True))
 
 
 SOLUTIONS = {

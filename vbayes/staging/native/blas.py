@@ -7,7 +7,7 @@ import torch
 ENOUGH = 4096  # multiplications up to which a call costs more than multiplying
 LARGEST = 2**31 - 1  # of the integers that it takes
 LONG = 256  # elements of a row, or else a column, from which our own loops are at least as quick as BLAS
-SHARED = 2**24  # multiplications from which threads share a product: 150 to 400 µs
+SHARED = 2**24  # multiplications from which two threads share a product: some 400 µs
 NAMES = ("gemm", "gemv", "trsm", "potrf")
 """Names without the letter of the type, in the order in which `runtime.h` gets their addresses, each for floats and for doubles."""
 
@@ -47,10 +47,9 @@ def gemm(dtype: torch.dtype, size: tuple[int, int, int], a: Words, b: Words, A: 
     """
     m, n, k = size
     (ta, lda), (tb, ldb), f = a, b, letter(dtype)
-    if m * n * k >= SHARED:
-        return f"    {f}shared('{tb}', '{ta}', {n}, {m}, {k}, {B}, {ldb}, {A}, {lda}, {C});"
+    call = f'{f}gemm("{tb}", "{ta}", &n, &m, &k, &{f}one, {B}, &ldb, {A}, &lda, &{f}zero, {C}, &n)'
     return f"""    const int m = {m}, n = {n}, k = {k}, lda = {lda}, ldb = {ldb};
-    ALONE({f}gemm("{tb}", "{ta}", &n, &m, &k, &{f}one, {B}, &ldb, {A}, &lda, &{f}zero, {C}, &n))"""
+    {_alone(call, m * n * k)}"""
 
 
 def gemv(dtype: torch.dtype, rows: int, columns: int, a: Words, A: str, x: str, step: int, y: str) -> str:

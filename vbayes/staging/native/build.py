@@ -15,7 +15,9 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 
-from .linear_algebra import blas
+import torch
+
+from .blas import NAMES
 from .private_folder import content, drop_oldest, keyed, private_folder, temporary_folder
 
 
@@ -67,6 +69,36 @@ def vector_math() -> str:
                 declared = ", ".join([kind] * arguments)
                 lines.append(f'__attribute__((simd("notinbranch"))) {kind} {name}{suffix}({declared});')
     return "\n".join(lines)
+
+
+@functools.cache
+def blas() -> tuple[list[int], list[int], int | None]:
+    """Addresses of the BLAS and LAPACK functions for floats and for doubles: those that torch itself calls, otherwise SciPy's; and, for MKL only, of the function that sets its number of threads."""
+    threads: int | None = None
+    library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+    try:
+        torch_cpu = ctypes.CDLL(str(library))
+        floats, doubles = (
+            [ctypes.cast(getattr(torch_cpu, f"{f}{name}_"), ctypes.c_void_p).value or 0 for name in NAMES] for f in "sd"
+        )
+        if set_threads := getattr(torch_cpu, "MKL_Set_Num_Threads_Local", None):
+            threads = ctypes.cast(set_threads, ctypes.c_void_p).value
+    except (OSError, AttributeError):
+        from scipy.linalg import cython_blas, cython_lapack
+
+        floats, doubles = (
+            [_capsule(cython_lapack if name == "potrf" else cython_blas, f + name) for name in NAMES] for f in "sd"
+        )
+    return floats, doubles, threads
+
+
+def _capsule(module: object, name: str) -> int:
+    capsule = module.__pyx_capi__[name]  # type: ignore[attr-defined]
+    api = ctypes.pythonapi
+    api.PyCapsule_GetName.restype, api.PyCapsule_GetName.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    api.PyCapsule_GetPointer.restype = ctypes.c_void_p
+    api.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
+    return int(api.PyCapsule_GetPointer(capsule, api.PyCapsule_GetName(capsule)))
 
 
 @functools.cache
@@ -161,10 +193,9 @@ def _is_whole(library: Path, key: bytes) -> bool:
 def _load(path: Path) -> ctypes.CDLL:
     library = ctypes.CDLL(str(path))
     library.run.restype = library.map.restype = ctypes.c_long
-    found = blas()
+    floats, doubles, blas_threads = blas()
     library.set_blas(
-        *((ctypes.c_void_p * len(each))(*each) for each in (found.floats, found.doubles)),
-        ctypes.c_void_p(found.set_threads),
+        *((ctypes.c_void_p * len(each))(*each) for each in (floats, doubles)), ctypes.c_void_p(blas_threads)
     )
     library.set_team(*map(ctypes.c_void_p, threads()))
     # Closed when its last function is gone, as a process may make thousands of libraries; but not at exit, when threads may still be running in it.

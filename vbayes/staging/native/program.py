@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from .build import build
-from .linear_algebra import blas
 from .passes import Translation
 
 
@@ -131,13 +129,11 @@ def run(steps: int, runs: Sequence[Run], which: Tensor | None = None) -> int:
             setattr(call, field, value)
     library = first.native._library
     library.set_threads(threads)
-    products = blas().products
-    with products.one_thread() if products else nullcontext():
-        if shared:
-            done = library.map(ctypes.c_long(steps), calls, ctypes.c_long(first.native._size), ctypes.c_int(threads))
-        else:
-            order = None if which is None else ctypes.c_void_p(which.data_ptr())
-            done = library.run(ctypes.c_long(steps), calls, ctypes.c_long(len(runs)), order)
+    if shared:
+        done = library.map(ctypes.c_long(steps), calls, ctypes.c_long(first.native._size), ctypes.c_int(threads))
+    else:
+        order = None if which is None else ctypes.c_void_p(which.data_ptr())
+        done = library.run(ctypes.c_long(steps), calls, ctypes.c_long(len(runs)), order)
     if done == -2:
         raise ZeroDivisionError("an integer is divided by zero")
     if done < 0:

@@ -68,7 +68,7 @@ static float erfinvf(float y) { return (float)erfinv(y); }
 
 #include "implicit.h"
 
-/* BLAS and LAPACK; their addresses are handed in when the library is loaded (`linear_algebra.py`). */
+/* BLAS and LAPACK, as torch has them; their addresses are handed in when the library is loaded. */
 
 #define BLAS(f, T) \
   static void (*f##gemm)(const char*, const char*, const int*, const int*, const int*, const T*, const T*, const int*, const T*, const int*, \
@@ -93,7 +93,7 @@ void set_blas(void** s, void** d, void* threads) {
 
 static int threads = 1;
 #ifdef __clang__
-void set_threads(int n) { threads = n; omp_set_num_threads(n); }
+void set_threads(int n) { omp_set_num_threads(n); }
 void set_team(void* share, void* part, void* parts) {}
 #else
 #define PARTS 4  /* a thread: one that comes late, or is set aside, costs a fraction of its share */
@@ -163,25 +163,6 @@ OURS void GOMP_parallel(void (*run)(void*), void* with, unsigned parts, unsigned
   }
 VECTORS(s, float)
 VECTORS(d, double)
-
-/* Large products, C = op(B) op(A) in columns: threads share out slices of the longer side of C, each by BLAS on one thread. BLAS' own threads would keep a core
-   busy while they wait for each other. Twice as many slices as threads, so that one that is set aside costs less; each slice reads the other factor anew. */
-
-#define SLICE 64  /* rows or columns, at least */
-#define PRODUCT(f, T) \
-  static void f##shared(char tb, char ta, int n, int m, int k, const T* B, int ldb, const T* A, int lda, T* C) { \
-    const int rows = n >= m, size = rows ? n : m, most = size / SLICE, wanted = threads > 1 ? 2 * threads : 1; \
-    const int count = most < 1 ? 1 : most < wanted ? most : wanted, each = ((size + count - 1) / count + 15) / 16 * 16; \
-    _Pragma("omp parallel for") \
-    for (int i = 0; i < count; i++) { \
-      const long from = (long)i * each; \
-      const int left = size - from < each ? size - from : each; \
-      if (left > 0) ALONE(f##gemm(&tb, &ta, rows ? &left : &n, rows ? &m : &left, &k, &f##one, B + (!rows ? 0 : tb == 'N' ? from : from * ldb), &ldb, \
-                                  A + (rows ? 0 : ta == 'N' ? from * lda : from), &lda, &f##zero, C + (rows ? from : from * n), &n)) \
-    } \
-  }
-PRODUCT(s, float)
-PRODUCT(d, double)
 
 
 /* Division of integers. By zero the processor would end the process, and so it would where the quotient is too large for its type, of the
