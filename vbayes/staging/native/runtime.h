@@ -109,6 +109,12 @@ OURS void GOMP_parallel(void (*run)(void*), void* with, unsigned parts, unsigned
 }
 #endif
 
+/* Products of matrices by `products.c`; null where BLAS is to make them. */
+#define PRODUCT(f, T) static void (*f##product)(long m, long n, long k, const T* A, long ra, long ca, const T* B, long rb, long cb, T* C, int threads);
+PRODUCT(s, float)
+PRODUCT(d, double)
+void set_products(void* s, void* d) { sproduct = s; dproduct = d; }
+
 /* Products of a matrix, whose rows lie together, and a vector. Who calls sees to it that rows are long; for short ones BLAS is better, for these it was slower
    by half on a processor that its makers do not mean it for. Each result is one thread's alone, so that the sums are the same for any number of threads. */
 
@@ -148,7 +154,9 @@ OURS void GOMP_parallel(void (*run)(void*), void* with, unsigned parts, unsigned
       long i = 0; \
       for (; i + 8 <= rows; i += 8) { \
         const T* restrict a = A + i * lda + from; \
-        const T *b = a + lda, *c = b + lda, *d = c + lda, *e = d + lda, *g = e + lda, *h = g + lda, *k = h + lda, *q = x + i; \
+        const T *b = a + lda, *c = b + lda, *d = c + lda, *e = d + lda, *g = e + lda, *h = g + lda, *k = h + lda; \
+        T q[8];  /* read once: for all that gcc knows, a sum might be written over x */ \
+        memcpy(q, x + i, sizeof q); \
         _Pragma("omp simd") \
         for (long j = 0; j < to; j++) \
           sum[j] += ((q[0] * a[j] + q[1] * b[j]) + (q[2] * c[j] + q[3] * d[j])) + ((q[4] * e[j] + q[5] * g[j]) + (q[6] * h[j] + q[7] * k[j])); \
