@@ -208,4 +208,4 @@ def test_memory_of_a_card_that_torch_keeps_is_free(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (100, 1000))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 700)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 200)
-    assert module._free(torch.device("cuda", 1)) == 600
+    assert module.free_memory(torch.device("cuda", 1)) == 600

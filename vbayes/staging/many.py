@@ -21,6 +21,7 @@ from ..drawing.side_by_side import ROOM, TOGETHER, Cost, close, other_generators
 from ..validation import vmap
 from .noise import Noise, Recorder, draw_noise
 from .pure import Deferred
+from .replicate import free_memory
 from .trace import trace
 
 Values = dict[Any, Tensor]
@@ -50,16 +51,11 @@ def many(run: Run, count: int | Affordable, device: torch.device, given: Values 
     for part in in_chunks(run, count, device, given):
         if not parts and isinstance(count, int):
             each = sum(value.nbytes for value in part.values()) / max(1, len(next(iter(part.values()), ())))
-            there = _free(device) if device.type == "cuda" and torch.cuda.is_available() else None
+            there = free_memory(device) if device.type == "cuda" and torch.cuda.is_available() else None
             mend = "fewer draws, or fewer rows of data at a time"
             require_memory(COPIES * each * count, f"draws={count}", mend=mend, there=there)
         parts.append(part)
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-
-def _free(card: torch.device) -> int:
-    """Bytes that the system has left there, and that torch keeps for itself."""
-    return torch.cuda.mem_get_info(card)[0] + torch.cuda.memory_reserved(card) - torch.cuda.memory_allocated(card)
 
 
 def in_chunks(run: Run, count: int | Affordable, device: torch.device, given: Values | None = None) -> Iterator[Values]:

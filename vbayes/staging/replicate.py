@@ -165,9 +165,10 @@ def one_of_many(xla: Any, examples: Sequence[Tensor], together: int | None = Non
 
 
 def free_memory(device: torch.device) -> int:
-    """Free memory of a device, in bytes; 1 GiB if the system does not tell."""
+    """Free memory of a device, in bytes, including what torch holds there for later; 1 GiB if the system does not tell."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + kept
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
