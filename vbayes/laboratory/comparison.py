@@ -140,7 +140,7 @@ class Comparison(Displayable):
         return str(whole.loc[whole.variance_time.idxmin(), "estimator"])
 
     def ties(self) -> tuple[str, ...]:
-        """The best estimator and those within two standard errors of it, in the order of the estimators."""
+        """The best estimator and those that can't be distinguished from it, in the order of the estimators: if all are equally good, any is left out with a probability of about 5 %."""
         table = self.to_dataframe()
         at = table["at"].iloc[-1]
         group = "all" if (table.group == "all").any() else str(table.group.iloc[0])

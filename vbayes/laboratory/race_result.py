@@ -99,7 +99,11 @@ class Race(Displayable):
         return found.sort_values(first, ascending=first not in ("effective", "elbo_at_seconds"), ignore_index=True)
 
     def verdict(self) -> str:
-        """The conclusions in one paragraph: which estimator leads at equal steps and at equal time, by differences paired over seeds."""
+        """The conclusions in one paragraph: which estimator leads at equal steps and at equal time, by differences paired over seeds.
+
+        If all are equally good, a sentence calls any of them worse with a probability of at most 5 %, whatever their number (Student's t for all pairs). With few seeds only large differences
+        count: of five estimators 14 standard errors with three seeds, 5.6 with five.
+        """
         words = by_posterior.verdict if self.against else verdict
         return words(self.to_dataframe(), self.entries, interrupted=self.interrupted)
 

@@ -159,6 +159,8 @@ def fit(
             finite parameters.
         ProcessLost: In distributed training, another process has died or stopped responding.
 
+    Warns if the value of an estimator class of your own is not on average the bound that it names; see `vbayes.estimators.check_value`.
+
     Examples:
         >>> fit = vb.fit(pair, data)  # until convergence
         >>> fit.convergence.reason
