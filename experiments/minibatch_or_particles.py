@@ -9,6 +9,7 @@ import pandas as pd
 
 import vbayes as vb
 from vbayes.plots import noise_split
+from vbayes.plots.palette import style
 
 SIZES, DRAWS = (25, 100), (1, 4)  # 100 × 1 and 25 × 4 cost the same
 
@@ -77,7 +78,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
     drawing, axes = plt.subplots(1, len(panels), figsize=(4 * len(panels), 3.8), layout="constrained")
     for ax, ((at, name), own) in zip(axes, panels, strict=True):
         noise_split(own.reset_index(drop=True), ax)
-        ax.set_title(f"{name} at the {at}", loc="left", fontsize=11)
+        ax.set_title(f"{style(name, [])[0]}, {at} of training", loc="left", fontsize=11)
         ax.set_ylabel("variance of the gradient (nats², ± 1 SE)" if ax is axes[0] else "")
         if ax is not axes[0]:
             ax.get_legend().remove()

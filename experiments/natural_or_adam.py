@@ -221,7 +221,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
             for method, own in middle[middle.problem == name].groupby("method", sort=False):
                 kl = own.kl.replace(math.inf, math.nan).clip(lower=FLOOR)
                 ax.plot(own[axis], kl, color=METHODS[method][2], label=method, lw=1.5, marker="o", ms=3)
-            ax.set(xscale="log", yscale="log", xlabel=label, title=name if row == 0 else "")
+            ax.set(xscale="log", yscale="log", xlabel=label, title=name.replace("_", " ") if row == 0 else "")
             ax.grid(**GRID)
             ax.spines[["top", "right"]].set_visible(False)
         axes[0][0].set_ylabel("KL(q‖p), nats")

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 import vbayes as vb
-from vbayes.plots.palette import GRID
+from vbayes.plots.palette import GRID, style
 
 KINDS = {
     "iid": ("independent", "#7F7F7F", "o"),
@@ -90,7 +90,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
                 mew=0.5,
             )
         counts = sorted(set(table.particles))
-        ax.set(xscale="log", yscale="log", xlabel="particles K", title=name)
+        ax.set(xscale="log", yscale="log", xlabel="particles K", title=style(name, names)[0])
         ax.set_xticks(counts, counts)
         ax.minorticks_off()
         ax.grid(**GRID)

@@ -125,14 +125,18 @@ def figure(table: pd.DataFrame) -> plt.Figure:
             labels, colours, _ = zip(*(style(name, list(NAMES)) for name in NAMES), strict=True)
             shown = pd.concat([after.loc[list(NAMES)], before.loc[["relax"]]])
             points_across(ax, (*labels, "RELAX, not learned"), shown.variance, shown.variance_se, (*colours, "#C9A9B4"))
-            ax.set(xscale="log", xlabel="variance of the guide's gradient (nats²)", title=f"{pair}, {place}")
+            ax.set(
+                xscale="log",
+                xlabel="variance of the guide's gradient (nats²)",
+                title=f"{pair.replace('_', ' ')}, {place} of training",
+            )
             ax.xaxis.set_minor_formatter("" if max(shown.variance) > 10 * min(shown.variance) else "{x:g}")
             ax.invert_yaxis()
         for name in NAMES:
             label, colour, _ = style(name, list(NAMES))
             curve = own[(own["at"] == "training") & (own.estimator == name)].groupby("step").elbo_per_datum.mean()
             row[2].plot(curve.index, curve, color=colour, label=label)
-        row[2].set(xlabel="steps", ylabel="ELBO per datum (nats)", title=f"{pair}, training")
+        row[2].set(xlabel="steps", ylabel="ELBO per datum (nats)", title=f"{pair.replace('_', ' ')}, training")
         for ax in row:
             ax.grid(**GRID)
             ax.set_axisbelow(True)

@@ -51,7 +51,7 @@ def predict(
     from .predict import predict as run_
 
     found, made, target = run_(run, data, pair, draws=draws, interval=interval, seed=seed, out=out, may_run=_may_run)
-    console.print(table(made.head(SHOWN)))
+    console.print(table(made.head(SHOWN), heading=str))
     if len(made) > SHOWN:
         console.print(f"… {len(made):,} rows in all")
     console.print(Panel(escape(found.verdict()), title="Verdict", title_align="left"))

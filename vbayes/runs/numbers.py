@@ -9,24 +9,26 @@ from typing import Any
 FEW = 4  # entries of a list that a cell still shows
 
 
-def table_of(columns: Sequence[Any], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
+def table_of(
+    columns: Sequence[Any], rows: Sequence[Sequence[Any]], headings: Sequence[str] | None = None
+) -> dict[str, Any]:
     """A table as the page's template takes it.
 
     Args:
         columns: Names.
-        rows: Of values as JSON has them; "inf" stands for ∞.
+        rows: Rows of values as in JSON; "inf" stands for ∞.
+        headings: Headings to show; the names if None.
 
     Returns:
         columns: name and whether it holds numbers, of those that a page can show. rows: of cells, each with its text, and the number by which it is
         sorted, if any. best: whether a row is marked. left_out: names of columns of long lists.
     """
+    headings = [str(name) for name in columns] if headings is None else headings
     width = min([len(columns), *map(len, rows)])
     held = [[row[place] for row in rows] for place in range(width)]
     shown = [place for place in range(width) if not any(_is_long(value) for value in held[place])]
     return {
-        "columns": [
-            {"name": str(columns[p]).replace("_", " "), "number": all(map(_is_number, held[p]))} for p in shown
-        ],
+        "columns": [{"name": headings[p], "number": all(map(_is_number, held[p]))} for p in shown],
         "rows": [[{"text": cell(row[p]), "key": _key(row[p])} for p in shown] for row in rows],
         "best": [False] * len(rows),
         "left_out": [str(columns[p]) for p in range(width) if p not in shown],

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..arguments.takes import takes
 from ..errors import BadInput
+from ..headings import heading
 from . import regular_file
 from .json_files import read_json
 from .numbers import signed, table_of
@@ -79,10 +80,9 @@ def written(folder: Path, target: Path) -> Path:
         environment=holds["environment"] or {},
         comparison=comparison,
         experiment=experiment,
-        numbers=table_of(experiment["columns"], experiment["rows"]) if experiment else _compared(comparison),
+        numbers=_headed(experiment) if experiment else _compared(comparison),
         diagnosis=holds["diagnosis"],
-        estimates=holds["estimates"]
-        and holds["estimates"] | table_of(holds["estimates"]["columns"], holds["estimates"]["rows"]),
+        estimates=holds["estimates"] and holds["estimates"] | _headed(holds["estimates"]),
         last=_last_row(folder / "history.csv"),
         figures=pictures(folder),
         files=[
@@ -98,6 +98,11 @@ def _is_changed(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(both, list) and len(both) == 2 for both in value.values())
 
 
+def _headed(table: Any) -> dict[str, Any]:
+    """A table of columns and rows, with headings in words."""
+    return table_of(table["columns"], table["rows"], [heading(str(name)) for name in table["columns"]])
+
+
 def _compared(comparison: Any) -> list[dict[str, Any]]:
     """For each point of a comparison, group → the table of its estimators."""
     found: list[dict[str, Any]] = []
@@ -110,11 +115,8 @@ def _compared(comparison: Any) -> list[dict[str, Any]]:
 
 def _of_group(rows: list[dict[str, Any]]) -> dict[str, Any]:
     names = ("estimator", "variance", "variance_se", "snr", "bias_z", "ms_per_gradient", "variance_time")
-    made = table_of(names, [[row[name] for name in names] for row in rows])
-    for column, heading in zip(
-        made["columns"], ("", "variance", "± SE", "SNR", "bias z", "ms", "variance × ms"), strict=True
-    ):
-        column["name"] = heading or "estimator"
+    headings = ("estimator", "variance", "± SE", "SNR", "bias z", "ms", "variance × ms")
+    made = table_of(names, [[row[name] for name in names] for row in rows], headings)
     for cells, row in zip(made["rows"], rows, strict=True):
         cells[4]["text"] = signed(row["bias_z"])
     known = [row["variance_time"] for row in rows if isinstance(row["variance_time"], (int, float))]
