@@ -49,7 +49,7 @@ def moved(made: Draws, weights: Smoothed) -> pd.DataFrame:
 
 
 def aside(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows whose mean is moved, or whose sd is changed, by more than `ASIDE` of the narrower sd, beyond the noise of the weights."""
+    """The rows whose mean or sd changes by more than `ASIDE` times the narrower sd, beyond the noise of the weights."""
     narrower = np.minimum(1.0, table.sd_ratio)
     room = ASIDE + SURE * table.se
     return table[(table.moved.abs() > room * narrower) | ((table.sd_ratio - 1).abs() > room)]
