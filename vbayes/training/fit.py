@@ -45,7 +45,7 @@ from .updating import check_update, scores_alone, updated
 from .verbs import verb
 
 
-# For type checkers and editors: what comes back hangs on `restarts` alone.
+# For type checkers and editors: the type of the result depends on `restarts` only.
 @overload
 def fit(
     pair: Model, data: Any = None, estimator: str | type[ELBO] | ELBO | None = None, *, guide: str | Callable[..., Any] | None = None,
@@ -197,10 +197,10 @@ def fit(
     problem = Problem.of(pair, dataset, batch_size=batch_size, device=device)
     if automatic or (estimator is None and problem.pair.word):
         method = of_elbo(problem.pair, problem.first)
-    check_suits(problem.pair, problem.first, method)  # one that can't work on this pair says so now
+    check_suits(problem.pair, problem.first, method)  # raises an error if it can't be used with this pair
     require_parameters(problem.pair)
     method = with_memory(method, problem.pair, problem.first)
-    # A pyro.infer.ELBO remembers the plates of the first model it meets: each fit has its own.
+    # A pyro.infer.ELBO remembers the plates of the first model that it runs, so each fit has its own.
     fresh = Fit(
         problem.pair, problem.data, copy.copy(method), batch_size, optimizer, learning_rate, seed, Progress.start(seed), compile=compile,
         average=average,
@@ -221,7 +221,7 @@ def fit(
         fresh, kept = autosave.begin(fresh, finds=_of_that_guide)
     if not told:
         with problem.pair.scope():
-            optimizer_for(problem.pair.leaves, optimizer, learning_rate)  # what it refuses, it refuses here too
+            optimizer_for(problem.pair.leaves, optimizer, learning_rate)  # to raise its errors here
         require_adam(optimizer)
         if kept.get("finished"):
             if autosave:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from arviz import InferenceData
     from matplotlib.axes import Axes
 
-TAIL = 10  # a fit's ELBO is its mean over the last of so many parts of the steps
+TAIL = 10  # the final ELBO of a fit is the mean over the last of this many parts of its steps
 
 
 @dataclass(frozen=True, repr=False)
@@ -181,7 +181,7 @@ class Restarts(Displayable):
 
 
 def _reached(fit: Fit) -> float:
-    """The ELBO where a training until convergence has come to, nats."""
+    """The final ELBO of training until convergence, in nats."""
     if fit.convergence is None:
         return math.nan
     if fit.convergence.phases:

@@ -120,7 +120,7 @@ def _starts(first: Fit, count: int) -> list[Fit]:
 
 
 def _alike(fits: Sequence[Fit]) -> bool:
-    """Whether all start from the same values, as where every parameter starts at a constant."""
+    """Whether all start from the same values, for example if every parameter starts at a constant."""
     first, *others = [fit.pair.parameters for fit in fits]
     return all(torch.equal(value, other[name]) for other in others for name, value in first.items())
 
