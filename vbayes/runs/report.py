@@ -60,7 +60,7 @@ def report(folder: str | Path) -> Path:
 
 
 def written(folder: Path, target: Path) -> Path:
-    """`report`, to a page anywhere: one that is not in its folder stands alone, and names no files."""
+    """Like `report`, for a page anywhere; a page outside of the folder names no files."""
     if not os.path.lexists(folder / "config.json"):
         raise BadInput(
             f"{folder} is not a run folder: it has no config.json. Wanted: a folder written by `vbayes compare`, `vbayes train` or `vbayes run`."
@@ -94,7 +94,7 @@ def written(folder: Path, target: Path) -> Path:
 
 
 def _is_changed(value: Any) -> bool:
-    """Whether it is settings with how they are otherwise and here: an experiment may have a setting of this name."""
+    """Whether a value is a mapping from settings to [usual, here]; an experiment may have a setting called "changed"."""
     return isinstance(value, dict) and all(isinstance(both, list) and len(both) == 2 for both in value.values())
 
 
@@ -124,7 +124,7 @@ def _of_group(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _content(path: Path) -> Any:
-    """What a file holds; None without one."""
+    """The content of a file; None if it does not exist."""
     if not os.path.lexists(path):
         return None
     content = read_json(path)
@@ -133,7 +133,7 @@ def _content(path: Path) -> Any:
 
 
 def _last_row(path: Path) -> dict[str, str]:
-    """The end of the history; empty without one."""
+    """The last row of the history; empty without a history."""
     if not os.path.lexists(path):
         return {}
     try:
@@ -150,7 +150,7 @@ def _last_row(path: Path) -> dict[str, str]:
 
 
 def pictures(folder: Path) -> list[dict[str, Any]]:
-    """The figures of a run folder, each with its caption and itself as text that a page can hold. What is no file of the folder's own is left out."""
+    """The figures of a run folder with their captions, encoded as text for a page. Anything but regular files is left out."""
     return [_figure(path) for path in sorted(folder.glob("*.png")) if regular_file.is_regular(path)]
 
 
@@ -161,7 +161,7 @@ def _figure(path: Path) -> dict[str, Any]:
 
 
 def described(path: Path, content: bytes) -> dict[str, Any]:
-    """Name and caption of a figure, and whether it is a chart, that may be inverted on a dark page."""
+    """Name and caption of a figure, and whether it is a chart, which may be inverted on a dark page."""
     says = told(content)
     which = re.sub(r"^figure-\d+-", "", path.stem).replace("_", " ") if path.stem != "figure" else ""
     caption = CAPTIONS.get(path.name) or ": ".join(filter(None, (which, says.get(SHOWS, "")))) or "Figure"
