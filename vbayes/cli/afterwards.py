@@ -14,7 +14,7 @@ from rich.panel import Panel
 from .parameters import Seed
 from .screen import console
 
-SHOWN = 10  # rows of a table
+SHOWN = 10  # rows of a table that are shown
 PREDICT = (
     "Examples:\n\n"
     "  vbayes predict runs/vae --data new.csv\n\n"
@@ -83,7 +83,7 @@ def report(
         return
     if os.path.lexists(runs[0] / "unfinished.json"):
         from .train import report as write
-    else:  # which needs no torch
+    else:  # this needs no torch
         from ..runs.report import report as write
 
     console.print(f"[b]{escape(str(write(runs[0])))}[/b]", soft_wrap=True)

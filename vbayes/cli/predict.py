@@ -59,7 +59,7 @@ def predict(
         _require_writable(out)
     job, fit = _fit(folder, pair, may_run)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", f".*{re.escape(NOT_TO_BE_USED)}", UserWarning)  # the verdict says it
+        warnings.filterwarnings("ignore", f".*{re.escape(NOT_TO_BE_USED)}", UserWarning)  # the verdict reports it
         found = fit.predict(job.recipe.fed(read_table(data), job.features), draws=draws, interval=interval, seed=seed)
     table = found.to_dataframe()
     try:

@@ -11,7 +11,7 @@ from typing import Any
 
 CTRL_C, CALLBACK = "Ctrl-C", "a callback"
 WHO = (CTRL_C, "SIGTERM", CALLBACK)
-"""Who may ask work to stop."""
+"""The signals that ask work to stop."""
 
 
 class Stop:
@@ -39,7 +39,7 @@ def between_steps(patience: float = 0.0) -> Iterator[Stop]:
     SIGTERM, which clusters send before they kill a process, is treated likewise, unless the program has its own handler for it. `stops` returns these signals afterwards.
 
     Args:
-        patience: Seconds after the first signal in which others are no second one: where a launcher hands on what the terminal has sent already.
+        patience: Seconds after the first signal in which further ones are ignored, for launchers that forward a signal which the terminal has already sent.
     """
     stop, pressed, first = Stop(), False, 0.0
 
@@ -52,7 +52,7 @@ def between_steps(patience: float = 0.0) -> Iterator[Stop]:
             stop.ask(CTRL_C if number == signal.SIGINT else signal.Signals(number).name)
             _stops.append(number)
 
-    if threading.current_thread() is not threading.main_thread():  # only there do signals arrive
+    if threading.current_thread() is not threading.main_thread():  # signals only arrive in the main thread
         yield stop
         return
     before = {signal.SIGINT: signal.signal(signal.SIGINT, note)}
@@ -69,10 +69,10 @@ _stops: list[int] = []
 
 
 def stops() -> tuple[int, ...]:
-    """The signals, in their order, that have ended work of this process between two steps."""
+    """The signals that have stopped work in this process, in order."""
     return tuple(_stops)
 
 
 def terminated(number: int, _: Any) -> None:
-    """A handler of SIGTERM: ends the process with status 143, and tidies up on the way, as an error does."""
+    """Handler for SIGTERM: ends the process with status 143, with the same clean-up as for an error."""
     raise SystemExit(128 + number)

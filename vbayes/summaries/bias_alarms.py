@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from scipy import stats
 
-FALSE_ALARM = 0.01  # chance that a table without bias is called biased
+FALSE_ALARM = 0.01  # probability that a table without bias is called biased
 
 
 def alarm_limit(table: pd.DataFrame) -> float:
