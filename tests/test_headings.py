@@ -37,3 +37,11 @@ def test_a_table_in_the_terminal_has_headings_and_one_of_a_users_columns_their_n
     for how, wanted in (({}, "log p(x) (nats)  county id"), ({"heading": str}, "log_p  county_id")):
         Console(width=80).print(table(frame, **how))
         assert " ".join(wanted.split()) in " ".join(capsys.readouterr().out.split())
+
+
+def test_headings_of_a_wide_table_give_way_and_no_name_is_cut(capsys):
+    frame = pd.DataFrame({"estimator": ["measure_valued", "gumbel_softmax"], "at": "three binary latents"})
+    frame = frame.assign(**{name: 0.000123 for name in ("mean_norm", "variance", "variance_se", "snr", "bias_z", "ms_per_gradient", "variance_time")})  # fmt: skip
+    Console(width=80).print(table(frame, ("at",)))
+    said = capsys.readouterr().out
+    assert "measure_valued" in said and "gumbel_softmax" in said and "…" not in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import headings
+from .card import WIDTH
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,21 +31,34 @@ def table(
         sections: Columns shown as headings of sections, instead of in each row.
         heading: Function from the name of a column to its heading.
     """
-    shown = plain_table(title="")
     columns = [name for name in frame if name not in sections]
+    cells = {name: [_cell(value) for value in frame[name]] for name in columns}
+    words = {name: heading(str(name)) for name in columns}
+    wide = sum(2 + max(map(len, [words[name], *cells[name]])) for name in columns) > WIDTH
+    shown = plain_table(title="")
+    if wide:
+        shown.padding = (0, 0, 0, 0)
     for name in columns:
-        number = frame[name].dtype.kind in "fiu"
-        shown.add_column(Text(heading(str(name))), justify="right" if number else "left")
+        text = _narrow(words[name], cells[name]) if wide else words[name]
+        shown.add_column(Text(text), justify="right" if frame[name].dtype.kind in "fiu" else "left")
     before: tuple[object, ...] = ()
-    for _, row in frame.iterrows():
+    for place, (_, row) in enumerate(frame.iterrows()):
         head = tuple(row[name] for name in sections)
         if head != before:
             shown.add_row(Text(" · ".join(map(str, head)), style="bold"))
             before = head
-        cells = [row[name] for name in columns]
         # As Text, because rich reads square brackets in strings as markup.
-        shown.add_row(*(Text("–" if v != v else _three_digits(v) if isinstance(v, float) else str(v)) for v in cells))
+        shown.add_row(*(Text(cells[name][place]) for name in columns))
     return shown
+
+
+def _cell(value: object) -> str:
+    return "–" if value != value else _three_digits(value) if isinstance(value, float) else str(value)
+
+
+def _narrow(heading: str, cells: Sequence[str]) -> str:
+    """A heading in lines no wider than its column's cells, or than its longest word."""
+    return "\n".join(textwrap.wrap(heading, max(map(len, [*cells, *heading.split()])), break_long_words=False))
 
 
 def _three_digits(value: float) -> str:
