@@ -37,7 +37,7 @@ Compile = Literal["auto", "native", "xla", "torch"] | bool
 Function = Callable[..., Sequence[Tensor]]
 BACKENDS = ("native", "xla", "torch")
 NO_C = "there is machine code for tensors on the CPU only"
-LONG = 8000  # operations, over which its compiler takes a minute: 4900 of them (a time loop of 25) 3 s, 9600 13 s, 19 000 35 s
+LONG = 8000  # maximum number of operations, for which its compiler takes a minute: 4900 operations (a time loop of 25) take 3 s, 9600 13 s, 19 000 35 s
 DRAWS = "some of its random numbers are not made of normals and uniforms"
 
 
@@ -57,7 +57,7 @@ def asked_for(value: Any) -> bool:
 
 
 def backend_of(value: Any) -> str:
-    """The back end that `compile=` names; "auto" where it names none."""
+    """The back end named by `compile=`; "auto" if it names none."""
     return value if value in BACKENDS else "auto"
 
 
@@ -74,11 +74,11 @@ def made_by(
     """Compiles a function to machine code, or by XLA; if neither is possible, returns the reason.
 
     Args:
-        backend: "native", "xla", "torch"; "auto": machine code where there is any, else XLA.
+        backend: "native", "xla", "torch"; or "auto": machine code if possible, otherwise XLA.
         fn, examples, states: As for `compiled_or_why`.
         draws: Whether it draws random numbers besides the noise that it is given.
         check: See `xla_or_why`.
-        by_xla: Makes the form of the function that XLA is to compile, if that is a different one.
+        by_xla: Makes the form of the function for XLA, if that is different.
     """
     if backend == "torch":
         return None, None, "torch was asked for"
@@ -116,7 +116,7 @@ def xla_or_why(
     except Exception as error:
         if type(error).__name__ in ("Unsupported", "ShapeOfValues", "BackendMissing"):
             return None, str(error)
-        wrong = f"making a program by XLA failed: {error!r}"  # a bug in our compiler must not make a fit fail
+        wrong = f"making a program by XLA failed: {error!r}"  # a bug in our code must not make a fit fail
         say_once(f"{wrong}. Please report this, with the model.")
         return None, wrong
 
@@ -148,7 +148,7 @@ def _held_against_torch(
 
 
 class _Recording(Interpreter):
-    """Notes what some operations draw."""
+    """Records the draws of some operations."""
 
     def __init__(self, graph: GraphModule, nodes: set[Node]) -> None:
         super().__init__(graph)

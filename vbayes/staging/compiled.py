@@ -12,16 +12,16 @@ from .backends import made_by
 
 
 class Compiled:
-    """Called like the function that it was made from; calls that function itself if it can't be compiled.
+    """A compiled function, called like the original one, which it calls itself if that can't be compiled.
 
     Args:
         fn: A pure function with static shapes, which takes and returns nested dicts, tuples and lists of tensors.
-        examples: Arguments of the shapes and types that it will be called with.
+        examples: Arguments with the shapes and types that it will be called with.
         backend: The back end; see `backends.made_by`.
 
     Attributes:
-        native: The machine code; None where there is none.
-        xla: The program by XLA; None where there is none.
+        native: The machine code, if any.
+        xla: The XLA program, if any.
         why_not: Why there is neither.
     """
 
@@ -36,7 +36,7 @@ class Compiled:
         return made
 
     def __call__(self, *args: Any) -> Any:
-        """One run, on arguments like the examples."""
+        """Runs it on arguments like the examples."""
         made = self.native or self.xla
         if made is None:
             return self._fn(*args)

@@ -29,13 +29,13 @@ def compile_native(fn: Function, examples: Sequence[Tensor], states: int = 0) ->
     """Compiles a function of tensors to machine code.
 
     Args:
-        fn: Takes tensors, returns a sequence of them; pure, of static shapes, on the CPU.
-        examples: Tensors of the shapes and types that it will be called with.
-        states: The number of inputs, from the first on, that are overwritten with the first outputs, for the next run.
+        fn: A pure function from tensors to a sequence of tensors, with static shapes, on the CPU.
+        examples: Tensors with the shapes and types that it will be called with.
+        states: The number of leading inputs that are overwritten with the first outputs, for the next run.
 
     Raises:
-        Unsupported: There is no C for an operation.
-        CompilerMissing: No C compiler, or it fails.
+        Unsupported: An operation has no C form.
+        CompilerMissing: There is no C compiler, or it fails.
     """
     return Native(translate(simplified(fn, examples), states))
 
@@ -56,7 +56,7 @@ def compiled_or_why(fn: Function, examples: Sequence[Tensor], states: int = 0) -
         return None, str(error)
     except (
         torch.linalg.LinAlgError
-    ):  # in the comparison with torch, near the start: not a bug, and later steps may well work
+    ):  # in the comparison with torch, near the start: not a bug, and later steps may work
         return None, "a matrix in it has no factor at the numbers that it was to be tried on"
     except PassFailed as error:
         wrong = f"making machine code failed: {error}"
@@ -77,7 +77,7 @@ def say_once(reason: str) -> None:
 
 
 def _wrong(native: Native, graph: GraphModule, fn: Function, examples: Sequence[Tensor]) -> str:
-    """Which output differs from that of the function, and from which pass on; empty if all agree up to rounding."""
+    """The output that differs from that of the function, and the first pass at which it does; empty if all agree up to rounding."""
     states = native.states
     inputs = [*(t.clone(memory_format=torch.contiguous_format) for t in examples[:states]), *examples[states:]]
     outputs = native(*inputs)
@@ -99,7 +99,7 @@ def _first_wrong(native: Native, graph: GraphModule, examples: Sequence[Tensor],
 
 
 def differing(mine: Sequence[Tensor], right: Sequence[Tensor], examples: Sequence[Tensor]) -> int | None:
-    """The first output whose numbers differ from torch's by more than rounding."""
+    """The first output that differs from torch's by more than rounding."""
     coarsest = max((torch.finfo(t.dtype).eps for t in [*examples, *right] if t.is_floating_point()), default=0.0)
     sizes = [_largest(theirs) for theirs in right]
     for number, (one, theirs) in enumerate(zip(mine, right, strict=True)):
@@ -124,7 +124,7 @@ def simplified(
     with rng.seeded(0):  # tracing runs the function
         graph = _traced(fn, examples, table)
         if graph is None:
-            # First gradients, which are not taken inside functionalize, and normalisation layers, whose rules mutate.
+            # First gradients, which can't be taken inside functionalize, and normalisation layers, whose rules mutate.
             mutating = {op: rule for op, rule in table.items() if "batch_norm" in str(op)}
             with copying(mutating, overwriting=True):
                 captured = with_known_places(
@@ -141,7 +141,7 @@ def simplified(
 
 
 def _traced(fn: Function, examples: Sequence[Tensor], table: Mapping[Any, Callable[..., Any]]) -> GraphModule | None:
-    """The graph of a function in other operations than a table's; None where it overwrites something."""
+    """The graph of a function, with the operations of a table decomposed; None if it overwrites something."""
     try:
         with copying(table):
             graph = with_known_places(trace(lambda *inputs: list(fn(*inputs)), *examples, decompositions=table))
