@@ -65,7 +65,7 @@ class Text:
     """A string.
 
     Attributes:
-        empty: Whether it may be.
+        empty: Whether it may be empty.
     """
 
     empty: bool = True

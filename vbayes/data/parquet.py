@@ -14,11 +14,11 @@ from ..errors import BadData
 from .stored import WHOLE, Numbers, Stored
 
 Columns = Mapping[str, str | Sequence[str]]
-NAMES = 10**6  # in a column: of more, each row has its own, and their codes would be its number
+NAMES = 10**6  # maximum number of names in a column: with more, practically each row has its own
 
 
 def read_parquet(path: Path, columns: Columns | None) -> tuple[Any, dict[str, str]]:
-    """The columns of a file, and why others can be none.
+    """The columns of a file, and why others can't be used.
 
     Args:
         path: The file.
@@ -64,7 +64,7 @@ def read_parquet(path: Path, columns: Columns | None) -> tuple[Any, dict[str, st
 
 
 class _Groups:
-    """Rows of some columns, by row groups of the file, of which the last is kept: a window may end in the middle of one."""
+    """Reads rows of some columns by row groups of the file; the last group is cached, as a window may end within it."""
 
     def __init__(self, path: Path, names: Sequence[str], starts: Numbers) -> None:
         import pyarrow.parquet as pq
@@ -89,7 +89,7 @@ class _Groups:
 
 
 def _names(file: Any, name: str) -> pd.Series | None:
-    """A column of names, by row groups of the file: sorted, or in the order of a categorical; None where more than `NAMES` of them differ."""
+    """The names in a column, read by row groups of the file: sorted, or in the order of a categorical; None if there are more than `NAMES`."""
     places, parts, ordered = dict[Any, int](), [], False
     for number in range(file.num_row_groups):
         for chunk in file.read_row_group(number, columns=[name]).column(0).chunks:
@@ -113,7 +113,7 @@ def _is_number(kind: Any) -> bool:
 
 
 def _gaps(groups: Sequence[Any], names: Sequence[str]) -> bool:
-    """Whether something may be missing."""
+    """Whether there may be missing values."""
     for group in groups:
         for number in range(group.num_columns):
             column = group.column(number)

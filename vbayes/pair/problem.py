@@ -170,7 +170,7 @@ def pair_and_data(pair: Model, data: Any) -> tuple[Pair, Any]:
     if is_trained(pair):
         if data is None or isinstance(data, Batch):
             return made, pair.data if data is None else data
-        return made, Dataset.of(data, like=pair.data)  # names get the codes that they had in the fit
+        return made, Dataset.of(data, like=pair.data)  # names get the codes of the fit
     if not isinstance(data, Batch):
         require_arguments(made)
     if data is None:
