@@ -39,6 +39,13 @@ def test_a_table_in_the_terminal_has_headings_and_one_of_a_users_columns_their_n
         assert " ".join(wanted.split()) in " ".join(capsys.readouterr().out.split())
 
 
+def test_a_number_that_heads_a_section_has_its_name(capsys):
+    frame = pd.DataFrame({"latents": [2.0, 8.0], "at": "start", "snr": [0.1, 0.2]})
+    Console(width=80).print(table(frame, ("latents", "at")))
+    said = capsys.readouterr().out
+    assert "latents = 2 · start" in said and "latents = 8 · start" in said
+
+
 def test_headings_of_a_wide_table_give_way_and_no_name_is_cut(capsys):
     frame = pd.DataFrame({"estimator": ["measure_valued", "gumbel_softmax"], "at": "three binary latents"})
     frame = frame.assign(**{name: 0.000123 for name in ("mean_norm", "variance", "variance_se", "snr", "bias_z", "ms_per_gradient", "variance_time")})  # fmt: skip

@@ -45,11 +45,17 @@ def table(
     for place, (_, row) in enumerate(frame.iterrows()):
         head = tuple(row[name] for name in sections)
         if head != before:
-            shown.add_row(Text(" · ".join(map(str, head)), style="bold"))
+            named = (_section(heading(name), value) for name, value in zip(sections, head, strict=True))
+            shown.add_row(Text(" · ".join(named), style="bold"))
             before = head
         # As Text, because rich reads square brackets in strings as markup.
         shown.add_row(*(Text(cells[name][place]) for name in columns))
     return shown
+
+
+def _section(name: str, value: object) -> str:
+    """A value as the heading of a section: a number with its name."""
+    return f"{name} = {value:g}" if isinstance(value, (int, float)) else str(value)
 
 
 def _cell(value: object) -> str:
