@@ -40,7 +40,7 @@ def test_a_table_in_the_terminal_has_headings_and_one_of_a_users_columns_their_n
 
 
 def test_a_number_that_heads_a_section_has_its_name(capsys):
-    frame = pd.DataFrame({"latents": [2.0, 8.0], "at": "start", "snr": [0.1, 0.2]})
+    frame = pd.DataFrame({"latents": [2, 8], "at": "start", "snr": [0.1, 0.2]})
     Console(width=80).print(table(frame, ("latents", "at")))
     said = capsys.readouterr().out
     assert "latents = 2 · start" in said and "latents = 8 · start" in said

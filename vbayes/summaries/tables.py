@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -55,7 +56,7 @@ def table(
 
 def _section(name: str, value: object) -> str:
     """A value as the heading of a section: a number with its name."""
-    return f"{name} = {value:g}" if isinstance(value, (int, float)) else str(value)
+    return f"{name} = {value:g}" if isinstance(value, Real) and not isinstance(value, bool) else str(value)
 
 
 def _cell(value: object) -> str:
@@ -64,7 +65,7 @@ def _cell(value: object) -> str:
 
 def _narrow(heading: str, cells: Sequence[str]) -> str:
     """A heading in lines no wider than its column's cells, or than its longest word."""
-    return "\n".join(textwrap.wrap(heading, max(map(len, [*cells, *heading.split()])), break_long_words=False))
+    return "\n".join(textwrap.wrap(heading, max(1, *map(len, [*cells, *heading.split()])), break_long_words=False))
 
 
 def _three_digits(value: float) -> str:
