@@ -1,4 +1,4 @@
-"""Finds the observed values that have no finite log-density, whatever the latents, so that a guide has nowhere to start from."""
+"""Finds observed values whose log-density is not finite for any latents, so that a guide can't find a start."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ class Stop:
     """Whether work should stop between two steps.
 
     Attributes:
-        by: Who asked to stop; empty if nobody did.
+        by: What asked to stop; empty if nothing did.
     """
 
     def __init__(self) -> None:
