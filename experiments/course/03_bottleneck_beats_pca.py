@@ -93,7 +93,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
         xscale="log",
         xlabel="code dimensions, dim(h)",
         ylabel="squared error per digit",
-        ylim=(0, None),
+        ylim=(0, 1.4 * own[["pca", "autoencoder"]].to_numpy().max()),  # space for the legend
     )
     axes[0].set_title("Reconstruction error", loc="left", fontsize=11)
     axes[0].set_xticks(counts, counts)

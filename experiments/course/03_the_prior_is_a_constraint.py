@@ -72,7 +72,9 @@ def figure(table: pd.DataFrame) -> plt.Figure:
     for ax, row in zip(axes, table.itertuples(), strict=True):
         images(np.array(row.pictures), ax, columns=6)
         ax.set_title(
-            f"{row.trained}\nlog p(x) {row.log_p:.1f} nats\nsquared error {row.error:.1f}\n{row.in_use} active latents",
+            f"{row.trained}\nlog p(x) {row.log_p:.1f} nats\nsquared error {row.error:.1f}\n{row.in_use} active latents".replace(
+                "-", "−"
+            ),
             loc="left",
             fontsize=10,
         )

@@ -108,7 +108,7 @@ def column(name: str, values: Any) -> Tensor:
         values: A tensor, an array, a pandas series, numbers in lists.
 
     Raises:
-        BadData: The values are none of those, or a model can't use them.
+        BadData: The values are of none of these types, or a model can't use them.
     """
     if isinstance(values, Tensor):
         made = values

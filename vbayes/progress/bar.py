@@ -15,7 +15,7 @@ from .live import Live
 from .phase import Phase
 from .terminal import Terminal
 
-SHARE = 100  # showing takes at most one part in so many of the time
+SHARE = 100  # showing progress takes at most 1 / SHARE of the time
 
 
 class View(Protocol):

@@ -19,7 +19,7 @@ from .schedule_state import require_schedule
 F = TypeVar("F", bound=Any)  # a `Fit`
 
 EVERY = "30s"
-SHARE = 10  # saving takes at most one part in so many of the time
+SHARE = 10  # saving takes at most 1 / SHARE of the time
 UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 STATES = 17  # maximum size of a checkpoint, in parameters: with an optimiser's state, and the means of training until convergence
 ROW = 40  # bytes of a step's row in the history

@@ -13,7 +13,7 @@ from .history import Numbers
 
 FEWEST = 40  # steps below which there is no judgement
 WIDTH = 1000  # minimum number of steps in a block, if there are enough
-PART = 8  # a block is one part in so many of all steps
+PART = 8  # a block is this fraction of all steps: 1 / PART
 SHARE = 3e-4  # fraction of the gain since the start below which a gain counts as none
 PIECES = 20  # parts of a block, whose means show autocorrelated noise
 ERRORS = (
