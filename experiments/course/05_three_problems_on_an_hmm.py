@@ -237,7 +237,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
         xlabel="self-transition probability", ylabel="nats per sequence (± 1 SE)", title="Learning: the cost of a mean-field q"
     )  # fmt: skip
     ax.set_ylim(top=1.35 * table[table.problem == "learning"].value.max())  # room for the legend
-    ax.legend(frameon=False, loc="upper left")
+    ax.legend(frameon=False, loc="upper left", fontsize=9, handlelength=1.3)
     for ax in axes.flat:
         ax.grid(**GRID)
         ax.set_axisbelow(True)
