@@ -1,4 +1,4 @@
-"""Does the KL in closed form make gradients quieter than a sampled one, in any dimension and to the end of a training?"""
+"""Does the KL in closed form give less gradient noise than a sampled one, in any dimension and to the end of training?"""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMES = ("pathwise", "analytic_kl", "stl")
 
 
 def measure(*, dimensions: list[int], replicas: int, epochs: int) -> pd.DataFrame:
-    """Variance of three treatments of the KL for VAEs of the digits with several numbers of latents."""
+    """Gradient variance under three treatments of the KL, for VAEs of the digits with different numbers of latents."""
 
     def comparison(dimension: float) -> vb.Comparison:
         return vb.compare(
@@ -32,7 +32,10 @@ def measure(*, dimensions: list[int], replicas: int, epochs: int) -> pd.DataFram
 
 
 def ratios(table: pd.DataFrame) -> pd.DataFrame:
-    """Variance of the others in that of the analytic KL, by dimension and point, with errors as if each had noise of its own; what they share would make them smaller."""
+    """Variances of the other estimators relative to the analytic KL's, by dimension and point of training.
+
+    The errors treat the estimators as independent; the common noise that they share would make them smaller.
+    """
     rows = table.set_index(["latents", "at", "estimator"])
     found = []
     for latents, at in dict.fromkeys(zip(table.latents, table["at"], strict=True)):
@@ -48,7 +51,7 @@ def ratios(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdict(table: pd.DataFrame) -> str:
-    """Both halves of the claim, each by two standard errors in every dimension."""
+    """Both halves of the claim; each must hold by two standard errors in every dimension."""
     found = ratios(table)
     start, end = (found[found["at"] == at] for at in ("start", "end"))
     quieter = every(above(r.pathwise, r.pathwise_se, 1) for r in found.itertuples())
@@ -87,15 +90,15 @@ def figure(table: pd.DataFrame) -> plt.Figure:
 
 
 experiment = vb.Experiment(
-    question="Does the KL in closed form make gradients quieter than a sampled one, in any dimension and to the end of a training?",
-    claim="Yes: only the likelihood is left to sample (Kingma & Welling 2013, arXiv:1312.6114, eq. 10); but near the optimum sticking the landing is quieter still "
+    question="Does the KL in closed form give less gradient noise than a sampled one, in any dimension and to the end of training?",
+    claim="Yes: only the likelihood is left to sample (Kingma & Welling 2013, arXiv:1312.6114, eq. 10); but near the optimum sticking the landing has even less noise "
     "(Roeder, Wu & Duvenaud 2017, arXiv:1703.09194).",
     measure=measure,
     full={"dimensions": [2, 8, 32], "replicas": 2000, "epochs": 200},
     quick={"dimensions": [2, 8, 32], "replicas": 500, "epochs": 20},
     figure=figure,
     verdict=verdict,
-    notes="Variance is that over the draws of z, one minibatch of 100 held fixed.",
+    notes="The variance is over the draws of z, with one fixed minibatch of 100.",
     summary=lambda table: table.drop(columns=["variance_se", "snr_se", "group"]),
     sections=("latents", "at"),
 )

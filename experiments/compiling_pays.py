@@ -29,7 +29,7 @@ Made = tuple[vb.Pair, Any, Any, int | None]
 
 
 def programs() -> dict[str, Callable[[], Made]]:
-    """The styles in which users write, the pairs that come with the package, and loops over time of several lengths."""
+    """Programs in the styles that users write, the built-in pairs, and time loops of several lengths."""
     spec = importlib.util.spec_from_file_location("styles", STYLES)
     assert spec and spec.loader
     styles = importlib.util.module_from_spec(spec)
@@ -57,7 +57,7 @@ def _built_in(recipe: Any) -> Made:
 
 
 def _walk(steps: int) -> Made:
-    """A normal latent for each observation, in the guide too."""
+    """A random walk: one normal latent for each observation, and a factor of the guide for each."""
     import pyro
     import pyro.distributions as dist
     import torch
@@ -78,7 +78,7 @@ def _walk(steps: int) -> Made:
 
 
 def _chain(steps: int) -> Made:
-    """A hidden Markov model of three states, summed out by Pyro."""
+    """A hidden Markov model with three states, which Pyro enumerates."""
     import pyro
     import pyro.distributions as dist
     import torch
@@ -97,12 +97,12 @@ def _chain(steps: int) -> Made:
 
 
 def _fit(made: Made, steps: int, how: Any) -> tuple[float, str]:
-    """Seconds of processor, those of the C compiler too, of a fit with nothing kept from before; and what took its steps."""
+    """CPU seconds of a fit with an empty cache, including the C compiler's, and the engine that took its steps."""
     pair, data, estimator, batch_size = made
     with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, VBAYES_CACHE=folder):
         before = _spent()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of those that can't be compiled
+            warnings.simplefilter("ignore")  # warnings about programs that can't be compiled
             fit = vb.fit(pair, data, estimator, steps=steps, batch_size=batch_size, compile=how, seed=0, progress=False)
         return _spent() - before, fit.engine
 
@@ -113,14 +113,14 @@ def _spent() -> float:
 
 
 def measure(*, steps: tuple[int, ...], by_pyro: int, names: str | None) -> pd.DataFrame:
-    """Each program, by Pyro and by "auto", at each number of steps.
+    """Time of each program, by Pyro alone and with `compile="auto"`, for each number of steps.
 
     Args:
-        by_pyro: Steps that the seconds of one of Pyro's are measured on, before and after.
-        names: Part of the names of the programs; None for all.
+        by_pyro: Steps by which the time of one Pyro step is measured, once before the other fits and once after.
+        names: Only programs whose name contains this; all if None.
     """
     chosen = {name: make for name, make in programs().items() if names is None or names in name}
-    _fit(_built_in(vb.pairs.PAIRS["eight_schools"]), max(steps), "native")  # what is loaded once in a process
+    _fit(_built_in(vb.pairs.PAIRS["eight_schools"]), max(steps), "native")  # loads what a process loads only once
     table: list[dict[str, Any]] = []
     with bar("compiling", len(chosen), show=True) as advance:
         for done, (name, make) in enumerate(chosen.items()):
@@ -138,7 +138,7 @@ def measure(*, steps: tuple[int, ...], by_pyro: int, names: str | None) -> pd.Da
 
 
 def worst(table: pd.DataFrame) -> pd.DataFrame:
-    """The largest ratio of each program, largest first."""
+    """For each program the row with the largest ratio, largest first."""
     rows = table.loc[table.groupby("program").ratio.idxmax()]
     return rows.sort_values("ratio", ascending=False).reset_index(drop=True)
 
@@ -162,7 +162,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
         ax.annotate(row.program, (row.steps, row.ratio), xytext=(4, 3), textcoords="offset points", fontsize=8)
     ax.axhline(BOUND, color="#D55E00", ls="--", lw=1.2, label=f"{BOUND} times Pyro's")
     ax.axhline(1.0, color="0.5", lw=0.8)
-    ax.set(xscale="log", yscale="log", xlabel="steps of the fit", ylabel='time of compile="auto" in that of Pyro')
+    ax.set(xscale="log", yscale="log", xlabel="steps of the fit", ylabel='time with compile="auto" / time of Pyro')
     ax.set_xticks(sorted(set(table.steps)), [f"{n:,}" for n in sorted(set(table.steps))], minor=False)
     ax.minorticks_off()
     ax.grid(True, **GRID)
@@ -180,8 +180,8 @@ experiment = vb.Experiment(
     figure=figure,
     verdict=verdict,
     summary=worst,
-    slow="it takes an hour of an idle machine; run it by its file",
+    slow="it takes an hour on an idle machine; run it by naming its file",
     files=("../tests/staging/programs.py",),
-    notes="Seconds of processor in all, those of the C compiler too, with nothing kept from before. Pyro's are those of a step times the steps. "
-    "The engine is what took the last steps.",
+    notes="Total CPU seconds, including those of the C compiler, with an empty cache. Pyro's are the time of one step times the number of steps. "
+    "The engine is the one that took the last steps.",
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""How does the cost of a step grow with rows, dimension and particles, beside NumPyro?"""
+"""How does the cost of a step grow with rows, dimension and particles, compared with NumPyro?"""
 
 from __future__ import annotations
 
@@ -29,14 +29,12 @@ SWEEPS: dict[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {
     "many particles, rows": ("rows", {"columns": 10, "particles": 64}, (1_000, 10_000, 100_000)),
     "many particles, dimension": ("columns", {"rows": 200, "particles": 64}, (10, 100, 1_000, 10_000)),
 }
-"""Name → what grows, what stays, and the sizes. The guide is mean field where its name does not say full rank."""
-ASYMPTOTE = (
-    3  # largest sizes that the slope is fitted to: at small ones a step is mostly what it costs to take one at all
-)
+"""Name → what varies, what is held fixed, and the sizes. The guide is mean-field unless the name says "full rank"."""
+ASYMPTOTE = 3  # largest sizes that the slope is fitted to: at small ones the fixed cost of a step dominates
 
 
 def point(sweep: str, size: int, *, rounds: int, budget: float) -> list[dict[str, Any]]:
-    """A step at one size by each engine, in turn."""
+    """Times of a step at one size by each engine, measured alternately."""
     import torch
     from engines import by_pyro
     from engines.by_numpyro import NumPyro
@@ -76,7 +74,7 @@ def point(sweep: str, size: int, *, rounds: int, budget: float) -> list[dict[str
 
 
 def measure(*, sweeps: tuple[str, ...], rounds: int, budget: float, largest: int) -> pd.DataFrame:
-    """All points of some sweeps, but for those with more numbers in the data than `largest`."""
+    """All points of some sweeps, except those whose data have more than `largest` entries."""
     try:
         import numpyro  # noqa: F401
     except ImportError as error:
@@ -102,7 +100,7 @@ def measure(*, sweeps: tuple[str, ...], rounds: int, budget: float, largest: int
 
 
 def slope(own: pd.DataFrame) -> float:
-    """Of log time on log size, by least squares, at the largest sizes."""
+    """Least-squares slope of log time on log size at the largest sizes."""
     last = own.sort_values("size").tail(ASYMPTOTE)
     if len(last) < 2:
         return math.nan
@@ -110,7 +108,7 @@ def slope(own: pd.DataFrame) -> float:
 
 
 def figure(table: pd.DataFrame) -> plt.Figure:
-    """A panel for each sweep: time by size, both axes logarithmic, with the slope at the largest sizes; under it the ratio."""
+    """A panel for each sweep: time against size on logarithmic axes, the slope at the largest sizes, and below each point the ratio to NumPyro."""
     names = list(dict.fromkeys(table.sweep))
     columns = min(4, len(names))
     rows = -(-len(names) // columns)
@@ -151,7 +149,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
     for ax in axes.flat[len(names) :]:
         ax.set_visible(False)
     for ax in axes[:, 0]:
-        ax.set_ylabel("processor µs a step", fontsize=8)
+        ax.set_ylabel("CPU µs per step", fontsize=8)
     return drawn
 
 
@@ -175,7 +173,7 @@ def verdict(table: pd.DataFrame) -> str:
 
 
 experiment = vb.Experiment(
-    question="How does the cost of a step grow with rows, dimension and particles, beside NumPyro?",
+    question="How does the cost of a step grow with rows, dimension and particles, compared with NumPyro?",
     claim="At no size does a step take longer than NumPyro's in-graph loop.",
     measure=measure,
     full={"sweeps": tuple(SWEEPS), "rounds": 7, "budget": 0.3, "largest": 10**8},
@@ -183,8 +181,8 @@ experiment = vb.Experiment(
     figure=figure,
     verdict=verdict,
     sections=("sweep",),
-    slow="it wants NumPyro and an otherwise idle machine; run it by its file",
-    notes="Logistic regression under a normal guide. Both engines in turn in every round, in one process; the median of the rounds. 'to NumPyro' is the "
-    "median over rounds of the ratio to NumPyro's loop, by the clock and by processor time, which other work on the machine leaves nearly alone. "
-    "Both draw their noise in the step and have as many threads as the process may use.",
+    slow="it needs NumPyro and an otherwise idle machine; run it by naming its file",
+    notes="Logistic regression with a normal guide. Both engines are measured alternately in one process; times are medians over rounds. 'to NumPyro' is the "
+    "median over rounds of the ratio to NumPyro's loop, by wall-clock time and by CPU time, which other work on the machine hardly affects. "
+    "Both draw their noise in the step and use as many threads as the process may.",
 )  # fmt: skip

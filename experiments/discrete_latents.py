@@ -1,4 +1,4 @@
-"""Which gradient estimator serves binary latents best?"""
+"""Which gradient estimator is best for binary latents?"""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NAMES = (
 
 
 def measure(*, replicas: int) -> pd.DataFrame:
-    """Variance, bias and cost on the toy (b − t)² and on three binary latents that depend on each other."""
+    """Variance, bias and cost on the toy problem (b − t)² and on three dependent binary latents."""
     cases = {f"toy, t = {t}": (vb.pairs.bernoulli_toy(t), torch.zeros(1)) for t in TOY}
     cases["three binary latents"] = (vb.pairs.three_bernoulli(), X)
     tables = []
@@ -83,13 +83,13 @@ def figure(table: pd.DataFrame) -> plt.Figure:
 
 
 experiment = vb.Experiment(
-    question="Which gradient estimator serves binary latents best?",
-    claim="Leave-one-out baselines divide the variance of the score function by 25 to 60 000 on the toy of REBAR's paper; a relaxation without correction is biased.",
+    question="Which gradient estimator is best for binary latents?",
+    claim="Leave-one-out baselines divide the variance of the score function by 25 to 60 000 on the toy problem of the REBAR paper; a relaxation without correction is biased.",
     measure=measure,
     full={"replicas": 200_000},
     quick={"replicas": 20_000},
     figure=figure,
     verdict=verdict,
-    notes="Bias is judged against sums over all states; the enumerated gradient has no noise.",
+    notes="Bias is measured against sums over all states; the enumerated gradient has no noise.",
     sections=("at",),
 )

@@ -22,7 +22,7 @@ PROBLEMS = {
 
 
 def measure(*, problem: str, steps: int, seeds: int, evaluations: int) -> pd.DataFrame:
-    """The learning curve of each run: the ELBO by the same draws for all, at each look."""
+    """The learning curve of each run: the ELBO at each evaluation, with the same draws for all estimators."""
     if problem not in PROBLEMS:
         raise vb.errors.UnknownName("problem", problem, PROBLEMS)
     pair, data, options = PROBLEMS[problem]
@@ -30,7 +30,7 @@ def measure(*, problem: str, steps: int, seeds: int, evaluations: int) -> pd.Dat
     before = torch.get_num_threads()
     torch.set_num_threads(
         1
-    )  # several wait for each other where the machine has other work, a thousand times as long as a step
+    )  # on a busy machine several threads wait for each other, a thousand times as long as a step takes
     try:
         race = vb.race(
             pair(), data(), methods, steps=steps, seeds=seeds, evaluations=evaluations, compile=True, **options
@@ -41,7 +41,7 @@ def measure(*, problem: str, steps: int, seeds: int, evaluations: int) -> pd.Dat
 
 
 def entries(table: pd.DataFrame) -> list[ranking.Entry]:
-    """The estimators, and which of their runs became NaN or infinite."""
+    """The estimators, with the seeds of their runs that became NaN or infinite."""
     left = table[table.elbo_per_datum.isna()]
     return [
         ranking.Entry(name, "ELBO", "machine code", math.nan, tuple(f"seed {s}" for s in left[left.estimator == name].seed))
@@ -50,7 +50,7 @@ def entries(table: pd.DataFrame) -> list[ranking.Entry]:
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """A row for each estimator: the ELBO per datum after equal steps and after equal seconds, and milliseconds a step."""
+    """A row for each estimator: ELBO per datum after equal steps and after equal seconds, and milliseconds per step."""
     shown = ["estimator", "elbo_at_steps", "elbo_at_steps_se", "elbo_at_seconds", "elbo_at_seconds_se", "ms_per_step"]
     return ranking.summary(table, entries(table))[shown]
 
@@ -74,13 +74,13 @@ def figure(table: pd.DataFrame) -> plt.Figure:
 
 experiment = vb.Experiment(
     question="Which gradient estimator trains fastest from the same start, by steps and by time?",
-    claim="Those that go through the path leave the score function without a baseline behind, at equal steps and at equal time.",
+    claim="Pathwise estimators are ahead of the score function without a baseline, after equal steps and after equal time.",
     measure=measure,
     full={"problem": "digits", "steps": 10_000, "seeds": 5, "evaluations": 25},
     quick={"steps": 1000, "seeds": 3, "evaluations": 12},
     figure=figure,
     verdict=verdict,
-    notes="Adam, a batch of 100 and learning rate 0.001 on the digits, all rows and 0.02 on the schools. Seconds are of training alone, on one thread: neither "
-    "compilation nor the looks at the ELBO count.",
+    notes="Adam, with minibatches of 100 and learning rate 0.001 on the digits, all rows and 0.02 on eight schools. Seconds are those of training on one thread: neither "
+    "compilation nor the evaluations of the ELBO count.",
     summary=summary,
 )

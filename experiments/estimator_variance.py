@@ -1,4 +1,4 @@
-"""Which ELBO estimator gives the least gradient noise for its time, and does that change along the training of a VAE?"""
+"""Which ELBO estimator gives the least gradient noise for its time, and does that change while a VAE is trained?"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAMES = (
 
 
 def measure(*, replicas: int, epochs: int, trajectory: bool) -> pd.DataFrame:
-    """Bias, variance, SNR and cost of twelve estimators on the VAE of the digits, along its training."""
+    """Bias, variance, SNR and cost of twelve estimators on a VAE of the digits, at several points of its training."""
     result = vb.compare(
         vb.pairs.vae(), vb.data.digits(), NAMES, at="trajectory" if trajectory else None, epochs=epochs, batch_size=100,
         learning_rate=1e-3, replicas=replicas, compile=True,
@@ -41,12 +41,12 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def per_draw(rows: pd.DataFrame, name: str) -> float:
-    """The variance that one draw would have: so many particles are that many draws."""
+    """The variance that a single draw would have: K particles are K draws."""
     return float(rows.variance[name] * rows.num_particles[name])
 
 
 def best(rows: pd.DataFrame) -> list[str]:
-    """Those without bias that have the least variance × time at one point, within two standard errors."""
+    """The unbiased estimators with the least variance × time at one point, up to two standard errors."""
     honest = trusted(rows.reset_index()).set_index("estimator")
     cost, error = honest.variance_time, honest.variance_time_se
     least = cost.idxmin()
@@ -54,7 +54,7 @@ def best(rows: pd.DataFrame) -> list[str]:
 
 
 def verdict(table: pd.DataFrame) -> str:
-    """Each part of the claim by itself."""
+    """Judges each part of the claim separately."""
     whole = table[(table.group == "all") & (table.bound == "ELBO")]
     points = list(dict.fromkeys(whole["at"]))
     by_point = [whole[whole["at"] == at].set_index("estimator") for at in points]
@@ -94,15 +94,15 @@ def figure(table: pd.DataFrame) -> plt.Figure:
 
 
 experiment = vb.Experiment(
-    question="Which ELBO estimator gives the least gradient noise for its time, and does that change along the training of a VAE?",
-    claim="Paths beat plain scores by orders of magnitude, but not scores with a leave-one-out baseline; for its time the analytic KL is best at the start of a training, "
-    "sticking the landing at its end.",
+    question="Which ELBO estimator gives the least gradient noise for its time, and does that change while a VAE is trained?",
+    claim="Pathwise gradients have orders of magnitude less variance than plain score gradients, but not less than score gradients with a leave-one-out baseline; for its time the "
+    "analytic KL is best at the start of training, sticking the landing at its end.",
     measure=measure,
     full={"replicas": 2000, "epochs": 200, "trajectory": True},
     quick={"replicas": 500, "epochs": 30, "trajectory": False},
     figure=figure,
     verdict=verdict,
-    notes="Variance is that over the draws of z, one minibatch of 100 held fixed; IWAE and DReG follow another bound and have another gradient.",
+    notes="The variance is over the draws of z, with one fixed minibatch of 100. IWAE and DReG maximise a different bound, so their gradients are not comparable.",
     summary=summary,
     sections=("at",),
 )

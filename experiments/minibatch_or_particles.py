@@ -1,4 +1,4 @@
-"""Is one draw a datum enough if the minibatch is large enough, as Kingma & Welling say?"""
+"""Is one draw per datum enough if the minibatch is large enough, as Kingma & Welling say?"""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import pandas as pd
 
 import vbayes as vb
 from vbayes.plots import noise_split
+from vbayes.plots.palette import style
 
 SIZES, DRAWS = (25, 100), (1, 4)  # 100 × 1 and 25 × 4 cost the same
 
 
 def measure(*, minibatches: int, draws: int, epochs: int) -> pd.DataFrame:
-    """Noise of the minibatch and of the draws, at the start and the end of the training of the VAE of the digits."""
+    """Gradient noise from the minibatch and from the draws, at the start and at the end of training a VAE of the digits."""
     data = vb.data.digits()
     start = vb.fit(vb.pairs.vae(), data, batch_size=100, learning_rate=1e-3, epochs=0, progress=False)
     checkpoints = {"start": start, "end": start.resume(epochs=epochs)}
@@ -37,8 +38,8 @@ def measure(*, minibatches: int, draws: int, epochs: int) -> pd.DataFrame:
 
 
 def ratio(own: pd.DataFrame, rows: int, draws: int) -> tuple[float, float]:
-    """The variance of so many rows and draws in that of 100 rows with one draw, and its standard error: the two saw other minibatches or
-    other draws."""
+    """The variance with this many rows and draws relative to 100 rows with one draw, and its standard error; the two used different minibatches or
+    draws."""
     by_design = own.set_index(["batch_size", "particles"])
     other, one = by_design.loc[(rows, draws)], by_design.loc[(100, 1)]
     value = other.total / one.total
@@ -77,7 +78,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
     drawing, axes = plt.subplots(1, len(panels), figsize=(4 * len(panels), 3.8), layout="constrained")
     for ax, ((at, name), own) in zip(axes, panels, strict=True):
         noise_split(own.reset_index(drop=True), ax)
-        ax.set_title(f"{name} at the {at}", loc="left", fontsize=11)
+        ax.set_title(f"{style(name, [])[0]}, {at} of training", loc="left", fontsize=11)
         ax.set_ylabel("variance of the gradient (nats², ± 1 SE)" if ax is axes[0] else "")
         if ax is not axes[0]:
             ax.get_legend().remove()
@@ -85,14 +86,14 @@ def figure(table: pd.DataFrame) -> plt.Figure:
 
 
 experiment = vb.Experiment(
-    question="Is one draw a datum enough if the minibatch is large enough?",
-    claim="Yes: with M = 100, L = 1 is enough (Kingma & Welling 2013, arXiv:1312.6114, section 2.3); rows and their draws are one budget, and rows are the better buy.",
+    question="Is one draw per datum enough if the minibatch is large enough?",
+    claim="Yes: with M = 100, L = 1 is enough (Kingma & Welling 2013, arXiv:1312.6114, section 2.3); for a fixed number of rows times draws, more rows are better than more draws.",
     measure=measure,
     full={"minibatches": 400, "draws": 50, "epochs": 200},
     quick={"minibatches": 100, "draws": 10, "epochs": 30},
     figure=figure,
     verdict=verdict,
-    notes="An evaluation is one row with one draw. `predicted`: the total of a row, by the law fitted to the three others.",
+    notes="An evaluation is one row with one draw. `predicted`: the total variance predicted by the law of total variance, fitted to the three other designs.",
     summary=lambda table: table.drop(columns=["predicted"]),
     sections=("at", "estimator"),
 )

@@ -1,4 +1,4 @@
-"""What turns a gradient into a step: Adam, the Fisher metric, or scores at draws?"""
+"""What should turn a gradient into a step: Adam, the Fisher metric, or scores at draws?"""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from vbayes.guides.whitened import density_of
 from vbayes.plots.palette import GRID
 from vbayes.training.fit_run import FitRun
 
-DRAWS = 8  # of an estimator, and scores of a step
-NEAR = 0.05  # nats above the best KL that any of them came to
+DRAWS = 8  # per gradient estimate, and scores per step
+NEAR = 0.05  # nats above the lowest KL that any method reached
 ROWS, COEFFICIENTS = 200, 10
-LOOK = 4096  # draws that the ELBO is measured by, the same for all
-FLOOR = 1e-4
+LOOK = 4096  # draws for measuring the ELBO, the same for all methods
+FLOOR = 1e-4  # lowest KL in the figure
 
 ANTITHETIC = vb.STL(DRAWS, noise="antithetic")
 METHODS: dict[str, tuple[Any, dict[str, Any], str]] = {
@@ -43,7 +43,7 @@ METHODS: dict[str, tuple[Any, dict[str, Any], str]] = {
 
 
 def design() -> Tensor:
-    """Columns that hang together, of different lengths."""
+    """Correlated columns of different scales."""
     stream = torch.Generator().manual_seed(0)
     mixed = torch.randn(ROWS, COEFFICIENTS, generator=stream) @ torch.randn(
         COEFFICIENTS, COEFFICIENTS, generator=stream
@@ -76,7 +76,7 @@ def problems() -> dict[str, tuple[Callable[..., None], vb.Dataset]]:
 
 
 def log_evidence(problem: str, density: Any, data: vb.Dataset, model: Callable[..., None]) -> float:
-    """Exact: of the regression in closed form, of the schools by a grid over μ and log τ; of the logistic one by draws, to some thousandths of a nat."""
+    """Exact for linear regression (closed form) and for eight schools (a grid over μ and log τ); for logistic regression by draws, to some thousandths of a nat."""
     columns = {name: column.double() for name, column in data.tensors.items()}
     y = columns["y"]
     if problem == "linear":
@@ -99,7 +99,7 @@ def log_evidence(problem: str, density: Any, data: vb.Dataset, model: Callable[.
 
 
 def kl_of(pair: vb.Pair, density: Any, evidence: float) -> float:
-    """KL(q ‖ p), nats, by draws that are the same for all."""
+    """KL(q ‖ p) in nats, estimated with the same draws for all methods."""
     loc, scale, tril = (
         pair.constrained()[f"AutoMultivariateNormal.{name}"].double() for name in ("loc", "scale", "scale_tril")
     )
@@ -110,7 +110,7 @@ def kl_of(pair: vb.Pair, density: Any, evidence: float) -> float:
 
 
 class Clock:
-    """Seconds of the processor that an engine's steps take, without the looks at the model in between."""
+    """CPU seconds that an engine's steps take, without the evaluations in between."""
 
     def __init__(self, engine: Any) -> None:
         self.seconds, self._take = 0.0, engine.take
@@ -124,7 +124,7 @@ class Clock:
 
 
 def measure(*, steps: int, seeds: int, problem: list[str]) -> pd.DataFrame:
-    """KL and seconds of the processor at looks along each run; compilation does not count."""
+    """KL and CPU seconds at several points of each run; compilation does not count."""
     rows = []
     looks = sorted({int(step) for step in np.geomspace(1, steps, 6 * int(math.log10(steps)) + 1).round()})
     for name in problem:
@@ -146,7 +146,7 @@ def measure(*, steps: int, seeds: int, problem: list[str]) -> pd.DataFrame:
 
 
 def arrivals(table: pd.DataFrame) -> pd.DataFrame:
-    """Problem × method: the steps and milliseconds after which the median run is within .05 nats of the best KL, to stay; the KL at the end; milliseconds a step."""
+    """For each problem and method: steps and milliseconds until the median run is, and stays, within .05 nats of the best KL; the final KL; milliseconds per step."""
     middle = table.groupby(["problem", "method", "step"], sort=False)[["kl", "seconds"]].median().reset_index()
     best = middle.groupby("problem").kl.min()
     rows = []
@@ -169,7 +169,7 @@ def arrivals(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """The arrivals, in words where there was none."""
+    """`arrivals`, with "never" for runs that did not arrive."""
     found = arrivals(table)
     return found.assign(
         **{name: [f"{v:,.4g}" if math.isfinite(v) else "never" for v in found[name]] for name in ("steps", "ms")}
@@ -205,7 +205,7 @@ def verdict(table: pd.DataFrame) -> str:
 
 
 def _arrived(part: pd.DataFrame) -> str:
-    """The best of some methods."""
+    """The fewest steps and the shortest time among some methods, in words."""
     return "never" if math.isinf(part.steps.min()) else f"after {part.steps.min():g} steps and {part.ms.min():.3g} ms"
 
 
@@ -216,12 +216,12 @@ def figure(table: pd.DataFrame) -> plt.Figure:
     )
     middle = table.groupby(["problem", "method", "step"], sort=False)[["kl", "seconds"]].median().reset_index()
     for column, name in enumerate(names):
-        for row, (axis, label) in enumerate((("step", "steps"), ("seconds", "seconds of the processor"))):
+        for row, (axis, label) in enumerate((("step", "steps"), ("seconds", "CPU seconds"))):
             ax = axes[row][column]
             for method, own in middle[middle.problem == name].groupby("method", sort=False):
                 kl = own.kl.replace(math.inf, math.nan).clip(lower=FLOOR)
                 ax.plot(own[axis], kl, color=METHODS[method][2], label=method, lw=1.5, marker="o", ms=3)
-            ax.set(xscale="log", yscale="log", xlabel=label, title=name if row == 0 else "")
+            ax.set(xscale="log", yscale="log", xlabel=label, title=name.replace("_", " ") if row == 0 else "")
             ax.grid(**GRID)
             ax.spines[["top", "right"]].set_visible(False)
         axes[0][0].set_ylabel("KL(q‖p), nats")
@@ -231,15 +231,15 @@ def figure(table: pd.DataFrame) -> plt.Figure:
 
 
 experiment = vb.Experiment(
-    question="What turns a gradient into a step: Adam, the Fisher metric, or scores at draws?",
-    claim="For a normal with all covariances, natural gradients need fewer steps than Adam at its better rate.",
+    question="What should turn a gradient into a step: Adam, the Fisher metric, or scores at draws?",
+    claim="For a full-rank normal guide, natural gradients need fewer steps than Adam at the better of its two learning rates.",
     measure=measure,
     full={"steps": 2000, "seeds": 3, "problem": ["linear", "logistic", "eight_schools"]},
     quick={"steps": 300, "seeds": 2},
     figure=figure,
     verdict=verdict,
-    notes=f"AutoMultivariateNormal from its own start (sds of .1), {DRAWS} draws a step; KL by the exact evidence and {LOOK} draws. Milliseconds are the processor's, on one thread, without "
-    "compilation. 'free' is at rate .3 without max_kl.",
+    notes=f"AutoMultivariateNormal from its default initial values (sds of .1), {DRAWS} draws per step; KL from the exact evidence and {LOOK} draws. Times are CPU times on one thread, without "
+    "compilation. 'free' has rate .3 and no max_kl.",
     sections=("problem",),
     tasks=("problem",),
     summary=summary,

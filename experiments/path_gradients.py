@@ -1,4 +1,4 @@
-"""Does a gradient that stays on the path serve flows?"""
+"""Do path gradients help with normalising flows?"""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ X = torch.zeros(1)
 
 
 def banana(x: torch.Tensor) -> None:
-    """Two latents, nothing seen: p is a density, its evidence 1, and KL(q ‖ p) = −ELBO."""
+    """Two latents and no observations: p is normalised, so its evidence is 1 and KL(q ‖ p) = −ELBO."""
     a = pyro.sample("a", dist.Normal(x.new_zeros(()), 1.0))
     pyro.sample("b", dist.Normal(a.square() / 2, 0.3))
 
@@ -48,12 +48,12 @@ def pair_of(name: str) -> vb.Pair:
 
 
 def suiting(pair: vb.Pair) -> tuple[list[str], dict[str, float]]:
-    """The estimators of which this guide makes a program, and the µs of a step of those that it has, but that Pyro must take step by step."""
+    """The estimators that can be captured as a program with this guide, and the µs per step of those that run in plain Pyro instead."""
     found, slow = [], {}
     for name in ESTIMATORS:
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of what no program can be made of, which the table says
+                warnings.simplefilter("ignore")  # warnings about what can't be captured, which the table shows
                 race = vb.race(pair, X, [name], steps=20, seeds=1, evaluations=1, compile=True, progress=False)
         except Unsuitable:
             continue
@@ -65,7 +65,7 @@ def suiting(pair: vb.Pair) -> tuple[list[str], dict[str, float]]:
 
 
 def measure(*, steps: int, seeds: int, replicas: int, learning_rate: float) -> pd.DataFrame:
-    """For each guide and estimator: KL(q ‖ p) after training, seconds of it, and the gradient's variance at its start and end."""
+    """For each guide and estimator: KL(q ‖ p) after training, the time of a step, and the gradient's variance at the start and the end."""
     rows = []
     for guide in GUIDES:
         pair = pair_of(guide)
@@ -95,7 +95,7 @@ def measure(*, steps: int, seeds: int, replicas: int, learning_rate: float) -> p
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Without the standard errors, which the picture has."""
+    """The table without the standard errors, which the figure shows."""
     return table[[name for name in table if "_se" not in name]]
 
 
@@ -118,12 +118,12 @@ def verdict(table: pd.DataFrame) -> str:
 
 
 def figure(table: pd.DataFrame) -> plt.Figure:
-    """Variance at the start and after training, KL reached, and time of a step, for each guide."""
+    """Variance at the start and after training, KL reached, and time per step, for each guide."""
     panels = {
         "variance at the start": "variance at the start",
         "variance at the end": "variance after training",
         "kl": "KL(q ‖ p) reached (nats)",
-        "µs a step": "µs a step",
+        "µs a step": "µs per step",
     }
     drawing, axes = plt.subplots(1, 4, figsize=(14, 3.8), layout="constrained")
     guides, names = list(dict.fromkeys(table.guide)), list(ESTIMATORS)
@@ -158,15 +158,15 @@ def figure(table: pd.DataFrame) -> plt.Figure:
 
 
 experiment = vb.Experiment(
-    question="Does a gradient that stays on the path serve flows?",
-    claim="After training it has less noise than the pathwise gradient, on flows with an inverse and without one.",
+    question="Do path gradients help with normalising flows?",
+    claim="After training the path gradient has less noise than the pathwise gradient, for flows with and without an inverse.",
     measure=measure,
     full={"steps": 10_000, "seeds": 3, "replicas": 100_000, "learning_rate": 3e-3},
     quick={"steps": 600, "seeds": 2, "replicas": 400},
     figure=figure,
     verdict=verdict,
-    notes="Flows over two latents whose posterior is a banana of known evidence. Variance is summed over all parameters, at the start and where the first run of the path "
-    "gradient ended; seconds are of training alone. What no program can be made of is timed over 20 of Pyro's steps, and not trained.",
+    notes="Flows over two latents with a banana-shaped posterior of known evidence. The variance is summed over all parameters, at the start and where the first run with the path "
+    "gradient ended; times are those of training alone. What can't be captured is timed over 20 steps of Pyro, and not trained.",
     summary=summary,
     sections=("guide",),
 )  # fmt: skip

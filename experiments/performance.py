@@ -1,4 +1,4 @@
-"""How fast is a Pyro program in vbayes, beside Pyro, NumPyro and PyTorch written by hand?"""
+"""How fast is a Pyro program in vbayes, compared with Pyro, NumPyro and hand-written PyTorch?"""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COLOURS = {"vbayes": "#0072B2", "NumPyro": "#D55E00", "Pyro": "#999999", "by han
 
 
 def engines(name: str, *, slow: bool) -> dict[str, Callable[[int], object]]:
-    """Name → something that takes so many steps of a problem."""
+    """Name → function that takes a given number of steps of a problem."""
     from engines import by_hand, by_pyro
     from engines.by_numpyro import NumPyro
     from engines.problems import PROBLEMS
@@ -76,7 +76,7 @@ def steps(name: str, *, rounds: int, budget: float, slow: bool, precision: str =
 
 
 def draws(name: str, *, rounds: int, budget: float, count: int = 1000) -> list[dict[str, Any]]:
-    """Milliseconds of a thousand gradients by each engine."""
+    """Milliseconds for a thousand gradients by each engine."""
     from engines import by_pyro
     from engines.by_numpyro import NumPyro
     from engines.problems import PROBLEMS
@@ -103,14 +103,14 @@ def _repeated(task: Callable[[], object]) -> Callable[[int], object]:
 
 
 def _times(tasks: Mapping[str, Callable[[int], object]], rounds: int, budget: float) -> dict[str, list[float]]:
-    """Seconds of one unit of each task: as many as fit into the budget, one task after the other in each round."""
+    """Seconds per unit of each task: as many units as fit into the budget, the tasks one after the other in each round."""
     from engines.timing import in_turn
 
     return {name: [each.wall for each in taken] for name, taken in in_turn(tasks, rounds, budget).items()}
 
 
 def totals(name: str, *, rounds: int, steps: int, slow: bool) -> list[dict[str, Any]]:
-    """Seconds of a whole training run in a new process, imports, compilation and all, and what memory it took."""
+    """Seconds of a whole training run in a new process, including imports and compilation, and its peak memory."""
     kinds = ["vbayes, cold cache", "vbayes, warm cache", "NumPyro loop", "NumPyro loop, warm cache", "by hand"]
     kinds += ["Pyro"] * slow
     times: dict[str, dict[str, list[float]]] = {what: {kind: [] for kind in kinds} for what in ("all", "run", "peak")}
@@ -201,7 +201,7 @@ def measure(
 
 
 def figure(table: pd.DataFrame):
-    """A panel for each problem: its engines, fastest first, on a logarithmic scale."""
+    """A panel for each problem with its engines, fastest first, on a logarithmic scale if they differ widely."""
     panels = [(what, problem) for what, problem in table[["what", "problem"]].drop_duplicates().values.tolist()]
     panels = [p for p in panels if "imports" not in p[0] and "memory" not in p[0]]
     columns = min(3, len(panels))
@@ -213,7 +213,7 @@ def figure(table: pd.DataFrame):
         spread = [here["median"] - here.low, here.high - here["median"]]
         ax.errorbar(here["median"], here.engine, xerr=spread, fmt="none", ecolor="0.2", lw=1)
         far = here.high.max() > 30 * here.low.min()
-        if far:  # where a bar has no zero to start at
+        if far:  # a bar has no zero to start from on a logarithmic scale
             ax.set_xscale("log")
             ax.scatter(here["median"], here.engine, color=colours, s=40, zorder=3)
         else:
@@ -237,7 +237,7 @@ def number(value: float) -> str:
 
 
 def verdict(table: pd.DataFrame) -> str:
-    """The ratios that matter, in words."""
+    """The most important ratios, in words."""
     parts = []
     for (what, problem), here in table.groupby(["what", "problem"], sort=False):
         by_engine = here.set_index("engine")
@@ -265,7 +265,7 @@ def verdict(table: pd.DataFrame) -> str:
 
 
 experiment = vb.Experiment(
-    question="How fast is a Pyro program in vbayes, beside Pyro, NumPyro and PyTorch written by hand?",
+    question="How fast is a Pyro program in vbayes, compared with Pyro, NumPyro and hand-written PyTorch?",
     claim="As fast as NumPyro's in-graph loop or faster, and within 15 % of its matrix products where those are all the work.",
     measure=measure,
     full={
@@ -282,8 +282,8 @@ experiment = vb.Experiment(
     figure=figure,
     verdict=verdict,
     sections=("what", "problem"),
-    slow="it wants NumPyro and an otherwise idle machine; run it by its file",
-    notes="Each engine in turn in every round, in one process; the median of the rounds, lowest and highest. 'to NumPyro' is the median over "
-    "rounds of the ratio to NumPyro's in-graph loop (for gradients: to its jit(vmap(grad))). New processes: from start to exit, everything "
+    slow="it needs NumPyro and an otherwise idle machine; run it by naming its file",
+    notes="All engines are measured in turn in every round, in one process; shown are median, lowest and highest over rounds. 'to NumPyro' is the median over "
+    "rounds of the ratio to NumPyro's in-graph loop (for gradients: to its jit(vmap(grad))). New processes are timed from start to exit, everything "
     "included. 'high' precision: torch.set_float32_matmul_precision('high'), and the same of jax: products of float32 may be in TF32. All draw their noise and, where there are minibatches, pick their rows in the step.",
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Does a fit without settings give the right posterior, or say that it has not?"""
+"""Does a fit without settings give the right posterior, or say that it does not?"""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from vbayes.errors import BadInput, VBayesError
 from vbayes.plots.palette import GRID
 from vbayes.progress import bar
 
-OURS, NUTS, SVI, OLD = "no settings", "NumPyro NUTS", "NumPyro SVI", "old default"  # the first and the last are ours
-FLOOR = 1e-3  # below which nothing is shown on a logarithmic scale
+OURS, NUTS, SVI, OLD = "no settings", "NumPyro NUTS", "NumPyro SVI", "old default"  # the first and the last are vbayes
+FLOOR = 1e-3  # smaller values are shown as this on the logarithmic scale
 SHOWN = ("posterior", "method", "mean_error", "sd_ratio", "k_hat", "outcome", "seconds", "effective_per_second")
 LOOKS = {OURS: ("#0072B2", "D"), NUTS: ("#D55E00", "s"), SVI: ("#E69F00", "^"), OLD: ("#7F7F7F", "o")}
 
@@ -28,7 +28,7 @@ def measure(
     posteriors: list[str], methods: list[str], dtype: str, draws: int, warmup: int, samples: int, chain_method: str
 ) -> pd.DataFrame:
     """A row for each posterior and method."""
-    # NumPyro runs chains side by side on as many devices as it is told that there are, before it looks.
+    # NumPyro runs chains in parallel on the number of devices that this names, which must be set before jax starts.
     os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
     from references.found import FAILED, Errors, Found, row
     from references.posteriors import POSTERIORS
@@ -47,8 +47,8 @@ def measure(
                 with _cold():
                     try:
                         found = task(posterior)
-                    except Exception as error:  # one that fails does not end the others
-                        # What a method refuses in words, it does not pass off for an answer.
+                    except Exception as error:  # a failure does not end the other methods
+                        # An error of the library's own says that there is no answer, so it counts as flagged.
                         trust = "bad" if isinstance(error, VBayesError) else FAILED
                         found = Found({}, trust, float("nan"), says=f"{type(error).__name__}: {error}")
                         rows.append(row(name, method, found, Errors()))
@@ -85,7 +85,7 @@ def _methods(
 
 @contextmanager
 def _cold():
-    """Nothing is compiled beforehand."""
+    """Empties the cache, so that nothing is compiled beforehand."""
     before = os.environ.get("VBAYES_CACHE")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["VBAYES_CACHE"] = folder
@@ -98,14 +98,14 @@ def _cold():
 
 
 def counts(table: pd.DataFrame) -> pd.DataFrame:
-    """Method × outcome."""
+    """Number of posteriors by method and outcome."""
     from references.found import OUTCOMES
 
     return pd.crosstab(table.method, table.outcome).reindex(columns=list(OUTCOMES), fill_value=0)
 
 
 def verdict(table: pd.DataFrame) -> str:
-    """What each method got right, what it flagged, and how long it took."""
+    """For each method, how many posteriors it got right or flagged, and how long it took."""
     from references.found import FAILED
 
     found, seconds = counts(table), table.set_index(["posterior", "method"]).seconds.unstack()
@@ -131,7 +131,7 @@ def verdict(table: pd.DataFrame) -> str:
 
 
 def figure(table: pd.DataFrame) -> plt.Figure:
-    """Errors of means, ratios of standard deviations and seconds, a row for each posterior; hollow where the method says not to use its draws."""
+    """Errors of means, ratios of standard deviations and seconds, a row for each posterior; hollow markers where the method says not to use its draws."""
     names = list(dict.fromkeys(table.posterior))[::-1]
     size = (11, 1.6 + 0.36 * len(names))
     drawing, axes = plt.subplots(1, 3, figsize=size, layout="constrained", sharey=True, width_ratios=(3, 2, 2))
@@ -176,7 +176,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
 
 
 experiment = vb.Experiment(
-    question="Does a fit without settings give the right posterior, or say that it has not?",
+    question="Does a fit without settings give the right posterior, or say that it does not?",
     claim="Yes, on every posterior with reference draws, and in less time than NUTS takes.",
     measure=measure,
     full={
@@ -197,9 +197,9 @@ experiment = vb.Experiment(
     verdict=verdict,
     summary=lambda table: table[[*SHOWN]],
     sections=("posterior",),
-    slow="it wants reference draws, NumPyro and an otherwise idle machine; run it by its file",
+    slow="it needs reference draws, NumPyro and an otherwise idle machine; run it by naming its file",
     notes="Posteriors of posteriordb, each with ten chains of a thousand reference draws. Right: every mean within 0.1 reference standard deviations and every standard deviation "
-    "within 10 %, of the draws that the verdict tells to use (plain or weighted). Flagged: the method says that they are not to be used; NUTS by R̂ > 1.01. Method by method, in one process, nothing compiled "
-    "beforehand; imports are not counted. Effective: of NUTS the least over the parameters, of the others what the weights of their draws say. NumPyro's SVI takes "
+    "within 10 %, for the draws that the verdict recommends (plain or weighted). Flagged: the method says that its draws should not be used; NUTS by R̂ > 1.01. The methods run one after the other in one process, with nothing compiled "
+    "beforehand; imports are not counted. Effective draws: for NUTS the minimum over the parameters, for the others from the weights of their draws. NumPyro's SVI takes "
     "2000 steps at 0.0005, as in its documentation.",
 )  # fmt: skip

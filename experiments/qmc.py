@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 import vbayes as vb
-from vbayes.plots.palette import GRID
+from vbayes.plots.palette import GRID, style
 
 KINDS = {
     "iid": ("independent", "#7F7F7F", "o"),
@@ -19,7 +19,7 @@ KINDS = {
 
 
 def measure(*, particles: list[int], replicas: int, steps: int, estimators: list[str]) -> pd.DataFrame:
-    """Variance of the gradient of eight schools at the end of a fit, by estimator, kind of noise and particles."""
+    """Variance of the gradient for eight schools at the end of a fit, by estimator, kind of noise and number of particles."""
     data = vb.data.eight_schools()
     fitted = vb.fit(vb.pairs.eight_schools(), data, steps=steps, learning_rate=0.02, progress=False)
     made = {
@@ -39,7 +39,7 @@ def measure(*, particles: list[int], replicas: int, steps: int, estimators: list
 
 
 def rates(table: pd.DataFrame) -> pd.Series:
-    """Slope of log variance on log K."""
+    """Slope of log variance on log K for each estimator and kind of noise."""
     found = {}
     for key, own in table.groupby(["estimator", "noise"], sort=False):
         x, y, w = np.log(own.particles), np.log(own.variance), (own.variance / own.variance_se) ** 2
@@ -90,7 +90,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
                 mew=0.5,
             )
         counts = sorted(set(table.particles))
-        ax.set(xscale="log", yscale="log", xlabel="particles K", title=name)
+        ax.set(xscale="log", yscale="log", xlabel="particles K", title=style(name, names)[0])
         ax.set_xticks(counts, counts)
         ax.minorticks_off()
         ax.grid(**GRID)
@@ -102,7 +102,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
 
 experiment = vb.Experiment(
     question="Do antithetic and quasi-random draws beat independent ones, and how does that grow with the number of particles?",
-    claim="Independent draws have variance 1/K; scrambled Sobol points fall faster (Buchholz, Wenzel & Mandt 2018, arXiv:1807.01604).",
+    claim="With independent draws the variance falls like 1/K; with scrambled Sobol points it falls faster (Buchholz, Wenzel & Mandt 2018, arXiv:1807.01604).",
     measure=measure,
     full={
         "particles": [1, 2, 4, 8, 16, 32],
@@ -113,5 +113,5 @@ experiment = vb.Experiment(
     quick={"particles": [2, 8, 32], "replicas": 2_000, "steps": 2000},
     figure=figure,
     verdict=verdict,
-    notes="Eight schools under AutoNormal at the end of a fit; all parameters together.",
+    notes="Eight schools with AutoNormal at the end of a fit; all parameters together.",
 )

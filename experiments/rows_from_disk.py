@@ -1,4 +1,4 @@
-"""What a fit costs whose rows are read from disk while it trains, beside the same fit of an array in memory."""
+"""How does a fit that reads its rows from disk while it trains compare with the same fit of an array in memory?"""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pandas as pd
 import vbayes as vb
 
 KINDS = ("memory", "memmap", "zarr", "parquet")
-BLOCK = 100_000  # rows that are written at a time
+BLOCK = 100_000  # rows written at a time
 
 
 def place_of(kind: str, rows: int, columns: int, folder: Path) -> Path:
@@ -26,7 +26,7 @@ def place_of(kind: str, rows: int, columns: int, folder: Path) -> Path:
 
 
 def write(kind: str, rows: int, columns: int, folder: Path) -> None:
-    """The same rows for each kind, unless they are there."""
+    """Writes the same rows for each kind of storage, unless they exist already."""
     place, rng = place_of(kind, rows, columns, folder), np.random.default_rng(0)
     if place.exists():
         return
@@ -80,7 +80,7 @@ def read(kind: str, rows: int, columns: int, folder: Path):
 
 
 def alone(kind: str, rows: int, columns: int, folder: Path, batch_size: int, epochs: int) -> dict[str, Any]:
-    """One kind, in this process."""
+    """Time and memory of a fit from one kind of storage, in this process."""
     import pyro
     import pyro.distributions as dist
     import torch
@@ -113,7 +113,7 @@ def alone(kind: str, rows: int, columns: int, folder: Path, batch_size: int, epo
 def measure(
     *, kinds: tuple[str, ...], rows: int, columns: int, batch_size: int, epochs: int, folder: str
 ) -> pd.DataFrame:
-    """Each kind in a process of its own, for its peak of memory."""
+    """Fits from each kind of storage in a process of its own, so that its peak memory can be measured."""
     table = []
     for kind in kinds:
         write("memmap" if kind == "memory" else kind, rows, columns, Path(folder))
@@ -126,7 +126,7 @@ def measure(
 
 
 def figure(table: pd.DataFrame) -> plt.Figure:
-    """Seconds of the steps, and the peak of memory."""
+    """Seconds of the steps, and peak memory."""
     drawn, axes = plt.subplots(1, 2, figsize=(8, 2.6), layout="constrained")
     for ax, column in zip(axes, ("seconds of steps", "peak MB"), strict=True):
         ax.barh(table.kind, table[column], color="C0")
@@ -136,7 +136,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
 
 
 def verdict(table: pd.DataFrame) -> str:
-    """Each kind beside the array in memory."""
+    """Each kind of storage compared with the array in memory."""
     own = table.set_index("kind")
     if "memory" not in own.index:
         return "Can't tell (nothing in memory was measured): " + "; ".join(f"{kind}: {row['seconds']:.1f} s, {row['peak MB']:.0f} MB in all" for kind, row in own.iterrows())  # fmt: skip
@@ -147,8 +147,8 @@ def verdict(table: pd.DataFrame) -> str:
 
 
 experiment = vb.Experiment(
-    question="What does a fit cost whose rows are read from disk while it trains, beside one in memory?",
-    claim="At most 1.5 times as much, in less than 1 GB.",
+    question="How does a fit that reads its rows from disk while it trains compare with one in memory?",
+    claim="It takes at most 1.5 times as long, in less than 1 GB.",
     measure=measure,
     full={
         "kinds": ("memory", "memmap"),
@@ -161,7 +161,7 @@ experiment = vb.Experiment(
     quick={"rows": 1_000_000},
     figure=figure,
     verdict=verdict,
-    notes="Logistic regression. Files are written to `folder` once, and stay there: 4 GB for ten million rows. Other kinds: zarr, parquet.",
+    notes="Logistic regression. Files are written to `folder` once and kept: 4 GB for ten million rows. Other kinds: zarr, parquet.",
     slow="it writes gigabytes",
 )
 

@@ -27,11 +27,11 @@ LAWS = {
     ("vimco", "guide"): -0.5,
     ("ovis", "guide"): 0.5,
 }
-FROM = 8  # particles: the laws are of many
+FROM = 8  # particles; the laws are asymptotic in K
 
 
 def linear_gaussian(dimensions: int, rows: int, away: float) -> tuple[vb.Pair, vb.Batch]:
-    """z ~ N(μ, I), x ~ N(z, I), q(z|x) = N(x/2 + b, 2/3 I), at parameters `away` from the best ones.
+    """z ~ N(μ, I), x ~ N(z, I), q(z|x) = N(x/2 + b, 2/3 I), with parameters drawn at scale `away` around the optimal ones.
 
     References:
         Rainforth et al. 2018, Tighter variational bounds are not necessarily better, arXiv:1802.04537, section 4.
@@ -56,7 +56,7 @@ def linear_gaussian(dimensions: int, rows: int, away: float) -> tuple[vb.Pair, v
 
 
 def measure(*, particles: list[int], replicas: int, dimensions: int, rows: int, away: float) -> pd.DataFrame:
-    """SNR of each estimator's gradient, by part of the parameters and number of particles."""
+    """SNR of each estimator's gradient, for model and guide parameters, by number of particles."""
     pair, batch = linear_gaussian(dimensions, rows, away)
     index = {"model": torch.arange(dimensions), "guide": torch.arange(dimensions) + dimensions}
     if list(pair.parameters) != ["mu", "b"]:
@@ -174,5 +174,5 @@ experiment = vb.Experiment(
     quick={"particles": [4, 8, 16, 32, 64], "replicas": 8_000},
     figure=figure,
     verdict=verdict,
-    notes="One outer sample, all parameters of a part together; slopes of log SNR on log K over K ≥ 8, with 95 % intervals.",
+    notes="All parameters of a part together; slopes of log SNR on log K for K ≥ 8, with 95 % intervals.",
 )

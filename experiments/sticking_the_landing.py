@@ -14,12 +14,12 @@ from vbayes.estimators.weights import log_mean_exp, normalised
 from vbayes.plots.palette import GRID, style
 
 X = torch.tensor([-0.5, 2.0])
-AWAY = torch.tensor([0.6, -0.4])  # of the locations, at distance 1
+AWAY = torch.tensor([0.6, -0.4])  # shift of the locations at distance 1
 
 
 @dataclass(frozen=True)
 class StickyIWAE(vb.Estimator):
-    """Sticking the landing on the importance-weighted bound: the score term left out there has no mean of zero."""
+    """Sticking the landing applied to the importance-weighted bound, which is biased: the dropped score term does not have mean zero there."""
 
     num_particles: int = 5
     bound, unbiased_for, unbiased_in = "IWAE", "IWAE (model)", frozenset({"model"})
@@ -36,14 +36,14 @@ class StickyIWAE(vb.Estimator):
 
 
 def pair_at(distance: float) -> vb.Pair:
-    """N(loc, scale²) for z with posterior N(x/2, ½), so far from it."""
+    """A guide N(loc, scale²) for z at this distance from the posterior N(x/2, ½)."""
     pair = vb.pairs.normal_normal().initialise(vb.Batch((X,)))
     log_scale = 0.5 * torch.tensor(0.5).log() + 0.3 * distance
     return pair.load({"loc": X / 2 + distance * AWAY, "scale": log_scale})
 
 
 def measure(*, distances: list[float], replicas: int, particles: int) -> pd.DataFrame:
-    """Variance of each gradient at several distances, and bias against one that is unbiased for the same bound."""
+    """Variance of each gradient at several distances, and its bias against an unbiased estimator of the same bound."""
     points = {f"{distance:g}": pair_at(distance) for distance in distances}
     single = {"pathwise": vb.Pathwise(), "stl": vb.STL(), "adaptive_stl": vb.AdaptiveSTL()}
     several = {"dreg": vb.DReG(particles), "sticky": StickyIWAE(particles)}
@@ -103,12 +103,12 @@ def figure(table: pd.DataFrame) -> plt.Figure:
 
 experiment = vb.Experiment(
     question="Does sticking the landing have no noise at the posterior, and what does it do to a bound of several particles?",
-    claim="Its variance is zero where the guide is the posterior and grows from there (Roeder, Wu & Duvenaud 2017, arXiv:1703.09194); on a bound of several "
+    claim="Its variance is zero if the guide is the posterior and grows with the distance from it (Roeder, Wu & Duvenaud 2017, arXiv:1703.09194); for a bound of several "
     "particles it is biased (Tucker et al. 2019, arXiv:1810.04152).",
     measure=measure,
     full={"distances": [0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 2.0], "replicas": 100_000, "particles": 5},
     quick={"replicas": 10_000},
     figure=figure,
     verdict=verdict,
-    notes="Two Gaussian data with known posteriors; locations and scale moved away together.",
+    notes="Two Gaussian observations with known posteriors; locations and scale are moved away together.",
 )

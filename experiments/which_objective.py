@@ -1,4 +1,4 @@
-"""Which objective leaves the best posterior behind, for the time?"""
+"""Which objective gives the best posterior approximation for the time?"""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ OBJECTIVES = {
     "tail_adaptive": vb.TailAdaptive(),
     "wake_sleep(32)": vb.WakeSleep(32),
 }
-COVERING = ("dreg(8)", "cubo", "wake_sleep(32)")  # objectives that a guide narrower than the posterior costs more
+# Mass-covering objectives, which penalise a guide narrower than the posterior.
+COVERING = ("dreg(8)", "cubo", "wake_sleep(32)")
 MEASURES = {
     "kl": "KL(q ‖ p), nats",
     "forward_kl": "KL(p ‖ q), nats",
     "mean_error": "error of the means, sds",
     "sd_error": "error of the sds, log ratio",
 }
-NEAR = 0.05  # nats of a KL, by which another may be lower unnoticed
+NEAR = 0.05  # nats by which another method's KL may be lower without counting
 CORRELATION, NOISE, SEEN, COUNT = 0.9, 0.3, 1.5, 2.0
 
 
@@ -41,13 +42,13 @@ def correlated(x: torch.Tensor) -> None:
 
 
 def two_arms(x: torch.Tensor) -> None:
-    """Only the product of the latents is seen, and its sign is that of neither."""
+    """Only the product of the latents is observed, which leaves their signs unknown."""
     a, b = (pyro.sample(name, dist.Normal(x.new_zeros(()), 1.0)) for name in ("a", "b"))
     pyro.sample("x", dist.Normal(a * b, NOISE), obs=x[0])
 
 
 def skewed(x: torch.Tensor) -> None:
-    """The logarithm of a rate of which one small count is seen, and its prior's scale."""
+    """The logarithm of a rate, with one small count observed, and the scale of its prior."""
     a = pyro.sample("a", dist.Normal(x.new_zeros(()), 1.0))
     b = pyro.sample("b", dist.Normal(x.new_zeros(()), (a / 2).exp()))
     pyro.sample("x", dist.Poisson(b.exp()), obs=x[0])
@@ -64,10 +65,10 @@ POSTERIORS = {"correlated": (correlated, 0.0), "two arms": (two_arms, SEEN), "sk
 
 
 def measure(*, seconds: float, seeds: int, evaluations: int) -> pd.DataFrame:
-    """All looks of a race on each posterior, under a factored normal guide."""
+    """All evaluations of a race on each posterior, with a factored normal guide."""
     tables = []
     before = torch.get_num_threads()
-    torch.set_num_threads(1)  # several wait for each other where the machine has other work
+    torch.set_num_threads(1)  # on a busy machine several threads wait for each other
     try:
         for name, (model, seen) in POSTERIORS.items():
             race = vb.race(
@@ -81,7 +82,7 @@ def measure(*, seconds: float, seeds: int, evaluations: int) -> pd.DataFrame:
 
 
 def ends(table: pd.DataFrame) -> pd.DataFrame:
-    """The last look of each run: the mean over seeds and the standard error of each measure."""
+    """Mean over seeds and standard error of each measure at the last evaluation."""
     last = table.groupby(["posterior", "estimator", "seed"], sort=False).last(skipna=False)
     grouped = last[[*MEASURES, "effective"]].astype(float).groupby(level=[0, 1], sort=False)
     return pd.concat([grouped.mean(), grouped.sem().add_suffix("_se")], axis=1)
@@ -98,7 +99,7 @@ def verdict(table: pd.DataFrame) -> str:
         own = found.loc[name]
         best = {measure: own[measure].idxmin() for measure in MEASURES}
         others = own.drop("stl")
-        others = others[np.isfinite(others[["kl", "kl_se"]]).all(axis=1)]  # what ran away is no rival
+        others = others[np.isfinite(others[["kl", "kl_se"]]).all(axis=1)]  # runs that diverged don't count
         stl = own.loc["stl"]
         least = every(not_above(stl.kl - r.kl, stl.kl_se + r.kl_se, 1e-3, within=NEAR, sure=3) for r in others.itertuples())  # fmt: skip
         covers = bool(own.forward_kl[list(COVERING)].min() <= stl.forward_kl)
@@ -119,7 +120,7 @@ def verdict(table: pd.DataFrame) -> str:
 
 
 def figure(table: pd.DataFrame) -> plt.Figure:
-    """A panel for each measure: a point for each objective on each posterior, with its standard error."""
+    """A panel for each measure, with a point and its standard error for each objective on each posterior."""
     found, posteriors = ends(table), list(dict.fromkeys(table.posterior))
     drawing, axes = plt.subplots(1, len(MEASURES), figsize=(13, 4), layout="constrained")
     names = list(OBJECTIVES)
@@ -142,15 +143,15 @@ def figure(table: pd.DataFrame) -> plt.Figure:
 
 
 experiment = vb.Experiment(
-    question="Which objective leaves the best posterior behind, for the time?",
-    claim="The ELBO leaves the least KL(q ‖ p), a bound that covers mass the least KL(p ‖ q); neither is best by all.",
+    question="Which objective gives the best posterior approximation for the time?",
+    claim="The ELBO gives the least KL(q ‖ p), a mass-covering bound the least KL(p ‖ q); neither is best by all measures.",
     measure=measure,
     full={"seconds": 2.0, "seeds": 3, "evaluations": 6},
     quick={"seconds": 0.3, "seeds": 2, "evaluations": 3},
     figure=figure,
     verdict=verdict,
-    notes="Factored normal guides on three posteriors of two latents, of which a table has every answer. Each run has the same seconds of training, on one thread, by Adam at "
-    "a rate of 0.01; neither compilation nor the looks count.",
+    notes="Factored normal guides for three posteriors of two latents, for which tabulation gives exact answers. Each run has the same seconds of training, on one thread, with Adam at "
+    "a learning rate of 0.01; neither compilation nor the evaluations count.",
     summary=summary,
     sections=("posterior",),
 )  # fmt: skip

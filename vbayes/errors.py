@@ -35,7 +35,7 @@ NOT_THE_CALLERS = {"vbayes", "pyro", "torch", "contextlib", "functools"}
 
 
 def warn(message: str) -> None:
-    """Warns as `warnings.warn` does, at the caller's line: the first one that is in no file of vbayes, nor of what it goes through."""
+    """Warns as `warnings.warn` does, at the line of user code that led here: the first frame outside vbayes, Pyro, PyTorch and the standard library's wrappers."""
     level, frame = 2, sys._getframe(1)
     while frame.f_back and str(frame.f_globals.get("__name__")).partition(".")[0] in NOT_THE_CALLERS:
         level, frame = level + 1, frame.f_back

@@ -19,8 +19,8 @@ from .errors import VBayesError
 P = ParamSpec("P")
 R = TypeVar("R")
 
-LOOKS = 3  # in a row, a second apart, at which whoever holds the turn waits for threads
-WAITING = ("threading.py", "joblib", "concurrent")  # in the name of the file in which somebody waits for threads
+LOOKS = 3  # consecutive checks, a second apart, at which the holder of the lock waits for threads
+WAITING = ("threading.py", "joblib", "concurrent")  # in the names of files whose code waits for threads
 
 
 class Turn:
@@ -49,7 +49,7 @@ class Turn:
 TURN = Turn()
 """Lock for state that a process has only once: Pyro's parameter store and handlers, the global random generators, the validation of distributions.
 
-Whoever seeds, enters a pair's scope or takes a step of an `SVI` holds it meanwhile, so fits in several threads take turns.
+It is held while a thread seeds, is in a pair's scope, or takes a step of an `SVI`, so fits in several threads take turns.
 """
 
 
@@ -149,7 +149,7 @@ def seeded(seed: int | None) -> Iterator[None]:
 def _seed(seed: int) -> None:
     if torch.accelerator.is_available():
         torch.manual_seed(seed)
-    else:  # torch.manual_seed would write down the call stack three times, for devices that may wake up later; that is most of its time
+    else:  # torch.manual_seed would record the call stack three times, for devices that may be initialised later, which is most of its time
         torch.default_generator.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed)
@@ -163,7 +163,7 @@ def continued(state: dict[str, Any]) -> Iterator[None]:
         try:
             set_state(state)
             if torch.cuda.is_available() and torch.cuda.is_initialized():
-                # A device that the state knows nothing of: what is drawn there is a function of the state all the same.
+                # A device that the state has no entry for: draws there should still be determined by the state.
                 for device in torch.cuda.default_generators[len(state.get("cuda", ())) :]:
                     device.manual_seed(int.from_bytes(bytes(state["torch"][:8].tolist()), "little"))
             yield
@@ -199,5 +199,5 @@ def child(seed: int, *path: int) -> int:
 
 
 def children(seed: int, count: int) -> list[int]:
-    """Seeds for several runs of one thing: the first is the seed itself, so that a single run does not change, and each of the others is a `child`."""
+    """Seeds for several runs: the first is the seed itself, so that a single run does not change, and the others are children of it."""
     return [seed, *(child(seed, number) for number in range(1, count))][:count]

@@ -18,8 +18,8 @@ from .rng import TURN
 def validation(on: bool) -> Iterator[None]:
     """Switches Pyro's and torch's validation on or off inside the block, and restores both afterwards.
 
-    Off, a value that is not finite reaches the ELBO and is named there, and a model can be captured: checks branch on
-    data. Pyro's own context puts back Pyro's setting, but not one that the caller made in torch.
+    If it is off, a value that is not finite reaches the ELBO and is reported there, and a model can be captured, as checks would branch on
+    data. Pyro's own context restores Pyro's setting, but not one that the caller made in torch.
     """
     with TURN:
         before = Distribution._validate_args
@@ -51,7 +51,7 @@ def no_warnings_of_nan() -> Iterator[None]:
 
 
 def vmap(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-    """`torch.vmap` that does not print, in every call, which operations it maps one by one for want of a rule: what that costs is timed here like anything else."""
+    """`torch.vmap` without its warnings, in every call, about operations that it runs one by one because they have no batching rule."""
     many = torch.vmap(function, **options)
 
     def mapped(*args: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Is training on the mean-squared error the same as maximising a spherical Gaussian's likelihood?"""
+"""Is minimising the mean squared error the same as maximising the likelihood of a spherical Gaussian?"""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def log_likelihood(error: float, scale: float, features: int) -> float:
 
 
 def by_squared_error(pair: vb.Pair, x: torch.Tensor, steps: list[int], rate: float) -> Iterator[vb.Pair]:
-    """Adam on Σ|x − x̂|² alone, without a density anywhere, from the parameters of a pair; yields it after so many steps each."""
+    """Minimises Σ|x − x̂|² by Adam, without any density, from the parameters of a pair; yields the pair after each of these numbers of steps."""
     values = {name: value.clone().requires_grad_() for name, value in pair.parameters.items()}
     adam = torch.optim.Adam(values.values(), lr=rate)
     yield pair
@@ -39,7 +39,7 @@ def by_squared_error(pair: vb.Pair, x: torch.Tensor, steps: list[int], rate: flo
 
 
 def rebuilt(values: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-    """x̂ by the formulas of the two autoencoders, from their parameters."""
+    """x̂ from the parameters, by the formulas of the two autoencoders."""
     if "weight" in values:
         return (x - values["offset"]) @ values["weight"] @ values["weight"].T + values["offset"]
     for part in ("encoder", "decoder"):
@@ -49,7 +49,7 @@ def rebuilt(values: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
 
 
 def by_likelihood(pair: vb.Pair, x: torch.Tensor, steps: list[int], rate: float) -> Iterator[vb.Pair]:
-    """`vb.fit`, which maximises the ELBO: here log p(x, h(x))."""
+    """Maximises the ELBO, here log p(x, h(x)), by `vb.fit`."""
     fit = vb.fit(pair, x, steps=0, learning_rate=rate, progress=False)
     yield fit.pair
     for count in steps:
@@ -58,7 +58,7 @@ def by_likelihood(pair: vb.Pair, x: torch.Tensor, steps: list[int], rate: float)
 
 
 def elbo_and_gradient(pair: vb.Pair, x: torch.Tensor) -> tuple[float, torch.Tensor]:
-    """Per datum, in double precision; the gradient in all parameters of the networks."""
+    """ELBO per datum and its gradient in all parameters of the networks, in double precision."""
     precise = pair.copy().load({name: value.double() for name, value in pair.parameters.items()})
     with precise.scope(), vb.seeded(None):
         names = [name for name in precise.parameters if name != "scale"]
@@ -69,7 +69,7 @@ def elbo_and_gradient(pair: vb.Pair, x: torch.Tensor) -> tuple[float, torch.Tens
 
 
 def squares_and_gradient(pair: vb.Pair, x: torch.Tensor) -> tuple[float, torch.Tensor]:
-    """The same of |x − x̂|²."""
+    """|x − x̂|² per datum and its gradient, in double precision."""
     x = x.to(pair.device)
     names = [name for name in pair.parameters if name != "scale"]
     values = {name: pair.parameters[name].double().requires_grad_() for name in names}
@@ -79,7 +79,7 @@ def squares_and_gradient(pair: vb.Pair, x: torch.Tensor) -> tuple[float, torch.T
 
 
 def measure(*, pairs: list[str], scales: list[float], steps: int, looks: int) -> pd.DataFrame:
-    """Squared error, likelihood and the angle between their gradients, along trainings on either."""
+    """Squared error, likelihood and the angle between their gradients, during training on one or the other."""
     x = vb.data.digits(binary=False).first
     features, rows = x.shape[1], []
     left_out = float(np.linalg.eigvalsh(np.cov(x.double().numpy().T, bias=True))[:-HIDDEN].sum())
@@ -111,7 +111,7 @@ def measure(*, pairs: list[str], scales: list[float], steps: int, looks: int) ->
 
 
 def runs(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows that are no pictures."""
+    """The rows without pictures."""
     return table[table.what.isin(list(PAIRS))]
 
 
@@ -190,16 +190,16 @@ def figure(table: pd.DataFrame) -> plt.Figure:
 
 
 experiment = vb.Experiment(
-    question="Is training on the mean-squared error the same as maximising a spherical Gaussian's likelihood?",
-    claim="Yes: log N(x; x̂, σ²I) = −(D/2) ln 2πσ² − |x − x̂|²/2σ². With σ fixed the two are on a line; with σ learnt too, σ² = MSE/D, and the likelihood still falls with the squared error.",
+    question="Is minimising the mean squared error the same as maximising the likelihood of a spherical Gaussian?",
+    claim="Yes: log N(x; x̂, σ²I) = −(D/2) ln 2πσ² − |x − x̂|²/2σ². For a fixed σ it is a linear function of the squared error; if σ is learnt too, σ² = MSE/D, and the likelihood still decreases with the squared error.",
     measure=measure,
     full={"pairs": ["linear", "non-linear"], "scales": [0.15, 0.3, 1.0], "steps": 5000, "looks": 10},
     quick={"scales": [0.3], "steps": 600, "looks": 4},
     figure=figure,
     verdict=verdict,
-    notes="Autoencoders of the digits with five hidden units, all from one start, with Adam. `training` is on the squared error alone, by a loop without densities, or on the "
-    "likelihood with σ as named. `difference_from_formula` is the ELBO less the formula of the claim, in double precision; `one_minus_cosine` is of the angle between the two "
-    "gradients; `pca_error` is PCA's squared error. The points of the figure are where trainings went, the dashed curve is −(D/2)(ln(2π MSE/D) + 1), the best σ for each error, which a learnt one reaches in time.",
+    notes="Autoencoders of the digits with five hidden units, all with the same initial values, trained with Adam. `training`: either on the squared error alone, by a loop without densities, or on the "
+    "likelihood with the given σ. `difference_from_formula`: the ELBO minus the formula in the claim, in double precision; `one_minus_cosine`: for the angle between the two "
+    "gradients; `pca_error`: PCA's squared error. The points in the figure are those that training went through; the dashed curve, −(D/2)(ln(2π MSE/D) + 1), is the likelihood at the best σ for each error, which a learnt σ approaches.",
     summary=lambda table: runs(table)[runs(table).step == runs(table).step.max()][
         [
             "what",

@@ -1,4 +1,4 @@
-"""Does a linear autoencoder find the principal components, and with a wide code nothing but the identity?"""
+"""Does a linear autoencoder find the principal components, and with a wide code just the identity?"""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from sklearn.decomposition import PCA
 import vbayes as vb
 from vbayes.plots.palette import GRID
 
-SHOWN = 5  # of hidden: the fit whose pictures are shown
+SHOWN = 5  # hidden units of the fit whose pictures are shown
 MOST_DEGREES, MOST_LOSS, MOST_LEFT, MOST_OFF = 1.0, 1e-3, 1e-3, 0.05
-KNOWN = 1e-3  # of all variance: in directions with less the data say nothing of W
+KNOWN = 1e-3  # fraction of the total variance; in directions with less, the data don't determine W
 
 
 def shuffled(x: np.ndarray) -> np.ndarray:
-    """What is no digit: each pixel by itself from another one."""
+    """Pictures that are not digits: each pixel is shuffled over the data separately."""
     generator = np.random.default_rng(vb.default_seed())
     return np.stack([generator.permutation(column) for column in x.T], 1)
 
 
 def trained(pair: vb.Pair, data: vb.Dataset, steps: int, seed: int) -> vb.Fit:
-    """Coarse steps, then fine ones."""
+    """Fits a pair with a large learning rate, then with a small one."""
     rough = vb.fit(pair, data, steps=steps, learning_rate=0.03, seed=seed, progress=False)
     return vb.fit(rough.pair, data, steps=steps // 4, learning_rate=0.003, seed=seed, progress=False)
 
 
 def measure(*, hidden: list[int], seeds: int, steps: int) -> pd.DataFrame:
-    """Linear autoencoders of the digits against scikit-learn's PCA, from several random starts."""
+    """Compares linear autoencoders of the digits, from several random starts, with scikit-learn's PCA."""
     data = vb.data.digits(binary=False)
     x = data.first.double().numpy()
     total = float(x.var(0).sum())
@@ -60,7 +60,7 @@ def measure(*, hidden: list[int], seeds: int, steps: int) -> pd.DataFrame:
                 row |= {
                     "discarded_eigenvalues": float(eigenvalues[size:].sum()),
                     "degrees": float(np.degrees(subspace_angles(weight, pca.components_.T)).max()),
-                    # b within the span of W changes nothing.
+                    # The component of b within the span of W has no effect.
                     "offset": float(np.linalg.norm(off - weight @ (weight.T @ off))),
                     "orthonormal": float(np.abs(weight.T @ weight - np.eye(size)).max()),
                 }
@@ -74,7 +74,7 @@ def measure(*, hidden: list[int], seeds: int, steps: int) -> pd.DataFrame:
 
 def _pictures(weight: np.ndarray, components: np.ndarray, pair: vb.Pair, data: vb.Dataset) -> list[dict[str, object]]:
     some = data.rows(torch.arange(SHOWN))
-    turned = np.linalg.svd(weight.T @ components.T)  # the rotation of h that comes nearest, after Schönemann (1966)
+    turned = np.linalg.svd(weight.T @ components.T)  # the closest rotation of h (Schönemann 1966)
     shown = {
         "principal directions": components,
         "columns of W": weight.T,
@@ -90,7 +90,7 @@ def _pictures(weight: np.ndarray, components: np.ndarray, pair: vb.Pair, data: v
 
 
 def fits(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Those with a code narrower than the data, and those with a wider one."""
+    """The fits whose code is narrower than the data, and the others."""
     own = table[table.what == "fit"]
     return own[own.discarded_eigenvalues.notna()], own[own.discarded_eigenvalues.isna()]
 
@@ -166,7 +166,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
 
 
 experiment = vb.Experiment(
-    question="Does a linear autoencoder find the principal components, and with a wide code nothing but the identity?",
+    question="Does a linear autoencoder find the principal components, and with a wide code just the identity?",
     claim="The minimum of Σ|(x − b) − W Wᵀ(x − b)|² is PCA where h has fewer dimensions than x: b is the mean, and the columns of W span the leading principal "
     "directions. Otherwise it is trivial: x is rebuilt perfectly, and nothing is learnt (Baldi & Hornik 1989).",
     measure=measure,

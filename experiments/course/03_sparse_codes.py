@@ -1,4 +1,4 @@
-"""Does a penalty on |h| make most of a wide code zero, and of which prior is it the most probable code?"""
+"""Does a penalty on |h| make most of a wide code zero, and under which prior is the result the most probable code?"""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HELD_OUT, SHOWN = 297, 10
 
 
 def measure(*, penalties: list[float], hidden: int, epochs: int) -> pd.DataFrame:
-    """Codes of held-out digits under several penalties; the log-joint of a Laplace prior, and the codes that maximise it."""
+    """Codes of held-out digits under several penalties, the log-joint density with a Laplace prior, and the codes that maximise it."""
     data, rows = vb.data.digits(binary=False), []
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(vb.default_seed()))
     seen, new = data.rows(order[HELD_OUT:]), data.rows(order[:HELD_OUT])
@@ -38,7 +38,7 @@ def measure(*, penalties: list[float], hidden: int, epochs: int) -> pd.DataFrame
         best = sparse_encode(x - offset, weight.T, algorithm="lasso_lars", alpha=penalty, max_iter=10_000)
 
         def joint(h: np.ndarray, b=offset, w=weight, x=x, rate=penalty) -> np.ndarray:
-            """log p(x, h) of each datum, by SciPy."""
+            """log p(x, h) of each datum, computed with SciPy."""
             likelihood = stats.norm.logpdf(x, b + h @ w.T, 1.0).sum(1)
             return likelihood + stats.laplace.logpdf(h, scale=1 / rate).sum(1)
 
@@ -55,7 +55,7 @@ def measure(*, penalties: list[float], hidden: int, epochs: int) -> pd.DataFrame
                 "least_below": (highest - ours).min(), "gained": (ours - none).mean(), "hidden": hidden,
             }
         )  # fmt: skip
-        # In units of the penalty's own scale, the threshold below which a number is not worth its price.
+        # Histogram of the codes, from −2 to 2.
         height, edges = np.histogram(code.reshape(-1), bins=81, range=(-2, 2))
         middle = (edges[:-1] + edges[1:]) / 2
         rows += [
@@ -138,16 +138,16 @@ def figure(table: pd.DataFrame) -> plt.Figure:
 
 
 experiment = vb.Experiment(
-    question="Does a penalty on |h| make most of a wide code zero, and of which prior is it the most probable code?",
-    claim="With a penalty Σ|h| most of h is zero. It is −log p(h) of a Laplace prior but for a constant, so a point mass for a guide seeks the most probable code (MAP) under it.",
+    question="Does a penalty on |h| make most of a wide code zero, and under which prior is the result the most probable code?",
+    claim="With a penalty Σ|h| most of h is zero. Up to a constant the penalty is −log p(h) of a Laplace prior, so a fit with a point-mass guide seeks the most probable code (MAP) under it.",
     measure=measure,
     full={"penalties": [0.01, 0.03, 0.1, 0.3], "hidden": 128, "epochs": 400},
     quick={"penalties": [0.03, 0.1, 0.3], "epochs": 60},
     figure=figure,
     verdict=verdict,
-    notes="Handwritten digits, ink from 0 to 1, 1500 to fit to and 297 held out; twice as many hidden units as pixels, columns of W of length 1. `off` is the largest difference of the "
-    "ELBO from log p(x, h) by SciPy, `below_best` how far that is below the most probable codes for the same W (scikit-learn's lasso), `gained` how far above "
-    "h = 0, all in nats per digit; `near_zero` counts |h| below 5 % of the largest of its digit. A draw from a Laplace prior is never zero: the zeros belong to the most probable code. Blue numbers in the figure: how many h are not zero.",
+    notes="Handwritten digits, ink from 0 to 1, 1500 to train on and 297 held out; twice as many hidden units as pixels, columns of W of length 1. `off`: the largest difference between the "
+    "ELBO and log p(x, h) by SciPy; `below_best`: how far log p(x, h) is below that of the most probable codes for the same W (scikit-learn's lasso); `gained`: how far it is above that of "
+    "h = 0; all in nats per digit. `near_zero`: the fraction of |h| below 5 % of the digit's largest. A draw from a Laplace prior is never exactly zero: the zeros are a property of the most probable code. Blue numbers in the figure: how many values of h are not zero.",
     summary=lambda table: table[table.what == "fit"][
         [
             "penalty",

@@ -1,4 +1,4 @@
-"""What does the pull towards a prior do to an autoencoder, from none to too much?"""
+"""What does regularisation towards a prior do to an autoencoder, from none to too much?"""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHOWN = 24
 
 
 def measure(*, betas: list[float], warm_up: int, latent: int, hidden: int, epochs: int) -> pd.DataFrame:
-    """Rebuilding, the ELBO, the evidence and pictures from the prior, of VAEs trained with β times the KL; the last with β = 1 after a warm-up."""
+    """Reconstruction error, ELBO, evidence and samples from the prior, for VAEs trained with β times the KL; the last one with β = 1 after a warm-up."""
     seed = vb.default_seed()
     train, held = split(seed=seed)
     rows = []
@@ -72,7 +72,9 @@ def figure(table: pd.DataFrame) -> plt.Figure:
     for ax, row in zip(axes, table.itertuples(), strict=True):
         images(np.array(row.pictures), ax, columns=6)
         ax.set_title(
-            f"{row.trained}\nlog p(x) {row.log_p:.1f} nats\nsquared error {row.error:.1f}\n{row.in_use} active latents",
+            f"{row.trained}\nlog p(x) {row.log_p:.1f} nats\nsquared error {row.error:.1f}\n{row.in_use} active latents".replace(
+                "-", "−"
+            ),
             loc="left",
             fontsize=10,
         )
@@ -81,13 +83,13 @@ def figure(table: pd.DataFrame) -> plt.Figure:
 
 
 experiment = vb.Experiment(
-    question="What does the pull towards a prior do to an autoencoder, from none to too much?",
-    claim="Without constraints an autoencoder can rebuild perfectly and learn nothing; the variational one pulls the code towards a prior (course, claim 3).",
+    question="What does regularisation towards a prior do to an autoencoder, from none to too much?",
+    claim="Without constraints an autoencoder can reconstruct perfectly and learn nothing; a variational autoencoder pulls the code towards a prior (course, claim 3).",
     measure=measure,
     full={"betas": [0.0, 0.25, 1.0, 2.0, 8.0], "warm_up": 2000, "latent": 20, "hidden": 256, "epochs": 500},
     quick={"betas": [0.0, 0.25, 1.0, 4.0], "warm_up": 500, "hidden": 128, "epochs": 100},
     figure=figure,
     verdict=verdict,
-    notes="`error`: squared, of the mean picture at the mean of q(z|x). `kl`, `log_p`, `elbo`: nats a digit; `log_p` by the bound of 500 particles, of digits held out. `elbo_reported`: the mean of the history's last twentieth.",
+    notes="`error`: squared error of the mean picture at the mean of q(z|x). `kl`, `log_p`, `elbo`: nats per digit; `log_p` is the bound with 500 particles, on held-out digits. `elbo_reported`: mean of the last twentieth of the history.",
     summary=lambda table: table.drop(columns="pictures"),
 )

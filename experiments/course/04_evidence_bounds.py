@@ -1,4 +1,4 @@
-"""How near to the evidence do bounds come that need no closed form, and on which side of it are they?"""
+"""How close to the evidence are bounds that need no closed form, and on which side of it do they lie?"""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ import vbayes as vb
 from vbayes.drawing.simulation import simulate
 from vbayes.pairs import TRACTABLE
 
-MARGIN = 1.0  # nats that a bound may lie on the wrong side unnoticed
+MARGIN = 1.0  # nats by which a bound may lie on the wrong side without counting
 ANNEALED = {"annealed": "AIS on the data", "annealed there": "forward AIS on simulated data: lower bound", "annealed back": "reverse AIS on simulated data: upper bound"}  # fmt: skip
-CONTINUOUS = ("normal_normal", "gaussian_chain", "linear_gaussian", "gamma_poisson")  # which annealing can move in
+CONTINUOUS = (
+    "normal_normal",
+    "gaussian_chain",
+    "linear_gaussian",
+    "gamma_poisson",
+)  # pairs with continuous latents, which annealing can move
 
 
 def measure(*, particles: list[int], repeats: int, chains: int, temperatures: int, sets: int) -> pd.DataFrame:
-    """Bounds less the exact evidence: the K-particle bound, on its mean over repeats; annealing; and annealing from both sides."""
+    """Bounds minus the exact evidence: the K-particle bound, averaged over repeats; annealing; and annealing from both sides."""
     rows = []
     for name, known in TRACTABLE.items():
         pair, data = known.pair(), known.batch().args
@@ -49,7 +54,7 @@ def measure(*, particles: list[int], repeats: int, chains: int, temperatures: in
         sides = []
         for seed in range(
             repeats * vb.default_seed(), repeats * vb.default_seed() + sets
-        ):  # data that the model makes, and latents with them
+        ):  # data simulated from the model, together with their latents
             both = vb.log_evidence(pair, *data, method="sandwich", seed=seed, **how)
             made = vb.log_evidence(pair, *simulate(pair, known.batch(), seed).batch.args, method="exact").value
             sides.append((both.low - made, both.high - made))
@@ -60,7 +65,7 @@ def measure(*, particles: list[int], repeats: int, chains: int, temperatures: in
 
 
 def error(values: torch.Tensor) -> float:
-    """Of the mean; NaN of one value."""
+    """Standard error of the mean; NaN for a single value."""
     return float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else math.nan
 
 
@@ -81,7 +86,7 @@ def verdict(table: pd.DataFrame) -> str:
     rise, spread = (
         (many.error - few.error / 2).sum(),
         math.sqrt((many.se**2 + few.se**2 / 4).sum()),
-    )  # above half of the room
+    )  # beyond half of the gap
     low, there, high = (
         rest[rest.method == name].set_index("pair") for name in ("annealed", "annealed there", "annealed back")
     )
@@ -139,7 +144,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
 
 
 experiment = vb.Experiment(
-    question="How near to the evidence do bounds come that need no closed form, and on which side of it are they?",
+    question="How close to the evidence are bounds that need no closed form, and on which side of it do they lie?",
     claim="Recognition is approximate marginal inference of x (course, claim 4): the importance-weighted bound rises with K to log p(x) (Burda et al. 2016, arXiv:1509.00519), and annealing there and back "
     "holds it from both sides (Grosse et al. 2015, arXiv:1511.02543).",
     measure=measure,
@@ -147,6 +152,6 @@ experiment = vb.Experiment(
     quick={"particles": [1, 10, 100], "repeats": 40, "chains": 16, "temperatures": 5, "sets": 16},
     figure=figure,
     verdict=verdict,
-    notes="`error`: the bound less the exact evidence, in nats; for annealing there and back, less that of the data that the model made, on the mean over `sets` of them.",
+    notes="`error`: the bound minus the exact evidence, in nats; for forward and reverse annealing, minus that of data simulated from the model, averaged over `sets` data sets.",
     sections=("pair",),
 )

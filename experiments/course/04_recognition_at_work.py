@@ -1,4 +1,4 @@
-"""What is recognition good for: telling models and classes apart, filling in and cleaning data?"""
+"""What is recognition good for: comparing models, classifying, imputing and denoising data?"""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from vbayes.plots import images
 
 SHOWN = 12
 TASKS = {
-    "classes": "digits told right by Bayes' rule over ten VAEs",
-    "models": "pictures drawn from VAEs with other numbers of latents, given to the one that drew them",
-    "missing": "pixels of a missing lower half filled in right",
-    "noise": "pixels right after a tenth was flipped",
+    "classes": "digits classified correctly by Bayes' rule over ten VAEs",
+    "models": "pictures drawn from VAEs with different numbers of latents, attributed to the VAE that drew them",
+    "missing": "pixels of a missing lower half imputed correctly",
+    "noise": "pixels that are right after a tenth was flipped and the picture denoised",
 }
 
 
 def measure(*, latents: list[int], epochs: int, of_a_class: int, hidden: int, flipped: float) -> pd.DataFrame:
-    """Each use of a VAE's evidence, or of its posterior, on digits held out, against doing without."""
+    """Each use of a VAE's evidence or posterior on held-out digits, compared with a baseline without a VAE."""
     seed = vb.default_seed()
     train, held = split(seed=seed)
     fits = {f"{j}": trained(train, latent=j, hidden=hidden, epochs=epochs, seed=seed) for j in latents}
@@ -41,7 +41,7 @@ def measure(*, latents: list[int], epochs: int, of_a_class: int, hidden: int, fl
 
 
 def row(task: str, score: np.ndarray, baseline: np.ndarray, **more: Any) -> dict[str, Any]:
-    """Means over the data held out; the error is that of the difference, each datum being in both."""
+    """Means over the held-out data; `se` is that of the paired difference."""
     apart = score - baseline
     return {
         "task": task,
@@ -53,7 +53,7 @@ def row(task: str, score: np.ndarray, baseline: np.ndarray, **more: Any) -> dict
 
 
 def classified(train: vb.Dataset, held: vb.Dataset, *, of_a_class: int, hidden: int, seed: int) -> dict[str, Any]:
-    """A VAE for each class; without latents pixels are independent in a class, which is naive Bayes."""
+    """A VAE for each class. The baseline is naive Bayes, a model without latents, in which pixels are independent within a class."""
     label, truth = train.tensors["label"], held.tensors["label"].numpy()
     fits = {
         str(digit): vb.fit(
@@ -72,7 +72,7 @@ def classified(train: vb.Dataset, held: vb.Dataset, *, of_a_class: int, hidden: 
 
 
 def told_apart(fits: dict[str, vb.Fit], held: vb.Dataset, seed: int) -> tuple[str, dict[str, Any]]:
-    """The number of latents with the highest evidence; and whether Bayes' rule gives what each model draws to that model, for what digits are drawn from nobody knows."""
+    """The number of latents with the highest evidence, and whether Bayes' rule attributes each model's draws to that model (for real digits the true model is unknown)."""
     how: dict[str, Any] = {"method": "iw", "num_particles": 100, "progress": False}
     table = vb.compare_models(fits, held, **how).to_dataframe()
     said = ", ".join(f"{r.model}: {r.log_evidence / len(held):.1f}" for r in table.itertuples())
@@ -86,7 +86,7 @@ def told_apart(fits: dict[str, vb.Fit], held: vb.Dataset, seed: int) -> tuple[st
 
 
 def filled_in(fit: vb.Fit, train: vb.Dataset, held: vb.Dataset) -> dict[str, Any]:
-    """The lower half is missing; without a model of how pixels hang together, each is what it mostly is."""
+    """Imputes a missing lower half. The baseline, without a model of dependence between pixels, is the most frequent value of each pixel."""
     known = torch.arange(64) < 32
     found = vb.impute(fit, held, known, draws=100, burn_in=50, progress=False)
     right = ((found.x > 0.5).float() == held.first)[:, ~known].double().mean(1).numpy()
@@ -98,7 +98,7 @@ def filled_in(fit: vb.Fit, train: vb.Dataset, held: vb.Dataset) -> dict[str, Any
 
 
 def cleaned(fit: vb.Fit, held: vb.Dataset, flipped: float, seed: int) -> dict[str, Any]:
-    """p(x|z) at the mean of q(z|x) of the noisy digit, times the chance of what was seen of each pixel; without, as it was seen."""
+    """Denoises by p(x|z), at the mean of q(z|x) for the noisy digit, times the likelihood of each observed pixel. The baseline is the noisy picture."""
     flip = torch.rand(held.first.shape, generator=torch.Generator().manual_seed(seed)) < flipped
     noisy = (held.first - flip.float()).abs()
     space = vb.LatentSpace(fit)
@@ -161,7 +161,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
 
 
 experiment = vb.Experiment(
-    question="What is recognition good for: telling models and classes apart, filling in and cleaning data?",
+    question="What is recognition good for: comparing models, classifying, imputing and denoising data?",
     claim="Approximate inference of x compares models, and generates or completes data (Kingma & Welling 2013, arXiv:1312.6114, section 2.1; course, claim 4).",
     measure=measure,
     full={"latents": [1, 2, 5, 10, 20], "epochs": 500, "of_a_class": 1500, "hidden": 256, "flipped": 0.1},
@@ -169,6 +169,6 @@ experiment = vb.Experiment(
     figure=figure,
     verdict=verdict,
     notes="; ".join(f"`{task}`: {what}" for task, what in TASKS.items())
-    + ". `baseline`: naive Bayes, guessing, the commonest value of each pixel, the noisy picture; `se`: of the difference, over the digits held out, or over those drawn.",
+    + ". `baseline`: naive Bayes, guessing, the most frequent value of each pixel, the noisy picture; `se`: standard error of the difference, over the held-out or the drawn digits.",
     summary=lambda table: table[["task", "score", "baseline", "se"]],
 )

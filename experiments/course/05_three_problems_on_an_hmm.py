@@ -1,4 +1,4 @@
-"""Recognition, segmentation and learning of a hidden Markov model: exactly, and with a factored q."""
+"""Recognition, segmentation and learning with a hidden Markov model: exactly, and with a factored q."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ from vbayes.plots.palette import GRID
 EXACT, FACTORED, OTHER = "#0072B2", "#D55E00", "#7F7F7F"
 NAMES = {"^each step by itself": "each step by itself (no dynamics)", "^best path": "best path (Viterbi)", "^posterior": "posterior marginals", "factored": "mean-field"}  # fmt: skip
 COLUMNS = ["problem", "what", "at", "value", "se"]
-CHANGE = 1898  # the last year before it: Cobb 1978
-MARGIN = 0.02  # of all steps, by which a rival may be ahead unnoticed
-CLOSE = 0.05  # nats between where gradient ascent and EM end, of some thousands
+CHANGE = 1898  # the last year before the change (Cobb 1978)
+MARGIN = 0.02  # fraction of the steps by which another method may be ahead without counting
+CLOSE = 0.05  # nats, out of some thousands, between the ends of gradient ascent and EM
 
 
 def own(number: int) -> int:
-    """The seed of a sample of this run; runs of different seeds share none."""
+    """The seed of a sample in this run; runs with different seeds share none."""
     return 1000 * vb.default_seed() + number
 
 
 def chain(stay: float, *, mean: float = 1.0, scale: float = 1.0) -> vb.HiddenMarkov:
-    """Two states that overlap, each kept with the probability `stay`; in the long run both are equally frequent."""
+    """Two overlapping states with self-transition probability `stay`; in the long run both are equally frequent."""
     moves = torch.tensor([[stay, 1 - stay], [1 - stay, stay]], dtype=torch.float64)
     emission = vb.GaussianEmission(moves.new_tensor([-mean, mean]), moves.new_tensor([scale, scale]))
     return vb.HiddenMarkov(moves.new_full((2,), 0.5), moves, emission)
 
 
 def mean_se(values: torch.Tensor) -> tuple[float, float]:
-    """Of independent values."""
+    """Mean and standard error of independent values."""
     return float(values.mean()), float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else math.nan
 
 
 def factored_elbo(model: vb.HiddenMarkov, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(N,) the best factored q's ELBO, and (N, T, S) its probabilities."""
+    """The ELBO (N,) of the best factored q, and its probabilities (N, T, S)."""
     given = model.log_densities(x)
     log_q = hm.best_factored(*given, tolerance=1e-6)
     return hm.elbo(*given, log_q), log_q.exp()
 
 
 def recognition(training: int, held_out: int, steps: int) -> list[tuple]:
-    """Which of two models made a sequence? They show the same numbers equally often, in another order."""
+    """Which of two models generated a sequence? They emit the same values equally often, but in different orders."""
     models = [chain(0.9), chain(0.6)]
     learnt = [
         vb.baum_welch(m.sample(training, steps, seed=own(i))[0], m, tolerance=1e-3).model for i, m in enumerate(models)
@@ -77,7 +77,7 @@ def recognition(training: int, held_out: int, steps: int) -> list[tuple]:
 
 
 def segmentation(held_out: int, steps: int) -> list[tuple]:
-    """Which state was it in at each step? On simulated sequences, and on the Nile."""
+    """Which state was the chain in at each step? On simulated sequences, and on the Nile data."""
     model = chain(0.9)
     x, states = model.sample(held_out, steps, seed=own(20))
     posterior = model.posterior(x)
@@ -115,7 +115,7 @@ def segmentation(held_out: int, steps: int) -> list[tuple]:
 
 
 def learning(stays: list[float], repeats: int, rows: int, steps: int, ascent: int) -> list[tuple]:
-    """Maximum likelihood by EM, by gradient ascent with the states summed out, and with the factored q."""
+    """Maximum likelihood by EM, by gradient ascent with the states marginalised, and with the factored q."""
     found = []
     for stay in stays:
         true, kl, apart, lost = chain(stay), [], [], []
@@ -126,7 +126,7 @@ def learning(stays: list[float], repeats: int, rows: int, steps: int, ascent: in
             factored = vb.baum_welch(x, true, tolerance=1e-5, expectation=hm.by_factored)
             kl.append((exact.model.log_evidence(x) - factored_elbo(exact.model, x)[0]).mean())
             lost.append((exact.model.log_evidence(fresh) - factored.model.log_evidence(fresh)).mean())
-            if repeat == 0:  # the same data, the same start, away from the truth
+            if repeat == 0:  # the same data and initial values for both, away from the true parameters
                 start = chain(0.8, mean=0.5, scale=1.2)
                 by_em = vb.baum_welch(x, start, tolerance=1e-5).log_evidence
                 fit = vb.fit(vb.pairs.hmm_summed(start), x, steps=ascent, learning_rate=0.03, progress=False)
@@ -237,7 +237,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
         xlabel="self-transition probability", ylabel="nats per sequence (± 1 SE)", title="Learning: the cost of a mean-field q"
     )  # fmt: skip
     ax.set_ylim(top=1.35 * table[table.problem == "learning"].value.max())  # room for the legend
-    ax.legend(frameon=False, loc="upper left")
+    ax.legend(frameon=False, loc="upper left", fontsize=9, handlelength=1.3)
     for ax in axes.flat:
         ax.grid(**GRID)
         ax.set_axisbelow(True)
@@ -246,7 +246,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Without the Nile's years."""
+    """The table without the single years of the Nile data."""
     return table[table.what != "probability of the high state"]
 
 
@@ -269,6 +269,6 @@ experiment = vb.Experiment(
     verdict=verdict,
     summary=summary,
     sections=("problem",),
-    notes="Two states with means −1 and 1 and standard deviation 1; recognition tells states that stay with 0.9 from such that stay with 0.6. 'Each step by itself' "
-    "knows how often a state occurs but not what follows what. Exact and factored EM start at the true parameters, on several data sets, whose spread makes the standard errors; gradient ascent and EM are compared from one start away from them.",
+    notes="Two states with means −1 and 1 and standard deviation 1; recognition distinguishes self-transition probabilities of 0.9 and 0.6. 'Each step by itself' "
+    "uses how often each state occurs but not the transitions. Exact and factored EM start at the true parameters, on several data sets, over which the standard errors are taken; gradient ascent and EM are compared from one start away from them.",
 )  # fmt: skip

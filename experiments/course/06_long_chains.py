@@ -1,4 +1,4 @@
-"""Can the three problems of a hidden Markov model be solved on long chains: rightly, and in time that grows with their length alone?"""
+"""Can the three problems of a hidden Markov model be solved on long chains: correctly, and in time linear in their length?"""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from vbayes.laboratory.timing import interleaved
 from vbayes.plots.palette import GRID
 
 PROBLEMS = {"recognition": "#0072B2", "segmentation": "#009E73", "learning": "#CC79A7"}
-RIGHT = 1e-8  # of an evidence, of a probability, of a parameter: sums of 10⁵ terms in double precision
-LINEAR = 1.5  # a power of the length below this; work that grows with its square has 2
-LUCK = 1e-5  # of a test
+RIGHT = 1e-8  # tolerance for evidence, probabilities and parameters: sums of 10⁵ terms in double precision
+LINEAR = 1.5  # time that grows with a lower power of the length than this counts as linear; quadratic work has 2
+LUCK = 1e-5  # significance level of the test for a maximum
 
 
 def chain(states: int) -> vb.HiddenMarkov:
-    """States that last some ten steps, two standard deviations apart; double precision."""
+    """States with an expected duration of ten steps and means two standard deviations apart, in double precision."""
     moves = torch.full((states, states), 0.1 / (states - 1), dtype=torch.float64).fill_diagonal_(0.9)
     mean = 2 * torch.arange(states, dtype=torch.float64)
     return vb.HiddenMarkov(moves.new_full((states,), 1 / states), moves, vb.GaussianEmission(mean, torch.ones_like(mean)))  # fmt: skip
@@ -36,7 +36,7 @@ def parameters(model: vb.HiddenMarkov) -> list[torch.Tensor]:
 
 
 def solved(model: vb.HiddenMarkov, x: torch.Tensor) -> dict[str, Callable[[], object]]:
-    """The three problems of x (1, T). An iteration of EM is two E-steps here, as it also says where it has come to."""
+    """The three problems for x (1, T). One iteration of EM takes two E-steps here, as it also returns the evidence that it reached."""
     return {
         "recognition": lambda: model.log_evidence(x),
         "segmentation": lambda: model.posterior(x),
@@ -45,7 +45,7 @@ def solved(model: vb.HiddenMarkov, x: torch.Tensor) -> dict[str, Callable[[], ob
 
 
 def errors(model: vb.HiddenMarkov, x: torch.Tensor) -> dict[str, float]:
-    """How far the answers are from those of scaled recursions in numpy, and the step at which plain probabilities would be gone."""
+    """Differences from scaled recursions in NumPy, and the step at which unscaled probabilities would underflow."""
     initial, transition, mean, sd = (value.numpy() for value in parameters(model))
     given = initial, transition, log_normal(x[0].numpy(), mean, sd)
     known = forward_backward(*given)
@@ -62,7 +62,7 @@ def errors(model: vb.HiddenMarkov, x: torch.Tensor) -> dict[str, float]:
 
 
 def learnt(model: vb.HiddenMarkov, x: torch.Tensor) -> dict[str, float]:
-    """EM from a start away from the truth. Above the truth by half a χ² of as many degrees as there are parameters is where a maximum is (Wilks 1938)."""
+    """EM from a start away from the true parameters. Twice the log-likelihood ratio of the maximum and the truth is χ², with a degree of freedom for each parameter (Wilks 1938)."""
     initial, transition, mean, sd = parameters(model)
     spread = vb.GaussianEmission(mean.mean() + 0.8 * (mean - mean.mean()), 1.3 * sd)
     start = vb.HiddenMarkov(initial, 0.8 * transition + 0.2 / len(initial), spread)
@@ -78,7 +78,7 @@ def learnt(model: vb.HiddenMarkov, x: torch.Tensor) -> dict[str, float]:
 def measure(
     *, lengths: list[int], states: list[int], rounds: int, seconds: float, recursion_up_to: int, learnt_from: int
 ) -> pd.DataFrame:
-    """Time and error of each problem by the length of the chain; the evidence step by step too; and where EM ends."""
+    """Time and error for each problem and length of the chain, the time of the evidence by a sequential recursion, and where EM ends."""
     rows = []
     for number in states:
         model = chain(number)
@@ -104,7 +104,7 @@ def measure(
 
 
 def growth(own: pd.DataFrame) -> tuple[float, float]:
-    """The power of the length that the time grows with, from the two longest chains, and its standard error."""
+    """The power of the length with which the time grows, from the two longest chains, and its standard error."""
     if len(own) < 2:
         return math.nan, math.nan
     before, last = own.sort_values("steps").iloc[-2:].itertuples()
@@ -113,7 +113,7 @@ def growth(own: pd.DataFrame) -> tuple[float, float]:
 
 
 def slower(own: pd.DataFrame) -> tuple[float, float]:
-    """How many times as long the recursion takes as the scan, at the longest chain that both had, with its standard error."""
+    """The ratio of the times of recursion and scan on the longest chain measured with both, and its standard error."""
     loop = own[own.engine == "recursion"].sort_values("steps").iloc[-1]
     scan = own[(own.engine == "scan") & (own.steps == loop.steps)].iloc[0]
     ratio = loop.ms / scan.ms
@@ -121,18 +121,18 @@ def slower(own: pd.DataFrame) -> tuple[float, float]:
 
 
 def degrees(states: int) -> int:
-    """Parameters: rows of transitions, means and standard deviations."""
+    """Number of free parameters: transition probabilities, means and standard deviations."""
     return states * (states - 1) + 2 * states
 
 
 def maximum(row: pd.Series) -> bool:
-    """Whether EM's end is as far above the truth as a maximum is, by Wilks' law; one first state, seen once, may give up to log S more."""
+    """Whether EM ends as far above the true parameters as a maximum should, by Wilks' theorem; the initial state, observed once, may add up to log S."""
     low, high = chi2.ppf([LUCK, 1 - LUCK], degrees(row.states)) / 2
     return bool(low < row.above_truth < high + math.log(row.states))
 
 
 def verdict(table: pd.DataFrame) -> str:
-    """Each problem at the longest chain: right, and in linear time."""
+    """Whether each problem is solved correctly and in linear time, up to the longest chain."""
     scan, ends = table[table.engine == "scan"], table[table.problem == "maximum"]
     longest = scan.steps.max()
     worst = scan.groupby("problem").error.max()
@@ -193,9 +193,9 @@ def figure(table: pd.DataFrame) -> plt.Figure:
 
 
 experiment = vb.Experiment(
-    question="Can the three problems of a hidden Markov model be solved on long chains: rightly, and in time that grows with their length alone?",
-    claim="Recognition, segmentation and learning (course, claims 4 to 6) of 100 000 steps take time that grows linearly, by scans of pairwise log-matrix products a fraction of a "
-    "recursion's (Särkkä & García-Fernández 2021, arXiv:1905.13002), and give the same numbers.",
+    question="Can the three problems of a hidden Markov model be solved on long chains: correctly, and in time linear in their length?",
+    claim="Recognition, segmentation and learning (course, claims 4 to 6) for 100 000 steps take linear time; parallel scans of pairwise log-matrix products take a fraction of a "
+    "recursion's time (Särkkä & García-Fernández 2021, arXiv:1905.13002), and give the same numbers.",
     measure=measure,
     full={
         "lengths": [100, 300, 1000, 3000, 10_000, 30_000, 100_000, 300_000],
@@ -208,7 +208,7 @@ experiment = vb.Experiment(
     quick={"lengths": [100, 1000, 10_000, 100_000], "states": [4], "rounds": 6, "seconds": 1.0, "recursion_up_to": 10_000, "learnt_from": 10_000},
     figure=figure,
     verdict=verdict,
-    notes="One chain, Gaussian emissions, double precision; each task in turn in every round, median and its standard error. `error`: distance from numpy's scaled recursions, relative for evidence and path, largest for the "
-    "posterior and for the parameters after an iteration of EM. The scan's work grows with the cube of the number of states, the recursion's with the square: many states are the recursion's case.",
+    notes="One chain, Gaussian emissions, double precision; all tasks are measured in turn in every round; times are medians with standard errors. `error`: difference from scaled recursions in NumPy, relative for evidence and path, the largest one for the "
+    "posterior and for the parameters after an iteration of EM. The scan's work grows with the cube of the number of states, the recursion's with the square, so many states favour the recursion.",
     sections=("problem", "states"),
 )  # fmt: skip

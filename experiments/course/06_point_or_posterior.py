@@ -1,4 +1,4 @@
-"""Is a point enough for θ, by maximum likelihood or MAP, or does a posterior over θ predict better?"""
+"""Is a point estimate of θ enough, by maximum likelihood or MAP, or does a posterior over θ predict better?"""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from torch import Tensor
 import vbayes as vb
 
 SHAPE, RATE, STRENGTH = 2.0, 2.0, 0.5  # θ = (μ, τ): τ ~ Gamma(2, 2), μ ~ N(0, 1/(½ τ)), x ~ N(μ, 1/τ)
-NODES, ENOUGH = 40, 0.01  # of a quadrature; nats that a point may lose where there are many data
+NODES, ENOUGH = 40, 0.01  # quadrature nodes; nats that a point estimate may lose with many data
 ML, Q, EXACT = "maximum likelihood", "q(θ)", "exact posterior"
-WITH_VARIANCE = 6  # data, from which on the loss of maximum likelihood has a variance: it grows like 1/χ²(n − 1)
+WITH_VARIANCE = 6  # data needed for the loss of maximum likelihood, which grows like 1/χ²(n − 1), to have a variance
 COLOURS = {ML: "#D55E00", Q: "#0072B2", EXACT: "#444444"}
-Density = Callable[[Tensor], Tensor]  # (R, G) places → log-densities of the next datum, for each of R data sets
+Density = Callable[[Tensor], Tensor]  # (R, G) values → log-densities of a new datum, for each of R data sets
 
 
 class Posterior(NamedTuple):
@@ -37,7 +37,7 @@ class Posterior(NamedTuple):
 
 
 def posterior(x: Tensor) -> Posterior:
-    """Of each row of x (R, n)."""
+    """The posterior for each row of x (R, n)."""
     count, mean = x.shape[1], x.mean(1)
     kappa = STRENGTH + count
     squares = (x - mean[:, None]).square().sum(1) + STRENGTH * count * mean.square() / kappa
@@ -45,7 +45,7 @@ def posterior(x: Tensor) -> Posterior:
 
 
 class Coordinate(NamedTuple):
-    """What may be used for the scale: its prior, from that of τ, τ from it, and the power of τ in dτ/dv, which its density has more than that of τ."""
+    """A coordinate v for the scale: transforms from τ to v, the map from v back to τ, and the power of τ in the Jacobian dτ/dv."""
 
     from_precision: list[transforms.Transform]
     precision: Callable[[Tensor], Tensor]
@@ -66,7 +66,7 @@ COORDINATES = {
 
 
 def by_find_map(x: Tensor, coordinate: Coordinate) -> float:
-    """The precision at the highest posterior density of μ and of the scale in a coordinate, for one data set (n,)."""
+    """The precision at the joint posterior mode of μ and a coordinate of the scale, for one data set (n,)."""
 
     def model(x: Tensor) -> None:
         prior = dist.Gamma(x.new_tensor(SHAPE), x.new_tensor(RATE))
@@ -80,7 +80,7 @@ def by_find_map(x: Tensor, coordinate: Coordinate) -> float:
 
 
 def variational(x: Tensor, steps: int) -> Density:
-    """The next datum under q(μ) = N(m, s²), q(log τ) = N(g, h²), which maximise the ELBO of each row; log τ by quadrature, μ on paper."""
+    """Predictive density under q(μ) = N(m, s²), q(log τ) = N(g, h²), which maximise the ELBO of each row; log τ is integrated by quadrature, μ in closed form."""
 
     def model(x: Tensor) -> None:
         with pyro.plate("data", len(x)):
@@ -110,17 +110,17 @@ def variational(x: Tensor, steps: int) -> Density:
 
 
 def quadrature(like: Tensor) -> tuple[Tensor, Tensor]:
-    """Nodes and weights of a mean under N(0, 1)."""
+    """Nodes and weights for an expectation under N(0, 1)."""
     nodes, weights = hermegauss(NODES)
     return like.new_tensor(nodes), like.new_tensor(weights / weights.sum())
 
 
 def rules(x: Tensor, steps: int) -> dict[str, Density]:
-    """What is to be learnt from data (R, n) → the density of the next datum."""
+    """Name of a learning method → its predictive density, given data (R, n)."""
     m, kappa, a, b = posterior(x)
     exact = dist.StudentT(2 * a[:, None], m[:, None], (b * (kappa + 1) / (a * kappa)).sqrt()[:, None])
     found: dict[str, Density] = {EXACT: exact.log_prob}
-    if x.shape[1] > 1:  # the density of one datum grows without end as the standard deviation shrinks
+    if x.shape[1] > 1:  # with one datum the likelihood is unbounded as the standard deviation goes to 0
         found[ML] = dist.Normal(x.mean(1, keepdim=True), x.std(1, keepdim=True, correction=0)).log_prob
     for name, coordinate in COORDINATES.items():
         mode = (a - 0.5 + coordinate.power) / b
@@ -129,7 +129,7 @@ def rules(x: Tensor, steps: int) -> dict[str, Density]:
 
 
 def measure(*, sizes: list[int], repeats: int, steps: int) -> pd.DataFrame:
-    """Nats that each rule loses to the exact posterior on a new datum, on the mean over θ from the prior, data of it, and all new data of it."""
+    """Expected loss of log predictive density of each method against the exact posterior, in nats per new datum, over θ from the prior, data given θ, and new data given θ."""
     rows, grid = [], torch.linspace(-4, 4, 121, dtype=torch.float64)
     for count in sizes:
         tau = dist.Gamma(SHAPE, RATE).sample((repeats, 1)).double()
@@ -221,16 +221,16 @@ def figure(table: pd.DataFrame) -> plt.Figure:
 
 
 experiment = vb.Experiment(
-    question="Is a point enough for θ, by maximum likelihood or MAP, or does a posterior over θ predict better?",
-    claim="Learning is approximate maximum likelihood or MAP of θ (course, claim 6), which is enough where data are many; where they are few, a q over θ too predicts better (Kingma & Welling 2013, "
+    question="Is a point estimate of θ enough, by maximum likelihood or MAP, or does a posterior over θ predict better?",
+    claim="Learning is approximate maximum likelihood or MAP for θ (course, claim 6), which is enough with many data; with few, a q over θ predicts better (Kingma & Welling 2013, "
     "arXiv:1312.6114, appendix F).",
     measure=measure,
     full={"sizes": [1, 2, 4, 8, 16, 64, 256], "repeats": 2000, "steps": 4000},
     quick={"sizes": [1, 8, 200], "repeats": 500, "steps": 1000},
     figure=figure,
     verdict=verdict,
-    notes="Numbers of unknown mean and variance, θ from its prior: nothing predicts better, on the mean, than the exact posterior, a Student t. `loss`: nats to that on a new datum, over all new data by quadrature; `behind`: the "
-    "same to q(θ), data set by data set; errors over data sets. With fewer than six data the loss of maximum likelihood has no variance, and no error is given.",
+    notes="Normal data with unknown mean and variance, θ from its prior: on average nothing predicts better than the exact posterior predictive, a Student t. `loss`: nats lost against it on a new datum, by quadrature; `behind`: the "
+    "same against q(θ), paired by data set; errors over data sets. With fewer than six data the loss of maximum likelihood has infinite variance, so no error is given.",
     summary=lambda table: table.drop(columns=["density", "seen"]),
     sections=("data",),
 )

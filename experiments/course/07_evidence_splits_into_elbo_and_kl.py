@@ -1,4 +1,4 @@
-"""Is log p(x) = ELBO + KL(q ‖ posterior), all the way through a training, and is the gap nothing only where q is the posterior?"""
+"""Does log p(x) = ELBO + KL(q ‖ posterior) hold throughout training, and is the gap zero only if q is the posterior?"""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from answers import head
 import vbayes as vb
 from vbayes.pairs import TRACTABLE
 
-ROUNDING, OF_GRIDS = 1e-8, 1e-6  # of closed forms, and of nodes
-LATENTS = ("b1", "b2", "b3", "z")  # of the pairs without a closed form
+ROUNDING, OF_GRIDS = 1e-8, 1e-6  # tolerances for closed forms and for quadrature
+LATENTS = ("b1", "b2", "b3", "z")  # latents of the pairs without a closed form
 GRID_STEP = 0.02
 
 
@@ -33,7 +33,7 @@ def double() -> Iterator[None]:
 
 
 def measure(*, marks: list[int]) -> pd.DataFrame:
-    """Evidence, ELBO and KL of each tractable pair after some steps of training, each from a source of its own where there are two."""
+    """Evidence, ELBO and KL of each tractable pair at several steps of training, computed independently of each other where possible."""
     with double():
         return pd.DataFrame([row for name in TRACTABLE for row in along(name, marks)] + [at_the_posterior()])
 
@@ -50,7 +50,7 @@ def along(name: str, marks: list[int]) -> Iterator[dict[str, object]]:
 
 
 def split(name: str, pair: vb.Pair, batch: vb.Batch) -> dict[str, object]:
-    """Evidence and ELBO in closed form, where there is one, the KL from all values of the latents; without a closed form the KL by Pyro's own densities, case by case."""
+    """With a closed form: evidence and ELBO from it, and the KL from a table of all latent values. Without: evidence and ELBO from the table, and the KL from Pyro's densities, value by value."""
     table = vb.tabulate(pair, batch)
     evidence, elbo, source = float(table.log_evidence().sum()), float(table.elbo().sum()), "table"
     kl = float(table.kl().sum()) if pair.exact is not None else case_by_case(pair, batch)
@@ -72,7 +72,7 @@ def split(name: str, pair: vb.Pair, batch: vb.Batch) -> dict[str, object]:
 
 
 def case_by_case(pair: vb.Pair, batch: vb.Batch) -> float:
-    """KL(q ‖ posterior) of latents that each datum has of its own: q and p of every case by Pyro's traces, and the posterior by dividing. A real latent has its cases on a fine grid."""
+    """KL(q ‖ posterior) for local latents: q and p of every latent value from Pyro's traces, and the posterior by normalising p. A real latent is evaluated on a fine grid."""
     with pair.scope(), torch.no_grad():
         nodes = pyro.poutine.trace(pair.guide).get_trace(*batch.args).nodes
         sites = [name for name in nodes if name in LATENTS]
@@ -90,7 +90,7 @@ def case_by_case(pair: vb.Pair, batch: vb.Batch) -> float:
 
 
 def at_the_posterior() -> dict[str, object]:
-    """The normal model with q put on its posterior, N(x/2, ½)."""
+    """The normal model with q set to the posterior, N(x/2, ½)."""
     known = TRACTABLE["normal_normal"]
     x = known.batch().args[0]
     pair = known.pair().load({"loc": x / 2, "scale": torch.full_like(x, 0.5).sqrt().log()})
@@ -137,14 +137,14 @@ def figure(table: pd.DataFrame) -> plt.Figure:
 
 
 experiment = vb.Experiment(
-    question="Is log p(x) = ELBO + KL(q ‖ posterior), all the way through a training, and is the gap nothing only where q is the posterior?",
+    question="Does log p(x) = ELBO + KL(q ‖ posterior) hold throughout training, and is the gap zero only if q is the posterior?",
     claim="ln p(x) = KL + ELBO with KL ≥ 0, zero if and only if q is the posterior; so the ELBO is a lower bound (course, claims 7 and 8).",
     measure=measure,
     full={"marks": [0, 3, 10, 30, 100, 300, 1000]},
     quick={"marks": [0, 10, 100]},
     figure=figure,
     verdict=verdict,
-    notes="In nats, double precision. `remainder`: what log p(x) − ELBO − KL leaves.",
+    notes="In nats, in double precision. `remainder`: log p(x) − ELBO − KL.",
     summary=lambda table: table.drop(columns=["source"]),
     sections=("pair",),
 )

@@ -1,4 +1,4 @@
-"""What does a factored q lose, and is there a posterior that no factored q can stand for?"""
+"""What does a factored q lose, and is there a posterior that no factored q can approximate?"""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NEAR = 0.1  # nats
 
 
 def measure(*, correlations: list[float], steps: int) -> pd.DataFrame:
-    """Variances and KL of the best factored Gaussian, by coordinate ascent, by gradients and on paper; and for a posterior of two arms."""
+    """Variances and KL of the best factored Gaussian, by coordinate ascent, by gradients and in closed form; and the same for a posterior with two arms."""
     rows = [correlated_gaussian(correlation, steps) for correlation in correlations]
     rows += [two_arms(name, guide, steps) for name, guide in (("factored", factored), ("correlated", correlated))]
     rows.append({"posterior": "two arms", "guide": "product of any shape", "kl": best_product()})
@@ -37,7 +37,7 @@ def factored(x: torch.Tensor) -> None:
 
 
 def correlated(x: torch.Tensor) -> None:
-    """b given a on a straight line: every Gaussian of two variables."""
+    """b is linear in a plus noise, which gives every Gaussian of two variables."""
     loc = pyro.param("loc", lambda: torch.tensor([0.5, 0.7]))
     scale = pyro.param("scale", lambda: torch.full((2,), 0.5), constraint=constraints.positive)
     slope = pyro.param("slope", lambda: torch.tensor(0.0))
@@ -46,7 +46,7 @@ def correlated(x: torch.Tensor) -> None:
 
 
 def correlated_gaussian(correlation: float, steps: int) -> dict[str, float | str]:
-    """A Gaussian of two variables with variances 1."""
+    """Results for a Gaussian of two variables with unit variances."""
     covariance = torch.tensor([[1.0, correlation], [correlation, 1.0]], dtype=torch.float64)
     target = vb.conjugate.FactoredGaussian(torch.zeros(2, dtype=torch.float64), torch.linalg.inv(covariance))
     found = vb.cavi(target, sweeps=10_000, tolerance=1e-14, progress=False)
@@ -76,7 +76,7 @@ def product(x: torch.Tensor) -> None:
 
 
 def two_arms(name: str, guide: Callable[[torch.Tensor], None], steps: int) -> dict[str, float | str]:
-    """x = a b + noise: only the product is known, and its sign is that of neither."""
+    """Results for x = a b + noise: only the product is observed, which leaves the signs of a and b unknown."""
     x = torch.tensor([SEEN])
     fit = vb.fit(
         vb.Pair(product, guide, name=name), x, vb.Pathwise(16), steps=steps, learning_rate=0.01, progress=False
@@ -90,7 +90,7 @@ def two_arms(name: str, guide: Callable[[torch.Tensor], None], steps: int) -> di
 
 
 def best_gaussian(correlated: bool) -> float:
-    """KL(q ‖ p) of the best Gaussian on the two arms: the ELBO in closed form, whose moments reach to the fourth, maximised from one arm."""
+    """KL(q ‖ p) of the best Gaussian for the two arms: the ELBO in closed form, from moments up to the fourth, maximised from a start in one arm."""
     t = torch.tensor([0.9, 0.9, -1.0, -1.0, 0.0], dtype=torch.float64, requires_grad=True)
 
     def elbo() -> torch.Tensor:
@@ -113,13 +113,13 @@ def best_gaussian(correlated: bool) -> float:
         return loss
 
     climb.step(step)
-    a = torch.linspace(-10, 10, 20_001, dtype=torch.float64)  # x given a is normal: one integral is left
+    a = torch.linspace(-10, 10, 20_001, dtype=torch.float64)  # x given a is normal, so only one integral remains
     log_p = dist.Normal(0.0, 1.0).log_prob(a) + dist.Normal(0.0, (a**2 + NOISE**2).sqrt()).log_prob(a.new_tensor(SEEN))
     return float(torch.logsumexp(log_p, 0) + math.log(20 / 20_000) - elbo().detach())
 
 
 def best_product(nodes: int = 601, sweeps: int = 500) -> float:
-    """KL(q ‖ p) of the best q(a) q(b) of any shape, on a grid: coordinate ascent, q(a) ∝ exp E_q(b) log p(a, b, x), from one arm."""
+    """KL(q ‖ p) of the best q(a) q(b) of any shape, on a grid: coordinate ascent, q(a) ∝ exp E_q(b) log p(a, b, x), from a start in one arm."""
     grid = torch.linspace(-6, 6, nodes, dtype=torch.float64)
     a, b = grid[:, None], grid[None, :]
     log_p = (
@@ -209,14 +209,14 @@ def _arms(rows: pd.DataFrame, ax: Axes) -> None:
 
 
 experiment = vb.Experiment(
-    question="What does a factored q lose, and is there a posterior that no factored q can stand for?",
-    claim="Dimensions that are made independent get too small variances; sometimes no reasonable simplification exists (course, claim 9).",
+    question="What does a factored q lose, and is there a posterior that no factored q can approximate?",
+    claim="If dimensions are assumed independent, their variances are underestimated; sometimes no reasonable simplification exists (course, claim 9).",
     measure=measure,
     full={"correlations": [0.0, 0.3, 0.5, 0.7, 0.9, 0.99], "steps": 20_000},
     quick={"correlations": [0.0, 0.5, 0.9, 0.99], "steps": 3000},
     figure=figure,
     verdict=verdict,
-    notes="`kl` is KL(q ‖ p) of the q found: by coordinate ascent for the Gaussian, by gradients and tabulated for the two arms, on a grid for a product of any shape. `kl_best` is that of the best q of its family: in closed form for the Gaussian, of the ELBO in closed form at its maximum for the two arms.",
+    notes="`kl`: KL(q ‖ p) of the q found: by coordinate ascent for the Gaussian, by gradients and tabulation for the two arms, on a grid for a product of any shape. `kl_best`: that of the best q of its family: in closed form for the Gaussian, at the maximum of the closed-form ELBO for the two arms.",
     summary=lambda table: table[
         ["posterior", "guide", "correlation", "variance", "coordinate_ascent", "stochastic_gradients", "kl", "kl_best"]
     ],

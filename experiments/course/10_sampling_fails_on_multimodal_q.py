@@ -1,4 +1,4 @@
-"""Is an average over draws of a q with many maxima bad even for large L, and how high must the barriers between them be?"""
+"""Is an average over draws of a multimodal q inaccurate even for large L, and how high must the barriers between the modes be?"""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from torch import Tensor
 
 import vbayes as vb
 
-STEP, LEAPFROG_STEPS = 1.0, 5  # of Hamiltonian Monte Carlo, in widths of a maximum: good for one maximum
-STUCK = 3  # times the error of as many independent draws: one in nine draws counts
+STEP, LEAPFROG_STEPS = 1.0, 5  # of Hamiltonian Monte Carlo, in standard deviations of a mode: well tuned for one mode
+STUCK = 3  # times the error of as many independent draws: an effective sample size of one in nine draws
 
 
 def centres(maxima: int) -> Tensor:
-    """(M,) with mean 0, 2 apart."""
+    """(M,) centres of the modes, 2 apart and with mean 0."""
     return 2.0 * (torch.arange(maxima) - (maxima - 1) / 2)
 
 
 def width(barrier: float) -> float:
-    """Of maxima 2 apart, with −ln q so many nats higher between two of them than at each: half-way, both count, 1 from each."""
+    """Standard deviation of modes 2 apart for which −ln q is `barrier` nats higher half-way between two modes, 1 from each, than at a mode."""
     return 1 / math.sqrt(2 * (barrier + math.log(2)))
 
 
 def measure(*, maxima: list[int], barriers: list[float], draws: list[int], repeats: int, chains: int) -> pd.DataFrame:
-    """Error of the average of z, whose truth is 0, over L draws of a mixture: drawn independently, and by a chain."""
+    """Error of the average of z, whose expectation is 0, over L draws from a mixture: independent draws, and those of a Markov chain."""
     rows = []
     for count in maxima:
         for barrier in barriers if count > 1 else [max(barriers)]:
@@ -46,11 +46,11 @@ def measure(*, maxima: list[int], barriers: list[float], draws: list[int], repea
 
 
 def by_chains(maxima: int, length: int, chains: int, scale: float) -> Tensor:
-    """(chains, length) of Hamiltonian Monte Carlo, each begun in a maximum of its own choice, all side by side."""
+    """(chains, length) draws by Hamiltonian Monte Carlo; each chain starts in a random mode."""
     where = centres(maxima)
 
     def look(z: Tensor) -> tuple[Tensor, Tensor]:
-        """ln q but for a constant, and its slope."""
+        """ln q up to a constant, and its derivative."""
         away = (where - z[:, None]) / scale
         each = -0.5 * away.square()
         return each.logsumexp(1), (each.softmax(1) * away).sum(1) / scale
@@ -74,7 +74,7 @@ def by_chains(maxima: int, length: int, chains: int, scale: float) -> Tensor:
 
 
 def verdict(table: pd.DataFrame) -> str:
-    """Independent draws by the law sd/√L, whatever the maxima; chains against the same law at the largest L."""
+    """Compares the errors of independent draws, and those of chains at the largest L, with the law sd/√L."""
     independent, chain = (table[table.draws == name] for name in ("independent", "chain"))
     off = ((independent.error - independent.law) / independent.error_se).abs().max()
     last = chain[chain.L == chain.L.max()]
@@ -132,13 +132,13 @@ def figure(table: pd.DataFrame) -> plt.Figure:
 
 
 experiment = vb.Experiment(
-    question="Is an average over draws of a q with many maxima bad even for large L, and how high must the barriers between them be?",
+    question="Is an average over draws of a multimodal q inaccurate even for large L, and how high must the barriers between the modes be?",
     claim="If q is complicated, with many local maxima, (1/L) Σ f(z) may be bad even for large L (course, claim 10).",
     measure=measure,
     full={"maxima": [1, 2, 5, 10], "barriers": [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0], "draws": [10, 30, 100, 300, 1000, 3000, 10_000], "repeats": 4000, "chains": 1000},
     quick={"maxima": [1, 2, 5], "barriers": [0.5, 2.0, 8.0, 32.0], "draws": [10, 100, 1000], "repeats": 2000, "chains": 300},
     figure=figure,
     verdict=verdict,
-    notes="f(z) = z. q is a mixture of Gaussians two apart, the narrower the higher the barrier between two of them; a chain starts in one, each with the same chance, and takes steps of a width.",
+    notes="f(z) = z. q is a mixture of Gaussians with means two apart, narrower for a higher barrier between two of them; a chain starts in one, each with equal probability, and its step size is their standard deviation.",
     sections=("draws", "maxima"),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Can z = g(ε) follow a posterior that no Gaussian can, with ε no more than unit normals or uniforms?"""
+"""Can z = g(ε), with ε standard normal or uniform, match a posterior that no Gaussian can?"""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HEADS, TOSSES = 7.0, 8.0
 LAYERS = 6
 CLOSE = 0.02  # nats from the posterior
 STARTS = ((0.5, 0.7), (-0.5, -0.7), (0.0, 0.0))
-NOISELESS: dict[str, tuple[Callable, float]] = {"two arms": (lambda a, b: a * b, SEEN), "banana": (lambda a, b: b - a**2, BENT)}  # x but for its noise, and as seen  # fmt: skip
+NOISELESS: dict[str, tuple[Callable, float]] = {"two arms": (lambda a, b: a * b, SEEN), "banana": (lambda a, b: b - a**2, BENT)}  # the mean of x, and its observed value  # fmt: skip
 
 
 def two_arms(x: Tensor) -> None:
@@ -52,7 +52,7 @@ def straight(x: Tensor) -> None:
 
 
 def flow() -> Callable[[Tensor], None]:
-    """z = g(ε), g a chain of coupling layers with networks of 16 units."""
+    """z = g(ε), where g is a composition of coupling layers with networks of 16 units."""
     with vb.seeded(None):
         layers = [T.affine_coupling(2, hidden_dims=[16, 16]) for _ in range(LAYERS)]
 
@@ -92,14 +92,14 @@ CASES: tuple[tuple[str, str, Callable, Callable[[], Callable], float], ...] = (
 
 
 def best_gaussian(posterior: str, evidence: float) -> float:
-    """KL(q ‖ posterior) of the best Gaussian there is: log p is a polynomial of degree 4 in z, whose mean five Gauss-Hermite nodes an axis give exactly."""
+    """KL(q ‖ posterior) of the best Gaussian: log p is a polynomial of degree 4 in z, whose expectation is exact with five Gauss-Hermite nodes per axis."""
     nodes, weights = hermegauss(5)
     noise = np.stack([part.ravel() for part in np.meshgrid(nodes, nodes)])
     weights = np.outer(weights, weights).ravel() / (2 * math.pi)
     mean, seen = NOISELESS[posterior]
 
     def kl(numbers: np.ndarray) -> float:
-        """From the mean, and the lower triangle with the logarithms of its diagonal."""
+        """The KL for a mean and a lower triangular factor with log diagonal."""
         first, second, log_first, slope, log_second = numbers
         a, b = first + math.exp(log_first) * noise[0], second + slope * noise[0] + math.exp(log_second) * noise[1]
         squares = a**2 + b**2 + ((seen - mean(a, b)) / NOISE) ** 2
@@ -110,13 +110,13 @@ def best_gaussian(posterior: str, evidence: float) -> float:
 
 
 def measure(*, steps: int, draws: int) -> pd.DataFrame:
-    """KL(q ‖ posterior) of each guide after training by paths alone, the exact evidence less the ELBO; and some of its draws."""
+    """KL(q ‖ posterior) of each guide after training with pathwise gradients, as exact evidence minus ELBO; and some of its draws."""
     rows, evidence = [], {}
     for posterior, guide, model, make, seen in CASES:
         pair = vb.Pair(model, make(), name=guide)
         x = torch.tensor([seen])
         fit = vb.fit(pair, x, vb.STL(16), steps=steps, learning_rate=0.01, progress=False)
-        if posterior not in evidence:  # which does not depend on the guide; a flow is too finely folded for a table
+        if posterior not in evidence:  # it doesn't depend on the guide; a flow would be too curved for tabulation
             evidence[posterior] = vb.log_evidence(fit, method="exact").value
         elbo = vb.log_evidence(fit, method="elbo", num_particles=4 * draws, progress=False)
         drawn = vb.posterior(fit, draws=draws, method="guide").draws["z"].reshape(draws, -1)
@@ -181,19 +181,19 @@ def figure(table: pd.DataFrame) -> plt.Figure:
 
 
 def _numbers(column: list[float] | str) -> np.ndarray:
-    """A list, or what a table on disk makes of it."""
+    """A list of numbers, or its text in a saved table."""
     return np.array(column if isinstance(column, list) else [float(part) for part in column.strip("[]").split(",")])
 
 
 experiment = vb.Experiment(
-    question="Can z = g(ε) follow a posterior that no Gaussian can, with ε no more than unit normals or uniforms?",
+    question="Can z = g(ε), with ε standard normal or uniform, match a posterior that no Gaussian can?",
     claim="z = g(ε, x) with g a flexible approximator and ε from a fixed simple density (course, claim 11).",
     measure=measure,
     full={"steps": 20_000, "draws": 2000},
     quick={"steps": 1200, "draws": 300},
     figure=figure,
     verdict=verdict,
-    notes="`kl`: KL(q ‖ posterior) in nats, with the error of its ELBO; `kl_best`: of the best Gaussian that there is, on paper. `other_arm`: the part of q's draws with a < 0.",
+    notes="`kl`: KL(q ‖ posterior) in nats, with the error of its ELBO; `kl_best`: that of the best Gaussian, in closed form. `other_arm`: the fraction of q's draws with a < 0.",
     summary=lambda table: table.drop(columns=["first", "second"]),
     sections=("posterior",),
 )

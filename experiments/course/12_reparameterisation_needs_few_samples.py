@@ -1,4 +1,4 @@
-"""How many draws of a simple noise does an average through a flexible function want?"""
+"""How many draws of simple noise does an average of a flexible function need?"""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from torch import Tensor
 
 import vbayes as vb
 
-ENOUGH = 0.2  # an error of a fifth of what is averaged
-TRUTH = 200_000  # draws for what has no closed form
+ENOUGH = 0.2  # relative error
+TRUTH = 200_000  # draws for expectations without a closed form
 
 
 def network(j: int) -> Callable[[Tensor], Tensor]:
-    """A random tanh network with a positive output, as a likelihood has."""
+    """A random tanh network with a positive output, like a likelihood."""
     first = torch.randn(j, 32, dtype=torch.float64) / math.sqrt(j)
     second = torch.randn(32, dtype=torch.float64) / math.sqrt(32)
     return lambda z: torch.nn.functional.softplus(torch.tanh(z @ first) @ second)
@@ -39,9 +39,9 @@ BASES = {"normal": torch.randn, "uniform": lambda *size: math.sqrt(12) * (torch.
 
 
 def measure(*, dimensions: list[int], per_dimension: list[int], repeats: int) -> pd.DataFrame:
-    """The root mean square error of averages over L = c J draws, relative to the truth, for several f, J and noises.
+    """Root mean square error of averages over L = c J draws, relative to the truth, for several f, J and noise distributions.
 
-    `exact` is that error in closed form, where there is one. Where no draw was one that counts, nothing was measured: `error` is NaN.
+    `exact` is this error in closed form, where there is one. If f is 0 at all draws, nothing was measured, and `error` is NaN.
     """
     rows = []
     for j in dimensions:
@@ -70,7 +70,7 @@ def measure(*, dimensions: list[int], per_dimension: list[int], repeats: int) ->
 
 
 def known(name: str, noise: str, j: int) -> float | None:
-    """E f in closed form; None where there is none."""
+    """E f in closed form; None if there is none."""
     closed = {
         "Σ z²": float(j),
         "exp(Σ z/√J)": transform(1 / math.sqrt(j), noise) ** j,
@@ -81,7 +81,7 @@ def known(name: str, noise: str, j: int) -> float | None:
 
 
 def relative_sd(name: str, noise: str, j: int) -> float:
-    """sd(f) / E f in closed form; NaN where there is none."""
+    """sd(f) / E f in closed form; NaN if there is none."""
     second = {"exp(Σ z/√J)": 1 / math.sqrt(j), "exp(Σ z/2)": 0.5}
     if name in second:
         t = second[name]
@@ -90,12 +90,12 @@ def relative_sd(name: str, noise: str, j: int) -> float:
 
 
 def transform(t: float, noise: str) -> float:
-    """E exp(t z) of one z."""
+    """The moment generating function E exp(t z) of one z."""
     return math.exp(t**2 / 2) if noise == "normal" else math.sinh(math.sqrt(3) * t) / (math.sqrt(3) * t)
 
 
 def verdict(table: pd.DataFrame) -> str:
-    """At five draws a dimension, from ten dimensions on."""
+    """The verdict for five draws per dimension, from ten dimensions on."""
     five = table[(table.per_dimension == 5) & (table.J >= 10)]
     smooth, rest = five[five.f.isin(SMOOTH)], five[~five.f.isin(SMOOTH)]
     worst = smooth.sort_values("error").iloc[-1]
@@ -105,7 +105,7 @@ def verdict(table: pd.DataFrame) -> str:
         for r in table[table.f == "Σ z²"].itertuples()
         for sign in (1, -1)
     )
-    bad = rest.groupby("f").exact.max()  # draws that hardly ever come make it: measured errors are too small
+    bad = rest.groupby("f").exact.max()  # rare draws dominate, so measured errors are too small
     first = head(
         {f"five draws a dimension err by less than {ENOUGH:.0%}": good, "Σ z² errs by sd/√L": lawful},
         {"for every function": not (bad > 1).any()},
@@ -146,14 +146,14 @@ def figure(table: pd.DataFrame) -> plt.Figure:
 
 
 experiment = vb.Experiment(
-    question="How many draws of a simple noise does an average through a flexible function want?",
+    question="How many draws of simple noise does an average of a flexible function need?",
     claim="Averages over normal or uniform noise approach the truth quickly, even for L ≈ 5J (course, claim 12).",
     measure=measure,
     full={"dimensions": [1, 2, 5, 10, 20, 50], "per_dimension": [1, 2, 5, 10, 20], "repeats": 4000},
     quick={"dimensions": [2, 10, 30], "per_dimension": [1, 5, 10], "repeats": 3000},
     figure=figure,
     verdict=verdict,
-    notes="Errors are relative to the truth. Dashed: a fifth. Dotted: the error in closed form, where there is one; draws that hardly ever come are missing from a measured error, which is NaN where no draw counted.",
+    notes="Errors are relative to the truth. Dashed: a fifth. Dotted: the error in closed form, where there is one; measured errors miss the contribution of rare draws, and are NaN if f was 0 at all draws.",
     summary=lambda table: table[table.per_dimension == 5].drop(columns=["per_dimension"]),
     sections=("f",),
 )

@@ -1,4 +1,4 @@
-"""Does a second draw for each datum buy anything in training, and with how small a minibatch does it begin to?"""
+"""Does more than one draw per datum help in training, and for how small a minibatch?"""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pictures import split, trained
 import vbayes as vb
 
 LATENT = 8
-CLAIMED = 100  # data of a minibatch
-NOTHING = 0.5  # nats a digit, which draws that cost nothing may be worth
+CLAIMED = 100  # minibatch size of the claim
+NOTHING = 0.5  # nats per digit that more draws may gain without counting
 
 
 def measure(*, draws: list[int], batch_sizes: list[int], epochs: int, hidden: int, repeats: int) -> pd.DataFrame:
-    """ELBO of data held out after training with L draws for each of M data: for as many steps as L = 1 has, and for as many evaluations.
+    """Held-out ELBO after training with L draws for each of M data, with the same number of steps as for L = 1, and with the same number of evaluations.
 
-    Epochs are those of minibatches of 100; the other minibatches take as many steps.
+    `epochs` applies to minibatches of 100; other minibatch sizes get the same number of steps.
     """
     rows = []
     for seed in range(repeats * vb.default_seed(), repeats * (vb.default_seed() + 1)):
@@ -36,7 +36,7 @@ def measure(*, draws: list[int], batch_sizes: list[int], epochs: int, hidden: in
 
 
 def gains(table: pd.DataFrame) -> pd.DataFrame:
-    """What L draws gain on one with the same minibatches, in nats a datum, with errors over the seeds, which both had."""
+    """Gain of L draws over one with the same minibatches, in nats per datum, with standard errors over seeds, paired by seed."""
     rows = []
     for (size, count, equal), own in table[table.L > 1].groupby(["batch_size", "L", "equal"]):
         one = table[(table.L == 1) & (table.batch_size == size)].set_index("seed").elbo_per_datum
@@ -47,7 +47,7 @@ def gains(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdict(table: pd.DataFrame) -> str:
-    """At minibatches of 100 (or what is nearest to it); smaller and larger ones are bounds of the claim."""
+    """The claim is about minibatches of 100 (or the nearest size); other sizes show its limits."""
     found = gains(table)
     claimed = min(set(found.batch_size), key=lambda size: abs(size - CLAIMED))
     checks, bounds, said, pays = {}, {}, [], []
@@ -101,13 +101,13 @@ def figure(table: pd.DataFrame) -> plt.Figure:
 
 
 experiment = vb.Experiment(
-    question="Does a second draw for each datum buy anything in training, and with how small a minibatch does it begin to?",
+    question="Does more than one draw per datum help in training, and for how small a minibatch?",
     claim="L = 1 draw for each datum suffices with minibatches of about 100 (Kingma & Welling 2013, arXiv:1312.6114, section 2.3; course, claim 13).",
     measure=measure,
     full={"draws": [1, 2, 5, 10], "batch_sizes": [3, 10, 30, 100, 300], "epochs": 300, "hidden": 256, "repeats": 5},
     quick={"draws": [1, 4], "batch_sizes": [3, 100], "epochs": 60, "hidden": 64, "repeats": 3},
     figure=figure,
     verdict=verdict,
-    notes="`equal`: what the training has in common with that of L = 1 with the same minibatches. All of L = 1 take as many steps, those of `epochs` with minibatches of 100. 'Free' draws would be worth up to half a nat.",
+    notes="`equal`: what is the same as for L = 1 with the same minibatches. All trainings with L = 1 take the same number of steps, that of `epochs` with minibatches of 100. Gains below half a nat don't count.",
     sections=("equal",),
 )

@@ -1,4 +1,4 @@
-"""Is the KL by pencil and paper right, and does it make the ELBO less noisy than sampling it?"""
+"""Is the closed-form KL right, and does it make the ELBO less noisy than a sampled KL?"""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from torch.distributions import Normal, kl_divergence
 import vbayes as vb
 
 LATENT = 8
-MARGIN = 0.1  # nats a digit, that the mean of draws may be off unnoticed
+MARGIN = 0.1  # nats per digit by which the mean of draws may differ without counting
 
 
 def measure(*, epochs: list[int], hidden: int, draws: int) -> pd.DataFrame:
-    """−½ Σ (1 + ln σ² − μ² − σ²) against torch's KL and against draws, and the noise of an ELBO with either, along a training."""
+    """Compares −½ Σ (1 + ln σ² − μ² − σ²) with torch's KL and with draws, and the noise of the ELBO with a closed-form and a sampled KL, during training."""
     x, new = split()
     fit = trained(x, latent=LATENT, hidden=hidden, epochs=0, seed=vb.default_seed())
     rows = []
@@ -39,7 +39,7 @@ def measure(*, epochs: list[int], hidden: int, draws: int) -> pd.DataFrame:
             for method in ("elbo", "iw")
         }
         likelihood = torch.stack([rebuilt(space, each) for each in z])
-        noise = torch.stack([likelihood.var(0), (likelihood - sampled).var(0)])  # of each digit's ELBO, over the draws
+        noise = torch.stack([likelihood.var(0), (likelihood - sampled).var(0)])  # of each digit's ELBO, over draws
         more = noise[1] - noise[0]
         rows.append(
             {"epochs": mark, "kl_per_datum": float(paper.mean()), "largest_difference": float(torch.maximum((paper - torch_kl).abs().max(), (own - torch_kl).abs().max())),
@@ -97,12 +97,12 @@ def figure(table: pd.DataFrame) -> plt.Figure:
 
 
 experiment = vb.Experiment(
-    question="Is the KL by pencil and paper right, and does it make the ELBO less noisy than sampling it?",
-    claim="With a prior without parameters −D_KL = ½ Σ (1 + ln σ² − μ² − σ²) is known, and only the likelihood is left to sample (Kingma & Welling 2013, arXiv:1312.6114, eq. 10; course, claim 14).",
+    question="Is the closed-form KL right, and does it make the ELBO less noisy than a sampled KL?",
+    claim="With a prior without parameters −D_KL = ½ Σ (1 + ln σ² − μ² − σ²) is known, and only the likelihood has to be sampled (Kingma & Welling 2013, arXiv:1312.6114, eq. 10; course, claim 14).",
     measure=measure,
     full={"epochs": [0, 3, 10, 30, 100, 300], "hidden": 256, "draws": 2000},
     quick={"epochs": [0, 5, 60], "hidden": 64, "draws": 300},
     figure=figure,
     verdict=verdict,
-    notes="On digits held out. `largest_difference`: the largest difference from torch's KL, of the formula and of the KL that estimators see. `gap`: the K-particle bound less the ELBO, a digit, which is KL(q ‖ posterior) or a little less. `sampled_off`: mean of the sampled KL less the formula, nats a digit. `variance_se`: of the difference of the two variances, over digits. Gradients are compared in analytic_kl_or_sampled.",
+    notes="On held-out digits. `largest_difference`: the largest difference from torch's KL, for the formula and for the KL that estimators use. `gap`: the K-particle bound minus the ELBO per digit, which is KL(q ‖ posterior) or slightly less. `sampled_off`: mean of the sampled KL minus the formula, nats per digit. `variance_se`: standard error of the difference of the two variances, over digits. Gradients are compared in analytic_kl_or_sampled.",
 )

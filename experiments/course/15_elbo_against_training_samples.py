@@ -13,9 +13,9 @@ from pictures import split
 
 import vbayes as vb
 
-LITTLE = 0.05  # of the ELBO, that may be lost
-START = 0.1  # standard deviation of every parameter at the start: N(0, 0.01)
-DECAYING = functools.partial(torch.optim.Adagrad, weight_decay=1.0)  # MAP under N(0, I), the ELBO being of all data
+LITTLE = 0.05  # fraction of the ELBO that may be lost
+START = 0.1  # standard deviation of the initial parameters: N(0, 0.01)
+DECAYING = functools.partial(torch.optim.Adagrad, weight_decay=1.0)  # MAP under N(0, I), as the ELBO is for all data
 PAPER: dict[str, dict[str, Any]] = {
     "digits": {"hidden": 64, "output": "bernoulli"},
     "mnist": {"hidden": 500, "output": "bernoulli"},
@@ -24,7 +24,7 @@ PAPER: dict[str, dict[str, Any]] = {
 
 
 def measure(*, data: str, latents: list[int], samples: list[int], learning_rate: float) -> pd.DataFrame:
-    """ELBO a datum, of data to train on and of data held out, after so many training samples were evaluated."""
+    """ELBO per datum on training and held-out data, after different numbers of evaluated training samples."""
     train, held = split(data)
     x, new = train.first, held.first
     rows = []
@@ -103,7 +103,7 @@ def figure(table: pd.DataFrame) -> plt.Figure:
 
 experiment = vb.Experiment(
     question="Does the ELBO of a VAE rise quickly with the samples it has seen, and do superfluous latents overfit?",
-    claim="It rises within few passes, and more latents do not overfit, for the KL is a regulariser (Kingma & Welling 2013, arXiv:1312.6114, figure 2; course, claim 15).",
+    claim="It rises within few passes, and more latents do not overfit, because the KL is a regulariser (Kingma & Welling 2013, arXiv:1312.6114, figure 2; course, claim 15).",
     measure=measure,
     full={
         "data": "mnist",
@@ -114,7 +114,7 @@ experiment = vb.Experiment(
     quick={"data": "digits", "latents": [2, 5, 20], "samples": [3000, 10_000, 30_000, 100_000], "learning_rate": 0.05},
     figure=figure,
     verdict=verdict,
-    notes="The paper's setting is the full one, and --set data=frey_face --set latents=2,5,10,20; it goes on to 10⁸ samples. Nats, of data to train on and of data held out.",
+    notes="The full setting is the paper's, as is --set data=frey_face --set latents=2,5,10,20, except that the paper goes on to 10⁸ samples. In nats, on training and held-out data.",
     sections=("latents",),
     tasks=("latents",),
 )

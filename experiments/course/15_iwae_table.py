@@ -1,4 +1,4 @@
-"""Burda, Grosse and Salakhutdinov's table 1: do more particles make a better model, and is it the bound that does?"""
+"""Table 1 of Burda, Grosse and Salakhutdinov: do more particles give a better model, and is the reason the importance-weighted bound?"""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 import vbayes as vb
 
-MARGIN = 0.5  # nats a datum, that it may be behind unnoticed
-STAGES = 8  # of 3^i passes, with the rate 10^(−3 − i/7): 3280 passes in all, as in the paper
+MARGIN = 0.5  # nats per datum by which it may be behind without counting
+STAGES = 8  # stage i has 3^i passes with learning rate 10^(−3 − i/7): 3280 passes in all, as in the paper
 
 
 def two_layers(features: int, latent: int, hidden: int, seed: int) -> vb.Pair:
@@ -47,7 +47,7 @@ def two_layers(features: int, latent: int, hidden: int, seed: int) -> vb.Pair:
 def measure(
     *, methods: list[str], data: str, latent: int, hidden: int, batch_size: int, stages: int, particles: int
 ) -> pd.DataFrame:
-    """−log p(x) of data held out by the bound of many particles, and active units, of VAE and IWAE with k draws."""
+    """Held-out −log p(x), by the bound with many particles, and active units, for VAE and IWAE with k draws."""
     train, new, seed = *split(data), vb.default_seed()
     features = train.first.shape[1]
     tables = []
@@ -58,7 +58,7 @@ def measure(
         for stage in range(stages):
             fit = vb.fit(
                 pair,
-                replace(train, seed=stages * seed + stage),  # other draws in each stage, where they are drawn anew
+                replace(train, seed=stages * seed + stage),  # new pixels in each stage, where they are drawn
                 estimator,
                 epochs=3**stage,
                 batch_size=batch_size,
@@ -125,8 +125,8 @@ def figure(table: pd.DataFrame) -> plt.Figure:
 
 
 experiment = vb.Experiment(
-    question="Do more particles make a better model, and is it the importance-weighted bound that does?",
-    claim="The importance-weighted bound with k = 5 and 50 gives better models than the ELBO with as many draws, which gain next to nothing (Burda, Grosse & Salakhutdinov 2016, arXiv:1509.00519, table 1).",
+    question="Do more particles give a better model, and is the reason the importance-weighted bound?",
+    claim="The importance-weighted bound with k = 5 and 50 gives better models than the ELBO with as many draws, which gains almost nothing from them (Burda, Grosse & Salakhutdinov 2016, arXiv:1509.00519, table 1).",
     measure=measure,
     full={
         "methods": ["VAE-1", "VAE-5", "VAE-50", "IWAE-5", "IWAE-50"],

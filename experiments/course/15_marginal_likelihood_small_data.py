@@ -1,4 +1,4 @@
-"""Kingma & Welling's figure 3: is learning by the ELBO quicker and better than wake-sleep and Monte Carlo EM, with few data and many?"""
+"""Figure 3 of Kingma & Welling: is learning with the ELBO faster and better than wake-sleep and Monte Carlo EM, with few data and with many?"""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pictures import split
 import vbayes as vb
 
 LATENT, BATCH = 3, 100
-MARGIN = 0.5  # nats a datum, that it may be behind unnoticed
-BUSY = 1.5  # how many times as long either may have taken on a busy machine
+MARGIN = 0.5  # nats per datum by which it may be behind without counting
+BUSY = 1.5  # factor by which a busy machine may have slowed down either method
 METHODS = {"AEVB": vb.AnalyticKL(), "wake-sleep": vb.SleepPhase(), "Monte Carlo EM": None}
 COLOURS = {"AEVB": "#0072B2", "wake-sleep": "#7F7F7F", "Monte Carlo EM": "#D55E00"}
 
@@ -35,7 +35,7 @@ def measure(
     chains: int,
     temperatures: int,
 ) -> pd.DataFrame:
-    """log p(x) a datum of data trained on and held out, by annealing from the prior, which asks nothing of a guide."""
+    """log p(x) per datum on training and held-out data, by annealing from the prior, which needs no guide."""
     train, held = split(data)
     tables = []
     for count in rows:
@@ -77,19 +77,19 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def lead(held: pd.DataFrame, of: tuple[str, int], on: tuple[str, int]) -> tuple[float, float]:
-    """Of one method after so many samples on another: mean and standard error over the data held out, nats."""
+    """Lead of one (method, samples) over another in held-out log p(x): mean and standard error over data, in nats."""
     wide = held.pivot(index="datum", columns=["method", "samples"], values="log_p")
     return of_repeats(wide[of] - wide[on])
 
 
 def in_time(own: pd.DataFrame, seconds: float, samples: int) -> tuple[float, float]:
-    """The lead of AEVB after so many seconds at most on Monte Carlo EM after so many samples; NaN where it was not looked at so early."""
+    """The lead of AEVB, at its last evaluation within `seconds`, over Monte Carlo EM after `samples`; NaN if there was no evaluation so early."""
     looks = own[(own.method == "AEVB") & (own.seconds <= seconds)].samples
     return lead(own, ("AEVB", looks.max()), ("Monte Carlo EM", samples)) if len(looks) else (math.nan, math.nan)
 
 
 def verdict(table: pd.DataFrame) -> str:
-    """Held out, datum by datum: after as many samples, and after as much time."""
+    """Compares held-out data, paired by datum, after equal numbers of samples and after equal times."""
     held = table[table["part"] == "held out"]
     samples = sorted(set(held[held.method == "Monte Carlo EM"].samples))
     said, equal, timed = [], {}, []
@@ -138,8 +138,8 @@ def figure(table: pd.DataFrame) -> plt.Figure:
 
 
 experiment = vb.Experiment(
-    question="Is learning by the ELBO quicker and better than wake-sleep and Monte Carlo EM, with few data and with many?",
-    claim="Stochastic gradients of the ELBO (AEVB) converge faster and to better models than wake-sleep and Monte Carlo EM, which can't be run online on many data (Kingma & Welling 2013, arXiv:1312.6114, figure 3).",
+    question="Is learning with the ELBO faster and better than wake-sleep and Monte Carlo EM, with few data and with many?",
+    claim="Stochastic gradients of the ELBO (AEVB) converge faster and to better models than wake-sleep and Monte Carlo EM, which can't be run online on large data (Kingma & Welling 2013, arXiv:1312.6114, figure 3).",
     measure=measure,
     full={
         "data": "mnist",
@@ -166,7 +166,7 @@ experiment = vb.Experiment(
     },
     figure=figure,
     verdict=verdict,
-    notes="The full setting is the paper's: 100 hidden units, three latents, Adagrad, N = 1000 and 50,000. Evidence by annealed importance sampling from the prior (the paper: by a density of HMC draws).",
+    notes="The full setting is the paper's: 100 hidden units, three latents, Adagrad, N = 1000 and 50,000. Evidence by annealed importance sampling from the prior (in the paper by a density estimate from HMC draws).",
     summary=summary,
     sections=("rows",),
     tasks=("rows", "methods"),

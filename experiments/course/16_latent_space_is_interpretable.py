@@ -1,4 +1,4 @@
-"""Does the latent space of a VAE order the data by what they are, without having seen a label?"""
+"""Does the latent space of a VAE organise the data by class, without having seen labels?"""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from sklearn.neighbors import KNeighborsClassifier
 import vbayes as vb
 from vbayes.plots import images
 
-GRID = 15  # pictures along each axis of the map
+GRID = 15  # pictures along each axis of the map of the latent space
 NEIGHBOURS = 10
 
 
 def measure(*, data: str, rows: int | None, epochs: int, hidden: int, repeats: int) -> pd.DataFrame:
-    """Digits told apart by their neighbours in two latent dimensions, in two principal components, and in all pixels; on data held out."""
+    """Accuracy of classifying held-out digits by their nearest neighbours in two latent dimensions, in two principal components, and in all pixels."""
     scores = []
     for seed in range(repeats * vb.default_seed(), repeats * (vb.default_seed() + 1)):
         train, new = split(data, seed, rows=rows)
@@ -77,14 +77,14 @@ def figure(table: pd.DataFrame) -> plt.Figure:
 
 
 experiment = vb.Experiment(
-    question="Does the latent space of a VAE order the data by what they are, without having seen a label?",
+    question="Does the latent space of a VAE organise the data by class, without having seen labels?",
     claim="The latent space can be mapped, seeing which data each point generates (course, claim 16).",
     measure=measure,
     full={"data": "digits", "rows": None, "epochs": 500, "hidden": 256, "repeats": 5},
     quick={"epochs": 100, "hidden": 128, "repeats": 3},
     figure=figure,
     verdict=verdict,
-    notes="`accuracy`: of ten nearest neighbours, on data held out (a third of the digits; `--set data=mnist` takes MNIST). `generated`: places of these whose picture, by its nearest data, is the digit that their neighbours are.",
+    notes="`accuracy`: of a classifier by ten nearest neighbours, on held-out data (a third of the digits; `--set data=mnist` takes MNIST). `generated`: fraction of their codes for which the generated picture is classified, by its nearest pictures, as the digit of the code's neighbours.",
     summary=lambda table: table[["space", "seed", "accuracy", "generated"]],
     sections=("space",),
 )

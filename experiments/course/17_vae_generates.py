@@ -1,4 +1,4 @@
-"""Are pictures drawn from the prior of a VAE like the data?"""
+"""Do pictures drawn from the prior of a VAE look like the data?"""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MEASURED = ("confident", "effective_classes", "pixels_from_nearest", "variance_o
 
 
 def measure(*, data: str, rows: int | None, epochs: int, hidden: int, count: int, repeats: int) -> pd.DataFrame:
-    """What a classifier that was trained on data says of pictures from the prior, of data held out, and of pixels drawn independently."""
+    """How a classifier trained on the data judges pictures from the prior, held-out data, and independently drawn pixels."""
     found = []
     for seed in range(repeats * vb.default_seed(), repeats * (vb.default_seed() + 1)):
         train, held = split(data, seed, rows=rows)
@@ -28,7 +28,7 @@ def measure(*, data: str, rows: int | None, epochs: int, hidden: int, count: int
         space = vb.LatentSpace(trained(train, latent=LATENT, hidden=hidden, epochs=epochs, seed=seed))
         judge = MLPClassifier((64,), max_iter=1000, tol=1e-3, random_state=seed).fit(x.numpy(), labels)
         mean, scale = space.encode()
-        spread = float((mean.var(0) + scale.square().mean(0)).mean())  # of z over the data; 1 under the prior
+        spread = float((mean.var(0) + scale.square().mean(0)).mean())  # variance of z over the data; 1 under the prior
         generator = torch.Generator().manual_seed(seed)
         _, drawn = space.generate(count, seed=seed)
         sources = {
@@ -60,7 +60,7 @@ def verdict(table: pd.DataFrame) -> str:
     seeds = {what: table.pivot(index="seed", columns="source", values=what) for what in MEASURED}
 
     def more(what: str, **parts: float) -> bool | None:
-        """Whether a sum of parts of the sources, each seed by itself, is above 0."""
+        """Whether a linear combination of the sources, computed for each seed, is above 0."""
         apart = sum(part * seeds[what][source[name]] for name, part in parts.items())
         return surely(apart)
 
@@ -89,14 +89,14 @@ def figure(table: pd.DataFrame) -> plt.Figure:
 
 
 experiment = vb.Experiment(
-    question="Are pictures drawn from the prior of a VAE like the data?",
+    question="Do pictures drawn from the prior of a VAE look like the data?",
     claim="The latent is pushed to N(0, I), so synthetic data are easy to draw (course, claim 17).",
     measure=measure,
     full={"data": "digits", "rows": None, "epochs": 500, "hidden": 256, "count": 2000, "repeats": 5},
     quick={"epochs": 100, "hidden": 128, "count": 600, "repeats": 3},
     figure=figure,
     verdict=verdict,
-    notes="`confident`: pictures that a classifier trained on data gives one digit more than 90 %. `effective_classes`: exp of the entropy of its answers. The pictures shown are means, those judged have drawn pixels, as the data.",
+    notes="`confident`: fraction of pictures for which a classifier trained on the data gives one digit more than 90 %. `effective_classes`: exponential of the entropy of its answers. The pictures shown are means; those judged have sampled pixels, like the data.",
     summary=lambda table: table.drop(columns=["pictures"]),
     sections=("source",),
 )

@@ -16,7 +16,7 @@ SHOWN = 24
 
 
 def measure(*, data: str, rows: int | None, latents: list[int], epochs: int, hidden: int, repeats: int) -> pd.DataFrame:
-    """Laplacian energy of reconstructions and of samples in that of the data, and the evidence of data held out, by the number of latents."""
+    """Laplacian energy of reconstructions and samples relative to the data's, and held-out evidence, by number of latents."""
     found = []
     for latent in latents:
         for seed in range(repeats * vb.default_seed(), repeats * (vb.default_seed() + 1)):
@@ -99,13 +99,13 @@ def figure(table: pd.DataFrame) -> plt.Figure:
 
 experiment = vb.Experiment(
     question="Are the pictures of a VAE smoother than the data, and does that go with a worse likelihood?",
-    claim="Maximum likelihood marginalised over latents makes data that look like averages of many (course, claim 18).",
+    claim="Maximum likelihood marginalised over latents generates data that look like averages of many (course, claim 18).",
     measure=measure,
     full={"data": "digits", "rows": None, "latents": [1, 2, 5, 10, 20], "epochs": 500, "hidden": 256, "repeats": 5},
     quick={"latents": [2, 5, 15], "epochs": 100, "hidden": 128, "repeats": 3},
     figure=figure,
     verdict=verdict,
-    notes="`sharpness`: mean Laplacian energy of the mean pictures, in that of the data. `squared_error`: of reconstructions, in that of the mean of all digits held out. `log_p_per_datum`: bound of 50 particles, held out.",
+    notes="`sharpness`: mean Laplacian energy of the mean pictures, relative to the data's. `squared_error`: of reconstructions, relative to that of the mean held-out digit. `log_p_per_datum`: bound with 50 particles, held out.",
     summary=lambda table: table.drop(columns=["spectrum", "shown"]),
     sections=("latents", "pictures"),
 )

@@ -1,4 +1,4 @@
-"""The first words of a verdict: holds, holds within bounds, fails here, or can't tell, and which check decided."""
+"""The first words of a verdict: holds, holds within bounds, fails here, or can't tell; and the checks that decided it."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from vbayes.summaries.joint import joint_limit
 def above(
     value: float, se: float, than: float = 0.0, *, sure: float = 2.0, of: int = 1, repeats: float = math.inf
 ) -> bool | None:
-    """Whether a measured value lies above another number.
+    """Whether a measured value lies above a threshold.
 
-    Of a value that equals the other number, True and False are each said with a probability of 2.3 % for the default `sure`. A check that asks this of `every` one of several values is wrongly
+    Of a value that equals the threshold, True and False are each said with a probability of 2.3 % for the default `sure`. A check that asks this of `every` one of several values is wrongly
     True with at most that probability, however many there are, as all must be; it is wrongly False with up to as many times that probability, which `of` takes off.
 
     Args:
-        value, se: It and its standard error; NaN where there is none, as of one repeat.
-        than: The other.
+        value, se: The value and its standard error; the latter is NaN if unknown, for example with one repeat.
+        than: The threshold.
         sure: Standard errors, from which on one is sure, of a single value whose error is known.
         of: Number of values of which one is enough to fail a check: more standard errors are asked for, so that any of them fails it as rarely as a single one.
         repeats: From which the error is computed: of few, Student's t asks for more standard errors.
 
     Returns:
-        True or False; None where the error is too wide to say.
+        True or False; None if the error is too large to decide.
     """
     if not (math.isfinite(value) and math.isfinite(se)):
         return None
@@ -59,7 +59,7 @@ def not_above(
         within: The margin. Without one an error that is wide enough would pass anything.
 
     Returns:
-        False where the value surely lies above, True where it surely lies above by less than the margin, None where the error is too wide for either.
+        False if the value certainly lies above, True if it certainly lies above by less than the margin, None if the error is too large to decide.
     """
     if not (math.isfinite(value) and math.isfinite(se)):
         return None
@@ -70,13 +70,13 @@ def not_above(
 
 
 def every(answers: Iterable[bool | None]) -> bool | None:
-    """False if one is, else None if one is, else True; None of none."""
+    """False if any answer is False, else None if any is None, else True; None if there are no answers."""
     found = list(answers)
     return False if False in found else None if None in found or not found else True
 
 
 def of_repeats(values: pd.Series) -> tuple[float, float]:
-    """Mean and standard error of independent values; both NaN where one of them is, the error where there is only one."""
+    """Mean and standard error of independent values; both are NaN if a value is, and the error also if there is only one value."""
     return float(values.mean(skipna=False)), float(values.sem(skipna=False))
 
 
@@ -89,8 +89,8 @@ def head(checks: Mapping[str, bool | None], bounds: Mapping[str, bool | None] | 
     """The words before the colon.
 
     Args:
-        checks: What must hold → whether it does; None where that can't be told.
-        bounds: What the claim says beyond that, and holds within bounds without.
+        checks: Requirement → whether it holds; None if undecided.
+        bounds: Further parts of the claim; if one of them does not hold, the claim holds within bounds.
 
     Returns:
         "Holds", "Holds within bounds (not: ...; can't tell: ...)", "Fails here (...)" or "Can't tell (...)".
@@ -110,10 +110,10 @@ def head(checks: Mapping[str, bool | None], bounds: Mapping[str, bool | None] | 
 
 
 def _names(checks: Mapping[str, bool | None], answer: bool | None) -> str:
-    """Of the checks with this answer."""
+    """The names of the checks with this answer."""
     return "; ".join(what for what, holds in checks.items() if (holds if holds is None else bool(holds)) is answer)
 
 
 def measured(value: float, se: float, form: str = ".2f") -> str:
-    """A value and its standard error; the value alone where it has none, as after one repeat."""
+    """A value and its standard error as text; the value alone if the error is unknown, for example after one repeat."""
     return f"{value:{form}} ± {se:{form.removeprefix('+')}}" if math.isfinite(se) else f"{value:{form}}"

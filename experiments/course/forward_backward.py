@@ -1,6 +1,6 @@
-"""A hidden Markov model in numpy, step by step: what the parallel scans of vbayes are held against.
+"""A hidden Markov model in NumPy, step by step: the reference for the parallel scans of vbayes.
 
-Messages are scaled to sum to one, as Rabiner 1989 (doi:10.1109/5.18626, section V.A) has it: no logarithm of a sum, no scan, nothing of vbayes.
+Messages are scaled to sum to one, as in Rabiner 1989 (doi:10.1109/5.18626, section V.A); it uses no log-sum-exp, no scan, and nothing of vbayes.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import numpy as np
 
 
 class Known(NamedTuple):
-    """What is to be known of one chain of T steps in S states.
+    """Exact results for one chain with T steps and S states.
 
-    `log_evidence` in nats; `posterior` (T, S) p(z_t | x); `moves` (S, S) expected transitions; `underflow` the first step at which p(x_1, …, x_t) itself is 0 in
-    double precision, T if there is none.
+    `log_evidence` in nats; `posterior` (T, S) p(z_t | x); `moves` (S, S) expected numbers of transitions; `underflow` the first step at which p(x_1, …, x_t) underflows to 0
+    in double precision, or T if there is none.
     """
 
     log_evidence: float
@@ -29,13 +29,13 @@ def log_normal(x: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
 
 
 def forward_backward(initial: np.ndarray, transition: np.ndarray, log_density: np.ndarray) -> Known:
-    """From (S,) and (S, S) probabilities and (T, S) log p(x_t | state)."""
+    """The forward-backward algorithm, from (S,) and (S, S) probabilities and (T, S) log p(x_t | state)."""
     highest = log_density.max(1)
     density = np.exp(log_density - highest[:, None])
     ahead, behind, given_past = np.empty_like(density), np.ones_like(density), np.empty(len(density))
     for t, here in enumerate(density):
         message = (ahead[t - 1] @ transition if t else initial) * here
-        given_past[t] = message.sum()  # p(x_t | x_1, …, x_{t−1}), but for the highest density
+        given_past[t] = message.sum()  # p(x_t | x_1, …, x_{t−1}), divided by the highest density
         ahead[t] = message / given_past[t]
     for t in range(len(density) - 1, 0, -1):
         behind[t - 1] = transition @ (density[t] * behind[t]) / given_past[t]
@@ -54,13 +54,13 @@ def best_path(initial: np.ndarray, transition: np.ndarray, log_density: np.ndarr
 
 
 def of_path(initial: np.ndarray, transition: np.ndarray, log_density: np.ndarray, path: np.ndarray) -> float:
-    """log p(x, z) of a path (T,), in nats."""
+    """log p(x, z) of a given path (T,), in nats."""
     seen = log_density[np.arange(len(path)), path].sum()
     return float(np.log(initial[path[0]]) + np.log(transition[path[:-1], path[1:]]).sum() + seen)
 
 
 def em_step(known: Known, x: np.ndarray) -> list[np.ndarray]:
-    """The parameters that maximise what is expected: initial and transition probabilities, means, standard deviations."""
+    """The M-step: initial and transition probabilities, means and standard deviations that maximise the expected log-likelihood."""
     weight = known.posterior / known.posterior.sum(0)
     mean = x @ weight
     variance = ((x[:, None] - mean) ** 2 * weight).sum(0)

@@ -1,4 +1,4 @@
-"""Data sets of pictures, in a part to train on and a part held out, and a VAE of them."""
+"""Data sets of pictures, split into training and held-out data, and a VAE for them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ HELD = {"digits": 600, "mnist": 1000, "binarized_mnist": 1000}
 
 
 def split(name: str = "digits", seed: int | None = None, *, rows: int | None = None) -> tuple[vb.Dataset, vb.Dataset]:
-    """Data to train on, the first `rows` of them if given, and data held out.
+    """Training data (their first `rows`, if given) and held-out data.
 
-    Digits are shuffled by the seed. MNIST's test split is held out; "stochastic_mnist" is MNIST drawn anew in each epoch with its grey values as
-    probabilities, and once for all of the test split (as Burda, Grosse & Salakhutdinov 2016 have it). Of the Frey faces, frames of a film, every second one is: neighbours are alike, so
-    what is held out lies between what was seen.
+    Digits are shuffled with the seed. For MNIST the test split is held out; "stochastic_mnist" is MNIST with pixels redrawn in each epoch, with grey values as
+    probabilities, and drawn once for the test split (as in Burda, Grosse & Salakhutdinov 2016). Of the Frey faces, frames of a film, every second one is held out: neighbours are
+    similar, so held-out frames lie between training frames.
     """
     if name == "digits":
         data = vb.data.digits()
@@ -45,7 +45,7 @@ def trained(
     batch_size: int = 100,
     estimator: object = "analytic_kl",
 ) -> vb.Fit:
-    """A VAE, with Bernoulli or Gaussian pixels as the data have it, after so many epochs or steps."""
+    """A VAE, with Bernoulli or Gaussian pixels according to the data, trained for a number of epochs or steps."""
     output = "bernoulli" if data.support == "binary" else "gaussian"
     pair = vb.pairs.vae(data.first.shape[1], hidden=hidden, latent=latent, output=output, seed=seed)
     length = {"epochs": epochs, "steps": steps, "batch_size": batch_size}

@@ -1,4 +1,4 @@
-"""Small pictures in a table: as text, and drawn in a row."""
+"""Small pictures stored as text in a table, and drawn in a row."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ def as_text(picture: Any) -> str:
 
 
 def as_array(text: str) -> np.ndarray:
-    """(8, 8) what `as_text` wrote."""
+    """(8, 8) array from the text that `as_text` made."""
     return np.array([float(value) for value in text.split()]).reshape(SHAPE)
 
 
 def draw_row(
     texts: Iterable[str], axes: Sequence[Axes], *, label: str, signed: bool = False, titles: Sequence[str] = ()
 ) -> None:
-    """A picture on each of several axes.
+    """Draws one picture on each of several axes.
 
     Args:
         texts: From `as_text`.
-        axes: As many, or more: those left over stay blank.
-        label: To the left of the first.
-        signed: Whether 0 is white and the sign a colour, each picture with a range of its own; otherwise 0 is white and 1 black.
-        titles: Above each.
+        axes: At least as many as pictures; the remaining ones stay blank.
+        label: Label to the left of the first.
+        signed: Whether values have a sign, shown as colour with 0 white, each picture with its own range; otherwise 0 is white and 1 black.
+        titles: Titles above the pictures.
     """
     pictures = [as_array(text) for text in texts]
     for i, ax in enumerate(axes):

@@ -1,4 +1,4 @@
-"""How sharp pictures are: what averages of many lose."""
+"""Measures of how sharp pictures are."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from vbayes.errors import BadInput
 
 
 def laplacian_energy(pictures: np.ndarray) -> np.ndarray:
-    """The mean square of the Laplacian, divided by the variance of the pixels: large for edges, small for what is smooth, and no matter of contrast.
+    """The mean square of the Laplacian divided by the variance of the pixels: large for edges, small for smooth pictures, and independent of contrast.
 
     Args:
         pictures: (N, height, width).
 
     Returns:
-        (N,) without units; 0 for a picture of one colour.
+        (N,) dimensionless; 0 for a uniform picture.
 
     References:
         Subbarao & Tyan 1998, Selecting the optimal focus measure for autofocusing, doi:10.1109/34.709612.
@@ -27,14 +27,14 @@ def laplacian_energy(pictures: np.ndarray) -> np.ndarray:
 
 
 def spectrum(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The mean power of pictures by spatial frequency, over all directions, in parts of their whole power without its mean.
+    """The mean power of pictures by spatial frequency, averaged over directions, as a fraction of their total power without the mean.
 
     Args:
         pictures: (N, height, width).
 
     Returns:
-        Frequencies in cycles a pixel, at the middle of rings of one cycle a picture, up to ½; and the power in each ring, which add up to 1 with what
-        lies in the corners beyond ½.
+        Frequencies in cycles per pixel, at the middles of rings one cycle per picture wide, up to ½; and the fraction of the power in each ring. Together with
+        the corners beyond ½ the fractions add up to 1.
 
     References:
         Field 1987, Relations between the statistics of natural images and the response properties of cortical cells, doi:10.1364/JOSAA.4.002379.

@@ -1,4 +1,4 @@
-"""The programs in plain PyTorch: formulas written out, one Adam, nothing in between."""
+"""The same problems in plain PyTorch: formulas written out by hand, trained with Adam."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class MeanField(nn.Module):
         self.log_scale = nn.Parameter(torch.full((size,), math.log(0.1)))
 
     def draw(self) -> tuple[Tensor, Tensor]:
-        """z and log q(z)."""
+        """A draw z and log q(z)."""
         noise = torch.randn_like(self.loc)
         log_q = (-0.5 * noise**2 - self.log_scale - 0.5 * LOG_2PI).sum()
         return self.loc + self.log_scale.exp() * noise, log_q
@@ -99,16 +99,16 @@ MODULES: dict[str, Callable[[], nn.Module]] = {
 
 
 def by_hand(name: str, problem: Problem, *, compiled: bool) -> Callable[[int], object]:
-    """Steps of a module's loss under a fused Adam.
+    """A function that trains a module for a number of steps with fused Adam.
 
     Args:
-        compiled: The loss by `torch.compile`.
+        compiled: Whether to compile the loss with `torch.compile`.
     """
     module = MODULES[name]()
     optimizer = torch.optim.Adam(module.parameters(), lr=problem.learning_rate, fused=True)
     validated = Distribution._validate_args
     loss_of = torch.compile(module) if compiled else module
-    Distribution._validate_args = validated  # torch.compile turns it off for the whole process
+    Distribution._validate_args = validated  # torch.compile turns validation off for the whole process
     columns, size = problem.data, problem.batch_size
 
     def run(count: int) -> object:
@@ -129,7 +129,7 @@ def by_hand(name: str, problem: Problem, *, compiled: bool) -> Callable[[int], o
 
 
 def products(problem: Problem) -> Callable[[int], object]:
-    """The matrix products of a step of the VAE, and nothing else."""
+    """Only the matrix products of one training step of the VAE."""
     x, (m, n, h, j) = problem.data[0][:100], (100, 784, 400, 20)
     w1, w2, wz, wd = (torch.randn(size) for size in ((h, n), (n, h), (j, h), (h, j)))
     a, z, d = torch.randn(m, h), torch.randn(m, j), torch.randn(m, n)
@@ -137,7 +137,7 @@ def products(problem: Problem) -> Callable[[int], object]:
     def run(count: int) -> object:
         for _ in range(count):
             x @ w1.T, a @ wz.T, a @ wz.T, z @ wd.T, a @ w2.T  # forward
-            d @ w2, d.T @ a, a @ wd, a.T @ z, z @ wz, z @ wz, z.T @ a, z.T @ a, a.T @ x  # and back
+            d @ w2, d.T @ a, a @ wd, a.T @ z, z @ wz, z @ wz, z.T @ a, z.T @ a, a.T @ x  # backward
         return None
 
     return run

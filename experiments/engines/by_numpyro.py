@@ -1,4 +1,4 @@
-"""The programs in NumPyro, under its own AutoNormal and Adam."""
+"""The same problems in NumPyro, with its own AutoNormal and Adam."""
 
 from __future__ import annotations
 
@@ -74,13 +74,13 @@ PAIRS = {
 
 
 class NumPyro:
-    """An SVI with its data.
+    """NumPyro's SVI for a problem, with its data.
 
     Args:
-        name: Of the problem.
-        problem: Its data and settings.
-        full_rank: A normal with all covariances as the guide, where the problem has none of its own.
-        particles: K.
+        name: The problem's name.
+        problem: The problem's data and settings.
+        full_rank: Whether the guide is a Gaussian with a full covariance matrix, if the problem has no guide of its own.
+        particles: Number of particles, K.
     """
 
     def __init__(self, name: str, problem: Problem, *, full_rank: bool = False, particles: int = 1) -> None:
@@ -100,7 +100,7 @@ class NumPyro:
         return tuple(column[index] for column in columns)
 
     def steps(self) -> Callable[[int], object]:
-        """One `jit(svi.update)` after the other."""
+        """A loop in Python that calls `jit(svi.update)` once per step."""
 
         @jax.jit
         def step(state, key, columns):
@@ -131,7 +131,7 @@ class NumPyro:
         return lambda count: jax.block_until_ready(compiled(self.state, jax.random.PRNGKey(2), self.columns, count))
 
     def draws(self, count: int) -> Callable[[], object]:
-        """`jit(vmap(grad))` over keys."""
+        """`count` gradients at once, by `jit(vmap(grad))` over random keys."""
         parameters = self.svi.get_params(self.state)
         unconstrained = self.svi.optim.get_params(self.state.optim_state)
         del parameters

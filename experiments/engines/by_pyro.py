@@ -1,4 +1,4 @@
-"""The programs in Pyro itself, and in vbayes: one pair, many engines."""
+"""The same problems trained with Pyro and with vbayes, from the same model and guide."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _batches(problem: Problem) -> Callable[[], tuple[torch.Tensor, ...]]:
 
 
 def by_svi(problem: Problem, make: Callable[..., Any]) -> Callable[[int], object]:
-    """Steps of an SVI, one call each, in a param store of its own.
+    """A function that calls `svi.step` once per step, with a param store of its own.
 
     Args:
         make: (model, guide, optimiser) → SVI.
@@ -47,7 +47,7 @@ def by_svi(problem: Problem, make: Callable[..., Any]) -> Callable[[int], object
     def run(count: int) -> object:
         nonlocal held
         with store.scope(held) as held, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # JitTrace_ELBO's tracer warns of a great deal
+            warnings.simplefilter("ignore")  # tracing for JitTrace_ELBO raises many warnings
             return [svi.step(*batch()) for _ in range(count)]
 
     return run
@@ -73,7 +73,7 @@ def _ready(problem: Problem) -> tuple[vb.Pair, vb.Dataset]:
 
 
 def vbayes_captured(problem: Problem) -> Callable[[int], object]:
-    """The captured graph as torch interprets it, and torch's Adam."""
+    """The captured graph, run by PyTorch's interpreter, with PyTorch's Adam."""
     pair, data = _ready(problem)
     batch = data.batch(pair.model, torch.arange(problem.batch_size or len(data)))
     program, draw = stage(pair, vb.Trace(), batch), _batches(problem)
@@ -97,7 +97,7 @@ def vbayes_captured(problem: Problem) -> Callable[[int], object]:
 
 
 def vbayes_loop(problem: Problem, particles: int = 1) -> Callable[[int], object]:
-    """What `vb.fit` runs."""
+    """The training loop that `vb.fit` runs."""
     options = {"batch_size": problem.batch_size, "learning_rate": problem.learning_rate, "seed": 0}
     fit = vb.fit(
         problem.pair(),
@@ -126,7 +126,7 @@ def vbayes_loop(problem: Problem, particles: int = 1) -> Callable[[int], object]
 
 
 def pyro_draws(problem: Problem, count: int) -> Callable[[], object]:
-    """`count` gradients, one after the other."""
+    """`count` gradients, computed one after another."""
     pair, data = _ready(problem)
     batch = data.batch(pair.model)
     model, guide = pair.scaled(len(data))
@@ -144,7 +144,7 @@ def pyro_draws(problem: Problem, count: int) -> Callable[[], object]:
 
 
 def vbayes_draws(problem: Problem, count: int, *, compiled: bool) -> Callable[[], object]:
-    """`count` gradients by one captured program, their noise included."""
+    """`count` gradients from one captured program, including drawing their noise."""
     pair, data = _ready(problem)
     batch = data.batch(pair.model)
     program = stage(pair, vb.Trace(), batch)

@@ -1,4 +1,4 @@
-"""What is trained: four programs in Pyro, with their data and learning rates, and one of any size."""
+"""The problems to train: Pyro programs with their data and learning rates, and a regression of any size."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from torch import Tensor
 
 import vbayes as vb
 
-HIDDEN = 20  # units of the Bayesian network
+HIDDEN = 20  # hidden units of the Bayesian neural network
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A pair as a function that makes it anew, and what it is trained on.
+    """A model and guide, and the data and settings they are trained with.
 
     Attributes:
-        pair: → model and guide.
-        data: The columns that they are called with.
-        batch_size: M; None takes all rows.
-        learning_rate: Adam's.
+        pair: Function that makes a new pair of model and guide.
+        data: Columns of data that model and guide are called with.
+        batch_size: Size of a minibatch, M; None uses all rows.
+        learning_rate: Learning rate of Adam.
     """
 
     pair: Callable[[], vb.Pair]
@@ -79,7 +79,7 @@ def _network() -> Problem:
 def _vae() -> Problem:
     try:
         x = vb.data.mnist().first.reshape(-1, 784).round()
-    except vb.errors.DataUnavailable:  # the values make no difference to the time
+    except vb.errors.DataUnavailable:  # the values do not affect the time
         with vb.seeded(0):
             x = torch.rand(60_000, 784).round()
     return Problem(lambda: vb.pairs.vae(784, 400, 20), (x,), 100, 1e-3)
@@ -95,9 +95,9 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
 
 
 def regression(rows: int, columns: int, *, full_rank: bool) -> Problem:
-    """Logistic regression on so many rows of so many columns that mean nothing: their values make no difference to the time.
+    """Logistic regression on random data of the given size, as the values do not affect the time.
 
-    Nor does the rate, so long as it leads nowhere in the many steps that are timed.
+    The learning rate is tiny, so that the parameters hardly move in the many steps that are timed.
     """
     with vb.seeded(0):
         x, y = torch.randn(rows, columns) / columns**0.5, (torch.rand(rows) < 0.5).float()

@@ -1,4 +1,4 @@
-"""How long tasks take, in turn: what else the machine does meets all of them alike."""
+"""Times tasks in alternation, so that other load on the machine affects all of them alike."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Took:
-    """Seconds of one unit of a task.
+    """Seconds per step of a task.
 
     Attributes:
-        wall: By the clock.
-        processor: That this process had a processor for, all of its threads together: where others want it too, this is what counts.
+        wall: Elapsed seconds.
+        processor: CPU seconds of this process, summed over its threads; the better measure on a machine with other load.
     """
 
     wall: float
@@ -23,12 +23,12 @@ class Took:
 def in_turn(
     tasks: Mapping[str, Callable[[int], object]], rounds: int, budget: float, first: int = 100
 ) -> dict[str, list[Took]]:
-    """Each task as many times as fit into the budget, one task after the other in each round.
+    """Times each task once per round, for as many steps as fit into the budget.
 
     Args:
-        tasks: Name → what takes so many steps.
-        budget: Seconds.
-        first: Steps that are not measured, past all that happens once, such as the first smaller minibatch of an epoch.
+        tasks: Functions that run a given number of steps, by name.
+        budget: Seconds for a task in a round.
+        first: Steps of warm-up that are not measured, enough to cover what happens only once, such as the first smaller minibatch of an epoch.
     """
     counts = {}
     for name, run in tasks.items():
@@ -36,8 +36,8 @@ def in_turn(
         took, count = 0.0, 1
         while took < budget / 4:
             count *= 4 if took else 1
-            run(count)  # compiled for this number, where it is
-            took = _timed(run, count).processor  # by the clock, a moment without a processor would look like long steps
+            run(count)  # NumPyro's loop compiles for each number of steps
+            took = _timed(run, count).processor  # elapsed time would count pauses of this process as slow steps
         counts[name] = max(1, int(count * budget / took))
         run(counts[name])
     names, taken = list(tasks), {name: [] for name in tasks}

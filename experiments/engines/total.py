@@ -1,4 +1,4 @@
-"""One training run in a process of its own: `python -m engines.total ENGINE PROBLEM STEPS` prints its times and memory as JSON."""
+"""A single training run in its own process: `python -m engines.total ENGINE PROBLEM STEPS` prints its time and peak memory as JSON."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def engine(kind: str, name: str) -> Callable[[int], object]:
 
 
 def peak_memory() -> float:
-    """MiB."""
+    """This process's peak memory in MiB."""
     status = Path("/proc/self/status")
-    if status.exists():  # elsewhere a process counts what its parent once had, too
+    if status.exists():  # unlike getrusage, this does not include the parent's peak
         return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
 

@@ -1,1 +1,1 @@
-"""Posteriors of which draws are known, their models in Pyro and NumPyro, and ways to fit them, for measuring vbayes against them."""
+"""Posteriors with known reference draws, their models in Pyro and NumPyro, and methods to fit them, to test vbayes against."""

@@ -20,7 +20,7 @@ from .posteriors import Posterior
 
 CHAINS = 4
 RHAT = 1.01  # Vehtari et al. 2021, arXiv:1903.08008
-# The example in the documentation of numpyro.infer.svi.SVI.
+# As in the example in the documentation of numpyro.infer.svi.SVI.
 STEPS, RATE = 2000, 0.0005
 
 
@@ -29,10 +29,10 @@ def _ready(posterior: Posterior) -> tuple[Callable[..., None], tuple[jax.Array, 
 
 
 def nuts(posterior: Posterior, *, seed: int, warmup: int, samples: int, chain_method: str) -> Found:
-    """`CHAINS` chains. R̂ flags; divergences are told, as one in thousands of steps says little.
+    """NUTS with `CHAINS` chains, flagged as bad by R̂. Divergences are only reported, as one in thousands of steps says little.
 
     Args:
-        chain_method: NumPyro's.
+        chain_method: NumPyro's option of this name.
     """
     model, args = _ready(posterior)
     start = time.perf_counter()
@@ -63,7 +63,7 @@ def _derived(posterior: Posterior, chains: dict[str, np.ndarray]) -> dict[str, n
 
 
 def svi(posterior: Posterior, *, seed: int, draws: int) -> Found:
-    """A fully factored Gaussian in unconstrained coordinates, by `STEPS` steps of Adam. It says nothing of what its draws are worth."""
+    """A mean-field Gaussian in unconstrained coordinates, trained by `STEPS` steps of Adam. It does not report how good its draws are."""
     model, args = _ready(posterior)
     start = time.perf_counter()
     guide = AutoNormal(model)

@@ -1,4 +1,4 @@
-"""`vb.fit` with nothing but a model and data, and as it was before that could be."""
+"""`vb.fit` given only a model and data, and with the default guide and settings of earlier versions."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def ready(posterior: Posterior, dtype: str) -> tuple[Callable[..., None], dict[str, Tensor]]:
-    """Its model, and its data by column."""
+    """The posterior's Pyro model, and its data by column."""
     data = {name: torch.tensor(column, dtype=DTYPES[dtype]) for name, column in posterior.data.items()}
     return posterior.formula(languages.pyro()), data
 
 
 def no_settings(posterior: Posterior, *, seed: int, draws: int, dtype: str) -> Found:
-    """A model and data, nothing else; then the draws that the verdict tells to use."""
+    """Fits with no settings, then takes the draws that the verdict recommends."""
     model, data = ready(posterior, dtype)
     start = time.perf_counter()
     fit = vb.fit(model, data, seed=seed, progress=False)
@@ -40,7 +40,7 @@ def no_settings(posterior: Posterior, *, seed: int, draws: int, dtype: str) -> F
 
 
 def old_default(posterior: Posterior, *, seed: int, draws: int, dtype: str) -> Found:
-    """A fully factored Gaussian and 1000 steps of Adam at 0.001, after which `fit` said nothing."""
+    """The former default: a mean-field Gaussian and 1000 steps of Adam at 0.001, with no verdict."""
     model, data = ready(posterior, dtype)
     start = time.perf_counter()
     pair = vb.Pair(model, AutoNormal(model, init_loc_fn=_feasible(data)))
@@ -57,7 +57,7 @@ def _arrays(found: vb.Posterior) -> dict[str, Any]:
 
 
 def _feasible(data: dict[str, Tensor]) -> Callable[[Any], Tensor]:
-    """Pyro's `init_to_feasible`, the place of unconstrained zeros, which can't look at a flat prior: that has no draws."""
+    """Like Pyro's `init_to_feasible`: starts at zero in unconstrained coordinates, but without drawing from the prior, which a flat prior doesn't allow."""
     like = next(iter(data.values()))
 
     def start(site: Any = None) -> Any:

@@ -1,4 +1,4 @@
-"""log p(x, z) of a Pyro model as a function of unconstrained numbers, for many draws at once."""
+"""log p(x, z) of a Pyro model as a function of unconstrained latents, for many draws at once."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from vbayes.validation import validation
 
 
 class Density:
-    """The log-density of the latents and the data, with the volume of the map to the latents in it.
+    """The joint log-density of latents and data in unconstrained coordinates, including the log-Jacobian of the transform.
 
     Args:
-        model: Pyro's.
-        args: Its arguments.
-        draws: Site → (S, …) values of all latents, for their shapes.
+        model: A Pyro model.
+        args: Arguments of the model.
+        draws: Values of all latents, (S, …) by site; only their shapes are used.
     """
 
     def __init__(self, model: Callable[..., None], args: tuple[Tensor, ...], draws: Mapping[str, np.ndarray]) -> None:
@@ -34,12 +34,12 @@ class Density:
         return self._transforms[name].inv(values)
 
     def flat(self, draws: Mapping[str, np.ndarray]) -> Tensor:
-        """(S, n) unconstrained numbers of draws of the sites."""
+        """Draws of the sites as (S, n) unconstrained numbers."""
         rows = [self._inverse(name, self._args[0].new_tensor(draws[name])) for name in self._transforms]
         return torch.cat([row.reshape(len(row), -1) for row in rows], 1)
 
     def __call__(self, numbers: Tensor) -> Tensor:
-        """() nats, up to a constant, of (n,) numbers."""
+        """The log-density in nats, up to a constant, at (n,) unconstrained numbers."""
         values, volume, at = {}, 0.0, 0
         for name, transform in self._transforms.items():
             shape = self._sizes[name]
@@ -50,10 +50,10 @@ class Density:
         return self.log_p(values) + volume
 
     def log_p(self, values: Mapping[str, Tensor]) -> Tensor:
-        """() nats of the latents and the data, with no volume."""
+        """log p(x, z) in nats, without the log-Jacobian."""
         return pyro.poutine.trace(pyro.poutine.condition(self._model, values)).get_trace(*self._args).log_prob_sum()
 
     def scores(self, numbers: Tensor, *, chunk: int = 500) -> Tensor:
-        """(S, n) gradients of (S, n) numbers."""
+        """The (S, n) gradients of the log-density at (S, n) unconstrained numbers."""
         with validation(False):
             return torch.func.vmap(torch.func.grad(self), chunk_size=chunk)(numbers)

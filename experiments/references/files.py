@@ -1,4 +1,4 @@
-"""Data and reference draws of posteriordb, found or downloaded, and verified by hash."""
+"""Data and reference draws of posteriordb, from local files or downloaded, and verified by hash."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from vbayes.data.datafile import DataFile, fetch
 
-# The database as it was on 29 April 2025. BSD 3-clause, Stan Developers and their Assignees.
+# The database as of 29 April 2025. BSD 3-clause, Stan Developers and their Assignees.
 URL = (
     "https://raw.githubusercontent.com/stan-dev/posteriordb/28f8d3d6e975315f42aa274a8399f21e07a43b30/posterior_database"
 )
@@ -41,7 +41,7 @@ SHA256 = {
 
 
 def data(name: str) -> dict[str, Any]:
-    """What a data set's file holds: name → number or list.
+    """The contents of a data set's file: numbers and lists by name.
 
     Raises:
         DataUnavailable: The file can't be had; see `vbayes.data.datafile.fetch`.
@@ -50,7 +50,7 @@ def data(name: str) -> dict[str, Any]:
 
 
 def draws(name: str) -> dict[str, np.ndarray]:
-    """Parameter → (10 chains, 1000 draws) of a posterior, float64.
+    """Reference draws of a posterior by parameter: (10 chains, 1000 draws), float64.
 
     Raises:
         DataUnavailable: The file can't be had; see `vbayes.data.datafile.fetch`.

@@ -1,4 +1,4 @@
-"""What a method hands its user, and what it is worth against the reference draws."""
+"""A method's results, and how they compare with the reference draws."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import Any
 
 import numpy as np
 
-MEANS = 0.1  # reference standard deviations that a mean may be off
-SDS = 0.1  # parts that a standard deviation may be off
+MEANS = 0.1  # largest acceptable error of a mean, in reference standard deviations
+SDS = 0.1  # largest acceptable relative error of a standard deviation
 OUTCOMES = ("good", "rightly flagged", "silently bad", "falsely flagged", "failed")
-FAILED = "failed"  # in place of trust, where a method broke off with an error that it did not mean
+FAILED = "failed"  # value of trust for a method that stopped with an unintended error
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a method hands its user.
+    """A method's results.
 
     Attributes:
-        draws: Site → (S, …), those that its verdict tells to use.
-        trust: "good" or "reweight" where it says so, "bad" where it says that its draws are not to be used, "" where it says nothing.
-        seconds: On the clock to its verdict, compilation included.
-        drawing: Seconds for the draws, beyond.
-        effective: How many independent draws from the posterior the draws are worth, by the method's own account; NaN for none.
-        k_hat: Shape of the tail of its importance weights; NaN for none.
-        says: In words.
+        draws: The draws that the method's verdict recommends, (S, …) by site.
+        trust: "good" or "reweight" if the method says so, "bad" if it says not to use its draws, "" if it gives no verdict.
+        seconds: Elapsed seconds up to the verdict, including compilation.
+        drawing: Further seconds to make the draws.
+        effective: The method's own estimate of its effective sample size; NaN if it makes none.
+        k_hat: Pareto k̂, the tail shape of its importance weights; NaN if it has none.
+        says: The verdict in words.
     """
 
     draws: Mapping[str, np.ndarray]
@@ -40,12 +40,12 @@ class Found:
 
 @dataclass(frozen=True)
 class Errors:
-    """Of draws, against reference draws of the same parameters.
+    """Errors of draws against reference draws of the same parameters.
 
     Attributes:
         mean: The largest error of a mean, in the reference's standard deviations.
-        sd: The ratio of standard deviations that is furthest from 1.
-        where: The parameter with that mean, and the one with that ratio.
+        sd: The ratio of standard deviations furthest from 1.
+        where: The parameters with that mean and with that ratio.
     """
 
     mean: float = math.nan
@@ -54,7 +54,7 @@ class Errors:
 
     @classmethod
     def of(cls, parameters: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]) -> Errors:
-        """Of (S,) draws of each parameter, against draws of the same names in any shape."""
+        """Compares (S,) draws of each parameter with reference draws of the same names, in any shape."""
         means, ratios = {}, {}
         for name, wanted in reference.items():
             scale = float(np.std(wanted))
@@ -74,7 +74,7 @@ def _last(value: float) -> float:
 
 
 def outcome(errors: Errors, trust: str) -> str:
-    """One of `OUTCOMES`: whether the draws are right, and whether the method said that they are not."""
+    """One of `OUTCOMES`: whether the draws are accurate, and whether the method said that they were not."""
     if trust == FAILED:
         return FAILED
     if trust == "bad":
@@ -83,7 +83,7 @@ def outcome(errors: Errors, trust: str) -> str:
 
 
 def row(posterior: str, method: str, found: Found, errors: Errors) -> dict[str, Any]:
-    """Of the table."""
+    """A row of the table."""
     whole = found.seconds + found.drawing
     return {
         "posterior": posterior,

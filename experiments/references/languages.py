@@ -1,4 +1,4 @@
-"""What a model's formula asks of a probabilistic language, so that it is written once for Pyro and NumPyro."""
+"""The operations that the models need, so that each can be written once for both Pyro and NumPyro."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class Language:
     """Pyro or NumPyro.
 
     Attributes:
-        sample, factor, plate: Its primitives.
-        dist, constraints: Its distributions, and where values lie.
-        like: (array, shape, value) → an array of that shape, of the same type and on the same device.
-        stack, cat: Arrays → one array along a new or the first axis.
+        sample, factor, plate: The language's primitives.
+        dist, constraints: Modules of distributions and of constraints.
+        like: (array, shape, value) → an array of this shape filled with the value, of the same type and on the same device as the array.
+        stack, cat: Join arrays along a new or along the first axis.
         logsumexp: (array, axis) → array.
-        exp, log: Element by element.
-        eye: (n, array) → identity like the array.
+        exp, log: Elementwise functions.
+        eye: (n, array) → the n × n identity matrix, of the same type and on the same device as the array.
     """
 
     sample: Callable[..., Array]
@@ -37,7 +37,7 @@ class Language:
     eye: Callable[[int, Array], Array]
 
     def normal(self, like: Array, scale: float, *shape: int, location: float = 0.0) -> Any:
-        """Independent normal priors, one event."""
+        """Independent normal priors as a single multivariate event."""
         return self.dist.Normal(self.like(like, shape, location), self.like(like, shape, scale)).to_event(len(shape))
 
     def flat(self, *shape: int) -> Any:

@@ -1,6 +1,6 @@
-"""The models of the reference posteriors, from their formulas; sites bear the names of the reference's parameters.
+"""The models of the reference posteriors; sites have the names of the reference's parameters.
 
-Each function takes a `Language` and returns a model for it, whose arguments are data columns in any float type.
+Each function takes a `Language` and returns a model in it, whose arguments are data columns of any float type.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ def flat_regression(ppl: Language) -> Model:
 
 
 def half_cauchy_regression(ppl: Language) -> Model:
-    """The same under σ ~ C⁺(0, 2.5)."""
+    """The same regression with σ ~ C⁺(0, 2.5)."""
     return _regression(ppl, lambda X: ppl.flat(X.shape[1]), lambda X: ppl.dist.HalfCauchy(ppl.like(X, (), 2.5)))
 
 
 def normal_regression(ppl: Language) -> Model:
-    """The same under β ~ N(0, 10²) and σ ~ N⁺(0, 10²)."""
+    """The same regression with β ~ N(0, 10²) and σ ~ N⁺(0, 10²)."""
     sigma = _half_normal(ppl, 10.0)
     return _regression(ppl, lambda X: ppl.normal(X, 10.0, X.shape[1]), sigma)
 
@@ -103,9 +103,9 @@ def gaussian_process(ppl: Language) -> Model:
 
 
 def hidden_markov(ppl: Language) -> Model:
-    """Two states, left by transition rows θ₁ and θ₂ (uniform on the simplex), that emit N(μ_k, 1).
+    """A hidden Markov model of two states with transition probabilities θ₁ and θ₂ (uniform on the simplex) and emissions N(μ_k, 1).
 
-    0 < μ₁ < μ₂ with densities N(3, 1) and N(10, 1); either state may be the first, at no cost (Stan User's Guide, hidden Markov models).
+    0 < μ₁ < μ₂ have priors N(3, 1) and N(10, 1); the first state contributes no probability (Stan User's Guide, hidden Markov models).
     The states are summed out.
     """
 
@@ -125,7 +125,7 @@ def hidden_markov(ppl: Language) -> Model:
 
 
 def _product(ppl: Language, matrices: Array) -> Array:
-    """(n, K, K) logarithms of matrices → (K, K) that of their product, by pairs, so that a chain of 100 takes 7 rounds."""
+    """Elementwise logarithm (K, K) of the product of matrices, given their elementwise logarithms (n, K, K); multiplies in pairs, so that 100 matrices take 7 rounds."""
     while len(matrices) > 1:
         even = len(matrices) // 2 * 2
         first, second = matrices[0:even:2], matrices[1:even:2]

@@ -1,4 +1,4 @@
-"""The reference posteriors: for each its data as columns, its model, and how its draws become the reference's parameters."""
+"""The reference posteriors: for each its data columns, its model, and the mapping between its sites and the reference's parameters."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Draws = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Posterior:
-    """A posterior of which draws are known.
+    """A posterior with known reference draws.
 
     Attributes:
-        name: In posteriordb.
-        from_file: The content of its data file → columns, named as the model's arguments.
-        formula: Language → model.
-        derived: Draws of our sites → those of the reference's parameters that are functions of them.
-        inverse: The reference's parameters → our sites that are none of them.
+        name: Name in posteriordb.
+        from_file: Converts the contents of the data file to columns named after the model's arguments.
+        formula: Makes the model in a language.
+        derived: Computes, from draws of the model's sites, the reference's parameters that are functions of them.
+        inverse: Computes, from the reference's parameters, the model's sites that are not among them.
     """
 
     name: str
@@ -35,21 +35,21 @@ class Posterior:
 
     @property
     def data(self) -> Columns:
-        """float64, one row a datum."""
+        """The data columns in float64, one row per datum."""
         found = self.from_file(files.data(self.name.partition("-")[0]))
         return {name: np.asarray(column, float) for name, column in found.items()}
 
     @property
     def reference(self) -> dict[str, np.ndarray]:
-        """Parameter → (10, 1000) draws."""
+        """Reference draws by parameter, (10, 1000)."""
         return files.draws(self.name)
 
     def parameters(self, sites: Draws, reference: Draws) -> dict[str, np.ndarray]:
-        """Parameter → (S,) draws, of (S, …) draws of our sites; entries of vectors count from 1.
+        """Converts (S, …) draws of the model's sites to (S,) draws by parameter; entries of vectors count from 1.
 
         Args:
-            sites: Draws; what the reference does not have is left out.
-            reference: Which parameters there are.
+            sites: Draws of the model's sites; those that the reference doesn't have are left out.
+            reference: Reference draws, which determine the parameters.
         """
         found: dict[str, np.ndarray] = {}
         for name, values in {**sites, **self.derived(sites)}.items():
@@ -61,7 +61,7 @@ class Posterior:
         return {name: found[name] for name in reference}
 
     def sites(self, reference: Draws) -> dict[str, np.ndarray]:
-        """(S, …) draws of our sites, of the reference's."""
+        """Converts reference draws to (S, …) draws of the model's sites."""
         found: dict[str, list[np.ndarray]] = {}
         for name, values in reference.items():
             found.setdefault(name.partition("[")[0], []).append(np.asarray(values).reshape(-1))
@@ -72,7 +72,7 @@ class Posterior:
 
 
 def _design(y: str, *terms: Callable[[Mapping[str, Any]], Any]) -> Callable[[Mapping[str, Any]], Columns]:
-    """Columns X, of ones and the terms, and y."""
+    """Makes the columns X (ones and the given terms) and y."""
 
     def columns(file: Mapping[str, Any]) -> Columns:
         file = {name: np.asarray(values, float) for name, values in file.items()}

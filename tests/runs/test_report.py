@@ -111,13 +111,15 @@ def test_tables_of_experiments_have_numbers_to_the_right_and_no_lists(run):
         "claim": "C.",
         "verdict": "V.",
         "notes": "",
-        "columns": ["pair", "k", "curve", "few", "ok"],
+        "columns": ["pair", "elbo_se", "curve", "few", "ok"],
     }
     results["rows"] = [["vae", 2, [0.1] * 200, [1, 2], True], ["pca", -1234567.0, [0.1], [3], False]]
     (run / "results.json").write_text(json.dumps(results))
     text = vb.report(run).read_text(encoding="utf-8")
     assert "0.1, 0.1" not in text and "Lists, which table.csv has: curve." in text
-    assert '<th class="n">k</th>' in text and '<td class="n" data-key="-1234567.0">−1.23×10⁶</td>' in text
+    assert (
+        '<th class="n">SE of ELBO (nats)</th>' in text and '<td class="n" data-key="-1234567.0">−1.23×10⁶</td>' in text
+    )
     assert "<th>pair</th>" in text and '<td data-key="">1, 2</td>' in text and '<td data-key="">yes</td>' in text
 
 

@@ -68,7 +68,7 @@ class Text:
     """A string.
 
     Attributes:
-        empty: Whether it may be.
+        empty: Whether it may be empty.
     """
 
     empty: bool = True

@@ -17,7 +17,7 @@ class Device:
     example: str = "'cpu'"
 
     def __call__(self, name: str, value: Any) -> Any:
-        torch: Any = sys.modules["torch"]  # whoever has something to move has loaded it
+        torch: Any = sys.modules["torch"]  # torch is loaded if there is anything to move
         if not isinstance(value, (str, torch.device)):
             refuse(name, value, wanted=self.words, mend=f"{name}={self.example}")
         if value == "auto":

@@ -13,7 +13,7 @@ NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
 
 
 def call_of(value: Any) -> str:
-    """How a function is called that makes a pair, as those of `vb.pairs` do; nothing of one that makes none."""
+    """The call of a function that makes a pair, like those of `vb.pairs`, as text; empty for any other function."""
     try:
         signature = inspect.signature(value)
     except (TypeError, ValueError):
@@ -33,7 +33,7 @@ class Function:
 
     Attributes:
         python: Whether it must be the user's own code: a model that is `len` draws nothing, and a class makes an object instead of running.
-        what: It is, in words.
+        what: A description of it.
     """
 
     python: bool = False

@@ -1,4 +1,4 @@
-"""Objects of a class of ours."""
+"""Objects of vbayes's own classes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Instance:
     """An object of a class, or of one of several.
 
     Attributes:
-        classes: Which.
-        words: It is, in words: "a vb.Pair".
-        example: How one is made.
+        classes: The classes.
+        words: A description: "a vb.Pair".
+        example: How to make one.
     """
 
     classes: type | tuple[type, ...]

@@ -38,11 +38,11 @@ def refuse(
     """Raises an error from the four parts of its message.
 
     Args:
-        name: Of the argument.
-        value: Of it.
-        wanted, mend: In words.
-        got: What the value is; its type if None.
-        error: Of which class.
+        name: Name of the argument.
+        value: Its value.
+        wanted, mend: What is needed, and how to fix it, in words.
+        got: Description of the value; its type if None.
+        error: Class of the error.
     """
     raise error.of(said(name, value), got=got or type_of(value), wanted=wanted, mend=mend)
 
@@ -52,8 +52,8 @@ class Optional:
     """Another kind, or None.
 
     Attributes:
-        kind: The other.
-        means: What None stands for, in words.
+        kind: The other kind.
+        means: The meaning of None, in words.
     """
 
     kind: Kind
@@ -109,8 +109,8 @@ class Several:
     """A list or tuple of another kind.
 
     Attributes:
-        kind: Of each.
-        least, most: How many; no bound where `most` is None.
+        kind: Kind of each entry.
+        least, most: Bounds on the number of entries; no upper bound if `most` is None.
     """
 
     kind: Kind

@@ -8,7 +8,7 @@ from ..errors import BadInput
 
 
 def available() -> int:
-    """Bytes that the machine can hand out now; its whole memory where nothing says."""
+    """Available memory in bytes; the total memory if that is unknown."""
     try:
         with open("/proc/meminfo", encoding="ascii") as file:
             for line in file:
@@ -23,15 +23,15 @@ def available() -> int:
 
 
 def require_memory(needed: float, what: str, *, mend: str, there: int | None = None) -> None:
-    """Raises `BadInput` if that many bytes are not available.
+    """Raises `BadInput` if not enough memory is available.
 
     Args:
-        needed: Bytes, of what is kept at once.
-        what: Asks for them, as it was written: "draws=1000000".
-        mend: How to ask for fewer.
-        there: Bytes that are free, where that is not this machine's memory.
+        needed: Bytes needed at once.
+        what: The argument that requests them: "draws=1000000".
+        mend: How to request less.
+        there: Free bytes, if the memory is not this machine's.
     """
-    if needed <= 1e7:  # the look would cost more than so little memory does
+    if needed <= 1e7:  # checking would cost more than it is worth for so little memory
         return
     if needed > (free := available() if there is None else there):
         raise BadInput.of(
@@ -43,7 +43,7 @@ def require_memory(needed: float, what: str, *, mend: str, there: int | None = N
 
 
 def gigabytes(size: float) -> str:
-    """In words."""
+    """A number of bytes as text."""
     if size > 1e18:
         return "more than 1,000,000,000 GB"
     return f"{size / 1e9:,.3g} GB" if size < 1e12 else f"{size / 1e9:,.0f} GB"

@@ -1,4 +1,4 @@
-"""The kind of an argument by its name, which means the same everywhere, or else by its type."""
+"""Determines the kind of an argument from its name, which has the same meaning everywhere, or else from its type."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BY_NAME: dict[str, Kind] = {
     "restarts": SOME, "paths": SOME, "evaluations": SOME, "temperatures": SOME, "moves": SOME, "updates": SOME, "iterations": SOME, "sweeps": SOME,
     "nodes": Whole(1), "memory": Whole(1), "tolerance": Real(given="1e-6"),
 }  # fmt: skip
-"""Where an argument of a verb means something else, the verb says so."""
+"""Functions in which an argument has a different meaning declare its kind themselves."""
 
 BY_TYPE: dict[str, Kind] = {
     "int": Whole(None), "float": Real(), "bool": FLAG, "str": TEXT, "str | Path": PATH, "Path": PATH,
@@ -33,7 +33,7 @@ BY_TYPE: dict[str, Kind] = {
 
 
 def kind_of(name: str, annotation: str) -> Kind | None:
-    """By its name, or else its type; None where neither says."""
+    """The kind of an argument, from its name or else its type; None if neither determines it."""
     bare = annotation.removesuffix(" | None")
     found = BY_NAME.get(name) or BY_TYPE.get(bare)
     return Optional(found) if found is not None and bare != annotation else found

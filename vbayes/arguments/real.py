@@ -10,7 +10,7 @@ from typing import Any
 from .kind import refuse
 from .said import only, word
 
-EXACT = 2**53  # the integers up to which a float is as good
+EXACT = 2**53  # integers up to this are exact in a float
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Real:
 
 
 def real(value: Any) -> float | None:
-    """As Python's own, if it is one."""
+    """Converts to Python's float, if it is a number."""
     shape = getattr(value, "shape", None)
     if isinstance(value, bool) or str(getattr(value, "dtype", "")) in ("bool", "torch.bool"):
         return None

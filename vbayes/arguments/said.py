@@ -9,13 +9,13 @@ LITERALS = (str, bytes, int, float, complex, bool, type(None), tuple, list, dict
 
 
 def said(name: str, value: Any) -> str:
-    """`name=value` where the value is short to write, else the name alone. The name of a setting may be `Class(name`, which is closed again."""
+    """`name=value` if the value is short, otherwise only the name. For the name of a setting, `Class(name`, the bracket is closed."""
     end = ")" if "(" in name else ""
     if not isinstance(value, LITERALS):
         return name + end
     try:
         text = repr(value)
-    except Exception:  # of the user's own class
+    except Exception:  # an object of the user's own class
         return name + end
     return f"{name}={text if len(text) <= LONGEST else text[: LONGEST - 1] + '…'}{end}"
 
@@ -42,7 +42,7 @@ def only(value: Any) -> Any:
 
 
 def type_of(value: Any) -> str:
-    """What it is, in words: "a str", "a tensor of shape (3,)", "the function len"."""
+    """A description of a value: "a str", "a tensor of shape (3,)", "the function len"."""
     if value is None:
         return "nothing"
     kind = type(value).__name__

@@ -51,7 +51,7 @@ def takes(**kinds: Kind) -> Callable[[T], T]:
 
 
 def kinds_of(signature: inspect.Signature, kinds: Mapping[str, Kind]) -> dict[str, Kind]:
-    """Argument → its kind, of those that have one."""
+    """Argument → its kind, for arguments that have one."""
     found = {}
     for name, parameter in signature.parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
@@ -65,11 +65,11 @@ def kinds_of(signature: inspect.Signature, kinds: Mapping[str, Kind]) -> dict[st
 def bind(
     name: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> inspect.BoundArguments:
-    """Which argument is which.
+    """Matches the arguments of a call to the signature.
 
     Args:
-        name: Of what is called.
-        signature: Its own.
+        name: Name of the function.
+        signature: Its signature.
         args, kwargs: The arguments of the call.
     """
     known = [p for p in signature.parameters.values() if p.name != "self"]

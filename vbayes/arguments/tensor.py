@@ -1,4 +1,4 @@
-"""Tensors, tables and axes, without torch, pandas and matplotlib: whoever hands one in has loaded them."""
+"""Tensors, tables and axes. It does not import torch, pandas or matplotlib, as a caller who passes one has loaded them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Tensor:
     """A dense tensor of real numbers.
 
     Attributes:
-        any_kind: Whether other ones will do, as those without numbers.
+        any_kind: Whether other tensors are accepted too, such as those without elements.
     """
 
     any_kind: bool = False
@@ -57,10 +57,10 @@ def odd(tensor: Any) -> tuple[str, str] | None:
 
 @dataclass(frozen=True)
 class Table:
-    """A pandas table, as verbs of vbayes return them.
+    """A pandas table as returned by functions of vbayes.
 
     Attributes:
-        columns: That it must have.
+        columns: Required columns.
     """
 
     columns: tuple[str, ...] = ()

@@ -14,12 +14,12 @@ def typed(name: str, text: str, like: Any) -> Any:
     """Parses a value from text.
 
     Args:
-        name: Of the setting.
-        text: As it was typed; lists with commas.
-        like: A value of the type that is meant; None where nothing says the type: then a whole number, a number, none, or text, the first that it can be.
+        name: Name of the setting.
+        text: The text; lists are separated by commas.
+        like: A value of the required type; if None, the text is parsed as an integer, a number, None, or text, whichever fits first.
 
     Raises:
-        BadInput: It stands for none of this type.
+        BadInput: The text is not a value of this type.
     """
     if isinstance(like, (list, tuple)):
         first = like[0] if like else ""

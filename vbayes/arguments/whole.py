@@ -13,8 +13,8 @@ from .said import only, said
 
 MOST = 2**24
 """Of what is drawn and averaged over: single precision counts no further, and a mean's standard error is then 1/4096 of a standard deviation."""
-ROW = 80  # bytes of one step in a history: five numbers, and as many while its array grows
-EACH = 1024  # bytes that one draw takes on its way at least, in the smallest pair there is
+ROW = 80  # bytes of one step in a history: five numbers, and as many again while its array grows
+EACH = 1024  # minimum number of bytes for a draw, in the smallest possible pair
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Whole:
         return "not an integer" if isinstance(value, float) and value != value // 1 else None
 
     def _near(self, value: Any) -> str:
-        """What may have been meant."""
+        """A value that may have been meant."""
         try:
             number = float(value) if isinstance(value, (str, float)) else float(integer(only(value)))  # type: ignore[arg-type]
         except (OverflowError, TypeError, ValueError):
@@ -87,14 +87,14 @@ class Whole:
 
 
 def integer(value: Any) -> int | None:
-    """As Python's own, if it is one."""
+    """Converts to Python's int, if it is an integer."""
     if isinstance(value, bool) or str(getattr(value, "dtype", "")) in ("bool", "torch.bool"):
         return None
     try:
         return operator.index(value)
-    except Exception:  # whatever a class of the user's own raises, it is no integer
+    except Exception:  # anything that a user's class raises means that it is not an integer
         return None
 
 
 SEED = Whole(0)
-"""Of random numbers: any integer that is not negative."""
+"""A seed of random numbers: any non-negative integer."""

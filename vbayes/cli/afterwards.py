@@ -15,7 +15,7 @@ from .code import spelled
 from .parameters import Seed
 from .screen import console
 
-SHOWN = 10  # rows of a table
+SHOWN = 10  # rows of a table that are shown
 PREDICT = (
     "Examples:\n\n"
     "  vbayes predict runs/vae --data new.csv\n\n"
@@ -54,7 +54,7 @@ def predict(
 
     found, made, target = run_(run, data, pair, draws=draws, interval=interval, seed=seed, out=out, may_run=_may_run)
     shown = made if found.index is None else made.reset_index(allow_duplicates=True)  # its labels are a column here
-    console.print(table(shown.head(SHOWN)))
+    console.print(table(shown.head(SHOWN), heading=str))
     if len(made) > SHOWN:
         console.print(f"… {len(made):,} rows in all")
     console.print(Panel(escape(found.verdict()), title="Verdict", title_align="left"))
@@ -86,7 +86,7 @@ def report(
         return
     if os.path.lexists(runs[0] / "unfinished.json"):
         from .train import report as write
-    else:  # which needs no torch
+    else:  # this needs no torch
         from ..runs.report import report as write
 
     console.print(f"[b]{escape(str(write(runs[0])))}[/b]", soft_wrap=True)

@@ -257,13 +257,13 @@ app.command(epilog=OF_PAGES)(page)
 def _in_words(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
-    """A warning without the line of code that it comes from, which is none of the user's."""
+    """Formats a warning without its source line, which is not the user's."""
     return f"Warning: {message}\n"
 
 
 def main(args: list[str] | None = None) -> None:
     """Runs the command line. Errors of vbayes are shown in a panel and give exit code 2; SIGTERM gives 143 once the fit is saved."""
-    alone = threading.current_thread() is threading.main_thread()  # only there do signals arrive
+    alone = threading.current_thread() is threading.main_thread()  # signals only arrive in the main thread
     before = signal.signal(signal.SIGTERM, terminated) if alone else None
     home.settle()
     shown, warnings.formatwarning = warnings.formatwarning, _in_words

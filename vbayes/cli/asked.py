@@ -1,4 +1,4 @@
-"""What was asked of a run, as its folder says it: each of its kind, or the error names it."""
+"""The arguments of a run, as read from its folder and checked one by one."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ KINDS: dict[str, tuple[type, ...]] = {
 
 
 def plain(told: Any, folder: Path) -> dict[str, Any]:
-    """The arguments, by their names; what is not said is None.
+    """Name → argument; missing ones are None.
 
     Raises:
-        BadInput: They are damaged.
+        BadInput: An argument is damaged.
     """
     if not isinstance(told, dict):
         raise BadInput(

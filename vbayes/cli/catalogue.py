@@ -22,11 +22,11 @@ ASKED = {
     "sleep_log_q": "data that are an argument of the model",
     "enumerated": "finite discrete sites, broadcasting",
 }
-"""What asks something of a pair, among what an estimator requires and the fields that it needs."""
+"""Requirement of an estimator, or field that it needs → what it means for a pair, in words."""
 
 
 def catalogue() -> Iterator[RenderableType]:
-    """Pairs, estimators and data sets that have a name: a line each or two, at any width."""
+    """Lists pairs, estimators and data sets by name, with one or two lines for each at any width."""
     yield from _listed("Pairs", {name: (f"Data: {recipe.data}", recipe.summary) for name, recipe in PAIRS.items()})
     yield from _listed("Estimators", {name: estimator_in_words(kind) for name, kind in ESTIMATORS.items()})
     yield from _listed("Guides", {name: ("", _first_line(kind)) for name, kind in GUIDES.items()})
@@ -38,14 +38,14 @@ def catalogue() -> Iterator[RenderableType]:
 
 
 def _listed(title: str, entries: Mapping[str, tuple[str, str]]) -> Iterator[RenderableType]:
-    """Names to the left, which are never cut, for what is cut can't be typed; words beside them, which are broken between words."""
+    """Two columns: names, which are never truncated as they must be typed, and descriptions, which are wrapped."""
     yield ""
     yield Text(title, style="bold")
     table = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(no_wrap=True, style="cyan", min_width=max(map(len, entries)))
     table.add_column(overflow="fold")
     for name, (aside, words) in entries.items():
-        # A Text, for square brackets in anything else are rich's own.
+        # As Text, because rich reads square brackets in strings as markup.
         table.add_row(name, Text.assemble(words, (f" {aside}" if aside else "", "dim")))
     yield table
 
@@ -55,7 +55,7 @@ def _first_line(thing: object) -> str:
 
 
 def estimator_in_words(kind: type[Estimator]) -> tuple[str, str]:
-    """Aside where it comes from, and what it follows, asks for, and is unbiased for."""
+    """The reference of an estimator, and a description with its bound, what its gradient is unbiased for, and its requirements."""
     said = [
         f"{kind.bound}"
         if kind.unbiased_for == kind.bound
@@ -67,7 +67,7 @@ def estimator_in_words(kind: type[Estimator]) -> tuple[str, str]:
 
 
 def needs(kind: type[Estimator]) -> str:
-    """What an estimator asks of a pair, in words."""
+    """The requirements of an estimator on a pair, in words."""
     families = [word for family, word in WORDS.items() if family in kind.families]
     said = [f"independent {' or '.join(families)} sites"] if families else []
     said += [words for name, words in ASKED.items() if name in kind.requires | kind.needs]

@@ -48,18 +48,18 @@ def find(
 
     Args:
         pair: A built-in pair, or `package.module:name` or `file.py:name` of a pair, of a function that makes one, or of a model.
-        data: A data set, or a file with a table; None for the pair's own.
-        binarize: How to make grey pictures black and white; as they are if None.
+        data: A data set, or a file with a table; the pair's default if None.
+        binarize: How to make grey pictures binary; unchanged if None.
         missing: How to treat missing values, as for `vb.fit`; an error if None.
         categorical: Columns of a file that name groups although they look like numbers, as typed.
-        settings: Settings of the pair, as typed.
+        settings: Settings of the pair, as text.
         guide: Name of a guide to use instead of the pair's own.
-        options: Of `Recipe`, to replace its own where not None.
+        options: Options of `Recipe`, which replace its own unless None.
 
     Raises:
-        UnknownName: No such pair, data set or guide.
-        UnknownKeyword: No such setting of the pair.
-        BadInput: `package.module:function` can't be imported or makes no pair, or a setting is of another kind.
+        UnknownName: There is no such pair, data set or guide.
+        UnknownKeyword: The pair has no such setting.
+        BadInput: `package.module:function` can't be imported or makes no pair, or a setting has the wrong type.
     """
     MISSING("missing", missing or "error")
     usual = _imported(pair) if ":" in pair else PAIRS.get(pair)
@@ -137,7 +137,7 @@ def _imported(path: str) -> Recipe:
     build = imported(path)
     if isinstance(build, Pair):
         return Recipe(lambda: build)
-    if _is_model(build):  # which takes all rows at a time, as with `vb.fit(model, data)`
+    if _is_model(build):  # takes all rows at a time, like `vb.fit(model, data)`
         return Recipe(lambda: Pair(build), batch_size=None)
     if not callable(build):
         raise BadInput(
@@ -186,7 +186,7 @@ def compare(
     console: Console,
     **options: Any,
 ) -> tuple[Comparison, Path]:
-    """`vbayes compare`: the result and its run folder. `how` are options of `vb.compare` that no training has."""
+    """`vbayes compare`: returns the result and its run folder. `how` are options of `vb.compare` that are not options of training."""
     job = find(pair, data, **options)
     final, where = out or default_folder("compare", job.pair.name), str(choose_device(device))
     config = configuration("compare", pair, job, options, seed=seed, device=where, console=console)

@@ -15,7 +15,7 @@ from .options import settings as settings_of
 from .parameters import Seed
 from .screen import console, point_to
 
-MOST_ROWS = 60  # of a table in the terminal
+MOST_ROWS = 60  # rows of a table shown in the terminal
 
 EXAMPLES = (
     "Examples:\n\n"

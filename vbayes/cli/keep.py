@@ -26,7 +26,7 @@ from .job import Job, digest_of, is_file
 
 FIT = "fit.safetensors"
 UNFINISHED = "unfinished.json"
-"""There as long as something is left to do: "fit" or "rest"; with what was asked for."""
+"""A file that exists as long as something is left to do, "fit" or "rest"; it has the arguments of the command."""
 
 DRAWS = 500
 PICTURES = 16
@@ -35,7 +35,7 @@ PICTURES = 16
 def configuration(
     command: str, pair: str, job: Job, options: dict[str, Any], *, seed: int, device: str, console: Console
 ) -> dict[str, Any]:
-    """The start of a run's `config.json`, which the command completes; the terminal is told what begins."""
+    """The beginning of a run's `config.json`, which the command completes; also prints what begins."""
     console.print(
         f"[b]{escape(job.pair.name)}[/b] on {escape(job.data.name)} of {len(job.data):,} rows, device {device}"
     )
@@ -60,7 +60,7 @@ def _written(value: Any) -> Any:
 
 
 def publish(place: RunFolder, fit: Fit, config: dict[str, Any], unfinished: dict[str, Any]) -> None:
-    """Moves a folder that holds the fit to its final place: failures from here on can't lose the fit."""
+    """Moves a folder with the fit to its final place, so that later failures can't lose the fit."""
     with whole(place.path / "history.csv") as part:
         fit.history.to_csv(part, index=False)
     write_json(place.path / "config.json", config)
@@ -78,7 +78,7 @@ def says_how(folder: Path, pair: str) -> Iterator[None]:
         yield
     except OutputUnwritable as error:
         raise OutputUnwritable(f"{error}\n{kept}") from error
-    except BaseException as error:  # a second Ctrl-C, SIGTERM, or whatever a model does where it is asked for draws
+    except BaseException as error:  # a second Ctrl-C, SIGTERM, or anything that the model raises while drawing
         Console(stderr=True).print(kept, soft_wrap=True, markup=False, highlight=False)
         raise error
 
@@ -97,14 +97,14 @@ def rest(
     """Writes figures, draws and page. Each file is written completely or not at all.
 
     Args:
-        fit: What was learned.
-        job: What it was learned from.
-        folder: Of the run.
+        fit: The fit.
+        job: Its pair, data and settings.
+        folder: The run folder.
         seed: Seed for draws.
-        draws: As many; none of parameters that were about to break, where they would mean nothing.
-        diagnosed: Whether the fit is to be judged too.
-        comparison: Whose figure to make.
-        finished: Whether nothing is left to do then.
+        draws: Number of draws; 0 for a failed fit, whose draws would be meaningless.
+        diagnosed: Whether to diagnose the fit.
+        comparison: A comparison whose figure to make.
+        finished: Whether nothing is left to do afterwards.
     """
     if comparison is not None:
         save_figure(comparison.plot(), folder / "comparison.png")
@@ -123,13 +123,13 @@ def rest(
 
 
 def _diagnose(fit: Fit, folder: Path, seed: int) -> None:
-    with suppress(Unsuitable):  # a pair without a posterior
+    with suppress(Unsuitable):  # the pair has no posterior
         keep_diagnosis(fit.diagnose(seed=seed), folder, more=particles_signal(fit, seed=seed))
         keep_estimates(fit, folder, seed=seed)
 
 
 def _reconstructions(draws: Any, data: Dataset) -> Any:
-    """Some data above, the mean of their posterior predictive below."""
+    """A figure of some data (above) and the means of their posterior predictive distributions (below)."""
     from matplotlib import pyplot
 
     from ..plots import images

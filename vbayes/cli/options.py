@@ -21,7 +21,7 @@ def names(text: str) -> list[str]:
 
 
 def seeds(first: int, text: str | None) -> tuple[int, ...]:
-    """The seeds listed, or that many starting at the first."""
+    """The listed seeds; or a number of consecutive seeds starting at the first."""
     try:
         numbers = [] if text is None else [int(part) for part in text.split(",") if part.strip()]
     except ValueError:

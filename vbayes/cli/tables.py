@@ -45,7 +45,7 @@ def comparison(result: Comparison) -> Table:
 def outcomes(found: Sequence[Outcome]) -> Table:
     """The outcome of each experiment, one line each."""
     shown = plain_table(title="")
-    shown.expand = True  # so that it is the verdict that gives way
+    shown.expand = True  # so that the verdict is truncated, not the rest
     shown.add_column("experiment", no_wrap=True)
     shown.add_column("verdict", no_wrap=True, overflow="ellipsis", ratio=1)
     shown.add_column("s", justify="right", no_wrap=True)

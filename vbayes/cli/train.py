@@ -76,7 +76,7 @@ def train(
     method, how = _how(asked, job)
     config |= {"estimator": _name(method), "epochs": how["epochs"], "learning_rate": how["learning_rate"]}
     config["changed"] |= _changed(asked, method)
-    ended = _told(final)  # of one that Ctrl-C, or a full disk, gave its final place
+    ended = _told(final)  # of a run that was moved to its final place on Ctrl-C or a full disk
     interrupted = ended.get("arguments") == asked
     trained = interrupted and ended.get("left") == "rest"
     if ranks is not None:
@@ -93,7 +93,7 @@ def train(
                 shutil.copyfile(final / FIT, place.path / FIT)
         write_json(place.path / UNFINISHED, unfinished)
         kept = place.path / FIT
-        if method == "auto":  # which has no file to go on from
+        if method == "auto":  # it has no file to continue from
             kept.unlink(missing_ok=True)
         else:
             how["checkpoint"] = kept
@@ -107,17 +107,17 @@ def train(
         except NonFinite as error:
             assert error.fit is not None
             failure, fit = error, error.fit
-        place.path.mkdir(parents=True, exist_ok=True)  # somebody may have removed it
+        place.path.mkdir(parents=True, exist_ok=True)  # it may have been removed
         goes_on = fit.interrupted and not failure and method != "auto"
         if not kept.exists() or not (goes_on or failure or (checkpoint.going(kept) or {}).get("finished")):
-            fit.save(kept)  # it could not be written on the way
+            fit.save(kept)  # it could not be written during training
         if goes_on and signal.SIGTERM in stops()[before:]:
             Console(stderr=True).print(
                 f"Stopped by SIGTERM after {fit.steps} steps, which are saved. To continue, repeat the command or run `vbayes train --resume {place.final}`.",
                 soft_wrap=True, markup=False, highlight=False,
             )  # fmt: skip
             raise SystemExit(128 + signal.SIGTERM)
-        if asked["estimator"] is None:  # `fit` has chosen it, by the guide
+        if asked["estimator"] is None:  # chosen by `fit`, depending on the guide
             config["estimator"] = name_of(fit.estimator)
         config |= {"bound": fit.bound} | ({"guide": fit.guide} if fit.pair.word else {})
         config |= {"steps": fit.steps, "interrupted": fit.interrupted, "learning_rate": fit.learning_rate}
@@ -144,7 +144,7 @@ def train(
 
 
 def _beside(ranks: Ranks, device: str) -> NoReturn:
-    """What all but the first process started by torchrun do: they train along; the first one does all writing and printing."""
+    """The work of all processes started by torchrun except the first: they only train, while the first also writes and prints."""
     if asked := ranks.by_first(dict[str, Any]):
         job = _job(asked)
         method, how = _how(asked, job)
@@ -181,7 +181,7 @@ def _rest_of(folder: Path, asked: dict[str, Any]) -> Path:
     told = checkpoint.going(folder / FIT)
     if told is None or not told["finished"]:
         fit = Fit.load(folder / FIT, job.pair, job.data, estimator=_trained_by(folder / FIT))
-    else:  # finished, so that it comes back as it is
+    else:  # finished, so it is returned unchanged
         fit = training.fit(
             job.pair, job.data, asked["estimator"] and method, seed=asked["seed"], **how, checkpoint=folder / FIT
         )
@@ -202,7 +202,7 @@ def _how(asked: dict[str, Any], job: Job) -> tuple[Any, dict[str, Any]]:
         if estimator == "auto":
             how["epochs"] = job.training["epochs"]
         else:
-            how["learning_rate"] = asked["learning_rate"]  # the pair's own goes with its own number of epochs
+            how["learning_rate"] = asked["learning_rate"]  # the pair's default belongs to its default number of epochs
     return estimator if estimator == "auto" else resolve(estimator or USUAL), how
 
 

@@ -10,11 +10,11 @@ from torch import Tensor
 from ..arguments.kind import refuse
 from ..errors import BadData
 
-TOGETHER = 256  # rows that are made in one go
+TOGETHER = 256  # rows made at a time
 
 
 class Collated:
-    """Rows put together, or an error of ours; a class, since it goes to worker processes."""
+    """Collates rows, or raises our own error; a class, as it is sent to worker processes."""
 
     def __init__(self, collate: Any) -> None:
         self._collate = collate
@@ -30,7 +30,7 @@ class Collated:
 
 
 def named(made: Any) -> dict[str, Tensor]:
-    """Column → (M, ...), of a tensor, or of a tuple or mapping of them.
+    """Column → (M, ...), from a tensor, or a tuple or mapping of them.
 
     Raises:
         BadData: Something else.
@@ -51,7 +51,7 @@ def named(made: Any) -> dict[str, Tensor]:
 
 
 def refuse_rows(got: str, mend: str) -> NoReturn:
-    """Raises `BadData` for what torch's data sets or streams have in place of rows."""
+    """Raises `BadData` for items of torch data sets or streams that are not rows."""
     refuse(
         "data", object(), got=got, wanted="rows (tensors, or tuples or mappings of them) by index, or a known number of rows in each pass", mend=mend, error=BadData,
     )  # fmt: skip

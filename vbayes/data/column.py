@@ -29,7 +29,7 @@ def columns_of(
     """Converts the columns of a data set, and returns them with the names that their codes stand for.
 
     Args:
-        known: Column → names that have codes already.
+        known: Column → names that already have codes.
 
     Raises:
         BadData: `tensors` is not a mapping from names to columns, or has no columns, no rows, or unequal lengths.
@@ -61,21 +61,21 @@ def described(values: Tensor, names: Sequence[str] | None) -> str:
 
 
 def check_beside(what: str, own: Tensor | None, rows: int) -> None:
-    """Raises `BadData` where something beside the columns has not as many rows."""
+    """Raises `BadData` if something that accompanies the columns has a different number of rows."""
     if own is not None and len(column(what, own)) != rows:
         got, wanted = f"of shape {tuple(own.shape)}", f"None, or a number for each of {rows} rows"
         refuse(what, own, got=got, wanted=wanted, mend=f"leave {what} out", error=BadData)
 
 
 def chosen(numbers: Tensor, index: Any) -> Tensor:
-    """(M,) of the numbers (N,) of rows, as an index chooses them.
+    """The row numbers (M,) that an index selects from (N,).
 
     Raises:
-        BadData: None that a tensor takes, a single row, or one beyond the last.
+        BadData: The index is not valid for a tensor, selects a single row, or a row beyond the last.
     """
     try:
         found = numbers[index]
-    except Exception as error:  # whatever torch makes of somebody's object
+    except Exception as error:  # anything that torch raises for a foreign object
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         refuse(
             "index",
@@ -108,7 +108,7 @@ def column(name: str, values: Any) -> Tensor:
         values: A tensor, an array, a pandas series, numbers in lists.
 
     Raises:
-        BadData: The values are none of those, or a model can't use them.
+        BadData: The values are of none of these types, or a model can't use them.
     """
     if isinstance(values, Tensor):
         made = values
@@ -143,7 +143,7 @@ def _made(name: str, values: Any) -> Tensor:
         values = values.astype(values.dtype.newbyteorder("="))  # a copy: a tensor could write to it
     try:
         return torch.as_tensor(values)
-    except Exception as error:  # of a class of the user's own, which torch asks for its numbers
+    except Exception as error:  # an object of a user's own class, which torch converts
         _refuse(
             name,
             f"{type_of(values)}, which can't be converted to a tensor ({str(error).splitlines()[0] if str(error) else type(error).__name__})",

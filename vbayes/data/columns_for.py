@@ -25,14 +25,14 @@ def columns_for(
     """The columns in the order of a model's arguments; `"rows"` for the row numbers.
 
     Args:
-        model: Whose signature says which it wants.
-        names: Those that there are.
-        data: The data set's name.
+        model: The model, whose signature determines the columns.
+        names: Names of the available columns.
+        data: Name of the data set.
         named: Whether the names are meaningful; if not, columns are matched by position.
         unusable: For a table, whose columns are never matched by position: its other columns, and why they can't be used.
 
     Raises:
-        BadData: The model has other arguments, or more.
+        BadData: The model has arguments without a column.
     """
     if not named:
         return list(names)
@@ -44,7 +44,7 @@ def columns_for(
     present = {
         *names,
         *(unusable or ()),
-    }  # an optional column that can't be used is an error too, not one that is not there
+    }  # an optional column that can't be used is an error too, rather than missing
     wanted = [p.name for p in positional if p.default is p.empty or p.name in present or p.name == ROWS]
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
         return list(names)
@@ -71,7 +71,7 @@ def _by_place(positional: Sequence[inspect.Parameter], wanted: Sequence[str], ev
     """Checks that columns can be passed by position: none may come after an argument that is left out, and none may go to a keyword-only argument.
 
     Raises:
-        BadData: One would arrive as another argument, or not at all.
+        BadData: A column would be passed as a different argument, or not at all.
     """
     taken = [p.name for p in positional[: len(wanted)]]
     if taken != list(wanted):

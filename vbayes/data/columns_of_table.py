@@ -13,13 +13,13 @@ from .stored import stored_or_whole
 
 
 def columns_of_table(data: Any) -> tuple[dict[str, Any], dict[str, tuple[str, ...]]] | None:
-    """The columns of a table of pandas, polars, Arrow or xarray, or of a structured array, whatever its rows are called.
+    """The columns of a table of pandas, polars, Arrow or xarray, or of a structured array; labels of rows are ignored.
 
     Returns:
-        Name → values, and name → names of its dimensions after the rows, where there are any; None of anything else.
+        Name → values, and name → names of its dimensions after the rows, if any; None for anything else.
 
     Raises:
-        BadData: Two columns of one name, or xarray's variables that do not have the same rows.
+        BadData: Two columns have the same name, or variables of xarray have different rows.
     """
     if isinstance(data, np.ndarray) and data.dtype.names:
         return {name: np.ascontiguousarray(data[name]) for name in data.dtype.names}, {}
@@ -38,7 +38,7 @@ def columns_of_table(data: Any) -> tuple[dict[str, Any], dict[str, tuple[str, ..
 
 
 def matrix_of(values: Any) -> Any:
-    """Numbers (N, k) of a table that stands for one column; anything else as it is.
+    """Numbers (N, k) from a table that is a single column; anything else unchanged.
 
     Raises:
         BadData: Some of its columns are not numbers.

@@ -40,8 +40,8 @@ class DataFile:
         path: Path relative to `$VBAYES_DATA` and to the cache, with `/` between folders.
         sha256: What `digest` must return, in hexadecimal.
         url: URL where it is published; empty for a repacked copy, which is searched in `$VBAYES_DATA` only.
-        digest: What is compared with `sha256`: the hash of the file, or of its content where the file itself has no
-            known hash. What it raises counts as a wrong hash.
+        digest: Computes the hash that is compared with `sha256`: that of the file, or of its content if the hash of the file itself
+            is not known. An error that it raises counts as a wrong hash.
     """
 
     path: str
@@ -76,7 +76,7 @@ def fetch(published: DataFile, *repacked: DataFile) -> Path:
 
 
 def cache() -> Path:
-    """The folder that downloads are kept in: `$VBAYES_CACHE`, or the operating system's place for such things; a temporary one where there is no home."""
+    """The folder for downloads: `$VBAYES_CACHE`, or the operating system's cache folder; a temporary one if there is no home directory."""
     import pooch
 
     if given := _folder("VBAYES_CACHE"):
@@ -118,7 +118,7 @@ def _download(file: DataFile, target: Path) -> None:
     print(f"vbayes: downloading {file.url} to {target}", file=sys.stderr)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        # A folder of its own, on the same disk: nobody meets a half-written file, and it goes whatever happens.
+        # A separate folder on the same disk, so that partial files are never visible, and are always removed.
         with TemporaryDirectory(dir=target.parent, prefix=".download-") as folder:
             part = Path(folder) / target.name
             download(file.url, str(part), None)

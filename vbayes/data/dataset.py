@@ -237,8 +237,8 @@ class Dataset(Displayable):
         """
         asked = self.asked(model)
         rows = {name: self.tensors[name] for name in asked if name in self.tensors}
-        if not self.stored or ROWS in asked:  # else a number for each row of a large file is much
-            numbers = self._numbers if index is None else chosen(self._numbers, index)  # which says what is no index
+        if not self.stored or ROWS in asked:  # saves a number for each row of a large file
+            numbers = self._numbers if index is None else chosen(self._numbers, index)  # raises for an invalid index
         if index is not None or self.stored:
             rows = {name: values[slice(None) if index is None else index] for name, values in rows.items()}
         return Batch(tuple(rows[name] if name in rows else numbers for name in asked), total=len(self))

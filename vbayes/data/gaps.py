@@ -1,4 +1,4 @@
-"""Where data have gaps: NaN, and what is infinite."""
+"""Finds gaps in data: NaN and infinite values."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from torch import Tensor
 
 from .stored import Stored
 
-FEW = 10_000  # first rows that are looked at of data that are read from disk; a gap further down ends the fit, which says where
+FEW = 10_000  # for data on disk, only the first rows are checked; a gap further down ends the fit, with its position in the error
 
 
 def gaps_of(name: str, tensors: Mapping[str, Tensor]) -> tuple[Tensor, str]:
-    """The numbers of the rows with a gap, and in words how many there are in each column.
+    """The numbers of the rows with a gap, and a description with the number of gaps in each column.
 
     Args:
-        name: Of the data set.
+        name: Name of the data set.
         tensors: Its columns.
     """
     found = {}
     for key, values in tensors.items():
         values = values[:FEW] if isinstance(values, Stored) else values
         if not values.is_floating_point() or torch.isfinite(values.sum()):
-            continue  # without another array as large
+            continue  # without allocating another array of this size
         if not (finite := torch.isfinite(values)).all():
             found[key] = ~finite.reshape(len(values), -1).all(-1)
     if not found:

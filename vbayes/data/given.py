@@ -16,16 +16,16 @@ from .labels import as_names, coded
 
 
 def columns_given(data: Any, known: Mapping[str, Sequence[str]], rows: int | None = None) -> dict[str, Any]:
-    """What a `Dataset` is made of, from a tensor or array, a tuple or mapping of them, a file of HDF5 or zarr, or a table.
+    """The fields of a `Dataset`, from a tensor or array, a tuple or mapping of them, a file of HDF5 or zarr, or a table.
 
     Args:
-        data: That.
-        known: Column → names that have codes already.
-        rows: N, of a stream of torch's that doesn't say.
+        data: The data.
+        known: Column → names that already have codes.
+        rows: Number of rows, N, of a torch stream of unknown length.
 
     Raises:
-        BadData: A path, or what no column can be made of.
-        BadInput: `rows` of anything else.
+        BadData: `data` is a path, or can't be converted to columns.
+        BadInput: `rows` was given for anything but a stream.
     """
     if isinstance(data, (str, os.PathLike)):
         path = os.fspath(data)
@@ -67,10 +67,10 @@ def columns_given(data: Any, known: Mapping[str, Sequence[str]], rows: int | Non
 def _usable(
     columns: Mapping[str, Any], known: Mapping[str, Sequence[str]]
 ) -> tuple[dict[str, Any], dict[str, tuple[str, ...]], dict[str, str]]:
-    """The columns that hold numbers or names, the names, and for the others why they are neither: a model need not ask for them.
+    """The usable columns, with numbers or names, the names, and the reasons why the others can't be used, which the model may not need.
 
     Raises:
-        BadData: There is no other.
+        BadData: No column is usable.
     """
     found, labels, not_these = dict[str, Any](), dict[str, tuple[str, ...]](), dict[str, str]()
     for name, values in columns.items():

@@ -21,15 +21,15 @@ from .stream import Stream
 
 
 def columns_of_items(data: Any, rows: int | None = None) -> tuple[Any, bool] | None:
-    """Columns of a torch `Dataset` or `DataLoader`, whose rows are made when a fit comes to them; None of anything else.
+    """Columns of a torch `Dataset` or `DataLoader`, whose rows are made when a fit needs them; None for anything else.
 
-    A loader's worker processes make them, a window of rows at a time; its order is not asked for. A stream (`IterableDataset`) is read in its own.
+    The worker processes of a loader make them, a window of rows at a time; its own order is not used. A stream (`IterableDataset`) is read in order.
 
     Args:
-        rows: N, of a stream that doesn't say.
+        rows: Number of rows, N, of a stream of unknown length.
 
     Returns:
-        Column → a `Stored`, or what the tensors of a `TensorDataset` are; and whether the columns have names.
+        Column → a `Stored`, or the tensors of a `TensorDataset`; and whether the columns have names.
 
     Raises:
         BadData: A stream of unknown length, rows that are not tensors, or a loader that does not take each of its rows once.
@@ -61,12 +61,12 @@ def columns_of_items(data: Any, rows: int | None = None) -> tuple[Any, bool] | N
 
 
 def is_stream(data: Any) -> bool:
-    """Whether it is a stream of torch's, or a loader of one."""
+    """Whether it is a torch stream, or a loader of one."""
     return isinstance(data.dataset if isinstance(data, DataLoader) else data, IterableDataset)
 
 
 class _Rows:
-    """Rows of all columns, made together: a transform of a picture and its mask is drawn once for both."""
+    """Rows of all columns, made together, so that a random transform of a picture and its mask is drawn once for both."""
 
     def __init__(self, items: Any, count: int, collate: Any, workers: int) -> None:
         self._items, self._workers, self._collate = items, workers, collate
@@ -74,12 +74,12 @@ class _Rows:
         self._held: tuple[bytes, dict[str, Tensor]] | None = None
 
     def made(self, chosen: Numbers) -> dict[str, Tensor]:
-        """Column → (M, ...). What transforms draw is a function of which rows there are, in which order."""
+        """Column → (M, ...). Random transforms depend only on which rows are made, and in which order."""
         if self._held is None or self._held[0] != chosen.tobytes():
             seed = zlib.crc32(chosen.tobytes())
             loader: Any = DataLoader(
                 Subset(self._items, chosen.tolist()), batch_size=TOGETHER, collate_fn=self._collate, num_workers=self._workers,
-                generator=torch.Generator().manual_seed(seed),  # of the worker processes
+                generator=torch.Generator().manual_seed(seed),  # options of the worker processes
             )  # fmt: skip
             with nullcontext() if self._workers else rng.seeded(seed):
                 made = list(loader)
@@ -91,7 +91,7 @@ class _Rows:
 def _column(
     rows: _Rows | Stream, count: int, name: str, some: Mapping[int, Mapping[str, Tensor]], flows: bool
 ) -> Stored:
-    """One column, of the kind that some of its rows have together."""
+    """One column, with the common type of some of its rows."""
     firsts = [each[name] for each in some.values() if name in each]
     if len(firsts) < len(some) or len({each.shape for each in firsts}) > 1:
         shapes = ", ".join(
@@ -115,7 +115,7 @@ def _column(
             )
         np.copyto(out, made.cpu().numpy(), casting="unsafe")
 
-    # In the steps' own thread: torch tells the main thread of a worker process that has died, wherever it is then, and transforms draw from its generator.
+    # In the thread of the steps: torch interrupts the main thread when a worker process dies, and transforms draw from its generator.
     return Stored(None, (count, *firsts[0].shape[1:]), kind, take=take, background=False, in_order=flows)
 
 

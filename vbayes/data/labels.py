@@ -21,25 +21,25 @@ NUMBERS = (
     "decimal",
     "boolean",
     "empty",
-)  # as pandas calls what objects are
+)  # pandas's names for types of objects
 TIMES = {"M": "days since the first, ({x} - {x}.min()) / pd.Timedelta('1D')", "m": "{x}.dt.total_seconds()"}
 
 
 def coded(name: str, values: Any, known: Sequence[str] | None = None) -> tuple[Any, tuple[str, ...] | None]:
-    """Numbers of a column of names; a column of numbers as it is, whatever index it has.
+    """Encodes a column of names as numbers; a column of numbers is unchanged, whatever its index.
 
-    What is missing is NaN, so that whole numbers and codes with gaps are floats.
+    Missing values become NaN, so integers and codes with gaps become floats.
 
     Args:
         name: Name of the column.
-        values: A series of pandas or polars, a `Categorical`, an array, a list, a tensor.
-        known: Names that have codes already: 0, 1, ... Others get those behind them.
+        values: A series of pandas or polars, a `Categorical`, an array, a list, or a tensor.
+        known: Names that already have the codes 0, 1, ...; others get the following ones.
 
     Returns:
-        The numbers, and the names that they stand for; None where they are numbers.
+        The numbers, and the names that they stand for; None for a column of numbers.
 
     Raises:
-        BadData: Times, a mixture that is neither names nor numbers, or text that is numbers.
+        BadData: The column has times, a mixture of names and numbers, or numbers as text.
     """
     series = _series(values)
     if series is None:
@@ -64,7 +64,7 @@ def coded(name: str, values: Any, known: Sequence[str] | None = None) -> tuple[A
 
 
 def as_names(name: str, values: Any, known: Sequence[str]) -> Any:
-    """The names that numbers stand for in a column that has had names: a table that was read again has 10 where there was "10", or "010". Anything else as it is; what is a tensor is codes.
+    """The names that numbers in a column of names stand for, as a table that was read again may have 10 instead of "10" or "010". Anything else is unchanged; tensors hold codes.
 
     Args:
         name: Name of the column.
@@ -72,7 +72,7 @@ def as_names(name: str, values: Any, known: Sequence[str]) -> Any:
         known: Its names.
 
     Raises:
-        BadData: Numbers that are none of the names, which are no numbers.
+        BadData: There are numbers that are not among the names.
     """
     if isinstance(values, (Tensor, Stored)):
         return values
@@ -109,10 +109,10 @@ def relabelled(
     *,
     table: bool,
 ) -> dict[str, Any]:
-    """`tensors` and `labels` with the codes that names have in `known`, and those behind them for others.
+    """`tensors` and `labels` with the codes of names in `known`, and the following codes for other names.
 
     Args:
-        table: Whether the tensors were columns of a table, in which numbers may be names; else they are codes.
+        table: Whether the tensors were columns of a table, in which numbers may be names; otherwise they are codes.
     """
     found, own = dict[str, Any](tensors), dict(labels)
     for name in tensors.keys() & known.keys():
@@ -136,7 +136,7 @@ def _recoded(codes: np.ndarray[Any, Any], names: tuple[str, ...], known: Sequenc
 
 
 def _series(values: Any) -> pd.Series | None:
-    """What may hold names or gaps, as pandas's; None of an array or tensor of numbers, and of what a column can't be made of."""
+    """A pandas series of values that may include names or gaps; None for an array or tensor of numbers, and for anything that can't become a column."""
     if isinstance(values, pd.Series):
         return values.reset_index(drop=True)
     if isinstance(values, (pd.Index, pd.api.extensions.ExtensionArray)):
@@ -160,7 +160,7 @@ def _of_polars(values: Any) -> pd.Series:
     kind = str(values.dtype)
     if kind.startswith(("Date", "Time", "Duration")):
         return pd.Series(values.to_list(), dtype="timedelta64[us]" if kind.startswith("Duration") else None)
-    if kind.startswith("Enum"):  # whose order is its own
+    if kind.startswith("Enum"):  # it has its own order
         return pd.Series(pd.Categorical(values.to_list(), categories=values.dtype.categories.to_list()))
     if kind.startswith("Categorical"):
         return pd.Series(pd.Categorical(values.to_list()))
@@ -196,12 +196,12 @@ def _refuse(name: str, got: str, mend: str) -> NoReturn:
 def require_alike(
     labels: Mapping[str, Sequence[str]], other: Mapping[str, Any], known: Mapping[str, Sequence[str]]
 ) -> None:
-    """Raises `BadData` where a column has names that has numbers in the data that a model was fitted to: its codes would be taken for those.
+    """Raises `BadData` if a column has names but had numbers in the data of the fit, as its codes would be taken for those numbers.
 
     Args:
-        labels: Of the new data.
-        other: The columns of the fit's.
-        known: Their labels.
+        labels: Labels of the new data.
+        other: The columns of the fit's data.
+        known: Labels of the fit's data.
     """
     for name, found in labels.items():
         if name in other and name not in known:

@@ -1,4 +1,4 @@
-"""Rows of a memory-mapped array, for a process whose memory is not to grow with all that it has read."""
+"""Reads rows of a memory-mapped array without letting the memory of the process grow with everything read."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from ..errors import DataUnavailable
 
 Numbers = np.ndarray[Any, Any]
 Read = Callable[[int, Numbers], None]
-PIECE = 2**18  # bytes that are read and then made another type: both fit into a processor's own memory
+PIECE = 2**18  # bytes that are read before type conversion, so that both copies fit into the CPU's cache
 
 
 def map_of(values: Any) -> mmap.mmap | None:
-    """The map that an array is a view of; None of anything else."""
+    """The memory map that an array is a view of; None for anything else."""
     while isinstance(values, np.ndarray):
         values = values.base
     return values if isinstance(values, mmap.mmap) else None
 
 
 def rows_of_map(values: Numbers, mapped: mmap.mmap) -> Read:
-    """What writes rows of a memory-mapped array: from the file itself, where that is at hand, and else by the map.
+    """A function that reads rows of a memory-mapped array: from the file itself if available, otherwise through the map.
 
-    By a map, the system brings each page into the process's view and takes it away again, of which every thread has to be told.
+    Through a map, the system maps and unmaps each page, and has to notify every thread each time.
     """
     root = values
     while isinstance(root.base, np.ndarray):
         root = root.base
-    # A copy-on-write map (mode "c") has changes of its own, which are not in the file, and which the system would forget.
+    # A copy-on-write map (mode "c") may have changes that are not in the file, and that would be lost.
     shared = getattr(root, "mode", "r") != "c"
     if shared and isinstance(root, np.memmap) and root.filename and values.flags.c_contiguous:
         address, start = (array.__array_interface__["data"][0] for array in (values, root))
@@ -42,7 +42,7 @@ def rows_of_map(values: Numbers, mapped: mmap.mmap) -> Read:
     def read(start: int, out: Numbers) -> None:
         np.copyto(out, values[start : start + len(out)], casting="unsafe")
         if shared and hasattr(mapped, "madvise"):
-            mapped.madvise(mmap.MADV_DONTNEED)  # else all pages that were ever read count as this process's memory
+            mapped.madvise(mmap.MADV_DONTNEED)  # otherwise all pages ever read count as memory of this process
 
     return read
 
@@ -74,7 +74,7 @@ def _from_file(descriptor: int, name: str, origin: int, values: Numbers) -> Read
 
 
 def _opened(name: str, address: int) -> int | None:
-    """A file that is mapped at an address, for reading; None where that can't be told, or another file has its name by now."""
+    """The file that is mapped at an address, opened for reading; None if it can't be determined, or another file has its name now."""
     try:
         descriptor = os.open(name, os.O_RDONLY)
     except OSError:
@@ -86,7 +86,7 @@ def _opened(name: str, address: int) -> int | None:
 
 
 def _inode_at(address: int) -> int | None:
-    """Of the file that is mapped there; None of none, and where the system doesn't say."""
+    """The inode of the file that is mapped there; None if there is none, or the system can't tell."""
     try:
         with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
             for line in maps:

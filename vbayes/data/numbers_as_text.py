@@ -12,21 +12,23 @@ from ..arguments.kind import refuse
 from ..errors import BadData
 
 NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?|[+-]?\d{1,3}([,.]\d{3})+([.,]\d+)?")
-PLAIN = re.compile(r"[+-]?\d+")  # may as well be the number of a group
+PLAIN = re.compile(r"[+-]?\d+")  # could also be the number of a group
 SYMBOLS = "%€$£ "  # beside a number
 MISSING = ("na", "n/a", "nan", "nil", "none", "null", "missing", "unknown")  # beside what has no letters, such as "?"
-LABELS = 3  # distinct ones, of which at least half are numbers; two are rather the names of two groups
+LABELS = (
+    3  # minimum number of distinct values, at least half of them numbers; two are more likely the names of two groups
+)
 
 
 def refuse_numbers(name: str, values: pd.Series, names: Sequence[str]) -> None:
-    """Raises `BadData` where most labels of a column of text are numbers.
+    """Raises `BadData` if most labels of a column of text are numbers.
 
     Integers are accepted, as they may be the names of groups ("1", "2", "12a", "5 mg"), unless all other labels stand for missing values.
 
     Args:
         name: Name of the column.
         values: (N,) texts, or NaN.
-        names: The distinct ones.
+        names: The distinct texts.
     """
     unit = _unit(names)
     numbers = {each for each in names if NUMBER.fullmatch(each.strip().removesuffix(unit).strip(SYMBOLS))}
@@ -65,7 +67,7 @@ def refuse_numbers(name: str, values: pd.Series, names: Sequence[str]) -> None:
 
 
 def _unit(names: Sequence[str]) -> str:
-    """What all of them end in after a number, as in "1.5 kg"; nothing where one is a number without it, such as "1.5e3"."""
+    """The common ending of all of them after a number, as in "1.5 kg"; empty if one is a number without it, such as "1.5e3"."""
     if any(NUMBER.fullmatch(each.strip()) for each in names):
         return ""
     return os.path.commonprefix([each.strip()[::-1] for each in names])[::-1].lstrip("0123456789.,")

@@ -15,7 +15,7 @@ from .categories import categories, require_columns
 from .stored import WHOLE, Numbers, Stored
 
 Columns = Mapping[str, str | Sequence[str]]
-NAMES = 10**6  # in a column: of more, each row has its own, and their codes would be its number
+NAMES = 10**6  # maximum number of names in a column: with more, practically each row has its own
 
 
 def read_parquet(path: Path, columns: Columns | None, categorical: Sequence[str] = ()) -> tuple[Any, dict[str, str]]:
@@ -68,7 +68,7 @@ def read_parquet(path: Path, columns: Columns | None, categorical: Sequence[str]
 
 
 class _Groups:
-    """Rows of some columns, by row groups of the file, of which the last is kept: a window may end in the middle of one."""
+    """Reads rows of some columns by row groups of the file; the last group is cached, as a window may end within it."""
 
     def __init__(self, path: Path, names: Sequence[str], starts: Numbers) -> None:
         import pyarrow.parquet as pq
@@ -93,7 +93,7 @@ class _Groups:
 
 
 def _names(file: Any, name: str) -> pd.Series | None:
-    """A column of names, by row groups of the file: sorted, or in the order of a categorical; None where more than `NAMES` of them differ."""
+    """The names in a column, read by row groups of the file: sorted, or in the order of a categorical; None if there are more than `NAMES`."""
     places, parts, ordered = dict[Any, int](), [], False
     for number in range(file.num_row_groups):
         for chunk in file.read_row_group(number, columns=[name]).column(0).chunks:
@@ -117,7 +117,7 @@ def _is_number(kind: Any) -> bool:
 
 
 def _gaps(groups: Sequence[Any], names: Sequence[str]) -> bool:
-    """Whether something may be missing."""
+    """Whether there may be missing values."""
     for group in groups:
         for number in range(group.num_columns):
             column = group.column(number)

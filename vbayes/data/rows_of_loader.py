@@ -11,10 +11,10 @@ from ..errors import BadData
 
 
 def rows_of_loader(loader: Any) -> list[int] | None:
-    """The numbers of the rows, each of which it takes once in an epoch, in whatever order; None for all.
+    """The numbers of the rows that it takes, each once per epoch, in any order; None for all rows.
 
     Raises:
-        BadData: It takes some rows more often than others, or nobody can tell which.
+        BadData: It takes some rows more often than others, or its rows can't be determined.
     """
     batches = loader.batch_sampler
     if batches is not None and type(batches) is not BatchSampler:
@@ -22,7 +22,7 @@ def rows_of_loader(loader: Any) -> list[int] | None:
     sampler = loader.sampler if batches is None else batches.sampler
     count = len(loader.dataset)
     if type(sampler) is SequentialSampler:
-        # Those at the end, in no epoch.
+        # The rows at the end, which are in no epoch.
         whole = count if batches is None or not batches.drop_last else count - count % batches.batch_size
         return None if whole == count else list(range(whole))
     if type(sampler) is RandomSampler and not sampler.replacement and sampler.num_samples == count:

@@ -1,4 +1,4 @@
-"""Rows that stand for all."""
+"""Representative rows."""
 
 from __future__ import annotations
 
@@ -17,4 +17,4 @@ def spread(rows: int, most: int, device: torch.device | str) -> Tensor:
         (min(N, most),) integers below N; from 2²⁴ rows on spaced evenly up to rounding.
     """
     chosen = torch.linspace(0, rows - 1, min(rows, most), device=device).long()
-    return chosen.clamp(max=rows - 1)  # which single precision can round to one row too far
+    return chosen.clamp(max=rows - 1)  # single precision may round to one row too far

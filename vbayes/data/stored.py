@@ -14,22 +14,24 @@ from .mapped import Numbers, Read, map_of, rows_of_map
 
 Take = Callable[[Numbers, Numbers], None]
 
-WHOLE = 2**28  # bytes, up to which a column is read at once: as an array in memory it can do all that there is to do
-BLOCK = 2**22  # bytes, about, that are read in one go: neighbours on disk, which a pass over the data takes together
+WHOLE = 2**28  # maximum size in bytes of a column that is read at once, as an array in memory supports everything
+BLOCK = (
+    2**22
+)  # approximate number of bytes read at a time: neighbouring rows on disk, which a pass over the data takes together
 
 
 class Stored:
-    """A column of N rows that are elsewhere. It answers what is asked of a tensor's shape, and an index with a tensor.
+    """A column of N rows that are stored elsewhere. It has the shape attributes of a tensor, and indexing returns tensors.
 
     Args:
-        read: (first row, array) writes as many rows as the array has, from that one on.
+        read: Function (first row, array) that fills the array with consecutive rows.
         shape: (N, ...).
-        dtype: Of the tensors; real numbers have torch's default one.
-        chunk: Rows that can only be read together.
-        device: Where the tensors go.
-        take: (row numbers, array) writes those rows, where that is more than reading runs of them.
+        dtype: Type of the tensors; torch's default for real numbers.
+        chunk: Number of rows that can only be read together.
+        device: Device of the tensors.
+        take: Function (row numbers, array) that reads these rows, if there is a better way than reading runs of rows.
         background: Whether another thread may read.
-        in_order: Whether rows come in their order alone, pass after pass: row N is then the first one of the second.
+        in_order: Whether rows can only be read in order, pass after pass; row N is then the first one of the second pass.
     """
 
     def __init__(
@@ -52,11 +54,11 @@ class Stored:
 
     @property
     def row_bytes(self) -> int:
-        """Of a row's tensor."""
+        """Bytes of a row's tensor."""
         return int(np.prod(self.shape[1:])) * self.dtype.itemsize
 
     def to(self, device: Any) -> Stored:
-        """The same with its tensors on another device."""
+        """The same column with its tensors on another device."""
         made = copy.copy(self)
         made.device = torch.device(device)
         return made
@@ -74,7 +76,7 @@ class Stored:
         return made.to(self.device)
 
     def into(self, made: Tensor, chosen: Numbers) -> None:
-        """Writes rows, by their numbers, to the head of a tensor on the CPU."""
+        """Writes rows, given their numbers, to the beginning of a tensor on the CPU."""
         out = made.numpy()
         if self._take is not None:
             self._take(chosen, out[: len(chosen)])
@@ -89,7 +91,7 @@ class Stored:
 
 
 def stored_or_whole(values: Any) -> Any:
-    """An array on disk as a `Stored`, or as an array in memory where it is small; anything else as it is.
+    """An array on disk as a `Stored`, or as an array in memory if it is small; anything else unchanged.
 
     Args:
         values: A memory-mapped array, or one of h5py, zarr, dask or xarray.
@@ -113,7 +115,7 @@ def _by_index(values: Any) -> Read:
 
 
 def block_of(columns: Sequence[Stored]) -> int:
-    """Rows that are read in one go: of whole chunks, where the widest column has such; one, where rows are made one by one."""
+    """Number of rows read at a time: whole chunks, if the widest column has chunks; one, if rows are made one by one."""
     if any(column._take for column in columns):
         return 1
     rows = BLOCK // max(1, sum(column.row_bytes for column in columns))

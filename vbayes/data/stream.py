@@ -17,15 +17,15 @@ from .stored import Numbers
 
 
 class Stream:
-    """Rows of all columns, by their numbers: row N is the first one of the second pass.
+    """Rows of all columns by number; row N is the first one of the second pass.
 
-    What it draws is a function of the pass and of the place in it, so that a fit that goes on meets what it would have met.
+    Its draws depend only on the pass and the position in it, so that a resumed fit gets the same rows.
 
     Args:
-        items: Iterated over anew for each pass.
-        count: N, rows in each pass.
-        collate: Puts rows together.
-        workers: Processes that make them.
+        items: The stream, which is iterated over again in each pass.
+        count: Number of rows in each pass, N.
+        collate: Function that collates rows.
+        workers: Number of worker processes.
     """
 
     def __init__(self, items: Any, count: int, collate: Any, workers: int) -> None:
@@ -37,7 +37,7 @@ class Stream:
         self._held: tuple[bytes, dict[str, Tensor]] | None = None
 
     def made(self, chosen: Numbers) -> dict[str, Tensor]:
-        """Column → (M, ...). In the order in which they come they are read once; for rows that have gone by, their pass begins again.
+        """Column → (M, ...). Rows are read once, in order; to read earlier rows, their pass begins again.
 
         Raises:
             BadData: A pass has more or fewer rows than N.
@@ -60,18 +60,18 @@ class Stream:
         if block < self._at or number != self._at // self._blocks:
             self._at, self._rest = number * self._blocks - 1, self._pass(number)
         while self._at < block:
-            # Of worker processes, the loader's generator seeds what they draw.
+            # The loader's generator seeds the draws of worker processes.
             try:
                 with nullcontext() if self._workers else rng.seeded(rng.child(self._at + 1)):
                     self._block = next(self._rest)
-            except BaseException:  # it is over for this iterator: who comes again begins the pass anew
+            except BaseException:  # this iterator is exhausted; further reads begin the pass again
                 self._at, self._rest = -1, iter(())
                 raise
             self._at += 1
         return self._block
 
     def _pass(self, number: int) -> Iterator[dict[str, Tensor]]:
-        """So many rows at a time; the last ones once it is known that no others follow."""
+        """Yields a given number of rows at a time; the last ones after the stream has ended."""
         generator = torch.Generator().manual_seed(number)
         loader: Any = DataLoader(
             self._items, TOGETHER, collate_fn=self._collate, num_workers=self._workers, generator=generator

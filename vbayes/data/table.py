@@ -62,12 +62,12 @@ def read_table(path: str | Path, *, columns: Columns | None = None, categorical:
         ) from error
     except (BadData, BadInput, DataUnavailable):
         raise
-    except Exception as error:  # of whatever reads it
+    except Exception as error:  # anything that the reader raises
         raise DataUnavailable(
             f"{path} can't be read as {ending}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}. Wanted: an undamaged file of that format."
         ) from error
     made = columns_given(found, {})
-    if made.get("named", True):  # else one array, which goes to whatever the model calls it
+    if made.get("named", True):  # otherwise it is a single array, for the model's argument of any name
         made["unusable"] = {**(made.get("unusable") or {}), **refused}
     return Dataset(**made, name=path.name.split(".")[0], source=path.name)
 

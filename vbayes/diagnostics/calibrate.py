@@ -33,7 +33,7 @@ from .calibration import Calibration
 from .ranks import ranks_of
 
 Made = list[tuple[Dataset, dict[str, Any]]]
-"""Data sets, and the latents that each was made of."""
+"""Data sets, and the true latents of each."""
 MEND = "Calibrate a model that draws its data"
 
 
@@ -161,7 +161,7 @@ def _start(pair: Pair, data: Dataset) -> Pair:
 
 
 def _require_proper(problem: Problem) -> None:
-    """Raises `Unsuitable` where a latent's prior can't be drawn from."""
+    """Raises `Unsuitable` if a latent's prior can't be drawn from."""
     with problem.pair.look(), torch.no_grad(), validation(False):
         _, p = problem.pair.run(problem.rows)
     for site in latents(p):
@@ -174,7 +174,7 @@ def _require_proper(problem: Problem) -> None:
 
 
 def _simulations(first: Fit, count: int, seed: int, *, show: bool) -> Made:
-    """Data sets like a fit's, and the latents that they were made of."""
+    """Simulated data sets of a fit's kind, and their true latents."""
     pair, data = first.pair, first.data
     batch = Batch(data.batch(pair.model).args)
     with pair.look(), torch.no_grad(), validation(False):
@@ -206,7 +206,7 @@ def _simulations(first: Fit, count: int, seed: int, *, show: bool) -> Made:
 
 
 def _dataset(data: Dataset, like: Batch, made: Simulated, columns: Mapping[int, str], number: int) -> Dataset:
-    """Of simulated arguments."""
+    """A data set from simulated arguments."""
     tensors = dict(data.tensors)
     for place, (values, before) in enumerate(zip(made.batch.args, like.args, strict=True)):
         if values is before or not isinstance(values, Tensor):

@@ -26,7 +26,7 @@ from .diagnose import diagnose
 from .diagnosis import Diagnosis
 
 DRAWS = 16  # particles in each step, as a flow takes longest to average out their noise
-RATE = 0.01  # of a flow's first phase, in coordinates where the posterior is about standard normal
+RATE = 0.01  # learning rate of a flow's first phase, in coordinates in which the posterior is roughly standard normal
 BETTER = {"bad": 0, "reweight": 1, "good": 2}
 
 
@@ -117,7 +117,7 @@ def bent(fit: Fit) -> Fit:
     pair.load({name: value for name, value in fit.pair.state().items() if name in names})
     method = of_elbo(pair, batch, DRAWS)
     method = method if isinstance(method, Enumerated) else STL(DRAWS)
-    progress = replace(fit.progress, optimizer=None)  # it was of the normal's parameters
+    progress = replace(fit.progress, optimizer=None)  # it belongs to the normal's parameters
     return replace(fit, pair=pair, estimator=method, rows=History(), convergence=None, progress=progress)
 
 

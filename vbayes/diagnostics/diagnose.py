@@ -41,12 +41,12 @@ from .wider import wider_look
 FEWEST = 100  # draws
 # With few draws the verdict depends on the seed: with 1000 draws of a guide for centred eight schools, a million of which are worth two, one seed in eight passes.
 DRAWS = Affordable(most=50_000, least=1000, room=2**31)
-WEIGHTS = 2_000_000  # of all data together, where each has its own: smoothing them takes a second
-ROWS = 1000  # of data that have latents of their own are enough to know how their k̂ are distributed
-OTHERS = 0.1  # of data with latents of their own that may be as they are: `summary_of` looks at nine of ten
+WEIGHTS = 2_000_000  # weights of all data together, if each datum has its own: smoothing them takes a second
+ROWS = 1000  # data with local latents, enough to estimate the distribution of their k̂
+OTHERS = 0.1  # quantile of the data with local latents by which they are judged: `summary_of` considers nine in ten
 TAIL = 2000  # weights in a figure
-PARTS, WIDER = 3, 4  # what a child of a seed is for
-KEPT = 1000  # elements of latents, the most moved
+PARTS, WIDER = 3, 4  # purpose of a child seed
+KEPT = 1000  # elements of latents shown, those moved most
 
 
 @takes(draws=Optional(Whole(FEWEST, drawn=True), "as many as cost little"))
@@ -178,6 +178,6 @@ def _rows(problem: Problem) -> tuple[Batch, int, int]:
     try:
         if seen_of(pair, some):
             return every
-    except Exception:  # a guide with parameters for all rows may take no others
+    except Exception:  # a guide with parameters for all rows may not accept fewer
         return every
     return some, ROWS, ROWS

@@ -1,4 +1,4 @@
-"""How good a guide is part by part: for the latents of each datum, and for those that all data share."""
+"""How good a guide is for local latents and for shared ones, separately."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from ..summaries.card import rounded
 from ..summaries.listed import listed
 from ..validation import validation
 
-INNER = 4  # draws of the latents of each datum beside one draw of the others
-ROWS = 1000  # of data are enough to know how their k̂ are distributed
-WEIGHTS = 2_000_000  # of those, to be smoothed
+INNER = 4  # draws of the local latents for each draw of the shared ones
+ROWS = 1000  # data, enough to estimate the distribution of their k̂
+WEIGHTS = 2_000_000  # weights of each datum, to be smoothed
 KNOWN = 1.0  # nats: maximum sd of the noise in a log-weight of the shared latents that is due to the inner draws
 
 
@@ -117,7 +117,7 @@ def _apart(pair: Pair, batch: Batch) -> Apart | None:
         if found is not None:
             found.weigh(1)
         return found
-    except Exception:  # anything that the model's own code raises on tracked or given draws
+    except Exception:  # anything that the model's code raises on tracked or given draws
         return None
 
 
@@ -130,7 +130,7 @@ def _judged(found: Apart, made: dict[Any, Tensor], inner: int) -> Parts:
     all_of = smoothed(made["shared"])
     k_hat, effective = float(all_of.k_hat), float(all_of.effective)
     left = float(made["open"].nan_to_num(nan=torch.inf).median()) ** 0.5
-    # A part is called good only beyond the error of its k̂, as all latents together were found bad.
+    # As all latents together were judged bad, a part is only called good beyond the error of its k̂.
     judged = trust(k_hat + float(all_of.k_hat_se), effective / draws)
     known = judged != "bad" or left < KNOWN
     return Parts(

@@ -19,7 +19,7 @@ from ..validation import validation, vmap
 
 Draw = Callable[[Pair, Batch, int, int], dict[str, Tensor]]
 """(pair, batch, S, seed) → site → (S, …)."""
-TIES = 1  # what a stream of random numbers is for
+TIES = 1  # purpose of a stream of random numbers
 
 
 def ranks_of(
@@ -29,14 +29,14 @@ def ranks_of(
     draws: int,
     seeds: Sequence[int],
 ) -> dict[str, Tensor]:
-    """Site → (R, …) int64, how many of S draws of each pair's guide are below the true value; ties are broken at random.
+    """Site → (R, …) int64 ranks: how many of S draws of each pair's guide are below the true value; ties are broken at random.
 
     Args:
-        pairs: R trained ones of the same model and guide.
-        batches: What each is called with.
-        truths: Site → value.
+        pairs: R trained pairs of the same model and guide.
+        batches: The arguments of each.
+        truths: Site → true value, for each.
         draws: Number of draws, S.
-        seeds: Of the draws.
+        seeds: Seeds of the draws.
     """
     kinds: dict[Any, Draw] = {}  # a richer guide may have been chosen for some of them
     found: dict[str, list[Tensor]] = {name: [] for name in truths[0]}
@@ -70,7 +70,9 @@ def _captured(pair: Pair, batch: Batch, names: list[str]) -> Draw | None:
     like = next(iter(pair.parameters.values()), torch.zeros((), device="cpu"))
 
     def run(state: dict[str, Tensor], noise: tuple[Tensor, Tensor], args: tuple[Any, ...]) -> list[Tensor]:
-        pair.set_buffers({name: state[name].clone() for name in pair.buffers})  # of a guide that has found its start
+        pair.set_buffers(
+            {name: state[name].clone() for name in pair.buffers}
+        )  # buffers of a guide that has found its start
         replaced = [(leaf, state[name]) for name, leaf in pair.leaves.items()]
         with Recorder(noise), Substitute(replaced), Deferred():
             return _values(pair, Batch(args), names)
@@ -84,7 +86,7 @@ def _captured(pair: Pair, batch: Batch, names: list[str]) -> Draw | None:
             with Recorder((normals[0], uniforms[0]), in_place=True):
                 right = _values(pair, batch, names)
             graph = trace(run, state, (normals[0], uniforms[0]), batch.args)
-    except Exception:  # anything that the guide's own code raises on a traced value
+    except Exception:  # anything that the guide's code raises on a traced value
         return None
     sizes = calls.sizes
 

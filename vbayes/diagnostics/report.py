@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 PREDICTION = Optional(Instance(Prediction, "a vb.Prediction", "fit.predict(new_rows)"))
 DRAWN, MOST = 4000, 20  # draws for the estimates; elements of a latent that are shown
-AT_ONCE = 2_000_000  # numbers in these draws, at most
+AT_ONCE = 2_000_000  # maximum number of elements in these draws
 METHODS = {
     "exact": "from the exact posterior",
     "guide": "of the guide",
     "psis": "of the guide, resampled by importance weights",
     "importance": "of the guide, resampled by importance weights",
 }
-ROWS = 100  # of the data, whose draws are kept
+ROWS = 100  # rows whose draws are saved
 PAGES = (".html", ".htm")
 
 
@@ -84,7 +84,7 @@ def report(
 
 
 def _shown(fit: Fit, place: Path, predictions: Prediction | None) -> None:
-    """What a page of a fit is made from."""
+    """The contents of a fit's page."""
     found: dict[str, Any] = {
         "command": "fit", "pair": fit.pair.name, "data": fit.data.name, "estimator": name_of(fit.estimator), "bound": fit.bound, "steps": fit.steps, "rows": len(fit.data),
         "batch_size": fit.batch_size, "seed": fit.seed,
@@ -98,13 +98,13 @@ def _shown(fit: Fit, place: Path, predictions: Prediction | None) -> None:
     fit.history.to_csv(place / "history.csv", index=False)
     if fit.steps:
         save_figure(fit.plot().figure, place / "training.png")
-    with suppress(Unsuitable):  # a pair without a posterior
+    with suppress(Unsuitable):  # the pair has no posterior
         keep_diagnosis(fit.diagnosis or fit.diagnose(), place)
         keep_estimates(fit, place)
 
 
 def drawn(fit: Fit, **how: Any) -> Any:
-    """Draws for the first rows; for all of them where the model has latents for each, or can't be called with a part."""
+    """Draws for the first rows; for all rows if the model has latents for each, or can't be called with a subset."""
     if len(fit.data) > ROWS:
         with suppress(Unsuitable, BadPair):
             return to_arviz(fit, fit.data.rows(slice(0, ROWS)), **how)

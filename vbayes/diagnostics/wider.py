@@ -28,13 +28,13 @@ from ..summaries.card import rounded
 from ..validation import validation
 from .moved import SURE
 
-DRAWS = 20_000  # of q, and as many of the wider ones
-FREEDOM = 4.0  # degrees of it, of the wider one: it draws far out, and has a variance
-HEAVY = 3.0  # times the density of q: beyond this ratio, q leaves something out
-# For a second mode seven sds away in one of thirty directions, where q reaches only its edge, k̂ was .4 to .8 under r, with weights up to 27 or more; t was no denser than q there.
+DRAWS = 20_000  # draws of q, and as many of the wider distributions
+FREEDOM = 4.0  # degrees of freedom of the t distribution: heavy tails with a finite variance
+HEAVY = 3.0  # ratio of posterior to q beyond which q misses something
+# With a second mode seven sds away in one of thirty directions, of which q reaches only the edge, k̂ was .4 to .8 under r, with weights up to 27 or more; t was no denser than q there.
 FINITE_K, MOST, HALF = 0.5, 10.0, 0.5
 TOLERATED = (
-    0.1  # an error of a mean in sds, or part of an sd, that counts; and part of the mass that is in the wrong place
+    0.1  # tolerated error of a mean in sds, or relative error of an sd; and tolerated fraction of misplaced mass
 )
 
 
@@ -125,7 +125,7 @@ def wider_look(pair: Pair, batch: Batch, seed: int) -> Wider | None:
 
 
 def _told(log_w: Tensor, of_q: Tensor, log_p_to_q: Tensor, values: dict[str, Tensor]) -> Wider:
-    """By log p/r, q/r and log p/q of draws of r."""
+    """The result, from log p/r, q/r and log p/q at draws of r."""
     made = smoothed(log_w)
     evidence = log_w.logsumexp(0) - math.log(len(log_w))
     missed = log_p_to_q - evidence > math.log(HEAVY)
@@ -150,21 +150,21 @@ def _moments(values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _log_t(square: Tensor, size: int) -> Tensor:
-    """Log-density of a multivariate t of unit scale, by the square of the distance from its centre."""
+    """Log density of a multivariate t of unit scale, as a function of the squared distance from its centre."""
     half = (FREEDOM + size) / 2
     constant = math.lgamma(half) - math.lgamma(FREEDOM / 2) - size / 2 * math.log(FREEDOM * math.pi)
     return constant - half * (1 + square / FREEDOM).log()
 
 
 def _drawn_of_t(like: Tensor) -> Tensor:
-    """(S, D) of a multivariate t of unit scale."""
+    """(S, D) draws of a multivariate t of unit scale."""
     # χ² with four degrees of freedom is twice the sum of two exponentials.
     chi = -2 * torch.rand(len(like), 2, dtype=like.dtype, device=like.device).clamp_min(1e-30).log().sum(1)
     return torch.randn_like(like) * (FREEDOM / chi).sqrt()[:, None]
 
 
 def _maps(q: Any) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]] | None:
-    """Maps from (S, D) standard normal noise to draws of a guide, and back; None for guides of another kind."""
+    """Maps from (S, D) standard normal noise to draws of a guide, and back; None for other kinds of guides."""
     if isinstance(q, MultivariateNormal):
         root: Tensor = q.scale_tril
         return (

@@ -79,10 +79,10 @@ class Apart:
         return None
 
     def weigh(self, inner: int) -> Weighed:
-        """A draw, inside the pair's scope.
+        """Draws the weights, inside the pair's scope.
 
         Args:
-            inner: M.
+            inner: Number of inner draws, M.
         """
         first = self._by_joint() if self._joint else self._by_guide()
         held = {name: first[0][name] for name in first[0] if name in self._held}
@@ -93,7 +93,7 @@ class Apart:
         more = [self._by_model(values)[0] - q for values, q, _ in rest]
         return Weighed(log_p_shared - log_q_shared, torch.stack([log_p - log_q, *more]))
 
-    # ---- how -----------------------------------------------------------------------------------------------------------
+    # ---- computation -----------------------------------------------------------------------------------------------------------
 
     def _is_mine(self, frames: Sequence[Any]) -> bool:
         return any(frame.name == self.name for frame in frames)
@@ -113,7 +113,7 @@ class Apart:
         return not any(term.follows & inside for term in terms if not self._is_mine(term.frames))
 
     def _by_guide(self, held: Mapping[str, Tensor] | None = None) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Values of all sites, (N,) log q(z_n | θ) and log q(θ); the shared ones as they are held."""
+        """Values of all sites, (N,) log q(z_n | θ), and log q(θ), with the shared latents at given values."""
         with Given(held or {}):
             q = pyro.poutine.trace(self._guide).get_trace(*self._args)
         values: dict[str, Tensor] = {site["name"]: site["value"] for site in latents(q)}
@@ -136,7 +136,7 @@ class Apart:
         return self._split(model_terms(self._model, self._args, {}, q, p, layout), layout)
 
     def _split(self, terms: list[Term], layout: Layout) -> tuple[Tensor, Tensor]:
-        """(N,) of the terms in the plate, and () of the others."""
+        """The sums (N,) of the terms in the plate, and () of the others."""
         zero = torch.zeros((), device=layout.device, dtype=torch.float64)
         each, shared = zero.expand(self.size), zero
         for term in terms:

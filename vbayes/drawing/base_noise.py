@@ -86,7 +86,7 @@ class Intercept(TorchFunctionMode):
             return low + (high - low) * self._base("uniform", args[0])
         if func is torch.Tensor.exponential_ and not kwargs.get("generator"):
             (rate,) = args[1:] or (kwargs.get("lambd", 1.0),)
-            uniform = self._base("uniform", args[0])  # which is 0 now and then, as an exponential never is
+            uniform = self._base("uniform", args[0])  # may be 0, which an exponential never is
             return -torch.log1p(-uniform.clamp(min=torch.finfo(uniform.dtype).tiny)) / rate
         if func is torch.Tensor.cauchy_ and not kwargs.get("generator"):
             median, sigma = _two(args[1:], kwargs, ("median", "sigma"), (0.0, 1.0))
@@ -107,7 +107,7 @@ class Intercept(TorchFunctionMode):
         if func is torch.nn.functional.dropout:
             return self._dropout(*args, **kwargs)
         if func is torch.multinomial and not kwargs.get("generator") and _ones(*args[1:], **kwargs):
-            # One draw from each row, by inverting its distribution function.
+            # One draw for each row, by inverting its distribution function.
             below = args[0].cumsum(-1)
             spot = self._base("uniform", args[0][..., :1]) * below[..., -1:]
             return (below <= spot).sum(-1, keepdim=True).clamp(max=args[0].shape[-1] - 1)
@@ -174,7 +174,7 @@ def _point(points: Iterator[tuple[str, Tensor]], k: int, kind: str, like: Tensor
     return next(points)[1][k]
 
 
-# ---- the same, side by side ------------------------------------------------------------------------------------------
+# ---- the same for K particles in parallel ------------------------------------------------------------------------------------------
 
 
 def shared_draws(kind: NoiseKind, draws: Sequence[Draw], num_particles: int) -> tuple[Draw, ...]:

@@ -12,7 +12,7 @@ def behind(site: Any) -> tuple[Tensor, Tensor]:
     """Draws z, from which a site's draw b was made, given b: once as α plus constant noise, once as a function of α and b with other constant noise.
 
     Returns:
-        The same number twice, of the shape of b, live in the site's logits in either way.
+        The same value twice, with the shape of b, differentiable in the site's logits in these two ways.
     """
     logits = site.parameters["logits"]
     if site.family == "bernoulli":
@@ -21,7 +21,7 @@ def behind(site: Any) -> tuple[Tensor, Tensor]:
     eps = torch.finfo(logits.dtype).eps
     waits = (
         -torch.log(torch.rand_like(logits).clamp(eps, 1 - eps))
-    ).log()  # of each category; the first to come is drawn
+    ).log()  # arrival time of each category; the first one is drawn
     alone = (waits * site.value).sum(-1, keepdim=True)
     later = torch.logaddexp(alone, waits - torch.log_softmax(logits, -1))
     bound = -torch.where(site.value > 0.5, alone, later)

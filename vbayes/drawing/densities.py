@@ -22,7 +22,7 @@ def densities(
     compute their own value. Sites that the model sums out are summed out.
 
     Args:
-        model, guide, args: And what they are called with.
+        model, guide, args: Model and guide, and their arguments.
         values: Site of the guide → its value, in the site's own shape.
 
     Returns:

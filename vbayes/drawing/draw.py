@@ -71,7 +71,9 @@ def draw(
     batch = pair.beside(batch)
     model, guide = pair.scaled(batch.total)
     request = Request.of(needs, requires, families)
-    alone = nullcontext() if given is pair or is_trained(given) else pair.scope()  # nobody else has its parameters
+    alone = (
+        nullcontext() if given is pair or is_trained(given) else pair.scope()
+    )  # its parameters belong to no one else
     with explained(pair, batch), alone:
         return draw_from(model, guide, batch.args, {}, num_particles, request, noise=noise, resample=resample)
 

@@ -15,7 +15,7 @@ from .. import rng
 from ..errors import Unsuitable
 from ..pair.sites import kind, plates, sites
 
-NOTHING_TO_DIFFERENTIATE = "cannot be differentiated"  # of Pyro's message
+NOTHING_TO_DIFFERENTIATE = "cannot be differentiated"  # the beginning of Pyro's message
 
 
 def enumerated(

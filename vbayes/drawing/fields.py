@@ -115,7 +115,7 @@ FIELDS: dict[str, Callable[[Run], Any]] = {
     "z": lambda run: numbers(run).z,
     "densities": lambda run: numbers(run).at,
     "score_p": lambda run: numbers(run).scores[0],
-    "score_q": lambda run: numbers(run).scores[1],  # last: the layers of a flow remember another run afterwards
+    "score_q": lambda run: numbers(run).scores[1],  # last, as the layers of a flow cache another run afterwards
 }
 """Field of `Particles` → function that computes it from one draw, without the leading K. Fields are computed in this order, in which guide and model are run. Only `steps` is missing, as
 its particles depend on each other: see `vbayes.drawing.in_steps`."""

@@ -48,7 +48,7 @@ def in_steps(run: Run, num_particles: int, resample: Resample | None, checked: C
         q, p = run.traces
     _check_all_in_guide(q, p)
     layout, plan = run.layout, steps_of(q, p)
-    # A program is compared with the same particles one by one, where draws not made from base noise come in another order.
+    # A program is compared with the same particles one by one, in which draws not made from base noise come in a different order.
     together = get_proxy_mode() is not None and not cost.draws and not middle.others
     values: dict[str, Tensor] = {}
     log_w, steps = layout.total([]).expand(num_particles, *layout.total([]).shape), []
@@ -77,7 +77,7 @@ def _require_shapes(chosen: Any, log_w: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _Middle(Intercept):
-    """Answers with the middle of the base noise, and notes draws that take more than one number of it each."""
+    """Answers with the median of the base noise, and records draws that use more than one number each."""
 
     others = False
 

@@ -10,7 +10,7 @@ from pyro.infer.autoguide import AutoContinuous
 from torch import Tensor
 from torch.distributions import Independent, LowRankMultivariateNormal, MultivariateNormal, Normal, biject_to
 
-MOST = 2000  # numbers of which all covariances are looked at
+MOST = 2000  # maximum number of dimensions with all covariances
 
 
 class JointNormal:
@@ -19,7 +19,7 @@ class JointNormal:
     Args:
         guide: A guide that was called before.
         mean: (D,).
-        covariance: (D, D); or (D,), of independent numbers.
+        covariance: (D, D); or (D,) variances of independent numbers.
     """
 
     NAME = "_joint"  # the name for the shared numbers
@@ -66,7 +66,7 @@ class JointNormal:
         made = middle + (roots @ noise[..., None])[..., 0]
         numbers = numbers.index_put((index,), made)
         log_q = -0.5 * noise.square().sum(1) - roots.diagonal(dim1=1, dim2=2).log().sum(1)
-        log_q = log_q - 0.9189385332046727 * index.shape[1]  # ½ log 2π each
+        log_q = log_q - 0.9189385332046727 * index.shape[1]  # ½ log 2π for each number
         log_q_shared = self._density(shared - mean[rest], root)
         return self._values(numbers, set(local), dim, {self.NAME: shared}, log_q, log_q_shared)
 
@@ -99,7 +99,7 @@ class JointNormal:
         return found, log_q, log_q_shared
 
     def _conditional(self, local: Sequence[str], dim: int, size: int) -> tuple[Any, ...]:
-        """(N, d) places of each datum's numbers, (G,) those of the others; root of the others' covariance; (N, d, G) gain and (N, d, d) root given them."""
+        """Indices (N, d) of each datum's numbers and (G,) of the shared ones; root of the shared covariance; gain (N, d, G) and conditional root (N, d, d)."""
         every = torch.arange(len(self._mean), device=self._mean.device)
         columns, rest = [], []
         for site, places in self._guide._unpack_latent(every):

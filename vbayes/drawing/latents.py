@@ -149,13 +149,15 @@ def _latent(site: Any, family: str, layout: Layout) -> tuple[Latent, Restore]:
         )
     if family == "normal_mixture":
         return Latent(site["name"], family, _of_mixture(own, arrange, events), arrange(value)), restore
-    deeper = {"scale_tril", "logits"} if family == "categorical" else {"scale_tril"}  # than the value, by one dimension
+    deeper = (
+        {"scale_tril", "logits"} if family == "categorical" else {"scale_tril"}
+    )  # one dimension more than the value
     parameters = {name: _columns(part, arrange) if name in deeper else arrange(part) for name, part in own.items()}
     return Latent(site["name"], family, parameters, arrange(value)), restore
 
 
 def _of_mixture(own: dict[str, Tensor], arrange: Restore, events: int) -> dict[str, Tensor]:
-    """Of C components: `logits` (*local, C), `loc` (*local, C, own), `scale_tril` (*local, C, own, own)."""
+    """Parameters of a mixture of C components: `logits` (*local, C), `loc` (*local, C, own), `scale_tril` (*local, C, own, own)."""
     logits = own["logits"].log_softmax(-1)[(..., *[None] * events)]
     weights = [arrange(part)[..., 0] for part in logits.unbind(-1 - events)]
     places = [arrange(part) for part in own["loc"].unbind(-1 - events)]

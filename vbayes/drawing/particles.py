@@ -20,9 +20,9 @@ class ScoredSite:
     Attributes:
         name: The site.
         log_q: (K, *local, own) log q(z_k|parents), unscaled; `own` are its plates beyond the local ones, flattened.
-        cost: (K, *local, own) what the draw did to log w, held constant: the terms within its plates, and of those only the ones
-            that depend on the draw where "downstream_costs" was required.
-        scale: (K, *local, own) what log w's own −∇ log q of this site is multiplied by. That gradient is pure noise; scale · log q takes it out.
+        cost: (K, *local, own) the terms of log w within its plates, held constant; with "downstream_costs" only those terms
+            that depend on the draw.
+        scale: (K, *local, own) factor of the −∇ log q of this site that log w contains. That gradient is pure noise, which scale · log q removes.
     """
 
     name: str
@@ -31,7 +31,7 @@ class ScoredSite:
     scale: Tensor
 
     PARTS: ClassVar = ("log_q", "cost", "scale")
-    """Those that are tensors."""
+    """The fields that are tensors."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,11 @@ class Latent:
     value: Tensor
 
     def behind(self) -> tuple[Tensor, Tensor]:
-        """Of a "bernoulli" or "one_hot" site: z that its draw b came from, b = 1[z > 0] or the largest of z, with z = α + noise, drawn given b.
+        """For a "bernoulli" or "one_hot" site: the noisy logits z = α + noise from which its draw b was made, as b = 1[z > 0] or the largest of z, drawn given b.
 
         Returns:
-            The same number twice, each of the shape of `value`: as α plus a constant, and as a function of α and b and another constant, so that both are live in the
-            logits α, in two ways. Its noise is a logistic, logit(u) of a uniform u, or a Gumbel.
+            The same value twice, each with the shape of `value`: as α plus a constant, and as a function of α, b and another constant, so that both are differentiable in the
+            logits α, in two ways. The noise is logistic, logit(u) of a uniform u, or Gumbel.
         """
         return behind(self)
 
@@ -99,7 +99,7 @@ class Step:
 
 
 def stacked_records(of_each: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
-    """K of each `ScoredSite` or `SiteTerm` as one."""
+    """Stacks K of each `ScoredSite` or `SiteTerm`."""
     return tuple(
         replace(same[0], **{part: torch.stack([getattr(one, part) for one in same]) for part in same[0].PARTS})
         for same in zip(*of_each, strict=True)

@@ -1,4 +1,4 @@
-"""The checks that Pyro's own ELBOs make of a draw if validation is on."""
+"""The checks of a draw that Pyro's own ELBOs make if validation is on."""
 
 from __future__ import annotations
 

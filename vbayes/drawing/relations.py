@@ -23,7 +23,7 @@ from ..validation import validation
 from .given import Given
 from .known import Axis, Tiled
 
-MOST = 6  # up to so many axes of one size are tried in all combinations
+MOST = 6  # maximum number of axes of equal size that are tried in all combinations
 
 
 class Relations:
@@ -70,8 +70,8 @@ class Relations:
         """Whether a column is, or determines, the data of some site."""
         before, values = _data(self.p), self.args[column]
         other = values.roll(1, 0)
-        if torch.equal(other, values):  # all rows are alike
-            if not values.is_floating_point():  # and another code might not exist
+        if torch.equal(other, values):  # all rows are equal
+            if not values.is_floating_point():  # and a different code might not exist
                 return any(_alike(value, values) for value in before.values())
             other = values + 1
         try:
@@ -111,8 +111,8 @@ class Relations:
         differ only in their draws can then be drawn for new codes.
 
         Args:
-            column: Of integers.
-            groups: How many codes there are.
+            column: A column of integers.
+            groups: Number of codes.
         """
         if (new := self._other_order(column)) is None:
             return None
@@ -136,7 +136,7 @@ class Relations:
         permuted together.
 
         Args:
-            column: Of codes.
+            column: A column of codes.
             axes: The axes of the groups' latents, from `numbered_by`.
         """
         if (new := self._other_order(column)) is None:
@@ -165,7 +165,7 @@ class Relations:
         return new
 
     def size(self, axis: Axis) -> int:
-        """How many rows there are."""
+        """The number of rows."""
         return self.sizes[axis] if isinstance(axis, str) else int(self.values[axis[0]].shape[axis[1]])
 
     def _axes(self, groups: int, most: int) -> list[Axis]:

@@ -21,7 +21,7 @@ REQUIREMENTS = {
     "same_rows": "All particles are of the same rows, which no scale inside their weights stands for.",
     "antithetic_pairs": "Particles 1 and 2, 3 and 4, … come from antithetic base noise.",
 }
-"""What can be required, and what it means."""
+"""Requirement → its meaning."""
 ALONE = {
     "enumerated": "If discrete sites are summed out, nothing else is drawn",
     "steps": "Resampled particles are not draws of the guide",
@@ -80,7 +80,7 @@ class Request:
 
     @classmethod
     def of(cls, needs: Iterable[str], requires: Iterable[str] = (), families: Iterable[str] = ()) -> Request:
-        """From any collections of names."""
+        """Makes a request from any collections of names."""
         sets = []
         for what, names in (("needs", needs), ("requires", requires), ("families", families)):
             try:
@@ -96,7 +96,7 @@ class Request:
 
     @functools.cached_property
     def fields(self) -> frozenset[str]:
-        """Of `Particles`, those to be filled."""
+        """The fields of `Particles` to compute."""
         if "enumerated" in self.needs:
             return frozenset({"enumerated"})
         return self.needs | {*ALWAYS} | ({"closed_form"} if "kl" in self.needs else set())

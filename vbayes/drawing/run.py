@@ -68,7 +68,7 @@ class Run:
         )
 
     def trace(self, fn: Callable[..., Any], replayed: Trace | None = None) -> Trace:
-        """Model or guide, run; with the values of another trace in place of draws."""
+        """A trace of model or guide, with the values of another trace in place of draws if given."""
         fn = fn if replayed is None else pyro.poutine.replay(fn, trace=replayed)
         return pyro.poutine.trace(fn).get_trace(*self.args, **self.kwargs)
 
@@ -112,12 +112,12 @@ class Run:
         )
 
     def terms_of_model(self, q: Trace, p: Trace) -> list[Term]:
-        """Of the model's run, what it sums out summed."""
+        """The terms of the model's run, with marginalised sites summed out."""
         return model_terms(self.model, self.args, self.kwargs, q, p, self.layout)
 
     @cached_property
     def traces_fixed(self) -> tuple[Trace, Trace]:
-        """The same with the draw held constant: the *whole* guide is run at it, and so is the model if needed.
+        """Traces with the draw held constant: the *whole* guide is run at it, and so is the model if needed.
 
         Detaching site by site would be wrong for a guide whose sites depend on each other.
         """

@@ -28,16 +28,16 @@ from ..validation import validation, vmap
 from .base_noise import Draw, Intercept
 from .particles import Particles
 
-FEW = 16  # particles: fewer are drawn by the time that it is known whether they could be drawn at once
-MANY = 100  # particles from which a message says that they are drawn one by one
+FEW = 16  # minimum number of particles: fewer take less time than finding out whether they can be vectorised
+MANY = 100  # number of particles from which a warning says that they are drawn one by one
 ROOM = (
     2**27
 )  # bytes of intermediate results in a chunk: more leaves the caches, and then each run takes longer than alone
-TOGETHER = 4  # runs in a chunk, at least: fewer are no quicker than one after the other
+TOGETHER = 4  # minimum number of runs in a chunk: fewer are no faster than one after the other
 
 One = Callable[[], Particles]
-OF_RECORDS = ("scored", "terms")  # fields of which each is several records of tensors
-Calls = list[Tensor]  # what one particle's calls for base noise were answered with
+OF_RECORDS = ("scored", "terms")  # fields that consist of several records of tensors
+Calls = list[Tensor]  # the answers to one particle's calls for base noise
 
 
 def side_by_side(one: One, contexts: Callable[[], Iterator[AbstractContextManager[Any]]]) -> Particles:
@@ -50,7 +50,7 @@ def side_by_side(one: One, contexts: Callable[[], Iterator[AbstractContextManage
         contexts: Makes the contexts for the noise of each particle, like `base_noise.contexts`.
     """
     before, grew, known = other_generators(), torch.is_grad_enabled(), None
-    while known != (known := set(pyro.get_param_store())):  # a guide's first run draws to set itself up
+    while known != (known := set(pyro.get_param_store())):  # the first run of a guide draws while it is set up
         look, others = _Look(), contexts()
         with next(others), look, Cost() as cost, buffers_stay() as touched, torch.no_grad():
             alone = one()
@@ -77,7 +77,7 @@ def side_by_side(one: One, contexts: Callable[[], Iterator[AbstractContextManage
             _say_once(f"Particles are drawn one by one, with a separate run of model and guide for each: {why}.")
         each = [flat(on(calls)) for calls in noise[:-1]]
         made = [torch.stack(parts) for parts in zip(*each, strict=True)]
-    # The last run is a single one, so that what modules keep of it, as Pyro's flows do, can be copied and saved.
+    # The last run is a single one, so that values that modules cache in it, as Pyro's flows do, can be copied and saved.
     last = on(noise[-1])
     return joined(last, [torch.cat([most, part[None]]) for most, part in zip(made, flat(last), strict=True)])
 
@@ -90,11 +90,11 @@ def flat(one: Particles) -> list[Tensor]:
 
 
 def joined(like: Particles, tensors: Sequence[Tensor]) -> Particles:
-    """K particles.
+    """K particles from their tensors.
 
     Args:
-        like: One of them.
-        tensors: Those of `flat`, with a leading K.
+        like: One of the particles.
+        tensors: The tensors of `flat`, with a leading K.
     """
     values = iter(tensors)
     fields: dict[str, Any] = {name: next(values) if isinstance(v, Tensor) else v for name, v in vars(like).items()}
@@ -164,8 +164,8 @@ class Cost(TorchDispatchMode):
     """Measures the operations that run inside.
 
     Attributes:
-        bytes: Of all results, as if none were freed.
-        draws: Operations that draw random numbers.
+        bytes: Total size of all results, as if none were freed.
+        draws: Number of operations that draw random numbers.
     """
 
     def __init__(self) -> None:

@@ -37,7 +37,7 @@ def simulate(pair: Pair, batch: Batch, seed: int, mend: str = "Use method='ais'"
 
     Args:
         pair, batch, seed: As elsewhere.
-        mend: What to do if that is impossible, for the message.
+        mend: What to do if that is impossible, for the error message.
 
     Raises:
         Unsuitable: An observed site's data are computed from an argument, so they can't be replaced; or a `pyro.factor` reweights
@@ -82,7 +82,7 @@ def sleep_log_q(
 
     Args:
         seen: The model's run on the data.
-        layout: Of the plates.
+        layout: Layout of the plates.
     """
     with torch.no_grad():
         made = pyro.poutine.trace(forgetful(model)).get_trace(*args, **kwargs)

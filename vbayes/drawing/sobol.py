@@ -8,20 +8,20 @@ import math
 import torch
 from torch import Tensor
 
-DIMENSIONS = 21201  # of the Sobol sequence for which direction numbers are known (Joe & Kuo 2008)
+DIMENSIONS = 21201  # number of coordinates of the Sobol sequence with known direction numbers (Joe & Kuo 2008)
 BITS = 32
 
 
 def sobol(kind: str, seeds: Tensor, num_points: int, first: int) -> Tensor:
-    """(K, n) standard normals or uniforms, each (n,) row by itself as if independent, K of them evenly spread.
+    """(K, n) standard normals or uniforms: each row (n,) is distributed like independent draws, and the K rows are evenly spread.
 
-    Each coordinate of the Sobol sequence has its digits permuted by nested random permutations (Owen 1995), which a hash
-    of its seed stands in for.
+    The digits of each coordinate of the Sobol sequence are permuted by nested random permutations (Owen 1995), which are
+    approximated by a hash of its seed.
 
     Args:
         seeds: (n,) uniforms.
-        num_points: K.
-        first: The coordinate of the sequence to start with.
+        num_points: Number of points, K.
+        first: First coordinate of the sequence to use.
 
     References:
         Owen 1995, Randomly permuted (t, m, s)-nets; Burley 2020, Practical hash-based Owen scrambling, JCGT 9(4).

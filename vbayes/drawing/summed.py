@@ -84,7 +84,7 @@ class Summed:
         return [s["name"] for s in sites(self._run) if s["name"] not in self.names and self._values_of(s)]
 
     def terms(self, layout: Layout) -> list[Term]:
-        """As `model_terms` has them."""
+        """The terms, as in `model_terms`."""
         tied = self._tied
         free = [site for site in sites(self._run) if not self._values_of(site)]
         scales = {float(site["scale"]) for site in tied}
@@ -133,7 +133,7 @@ class Summed:
         If rows or sites depend on each other through summed-out sites, a row's likelihood is defined only at given values of these; then it is the one at `drawn`.
 
         Args:
-            site: Of the model's run.
+            site: A site of the model's run.
         """
         name = site["name"]
         mine: Any = self._run.nodes[name]

@@ -26,7 +26,7 @@ class ARM(BinaryPairs):
     reference = "Yin & Zhou 2018, arXiv:1807.11143"
 
     def factor(self, logits: Tensor, one: Tensor, other: Tensor) -> Tensor:
-        # Given the pair, u is uniform on the stretch that makes it: drawn there, pair and u are as if u had come first.
+        # Given the pair, u is uniform on the interval that produces it; drawing it there gives the joint distribution of pair and u.
         rare = torch.sigmoid(-logits.abs())
         low = torch.where(one != other, torch.where(one > other, 0.0, 1 - rare), rare)
         high = torch.where(one != other, torch.where(one > other, rare, 1.0), 1 - rare)

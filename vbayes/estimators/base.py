@@ -82,7 +82,7 @@ class Estimator(ELBO, ABC):
     """Setting → its allowed values, if its type alone does not determine them."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        if args or kwargs:  # a copy is made without any
+        if args or kwargs:  # without arguments when copied
             bind(cls.__name__, inspect.signature(cls.__init__), (None, *args), kwargs)
         return super().__new__(cls)
 
@@ -136,13 +136,13 @@ class Estimator(ELBO, ABC):
         """
         return None
 
-    # ---- what others ask of it -------------------------------------------------------------------------------------
+    # ---- queries -------------------------------------------------------------------------------------
 
     @property
     def weighs(self) -> bool:
-        """Whether it compares particles: its bound is not the mean of their log-weights, or they come in pairs, or are resampled by their weights.
+        """Whether it weights particles against each other: its bound is not the mean of their log-weights, or they come in pairs, or are resampled by their weights.
 
-        They must then have the same rows, and no factor N/M: with a latent shared by all data, the K-particle bound of minibatches lies above that of all rows.
+        All particles must then have the same rows, and no factor N/M: with a latent shared by all data, the K-particle bound of minibatches lies above that of all rows.
         """
         alone = (
             type(self).bound_of is Estimator.bound_of
@@ -153,8 +153,8 @@ class Estimator(ELBO, ABC):
 
     @property
     def request(self) -> Request:
-        """Its requirements on draws: those declared, that all latents are drawn unless it enumerates, and that all particles have the same rows
-        if it compares them.
+        """Its requirements on draws: the declared ones, that all latents are drawn unless it enumerates, and that all particles have the same rows
+        if it weights them against each other.
         """
         asked = request_of(self)
         more = {"all_drawn"} - ({"all_drawn"} if "enumerated" in asked.needs else set()) | (
@@ -181,7 +181,7 @@ class Estimator(ELBO, ABC):
             factor,
             factor,
             particles.scale,
-        )  # an auxiliary is to be lowered, whichever way the objective goes
+        )  # an auxiliary loss is always minimised, whatever the direction of the objective
         whole = (None if part is None else part.sum() * sign for part, sign in zip(parts, signs, strict=True))
         return self.finish(Estimate(*whole), particles)  # type: ignore[arg-type]
 

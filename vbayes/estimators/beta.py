@@ -54,8 +54,8 @@ class Beta(Remembering):
         return Estimate((expected - particles.kl).detach(), expected - weighed)
 
     def _weight(self) -> torch.Tensor:
-        """β_t; the step is then over."""
+        """Returns β_t and counts the step."""
         steps = self.memory.get_buffer("steps")
-        if torch.is_grad_enabled():  # a look at the value leaves no trace
+        if torch.is_grad_enabled():  # evaluations don't count
             self.memory.steps = steps + 1
         return self.beta * (steps / self.warm_up).clamp(max=1.0) if self.warm_up else torch.full_like(steps, self.beta)

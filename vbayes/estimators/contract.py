@@ -25,13 +25,13 @@ from .estimate import Estimate
 LIMITS: dict[str, Kind] = {
     "noise": NOISE, "max_plate_nesting": Real(finite=False), "vectorize_particles": FLAG, "retain_graph": Optional(FLAG), "strict_enumeration_warning": FLAG,
 }  # fmt: skip
-"""Of the settings that every estimator has."""
+"""Kinds of the settings that every estimator has."""
 PARTS = ("guide", "model")
 BY_TYPE: dict[str, Kind] = {"int": Whole(None), "float": Real(finite=False), "bool": FLAG}
 
 
 def check_class(estimator: Any) -> None:
-    """Raises `BadEstimator` for an estimator whose class is no dataclass where it should be one, or claims nothing, or what there is not."""
+    """Raises `BadEstimator` if the class of an estimator is not a dataclass but should be, or its claims are missing or unknown."""
     kind = type(estimator)
     for cls in kind.__mro__:
         if hasattr(cls, "__dataclass_fields__"):
@@ -49,7 +49,7 @@ def check_class(estimator: Any) -> None:
 
 
 def check_parts(unbiased_in: Any) -> None:
-    """Raises `BadInput` for a claim about something else than model or guide."""
+    """Raises `BadInput` for a claim about anything but "model" and "guide"."""
     if not isinstance(unbiased_in, Set):
         raise BadInput(f"unbiased_in={unbiased_in!r}. Wanted: a set of names, such as frozenset({{'guide'}}).")
     for name in unbiased_in:
@@ -58,7 +58,7 @@ def check_parts(unbiased_in: Any) -> None:
 
 
 def check_settings(estimator: Any) -> None:
-    """Raises `BadInput` for a setting that is not of its kind; one that is, but in another type, as NumPy's 2, becomes Python's own."""
+    """Raises `BadInput` for an invalid setting; valid settings are converted to Python's types, such as a 2 of NumPy."""
     kind = type(estimator)
     limits = {"num_particles": Whole(kind.min_particles, drawn=True), **LIMITS, **kind.limits}
     for setting in fields(estimator):
@@ -69,7 +69,7 @@ def check_settings(estimator: Any) -> None:
 
 
 def _check_types(cls: type) -> None:
-    """A setting that the dataclass does not know of would silently keep its default."""
+    """Raises `BadEstimator` for a class that sets values without being a dataclass or without type annotations: the inherited defaults would silently be kept."""
     own = {name for name, kind in inspect.get_annotations(cls).items() if "ClassVar" not in str(kind)}
     if "__dataclass_fields__" not in vars(cls):
         inherited = {f.name for f in fields(cls)}  # type: ignore[arg-type]
@@ -86,12 +86,12 @@ def _check_types(cls: type) -> None:
 
 
 def request_of(estimator: Any) -> Request:
-    """What an estimator asks of its draws."""
+    """The requirements of an estimator on its draws."""
     return Request.of(estimator.needs, estimator.requires, estimator.families)
 
 
 def check_estimate(estimator: Any, found: Any, particles: Particles) -> None:
-    """Raises `BadEstimator` for what is no `Estimate`, or one of another shape than (*local)."""
+    """Raises `BadEstimator` for anything but an `Estimate` of shape (*local)."""
     name = f"{type(estimator).__name__}.estimate"
     if not isinstance(found, Estimate):
         raise BadEstimator(

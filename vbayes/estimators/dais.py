@@ -55,7 +55,7 @@ class DAIS(Estimator):
         return Objective(f"DAIS bound of {self.steps} steps", settings=settings)
 
     def sizes(self) -> Sequence[float | Tensor]:
-        """Of the T steps."""
+        """Sizes of the T steps."""
         return (self.step_size,) * self.steps
 
     def estimate(self, particles: Particles) -> Estimate:
@@ -73,7 +73,7 @@ class DAIS(Estimator):
 
 
 def _slope(particles: Particles, z: Tensor, share: float) -> Tensor:
-    """(K, *local, d) the slope of a mixture of log p and log q in z, live."""
+    """(K, *local, d) gradient of a mixture of log p and log q with respect to z, differentiable."""
     live = torch.is_grad_enabled()
     with torch.enable_grad():  # type: ignore[no-untyped-call]
         z = z if z.requires_grad else z.detach().requires_grad_()

@@ -13,36 +13,36 @@ from .base import Estimate
 from .quadratic import Quadratic, expected_of, mean_of
 from .remembering import Remembering
 
-KEPT = 0.9  # of the averages that say how much of the parabola to take, at each draw
+KEPT = 0.9  # decay rate per draw of the averages that determine c
 
 
 @dataclass(frozen=True)
 class FittedQuadratic(Remembering):
-    """`Quadratic` with a parabola that is fitted to the slopes of log p at the draws of the training so far, in place of an expansion.
+    """`Quadratic` with a quadratic function that is fitted to the gradients of log p at the draws of the training so far, instead of a Taylor expansion.
 
-    surrogate = mean_k [log p(x, z̄_k) + sg(s_k − c ∇b(z_k))·z_k] + c E_q[b] + H(q), s_k = ∇_z log p(x, z_k), with b, E_q[b] and H(q) as `Quadratic` has them; then, with r_k = s_k − ∇b(z_k),
-    g ← g + ρ mean_k r_k / n_k, H ← H + ρ mean_k sym(r_k ε_kᵀ L⁻¹) / n_k, where z_k = m + L ε_k, n_k = 1 + |ε_k|², and sym(A) = (A + Aᵀ) / 2; where m moves, g moves by c H
+    surrogate = mean_k [log p(x, z̄_k) + sg(s_k − c ∇b(z_k))·z_k] + c E_q[b] + H(q), s_k = ∇_z log p(x, z_k), with b, E_q[b] and H(q) as in `Quadratic`; then, with r_k = s_k − ∇b(z_k),
+    g ← g + ρ mean_k r_k / n_k, H ← H + ρ mean_k sym(r_k ε_kᵀ L⁻¹) / n_k, where z_k = m + L ε_k, n_k = 1 + |ε_k|², and sym(A) = (A + Aᵀ) / 2; if m changes, g changes by c H times the change
 
-    Bound: ELBO. Bias: none, whatever the parabola is, as it does not know the present draw. Needs: a guide of Normal or MultivariateNormal sites that are independent given the data. It begins as `Pathwise` with the
-    entropy in closed form, and takes no second derivatives. Each step goes down the squared error of the slope at a draw, by a length that no scale of z or p changes: where log p is a parabola in z
-    the noise is gone after some 25 d steps of one draw at ρ = 0.2, 6 d at ρ = 1, and elsewhere there is left of it what no parabola knows, and ρ / (2 − ρ) of that.
+    Bound: ELBO. Bias: none, whatever b is, as b does not depend on the current draw. Needs: a guide of Normal or MultivariateNormal sites that are independent given the data. It starts as `Pathwise` with the
+    entropy in closed form, and takes no second derivatives. Each update reduces the squared error of the gradient at a draw, with a step length that does not depend on the scales of z and p: if log p is quadratic in z,
+    the noise is gone after about 25 d steps of one draw at ρ = 0.2, 6 d at ρ = 1; otherwise the noise that no quadratic function can remove is left, increased by a factor of 1 + ρ / (2 − ρ).
 
-    c, from 0 to 1, is how much of b is taken: Σ (s − g)·Ha / Σ |Ha|² over the last ten draws or so, a = z − m, which would have left the least noise. So a parabola that does not fit yet, or no longer, since the guide
-    moves on faster than it is learned, costs next to nothing; what is not taken is forgotten where it is more than half. Without c, fits of 50 and 100 latents with covariances end in numbers that
+    c, from 0 to 1, is the fraction of b that is used: Σ (s − g)·Ha / Σ |Ha|² over about the last ten draws, a = z − m, which would have given the least noise. Hence a function that does not fit, at the beginning or because the guide
+    moves faster than it is learned, does little harm; if less than half of it is used, the unused part is dropped. Without c, fits of 50 and 100 latents with covariances end in numbers that
     are not finite.
 
-    Measured on logistic regressions of 500 rows, of the variance of `Pathwise` at the same place, after 300, 1000 and 3000 steps of Adam at 0.01: with a factored guide .002 from the start on in 10 latents, .11, .008 and .011 in
-    50, .31, .03 and .015 in 100, for 1.1, 1.2 and 1.4 times its time; with covariances .003 to .004 in 10, where `STL` has .03 to .006, .6, .02 and .015 in 50, where `STL` has .5, .03 and .07, for 1.1 and
-    1.4 times its time; and in 100, where `Pathwise` settles nowhere at that rate, .7 and .06 after 1000 and 3000 steps (`STL`: 1.2 and .3), for 2.1 times its time.
+    Variances relative to `Pathwise` at the same parameters, on logistic regressions with 500 rows, after 300, 1000 and 3000 steps of Adam at 0.01: with a factored guide .002 at all three for 10 latents, .11, .008 and .011 for
+    50, .31, .03 and .015 for 100, in 1.1, 1.2 and 1.4 times its time; with covariances .003 to .004 for 10 (`STL`: .03 to .006), .6, .02 and .015 for 50 (`STL`: .5, .03 and .07), in 1.1 and
+    1.4 times its time; and for 100, where `Pathwise` does not converge at that rate, .7 and .06 after 1000 and 3000 steps (`STL`: 1.2 and .3), in 2.1 times its time.
 
-    It remembers d + d² numbers for each datum that has d latents of its own; in minibatches of such data one parabola serves all.
+    It stores d + d² numbers for each datum with d local latents; with minibatches of such data, all data share one quadratic function.
 
     Args:
         rate: Learning rate ρ, above 0 and at most 1; high rates learn faster, low rates more accurately.
 
     References:
-        Geffner & Domke 2020, Approximation based variance reduction for reparameterization gradients, arXiv:2007.14634, algorithm 1, whose steps are those of Adam.
-        Nagumo & Noda 1967, A learning method for system identification, doi:10.1109/TAC.1967.1098599, for their length.
+        Geffner & Domke 2020, Approximation based variance reduction for reparameterization gradients, arXiv:2007.14634, algorithm 1, which updates by Adam.
+        Nagumo & Noda 1967, A learning method for system identification, doi:10.1109/TAC.1967.1098599, for the step length.
     """
 
     rate: float = 0.2
@@ -74,13 +74,13 @@ class FittedQuadratic(Remembering):
         away, seen = particles.z.detach() - mean, particles.score_p.detach()
         bent = (curvature @ away.unsqueeze(-1)).squeeze(-1)
         left = seen - slope - bent
-        if torch.is_grad_enabled() and self._knows(middle):  # a look at the value leaves no trace
+        if torch.is_grad_enabled() and self._knows(middle):  # evaluations don't count
             pull = -particles.score_q.detach()  # L⁻ᵀ ε
             step = self.rate * left.nan_to_num(0.0, 0.0, 0.0) / (1 + (pull * away).sum(-1, keepdim=True))
             turn = step.unsqueeze(-1) * pull.unsqueeze(-2)
             self.memory.middle = middle
             self.memory.slope = slope + _of_all(particles, step.mean(0))
-            kept = (2 * part).clamp(max=1.0) ** (1 - KEPT)  # what is not taken grows without end otherwise
+            kept = (2 * part).clamp(max=1.0) ** (1 - KEPT)  # the unused part would grow without bound otherwise
             self.memory.curvature = kept.unsqueeze(-1).unsqueeze(-1) * curvature + _of_all(
                 particles, 0.5 * (turn + turn.mT).mean(0)
             )
@@ -93,11 +93,11 @@ class FittedQuadratic(Remembering):
         return Estimate((particles.log_p_fixed - particles.log_q).detach().mean(0), surrogate.mean(0) + expected)
 
     def _knows(self, middle: Tensor) -> bool:
-        """Whether it learns from data of so many rows."""
+        """Whether its memory has this many rows."""
         return self.memory.get_buffer("middle").shape == middle.shape
 
     def _parabola(self, middle: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Slope and curvature there, and how much of them to take; none for rows that it does not know."""
+        """Gradient and curvature of b there, and c; c is 0 for rows without a memory."""
         if not self._knows(middle):
             return torch.zeros_like(middle), torch.zeros_like(middle).diag_embed(), torch.zeros_like(middle[..., 0])
         before, slope, curvature, overlap, length = (self.memory.get_buffer(name) for name in self.remembers)
@@ -106,6 +106,6 @@ class FittedQuadratic(Remembering):
 
 
 def _of_all(particles: Particles, numbers: Tensor) -> Tensor:
-    """(*local, ...) numbers, where all rows are there; else their mean over the rows, (1, ..., 1, ...)."""
+    """Values (*local, ...) if all rows are present; otherwise their mean over the rows, (1, ..., 1, ...)."""
     rows = tuple(range(len(particles.local)))
     return numbers.mean(rows, keepdim=True) if rows and particles.scale != 1.0 else numbers

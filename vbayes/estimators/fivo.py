@@ -61,7 +61,7 @@ class FIVO(Estimator):
         bound = surrogate = bounds[-1]
         for step, before, after in zip(particles.steps, [torch.zeros_like(bound), *bounds], bounds, strict=False):
             scores = [term.log_q for term in step.terms if not (term.observed or term.value.requires_grad)]
-            if scores:  # of what is drawn without a path
+            if scores:  # the score term of sites without a path
                 surrogate = surrogate + (bound - before).detach() * torch.stack(scores).sum((0, 1))
             if self.choice_term and step.ancestors is not None:
                 chances = step.log_w.log_softmax(0).gather(0, step.ancestors)

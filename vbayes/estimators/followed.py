@@ -21,11 +21,11 @@ from .registry import name_of
 
 PYROS: tuple[type[ELBO], ...] = (Trace_ELBO, TraceMeanField_ELBO, TraceGraph_ELBO, TraceEnum_ELBO)
 PYROS += (JitTrace_ELBO, JitTraceMeanField_ELBO, JitTraceGraph_ELBO, JitTraceEnum_ELBO)
-"""Pyro's own whose gradient is the ELBO's; not so `RenyiELBO`, `TraceTailAdaptive_ELBO` and others of that base class."""
+"""Pyro's estimators of the ELBO's gradient; not `RenyiELBO`, `TraceTailAdaptive_ELBO` and others with the same base class."""
 
 
 def followed(estimator: ELBO) -> str:
-    """What they are of: "ELBO", "IWAE(64)" for the bound of 64 particles, "−CUBO(32)" for one that training lowers, whose values have the other sign in every history."""
+    """The name: "ELBO", "IWAE(64)" for the bound of 64 particles, "−CUBO(32)" for a bound that is minimised, whose values are negated in histories."""
     if not isinstance(estimator, Estimator):
         return "ELBO" if type(estimator) in PYROS else str(getattr(estimator, "bound", name_of(estimator)))
     if estimator.bound == "ELBO":

@@ -19,7 +19,7 @@ from ..drawing.particles import Particles
 from .base import Estimate
 from .remembering import Remembering
 
-DECAY = 0.9, 0.999  # of Adam's moving averages
+DECAY = 0.9, 0.999  # decay rates of Adam's moving averages
 EPSILON = 1e-8
 
 
@@ -95,7 +95,7 @@ class Learned(Remembering):
         return replace(estimate.with_gradients(found, leaves), auxiliary=length)
 
     def _learn(self, loss: Tensor, live: Mapping[str, Tensor]) -> None:
-        """One step of Adam; a number whose gradient is not finite stays where it is."""
+        """One step of Adam; entries whose gradient is not finite are not changed."""
         found = torch.autograd.grad(
             loss, list(live.values()), retain_graph=True, allow_unused=True, materialize_grads=True
         )
@@ -112,7 +112,7 @@ class Learned(Remembering):
             self._put("square", {name: square})
 
     def _held(self, part: str) -> dict[str, Tensor]:
-        """Name of what was a parameter → its number in a part of the memory: "network", "mean" or "square"."""
+        """Name of a former parameter → its values in one part of the memory: "network", "mean" or "square"."""
         module = self.memory.get_submodule(part)
         return {name: module.get_buffer(name) for name in self.memory.learned}
 
@@ -129,12 +129,12 @@ def weighted(coefficient: Tensor, function: Tensor) -> Tensor:
     if not function.requires_grad:
         return function * coefficient.detach()
     product = function * 1.0
-    product.register_hook(lambda gradient: gradient * coefficient)  # the value of a surrogate means nothing
+    product.register_hook(lambda gradient: gradient * coefficient)  # the value of a surrogate has no meaning
     return product
 
 
 def _as_buffers(module: nn.Module) -> tuple[str, ...]:
-    """Lets the parameters of a module be buffers; their names."""
+    """Turns the parameters of a module into buffers; returns their names."""
     names = tuple(name for name, _ in module.named_parameters())
     for part in module.modules():
         for name, value in list(part._parameters.items()):

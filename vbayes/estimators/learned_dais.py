@@ -62,7 +62,7 @@ class StepSizes(nn.Module):
     Args:
         steps: T.
         numbers: d.
-        start: What all are at first.
+        start: Initial size of all steps.
     """
 
     def __init__(self, steps: int, numbers: int, start: float) -> None:

@@ -13,14 +13,14 @@ from torch import Tensor
 from ..drawing.base_noise import NoiseKind
 from ..exact.table import Table
 
-PROBE = 3.0  # nats over which the log-weights of a probe run: any spread that tells bounds apart
+PROBE = 3.0  # range of a probe's log-weights in nats; any spread that distinguishes bounds
 BoundOf = Callable[[Tensor], Tensor]
-ROUNDING = 1e-6  # nats by which two bounds may differ that are one: single precision loses a tenth of that
+ROUNDING = 1e-6  # nats within which two bounds count as equal: single precision loses a tenth of that
 
 
 @dataclass(frozen=True, eq=False)
 class Probed:
-    """A function of K log-weights, equal to another one that gives the same where they are spread out; looked at when somebody compares.
+    """A function of K log-weights that equals another if both give the same value at some probe log-weights, which is evaluated when two are compared.
 
     Attributes:
         bound_of: (K, *local) log-weights → (*local) nats.
@@ -39,7 +39,7 @@ class Probed:
         return isinstance(other, Probed) and abs(self.value - other.value) <= ROUNDING
 
     def __hash__(self) -> int:
-        return 0  # what rounding may have made of one number has one hash
+        return 0  # values that differ by rounding only must have the same hash
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ class Objective:
         ascend: Whether training maximises it. Values and gradients of an objective that is minimised, such as an upper bound, are negated in the output of estimators, so that
             losses, histories and the laboratory have only one direction.
         settings: Further settings that distinguish objectives with the same name.
-        of_draws: The functions that model and guide maximise, each of the log-weights of the estimator's draws, (K, *local) in and (*local) out, of which the objective is the mean: where there
-            is no table, the laboratory judges an estimator by its derivative along the path. None if it is no such mean.
-        infinite_from: The k̂ of the weights from which on the objective is infinite, 1/n for a mean of wⁿ.
+        of_draws: The functions that model and guide maximise, each of the log-weights of the estimator's draws, (K, *local) in and (*local) out, whose means are the objective: without
+            a table, the laboratory judges an estimator by their derivatives along the path. None if the objective is not such a mean.
+        infinite_from: The k̂ of the weights from which on the objective is infinite: 1/n for a mean of wⁿ.
     """
 
     name: str
@@ -77,13 +77,13 @@ ELBO = Objective("ELBO", Table.elbo)
 
 
 def of_particles(name: str, bound_of: Callable[[Tensor], Tensor], num_particles: int, noise: NoiseKind) -> Objective:
-    """The mean of a function of the log-weights of K draws; two are one where they give the same at log-weights that are spread out.
+    """The mean of a function of the log-weights of K draws; two are equal if they give the same values at probe log-weights.
 
     Args:
-        name: Of the bound: "IWAE".
+        name: Name of the bound: "IWAE".
         bound_of: (K, *local) log-weights → (*local) nats.
         num_particles: K.
-        noise: Of which the draws are made: particles that hang together have another mean, which is not tabulated.
+        noise: How the base noise of the draws is related: dependent particles have a different mean, which is not tabulated.
     """
     alone = noise == "iid"
     return Objective(
@@ -95,10 +95,10 @@ def of_particles(name: str, bound_of: Callable[[Tensor], Tensor], num_particles:
 
 
 def apart(name: str, model: Callable[[Table], Tensor], guide: Callable[[Table], Tensor]) -> Objective:
-    """One thing that the model raises and another that the guide raises; the value is the model's.
+    """An objective whose model and guide maximise different functions; its value is the model's.
 
     Args:
-        name: Of the whole.
+        name: Name of the objective.
         model, guide: Table → (*local) nats.
     """
 

@@ -46,9 +46,7 @@ class PIWAE(Grouped):
         of_draws = log_mean_exp, lambda log_w: log_mean_exp(self.grouped(log_w), 1).mean(0)
         if self.noise == "iid":
             return replace(found, of_draws=of_draws)
-        return Objective(
-            f"{found.name}, {self.noise}", of_draws=of_draws
-        )  # particles that hang together are not tabulated
+        return Objective(f"{found.name}, {self.noise}", of_draws=of_draws)  # dependent particles are not tabulated
 
     def bound_of(self, log_w: Tensor) -> Tensor:
         return log_mean_exp(log_w)

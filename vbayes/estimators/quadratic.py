@@ -15,8 +15,8 @@ from .base import Estimate, Estimator
 class Quadratic(Estimator):
     """The pathwise gradient with a quadratic expansion of log p at the guide's mean as a control variate.
 
-    surrogate = mean_k [log p(x, z_k) − b(z_k)] + E_q[b] + H(q), with b(z) = g·(z − m) + ½ (z − m)ᵀ H (z − m), g and H slope and curvature of log p(x, ·) at m = E_q[z], all held
-    constant; E_q[b] = g·m + ½ tr(H L Lᵀ) but for constants, H(q) = log |L|, q = N(m, L Lᵀ)
+    surrogate = mean_k [log p(x, z_k) − b(z_k)] + E_q[b] + H(q), with b(z) = g·(z − m) + ½ (z − m)ᵀ H (z − m), g and H gradient and Hessian of log p(x, ·) at m = E_q[z], all held
+    constant; E_q[b] = g·m + ½ tr(H L Lᵀ) and H(q) = log |L| up to constants, q = N(m, L Lᵀ)
 
     Bound: ELBO. Bias: none. Needs: a guide of Normal or MultivariateNormal sites that are independent given the data; one more gradient of the model for each latent of a datum. It has no noise if
     log p is quadratic in z, whatever q is. If log p is far from quadratic within the width of q, it can be worse than `Pathwise`, whereas `FittedQuadratic` is at most a factor of 2 / (2 − ρ) worse.
@@ -43,15 +43,15 @@ class Quadratic(Estimator):
 
 
 def mean_of(particles: Particles) -> Tensor:
-    """(1, *local, d) E_q[z], live."""
+    """(1, *local, d) E_q[z], differentiable."""
     return torch.cat([site.parameters["loc"][:1] for site in particles.latents], -1)
 
 
 def expected_of(particles: Particles, slope: Tensor, curvature: Tensor) -> Tensor:
-    """(1, *local) what has the gradient of E_q[b] + H(q), live in q.
+    """(1, *local) a function with the gradient of E_q[b] + H(q), differentiable in q.
 
     Args:
-        slope, curvature: (1, *local, d) and (1, *local, d, d) of b at the mean, numbers.
+        slope, curvature: Gradient (1, *local, d) and Hessian (1, *local, d, d) of b at the mean, without gradients.
     """
     expected, start = (slope * mean_of(particles)).sum(-1), 0
     for site in particles.latents:
@@ -62,19 +62,19 @@ def expected_of(particles: Particles, slope: Tensor, curvature: Tensor) -> Tenso
 
 
 def _of_spread(site: Latent, curvature: Tensor) -> Tensor:
-    """(1, *local) what has the gradient of ½ tr(H L Lᵀ) + log |L| of a site, H being symmetric and L the root of its covariance."""
+    """(1, *local) a function with the gradient of ½ tr(H L Lᵀ) + log |L| for a site, with H symmetric and L the root of its covariance."""
     if site.family == "normal":
         scale = site.parameters["scale"][:1]
         return (0.5 * curvature.diagonal(dim1=-2, dim2=-1) * scale.square() + scale.log()).sum(-1)
     root = site.parameters["scale_tril"][:1]
     turned = (
         curvature @ root.detach()
-    )  # the gradient of the trace: of the three products with d³ terms that autograd would make, one
+    )  # the gradient of the trace, with one product of d³ terms instead of the three that autograd would need
     return (root * turned).sum((-2, -1)) + root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
 
 def _parabola(particles: Particles, middle: Tensor) -> tuple[Tensor, Tensor]:
-    """(1, *local, d) slope and (1, *local, d, d) curvature of log p(x, ·), numbers."""
+    """Gradient (1, *local, d) and Hessian (1, *local, d, d) of log p(x, ·), without gradients."""
     middle = middle.requires_grad_()
     log_p, _ = particles.densities(middle)
     (slope,) = torch.autograd.grad(log_p.sum(), middle, create_graph=True)

@@ -14,7 +14,7 @@ from ..drawing.particles import Particles
 from .base import Estimate, Estimator
 from .learned import weighted
 
-STRONG = 1e6  # the variance grows like η²: more leaves nothing of the gradient in the seven digits of single precision
+STRONG = 1e6  # the variance grows like η²: beyond this the gradient is lost in the seven digits of single precision
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,14 @@ class REBAR(Estimator):
 
 
 def with_control(particles: Particles, c: Callable[[Sequence[Tensor]], Tensor], *, twice: bool = False) -> Estimate:
-    """The score function less a function of what the discrete draws came from, whose own gradient is put back along its path.
+    """The score function with a control variate: a function of the noise behind the discrete draws is subtracted, and its own gradient along its path is added.
 
-    As z and z̃ are one number, c is asked once: ∇(c(z) − c(z̃)) = ∂c/∂z ∇(z − z̃).
+    As z and z̃ have the same value, c is evaluated once: ∇(c(z) − c(z̃)) = ∂c/∂z ∇(z − z̃).
 
     Args:
-        particles: With all that `REBAR` needs.
-        c: (K, *local), of a z for each site, shaped like `Latent.value`; any function does that does not know the draw.
-        twice: Whether the gradient is to be differentiated in what c is made from.
+        particles: Particles with everything that `REBAR` needs.
+        c: Function from a z for each site, shaped like `Latent.value`, to (K, *local); any function that does not depend on the draw.
+        twice: Whether the gradient will be differentiated with respect to the parameters of c.
     """
     value = (particles.log_p_fixed - particles.log_q_fixed).detach()
     if not torch.is_grad_enabled():

@@ -14,11 +14,11 @@ from ..errors import UnknownKeyword, UnknownName, near
 from .base import Estimator
 
 ESTIMATORS: dict[str, type[Estimator]] = {}
-"""Name on the command line, which is that of its file → class, for what `vbayes.estimators` imports, in its order."""
+"""Name on the command line, which is that of the file → class, for all that `vbayes.estimators` imports, in that order."""
 
 
 def register(things: Iterable[object]) -> None:
-    """Makes the estimators among some things known."""
+    """Registers those of the given objects that are estimators."""
     for kind in things:
         if isinstance(kind, type) and issubclass(kind, Estimator) and kind is not Estimator:
             ESTIMATORS[kind.__module__.rpartition(".")[2]] = kind
@@ -49,13 +49,13 @@ def resolve(estimator: str | type[ELBO] | ELBO) -> ELBO:
 
 
 def settings_of(kind: type[Estimator]) -> dict[str, str]:
-    """Setting → its default as it is written, of those that change what an estimator does; the first is its number of particles."""
+    """Setting → its default as text, for the settings that change what an estimator does; the first is the number of particles."""
     own = [f for f in fields(kind) if f.init and f.repr]
     return {f.name: "..." if f.default is MISSING else repr(f.default) for f in own}
 
 
 def _settings(text: str, known: dict[str, str]) -> dict[str, Any]:
-    """What stands in the brackets of "iwae(64, noise='sobol')"."""
+    """Parses the settings in the brackets of "iwae(64, noise='sobol')"."""
     wanted = ", ".join(f"{name}={value}" for name, value in known.items())
     try:
         call = ast.parse(text.strip(), mode="eval").body

@@ -64,9 +64,9 @@ class ControlVariate(nn.Module):
     """r, with η and log τ; r is zero before it is trained.
 
     Args:
-        width: Numbers that it sees of each draw and datum.
-        hidden: Units.
-        temperature: τ.
+        width: Number of inputs for each draw and datum.
+        hidden: Number of hidden units.
+        temperature: Initial temperature τ.
     """
 
     def __init__(self, width: int, hidden: int, temperature: float) -> None:
@@ -84,7 +84,7 @@ class ControlVariate(nn.Module):
 
 
 def _seen(particles: Particles, z: Sequence[Tensor]) -> Tensor:
-    """(K, *local, width) z and logits of all sites, side by side."""
+    """(K, *local, width) z and logits of all sites, concatenated."""
     start = 1 + len(particles.local)
     logits = [site.parameters["logits"].detach() for site in particles.latents]
     return torch.cat([each.flatten(start) for each in (*z, *logits)], -1)

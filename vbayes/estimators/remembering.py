@@ -24,11 +24,11 @@ from .base import Estimate, Estimator
 
 
 class Memory(nn.Module):
-    """Numbers that are zero before the first draw.
+    """State that is zero before the first draw.
 
     Attributes:
-        begun: Whether `Remembering.init` has said what they are then.
-        learned: Names in `network`, where there is one, of what were its parameters.
+        begun: Whether it has been initialised by `Remembering.init`.
+        learned: Names of the former parameters of `network`, if there is one.
     """
 
     learned: tuple[str, ...] = ()
@@ -47,7 +47,7 @@ class Remembering(Estimator):
     memory: Memory = field(init=False, repr=False, compare=False, default=None)  # type: ignore[assignment]
 
     remembers: ClassVar[tuple[str, ...]] = ()
-    """Their names."""
+    """Names of these numbers."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -88,7 +88,7 @@ class Averaging(Remembering):
     decay: float = 0.9
 
     remembers: ClassVar[tuple[str, ...]] = ("weight",)
-    """Names of the averages, and `weight`, how much of an average they are: 1 after many draws."""
+    """Names of the averages, and `weight`, the sum of the weights of all draws so far: 1 after many draws."""
 
     limits = {"decay": Real(least=0.0, below=1.0, given="0.9")}
 
@@ -97,7 +97,7 @@ class Averaging(Remembering):
         memory = self.memory
         weight = memory.get_buffer("weight")
         before = {name: memory.get_buffer(name) / weight.clamp(min=1 - self.decay) for name in now}
-        if torch.is_grad_enabled():  # a look at the value leaves no trace
+        if torch.is_grad_enabled():  # evaluations don't count
             for name, value in now.items():
                 setattr(memory, name, self.decay * memory.get_buffer(name) + (1 - self.decay) * value.detach())
             memory.weight = self.decay * weight + (1 - self.decay)
@@ -111,8 +111,8 @@ def with_memory(estimator: Any, pair: Pair, batch: Batch) -> Any:
     is returned unchanged. The pair drops the memory of the estimator of an earlier fit.
 
     Args:
-        pair: Ours to change.
-        batch: Of the shapes that it will see.
+        pair: The pair, which is modified.
+        batch: A batch with the shapes that will be used.
     """
     pair.release()
     if not isinstance(estimator, Remembering):
@@ -126,7 +126,7 @@ def with_memory(estimator: Any, pair: Pair, batch: Batch) -> Any:
 
 
 def remembered(estimator: Any, pair: Pair) -> dict[str, Tensor]:
-    """What an estimator that `with_memory` has made ready remembers now, by the names of its memory's buffers; nothing of one that does not remember."""
+    """The current memory of an estimator prepared by `with_memory`, by the names of its buffers; empty for an estimator without a memory."""
     if not isinstance(estimator, Remembering):
         return {}
     with pair.scope():

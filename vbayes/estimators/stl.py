@@ -27,6 +27,6 @@ class STL(Estimator):
 
     def estimate(self, particles: Particles) -> Estimate:
         value = particles.log_w
-        # log q(z̄|x) is equal in value and differs in gradient: the difference below is zero, its gradient the path's.
+        # log q(z̄|x) has the same value and a different gradient: the difference below is zero, and its gradient is that along the path.
         surrogate = particles.log_p - (particles.log_q - particles.log_q_fixed)
         return Estimate(value.detach().mean(0), surrogate.mean(0))

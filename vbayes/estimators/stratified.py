@@ -17,7 +17,7 @@ from .base import Estimate, Estimator
 class Stratified(Estimator):
     """The ELBO of a mixture guide, summed over its components, each drawn along its own path.
 
-    surrogate = mean_k Σ_c α_c [log p(x, z_kc) − log q(z_kc|x)], z_kc = μ_c + L_c ε_kc, with q = Σ_c α_c N(μ_c, L_c L_cᵀ), live in α
+    surrogate = mean_k Σ_c α_c [log p(x, z_kc) − log q(z_kc|x)], z_kc = μ_c + L_c ε_kc, with q = Σ_c α_c N(μ_c, L_c L_cᵀ), differentiable in α
 
     Bound: ELBO. Bias: none. Needs: a guide of MixtureSameFamily sites of normals, beside Normal and MultivariateNormal ones, all independent given the data. It costs one evaluation
     of the model for each component, or for each combination with several mixtures; in return the gradients of weights and components need no score function.
@@ -39,7 +39,7 @@ class Stratified(Estimator):
 
 
 def _components(site: Latent) -> list[tuple[Tensor | float, Tensor]]:
-    """The weight of each component, (K, *local), and a draw from it, (K, *local, own); a normal is one of weight 1."""
+    """The weight of each component, (K, *local), and a draw from it, (K, *local, own); a normal is a single component of weight 1."""
     loc = site.parameters["loc"]
     if site.family == "normal":
         return [(1.0, loc + site.parameters["scale"] * torch.randn_like(loc))]

@@ -16,9 +16,9 @@ from .base import Estimator
 from .enumerated import Enumerated
 
 OF_SEVERAL: tuple[type[ELBO], ...] = (RenyiELBO, ReweightedWakeSleep, TraceTailAdaptive_ELBO)
-"""Pyro's own that weigh particles against each other, summed over all rows."""
+"""Pyro's estimators that weight particles against each other, summed over all rows."""
 OF_DRAWS: tuple[type[ELBO], ...] = (Trace_ELBO, TraceGraph_ELBO, RenyiELBO)
-"""Pyro's own, and what inherits from them, that sum over no values."""
+"""Pyro's estimators, with their subclasses, that don't enumerate."""
 
 
 def suits(pair: Pair, batch: Batch, method: ELBO) -> bool:
@@ -31,7 +31,7 @@ def suits(pair: Pair, batch: Batch, method: ELBO) -> bool:
 
 
 def check_suits(pair: Pair, batch: Batch, method: ELBO) -> None:
-    """Raises `Unsuitable` where `suits` is false: for one of Pyro's, if it draws what is to be summed out, or weighs particles of different rows."""
+    """Raises `Unsuitable` if `suits` is false: for one of Pyro's estimators, if it draws a site that should be enumerated, or weights particles of different rows."""
     if isinstance(method, Estimator):
         with pair.copy().look(), values_unchecked():
             method.draw(pair, batch)
@@ -53,7 +53,7 @@ def check_suits(pair: Pair, batch: Batch, method: ELBO) -> None:
 
 
 def summed_by(pair: Pair, batch: Batch) -> list[str]:
-    """The sites that a pair's model sums out."""
+    """The sites that a pair's model marginalises."""
     with pair.copy().look(), torch.no_grad(), values_unchecked():
         return summed_out(*pair.run(batch))
 

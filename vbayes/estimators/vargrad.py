@@ -29,6 +29,6 @@ class VarGrad(Estimator):
 
     def estimate(self, particles: Particles) -> Estimate:
         value = (particles.log_p_fixed - particles.log_q_fixed).detach()
-        # In value log w; in its gradient −∇ log q, without a minibatch's scale.
+        # The value is log w; the gradient is −∇ log q, without the scale of a minibatch.
         live = value - (particles.score - particles.score.detach())
         return Estimate(value.mean(0), particles.log_p_fixed.mean(0) - 0.5 * live.var(0))

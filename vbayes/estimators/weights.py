@@ -1,4 +1,4 @@
-"""Importance weights of K particles: their means, their normalisation, each one left out."""
+"""Importance weights of K particles: means, normalisation, leave-one-out means, resampling."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ def normalised(log_w: Tensor, dim: int = 0) -> Tensor:
 
 
 def others(log_w: Tensor, in_place: Tensor | None = None) -> Tensor:
-    """log (1/K) Σ_{j≠k} w_j for each k, or with another weight in the place of w_k: (K, *local) in and out.
+    """log (1/K) Σ_{j≠k} w_j for each k, optionally with another weight instead of w_k: (K, *local) in and out.
 
     Args:
-        in_place: (K, *local) logarithms of what stands in for w_k; nothing if None.
+        in_place: (K, *local) logarithms of the weights to use instead of w_k; none if None.
     """
     k = len(log_w)
     own = torch.eye(k, dtype=torch.bool, device=log_w.device).view(k, k, *[1] * (log_w.dim() - 1))
     stand_in = log_w.new_full((), -math.inf) if in_place is None else in_place.unsqueeze(1)
-    # Summed anew for each k: taking w_k off the whole sum would lose all digits where w_k is nearly all of it.
+    # Summed separately for each k: subtracting w_k from the total would lose all digits if w_k is nearly all of it.
     return torch.logsumexp(torch.where(own, stand_in, log_w.unsqueeze(0)), 1) - math.log(k)
 
 
 def chosen(log_w: Tensor) -> Tensor:
-    """(K, *local) K independent draws of who goes on, each by the weights: (K, *local) log-weights in."""
+    """(K, *local) indices of K particles, drawn independently by the weights: (K, *local) log-weights in."""
     with torch.no_grad():
         below = normalised(log_w).cumsum(0)
         spots = torch.rand_like(log_w) * below[-1]
@@ -49,9 +49,9 @@ def multi_sample_score(particles: Particles, log_w: Tensor, without: Tensor) -> 
     """The score-function gradient of log (1/K) Σ w.
 
     Args:
-        particles: With `log_p_fixed`, `log_q_fixed` and `score`.
+        particles: Particles with `log_p_fixed`, `log_q_fixed` and `score`.
         log_w: (K, *local), constant.
-        without: (K, *local) the bound as it would be without particle k, which is its baseline.
+        without: (K, *local) the bound without particle k, which is its baseline.
     """
     bound = log_mean_exp(log_w)
     direct = normalised(log_w) * (particles.log_p_fixed - particles.log_q_fixed)

@@ -1,7 +1,7 @@
 """Detects singular covariances and constant features, with the same answer on every processor.
 
-Whether a Cholesky factorisation of a singular matrix fails, and whether numbers that are all alike have a variance of exactly 0, depends on
-how one processor rounds the last bit. Here both are decided by a tolerance that is above all such rounding.
+Whether a Cholesky factorisation of a singular matrix fails, and whether equal numbers have a variance of exactly 0, depends on
+how a processor rounds the last bit. Here both are decided by a tolerance that is larger than any such rounding.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from torch import Tensor
 from ..errors import BadInput
 
 ROUNDINGS = 4
-"""Units of eps by which a number that is looked at here may be off.
+"""Rounding error of an input, in units of eps.
 
-An entry of a matrix comes out of a sum, two divisions and square roots; a datum out of a change of units.
+An entry of a matrix results from a sum, two divisions and square roots; a datum from a change of units.
 """
 
 
 def positive_definite(matrix: Tensor) -> bool:
-    """Whether all the symmetric matrices (*B, L, L) are, so surely that a Cholesky factorisation succeeds on every processor."""
+    """Whether all symmetric matrices (*B, L, L) are positive definite, with a margin that makes a Cholesky factorisation succeed on every processor."""
     return bool((conditioning(matrix) > tolerance(matrix)).all())
 
 
 def conditioning(matrix: Tensor) -> Tensor:
     """(*B) the smallest eigenvalue over the largest, after the rows and columns of (*B, L, L) are scaled to a diagonal of ones.
 
-    The scale is that of a factorisation, which units don't matter to: variances of 1e−9 and 1e9 side by side are not singular. −∞ for a
-    matrix with a diagonal that is not positive, or with an entry that is not finite.
+    Like a factorisation, this does not depend on units: variances of 1e−9 and 1e9 together are not singular. −∞ for a
+    matrix whose diagonal is not positive, or with an entry that is not finite.
     """
     matrix = matrix.detach()
     diagonal = matrix.diagonal(dim1=-2, dim2=-1)
@@ -40,11 +40,11 @@ def conditioning(matrix: Tensor) -> Tensor:
 
 
 def tolerance(matrix: Tensor) -> float:
-    """What the `conditioning` of a positive definite matrix of this size and type is above: 4 L eps.
+    """Lower bound on the `conditioning` of a positive definite matrix of this size and type: 4 L eps.
 
-    Entries are at most 1 after the scaling. If each is off by 4 eps, no eigenvalue is by more than 4 L eps (Weyl), and the largest is at
-    least 1, as their mean is: so a singular matrix is within. Beyond, a factorisation can't fail if L ≤ 7, where 4 L eps is above the
-    L (L + 1) eps / 2 of the theorem; for larger ones that is far above what happens.
+    Entries are at most 1 after scaling. If each has an error of 4 eps, no eigenvalue has an error above 4 L eps (Weyl), and the largest is at
+    least 1, as their mean is 1: so a singular matrix lies below the bound. Above it, a factorisation can't fail if L ≤ 7, where 4 L eps is larger than the
+    L (L + 1) eps / 2 of the theorem; for larger L the theorem is far too pessimistic.
 
     References:
         Higham 2002, Accuracy and stability of numerical algorithms, theorem 10.7 (Demmel 1989).
@@ -53,7 +53,7 @@ def tolerance(matrix: Tensor) -> float:
 
 
 def require_positive_definite(matrix: Tensor, what: str) -> None:
-    """Raises `BadInput` for matrices (*B, L, L) of which one isn't."""
+    """Raises `BadInput` unless all matrices (*B, L, L) are positive definite."""
     found, least = float(conditioning(matrix).min()), tolerance(matrix)
     if not found > least:
         raise BadInput(
@@ -64,6 +64,6 @@ def require_positive_definite(matrix: Tensor, what: str) -> None:
 
 
 def unchanging(x: Tensor) -> Tensor:
-    """(D,) which features of (N, D) data never change: by no more than 4 eps of the largest value. Also those that are not finite."""
+    """(D,) which features of (N, D) data are constant, up to 4 eps times the largest value, or not finite."""
     low, high = x.amin(0), x.amax(0)
     return ~(high - low > ROUNDINGS * torch.finfo(x.dtype).eps * torch.maximum(low.abs(), high.abs()))

@@ -44,7 +44,7 @@ def maximum_likelihood(x: Tensor, latent: int, *, tolerance: float = 1e-9, most_
         raise BadInput(
             f"Features {still} are constant, so their noise goes to 0 and the likelihood is unbounded. Wanted: data without them."
         )
-    # In units of each feature's standard deviation, which changes nothing but the numbers' sizes.
+    # In units of each feature's standard deviation, which only rescales the numbers.
     unit = variances.sqrt()
     scatter = (centred / unit).T @ (centred / unit) / n
     eigenvalues, axes = torch.linalg.eigh(scatter)
@@ -60,12 +60,12 @@ def maximum_likelihood(x: Tensor, latent: int, *, tolerance: float = 1e-9, most_
         gain = torch.linalg.solve(precision, over_noise.T)
         cross = gain @ scatter
         second = torch.linalg.inv(precision) + cross @ gain.T
-        # ln p(x) per datum but for a constant, of the model that this round began with: ln det, and tr(C⁻¹ scatter).
+        # ln p(x) per datum up to a constant, for the model at the start of this round: ln det, and tr(C⁻¹ scatter).
         log_det = noise.log().sum() + torch.logdet(precision)
         squares = (scatter.diagonal() / noise).sum() - (over_noise * cross.T).sum()
         now = float(-0.5 * (log_det + squares))
         gain_before, gained = gained, now - before
-        # What is left of a geometric series, gained · r / (1 − r) with r = gained / gain_before; rounding ends it at the latest.
+        # The rest of a geometric series, gained · r / (1 − r) with r = gained / gain_before; at the latest, rounding ends it.
         if gained <= 0 or gain_before < torch.inf and gained**2 < tolerance * (gain_before - gained):
             return LinearGaussian(x.new_zeros(latent), eye, weight * unit[:, None], offset, noise * variances)
         before = now

@@ -61,10 +61,10 @@ class LinearGaussian:
             BadInput: The noise or the prior's covariance is not positive definite.
         """
         self._require_noise()
-        require_positive_definite(self.covariance, "prior's covariance")  # the posterior's is singular where it is
+        require_positive_definite(self.covariance, "prior's covariance")  # if it is singular, so is the posterior's
         _, shift, gain = self._pull(x)
         covariance = torch.linalg.solve(gain, self.covariance, left=False)  # S (I + G S)⁻¹
-        # Symmetric but for rounding.
+        # Symmetric up to rounding.
         covariance = 0.5 * (covariance + covariance.mT)
         return _gaussian(self.mean.unsqueeze(-2) + shift, covariance.unsqueeze(-3), "posterior's covariance")
 

@@ -12,9 +12,9 @@ from torch.utils.checkpoint import checkpoint
 
 from ..errors import BadInput, Unsuitable
 
-NEGLIGIBLE = 1e-14  # of q's mass: below the rounding of the sums
-MOST = 2**27  # log-weights in all tuples: some ten seconds
-CHUNK = 2**21  # of these at once: 16 MiB in double precision, some ten times that with what autograd keeps
+NEGLIGIBLE = 1e-14  # fraction of q's mass that is below the rounding error of the sums
+MOST = 2**27  # maximum number of log-weights in all tuples, which take about ten seconds
+CHUNK = 2**21  # of these at a time: 16 MiB in double precision, about ten times that with autograd
 
 
 @dataclass(frozen=True)
@@ -147,12 +147,12 @@ class Table:
         chunks = torch.arange(nodes**num_particles, device=weight.device).split(max(1, CHUNK // each))
         if len(chunks) == 1:
             return part(chunks[0], weight, log_w)
-        # What one chunk's gradient needs is made again when its turn comes.
+        # Intermediate results are recomputed in the backward pass, chunk by chunk.
         sums = (checkpoint(part, c, weight, log_w, use_reentrant=False, preserve_rng_state=False) for c in chunks)
         return sum(sums, torch.zeros_like(weight[0]))
 
     def _likely(self, negligible: float) -> tuple[Tensor, Tensor]:
-        """Weights and log-weights (G', *local) of the nodes that q may well draw, for each datum the likeliest of its own."""
+        """Weights and log-weights (G', *local) of the most likely nodes under q, for each datum its own."""
         weight, log_w = self.weight, self.log_w
         order = weight.detach().argsort(0, descending=True)
         weight, log_w = weight.gather(0, order), log_w.gather(0, order)

@@ -202,7 +202,7 @@ def _smooth(log_w: np.ndarray) -> tuple[np.ndarray, float]:
     try:
         if log_w.size < 25:
             raise ValueError("a fifth of the draws is the tail, and ArviZ 1.x fits no fewer than five")
-        # Differences of numbers that were equal but for rounding, each off by an eps or two, have no tail either.
+        # Numbers that differ only by rounding, each off by an eps or two, have no tail either.
         if np.ptp(log_w) <= 4 * np.finfo(float).eps * np.abs(log_w).max():
             raise ValueError("weights that are all alike")
         if _modern():

@@ -11,15 +11,15 @@ from ..data.dataset import Dataset
 from ..pair.indexing import Picked, names_in
 from ..pair.sites import kind, plates
 
-ROW = "row"  # the dimension of rows that are in no plate, or in several
+ROW = "row"  # name of the dimension of rows that are in no plate, or in several
 
 
 def dims_of(site: Any, own: Sequence[str] = ()) -> list[str]:
-    """Names of the dimensions of a site's value: its plates, then its event's own, else `site_dim_i`.
+    """Names of the dimensions of a site's value: its plates, then those of its event, otherwise `site_dim_i`.
 
     Args:
-        site: Of a model's run.
-        own: Names of the dimensions of its event; not used where they are not as many.
+        site: A site of a model's run.
+        own: Names of the dimensions of its event; not used if their number is different.
     """
     name, rank, event = site["name"], site["value"].dim(), site["fn"].event_dim
     dims, frames = [f"{name}_dim_{i}" for i in range(rank)], plates(site)
@@ -34,7 +34,7 @@ def dims_of(site: Any, own: Sequence[str] = ()) -> list[str]:
 
 
 def _event_dim(value: Tensor, frames: Sequence[Any], default: int) -> int:
-    """Of a `pyro.deterministic`, for which Pyro takes all dimensions for the event's unless it is told: those to the right of where its plates fit in."""
+    """The event dimensions of a `pyro.deterministic`, for which Pyro assumes that all dimensions belong to the event unless told otherwise: those to the right of its plates."""
     for event in range(value.dim() if default == value.dim() else 0):
         places = [(frame.dim - event, frame.size) for frame in frames]
         if places and all(-dim <= value.dim() and value.shape[dim] == size for dim, size in places):
@@ -45,18 +45,18 @@ def _event_dim(value: Tensor, frames: Sequence[Any], default: int) -> int:
 def labels_of(
     sizes: Mapping[str, int], rows: Set[str], data: Dataset, asked: Sequence[str], picked: Picked
 ) -> dict[str, list[str]]:
-    """Plate → its labels, of those that have any.
+    """Plate → its labels, for plates that have any.
 
-    A plate of groups has the labels of the column that the model picks from it by, as in `a[county]`; where no column is known to, of the column of its own name. A plate of
-    the rows of the data has the label of each row in a column that the model does not ask for, if they are all different, and if no other plate is as long. A size alone
-    says nothing.
+    A plate of groups has the labels of the column by which the model indexes it, as in `a[county]`; if there is none, those of the column with its name. A plate of
+    the rows of the data has the labels of a column that the model does not take, if they are unique and no other plate has the same length. A size alone
+    is not enough.
 
     Args:
         sizes: Plate → its size.
         rows: The plates whose rows are those of the data.
-        data: With the labels of its columns.
-        asked: The columns that the model asks for.
-        picked: What it picks from by these.
+        data: The data, with the labels of its columns.
+        asked: The columns that the model takes.
+        picked: What the model indexes by these.
     """
     found: dict[str, list[str]] = {}
     for name, size in sizes.items():
@@ -78,18 +78,16 @@ def constant(columns: Mapping[str, Tensor], row: str, labels: Sequence[Any], own
     """An `xarray.Dataset` of columns of data.
 
     Args:
-        columns: Name → (N, …).
-        row: The dimension of their rows.
-        labels: Of each row.
+        columns: Name → (N, …) values.
+        row: Name of the dimension of their rows.
+        labels: Labels of the rows.
         own: Column → names of its dimensions after the first.
     """
     import xarray as xr
 
     found: dict[str, Any] = {}
     for name, value in columns.items():
-        called = name + "_column" * (
-            name == row
-        )  # xarray takes a variable with the name of its dimension for the labels along it
+        called = name + "_column" * (name == row)  # xarray takes a variable with the name of its dimension for labels
         dims = own.get(name, ())
         dims = dims if len(dims) == value.dim() - 1 else [f"{called}_dim_{i}" for i in range(1, value.dim())]
         found[called] = ([row, *dims], value.cpu().numpy())
@@ -97,7 +95,7 @@ def constant(columns: Mapping[str, Tensor], row: str, labels: Sequence[Any], own
 
 
 def _merged(data: Dataset, columns: Sequence[str], size: int) -> list[str]:
-    """The labels of a plate that some columns pick from: of each row that of the columns whose codes it is in, or else of any; nothing where this leaves a row with none, or with two."""
+    """The labels of a plate that several columns index: for each row that of the columns with its code, or else of any column; empty if a row then has no label, or two."""
     columns = [column for column in columns if 0 < len(data.labels.get(column, ())) <= size]
     every = [data.labels[column] for column in columns]
     used = [names_in(data, column) for column in columns] if len(columns) > 1 else []
@@ -111,7 +109,7 @@ def _merged(data: Dataset, columns: Sequence[str], size: int) -> list[str]:
 
 
 def _each(data: Dataset, column: str) -> list[str]:
-    """The label of each row."""
+    """The labels of the rows."""
     codes, labels = data.tensors[column], data.labels[column]
     if codes.dim() != 1 or codes.is_floating_point():
         return []

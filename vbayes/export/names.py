@@ -1,4 +1,4 @@
-"""The dimensions of what is exported, their labels, and what was constant."""
+"""Names and labels of the dimensions of exported variables, and constant data."""
 
 from __future__ import annotations
 
@@ -20,18 +20,16 @@ from ..pair.sites import Layout, observed, plates, recorded, summed_out
 from ..summaries.card import first_few
 from .labels import ROW, constant, dims_of, labels_of
 
-PROBABILITY = (
-    "_probability"  # after the name of a site that is summed out: of each of its values, given the draw of the rest
-)
+PROBABILITY = "_probability"  # suffix for the probabilities of a marginalised site's values, given the draw of the rest
 
 
 class Names:
-    """What a run of a pair says of names.
+    """Names and labels, found by running a pair.
 
     Args:
-        pair: It is copied.
-        batch: What it is called with, the rows of `data`.
-        data: With the names and labels of its columns.
+        pair: The pair, which is copied.
+        batch: Its arguments, the rows of `data`.
+        data: The data, with names and labels of its columns.
     """
 
     def __init__(self, pair: Pair, batch: Batch, data: Dataset) -> None:
@@ -43,13 +41,13 @@ class Names:
         self._rows = {frame.name for site in observed(self._p) for frame in plates(site) if frame.size == len(data)}
 
     def dims(self, given: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-        """Variable → names of its dimensions: plates, then a column's own, else `site_dim_i`.
+        """Variable → names of its dimensions: plates, then those of a column, otherwise `site_dim_i`.
 
         Args:
-            given: Of some variables: all their names, or those that no plate gives.
+            given: For some variables, all of their names, or those not given by plates.
 
         Raises:
-            BadInput: An unknown variable, or another number of names.
+            BadInput: A variable is unknown, or has a different number of dimensions.
         """
         found = {name: [frame.name for frame in Layout(self._q, self._p).local] for name in ("log_weight", "pareto_k")}
         for name in summed_out(self._q, self._p):
@@ -78,7 +76,7 @@ class Names:
         """Dimension → its labels.
 
         Args:
-            given: Those that stand whatever the data say.
+            given: Labels that take precedence over those of the data.
             dims: Variable → names of its dimensions.
 
         Raises:
@@ -89,12 +87,12 @@ class Names:
             raise BadInput(
                 f"coords names {unknown[0]!r}, which is not a dimension. Wanted some of: {first_few(known, 20)}. Name dimensions with dims=."
             )
-        unsaid = self._sizes.keys() - self._rows - given.keys()  # plates of groups whose labels the data have to say
+        unsaid = self._sizes.keys() - self._rows - given.keys()  # plates of groups, whose labels come from the data
         by = picked(self._pair, self._args, self._asked) if self._data.labels and unsaid else {}
         return {**labels_of(self._sizes, self._rows, self._data, self._asked, by), **given}
 
     def constant(self, labels: Mapping[str, Sequence[Any]]) -> Any:
-        """An `xarray.Dataset` of the columns that the pair was called with and that it does not observe.
+        """An `xarray.Dataset` of the columns that the pair was called with, except observed ones.
 
         Args:
             labels: Dimension → its labels.
@@ -109,13 +107,13 @@ class Names:
         return constant(columns, row, labels.get(row, range(len(self._data))), self._data.dims)
 
     def counted(self) -> dict[str, np.ndarray]:
-        """Observed site → where something was observed, of sites of which a mask leaves something out."""
+        """Observed site → where it was observed, for sites that are partly masked."""
         each = {site["name"]: counted(site) for site in observed(self._p)}
         return {name: own.cpu().numpy() for name, own in each.items() if own is not None and not bool(own.all())}
 
 
 def _same(column: Tensor, seen: Any) -> bool:
-    """Whether a site is observed at a column, but for the gaps in it, which a mask leaves out."""
+    """Whether a site's observations are a column, except for its gaps, which are masked."""
     if not isinstance(seen, Tensor) or column.shape != seen.shape:
         return False
     return bool(((column == seen) | column.isnan()).all())

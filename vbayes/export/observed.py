@@ -1,4 +1,4 @@
-"""Log-likelihoods of what was observed: a gap is no datum, and what counts the data, as LOO does, is not to count it."""
+"""Log-likelihoods of observed values only: gaps are not data, and must not be counted, for example by LOO."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-ROUNDING = 1e-5  # nats: of a log-density that is 0, with latents summed out
+ROUNDING = 1e-5  # nats; rounding error of a log-density of 0 with marginalised latents
 
 
 def observed_alone(
@@ -16,14 +16,14 @@ def observed_alone(
     dims: Mapping[str, Sequence[str]],
     labels: Mapping[str, Sequence[Any]],
 ) -> tuple[dict[str, np.ndarray], dict[str, Sequence[str]], dict[str, Sequence[Any]]]:
-    """The same without places that a mask leaves out, with names and labels of its dimensions. A variable that has one dimension keeps it, as long as others along it have the same gaps; else all of its
-    dimensions become one, `name_observed`, whose labels are those of each place.
+    """The arrays without masked entries, with names and labels of their dimensions. A variable with one dimension keeps it, provided that others along it have the same gaps; otherwise all of its
+    dimensions are merged into one, `name_observed`, whose labels identify the entries.
 
     Args:
         arrays: Variable → (chain, draw, *shape).
-        counted: Variable → where something was observed, as far as a mask says it.
-        dims: Variable → names of the dimensions in *shape, and of more.
-        labels: Dimension → its labels; 0, 1, ... for those not given.
+        counted: Variable → where it was observed, for masked variables.
+        dims: Variable → names of the dimensions in *shape, possibly for further variables.
+        labels: Dimension → its labels; 0, 1, ... if not given.
     """
     found, names, coords = dict(arrays), dict(dims), dict(labels)
     there = {name: _there(values, counted.get(name)) for name, values in arrays.items()}
@@ -52,9 +52,7 @@ def _there(values: np.ndarray, counted: np.ndarray | None) -> np.ndarray:
     shape = values.shape[2:]
     if counted is None:
         return np.ones(shape, dtype=bool)
-    return np.broadcast_to(counted, shape) | (np.abs(values) > ROUNDING).any(
-        (0, 1)
-    )  # a mask may be another in each draw
+    return np.broadcast_to(counted, shape) | (np.abs(values) > ROUNDING).any((0, 1))  # a mask may differ between draws
 
 
 def _axes(name: str, rank: int, dims: Mapping[str, Sequence[str]]) -> list[str]:

@@ -42,13 +42,13 @@ if TYPE_CHECKING:
     from arviz import InferenceData  # on 1.x it is `xarray.DataTree`, and ArviZ has no types there
 
 Arrays = dict[str, np.ndarray]
-RESAMPLING = 1  # what a seed that depends on that of the draws is for
+RESAMPLING = 1  # purpose of a seed derived from that of the draws
 COORDS, DIMS = Optional(Mapped(Anything())), Optional(Mapped(Several(TEXT, 0)))
 
 
 @runtime_checkable
 class Predicted(Protocol):
-    """What `predict` returns: `xarray.Dataset`s of draws, and of what the model was called with."""
+    """Result of `predict`: `xarray.Dataset`s of draws, and of the arguments of the model."""
 
     @property
     def draws(self) -> Any: ...
@@ -58,7 +58,7 @@ class Predicted(Protocol):
 
 @runtime_checkable
 class Fitted(Trained, Protocol):
-    """What was trained, and by which estimator: a `Fit`."""
+    """A trained pair with its estimator: a `Fit`."""
 
     @property
     def estimator(self) -> ELBO: ...
@@ -69,10 +69,10 @@ def sample(pair: Pair, batch: Batch, draws: int, *, seed: int | None = None, pri
 
     Args:
         pair: Model and guide.
-        batch: What they are called with. Its `total` is not used: nothing is scaled here.
+        batch: Their arguments. Its `total` is not used, as nothing is scaled here.
         draws: Number of draws, S.
         seed: Seed for the draws.
-        prior: Also draw from the prior, where it is one that can be drawn from (not Pyro's `ImproperUniform`).
+        prior: Whether to draw from the prior too, if that is possible (unlike for Pyro's `ImproperUniform`).
 
     Returns:
         ArviZ's group → variable → (1, S, *shape) array; `observed_data` without the first two axes.
@@ -81,7 +81,7 @@ def sample(pair: Pair, batch: Batch, draws: int, *, seed: int | None = None, pri
         data (`model(x, y=None)`), is predicted: it stands in the predictive groups, and is in neither density.
     """
     batch = Batch(batch.args)
-    pair = pair.copy()  # drawing moves the running statistics of some modules
+    pair = pair.copy()  # drawing changes the running statistics of some modules
     device = batch.args[0].device if batch.args else torch.device("cpu")
     with pair.scope(), rng.seeded(seed), torch.no_grad(), validation(False):
         rows = many(functools.partial(_one, pair, batch, prior), draws, device)
@@ -145,7 +145,7 @@ def _is_given(predicted: set[str], name: str, _: Any) -> bool:
 
 
 def _improper(p: Any) -> bool:
-    """Whether some latent of the model has a density that has no integral."""
+    """Whether some latent of the model has an improper density."""
     return any(isinstance(base(site["fn"]), ImproperUniform) for site in sites(p))
 
 

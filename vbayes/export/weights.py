@@ -10,10 +10,10 @@ import numpy as np
 
 from .arviz import psis
 
-ALIKE = 0.01  # nats between the lightest and the heaviest weight: a tail of nothing but rounding
-NOTHING = 1e4  # nats below the heaviest weight: none at all, in a number that can be subtracted
-TAIL = (0.2, 3.0)  # a fifth of S weights, and at most 3 √S, are the tail that is fitted
-FEWEST = 25  # weights that a tail can be fitted to
+ALIKE = 0.01  # nats between the smallest and the largest weight of a tail that is only rounding
+NOTHING = 1e4  # nats below the largest weight that stand for a weight of zero, as a finite number
+TAIL = (0.2, 3.0)  # the fitted tail is a fifth of S weights, and at most 3 √S
+FEWEST = 25  # minimum number of weights for fitting a tail
 
 
 class Smooth(NamedTuple):
@@ -21,9 +21,9 @@ class Smooth(NamedTuple):
 
     Attributes:
         log_w: (K, *local) smoothed and normalised.
-        k_hat: (*local) shape of the Pareto tail; 0 where the weights are alike, infinite where some are not numbers or there are too few.
+        k_hat: (*local) shape of the Pareto tail; 0 if the weights are equal, infinite if some are NaN or there are too few.
         k_hat_se: (*local) its standard error.
-        effective: (*local) the number of draws from the posterior that they are worth (Kong 1992).
+        effective: (*local) the effective number of draws from the posterior (Kong 1992).
     """
 
     log_w: np.ndarray
@@ -33,7 +33,7 @@ class Smooth(NamedTuple):
 
 
 def smooth(log_w: np.ndarray) -> Smooth:
-    """Pareto-smoothed weights, by ArviZ.
+    """Smooths weights with ArviZ's PSIS.
 
     The standard error of k̂ is that of the maximum-likelihood fit of as many excesses (Smith 1987): (1 + k) / √M.
 
@@ -60,7 +60,7 @@ def smooth(log_w: np.ndarray) -> Smooth:
 
 
 def statistics(log_w: np.ndarray) -> dict[str, np.ndarray]:
-    """What `sample_stats` has of weights (S, *local): `log_weight`, smoothed and normalised, and `pareto_k`, the same in all draws."""
+    """Entries of `sample_stats` for weights (S, *local): `log_weight`, smoothed and normalised, and `pareto_k`, repeated for all draws."""
     made = smooth(log_w)
     return {"log_weight": made.log_w, "pareto_k": np.broadcast_to(made.k_hat, log_w.shape).copy()}
 
@@ -71,17 +71,17 @@ def resampled(
     local: Sequence[str],
     generator: np.random.Generator,
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Groups of (1, S, …) arrays with draws taken by their weights, each datum's by itself where it has its own.
+    """Resamples groups of (1, S, …) arrays by their weights, separately for each datum with its own weights.
 
     Args:
-        groups: With `log_weight` in `sample_stats`.
+        groups: Groups with `log_weight` in `sample_stats`.
         dims: Variable → names of its dimensions.
-        local: Names of the dimensions of a weight beyond the draws.
-        generator: Of the choice.
+        local: Names of the dimensions of a weight besides the draws.
+        generator: Generator for the resampling.
 
     Returns:
-        posterior, posterior_predictive and log_likelihood of the chosen draws, as far as their variables have the local dimensions; `pareto_k`; the other groups as they
-        are. What would weigh them again, log_p, log_q and log_weight, is left out.
+        posterior, posterior_predictive and log_likelihood of the chosen draws, for variables that have the local dimensions; `pareto_k`; and the other groups
+        unchanged. log_p, log_q and log_weight are left out, so that draws are not weighted twice.
     """
     log_weight = groups["sample_stats"]["log_weight"][0]
     flat = np.exp(log_weight.reshape(len(log_weight), -1))
@@ -107,7 +107,7 @@ def _named(name: str, array: np.ndarray, dims: Mapping[str, Sequence[str]]) -> l
 
 
 def _taken(values: np.ndarray, chosen: np.ndarray, names: Sequence[str], local: Sequence[str]) -> np.ndarray:
-    """(S, …) of (S, …), the draw of each datum as chosen, (S, *local)."""
+    """Selects from (S, …) the chosen draw of each datum, (S, *local)."""
     shape = [1] * (values.ndim - 1)
     order = sorted(range(len(local)), key=lambda i: names.index(local[i]))
     for size, name in zip(chosen.shape[1:], local, strict=True):

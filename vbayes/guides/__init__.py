@@ -20,7 +20,7 @@ AUTO = "auto"
 GUIDES: dict[str, Any] = {
     AUTO: Auto, "point": Point, "diagonal": Diagonal, "low_rank": LowRank, "full": Full, "flow": Flow,
 }  # fmt: skip
-"""Word → its class."""
+"""Name → class."""
 
 
 def guide_of(word: str, model: Callable[..., Any]) -> Any:

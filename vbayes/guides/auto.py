@@ -19,12 +19,12 @@ class Auto(LowRank):
 
     @property
     def kind(self) -> type[Full] | type[LowRank]:
-        """Which of the two it is, after the first call."""
+        """Which of the two it is, known after the first call."""
         return Full if len(self.centre) <= BENT else LowRank
 
     @property
     def words(self) -> str:  # type: ignore[override]
-        """What it is."""
+        """Its description."""
         return self.kind.words if self.places else "normal"
 
     def _start(self, like: Tensor) -> None:

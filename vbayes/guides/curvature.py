@@ -13,45 +13,42 @@ from torch import Tensor
 from .. import rng
 from .log_density import LogDensity
 
-DRAWS = 128  # at each place, for its ELBO
-LOOKS = 16  # places of a path whose ELBO is taken, closer to each other towards its end
+DRAWS = 128  # draws at each point, for its ELBO
+LOOKS = 16  # points of a path at which the ELBO is evaluated, denser towards its end
 ITERATIONS = 100
-FURTHEST, SHORTEST = 6, -24  # powers of two that a step is tried at
-CLOSE = 1e-3  # nats that a further natural-gradient step would gain: the draws do not say more
-FLAT_ENOUGH, ROUND_ENOUGH = (
-    0.01,
-    0.1,
-)  # nats of slope, and parts of a curvature, that are left at the best normal at most
-THERE = 1e-7  # nats that a further step would gain: no more
-FAR = 300.0  # sds along an axis
-FLAT = 1e-10  # of the largest curvature in scaled coordinates: less is none
+FURTHEST, SHORTEST = 6, -24  # exponents of two: the step sizes that are tried
+CLOSE = 1e-3  # nats that a further natural-gradient step would gain; the draws don't resolve less
+FLAT_ENOUGH, ROUND_ENOUGH = 0.01, 0.1  # remaining gradient (nats) and relative curvature error at the best normal
+THERE = 1e-7  # nats that a further Newton step would gain, to stop there
+FAR = 300.0  # distance in sds along an axis
+FLAT = 1e-10  # fraction of the largest curvature in scaled coordinates below which curvature counts as zero
 
 
 Form = Callable[[Tensor], Tensor]
-"""Of a precision (D, D), what a kind of normal can have of it."""
+"""Function from a precision (D, D) to the part that a kind of normal can represent."""
 
 
 def whole(precision: Tensor) -> Tensor:
-    """All of it."""
+    """The whole precision: full-rank normals."""
     return precision
 
 
 def each_alone(precision: Tensor) -> Tensor:
-    """Its diagonal: independent normals."""
+    """The diagonal of the precision: independent normals."""
     return precision.diagonal().diag()
 
 
 @dataclass(frozen=True)
 class Place:
-    """A normal approximation of a posterior, in unconstrained numbers.
+    """A normal approximation of a posterior, in unconstrained space.
 
     Attributes:
         centre: (D,).
         root: (D, D) lower triangle L; L Lᵀ is the covariance.
-        elbo: Of that normal, nats.
-        gain: Nats that a Newton step from the centre promises; far above zero where it is no mode.
-        settled: Whether it is the normal of the best ELBO, as far as the draws of the search can tell.
-        iterations: That have led there.
+        elbo: Its ELBO in nats.
+        gain: Nats that a Newton step from the centre would gain; far above zero if the centre is not a mode.
+        settled: Whether it is the normal with the best ELBO, as far as the draws of the search can tell.
+        iterations: Number of iterations.
     """
 
     centre: Tensor
@@ -64,15 +61,15 @@ class Place:
 
 @dataclass(frozen=True)
 class Places:
-    """What a search has found.
+    """Result of a search.
 
     Attributes:
-        best: By its ELBO.
-        others: From other starts, apart from the best by more than their widths, with an ELBO not far below.
-        failed: Starts that ended nowhere.
-        endless: Numbers along which the density does not fall off far from the best place: the posterior is improper, or next to it.
-        how: The method that has found the best; empty for a place that was known.
-        seconds: Seconds that it took.
+        best: The normal with the best ELBO.
+        others: Normals from other starts, further from the best than their widths, with an ELBO not far below.
+        failed: Number of starts that led to no normal.
+        endless: Numbers along which the density does not decay far from the best place: the posterior is improper, or almost.
+        how: Name of the method that found the best one; empty if it was given.
+        seconds: Time of the search.
     """
 
     best: Place
@@ -84,7 +81,7 @@ class Places:
 
 
 def starts_of(density: LogDensity, count: int, seed: int) -> Tensor:
-    """(count, D) starts: the prototype's, and others within (−2, 2) of it, as Stan's are."""
+    """(count, D) starts: that of the prototype, and random ones within (−2, 2) of it, as in Stan."""
     generator = rng.stream(seed, 1)
     shares = torch.rand(count - 1, density.size, generator=generator, dtype=torch.float64, device="cpu")
     away = 4 * shares.to(density.start) - 2
@@ -92,7 +89,7 @@ def starts_of(density: LogDensity, count: int, seed: int) -> Tensor:
 
 
 def noise_of(density: LogDensity, draws: int, seed: int) -> Tensor:
-    """(draws, D) standard normal, symmetric."""
+    """(draws, D) standard normal, in antithetic pairs."""
     half = torch.randn(draws // 2, density.size, generator=rng.stream(seed, 2), dtype=torch.float64, device="cpu").to(
         density.start
     )
@@ -100,9 +97,9 @@ def noise_of(density: LogDensity, draws: int, seed: int) -> Tensor:
 
 
 def path(density: LogDensity, starts: Tensor) -> list[Tensor]:
-    """Where Newton's method comes by on its way up, from each of (S, D) starts: (places, D), the start first.
+    """The points (places, D) that Newton's method passes on its way up from each of (S, D) starts, the start first.
 
-    The step is |H|⁻¹ g, which is the same in any units, times the best of many factors.
+    The step is |H|⁻¹ g, which does not depend on units, times the best of many factors.
 
     References:
         Dauphin et al. 2014, Identifying and attacking the saddle point problem, arXiv:1406.2572, for the absolute value.
@@ -133,12 +130,12 @@ def path(density: LogDensity, starts: Tensor) -> list[Tensor]:
 
 
 def along(density: LogDensity, way: Tensor, noise: Tensor, form: Form) -> list[Place]:
-    """The normals at some places of a way, the end among them.
+    """The normals at some points of a path, including its end.
 
     Args:
-        way: (places, D).
+        way: (places, D) points.
         noise: (S, D) standard normal.
-        form: What normals there may be.
+        form: The kind of normal.
     """
     back = sorted({len(way) - 1 - int(round(k)) for k in np.geomspace(1, len(way), LOOKS) - 1})
     centres = way[back]
@@ -157,13 +154,13 @@ def along(density: LogDensity, way: Tensor, noise: Tensor, form: Form) -> list[P
 
 
 def improved(density: LogDensity, place: Place, noise: Tensor, form: Form) -> Place:
-    """The normal of the best ELBO from some place on, by natural-gradient steps on draws that stay the same.
+    """The normal with the best ELBO reached from a start by natural-gradient steps with fixed draws.
 
-    m ← m + t S E[g], S⁻¹ ← (1 − t) S⁻¹ + t E[−H], with the means over draws, and of many factors t that with the best ELBO.
+    m ← m + t S E[g], S⁻¹ ← (1 − t) S⁻¹ + t E[−H], with means over draws, and the factor t, out of many, that gives the best ELBO.
 
     Args:
-        noise: (S, D) standard normal, symmetric.
-        form: What normals there may be.
+        noise: (S, D) standard normal, in antithetic pairs.
+        form: The kind of normal.
 
     References:
         Opper & Archambeau 2009, The variational Gaussian approximation revisited; Khan & Rue 2023, The Bayesian learning rule, arXiv:2107.04562.
@@ -196,32 +193,32 @@ def improved(density: LogDensity, place: Place, noise: Tensor, form: Form) -> Pl
 
 
 def elbo_of(density: LogDensity, centre: Tensor, root: Tensor, noise: Tensor) -> float:
-    """Nats, of the normal with that centre and root."""
+    """ELBO in nats of the normal with this centre and root."""
     entropy = root.diagonal().log().sum() + density.size * (0.5 + 0.5 * math.log(2 * math.pi))
     return float(density.many(centre + noise @ root.T).mean() + entropy)
 
 
 def inverse_root(hessian: Tensor) -> Tensor | None:
-    """Lower triangle L with L Lᵀ = |H|⁻¹, in whatever units; None where nothing bends at all."""
+    """Lower triangle L with L Lᵀ = |H|⁻¹, for any units; None if there is no curvature at all."""
     width = _widths(hessian)
     values, vectors = torch.linalg.eigh(hessian * width * width[:, None])
     size = values.abs()
     if not float(size.max()) > 0:
         return None
     root = width[:, None] * vectors * size.clamp_min(FLAT * float(size.max())).rsqrt()
-    # Q R of the transpose: Rᵀ R is the same product, without ever squaring the condition number.
+    # QR of the transpose: Rᵀ R is the same product, without squaring the condition number.
     lower = torch.linalg.qr(root.T).R.T
     return lower * lower.diagonal().sign()
 
 
 def _widths(hessian: Tensor) -> Tensor:
-    """(D,) by which each number is scaled to a curvature of one; 1 where it has none."""
+    """(D,) factors that scale the curvature of each number to one; 1 where there is none."""
     bend = hessian.diagonal().abs()
     return torch.where((bend > 0) & bend.isfinite(), bend, 1.0).rsqrt()
 
 
 def endless(density: LogDensity, place: Place) -> tuple[str, ...]:
-    """Numbers along which the density falls no faster than 1/t, far from a place: so that its integral has no end."""
+    """Numbers along which the density decays no faster than 1/t far from a point, so that its integral diverges."""
     root = place.root if place.root.dim() == 2 else place.root.diag()
     width = root.norm(dim=1)
     axes, lengths, _ = torch.linalg.svd(root / width[:, None])
@@ -237,7 +234,7 @@ def endless(density: LogDensity, place: Place) -> tuple[str, ...]:
 
 
 def apart(one: Place, other: Place) -> bool:
-    """Whether the way from one to the other is longer than both normals are wide."""
+    """Whether the distance between two normals is larger than both of their widths."""
     way = (one.centre - other.centre)[:, None]
     far = [float(torch.linalg.solve_triangular(p.root, way, upper=False).square().sum()) for p in (one, other)]
     return min(far) > 4 * len(one.centre) + 12

@@ -20,7 +20,7 @@ LAYERS, UNITS = 6, 32
 
 
 class Reversed(Transform):
-    """A vector back to front."""
+    """Reverses a vector."""
 
     domain = codomain = constraints.real_vector
     bijective = True
@@ -43,7 +43,7 @@ class Flow(Whitened):
 
     Args:
         model, start, seed: As for `Whitened`.
-        layers: Number of couplings, each of which transforms the other half of the numbers.
+        layers: Number of couplings, which transform one half of the numbers in turn.
         units: Hidden units in each coupling's network, which has one hidden layer.
 
     References:
@@ -60,7 +60,7 @@ class Flow(Whitened):
 
     @property
     def settled(self) -> bool:
-        """Never: only its start is at the best normal."""
+        """False: only its start is at the best normal."""
         return False
 
     def _start(self, like: Tensor) -> None:

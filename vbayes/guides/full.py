@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import Unsuitable
 from .whitened import Whitened
 
-MOST = 10_000  # latents: a step holds some matrices of them, and takes their product
+MOST = 10_000  # latents; a step holds and multiplies matrices of this size
 
 
 class Full(Whitened):

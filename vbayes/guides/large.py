@@ -14,19 +14,19 @@ from .curvature import Place, elbo_of, starts_of
 from .log_density import LogDensity
 
 ITERATIONS = 1000
-PROBES = 16  # random signs, whose products with the curvature give its diagonal
-HISTORY = 6  # steps that an estimate of the curvature knows, as in Pathfinder
+PROBES = 16  # random sign vectors, for estimating the diagonal of the curvature
+HISTORY = 6  # steps in the history of the curvature estimate, as in Pathfinder
 
 
 def mode_and_widths(density: LogDensity, *, seed: int = 0) -> Place:
-    """L-BFGS to the mode; widths by the diagonal of the curvature there, from products with random signs.
+    """The mode by L-BFGS, and widths from the diagonal of the curvature there, estimated from products with random signs.
 
     Args:
-        density: Of the model.
+        density: The model's log density.
         seed: Seed for the signs.
 
     Returns:
-        With `root` (D,), and without an ELBO.
+        A place with `root` (D,) and without an ELBO.
 
     References:
         Liu & Nocedal 1989, On the limited memory BFGS method; Bekas, Kokiopoulou & Saad 2007, An estimator for the diagonal of a matrix.
@@ -48,11 +48,11 @@ def mode_and_widths(density: LogDensity, *, seed: int = 0) -> Place:
 
 
 def bfgs_paths(density: LogDensity, paths: int, noise: Tensor, seed: int) -> list[Place]:
-    """The normal of the best ELBO on the way of L-BFGS, from each of several starts.
+    """The normal with the best ELBO along the path of L-BFGS, from each of several starts.
 
     Args:
-        density: Of the model.
-        paths: Starts: the prototype's, and others within (−2, 2).
+        density: The model's log density.
+        paths: Number of starts: that of the prototype, and random ones within (−2, 2).
         noise: (S, D) standard normal.
         seed: Seed for the starts.
 
@@ -74,13 +74,15 @@ def bfgs_paths(density: LogDensity, paths: int, noise: Tensor, seed: int) -> lis
 
 
 def _known(density: LogDensity, points: Tensor, gradients: Tensor, noise: Tensor) -> list[Place]:
-    """The normal that L-BFGS has at each point of its way after the first."""
+    """The normal estimated by L-BFGS at each point of its path after the first."""
     alpha = torch.ones_like(density.start)
     steps: list[tuple[Tensor, Tensor]] = []
     found = []
     for number in range(1, len(points)):
         s, z = points[number] - points[number - 1], gradients[number - 1] - gradients[number]
-        if float(s @ z) > 1e-12 * float(z @ z):  # upwards it must bend down, or its estimate would not be positive
+        if float(s @ z) > 1e-12 * float(
+            z @ z
+        ):  # the curvature along a step must be negative, or the estimate would not be positive definite
             alpha = _diagonal(alpha, s, z)
             steps = [*steps[1 - HISTORY :], (s, z)]
         covariance = _inverse(alpha, steps)
@@ -107,7 +109,7 @@ def _diagonal(alpha: Tensor, s: Tensor, z: Tensor) -> Tensor:
 
 
 def _inverse(alpha: Tensor, steps: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """(D, D) the BFGS update of a diagonal by some steps, the oldest first."""
+    """(D, D) the BFGS update of a diagonal matrix by some steps, oldest first."""
     found = alpha.diag()
     for s, z in steps:
         rho = 1 / (s @ z)

@@ -24,24 +24,24 @@ from ..validation import no_warnings_of_nan, validation, vmap
 OF_TORCH = (
     "An output with one or more elements was resized",
     "There is a performance drop",
-)  # on the way to second derivatives
-NUMBERS = 2**24  # of one kind held at once: as many points are looked at together
+)  # in the computation of second derivatives
+NUMBERS = 2**24  # numbers held at once, which limits how many points are evaluated together
 
 
 class LogDensity:
-    """log p(x, z) of a model's continuous latents, with the volume of the map to them; discrete latents are summed out.
+    """log p(x, z) of a model as a function of its continuous latents in unconstrained space, with the Jacobian; discrete latents are marginalised.
 
-    It is worked out in float64 where the model can be: the curvature of a badly scaled posterior has no digits in less.
+    It is computed in float64 if the model allows it, because the curvature of a badly scaled posterior needs the precision.
 
     Args:
-        model, args, kwargs: A Pyro model and what it is called with.
-        prototype: A run of it, whose latents are laid out one after the other.
-        volume: Of the map from the numbers to the latents; without it, the highest place is that of the latents in their own space.
+        model, args, kwargs: A Pyro model and its arguments.
+        prototype: A trace of the model, whose latents are concatenated.
+        volume: Whether to include the log Jacobian determinant of the map to the latents; without it, the mode is that in constrained space.
 
     Attributes:
-        size: D.
-        captured: Whether it is a graph of tensor operations, which can be mapped over many points.
-        largest: Numbers in the largest tensor on the way.
+        size: Number of dimensions, D.
+        captured: Whether it is a graph of tensor operations, which can be vectorised over many points.
+        largest: Number of elements of the largest intermediate tensor.
     """
 
     def __init__(
@@ -73,19 +73,19 @@ class LogDensity:
         self._run = self._captured()
 
     def __call__(self, numbers: Tensor) -> Tensor:
-        """() nats, of (D,) numbers; float64, whatever the model works in."""
+        """Log density () in nats at (D,) numbers; float64, whatever the model's dtype."""
         return self._run(numbers.to(self.dtype)).double()
 
     def many(self, numbers: Tensor) -> Tensor:
-        """(S,) nats, of (S, D) numbers; minus infinity where they are not finite."""
+        """Log densities (S,) in nats at (S, D) numbers; minus infinity where not finite."""
         return self._mapped(self, numbers, 1).nan_to_num(-torch.inf, -torch.inf, -torch.inf)
 
     def gradients(self, numbers: Tensor) -> Tensor:
-        """(S, D), of (S, D) numbers."""
+        """Gradients (S, D) at (S, D) numbers."""
         return self._mapped(torch.func.grad(self) if self.captured else self._gradient, numbers, 1)
 
     def with_gradients(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        """(S,) nats and (S, D) gradients, of (S, D) numbers: both from one run."""
+        """Log densities (S,) and gradients (S, D) at (S, D) numbers, from one evaluation."""
 
         def one(each: Tensor) -> Tensor:
             gradient, value = torch.func.grad_and_value(self)(each)
@@ -97,7 +97,7 @@ class LogDensity:
         return both[:, 0], both[:, 1:]
 
     def hessians(self, numbers: Tensor) -> Tensor:
-        """(S, D, D) second derivatives, of (S, D) numbers."""
+        """Hessians (S, D, D) at (S, D) numbers."""
         one = (
             torch.func.jacrev(torch.func.grad(self))
             if self.captured
@@ -117,7 +117,7 @@ class LogDensity:
             return torch.cat([vmap(one)(some) for some in numbers.split(max(1, NUMBERS // (copies * self.largest)))])
 
     def values(self, numbers: Tensor) -> dict[str, Tensor]:
-        """Site → its unconstrained numbers in their shape, of (..., D)."""
+        """Site → its unconstrained value in its shape, from (..., D)."""
         parts = numbers.split([shape.numel() for shape in self._shapes.values()], -1)
         return {
             n: part.reshape((*numbers.shape[:-1], *shape))
@@ -125,18 +125,18 @@ class LogDensity:
         }
 
     def of_prior(self, seed: int) -> Tensor | None:
-        """(D,) unconstrained numbers of a draw from the model's prior; None where it can't be drawn from, as a flat one."""
+        """(D,) unconstrained value of a draw from the model's prior; None if it can't be drawn from, such as a flat prior."""
         try:
             with pyro.poutine.block(), rng.seeded(seed), torch.no_grad(), validation(False):
                 run = pyro.poutine.trace(self._model).get_trace(*self._args, **self._kwargs)
             drawn = [self._to[name].inv(run.nodes[name]["value"]).reshape(-1) for name in self.sites]
-        except Exception:  # whatever the model's code raises on a draw, or its prior where there is none
+        except Exception:  # anything that the model's code, or an improper prior, raises
             return None
         found = torch.cat(drawn).to(self.start)
         return found if found.shape == self.start.shape and found.isfinite().all() else None
 
     def name_of(self, place: int) -> str:
-        """What a number is called: its site, with its index where that has several."""
+        """Name of a number: its site, with its index if the site has several."""
         for name, shape in self._shapes.items():
             if place < shape.numel():
                 index = [int(i) for i in np.unravel_index(place, shape)] if shape else []
@@ -144,7 +144,7 @@ class LogDensity:
             place -= shape.numel()
         raise IndexError(place)
 
-    # ---- how it is worked out ------------------------------------------------------------------------------------------
+    # ---- how it is computed ------------------------------------------------------------------------------------------
 
     def _by_model(self, numbers: Tensor) -> Tensor:
         to = numbers.dtype
@@ -164,19 +164,19 @@ class LogDensity:
         return TraceEinsumEvaluator(seen, True, self._nesting).log_prob(seen) + volume
 
     def _captured(self) -> Callable[[Tensor], Tensor]:
-        """A graph of tensor operations, by which it can be differentiated and mapped; the model itself where there can be none."""
+        """A graph of tensor operations, which can be differentiated and vectorised; the model itself if it can't be captured."""
         for dtype in (torch.float64, self._own_dtype()):
             self.dtype = dtype
             here = self.start.to(self.dtype)
             try:
                 with self._inside(), torch.no_grad():
-                    # Not the method itself, which has one argument too many for the tracer.
+                    # Not the method itself, because of its argument self.
                     graph = _mappable(make_fx(lambda numbers: self._by_model(numbers))(here))
                     two = [(run(here + 0.1), run(here)) for run in (graph, self._by_model)]
                 self.captured = all(
                     torch.isclose(a, b, rtol=1e-4, atol=1e-4, equal_nan=True) for a, b in zip(*two, strict=True)
                 )
-            except Exception:  # whatever the model's code raises on traced values, or in float64
+            except Exception:  # anything that the model's code raises on traced values, or in float64
                 continue
             self.largest = max([self.largest, *(_numbers(node) for node in graph.graph.nodes)])
             return graph if self.captured else self._by_model
@@ -202,7 +202,7 @@ class LogDensity:
 
 
 def is_discrete(site: Any) -> bool:
-    """Whether a latent has values that no gradient moves."""
+    """Whether a latent is discrete."""
     return bool(site["fn"].support.is_discrete)
 
 
@@ -212,8 +212,8 @@ def _numbers(node: Any) -> int:
 
 
 def _mappable(graph: GraphModule) -> GraphModule:
-    """Has NaN where a matrix can't be factorised, instead of an error that would stop all other points beside it; and no draws that nothing reads, as of the first value in
-    `pyro.param("w", torch.randn(3))`, which is there already."""
+    """Rewrites a graph for vectorisation: a matrix that can't be factorised gives NaN, instead of an error for all points; and unused draws are removed, such as the initial value in
+    `pyro.param("w", torch.randn(3))` of an existing parameter."""
     (end,) = graph.graph.find_nodes(op="output")
     result = end.args[0]
     for node in graph.graph.find_nodes(op="call_function", target=torch.ops.aten._linalg_check_errors.default):

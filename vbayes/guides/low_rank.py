@@ -39,7 +39,7 @@ class LowRank(Whitened):
         size = len(like)
         rank = min(self.rank or int(round(size**0.5)), size)
         self.loc = PyroParam(torch.zeros_like(like))
-        if self.root.dim() == 2:  # the widest directions that the search has found, and what is left
+        if self.root.dim() == 2:  # the widest directions found by the search, and the remaining variances
             whole = self.root.double() / self.widths.double()[:, None]
             values, vectors = torch.linalg.eigh(whole @ whole.T)
             factor = vectors[:, -rank:] * (values[-rank:] - 1).clamp_min(1e-4).sqrt()

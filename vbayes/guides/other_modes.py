@@ -1,4 +1,4 @@
-"""Modes that a search from a few starts has missed: a cheap look from many more, where there are few numbers."""
+"""A cheap search from many more starts for modes that the first search has missed, if there are few dimensions."""
 
 from __future__ import annotations
 
@@ -9,24 +9,22 @@ from .. import rng
 from .curvature import FURTHEST, SHORTEST, THERE, Form, Place, along, apart, improved, inverse_root
 from .log_density import LogDensity
 
-FEW = 20  # numbers, up to which starts at random come near most modes
-FROM_PRIOR, WIDE = (
-    8,
-    4,
-)  # starts: draws from the prior; and within (−4, 4) on the unconstrained scale, twice as far as Stan's, each with its mirror image
-NEAR = 4.0  # squared sds, for each number: what comes so near to the best place ends there
-LOOKED = 25  # steps of Newton's method: what climbs longer is on a ridge
+FEW = 20  # dimensions up to which random starts come near most modes
+# Starts: draws from the prior; and within (−4, 4) in unconstrained space, twice as far as Stan's, each with its mirror image.
+FROM_PRIOR, WIDE = 8, 4
+NEAR = 4.0  # squared sds per dimension: a path that comes this close to the best place is taken to end there
+LOOKED = 25  # Newton steps; a longer climb is along a ridge
 KEPT = 3  # modes
 A_MODE = 1e-4  # nats that a Newton step would gain, at most
-LITTLE = 5.0  # nats: an ELBO further below the best is of less than a hundredth of the mass
+LITTLE = 5.0  # nats; an ELBO further below the best means less than a hundredth of the mass
 
 
 def other_modes(density: LogDensity, best: Place, noise: Tensor, form: Form, seed: int) -> tuple[Place, ...]:
-    """Normals at modes apart from the best place and of comparable mass; only modes count, so that the long tail of one is not taken for another.
+    """Normals at modes separate from the best place, of comparable mass. Only modes count, so that a long tail is not taken for a mode.
 
     Args:
-        noise: (S, D) standard normal, symmetric.
-        form: What normals there may be.
+        noise: (S, D) standard normal, in antithetic pairs.
+        form: The kind of normal.
     """
     if density.size > FEW or not density.captured:
         return ()
@@ -44,7 +42,7 @@ def other_modes(density: LogDensity, best: Place, noise: Tensor, form: Form, see
 
 
 def _starts(density: LogDensity, seed: int) -> Tensor:
-    """(S, D)."""
+    """(S, D) starts."""
     shares = torch.rand(WIDE // 2, density.size, generator=rng.stream(seed, 3), dtype=torch.float64, device="cpu")
     away = (8 * shares - 4).to(density.start)
     drawn = [density.of_prior(one) for one in rng.children(rng.child(seed, 4), FROM_PRIOR)]
@@ -52,7 +50,7 @@ def _starts(density: LogDensity, seed: int) -> Tensor:
 
 
 def _ends(density: LogDensity, here: Tensor, best: Place) -> list[Tensor]:
-    """Where Newton's method, as in `curvature.path`, leads from (S, D) starts, apart from those that come near the best place or climb on. Steps of all starts are tried in one call."""
+    """Where Newton's method, as in `curvature.path`, leads from (S, D) starts, without those that come near the best place or keep climbing. The steps of all starts are evaluated together."""
     height = density.many(here)
     here, height = here[height.isfinite()], height[height.isfinite()]
     factors = 2.0 ** torch.arange(FURTHEST, SHORTEST - 1, -1, dtype=torch.float64, device=here.device)

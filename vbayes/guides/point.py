@@ -25,8 +25,8 @@ class Point(AutoDelta):
 
     Attributes:
         settled: Whether it is at a mode.
-        search: How it was found; None before the first call.
-        found: Site → the value that was found.
+        search: How the mode was found; None before the first call.
+        found: Site → value at the mode.
     """
 
     words = "point"
@@ -39,7 +39,7 @@ class Point(AutoDelta):
         self.found: dict[str, Tensor] = {}
 
     def placed(self, search: Search, settled: bool) -> Point:
-        """Looks for no place; returns itself. For a saved one that comes back, whose values are its parameters."""
+        """Skips the search, and returns itself; for loading a saved guide, whose values are its parameters."""
         self.search, self.settled = search, settled
         return self
 
@@ -47,7 +47,7 @@ class Point(AutoDelta):
         if self.search is not None:
             super()._setup_prototype(*args, **kwargs)
             return
-        with pyro.poutine.block():  # what is recorded or scaled outside is the guide's first run, not its search
+        with pyro.poutine.block():  # outer handlers should see the guide's first run, not its search
             began = time.perf_counter()
             density = density_of(self._plain[0], args, kwargs, volume=False)
             found = mode(density, self._seed)

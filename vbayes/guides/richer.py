@@ -1,4 +1,4 @@
-"""The next guide to try where the draws of one are not good enough."""
+"""The next guide to try if the draws of one are not good enough."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def richer(guide: Any, tried: Collection[str] = ()) -> str:
     size = _size(guide)
     if (
         "flow" in tried or size == 1 or isinstance(guide, Flow | AutoNormalizingFlow)
-    ):  # of one latent a flow is a normal
+    ):  # with one latent a flow is a normal
         return LAST
     few = size is None or size <= BENT
     if isinstance(guide, Diagonal | AutoNormal | AutoDiagonalNormal):
@@ -58,7 +58,7 @@ def richer(guide: Any, tried: Collection[str] = ()) -> str:
 
 
 def _size(guide: Any) -> int | None:
-    """Numbers that it draws; None where it does not say."""
+    """Number of dimensions that it draws; None if unknown."""
     if isinstance(guide, Whitened):
         return len(guide.centre)
     if isinstance(guide, AutoNormal) and hasattr(guide, "locs"):

@@ -27,15 +27,15 @@ class Search:
     name: str = "ELBO"
 
     def words(self) -> str:
-        """How, and how far."""
+        """Method, iterations and time in words."""
         return f"by {self.how}, {counted(self.iterations, 'iteration')}, {rounded(self.seconds, 2)} s"
 
     def rows(self, total: int, known: tuple[float, float] | None = None) -> tuple[tuple[str, str], ...]:
-        """Of the card of a fit of no steps.
+        """Rows for the card of a fit without steps.
 
         Args:
-            total: N, of the data.
-            known: Nats and their standard error, where more draws have said it.
+            total: Number of data, N.
+            known: ELBO in nats and its standard error, if known from more draws.
         """
         value, se = known or (self.value, math.nan)
         said = "–" if math.isnan(value) else f"{with_error(value / total, se / total)} nats per datum"

@@ -15,25 +15,25 @@ from .log_density import LogDensity
 from .other_modes import other_modes
 
 STARTS = 4
-BENT = 300  # numbers up to which second derivatives are taken
-MANY = 2**27  # and how many numbers one set of them may hold on the way
-MORE = 512  # draws for natural gradients, at most, and no more than give
-HESSIANS = 2**14  # rows of second derivatives
-WORK = 2**29  # numbers on the way to all of those
-NEAR = 100.0  # nats: a normal at a mode may be that much worse than at its best
-APART = 10.0  # nats: another mode whose ELBO is further below says little of the posterior
+BENT = 300  # dimensions up to which second derivatives are used
+MANY = 2**27  # and the largest number of elements in computing them
+MORE = 512  # maximum number of draws for natural gradients, limited further by:
+HESSIANS = 2**14  # rows of Hessians
+WORK = 2**29  # elements in computing all of these
+NEAR = 100.0  # nats by which a normal at a mode may be worse than the best normal
+APART = 10.0  # nats; a mode whose ELBO is further below matters little for the posterior
 A_MODE = 1e-4  # nats that a Newton step would gain, at most
 
 NEWTON, BFGS, NATURAL = "Newton's method", "L-BFGS", "Newton's method and natural gradients"
 
 Start = Callable[[LogDensity, Form, int], Places]
-"""(density, what normals there may be, seed) → what was found."""
+"""(density, kind of normal, seed) → result of the search."""
 
 
 def best_normal(density: LogDensity, form: Form, seed: int) -> Places:
-    """Finds the normal of the best ELBO: the best of those along the paths to the modes, improved by natural gradients.
+    """Finds the normal with the best ELBO: the best of those along the paths to the modes, improved by natural gradients.
 
-    Where that is the only one, and there are few numbers, modes apart from it are searched for from more starts. With more than 300 numbers it is centred at the mode, with widths from the diagonal of the curvature there.
+    If only one mode is found and there are few dimensions, other modes are searched for from more starts. With more than 300 dimensions the normal is centred at the mode, with widths from the diagonal of the curvature there.
     """
     if not bends(density):
         return Places(mode_and_widths(density, seed=seed), (), 0, how=BFGS)
@@ -84,21 +84,21 @@ def at(place: Place, others: tuple[Place, ...] = ()) -> Start:
     """Uses a normal that is already known.
 
     Args:
-        place: Of a normal.
-        others: Other modes.
+        place: The normal.
+        others: Normals at other modes.
     """
     return lambda density, form, seed: Places(place, others, 0)
 
 
 @dataclass(frozen=True)
 class Mode:
-    """The highest place that was found.
+    """The highest point that was found.
 
     Attributes:
-        values: Site → its unconstrained numbers.
-        settled: Whether it is a mode, as far as was looked.
-        height: log p(x, z) there, nats.
-        iterations, how: That have led there.
+        values: Site → its unconstrained value.
+        settled: Whether it is a mode, as far as checked.
+        height: log p(x, z) there, in nats.
+        iterations, how: Number of iterations, and the method.
     """
 
     values: dict[str, Tensor]
@@ -109,7 +109,7 @@ class Mode:
 
 
 def mode(density: LogDensity, seed: int) -> Mode:
-    """By Newton's method from some starts; by L-BFGS where there are many numbers."""
+    """Finds the mode by Newton's method from some starts; by L-BFGS if there are many dimensions."""
     if not bends(density):
         place = mode_and_widths(density, seed=seed)
         height = float(density.many(place.centre[None])[0])
@@ -124,7 +124,7 @@ def mode(density: LogDensity, seed: int) -> Mode:
 
 
 def bends(density: LogDensity) -> bool:
-    """Whether second derivatives can be afforded."""
+    """Whether second derivatives are affordable."""
     return density.size <= BENT and density.size * density.largest <= MANY
 
 

@@ -24,12 +24,12 @@ from .log_density import LogDensity, is_discrete
 from .search import Search
 from .starts import Start, best_normal
 
-SMALL = 0.01  # of the mass: a mode of less is none that a posterior is wrong without
-LITTLE = 0.05  # of a mode's density at its centre
+SMALL = 0.01  # relative mass of a mode below which it may be left out
+LITTLE = 0.05  # fraction of a mode's density at its centre below which it counts as not covered
 
 
 def origin(site: Any) -> Tensor:
-    """The middle of a site's support, where all unconstrained numbers are zero: it asks for no draw, which a flat prior has not."""
+    """The value at which a site's unconstrained numbers are all zero. It needs no draw, which a flat prior does not have."""
     fn = site["fn"]
     shape = fn.batch_shape + fn.event_shape
     if is_discrete(site):
@@ -47,7 +47,7 @@ def _numbers(fn: Any) -> list[Tensor]:
 
 
 def hidden(msg: Any) -> bool:
-    """What is no latent of a continuous guide: discrete ones are summed out."""
+    """Whether a site is hidden from a continuous guide, such as discrete latents, which are marginalised."""
     return bool(prototype_hide_fn(msg)) or _enumerable(msg)
 
 
@@ -83,27 +83,27 @@ def density_of(model: Callable[..., Any], args: tuple[Any, ...], kwargs: Any, *,
 
 
 def in_the_middle(model: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:
-    """A run of a model with its latents in the middle of their supports: flat priors too, which have no draws."""
+    """A trace of a model with its latents at `origin`; works for flat priors too, which have no draws."""
     with torch.no_grad():
         run = pyro.poutine.block(pyro.poutine.trace(InitMessenger(origin)(model)).get_trace)(*args, **kwargs)
     return prune_subsample_sites(run)
 
 
 class Whitened(AutoContinuous):
-    """A guide over all continuous latents in coordinates whitened by the curvature: centre + L u, where u is close to standard normal.
+    """A guide for all continuous latents in coordinates whitened by the curvature: centre + L u, where u is close to standard normal.
 
     It searches for its start when first called. Its parameters are those of u, so that one learning rate suits them all.
 
     Args:
-        model: A Pyro model; discrete latents must be marked `infer={"enumerate": "parallel"}`, and are summed out.
-        start: How to find the start: the normal of the best ELBO, or another function in `vbayes.guides.starts`.
+        model: A Pyro model; discrete latents must be marked `infer={"enumerate": "parallel"}`, and are marginalised.
+        start: How to find the start: the normal with the best ELBO, or another function in `vbayes.guides.starts`.
         seed: Seed for the search.
 
     Attributes:
         places: The result of the search; None before the first call.
     """
 
-    words: str = "a normal in whitened coordinates"  # what it is
+    words: str = "a normal in whitened coordinates"  # its description
     centre: Tensor
     root: Tensor
     widths: Tensor
@@ -118,12 +118,12 @@ class Whitened(AutoContinuous):
             (model,),
             start,
             seed,
-        )  # in a tuple, so that a model that is a module is none of the guide's
+        )  # in a tuple, so that a model that is a module does not become a submodule of the guide
         self.places: Places | None = None
         self._known: Places | None = None
 
     def placed(self, places: Places) -> Self:
-        """Knows its place, and looks for none; returns itself. For a saved one that comes back."""
+        """Uses a known place instead of searching, and returns itself; for loading a saved guide."""
         self._known = places
         return self
 
@@ -132,7 +132,9 @@ class Whitened(AutoContinuous):
         with pyro.poutine.block():  # what is recorded or scaled outside is the guide's first run, not its search
             density = None
             if self._known is None:
-                density = density_of(self._plain[0], args, kwargs)  # which says what no guide by a word can do
+                density = density_of(
+                    self._plain[0], args, kwargs
+                )  # which refuses what guides chosen by name can't handle
             super()._setup_prototype(*args, **kwargs)
             if density is not None:
                 found = self._look(density, self._form, self._seed)
@@ -147,15 +149,15 @@ class Whitened(AutoContinuous):
             )
         self.register_buffer("centre", best.centre.to(like))
         self.register_buffer("root", best.root.to(like))  # (D, D) lower triangle, or (D,) its diagonal
-        # Here and not in each step, for which there may be no machine code.
+        # Computed here and not in each step, as there may be no machine code for it.
         self.register_buffer("widths", _widths(best.root).to(like))  # (D,)
         self._start(like)
 
     def _start(self, like: Tensor) -> None:
-        """Makes the parameters.
+        """Creates the parameters.
 
         Args:
-            like: (D,).
+            like: (D,) a tensor with the dtype and device to use.
         """
         raise NotImplementedError
 
@@ -191,7 +193,7 @@ class Whitened(AutoContinuous):
         )
 
     def away(self, place: Place) -> Tensor:
-        """(D,) what `loc` is where the normal is centred at a place."""
+        """(D,) the value of `loc` for which the normal is centred at a place."""
         way = (place.centre.to(self.centre) - self.centre)[:, None]
         root = self.root if self.root.dim() == 2 else self.root.diag()
         return torch.linalg.solve_triangular(root, way, upper=False)[:, 0]
@@ -202,7 +204,7 @@ class Whitened(AutoContinuous):
 
 
 def _widths(root: Tensor) -> Tensor:
-    """(D,) of the normal with this root, each number by itself given the others."""
+    """(D,) standard deviation of each number given the others, for the normal with this root."""
     if root.dim() == 1:
         return root
     return torch.cholesky_inverse(root.double()).diagonal().rsqrt()

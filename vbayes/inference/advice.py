@@ -24,7 +24,7 @@ from ..validation import validation
 from .carried import Carried, carried
 from .psis import Trust
 
-NAMED = 3  # at most so many directions are named in a sentence
+NAMED = 3  # maximum number of directions named in a sentence
 OF_ROWS = "use a richer guide of your own, with a larger network, or with covariances between the latents of a row"
 OWN = "use a richer guide of your own"
 RISING = ("ELBO", "IWAE")  # bounds that fall only if something is wrong

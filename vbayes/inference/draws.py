@@ -45,12 +45,6 @@ class Draws:
         """(K, *local) log-weights."""
         return self.log_p - self.log_q
 
-    def local_dims(self, name: str) -> tuple[int, ...]:
-        """The dimensions of a site's (K, …) values along which the local plates lie, counted from 0; plates that the site is not in are left out."""
-        rank = self.values[name].dim()
-        dims = (rank + frame.dim - self.events[name] for frame in self.frames)
-        return tuple(dim for dim in dims if dim > 0)
-
     def spread(self, name: str, numbers: Tensor) -> Tensor:
         """Reshapes numbers for each draw and datum, (S, *local), so that they broadcast with a site's values (K, …)."""
         shape = [1] * (self.values[name].dim() - 1)

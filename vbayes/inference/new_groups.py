@@ -136,7 +136,7 @@ def new_groups(
             return NewGroups(column, name, (), (codes.clamp(max=known - 1),), calls, ({},), {})
         return None
     size = min(relations.size(axis) for axis in axes)
-    if not names:  # groups without rows, but with latents in the fit, are none of the new
+    if not names:  # a group without rows, but with latents in the fit, is not new
         new = [code for code in new if code >= size]
         if not new:
             return None

@@ -36,7 +36,7 @@ class AgainstPosterior:
     Args:
         pair: An initialised pair.
         data: The whole data set.
-        reference: Site → (S, ...) draws of the posterior; None where there are none.
+        reference: Site → (S, ...) draws of the posterior, if available.
         seed: Seed for the draws.
 
     Attributes:

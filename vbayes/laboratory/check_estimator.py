@@ -31,7 +31,7 @@ from .mean_value import mean_value
 from .own_values import against_own_values
 from .replicas import Replicas
 
-AWAY = 0.2  # sd of what parameters are moved by, so that no symmetry hides a bias
+AWAY = 0.2  # sd of random shifts of the parameters, so that no symmetry hides a bias
 
 
 @takes(pairs=Optional(Several(Choice(tuple(TRACTABLE), "tractable pair"))))
@@ -73,7 +73,7 @@ def check_estimator(
         raise BadInput(
             f"estimator={estimator!r} makes no claims that could be tested. Wanted: a vb.Estimator, its class or its name."
         )
-    check_class(method)  # its claims may have been set after it was made
+    check_class(method)  # its claims may have been set after construction
     names = list(TRACTABLE) if pairs is None else list(pairs)
     seed, rows, unsuitable = rng.or_default(seed), [], {}
     with bar("check", len(names), show=progress, unit="pair") as advance:
@@ -97,7 +97,7 @@ def _away(name: str, seed: int) -> Pair:
 
 def _on(name: str, pair: Pair, batch: Batch, method: Estimator, replicas: int, seed: int) -> list[OnPair]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of slow gradients and heavy tails: both are said in the result
+        warnings.simplefilter("ignore")  # warnings about slow gradients and heavy tails, which the result reports
         many = Replicas(pair, method, batch)
         captured = many.why_slow or "yes"
         if captured != "yes":
@@ -116,13 +116,13 @@ def _on(name: str, pair: Pair, batch: Batch, method: Estimator, replicas: int, s
 
 
 Found = dict[str, tuple[float, float, str]]
-"""Part → bias in standard errors; the smallest that would have been seen, in typical draws; if biased, the parameter with most of it."""
+"""Part → bias in standard errors; the smallest detectable bias, relative to typical draws; if biased, the parameter with the largest bias."""
 
 
 def _judged(
     pair: Pair, batch: Batch, method: Estimator, many: Replicas, parts: Groups, replicas: int, seed: int
 ) -> tuple[str, Found]:
-    """How the gradient was judged, or why it was not; and the result."""
+    """How the gradient was judged, or why it was not, and the result."""
     by_draws, why = Derivative.of(method), ""
     try:
         if method.objective.truth is not None:

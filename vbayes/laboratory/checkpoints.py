@@ -24,14 +24,14 @@ TRAJECTORY = 7  # points along a training, ends included
 
 
 def given_checkpoints(at: Any, **training: Any) -> dict[str, Checkpoint]:
-    """Name → checkpoint, of those that were given by hand.
+    """Name → checkpoint, for checkpoints given explicitly.
 
     Args:
         at: A mapping, or a sequence of fits, which are named by their steps.
-        training: Name → option that would do nothing, if it is not None.
+        training: Name → training option, which would have no effect unless it is None.
 
     Raises:
-        BadInput: Something else, or an option of a training that is not to be.
+        BadInput: `at` is something else, or a training option is given.
     """
     idle = [name for name, value in training.items() if value is not None]
     if idle:
@@ -56,7 +56,7 @@ def given_checkpoints(at: Any, **training: Any) -> dict[str, Checkpoint]:
 
 
 def points_of_training(at: Any) -> tuple[str, ...] | None:
-    """The points of a training that `at` asks for, by the names that they have in a table; None where it is no training's."""
+    """The points of training that `at` requests, by their names in the table; None if `at` does not refer to a training."""
     asked: Any = (at,) if at is None or isinstance(at, str) else at
     if not isinstance(asked, Sequence) or not asked:
         return None
@@ -65,15 +65,15 @@ def points_of_training(at: Any) -> tuple[str, ...] | None:
 
 
 def trained_checkpoints(start: Fit, steps: int, at: Sequence[str], *, progress: bool) -> dict[str, Checkpoint]:
-    """Points of one training, none twice.
+    """Points of one training, without duplicates.
 
     Args:
-        start: Before the first step.
-        steps: In all.
+        start: The fit before its first step.
+        steps: Total number of steps.
         at: "three" for start, middle and end; "trajectory", evenly on a logarithmic scale of steps; "start", "middle", "end" or "step 10".
 
     Raises:
-        BadInput: A step beyond the last.
+        BadInput: A requested step is beyond the last.
     """
     marks: dict[str, int] = {}
     for one in at:
@@ -81,7 +81,7 @@ def trained_checkpoints(start: Fit, steps: int, at: Sequence[str], *, progress: 
             between = torch.logspace(0.0, 1.0, TRAJECTORY - 1, base=max(steps, 1), device="cpu").round().int().tolist()
             marks |= {f"step {mark}": mark for mark in [0, *between] if mark <= steps}
         elif one == "three":
-            names = {steps // 2: "middle", steps: "end", 0: "start"}  # of two at one step, the later one here
+            names = {steps // 2: "middle", steps: "end", 0: "start"}  # for the same step, the later name is used
             marks |= {names[mark]: mark for mark in sorted(names)}
         else:
             places = {"start": 0, "middle": steps // 2, "end": steps}
@@ -93,14 +93,14 @@ def trained_checkpoints(start: Fit, steps: int, at: Sequence[str], *, progress: 
     for name, mark in marks.items():
         if mark > reached.steps:
             reached = reached.resume(steps=mark - reached.steps, progress=progress)
-        if reached.interrupted:  # a fit takes Ctrl-C as its end; here it ends everything
+        if reached.interrupted:  # Ctrl-C only ends a fit; here it should end everything
             raise KeyboardInterrupt
         found[name] = reached
     return dict(found)
 
 
 def seeds_of_training(seed: int, names: Iterable[str]) -> list[int]:
-    """Of the draws at some points of a training, by what a table calls them: at one alone they are those of that row of a longer table."""
+    """Seeds for the draws at points of training, by their names, so that a single point has the same draws as in a longer table."""
     places = [PLACES.index(name) if name in PLACES else len(PLACES) + int(name.removeprefix("step ")) for name in names]
     return [rng.child(seed, place) if place else seed for place in places]
 
@@ -109,7 +109,7 @@ def pair_at(name: str, checkpoint: Checkpoint, problem: Problem) -> Pair:
     """A copy of the pair to measure at.
 
     Raises:
-        BadInput: It has other parameters than the pair that is measured.
+        BadInput: Its parameters are not those of the measured pair.
     """
     if isinstance(checkpoint, Mapping):
         return problem.pair.at(checkpoint)

@@ -213,7 +213,7 @@ def suitable(
                 f"Estimator {name!r} was given twice. Give each its own name, with a mapping from names to estimators."
             )
         found[name] = method
-    if not found:  # none of the usual ones: a model that sums sites out has one that does
+    if not found:  # none of the default ones suits: a model that marginalises sites needs an estimator that does so
         method = of_elbo(pair, batch)
         check_suits(pair, batch, method)
         found[name_of(method)] = method
@@ -229,7 +229,7 @@ def _with_particles(name: str, method: ELBO, particles: Sequence[int]) -> list[t
     for count in particles:
         try:
             other = replace(method, num_particles=count)
-        except BadInput:  # it can't have so few, or so many that its groups don't divide
+        except BadInput:  # fewer than its minimum, or a number that its groups don't divide
             continue
         found.append((name_of(other) if name == name_of(method) else f"{name}({count})", other))
     return found

@@ -13,11 +13,11 @@ from ..summaries.card import Card, Displayable, first_few
 from ..summaries.listed import listed
 from .bias import SEEN
 
-SMALL = 0.5  # of a typical draw: a bias of this size must have been seen
+SMALL = 0.5  # relative to a typical draw: a bias of this size must be detectable
 OWN = "its own values"
 DRAWS = "its bound along the path"
 VALUE = "value"
-NOTHING = "gradient"  # of an estimator that claims to be unbiased in neither part
+NOTHING = "gradient"  # the name of the part for an estimator that claims to be unbiased in neither
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class EstimatorCheck(Displayable):
         return " ".join(parts)
 
     def _by_part(self, rows: Iterable[OnPair]) -> Iterable[tuple[str, list[str]]]:
-        """The pairs of some gradients, by the part that they are of; "" for pairs of which they are all that is claimed."""
+        """The names of pairs by part, in words; "" for pairs of which all claimed parts are among the rows."""
         of_pair: dict[str, list[str]] = {}
         for row in rows:
             of_pair.setdefault(row.pair, []).append(row.part)
@@ -164,6 +164,6 @@ def _pairs(rows: Iterable[OnPair]) -> str:
 
 
 def _not_judged(rows: Sequence[OnPair]) -> str:
-    """Where and why not."""
+    """The pairs that were not judged, and why."""
     blind = [row for row in rows if not (row.biased or row.holds)]
     return f"{_pairs(blind)}: {'; '.join(dict.fromkeys(row.why_not for row in blind))}." if blind else ""

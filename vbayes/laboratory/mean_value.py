@@ -23,13 +23,13 @@ from .estimator_check import VALUE, OnPair
 from .moments import collect
 from .replicas import Replicas
 
-ROUNDING = 1e-4  # of a value, what tables and sums in single precision may lose
-FEW = 4  # draws in a block if only seen whether they are finite
-MEMORY, BASE, OTHER = 11, 12, 13  # what children of a seed are for
+ROUNDING = 1e-4  # relative error of tables and sums in single precision
+FEW = 4  # draws in a block if they are only checked for being finite
+MEMORY, BASE, OTHER = 11, 12, 13  # purposes of child seeds
 
 
 def of_value(method: Estimator) -> Objective:
-    """What an estimator's value estimates: the ELBO, its objective, or the mean of its `bound_of`; one without a truth if none of them has its `bound`'s name."""
+    """What an estimator's value estimates: the ELBO, its objective, or the mean of its `bound_of`; an objective without a truth if none of these is named like its `bound`."""
     if method.bound == ELBO.name:
         return ELBO
     if method.bound == method.objective.name:
@@ -40,15 +40,15 @@ def of_value(method: Estimator) -> Objective:
 
 
 def mean_value(name: str, pair: Pair, batch: Batch, method: Estimator, many: Replicas, draws: int, seed: int) -> OnPair:
-    """Tests the value of an estimator on a pair: that it is finite, and on average the exact one, where that is known.
+    """Tests the value of an estimator on a pair: it must be finite, and on average equal to the exact value, if that is known.
 
     Args:
-        name: Of the pair.
-        pair: Where.
-        batch: All of the data.
+        name: Name of the pair.
+        pair: The pair.
+        batch: All data.
         method: The estimator.
-        many: Its replicas.
-        draws: Of the value.
+        many: Replicas of the estimator.
+        draws: Number of draws of the value.
         seed: Seed for all draws.
     """
     captured, goal = many.why_slow or "yes", of_value(method)

@@ -42,7 +42,7 @@ class Moments:
 
     @property
     def mean(self) -> Tensor:
-        """(P,)."""
+        """(P,) the mean."""
         return self.sums.sum(0) / self.draws
 
     @functools.cached_property
@@ -52,17 +52,17 @@ class Moments:
 
     @functools.cached_property
     def without(self) -> tuple[Tensor, Tensor]:
-        """(B,) each: the same with one block left out."""
+        """As `whole`, with one block left out; (B,) each."""
         sums, squares = self.sums.sum(0) - self.sums, self.squares.sum(0) - self.squares
         return _norm_and_noise(sums, squares, self.centre, self.draws - self.size)
 
     def select(self, index: Tensor) -> Moments:
-        """The same for some coordinates."""
+        """The moments of some coordinates."""
         return Moments(self.sums[:, index], self.squares[:, index], self.centre[index], self.size)
 
 
 def _norm_and_noise(sums: Tensor, squares: Tensor, centre: Tensor, draws: int) -> tuple[Tensor, Tensor]:
-    """From (..., P): (...) each."""
+    """Squared norm of the mean and trace of the covariance, (...) each, from (..., P)."""
     mean = sums / draws
     noise = ((squares - draws * (mean - centre).square()).sum(-1) / (draws - 1)).clamp(min=0.0)
     return mean.square().sum(-1) - noise / draws, noise  # the plain ‖mean‖² is too large by noise / draws
@@ -77,10 +77,10 @@ def collect(
     """Moments, on the CPU, from blocks of draws, each a sequence of chunks of shape (r, P).
 
     Args:
-        blocks: Of `size` draws each.
+        blocks: Blocks of `size` draws each.
         centre: As in `Moments`.
-        size: n.
-        look: Called with all draws, some at a time in double precision, and the number of their block.
+        size: Number of draws in a block, n.
+        look: Function that is called with chunks of the draws in double precision, and the number of their block.
     """
     sums, squares = [], []
     for number, block in enumerate(blocks):
@@ -89,7 +89,7 @@ def collect(
             for part in chunk.split(max(1, TOGETHER // chunk.shape[1])):
                 draws = part.double()
                 ones = draws.new_ones(len(draws))
-                # Products are many times as fast as sums over the first of two dimensions.
+                # Products are many times as fast as sums over the first dimension.
                 total += (ones @ draws).cpu()
                 square += (ones @ (draws - centre.to(draws)).square_()).cpu()
                 look(number, draws)
@@ -103,7 +103,7 @@ Measured = tuple[float, float]
 
 
 def spread(without: Tensor) -> float:
-    """The jackknife's standard error, from the B values that leave one block out."""
+    """The jackknife standard error, from the B values with one block left out."""
     return math.sqrt((len(without) - 1) / len(without) * float((without - without.mean()).square().sum()))
 
 
@@ -112,7 +112,7 @@ def _jackknife(m: Moments, statistic: Callable[[Tensor, Tensor], Tensor]) -> Mea
 
 
 def variance(m: Moments) -> Measured:
-    """Trace of the covariance of one draw."""
+    """Trace of the covariance of a single draw."""
     return _jackknife(m, lambda norm, noise: noise)
 
 

@@ -232,7 +232,7 @@ def split_of(
         batch = drawn(generator)
         if replicas is None:
             replicas = Replicas(pair, method, batch, compiled=minibatches * draws > 2000, memory=memory, varying=True)
-            before = rng.stream(seed, m, n)  # the minibatches that moving averages have seen, in each block others
+            before = rng.stream(seed, m, n)  # the minibatches for moving averages, different ones in each block
             replicas.settle(pair, rng.child(seed, m, n), memories=memories, batch=functools.partial(drawn, before))
         replicas.recall(number)
         replicas.batch = batch

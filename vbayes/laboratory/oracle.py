@@ -116,7 +116,7 @@ def judge_of(method: ELBO, pair: Pair, batch: Batch, oracle: Any, *, whole: bool
         return None
     goal = target(method)
     if oracle == "tabulated":
-        return _tabulated(method, pair, batch)  # so that an error of tabulation is raised now
+        return _tabulated(method, pair, batch)  # so that errors in tabulation are raised now
     if oracle != "auto" and target(resolve(oracle)) == goal:
         return resolve(oracle)
     if goal == ELBO_OBJECTIVE:
@@ -150,7 +150,7 @@ def _tabulated(method: ELBO, pair: Pair, batch: Batch, **limits: int) -> Known:
 
 
 def said(judge: Judge | None, replicas: int) -> str:
-    """A judge in words."""
+    """The description of a reference."""
     if judge is None:
         return "none"
     return judge.name if isinstance(judge, Known) else f"{name_of(judge)}, {replicas} replicas"

@@ -18,11 +18,11 @@ from .bias import Bias, bias
 from .moments import collect
 from .replicas import Replicas
 
-BLOCKS = 20  # of draws
+BLOCKS = 20  # blocks of draws
 DIRECTIONS = 6  # maximum number of directions for differences: one for each number, or random ones
 STEP = 0.03  # step forward and back in unconstrained parameters: short compared with the curvature of a bound, long compared with rounding in single precision
 OFF = 0.005  # fraction of a typical draw by which third-order terms may distort the differences
-MEMORY, BASE, OTHER, AIM = range(4)  # what children of a seed are for
+MEMORY, BASE, OTHER, AIM = range(4)  # purposes of child seeds
 
 
 def against_own_values(

@@ -20,7 +20,7 @@ ROWS = (
 SIZE = 2  # replicas in a block: 100 in total, which determine a ratio to about 5 %
 CLEAR = 4.0  # standard errors from which two ratios count as different
 REPARAMETERISED = {"iwae": "dreg"}
-"""Estimator → the one of the same bound whose gradient of the guide gains from particles."""
+"""Estimator → an estimator of the same bound whose guide gradient improves with particles."""
 
 
 def particles_signal(fit: Fit, *, seed: int) -> str:
@@ -70,7 +70,7 @@ def _few(method: Estimator) -> Estimator | None:
     for count in range(max(1, method.min_particles), method.num_particles):
         try:
             return replace(method, num_particles=count)
-        except BadInput:  # its groups don't divide so many
+        except BadInput:  # a number that its groups don't divide
             continue
     return None
 

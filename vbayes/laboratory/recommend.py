@@ -120,7 +120,7 @@ def recommend(
             )
             contest.minibatch = max(0.0, split["minibatch"])
             first = contest.ranked(first)
-        each = (time.perf_counter() - began) / len(first)  # seconds: most of it is the capture
+        each = (time.perf_counter() - began) / len(first)  # seconds; most of it is for capturing
         advance(1, functools.partial(str, name_of(first[0][0])))
         varied = _varied(pair, batch, _best(first, KEPT[0]), particles, noise)
         room = int((budget - (time.perf_counter() - began)) / each) - KEPT[1] * DEARER

@@ -114,7 +114,7 @@ class Replicas:
         """The part of the noise that the program uses."""
         assert self.program is not None
         normals, uniforms = (n[:, :size].contiguous() for n, size in zip(noise, self.sizes, strict=True))
-        for start, size in self.program.sizes.rows:  # by the order of what stands there, uniforms or rows
+        for start, size in self.program.sizes.rows:  # the rows of a subsampling plate are the order of uniforms
             uniforms[:, start : start + size] = uniforms[:, start : start + size].argsort(1).to(uniforms)
         return normals, uniforms
 
@@ -148,7 +148,7 @@ class Replicas:
         count = SETTLED
         if isinstance(self.estimator, Averaging):
             count = min(SETTLED, math.ceil(math.log(FORGOTTEN) / math.log(max(self.estimator.decay, FORGOTTEN))))
-        else:  # it counts its draws, independently of their values
+        else:  # it counts draws, whatever their values
             memories = 1
         parameters, self._memories = _values(pair), []
         room = self._many.side_by_side(memories)

@@ -67,7 +67,7 @@ def fitted_law(rows: list[dict[str, float]], total: int) -> tuple[float, float, 
         # With batches of a single size, a and b can't be separated: their columns differ by rounding, 1e−16; with two sizes, by up to 1 over the sizes.
         found = torch.linalg.lstsq(design * scale, right, rcond=1e-12, driver="gelsd").solution
         misfit = float((design * scale @ found - right).square().sum())
-        better = misfit < least * (1 - 1e-9) - 1e-24 * float(right.square().sum())  # by more than rounding
+        better = misfit < least * (1 - 1e-9) - 1e-24 * float(right.square().sum())  # beyond rounding
         if float(found.min()) >= 0 and better:
             best, least = (float(found[0]), float(found[1])), misfit
     return between, *best

@@ -17,7 +17,7 @@ BOOLEAN = " Integers and booleans are not converted, as models may index or sele
 
 def match(pair: Pair, q: Any, p: Any) -> set[str]:
     """The latent sites shared by model and guide; raises an error if any others exist."""
-    # A site that the model sums out needs no guide.
+    # A marginalised site needs no guide.
     latent = {s["name"] for s in latents(p) if s["name"] in q or not s["infer"].get("enumerate")}
     guided = {s["name"] for s in sites(q) if not s["infer"].get("is_auxiliary")}
     if missing := sorted(latent - guided):

@@ -190,10 +190,10 @@ def say_left_out(pair: Pair, data: Dataset) -> None:
 
 
 def initialised(pair: Pair, batch: Batch) -> Pair:
-    """The pair, with the parameters that it makes of this batch.
+    """The pair, initialised with this batch.
 
     Raises:
-        BadPair: It does not run on it.
+        BadPair: The pair does not run on the batch.
     """
     with explained(pair, batch):
         pair.initialise(batch)
@@ -201,10 +201,10 @@ def initialised(pair: Pair, batch: Batch) -> Pair:
 
 
 def examine_minibatches(pair: Pair, data: Dataset, size: int | None) -> Check:
-    """`examine` for a pair that is to see `size` rows of a data set at a time; None stands for all.
+    """`examine` for a pair that gets minibatches of `size` rows of a data set; None for all rows.
 
     Raises:
-        BadPair: As `examine`, or minibatches would not do what the whole data set does.
+        BadPair: As for `examine`, or minibatches would not be equivalent to the whole data set.
     """
     device = data.first.device
     found = examine(pair, data.batch(pair.model, None if size is None else torch.arange(size, device=device)))
@@ -234,7 +234,7 @@ def examine_minibatches(pair: Pair, data: Dataset, size: int | None) -> Check:
 
 
 def require_parameters(pair: Pair) -> None:
-    """Raises `BadPair` if there is nothing to learn."""
+    """Raises `BadPair` if there are no parameters to learn."""
     if not pair.parameters:
         raise BadPair(
             f"Pair {pair.name!r} has no parameters, so there is nothing to learn. Add some to the guide (or the model), with "
@@ -251,7 +251,7 @@ def _looks_rows_up(pair: Pair, data: Dataset, size: int) -> bool:
     if DATA_PLATE not in q or any(frame.full_size != len(data) for frame in frames):
         return False
     rows: Any = q.nodes[DATA_PLATE]
-    # A plate that is told its rows has no size to draw.
+    # A plate that gets its rows does not draw them.
     told = rows["fn"].subsample_size is None
     return told and any(isinstance(a, torch.Tensor) and torch.equal(a, rows["value"]) for a in batch.args)
 
@@ -262,7 +262,7 @@ def _sized_by_the_batch(pair: Pair, data: Dataset, size: int) -> list[str]:
     try:
         fresh.initialise(data.batch(pair.model, torch.arange(size, device=data.first.device)))
     except FAILURES:
-        return []  # it can't take such a batch, and training will say so
+        return []  # it can't take such a batch; training will report it
     shapes = {name: value.shape for name, value in pair.parameters.items()}
     return [name for name, value in fresh.parameters.items() if shapes.get(name, value.shape) != value.shape]
 

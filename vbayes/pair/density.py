@@ -1,4 +1,4 @@
-"""Finds the observed values that have no finite log-density, whatever the latents, so that a guide has nowhere to start from."""
+"""Finds observed values whose log-density is not finite for any latents, so that a guide can't find a start."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .agreement import BOOLEAN, weigh
 from .pair import Pair
 from .sites import base, observed
 
-DRAWS = 10  # from the prior; a row that is possible at all is so at one of them, unless the prior is far off
+DRAWS = 10  # draws from the prior; a possible row has a finite density at one of them, unless the prior is far off
 
 
 def require_density(pair: Pair, batch: Batch) -> None:
     """Raises `BadPair` if observed values are of the wrong type, outside their support, or, in some rows but not all, of no finite log-density at any draw from the prior.
 
     Args:
-        batch: On the pair's device.
+        batch: A batch on the pair's device.
     """
     bad: dict[str, Tensor] = {}
     found: dict[str, Any] = {}
@@ -42,7 +42,7 @@ def require_density(pair: Pair, batch: Batch) -> None:
                     here = here & torch.as_tensor(site["mask"], device=here.device)
                 bad[name], found[name] = bad[name] & here if name in bad else here, site
     for name, here in bad.items():
-        if here.any() and not here.all():  # in all rows it is the model, and not the data
+        if here.any() and not here.all():  # if it is the same in all rows, the model is the cause, not the data
             first = here.nonzero()[0].tolist()
             value, family = float(found[name]["log_prob"][tuple(first)]), type(base(found[name]["fn"])).__name__
             row = first[0] if len(first) == 1 else tuple(first)
@@ -58,7 +58,7 @@ def _arguments(pair: Pair, batch: Batch) -> dict[str, Tensor]:
 
 
 def _as_numbers(pair: Pair, batch: Batch, value: Tensor) -> str:
-    """Which argument to convert, where a site can't observe integers or booleans."""
+    """Which argument to convert if a site can't observe integers or booleans."""
     same = [name for name, a in _arguments(pair, batch).items() if a.dtype == value.dtype and torch.equal(a, value)]
     return f" Its values are those of {same[0]!r}: table[{same[0]!r}].astype(float), or obs={same[0]}.float() in the model." if same else ""  # fmt: skip
 
@@ -69,7 +69,7 @@ def _others(here: Tensor) -> str:
 
 
 def _row(pair: Pair, batch: Batch, here: Tensor, first: list[int]) -> str:
-    """The numbers of the row, by the arguments that they were passed as."""
+    """The values of the row, by argument."""
     if here.dim() != 1:
         return ""
     own = {name: a for name, a in _arguments(pair, batch).items() if a.shape == here.shape}

@@ -27,7 +27,7 @@ _LIBRARIES = (
 )
 _APART = re.compile(
     "on the same device|device type for generator|between CPU and CUDA|device type tensor to numpy|different device|is on cpu"
-)  # what torch says of tensors in two places
+)  # torch's messages about tensors on two devices
 
 MEND = (
     "Wanted: constants made inside model, guide or estimator, such as x.new_tensor(2.0), or registered as buffers of a module, which are moved; or "

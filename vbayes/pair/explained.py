@@ -23,7 +23,7 @@ FAILURES = (
     AttributeError,
     ArithmeticError,
     AssertionError,
-)  # of a user's own code on arguments that do not fit
+)  # errors of a user's own code on arguments that do not fit
 
 
 @contextmanager
@@ -50,7 +50,7 @@ def _explain(pair: Pair, batch: Batch, error: Exception) -> str:
     except BadPair as mismatch:
         return str(mismatch)
     except Exception:
-        pass  # not even alone, or a guide that was half made: the first error says more
+        pass  # fails alone too, or the guide was only partly initialised: the first error is more informative
     if why := _without_density(pair, batch):
         return why
     return (
@@ -77,13 +77,13 @@ def _no_codes(pair: Pair, batch: Batch) -> str:
 
 
 def _without_density(pair: Pair, batch: Batch) -> str:
-    """Which observed values have no density; empty if that is not it."""
+    """Which observed values have no density; empty if that is not the reason."""
     try:
         require_density(pair, pair.beside(batch))
     except BadPair as found:
         return str(found)
     except Exception:
-        pass  # the model does not run: the first error says more
+        pass  # the model does not run: the first error is more informative
     return ""
 
 

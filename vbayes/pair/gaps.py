@@ -34,7 +34,7 @@ def check_gaps(pair: Pair, data: Dataset, batch_size: int | None) -> None:
     rows, where = data.gaps(pair.model)
     if not len(rows):
         return
-    if pair.word is not None:  # whose guide would look for its place with them
+    if pair.word is not None:  # its guide would search for a start with them
         pair = Pair(pair.model, _Held()(drawn_from(pair.model)), name=pair.name)
     if batch_size is None:
         require_masked(pair, data.batch(pair.model), where, _nameless(pair, data))
@@ -74,7 +74,7 @@ def require_masked(pair: Pair, batch: Batch, where: str, nameless: str = "") -> 
     except (ValueError, RuntimeError, IndexError, TypeError, NotImplementedError) as error:
         if nameless:
             raise BadData(nameless) from error
-        return False  # it fails with or without gaps, and the next check says why
+        return False  # it fails with or without gaps; the next check reports why
     masked = [site for site in sites(p) if known_of(site) is not None]
     for site in masked:
         _check_left_out(site, batch, where)

@@ -16,7 +16,7 @@ from ..guides import Whitened
 from ..validation import validation
 from .pair import Pair
 
-WIDTH = 2.0  # of the interval that Stan draws initial values from, to either side, on the unconstrained scale
+WIDTH = 2.0  # half-width of the interval from which Stan draws initial values, in unconstrained space
 
 
 def another_start(pair: Pair, batch: Batch, seed: int, number: int = 0) -> Pair:
@@ -37,7 +37,7 @@ def another_start(pair: Pair, batch: Batch, seed: int, number: int = 0) -> Pair:
     if home is not None:
         twin, batch = twin.to(home), batch.to(home)
     with twin.scope(), rng.seeded(seed), torch.no_grad():
-        held = {id(module) for module in twin._own.held}  # what an estimator remembers starts as it says
+        held = {id(module) for module in twin._own.held}  # an estimator's memory is initialised by the estimator
         parts = [part for module in twin.modules if id(module) not in held for part in module.modules()]
         for part in parts:
             if callable(reset := getattr(part, "reset_parameters", None)):
@@ -76,7 +76,7 @@ def _forgetful(guide: AutoGuide) -> AutoGuide:
     """A copy of an autoguide that will initialise itself again."""
     parts = [part for part in guide.modules() if isinstance(part, AutoGuide)]
     held = [(part._model, part.master) for part in parts]
-    twin = copy.deepcopy(guide)  # takes model and master from both
+    twin = copy.deepcopy(guide)  # which removes model and master from both
     twins = (part for part in twin.modules() if isinstance(part, AutoGuide))
     for part, mine, (model, master) in zip(parts, twins, held, strict=True):
         part._model, part.master = model, master

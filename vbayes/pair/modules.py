@@ -36,7 +36,7 @@ def reachable_modules(*callables: Any) -> list[nn.Module]:
             for cell in thing.__closure__ or ():
                 try:
                     visit(cell.cell_contents)
-                except ValueError:  # a name that is not bound yet
+                except ValueError:  # a name that is not yet bound
                     continue
             for name in thing.__code__.co_names:
                 part = thing.__globals__.get(name)

@@ -39,10 +39,10 @@ def require_observations(pair: Pair, data: Dataset, batch_size: int | None) -> N
         with pair.copy().look(), torch.no_grad(), validation(False):
             found = pyro.poutine.trace(pair.model).get_trace(*batch.args)
     except (*FAILURES, VBayesError):
-        return  # the checks that follow say why
+        return  # the checks that follow report why
     if observed(found) or factors(found):
         return
-    name = next((each for each in empty if each in found), empty[0])  # a site's data are mostly named after it
+    name = next((each for each in empty if each in found), empty[0])  # data usually have the name of their site
     columns = ", ".join(data.tensors)
     if not data.named:
         raise BadData(

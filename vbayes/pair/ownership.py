@@ -19,7 +19,7 @@ from ..errors import BadInput
 from ..rng import TURN
 from .modules import reachable_modules
 
-BUFFER = "buffer."  # starts the name of a module's buffer in a snapshot: `buffer.0.running_mean`
+BUFFER = "buffer."  # prefix of the names of module buffers in a snapshot: `buffer.0.running_mean`
 
 
 class Ownership:
@@ -178,7 +178,7 @@ class Ownership:
         here = next((value.device for value in self._values.values()), None)
         met = {id(leaf) for leaf in mine.values()}
         unmet = [p for module in self.modules for p in module.parameters() if id(p) not in met]
-        kept = dict(self._buffers) if keep_buffers else {}  # others may hold these very tensors, so copies are moved
+        kept = dict(self._buffers) if keep_buffers else {}  # other pairs may hold these tensors, so copies are moved
         with (
             pyro.settings.context(module_local_params=False),
             store.scope(
@@ -192,7 +192,7 @@ class Ownership:
             buffers = {key: self.modules[key[0]].get_buffer(key[1]) for key in self._buffers}
             for name, leaf in mine.items():
                 leaf.grad, leaf.data = None, self._values[name]
-            for leaf in unmet:  # a model may come to them later
+            for leaf in unmet:  # a model may use them later
                 leaf.grad, leaf.data = None, leaf.data.to(here or leaf.device, copy=True)
             self._set_buffers(self._buffers | {key: buffer.clone() for key, buffer in kept.items()})
             try:

@@ -166,7 +166,7 @@ class Pair(Displayable):
     def masked(self) -> Pair:
         """Returns a copy for data with missing values: observed values that are NaN are left out of the likelihood; see `vb.fit(..., missing="mask")`."""
         model = without_gaps(self.model)
-        if self.word is not None and not self._own.values:  # it asks the model for its device
+        if self.word is not None and not self._own.values:  # the guide needs the model for its device
             return Pair(model, looking_at(self.guide, model), name=self.name)
         twin = Pair(model, self.guide, name=self.name)
         twin._own.share(self._own)
@@ -235,10 +235,10 @@ class Pair(Displayable):
                 first = next((a.device for a in batch.args if isinstance(a, Tensor)), None)
                 with self.look(rng.default_seed()), torch.no_grad(), one_device(self.name, self.device or first):
                     self.run(batch)
-            except BaseException:  # half of the parameters is none
+            except BaseException:  # no partial initialisation
                 self._own.forget()
                 raise
-            self._own.look_for_buffers()  # an autoguide builds its parts only now
+            self._own.look_for_buffers()  # an autoguide creates its parts at the first call
         return self
 
     @contextmanager

@@ -163,7 +163,7 @@ def closed_form_kls(q: pyro.poutine.Trace, p: pyro.poutine.Trace) -> dict[str, t
             kl = kl_divergence(fn, site["fn"])
         except NotImplementedError:
             continue
-        if not isinstance(kl, Tensor):  # Pyro answers with a number where it knows the KL to be zero
+        if not isinstance(kl, Tensor):  # Pyro returns a number if it knows that the KL is zero
             kl = torch.full(fn.batch_shape, float(kl), device=q.nodes[name]["value"].device)
         found[name] = (q.nodes[name], kl)
     return found

@@ -20,7 +20,7 @@ from .sites import is_point_mass, sites
 
 Coverage = Literal["same", "smaller", "larger", "overlapping", "of another kind"]
 DRAWS = 100  # draws from a distribution whose support has no ends, to test whether the other support contains them
-CLOSE = 1e-6  # of two ends, relative to their size
+CLOSE = 1e-6  # tolerated difference of two ends, relative to their size
 
 
 def coverage(ours: Any, theirs: Any) -> Coverage:

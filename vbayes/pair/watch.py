@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from .places import Place, readable
 
-MOST = 256  # places that are watched
-LONGEST = 64  # items of a list, tuple or dict that are looked into
-TORCHS = frozenset(vars(nn.Module()))  # what torch keeps in a module beside its attributes
+MOST = 256  # maximum number of watched places
+LONGEST = 64  # maximum number of items of a list, tuple or dict that are inspected
+TORCHS = frozenset(vars(nn.Module()))  # torch's own entries of a module, besides its attributes
 PLAIN = (bool, int, float, str, type(None))
 _LIBRARIES = (
     *(sysconfig.get_paths()[k] for k in ("stdlib", "platstdlib", "purelib", "platlib")),
@@ -80,7 +80,7 @@ class Watch:
                 or [t._version for t in self._tensors] != self._versions
                 or [len(each) for each in self._containers] != self._lengths
             )
-        except (KeyError, IndexError, ValueError, RuntimeError, TypeError):  # gone, or of a kind that can't be compared
+        except (KeyError, IndexError, ValueError, RuntimeError, TypeError):  # removed, or not comparable
             return True
 
     def what_changed(self) -> list[tuple[Place, Any]]:
@@ -95,7 +95,7 @@ class Watch:
     def _read(self) -> list[Any]:
         return [read(owner) for read, owner in self._readers]
 
-    # ---- what there is to watch ------------------------------------------------------------------------------------
+    # ---- collecting places ------------------------------------------------------------------------------------
 
     def _add(self, owner: Any, key: Any, name: str) -> None:
         place = Place(owner, key, name)
@@ -142,7 +142,7 @@ class Watch:
         if isinstance(thing, Messenger):
             self._plain(thing, name)
         elif isinstance(thing, nn.Module) and _of_a_library(_file_of(type(thing))):  # type: ignore[arg-type]
-            self._plain(thing, name, (float,))  # rates and the like, as that of a dropout; not sizes
+            self._plain(thing, name, (float,))  # rates and the like, such as that of a dropout; not sizes
         for kind in type(thing).__mro__:
             if not _of_a_library(_file_of(kind)):
                 for method in ("forward", "__call__"):

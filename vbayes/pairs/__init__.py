@@ -40,7 +40,7 @@ from .tractable import TRACTABLE as TRACTABLE
 from .tractable import Tractable as Tractable
 from .vae import vae as vae
 
-FROM_DATA = ("x", "features", "rows")  # what a data set says of itself, and nobody else
+FROM_DATA = ("x", "features", "rows")  # options that only a data set determines
 NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 

@@ -14,7 +14,7 @@ from ..arguments.names import SIZE
 from ..arguments.takes import takes
 from ..pair.pair import Pair
 
-SCALE = 1.0  # of x given z
+SCALE = 1.0  # standard deviation of x given z
 
 
 @takes(rows=SIZE)

@@ -1,4 +1,4 @@
-"""Distributions over whole sequences: of states, and of what is seen of them."""
+"""Distributions over whole sequences of states, and of observations."""
 
 from __future__ import annotations
 

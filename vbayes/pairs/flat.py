@@ -18,18 +18,18 @@ class Flat(dist.ImproperUniform):
 
     Args:
         size: Dimensions of h.
-        batch_shape: Of so many h.
+        batch_shape: Shape of the batch of h.
     """
 
     def __init__(self, size: int, batch_shape: tuple[int, ...] = ()) -> None:
         super().__init__(dist.constraints.real_vector, torch.Size(batch_shape), torch.Size((size,)))
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Flat:
-        """The same for so many h."""
+        """The same density for another batch shape."""
         return Flat(self.event_shape[0], tuple(batch_shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """0 for each of (*batch, size), of the value's type and on its device, as Pyro's own is not."""
+        """0 for each of (*batch, size), with the dtype and on the device of the value, unlike Pyro's own."""
         return value.new_zeros(torch.broadcast_shapes(value.shape[:-1], self.batch_shape))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:

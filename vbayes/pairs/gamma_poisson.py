@@ -14,7 +14,7 @@ from ..exact import gamma_poisson as truth
 from ..pair.exact import Exact
 from ..pair.pair import Pair
 
-SHAPE = 2.0  # of the prior
+SHAPE = 2.0  # shape of the prior
 
 
 @takes(rows=SIZE)

@@ -12,7 +12,7 @@ from ..arguments.takes import takes
 from ..pair.exact import Exact
 from ..pair.pair import Pair
 
-SCALE = 0.7  # of each component
+SCALE = 0.7  # standard deviation of each component
 
 
 @takes(rows=SIZE, components=SIZE)

@@ -29,7 +29,7 @@ from .chains import MarkovChain, Observed
 
 Kind = Literal["gaussian", "categorical"]
 KIND = Choice(get_args(Kind), "kind of emission")
-SPREAD = 1.0  # standard deviation of the logits and means that a pair starts at: far enough from symmetry
+SPREAD = 1.0  # standard deviation of initial logits and means, large enough to break the symmetry
 
 
 @takes(states=STATES, rows=SIZE, steps=SIZE, emission=KIND, features=Optional(SIZE), symbols=Whole(2))
@@ -67,7 +67,7 @@ def hmm(
     p = _Generative(_start(states, emission, features, symbols, seed))
 
     def q(x: Tensor, lengths: Tensor | None) -> Tensor:
-        """(N, T, S) log-probabilities; past a row's end all the same, as in the model."""
+        """(N, T, S) log-probabilities; uniform past a row's end, as in the model."""
         logits = pyro.param("states", lambda: _noise(seed, 1, rows, steps, p.start.states).to(x.device))
         return torch.where(inside(x, lengths)[..., None], logits, 0.0).log_softmax(-1)
 
@@ -164,13 +164,13 @@ def hidden_markov_of(pair: Pair) -> HiddenMarkov:
 
 
 class _Generative:
-    """p_θ(x, z) in a pair's parameters."""
+    """p_θ(x, z) with the parameters of a pair."""
 
     def __init__(self, start: HiddenMarkov) -> None:
         self.start = start
 
     def parameters(self, x: Tensor) -> tuple[Tensor, Tensor, Emission]:
-        """Log-probabilities of the first and the next state, and the emission; live, and made where the data are."""
+        """Log-probabilities of the first and the next state, and the emission; differentiable, and created on the device of the data."""
         start = self.start
         initial = pyro.param("initial", lambda: _logits(start.initial).to(x.device)).log_softmax(-1)
         transition = pyro.param("transition", lambda: _logits(start.transition).to(x.device)).log_softmax(-1)
@@ -184,14 +184,14 @@ class _Generative:
         return initial, transition, CategoricalEmission(symbols.softmax(-1))
 
     def known(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """What the closed forms take."""
+        """The arguments of the closed forms."""
         self.check(x, lengths)
         initial, transition, emission = self.parameters(x)
         within = inside(x, lengths)
         return initial, transition, torch.where(within[..., None], emission.log_prob(filled(x, within)), 0.0)
 
     def given(self, emission: Emission, z: Tensor) -> dist.TorchDistribution:
-        """p(x_t | z_t) as Pyro's."""
+        """p(x_t | z_t) as a Pyro distribution."""
         if isinstance(emission, GaussianEmission):
             return dist.Normal(emission.mean[z], emission.scale[z]).to_event(len(emission.features))
         assert isinstance(emission, CategoricalEmission)
@@ -203,7 +203,7 @@ class _Generative:
 
 
 def _observed(x: Tensor, within: Tensor, lengths: Tensor | None) -> Tensor:
-    """x itself where all of it counts, so that what is the argument can be told."""
+    """x, unchanged if all steps count, so that it is recognised as the argument."""
     return x if lengths is None else filled(x, within)
 
 
@@ -231,5 +231,5 @@ def _logits(probability: Tensor) -> Tensor:
 
 
 def _noise(seed: int | None, which: int, *shape: int) -> Tensor:
-    """Small normal draws; `which` tells the parts of a model apart."""
+    """Small normal draws; `which` distinguishes the parts of a model."""
     return SPREAD * torch.randn(shape, generator=rng.stream(rng.or_default(seed), which))

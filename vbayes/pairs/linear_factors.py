@@ -69,7 +69,7 @@ def linear_factors(
             pyro.sample("x", dist.Normal(z @ weight.T + offset, scale).to_event(1), obs=x)
 
     def prior(x: Tensor) -> dist.TorchDistribution:
-        if full:  # of the guide's own family, for which the KL between the two is known
+        if full:  # in the guide's family, for which the KL between the two is known
             return dist.MultivariateNormal(
                 x.new_zeros(latent), scale_tril=torch.eye(latent, dtype=x.dtype, device=x.device)
             )

@@ -35,8 +35,8 @@ def linear_gaussian(features: int = 3, latent: int = 2) -> Pair:
     References:
         Tipping & Bishop 1999, Probabilistic principal component analysis, doi:10.1111/1467-9868.00196.
     """
-    tied = skip_init(nn.Linear, latent, features, bias=False)  # whose own start is random
-    with torch.no_grad():  # without symmetry, and the same each time
+    tied = skip_init(nn.Linear, latent, features, bias=False)  # instead of its random initial value
+    with torch.no_grad():  # asymmetric, and reproducible
         tied.weight.copy_(torch.cos(torch.arange(1.0, 1 + features * latent)).reshape(features, latent))
 
     def q(x: Tensor) -> tuple[Tensor, Tensor]:

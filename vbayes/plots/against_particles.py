@@ -22,7 +22,7 @@ WORDS = {
     "variance_time": "variance × ms (nats² ms)",
 }
 COLUMN = Choice(tuple(WORDS))
-DASHES = ("-", "--", ":", "-.")  # of lines that share a colour: one estimator with several settings
+DASHES = ("-", "--", ":", "-.")  # line styles for lines that share a colour: one estimator with several settings
 
 
 def _without_particles(name: str) -> str:

@@ -31,7 +31,7 @@ def bias_variance_cost(table: pd.DataFrame, ax: Axes, *, at: str | None = None, 
     rows = rows.dropna(subset="bias_z")
     names = list(dict.fromkeys(table.estimator))
     limit = alarm_limit(table)
-    relative = bool((rows.truth > 0).all())  # at an optimum the right gradient has no length to measure by
+    relative = bool((rows.truth > 0).all())  # at an optimum the exact gradient is zero, so nothing is relative to it
     quickest = rows.ms_per_gradient.min()
     handles = []
     for row in rows.itertuples():

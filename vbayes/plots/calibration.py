@@ -17,7 +17,7 @@ from ..summaries.rank_tests import band, histogram_edges, ordered
 
 MOST = 12  # panels
 BINS = 20
-USUAL = 20  # ranks in a bar, about, where all are as frequent
+USUAL = 20  # approximate number of ranks in a bar if all are equally frequent
 COLUMNS = 4
 CALM, ALARMED = "#0072B2", "#D55E00"
 

@@ -11,7 +11,7 @@ from ..arguments.tensor import Table
 from .frame import framed
 
 BINS = 40
-SEVERAL = 20  # classes that colours tell apart
+SEVERAL = 20  # maximum number of classes distinguished by colours
 
 
 @takes(table=Table(("label",)))
@@ -41,7 +41,7 @@ def codes(table: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def _along(table: pd.DataFrame, ax: Axes, name: str) -> Axes:
-    """A histogram, with a part for each label where there are a few of them."""
+    """A histogram, divided by label if there are few of them."""
     classes = sorted(table.label.unique()) if "label" in table and table.label.nunique() <= SEVERAL else []
     if classes:
         colours = colormaps["tab10" if len(classes) <= 10 else "tab20"]
@@ -57,7 +57,7 @@ def _along(table: pd.DataFrame, ax: Axes, name: str) -> Axes:
 
 
 def widest(table: pd.DataFrame) -> tuple[str, str]:
-    """The two columns of codes that vary most, in their order; the only one twice where there is but one."""
+    """The two columns of codes that vary most, in their order; if there is only one, it is repeated."""
     latents = [name for name in table.columns if name != "label"]
     if len(latents) == 1:
         return latents[0], latents[0]

@@ -23,7 +23,7 @@ def comparison_figure(table: pd.DataFrame) -> Figure:
     groups = [group for group in dict.fromkeys(table.group) if group != "all"][:4] or ["all"]
     whole = "all" if "all" in set(table.group) else groups[0]
     last = table["at"].iloc[-1]
-    # One or two columns of groups, and a tall panel beside them for the cost.
+    # One or two columns of groups, and a tall panel for the cost next to them.
     rows = 2 if len(groups) > 2 else 1
     columns = -(-len(groups) // rows)
     figure = pyplot.figure(figsize=(2.6 * columns + 3.8, 2.5 * rows + 1.0), layout="constrained")

@@ -61,7 +61,7 @@ def diagnosis_figure(
 
 
 def _tail(tail: np.ndarray, k_hat: float, ax: Axes) -> None:
-    """The heaviest weights by rank; under a Pareto tail of shape k they lie on a line of slope −k."""
+    """The largest weights by rank; for a Pareto tail of shape k they lie on a line of slope −k."""
     heaviest = tail[tail > 0]
     if not len(heaviest):
         _nothing(ax, "no weights")
@@ -93,7 +93,7 @@ def _of_each(k_hats: np.ndarray, ax: Axes) -> None:
 
 
 def _moved(sites: pd.DataFrame, ax: Axes) -> None:
-    """Mean ± sd of the draws, and of the weighted draws, of the latents that are moved most, in sds of the draws."""
+    """Mean ± sd of draws and weighted draws for the latents that are moved most, in sds of the draws."""
     rows = sites.head(SHOWN).iloc[::-1]
     if rows.empty:
         _nothing(ax, "no weights")

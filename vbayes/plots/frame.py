@@ -11,13 +11,13 @@ from .palette import GRID
 
 
 def framed(ax: Axes, title: str, *, grid: Literal["both", "x", "y"] = "both", size: int = 11) -> Axes:
-    """A title to the left, a faint grid, and no lines to the top and right.
+    """Formats axes: a title at the left, a faint grid, and no lines at the top and right.
 
     Args:
-        ax: What is framed.
-        title: In a sentence.
-        grid: Along which axes there are grid lines.
-        size: Of the title, in points.
+        ax: The axes.
+        title: The title.
+        grid: Axes with grid lines.
+        size: Font size of the title in points.
     """
     ax.set_title(title, loc="left", fontsize=size)
     ax.grid(axis=grid, **GRID)
@@ -28,12 +28,12 @@ def framed(ax: Axes, title: str, *, grid: Literal["both", "x", "y"] = "both", si
 def points_across(
     ax: Axes, labels: Sequence[str], values: Sequence[float], errors: Sequence[float], colours: Sequence[str]
 ) -> None:
-    """A point with its error for each label, one below the other: on a logarithmic scale a bar's length would mean nothing, as it has no zero to start at."""
+    """A point with its error for each label, one below the other. Unlike bars, points are meaningful on a logarithmic scale, which has no zero."""
     for label, value, error, colour in zip(labels, values, errors, colours, strict=True):
         ax.errorbar(value, label, xerr=error, fmt="o", ms=7, color=colour, ecolor="#444444", elinewidth=1.2, capsize=3)
     ax.margins(y=0.5 / max(1, len(labels)))
 
 
 def legend_beside(ax: Axes, **options: Any) -> None:
-    """To the right of the data, where it hides none."""
+    """Places the legend to the right of the axes, where it hides no data."""
     ax.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0), **options)

@@ -14,7 +14,7 @@ from ..arguments.whole import Whole
 from ..errors import BadInput
 from .palette import style
 
-WIDE = 30.0  # times as wide as the narrowest: from there on a histogram has an axis of its own
+WIDE = 30.0  # a histogram that is this many times as wide as the narrowest gets its own axis
 
 
 @takes(draws=Mapped(Several(Anything(), 2, 2)), bins=Whole(1, drawn=True))

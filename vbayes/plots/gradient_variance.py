@@ -42,7 +42,7 @@ def gradient_variance(table: pd.DataFrame, ax: Axes, *, group: str = "all") -> A
             mew=0.5,
         )
     ax.set_yscale("log")
-    steps = [at.removeprefix("step ") for at in points]  # of a trajectory
+    steps = [at.removeprefix("step ") for at in points]  # points of a trajectory
     ax.set_xticks(range(len(points)), steps)
     if steps != points:
         ax.set_xlabel("step", fontsize=9)

@@ -31,7 +31,7 @@ def history(table: pd.DataFrame, ax: Axes, *, bound: str = "ELBO") -> Axes:
         marker="o" if len(table) < 10 else None,
         label=f"mean of {window} steps" if window > 1 else "each step",
     )
-    # The first steps fall from a great height; what matters comes after.
+    # The range leaves out the first steps, which are far away from the rest.
     low, high = table.elbo_per_datum.quantile(0.01), table.elbo_per_datum.max()
     if high > low:
         ax.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))

@@ -37,7 +37,7 @@ def latent_figure(panels: Mapping[str, tuple[np.ndarray, int]], table: pd.DataFr
 
     shapes = {name: _shape(*panel) for name, panel in panels.items()}
     lower = "chart" if "chart" in panels else "codes"
-    # Heights that fill the width: both rows have two places beside each other, and the one to the upper left two panels of the same width.
+    # Heights that fill the width: both rows have two columns, and the upper left one has two panels of the same width.
     stack = shapes["rebuilt"] + shapes["walks"]
     upper = (WIDTH - (CODES if lower == "chart" else 0.0)) * stack + 2 * TITLE
     below = WIDTH / (1 / shapes["drawn"] + 1 / shapes.get("chart", shapes["drawn"])) + TITLE
@@ -59,6 +59,6 @@ def latent_figure(panels: Mapping[str, tuple[np.ndarray, int]], table: pd.DataFr
 
 
 def _shape(pictures: np.ndarray, columns: int) -> float:
-    """Height over width of pictures in rows."""
+    """Aspect ratio (height / width) of pictures in rows."""
     count, height, width = pictures.shape
     return float(-(-count // columns) * height / (columns * width))

@@ -18,7 +18,7 @@ PANELS = {
     "sd_error": "error of the sds (log ratio)",
     "effective": "relative effective number of draws",
 }
-LEAST = 1e-7  # below which a measure is rounding
+LEAST = 1e-7  # values below this are rounding
 
 
 @takes(table=Table(("estimator", "seed", "seconds", *PANELS)))

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-# Okabe & Ito's colours, told apart with any colour vision, for the usual estimators; relatives have shades of one hue. Marks differ
-# too, for print in grey.
+# Okabe & Ito's colours, which are distinguishable with any colour vision, for the usual estimators; related ones have shades of one hue. Markers differ
+# too, for printing in grey.
 STYLES = {
     "trace": ("Trace", "#000000", "*"),
     "pathwise": ("Pathwise", "#56B4E9", "s"),
@@ -39,14 +39,14 @@ STYLES = {
     "renyi": ("Renyi", "#17BECF", "o"),
     "tvo": ("TVO", "#BCBD22", "D"),
 }
-# For all others, in turn; as their numbers have no common divisor, it takes 28 estimators until two look alike.
+# For all other estimators, cyclically; as the two lengths have no common divisor, only the 29th looks like the first.
 OTHERS = ("#A65628", "#999933", "#117733", "#882255")
 MARKS = ("v", "o", "s", "D", "^", "P", "X")
 GRID: dict[str, Any] = {"color": "#888888", "alpha": 0.25, "linewidth": 0.6}
 
 
 def style(estimator: str, names: list[str]) -> tuple[str, str, str]:
-    """Label, colour and marker of one of several estimators; "stl(4)" looks like "stl" and is called "STL (K = 4)", and what has no fixed look takes its turn among `names`."""
+    """Label, colour and marker of one of several estimators. "stl(4)" looks like "stl" and is labelled "STL (K = 4)"; estimators without a fixed style get one by their position among `names`."""
     kind, bracket, setting = estimator.partition("(")
     if estimator in STYLES:
         return STYLES[estimator]
@@ -63,6 +63,6 @@ def style(estimator: str, names: list[str]) -> tuple[str, str, str]:
 
 @functools.cache
 def _classes() -> dict[str, str]:
-    """Name of an estimator → its class: read as text, for figures are drawn without torch."""
+    """Name of an estimator → name of its class; read from the source text, as figures don't need torch."""
     lines = (Path(__file__).parents[1] / "estimators" / "__init__.py").read_text(encoding="utf-8")
     return dict(re.findall(r"^from \.(\w+) import (\w+) as \2$", lines, re.M))

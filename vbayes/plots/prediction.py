@@ -9,7 +9,7 @@ from ..arguments.takes import takes
 from ..arguments.tensor import Table
 from .frame import framed, legend_beside
 
-FEW = 40  # rows whose labels can be read
+FEW = 40  # maximum number of rows with legible labels
 
 
 @takes(table=Table(("mean", "sd")))

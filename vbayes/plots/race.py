@@ -12,10 +12,8 @@ from ..arguments.takes import takes
 from ..arguments.tensor import Table
 from .palette import GRID, style
 
-SETTLED = 0.2  # of a run: after this the leaders' curves are shown whole
-FAR = (
-    5.0  # from the end of the fastest to that of the slowest: more than that, and time is shown on a logarithmic scale
-)
+SETTLED = 0.2  # fraction of a run after which the leaders' curves are fully visible
+FAR = 5.0  # ratio of the slowest to the fastest run above which time is shown on a logarithmic scale
 Curve = tuple[np.ndarray, np.ndarray, bool]
 
 
@@ -41,7 +39,7 @@ def race(table: pd.DataFrame) -> Figure:
     _time_axis(right, table, low)
     both = left.get_legend_handles_labels(), right.get_legend_handles_labels()
     handles, labels = (first + more[len(names) :] for first, more in zip(*both, strict=True))
-    columns = -(-len(labels) // -(-len(labels) // 5))  # rows of much the same length, of five at most
+    columns = -(-len(labels) // -(-len(labels) // 5))  # rows of similar length, with at most five entries
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
     count = table.seed.nunique()
     what = f": mean of {count} seeds, with the range from lowest to highest" if count > 1 else ""
@@ -59,7 +57,7 @@ def _draw(ax: Axes, own: pd.DataFrame, axis: str, name: str, names: list[str], l
         label += f" (below: ends at {end:.3g})".replace("-", "−")
     ax.fill_between(x, values.min(0), values.max(0), color=colour, alpha=0.15, lw=0)
     every = max(1, len(x) // 6)
-    first = names.index(name) * every // len(names)  # not all at the same steps, where curves coincide
+    first = names.index(name) * every // len(names)  # at different steps, in case curves coincide
     ax.plot(
         x, values.mean(0), color=colour, lw=1.7, marker=marker, ms=6, mec="white" if marker != "x" else colour, mew=0.5, markevery=(first, every), label=label
     )  # fmt: skip
@@ -68,8 +66,8 @@ def _draw(ax: Axes, own: pd.DataFrame, axis: str, name: str, names: list[str], l
 
 
 def _curve(own: pd.DataFrame, axis: str) -> Curve:
-    """Points on an axis, the mean of the seeds' at each look; (seed, look) ELBO; and whether a run became NaN or infinite: then it goes as far
-    as all were well."""
+    """Positions on an axis, averaged over seeds, for each evaluation; the ELBO (seed, evaluation); and whether a run became NaN or infinite, in which case it ends
+    with the last evaluation at which all runs were finite."""
     runs = [run for _, run in own.groupby("seed")]
     failed = any(run.elbo_per_datum.isna().any() for run in runs)
     looks = min(run.elbo_per_datum.count() for run in runs)
@@ -78,13 +76,13 @@ def _curve(own: pd.DataFrame, axis: str) -> Curve:
 
 
 def _window(table: pd.DataFrame, names: list[str]) -> tuple[float, float]:
-    """The ELBO to show: the better half of the estimators, two at least, once they have settled, and others that end not far below."""
+    """The visible range of the ELBO: the better half of the estimators, at least two, after their initial rise, and others that end not far below."""
     curves = {name: _curve(table[table.estimator == name], "step")[1] for name in names}
     ends = {name: float(values[:, -1].mean()) for name, values in curves.items()}
     better = sorted(names, key=lambda name: -ends[name])[: max(2, -(-len(names) // 2))]
     low = min(float(curves[name][:, int(SETTLED**0.5 * curves[name].shape[1]) :].min()) for name in better)
     high = max(float(values.max()) for values in curves.values())
-    for name in names:  # room for those that it costs at most as much again
+    for name in names:  # includes those that enlarge the range by at most a factor of two
         worst = float(curves[name][:, -1].min())
         if high - worst <= 2 * (high - low):
             low = min(low, worst)
@@ -93,7 +91,7 @@ def _window(table: pd.DataFrame, names: list[str]) -> tuple[float, float]:
 
 
 def _time_axis(ax: Axes, table: pd.DataFrame, low: float) -> None:
-    """Milliseconds or seconds, on a logarithmic scale where some run far longer than others, and a mark where all have had the same."""
+    """The time axis: milliseconds or seconds, on a logarithmic scale if some runs take far longer than others, with a mark at equal time."""
     curves = [_curve(own, "seconds") for _, own in table.groupby("estimator")]
     last = max(x[-1] for x, _, _ in curves)
     whole = [x[-1] for x, _, failed in curves if not failed and x[-1] > 0]

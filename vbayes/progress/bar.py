@@ -15,32 +15,32 @@ from .live import Live
 from .phase import Phase
 from .terminal import Terminal
 
-SHARE = 100  # of the time, showing takes no more than one part
+SHARE = 100  # showing progress takes at most 1 / SHARE of the time
 
 
 class View(Protocol):
-    """Where phases are shown.
+    """A display for phases.
 
     Attributes:
-        first: Seconds from the beginning to the first look at it.
+        first: Seconds until the first update.
     """
 
     first: float
 
     def draw(self, phase: Phase, last: bool) -> float:
-        """Shows how far a phase is, for the last time or not; returns the seconds until the next time, at least."""
+        """Shows the progress of a phase, possibly for the last time; returns the minimum number of seconds until the next update."""
         ...
 
     def close(self) -> None:
-        """Nothing more comes."""
+        """Called when there will be no further updates."""
         ...
 
 
 class Bar:
-    """How far a piece of work is, phase by phase.
+    """The progress of some work, phase by phase.
 
     Args:
-        view: Where it is shown; None for nowhere.
+        view: The display; None for none.
         what, total, unit, seconds: See `bar`.
     """
 
@@ -52,31 +52,31 @@ class Bar:
         self._draw_if_due()
 
     def __call__(self, done: int, note: Callable[[], str]) -> None:
-        """`done` pieces of this phase are behind us; `note()` is called, and shown, where it is time for that."""
+        """Records that `done` units of this phase are finished; if it is time for an update, `note()` is called and shown."""
         if self._view:
             self._now.go(done, note)
             self._draw_if_due()
 
     def phase(self, what: str, total: int | None, unit: str) -> None:
-        """This phase is over, and another one begins."""
+        """Ends this phase and begins another."""
         if self._view:
             now = Phase(what, total, unit, time.monotonic(), self._ends)
             if self._now.first:
                 self._draw(True)
                 self._now = now
-            else:  # nothing of the other was done
+            else:  # the phase before had no finished units
                 vars(self._now).update(vars(now))
             self._draw_if_due()
 
     def close(self) -> None:
-        """The last phase is over."""
+        """Ends the last phase."""
         self._draw(True)
         if self._view:
             with suppress(OSError, ValueError):
                 self._view.close()
 
     def _draw(self, last: bool) -> float:
-        """A screen that can't be written to any more, as a log on a full disk, costs nobody the work."""
+        """Updates the display. If it can't be written to, such as a log on a full disk, work continues without it."""
         try:
             return self._view.draw(self._now, last) if self._view else math.inf
         except (OSError, ValueError):
@@ -87,7 +87,7 @@ class Bar:
         if self._view and (began := time.monotonic()) >= self._due:
             pause = self._draw(False)
             ended = time.monotonic()
-            cost = ended - began if self._drawn else 0.0  # the first time something is set up
+            cost = ended - began if self._drawn else 0.0  # the first update includes set-up
             self._due, self._drawn = ended + max(pause, SHARE * cost), True
 
 

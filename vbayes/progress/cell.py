@@ -7,11 +7,11 @@ from typing import Any
 
 from .phase import Phase
 
-REFRESH = 0.1  # seconds between updates, at least
+REFRESH = 0.1  # minimum number of seconds between updates
 
 
 class Cell:
-    """The output of a notebook's cell, of which one line changes: by IPython alone, so it needs no widgets, and stays in a notebook that is saved."""
+    """A line that changes in the output of a notebook cell. It uses only IPython, so it needs no widgets, and remains in a saved notebook."""
 
     first = 0.0
 
@@ -36,4 +36,4 @@ class Cell:
         return REFRESH
 
     def close(self) -> None:
-        """What is shown stays."""
+        """Leaves the output as it is."""

@@ -6,12 +6,12 @@ from rich.console import Console
 
 from .phase import Phase
 
-FIRST = 1.0  # seconds to the first line; each pause is twice the last,
-LONGEST = 30.0  # up to so many
+FIRST = 1.0  # seconds until the first line; each pause is twice the previous one,
+LONGEST = 30.0  # up to this number of seconds
 
 
 class Lines:
-    """A line now and then, in a log, and one at the end. What is done within a second leaves none."""
+    """Occasional lines in a log, and one at the end; none for work that takes less than a second."""
 
     first = FIRST
 

@@ -11,11 +11,11 @@ from rich.table import Column
 
 from .phase import Phase
 
-REFRESH = 0.1  # seconds between redraws, at least
+REFRESH = 0.1  # minimum number of seconds between redraws
 
 
 class Live:
-    """A bar that moves, in a terminal. What the program prints meanwhile stands above it."""
+    """A moving bar in a terminal. What the program prints meanwhile appears above it."""
 
     first = 0.0
 
@@ -24,7 +24,7 @@ class Live:
             "{task.fields[text]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)
         )
         name = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True))
-        printed = sys.stdout.isatty()  # what goes to a file goes on to go there
+        printed = sys.stdout.isatty()  # redirected output stays redirected
         self._progress = Progress(
             name, BarColumn(bar_width=16), text, console=console, auto_refresh=False, redirect_stdout=printed, expand=True
         )  # fmt: skip
@@ -36,7 +36,7 @@ class Live:
         now: dict[str, Any] = {"completed": phase.done, "total": total, "text": phase.text(last)}
         if self._shown is None:
             self._progress.start()
-        if phase is not self._shown:  # that draws it
+        if phase is not self._shown:  # redraws the bar
             self._task, self._shown = self._progress.add_task(phase.what, **now), phase
         else:
             self._progress.update(self._task, description=phase.what, refresh=True, **now)

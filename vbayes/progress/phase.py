@@ -1,4 +1,4 @@
-"""A part of some work, and how far it is, in words."""
+"""A part of some work, and its progress in words."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ class Phase:
     """A named part of the work.
 
     Attributes:
-        what: Is being done, in a word or two.
+        what: Label, in a word or two.
         total: Number of units of work; None if unknown.
-        unit: What a piece is called, if it has a name: "step".
-        began: Second of the clock at its start.
-        ends: Second at which it ends at the latest.
-        done: Pieces behind us.
-        note: What else there is to say, now.
-        first: The second at which it had first come anywhere, and where to.
+        unit: Name of a unit of work, such as "step", if it has one.
+        began: Time at its start, in seconds.
+        ends: Latest time at which it ends.
+        done: Number of finished units.
+        note: Further text to show at present.
+        first: Time of the first progress, and number of units finished then.
     """
 
     what: str
@@ -33,12 +33,12 @@ class Phase:
     first: tuple[float, int] | None = None
 
     def go(self, done: int, note: Callable[[], str]) -> None:
-        """It has come so far."""
+        """Records the progress."""
         self.done, self.note = done, note
         self.first = self.first or (time.monotonic(), done)
 
     def text(self, over: bool) -> str:
-        """`1,200/5,000 steps, 12 s, 38 s left: the note`; nothing is left of one that is over."""
+        """`1,200/5,000 steps, 12 s, 38 s left: the note`, without the time left for a finished phase."""
         now = time.monotonic()
         far = f"{self.done:,}" + ("" if self.total is None else f"/{self.total:,}")
         if self.unit:
@@ -49,7 +49,7 @@ class Phase:
         elif self.total is None and self.ends < math.inf:
             words.append(f"at most {clock(self.ends - now)} left")
         elif self.total is not None and self.first and self.first[1] < self.done < self.total:
-            pace = (now - self.first[0]) / (self.done - self.first[1])  # what is compiled first comes once
+            pace = (now - self.first[0]) / (self.done - self.first[1])  # compilation at the beginning happens only once
             words.append(f"{clock(pace * (self.total - self.done))} left")
         note = self.note()
         return ", ".join(words) + (f": {note}" if note else "")

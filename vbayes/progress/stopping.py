@@ -13,14 +13,14 @@ from .terminal import Terminal
 
 CTRL_C, CALLBACK = "Ctrl-C", "a callback"
 WHO = (CTRL_C, "SIGTERM", CALLBACK)
-"""Who may ask work to stop."""
+"""The signals that ask work to stop."""
 
 
 class Stop:
     """Whether work should stop between two steps.
 
     Attributes:
-        by: Who asked to stop; empty if nobody did.
+        by: What asked to stop; empty if nothing did.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ def between_steps(patience: float = 0.0, *, saves: bool = False, says: bool = Tr
     Args:
         saves: Whether the work, once it is asked to stop, saves its steps before it leaves this context.
         says: Whether to say on stderr that SIGTERM has ended the process and the steps are saved.
-        patience: Seconds after the first signal in which others are no second one: where a launcher hands on what the terminal has sent already.
+        patience: Seconds after the first signal in which further ones are ignored, for launchers that forward a signal which the terminal has already sent.
     """
     stop, pressed, first = Stop(), False, 0.0
 
@@ -58,7 +58,7 @@ def between_steps(patience: float = 0.0, *, saves: bool = False, says: bool = Tr
             stop.ask(CTRL_C if number == signal.SIGINT else signal.Signals(number).name)
             _stops.append(number)
 
-    if threading.current_thread() is not threading.main_thread():  # only there do signals arrive
+    if threading.current_thread() is not threading.main_thread():  # signals only arrive in the main thread
         yield stop
         return
     before = {signal.SIGINT: signal.signal(signal.SIGINT, note)}
@@ -84,7 +84,7 @@ _stops: list[int] = []
 
 
 def stops() -> tuple[int, ...]:
-    """The signals, in their order, that have ended work of this process between two steps."""
+    """The signals that have stopped work in this process, in order."""
     return tuple(_stops)
 
 

@@ -1,4 +1,4 @@
-"""Where words go."""
+"""Consoles for text output."""
 
 from __future__ import annotations
 

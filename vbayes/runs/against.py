@@ -1,4 +1,4 @@
-"""Several runs side by side on one page: settings that differ, verdicts, numbers, ELBO. It computes only means."""
+"""A page that compares several runs: settings that differ, verdicts, numbers, ELBO curves. It computes nothing but means."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LEFT_OUT = {
     "interrupted",
     "converged",
 }
-"""Of `config.json`: what a run has come to, rather than what was asked for."""
+"""Entries of `config.json` that are results of a run, not its settings."""
 DIAGNOSED = {
     "k_hat": "k̂",
     "effective": "effective draws",
@@ -90,7 +90,7 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def _differing(configs: Sequence[dict[str, Any]]) -> list[list[str]]:
-    """A row for each setting that is not the same in all."""
+    """A row for each setting that differs between the runs."""
     rows = [
         [name, *(plain(config.get(name)) for config in configs)]
         for name in dict.fromkeys(n for c in configs for n in c)
@@ -99,7 +99,7 @@ def _differing(configs: Sequence[dict[str, Any]]) -> list[list[str]]:
 
 
 def _history(path: Path) -> list[tuple[float, float]]:
-    """Step and ELBO per datum; nothing where there is no file, and as far as it can be read."""
+    """Step and ELBO per datum, as far as the file can be read; empty without a file."""
     found: list[tuple[float, float]] = []
     try:
         for row in csv.DictReader(regular_file.read(path).decode("utf-8").splitlines()):
@@ -110,7 +110,7 @@ def _history(path: Path) -> list[tuple[float, float]]:
 
 
 def _numbers(folders: Sequence[Path], histories: Sequence[Sequence[tuple[float, float]]]) -> list[list[Any]]:
-    """What the runs have come to, a column each."""
+    """The results of the runs, one column each."""
     told = [read_json_or_nothing(folder / "diagnosis.json") for folder in folders]
     rows: list[list[Any]] = [
         ["steps", *(len(history) or None for history in histories)],
@@ -137,7 +137,7 @@ def _is_finite(value: Any) -> bool:
 
 
 def _compared(folders: Sequence[Path], names: Sequence[str]) -> dict[str, Any] | None:
-    """Of comparisons, the noise of the whole gradient at their ends, an estimator a row; None where fewer than two have one."""
+    """The noise of the whole gradient at the end of each comparison, one row for each estimator; None if fewer than two runs are comparisons."""
     found = [_whole_gradient(read_json_or_nothing(folder / "comparison.json")) for folder in folders]
     if sum(map(bool, found)) < 2:
         return None
@@ -158,10 +158,10 @@ def _whole_gradient(comparison: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _side_by_side(folders: Sequence[Path], names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """Figure → it in each run that has it, with the run's name."""
+    """Name of a figure → that figure of each run that has it, with the run's name."""
     found: dict[str, list[dict[str, Any]]] = {}
     for folder, name in zip(folders, names, strict=True):
         for figure in pictures(folder):
             found.setdefault(figure["name"], []).append(figure | {"run": name})
-    found.pop("training.png", None)  # which the curves show
+    found.pop("training.png", None)  # the curves show it
     return found

@@ -1,4 +1,4 @@
-"""Which of several cards a worker of a sweep measures on."""
+"""Assigns GPUs to the workers of a sweep."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 
 
 def own_card() -> AbstractContextManager[object]:
-    """Inside, "cuda" and "auto" are the card of this worker: joblib counts its processes, and they have the cards in turn.
+    """Context in which "cuda" and "auto" mean the GPU of this worker: joblib numbers its processes, which are distributed over the GPUs.
 
-    In a process that is no worker of joblib's, and where there is one card or none, nothing is done: those of Dask and Ray are shown a card of their own by these.
+    It does nothing outside joblib's workers, or with fewer than two GPUs; Dask and Ray assign GPUs to their workers themselves.
     """
     worker = re.fullmatch(r"LokyProcess-(\d+)", multiprocessing.current_process().name)
     cards = torch.cuda.device_count() if worker else 0

@@ -1,4 +1,4 @@
-"""Lines of several runs in one drawing, as numbers that a page's template draws: such a drawing has the page's own colours, light and dark."""
+"""Curves of several runs in one plot, as numbers for the page's template, so that the plot has the page's colours, light or dark."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 
 WIDTH, HEIGHT = 720, 320
 LEFT, RIGHT, TOP, BOTTOM = 64, 12, 10, 40
-POINTS = 300  # of a line, at most: more than one for each two pixels shows nothing
+POINTS = 300  # maximum number of points in a line: more than one for every two pixels is invisible
 TICKS = 5
-LOW = 0.05  # of all values lies below what is shown: the first steps fall from a great height
-BELOW = 9  # frames, at most, that a point is placed below its own, where it is not seen
+LOW = 0.05  # fraction of the values below the visible range, as the first steps start far away
+BELOW = 9  # maximum distance of an invisible point below the frame, in frame heights
 
 
 def curves(runs: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, Any] | None:
-    """What is to be drawn; None where no run has two points.
+    """The plot; None if no run has two points.
 
     Args:
-        runs: Name → (x, y), in the order of x. Of long ones running means are shown, over a fiftieth.
+        runs: Name → (x, y), in the order of x. For long runs, running means over a fiftieth of the points are shown.
     """
     lines = {name: _smooth([(x, y) for x, y in points if math.isfinite(y)]) for name, points in runs.items()}
     lines = {name: points for name, points in lines.items() if len(points) > 1}
@@ -48,7 +48,7 @@ def curves(runs: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, Any] 
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Round numbers between two: multiples of 1, 2 or 5 times a power of ten, some five of them."""
+    """About five round numbers in an interval: multiples of 1, 2 or 5 times a power of ten."""
     rough = (high - low) / TICKS or 1.0
     if not math.isfinite(rough):
         return []
@@ -59,7 +59,7 @@ def ticks(low: float, high: float) -> list[float]:
 
 
 def _smooth(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Running means over a fiftieth of the points, some of them."""
+    """Running means over a fiftieth of the points, at some of them."""
     half = len(points) // 100
     sums = [0.0]
     for _, y in points:

@@ -127,7 +127,7 @@ def _names_one(file: Path) -> bool:
     try:
         body = ast.parse(file.read_bytes()).body
     except SyntaxError:
-        return True  # running it will tell
+        return True  # running it will show the error
     targets = [t for node in body if isinstance(node, ast.Assign) for t in node.targets]
     targets += [node.target for node in body if isinstance(node, ast.AnnAssign)]
     return any(isinstance(target, ast.Name) and target.id == "experiment" for target in targets)
@@ -148,25 +148,25 @@ def load(path: Path) -> Iterator[Experiment]:
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     already, places = set(sys.modules), list(sys.path)
-    home = str(path.parent.resolve())  # Python remembers where a relative one once was
+    home = str(path.parent.resolve())  # absolute, as Python caches locations of relative paths
     sys.path.insert(0, home)
     before = sys.modules.get(spec.name)
-    sys.modules[spec.name] = module  # where dataclasses in the file look for it
-    # Python takes a file that was changed in the second in which its machine code was kept for unchanged: none is kept.
+    sys.modules[spec.name] = module  # dataclasses in the file look it up there
+    # Without cached bytecode: Python would take a file that was changed within the same second for unchanged.
     keeps, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         spec.loader.exec_module(module)
         found = getattr(module, "experiment", None)
         if not isinstance(found, Experiment):
             raise BadInput(f"{path} has no vb.Experiment named `experiment`, but {type(found).__name__}.")
-        declared(path, found.files)  # one that there is not is said before anything is measured
+        declared(path, found.files)  # reports missing files before anything is measured
         yield found
     finally:
         sys.dont_write_bytecode = keeps
         sys.path[:] = places  # the file may have added some
         for name in theirs(
             already
-        ):  # another experiment may have a neighbour of the same name, and this one another text
+        ):  # another experiment may have a neighbour of the same name, or this one may be edited
             del sys.modules[name]
         sys.modules.pop(spec.name, None)
         if before is not None:

@@ -15,24 +15,24 @@ from typing import Any
 from ..errors import BadInput
 from .sources import installed, sources
 
-# A new version of these may bring other numbers, whether or not the experiment names them itself.
+# A new version of these may change numbers, whether or not the experiment imports them itself.
 PACKAGES = ("torch", "pyro-ppl", "numpy", "scipy", "pandas", "scikit-learn")
 
 
 def fingerprint(path: Path, *, files: Sequence[str] = (), **what: Any) -> str:
-    """SHA-256 of an experiment's file, what it imports, the data files it declares, vbayes, and what was asked of it.
+    """SHA-256 of an experiment's file, its imports, its declared data files, vbayes, and its settings.
 
-    Of what it imports, in turn: the text of all that is neither Python's own nor an installed package (one that is installed editable counts
-    as text), and the version of what is installed. It is to be taken while the experiment is loaded, when the places are known at which it
-    looks for modules.
+    Imports are followed recursively: source files count, except for those of Python itself and of installed packages (editable packages count
+    as source); installed packages count with their versions. Must be called while the experiment is loaded, when its module search path is
+    known.
 
     Args:
-        path: The experiment.
-        files: Data files and folders of them, from the experiment's folder.
-        what: Settings, seeds and the like; JSON, or something whose `str` says all.
+        path: The experiment's file.
+        files: Data files, or folders of them, relative to the experiment's folder.
+        what: Settings, seeds and the like, as JSON or objects that `str` describes completely.
 
     Raises:
-        BadInput: A data file that there is not.
+        BadInput: A data file does not exist.
     """
     digest = hashlib.sha256()
     own, home = Path(__file__).parents[1], path.parent.resolve()
@@ -46,7 +46,7 @@ def fingerprint(path: Path, *, files: Sequence[str] = (), **what: Any) -> str:
 
 
 def declared(path: Path, files: Sequence[str]) -> list[Path]:
-    """The data files of an experiment, those of a folder one by one."""
+    """The data files of an experiment, including those in declared folders."""
     found: list[Path] = []
     for name in files:
         place = path.parent / name
@@ -65,7 +65,7 @@ def _hash(file: Path) -> str:
 
 @functools.lru_cache(maxsize=10_000)
 def _hash_of(file: Path, size: int, time: int) -> str:
-    """Once for each state of a file: a sweep has a fingerprint for each of its tasks."""
+    """The hash of a file; cached, as a sweep computes a fingerprint for each of its tasks."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 

@@ -1,4 +1,4 @@
-"""A run folder: all of it or nothing, and where its numbers come from."""
+"""Run folders: their names, atomic creation, and the provenance of their numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PACKAGES = ("vbayes", "torch", "pyro-ppl", "numpy", "jax", "arviz", "matplotlib"
 
 
 def default_folder(command: str, pair: str) -> Path:
-    """`runs/compare-vae-20260131-123456`; with a number behind it where there is that already, as after a clock that was put back."""
+    """`runs/compare-vae-20260131-123456`, with a number appended if that exists already."""
     folder = first = Path("runs") / f"{command}-{pair}-{datetime.now():%Y%m%d-%H%M%S}"
     number = 1
     while os.path.lexists(folder) or os.path.lexists(hidden_of(folder)):
@@ -29,10 +29,10 @@ def default_folder(command: str, pair: str) -> Path:
 
 @contextmanager
 def unfinished(folder: Path, *, replaces: bool = False) -> Iterator[Path]:
-    """A hidden folder beside `folder` to write to; it takes its place at the end, or vanishes after an error. See `run_folder`.
+    """Context with a hidden folder beside `folder` to write to, which becomes `folder` at the end, or is removed after an error. See `run_folder`.
 
     Raises:
-        OutputUnwritable: `folder` holds something already, another process writes to it, or it can't be made; known before any work is done.
+        OutputUnwritable: `folder` is not empty, another process writes to it, or it can't be made; raised before any work is done.
     """
     with run_folder(folder, replaces=replaces) as place:
         yield place.path

@@ -1,4 +1,4 @@
-"""A page that leads to every run in a folder. It computes nothing: it reads files and lays them out."""
+"""A page with links to every run in a folder. It computes nothing: it only reads files."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .report import described
 from .shapes import is_number
 from .template import write_page
 
-ANSWER = re.compile(r"[^:,(]{1,39}(?=[:,]| \()")  # the first words of a verdict
+ANSWER = re.compile(r"[^:,(]{1,39}(?=[:,]| \()")  # the first words of a verdict, its answer
 
 
 def index(folder: Path) -> Path:
-    """Writes `index.html` beside run folders: what each asks, what came out, when. A folder that is a link is left out.
+    """Writes `index.html` beside run folders, with question, verdict and date of each. Folders that are links are left out.
 
     Args:
-        folder: What holds them.
+        folder: The folder that contains them.
 
     Returns:
         Path of the page.
@@ -33,7 +33,7 @@ def index(folder: Path) -> Path:
 
 
 def summary(folder: Path) -> dict[str, Any]:
-    """What a run folder says of itself in a few words; what is damaged says nothing."""
+    """A short summary of a run folder; entries of damaged files are empty."""
     config, results, where, comparison, diagnosis = (
         read_json_or_nothing(folder / f"{name}.json")
         for name in ("config", "results", "environment", "comparison", "diagnosis")
@@ -54,7 +54,7 @@ def summary(folder: Path) -> dict[str, Any]:
 
 
 def _picture(folder: Path) -> dict[str, Any] | None:
-    """The figure that shows most of a run; the first by name of those that nobody has ranked."""
+    """The most informative figure of a run; the first by name if none is in the list of preferences."""
     found = [path for path in sorted(folder.glob("*.png")) if regular_file.is_regular(path)]
     ranks = {
         name: rank for rank, name in enumerate(("figure.png", "comparison.png", "reconstructions.png", "diagnosis.png"))

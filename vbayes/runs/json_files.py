@@ -11,15 +11,15 @@ from . import regular_file
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Indented, in UTF-8; all of it or nothing."""
+    """Writes an indented file in UTF-8 atomically."""
     regular_file.write(path, (json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n").encode("utf-8"))
 
 
 def read_json(path: Path) -> Any:
-    """What a file holds.
+    """The content of a file.
 
     Raises:
-        BadInput: It is missing or damaged.
+        BadInput: The file is missing or damaged.
     """
     try:
         return json.loads(regular_file.read(path).decode("utf-8"))
@@ -28,7 +28,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_json_or_nothing(path: Path) -> dict[str, Any]:
-    """The same; empty for a missing or damaged file, and for one that is not ours: it takes nothing from the others."""
+    """Like `read_json`, but returns an empty dictionary for a missing, damaged or foreign file."""
     try:
         content = read_json(path)
     except BadInput:

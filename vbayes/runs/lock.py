@@ -21,14 +21,14 @@ class Taken(Exception):
 
 
 class Lock:
-    """Of a folder. Where the file system has no locks, nobody is kept out.
+    """A lock for a folder. On file systems without locks it has no effect.
 
     Args:
-        folder: It; it exists.
+        folder: An existing folder.
 
     Raises:
-        Taken: Another process has it.
-        OSError: The folder can't be written, or has gone meanwhile.
+        Taken: Another process holds the lock.
+        OSError: The folder can't be written, or was removed meanwhile.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -40,9 +40,9 @@ class Lock:
                     fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     raise Taken(os.read(self._file, 20).decode("ascii", "replace")) from None
-                except OSError:  # this file system has none
+                except OSError:  # this file system has no locks
                     pass
-            # Between `open` and `flock` the folder may have got its final name, or gone.
+            # Between `open` and `flock` the folder may have been renamed to its final name, or removed.
             if not os.path.samestat(os.fstat(self._file), os.stat(path)):
                 raise Taken("")
             os.ftruncate(self._file, 0)
@@ -52,5 +52,5 @@ class Lock:
             raise
 
     def release(self) -> None:
-        """Lets others in."""
+        """Releases the lock."""
         os.close(self._file)

@@ -1,4 +1,4 @@
-"""Cells of a page's tables: numbers of three digits to the right, words to the left, and what is no cell at all left out."""
+"""Tables for pages: numbers with three digits, right-aligned; text, left-aligned; columns of long lists left out."""
 
 from __future__ import annotations
 
@@ -6,27 +6,29 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-FEW = 4  # entries of a list that a cell still shows
+FEW = 4  # maximum length of a list shown in a cell
 
 
-def table_of(columns: Sequence[Any], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
-    """A table as the page's template takes it.
+def table_of(
+    columns: Sequence[Any], rows: Sequence[Sequence[Any]], headings: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """A table in the form that the page's template needs.
 
     Args:
         columns: Names.
-        rows: Of values as JSON has them; "inf" stands for ∞.
+        rows: Rows of values as in JSON; "inf" stands for ∞.
+        headings: Headings to show; the names if None.
 
     Returns:
-        columns: name and whether it holds numbers, of those that a page can show. rows: of cells, each with its text, and the number by which it is
-        sorted, if any. best: whether a row is marked. left_out: names of columns of long lists.
+        columns: heading of each column that can be shown, and whether it is numeric. rows: lists of cells, each with its text and, if any, the number by which it is
+        sorted. best: whether a row is marked. left_out: names of columns of long lists.
     """
+    headings = [str(name) for name in columns] if headings is None else headings
     width = min([len(columns), *map(len, rows)])
     held = [[row[place] for row in rows] for place in range(width)]
     shown = [place for place in range(width) if not any(_is_long(value) for value in held[place])]
     return {
-        "columns": [
-            {"name": str(columns[p]).replace("_", " "), "number": all(map(_is_number, held[p]))} for p in shown
-        ],
+        "columns": [{"name": headings[p], "number": all(map(_is_number, held[p]))} for p in shown],
         "rows": [[{"text": cell(row[p]), "key": _key(row[p])} for p in shown] for row in rows],
         "best": [False] * len(rows),
         "left_out": [str(columns[p]) for p in range(width) if p not in shown],
@@ -43,7 +45,7 @@ def cell(value: Any) -> str:
 
 
 def plain(value: Any) -> str:
-    """A setting as text: as it was given, with no digits that nobody gave."""
+    """A setting as text, as it was given, without further digits."""
     if isinstance(value, float) and math.isfinite(value):
         return f"{value:g}"
     if isinstance(value, list):
@@ -54,12 +56,12 @@ def plain(value: Any) -> str:
 
 
 def short(value: float | str | None) -> str:
-    """Three digits, with ×10ⁿ where that reads better."""
+    """A number with three digits, with ×10ⁿ if that is easier to read."""
     if value is None or value != value:
         return "–"
     if not isinstance(value, str) and math.isinf(value):
         value = str(value)
-    if isinstance(value, str):  # "inf", which JSON has no number for
+    if isinstance(value, str):  # "inf", which JSON can't represent as a number
         return value.replace("inf", "∞").replace("-", "−")
     if value == 0:
         return "0"
@@ -71,7 +73,7 @@ def short(value: float | str | None) -> str:
 
 
 def signed(value: Any) -> str:
-    """With its sign, of one digit behind the point."""
+    """A number with its sign and one decimal."""
     known = isinstance(value, (int, float)) and math.isfinite(value)
     return f"{value:+.1f}".replace("-", "−") if known else short(value)
 
@@ -89,10 +91,10 @@ def _is_long(value: Any) -> bool:
 
 
 def _key(value: Any) -> str:
-    """What a script reads as a number; empty for what is none."""
+    """The number by which the page's script sorts; empty if there is none."""
     if value is None or not _is_number(value):
         return ""
     try:
         return str(float(value)).replace("inf", "Infinity")
-    except OverflowError:  # of a whole number
+    except OverflowError:  # a huge integer
         return ""

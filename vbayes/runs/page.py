@@ -1,4 +1,4 @@
-"""The runs of a folder of experiments on one page that needs no other file: question, claim, picture, verdict. It computes nothing."""
+"""A self-contained page with the runs of a folder of experiments: question, claim, figure, verdict. It computes nothing."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .template import write_page
 
 
 def page(target: Path, runs: Sequence[Path], *, title: str) -> Path:
-    """Writes it.
+    """Writes the page.
 
     Args:
-        target: The page.
-        runs: Run folders, in the order of the page; one that is missing is left out.
-        title: Of the page.
+        target: Path of the page.
+        runs: Run folders, in the order of the page; missing ones are left out.
+        title: Title of the page.
 
     Raises:
         OutputUnwritable: The page can't be written; an older one is left as it was.

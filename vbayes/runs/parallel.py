@@ -1,4 +1,4 @@
-"""Many tasks at a time: in processes of this machine, on a Dask cluster, or on a Ray cluster."""
+"""Runs tasks in parallel: in local processes, on a Dask cluster, or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ if TYPE_CHECKING:
 
 Outcomes: TypeAlias = Callable[[Sequence[tuple[int, Task]]], Iterable[tuple[int, pd.DataFrame | str]]]
 
-PATIENCE = 10  # seconds between looks at whether a Dask cluster still has workers
-LONELY = 120  # seconds that it may have none, while it starts some
-IN_A_ROW = 3  # tasks that may die before the rest is not tried any more
-NAMED = 5  # of the tasks that failed beside the first
+PATIENCE = 10  # seconds between checks that a Dask cluster still has workers
+LONELY = 120  # seconds that it may be without workers, while it starts some
+IN_A_ROW = 3  # number of crashed tasks after which the rest is not tried
+NAMED = 5  # failed tasks that are named besides the first
 DIED = "its process died{}, and again when it ran alone. Wanted: enough memory, and no os._exit, signal or crash in the code that it calls."
 
 
 def measured(tasks: Sequence[Task], *, jobs: int, backend: str) -> Iterator[tuple[int, pd.DataFrame]]:
-    """Number and table of each task, as they come; one that fails doesn't keep the others from being measured.
+    """Yields number and table of each task as it finishes; if a task fails, the others are still measured.
 
     Args:
-        tasks: What to measure.
-        jobs: How many at a time in processes of this machine; 1 for none but this. A cluster takes what it has.
+        tasks: The tasks to measure.
+        jobs: Number of local processes; 1 for this process only. A cluster uses all its workers.
         backend: "loky" (this machine), "dask:ADDRESS" or "ray".
 
     Raises:
-        TaskFailed: In the end, if some did not come out; or where worker processes die again and again.
-        BadInput: No such backend, one that isn't installed, or a cluster out of reach.
+        TaskFailed: Some tasks failed, raised at the end; or worker processes crash repeatedly.
+        BadInput: There is no such backend, it isn't installed, or the cluster can't be reached.
     """
     left, failed = dict(enumerate(tasks)), dict[int, str]()
-    dead = 0  # tasks in a row that were the death of their process
+    dead = 0  # consecutive tasks that crashed their process
     with _configured(backend, jobs) as outcomes:
         while left:
             try:
@@ -53,8 +53,10 @@ def measured(tasks: Sequence[Task], *, jobs: int, backend: str) -> Iterator[tupl
                     else:
                         failed[number] = outcome
                 continue
-            except BrokenProcessPool:  # nothing says by which of those that ran: each of them runs by itself
-                suspects = list(left.items())[: 2 * jobs]  # as many as joblib sends ahead
+            except (
+                BrokenProcessPool
+            ):  # it is unknown which of the running tasks crashed it, so each of them is run by itself
+                suspects = list(left.items())[: 2 * jobs]  # the number that joblib sends ahead
             for number, task in suspects:
                 try:
                     alone, dead = next(outcome for _, outcome in list(outcomes([(number, task)]))), 0
@@ -74,13 +76,13 @@ def measured(tasks: Sequence[Task], *, jobs: int, backend: str) -> Iterator[tupl
 
 
 def _exit_code(error: BrokenProcessPool) -> str:
-    """How it ended, as far as joblib says it: ` by SIGKILL(-9)`."""
+    """How the process ended, if joblib reports it: ` by SIGKILL(-9)`."""
     found = re.search(r"exit codes? of the workers (?:is|are) \{(.+?)\}", str(error))
     return f" by {found[1]}" if found else ""
 
 
 def _said(tasks: Sequence[Task], failed: Mapping[int, str], rest: str) -> str:
-    """Every task that failed by name, and of the first what went wrong."""
+    """The names of all failed tasks, and the error of the first."""
     (first, why), *others = failed.items()
     named = "".join(
         f"\nAlso failed: {tasks[number].described()}: {why.splitlines()[0]}" for number, why in others[:NAMED]
@@ -91,9 +93,9 @@ def _said(tasks: Sequence[Task], failed: Mapping[int, str], rest: str) -> str:
 
 
 def _measure(number: int, task: Task, *, quiet: bool = True) -> tuple[int, pd.DataFrame | str]:
-    """The table, or what went wrong in words: an error's class may be in a file that can't be imported elsewhere.
+    """The table, or a description of the error, whose class might be in a file that can't be imported elsewhere.
 
-    An error that vbayes raises on purpose says it all in its message; of another the place comes after it.
+    For an error of vbayes the description is its message; for any other the traceback follows.
     """
     try:
         return number, task.measure(quiet=quiet)
@@ -102,7 +104,7 @@ def _measure(number: int, task: Task, *, quiet: bool = True) -> tuple[int, pd.Da
     except Exception as error:
         return number, f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
     except SystemExit:
-        if quiet:  # a worker's: it dies of the signal, and the task is measured again
+        if quiet:  # in a worker, which dies from the signal; the task is measured again
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.raise_signal(signal.SIGTERM)
         raise
@@ -110,7 +112,7 @@ def _measure(number: int, task: Task, *, quiet: bool = True) -> tuple[int, pd.Da
 
 @contextmanager
 def _configured(backend: str, jobs: int) -> Iterator[Outcomes]:
-    """Numbered tasks → what comes of each."""
+    """Function from numbered tasks to an iterator of their results."""
     kind, _, address = backend.partition(":")
     if backend == "loky" and jobs == 1:
         yield _here
@@ -133,7 +135,7 @@ def _configured(backend: str, jobs: int) -> Iterator[Outcomes]:
         except ImportError as error:
             raise BadInput(_missing("ray")) from error
         register_ray()
-        with joblib.parallel_config(backend="ray"):  # which gives no result before it has all
+        with joblib.parallel_config(backend="ray"):  # it returns no result before all are finished
             yield _in_parallel(n_jobs=-1 if jobs == 1 else jobs, pre_dispatch="all")
     else:
         raise BadInput(
@@ -142,7 +144,7 @@ def _configured(backend: str, jobs: int) -> Iterator[Outcomes]:
 
 
 def _here(tasks: Sequence[tuple[int, Task]]) -> Iterator[tuple[int, pd.DataFrame | str]]:
-    """In this process; but one that was the death of such a process before, in one of its own."""
+    """Measures in this process, except tasks that have crashed a process before, which get one of their own."""
     for number, task in tasks:
         if task.has_died():
             yield from _in_parallel(n_jobs=2)([(number, task)])
@@ -161,7 +163,9 @@ def _in_parallel(**how: Any) -> Outcomes:
         try:
             yield from joblib.Parallel(batch_size=1, **how)(joblib.delayed(_measure)(*numbered) for numbered in tasks)
         except Exception as error:
-            if not type(error).__module__.startswith("ray."):  # all errors of a task's own come as words
+            if not type(error).__module__.startswith(
+                "ray."
+            ):  # errors of tasks are returned as text, so this is another error
                 raise
             raise BrokenProcessPool(f"{type(error).__name__}: {error}") from error
 
@@ -169,12 +173,12 @@ def _in_parallel(**how: Any) -> Outcomes:
 
 
 def _on_dask(client: Client) -> Outcomes:
-    """By Dask's own futures: joblib's wait for ever when a task has killed every worker that tried it."""
+    """Measures by Dask's own futures, because joblib's wait for ever if a task has killed every worker that tried it."""
     from distributed import KilledWorker, wait
 
     def outcomes(tasks: Sequence[tuple[int, Task]]) -> Iterator[tuple[int, pd.DataFrame | str]]:
         left = {client.submit(_measure, *numbered, pure=False): numbered[0] for numbered in tasks}
-        seen = time.monotonic()  # a worker
+        seen = time.monotonic()  # a worker crashed
         while left:
             try:
                 done = wait(list(left), timeout=PATIENCE, return_when="FIRST_COMPLETED").done
@@ -184,7 +188,7 @@ def _on_dask(client: Client) -> Outcomes:
                 try:
                     outcome = future.result(timeout=PATIENCE)
                 except TimeoutError:
-                    continue  # lost with its worker, and being measured again
+                    continue  # lost with its worker, and is being measured again
                 except KilledWorker as error:
                     outcome = left[future], f"It crashed every worker that tried it: {error}"
                 del left[future]

@@ -1,4 +1,4 @@
-"""Figures as PNG files that say of themselves what they show, and how they look on a dark page."""
+"""Figures as PNG files with descriptions of what they show, and how to show them on a dark page."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .run_folder import whole
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 SHOWS, PAPER = "Description", "Comment"
 KEEPS = "keep the colours"
-"""The comment of a figure with pictures in it, which inverted would be negatives."""
+"""The comment of a figure that contains pictures, which must not be inverted on a dark page."""
 
 
 def save_figure(figure: Any, path: Path) -> None:
-    """The figure as a file; it is closed."""
+    """Saves a figure to a file, and closes it."""
     from matplotlib import pyplot
 
     told = {SHOWS: described(figure)} | ({PAPER: KEEPS} if _has_pictures(figure) else {})
@@ -29,7 +29,7 @@ def save_figure(figure: Any, path: Path) -> None:
 
 
 def described(figure: Any) -> str:
-    """What stands on its axes: "variance (nats²) against particles K; …"; the panels' titles where axes have no labels."""
+    """A description from the labels of the axes, "variance (nats²) against particles K; …", or from the panels' titles if there are no labels."""
     axes = [f"{ax.get_ylabel()} against {ax.get_xlabel()}" for ax in figure.axes if ax.get_ylabel() and ax.get_xlabel()]
     titles = [ax.get_title(loc="left") or ax.get_title() or ax.get_ylabel() or ax.get_xlabel() for ax in figure.axes]
     found = "; ".join(dict.fromkeys(" ".join(words.split()) for words in axes or titles if words))
@@ -37,7 +37,7 @@ def described(figure: Any) -> str:
 
 
 def told(content: bytes) -> dict[str, str]:
-    """What a PNG file says of itself: keyword → text; empty for what is none."""
+    """The text entries of a PNG file: keyword → text; empty for any other file."""
     return dict(_texts(content))
 
 
@@ -50,7 +50,7 @@ def _texts(content: bytes) -> Iterator[tuple[str, str]]:
         keyword, _, rest = chunk.partition(b"\0")
         if kind == b"tEXt":
             yield keyword.decode("latin-1"), rest.decode("latin-1")
-        elif kind == b"iTXt" and rest[:1] == b"\0":  # not compressed
+        elif kind == b"iTXt" and rest[:1] == b"\0":  # uncompressed
             yield keyword.decode("latin-1"), rest[2:].split(b"\0", 2)[-1].decode("utf-8", "replace")
         elif kind == b"IDAT":
             return

@@ -1,4 +1,4 @@
-"""Files of a folder that anybody may have written to: no link is followed, nothing but a regular file is read, and a new one is there whole or not at all."""
+"""Reads and writes files in folders that others may have written to: follows no links, reads only regular files, and writes atomically."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import secrets
 import stat
 from pathlib import Path
 
-LARGEST = 2**28  # bytes; a file with holes says that it has millions of times what there is memory for
+LARGEST = 2**28  # bytes; a sparse file may claim to be millions of times larger than memory
 
-# Absent on Windows. Without waiting: a named pipe would keep its reader for ever.
+# Absent on Windows. Non-blocking, as reading from a named pipe would wait for ever.
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 def is_regular(path: Path) -> bool:
-    """Whether a file is there, and is itself what it holds: no link, folder, pipe or device."""
+    """Whether there is a regular file: not a link, folder, pipe or device."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
     except (OSError, ValueError):
@@ -22,10 +22,10 @@ def is_regular(path: Path) -> bool:
 
 
 def read(path: Path) -> bytes:
-    """What it holds.
+    """The content of a file.
 
     Raises:
-        OSError: It is missing, no regular file, or too large.
+        OSError: It is missing, not a regular file, or too large.
     """
     if path.is_symlink():
         raise OSError("it is a link, and links are not followed")
@@ -41,12 +41,14 @@ def read(path: Path) -> bytes:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Puts a file in the place of whatever is there, once it is whole and on the disk; of a link it is the link that goes.
+    """Writes a file atomically and synchronously, replacing whatever is there; a link is replaced, not followed.
 
     Raises:
-        OSError: It can't be written; what was there is as it was.
+        OSError: It can't be written; an existing file is left as it was.
     """
-    part = path.with_name(f".{secrets.token_hex(8)}.part")  # made new, so that nobody can have laid a link there
+    part = path.with_name(
+        f".{secrets.token_hex(8)}.part"
+    )  # created exclusively, so that it can't be a link made by someone else
     try:
         with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK, 0o666), "wb") as file:
             file.write(content)

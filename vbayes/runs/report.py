@@ -11,6 +11,7 @@ from typing import Any
 
 from ..arguments.takes import takes
 from ..errors import BadInput, absent
+from ..headings import heading
 from . import regular_file
 from .json_files import read_json
 from .numbers import signed, table_of
@@ -59,7 +60,7 @@ def report(folder: str | Path) -> Path:
 
 
 def written(folder: Path, target: Path) -> Path:
-    """`report`, to a page anywhere: one that is not in its folder stands alone, and names no files."""
+    """Like `report`, for a page anywhere; a page outside of the folder names no files."""
     if not os.path.lexists(folder / "config.json"):
         raise BadInput(
             f"{absent(folder) or f'{folder} is not a run folder: it has no config.json.'} Wanted: a folder written by `vbayes compare`, `vbayes train` or `vbayes run`."
@@ -79,10 +80,9 @@ def written(folder: Path, target: Path) -> Path:
         environment=holds["environment"] or {},
         comparison=comparison,
         experiment=experiment,
-        numbers=table_of(experiment["columns"], experiment["rows"]) if experiment else _compared(comparison),
+        numbers=_headed(experiment) if experiment else _compared(comparison),
         diagnosis=holds["diagnosis"],
-        estimates=holds["estimates"]
-        and holds["estimates"] | table_of(holds["estimates"]["columns"], holds["estimates"]["rows"]),
+        estimates=holds["estimates"] and holds["estimates"] | _headed(holds["estimates"]),
         last=_last_row(folder / "history.csv"),
         figures=pictures(folder),
         files=[
@@ -94,8 +94,13 @@ def written(folder: Path, target: Path) -> Path:
 
 
 def _is_changed(value: Any) -> bool:
-    """Whether it is settings with how they are otherwise and here: an experiment may have a setting of this name."""
+    """Whether a value is a mapping from settings to [usual, here]; an experiment may have a setting called "changed"."""
     return isinstance(value, dict) and all(isinstance(both, list) and len(both) == 2 for both in value.values())
+
+
+def _headed(table: Any) -> dict[str, Any]:
+    """A table of columns and rows, with headings in words."""
+    return table_of(table["columns"], table["rows"], [heading(str(name)) for name in table["columns"]])
 
 
 def _compared(comparison: Any) -> list[dict[str, Any]]:
@@ -110,11 +115,8 @@ def _compared(comparison: Any) -> list[dict[str, Any]]:
 
 def _of_group(rows: list[dict[str, Any]]) -> dict[str, Any]:
     names = ("estimator", "variance", "variance_se", "snr", "bias_z", "ms_per_gradient", "variance_time")
-    made = table_of(names, [[row[name] for name in names] for row in rows])
-    for column, heading in zip(
-        made["columns"], ("", "variance", "± SE", "SNR", "bias z", "ms", "variance × ms"), strict=True
-    ):
-        column["name"] = heading or "estimator"
+    headings = ("estimator", "variance", "± SE", "SNR", "bias z", "ms", "variance × ms")
+    made = table_of(names, [[row[name] for name in names] for row in rows], headings)
     for cells, row in zip(made["rows"], rows, strict=True):
         cells[4]["text"] = signed(row["bias_z"])
     known = [row["variance_time"] for row in rows if isinstance(row["variance_time"], (int, float))]
@@ -122,7 +124,7 @@ def _of_group(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _content(path: Path) -> Any:
-    """What a file holds; None without one."""
+    """The content of a file; None if it does not exist."""
     if not os.path.lexists(path):
         return None
     content = read_json(path)
@@ -131,7 +133,7 @@ def _content(path: Path) -> Any:
 
 
 def _last_row(path: Path) -> dict[str, str]:
-    """The end of the history; empty without one."""
+    """The last row of the history; empty without a history."""
     if not os.path.lexists(path):
         return {}
     try:
@@ -148,7 +150,7 @@ def _last_row(path: Path) -> dict[str, str]:
 
 
 def pictures(folder: Path) -> list[dict[str, Any]]:
-    """The figures of a run folder, each with its caption and itself as text that a page can hold. What is no file of the folder's own is left out."""
+    """The figures of a run folder with their captions, encoded as text for a page. Anything but regular files is left out."""
     return [_figure(path) for path in sorted(folder.glob("*.png")) if regular_file.is_regular(path)]
 
 
@@ -159,7 +161,7 @@ def _figure(path: Path) -> dict[str, Any]:
 
 
 def described(path: Path, content: bytes) -> dict[str, Any]:
-    """Name and caption of a figure, and whether it is a chart, that may be inverted on a dark page."""
+    """Name and caption of a figure, and whether it is a chart, which may be inverted on a dark page."""
     says = told(content)
     which = re.sub(r"^figure-\d+-", "", path.stem).replace("_", " ") if path.stem != "figure" else ""
     caption = CAPTIONS.get(path.name) or ": ".join(filter(None, (which, says.get(SHOWS, "")))) or "Figure"

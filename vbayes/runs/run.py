@@ -30,7 +30,7 @@ from .report import report
 from .task import UNFORESEEN, measure
 
 RUNS = Path("runs")
-LONGEST = 100  # characters of a folder's name; a file system takes 255 bytes
+LONGEST = 100  # maximum length of a folder's name in characters; file systems allow 255 bytes
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class Asked:
     """The options of a run, besides the experiment.
 
     Args:
-        quick: The quick settings.
-        given: Name → text of settings set by hand.
-        sweep: Name → texts with commas of settings to run with each of several values.
-        seeds: Of everything random; a run with each.
-        jobs: How many measurements at a time.
-        backend: Where they are made: "loky" (processes of this machine), "dask:ADDRESS" or "ray".
-        force: Whether to measure anew what is unchanged.
+        quick: Whether to use the quick settings.
+        given: Name → text of explicitly given settings.
+        sweep: Name → comma-separated values, for settings to run with each of several values.
+        seeds: Seeds; there is a run with each.
+        jobs: Number of measurements at a time.
+        backend: Where they run: "loky" (local processes), "dask:ADDRESS" or "ray".
+        force: Whether to repeat unchanged measurements.
     """
 
     quick: bool = False
@@ -56,7 +56,7 @@ class Asked:
     force: bool = False
 
     def folder_name(self, name: str) -> str:
-        """The experiment's, and whatever is not as usual: `qmc-quick-particles=2,8-steps=100+200-seed=1`."""
+        """The name of the experiment, with everything that differs from the defaults: `qmc-quick-particles=2,8-steps=100+200-seed=1`."""
         parts = [name, *["quick"] * self.quick]
         parts += [f"{setting}={text}" for setting, text in sorted(self.given.items())]
         parts += [f"{setting}={'+'.join(texts.split(','))}" for setting, texts in sorted(self.sweep.items())]
@@ -66,16 +66,16 @@ class Asked:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an experiment.
+    """The outcome of running an experiment.
 
     Attributes:
-        name: Of its file.
+        name: Name of its file.
         state: "run", "unchanged", "left out" or "failed".
-        verdict: In words; why, where it was left out or failed.
-        seconds: What the measurement took, now or when it was run; NaN for none.
-        folder: Of the run.
-        table: What was measured; None for nothing.
-        sections: The experiment's.
+        verdict: The verdict; or why it was left out or failed.
+        seconds: Duration of the measurement, now or when it was run; NaN if there was none.
+        folder: The run folder.
+        table: The measured table; None if there is none.
+        sections: Sections of the experiment.
     """
 
     name: str
@@ -88,14 +88,14 @@ class Outcome:
 
 
 def files(given: Sequence[Path], *, every: bool) -> dict[Path, bool]:
-    """Experiment → whether it was named itself, rather than found in a folder.
+    """Path of an experiment → whether it was named explicitly, rather than found in a folder.
 
     Args:
         given: Files and folders.
-        every: Those of ./experiments too.
+        every: Whether to include those of ./experiments.
 
     Raises:
-        BadInput: Nothing to run, or two of one name.
+        BadInput: There is nothing to run, or two experiments have the same name.
     """
     found: dict[Path, bool] = {}
     for path in [*given, *[Path("experiments")] * every]:
@@ -112,13 +112,13 @@ def files(given: Sequence[Path], *, every: bool) -> dict[Path, bool]:
 
 
 def run(path: Path, asked: Asked, *, named: bool, out: Path | None, console: Console) -> Outcome:
-    """An experiment's table, figure, verdict and page in a run folder; the kept ones where they would be the same.
+    """Runs an experiment: writes its table, figure, verdict and page to a run folder, or reuses them if they are unchanged.
 
     Args:
-        path: The experiment.
-        asked: How to run it.
-        named: Whether to run it although it is slow.
-        out: The run folder; None for one in `runs` that has its name.
+        path: The experiment's file.
+        asked: The options.
+        named: Whether it was named explicitly, so that it is run even if it is slow.
+        out: The run folder; if None, one in `runs` with its name.
         console: Console to print messages to.
     """
     with load(path) as experiment:
@@ -139,7 +139,7 @@ def run(path: Path, asked: Asked, *, named: bool, out: Path | None, console: Con
                 tables = sweep.measure(
                     path, experiment, wanted, jobs=asked.jobs, backend=asked.backend, force=asked.force
                 )
-            else:  # with all the threads of this machine
+            else:  # with all threads of this machine
                 if asked.jobs > 1 or asked.backend != "loky":
                     console.print("There is only one measurement, which runs in this process.")
                 tables = [measure(experiment, path, wanted[0].settings, wanted[0].seed)]
@@ -150,7 +150,7 @@ def run(path: Path, asked: Asked, *, named: bool, out: Path | None, console: Con
             config |= {name: sweep.one_or_all([c.settings[name] for c in wanted]) for name in experiment.full}
             config |= {"seed": sweep.one_or_all([c.seed for c in wanted]), "fingerprint": mark}
             if unforeseen := sorted({file for table in tables for file in table.attrs.get(UNFORESEEN, ())}):
-                config["fingerprint"] = ""  # no kept run is like it
+                config["fingerprint"] = ""  # so that it never equals that of a saved run
                 console.print(
                     f"{', '.join(unforeseen)} was imported only during the measurement, so changes in it can't be detected, and the experiment is run again each "
                     "time. Fix: import it at the top of the file."
@@ -171,14 +171,14 @@ def course(folder: Path, asked: Asked, outcomes: Sequence[Outcome], *, out: Path
 def run_each(
     paths: Mapping[Path, bool], asked: Asked, *, out: Path | None, console: Console, errors: Console
 ) -> list[Outcome]:
-    """Each experiment in its folder, whatever becomes of the others, and a page that leads to all of them.
+    """Runs each experiment in its own folder, whether or not others fail, and writes a page with links to all of them.
 
     Args:
-        paths: Experiment → whether it was named itself.
-        asked: How to run them.
-        out: The folder for the run folders; None for `runs`.
+        paths: Path of an experiment → whether it was named explicitly.
+        asked: The options.
+        out: The folder for the run folders; `runs` if None.
         console: Console to print messages to.
-        errors: Where to say what goes wrong.
+        errors: Console to print errors to.
     """
     outcomes = []
     for number, (path, named) in enumerate(paths.items(), start=1):
@@ -188,7 +188,7 @@ def run_each(
             outcomes.append(run(path, asked, named=named, out=folder, console=console))
         except VBayesError as error:
             outcomes.append(Outcome(path.stem, "failed", f"{type(error).__name__}: {error}"))
-        except Exception as error:  # whatever it is, the next experiment has nothing to do with it
+        except Exception as error:  # any error: the next experiment is not affected
             errors.print(traceback.format_exc(), markup=False, highlight=False)
             outcomes.append(Outcome(path.stem, "failed", f"{type(error).__name__}: {error}"))
         console.print(outcomes[-1].verdict, markup=False)
@@ -200,7 +200,7 @@ def run_each(
 def _write(
     folder: Path, experiment: Experiment, wanted: Sequence[sweep.Combination], tables: Sequence[pd.DataFrame]
 ) -> tuple[pd.DataFrame, str]:
-    """Table, figures and words of the measurements, a figure and a verdict for each; returns the table and all verdicts."""
+    """Writes the table, and a figure and a verdict for each combination; returns the table and all verdicts."""
     verdicts = []
     for number, (combination, own) in enumerate(zip(wanted, tables, strict=True), start=1):
         words, name = experiment.verdict(own), combination.name
@@ -217,7 +217,7 @@ def _write(
 
 
 def _file_name(text: str) -> str:
-    """What of a text can stand in the name of a file, with its hash in place of what is too long."""
+    """A text as part of a file name; the end of a long one is replaced by a hash."""
     whole = re.sub(r"[^\w.,=+-]", "", text)
     return (
         whole if len(whole) <= LONGEST else f"{whole[: LONGEST - 9]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
@@ -225,7 +225,7 @@ def _file_name(text: str) -> str:
 
 
 def _kept(name: str, folder: Path, experiment: Experiment) -> Outcome | None:
-    """What an earlier run left; None where some of it is gone."""
+    """The results of an earlier run; None if some are missing."""
     verdict = read_json_or_nothing(folder / "results.json").get("verdict")
     seconds = read_json_or_nothing(folder / "environment.json").get("seconds", float("nan"))
     if not isinstance(verdict, str) or type(seconds) not in (int, float) or not (folder / "report.html").exists():
@@ -233,6 +233,6 @@ def _kept(name: str, folder: Path, experiment: Experiment) -> Outcome | None:
     try:
         table = pd.read_csv(io.BytesIO(regular_file.read(folder / "table.csv")))
         shown = experiment.shown(table)
-    except Exception:  # of a damaged table; an error of the experiment's own comes again once it is measured
+    except Exception:  # the table is damaged; an error of the experiment itself will occur again when it is measured
         return None
     return Outcome(name, "unchanged", verdict, seconds, folder, shown, experiment.sections)

@@ -13,20 +13,20 @@ from pathlib import Path
 from ..errors import OutputUnwritable
 from .lock import NAME, Lock, Taken
 
-LONGEST = 255  # bytes of a file's name
+LONGEST = 255  # maximum length of a file name in bytes
 UNFINISHED, OLDER = ".unfinished", ".older"
 
 
 class RunFolder:
-    """Where a run stands.
+    """The folder of a run, and whether it is published.
 
     Args:
-        final: Where it is to be.
-        replaces: Whether an older run may be there, which stays until the new one is complete.
+        final: Its final path.
+        replaces: Whether an older run may be there, which is kept until the new one is complete.
 
     Attributes:
-        path: Where to write now: hidden, and after `publish` the final one.
-        published: Whether it is that already.
+        path: The current path to write to: hidden, and after `publish` the final one.
+        published: Whether it has its final name.
     """
 
     def __init__(self, final: Path, *, replaces: bool = False) -> None:
@@ -37,9 +37,9 @@ class RunFolder:
         self._lock = self._opened()
 
     def publish(self) -> None:
-        """Gives the folder its final name. What comes after is written there."""
+        """Renames the folder to its final name; further files are written there."""
         try:
-            self._hidden.mkdir(parents=True, exist_ok=True)  # somebody may have removed it
+            self._hidden.mkdir(parents=True, exist_ok=True)  # it may have been removed
             if self._replaces and self.final.exists():
                 shutil.rmtree(self._older, ignore_errors=True)
                 os.replace(self.final, self._older)
@@ -52,20 +52,20 @@ class RunFolder:
             ) from error
 
     def remains(self) -> list[str]:
-        """The names of what a process that died has left in it."""
+        """The names of files that a dead process has left in it."""
         return sorted(entry.name for entry in self._hidden.iterdir() if entry.name != NAME)
 
     def clear(self) -> None:
-        """Empties it of what a process that died has left."""
+        """Deletes what a dead process has left in it."""
         for entry in list(self._hidden.iterdir()):
             if entry.name != NAME:
                 shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
     def close(self, *, keep: bool) -> None:
-        """Lets others in.
+        """Releases the folder.
 
         Args:
-            keep: Whether an unpublished one is to stay as it is, for another process to go on with.
+            keep: Whether to keep an unpublished folder, so that another process can continue with it.
         """
         (self.path / NAME).unlink(missing_ok=True) if self.published else None
         if not self.published and not keep:
@@ -89,20 +89,20 @@ class RunFolder:
                     break
                 except Taken as error:
                     taken = str(error)
-                except FileNotFoundError:  # it has got its final name just now
+                except FileNotFoundError:  # it has just been renamed to its final name
                     taken = ""
             else:
                 raise OutputUnwritable(
                     f"Another process{f' ({taken})' if taken else ''} is writing to {self.final}. Wanted: one process at a time. Fix: choose another --out, or wait until it has finished."
                 )
-            if not self.final.exists():  # so that a name that can't be is known now
+            if not self.final.exists():  # so that an invalid name is detected now
                 self.final.mkdir()
                 self.final.rmdir()
             (self._hidden / "environment.json").touch()
         except OutputUnwritable:
             raise
         except OSError as error:
-            with suppress(OSError):  # no half of a lock on a full disk
+            with suppress(OSError):  # leaves no partial lock on a full disk
                 (self._hidden / NAME).unlink(missing_ok=True)
                 self._hidden.rmdir()
             _remove_empty(self._missing)
@@ -112,29 +112,29 @@ class RunFolder:
         return lock
 
     def _require_free(self) -> None:
-        """That nothing of anybody's is in its place."""
+        """Checks that its final place is free."""
         if not self._replaces and self.final.exists() and (not self.final.is_dir() or any(self.final.iterdir())):
             raise OutputUnwritable(
                 f"{self.final} exists and is not an empty folder. Choose another --out, or remove it first."
             )
 
     def _recover(self) -> None:
-        """An older run whose replacement never came is put back."""
+        """Restores an older run whose replacement was never completed."""
         if self._older.exists() and not self._older.is_symlink() and not self.final.exists():
             os.replace(self._older, self.final)
 
 
 @contextmanager
 def run_folder(final: Path, *, replaces: bool = False, keeps: str = "") -> Iterator[RunFolder]:
-    """A folder to write to, until `publish` a hidden one beside `final`; after an error an unpublished one vanishes.
+    """Context with a folder to write to, which is a hidden one beside `final` until `publish`; after an error an unpublished one is removed.
 
     Args:
-        final: Where it is to be.
+        final: Its final path.
         replaces: Whether an older run may be there.
-        keeps: A file with which it stays after an error, or when the process dies: another one then finds it. Without a name what a dead process left is removed.
+        keeps: A file in the presence of which an unpublished folder is kept after an error or a crash, for another process to find. Without it, leftovers of a dead process are removed.
 
     Raises:
-        OutputUnwritable: `final` holds something already, another process writes to it, or it can't be made; known before any work is done.
+        OutputUnwritable: `final` is not empty, another process writes to it, or it can't be made; raised before any work is done.
     """
     place = RunFolder(final, replaces=replaces)
     done = False
@@ -154,7 +154,7 @@ def run_folder(final: Path, *, replaces: bool = False, keeps: str = "") -> Itera
 
 
 def hidden_of(folder: Path, ending: str = UNFINISHED) -> Path:
-    """`.NAME.unfinished`, or a hash of the name where that would be too long."""
+    """`.NAME.unfinished`, with a hash instead of a name that would be too long."""
     name = f".{folder.name}{ending}"
     if len(os.fsencode(name)) > LONGEST:
         name = f".{hashlib.sha256(os.fsencode(folder.name)).hexdigest()}{ending}"
@@ -162,7 +162,7 @@ def hidden_of(folder: Path, ending: str = UNFINISHED) -> Path:
 
 
 def left_behind(parent: Path, *, keeps: str) -> list[Path]:
-    """The hidden folders with a file of that name in which nobody is at work any more; those without it are removed."""
+    """The hidden folders without a running process that have a file of this name; those that lack it are removed."""
     try:
         found = sorted(entry for entry in parent.iterdir() if entry.name.startswith(".") and entry.suffix == UNFINISHED)
     except OSError:
@@ -185,16 +185,16 @@ def left_behind(parent: Path, *, keeps: str) -> list[Path]:
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A name to write a file under, which gets its own once it is whole.
+    """Context with a temporary name for writing a file, which is renamed once it is complete.
 
     Raises:
-        OutputUnwritable: It can't be written; what was there is as it was.
+        OutputUnwritable: It can't be written; an existing file is left as it was.
     """
     part = path.with_name(f".part-{path.name}")
     try:
         yield part
         os.replace(part, path)
-    except (OSError, RuntimeError) as error:  # HDF5 says the latter of a full disk
+    except (OSError, RuntimeError) as error:  # HDF5 raises RuntimeError if the disk is full
         raise OutputUnwritable(
             f"Can't write {path}: {error}. Fix: free some space, or choose another folder."
         ) from error

@@ -1,4 +1,4 @@
-"""What the JSON of a run folder must hold for its page, so that a damaged file is one error with its name and place."""
+"""The required content of a run folder's JSON files, so that a damaged file gives one error with its name and the position."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ SHAPES: dict[str, Any] = {
                   **dict.fromkeys(("variance", "variance_se", "snr", "bias_z", "ms_per_gradient", "variance_time"), NUMBER)}],
     },
 }  # fmt: skip
-"""File → what is in it: a table with these names (and others), a list of such entries, or a kind of value."""
+"""File → its content: a mapping with at least these names, a list of such entries, or a kind of value."""
 
 
 def check(path: Path, content: Any, shape: Any) -> None:
-    """That a file holds what it must.
+    """Checks the content of a file.
 
     Raises:
-        BadInput: It doesn't.
+        BadInput: It is not as required.
     """
     if fault := _fault(content, shape, "it"):
         raise damaged(path, fault)
 
 
 def damaged(path: Path, fault: str) -> BadInput:
-    """The error of a file that can be read, and is not what the run wrote."""
+    """The error for a readable file whose content is not what the run wrote."""
     return BadInput(
         f"{path} is damaged: {fault}. Nothing was changed. Wanted: the file as written by the run. Fix: use another copy, or run again."
     )
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is one, or stands for one that JSON has no way to write."""
+    """Whether a value is a number, or the text for one that JSON can't represent."""
     if value is None or value in ("inf", "-inf"):
         return True
     try:
@@ -52,7 +52,7 @@ def is_number(value: Any) -> bool:
 
 
 def _fault(content: Any, shape: Any, where: str) -> str:
-    """What is not as it must be; empty where all is."""
+    """A description of what is wrong; empty if nothing is."""
     if isinstance(shape, dict):
         if not isinstance(content, dict):
             return f"{where} is not a table of names and values"

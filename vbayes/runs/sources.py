@@ -1,4 +1,4 @@
-"""The files that an experiment is made of: what it imports, and what that imports in turn, unless it is installed."""
+"""The source files of an experiment: its imports, recursively, except for installed packages."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import FunctionType, ModuleType
 
-OWN = "vbayes"  # whose files are in every fingerprint
+OWN = "vbayes"  # part of every fingerprint anyway
 
 
 def sources(path: Path) -> list[Path]:
-    """A Python file and the ones that it imports, wherever in them the import stands; of a package, all of it.
+    """A Python file and all files that it imports, recursively, wherever the import statement is; for a package, all of its files.
 
-    Neither those of Python itself nor those of an installed package, but for one that is installed editable. Modules are looked for beside the
-    file and where Python looks now; those of a file that is loaded are followed from object to object too, for an import may have
-    no statement.
+    Files of Python itself and of installed packages are left out, except for editable packages. Modules are searched for beside the
+    file and on Python's current search path; for a loaded file, its objects are followed too, since an import may not be
+    a statement.
     """
     return sorted(_walk(path)[0])
 
 
 def installed(path: Path) -> set[str]:
-    """The installed distributions that those files import."""
+    """The installed distributions that these files import."""
     return {one for name in _walk(path)[1] for one in _distributions().get(name, ())}
 
 
 def theirs(before: Iterable[str]) -> dict[str, Path]:
-    """Name → file of the modules loaded since `before` that are neither Python's nor an installed package's.
+    """Name → file, for modules loaded since `before` that belong neither to Python nor to an installed package.
 
-    Those of packages that are installed editable are left out: what such a one has told torch when it was loaded can't be told twice.
+    Editable packages are left out too, because what they have registered with torch can't be registered twice.
     """
     new = set(sys.modules) - set(before)
     found = {module.__name__: file for file, module in _loaded().items() if module.__name__ in new}
@@ -44,7 +44,7 @@ def theirs(before: Iterable[str]) -> dict[str, Path]:
 
 
 def _walk(path: Path) -> tuple[set[Path], set[str]]:
-    """Files, and the first names of what is installed."""
+    """The files, and the top-level names of installed packages."""
     path = path.parent.resolve() / path.name
     loaded, others = _loaded(), set()
     found, left = {path}, [path]
@@ -66,12 +66,12 @@ def _imported(file: Path) -> frozenset[str]:
 
 @functools.lru_cache(maxsize=10_000)
 def _imported_by(file: Path, size: int, time: int) -> frozenset[str]:
-    """First names of what a file imports by statement; of its own package all is looked at anyway."""
+    """Top-level names that a file imports by statement, except for its own package, all of which is included anyway."""
     names: list[str] = []
     if file.suffix == ".py":
         try:
             tree = ast.parse(file.read_bytes())
-        except SyntaxError:  # some file of a package, which nobody has to import
+        except SyntaxError:  # a file of a package that may never be imported
             return frozenset()
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
@@ -82,7 +82,7 @@ def _imported_by(file: Path, size: int, time: int) -> frozenset[str]:
 
 
 def _held(module: ModuleType | None) -> set[str]:
-    """First names of the modules whose objects a loaded one has: what came by `importlib`."""
+    """Top-level names of the modules whose objects a loaded module holds, such as those imported by `importlib`."""
     names: set[str] = set()
     for value in [] if module is None else list(vars(module).values()):
         if isinstance(value, ModuleType):
@@ -93,7 +93,7 @@ def _held(module: ModuleType | None) -> set[str]:
 
 
 def _loaded() -> dict[Path, ModuleType]:
-    """File → module, of the modules that are loaded and lie neither with Python, nor with what is installed, nor in vbayes."""
+    """File → module, for loaded modules that belong neither to Python, nor to an installed package, nor to vbayes."""
     files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
     return {
         Path(os.path.realpath(file)): sys.modules[name]
@@ -103,7 +103,7 @@ def _loaded() -> dict[Path, ModuleType]:
 
 
 def _of(name: str, home: Path) -> set[Path] | None:
-    """The files of a module or package by that name; None for one that is installed, nothing for one that there is not."""
+    """The files of the module or package with this name; None if it is installed, empty if it does not exist."""
     beside = [home / f"{name}.py", *(home / name).rglob("*.py")]
     if found := set(filter(Path.is_file, beside)):
         return found
@@ -128,7 +128,7 @@ def _spec_files(spec: ModuleSpec) -> set[Path] | None:
 
 
 def _is_installed(place: str) -> bool:
-    """Whether a file or folder lies where packages are installed, or where Python itself does."""
+    """Whether a file or folder belongs to an installed package or to Python itself."""
     return place.startswith(_roots()) or os.path.realpath(place).startswith(_roots())
 
 

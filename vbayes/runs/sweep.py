@@ -1,4 +1,4 @@
-"""A sweep: an experiment over seeds and settings, task by task."""
+"""Sweeps: an experiment over several seeds and settings, divided into tasks."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from .experiment import Experiment
 from .parallel import measured
 from .task import UNFORESEEN, Task
 
-CLOCK = re.compile(r"second|(^|_)(ms|us|µs|ns|time|speed)(_|$)")  # columns that differ by themselves
+CLOCK = re.compile(r"second|(^|_)(ms|us|µs|ns|time|speed)(_|$)")  # columns that differ between runs anyway
 
 
 @dataclass(frozen=True)
 class Combination:
-    """One seed, and one value of each swept setting: a table, a figure and a verdict of its own.
+    """One seed, and one value of each swept setting, with its own table, figure and verdict.
 
     Attributes:
-        label: What tells it from the others; empty for the only one.
-        settings: All of them.
+        label: What distinguishes it from the others; empty if it is the only one.
+        settings: All settings.
         seed: Seed for all random numbers.
     """
 
@@ -40,7 +40,7 @@ class Combination:
         return ", ".join(f"{name}={_shown(value)}" for name, value in self.label.items())
 
     def tasks(self, path: Path, experiment: Experiment) -> list[Task]:
-        """Its parts that can be measured apart: one for each entry of the settings that the experiment's `tasks` names."""
+        """Its parts that can be measured separately: one for each entry of the settings named in the experiment's `tasks`."""
         names = experiment.tasks
         lists = [self.settings[name] for name in names]
         parts = [[type(entries)([entry]) for entry in entries] or [entries] for entries in lists]
@@ -55,17 +55,17 @@ class Combination:
 def combinations(
     experiment: Experiment, *, quick: bool, given: Mapping[str, str], seeds: Sequence[int], sweep: Mapping[str, str]
 ) -> list[Combination]:
-    """The product of seeds and swept values.
+    """All combinations of seeds and swept values.
 
     Args:
-        experiment: Whose settings.
-        quick: Whether to take the quick ones.
-        given: Name → text, the same for all.
-        seeds: At least one.
-        sweep: Name → texts with commas; of a list setting, each is a list of one.
+        experiment: The experiment.
+        quick: Whether to use its quick settings.
+        given: Name → text of settings that are the same for all.
+        seeds: At least one seed.
+        sweep: Name → comma-separated values; for a list setting, each value is a list of one.
 
     Raises:
-        BadInput: A setting that there is not, or of another type.
+        BadInput: There is no such setting, or it has the wrong type.
     """
     lists = {name: [text.strip() for text in texts.split(",") if text.strip()] for name, texts in sweep.items()}
     for name, texts in lists.items():
@@ -82,19 +82,19 @@ def combinations(
 def measure(
     path: Path, experiment: Experiment, wanted: Sequence[Combination], *, jobs: int, backend: str, force: bool
 ) -> list[pd.DataFrame]:
-    """The table of each combination, whose tasks are kept as they come; kept ones aren't measured again.
+    """Measures the table of each combination. Tasks are cached as they finish, and cached ones are not measured again.
 
     Args:
         path: The experiment's file.
-        experiment: What is in it.
-        wanted: Which tables.
-        jobs: How many tasks at a time on this machine.
-        backend: Where; see `parallel.measured`.
-        force: Whether to measure kept tasks too.
+        experiment: The experiment in it.
+        wanted: The combinations.
+        jobs: Number of tasks at a time on this machine.
+        backend: As for `parallel.measured`.
+        force: Whether to measure cached tasks again.
 
     Raises:
-        TaskFailed: A measurement failed; what was measured before is kept.
-        BadInput: No such backend, or one out of reach.
+        TaskFailed: A measurement failed; earlier ones are cached.
+        BadInput: There is no such backend, or it can't be reached.
     """
     tasks = [combination.tasks(path, experiment) for combination in wanted]
     every = list(itertools.chain(*tasks))
@@ -110,10 +110,10 @@ def measure(
 
 
 def check_seeds(experiment: Experiment, wanted: Sequence[Combination], tables: Sequence[pd.DataFrame]) -> None:
-    """That seeds differ in their tables, as far as they should.
+    """Checks that the tables of different seeds differ, unless the experiment is deterministic.
 
     Raises:
-        BadInput: Two seeds have equal tables, clocks aside, and the experiment doesn't say that it is deterministic; or it does, and they differ.
+        BadInput: Two seeds have equal tables, apart from timings, and the experiment is not declared deterministic; or it is, and they differ.
     """
     for (one, a), (other, b) in itertools.combinations(zip(wanted, map(_without_clocks, tables), strict=True), 2):
         if (
@@ -139,7 +139,7 @@ def _without_clocks(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def stacked(wanted: Sequence[Combination], tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """One table, with a column for what tells the combinations apart."""
+    """One table of all combinations, with columns for what distinguishes them."""
     return _joined([_labelled(table, c.label) for table, c in zip(tables, wanted, strict=True)])
 
 
@@ -148,20 +148,20 @@ def _labelled(table: pd.DataFrame, label: Mapping[str, Any]) -> pd.DataFrame:
     for place, (name, value) in enumerate(label.items()):
         shown = _shown(value)
         if name in table and not (table[name] == shown).all():
-            name = f"{name} (set)"  # the table has something else by that name
+            name = f"{name} (set)"  # the table already has a column with this name
         if name not in table:
             table.insert(min(place, table.shape[1]), name, shown)
     return table
 
 
 def one_or_all(values: Sequence[Any]) -> Any:
-    """The only one of some values, or those that differ, in order."""
+    """The common value of some values, or the distinct ones in order."""
     different = [value for number, value in enumerate(values) if value not in values[:number]]
     return different[0] if len(different) == 1 else different
 
 
 def _shown(value: Any) -> Any:
-    """A list of one by its entry."""
+    """A value for display; a list of one is shown as its entry."""
     return value[0] if isinstance(value, (list, tuple)) and len(value) == 1 else value
 
 

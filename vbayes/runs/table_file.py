@@ -1,7 +1,7 @@
-"""A table as JSON that restores it exactly; it can't contain code, and damage is detected.
+"""Tables as JSON, from which they are restored exactly; the file can't contain code, and damage is detected.
 
-One line says what follows and has its SHA-256; then come the index, the columns' names and the columns, each with its dtype. Python writes floats
-as the shortest decimals that mean the same bits, and reads them so.
+The first line names the format and the SHA-256 of the rest, which has the index, the columns' names and the columns, each with its dtype. Python writes floats
+as the shortest decimals that identify them, so they are read back exactly.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _NESTS = {"list": list, "tuple": tuple, "dict": dict}
 
 
 class Unwritable(Exception):
-    """A table with something that the file has no way to hold; the message says what."""
+    """A table with something that the format can't represent; the message says what."""
 
 
 def to_bytes(table: pd.DataFrame) -> bytes:
-    """The file's content.
+    """Encodes a table.
 
     Raises:
-        Unwritable: An entry, a dtype or an index of a kind that is not kept.
+        Unwritable: An entry, a dtype or an index can't be represented.
     """
     columns = [_array(table.iloc[:, place], repr(name)) for place, name in enumerate(table.columns)]
     content = {"index": _index(table.index), "names": _index(table.columns), "columns": columns, "attrs": _cell(table.attrs)}  # fmt: skip
@@ -36,10 +36,10 @@ def to_bytes(table: pd.DataFrame) -> bytes:
 
 
 def of_bytes(content: bytes) -> pd.DataFrame:
-    """The table.
+    """Decodes a table.
 
     Raises:
-        ValueError: The content is damaged, or none that `to_bytes` made.
+        ValueError: The content is damaged, or not from `to_bytes`.
     """
     head, _, body = content.partition(b"\n")
     if head != f"{HEAD} {hashlib.sha256(body).hexdigest()}".encode():
@@ -73,7 +73,9 @@ def _read_array(told: dict[str, Any]) -> Any:
     if kind != "object":
         raise ValueError(f"no column is of type {kind!r}")
     made = np.empty(len(values), dtype=object)
-    for place, value in enumerate(values):  # one by one: NumPy would make a further dimension of equal lists
+    for place, value in enumerate(
+        values
+    ):  # one by one, as NumPy would turn lists of equal length into another dimension
         made[place] = _read_cell(value)
     return made
 
@@ -94,7 +96,7 @@ def _read_index(told: dict[str, Any]) -> pd.Index:
 
 
 def _cell(value: Any) -> Any:
-    """What JSON has is itself, anything else a dictionary of its type and its content."""
+    """An entry as JSON: plain values unchanged, anything else as a dictionary from its type to its content."""
     if type(value) in _PLAIN:
         return value
     if type(value) in (list, tuple):

@@ -1,4 +1,4 @@
-"""A task of a sweep: one measurement, with one seed and one set of settings, the same wherever it is made."""
+"""A task of a sweep: one measurement, with one seed and one set of settings, whose result does not depend on where it runs."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from .sources import sources, theirs
 UNFORESEEN = "unforeseen"
 _ONE_AT_A_TIME = (
     threading.Lock()
-)  # a process has one generator and one number of threads; a worker may have many threads
+)  # generator and number of threads belong to the process, but a worker may have several threads
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a table is a function of.
+    """Everything that determines a table.
 
     Attributes:
         path: The experiment's file.
-        settings: Of its measurement.
+        settings: The settings of the measurement.
         seed: Seed for all random numbers.
         files: The experiment's data files.
-        fingerprint: Of these and of what the numbers depend on besides; empty until `marked`.
+        fingerprint: Fingerprint of these and of everything else that the numbers depend on; empty until `marked`.
     """
 
     path: Path
@@ -50,22 +50,22 @@ class Task:
     fingerprint: str = ""
 
     def marked(self) -> Task:
-        """The same with the fingerprint that it has in this process, while the experiment is loaded."""
+        """The task with its fingerprint, computed in this process while the experiment is loaded."""
         mark = fingerprint(self.path, files=self.files, settings=dict(self.settings), seed=self.seed, threads=1)
         return replace(self, fingerprint=mark)
 
     def described(self) -> str:
-        """Its settings and seed."""
+        """A description of its settings and seed."""
         return ", ".join(f"{name}={value}" for name, value in [*self.settings.items(), ("seed", self.seed)])
 
     def measure(self, *, quiet: bool) -> pd.DataFrame:
-        """The table, on one torch thread, so that it doesn't depend on how many processors there are.
+        """Measures the table, on one torch thread, so that it doesn't depend on the number of CPUs.
 
         Args:
-            quiet: Whether to keep what it prints to itself.
+            quiet: Whether to suppress what it prints.
 
         Raises:
-            BadInput: The files or the versions here are not those that the fingerprint was taken of.
+            BadInput: The files or versions here are not those of the fingerprint.
         """
         with _ONE_AT_A_TIME, contextlib.ExitStack() as stack:
             experiment = stack.enter_context(load(self.path))
@@ -82,14 +82,14 @@ class Task:
             return measure(experiment, self.path, self.settings, self.seed)
 
     def kept(self) -> pd.DataFrame | None:
-        """The table, if it was measured before and its file is whole: a cache is data, and nothing in it runs."""
+        """The table, if it was measured before and its file is intact. The cache is data: nothing in it is executed."""
         try:
             return table_file.of_bytes(regular_file.read(self._file()))
         except (OSError, ValueError):
             return None
 
     def keep(self, table: pd.DataFrame) -> None:
-        """Keeps the table, whole or not at all. One whose files were not to be foreseen is not kept; nor, after a warning, where it can't be."""
+        """Caches the table atomically, unless it depends on files that were not known beforehand. If that fails, only warns."""
         if table.attrs.get(UNFORESEEN):
             return
         try:
@@ -107,18 +107,18 @@ class Task:
             )
 
     def begins(self) -> None:
-        """Leaves a mark, as far as it can, that stays where the measurement is the death of its process."""
+        """Creates a mark, if possible, which remains if the measurement crashes its process."""
         with contextlib.suppress(OSError):
             self._file().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             regular_file.write(self._file(".begun"), b"")
 
     def ends(self) -> None:
-        """Takes the mark away."""
+        """Removes the mark."""
         with contextlib.suppress(OSError):
             self._file(".begun").unlink(missing_ok=True)
 
     def has_died(self) -> bool:
-        """Whether there is such a mark."""
+        """Whether there is such a mark of an earlier crash."""
         try:
             return regular_file.is_regular(self._file(".begun"))
         except OSError:
@@ -129,18 +129,18 @@ class Task:
 
 
 def measure(experiment: Experiment, path: Path, settings: Mapping[str, Any], seed: int) -> pd.DataFrame:
-    """The table of one seed, which is that of whatever is called without one too.
+    """Measures the table for one seed, which is also the default seed of everything called without one.
 
-    Where the measurement imports a file that was not to be foreseen, the table's `attrs` name it under "unforeseen": nobody can tell
-    whether such a table is still right.
+    If the measurement imports a file that was not known beforehand, the table's `attrs` name it under "unforeseen", since changes of it
+    can't be detected.
 
     Raises:
-        KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM has ended a fit in it.
+        KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM has ended a fit in the measurement.
     """
     before, stopped = set(sys.modules), len(stops())
     with rng.seeded(seed), rng.by_default(seed):
         table = experiment.measure(**settings)
-    if signals := stops()[stopped:]:  # a fit in it has come back early, so these are not its numbers
+    if signals := stops()[stopped:]:  # a fit in it was stopped early, so the numbers are not valid
         if signal.SIGTERM in signals:
             terminated(signal.SIGTERM, None)
         raise KeyboardInterrupt
@@ -150,10 +150,10 @@ def measure(experiment: Experiment, path: Path, settings: Mapping[str, Any], see
 
 
 def _folder() -> Path:
-    """`$VBAYES_CACHE`, or the user's cache.
+    """`$VBAYES_CACHE`, or the user's cache folder.
 
     Raises:
-        OSError: The user has no home.
+        OSError: The user has no home directory.
     """
     if given := os.environ.get("VBAYES_CACHE"):
         return Path(given) / "tasks"

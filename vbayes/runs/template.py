@@ -1,4 +1,4 @@
-"""A page from a template, in place of an older one only when it is whole."""
+"""Writes pages from templates; an older page is replaced only when the new one is complete."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .numbers import plain, short
 
 
 def write_page(target: Path, template: str, **values: Any) -> Path:
-    """A template of this folder filled in; all text in it is escaped.
+    """Fills in a template and writes the page; all text is escaped.
 
     Args:
-        target: The page.
-        template: File name.
-        values: What the template shows.
+        target: Path of the page.
+        template: File name of the template.
+        values: Values for the template.
 
     Returns:
         The page's path.
@@ -35,7 +35,7 @@ def write_page(target: Path, template: str, **values: Any) -> Path:
     pages.filters |= {"link": link, "plain": plain, "short": short, "words": words}
     html = pages.get_template(template).render(**values)
     try:
-        regular_file.write(target, html.encode("utf-8", "replace"))  # a file's name may be no text
+        regular_file.write(target, html.encode("utf-8", "replace"))  # a file name may not be valid text
     except OSError as error:
         raise OutputUnwritable(
             f"Can't write {target}: {error}. Choose another --out, or copy the run, to a writable folder."
@@ -44,12 +44,12 @@ def write_page(target: Path, template: str, **values: Any) -> Path:
 
 
 def words(text: str) -> Any:
-    """A text for a page, in which what stands in backticks is code."""
+    """A text for a page, with text in backticks as code."""
     from markupsafe import Markup, escape
 
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def link(name: str) -> str:
-    """A file's name as the target of a link: a colon would make the word before it a scheme, as in `javascript:`."""
+    """A file name as the target of a link, with colons quoted, as a word before a colon would be a scheme, as in `javascript:`."""
     return quote(os.fsencode(name), safe="")

@@ -80,7 +80,7 @@ def start(parameter: Tensor, options: Mapping[str, Any]) -> State:
 
 
 def averaged_adam(p: Tensor, g: Tensor, state: State, t: Tensor, options: Mapping[str, Any]) -> tuple[Tensor, State]:
-    """A step: (parameter, gradient, state, number of the step from 1, options) → the parameter and the state after it."""
+    """The update rule: (parameter, gradient, state, number of the step from 1, options) → the new parameter and state."""
     b1, b2 = options["betas"]
     m = state["exp_avg"] + (1 - b1) * (g - state["exp_avg"])
     v = b2 * state["exp_avg_sq"] + (1 - b2) * g * g

@@ -60,7 +60,7 @@ def asked_for(value: Any) -> bool:
 
 
 def backend_of(value: Any) -> str:
-    """The back end that `compile=` names; "auto" where it names none."""
+    """The back end named by `compile=`; "auto" if it names none."""
     return value if value in BACKENDS else "auto"
 
 
@@ -77,11 +77,11 @@ def made_by(
     """Compiles a function to machine code, or by XLA; if neither is possible, returns the reason.
 
     Args:
-        backend: "native", "xla", "torch"; "auto": machine code where there is any, else XLA.
+        backend: "native", "xla", "torch"; or "auto": machine code if possible, otherwise XLA.
         fn, examples, states: As for `compiled_or_why`.
         draws: Whether it draws random numbers besides the noise that it is given.
         check: See `xla_or_why`.
-        by_xla: Makes the form of the function that XLA is to compile, if that is a different one.
+        by_xla: Makes the form of the function for XLA, if that is different.
     """
     if backend == "torch":
         return None, None, "torch was asked for"
@@ -123,7 +123,7 @@ def xla_or_why(
             return None, in_words(error)
         if type(error).__name__ in ("Unsupported", "ShapeOfValues", "BackendMissing", "OutOfMemoryError"):
             return None, str(error)
-        wrong = f"making a program by XLA failed: {error!r}"  # a bug in our compiler must not make a fit fail
+        wrong = f"making a program by XLA failed: {error!r}"  # a bug in our code must not make a fit fail
         say_once(f"{wrong}. Please report this, with the model.")
         return None, wrong
 
@@ -173,7 +173,7 @@ def _all_digits(device: torch.device) -> Iterator[None]:
 
 
 class _Recording(Interpreter):
-    """Notes what some operations draw."""
+    """Records the draws of some operations."""
 
     def __init__(self, graph: GraphModule, nodes: set[Node]) -> None:
         super().__init__(graph)

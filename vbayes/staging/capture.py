@@ -32,11 +32,11 @@ from .pure import Deferred, Substitute, moving, no_branch_on_values
 from .trace import draws_inside, in_words, trace, without_guards
 from .vectorise import SideBySide, several
 
-TRIES = 3  # captures of a program that reads rows which plates draw: one says how many these are, the next which values there are
-MOST = 1e-3  # of the largest number, that rounding is believed to make
+TRIES = 3  # number of captures of a program that reads rows drawn by plates: the first determines their number, the next their values
+MOST = 1e-3  # rounding error relative to the largest number
 Tensors = dict[str, Tensor]
 Example = tuple[Tensors, Tensors, tuple[Any, ...]]
-"""Parameters, buffers, arguments."""
+"""(parameters, buffers, arguments)"""
 
 
 @dataclass(frozen=True)
@@ -45,17 +45,17 @@ class Program:
 
     Attributes:
         graph: (parameters, buffers, noise, arguments) → (gradients, value, buffers): the gradient of the bound for each
-            unconstrained parameter, the bound in nats, and what the modules' buffers are afterwards. An FX graph of
+            unconstrained parameter, the bound in nats, and the modules' buffers afterwards. An FX graph of
             plain tensor operations.
-        parameters: Their names, in their order.
-        buffers: Of the modules, when it was captured.
-        draws: The calls for base noise of one run, in their order.
+        parameters: Names of the parameters, in order.
+        buffers: The modules' buffers at capture.
+        draws: The calls for base noise of one run, in order.
         static: Whether the graph draws no random numbers itself.
         still: Names of the parameters that no gradient reaches, as under `torch.no_grad`. The graph has zeros for them; in Pyro
             their `.grad` stays None, and torch's optimisers leave them alone: no weight decay, no momentum, no state.
-        guards: Values of the arguments that it has built in, if any: for arguments with other values, bound and gradients are NaN.
-        rows: Rows that plates drew when it was captured.
-        start: The parameters with which it was captured.
+        guards: Values of the arguments that are built in, if any: for arguments with other values, bound and gradients are NaN.
+        rows: Rows drawn by plates at capture.
+        start: The parameters at capture.
     """
 
     graph: GraphModule | Callable[..., Any]
@@ -75,11 +75,11 @@ class Program:
 
     @property
     def unguarded(self) -> Program:
-        """The same program for callers that check its guards before each run."""
+        """The same program without its guards, for callers that check these before each run."""
         return replace(self, graph=without_guards(self.graph)) if self.guards else self  # type: ignore[arg-type]
 
     def __call__(self, parameters: Tensors, noise: Noise, *args: Any) -> tuple[Tensors, Tensor]:
-        """One run, for one replica of noise."""
+        """Runs it for one replica of noise."""
         gradients, value, _ = self.graph(parameters, self.buffers, noise, args)
         return gradients, value
 
@@ -93,13 +93,13 @@ def eager(
 ) -> Callable[..., tuple[Tensors, Tensor, Tensors]]:
     """The function that `stage` captures, run by Pyro: (parameters, buffers, noise, arguments) → (gradients, value, buffers).
 
-    It works inside `pair.scope()` and with validation off.
+    It must be called inside `pair.scope()` and with validation off.
 
     Args:
         estimator: Any `pyro.infer.ELBO` with `loss_and_grads`.
         total_rows: N; see `Pair.scaled`.
-        still: Each run fills it with the names of the parameters that no gradient reaches.
-        reads: Notes what is read of the arguments.
+        still: Each run stores in it the names of the parameters that no gradient reaches.
+        reads: Records which values of the arguments are read.
     """
     model, guide = pair.scaled(total_rows)
     method: Any = estimator
@@ -122,14 +122,14 @@ def eager(
         total, loss = sum(deferred.losses, zero), torch.as_tensor(loss)
         if noise and reads and (guards := reads.guards):
             total, loss = (guards.times_one(each, noise[1], args) for each in (total, loss))
-        with reads if reads and noise else nullcontext():  # a gradient takes the same places
+        with reads if reads and noise else nullcontext():  # gradients have the same positions
             return gradients_of(-total, live, still), -loss, pair.buffers
 
     return run
 
 
 def gradients_of(total: Tensor, live: Tensors, still: set[str] | None) -> Tensors:
-    """The gradient for each parameter; zeros for those that it does not reach, whose names go into `still`."""
+    """The gradient for each parameter; zeros for those without one, whose names are put into `still`."""
     asked = {name: value for name, value in live.items() if value.requires_grad}
     found: Sequence[Tensor | None] = (None,) * len(asked)
     if total.requires_grad and asked:
@@ -145,17 +145,17 @@ def stage(pair: Pair, estimator: ELBO, batch: Batch, drawn: Callable[[Program], 
     """Captures one gradient of a pair under an estimator.
 
     Args:
-        pair: Initialised; its parameters become inputs of the program.
+        pair: An initialised pair, whose parameters become inputs of the program.
         estimator: Any `pyro.infer.ELBO`.
-        batch: Arguments of the shapes that the program will be called with.
-        drawn: A program → (u,) the uniforms of the step that it is for. Values of rows that plates draw are read at the rows among these uniforms;
-            without it, no such values may be read.
+        batch: Arguments with the shapes that the program will be called with.
+        drawn: Function from a program to (u,), the uniforms of the step that it is for, which contain the rows drawn by plates. Without it, values
+            of such rows must not be read.
 
     Raises:
-        CaptureFailed: The pair branches on drawn values, or does something else that leaves the graph.
-        BadEstimator: The estimator does not keep its contract, captured or not.
+        CaptureFailed: The pair branches on drawn values, or does something else that can't be part of a graph.
+        BadEstimator: The estimator breaks its contract.
     """
-    estimator = copy.copy(estimator)  # Pyro's ELBOs remember the plates of the first model that they meet
+    estimator = copy.copy(estimator)  # Pyro's ELBOs remember the plates of the first model that they run
     if several(estimator):
         try:
             return _captured(pair, estimator, batch, _side_by_side)
@@ -176,11 +176,11 @@ def stage(pair: Pair, estimator: ELBO, batch: Batch, drawn: Callable[[Program], 
 def _one_after_the_other(
     pair: Pair, estimator: Any, total_rows: int | None, example: Example, still: set[str], rows: list[Tensor] | None
 ) -> tuple[Callable[..., Any], Sequence[Draw], Reads | SideBySide]:
-    """The function to capture, its calls for base noise, and what has its guards once it is captured."""
+    """The function to capture, its calls for base noise, and the object that holds its guards after capture."""
     parameters, buffers, args = example
     reads = Reads(args, of_rows=rows is not None, buffers=len(buffers))
     run = eager(pair, estimator, total_rows, still, reads)
-    run(parameters, buffers, None, args)  # some ELBOs look at model and guide once before they start
+    run(parameters, buffers, None, args)  # some ELBOs run model and guide once before they start
     with Recorder(rows=rows or ()) as calls:
         run(parameters, buffers, None, args)
     reads.rows = tuple(calls.rows)
@@ -216,15 +216,15 @@ def _captured(pair: Pair, estimator: Any, batch: Batch, prepare: Callable[..., A
             tell_rows(sizes, noise[1][0], read.rows)
             traced = trace(run, parameters, buffers, tuple(n[0] for n in noise), batch.args)
             graph = with_known_places(without_unread_shapes(traced))
-            graph.graph.eliminate_dead_code()  # of runs of which only the last step counts
+            graph.graph.eliminate_dead_code()  # runs of which only the last step is used
             graph.recompile()
-        except BadEstimator:  # which fails in Pyro as well
+        except BadEstimator:  # this fails in Pyro too
             raise
-        except Exception as error:  # a trace raises whatever the model's own code raises on a traced value
+        except Exception as error:  # anything that the model's code raises on a traced value
             raise CaptureFailed(
                 f"Pair {pair.name!r} can't be captured{line_behind(error)}: {in_words(error)}."
             ) from error
-        finally:  # the pair's own, which steps move; the program keeps those that it was captured with
+        finally:  # copies, as steps change the pair's own
             pair.set_buffers({name: value.clone() for name, value in buffers.items()})
     program = Program(
         graph, tuple(parameters), buffers, tuple(draws), static=not draws_inside(graph), still=frozenset(still),
@@ -232,7 +232,7 @@ def _captured(pair: Pair, estimator: Any, batch: Batch, prepare: Callable[..., A
     )  # fmt: skip
     try:
         same = all(faithful(pair, estimator, program, batch, seed) for seed in (1, 2))
-    except Exception as error:  # whatever the model's code raises the second time
+    except Exception as error:  # anything that the model's code raises the second time
         raise CaptureFailed(f"Pair {pair.name!r} can't be captured{line_of(error)}: {in_words(error)}.") from error
     if not same:
         raise CaptureFailed(f"Pair {pair.name!r} can't be captured: {cause(pair, estimator, batch)}.")
@@ -240,7 +240,7 @@ def _captured(pair: Pair, estimator: Any, batch: Batch, prepare: Callable[..., A
 
 
 def require_rows_told(draws: Iterable[Draw], like: Tensor) -> None:
-    """Raises `CaptureFailed` if a plate has more rows than noise of a tensor's type can number exactly."""
+    """Raises `CaptureFailed` if a plate has more rows than the dtype of the noise can represent exactly."""
     for draw in draws:
         if draw.kind == "rows" and math.prod(draw.shape) * torch.finfo(like.dtype).eps > 2:
             raise CaptureFailed(f"a plate draws from {draw.shape[0]:,} rows, more than {like.dtype} can number exactly")
@@ -249,7 +249,7 @@ def require_rows_told(draws: Iterable[Draw], like: Tensor) -> None:
 def faithful(pair: Pair, estimator: Any, program: Program, batch: Batch, seed: int) -> bool:
     """Whether a program gives the same numbers as Pyro, at the pair's parameters and at draws that it was not captured with.
 
-    Far from the start, as once a scale is e⁻³⁰, a number may be nothing but rounding error: if rounding could explain the difference, they are compared at the parameters of the capture instead.
+    Far from the start, for example if a scale is e⁻³⁰, a number may be only rounding error: if rounding could explain a difference, they are compared at the parameters of the capture instead.
     """
     estimator = knowing_plates(pair, estimator, batch, seed)
     off, rounding = _apart(pair, estimator, program, batch, seed, pair.parameters)
@@ -261,7 +261,7 @@ def faithful(pair: Pair, estimator: Any, program: Program, batch: Batch, seed: i
 def _apart(
     pair: Pair, estimator: Any, program: Program, batch: Batch, seed: int, parameters: Tensors
 ) -> tuple[float, float]:
-    """How far a program's numbers are from Pyro's, 0 where they are equal but for rounding and infinite where nothing could explain it; and what rounding may make of them."""
+    """The distance of a program's numbers from Pyro's, 0 if they are equal up to rounding and infinite if only one is finite; and the possible rounding error."""
     model, guide = pair.scaled(batch.total)
     like = next(iter(pair.parameters.values()), torch.zeros(()))
     with rng.seeded(seed):

@@ -18,13 +18,13 @@ class Compiled:
 
     Args:
         fn: A pure function with static shapes, which takes and returns nested dicts, tuples and lists of tensors.
-        examples: Arguments of the shapes and types that it will be called with.
+        examples: Arguments with the shapes and types that it will be called with.
         backend: The back end; see `backends.made_by`.
         static: Whether it draws no random numbers, so that it can be recorded as a CUDA graph.
 
     Attributes:
-        native: The machine code; None where there is none.
-        xla: The program by XLA; None where there is none.
+        native: The machine code, if any.
+        xla: The XLA program, if any.
         why_not: Why there is neither.
         recorded: Whether it is a recorded CUDA graph.
     """

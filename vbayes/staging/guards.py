@@ -29,10 +29,10 @@ from .trace import LOOKED_AT
 
 WHOLE = (torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.__array__)
 """Functions that return all of a tensor's values without torch's tracer noticing."""
-SHORT = 64  # bytes that are kept as they are
+SHORT = 64  # maximum size in bytes of values that are kept for comparison
 BY_PLACES = (torch.ops.aten.index.Tensor, torch.ops.aten.index_put.default, torch.ops.aten.index_put_.default)
 PACKS = torch.ops.aten._pack_padded_sequence.default
-ROOM = 2**24  # numbers of the data that are looked through at once
+ROOM = 2**24  # numbers of the data that are checked at once
 
 
 @dataclass(frozen=True)
@@ -255,7 +255,7 @@ class _Whole(TorchFunctionMode):
 
 def _same(now: Tensor, kept: Tensor) -> Tensor:
     with disable_proxy_modes_tracing():
-        none = kept != kept  # which equals nothing, itself not either
+        none = kept != kept  # NaN, which does not equal itself
         some, alone = bool(none.any()), kept.item() if kept.dim() == 0 else kept
     if not some:
         return (now == alone).all()

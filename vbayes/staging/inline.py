@@ -183,7 +183,7 @@ def _decompose(part: _Part, table: Table, overwriting: bool, rules: dict[Any, _P
                 known[node] = map_arg(step.args[0], inside.__getitem__)
             elif step not in inside:
                 inside[step] = _copy_or_take(step, made, inside, rule.root, root)
-        if overwrites(node):  # its input is to have what it makes, which no copy of a rule sees to
+        if overwrites(node):  # it overwrites its input, which copying a rule does not handle
             return None
     return _Part(made, root)
 

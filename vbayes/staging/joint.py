@@ -11,9 +11,9 @@ from torch import Tensor
 
 from .update import MOVING, State, Update
 
-SMALL = 4096  # numbers in a parameter that is put together inside one kernel, as XLA makes it of a step: of more, to put together costs more than a kernel of its own
-ALL = math.inf  # the same where each operation is a kernel that is launched: a dozen of parameters under Adam are some two hundred one by one, and a dozen as one vector
-SINGLE = (*MOVING, "counted")  # of an optimiser's state: one number, and not one for each of the parameter's
+SMALL = 4096  # maximum size of a parameter that is joined if a step is fused by XLA: joining a larger one costs more than a kernel of its own
+ALL = math.inf  # the same if each operation launches a kernel: a dozen parameters with Adam need some two hundred kernels separately, and a dozen as one vector
+SINGLE = (*MOVING, "counted")  # entries of an optimiser's state that are a single number for the whole parameter
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Joint:
     """Parameters that are updated by one rule.
 
     Attributes:
-        names: Of the parameters.
-        shapes: Of each.
+        names: Names of the parameters.
+        shapes: Shapes of the parameters.
         rule: The rule that updates them.
         alike: Whether the rule belongs to a single optimiser, so that single numbers in its state are the same for all of them.
     """
@@ -40,14 +40,14 @@ class Joint:
         return torch.cat([tensor.expand(shape).reshape(-1) for tensor, shape in zip(tensors, self.shapes, strict=True)])
 
     def states(self, each: Sequence[State]) -> State:
-        """One state of that for each parameter."""
+        """A joint state, from that of each parameter."""
         first = each[0]
         return {
             key: first[key] if self.alike and key in SINGLE else self.of([held[key] for held in each]) for key in first
         }
 
     def parts(self, vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
-        """The other way round."""
+        """The parts of a joint vector for each parameter; the inverse of `of`."""
         if len(like) == 1 or not vector.dim():
             return [vector] * len(like)
         split = vector.split([shape.numel() for shape in self.shapes])

@@ -10,7 +10,7 @@ from torch.fx import Node
 
 from .record import overwrites
 
-CONSTANT, GIVEN, HELD = range(3)  # depends on constants only, on what is known before a step, on buffers of modules
+CONSTANT, GIVEN, HELD = range(3)  # depends on constants only; on inputs known before a step; on buffers of modules
 
 
 class Known:
@@ -29,7 +29,9 @@ class Known:
         self._root, self._uniforms = root, uniforms
         self._inputs = dict.fromkeys(arguments, GIVEN) | dict.fromkeys(buffers, HELD)
         self._hangs: dict[Node, int] = {}  # the strongest dependency; missing if it depends on a draw or a parameter
-        self._overwritten: set[Node] = set()  # or depends on such a node: it can't be evaluated for many steps at once
+        self._overwritten: set[Node] = (
+            set()
+        )  # nodes that can't be evaluated for many steps at once, with those that depend on them
         self._rows: set[Node] = set()
         self._last: Node | None = None
 
@@ -48,7 +50,7 @@ class Known:
         return self._on(node) is None
 
     def behind(self, nodes: Iterable[Node]) -> set[Node]:
-        """These nodes and all that they depend on."""
+        """These nodes and all nodes that they depend on."""
         todo = list(nodes)
         found = set(todo)
         while todo:
@@ -85,7 +87,7 @@ class Known:
                 self._hangs[node] = max(filter(None, behind), default=CONSTANT)
 
     def _spread(self, todo: list[Node]) -> None:
-        """To all that was made of them, before or since."""
+        """Spreads to all nodes that depend on them, before or afterwards."""
         while todo:
             if (each := todo.pop()) not in self._overwritten:
                 self._overwritten.add(each)
@@ -93,7 +95,7 @@ class Known:
 
 
 def _chain(node: Node, end: Node) -> list[Node]:
-    """The nodes behind one back to another, each made of the one before."""
+    """The chain of nodes from one back to another, each computed from the previous one."""
     found = []
     while node is not end:
         node = node.all_input_nodes[0]
@@ -102,7 +104,7 @@ def _chain(node: Node, end: Node) -> list[Node]:
 
 
 def _written(node: Node) -> Node:
-    """What a node that writes has written into, or a view is of."""
+    """The node that a write modifies, or of which a node is a view."""
     while node.op == "call_function" and (overwrites(node) or getattr(node.target, "is_view", False)):
         node = node.all_input_nodes[0]
     return node

@@ -24,29 +24,29 @@ from .update import Update
 R = TypeVar("R")
 Stacked = Mapping[int, Tensor] | None
 NOT_ASKED = "not asked for"
-STEPS, NUMBERS = 1024, 2**22  # that a recorded graph has room for: as many as noise is drawn for together
+STEPS, NUMBERS = 1024, 2**22  # maximum number of steps of a recorded graph: as many as have noise drawn together
 
 
 class Loop:
     """Optimiser steps under a captured program.
 
     Args:
-        program: From `stage`, captured on arguments of the shapes that a step sees.
+        program: From `stage`, captured on arguments with the shapes of a step.
         rules: Name of each parameter → the update rule of its optimiser.
-        state: A state of the shapes and names that it starts from.
+        state: A state with the shapes and names of the initial one.
         columns: The whole data: the arguments of model and guide, or the columns from which their rows are taken.
-        batch_size: M, rows in a step; None: all of the columns in every step.
-        together: R fits in one: each tensor of the state, noise, rows and values has a leading R. A fit that becomes NaN or infinite
-            keeps its last finite state, its values are NaN from there on, and the others continue.
-        stacked: Place of a column → (R, …), one for each of those fits, where they have data of their own.
-        compiled: Compile it, if it can be.
-        backend: By what; see `backends.made_by`.
+        batch_size: M, rows in a step; None for all rows in every step.
+        together: R, the number of fits in parallel: each tensor of the state, noise, rows and values has a leading R. A fit that becomes NaN or infinite
+            keeps its last finite state, its values are NaN from then on, and the others continue.
+        stacked: Position of a column → (R, …), one for each fit, if they have their own data.
+        compiled: Whether to compile it, if possible.
+        backend: The back end; see `backends.made_by`.
         seeded: Whether all parts that it will run have a seed; without one, a step that draws random numbers by itself is not compiled.
-        given: See `step_of`; their values are in `Part.given`.
+        given: See `step_of`; the values are in `Part.given`.
 
     Attributes:
-        native: The machine code; None where there is none.
-        xla: The program by XLA; None where there is none.
+        native: The machine code, if any.
+        xla: The XLA program, if any.
         why_not: Why there is neither.
     """
 
@@ -104,13 +104,13 @@ class Loop:
             )  # fmt: skip
 
     def _one_of_many(self, xla: Any, examples: Sequence[Tensor]) -> list[Tensor] | None:
-        """The states and the value of one step, run in the same way as many steps; None if it is not finite."""
+        """State and value after one step, run in the same way as many steps; None if it is not finite."""
         first, last = self._states, len(examples) - len(self._columns)
         states, values = xla.steps(examples[:first], [row[None] for row in examples[first:last]], examples[last:])
         return [*states, values[0]] if len(values) else None
 
     def _replay(self, state: LoopState, part: Part) -> Replay | None:
-        """The steps as a CUDA graph, where the state is on such a device and no random numbers are drawn in a step."""
+        """Takes steps by a CUDA graph, if the state is on a CUDA device and a step draws no random numbers."""
         if not self.recorded:
             return None
         lent, count = part.columns is not None, len(part.noise[0])
@@ -143,7 +143,7 @@ class Loop:
         """One step for each row of noise; see `run_loops`.
 
         Args:
-            columns: In place of those that the loop was made with.
+            columns: Columns to use instead of those that the loop was made with.
         """
         return run_loops(state, [Part(self, noise, index, columns)])
 
@@ -152,7 +152,7 @@ class Loop:
 
         Args:
             noise: (normals,) and (uniforms,).
-            columns: In place of those that the loop was made with.
+            columns: Columns to use instead of those that the loop was made with.
 
         Returns:
             The ELBO before it, () in nats.
@@ -179,12 +179,12 @@ class Part:
     """The steps that one loop takes.
 
     Attributes:
-        loop: Which takes them.
+        loop: The loop.
         noise: (n, normals) and (n, uniforms).
         index: (n, M) row numbers; None if the loop takes all rows.
-        columns: In place of those that the loop was made with.
-        seed: Seed for the random numbers that are not noise, where XLA draws them.
-        given: (n, k) options of the optimiser, where each step has its own.
+        columns: Columns to use instead of those that the loop was made with.
+        seed: Seed for random numbers other than noise, if XLA draws them.
+        given: (n, k) options of the optimiser, if each step has its own.
     """
 
     loop: Loop
@@ -200,7 +200,7 @@ class Part:
         return [*self.noise, *(rows for rows in (self.index, self.given) if rows is not None)]
 
     def rows(self, some: slice) -> Part:
-        """A part of the part."""
+        """A range of its steps."""
         index, given = (None if rows is None else rows[some] for rows in (self.index, self.given))
         return replace(self, noise=(self.noise[0][some], self.noise[1][some]), index=index, given=given)
 
@@ -215,11 +215,11 @@ def run_loops(state: LoopState, parts: Sequence[Part], which: Tensor | None = No
     Stops before a step whose ELBO, or the parameters after it, would not be finite.
 
     Args:
-        parts: The loops, each with as many rows as it takes steps.
-        which: (n,) uint8, the part that takes each step; None: the first takes all.
+        parts: The loops, each with one row for each of its steps.
+        which: (n,) uint8, the part that takes each step; None if the first takes all.
 
     Returns:
-        The state after the last step that was taken, and the ELBO of each of those in nats, before its step.
+        The state after the last step taken, and the ELBO before each step in nats.
     """
     if which is None:
         return _alone(state, parts[0])
@@ -237,7 +237,7 @@ def run_loops(state: LoopState, parts: Sequence[Part], which: Tensor | None = No
 
 
 def _alone(state: LoopState, part: Part) -> tuple[LoopState, Tensor]:
-    """Steps by one loop: in machine code, by XLA, as a CUDA graph, or one after the other."""
+    """Takes steps by one loop: by machine code, XLA, a CUDA graph, or one after the other."""
     if part.loop.native:
         return _native(state, [part], None)
     if xla := part.loop.xla:
@@ -256,7 +256,7 @@ def _native(state: LoopState, parts: Sequence[Part], which: Tensor | None) -> tu
     (shape, dtype), _ = native.results
     values = torch.empty(steps, *shape, dtype=dtype, device="cpu")
     reached, done = _in_place(state, steps, parts, which, values)
-    if done < steps:  # the last step is undone by repeating all steps but that one
+    if done < steps:  # the last step is undone by repeating all steps except that one
         reached, _ = _in_place(state, done, parts, which, values)
     return reached, values[:done]
 
@@ -280,7 +280,7 @@ def _one_by_one(state: LoopState, part: Part) -> tuple[LoopState, Tensor]:
     for rows in zip(*part.stacks, strict=True):
         try:
             *after, value, finite = part.loop._step(*state.flat(), *rows, *part.data)
-        except torch.linalg.LinAlgError:  # of one of several fits; torch does not say which
+        except torch.linalg.LinAlgError:  # in one of several fits; torch does not say in which
             if part.loop._together:
                 raise
             break

@@ -30,13 +30,13 @@ def compile_native(fn: Function, examples: Sequence[Tensor], states: int = 0) ->
     """Compiles a function of tensors to machine code.
 
     Args:
-        fn: Takes tensors, returns a sequence of them; pure, of static shapes, on the CPU.
-        examples: Tensors of the shapes and types that it will be called with.
-        states: The number of inputs, from the first on, that are overwritten with the first outputs, for the next run.
+        fn: A pure function from tensors to a sequence of tensors, with static shapes, on the CPU.
+        examples: Tensors with the shapes and types that it will be called with.
+        states: The number of leading inputs that are overwritten with the first outputs, for the next run.
 
     Raises:
-        Unsupported: There is no C for an operation.
-        CompilerMissing: No C compiler, or it fails.
+        Unsupported: An operation has no C form.
+        CompilerMissing: There is no C compiler, or it fails.
     """
     return Native(translate(simplified(fn, examples), states))
 
@@ -78,7 +78,7 @@ def say_once(reason: str) -> None:
 
 
 def _wrong(native: Native, graph: GraphModule, fn: Function, examples: Sequence[Tensor]) -> str:
-    """Which output differs from that of the function, and from which pass on; empty if all agree up to rounding."""
+    """The output that differs from that of the function, and the first pass at which it does; empty if all agree up to rounding."""
     states = native.states
     inputs = [*(t.clone(memory_format=torch.contiguous_format) for t in examples[:states]), *examples[states:]]
     outputs = native(*inputs)
@@ -132,7 +132,7 @@ def simplified(
     with rng.seeded(0):  # tracing runs the function
         graph = _traced(fn, examples, table)
         if graph is None:
-            # First gradients, which are not taken inside functionalize, and normalisation layers, whose rules mutate.
+            # First gradients, which can't be taken inside functionalize, and normalisation layers, whose rules mutate.
             mutating = {op: rule for op, rule in table.items() if "batch_norm" in str(op)}
             with copying(mutating, overwriting=True):
                 captured = with_known_places(
@@ -149,7 +149,7 @@ def simplified(
 
 
 def _traced(fn: Function, examples: Sequence[Tensor], table: Mapping[Any, Callable[..., Any]]) -> GraphModule | None:
-    """The graph of a function in other operations than a table's; None where it overwrites something."""
+    """The graph of a function, with the operations of a table decomposed; None if it overwrites something."""
     try:
         with copying(table):
             graph = with_known_places(trace(lambda *inputs: list(fn(*inputs)), *examples, decompositions=table))

@@ -1,7 +1,7 @@
 """Runs something random many times: in parallel by `vmap` if its operations allow it, otherwise one after the other.
 
 A run of Pyro's handlers takes milliseconds, whatever is computed in it: mapped by `vmap` over its base noise, a thousand runs take little longer than one.
-What branches on its draws, or draws other than by torch, is run repeatedly.
+Functions that branch on their draws, or do not draw with torch, are run repeatedly.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from .trace import trace
 
 Values = dict[Any, Tensor]
 Run = Callable[..., Values]
-FEW = 32  # runs: fewer are done by the time that it is known whether they could be done at once
-COPIES = 2  # of the draws, in memory: the chunks and the whole
+FEW = 32  # minimum number of runs: fewer take less time than finding out whether they can be vectorised
+COPIES = 2  # copies of the draws in memory: the chunks and the result
 
 
 @dataclass(frozen=True)
@@ -82,12 +82,12 @@ def in_chunks(run: Run, count: int | Affordable, device: torch.device, given: Va
     for start in range(0, count, most):
         noise = draw_noise(together.sizes, min(most, count - start), together.like)
         yield together(noise, *_row(given, slice(start, start + most)))
-    with rng.seeded(0):  # so that what modules keep of their last run, as Pyro's flows do, can be copied and saved
+    with rng.seeded(0):  # so that values that modules cache in a run, as Pyro's flows do, can be copied and saved
         run(*_row(given, 0))
 
 
 def _row(given: Values | None, index: int | slice) -> tuple[Values, ...]:
-    """The arguments of a run, or of a chunk of runs."""
+    """The arguments of one run, or of a chunk of runs."""
     return () if given is None else ({name: value[index] for name, value in given.items()},)
 
 
@@ -127,18 +127,18 @@ def _side_by_side(run: Run, device: torch.device, given: tuple[Values, ...]) -> 
         before = other_generators()
         with _Look(device) as look, Cost() as cost:
             right = run(*given)
-        if other_generators() != before:  # the same numbers would come in every run
+        if other_generators() != before:  # every run would draw the same numbers
             return None
     if cost.bytes * TOGETHER > ROOM:
         return None
     noise = look.seen()
 
-    def one(noise: Noise, *values: Tensor) -> list[Tensor]:  # a traced program takes no mapping
+    def one(noise: Noise, *values: Tensor) -> list[Tensor]:  # a traced program can't take a mapping
         with Recorder(noise, gammas=False), Deferred():
             return list(run(*(dict(zip(row, values, strict=True)) for row in given)).values())
 
     def traced() -> Callable[..., list[Tensor]]:
-        # Below Pyro's own autograd functions, and `.data`, which `vmap` knows nothing of.
+        # Below Pyro's own autograd functions and `.data`, which `vmap` does not support.
         normals, uniforms = draw_noise(look.sizes, 1, noise[0])
         return trace(one, (normals[0], uniforms[0]), *_values(given))
 
@@ -159,7 +159,7 @@ class _Look(Recorder):
     """Answers calls for noise from its own generator, and keeps the answers.
 
     Args:
-        device: Of the noise.
+        device: Device of the noise.
     """
 
     def __init__(self, device: torch.device) -> None:

@@ -153,7 +153,7 @@ class FreshNoise:
 
     Args:
         draws: The calls of one run.
-        like: Of the type and device of the noise.
+        like: A tensor with the dtype and device of the noise.
     """
 
     def __init__(self, draws: Sequence[Draw], like: Tensor) -> None:

@@ -65,7 +65,7 @@ def _sgd_start(parameter: Tensor, options: Mapping[str, Any]) -> State:
 def _sgd(p: Tensor, g: Tensor, state: State, t: Tensor, options: Mapping[str, Any]) -> tuple[Tensor, State]:
     g = _decayed(p, g, options)
     if "momentum_buffer" in state:
-        # The first gradient is taken whole.
+        # The first gradient is not averaged.
         momentum = _like(options["momentum"], p)
         buffer = torch.where(t == 1, g, momentum * state["momentum_buffer"] + (1 - options["dampening"]) * g)
         g, state = g + momentum * buffer if options["nesterov"] else buffer, {"momentum_buffer": buffer}
@@ -126,7 +126,7 @@ def _clipped_start_still(parameter: Tensor, options: Mapping[str, Any]) -> State
 def _clipped_adam_still(
     p: Tensor, g: Tensor, state: State, t: Tensor, options: Mapping[str, Any]
 ) -> tuple[Tensor, State]:
-    return p, {"lr": state["lr"] * options["lrd"]}  # its rate decays whether a gradient has come or not
+    return p, {"lr": state["lr"] * options["lrd"]}  # its rate decays with or without a gradient
 
 
 RULES: dict[type, tuple[Callable[[Tensor, Mapping[str, Any]], State], Rule]] = {
@@ -139,7 +139,7 @@ RULES: dict[type, tuple[Callable[[Tensor, Mapping[str, Any]], State], Rule]] = {
     AveragedAdam: (_averaged_start, averaged_adam),
     NaturalAdam: (_zeros("exp_avg", "exp_avg_sq"), _adam),
 }
-UNUSED = ("amsgrad", "maximize")  # options that the rules here do not know
+UNUSED = ("amsgrad", "maximize")  # options that the rules do not support
 
 
 def update_for(optimizer: torch.optim.Optimizer, moving: Collection[str] = ()) -> Update | None:
@@ -154,7 +154,7 @@ def update_for(optimizer: torch.optim.Optimizer, moving: Collection[str] = ()) -
     if any(options.get(name) for name in UNUSED) or isinstance(options["lr"], Tensor):
         return None
     start, rule = RULES[type(optimizer)]
-    # Others have a rate in their state anyway.
+    # Others have the rate in their state anyway.
     inputs = () if rule in (_clipped_adam, averaged_adam) else tuple(n for n in moving_options(options) if n in moving)
     return Update(start, rule, options, inputs)
 
@@ -165,9 +165,9 @@ class Updates:
 
     Attributes:
         optimizers: Name of a parameter → the torch optimiser that steps it.
-        leaves: Name → the parameter, as that optimiser knows it; of those that a gradient reaches.
-        rules: Name → what it does. For a parameter without a gradient there is none, and no state, as torch has it; but a
-            `ClippedAdam` lets its rate decay also then.
+        leaves: Name → the optimiser's parameter, for those that have a gradient.
+        rules: Name → its update rule. As in torch, a parameter without a gradient has none, and no state; but a
+            `ClippedAdam` lets its rate decay anyway.
     """
 
     optimizers: Mapping[str, torch.optim.Optimizer]
@@ -203,7 +203,7 @@ class Updates:
     def _counts(self, parameters: int | None = None) -> list[int]:
         some = itertools.islice(self.leaves.items(), parameters)
         states = [self.optimizers[name].state.get(leaf, {}) for name, leaf in some]
-        # SGD does not count; all that matters there is whether there is momentum yet.
+        # SGD does not count steps; only the existence of momentum matters.
         return [int(s.get("step", s.get("momentum_buffer") is not None)) for s in states]
 
     def read(self) -> tuple[Tensor, dict[str, State]]:
@@ -263,7 +263,7 @@ class Updates:
         """Sets the optimisers' number of steps, after their tensors have been overwritten."""
         for name in self.rules:
             optimizer = self.optimizers[name]
-            if "lr" in states[name] and "lr" not in self.rules[name].moving:  # which the step has changed
+            if "lr" in states[name] and "lr" not in self.rules[name].moving:  # the step has changed them
                 optimizer.param_groups[0]["lr"] = float(states[name]["lr"])
             if (leaf := self.leaves.get(name)) is None:
                 continue
@@ -275,7 +275,7 @@ class Updates:
                 wide = torch.get_default_dtype() == torch.float64
                 held = torch.tensor(
                     float(steps), dtype=torch.float64 if wide else torch.float32, device="cpu"
-                )  # where torch has it
+                )  # where torch stores it
                 optimizer.state[leaf]["step"] = held
 
 

@@ -27,7 +27,7 @@ class Substitute(TorchFunctionMode):
         if func is torch.Tensor.new and len(args) == 2 and isinstance(args[1], torch.Size):
             func = (
                 torch.Tensor.new_empty
-            )  # on the way a `torch.Size` becomes a tuple, of which `new` makes data: of () nothing at all
+            )  # otherwise a `torch.Size` would become a tuple, which `new` takes for data: () for no data at all
         args, kwargs = tree_map(lambda a: self._new.get(id(a), a), (args, kwargs or {}))
         return func(*args, **kwargs)
 
@@ -47,11 +47,13 @@ class Deferred(TorchFunctionMode):
         if func is torch.Tensor.backward:
             self.losses.append(args[0])
             return None
-        if func is torch.Tensor.masked_select:  # of terms to sum: those left out count nothing, and shapes stay
+        if (
+            func is torch.Tensor.masked_select
+        ):  # a selection of terms to sum: the others are set to zero, so that shapes stay static
             return torch.where(args[1], args[0], 0.0)
         if func is torch.Tensor.__setitem__ and _fills_a_mask(*args):
             return args[0].masked_fill_(args[1], args[2])
-        if func is torch._is_all_true:  # a distribution that was made with validation of its own
+        if func is torch._is_all_true:  # a distribution that was made with validation on
             return True
         if func is torch.nn.functional.one_hot and len(args) == 2:
             return (args[0].unsqueeze(-1) == torch.arange(args[1], device=args[0].device)).long()

@@ -6,7 +6,7 @@ import linecache
 
 from torch.fx import graph_module
 
-KEPT = 64  # of some 13,000 characters each: a process that makes programs for hours does not grow
+KEPT = 64  # about 13,000 characters each, so that a process that makes programs for hours does not grow
 
 
 def drop_old_sources() -> None:

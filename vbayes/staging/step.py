@@ -15,7 +15,7 @@ from .inline import inlined
 from .joint import joints
 from .update import MOVING, State, Update, moved_by
 
-SQUARES = ("exp_avg_sq", "square_avg", "sum")  # of an optimiser's state: means of squared gradients
+SQUARES = ("exp_avg_sq", "square_avg", "sum")  # entries of an optimiser's state that are means of squared gradients
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class LoopState:
         steps: () float64, optimiser steps taken.
         parameters: Name → unconstrained value.
         optimizer: Name → the optimiser's state for this parameter, if an optimiser updates it.
-        buffers: Name → value, of the modules' buffers.
+        buffers: Name → value of the modules' buffers.
     """
 
     steps: Tensor
@@ -122,7 +122,7 @@ def step_of(
 def inputs_of(
     like: LoopState, count: int, batch_size: int | None, given: Sequence[str], inputs: Sequence[Any]
 ) -> tuple[LoopState, tuple[Any, tuple[Any, ...]], Tensors]:
-    """Of a step: its state, the noise and arguments of the program, and the options that it is given."""
+    """The inputs of a step: its state, the noise and arguments of the program, and the given options."""
     normals, uniforms, *args = inputs[count:]
     index = args.pop(0) if batch_size is not None else None
     now = dict(zip(given, args.pop(0).unbind(), strict=True)) if given else {}
@@ -170,7 +170,7 @@ def side_by_side(
         dims = (0,) * first + tuple(0 if place in own else None for place in range(len(inputs) - first))
         *after, values, finite = vmap(step, in_dims=dims)(*inputs)
         taken = inputs[0]
-        going = finite & (taken == taken.amax())  # who stopped once has taken fewer
+        going = finite & (taken == taken.amax())  # a fit that has stopped has taken fewer steps
         kept = [
             torch.where(going.view(-1, *[1] * (new.dim() - 1)), new, old)
             for new, old in zip(after, inputs[:states], strict=True)
@@ -181,11 +181,11 @@ def side_by_side(
 
 
 def guarded(step: Callable[..., list[Tensor]], states: int) -> Callable[..., list[Tensor]]:
-    """`side_by_side`'s, with `going` as `step_of` has it.
+    """The step of `side_by_side`, with `going` as for `step_of`.
 
     Args:
         step: (states, others) → (states, value, finite).
-        states: How many there are.
+        states: Number of states.
     """
 
     def once(*inputs: Any, going: Tensor) -> list[Tensor]:

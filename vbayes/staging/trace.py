@@ -35,7 +35,7 @@ INSIDE = (
     "proxy",
     "functorch",
     "vmap",
-)  # in messages that don't help a user
+)  # parts of messages that don't help a user
 
 
 def trace(fn: Callable[..., Any], *examples: Any, decompositions: Mapping[Any, Any] | None = None) -> GraphModule:
@@ -58,7 +58,7 @@ def trace(fn: Callable[..., Any], *examples: Any, decompositions: Mapping[Any, A
 
 @contextmanager
 def _without_onednn() -> Iterator[None]:
-    """Its LSTM is one operation, which no back end has."""
+    """Context without oneDNN, whose LSTM is a single operation that no back end supports."""
     before = torch._C._get_mkldnn_enabled()
     torch._C._set_mkldnn_enabled(False)
     try:

@@ -64,8 +64,8 @@ def moved_by(
     """Name → the new parameter and its new state, for parameters that have a rule.
 
     Args:
-        gradients: Of the loss.
-        step: Its number, from 1.
+        gradients: Gradients of the loss.
+        step: Number of the step, from 1.
     """
     found: dict[str, tuple[Tensor, State]] = {}
     for name, update in rules.items():

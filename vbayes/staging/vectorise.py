@@ -39,7 +39,7 @@ class SideBySide:
     Args:
         pair, estimator, total_rows: As for `eager`.
         substitute: Parameters → a context in which model and guide use them in place of the pair's own.
-        gradients: (surrogate, parameters) → its gradient for each of them.
+        gradients: (surrogate, parameters) → the gradient for each parameter.
         example: Parameters, buffers and arguments to capture one particle with, inside the pair's scope.
 
     Attributes:
@@ -71,7 +71,9 @@ class SideBySide:
         self._draws = tuple(calls.draws)
         like = next(iter(parameters.values()), torch.zeros(()))
         noise = tuple(like.new_zeros(size) + 0.5 for size in calls.sizes)
-        traced = trace(lambda *given: self._particle(*given), live, buffers, noise, args)  # no method: it has `self`
+        traced = trace(
+            lambda *given: self._particle(*given), live, buffers, noise, args
+        )  # a function, as a method has `self`
         self._graph = without_unread_shapes(traced)
         self.guards, self.rows = self._reads.guards, self._reads.rows
         if estimator.request.noise(estimator.noise) != "iid" and any(draw.kind == "rows" for draw in self._draws):

@@ -6,7 +6,7 @@ import pandas as pd
 
 from .joint import joint_limit
 
-FALSE_ALARM = 0.01  # chance that a table without bias is called biased
+FALSE_ALARM = 0.01  # probability that a table without bias is called biased
 
 
 def alarm_limit(table: pd.DataFrame) -> float:

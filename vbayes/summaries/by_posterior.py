@@ -18,12 +18,12 @@ WORDS = {
     "k_hat": "k̂",
     "effective": "the relative effective number of draws",
 }
-"""Column → what it is. `effective` is the better the more; all others the less."""
+"""Column → description. Higher is better for `effective`, lower for all others."""
 UNITS = {"kl": " nats per datum", "forward_kl": " nats per datum", "mean_error": " sd", "sd_error": " (log ratio)"}
 
 
 def measured(table: pd.DataFrame) -> list[str]:
-    """The measures that the table of a race has numbers of."""
+    """The measures for which the table of a race has numbers."""
     return [name for name in WORDS if name in table and table[name].notna().any()]
 
 

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-WIDTH = 80  # columns of a terminal
+WIDTH = 80  # width of a terminal in columns
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,8 @@ class Card:
     """A title and a few numbers with their names.
 
     Attributes:
-        title: The class, and the names of what it is about.
-        rows: (name, value in words).
+        title: The class, and the names of pair and data.
+        rows: (name, value as text).
     """
 
     title: str
@@ -56,10 +56,10 @@ class Displayable(ABC):
 
 
 def rounded(value: float, digits: int = 5) -> str:
-    """Formats a number with so many significant digits, keeping all integer digits below ten million; a dash for NaN."""
+    """Formats a number with the given number of significant digits, keeping all integer digits below ten million; a dash for NaN."""
     if math.isnan(value):
         return "–"
-    near = abs(float(f"{value:.{digits}g}"))  # 999.96 is 1,000 to three digits, and no 1e+03
+    near = abs(float(f"{value:.{digits}g}"))  # 999.96 becomes 1,000, not 1e+03
     return f"{value:,.0f}" if 10**digits <= near < 1e7 else f"{value:,.{digits}g}"
 
 

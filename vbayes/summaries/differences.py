@@ -1,4 +1,4 @@
-"""Ratios of variances between estimators that saw the same noise."""
+"""Ratios of variances between estimators with the same base noise."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ..errors import BadInput
 
 
 def differences(rows: Sequence[Mapping[str, Any]], reference: str) -> pd.DataFrame:
-    """What `Comparison.differences` returns, from the rows of a comparison.
+    """Computes `Comparison.differences` from the rows of a comparison.
 
     Raises:
-        BadInput: No such estimator in them.
+        BadInput: They have no such estimator.
     """
     estimators = list(dict.fromkeys(row["estimator"] for row in rows))
     if reference not in estimators:
@@ -45,13 +45,13 @@ def _ratio(row: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
 def cost_ratio(
     row: Mapping[str, Any], other: Mapping[str, Any], common: float = 0.0, *, timed: bool = True
 ) -> tuple[float, float]:
-    """(variance + common) × time of one row of a bench in that of another, and its standard error from leaving the same block out of both.
+    """The ratio of (variance + common) × time between two rows of a bench, and its standard error, from leaving the same block out of both.
 
-    Two without any noise are equal, and infinitely better than one with some.
+    Two rows without any noise are equal, and infinitely better than one with noise.
 
     Args:
-        common: Variance that both have besides, as that of the minibatch.
-        timed: Whether time counts.
+        common: Further variance of both, such as that of the minibatch.
+        timed: Whether to include time.
     """
     variance, by = row["variance"] + common, other["variance"] + common
     if row["estimator"] == other["estimator"] or variance == by == 0.0:
@@ -59,7 +59,7 @@ def cost_ratio(
     if by == 0.0:
         return math.inf, math.nan
     without = np.divide(*(np.asarray(r["variances_without"]) + common for r in (row, other)))
-    value, se = variance / by, math.sqrt((len(without) - 1) * np.var(without))  # the jackknife's
+    value, se = variance / by, math.sqrt((len(without) - 1) * np.var(without))  # the jackknife variance
     if not timed:
         return value, se
     time = row["ms_per_gradient"] / other["ms_per_gradient"]

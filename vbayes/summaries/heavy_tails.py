@@ -6,8 +6,8 @@ import pandas as pd
 
 from .listed import listed
 
-MOST = 0.5  # of the variance, in one block of draws
-ROUNDING = 1e-10  # of the largest square of a gradient: a variance below it is of rounding, which has no tails
+MOST = 0.5  # fraction of the variance in a single block of draws
+ROUNDING = 1e-10  # fraction of the largest squared gradient below which a variance is only rounding
 
 
 def heavy_tailed(table: pd.DataFrame) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from .card import counted, rounded, with_error
 
-TENTH = 10  # of the steps are its end, in so many parts
+TENTH = 10  # the end is one part in ten of the steps, and is divided into ten parts
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,14 @@ class End:
 
     @classmethod
     def of(cls, values: Sequence[float] | np.ndarray[Any, np.dtype[np.float64]]) -> End:
-        """Of the values of every step."""
+        """The end of a history, from the values of all steps."""
         steps = max(1, len(values) // TENTH)
         mean, se = _mean(values[-steps:])
         before, before_se = _mean(values[-2 * steps : -steps] if len(values) >= 2 * steps else ())
         return cls(min(steps, len(values)), mean, se, mean - before, math.hypot(se, before_se))
 
     def rows(self, name: str) -> tuple[tuple[str, str], ...]:
-        """Of a card, for values in nats per datum."""
+        """Rows of a card, for values in nats per datum."""
         if not self.steps:
             return ((name, "–"),)
         last = f"the last {self.steps:,} steps" if self.steps > 1 else "the last step"
@@ -54,13 +54,13 @@ class End:
 def trained(
     steps: int, epochs: int, rows: int, *, batch_size: int | None, seconds: float, interrupted: bool
 ) -> tuple[str, str]:
-    """How far a training came, as the row of a card.
+    """The length of a training, as the row of a card.
 
     Args:
         steps, epochs: Length of training.
         rows: Number of rows, N.
-        batch_size: M; None for all rows.
-        seconds: Seconds that it took.
+        batch_size: Rows in a minibatch, M; None for all rows.
+        seconds: Duration in seconds.
         interrupted: Whether it was stopped early.
     """
     words = f"{counted(steps, 'step')}, {counted(epochs, 'epoch')} of {counted(rows, 'row')}"

@@ -15,11 +15,11 @@ COLUMNS = ("site", "element", "mean", "sd", "5%", "95%")
 def marginals(
     draws: Mapping[str, np.ndarray], dims: Mapping[str, Sequence[str]], labels: Mapping[str, Sequence[Any]]
 ) -> pd.DataFrame:
-    """The marginal distribution of each element.
+    """Summarises the marginal distribution of each element.
 
     Args:
         draws: Site → (S, …) values.
-        dims: Site → names of its dimensions, where they are known.
+        dims: Site → names of its dimensions, if known.
         labels: Dimension → its labels; other dimensions are numbered.
 
     Returns:

@@ -6,14 +6,14 @@ import numpy as np
 from scipy.special import ndtri
 from scipy.stats import rankdata
 
-AGREE = 1.05  # above it, starts have led to different distributions: between them they vary by a third of an sd, or their widths differ as much
+AGREE = 1.05  # a larger value means different distributions: their means vary by a third of an sd, or their widths by as much
 
 
 def r_hat(draws: np.ndarray) -> np.ndarray:
     """Rank-normalised R̂, the larger of those for location and scale; chains are not split, as draws of a guide are independent.
 
     Args:
-        draws: (M, S, …) of M chains.
+        draws: (M, S, …) draws of M chains.
 
     Returns:
         (…) values of R̂; 1 if all chains agree.

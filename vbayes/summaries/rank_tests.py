@@ -13,11 +13,11 @@ from scipy import stats
 
 from .card import first_few, rounded
 
-LEVEL = 0.01  # chance that anything at all is alarmed where everything is calibrated
-PER_BIN = 10  # ranks expected in a bin, at least, for a chi-squared test (Cochran 1954 asks for 5)
+LEVEL = 0.01  # probability of any false alarm if everything is calibrated
+PER_BIN = 10  # minimum expected number of ranks in a bin for a chi-squared test (Cochran 1954: 5)
 MOST_BINS = 20
 TESTS = ("bias_p", "spread_p", "shape_p")
-SAID = 4  # parameters that the verdict names
+SAID = 4  # maximum number of parameters named in the verdict
 
 
 def rank_tests(ranks: Mapping[str, Any], draws: int) -> pd.DataFrame:
@@ -66,7 +66,7 @@ def _row(name: str, ranks: np.ndarray, scores: np.ndarray, usual: float) -> dict
 
 
 def _flat(ranks: np.ndarray, values: int) -> float:
-    """p of a chi-squared test that all of so many values are as frequent."""
+    """p-value of a chi-squared test that all values are equally frequent."""
     bins = min(MOST_BINS, values, len(ranks) // PER_BIN)
     if bins < 2:
         return math.nan
@@ -77,7 +77,7 @@ def _flat(ranks: np.ndarray, values: int) -> float:
 
 
 def histogram_edges(draws: int, bins: int) -> np.ndarray:
-    """Between ranks 0 to S, so that bins hold whole numbers of ranks, as even as can be."""
+    """Edges of bins for ranks 0 to S, with integer numbers of ranks that are as equal as possible."""
     return np.round(np.linspace(0, draws + 1, bins + 1)) - 0.5
 
 
@@ -104,7 +104,7 @@ def rank_verdict(table: pd.DataFrame, simulations: int, failed: int) -> str:
     parts = []
     if alarmed.empty:
         made = int(table[[*TESTS]].notna().sum().sum())
-        errors = float(stats.norm.isf(LEVEL / made / 2)) + 1  # so large an effect is seen five times in six
+        errors = float(stats.norm.isf(LEVEL / made / 2)) + 1  # an effect of this size is detected five times in six
         bias, spread = errors * float(table.bias_se.max()), errors * float(table.spread_se.max())
         parts.append(
             f"Calibrated, as far as {simulations} data sets can tell: errors of {rounded(bias, 2)} standard deviations in q's means, or of "
@@ -151,17 +151,17 @@ def _p(value: float) -> str:
 
 @functools.lru_cache(maxsize=100)
 def band(count: int, part: float, level: float = LEVEL) -> tuple[float, float]:
-    """Between which numbers a bin's count lies with probability 1 − level.
+    """The interval in which a bin's count lies with probability 1 − level.
 
     Args:
-        count: Of all ranks.
-        part: Of the ranks that fall into the bin, where all are as frequent.
+        count: Total number of ranks.
+        part: Fraction of the possible ranks that fall into the bin.
     """
     low, high = stats.binom.ppf([level / 2, 1 - level / 2], count, part)
     return float(low), float(high)
 
 
 def ordered(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
-    """Parameters, the least likely calibrated first; those that are as likely in their order."""
+    """The parameters, least calibrated first; ties in their original order."""
     least = dict(zip(table.parameter, table[[*TESTS]].min(axis=1), strict=True))
     return sorted(names, key=least.__getitem__)

@@ -12,7 +12,7 @@ import pandas as pd
 from .listed import listed
 from .ties import FEWEST, tied, too_few
 
-STEADY = 1.5  # times what steps cost usually, that they may have cost in all before the clock is called unsteady
+STEADY = 1.5  # ratio of the actual to the usual time of steps above which timings are called unsteady
 
 
 @dataclass(frozen=True)
@@ -35,21 +35,21 @@ class Entry:
 
 
 def finished(table: pd.DataFrame) -> pd.DataFrame:
-    """The curves without those that end in a NaN."""
+    """The curves, except those that end in a NaN."""
     good = table.elbo_per_datum.notna().groupby([table.estimator, table.seed]).transform("all")
     return table[good]
 
 
 def at_equal(table: pd.DataFrame, axis: str, measure: str = "elbo_per_datum") -> tuple[float, pd.DataFrame]:
-    """How far every finished run has come, on an axis, and the ELBO per datum of each there.
+    """The largest value of an axis that all finished runs have reached, and the ELBO per datum of each run there.
 
     Args:
         table: `Race.to_dataframe()`.
         axis: "step" or "seconds".
-        measure: Another column than the ELBO's.
+        measure: A column to use instead of the ELBO's.
 
     Returns:
-        That point; and a seed × estimator table, NaN for a run that became NaN or infinite. Between two evaluations a measure is taken to be straight.
+        That value; and a seed × estimator table, NaN for a run that became NaN or infinite. Between two evaluations, measures are interpolated linearly.
     """
     good, names = finished(table), list(dict.fromkeys(table.estimator))
     every = pd.MultiIndex.from_product([list(dict.fromkeys(table.seed)), names], names=["seed", "estimator"])
@@ -74,7 +74,7 @@ def common_level(table: pd.DataFrame) -> float:
 
 
 def seconds_to(run: pd.DataFrame, level: float) -> float:
-    """When a run's curve first comes to a level; NaN if it does not."""
+    """The time at which a run's curve first reaches a level; NaN if it does not."""
     elbo, seconds = run.elbo_per_datum.to_numpy(), run.seconds.to_numpy()
     there = np.flatnonzero(elbo >= level)
     if not len(there):
@@ -86,7 +86,7 @@ def seconds_to(run: pd.DataFrame, level: float) -> float:
 
 
 def pace(runs: Sequence[pd.DataFrame]) -> float:
-    """Seconds that a step takes: the median over the steps between two evaluations. NaN if there are none."""
+    """Seconds per step: the median over intervals between evaluations. NaN if there are none."""
     intervals = pd.concat([run[["step", "seconds"]].diff() for run in runs])
     return float((intervals.seconds / intervals.step).median())
 
@@ -185,7 +185,7 @@ def _race_to(table: pd.DataFrame, entries: Sequence[Entry]) -> str:
 
 
 def failed(entries: Sequence[Entry], seeds: int) -> list[str]:
-    """Who became NaN or infinite, a sentence each."""
+    """A sentence for each estimator with runs that became NaN or infinite."""
     found = []
     for entry in (entry for entry in entries if entry.failures):
         runs = "Its run" if seeds == 1 else f"{len(entry.failures)} of {seeds} runs"
@@ -210,7 +210,7 @@ def by_pyro(entries: Sequence[Entry]) -> str:
 
 
 def unsteady(table: pd.DataFrame) -> str:
-    """Whether the machine had other work: what the worst run's steps cost, against what they usually cost."""
+    """A warning if the machine was busy, judged by the time of the worst run's steps relative to their usual time."""
     usual = {name: pace([run for _, run in own.groupby("seed")]) for name, own in table.groupby("estimator")}
     last = table.groupby(["estimator", "seed"]).last()
     ratios = last.seconds / last.step / pd.Series(usual).reindex(last.index.get_level_values(0)).to_numpy()

@@ -48,8 +48,8 @@ def numbers(row: Mapping[str, Any], words: Collection[str]) -> dict[str, Any]:
     """A row of a table as it was before `save`.
 
     Args:
-        row: As JSON has it.
-        words: Columns that hold no numbers: an estimator may be called "inf".
+        row: The row decoded from JSON.
+        words: Columns of text, as an estimator may be called "inf".
     """
     return {name: value if name in words else _read(value) for name, value in row.items()}
 

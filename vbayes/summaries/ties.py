@@ -1,4 +1,4 @@
-"""When two numbers with errors are called equal."""
+"""Decides when two numbers with errors count as equal."""
 
 from __future__ import annotations
 

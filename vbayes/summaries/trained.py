@@ -10,12 +10,12 @@ import numpy as np
 from .card import rounded
 from .history import End
 
-LEAST = 5  # steps at the end by which a loss is told
-NATS = 1.0  # per datum: a loss below this may be one of a minibatch's
+LEAST = 5  # minimum number of steps at the end for detecting a loss
+NATS = 1.0  # nats per datum; a smaller loss may be due to minibatches
 
 
 def lost(values: np.ndarray) -> float:
-    """Nats by which training ends below its start; 0 if the end is not clearly worse.
+    """The loss in nats from start to end of training; 0 if the end is not clearly worse.
 
     It is clearly worse if every value of the last tenth is below the first value, and their mean by more than two of their standard deviations plus one nat.
 
@@ -38,7 +38,7 @@ class Training:
         steps, seconds: Length of training.
         converged: Whether it has converged; None if that was not tested.
         reason: Why it is considered converged, or not.
-        lost: Nats per datum by which the ELBO ends below where it began; 0 where it does not, see `lost`.
+        lost: Loss in nats per datum from start to end, or 0; see `lost`.
         bound: Name of the bound.
         infinite_from: The k̂ of the weights from which on this bound is infinite.
         found: How a guide chosen by name found its start before the first step; empty if it did not, or if steps were taken.
@@ -54,7 +54,7 @@ class Training:
     infinite_from: float = math.inf
 
     def short(self) -> str:
-        """For a card."""
+        """A short description for a card."""
         start, after, _ = self.reason.split(":")[0].partition(" after ")
         untold = start if after else "not tested for convergence"  # "settled", "undecided", "stopped by Ctrl-C"
         known = {None: untold, True: "converged", False: "not converged"}
@@ -63,7 +63,7 @@ class Training:
         return f"{self.steps:,} step{'s' * (self.steps != 1)}, {rounded(self.seconds, 2)} s, {known[self.converged]}{', ruined' if self.lost else ''}"
 
     def words(self) -> str:
-        """In a sentence or two."""
+        """A description in a sentence or two."""
         if self.lost:
             ruined = f"Ruined: the {self.bound} ends {rounded(self.lost, 3)} nats per datum below where training began, so this fit is worse than no training."
             return f"{ruined} {self._how_far()}"
@@ -74,7 +74,7 @@ class Training:
             return f"Converged: {self.reason}."
         if not self.steps and self.found:
             return f"Found {self.found}; not trained."
-        if " after " in self.reason.split(":")[0]:  # a training that was not told how far says it all itself
+        if " after " in self.reason.split(":")[0]:  # the reason of training until convergence is complete by itself
             return f"{self.reason[0].upper()}{self.reason[1:]}."
         took = f"after {self.steps:,} step{'s' * (self.steps != 1)} in {rounded(self.seconds, 2)} s"
         why = f" ({self.reason})" if self.reason else ""

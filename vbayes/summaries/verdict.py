@@ -11,7 +11,7 @@ from .heavy_tails import heavy_tailed
 from .listed import listed
 from .ties import ties
 
-UNSEEN = 0.5  # of a typical draw: a bias of this size must have been seen if there was to be one
+UNSEEN = 0.5  # relative to a typical draw: a bias of this size must be detectable
 
 Equal = Callable[[str, str, str], bool]  # at, estimator, estimator
 
@@ -46,10 +46,10 @@ def verdict(table: pd.DataFrame, differences: Callable[[str], pd.DataFrame]) -> 
 
 
 def uncaptured(rows: pd.DataFrame) -> str:
-    """Whose time is Pyro's where that of others is a program's.
+    """The estimators that were timed in Pyro while others were timed as programs.
 
     Args:
-        rows: With the columns `estimator` and `captured`, which files of old do not have.
+        rows: A table with the columns `estimator` and `captured`; older files lack the latter.
     """
     known = rows.dropna(subset="captured").drop_duplicates("estimator")
     slow = known[known.captured != "yes"]
@@ -127,7 +127,7 @@ def _bias(table: pd.DataFrame) -> str:
     limit = alarm_limit(table)
     alarm = tests.bias_z.abs() > limit
     wholly = tests[tests.group == "all"] if (tests.group == "all").any() else tests
-    typical = (wholly.mean_norm**2 + wholly.variance) ** 0.5  # of a draw
+    typical = (wholly.mean_norm**2 + wholly.variance) ** 0.5  # relative to a draw
     blind = ~alarm[wholly.index] & (wholly.bias_resolution > UNSEEN * typical)
     text = ""
     if alarm.any():

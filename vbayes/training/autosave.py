@@ -19,9 +19,9 @@ from .schedule_state import require_schedule
 F = TypeVar("F", bound=Any)  # a `Fit`
 
 EVERY = "30s"
-SHARE = 10  # of the time, saving takes no more than one part
+SHARE = 10  # saving takes at most 1 / SHARE of the time
 UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}
-STATES = 17  # times the parameters is a checkpoint, at most: an optimiser's state, and the means of a training that is not told how far to go
+STATES = 17  # maximum size of a checkpoint, in parameters: with an optimiser's state, and the means of training until convergence
 ROW = 40  # bytes of a step's row in the history
 
 
@@ -125,11 +125,11 @@ class Autosave:
 
     def _require_room(self, fit: Any) -> None:
         numbers = sum(value.numel() * value.element_size() for value in fit.pair.state().values())
-        needed = 2 * STATES * numbers  # the old file stays until the new one is whole
+        needed = 2 * STATES * numbers  # the old file is kept until the new one is complete
         try:
             free = shutil.disk_usage(self.path.absolute().parent).free
         except OSError:
-            return  # writing will say why
+            return  # writing will report the reason
         if free < needed:
             raise OutputUnwritable(
                 f"Not enough disk space for {self.path}: its folder has {free / 2**20:,.1f} MiB left, and a checkpoint of this fit takes up to {needed / 2**20:,.1f} MiB. "

@@ -15,8 +15,8 @@ from ..staging.noise import Sizes, put_rows
 from .minibatches import NOISE, ROWS
 from .programs import Kind
 
-BLOCK = 1024  # steps whose noise is drawn together, at most
-NUMBERS = 2**22  # and how many numbers that may be
+BLOCK = 1024  # maximum number of steps whose noise is drawn together
+NUMBERS = 2**22  # and maximum size of that noise
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class Part:
         share: The share of the rows.
         gradient: (parameters, buffers, noise, arguments) → (gradients, value, buffers).
         still: Parameters that no gradient reaches.
-        program: What the gradient was compiled from; None where it is Pyro's.
+        program: The program that was compiled; None if Pyro computes the gradient.
     """
 
     share: Share
@@ -59,7 +59,7 @@ class ByRanks:
         like: The engine of another fit of the same pair and data, whose checks and programs are reused.
 
     Raises:
-        BadInput: Rows that can't be shared out.
+        BadInput: The rows can't be divided among the processes.
     """
 
     several = False
@@ -127,7 +127,7 @@ class ByRanks:
         except torch.linalg.LinAlgError as error:
             mine = parameters, self._like.new_full((), math.nan), before
             torchs = str(error).split("\n")[0]
-        except BaseException:  # the others are told before this process stops
+        except BaseException:  # the others are notified before this process stops
             self._mean(mine, share.weight, lost=True)
             raise
         gradients, value, buffers = self._mean(mine, share.weight)
@@ -155,7 +155,7 @@ class ByRanks:
     ) -> tuple[dict[str, Tensor], Tensor, dict[str, Tensor]]:
         """The gradient, value and buffers for all rows. Buffers that are counters are the same in all processes."""
         gradients, value, buffers = mine
-        # By their names: Pyro meets parameters in another order the second time that a guide is used.
+        # By name, because the order of parameters in Pyro changes when a guide is used a second time.
         names, floating = sorted(gradients), sorted(name for name, each in buffers.items() if each.is_floating_point())
         sent = [*(gradients[name] for name in names), value, *(buffers[name] for name in floating)]
         means = iter(self._ranks.mean(sent, weight, lost))
@@ -189,7 +189,7 @@ class ByRanks:
         except CaptureFailed as error:
             self._by_pyro(error)
             return part
-        if program.guards:  # which may differ between shares
+        if program.guards:  # values read by the model, which may differ between shares
             self._by_pyro(
                 CaptureFailed(
                     f"Pair {self._pair.name!r} reads values of its arguments{program.guards.line}, which a compiled program fixes, but they differ between the processes' shares of the rows"
@@ -225,7 +225,7 @@ class ByRanks:
             with self._looks.look(self._taken):
                 assert part.program is not None
                 same = faithful(self._pair, self._setup.estimator, part.program, self._example(part.share), self._taken)
-            self._watch.reset()  # a model that counts its calls has counted this one
+            self._watch.reset()  # a model that counts its calls has counted this check
             if not same:
                 self._by_pyro(CaptureFailed(CHANGED.format(pair=self._pair.name, steps=self._taken)))
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-TENSOR = object()  # stands where one was
+TENSOR = object()  # placeholder for a tensor
 
 
 @dataclass(frozen=True)

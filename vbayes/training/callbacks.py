@@ -36,7 +36,7 @@ class Callbacks:
         self, callbacks: Sequence[Callback], stop: Stop, as_kept: Callable[[Any], Any] = lambda fit: fit
     ) -> None:
         self._callbacks, self._stop, self._as_kept = callbacks, stop, as_kept
-        self._told: dict[int, int] = {}  # place of a callback → the rows that it has been told of
+        self._told: dict[int, int] = {}  # index of a callback → number of rows that it has seen
         self.error: Exception | None = None
 
     def __bool__(self) -> bool:
@@ -69,7 +69,7 @@ class Callbacks:
             except KeyboardInterrupt:
                 self._stop.ask(CTRL_C)
                 return
-            except Exception as error:  # training stops as if it had been asked to; `handed_back` raises the error
+            except Exception as error:  # training stops as if requested; `handed_back` raises the error
                 self.error = error
                 self._stop.ask(CALLBACK)
                 return
@@ -85,7 +85,7 @@ class Callbacks:
         raise with_fit(self.error, fit)
 
 
-OF_CALLBACK = "_of_callback"  # an attribute of errors that a callback has raised
+OF_CALLBACK = "_of_callback"  # attribute that marks errors raised by a callback
 
 
 def with_fit(error: Exception, fit: Any) -> Exception:

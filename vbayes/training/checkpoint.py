@@ -124,7 +124,7 @@ def load(path: Path, pair: Pair, data: Dataset, estimator: ELBO | None, optimize
     size = told["batch_size"]
     first = None if size is None else torch.arange(min(size, len(data)), device=data.first.device)
     trained.initialise(trained.beside(data.batch(pair.model, first if data.stored else None)))
-    if not trained.holds(getattr(estimator, "memory", None)):  # a fit that goes on has seen to that
+    if not trained.holds(getattr(estimator, "memory", None)):  # already done for a fit that continues from another
         estimator = with_memory(estimator, trained, trained.beside(data.batch(pair.model, first)))
     state = {k.removeprefix("parameter."): v for k, v in tensors.items() if k.startswith("parameter.")}
     expected = {k: tuple(v.shape) for k, v in trained.state().items()}
@@ -172,7 +172,7 @@ def _coded(path: Path, data: Dataset, labels: dict[str, tuple[str, ...]]) -> Dat
 
 
 def _warn_of_others(path: Path, described: dict[str, Any], data: Dataset, pair: Pair, optimizer: Any) -> None:
-    """Warns if the data are not those of the fit, or the optimiser is another; older files do not say."""
+    """Warns if the data or the optimiser are not those of the fit; older files don't record them."""
     then, now = described.get("rows"), rows_of(data, data.asked(pair.model))
     if isinstance(then, str) and then and now and then != now:
         count, ours = then.partition(" ")[0], now.partition(" ")[0]
@@ -193,7 +193,7 @@ def _warn_of_others(path: Path, described: dict[str, Any], data: Dataset, pair: 
 
 
 def _named(name: str) -> ELBO:
-    """The estimator that a file names; the default, where its name does not say all of it."""
+    """The estimator named in a file; the default if its name does not describe it fully."""
     try:
         return resolve(name)
     except VBayesError:
@@ -201,7 +201,7 @@ def _named(name: str) -> ELBO:
 
 
 def told(path: Path, name: str) -> Any:
-    """One of the fields of a file.
+    """Reads a field of a file.
 
     Raises:
         BadInput: As for `going`.
@@ -254,7 +254,7 @@ def damaged(path: Path, what: str) -> BadInput:
 
 
 def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """JSON that stands for a nest of Python values; its tensors and arrays go to `tensors`."""
+    """Encodes nested Python values as JSON; tensors and arrays are put into `tensors`."""
     if isinstance(value, Tensor):
         tensors[key := f"progress.{len(tensors)}"] = value.detach().cpu().contiguous().clone()
         return {"tensor": key}

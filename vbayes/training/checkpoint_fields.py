@@ -18,16 +18,16 @@ from .convergence import Convergence
 from .fit_run import Progress
 from .history import History
 
-MOST = 2**53  # epochs: beyond, a float counts no further
+MOST = 2**53  # epochs; larger integers are not exact in a float
 
 Reader = Callable[[Any, Mapping[str, Tensor]], Any]
 
 
 def fields(described: Any, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The fields of a fit, by name, with those that older files do not have.
+    """The fields of a fit by name, with defaults for those missing in older files.
 
     Raises:
-        BadInput: One is missing, or of another kind.
+        BadInput: A field is missing or not valid.
     """
     if not isinstance(described, dict):
         raise BadInput("its description is not a table")
@@ -35,10 +35,10 @@ def fields(described: Any, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def going(packed: Any, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """What is said of a training in whose midst the file was written.
+    """The fields of a training during which the file was written.
 
     Raises:
-        BadInput: It is of another kind.
+        BadInput: A field is not valid.
     """
     made: dict[str, Any] = _read("going", _going, {"going": packed}, tensors)
     return made
@@ -66,7 +66,7 @@ def _going(value: Any, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 def _is(*kinds: type) -> Reader:
     def reader(value: Any, tensors: Mapping[str, Tensor]) -> Any:
-        if type(value) not in kinds:  # exactly: True is no number here
+        if type(value) not in kinds:  # exact types: True does not count as a number
             raise TypeError(f"{value!r:.80}, and wanted is {' or '.join(kind.__name__ for kind in kinds)}")
         return value
 
@@ -120,7 +120,7 @@ def _progress(value: Any, tensors: Mapping[str, Tensor]) -> Progress:
     made = Progress(**unpack(value, tensors))
     if type(made.staged) is not bool or type(made.optimizer) not in (dict, type(None)):
         raise TypeError("wanted is the state of an optimiser")
-    # Generators of our own take the states first: a bad one must not be met in the middle of `resume`.
+    # Checked with our own generators first, so that an invalid state is not detected in the middle of `resume`.
     torch.Generator(device="cpu").set_state(made.generator["torch"])
     random.Random().setstate(made.generator["random"])
     np.random.RandomState().set_state(made.generator["numpy"])
@@ -134,7 +134,7 @@ def rows(history: Tensor) -> History:
     """The history of a fit.
 
     Raises:
-        BadInput: It is none.
+        BadInput: It is not valid.
     """
     if history.dtype != torch.float64 or history.dim() != 2 or history.shape[1] != 5:
         raise BadInput(
@@ -150,7 +150,7 @@ def rows(history: Tensor) -> History:
 
 
 def unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """A nest of Python values, from the JSON and the tensors that stand for it."""
+    """Decodes nested Python values from JSON and tensors."""
     if not isinstance(value, dict):
         return value
     ((kind, content), *rest) = value.items()
@@ -186,4 +186,4 @@ OLDER: dict[str, Any] = {
     "labels": {},
     "update": None,
 }
-"""What a file says by not saying it."""
+"""Values of fields that a file does not contain."""

@@ -15,16 +15,16 @@ from ..guides.curvature import Place, Places
 from ..guides.search import Search
 from ..pair.pair import Pair
 
-OPTIONS = ("rank", "layers", "units")  # of its size
-NUMBERS = ("elbo", "gain", "settled", "iterations")  # of a place, beside its tensors
+OPTIONS = ("rank", "layers", "units")  # options that determine its size
+NUMBERS = ("elbo", "gain", "settled", "iterations")  # attributes of a place, besides its tensors
 
 
 def described(pair: Pair, tensors: dict[str, Tensor]) -> dict[str, Any] | None:
-    """What a file says of a guide; None for one of a user's own, or one that has not looked yet.
+    """The description of a guide for a file; None for a user-defined guide, or one that has not searched yet.
 
     Args:
-        pair: Of the fit.
-        tensors: Of the file; those of its places are added.
+        pair: The pair of the fit.
+        tensors: The tensors of the file, to which those of the guide's places are added.
     """
     guide: Any = pair.guide
     told = {"word": pair.word, "seed": getattr(guide, "_seed", 0)}
@@ -46,11 +46,11 @@ def described(pair: Pair, tensors: dict[str, Tensor]) -> dict[str, Any] | None:
 
 
 def guided(pair: Pair, told: Any, tensors: Mapping[str, Tensor]) -> Pair:
-    """The pair with the guide of a file, at its place; a model with guide="auto" takes whichever it is.
+    """The pair with the guide of a file, at its saved place; with guide="auto" a model takes whichever guide it is.
 
     Raises:
-        BadInput: The pair has another guide.
-        ValueError, KeyError, TypeError: What the file says is none of a guide.
+        BadInput: The pair has a different guide.
+        ValueError, KeyError, TypeError: The description is not that of a guide.
     """
     if told is None:
         return pair
@@ -76,7 +76,7 @@ def guided(pair: Pair, told: Any, tensors: Mapping[str, Tensor]) -> Pair:
 
 
 def _options(told: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Sizes, none of which is beyond what the file's own tensors hold."""
+    """Sizes, which must not exceed those of the file's own tensors."""
     most = max(len(tensors), *(tensor.numel() for tensor in tensors.values()))
     return {
         name: None if told[name] is None and name == "rank" else _whole(told[name], most)

@@ -1,7 +1,7 @@
-"""The checksum of a checkpoint, over every byte of its file: numbers, names, shapes and what is said of them.
+"""The checksum of a checkpoint, over every byte of its file: numbers, names, shapes and descriptions.
 
-It stands in the file's own header, where zeros are counted in its place. One more for each tensor says which of them is damaged. It tells
-damage, not forgery: who can write to the file can write another checksum.
+It is stored in the file's header, and counted as zeros there. A further checksum for each tensor shows which of them is damaged. Checksums detect
+damage, not forgery: whoever can write to the file can also write a checksum.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-VERSION = "1"  # of the file; one without version and checksum was written before there were any
-LONGEST = 10**8  # bytes of a header, as safetensors has it
+VERSION = "1"  # format of the file; files without version and checksum are older
+LONGEST = 10**8  # maximum size of a header in bytes, as in safetensors
 DISAGREES = "does not agree with its checksum"
-_KEY, _ZEROS = b'"sha256":"', b"0" * 64  # inside a text of the header the quotation marks would be escaped
+_KEY, _ZEROS = b'"sha256":"', b"0" * 64  # inside a string of the header the quotation marks would be escaped
 
 
 def write(tensors: Mapping[str, Tensor], path: Path, described: str) -> None:
-    """A safetensors file with version and checksums, on the disk when this returns; whatever has its name goes, a link too.
+    """Writes a safetensors file with version and checksums, synchronously; replaces an existing file or link.
 
     Args:
-        tensors: On the CPU, contiguous.
+        tensors: Contiguous tensors on the CPU.
         path: The file.
-        described: What is said of them.
+        described: The description of the tensors.
 
     Raises:
-        OSError, SafetensorError: It can't be written.
+        OSError, SafetensorError: The file can't be written.
     """
     path.unlink(missing_ok=True)
     metadata = {"vbayes": described, "version": VERSION, "sha256": _ZEROS.decode()}
@@ -53,8 +53,8 @@ def damage(path: Path) -> str:
     """Describes which part of a file is damaged; empty if none is, or if that can't be determined, as there is neither version nor checksum.
 
     Raises:
-        OSError: It can't be read.
-        ValueError: It is no safetensors file, or is cut short.
+        OSError: The file can't be read.
+        ValueError: It is not a safetensors file, or is truncated.
     """
     with path.open("rb") as file:
         header = _header(file)
@@ -72,7 +72,7 @@ def damage(path: Path) -> str:
 
 
 def _header(file: Any) -> bytes:
-    """The JSON at the head of a file, which is then read up to its end."""
+    """The JSON header of a file; leaves the file position at its end."""
     length = int.from_bytes(file.read(8), "little")
     if length > LONGEST:
         raise ValueError("it has no header of a safetensors file")
@@ -83,14 +83,14 @@ def _header(file: Any) -> bytes:
 
 
 def _what(path: Path, metadata: Mapping[str, str]) -> str:
-    """The first tensor whose bytes are not those that were written, or all the rest."""
+    """The first damaged tensor, or the rest of the file."""
     try:
         digests = json.loads(metadata["tensors"])
         with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
             for name in file.keys():
                 if digests[name] != _of_tensor(file.get_tensor(name)):
                     return f"its tensor {name!r} {DISAGREES}"
-    except SafetensorError as error:  # which knows where it must end
+    except SafetensorError as error:  # safetensors checks where the file must end
         return f"it can't be read: {error}"
     except (LookupError, TypeError, ValueError, RecursionError):
         pass

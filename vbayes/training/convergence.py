@@ -67,16 +67,16 @@ class Convergence:
 
     @classmethod
     def of_json(cls, told: Mapping[str, Any] | None) -> Convergence | None:
-        """What `to_json` made."""
+        """The inverse of `to_json`."""
         return None if told is None else cls(**{**told, "phases": tuple(Phase(**phase) for phase in told["phases"])})
 
 
 def in_nats(value: float, rows: int) -> str:
-    """A difference of ELBOs in words: a datum's share of it where there are so many rows that each has its own latents.
+    """A difference of ELBOs in words: per datum if each datum has its own latents.
 
     Args:
-        value: Nats, for the whole data set.
-        rows: N, to name the share of one; 1 for all.
+        value: Difference in nats, for the whole data set.
+        rows: N, to state it per datum; 1 to state it for all data.
     """
     return f"{rounded(value / rows, 2)} nats" + (" per datum" if rows > 1 else "")
 
@@ -86,7 +86,7 @@ def of_history(elbos: Sequence[float] | Numbers, tolerance: float, rows: int = 1
 
     Args:
         elbos: ELBO of each step, in nats.
-        tolerance: Gain that counts as none, in nats.
+        tolerance: Gain below which it counts as none, in nats.
         rows: As for `in_nats`.
     """
     steps, found = counted(len(elbos), "step"), Plateau.of(elbos)

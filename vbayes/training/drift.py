@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-MOST = 1_000_000  # numbers, of which so many are looked at, from the first on
+MOST = 1_000_000  # maximum number of parameter values that are examined, in order
 CLIP = 10.0  # standard errors: a single drifting parameter should neither vanish in the mean of many, nor dominate it
 
 

@@ -26,8 +26,8 @@ KEEPS_READING = (
     "Pair {pair!r} reads values of its arguments{line}, and has seen more than {count} different ones: each needs a compiled program of its own, and only {count} are made. "
     "Wanted: tensor operations throughout, such as torch.where(x > 0, a, b), or a constant bound, such as the maximum length."
 )
-VALUES = 8  # different values read of arguments, for each of which a program is made
-CHANGES = 4  # of such values that another program is made for
+VALUES = 8  # maximum number of different values read from arguments, each with a program of its own
+CHANGES = 4  # maximum number of times that programs are made again for changed values
 WORTH = 400
 """Number of steps from which `compile="auto"` compiles. Capturing and compiling takes as long as 90 to 400 of Pyro's steps, whatever the length of a program, as both grow with its operations:
 at 400 steps the four most expensive test programs took .7 to 1.0 times as long in total as Pyro alone (measured by `experiments/compiling_pays.py`). The number is fixed, not measured at run time, as timings must

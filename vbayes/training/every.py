@@ -18,7 +18,7 @@ SOME = Optional(Whole(1))
 @takes(callback=FUNCTION, steps=SOME, epochs=SOME)
 @dataclass(frozen=True)
 class Every:
-    """Calls a callback every so many steps or epochs, exactly. Its decisions are therefore reproducible, whereas other callbacks are called by the clock.
+    """Calls a callback at exact intervals of steps or epochs. Its decisions are therefore reproducible, whereas other callbacks are called at time intervals.
 
     Args:
         callback: A callback as for `vb.fit`; its `new_rows` are those since its last call.

@@ -156,7 +156,7 @@ def look_on(
     with _Suspects() as seen:
         try:
             estimator.loss_and_grads(model, guide, *args, **kwargs)
-        except Exception:  # report what was found until then
+        except Exception:  # report what was found so far
             pass
     wrong = not_finite({name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None})
     for leaf in leaves.values():
@@ -197,7 +197,7 @@ class _Suspects(Messenger):
             density = torch.as_tensor(scale_and_mask(each, msg["scale"], msg["mask"]))
             if msg["infer"].get(
                 "enumerate"
-            ):  # impossible values of a summed-out site are included in the sum like the others
+            ):  # impossible values of a marginalised site are part of the sum like the others
                 density = density.where(density != -torch.inf, 0.0)
             if not torch.isfinite(density.sum()):
                 self.found.setdefault(msg["name"], _rows(msg["name"], density))

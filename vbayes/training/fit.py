@@ -47,7 +47,7 @@ from .updating import check_update, scores_alone, updated
 from .verbs import verb
 
 
-# For type checkers and editors: what comes back hangs on `restarts` alone.
+# For type checkers and editors: the type of the result depends on `restarts` only.
 @overload
 def fit(
     pair: Model, data: Any = None, estimator: str | type[ELBO] | ELBO | None = None, *, guide: str | Callable[..., Any] | None = None,
@@ -203,11 +203,11 @@ def fit(
     warn_of_groups(problem.pair, problem.data)
     if automatic or (estimator is None and problem.pair.word):
         method = of_elbo(problem.pair, problem.first)
-    check_suits(problem.pair, problem.first, method)  # one that can't work on this pair says so now
+    check_suits(problem.pair, problem.first, method)  # raises an error if it can't be used with this pair
     require_parameters(problem.pair)
     check_value(problem.pair, problem.first, method)
     method = with_memory(method, problem.pair, problem.first)
-    # A pyro.infer.ELBO remembers the plates of the first model it meets: each fit has its own.
+    # A pyro.infer.ELBO remembers the plates of the first model that it runs, so each fit has its own.
     fresh = Fit(
         problem.pair, problem.data, copy.copy(method), batch_size, optimizer, learning_rate, seed, Progress.start(seed), compile=compile,
         average=average,
@@ -228,7 +228,7 @@ def fit(
         fresh, kept = autosave.begin(fresh, finds=_of_that_guide)
     if not told:
         with problem.pair.scope():
-            optimizer_for(problem.pair.leaves, optimizer, learning_rate)  # what it refuses, it refuses here too
+            optimizer_for(problem.pair.leaves, optimizer, learning_rate)  # to raise its errors here
         require_adam(optimizer)
         if kept.get("finished"):
             if autosave:

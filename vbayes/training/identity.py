@@ -15,8 +15,8 @@ from ..data.spread import spread
 from ..data.stored import Stored
 from ..estimators import name_of
 
-ROWS = 10_000  # read at a time, for data on disk
-SAMPLED = 1000  # rows that identify data in the file of a fit
+ROWS = 10_000  # rows read at a time, for data on disk
+SAMPLED = 1000  # number of rows that identify the data in the file of a fit
 
 
 def identity(fit: Any, validation: Dataset | None = None, **budget: Any) -> dict[str, Any]:
@@ -57,10 +57,10 @@ def _hash(data: Dataset) -> str:
 
 
 def rows_of(data: Dataset, columns: Sequence[str]) -> str:
-    """Tells data apart: how many rows there are, and a hash of some of them, spread over all; empty if a fit draws them anew.
+    """Identifies data by the number of rows and a hash of some of them, spread over all; empty if the data are redrawn during the fit.
 
     Args:
-        columns: Those that the model takes. Their types don't count.
+        columns: The columns that the model takes; their types don't matter.
     """
     if data.chances is not None:
         return ""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 EARLY = 8, 64  # steps after which it is checked in any case
-NEAREST = 256  # steps between two later looks, at least
+NEAREST = 256  # minimum number of steps between later checks
 SHARE = 0.01  # maximum fraction of the time for later checks
 
 
@@ -15,7 +15,7 @@ class Looks:
     """Schedule of checks: after 8 and 64 steps, and from then on as often as a hundredth of the time allows.
 
     Args:
-        taken: Steps before the first.
+        taken: Number of steps before the first check.
     """
 
     def __init__(self, taken: int = 0) -> None:
@@ -35,6 +35,6 @@ class Looks:
         if steps < EARLY[1]:
             self._next = self._first + EARLY[1]
         else:
-            pace = max(began - self._ended, 1e-9) / max(taken - self._last, 1)  # seconds for a step
+            pace = max(began - self._ended, 1e-9) / max(taken - self._last, 1)  # seconds per step
             self._next = taken + max(NEAREST, int((ended - began) / (SHARE * pace)))
         self._last, self._ended = taken, ended

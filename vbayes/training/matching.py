@@ -100,7 +100,7 @@ class Matching:
     def _next(self, mean: Tensor, root: Tensor, draws: Tensor, scores: Tensor, step: int) -> tuple[Tensor, ...]:
         try:
             return self._normal.write(*self._update.match(mean, root, draws, scores, step))
-        except torch.linalg.LinAlgError:  # of numbers that are none
+        except torch.linalg.LinAlgError:  # raised for NaN
             return (mean + torch.nan,)
 
     def _log_q(self, noise: Tensor, root: Tensor) -> Tensor:

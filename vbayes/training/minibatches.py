@@ -26,7 +26,7 @@ class Minibatches:
     """The minibatches of a fit. The order of an epoch is a function of seed and epoch; for data on disk, rows come window by window, see `Windows`.
 
     Args:
-        data: All of it.
+        data: The whole data set.
         batch_size: M; None takes all rows in each step.
         seed: Seed for the fit.
 
@@ -82,8 +82,7 @@ class Minibatches:
         """The rows of `count` steps.
 
         Returns:
-            For each of the sizes the rows of its steps, (n, size); and (count,) uint8, the number of each step's size. None
-            where there is but one.
+            For each of the sizes the rows of its steps, (n, size); and (count,) uint8, the index of each step's size, or None if there is only one size.
         """
         size = self.sizes[0]
         if size is None:

@@ -28,7 +28,7 @@ from .undo import Undo
 @contextmanager
 def _guarded(params: Sequence[Tensor], undo: Undo) -> Iterator[None]:
     """Takes a step with finite gradients, and undoes it if the result is not finite."""
-    with on_the_cpu(params):  # where torch counts its steps
+    with on_the_cpu(params):  # torch keeps step counters on the CPU
         yield
     if lost := undo.left_the_reals():
         undo.back()
@@ -67,7 +67,7 @@ class OneOptimizer(PyroOptim):
         require_finite(params)
         (group,) = self._optimizer.param_groups
         known = set(map(id, group["params"]))
-        if new := [p for p in params if id(p) not in known]:  # a model may create parameters late
+        if new := [p for p in params if id(p) not in known]:  # a model may create parameters later
             group["params"] += new
             self._names += [str(pyro.get_param_store().param_name(p)) for p in new]
         with _guarded(params, Undo(params, [self._optimizer])):

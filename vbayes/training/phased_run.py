@@ -27,9 +27,9 @@ from .ranks import Ranks
 from .staged import Staged
 
 TRIAL = 2  # purposes of child seeds, distinct from those of `minibatches`
-CHUNK = 64  # values of an ELBO that are taken together: the random numbers of the next are another seed's
+CHUNK = 64  # values of an ELBO that are computed together; the next ones use a different seed
 
-Values = dict[str, Tensor]  # of the parameters, unconstrained
+Values = dict[str, Tensor]  # name of a parameter → its unconstrained value
 
 
 @dataclass(eq=False)
@@ -80,7 +80,7 @@ class PhasedRun:
         )
         self._seed = rng.child(fit.seed, TRIAL)
         self._held_out, self._between = held_out, between
-        self._looking: Any = None  # the engine that looks there
+        self._looking: Any = None  # the engine that evaluates at points
 
     @property
     def rows(self) -> History:
@@ -152,9 +152,7 @@ class PhasedRun:
             stop: Tells whether to stop early.
         """
         count = CHUNK
-        if (
-            self._fit.pair.state().keys() != self._fit.pair.parameters.keys()
-        ):  # there are buffers, which have changed since
+        if self._fit.pair.state().keys() != self._fit.pair.parameters.keys():  # buffers have changed since
             a.values.clear()
             b.values.clear()
         while True:

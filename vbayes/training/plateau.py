@@ -11,12 +11,14 @@ import numpy as np
 
 from .history import Numbers
 
-FEWEST = 40  # steps below which nothing is said
-WIDTH = 1000  # steps of a block, at least, where there are enough of them
-PART = 8  # of all steps, a block is so large a part
-SHARE = 3e-4  # of the gain since the start: what is less is nothing
-PIECES = 20  # of a block, by whose means noise is seen that neighbours share
-ERRORS = 3.0  # standard errors: as many looks as here see a rise in pure noise about once in two hundred trainings
+FEWEST = 40  # steps below which there is no judgement
+WIDTH = 1000  # minimum number of steps in a block, if there are enough
+PART = 8  # a block is this fraction of all steps: 1 / PART
+SHARE = 3e-4  # fraction of the gain since the start below which a gain counts as none
+PIECES = 20  # parts of a block, whose means show autocorrelated noise
+ERRORS = (
+    3.0  # standard errors; with this many tests, a rise is found in pure noise in about one in two hundred trainings
+)
 
 
 @dataclass(frozen=True)
@@ -24,14 +26,14 @@ class Plateau:
     """The last two blocks of a history.
 
     Attributes:
-        span: Steps from one to the next.
-        gain: What the last one's mean is above that of the one before, in the unit of the values.
-        noise: Its standard error, by the differences of neighbours, single ones and in twentieths of a block: a trend hardly counts as noise.
+        span: Steps from one block to the next.
+        gain: Mean of the last block minus that of the previous one, in the unit of the values.
+        noise: Its standard error, from differences of neighbouring values and of neighbouring twentieths of a block, so that a trend hardly counts as noise.
         rises: Whether the gain is beyond the noise and more than 3e-4 of what was gained since the start; over w steps or over 2w.
-        sustained: Whether there was no such rise, now and w steps ago, with w of a thousand steps or more.
+        sustained: Whether there was no such rise, now and w steps ago, with w at least a thousand steps.
 
     References:
-        The blocks, the noise and the share: the stopping rule in the thread of pymc-extras, pull request 733.
+        The stopping rule discussed in pymc-extras, pull request 733, for the blocks, the noise and the fraction.
     """
 
     span: int
@@ -42,7 +44,7 @@ class Plateau:
 
     @classmethod
     def of(cls, values: Sequence[float] | Numbers) -> Plateau | None:
-        """None where there are too few values."""
+        """The plateau of a history; None if there are too few values."""
         array = np.asarray(values, dtype=float)
         if len(array) < FEWEST:
             return None
@@ -61,7 +63,7 @@ class Plateau:
 
 
 def _blocks(array: np.ndarray[Any, Any], width: int, start: float) -> tuple[float, float, bool]:
-    """The gain of the last block on the one before, its standard error, and whether that is a rise."""
+    """The gain of the last block over the previous one, its standard error, and whether that is a rise."""
     last, before = array[-width:], array[-2 * width : -width]
     gain = float(last.mean() - before.mean())
     noise = max(_noise(array[-2 * width :], part) for part in (1, max(1, width // PIECES)))
@@ -69,7 +71,7 @@ def _blocks(array: np.ndarray[Any, Any], width: int, start: float) -> tuple[floa
 
 
 def _noise(array: np.ndarray[Any, Any], part: int) -> float:
-    """The standard error of the difference of an array's halves, by the differences of the means of neighbouring parts: a trend hardly counts."""
+    """The standard error of the difference between the halves of an array, from differences between means of neighbouring parts; a trend hardly contributes."""
     pieces = len(array) // part
     means = array[len(array) - pieces * part :].reshape(pieces, part).mean(1)
     return math.sqrt(float(np.mean(np.diff(means) ** 2)) / 2 * 4 / pieces)

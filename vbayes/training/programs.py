@@ -102,7 +102,7 @@ class Programs:
             else:
                 holds = program.guards.hold_in(uniforms, columns, taken)
             found[left[holds.cpu()]] = number
-        raise AssertionError  # it counts for ever
+        raise AssertionError  # unreachable, as the loop is infinite
 
     def sort(
         self, minibatches: Minibatches, first: int, count: int, rows: Rows

@@ -33,10 +33,10 @@ MEND = "Fix: devices=1, with which each process trains by itself."
 
 
 class Agreed(Stop):
-    """Of all processes together.
+    """A request to stop that all processes agree on.
 
     Args:
-        mine: Of this one, of which the others hear with the next step.
+        mine: Tells whether this process has been asked; the others learn of it at the next step.
     """
 
     def __init__(self, mine: Stop | None = None) -> None:
@@ -47,7 +47,7 @@ class Agreed(Stop):
         self.mine.ask(by)
 
     def heard(self, by: str) -> None:
-        """One of them has been asked."""
+        """Records that one of the processes has been asked."""
         super().ask(by)
 
 
@@ -73,18 +73,18 @@ class Ranks:
 
     @property
     def words(self) -> str:
-        """Who this is."""
+        """A description of this process."""
         return f"Process {self.rank} of {self.world}"
 
     def device(self, asked: Any) -> Any:
-        """The device of this process: where "auto" or "cuda" means a card, the one whose number torchrun says.
+        """The device of this process: for "auto" or "cuda" the GPU that torchrun assigned to it.
 
         Raises:
-            BadInput: More processes than cards, or a group that can't talk about what is on the device.
+            BadInput: There are more processes than GPUs, or the process group can't communicate tensors on the device.
         """
         if str(asked) == "cuda" or (str(asked) == "auto" and torch.cuda.is_available()):
             number, cards = int(os.environ.get("LOCAL_RANK", self.rank)), torch.cuda.device_count()
-            if 0 < cards <= number:  # without any, whoever looks for one says so
+            if 0 < cards <= number:  # without GPUs, the search for a device raises the error
                 raise BadInput(
                     f"device={str(asked)!r} would put {self.words.lower()} on GPU number {number}, but there are only {cards} GPUs. Wanted: one GPU for each process on a machine. "
                     f"Fix: torchrun --nproc-per-node={cards}, device='cpu', or device='cuda:0' where each process is shown a GPU of its own."
@@ -99,10 +99,10 @@ class Ranks:
         return asked
 
     def clock(self) -> float:
-        """How late it is, for all of them."""
+        """The common time of all processes."""
         return self.seconds
 
-    # ---- what they tell each other ---------------------------------------------------------------------------------
+    # ---- communication ---------------------------------------------------------------------------------
 
     def mean(self, tensors: Sequence[Tensor], weight: float, lost: bool = False) -> list[Tensor]:
         """The weighted mean of tensors over the processes; requests to stop, and the time, are communicated along with it.
@@ -171,7 +171,7 @@ class Ranks:
                 f"{MEND_LOST}"
             ) from error
 
-    # ---- and how this one behaves ----------------------------------------------------------------------------------
+    # ---- behaviour of this process ----------------------------------------------------------------------------------
 
     @contextmanager
     def between_steps(self, *, saves: bool = False) -> Iterator[Stop]:

@@ -216,7 +216,7 @@ class Restarts(Displayable):
 
 
 def _reached(fit: Fit) -> float:
-    """The ELBO where a training until convergence has come to, nats."""
+    """The final ELBO of training until convergence, in nats."""
     if fit.convergence is None:
         return math.nan
     if fit.convergence.phases:

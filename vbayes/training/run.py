@@ -10,11 +10,11 @@ from typing import Any, Protocol
 from ..errors import CaptureFailed, warn
 from .engine import Engine
 
-INTERVAL = 0.1  # seconds of a call, about: between two looks at progress bar, callbacks and Ctrl-C
+INTERVAL = 0.1  # approximate seconds per call, that is, between checks of progress bar, callbacks and Ctrl-C
 BY_PYRO = "From here on Pyro takes the steps one by one, which is slower."
 
 Report = Callable[[Sequence[Any], float, float], object]
-"""(what each step has to report, seconds on the clock before these steps, and after them)."""
+"""(the values of each step, seconds on the clock before these steps, and after them)."""
 
 
 class Keeper(Protocol):
@@ -49,7 +49,7 @@ class Run:
     def __init__(self, engine: Engine, instead: Callable[[], Engine] | None = None) -> None:
         self.engine, self._instead = engine, instead
         self.taken, self.seconds, self.interrupted, self.torn, self.why = 0, 0.0, False, False, ""
-        self._pace, self._rate = 1, 0.0  # steps in a call; steps a second, of late
+        self._pace, self._rate = 1, 0.0  # steps per call; recent steps per second
 
     def go(
         self,

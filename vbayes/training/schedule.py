@@ -27,13 +27,13 @@ from .tolerance import Tolerance
 from .updating import bound_of
 from .window import window
 
-WINDOW = 400  # steps of the first window, at least, and at least an epoch
-GROWTH = 1.5  # from one window to the next
+WINDOW = 400  # minimum number of steps in the first window, which is also at least an epoch
+GROWTH = 1.5  # growth factor from one window to the next
 PARTS = 8  # parts of a window, whose means show whether it drifts
 STATIONARY = 1.5  # threshold for `drift`: a mean of many squares of about 1 is seldom above 2
 LOWER = 4.0  # the factor between the rates of two phases
-PHASES = 8  # at most: by then the first rate has been divided by 16 000
-VALUES = 4096  # of an ELBO, at most, for a difference of two
+PHASES = 8  # maximum number of phases: by then the first rate has been divided by 16 000
+VALUES = 4096  # maximum number of values of an ELBO for a difference of two
 SHARE = 4.0  # a window that gains less than this fraction of the cost of the iterates' noise is worth less than a lower rate
 RETREATS = 5  # retreats from NaN or infinite parameters, after which they are an error
 

@@ -83,7 +83,7 @@ class Scheduled:
 
     def _at(self, epoch: int) -> Any:
         """The twin's state after this number of epochs."""
-        if epoch < self._epoch:  # steps that could not be taken
+        if epoch < self._epoch:  # back after steps that could not be taken
             self._load(self._held, self._twin)
             self._epoch = self._held_epoch
         self._forward(epoch)
@@ -91,7 +91,7 @@ class Scheduled:
 
     def _forward(self, epoch: int) -> None:
         while self._epoch < epoch and not self.waits:
-            self._twin.optimizer._opt_called = True  # torch warns of a rate that no step has used
+            self._twin.optimizer._opt_called = True  # torch warns about a rate that no step has used
             self._twin.step()
             self._epoch += 1
         self._epoch = epoch
@@ -117,4 +117,6 @@ def known_ahead(optimizer: Any) -> bool:
     """Whether all parameters have the same rate, and only the scheduler changes it."""
     if not is_schedule(optimizer) or callable(optimizer.pt_optim_args):
         return False
-    return optimizer.pt_optim_constructor is not ClippedAdam  # whose own decay of the rate meets the scheduler's
+    return (
+        optimizer.pt_optim_constructor is not ClippedAdam
+    )  # its own learning-rate decay interferes with the scheduler

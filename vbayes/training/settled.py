@@ -45,7 +45,7 @@ def settled(fit: Any) -> Any | None:
 
 def _moved(fit: Any) -> bool:
     """Whether a guide's parameters differ from the result of its search, as for another start."""
-    found = getattr(fit.pair.guide, "found", None)  # a point's values
+    found = getattr(fit.pair.guide, "found", None)  # the values of a point guide
     if found:
         values = fit.pair.constrained()
         return any(not torch.equal(values[f"{type(fit.pair.guide).__name__}.{name}"], v) for name, v in found.items())

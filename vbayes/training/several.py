@@ -41,8 +41,7 @@ from .updating import bound_of, optimizer_of, scores_alone
 
 def fit_restarts(first: Fit, count: int, steps: int, *, show: bool, callbacks: Sequence[Callback]) -> Restarts:
     """`count` fits like `first`, which has taken no steps yet."""
-    fits = _starts(first, count)
-    alike = _alike(fits)
+    fits, alike = _starts(first, count)
     return replace(fit_each(fits, steps, show=show, callbacks=callbacks), alike=alike)
 
 
@@ -57,8 +56,7 @@ def fit_until_converged(
     """
     left, callbacks = Budget.of(None, max_seconds).seconds, options.pop("callbacks", ())
     reached, failures = list[Fit](), list[NonFinite | None]()
-    fits = _starts(first, count)
-    alike = _alike(fits)
+    fits, alike = _starts(first, count)
     for number, fit in enumerate(fits):
         began, seconds = time.perf_counter(), max(left, 1e-3) / (count - number)
         how: dict[str, Any] = {
@@ -108,7 +106,8 @@ def _which(number: int, count: int) -> str:
     return f"fit {number + 1} of {count}"
 
 
-def _starts(first: Fit, count: int) -> list[Fit]:
+def _starts(first: Fit, count: int) -> tuple[list[Fit], bool]:
+    """The fits, and whether all start from the same values, for example if every parameter starts at a constant."""
     batch = first.data.batch(first.pair.model)
     fits, size, where = [first], first.batch_size, first.data.first.device
     small = first.data.batch(first.pair.model, None if size is None else torch.arange(size, device=where))
@@ -116,13 +115,8 @@ def _starts(first: Fit, count: int) -> list[Fit]:
         pair = another_start(first.pair, batch, seed, number)
         estimator = with_memory(first.estimator, pair, small)  # which stores this start only
         fits.append(replace(first, pair=pair, estimator=estimator, seed=seed, progress=Progress.start(seed)))
-    return fits
-
-
-def _alike(fits: Sequence[Fit]) -> bool:
-    """Whether all start from the same values, as where every parameter starts at a constant."""
-    first, *others = [fit.pair.parameters for fit in fits]
-    return all(torch.equal(value, other[name]) for other in others for name, value in first.items())
+    own, *others = [fit.pair.parameters for fit in fits]
+    return fits, all(torch.equal(value, other[name]) for other in others for name, value in own.items())
 
 
 def fit_each(fits: list[Fit], steps: int, *, show: bool, callbacks: Sequence[Callback] = ()) -> Restarts:

@@ -131,7 +131,7 @@ def sharing_of(pair: Pair, estimator: Any, data: Dataset) -> Sharing:
         try:
             run(
                 moved, buffers, None, data.batch(pair.model, rows).args
-            )  # some ELBOs look at model and guide once before they start
+            )  # some ELBOs run model and guide once before they start
             half = count - count // 2
             few, many = (at(rows[:number], None)[1] for number in (half, count))
             sharing = Sharing.of(few, many, (half, count))
@@ -144,7 +144,7 @@ def sharing_of(pair: Pair, estimator: Any, data: Dataset) -> Sharing:
             parts = [at(rows[s.start : s.stop], s.noise(noise))[0] for s in shares]
         except BadInput:
             raise
-        except Exception as error:  # whatever the model's code raises on fewer rows
+        except Exception as error:  # anything that the model's code raises on fewer rows
             raise _refused(pair, f"on {count} rows it fails{line_of(error)}: {str(error).splitlines()[0]}") from error
     if not _is_mean(wanted, parts, [s.weight for s in shares]):
         raise _refused(pair, "its gradient and ELBO on some rows are not the mean of those on two halves")
@@ -156,7 +156,7 @@ def _refused(pair: Pair, why: str) -> BadInput:
 
 
 def _is_mean(wanted: Any, parts: Sequence[Any], weights: Sequence[float]) -> bool:
-    """Whether some tensors are the weighted mean of others up to rounding: to half of the digits, or to those that the size of the largest number allows."""
+    """Whether some tensors are the weighted mean of others up to rounding: to half of the digits, or to the precision of the largest number."""
     right, others = tree_leaves(wanted), [tree_leaves(part) for part in parts]
     longest = max((float(each.abs().max()) for each in right if each.is_floating_point() and each.numel()), default=0.0)
     for each, *some in zip(right, *others, strict=True):

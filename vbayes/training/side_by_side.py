@@ -75,7 +75,7 @@ class SideBySide:
         for engine in self._engines:
             engine.advance(len(values))
         if not len(values):
-            self.failure = Failure("ELBO")  # of all of them; `why` of each engine says more
+            self.failure = Failure("ELBO")  # for all of them; `why` of each engine gives details
         return values.where(values.isfinite(), torch.nan).tolist()  # type: ignore[no-any-return]
 
     @property

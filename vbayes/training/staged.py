@@ -26,7 +26,7 @@ from .minibatches import NOISE, EpochLoss, Minibatches
 from .non_finite_step import NonFiniteStep
 from .programs import Kind, Programs
 
-RARE = 0.05  # fraction of the steps that is too small to compile for, as often for an epoch's last, smaller minibatch
+RARE = 0.05  # fraction of the steps below which a program is not compiled, such as that of an epoch's last, smaller minibatch
 
 
 class Staged:
@@ -125,7 +125,7 @@ class Staged:
         if self._looks.due(self._taken):
             with self._looks.look(self._taken):
                 self._hold_against_pyro()
-            self._watch.reset()  # a model that counts its calls has counted these runs
+            self._watch.reset()  # a model that counts its calls has counted these checks
 
     def _renew(self) -> None:
         changed = ", ".join(f"`{place.name}`" for place, _ in self._watch.what_changed()) or "A list"

@@ -35,7 +35,7 @@ from .scheduled import is_schedule
 from .svi_program import SVIProgram, name_of_model
 from .svi_steps import SVISteps
 
-WARM = 100  # number of calls with arguments of one kind after which it compiles for them: they have taken as long as compiling will
+WARM = 100  # number of calls with arguments of one kind after which it compiles for them; by then Pyro has taken as long as compiling takes
 RATES = 2  # changes of the optimiser's options: after the first number its rates are inputs, after the second it takes its steps itself
 KINDS = 20  # number of kinds of arguments after which a warning says that they keep changing
 
@@ -211,7 +211,7 @@ class SVI(pyro.infer.SVI):
         self._last = call.key
         if self._wait is None or _PYRO_STACK:  # a Pyro handler around the call needs to see its sites
             return None
-        if self.loss_and_grads != self._own_loss:  # set by hand
+        if self.loss_and_grads != self._own_loss:  # `loss_and_grads` was set by the user
             return None
         held = self._staged.get(call.key)
         if held is not None and held.changed():

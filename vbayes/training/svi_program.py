@@ -101,7 +101,7 @@ class SVIProgram:
         self.taken, self._looks = 0, Looks()
         self._ahead: Noise | None = None  # noise drawn for steps of a run that are still to come
         self.failing: Noise | None = None
-        self.watch.reset()  # a model that counts its calls has counted these runs
+        self.watch.reset()  # a model that counts its calls has counted these checks
 
     def _batch(self, call: Call) -> Batch:
         return Batch(self._inputs(call))
@@ -225,7 +225,7 @@ class SVIProgram:
         """
         assert self._state and self._updates
         self._updates.refresh(self._state.steps, self._state.optimizer)
-        if self._program.guards and self._program.guards.of_rows:  # which one must have looked at
+        if self._program.guards and self._program.guards.of_rows:  # so each step is checked for its rows
             normals, uniforms = self._fresh()
             self._ahead = normals[None].clone(), uniforms[None].clone()
         if self._ahead is None or not len(self._ahead[0]):

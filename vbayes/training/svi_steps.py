@@ -64,7 +64,7 @@ class SVISteps:
             rng.set_state(here)
             self.failure = self._why_not(error)
             return []
-        except ValueError:  # of validation, where it is on
+        except ValueError:  # an error of validation, if that is on
             svi.optim, svi.loss_and_grads = optim, loss
             rng.set_state(here)
             failure = self._why("loss")

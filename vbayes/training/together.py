@@ -30,7 +30,13 @@ from .until_converged import until_converged
 from .updating import scores_alone
 
 F = TypeVar("F", bound=Any)  # a `Fit`
-CARRIED = ("rows", "progress", "learning_rate", "switches", "convergence")  # of a fit, beside its pair's values
+CARRIED = (
+    "rows",
+    "progress",
+    "learning_rate",
+    "switches",
+    "convergence",
+)  # attributes of a fit, besides the values of its pair
 
 
 def refuse_together(ranks: Ranks, *, automatic: bool, restarts: int | None, average: bool, optimizer: Any) -> None:

@@ -95,7 +95,7 @@ def until_converged(
 
 
 def _require_telling_values(method: Any) -> None:
-    """Raises `BadInput` for an objective that is lowered, and of which an estimate of few draws is lowest where none of them meets the posterior."""
+    """Raises `BadInput` for an objective that is minimised, as its estimates from few draws are lowest when no draw reaches the posterior."""
     if isinstance(method, Estimator) and not (method.objective.ascend or method.unbiased_in):
         name = name_of(method)
         raise BadInput(

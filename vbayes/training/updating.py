@@ -31,7 +31,7 @@ def updated(
     optimizer: Any, update: Any, *, told: bool, estimator: Any = None, batch_size: int | None = None, learning_rate: float | None = None,
     average: bool | None = None,
 ) -> Any:  # fmt: skip
-    """The optimiser of a fit, or the update in its place.
+    """The optimiser of a fit, or the update used instead.
 
     Args:
         optimizer, update, estimator, batch_size, learning_rate, average: As given to `fit`.
@@ -77,7 +77,7 @@ def optimizer_of(fit: Any) -> Any:
         Unsuitable: The guide can't be used with the fit's update.
     """
     if scores_alone(fit.optimizer):
-        return functools.partial(torch.optim.SGD, lr=0.0)  # which is never used
+        return functools.partial(torch.optim.SGD, lr=0.0)  # it is never used
     if not isinstance(fit.optimizer, NaturalGradient):
         return fit.optimizer
     rows = None if fit.batch_size is None else torch.arange(fit.batch_size, device=fit.data.first.device)

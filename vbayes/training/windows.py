@@ -14,7 +14,7 @@ from .. import rng
 from ..data.dataset import Batch, Dataset
 from ..data.stored import Stored, block_of
 
-BYTES = 2**26  # bytes of a window, of which there are two
+BYTES = 2**26  # size of a window in bytes; there are two windows
 
 
 @dataclass(frozen=True)

@@ -58,11 +58,11 @@ class BatchAndMatch:
 
 
 def _factor(centred: Tensor, off: Tensor, rate: float, share: float) -> Tensor:
-    """(D, B + 1) whose product with its transpose is λ times a covariance and λ/(1+λ) times a square."""
+    """A factor (D, B + 1) whose product with its transpose is λ times a covariance plus λ/(1+λ) times an outer product."""
     return torch.cat([centred.mT * (rate / len(centred)) ** 0.5, off[:, None] * share**0.5], 1)
 
 
 def lower_triangle(root: Tensor) -> Tensor:
-    """The lower triangle L (D, D) with L Lᵀ = R Rᵀ, of any R of D rows."""
+    """The lower triangle L (D, D) with L Lᵀ = R Rᵀ, for any R with D rows."""
     lower = torch.linalg.qr(root.mT).R.mT
     return lower * torch.where(lower.diagonal() < 0, -1.0, 1.0)

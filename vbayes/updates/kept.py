@@ -1,4 +1,4 @@
-"""Updates in a file: their names and settings."""
+"""Updates in saved fits: their names and settings."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ KINDS = {kind.__name__: kind for kind in (NaturalGradient, BatchAndMatch, ScoreM
 
 
 def to_json(update: Any) -> list[Any] | None:
-    """Name and settings of an update; None for what is none, such as an optimiser."""
+    """Name and settings of an update; None for anything else, such as an optimiser."""
     return [type(update).__name__, dataclasses.asdict(update)] if type(update) in KINDS.values() else None
 
 
 def of_json(value: Any) -> Any:
-    """The other way.
+    """The update for its name and settings.
 
     Raises:
-        ValueError: What stands there is no update of ours.
+        ValueError: There is no such update.
     """
     if value is None:
         return None

@@ -56,10 +56,10 @@ class NaturalGradient:
     decay: float = 0.0
 
     def of(self, pair: Pair, batch: Batch) -> Callable[..., torch.optim.Optimizer]:
-        """Its optimiser for the parameters of a pair, inside its scope.
+        """The optimiser for the parameters of a pair, inside the pair's scope.
 
         Raises:
-            Unsuitable: The guide has no normal of which it knows the metric.
+            Unsuitable: The guide has no normal whose metric is known.
         """
         places = {name: place for place, name in enumerate(pair.leaves)}
         normals = normals_of(pair, batch)
@@ -77,9 +77,9 @@ class NaturalAdam(torch.optim.Adam):
 
     Args:
         params: As for any `torch.optim.Optimizer`.
-        rate, max_kl, decay: Of natural gradients.
-        normals: Each with the places of its parameters among `params`.
-        options: Of Adam.
+        rate, max_kl, decay: As for `NaturalGradient`.
+        normals: The normals, each with the indices of its parameters in `params`.
+        options: Options of Adam.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class NaturalAdam(torch.optim.Adam):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One step along the parameters' `.grad`."""
+        """Takes one step, using the parameters' `.grad`."""
         loss = None if closure is None else torch.enable_grad()(closure)()
         moved = []
         for normal, leaves in self.normals:
@@ -109,7 +109,7 @@ class NaturalAdam(torch.optim.Adam):
                 (leaves, self.moved(normal, [leaf.detach() for leaf in leaves], gradients, taken.double() + 1))
             )
             for leaf in leaves:
-                leaf.grad = None  # Adam has no part in it
+                leaf.grad = None  # not updated by Adam
         super().step()
         for leaves, values in moved:
             for leaf, value in zip(leaves, values, strict=True):
@@ -120,12 +120,12 @@ class NaturalAdam(torch.optim.Adam):
     def moved(
         self, normal: NormalParameters, values: Sequence[Tensor], gradients: Sequence[Tensor], step: Tensor
     ) -> tuple[Tensor, ...]:
-        """Values of a normal's parameters after a step, from 1, down a loss."""
+        """Values of a normal's parameters after a step that lowers the loss; steps are counted from 1."""
         rate: Any = self.rate
         if self.decay:
             rate = (rate / (1 + self.decay * (step - 1))).to(values[0])
         return normal.step(values, gradients, rate, self.max_kl)
 
     def together(self, leaf: Tensor) -> tuple[NormalParameters, list[Tensor]] | None:
-        """The normal that a parameter is of, with all of its parameters; None for Adam's."""
+        """The normal to which a parameter belongs, with all its parameters; None for parameters updated by Adam."""
         return next((each for each in self.normals if any(leaf is own for own in each[1])), None)

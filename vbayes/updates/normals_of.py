@@ -1,4 +1,4 @@
-"""Which parameters of a guide are those of a normal whose metric is known in closed form."""
+"""Finds the parameters of a guide that belong to a normal whose metric is known in closed form."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ BY_KIND: dict[type, tuple[str, ...]] = {
     Full: ("loc", "scale_tril"),
     AutoMultivariateNormal: ("loc", "scale", "scale_tril"),
 }
-"""Guides whose sites are not made of their parameters alone, or not of each as it is."""
+"""Guides whose sites depend on more than their parameters, or transform them."""
 
 
 def normals_of(pair: Pair, batch: Batch) -> tuple[NormalParameters, ...]:
     """The normals of a guide, inside the scope of its pair.
 
-    A normal is found where location and standard deviations, or a triangle, of a site are parameters as they are: not made by a network, picked by row, or shared.
+    A normal is found if location and standard deviations, or a triangle, of a site are parameters themselves: not computed by a network, indexed by row, or shared.
 
     Args:
         pair: An initialised pair.
         batch: The arguments that model and guide are called with.
 
     Raises:
-        Unsuitable: There is none.
+        Unsuitable: The guide has no such normal.
     """
     constraints = pyro.get_param_store().get_state()["constraints"]
     leaves = pair.leaves
@@ -89,7 +89,7 @@ def _heads(pair: Pair, batch: Batch) -> list[tuple[Tensor, Tensor]]:
 
 
 def _reached(head: Tensor, leaves: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Name → gradient of the sum of a tensor times some weights."""
+    """Name → gradient of a weighted sum of a tensor."""
     if not head.requires_grad:
         return {}
     gradients = torch.autograd.grad(
@@ -99,7 +99,7 @@ def _reached(head: Tensor, leaves: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _same(head: Tensor, leaves: dict[str, Tensor], constraints: Any) -> str | None:
-    """The parameter that a tensor is; None where it is made of one, or of several."""
+    """The parameter that a tensor is; None if it is computed from one or more parameters."""
     reached = _reached(head, leaves)
     if len(reached) != 1:
         return None

@@ -44,7 +44,7 @@ class ScoreMatching:
         towards = scores @ root @ root.mT - away
         pull = (scores * towards).sum(1) / (1 + rho + along)
         moved = (towards - away * pull[:, None]) / (1 + rho[:, None])
-        # Σ + (d dᵀ − (d + δ)(d + δ)ᵀ): each is positive, and so is their mean.
+        # Σ + (d dᵀ − (d + δ)(d + δ)ᵀ): each is positive definite, and so is their mean.
         one, two = away, away + moved
         covariance = root @ root.mT + (one.mT @ one - two.mT @ two) / len(draws)
         values, axes = torch.linalg.eigh((covariance + covariance.mT) / 2)

@@ -117,7 +117,7 @@ def test_it_answers_to_a_hand(tmp_path):
     """
     found = ask(bound, f"ask(1); {script}", tmp_path)
     assert found["hidden"] == ["clouds"] and found["before"] and found["shown"]
-    assert found["said"].startswith("No: sticking the landing. By ")
+    assert found["said"].startswith("No: sticking the landing. The variance ")
     assert found["moved"] == pytest.approx([0.5, 1.5], abs=1e-6) and found["stretched"] == pytest.approx(0.25, abs=1e-6)
     assert found["correlation"] == 0.1 and re.match(r"log p\(x\) -\d.* = ELBO -\d.* \+ KL \d", found["split"])
     assert found["keyed"] == pytest.approx(0.55) and found["steps"] == 5 and found["requests"] == [] and found["fits"]

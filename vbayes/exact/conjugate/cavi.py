@@ -16,7 +16,7 @@ from ...arguments.takes import takes
 from ...errors import BadInput, NonFinite
 from ...progress import bar
 
-ROUNDING = 1e-9  # of the ELBO, relative: what a sweep may seem to lose
+ROUNDING = 1e-9  # relative decrease of the ELBO in a sweep that rounding may cause
 
 Q = TypeVar("Q")
 

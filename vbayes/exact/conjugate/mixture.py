@@ -95,7 +95,7 @@ class GaussianMixture:
         return self.parameters(self.log_joint(q).softmax(-1))
 
     def parameters(self, responsibilities: Tensor) -> Factors:
-        """q(π) q(μ, Λ) that suits assignments (N, C) best, with these."""
+        """The optimal q(π) q(μ, Λ) for given assignments (N, C), with these."""
         r, prior = responsibilities, self.prior
         count = r.sum(0)
         mean = (r.T @ self.x) / count.clamp(min=torch.finfo(r.dtype).tiny)[:, None]

@@ -30,7 +30,7 @@ class NormalGamma:
 
     Attributes:
         x: (N,) data.
-        location, strength, shape, rate: Of the prior: μ₀, λ₀, a₀, b₀.
+        location, strength, shape, rate: Parameters of the prior: μ₀, λ₀, a₀, b₀.
 
     Raises:
         BadInput: There are no data, or the prior is not valid.
@@ -55,7 +55,7 @@ class NormalGamma:
             )
 
     def start(self, seed: int) -> Factors:
-        """At the prior, but for a random location."""
+        """The prior, with a random location."""
         generator = torch.Generator("cpu").manual_seed(seed)  # so that a seed gives the same start everywhere
         noise = torch.randn((), generator=generator, dtype=self.x.dtype, device="cpu").to(self.x.device)
         shape, rate = self.x.new_tensor(self.shape), self.x.new_tensor(self.rate)

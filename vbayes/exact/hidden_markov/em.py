@@ -25,13 +25,13 @@ from .starts import random_start
 
 
 class Expected(NamedTuple):
-    """What an E-step finds.
+    """Result of an E-step.
 
     Attributes:
-        bound: () nats that the M-step raises: the log-evidence, or the ELBO.
+        bound: () log-evidence or ELBO in nats, which the M-step increases.
         states: (N, T, S) q(z_t), 0 past a row's end.
         moves: (S, S) expected number of transitions.
-        log_q: (N, T, S) to begin the next E-step with; None if it needs none.
+        log_q: (N, T, S) initial value for the next E-step; None if it needs none.
     """
 
     bound: Tensor
@@ -44,7 +44,7 @@ Expectation = Callable[[tuple[Tensor, Tensor, Tensor], Tensor | None, "Expected 
 
 
 def by_posterior(given: tuple[Tensor, Tensor, Tensor], lengths: Tensor | None, before: Expected | None) -> Expected:
-    """Under the exact posterior: Baum & Welch's E-step."""
+    """The E-step of Baum & Welch, under the exact posterior."""
     initial, transition, emission = given
     ahead, behind = messages.forward(*given, lengths), messages.backward(*given, lengths)
     within = inside(emission, lengths)
@@ -173,6 +173,6 @@ def _in_double(model: HiddenMarkov) -> HiddenMarkov:
 
 
 def _rows(probability: Tensor) -> Tensor:
-    """To double precision, with rows that sum to one in it."""
+    """Converts to double precision, in which rows sum to one."""
     doubled = probability.detach().double()
     return doubled / doubled.sum(-1, keepdim=True)

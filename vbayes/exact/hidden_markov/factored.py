@@ -41,8 +41,8 @@ def best_factored(
     Args:
         initial, transition, emission, lengths: As for `log_evidence`; no transition may be impossible.
         start: (N, T, S) log-probabilities; the posterior marginals if None.
-        tolerance: The ELBO's gain in nats, of a sweep and row, at which to stop.
-        sweeps: At most so many.
+        tolerance: Gain in the ELBO in nats, per sweep and row, at which to stop.
+        sweeps: Maximum number of sweeps.
 
     References:
         Saul & Jordan 1996, Exploiting tractable substructures in intractable networks; Bishop 2006, section 10.1.1.

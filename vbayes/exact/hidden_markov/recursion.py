@@ -1,4 +1,4 @@
-"""The forward recursion, step by step: what the parallel scan is held against, and cheaper on very short chains."""
+"""The forward recursion, step by step: the reference for the parallel scan, and faster for very short chains."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Products along a chain of T factors in O(log T) depth, for any product that is associative.
 
-Neighbours are multiplied in pairs, all pairs at once, until one is left; what stands between is filled in on the way back.
+Neighbours are multiplied in pairs, all pairs at once, until one is left; the products in between are filled in on the way back.
 Sums over states, maxima over states and maps from state to state are all such products, so evidence, messages, best paths
 and random paths need no loop over time.
 
@@ -20,7 +20,7 @@ from torch import Tensor
 Operation = Callable[[Tensor, Tensor], Tensor]
 
 LOG_ZERO = -1e30
-"""Stands for log 0: the gradient of log(0 + 0) is not a number, that of numbers this small is zero.
+"""Used for log 0: the gradient of log(0 + 0) is NaN, that of numbers this small is zero.
 
 A sum of 2²⁶ of them is still finite in single precision.
 """

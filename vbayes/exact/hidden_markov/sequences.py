@@ -11,22 +11,22 @@ from .messages import inside
 
 
 def filled(x: Tensor, seen: Tensor) -> Tensor:
-    """x (N, T, *features), and 0 at the steps that were not seen (N, T)."""
+    """x (N, T, *features), with 0 at unobserved steps (N, T)."""
     return where_seen(seen, x, torch.zeros_like(x))
 
 
 def where_seen(seen: Tensor, x: Tensor, other: Tensor) -> Tensor:
-    """x (N, T, *features) at the steps that were seen (N, T), and the other elsewhere."""
+    """x (N, T, *features) at observed steps (N, T), and the other values elsewhere."""
     return torch.where(seen.reshape(*seen.shape, *(1,) * (x.dim() - 2)), x, other)
 
 
 def check_sequences(
     emission: Emission, x: Tensor, lengths: Tensor | None = None, observed: Tensor | None = None
 ) -> Tensor:
-    """Which steps were seen.
+    """Checks sequences, and returns which steps were observed.
 
     Args:
-        emission: That x must be of.
+        emission: The emission that x must come from.
         x: (N, T, *features).
         lengths: (N,) integers, or None.
         observed: (N, T) true or false, or None.
@@ -35,7 +35,7 @@ def check_sequences(
         (N, T) whether a step belongs to its row and was observed.
 
     Raises:
-        BadInput: Shapes or types that do not fit, a row without steps, values that the emission does not know.
+        BadInput: Shapes or types do not match, a row has no steps, or the emission can't emit a value.
     """
     check_shapes(emission.features, x, lengths)
     seen = inside(x, lengths)
@@ -51,7 +51,7 @@ def check_sequences(
 
 
 def check_shapes(features: tuple[int, ...], x: Tensor, lengths: Tensor | None) -> None:
-    """Raises `BadInput` where x or its lengths can't be sequences."""
+    """Raises `BadInput` if x or its lengths are not valid."""
     shape = tuple(x.shape)
     wanted = "(N, T" + "".join(f", {d}" for d in features) + ")"
     if len(shape) != 2 + len(features) or shape[2:] != features:

@@ -1,4 +1,4 @@
-"""Where learning starts from."""
+"""Initial models for learning."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .emissions import CategoricalEmission, Emission, GaussianEmission
 from .model import HiddenMarkov
 from .sequences import check_sequences, check_shapes
 
-STAY = 0.8  # of the probability that a state is followed by itself: states that last are what such models are for
+STAY = 0.8  # weight of self-transitions, as such models are meant for states that last
 
 
 @takes(states=SIZE, symbols=Optional(SIZE))
@@ -27,7 +27,7 @@ def random_start(
     observed: Tensor | None = None,
     seed: int | None = None,
 ) -> HiddenMarkov:
-    """A model that could have made the data, with states that differ.
+    """A random model that could have generated the data, with distinct states.
 
     Gaussian for real numbers: means at data drawn without replacement, the data's standard deviation. Categorical for
     integers: frequencies of the data, each times a draw from Exponential(1).

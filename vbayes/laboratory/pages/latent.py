@@ -1,4 +1,4 @@
-"""A page in which a reader drags a point through the latent space of a variational autoencoder and sees what it generates."""
+"""Numbers for the page "Through the latent space", in which a reader drags a point through the latent space of a variational autoencoder."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from ...pairs.vae import Decoder
 from ...training.fit import fit
 from ...training.result import Fit
 
-DIGITS = 4  # significant ones, of each number in the page
+DIGITS = 4  # significant digits of each number in the page
 
 
 def figures(trained: Fit | None = None, *, seed: int = 0) -> dict[str, Any]:
-    """What the page holds, as plain numbers for JSON.
+    """The numbers of the page, for JSON.
 
     Args:
-        trained: A fit of `vb.pairs.vae(latent=2)` to pictures; None trains one on `vb.data.digits()`, in some seconds.
+        trained: A fit of `vb.pairs.vae(latent=2)` to pictures; if None, one is trained on `vb.data.digits()`, which takes some seconds.
         seed: Seed for that training.
 
     Returns:
-        `decoder`: weights and biases of its two layers; `codes`: E_q z of each row, with `labels` where the data have a column of that name; `image`: height, width.
+        `decoder`: weights and biases of its two layers; `codes`: E_q z of each row, with `labels` if the data have such a column; `image`: height, width.
 
     Raises:
-        Unsuitable: Another pair, another number of latents, or rows that are no pictures.
+        Unsuitable: A different pair or number of latents, or rows that are not pictures.
     """
     if trained is None:
         pair = pairs.vae(latent=2, seed=seed)

@@ -19,7 +19,7 @@ FILES = {
     "bound": ("watch_the_bound", "watch_the_bound", ("numbers", "watch_the_bound")),
     "latent": ("latent_space", "latent", ("latent",)),
 }
-"""Page → the file that it is called, its template, and the scripts in it."""
+"""Page → its default file name, its template, and its scripts."""
 
 
 @takes(which=WHICH)
@@ -57,7 +57,7 @@ def page(which: Page = "bound", out: str | Path | None = None, *, fit: Fit | Non
 
 
 def filled(which: Page, found: dict[str, Any]) -> str:
-    """A page's template with its scripts and numbers in their places."""
+    """A page's template, filled with its scripts and numbers."""
     _, name, scripts = FILES[which]
     html = (TEMPLATES / f"{name}.html").read_text(encoding="utf-8")
     for script in scripts:

@@ -1,4 +1,4 @@
-"""Posteriors of two latents that a page can draw, and the normals that it lets a reader move among them."""
+"""The posteriors of two latents in "Watch the bound", and their normal guides."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ...data.eight_schools import eight_schools
 from ...pair.pair import Pair
 
 CORRELATIONS = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
-MODE, BETWEEN = (1.6, 1.1), 0.5  # the datum of the two modes, and its noise
-FAR = 10.0  # sd of the normal that the funnel's latents are declared with; a factor takes its density out again
+MODE, BETWEEN = (1.6, 1.1), 0.5  # the datum of the posterior with two modes, and its noise
+FAR = 10.0  # sd of the normal from which the funnel's latents are formally drawn; a factor cancels its density
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class Target:
     """A model of two latents z and one datum.
 
     Attributes:
-        name: As the page has it.
-        prior: sd of both latents, independent normals with mean 0.
-        settings: What the page's own formula of log p(x, z) needs beside the prior.
+        name: Name in the page.
+        prior: sd of both latents, which are independent normals with mean 0.
+        settings: Constants for the page's formula of log p(x, z), besides the prior.
         log_likelihood: (2,) z → () log p(x|z), in nats.
-        closed: Whether the prior is that normal, so that KL(q ‖ p(z)) has a closed form.
+        closed: Whether the prior is normal, so that KL(q ‖ p(z)) has a closed form.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Target:
     closed: bool = True
 
     def pair(self, loc: list[float], log_scale: list[float], slope: float | None) -> Pair:
-        """The model with a normal guide: z = loc + C ε, where C = [[e^log_scale₁, 0], [slope, e^log_scale₂]], or without a slope two independent ones."""
+        """The model with a normal guide: z = loc + C ε, where C = [[e^log_scale₁, 0], [slope, e^log_scale₂]]; without a slope the two are independent."""
 
         def model(x: Tensor) -> None:
             z = pyro.sample("z", dist.Normal(x.new_zeros(2), self.prior).to_event(1))
@@ -60,7 +60,7 @@ class Target:
 
 
 def targets() -> list[Target]:
-    """In the order in which the page offers them; the correlated one once for each correlation."""
+    """The targets in the page's order; the correlated one once for each correlation."""
     return [
         *map(correlated, CORRELATIONS),
         Target("arms", 1.0, {"x": 1.0, "noise": 0.3}, lambda z: _normal(1.0, z[..., 0] * z[..., 1], 0.3)),
@@ -71,20 +71,20 @@ def targets() -> list[Target]:
 
 
 def correlated(correlation: float) -> Target:
-    """x = 1 = z₁ − z₂ + noise: of two effects the difference is known, so that they hang together."""
+    """x = 1 = z₁ − z₂ + noise: only the difference of two effects is observed, so their posterior is correlated."""
     noise = math.sqrt((1 - correlation) / correlation)
     settings = {"x": 1.0, "noise": noise, "correlation": correlation}
     return Target("correlated", 1.0, settings, lambda z: _normal(1.0, z[..., 0] - z[..., 1], noise))
 
 
 def _two_modes(z: Tensor) -> Tensor:
-    """x = ± z + noise, with either sign as likely."""
+    """x = ± z + noise, with both signs equally likely."""
     x = z.new_tensor(MODE)
     return torch.logaddexp(_normal(x, z, BETWEEN).sum(-1), _normal(x, -z, BETWEEN).sum(-1)) - math.log(2)
 
 
 def funnel() -> Target:
-    """Eight schools (Rubin 1981), all but two of their latents integrated out: z₁ is a tenth of the first school's effect, z₂ = log τ ~ N(1, 1).
+    """Eight schools (Rubin 1981), with all but two latents integrated out: z₁ is a tenth of the first school's effect, z₂ = log τ ~ N(1, 1).
 
     With w_j = 1 / (σ_j² + τ²) of the other seven, S = Σ w_j + 1/25 and B = Σ w_j y_j: θ₁ | τ ~ N(B/S, 1/S + τ²), and these seven have
     log p(y | τ) = ½ Σ log w_j − ½ Σ w_j y_j² + ½ B²/S − ½ log 25 S − 7/2 log 2π.
@@ -110,7 +110,7 @@ def funnel() -> Target:
 
 
 def _normal(x: Any, loc: Any, scale: Any) -> Tensor:
-    """log N(x; loc, scale²), whichever of the three are tensors."""
+    """log N(x; loc, scale²); any of the three may be a tensor."""
     scaled = (x - loc) / scale
     spread = scale.log() if isinstance(scale, Tensor) else math.log(scale)
     return torch.as_tensor(-0.5 * scaled**2 - spread - 0.5 * math.log(2 * math.pi))

@@ -1,4 +1,4 @@
-"""A page in which a reader moves q and watches the bound: what is exact in it is computed here."""
+"""Numbers for the page "Watch the bound": the exact values are computed here."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ SHOWN = 0.9  # the correlation with which the page opens, and at which variances
 
 
 def figures(*, replicas: int = 20_000, seed: int = 0) -> dict[str, Any]:
-    """What the page holds that was computed beforehand, as plain numbers for JSON.
+    """The precomputed numbers of the page, for JSON.
 
     Args:
-        replicas: Gradients of each estimator.
-        seed: Seed for these.
+        replicas: Number of gradients of each estimator.
+        seed: Seed for their draws.
 
     Returns:
         `targets`: of each its settings, log p(x), the posterior's means and sds, where q starts, and `points`: a few q with their exact ELBO, KL and
@@ -51,7 +51,7 @@ def figures(*, replicas: int = 20_000, seed: int = 0) -> dict[str, Any]:
 
 
 def described(target: Target) -> dict[str, Any]:
-    """All about a target but the variances."""
+    """Everything about a target except the variances."""
     points = [_point(target, *place) for place in _places(target)]
     about = {key: [point.pop(key) for point in points][0] for key in ("evidence", "means", "sds")}
     loc, log_scale = STARTS[target.name]
@@ -62,7 +62,7 @@ def described(target: Target) -> dict[str, Any]:
 
 
 def _places(target: Target) -> Iterator[tuple[list[float], list[float], float | None]]:
-    """(mean, log sds, slope) of a few q: the start, and it moved, stretched and turned."""
+    """(mean, log sds, slope) of a few q: the initial one, and shifted, stretched and rotated ones."""
     (a, b), (s, t) = STARTS[target.name]
     yield [a, b], [s, t], None
     yield [-0.5 * a, 0.7 * b], [s - 0.4, t + 0.2], None
@@ -91,7 +91,7 @@ def _measured(target: Target, replicas: int, seed: int) -> list[dict[str, Any]]:
     pair = target.pair(list(loc), list(log_scale), None).initialise(Batch((_nothing(),)))
     names = [name for name in ESTIMATORS if target.closed or name != "analytic_kl"]
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Heavy tails", UserWarning)  # the rows say so
+        warnings.filterwarnings("ignore", "Heavy tails", UserWarning)  # the rows report it
         result = compare(pair, _nothing(), names, at={"start": pair}, replicas=replicas, seed=seed, progress=False)
     table = result.to_dataframe().query("group == 'all'")
     rows = table[["estimator", "variance", "variance_se", "heaviest_block"]].to_dict("records")
@@ -99,5 +99,5 @@ def _measured(target: Target, replicas: int, seed: int) -> list[dict[str, Any]]:
 
 
 def _nothing() -> torch.Tensor:
-    """The data: they are in the model's likelihood already."""
+    """The data: none, because the likelihood includes them."""
     return torch.zeros(1, dtype=torch.float64, device="cpu")

@@ -68,7 +68,7 @@ function draw() {
   const [picture, side] = pen("picture");
   paint(picture, decode(z), 0, 0, side, side);
   const label = FIGURES.labels[nearest(z)];
-  $("place").textContent = `z = (${z[0].toFixed(2)}, ${z[1].toFixed(2)})` + (label === undefined ? "" : `; the nearest code is of a ${label}`);
+  $("place").textContent = `z = (${z[0].toFixed(2)}, ${z[1].toFixed(2)})` + (label === undefined ? "" : `; the nearest code belongs to class ${label}`);
   history.replaceState(null, "", `#z=${z.map((v) => v.toFixed(3)).join("_")}&map=${map ? 1 : 0}`);
 }
 
@@ -111,7 +111,7 @@ $("walk").onclick = () => {
 window.addEventListener("resize", draw);
 window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 
-$("about").textContent = `A variational autoencoder with two latents, trained on ${FIGURES.codes.length} pictures (${FIGURES.data}). Each dot is the code of a picture, the mean of q(z|x); circles are one and two sds of the prior. Drag the point, or use the arrow keys.`;
+$("about").textContent = `A variational autoencoder with two latents, trained on ${FIGURES.codes.length} images (${FIGURES.data}). Each dot is the code of an image, the mean of q(z|x); the circles are one and two standard deviations of the prior. Drag the point, or use the arrow keys.`;
 const classes = [...new Set(FIGURES.labels)].sort((a, b) => a - b);
 $("legend").replaceChildren(...classes.map((label) => {
   const entry = document.createElement("span"), swatch = document.createElement("i");

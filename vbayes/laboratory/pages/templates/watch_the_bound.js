@@ -14,30 +14,30 @@ let target = null, ways = {}, noise = normals(1), playing = false, held = null, 
 
 // Questions: what is asked, the right answer, how the page stands then, what is kept hidden, and what is shown afterwards.
 const QUESTIONS = [
-  { ask: "q may move and stretch, but not turn: it is factored. When the bound has stopped rising, how wide is q beside the posterior?", choices: ["as wide", "wider", "narrower"], right: 2,
+  { ask: "q can move and stretch, but not rotate: it is factored. When the bound has stopped rising, how wide is q compared with the posterior?", choices: ["as wide", "wider", "narrower"], right: 2,
     set: { target: "correlated", correlation: 0.9, guide: "factored" }, hide: [],
-    show() { climb(); const sd = Math.exp(ways.exact.q.log_scale[0]); return `Each sd of q is ${say(sd)}, where the posterior has ${say(target.sds[0])}: the variance is (1 − ρ²) = ${say(1 - target.settings.correlation ** 2)} times the right one, and KL = ${say(exact(target, ways.exact.q).kl)} nats are left. A factored q has the variances that remain when the other latent is known.`; } },
-  { ask: "Five estimators of one gradient, one draw each. Which of them scatters least here?", choices: ["score", "pathwise", "sticking the landing", "analytic KL"], right: 2,
+    show() { climb(); const sd = Math.exp(ways.exact.q.log_scale[0]); return `Each sd of q is ${say(sd)}, and that of the posterior is ${say(target.sds[0])}: the variance is (1 − ρ²) = ${say(1 - target.settings.correlation ** 2)} times the right one, and KL = ${say(exact(target, ways.exact.q).kl)} nats remain. The variances of a factored q are those of each latent given the other.`; } },
+  { ask: "Five estimators of the same gradient, one draw each. Which of them has the least variance here?", choices: ["score", "pathwise", "sticking the landing", "analytic KL"], right: 2,
     set: { target: "correlated", correlation: 0.9, guide: "factored" }, hide: ["clouds"],
-    show() { return `By ${say(variance_of("score") / variance_of("stl"), 2)} times against the score, and ${say(variance_of("pathwise") / variance_of("stl"), 2)} times against the path with its score term. Drag q away from the posterior: is it still so?`; } },
-  { ask: "Now q is full, and it can be the posterior itself. When it is, what is left of the noise of sticking the landing?", choices: ["as much as of the others", "about a tenth", "nothing"], right: 2,
+    show() { return `The variance of the score estimator is ${say(variance_of("score") / variance_of("stl"), 2)} times as large, and that of the pathwise estimator, which keeps the score term, ${say(variance_of("pathwise") / variance_of("stl"), 2)} times. Drag q away from the posterior: is this still true?`; } },
+  { ask: "Now q has a full covariance, so it can equal the posterior. When it does, how much noise does sticking the landing have?", choices: ["as much as the others", "about a tenth", "none"], right: 2,
     set: { target: "correlated", correlation: 0.9, guide: "full" }, hide: ["clouds"],
-    show() { to_posterior(); return "Where q is the posterior, log p(x, z) − log q(z) is the same for every z: its slope along the path is 0 for each draw. The other path estimators keep the noise of a score term whose mean is 0."; } },
-  { ask: "The posterior has two modes, q has one, and starts between them. Where will it end?", choices: ["over both", "on one of them", "it goes to and fro"], right: 1,
+    show() { to_posterior(); return "If q is the posterior, log p(x, z) − log q(z) is the same for every z, so its derivative along the path is 0 for each draw. The other pathwise estimators keep the noise of a score term whose mean is 0."; } },
+  { ask: "The posterior has two modes, q has one and starts between them. Where will it end?", choices: ["covering both", "on one of them", "it moves back and forth"], right: 1,
     set: { target: "modes", guide: "factored" }, hide: [],
-    show() { climb(); return `KL(q ‖ p) = ${say(exact(target, ways.exact.q).kl)} nats, log 2 = 0.693 for the mode that is missing. To lie over both, q would have to be where p is next to nothing, and KL(q ‖ p) punishes that most.`; } },
-  { ask: "Twice as many draws: what becomes of the variance of a gradient?", choices: ["a half of it", "1/√2 of it", "a quarter of it"], right: 0,
+    show() { climb(); return `KL(q ‖ p) = ${say(exact(target, ways.exact.q).kl)} nats, which is log 2 = 0.693 for the missing mode. To cover both, q would need mass where p is almost zero, which KL(q ‖ p) penalises most.`; } },
+  { ask: "With twice as many draws, the variance of a gradient is multiplied by …", choices: ["1/2", "1/√2", "1/4"], right: 0,
     set: { target: "arms", guide: "factored" }, hide: ["noise"],
-    show() { return "Independent draws: 1/L, a straight line on these axes, for each of them but RLOO, whose baseline improves as well. A better estimator is worth many draws: read off how many the score function needs to be as good as a path with one."; } },
+    show() { return "With independent draws the variance is proportional to 1/L, a straight line on these axes, for all estimators except RLOO, whose baseline improves too. A better estimator is worth many draws: read off how many the score function needs to match a pathwise gradient with one."; } },
   { ask: "Here log p(x) is about −31. Which of these would be less noisy if a constant were added to log p(x, z)?", choices: ["score", "RLOO", "pathwise", "all of them"], right: 0,
     set: { target: "funnel", guide: "factored" }, hide: [],
-    show() { return `The score function weighs ∇ log q by log p − log q, whatever its level: its variance is ${say(variance_of("score") / variance_of("rloo"), 2)} times that of RLOO, which takes the level off (and needs two draws at least). A path sees slopes alone. There is no closed form of KL(q ‖ p(z)) here, and so no analytic-KL estimator.`; } },
-  { ask: "The sign of log q is turned by mistake. What will q do?", choices: ["shrink to a point", "spread out", "go on as before"], right: 0,
+    show() { return `The score function multiplies ∇ log q by log p − log q, including its constant offset: its variance is ${say(variance_of("score") / variance_of("rloo"), 2)} times that of RLOO, which subtracts the offset (and needs at least two draws). Pathwise gradients depend only on derivatives. KL(q ‖ p(z)) has no closed form here, so there is no analytic-KL estimator.`; } },
+  { ask: "The sign of log q is flipped by mistake. What will q do?", choices: ["shrink to a point", "spread out", "the same as before"], right: 0,
     set: { target: "banana", guide: "factored", broken: "sign" }, hide: [],
     show() {
       advance(400);
       const found = gradients().pathwise;
-      return `After 400 steps the q of the pathwise estimator has the sds ${ways.pathwise.q.log_scale.map((v) => say(Math.exp(v), 2)).join(" and ")}: without the entropy's push nothing keeps it wide. The table shows it: the mean of 400 pathwise gradients is ${found ? say(found.z, 2) : "many"} standard errors off.`;
+      return `After 400 steps the q of the pathwise estimator has the sds ${ways.pathwise.q.log_scale.map((v) => say(Math.exp(v), 2)).join(" and ")}: without the entropy term nothing keeps it wide. The table shows the error: the mean of 400 pathwise gradients is ${found ? say(found.z, 2) : "many"} standard errors off.`;
     } },
 ];
 
@@ -258,7 +258,7 @@ function draw_noise() {
   if (hidden.has("noise")) {
     context.fillStyle = colour("soft");
     context.textAlign = "center";
-    return context.fillText("shown when you have answered", width / 2, height / 2);
+    return context.fillText("shown after you have answered", width / 2, height / 2);
   }
   const counts = [1, 2, 4, 8, 16, 32, 64], lines = shown().map((name) => [name, counts.map((count) => (count < fewest(name) ? NaN : curve(name, count)))]);
   const values = lines.flatMap(([, line]) => line).filter((v) => v > 0).map(Math.log10), quiet = lines.filter(([, line]) => line.at(-1) === 0).map(([name]) => LOOKS[name][0]);
