@@ -296,7 +296,7 @@ def test_short_loops_and_products_are_one_threads():
     """Where other processes want the processor, a second thread comes milliseconds late."""
     a, b = torch.ones(64, 100), torch.ones(100, 100)
     short = compile_native(lambda a, b: [(a @ b).exp().sum(1)], [a, b]).source
-    assert "parallel for" not in short and "ALONE(sgemm(" in short
+    assert "parallel for" not in short and "ALONE(sgemm(" in short and ", 1);" in short
     a, b = torch.ones(2000, 100), torch.ones(100, 1000)
     long = compile_native(lambda a, b: [(a @ b).exp().sum(1)], [a, b]).source
-    assert "parallel for" in long and "sgemm(" in long and "ALONE(" not in long
+    assert "parallel for" in long and "sgemm(" in long and "ALONE(" not in long and ", threads);" in long

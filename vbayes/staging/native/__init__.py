@@ -12,7 +12,7 @@ The passes, in their order, and what each makes:
 | `fold` | `Graph` | `Graph` | what is the same in every step, as constants |
 | `schedule` | `Graph` | `Schedule` | which values one loop nest makes |
 | `memory` | `Schedule` | `Layout` | what is stored, and where |
-| `emit` | `Layout` | C | a function for each kernel: `loops`, `arrays`, `matrices` (with `blas`); it includes `runtime.h`, whose loops are shared out by `threads.c` |
+| `emit` | `Layout` | C | a function for each kernel: `loops`, `arrays`, `matrices` (with `blas`); it includes `runtime.h`, whose loops are shared out by `threads.c`, and calls `products.c` or BLAS |
 | `build` | C | machine code | by the compiler that is there, kept in a folder (`private_folder`) |
 
 `passes.translate` runs all but the last, `program.Native` is the result, called with tensors. Any of the forms can be read

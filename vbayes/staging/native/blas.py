@@ -39,7 +39,7 @@ def _alone(call: str, multiplications: int) -> str:
 
 
 def gemm(dtype: torch.dtype, size: tuple[int, int, int], a: Words, b: Words, A: str, B: str, C: str) -> str:
-    """(m, k) @ (k, n), written to C.
+    """(m, k) @ (k, n), written to C by `products.c` if the processor has it, otherwise by BLAS.
 
     Args:
         size: m, n, k.
@@ -48,8 +48,13 @@ def gemm(dtype: torch.dtype, size: tuple[int, int, int], a: Words, b: Words, A: 
     m, n, k = size
     (ta, lda), (tb, ldb), f = a, b, letter(dtype)
     call = f'{f}gemm("{tb}", "{ta}", &n, &m, &k, &{f}one, {B}, &ldb, {A}, &lda, &{f}zero, {C}, &n)'
-    return f"""    const int m = {m}, n = {n}, k = {k}, lda = {lda}, ldb = {ldb};
-    {_alone(call, m * n * k)}"""
+    (ra, ca), (rb, cb) = ((step, 1) if how == "N" else (1, step) for how, step in (a, b))
+    threads = "threads" if m * n * k >= SHARED else 1
+    return f"""    if ({f}product) {f}product({m}, {n}, {k}, {A}, {ra}, {ca}, {B}, {rb}, {cb}, {C}, {threads});
+    else {{
+      const int m = {m}, n = {n}, k = {k}, lda = {lda}, ldb = {ldb};
+      {_alone(call, m * n * k)}
+    }}"""
 
 
 def gemv(dtype: torch.dtype, rows: int, columns: int, a: Words, A: str, x: str, step: int, y: str) -> str:

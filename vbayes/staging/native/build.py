@@ -28,8 +28,9 @@ class CompilerMissing(Exception):
 FLAGS = ("-O3", "-fwrapv", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffp-contract=fast",
          "-fopenmp", "-fPIC", "-shared", "-std=gnu11", "-w")  # fmt: skip
 RUNTIME = Path(__file__).with_name("runtime.h")  # what every source includes
-INCLUDED = (RUNTIME, RUNTIME.with_name("implicit.h"))  # and what that does
 THREADS = RUNTIME.with_name("threads.c")  # among which the programs of a process share out their loops
+PRODUCTS = RUNTIME.with_name("products.c")  # of matrices; it includes itself
+INCLUDED = (RUNTIME, RUNTIME.with_name("implicit.h"), PRODUCTS)
 VECTORISED = ("exp", "log", "log1p", "expm1", "tanh", "sin", "cos", "pow", "erf")
 
 
@@ -104,8 +105,14 @@ def _capsule(module: object, name: str) -> int:
 @functools.cache
 def processor() -> str:
     """The meaning of `-march=native` on this machine, as code for another processor must not be used from a shared cache."""
-    done = subprocess.run([compiler(), "-march=native", "-E", "-dM", "-x", "c", "/dev/null"], capture_output=True)
-    return hashlib.sha256(done.stdout).hexdigest()
+    return hashlib.sha256(_macros()).hexdigest()
+
+
+@functools.cache
+def _macros() -> bytes:
+    """The compiler's, for this processor."""
+    command = [compiler(), "-march=native", "-E", "-dM", "-x", "c", "/dev/null"]
+    return subprocess.run(command, capture_output=True).stdout
 
 
 @functools.cache
@@ -114,6 +121,21 @@ def threads() -> list[int | None]:
     library = build(THREADS.read_text(), lambda path: ctypes.CDLL(str(path)))
     names = ("share", "part_of_thread", "parts_of_loop")
     return [ctypes.cast(getattr(library, name), ctypes.c_void_p).value for name in names]
+
+
+@functools.cache
+def products() -> ctypes.CDLL | None:
+    """The library of `products.c`, on processors for which it is better than torch's BLAS: AMD's, where that is MKL."""
+    amd = b"#define __znver" in _macros() and "clang" not in compiler_version()
+    return build(PRODUCTS.read_text()) if amd and blas()[2] is not None else None
+
+
+def program(source: str) -> ctypes.CDLL:
+    """The library of a program, with what it calls."""
+    library = build(source)
+    if "product(" in source and (ours := products()):
+        library.set_products(*(ctypes.cast(f, ctypes.c_void_p) for f in (ours.smultiply, ours.dmultiply)))
+    return library
 
 
 def build(source: str, load: Callable[[Path], ctypes.CDLL] | None = None) -> ctypes.CDLL:

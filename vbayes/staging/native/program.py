@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .build import build
+from .build import program
 from .passes import Translation
 
 
@@ -33,7 +33,7 @@ class Native:
         self.takes = [(v.size, v.dtype) for v in graph.inputs]
         self.results = [(v.shape, v.dtype) for v in graph.outputs[graph.states :]]
         self._constants = [c.constant for c in graph.constants if c.constant is not None]
-        self._library = build(self.source)
+        self._library = program(self.source)
         self._entry = ctypes.cast(self._library.program, ctypes.c_void_p).value
         self._size = translation.layout.work
         self._work = torch.empty(0, dtype=torch.uint8)

@@ -109,6 +109,12 @@ OURS void GOMP_parallel(void (*run)(void*), void* with, unsigned parts, unsigned
 }
 #endif
 
+/* Products of matrices by `products.c`; null where BLAS is to make them. */
+#define PRODUCT(f, T) static void (*f##product)(long m, long n, long k, const T* A, long ra, long ca, const T* B, long rb, long cb, T* C, int threads);
+PRODUCT(s, float)
+PRODUCT(d, double)
+void set_products(void* s, void* d) { sproduct = s; dproduct = d; }
+
 /* Products of a matrix, whose rows lie together, and a vector. Who calls sees to it that rows are long; for short ones BLAS is better, for these it was slower
    by half on a processor that its makers do not mean it for. Each result is one thread's alone, so that the sums are the same for any number of threads. */
 
