@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import itertools
+import mmap
+import os
+import signal
+import sys
+import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -13,11 +19,15 @@ from vbayes.staging.machine_code import compile_native
 from vbayes.staging.native import build as building
 from vbayes.staging.native.build import PRODUCTS, build, compiler_version
 
-pytestmark = pytest.mark.skipif("clang" in compiler_version(), reason="made for gcc; others have BLAS")
-
 FLOATS = {torch.float32: ("smultiply", 2e-5), torch.float64: ("dmultiply", 1e-13)}
 # On either side of the rows of a tile, of one and two registers, and of what is packed at a time.
 SIZES = [(1, 1, 1), (3, 17, 5), (6, 16, 8), (12, 32, 16), (13, 33, 31), (25, 15, 33), (64, 384, 10), (5, 385, 40), (11, 800, 3), (2, 4, 130), (200, 70, 1)]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def made_for_gcc():
+    if "clang" in compiler_version():
+        pytest.skip("made for gcc; with others, programs have BLAS")
 
 
 def normal(*shape, dtype, seed=0):
@@ -59,6 +69,32 @@ def test_every_layout(size, dtype):
     right = (a.double() @ b.double()).to(dtype)
     for one, other in itertools.product(layouts(a), layouts(b)):
         torch.testing.assert_close(multiplied(one, other), right, rtol=near, atol=near)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork") or sys.platform != "linux", reason="protects a page of a forked process")
+@pytest.mark.parametrize("size", [(3, 40, 5), (3, 40, 19), (3, 5, 40)], ids=str)
+def test_nothing_is_read_behind_the_last_element(size):
+    """Where a register is wider than what is left of a row, it takes some of the next one: the last row has none."""
+    m, k, n = size
+    a, b = normal(m, k, dtype=torch.float32), normal(k, n, dtype=torch.float32, seed=1)
+    pages = mmap.mmap(-1, 3 * mmap.PAGESIZE)
+    memory = torch.frombuffer(pages, dtype=torch.float32)
+    end = 2 * mmap.PAGESIZE // 4
+    protected = ctypes.c_void_p(memory.data_ptr() + 2 * mmap.PAGESIZE)
+    build(PRODUCTS.read_text())
+    right = a @ b
+    for transposed in (False, True):
+        last = memory[end - k * n : end].view(n, k).t() if transposed else memory[end - k * n : end].view(k, n)
+        last.copy_(b)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Python's, of a process that has threads
+            child = os.fork()
+        if not child:
+            faulthandler.disable()
+            signal.alarm(60)
+            kept = ctypes.CDLL(None).mprotect(protected, ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
+            os._exit(0 if kept and torch.allclose(multiplied(a, last), right, atol=1e-4) else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 @pytest.mark.parametrize("size", [(1000, 30, 5), (490, 20, 20), (100, 300, 400), (13, 40, 700)], ids=str)

@@ -154,7 +154,9 @@ void set_products(void* s, void* d) { sproduct = s; dproduct = d; }
       long i = 0; \
       for (; i + 8 <= rows; i += 8) { \
         const T* restrict a = A + i * lda + from; \
-        const T *b = a + lda, *c = b + lda, *d = c + lda, *e = d + lda, *g = e + lda, *h = g + lda, *k = h + lda, *q = x + i; \
+        const T *b = a + lda, *c = b + lda, *d = c + lda, *e = d + lda, *g = e + lda, *h = g + lda, *k = h + lda; \
+        T q[8];  /* read once: for all that gcc knows, a sum might be written over x */ \
+        memcpy(q, x + i, sizeof q); \
         _Pragma("omp simd") \
         for (long j = 0; j < to; j++) \
           sum[j] += ((q[0] * a[j] + q[1] * b[j]) + (q[2] * c[j] + q[3] * d[j])) + ((q[4] * e[j] + q[5] * g[j]) + (q[6] * h[j] + q[7] * k[j])); \
