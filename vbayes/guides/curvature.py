@@ -23,6 +23,9 @@ FLAT_ENOUGH, ROUND_ENOUGH = (
     0.1,
 )  # nats of slope, and parts of a curvature, that are left at the best normal at most
 THERE = 1e-7  # nats that a further step would gain: no more
+SMALL_RISE = 1.0  # nats: a larger one is checked against the density next to it
+ON_THE_WAY, BESIDE = 20, 0.005  # places of that step, and a part of it
+PART = 0.1  # of the rise: no smooth density bends by as much over so small a part of the step
 FAR = 300.0  # sds along an axis
 FLAT = 1e-10  # of the largest curvature in scaled coordinates: less is none
 
@@ -122,14 +125,29 @@ def path(density: LogDensity, starts: Tensor) -> list[Tensor]:
                 moving[number] = False
                 continue
             ahead = here[number] + factors[:, None] * (root @ (root.T @ g))
-            heights = density.many(ahead)
-            best = int(heights.argmax())
-            if not float(heights[best] - height[number]) > THERE * min(1.0, gain):
+            rises = density.many(ahead) - height[number]
+            best = int(rises.argmax())
+            while rises[best] > 0 and not is_real(density, here[number], ahead[best], rises[best]):
+                rises[best] = -torch.inf
+                best = int(rises.argmax())
+            if not float(rises[best]) > THERE * min(1.0, gain):
                 moving[number] = False
                 continue
-            here[number], height[number] = ahead[best], heights[best]
+            here[number], height[number] = ahead[best], height[number] + rises[best]
             ways[number].append(ahead[best])
     return [torch.stack(way) for way in ways]
+
+
+def is_real(density: LogDensity, here: Tensor, there: Tensor, rise: Tensor) -> bool:
+    """Whether a rise from one place to another is more than rounding: far out, where log Γ(x + y) − log Γ(x) has lost its digits, a density may seem thousands of nats higher than it is
+    anywhere; but on the way there it jumps up and down by as much."""
+    if rise <= SMALL_RISE:
+        return True
+    parts = torch.arange(1, ON_THE_WAY + 1, dtype=here.dtype, device=here.device) / ON_THE_WAY
+    parts = torch.cat([parts - BESIDE, parts, parts + BESIDE])
+    before, on, after = density.many(here + parts[:, None] * (there - here)).reshape(3, -1)
+    bend = (before + after) / 2 - on
+    return not bool((bend[bend.isfinite()].abs() > PART * rise).any())
 
 
 def along(density: LogDensity, way: Tensor, noise: Tensor, form: Form) -> list[Place]:
@@ -227,7 +245,8 @@ def endless(density: LogDensity, place: Place) -> tuple[str, ...]:
     axes, lengths, _ = torch.linalg.svd(root / width[:, None])
     rays = torch.cat([axes.T, -axes.T]) * torch.cat([lengths, lengths])[:, None] * width
     rays = torch.cat([rays, (place.centre - density.start)[None]])  # where the way has led
-    near, far = (density.many(place.centre + times * rays) for times in (FAR, 10 * FAR))
+    far_away = density.representable(10 * FAR * rays)
+    near, far = (density.many(place.centre + way) for way in (far_away / 10, far_away))
     slow = far.isfinite() & (far > near - math.log(10.0))
     return tuple(dict.fromkeys(density.name_of(int((ray / width).abs().argmax())) for ray in rays[slow]))
 
