@@ -70,3 +70,23 @@ def test_rounding_far_out_is_no_mode():
     grid = torch.cartesian_prod(axis, axis)
     best = grid[density.many(grid).argmax()]
     assert (ends - best).abs().max() < 0.1
+
+
+def test_cutpoints_are_fitted_on_many_points_at_once():
+    """The transform to ordered numbers writes in place, into a tensor that all points would share."""
+
+    def model(x, y):
+        slope = pyro.sample("slope", dist.Normal(0.0, 2.0))
+        free = dist.Normal(torch.zeros(2), 3.0).to_event(1)
+        cuts = pyro.sample("cuts", dist.TransformedDistribution(free, [dist.transforms.OrderedTransform()]))
+        with pyro.plate("data", len(x)):
+            pyro.sample("y", dist.OrderedLogistic(slope * x, cuts), obs=y)
+
+    x = torch.linspace(-2.0, 2.0, 30)
+    y = (x + 1.5 * torch.sin(9 * torch.arange(30.0)) > 0).long() + (x > 1).long()
+    density = density_of(model, (x, y), {})
+    assert density.captured and density.dtype == torch.float64
+    points = torch.tensor([[0.5, -1.0, 0.3], [2.0, 0.1, -0.5]], dtype=torch.float64)
+    with density._inside():
+        one_by_one = torch.stack([density._by_model(point) for point in points])
+    torch.testing.assert_close(density.many(points), one_by_one)

@@ -181,7 +181,7 @@ class LogDensity:
             try:
                 with self._inside(), torch.no_grad():
                     # Not the method itself, which has one argument too many for the tracer.
-                    graph = mappable(make_fx(lambda numbers: self._by_model(numbers))(here))
+                    graph = mappable(make_fx(lambda numbers: self._by_model(numbers))(here), here)
                     two = torch.stack([here + 0.1, here])
                     plain = torch.stack([self._by_model(one) for one in two])
                     self.captured = torch.allclose(vmap(graph)(two), plain, rtol=1e-4, atol=1e-4, equal_nan=True)

@@ -7,13 +7,20 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
 
-WRITES = (torch.ops.aten.index_put.default, torch.ops.aten.index_put_.default)
 
+def mappable(graph: GraphModule, here: Tensor) -> GraphModule:
+    """Writes nothing in place, as the transform to ordered numbers does; fills by a mask that other points may not have, as in the density of a multinomial; has NaN where a matrix can't be
+    factorised, instead of an error that would stop all other points beside it; and no draws that nothing reads, as of the first value in `pyro.param("w", torch.randn(3))`, which is
+    there already.
 
-def mappable(graph: GraphModule) -> GraphModule:
-    """Has NaN where a matrix can't be factorised, instead of an error that would stop all other points beside it; fills by a mask that other points may not have, as in the density of a
-    multinomial; and no draws that nothing reads, as of the first value in `pyro.param("w", torch.randn(3))`, which is there already."""
+    Args:
+        graph: A density.
+        here: (D,) numbers to call it with.
+    """
+    if any(_writes(node) for node in graph.graph.nodes):
+        graph = make_fx(torch.func.functionalize(graph))(here)
     (end,) = graph.graph.find_nodes(op="output")
     result = end.args[0]
     for node in graph.graph.find_nodes(op="call_function", target=torch.ops.aten._linalg_check_errors.default):
@@ -21,12 +28,13 @@ def mappable(graph: GraphModule) -> GraphModule:
             result = graph.graph.call_function(_or_nan, (result, node.args[0]))
         graph.graph.erase_node(node)
     end.args = (result,)
-    for target in WRITES:
-        for node in graph.graph.find_nodes(op="call_function", target=target):
-            base, indices, value, *_ = node.args
-            if len(indices) == 1 and _is(torch.bool, indices[0], graph) and _like(value, graph).numel() == 1:
-                node.target, node.args = _filled_in_place if target is WRITES[1] else _filled, (base, indices[0], value)
-    graph.graph.eliminate_dead_code(lambda node: _writes(node) or (node.is_impure() and not _draws_alone(node)))
+    for node in graph.graph.find_nodes(op="call_function", target=torch.ops.aten.index_put.default):
+        base, indices, value, *_ = node.args
+        if len(indices) == 1 and _like(indices[0], graph).dtype == torch.bool and _like(value, graph).numel() == 1:
+            node.target, node.args = _filled, (base, indices[0], value)
+    for node in graph.graph.nodes:
+        node.target = OUT_OF_PLACE.get(node.target, node.target)
+    graph.graph.eliminate_dead_code(lambda node: node.is_impure() and not _draws_alone(node))
     graph.recompile()
     return graph
 
@@ -37,16 +45,34 @@ def _filled(base: Tensor, mask: Tensor, value: Tensor) -> Tensor:
     return torch.where(mask, value.reshape(()).to(base.dtype), base)
 
 
-def _filled_in_place(base: Tensor, mask: Tensor, value: Tensor) -> Tensor:
-    return base.copy_(_filled(base, mask, value))
+def _copied(base: Tensor, source: Tensor, *_: Any) -> Tensor:
+    return source.to(base.dtype).expand(base.shape)
+
+
+def _sliced(
+    base: Tensor, source: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+) -> Tensor:
+    """`base` with another tensor in the place of a slice."""
+    places = torch.arange(base.shape[dim], device="cpu").tolist()
+    own, others = dict(zip(places[start:end:step], source.unbind(dim), strict=True)), base.unbind(dim)
+    return torch.stack([own.get(place, others[place]).to(base.dtype) for place in places], dim)
+
+
+def _selected(base: Tensor, source: Tensor, dim: int, index: int) -> Tensor:
+    index = index % base.shape[dim]
+    return _sliced(base, source.unsqueeze(dim), dim, index, index + 1)
+
+
+# What has no rule for `vmap`, or one that fails.
+OUT_OF_PLACE = {
+    torch.ops.aten.copy.default: _copied,
+    torch.ops.aten.slice_scatter.default: _sliced,
+    torch.ops.aten.select_scatter.default: _selected,
+}
 
 
 def _writes(node: Any) -> bool:
-    return node.target is _filled_in_place
-
-
-def _is(dtype: torch.dtype, node: Any, graph: GraphModule) -> bool:
-    return node is not None and _like(node, graph).dtype == dtype
+    return node.op == "call_function" and bool(getattr(getattr(node.target, "_schema", None), "is_mutable", False))
 
 
 def _like(node: Any, graph: GraphModule) -> Any:
