@@ -20,6 +20,9 @@ FURTHEST, SHORTEST = 6, -24  # exponents of two: the step sizes that are tried
 CLOSE = 1e-3  # nats that a further natural-gradient step would gain; the draws don't resolve less
 FLAT_ENOUGH, ROUND_ENOUGH = 0.01, 0.1  # remaining gradient (nats) and relative curvature error at the best normal
 THERE = 1e-7  # nats that a further Newton step would gain, to stop there
+SMALL_RISE = 1.0  # nats; larger rises are compared with the density around them
+ON_THE_WAY, BESIDE = 20, 0.005  # points along such a step, and the distance of their neighbours as a fraction of it
+PART = 0.1  # fraction of the rise: no smooth density bends by as much over such a distance
 FAR = 300.0  # distance in sds along an axis
 FLAT = 1e-10  # fraction of the largest curvature in scaled coordinates below which curvature counts as zero
 
@@ -119,14 +122,29 @@ def path(density: LogDensity, starts: Tensor) -> list[Tensor]:
                 moving[number] = False
                 continue
             ahead = here[number] + factors[:, None] * (root @ (root.T @ g))
-            heights = density.many(ahead)
-            best = int(heights.argmax())
-            if not float(heights[best] - height[number]) > THERE * min(1.0, gain):
+            rises = density.many(ahead) - height[number]
+            best = int(rises.argmax())
+            while rises[best] > 0 and not is_real(density, here[number], ahead[best], rises[best]):
+                rises[best] = -torch.inf
+                best = int(rises.argmax())
+            if not float(rises[best]) > THERE * min(1.0, gain):
                 moving[number] = False
                 continue
-            here[number], height[number] = ahead[best], heights[best]
+            here[number], height[number] = ahead[best], height[number] + rises[best]
             ways[number].append(ahead[best])
     return [torch.stack(way) for way in ways]
+
+
+def is_real(density: LogDensity, here: Tensor, there: Tensor, rise: Tensor) -> bool:
+    """Whether a rise between two points is more than rounding error. Far out, where log Γ(x + y) − log Γ(x) has lost all digits, a density may seem thousands of nats higher than it is
+    anywhere, but between the two points it jumps by as much."""
+    if rise <= SMALL_RISE:
+        return True
+    parts = torch.arange(1, ON_THE_WAY + 1, dtype=here.dtype, device=here.device) / ON_THE_WAY
+    parts = torch.cat([parts - BESIDE, parts, parts + BESIDE])
+    before, on, after = density.many(here + parts[:, None] * (there - here)).reshape(3, -1)
+    bend = (before + after) / 2 - on
+    return not bool((bend[bend.isfinite()].abs() > PART * rise).any())
 
 
 def along(density: LogDensity, way: Tensor, noise: Tensor, form: Form) -> list[Place]:
@@ -223,12 +241,12 @@ def endless(density: LogDensity, place: Place) -> tuple[str, ...]:
     width = root.norm(dim=1)
     axes, lengths, _ = torch.linalg.svd(root / width[:, None])
     rays = torch.cat([axes.T, -axes.T]) * torch.cat([lengths, lengths])[:, None] * width
-    way = (
-        place.centre - density.start
-    )  # where the search has led; one that began there has been nowhere, and a short one is taken an sd far
+    # The way of the search, unless it began at its end; at least one sd long.
+    way = place.centre - density.start
     length = float(torch.linalg.solve_triangular(root, way[:, None], upper=False).norm())
     rays = torch.cat([rays, way[None] / min(length, 1.0)]) if length > 0 else rays
-    near, far = (density.many(place.centre + times * rays) for times in (FAR, 10 * FAR))
+    far_away = density.representable(10 * FAR * rays)
+    near, far = (density.many(place.centre + ray) for ray in (far_away / 10, far_away))
     slow = far.isfinite() & (far > near - math.log(10.0))
     return tuple(dict.fromkeys(density.name_of(int((ray / width).abs().argmax())) for ray in rays[slow]))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,12 +15,13 @@ from pyro.infer import config_enumerate
 from pyro.infer.mcmc.util import TraceEinsumEvaluator
 from torch import Tensor
 from torch.distributions import Distribution, biject_to
-from torch.fx import GraphModule
+from torch.distributions.transforms import IndependentTransform, StickBreakingTransform
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_map
 
 from .. import rng
 from ..validation import no_warnings_of_nan, validation, vmap
+from .mappable import mappable
 
 OF_TORCH = (
     "An output with one or more elements was resized",
@@ -124,6 +126,14 @@ class LogDensity:
             for (n, shape), part in zip(self._shapes.items(), parts, strict=True)
         }
 
+    def representable(self, ways: Tensor) -> Tensor:
+        """(S, D) ways from the origin, shortened where they would take an element of a simplex below the smallest float, from where on its density is constant."""
+        limit = -0.9 * math.log(torch.finfo(self.dtype).tiny)
+        parts = [part.reshape(len(ways), -1) for n, part in self.values(ways).items() if _breaks_sticks(self._to[n])]
+        if not parts:
+            return ways
+        return ways / (torch.cat(parts, 1).abs().amax(1, keepdim=True) / limit).clamp_min(1.0)
+
     def of_prior(self, seed: int) -> Tensor | None:
         """(D,) unconstrained value of a draw from the model's prior; None if it can't be drawn from, such as a flat prior."""
         try:
@@ -171,12 +181,11 @@ class LogDensity:
             try:
                 with self._inside(), torch.no_grad():
                     # Not the method itself, because of its argument self.
-                    graph = _mappable(make_fx(lambda numbers: self._by_model(numbers))(here))
-                    two = [(run(here + 0.1), run(here)) for run in (graph, self._by_model)]
-                self.captured = all(
-                    torch.isclose(a, b, rtol=1e-4, atol=1e-4, equal_nan=True) for a, b in zip(*two, strict=True)
-                )
-            except Exception:  # anything that the model's code raises on traced values, or in float64
+                    graph = mappable(make_fx(lambda numbers: self._by_model(numbers))(here), here)
+                    two = torch.stack([here + 0.1, here])
+                    plain = torch.stack([self._by_model(one) for one in two])
+                    self.captured = torch.allclose(vmap(graph)(two), plain, rtol=1e-4, atol=1e-4, equal_nan=True)
+            except Exception:  # anything that the model's code raises on traced values, on many at once, or in float64
                 continue
             self.largest = max([self.largest, *(_numbers(node) for node in graph.graph.nodes)])
             return graph if self.captured else self._by_model
@@ -206,30 +215,12 @@ def is_discrete(site: Any) -> bool:
     return bool(site["fn"].support.is_discrete)
 
 
+def _breaks_sticks(transform: Any) -> bool:
+    while isinstance(transform, IndependentTransform):
+        transform = transform.base_transform
+    return isinstance(transform, StickBreakingTransform)
+
+
 def _numbers(node: Any) -> int:
     value = node.meta.get("val")
     return value.numel() if isinstance(value, Tensor) else 0
-
-
-def _mappable(graph: GraphModule) -> GraphModule:
-    """Rewrites a graph for vectorisation: a matrix that can't be factorised gives NaN, instead of an error for all points; and unused draws are removed, such as the initial value in
-    `pyro.param("w", torch.randn(3))` of an existing parameter."""
-    (end,) = graph.graph.find_nodes(op="output")
-    result = end.args[0]
-    for node in graph.graph.find_nodes(op="call_function", target=torch.ops.aten._linalg_check_errors.default):
-        with graph.graph.inserting_before(end):
-            result = graph.graph.call_function(_or_nan, (result, node.args[0]))
-        graph.graph.erase_node(node)
-    end.args = (result,)
-    graph.graph.eliminate_dead_code(lambda node: node.is_impure() and not _draws_alone(node))
-    graph.recompile()
-    return graph
-
-
-def _draws_alone(node: Any) -> bool:
-    tags, schema = (getattr(node.target, name, None) for name in ("tags", "_schema"))
-    return torch.Tag.nondeterministic_seeded in (tags or ()) and not getattr(schema, "is_mutable", True)
-
-
-def _or_nan(value: Tensor, failures: Tensor) -> Tensor:
-    return value + torch.where((failures != 0).any(), torch.nan, 0.0)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .. import rng
-from .curvature import FURTHEST, SHORTEST, THERE, Form, Place, along, apart, improved, inverse_root
+from .curvature import FURTHEST, SHORTEST, THERE, Form, Place, along, apart, improved, inverse_root, is_real
 from .log_density import LogDensity
 
 FEW = 20  # dimensions up to which random starts come near most modes
@@ -77,6 +77,9 @@ def _ends(density: LogDensity, here: Tensor, best: Place) -> list[Tensor]:
         ahead = here + factors[:, None, None] * torch.stack(ways)
         heights, which = density.many(ahead.flatten(0, 1)).reshape(len(factors), -1).max(0)
         rises = heights - height > THERE * torch.tensor(gains, dtype=torch.float64, device=here.device)
+        for number in rises.nonzero()[:, 0].tolist():
+            way = here[number], ahead[which[number], number]
+            rises[number] = is_real(density, *way, heights[number] - height[number])
         ends += list(here[~rises])
         here, height = ahead[which, torch.arange(len(here), device=here.device)][rises], heights[rises]
     return ends

@@ -1,0 +1,92 @@
+"""The search for the start of a guide chosen by name, on densities that torch computes in awkward ways."""
+
+from __future__ import annotations
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import Tensor
+
+import vbayes as vb
+from vbayes.guides.curvature import path, starts_of
+from vbayes.guides.whitened import density_of
+
+quiet = {"progress": False, "device": "cpu"}
+PROFILES = torch.tensor([[0.5, 0.2, 0.2, 0.1], [0.1, 0.2, 0.3, 0.4]])
+
+
+def blend(c):
+    """Counts of a mixture of two known profiles: the density of a multinomial writes by a mask of its logits."""
+    share = pyro.sample("share", dist.Dirichlet(torch.ones(2)))
+    pyro.sample("c", dist.Multinomial(total_count=20, probs=share @ PROFILES), obs=c)
+
+
+def share_of(c: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of the first share, on a grid."""
+    grid = torch.linspace(0.0005, 0.9995, 1000, dtype=torch.float64)
+    weight = ((grid[:, None] * PROFILES[0] + (1 - grid[:, None]) * PROFILES[1]).log() @ c.double()).softmax(0)
+    mean = weight @ grid
+    return mean, (weight @ (grid - mean).square()).sqrt()
+
+
+@pytest.mark.parametrize("counts", [[8.0, 5.0, 4.0, 3.0], [8.0, 5.0, 7.0, 0.0]])
+def test_counts_of_a_multinomial_and_a_wide_posterior_of_shares(counts):
+    c = torch.tensor(counts)
+    assert density_of(blend, (c,), {}).captured
+    fit = vb.fit(blend, {"c": c}, **quiet)
+    assert not fit.pair.guide.places.endless and fit.diagnose().trust == "reweight"
+    mean, sd = share_of(c)
+    drawn = fit.posterior(draws=4000).draws["share"][:, 0]
+    assert abs(drawn.mean() - mean) < 0.1 * sd and abs(drawn.std() - sd) < 0.1 * sd
+
+
+def test_a_density_that_cannot_be_mapped_is_computed_point_by_point():
+    def model(y):
+        w = pyro.sample("w", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+        pyro.factor("above", -w[w > 0].square().sum())
+        pyro.sample("y", dist.Normal(w.sum(), 1.0), obs=y[0])
+
+    y = torch.tensor([-3.0])
+    assert not density_of(model, (y,), {}).captured
+    fit = vb.find_map(model, {"y": y}, device="cpu")
+    torch.testing.assert_close(fit.pair.guide.found["w"], torch.full((3,), -0.75), rtol=0.0, atol=1e-3)
+
+
+def test_rounding_far_out_is_no_mode():
+    """For κ above 10¹⁵ the density of a beta-binomial has no digits left, and seems thousands of nats higher than at its mode."""
+    n = torch.tensor([29.0, 38, 8, 37, 11, 9, 19, 24, 33, 14, 35, 21, 6, 17, 27])
+    y = torch.tensor([9.0, 5, 4, 17, 1, 4, 2, 11, 6, 7, 10, 3, 0, 8, 6])
+
+    def model(n, y):
+        mu = pyro.sample("mu", dist.Beta(1.0, 1.0))
+        kappa = pyro.sample("kappa", dist.HalfCauchy(20.0))
+        with pyro.plate("data", len(n)):
+            pyro.sample("y", dist.BetaBinomial(mu * kappa, (1 - mu) * kappa, n), obs=y)
+
+    density = density_of(model, (n, y), {})
+    ends = torch.stack([way[-1] for way in path(density, starts_of(density, 4, 0))])
+    axis = torch.linspace(-6.0, 12.0, 181, dtype=torch.float64)
+    grid = torch.cartesian_prod(axis, axis)
+    best = grid[density.many(grid).argmax()]
+    assert (ends - best).abs().max() < 0.1
+
+
+def test_cutpoints_are_fitted_on_many_points_at_once():
+    """The transform to ordered numbers writes in place, into a tensor that all points would share."""
+
+    def model(x, y):
+        slope = pyro.sample("slope", dist.Normal(0.0, 2.0))
+        free = dist.Normal(torch.zeros(2), 3.0).to_event(1)
+        cuts = pyro.sample("cuts", dist.TransformedDistribution(free, [dist.transforms.OrderedTransform()]))
+        with pyro.plate("data", len(x)):
+            pyro.sample("y", dist.OrderedLogistic(slope * x, cuts), obs=y)
+
+    x = torch.linspace(-2.0, 2.0, 30)
+    y = (x + 1.5 * torch.sin(9 * torch.arange(30.0)) > 0).long() + (x > 1).long()
+    density = density_of(model, (x, y), {})
+    assert density.captured and density.dtype == torch.float64
+    points = torch.tensor([[0.5, -1.0, 0.3], [2.0, 0.1, -0.5]], dtype=torch.float64)
+    with density._inside():
+        one_by_one = torch.stack([density._by_model(point) for point in points])
+    torch.testing.assert_close(density.many(points), one_by_one)
