@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro import poutine
 from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
 
 import vbayes as vb
@@ -146,3 +149,39 @@ def test_plain_pyro_svi_takes_them(name):
         for _ in range(40):
             svi.step(x)
         assert sum(svi.evaluate_loss(x) for _ in range(10)) < before
+
+
+@pytest.mark.parametrize("changed", ["model", "guide"])
+@pytest.mark.parametrize("how", [{"scale": 0.1}, {"scale": torch.tensor(0.1)}, {"mask": torch.arange(6) % 2 == 0}])
+def test_analytic_kl_has_the_scales_and_masks_of_model_and_guide_apart(how, changed):
+    """Pyro's TraceMeanField_ELBO has those of the guide for both, so its value is not that of Trace_ELBO."""
+    x = torch.linspace(-1.0, 2.0, 6, dtype=torch.float64)
+
+    def alone(where):
+        handler = poutine.scale if "scale" in how else poutine.mask
+        return handler(**how) if where == changed else nullcontext()
+
+    def model(x):
+        with pyro.plate("data", len(x)), alone("model"):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(()), 1.0))
+        with pyro.plate("more", len(x)):
+            pyro.sample("x", dist.Normal(z, 0.5), obs=x)
+
+    def guide(x):
+        loc = pyro.param("loc", lambda: x.new_tensor(0.7))
+        with pyro.plate("data", len(x)), alone("guide"):
+            pyro.sample("z", dist.Normal(loc * x, 0.4))
+
+    pair = vb.Pair(model, guide).initialise(vb.Batch((x,)))
+    with pair.scope(), vb.seeded(3):
+        z = poutine.trace(guide).get_trace(x).nodes["z"]["value"].detach()
+    weight = next(iter(how.values())) * torch.ones(6, dtype=torch.float64)
+    s, r = (weight if changed == where else torch.ones_like(weight) for where in ("model", "guide"))
+    q, p = dist.Normal(0.7 * x, 0.4), dist.Normal(x.new_zeros(()), 1.0)
+    right = (s - r) * p.log_prob(z) - r * torch.distributions.kl_divergence(q, p) + dist.Normal(z, 0.5).log_prob(x)
+    with pair.scope(), vb.seeded(3):
+        loss = vb.AnalyticKL().loss(model, guide, x)
+    assert loss == pytest.approx(-float(right.sum()), abs=1e-10)
+    assert not vb.fit(pair, x, steps=2, compile="torch", progress=False).engine.startswith(
+        "Pyro"
+    )  # masks are no branch

@@ -211,3 +211,21 @@ def test_a_mark_for_enumeration_is_warned_of_where_nobody_heeds_it(estimator):
         warnings.simplefilter("error")
         estimator.loss(*coin(marked=False))
         vb.Enumerated().loss(*coin())
+
+
+def test_why_enumeration_fails_is_said_without_pyros_table_of_shapes():
+    """The table used to be there twice, run together in one line, before the advice."""
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            k = pyro.sample("k", dist.Categorical(torch.ones(2)))
+            pyro.sample("x", dist.Normal(torch.cat([k[:, None], x[:, None]], -1).sum(-1), 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("k", dist.Categorical(pyro.param("weights", torch.ones(2))))
+
+    with pytest.raises(vb.errors.Unsuitable, match="can't be enumerated: .*Use vb.RaoBlackwell") as raised:
+        vb.fit(vb.Pair(model, guide), torch.zeros(3), vb.Enumerated(), steps=1, progress=False)
+    assert "Shapes" not in str(raised.value)
+    assert len(str(raised.value)) < 400

@@ -7,7 +7,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro.infer.autoguide import AutoDelta, AutoNormal
-from torch.distributions import constraints
+from torch.distributions import biject_to, constraints
 
 import vbayes as vb
 from vbayes.pair.support import coverage
@@ -35,6 +35,11 @@ def standard() -> dist.Normal:
     return dist.Normal(0.0, 1.0)
 
 
+def pushed(support: constraints.Constraint) -> dist.TransformedDistribution:
+    """A normal on another support, as guides are often written."""
+    return dist.TransformedDistribution(dist.Normal(0.0, 1.0), [biject_to(support)])
+
+
 NARROW = {
     "uniform": lambda loc: dist.Uniform(loc - 1, loc + 1),
     "log-normal": lambda loc: dist.LogNormal(loc, 1.0),
@@ -47,6 +52,10 @@ NARROW = {
         (dist.Normal(0.0, 1.0), dist.StudentT(3.0), "same"),
         (dist.LogNormal(0.0, 1.0), dist.HalfCauchy(1.0), "same"),  # the end itself has no mass
         (dist.Uniform(0.0, 1.0), dist.Beta(2.0, 2.0), "same"),
+        (pushed(constraints.nonnegative), dist.HalfNormal(1.0), "same"),  # torch says of both: real numbers
+        (pushed(constraints.interval(0.0, 2.0)), dist.Uniform(0.0, 2.0), "same"),
+        (pushed(constraints.interval(0.0, 1.0)), dist.Uniform(0.0, 2.0), "smaller"),
+        (pushed(constraints.interval(-1.0, 2.0)).expand([3]).to_event(1), dist.Uniform(torch.zeros(3), 2.0).to_event(1), "larger"),
         (dist.Uniform(-1.0, 1.0), dist.Normal(0.0, 1.0), "smaller"),
         (dist.LogNormal(0.0, 1.0), dist.Normal(0.0, 1.0), "smaller"),
         (dist.LogNormal(torch.zeros(3), 1.0).to_event(1), dist.Normal(torch.zeros(3), 1.0).to_event(1), "smaller"),

@@ -259,3 +259,31 @@ def test_rows_that_tell_data_apart(count):
         first[0], last[-1] = 1.0, 1.0
         found = {rows_of(vb.Dataset.of({"x": each}), ["x"]) for each in (x, first, last)}
         assert len(found) == min(count, 2) + 1
+
+
+OPTIMIZERS = {
+    "Adam": lambda: pyro.optim.Adam({"lr": 0.01}),
+    "SGD": lambda: pyro.optim.SGD({"lr": 0.01}),
+    "clipped": lambda: pyro.optim.Adam({"lr": 0.01}, {"clip_norm": 1.0}),
+    "clipped more": lambda: pyro.optim.Adam({"lr": 0.01}, {"clip_norm": 0.1}),
+    "slow decay": lambda: pyro.optim.ExponentialLR(
+        {"optimizer": torch.optim.Adam, "optim_args": {"lr": 0.01}, "gamma": 0.9}
+    ),
+    "fast decay": lambda: pyro.optim.ExponentialLR(
+        {"optimizer": torch.optim.Adam, "optim_args": {"lr": 0.01}, "gamma": 0.5}
+    ),
+}
+
+
+def test_a_checkpoint_tells_pyros_optimisers_apart(tmp_path):
+    """Each used to be "PyroOptim(lr=0.01)", so the finished fit of another one was returned."""
+    pair, y = vb.pairs.normal_normal(), vb.data.normal_normal()
+    for name, make in OPTIMIZERS.items():
+        vb.fit(pair, y, steps=2, optimizer=make(), checkpoint=tmp_path / name, progress=False)
+        for other, make_other in OPTIMIZERS.items():
+            if other == name:
+                again = vb.fit(pair, y, steps=3, optimizer=make(), checkpoint=tmp_path / name, progress=False)
+                assert again.steps == 3
+                continue
+            with pytest.raises(vb.errors.BadInput, match="holds a different fit: it has optimizer"):
+                vb.fit(pair, y, steps=3, optimizer=make_other(), checkpoint=tmp_path / name, progress=False)

@@ -31,6 +31,7 @@ from ..pair.paired import Model
 from ..pair.problem import Problem
 from ..pair.sites import Layout, latents
 from ..pair.subsample import seen_of
+from ..pair.tempered import require_weights
 from ..staging.many import Affordable
 from ..validation import validation
 from .diagnosis import Diagnosis, summary_of
@@ -82,7 +83,7 @@ def diagnose(
     Raises:
         BadInput: Fewer than 100 draws.
         BadPair: Model and guide do not fit together, or not with the data.
-        Unsuitable: There are no latents, or the model subsamples its rows itself.
+        Unsuitable: There are no latents, the model subsamples its rows itself, or the guide scales a log-density (`poutine.scale`).
 
     References:
         Yao, Vehtari, Simpson & Gelman 2018, Yes, but did it work?: evaluating variational inference, arXiv:1802.02538.
@@ -163,6 +164,7 @@ def _tail(log_w: Tensor, weights: Smoothed) -> np.ndarray:
 def _rows(problem: Problem) -> tuple[Batch, int, int]:
     """All rows, or a part of them if there are many and each has its own latents; the number of rows; and the number of weights per draw."""
     pair, data, whole = problem.pair, problem.data, problem.whole
+    require_weights(pair, whole)
     with pair.look(), torch.no_grad(), validation(False):
         q, p = pair.run(whole)
         if not latents(q):

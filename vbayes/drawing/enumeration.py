@@ -45,7 +45,7 @@ def enumerated(
     except (RuntimeError, ValueError, NotImplementedError) as error:
         if not is_validation_enabled():
             raise
-        reason = " ".join(line.strip() for line in str(error).splitlines()).rstrip(".")
+        reason = " ".join(line.strip() for line in str(error).partition("Trace Shapes")[0].splitlines()).strip(". ")
         raise Unsuitable(
             f"Model and guide can't be enumerated: {reason}. Pyro gives each enumerated site its own dimension on "
             "the left, over which model and guide must broadcast. Use vb.RaoBlackwell() or vb.RLOO()."

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import pyro
 import torch
+from pyro.ops.provenance import get_provenance
 from torch import Tensor
 
 from ..errors import Unsuitable
+from ..pair.modules import buffers_stay
 from ..pair.sites import Term, base, has_path, is_point_mass, latents, sites
 from .enumeration import enumerated
+from .latents import Followed
 from .numbers import Numbers
 from .order import site_terms, steps_of
 from .particles import Latent, ScoredSite, SiteTerm
@@ -33,11 +37,22 @@ def score(run: Run) -> Tensor:
 
 def _no_moving_points(run: Run) -> None:
     q, _ = run.traces_fixed
-    if points := [s["name"] for s in latents(q) if _moves_a_point(s)]:
-        raise PointMass(
-            f"The guide puts a point mass with parameters at {', '.join(map(repr, points))}: it has no score function, "
-            "so this estimator would never move it. Use vb.Trace() or vb.Pathwise()."
+    if moving := [s["name"] for s in latents(q) if _moves_a_point(s)]:
+        points = [name for name in moving if name not in _computed(run)]
+        kind: type[Unsuitable] = PointMass
+        why = f"puts a point mass with parameters at {', '.join(map(repr, points))}"
+        if not points:
+            kind, why = Unsuitable, f"computes {', '.join(map(repr, moving))} from auxiliary draws and parameters"
+        raise kind(
+            f"The guide {why}: it has no score function there, so this estimator would never move it. Use vb.Trace() or vb.Pathwise()."
         )
+
+
+def _computed(run: Run) -> set[str]:
+    """The point masses of a guide that lie where another draw puts them, as those of `AutoStructured`: the guide has a density all the same."""
+    with Followed(), buffers_stay():
+        q = pyro.poutine.trace(run.guide).get_trace(*run.args, **run.kwargs)
+    return {s["name"] for s in latents(q) if is_point_mass(s["fn"]) and get_provenance(base(s["fn"]).v)}
 
 
 def _moves_a_point(site: Any) -> bool:

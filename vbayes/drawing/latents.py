@@ -70,7 +70,7 @@ def latents_of(
             )
         found.append(_latent(site, family, layout))
     if is_validation_enabled() and len(every) > 1:
-        with _Followed():
+        with Followed():
             followed = pyro.poutine.trace(guide).get_trace()
         for latent, _ in found:
             fn = _inside(followed.nodes[latent.name]["fn"])
@@ -82,7 +82,7 @@ def latents_of(
     return found
 
 
-class _Followed(Messenger):
+class Followed(Messenger):
     """Tracks which draws each tensor was computed from."""
 
     def _pyro_post_sample(self, msg: Any) -> None:

@@ -15,7 +15,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ..pair.modules import buffers_stay
-from ..pair.sites import Layout, Term, closed_form_kls, is_point_mass, latents, sites, summed_out
+from ..pair.sites import Layout, Term, beyond_kl, closed_form_kls, is_point_mass, latents, sites, summed_out
 from ..validation import validation
 from .latents import Restore, latents_of, linear_between
 from .numbers import Numbers
@@ -105,8 +105,9 @@ class Run:
     def terms(self) -> Terms:
         q, p = self.traces
         closed = self.closed_form_kls if "kl" in self.request.needs else {}
+        beyond = [beyond_kl(site, p.nodes[name], self.layout) for name, (site, _) in closed.items()]
         return Terms(
-            [term for term in self.terms_of_model(q, p) if term.name not in closed],
+            [term for term in self.terms_of_model(q, p) if term.name not in closed] + [t for t in beyond if t],
             [Term.of(s, self.layout) for s in sites(q) if s["name"] not in closed],
             [Term(s, self.layout, kl) for s, kl in closed.values()],
         )

@@ -17,7 +17,8 @@ class AnalyticKL(Estimator):
     part; `vb.check` shows which sites these are.
 
     Bound: ELBO. Bias: none. Needs: nothing. Equals `pyro.infer.TraceMeanField_ELBO` draw by draw where that is right:
-    every site reparameterised, and no autoguide over a constrained site (there Pyro's KL leaves out the Jacobian).
+    every site reparameterised, the same scales and masks in model and guide (Pyro's KL takes the guide's for both), and
+    no autoguide over a constrained site (there Pyro's KL leaves out the Jacobian).
 
     References:
         Kingma & Welling 2013, Auto-encoding variational Bayes, arXiv:1312.6114, eq. 7 (estimator B) and appendix B.

@@ -25,6 +25,7 @@ from ..pair.problem import Problem
 from ..pair.sites import latents
 from ..pair.subsample import refuse, seen_of
 from ..pair.support import missed
+from ..pair.tempered import require_weights
 from ..summaries.card import Card, Displayable, rounded, with_error
 from .advice import advice_of
 from .annealing import annealed
@@ -168,7 +169,7 @@ def log_evidence(
         BadInput: An unknown method, or fewer than one particle, temperature or row at a time.
         BadPair: Model and guide do not fit together, or not with the data.
         Unsuitable: The method can't be used with this pair; the message says why. A model that draws a part of its rows itself (`plate(..., subsample_size=)`) has an
-            ELBO, which is unbiased; but the logarithm of a mean of such weights may lie above log p(x), so it is no lower bound.
+            ELBO, which is unbiased; but the logarithm of a mean of such weights may lie above log p(x), so it is no lower bound. A guide that scales a log-density (`poutine.scale`) has no weights.
 
     Examples:
         >>> fit = vb.fit(vb.pairs.vae(), vb.data.digits(), epochs=50, batch_size=100)
@@ -186,6 +187,7 @@ def log_evidence(
             named["elbo"] = float(pair.exact.elbo(*problem.rows.args))
             return _exact(closed(*problem.rows.args).double(), "closed form", named)
     named["uncovered"] = problem.uncovered
+    require_weights(pair, problem.rows)
     if problem.seen and method == "elbo":
         require_densities(pair, problem.rows)
         drawn = weights(pair, problem.rows, count, seed, together=True)

@@ -106,17 +106,17 @@ def weights(
 
     Args:
         pair: An initialised pair.
-        batch: The rows, not rescaled to the size of a larger data set.
+        batch: The rows, not rescaled to the size of a larger data set. A factor that all sites share, such as a loss per datum, is left out of the weights.
         count: Number of draws, K.
         seed: Seed for the draws.
         drawn: Called with the number of new draws, for a progress bar.
-        together: Whether to compute one weight for all rows together, as their terms are not independent.
+        together: Whether to compute one weight for all rows together, as their terms are not independent, scaled up from the rows that the model draws.
     """
 
     def one() -> dict[str, Tensor]:
         made = draw_one(pair.model, pair.guide, batch.args, {}, WEIGHTS)
-        log_w = (made.log_p - made.log_q).double() * made.scale
-        return {"log_w": log_w.sum() if together else log_w}
+        log_w = (made.log_p - made.log_q).double()
+        return {"log_w": log_w.sum() * made.scale if together else log_w}
 
     def each() -> Iterator[Weights]:
         for chunk in in_chunks(one, count, batch.args[0].device if batch.args else torch.device("cpu")):

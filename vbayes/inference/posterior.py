@@ -22,6 +22,7 @@ from ..pair.pair import Pair
 from ..pair.paired import Model
 from ..pair.problem import Problem
 from ..pair.support import missed
+from ..pair.tempered import require_weights, tempered_of
 from ..summaries.card import Card, Displayable, first_few, rounded
 from ..summaries.marginals import marginals
 from ..validation import validation
@@ -50,7 +51,7 @@ class Posterior(Displayable):
         log_density: (S, *local) normalised joint log-density of each draw, in nats, with `*local` as in `Particles`. None if the exact posterior is
             given site by site, or the draws were resampled.
         effective: (*local) effective number of independent posterior draws, from the importance weights (Kong 1992); for S draws resampled by weights
-            of effective number E, S E / (S + E). None for exact draws.
+            of effective number E, S E / (S + E). None for exact draws, and where the guide scales a log-density (`poutine.scale`).
         guide_effective: (*local) for exact draws, the effective number of 200 draws of the guide, which shows how good q is. None for other methods, and
             where the guide has no density.
         uncovered: Sites whose values the guide can't all draw; importance weights can't reveal what is left out.
@@ -147,6 +148,8 @@ class Posterior(Displayable):
         return self._worth() + missed(self.uncovered)
 
     def _worth(self) -> str:
+        if self.effective is None and self.method == "guide":
+            return f"{len(self)} draws from q. How far it is from the posterior is not known, as the guide scales its log-density (pyro.poutine.scale)."
         if self.effective is None:
             text = f"{len(self)} draws from the exact posterior, of each latent separately."
             if self.guide_effective is None:
@@ -229,9 +232,12 @@ def posterior(
         raise Unsuitable(
             f"Pair {pair.name!r} has no exact posterior. Wanted: a pair with exact=vb.Exact(...), or method='guide'."
         )
-    weighted = method in ("importance", "psis")
+    if weighted := method in ("importance", "psis"):
+        require_weights(pair, batch)
     made = draws_of(pair, batch, (proposals or PROPOSALS * draws) if weighted else draws, seed)
     effective = _effective(made.log_w)
+    if not weighted and tempered_of(pair, batch):
+        return Posterior(made.values, "guide", **names, log_density=made.log_q)
     if not weighted:
         names |= _judged(made.log_w, effective, problem, given, own)
         return Posterior(made.values, "guide", **names, log_density=made.log_q, effective=effective)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass
 from typing import Any
 
-import pyro
 import torch
 from pyro.infer.autoguide import AutoGuide
 from rich.console import Console
@@ -20,13 +19,14 @@ from ..summaries.card import Card, Displayable, first_few
 from ..summaries.tables import plain_table
 from ..validation import validation
 from .agreement import match, quoted, weigh
-from .explained import FAILURES, explained
+from .explained import explained
 from .gaps import check_gaps, require_masked
 from .groups import warn_of_groups
+from .growth import looks_rows_up, rows_outside_the_plate, sized_by_the_batch
 from .observations import require_arguments, require_observations
 from .pair import DATA_PLATE, Pair
 from .paired import Model, is_trained, pair_of
-from .sites import base, closed_form_kls, has_path, kind, plates, recorded, sites
+from .sites import base, closed_form_kls, has_path, kind, plates, recorded
 from .support import coverages
 
 UNLIKE = "Site {site!r} of pair {pair!r}: the support of the guide's {ours} is {found}, compared with that of the model's {theirs}. {so}"
@@ -217,18 +217,23 @@ def examine_minibatches(pair: Pair, data: Dataset, size: int | None) -> Check:
             'whole. Put the observations in pyro.plate("data", ...), or leave batch_size out.'
         )
     local = [site.name for site in found.sites if site.in_guide == "yes" and DATA_PLATE in dict(site.plates)]
-    if isinstance(pair.guide, AutoGuide) and local and not _looks_rows_up(pair, data, size):
+    if isinstance(pair.guide, AutoGuide) and local and not looks_rows_up(pair, data, size):
         raise BadPair(
             f"{whole} {type(pair.guide).__name__} has parameters for the rows of one minibatch only, so all other rows would share "
             f"their {quoted(local)}. Leave batch_size out, pass {type(pair.guide).__name__} create_plates=lambda ..., rows: pyro.plate('data', {len(data)}, subsample=rows), with the "
             "same plate in the model, or write a guide that computes them from a row (as "
             "vb.pairs.vae) or looks them up by its number (an argument `rows`, as vb.pairs.mean_field)."
         )
-    if size > 1 and (moved := _sized_by_the_batch(pair, data, size - 1)):
+    if size > 1 and (moved := sized_by_the_batch(pair, data, size - 1)):
         raise BadPair(
             f"{whole} the parameters {quoted(moved)} of pair {pair.name!r} are as large as the minibatch, so different "
             "rows would share them. Leave batch_size out, or look them up by the row's number (an argument `rows`, as "
             "vb.pairs.mean_field)."
+        )
+    if size > 1 and (outside := rows_outside_the_plate(pair, data, size)):
+        raise BadPair(
+            f"{whole} {quoted(outside)} of pair {pair.name!r} would grow with the minibatch outside of the plate 'data', without being scaled to the whole. "
+            "Wanted: all that belongs to a row in one plate. Fix: rows = pyro.plate('data', ...), and `with rows:` wherever it is needed; or leave batch_size out."
         )
     return found
 
@@ -240,31 +245,6 @@ def require_parameters(pair: Pair) -> None:
             f"Pair {pair.name!r} has no parameters, so there is nothing to learn. Add some to the guide (or the model), with "
             "pyro.param, pyro.module, a PyroModule or an autoguide."
         )
-
-
-def _looks_rows_up(pair: Pair, data: Dataset, size: int) -> bool:
-    """Whether an autoguide's plate gets the row numbers of a minibatch (`create_plates`): it then has parameters for all rows, and uses those of the minibatch."""
-    batch = data.batch(pair.model, torch.arange(size, device=data.first.device))
-    with pair.look(), torch.no_grad(), validation(False):
-        q = pyro.poutine.trace(pair.guide).get_trace(*batch.args)
-    frames = [frame for site in sites(q) for frame in plates(site) if frame.name == DATA_PLATE]
-    if DATA_PLATE not in q or any(frame.full_size != len(data) for frame in frames):
-        return False
-    rows: Any = q.nodes[DATA_PLATE]
-    # A plate that gets its rows does not draw them.
-    told = rows["fn"].subsample_size is None
-    return told and any(isinstance(a, torch.Tensor) and torch.equal(a, rows["value"]) for a in batch.args)
-
-
-def _sized_by_the_batch(pair: Pair, data: Dataset, size: int) -> list[str]:
-    """Parameters that would have another shape if the pair first saw a batch of another size."""
-    fresh = Pair(pair.model, pair.guide)
-    try:
-        fresh.initialise(data.batch(pair.model, torch.arange(size, device=data.first.device)))
-    except FAILURES:
-        return []  # it can't take such a batch; training will report it
-    shapes = {name: value.shape for name, value in pair.parameters.items()}
-    return [name for name, value in fresh.parameters.items() if shapes.get(name, value.shape) != value.shape]
 
 
 def _row(site: Any, q: Any, closed: Any, supports: Any) -> Site:

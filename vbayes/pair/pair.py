@@ -24,7 +24,7 @@ from ..guides import AUTO, guide_of, in_words, word_of
 from ..summaries.card import Card, Displayable, counted, first_few
 from .device import one_device
 from .exact import EXACT, Exact
-from .generation import drawn_from, forgetful
+from .generation import drawn_from, forgetful, unobserving
 from .minibatch_scale import DATA_PLATE as DATA_PLATE
 from .minibatch_scale import MinibatchScale
 from .missing import looking_at, without_gaps
@@ -64,7 +64,7 @@ class Pair(Displayable):
         exact: Exact | None = None,
     ) -> None:
         self.name = name or str(getattr(model, "__name__", type(model).__name__))
-        self.guide: Callable[..., Any] = guide_of(guide, model) if isinstance(guide, str) else guide
+        self.guide: Callable[..., Any] = guide_of(guide, model) if isinstance(guide, str) else unobserving(guide)
         self.word = guide if isinstance(guide, str) else word_of(guide)
         self.model = model if self.word is None else config_enumerate(model)
         self._exact = exact

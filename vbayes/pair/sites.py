@@ -145,7 +145,7 @@ def closed_form_kls(q: pyro.poutine.Trace, p: pyro.poutine.Trace) -> dict[str, t
 
     A site's KL may replace its sampled value only if nothing it depends on in the model was drawn from it in the
     guide; we require that the sites before it in the model do not come after it in the guide. A point mass (the sites of
-    autoguides) has no KL: the one that Pyro registers omits the Jacobian of a constrained site.
+    autoguides) has no KL: the one that Pyro registers omits the Jacobian of a constrained site. The KL has the guide's scale and mask; `beyond_kl` is what is missing if the model's differ.
     """
     order = {site["name"]: i for i, site in enumerate(sites(q))}
     found = {}
@@ -167,6 +167,25 @@ def closed_form_kls(q: pyro.poutine.Trace, p: pyro.poutine.Trace) -> dict[str, t
             kl = torch.full(fn.batch_shape, float(kl), device=q.nodes[name]["value"].device)
         found[name] = (q.nodes[name], kl)
     return found
+
+
+def beyond_kl(ours: Any, theirs: Any, layout: Layout) -> Term | None:
+    """What a site's KL, with the guide's scale and mask, leaves of the model's log-density: E_q[s log p − r log q] = (s − r) E_q[log p] − r KL(q‖p). None if they are plainly the same.
+
+    Args:
+        ours, theirs: The site in the guide's trace, and in the model's.
+    """
+    scales = (1.0, 1.0) if layout.scale != 1.0 else (ours["scale"], theirs["scale"])
+    plain = all(isinstance(scale, (int, float)) for scale in scales)
+    if ours["mask"] is theirs["mask"] and (scales[0] is scales[1] or (plain and scales[0] == scales[1])):
+        return None
+    density = theirs["fn"].log_prob(theirs["value"], *theirs["args"], **theirs["kwargs"])
+    r, s = (
+        torch.as_tensor(scale_and_mask(torch.ones_like(detach_provenance(density)), scale, site["mask"]))
+        for scale, site in zip(scales, (ours, theirs), strict=True)
+    )
+    left = torch.where(r == s, torch.zeros_like(density), density) * (s - r)
+    return Term(theirs | {"mask": None, "scale": 1.0}, layout, left)
 
 
 def base(fn: Any) -> Any:

@@ -6,13 +6,13 @@ A guide that can't draw all values is still valid, and its ELBO a bound; but the
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import pyro
 import torch
 from torch import Tensor
-from torch.distributions import constraints
+from torch.distributions import AffineTransform, ComposeTransform, TransformedDistribution, constraints
 
 from .. import rng
 from ..validation import validation
@@ -33,7 +33,7 @@ def coverage(ours: Any, theirs: Any) -> Coverage:
         ours: The guide's distribution.
         theirs: The model's.
     """
-    q, p = (_inside(fn.support) for fn in (ours, theirs))
+    q, p = (_inside(_support(fn)) for fn in (ours, theirs))
     if bool(q.is_discrete) != bool(p.is_discrete):
         return "of another kind"
     q_ends, p_ends = _ends(q), _ends(p)
@@ -80,6 +80,30 @@ def missed(names: tuple[str, ...]) -> str:
         return ""
     where = f"site{'s' * (len(names) > 1)} {', '.join(map(repr, names))}"
     return f" The guide can't draw all values that {where} may have, and the weights of its draws can't reveal what it leaves out: use a guide over the model's support."
+
+
+def _support(fn: Any) -> Any:
+    """A distribution's support. torch takes the values of every affine transform for any real numbers, such as those of `biject_to(constraints.interval(0, 2))`."""
+    level = fn
+    while hasattr(level, "base_dist") and not isinstance(level, TransformedDistribution):
+        level = level.base_dist
+    parts = _parts(getattr(level, "transforms", ()))
+    last = len(parts)
+    while last and isinstance(parts[last - 1], AffineTransform):
+        last -= 1
+    ends = _ends(_inside(parts[last - 1].codomain if last else level.base_dist.support)) if last < len(parts) else None
+    if ends is None:
+        return fn.support
+    for part in parts[last:]:
+        one, other = (torch.as_tensor(part.loc + part.scale * end).cpu() for end in ends)
+        ends = torch.minimum(one, other), torch.maximum(one, other)
+    return constraints.interval(*ends)
+
+
+def _parts(transforms: Iterable[Any]) -> list[Any]:
+    return [
+        part for each in transforms for part in (_parts(each.parts) if isinstance(each, ComposeTransform) else [each])
+    ]
 
 
 def _inside(support: Any) -> Any:

@@ -82,8 +82,14 @@ def named(optimizer: Any) -> str:
         return optimizer.__name__
     if dataclasses.is_dataclass(optimizer):
         return repr(optimizer)
-    given = getattr(optimizer, "pt_optim_args", {})
-    return f"{type(optimizer).__name__}({_arguments(given) if isinstance(given, dict) else '...'})"
+    parts = []
+    for what in ("optim", "scheduler"):  # one of Pyro's, whose class does not tell Adam from SGD
+        if constructor := getattr(optimizer, f"pt_{what}_constructor", None):
+            given = getattr(optimizer, "kwargs" if what == "scheduler" else "pt_optim_args", {})
+            parts += [getattr(constructor, "__name__", "..."), _arguments(given) if isinstance(given, dict) else "..."]
+    clipped = getattr(optimizer, "pt_clip_args", None) or {}
+    parts.append(_arguments(clipped) if isinstance(clipped, dict) else "...")
+    return f"{type(optimizer).__name__}({', '.join(filter(None, parts))})"
 
 
 def _arguments(given: dict[str, Any]) -> str:
