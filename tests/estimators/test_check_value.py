@@ -98,6 +98,13 @@ def test_a_wrong_value_is_named(method, says):
     assert "Fix: return the bound as the value" in str(caught[0].message)
 
 
+def test_a_comparison_warns_too():
+    with pytest.warns(UserWarning, match="The value of Negative is not the ELBO"):
+        vb.compare(
+            vb.pairs.normal_normal(), X, {"mine": Negative()}, at="trajectory", steps=2, replicas=100, compile=False, progress=False, device="cpu"
+        )
+
+
 @pytest.mark.parametrize("method", [OfPath(), Noisy(), Named(), Several(), Moving()])
 def test_nothing_is_said_of_a_right_one(method):
     with warnings.catch_warnings():

@@ -90,3 +90,30 @@ def test_cutpoints_are_fitted_on_many_points_at_once():
     with density._inside():
         one_by_one = torch.stack([density._by_model(point) for point in points])
     torch.testing.assert_close(density.many(points), one_by_one)
+
+
+def test_obs_mask_is_refused_with_what_to_do_instead():
+    """The part that was not observed has elements without a density, on which no guide settles: such a fit ended in NaN."""
+    x = torch.linspace(-1.0, 1.0, 8)
+    seen = torch.arange(8) % 4 != 0
+
+    def masked(x, y, seen):
+        w = pyro.sample("w", dist.Normal(0.0, 1.0))
+        with pyro.plate("rows", len(x)):
+            pyro.sample("y", dist.Normal(w * x, 1.0), obs=y, obs_mask=seen)
+
+    with pytest.raises(vb.errors.Unsuitable, match=r"Site 'y' has an obs_mask.*missing='mask'"):
+        vb.fit(masked, {"x": x, "y": 2 * x, "seen": seen}, **quiet)
+    assert (
+        density_of(masked, (x, 2 * x, torch.zeros(8, dtype=torch.bool)), {}).size == 9
+    )  # nothing is observed: all have a density
+
+    def model(x, y):
+        w = pyro.sample("w", dist.Normal(0.0, 1.0))
+        with pyro.plate("rows", len(x)):
+            pyro.sample("y", dist.Normal(w * x, 1.0), obs=y)
+
+    gaps = torch.where(seen, 2 * x, torch.nan)
+    drawn = vb.fit(model, {"x": x, "y": gaps}, missing="mask", **quiet).posterior(draws=4000).draws["w"]
+    precision = 1 + float(x[seen].square().sum())
+    assert abs(drawn.mean() - 2 * (precision - 1) / precision) < 0.1 and abs(drawn.std() - precision**-0.5) < 0.05

@@ -1,4 +1,4 @@
-"""Whether the value of a user's own estimator is that of the bound it names: looked at once, before a fit."""
+"""Whether the value of a user's own estimator is that of the bound it names: checked once, before a fit or a comparison."""
 
 from __future__ import annotations
 
@@ -21,11 +21,8 @@ from .base import Estimator
 from .contract import check_estimate
 from .remembering import with_memory
 
-ENOUGH, FEW, MANY = (
-    2,
-    8,
-    32,
-)  # draws: if the values are those of the reference; if they differ; if they do so by `SUSPECT` standard errors
+ENOUGH = 2  # draws, if the values are equal to the reference
+FEW, MANY = 8, 32  # draws, if they differ; and if they differ by `SUSPECT` standard errors
 SUSPECT = 3.0  # as one right value in fifty
 CHANCE = 1e-6  # of a warning about a right value
 ROUNDING = 1e-4  # of a value, what sums in single precision may lose

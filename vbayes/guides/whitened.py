@@ -59,10 +59,16 @@ def density_of(model: Callable[..., Any], args: tuple[Any, ...], kwargs: Any, *,
     """The joint density of a model's continuous latents; `volume` as for `LogDensity`.
 
     Raises:
-        Unsuitable: It has none, or a discrete one with infinitely many values.
+        Unsuitable: It has none, a discrete one with infinitely many values, or one without a density for some rows, as `obs_mask` makes.
     """
     run = in_the_middle(model, args, kwargs)
     found = [site for _, site in run.iter_stochastic_nodes()]
+    if partly := [site["name"].removesuffix("_unobserved") for site in found if _is_left_by_obs_mask(site, run)]:
+        raise Unsuitable(
+            f"Site {partly[0]!r} has an obs_mask. Pyro then makes a latent '{partly[0]}_unobserved' with an element for every row, which has no density where {partly[0]!r} is observed, so no "
+            "guide by name fits it. Fix: NaN in place of the missing values, with vb.fit(..., missing='mask'), or pyro.poutine.mask(mask=...) around the site, which leave them out; or, if the "
+            "model goes on with them, a latent for the missing rows only."
+        )
     if endless := [site["name"] for site in found if is_discrete(site) and not _enumerable(site)]:
         raise Unsuitable(
             f"Latent {endless[0]!r} is discrete with infinitely many values, so it can't be summed out, and has no gradient. Wanted: a guide of your own for it, "
@@ -80,6 +86,13 @@ def density_of(model: Callable[..., Any], args: tuple[Any, ...], kwargs: Any, *,
             "vb.fit(vb.Pair(pyro.infer.config_enumerate(model), lambda *args: None), data, vb.Enumerated())."
         )
     return LogDensity(model, args, kwargs, run, volume=volume)
+
+
+def _is_left_by_obs_mask(site: Any, run: Any) -> bool:
+    """Whether a latent is the part of `pyro.sample(name, ..., obs_mask=)` that was not observed, and has elements without a density."""
+    name, mask = site["name"], site["mask"]
+    other = name.removesuffix("_unobserved") + "_observed"
+    return name.endswith("_unobserved") and other in run and isinstance(mask, Tensor) and not bool(mask.all())
 
 
 def in_the_middle(model: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:

@@ -18,6 +18,7 @@ from ..data.dataset import Batch
 from ..errors import BadInput, Unsuitable, warn
 from ..estimators import name_of, resolve
 from ..estimators.base import Estimator
+from ..estimators.check_value import check_value
 from ..estimators.suits import check_suits, of_elbo
 from ..pair.check import require_parameters
 from ..pair.pair import Pair
@@ -110,7 +111,7 @@ def compare(
         BadInput: As for `fit`.
         Unsuitable: A requested estimator can't be used with this pair, or the pair can't be tabulated.
 
-    Warns if one block of draws carries most of a variance, as its standard error is then too small.
+    Warns if one block of draws carries most of a variance, as its standard error is then too small; and if the value of an estimator class of your own is not on average the bound that it names.
 
     Examples:
         >>> result = vb.compare(pair, vb.data.digits(), ["pathwise", "stl"], epochs=50, batch_size=100)
@@ -125,6 +126,8 @@ def compare(
     pair, dataset, batch = problem.pair, problem.data, problem.draw(seed)
     methods = suitable(pair, batch, estimators, particles)
     require_parameters(pair)
+    for method in methods.values():
+        check_value(pair, batch, method)
     last: Fit | None = None
     if training:
         options = {
