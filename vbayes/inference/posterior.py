@@ -45,7 +45,7 @@ class Posterior(Displayable):
     """Result of `vb.posterior`: draws of the latents given data, and how good they are; on the CPU.
 
     Attributes:
-        draws: Site → (S, …) values.
+        draws: Latent → (S, …) values. `vb.to_arviz` and `vb.predict` also have what `pyro.deterministic` computes from them.
         method: How they were drawn: "exact", "guide", "psis" or "importance".
         pair, data: Names of the pair and of the data.
         log_density: (S, *local) normalised joint log-density of each draw, in nats, with `*local` as in `Particles`. None if the exact posterior is
