@@ -164,7 +164,7 @@ def test_ctrl_c_keeps_what_all_have_been_through():
 def test_a_race_survives_its_file(tmp_path, known):
     again = vb.Race.load(known.save(tmp_path / "race.json"))
     assert again == known and again.to_dataframe().equals(known.to_dataframe()) and not again.fits
-    with pytest.raises(vb.errors.BadInput, match="is not a race"):
+    with pytest.raises(vb.errors.BadInput, match="There is no file or folder .*Wanted: a file written by `Race.save`"):
         vb.Race.load(tmp_path / "nowhere.json")
 
 
