@@ -28,16 +28,16 @@ PRODUCTS = ("vae",)  # whose time is that of matrix products
 COLOURS = {"vbayes": "#0072B2", "NumPyro": "#D55E00", "Pyro": "#999999", "by hand": "#009E73", "matrix": "#F0E442"}
 
 
-def engines(name: str, *, slow: bool) -> dict[str, Callable[[int], object]]:
+def engines(name: str, *, slow: bool, device: str = "cpu") -> dict[str, Callable[[int], object]]:
     """Name → function that takes a given number of steps of a problem."""
     from engines import by_hand, by_pyro
     from engines.by_numpyro import NumPyro
     from engines.problems import PROBLEMS
 
-    problem = PROBLEMS[name]()
+    problem = PROBLEMS[name]().on(device)
     numpyro = NumPyro(name, problem)
     found = {
-        LOOP: by_pyro.vbayes_loop(problem),
+        LOOP: by_pyro.vbayes_loop(problem, device=device),
         "vbayes SVI.step": by_pyro.vbayes_svi(problem),
         "vbayes captured": by_pyro.vbayes_captured(problem),
         REFERENCE: numpyro.loop(),
@@ -46,6 +46,9 @@ def engines(name: str, *, slow: bool) -> dict[str, Callable[[int], object]]:
         "Pyro": by_pyro.pyro_eager(problem),
         "Pyro Jit": by_pyro.pyro_jit(problem),
     }
+    if device != "cpu":
+        found["vbayes loop, CUDA graph"] = by_pyro.vbayes_loop(problem, device=device, compile="torch")
+        found["by hand, CUDA graph"] = by_hand.by_cuda_graph(name, problem)
     if slow:
         found["by hand, torch.compile"] = by_hand.by_hand(name, problem, compiled=True)
     if name == "vae":
@@ -67,28 +70,30 @@ def products(precision: str) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def steps(name: str, *, rounds: int, budget: float, slow: bool, precision: str = "highest") -> list[dict[str, Any]]:
+def steps(
+    name: str, *, rounds: int, budget: float, slow: bool, precision: str = "highest", device: str = "cpu"
+) -> list[dict[str, Any]]:
     """Microseconds per step of each engine."""
     with products(precision):
-        times = _times(engines(name, slow=slow), rounds, budget)
+        times = _times(engines(name, slow=slow, device=device), rounds, budget, device)
     what = "one step" if precision == "highest" else f"one step, {precision} precision"
     return _rows(what, name, "µs", {engine: [t * 1e6 for t in values] for engine, values in times.items()})
 
 
-def draws(name: str, *, rounds: int, budget: float, count: int = 1000) -> list[dict[str, Any]]:
+def draws(name: str, *, rounds: int, budget: float, count: int = 1000, device: str = "cpu") -> list[dict[str, Any]]:
     """Milliseconds for a thousand gradients by each engine."""
     from engines import by_pyro
     from engines.by_numpyro import NumPyro
     from engines.problems import PROBLEMS
 
-    problem, few = PROBLEMS[name](), 50
+    problem, few = PROBLEMS[name]().on(device), 50
     tasks = {
         "vbayes compiled": by_pyro.vbayes_draws(problem, count, compiled=True),
         "vbayes captured": by_pyro.vbayes_draws(problem, count, compiled=False),
         "NumPyro jit(vmap(grad))": NumPyro(name, problem).draws(count),
         "Pyro": by_pyro.pyro_draws(problem, few),
     }
-    times = _times({engine: _repeated(task) for engine, task in tasks.items()}, rounds, budget)
+    times = _times({engine: _repeated(task) for engine, task in tasks.items()}, rounds, budget, device)
     times["Pyro"] = [t * count / few for t in times["Pyro"]]
     scaled = {engine: [t * 1e3 for t in values] for engine, values in times.items()}
     return _rows(f"{count} gradients", name, "ms", scaled, reference="NumPyro jit(vmap(grad))")
@@ -102,14 +107,18 @@ def _repeated(task: Callable[[], object]) -> Callable[[int], object]:
     return run
 
 
-def _times(tasks: Mapping[str, Callable[[int], object]], rounds: int, budget: float) -> dict[str, list[float]]:
+def _times(
+    tasks: Mapping[str, Callable[[int], object]], rounds: int, budget: float, device: str
+) -> dict[str, list[float]]:
     """Seconds per unit of each task: as many units as fit into the budget, the tasks one after the other in each round."""
     from engines.timing import in_turn
 
-    return {name: [each.wall for each in taken] for name, taken in in_turn(tasks, rounds, budget).items()}
+    return {
+        name: [each.wall for each in taken] for name, taken in in_turn(tasks, rounds, budget, device=device).items()
+    }
 
 
-def totals(name: str, *, rounds: int, steps: int, slow: bool) -> list[dict[str, Any]]:
+def totals(name: str, *, rounds: int, steps: int, slow: bool, device: str = "cpu") -> list[dict[str, Any]]:
     """Seconds of a whole training run in a new process, including imports and compilation, and its peak memory."""
     kinds = ["vbayes, cold cache", "vbayes, warm cache", "NumPyro loop", "NumPyro loop, warm cache", "by hand"]
     kinds += ["Pyro"] * slow
@@ -119,7 +128,7 @@ def totals(name: str, *, rounds: int, steps: int, slow: bool) -> list[dict[str, 
             for kind in kinds:
                 with tempfile.TemporaryDirectory() as cold:
                     start = time.perf_counter()
-                    found = _child(kind.split(",")[0], name, steps, Path(warm if "warm" in kind else cold))
+                    found = _child(kind.split(",")[0], name, steps, device, Path(warm if "warm" in kind else cold))
                     took = time.perf_counter() - start
                 if turn:
                     for what, value in (("all", took), ("run", found["seconds"]), ("peak", found["peak"])):
@@ -130,10 +139,12 @@ def totals(name: str, *, rounds: int, steps: int, slow: bool) -> list[dict[str, 
     return rows + (_rows("peak memory", name, "MiB", times["peak"]) if steps > 1 else [])
 
 
-def _child(kind: str, name: str, steps: int, cache: Path) -> dict[str, float]:
+def _child(kind: str, name: str, steps: int, device: str, cache: Path) -> dict[str, float]:
     caches = {"VBAYES_CACHE": str(cache), "JAX_COMPILATION_CACHE_DIR": str(cache / "jax")}
-    caches |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-m", "engines.total", kind, name, str(steps)]
+    caches["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    if device == "cpu":
+        caches["JAX_PLATFORMS"] = "cpu"
+    command = [sys.executable, "-m", "engines.total", kind, name, str(steps), device]
     done = subprocess.run(
         command, cwd=Path(__file__).parent, env=os.environ | caches, capture_output=True, text=True, check=False
     )
@@ -164,8 +175,8 @@ def _rows(
 
 
 def measure(
+    device: str,
     problems: tuple[str, ...],
-    precisions: tuple[str, ...],
     rounds: int,
     budget: float,
     total_problems: tuple[str, ...],
@@ -179,7 +190,8 @@ def measure(
         raise BadInput(
             "This experiment measures NumPyro too. Install it: pip install -c constraints.txt '.[bench]'"
         ) from error
-    timed = {"rounds": rounds, "budget": budget}
+    timed = {"rounds": rounds, "budget": budget, "device": device}
+    precisions = ("highest",) if device == "cpu" else ("highest", "high")
     work = {
         f"steps of {name}, {precision}": functools.partial(steps, name, **timed, slow=slow, precision=precision)
         for name in problems
@@ -189,7 +201,9 @@ def measure(
     work["1000 gradients of eight_schools"] = functools.partial(draws, "eight_schools", **timed)
     for name in total_problems:
         for count in total_steps:
-            task = functools.partial(totals, name, rounds=total_rounds, steps=count, slow=slow and count <= 1000)
+            task = functools.partial(
+                totals, name, rounds=total_rounds, steps=count, slow=slow and count <= 1000, device=device
+            )
             work[f"{count} steps of {name} in new processes"] = task
     rows: list[dict[str, Any]] = []
     with bar("performance", len(work), show=True) as advance:
@@ -197,7 +211,8 @@ def measure(
             advance(done, functools.partial(str, what))
             rows += task()
         advance(len(work), str)
-    return pd.DataFrame(rows)
+    on = "CPU" if device == "cpu" else torch.cuda.get_device_name(device)
+    return pd.DataFrame(rows).assign(device=on)
 
 
 def figure(table: pd.DataFrame):
@@ -261,7 +276,8 @@ def verdict(table: pd.DataFrame) -> str:
                 f"{what} of {problem}: {medians['vbayes, cold cache']:.1f} s cold and {warm:.1f} s warm; NumPyro "
                 f"{medians['NumPyro loop']:.1f} s and {medians['NumPyro loop, warm cache']:.1f} s"
             )
-    return ". ".join(parts) + "."
+    where = "" if table.device.iloc[0] == "CPU" else f"On one {table.device.iloc[0]}: "
+    return where + ". ".join(parts) + "."
 
 
 experiment = vb.Experiment(
@@ -269,8 +285,8 @@ experiment = vb.Experiment(
     claim="As fast as NumPyro's in-graph loop or faster, and within 15 % of its matrix products where those are all the work.",
     measure=measure,
     full={
+        "device": "cpu",
         "problems": ("eight_schools", "logistic", "logistic_minibatch", "bnn", "vae"),
-        "precisions": ("highest", "high") if torch.cuda.is_available() else ("highest",),  # they differ on a GPU only
         "rounds": 5,
         "budget": 0.5,
         "total_problems": ("eight_schools",),
@@ -278,12 +294,12 @@ experiment = vb.Experiment(
         "total_rounds": 3,
         "slow": True,
     },
-    quick={"problems": ("eight_schools", "vae"), "precisions": ("highest",), "rounds": 3, "budget": 0.2, "total_rounds": 1, "slow": False},
+    quick={"problems": ("eight_schools", "vae"), "rounds": 3, "budget": 0.2, "total_rounds": 1, "slow": False},
     figure=figure,
     verdict=verdict,
     sections=("what", "problem"),
     slow="it needs NumPyro and an otherwise idle machine; run it by naming its file",
     notes="All engines are measured in turn in every round, in one process; shown are median, lowest and highest over rounds. 'to NumPyro' is the median over "
     "rounds of the ratio to NumPyro's in-graph loop (for gradients: to its jit(vmap(grad))). New processes are timed from start to exit, everything "
-    "included. 'high' precision, on a GPU: float32 products may be in TF32, in torch and in JAX. All engines draw their noise, and the rows of their minibatches, in the step.",
+    "included. On a GPU: --set device=cuda; 'high' precision there allows TF32 for float32 products, in torch and in JAX. All engines draw their noise, and the rows of their minibatches, in the step.",
 )  # fmt: skip

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from vbayes.staging.cuda_capture import recorded
+
 from .problems import HIDDEN, Problem
 
 LOG_2PI = math.log(2 * math.pi)
@@ -104,19 +106,20 @@ def by_hand(name: str, problem: Problem, *, compiled: bool) -> Callable[[int], o
     Args:
         compiled: Whether to compile the loss with `torch.compile`.
     """
-    module = MODULES[name]()
+    columns, size = problem.data, problem.batch_size
+    device = columns[0].device
+    module = MODULES[name]().to(device)
     optimizer = torch.optim.Adam(module.parameters(), lr=problem.learning_rate, fused=True)
     validated = Distribution._validate_args
     loss_of = torch.compile(module) if compiled else module
     Distribution._validate_args = validated  # torch.compile turns validation off for the whole process
-    columns, size = problem.data, problem.batch_size
 
     def run(count: int) -> object:
         losses = []
         for _ in range(count):
             batch = columns
             if size is not None:
-                index = torch.randint(len(columns[0]), (size,))
+                index = torch.randint(len(columns[0]), (size,), device=device)
                 batch = tuple(column[index] for column in columns)
             optimizer.zero_grad(set_to_none=True)
             loss = loss_of(*batch)
@@ -128,11 +131,43 @@ def by_hand(name: str, problem: Problem, *, compiled: bool) -> Callable[[int], o
     return run
 
 
+def by_cuda_graph(name: str, problem: Problem) -> Callable[[int], object]:
+    """A function that launches a recorded CUDA graph of a training step, once per step."""
+    columns, size = problem.data, problem.batch_size
+    device = columns[0].device
+    module = MODULES[name]().to(device)
+    optimizer = torch.optim.Adam(module.parameters(), lr=problem.learning_rate, fused=True, capturable=True)
+    loss = torch.zeros((), device=device)
+
+    def once() -> None:
+        batch = columns
+        if size is not None:
+            index = torch.randint(len(columns[0]), (size,), device=device)
+            batch = tuple(column[index] for column in columns)
+        optimizer.zero_grad(set_to_none=True)
+        made = module(*batch)
+        made.backward()
+        optimizer.step()
+        loss.copy_(made.detach())
+
+    (launch,) = recorded(once, device=device)
+
+    def run(count: int) -> object:
+        losses = []
+        for _ in range(count):
+            launch()
+            losses.append(loss.clone())
+        return losses
+
+    return run
+
+
 def products(problem: Problem) -> Callable[[int], object]:
     """Only the matrix products of one training step of the VAE."""
     x, (m, n, h, j) = problem.data[0][:100], (100, 784, 400, 20)
-    w1, w2, wz, wd = (torch.randn(size) for size in ((h, n), (n, h), (j, h), (h, j)))
-    a, z, d = torch.randn(m, h), torch.randn(m, j), torch.randn(m, n)
+    with problem.here():
+        w1, w2, wz, wd = (torch.randn(size) for size in ((h, n), (n, h), (j, h), (h, j)))
+        a, z, d = torch.randn(m, h), torch.randn(m, j), torch.randn(m, n)
 
     def run(count: int) -> object:
         for _ in range(count):

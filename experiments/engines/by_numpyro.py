@@ -89,7 +89,8 @@ class NumPyro:
             model = functools.partial(model, total=len(problem.data[0]))
         guide = guide or (AutoMultivariateNormal if full_rank else AutoNormal)(model)
         self.svi = SVI(model, guide, Adam(problem.learning_rate), Trace_ELBO(num_particles=particles))
-        self.columns = tuple(jnp.asarray(column.numpy()) for column in problem.data)
+        where = jax.devices(problem.data[0].device.type)[0]  # what is computed from them is there too
+        self.columns = tuple(jax.device_put(column.cpu().numpy(), where) for column in problem.data)
         self.size = problem.batch_size
         self.state = self.svi.init(jax.random.PRNGKey(0), *self._batch(jax.random.PRNGKey(1), self.columns))
 

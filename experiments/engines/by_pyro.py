@@ -26,7 +26,7 @@ def _batches(problem: Problem) -> Callable[[], tuple[torch.Tensor, ...]]:
         return lambda: columns
 
     def some() -> tuple[torch.Tensor, ...]:
-        index = torch.randint(len(columns[0]), (size,))
+        index = torch.randint(len(columns[0]), (size,), device=columns[0].device)
         return tuple(column[index] for column in columns)
 
     return some
@@ -46,7 +46,7 @@ def by_svi(problem: Problem, make: Callable[..., Any]) -> Callable[[int], object
 
     def run(count: int) -> object:
         nonlocal held
-        with store.scope(held) as held, warnings.catch_warnings():
+        with store.scope(held) as held, warnings.catch_warnings(), problem.here():
             warnings.simplefilter("ignore")  # tracing for JitTrace_ELBO raises many warnings
             return [svi.step(*batch()) for _ in range(count)]
 
@@ -68,14 +68,15 @@ def vbayes_svi(problem: Problem) -> Callable[[int], object]:
 
 def _ready(problem: Problem) -> tuple[vb.Pair, vb.Dataset]:
     pair, data = problem.pair(), vb.Dataset.of(problem.data)
-    pair.initialise(data.batch(pair.model, torch.arange(problem.batch_size or len(data))))
+    with problem.here():
+        pair.initialise(data.batch(pair.model, torch.arange(problem.batch_size or len(data))))
     return pair, data
 
 
 def vbayes_captured(problem: Problem) -> Callable[[int], object]:
     """The captured graph, run by PyTorch's interpreter, with PyTorch's Adam."""
     pair, data = _ready(problem)
-    batch = data.batch(pair.model, torch.arange(problem.batch_size or len(data)))
+    batch = data.batch(pair.model, torch.arange(problem.batch_size or len(data), device=data.first.device))
     program, draw = stage(pair, vb.Trace(), batch), _batches(problem)
     leaves = {k: v.clone().requires_grad_() for k, v in pair.parameters.items()}
     optimizer = torch.optim.Adam(list(leaves.values()), lr=problem.learning_rate)
@@ -96,15 +97,17 @@ def vbayes_captured(problem: Problem) -> Callable[[int], object]:
     return run
 
 
-def vbayes_loop(problem: Problem, particles: int = 1) -> Callable[[int], object]:
+def vbayes_loop(
+    problem: Problem, particles: int = 1, *, device: str = "cpu", compile: bool | str = "auto"
+) -> Callable[[int], object]:
     """The training loop that `vb.fit` runs."""
-    options = {"batch_size": problem.batch_size, "learning_rate": problem.learning_rate, "seed": 0}
+    options = {"batch_size": problem.batch_size, "learning_rate": problem.learning_rate, "seed": 0, "compile": compile}
     fit = vb.fit(
         problem.pair(),
         vb.Dataset.of(problem.data),
         vb.Trace(particles),
         steps=0,
-        device="cpu",
+        device=device,
         progress=False,
         **options,
     )
@@ -132,7 +135,7 @@ def pyro_draws(problem: Problem, count: int) -> Callable[[], object]:
     model, guide = pair.scaled(len(data))
 
     def run() -> object:
-        with pair.scope():
+        with pair.scope(), problem.here():
             for _ in range(count):
                 Trace_ELBO().loss_and_grads(model, guide, *batch.args)
                 made = [leaf.grad for leaf in pair.leaves.values()]

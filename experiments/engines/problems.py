@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 
 import pyro
 import pyro.distributions as dist
@@ -32,6 +33,25 @@ class Problem:
     data: tuple[Tensor, ...]
     batch_size: int | None
     learning_rate: float
+
+    def on(self, device: str) -> Problem:
+        """The same problem, with data, parameters and constants on a device."""
+
+        if device == "cpu":
+            return self
+        moved = replace(self, data=tuple(column.to(device) for column in self.data))
+
+        def pair() -> vb.Pair:
+            made, data = self.pair().to(device), vb.Dataset.of(moved.data)
+            with moved.here():
+                made.initialise(data.batch(made.model, torch.arange(self.batch_size or len(data))))
+            return made
+
+        return replace(moved, pair=pair)
+
+    def here(self) -> AbstractContextManager[object]:
+        """Context in which tensors without an explicit device, such as those of `Normal(0.0, 1.0)`, are made where the data are."""
+        return self.data[0].device if self.data[0].is_cuda else nullcontext()
 
 
 def schools(y: Tensor, sigma: Tensor) -> None:

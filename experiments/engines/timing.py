@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import torch
+
 
 @dataclass(frozen=True)
 class Took:
@@ -21,7 +23,7 @@ class Took:
 
 
 def in_turn(
-    tasks: Mapping[str, Callable[[int], object]], rounds: int, budget: float, first: int = 100
+    tasks: Mapping[str, Callable[[int], object]], rounds: int, budget: float, first: int = 100, device: str = "cpu"
 ) -> dict[str, list[Took]]:
     """Times each task once per round, for as many steps as fit into the budget.
 
@@ -29,6 +31,7 @@ def in_turn(
         tasks: Functions that run a given number of steps, by name.
         budget: Seconds for a task in a round.
         first: Steps of warm-up that are not measured, enough to cover what happens only once, such as the first smaller minibatch of an epoch.
+        device: The device on which they run: a GPU is waited for, and elapsed time decides how many steps fit.
     """
     counts = {}
     for name, run in tasks.items():
@@ -37,18 +40,23 @@ def in_turn(
         while took < budget / 4:
             count *= 4 if took else 1
             run(count)  # NumPyro's loop compiles for each number of steps
-            took = _timed(run, count).processor  # elapsed time would count pauses of this process as slow steps
+            found = _timed(run, count, device)
+            took = (
+                found.processor if device == "cpu" else found.wall
+            )  # elapsed time counts pauses of this process as slow steps
         counts[name] = max(1, int(count * budget / took))
         run(counts[name])
     names, taken = list(tasks), {name: [] for name in tasks}
     for turn in range(rounds):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            whole, count = _timed(tasks[name], counts[name]), counts[name]
+            whole, count = _timed(tasks[name], counts[name], device), counts[name]
             taken[name].append(Took(whole.wall / count, whole.processor / count))
     return taken
 
 
-def _timed(run: Callable[[int], object], count: int) -> Took:
+def _timed(run: Callable[[int], object], count: int, device: str) -> Took:
     wall, processor = time.perf_counter(), time.process_time()
     run(count)
+    if device != "cpu":
+        torch.cuda.synchronize()
     return Took(time.perf_counter() - wall, time.process_time() - processor)

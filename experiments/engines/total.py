@@ -1,4 +1,4 @@
-"""A single training run in its own process: `python -m engines.total ENGINE PROBLEM STEPS` prints its time and peak memory as JSON."""
+"""A single training run in its own process: `python -m engines.total ENGINE PROBLEM STEPS DEVICE` prints its time and peak memory as JSON."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ def vbayes_fit(problem) -> Callable[[int], object]:
     import vbayes as vb
 
     options = {"batch_size": problem.batch_size, "learning_rate": problem.learning_rate, "progress": False}
+    options["device"] = problem.data[0].device.type
     return lambda count: vb.fit(problem.pair(), problem.data, "trace", steps=count, compile=True, **options)
 
 
-def engine(kind: str, name: str) -> Callable[[int], object]:
+def engine(kind: str, name: str, device: str) -> Callable[[int], object]:
     from .problems import PROBLEMS
 
-    problem = PROBLEMS[name]()
+    problem = PROBLEMS[name]().on(device)
     if kind == "NumPyro loop":
         from .by_numpyro import NumPyro
 
@@ -45,9 +46,13 @@ def peak_memory() -> float:
 
 
 if __name__ == "__main__":
-    kind, name, steps = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    run = engine(kind, name)
+    kind, name, steps, device = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
+    run = engine(kind, name, device)
     start = time.perf_counter()
     run(steps)
+    if device != "cpu":
+        import torch
+
+        torch.cuda.synchronize()
     seconds = time.perf_counter() - start
     print(json.dumps({"seconds": seconds, "peak": peak_memory()}))

@@ -101,7 +101,15 @@ def test_a_wrong_value_is_named(method, says):
 def test_a_comparison_warns_too():
     with pytest.warns(UserWarning, match="The value of Negative is not the ELBO"):
         vb.compare(
-            vb.pairs.normal_normal(), X, {"mine": Negative()}, at="trajectory", steps=2, replicas=100, compile=False, progress=False, device="cpu"
+            vb.pairs.normal_normal(),
+            X,
+            {"mine": Negative()},
+            at="trajectory",
+            steps=2,
+            replicas=100,
+            compile=False,
+            progress=False,
+            device="cpu",
         )
 
 
