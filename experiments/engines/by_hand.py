@@ -106,51 +106,20 @@ def by_hand(name: str, problem: Problem, *, compiled: bool) -> Callable[[int], o
     Args:
         compiled: Whether to compile the loss with `torch.compile`.
     """
-    columns, size = problem.data, problem.batch_size
-    device = columns[0].device
-    module = MODULES[name]().to(device)
+    module = MODULES[name]().to(problem.data[0].device)
     optimizer = torch.optim.Adam(module.parameters(), lr=problem.learning_rate, fused=True)
     validated = Distribution._validate_args
     loss_of = torch.compile(module) if compiled else module
     Distribution._validate_args = validated  # torch.compile turns validation off for the whole process
-
-    def run(count: int) -> object:
-        losses = []
-        for _ in range(count):
-            batch = columns
-            if size is not None:
-                index = torch.randint(len(columns[0]), (size,), device=device)
-                batch = tuple(column[index] for column in columns)
-            optimizer.zero_grad(set_to_none=True)
-            loss = loss_of(*batch)
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.detach())
-        return losses
-
-    return run
+    return lambda count: [_step(loss_of, optimizer, problem) for _ in range(count)]
 
 
 def by_cuda_graph(name: str, problem: Problem) -> Callable[[int], object]:
     """A function that launches a recorded CUDA graph of a training step, once per step."""
-    columns, size = problem.data, problem.batch_size
-    device = columns[0].device
-    module = MODULES[name]().to(device)
+    device = problem.data[0].device
+    module, loss = MODULES[name]().to(device), torch.zeros((), device=device)
     optimizer = torch.optim.Adam(module.parameters(), lr=problem.learning_rate, fused=True, capturable=True)
-    loss = torch.zeros((), device=device)
-
-    def once() -> None:
-        batch = columns
-        if size is not None:
-            index = torch.randint(len(columns[0]), (size,), device=device)
-            batch = tuple(column[index] for column in columns)
-        optimizer.zero_grad(set_to_none=True)
-        made = module(*batch)
-        made.backward()
-        optimizer.step()
-        loss.copy_(made.detach())
-
-    (launch,) = recorded(once, device=device)
+    (launch,) = recorded(lambda: loss.copy_(_step(module, optimizer, problem)), device=device)
 
     def run(count: int) -> object:
         losses = []
@@ -160,6 +129,14 @@ def by_cuda_graph(name: str, problem: Problem) -> Callable[[int], object]:
         return losses
 
     return run
+
+
+def _step(loss_of: Callable[..., Tensor], optimizer: torch.optim.Optimizer, problem: Problem) -> Tensor:
+    optimizer.zero_grad(set_to_none=True)
+    loss = loss_of(*problem.batch())
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
 
 
 def products(problem: Problem) -> Callable[[int], object]:

@@ -20,25 +20,13 @@ from vbayes.validation import validation
 from .problems import Problem
 
 
-def _batches(problem: Problem) -> Callable[[], tuple[torch.Tensor, ...]]:
-    columns, size = problem.data, problem.batch_size
-    if size is None:
-        return lambda: columns
-
-    def some() -> tuple[torch.Tensor, ...]:
-        index = torch.randint(len(columns[0]), (size,), device=columns[0].device)
-        return tuple(column[index] for column in columns)
-
-    return some
-
-
 def by_svi(problem: Problem, make: Callable[..., Any]) -> Callable[[int], object]:
     """A function that calls `svi.step` once per step, with a param store of its own.
 
     Args:
         make: (model, guide, optimiser) → SVI.
     """
-    pair, batch = problem.pair(), _batches(problem)
+    pair = problem.pair()
     model, guide = pair.scaled(len(problem.data[0]))
     svi = make(model, guide, pyro.optim.Adam({"lr": problem.learning_rate}))
     store = pyro.get_param_store()
@@ -48,7 +36,7 @@ def by_svi(problem: Problem, make: Callable[..., Any]) -> Callable[[int], object
         nonlocal held
         with store.scope(held) as held, warnings.catch_warnings(), problem.here():
             warnings.simplefilter("ignore")  # tracing for JitTrace_ELBO raises many warnings
-            return [svi.step(*batch()) for _ in range(count)]
+            return [svi.step(*problem.batch()) for _ in range(count)]
 
     return run
 
@@ -77,7 +65,7 @@ def vbayes_captured(problem: Problem) -> Callable[[int], object]:
     """The captured graph, run by PyTorch's interpreter, with PyTorch's Adam."""
     pair, data = _ready(problem)
     batch = data.batch(pair.model, torch.arange(problem.batch_size or len(data), device=data.first.device))
-    program, draw = stage(pair, vb.Trace(), batch), _batches(problem)
+    program = stage(pair, vb.Trace(), batch)
     leaves = {k: v.clone().requires_grad_() for k, v in pair.parameters.items()}
     optimizer = torch.optim.Adam(list(leaves.values()), lr=problem.learning_rate)
     like = next(iter(leaves.values())).detach()
@@ -87,7 +75,7 @@ def vbayes_captured(problem: Problem) -> Callable[[int], object]:
         for _ in range(count):
             normals, uniforms = draw_noise(program.sizes, 1, like)
             parameters = {k: v.detach() for k, v in leaves.items()}
-            gradients, value = program(parameters, (normals[0], uniforms[0]), *draw())
+            gradients, value = program(parameters, (normals[0], uniforms[0]), *problem.batch())
             for name, leaf in leaves.items():
                 leaf.grad = -gradients[name]
             optimizer.step()

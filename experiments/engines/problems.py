@@ -49,6 +49,13 @@ class Problem:
 
         return replace(moved, pair=pair)
 
+    def batch(self) -> tuple[Tensor, ...]:
+        """The rows of a step: a random minibatch, or all."""
+        if self.batch_size is None:
+            return self.data
+        index = torch.randint(len(self.data[0]), (self.batch_size,), device=self.data[0].device)
+        return tuple(column[index] for column in self.data)
+
     def here(self) -> AbstractContextManager[object]:
         """Context in which tensors without an explicit device, such as those of `Normal(0.0, 1.0)`, are made where the data are."""
         return self.data[0].device if self.data[0].is_cuda else nullcontext()
