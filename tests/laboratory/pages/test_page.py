@@ -14,6 +14,7 @@ from tests.browser import found_in
 from vbayes.laboratory.pages import latent, watch_the_bound
 from vbayes.laboratory.pages.page import FILES, filled
 from vbayes.laboratory.pages.targets import correlated
+from vbayes.summaries.joint import joint_limit
 
 LARGEST = 2**20  # bytes
 
@@ -89,9 +90,8 @@ def test_the_page_computes_what_vbayes_computes(bound, tmp_path):
 
 def test_it_answers_to_a_hand(tmp_path):
     """Questions, drag, slider, keys; the address holds it all; nothing leaves the page; 1280 and 390 pixels wide."""
-    bound = filled(
-        "bound", {"targets": [watch_the_bound.described(correlated(c)) for c in (0.1, 0.9)], "variances": []}
-    )
+    figures = {"targets": [watch_the_bound.described(correlated(c)) for c in (0.1, 0.9)], "variances": []}
+    bound = filled("bound", figures | {"chance": joint_limit(watch_the_bound.COMPONENTS)})
     script = """
     const out = {};
     const canvas = $("plane"), fire = (kind, [a, b]) => {
