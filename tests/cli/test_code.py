@@ -67,6 +67,7 @@ CASES = {
     "code_of_claims": "not said what to take from it.*Fix: code_of_claims:claims",
     "code_of_clams.py": "There is no file or folder code_of_clams.py. Did you mean 'code_of_claims.py'",
     "json.py:dumps": "another module is called 'json' too",
+    spelled("json.py:dumps"): "another module is called 'json' too",
 }
 
 
