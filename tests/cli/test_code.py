@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 import vbayes as vb
 from vbayes.cli import keep
 from vbayes.cli.code import imported, spelled
 from vbayes.cli.commands import find
+from vbayes.cli.predict import _row_labels
+from vbayes.data.stored import Stored
 from vbayes.errors import BadInput
 
 MODEL = """
@@ -62,6 +67,7 @@ CASES = {
     "code_of_claims": "not said what to take from it.*Fix: code_of_claims:claims",
     "code_of_clams.py": "There is no file or folder code_of_clams.py. Did you mean 'code_of_claims.py'",
     "json.py:dumps": "another module is called 'json' too",
+    spelled("json.py:dumps"): "another module is called 'json' too",
 }
 
 
@@ -70,6 +76,22 @@ def test_what_is_not_there_is_said(name, here):
     (here / "json.py").write_text("def dumps():\n    pass\n")
     with pytest.raises(BadInput, match=f"(?s){CASES[name]}.*"):
         find(name, "claims.csv")
+
+
+def test_pairs_that_a_file_assigns_are_offered(here):
+    (here / "more_code.py").write_text(
+        "import vbayes as vb\nfrom code_of_claims import claims\npair = vb.Pair(claims)\n"
+    )
+    with pytest.raises(BadInput, match="more_code has no 'pairs'. Did you mean 'pair'.*defined there: pair"):
+        find("more_code:pairs", "claims.csv")
+    with pytest.raises(BadInput, match="Fix: more_code.py:pair"):
+        find("more_code.py", "claims.csv")
+
+
+def test_labels_of_rows_that_stay_in_a_large_file():
+    stored = Stored(lambda start, out: np.copyto(out, np.arange(start, start + len(out))), (6,), torch.int64)
+    found = _row_labels(Path("large.h5"), vb.Dataset({"policy": stored, "x": stored}), ("x",))
+    assert found is not None and found.name == "policy" and found.tolist() == list(range(6))
 
 
 @pytest.mark.usefixtures("here")

@@ -48,7 +48,7 @@ def imported(pair: str) -> Any:
             f"{pair}: another module is called {module!r} too ({getattr(found, '__file__', None) or 'built into Python'}). Wanted: a file with a name of its own. Fix: rename {file}."
         )
     if not hasattr(found, name):
-        own = [key for key, value in vars(found).items() if getattr(value, "__module__", None) == found.__name__]
+        own = [key for key, value in vars(found).items() if _is_own(value, found.__name__)]
         raise BadInput(
             f"{place} has no {name!r}.{_after(near(name, own))} Wanted: one of the names defined there: {', '.join(own) or 'there are none'}."
         )
@@ -73,7 +73,7 @@ def require_name_in(pair: str) -> None:
         inside = ast.parse(file.read_text(encoding="utf-8")).body
     except (OSError, SyntaxError, ValueError):
         inside = []
-    names = [node.name for node in inside if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    names = [node.name for node in inside if isinstance(node, ast.FunctionDef | ast.ClassDef)] + _pairs(inside)
     raise BadInput(
         f"{pair} is a file of code; it is not said what to take from it. Wanted: {pair}:NAME, of a model, a pair, or a function that returns a pair. "
         f"Fix: {' or '.join(f'{pair}:{name}' for name in names[:3]) or f'{pair}:model'}."
@@ -82,6 +82,25 @@ def require_name_in(pair: str) -> None:
 
 def _after(hint: str) -> str:
     return hint and f" {hint}"
+
+
+def _is_own(value: Any, module: str) -> bool:
+    """Whether something is defined in a module: a function, a class, or a pair."""
+    from ..pair.pair import Pair
+
+    return isinstance(value, Pair) or getattr(value, "__module__", None) == module
+
+
+def _pairs(inside: list[ast.stmt]) -> list[str]:
+    """The names in `claims = vb.Pair(model)`."""
+    made = [
+        node
+        for node in inside
+        if isinstance(node, ast.Assign)
+        and isinstance(node.value, ast.Call)
+        and ast.unparse(node.value.func).rpartition(".")[2] == "Pair"
+    ]
+    return [target.id for node in made for target in node.targets if isinstance(target, ast.Name)]
 
 
 def _modules() -> list[str]:

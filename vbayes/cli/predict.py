@@ -101,7 +101,10 @@ def _row_labels(path: Path, new: Dataset, asked: Collection[str]) -> pd.Index | 
         if not isinstance(own, pd.RangeIndex):
             return own
     first, values = next(iter(new.tensors.items()))
-    if first in asked or values.ndim != 1 or values.is_floating_point() or len(values.unique()) < len(values):
+    if first in asked or values.dim() != 1 or values.is_floating_point():
+        return None
+    values = values[:]  # of a large file, it is stored
+    if len(values.unique()) < len(values):
         return None
     codes, labels = values.tolist(), new.labels.get(first)
     found = codes if labels is None else [labels[code] for code in codes]
