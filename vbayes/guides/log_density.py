@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_map
 
 from .. import rng
 from ..validation import no_warnings_of_nan, validation, vmap
-from .mappable import mappable
+from .mappable import ReadsOfData, mappable
 
 OF_TORCH = (
     "An output with one or more elements was resized",
@@ -173,6 +173,10 @@ class LogDensity:
         seen = pyro.poutine.trace(marked).get_trace(*args, **kwargs)
         return TraceEinsumEvaluator(seen, True, self._nesting).log_prob(seen) + volume
 
+    def _reading(self, numbers: Tensor) -> Tensor:
+        with ReadsOfData():
+            return self._by_model(numbers)
+
     def _captured(self) -> Callable[[Tensor], Tensor]:
         """A graph of tensor operations, which can be differentiated and vectorised; the model itself if it can't be captured."""
         for dtype in (torch.float64, self._own_dtype()):
@@ -180,8 +184,7 @@ class LogDensity:
             here = self.start.to(self.dtype)
             try:
                 with self._inside(), torch.no_grad():
-                    # Not the method itself, because of its argument self.
-                    graph = mappable(make_fx(lambda numbers: self._by_model(numbers))(here), here)
+                    graph = mappable(make_fx(self._reading)(here), here)
                     two = torch.stack([here + 0.1, here])
                     plain = torch.stack([self._by_model(one) for one in two])
                     self.captured = torch.allclose(vmap(graph)(two), plain, rtol=1e-4, atol=1e-4, equal_nan=True)

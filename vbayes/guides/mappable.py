@@ -7,7 +7,34 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.fx import GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing, get_proxy_mode, get_proxy_slot, make_fx
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+class ReadsOfData(TorchDispatchMode):
+    """While a density is captured, lets the model read values that do not depend on the point, as in `int(group.max()) + 1`; they are built in. Other reads stop the capture, as usual."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default and _of_data(args[0]):
+            with disable_proxy_modes_tracing():
+                return func(*args)
+        return func(*args, **(kwargs or {}))
+
+
+def _of_data(value: Tensor) -> bool:
+    """Whether a tensor is computed from constants alone, in the capture that is under way."""
+    mode = get_proxy_mode()
+    proxy = get_proxy_slot(value, mode.tracer, None) if mode is not None else None
+    if proxy is None:
+        return False
+    left, seen = [proxy.proxy.node], set[Any]()
+    while left:
+        node = left.pop()
+        if node.op == "placeholder" or torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+            return False
+        seen.add(node)
+        left += [each for each in node.all_input_nodes if each not in seen]
+    return True
 
 
 def mappable(graph: GraphModule, here: Tensor) -> GraphModule:
@@ -53,7 +80,7 @@ def _sliced(
     base: Tensor, source: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
 ) -> Tensor:
     """`base` with another tensor in the place of a slice."""
-    places = torch.arange(base.shape[dim], device="cpu").tolist()
+    places = list(range(base.shape[dim]))
     own, others = dict(zip(places[start:end:step], source.unbind(dim), strict=True)), base.unbind(dim)
     return torch.stack([own.get(place, others[place]).to(base.dtype) for place in places], dim)
 
