@@ -72,6 +72,8 @@ def _warn_of_sizes(pair: Pair, data: Dataset, asked: Collection[str]) -> None:
         if len({data.labels[column] for column in counts}) != 1 or size in counts.values():
             continue
         column, count = next(iter(counts.items()))
+        if plate not in by and size < count:  # only named like it: the effects of all but a reference group
+            continue
         warn(
             f"Plate {plate!r} of pair {pair.name!r} has {counted(size, 'row')}, but column {column!r}, which indexes it, has {counted(count, 'name')}, so its rows are numbered instead of labelled. "
             f"Wanted: as many rows as names. Fix: pyro.plate({plate!r}, {count}); or, if there are {size} groups, all their names: "
