@@ -79,6 +79,7 @@ def test_functions_and_settings_of_classes():
     ("given", "mend"),
     [
         ({"optimizer": "sgd"}, "optimizer=torch.optim.SGD"),
+        ({"optimizer": "lbfgs"}, "optimizer=torch.optim.Adam"),
         ({"optimizer": 3}, "optimizer=torch.optim.Adam"),
         ({"update": "batch_and_match"}, r"update=vb.BatchAndMatch\(\)"),
         ({"update": vb.ScoreMatching}, r"update=vb.ScoreMatching\(\)"),

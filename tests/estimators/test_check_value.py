@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import vbayes as vb
+from vbayes.data.dataset import Batch
 from vbayes.estimators import ESTIMATORS, check_value
 from vbayes.estimators.suits import suits
 
@@ -86,6 +87,17 @@ class Moving(vb.Averaging):
         return vb.Estimate.of(particles.log_w.mean(0))
 
 
+@dataclass(frozen=True)
+class WithKL(vb.Estimator):
+    """Where all KLs have a closed form, `log_q` is 0, and not asked for."""
+
+    needs = frozenset({"log_p", "kl"})
+    requires = frozenset({"closed_form_kl"})
+
+    def estimate(self, particles):
+        return vb.Estimate.of((particles.log_p - particles.kl).mean(0))
+
+
 @pytest.mark.parametrize(
     ("method", "says"),
     [(Negative(), "The value of Negative is not the ELBO"), (WithoutEntropy(), "The value of WithoutEntropy is not the ELBO"),
@@ -123,6 +135,13 @@ def test_nothing_is_said_of_a_right_one(method):
             alone = vb.fit(vb.pairs.normal_normal(), X, method, **quiet)
     if not isinstance(method, Noisy):  # whose own draws depend on nothing
         assert all(torch.equal(a, alone.pair.parameters[name]) for name, a in fit.pair.parameters.items())
+
+
+def test_a_closed_form_is_not_counted_twice():
+    fit = vb.fit(vb.pairs.normal_normal(), X, OfPath(), **quiet | {"steps": 50, "learning_rate": 0.1})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_value.check_value(fit.pair, Batch((X,)), WithKL())
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)

@@ -8,6 +8,7 @@ import pandas as pd
 import pyro
 import pyro.distributions as dist
 import pytest
+import torch
 
 import vbayes as vb
 
@@ -48,6 +49,17 @@ def test_a_plate_larger_than_its_names(size):
         if found:
             assert "Plate 'regions' of pair 'model' has 10 rows, but column 'region', which indexes it, has 6 names" in found[0]  # fmt: skip
             assert "Fix: pyro.plate('regions', 6)" in found[0]
+
+
+def test_effects_of_all_but_a_reference_group():
+    def model(region, y=None):
+        with pyro.plate("region", 5):
+            a = pyro.sample("a", dist.Normal(0.0, 1.0))
+        full = torch.cat([torch.zeros_like(a[..., :1]), a], -1)
+        with pyro.plate("data", len(region)):
+            pyro.sample("y", dist.Normal(full[..., region], 1.0), obs=y)
+
+    assert not said(lambda: vb.fit(model, table(), steps=1, progress=False))
 
 
 def test_all_names_of_a_larger_plate_are_its_labels():

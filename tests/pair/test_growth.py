@@ -45,6 +45,15 @@ def not_of_the_rows(x, w, rows):
         pyro.sample("y", dist.Normal(w, 1.0), obs=torch.ones(4))
 
 
+def computed(x, w, rows):
+    pyro.sample("y", dist.Delta(x * w).to_event(1), obs=x * w)
+
+
+def masked_out(x, w, rows):
+    with pyro.poutine.mask(mask=False):
+        pyro.sample("y", dist.Normal(w, 1.0).expand([len(x)]).to_event(1), obs=x)
+
+
 def pair(more) -> vb.Pair:
     def model(x):
         w = pyro.sample("w", dist.Normal(0.0, 1.0))
@@ -66,6 +75,6 @@ def test_rows_outside_the_plate_are_an_error(more):
     assert vb.fit(pair(more), X, steps=1, progress=False).steps == 1  # all rows need no scale
 
 
-@pytest.mark.parametrize("more", [same_plate, handler, not_of_the_rows])
+@pytest.mark.parametrize("more", [same_plate, handler, not_of_the_rows, computed, masked_out])
 def test_what_is_scaled_or_does_not_grow_is_not(more):
     assert vb.fit(pair(more), X, batch_size=4, steps=1, progress=False).steps == 1

@@ -61,6 +61,7 @@ NARROW = {
         (dist.LogNormal(torch.zeros(3), 1.0).to_event(1), dist.Normal(torch.zeros(3), 1.0).to_event(1), "smaller"),
         (dist.Uniform(torch.zeros(2), torch.tensor([1.0, 0.5])), dist.Uniform(torch.zeros(2), 1.0), "smaller"),
         (dist.Normal(0.0, 1.0), dist.Gamma(1.0, 1.0), "larger"),
+        (dist.Pareto(torch.tensor(1.0), torch.tensor(3.0)), dist.Gamma(1.0, 1.0), "smaller"),  # an affine transform, but its own support
         (dist.Uniform(-1.0, 1.0), dist.Uniform(0.0, 2.0), "overlapping"),
         (dist.Bernoulli(0.5), dist.Poisson(2.0), "smaller"),
         (dist.Categorical(torch.ones(3)), dist.Categorical(torch.ones(4)), "smaller"),

@@ -77,7 +77,8 @@ def _known(method: Estimator) -> bool:
 def _value_and_bound(pair: Pair, batch: Batch, method: Estimator, number: int) -> tuple[float, float]:
     """An estimate for the whole data, and the bound of the same draws, in nats."""
     own, asked = with_memory(method, pair, batch), method.request
-    fields = {"log_p", "log_q"} if {"log_p", "log_q"} <= asked.needs else FIXED
+    # Beside `kl`, these leave out the sites that it has.
+    fields = {"log_p", "log_q"} if {"log_p", "log_q"} <= asked.needs or "kl" in asked.needs else FIXED
     request = Request.of(asked.needs | fields, asked.requires, asked.families)
     with pair.look(number), values_unchecked():
         model, guide = pair.scaled(batch.total)

@@ -11,7 +11,7 @@ from ..data.dataset import Dataset
 from ..validation import validation
 from .explained import FAILURES
 from .pair import DATA_PLATE, Pair
-from .sites import plates, sites
+from .sites import base, is_point_mass, plates, sites
 
 
 def looks_rows_up(pair: Pair, data: Dataset, size: int) -> bool:
@@ -46,7 +46,7 @@ def rows_outside_the_plate(pair: Pair, data: Dataset, size: int) -> list[str]:
         batch = data.batch(pair.model, torch.arange(rows, device=data.first.device))
         try:
             with pair.look(), torch.no_grad(), validation(False):
-                every = [site for trace in pair.run(batch) for site in sites(trace)]
+                every = [site for trace in pair.run(batch) for site in sites(trace) if not _without_density(site)]
         except FAILURES:
             return []  # it can't take such a batch, and training will say so
         plain = [s for s in every if isinstance(s["scale"], (int, float)) and s["scale"] == 1.0]
@@ -58,3 +58,8 @@ def rows_outside_the_plate(pair: Pair, data: Dataset, size: int) -> list[str]:
         for name, shape in larger.items()
         if name not in smaller or (size, size - 1) in zip(shape, smaller[name], strict=False)
     ]
+
+
+def _without_density(site: Any) -> bool:
+    """Whether its log-density is 0 for any number of rows: it is masked out, or a point mass at a computed value."""
+    return site["mask"] is False or (is_point_mass(site["fn"]) and not base(site["fn"]).log_density.any())

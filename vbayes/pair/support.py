@@ -87,7 +87,8 @@ def _support(fn: Any) -> Any:
     level = fn
     while hasattr(level, "base_dist") and not isinstance(level, TransformedDistribution):
         level = level.base_dist
-    parts = _parts(getattr(level, "transforms", ()))
+    own = type(level).support is not TransformedDistribution.support  # as that of a Pareto, which begins at its scale
+    parts = [] if own else _parts(getattr(level, "transforms", ()))
     last = len(parts)
     while last and isinstance(parts[last - 1], AffineTransform):
         last -= 1

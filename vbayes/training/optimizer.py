@@ -279,6 +279,7 @@ def optimizer_for(
 
 
 def _meant(optimizer: Any) -> str:
-    """The class of torch that a text names; Adam if it names none."""
-    names = {name.lower(): name for name, kind in vars(torch.optim).items() if isinstance(kind, type)}
+    """The class of torch that a text names; Adam if it names none, or one that can't be used."""
+    kinds = {name: kind for name, kind in vars(torch.optim).items() if isinstance(kind, type)}
+    names = {name.lower(): name for name in kinds if name not in ("Optimizer", "LBFGS", "SparseAdam")}
     return f"torch.optim.{names.get(str(optimizer).lower(), 'Adam')}"

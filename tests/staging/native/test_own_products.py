@@ -97,7 +97,9 @@ def test_nothing_is_read_behind_the_last_element(size):
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-@pytest.mark.parametrize("size", [(1000, 30, 5), (490, 20, 20), (100, 300, 400), (13, 40, 700)], ids=str)
+@pytest.mark.parametrize(
+    "size", [(1000, 30, 5), (490, 20, 20), (97, 30, 5), (483, 20, 20), (100, 300, 400), (13, 40, 700)], ids=str
+)
 def test_sums_do_not_hang_on_the_number_of_threads(size):
     """Strips are shared out, and their rows where there are few of them."""
     m, k, n = size

@@ -102,7 +102,7 @@ INLINE void NAME(strip)(const NAME(matrices)* p, const int registers, long colum
 /* A thread's part of the strips, each of them in blocks of rows. */
 static void NAME(part)(void* with) {
   const NAME(matrices)* p = with;
-  const long strips = (p->n + 2 * W - 1) / (2 * W), tasks = strips * p->blocks, rows = (p->m / p->blocks + ROWS - 1) / ROWS * ROWS;
+  const long strips = (p->n + 2 * W - 1) / (2 * W), tasks = strips * p->blocks, rows = (p->m + p->blocks * ROWS - 1) / (p->blocks * ROWS) * ROWS;
   for (long t = tasks * part_of_thread() / parts_of_loop(); t < tasks * (part_of_thread() + 1) / parts_of_loop(); t++) {
     const long j = t / p->blocks * 2 * W, columns = p->n - j, from = t % p->blocks * rows, to = from + rows < p->m ? from + rows : p->m;
     if (columns > W) NAME(strip)(p, 2, columns < 2 * W ? columns : 2 * W, j, from, to);
