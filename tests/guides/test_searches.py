@@ -117,3 +117,34 @@ def test_obs_mask_is_refused_with_what_to_do_instead():
     drawn = vb.fit(model, {"x": x, "y": gaps}, missing="mask", **quiet).posterior(draws=4000).draws["w"]
     precision = 1 + float(x[seen].square().sum())
     assert abs(drawn.mean() - 2 * (precision - 1) / precision) < 0.1 and abs(drawn.std() - precision**-0.5) < 0.05
+
+
+def sized(g, y):
+    """Has as many groups as the data say."""
+    mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+    with pyro.plate("groups", int(g.max()) + 1):
+        a = pyro.sample("a", dist.Normal(mu, 1.0))
+    with pyro.plate("data", len(y)):
+        pyro.sample("y", dist.Normal(a[g], 1.0), obs=y)
+
+
+def branching(g, y):
+    """Does other things at other points."""
+    mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+    with pyro.plate("data", len(y)):
+        pyro.sample("y", dist.Normal(2 * mu if mu.item() > 0 else mu, 1.0), obs=y)
+
+
+def drawing(g, y):
+    """Depends on a number that is drawn anew."""
+    mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+    with pyro.plate("data", len(y)):
+        pyro.sample("y", dist.Normal(mu + torch.rand(()).item(), 1.0), obs=y)
+
+
+@pytest.mark.parametrize(("model", "captured"), [(sized, True), (branching, False), (drawing, False)])
+def test_values_of_the_data_may_be_read_while_a_density_is_captured(model, captured):
+    """Without a captured density, second derivatives take one run of the model each."""
+    g, y = torch.tensor([0, 1, 2, 2, 1]), torch.tensor([0.5, -1.0, 2.0, 1.0, 0.0])
+    with vb.seeded(0):
+        assert density_of(model, (g, y), {}).captured == captured

@@ -43,6 +43,7 @@ def imported(pair: str) -> Any:
         raise BadInput(f"Can't import {name!r} from {place!r}: {error}.{_after(hint)} Wanted: {WANTED}.") from error
     finally:
         sys.path.remove(folder)
+    file = file or _beside(module)
     if file is not None and not _is(found, file):
         raise BadInput(
             f"{pair}: another module is called {module!r} too ({getattr(found, '__file__', None) or 'built into Python'}). Wanted: a file with a name of its own. Fix: rename {file}."
@@ -82,6 +83,12 @@ def require_name_in(pair: str) -> None:
 
 def _after(hint: str) -> str:
     return hint and f" {hint}"
+
+
+def _beside(module: str) -> Path | None:
+    """The file in the current folder that a module's name stands for, if there is one."""
+    file = Path(module + ENDING)
+    return file if file.is_file() and not os.path.isdir(module) else None
 
 
 def _is_own(value: Any, module: str) -> bool:

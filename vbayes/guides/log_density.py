@@ -184,7 +184,8 @@ class LogDensity:
             here = self.start.to(self.dtype)
             try:
                 with self._inside(), torch.no_grad():
-                    graph = mappable(make_fx(self._reading)(here), here)
+                    # Not the method itself, because of its argument self.
+                    graph = mappable(make_fx(lambda numbers: self._reading(numbers))(here), here)
                     two = torch.stack([here + 0.1, here])
                     plain = torch.stack([self._by_model(one) for one in two])
                     self.captured = torch.allclose(vmap(graph)(two), plain, rtol=1e-4, atol=1e-4, equal_nan=True)
