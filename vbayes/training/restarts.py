@@ -18,6 +18,7 @@ from ..summaries.r_hat import AGREE, r_hat
 from .end import LOOKS, elbo_at_the_end, looks_at_the_end, lowers
 from .result import Fit
 from .settled import search_of
+from .tolerance import Tolerance
 
 if TYPE_CHECKING:
     from arviz import InferenceData
@@ -67,8 +68,9 @@ class Restarts(Displayable):
             top = own.loc[own.elbo.idxmax()]
             gap = (top.elbo - own.elbo).to_numpy()
             gap_se = np.where(gap > 0, np.hypot(own.elbo_se.fillna(0.0), top.elbo_se), 0.0)
-        limits = [each.convergence.tolerance if each.convergence else math.nan for each in self.fits]
-        tied = gap <= np.fmax(SURE * gap_se, [limits[number] for number in own.restart])
+        ended = [self.fits[number] for number in own.restart]
+        small = [each.convergence.tolerance if each.convergence else Tolerance.of(each).nats for each in ended]
+        tied = gap <= np.fmax(SURE * gap_se, small)
         return pd.DataFrame({"restart": own.restart, "gap": gap, "gap_se": gap_se, "tied": tied}).reset_index(drop=True)
 
     @property
