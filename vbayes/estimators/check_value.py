@@ -71,7 +71,8 @@ def _built_in(kind: type) -> bool:
 def _known(method: Estimator) -> bool:
     """Whether what its value estimates is known from log w."""
     of_weights = type(method).bound_of is not Estimator.bound_of and "kl" not in method.needs
-    return not (method.needs & UNLIKE) and (method.bound == "ELBO" or of_weights)
+    elbo = method.bound == "ELBO" and type(method).objective is Estimator.objective
+    return not (method.needs & UNLIKE) and (elbo or of_weights)
 
 
 def _value_and_bound(pair: Pair, batch: Batch, method: Estimator, number: int) -> tuple[float, float]:

@@ -20,8 +20,10 @@ FURTHEST, SHORTEST = 6, -24  # exponents of two: the step sizes that are tried
 CLOSE = 1e-3  # nats that a further natural-gradient step would gain; the draws don't resolve less
 FLAT_ENOUGH, ROUND_ENOUGH = 0.01, 0.1  # remaining gradient (nats) and relative curvature error at the best normal
 THERE = 1e-7  # nats that a further Newton step would gain, to stop there
-SMALL_RISE = 1.0  # nats; larger rises are compared with the density around them
-ON_THE_WAY, BESIDE = 20, 0.005  # points along such a step, and the distance of their neighbours as a fraction of it
+SMALL_RISE = (
+    30.0  # nats; larger rises are compared with the density around them: the noise where a scale collapses is smaller
+)
+ON_THE_WAY, BESIDE = 20, 1e-5  # points along such a step, and the distance of their neighbours as a fraction of it
 PART = 0.1  # fraction of the rise: no smooth density bends by as much over such a distance
 FAR = 300.0  # distance in sds along an axis
 FLAT = 1e-10  # fraction of the largest curvature in scaled coordinates below which curvature counts as zero

@@ -77,9 +77,11 @@ def _ends(density: LogDensity, here: Tensor, best: Place) -> list[Tensor]:
         ahead = here + factors[:, None, None] * torch.stack(ways)
         heights, which = density.many(ahead.flatten(0, 1)).reshape(len(factors), -1).max(0)
         rises = heights - height > THERE * torch.tensor(gains, dtype=torch.float64, device=here.device)
-        for number in rises.nonzero()[:, 0].tolist():
+        ends += list(here[~rises])
+        for number in rises.nonzero()[
+            :, 0
+        ].tolist():  # where a climb ends in rounding error, as where a scale collapses, is no mode
             way = here[number], ahead[which[number], number]
             rises[number] = is_real(density, *way, heights[number] - height[number])
-        ends += list(here[~rises])
         here, height = ahead[which, torch.arange(len(here), device=here.device)][rises], heights[rises]
     return ends
