@@ -140,7 +140,7 @@ def test_killed_while_it_writes(tmp_path, monkeypatch):
 
     def work():
         monkeypatch.setattr(checksum, "save_file", killed_at(3, checksum.save_file))
-        short(pair(), checkpoint=path, every=0)
+        short(pair(), checkpoint=path, every="5 steps")
 
     assert in_a_child(work) == -signal.SIGKILL
     assert {file.name for file in tmp_path.iterdir()} == {path.name, path.name + ".part"}
