@@ -30,7 +30,7 @@ def _of_data(value: Tensor) -> bool:
     left, seen = [proxy.proxy.node], set[Any]()
     while left:
         node = left.pop()
-        if node.op == "placeholder" or torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+        if node.op == "placeholder" or _draws(node):
             return False
         seen.add(node)
         left += [each for each in node.all_input_nodes if each not in seen]
@@ -107,9 +107,12 @@ def _like(node: Any, graph: GraphModule) -> Any:
     return getattr(graph, node.target) if node.op == "get_attr" else node.meta["val"]
 
 
+def _draws(node: Any) -> bool:
+    return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
+
+
 def _draws_alone(node: Any) -> bool:
-    tags, schema = (getattr(node.target, name, None) for name in ("tags", "_schema"))
-    return torch.Tag.nondeterministic_seeded in (tags or ()) and not getattr(schema, "is_mutable", True)
+    return _draws(node) and not _writes(node)
 
 
 def _or_nan(value: Tensor, failures: Tensor) -> Tensor:
